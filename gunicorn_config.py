@@ -1,0 +1,52 @@
+"""gunicorn's settings: gevent workers that share one dispatcher, and hooks for a clear start and a clean end."""
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from imageserver import startup
+from imageserver.dispatch import launch
+from imageserver.dispatch.rendezvous import Rendezvous
+from imageserver.settings import load_settings
+
+_settings = load_settings()
+
+bind = f"{_settings.host}:{_settings.port}"
+workers = _settings.workers
+worker_class = "gevent"
+worker_connections = 1000
+# A heartbeat of the worker's loop, not a limit of a request: a generation may take longer.
+timeout = 60
+graceful_timeout = _settings.graceful_timeout
+keepalive = 5
+# A restart after so many requests would count health polls.
+max_requests = 0
+preload_app = False
+control_socket_disable = True
+accesslog = None
+errorlog = "-"
+loglevel = {"INFO": "warning"}.get(_settings.log_level, _settings.log_level.lower())
+proc_name = "qwen-image-server"
+
+
+def on_starting(server: Any) -> None:
+    """Refuse a port that is taken in one sentence, before gunicorn tries it five times; then say what starts."""
+    startup.require_free_port(_settings)
+    print(startup.banner(_settings), file=sys.stderr, flush=True)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let the application know about SIGTERM before gunicorn closes the listener."""
+    stop = worker.handle_exit
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        worker.wsgi.extensions["imageserver"].drain()
+        stop(number, frame)
+
+    signal.signal(signal.SIGTERM, drain)
+
+
+def on_exit(server: Any) -> None:
+    """End the dispatcher and its engines with the server."""
+    launch.stop(Rendezvous(server.pid))

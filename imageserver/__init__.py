@@ -1,0 +1,7 @@
+"""The machinery of qwen-image-server.
+
+Rooms import only downwards: api > dispatch > engine | imaging | outputs | telemetry > vocabulary
+(`generation`, `messages`, `settings`, `errors`). `lint-imports` holds this law; docs/architecture.md explains it.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,173 @@
+"""The body of `POST /generate`, and what it means: every choice made, every limit named."""
+
+import secrets
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import aspect_ratios
+from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
+from imageserver.generation import Generation
+from imageserver.messages import Snapshot
+from imageserver.settings import Settings
+
+# Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
+POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
+MIN_SIDE = 64
+MAX_SIDE = 4096
+
+Fraction = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class GenerateBody(BaseModel):
+    """What a client of the native API may send; unknown keys are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    prompt: str = Field(description="Image description.")
+    negative_prompt: str = Field(" ", description="Concepts to avoid.")
+    aspect_ratio: str = Field(
+        aspect_ratios.DEFAULT_ASPECT_RATIO, description="Named size: " + ", ".join(aspect_ratios.ASPECT_RATIOS) + "."
+    )
+    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact width in pixels, with `height`.")
+    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact height in pixels, with `width`.")
+    size: str | None = Field(None, pattern=r"^\d{1,7}x\d{1,7}$", description="Exact size as WIDTHxHEIGHT.")
+    num_inference_steps: int | None = Field(None, ge=1, description="Number of denoising steps; 20 by default.")
+    true_cfg_scale: Fraction | None = Field(
+        None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 switches it off."
+    )
+    guidance_scale: Fraction | None = Field(None, ge=0, le=50, description="Ignored by Qwen-Image, with a warning.")
+    seed: int | None = Field(
+        42, ge=0, lt=2**64, description="Random seed for reproducibility; null draws one. Picture k uses seed + k."
+    )
+    language: Literal["en", "zh"] = Field("en", description="Prompt language; chooses the quality words.")
+    positive_magic: bool = Field(True, description="Append Qwen's quality words to the prompt.")
+    n: int = Field(1, ge=1, description="Number of pictures; several as bytes come in a ZIP.")
+    save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
+    add_overlay: bool = Field(True, description="Add the info overlay to the picture.")
+    output_format: Literal["png", "jpeg", "webp"] = Field("png", description="File format of the pictures.")
+    output_compression: int | None = Field(
+        None, ge=0, le=100, description="Quality of jpeg (95) and webp (90); png is always exact."
+    )
+    model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
+    deterministic: bool = Field(False, description="Draw alone, bit-equal to the plain pipeline.")
+    timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
+
+    @property
+    def aspect_ratio_name(self) -> str:
+        """The name shown in the overlay: the one asked for, unless an exact size was."""
+        return self.aspect_ratio if self.size is None and self.width is None else "custom"
+
+
+def parse(content: Any) -> GenerateBody:
+    """Return the validated body; raises BadRequest or InvalidParameter naming the field and its limit."""
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    if content.get("prompt") is None or content["prompt"] == "":
+        raise BadRequest("Prompt is required", param="prompt")
+    try:
+        body = GenerateBody.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error) from None
+    if not body.prompt.strip():
+        raise BadRequest("Prompt is required", param="prompt")
+    if body.aspect_ratio not in aspect_ratios.ASPECT_RATIOS:
+        names = ", ".join(aspect_ratios.ASPECT_RATIOS)
+        raise BadRequest(
+            f"aspect_ratio {_shown(body.aspect_ratio)} is unknown; choose from {names}.", param="aspect_ratio"
+        )
+    return body
+
+
+def resolve(body: GenerateBody, settings: Settings, snapshot: Snapshot | None) -> tuple[Generation, list[str]]:
+    """Return the generation that `body` asks for, and warnings; raises InvalidParameter or ModelNotFound."""
+    facts = snapshot.facts if snapshot else None
+    if facts and body.model not in (None, "auto", facts.name):
+        raise ModelNotFound(
+            f"model {_shown(body.model)} is not loaded; this server serves {facts.name}.", param="model"
+        )
+    for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
+        _check_text(name, text, settings.max_prompt_chars)
+    _check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
+    _check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
+    _check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
+    width, height = _size(body, settings)
+    warnings = []
+    if body.guidance_scale is not None:
+        warnings.append("guidance_scale is ignored by Qwen-Image; use true_cfg_scale.")
+    if body.output_compression is not None and body.output_format == "png":
+        warnings.append("output_compression is ignored for png, which is always exact.")
+    steps = body.num_inference_steps or (facts.default_steps if facts else 20)
+    scale = body.true_cfg_scale
+    generation = Generation(
+        prompt=body.prompt + (POSITIVE_MAGIC[body.language] if body.positive_magic else ""),
+        negative_prompt=body.negative_prompt,
+        width=width,
+        height=height,
+        steps=steps,
+        true_cfg_scale=scale if scale is not None else (facts.default_true_cfg_scale if facts else 4.0),
+        # 53 bits: what every JSON reader can give back unchanged.
+        seed=body.seed if body.seed is not None else secrets.randbits(53),
+        count=body.n,
+        deterministic=body.deterministic,
+    )
+    return generation, warnings
+
+
+def _size(body: GenerateBody, settings: Settings) -> tuple[int, int]:
+    if body.size is not None:
+        if body.width is not None or body.height is not None:
+            raise InvalidParameter("size and width/height exclude each other.", param="size")
+        width, height = (int(side) for side in body.size.split("x"))
+        if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+            raise InvalidParameter(
+                f"size {body.size}: each side must be {MIN_SIDE} to {MAX_SIDE} pixels.", param="size"
+            )
+        param = "size"
+    elif body.width is not None or body.height is not None:
+        if body.width is None or body.height is None:
+            missing = "height" if body.height is None else "width"
+            raise InvalidParameter(f"{missing} is missing: width and height go together.", param=missing)
+        width, height, param = body.width, body.height, "width"
+    else:
+        width, height = aspect_ratios.size_of(body.aspect_ratio)
+        param = "aspect_ratio"
+    if width * height > settings.max_pixels:
+        raise InvalidParameter(
+            f"{width}x{height} is {width * height} pixels; the limit is {settings.max_pixels} (MAX_PIXELS).",
+            param=param,
+        )
+    return width, height
+
+
+def _check_text(name: str, text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise InvalidParameter(
+            f"{name} has {len(text)} characters; the limit is {limit} (MAX_PROMPT_CHARS).", param=name
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidParameter(f"{name} contains a lone surrogate, which is no Unicode text.", param=name) from None
+
+
+def _check_limit(name: str, value: float | None, limit: float, setting: str) -> None:
+    if value is not None and value > limit:
+        raise InvalidParameter(f"{name} is {value:g}; the limit is {limit:g} ({setting}).", param=name)
+
+
+def _explain(error: ValidationError) -> InvalidParameter:
+    """Name the first wrong field and what is wrong with it."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "body"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(GenerateBody.model_fields)
+        return InvalidParameter(f"{_shown(name)} is not a parameter; known are {known}.", param=name[:100])
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return InvalidParameter(f"{name}: {message} (got {_shown(first['input'])}).", param=name)
+
+
+def _shown(value: Any) -> str:
+    """Return a short, printable picture of what a client sent."""
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,23 @@
+"""The request that is being served: its id, and the services of its worker."""
+
+from typing import cast
+
+from flask import current_app, g
+
+from imageserver.api.services import Services
+from imageserver.telemetry.logs import current_request
+
+EXTENSION = "imageserver"
+
+
+def services() -> Services:
+    """Return the worker's services."""
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+def request_id() -> int:
+    """Return this request's id; it is taken when it is first needed, so health polls use none up."""
+    if "request_id" not in g:
+        g.request_id = services().request_ids.take()
+        current_request.set(g.request_id)
+    return cast(int, g.request_id)

@@ -1,0 +1,142 @@
+"""How the server is: for people, for monitors and for orchestrators."""
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify
+
+import aspect_ratios
+from imageserver import __version__
+from imageserver.api.current import services
+from imageserver.errors import Loading
+from imageserver.generation import ModelFacts
+
+blueprint = Blueprint("health", __name__)
+
+ARCHITECTURE = "gunicorn gevent workers, one dispatcher, one engine process per device"
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """Answer the superset of what the user's documents list."""
+    service = services()
+    snapshot = service.snapshot
+    facts = snapshot.facts if snapshot else None
+    return jsonify(
+        status=service.status,
+        reason=snapshot.reason if snapshot else "The dispatcher is being started.",
+        model_loaded=facts is not None,
+        device=facts.device if facts else None,
+        gpu=facts.gpu if facts else None,
+        cuda_version=facts.cuda_version if facts else None,
+        worker_pool_initialized=facts is not None,
+        active_workers=service.settings.workers,
+        concurrent_support="enabled",
+        architecture=ARCHITECTURE,
+        pipeline_ready=facts is not None,
+        queue_length=snapshot.queue_length if snapshot else 0,
+        active_tasks=snapshot.active if snapshot else 0,
+        total_tasks=snapshot.total if snapshot else 0,
+        engine_restarts=snapshot.engine_restarts if snapshot else 0,
+        engine_pid=snapshot.engine_pid if snapshot else None,
+        dispatcher_pid=snapshot.dispatcher_pid if snapshot else None,
+        queue_wait=snapshot.queue_wait if snapshot else None,
+        generator_info=_generator_info(facts),
+        version=__version__,
+    )
+
+
+@blueprint.get("/livez")
+def livez() -> Response:
+    """Answer 200 while this worker's loop turns."""
+    return jsonify(status="alive")
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Answer 200 only when a generation would start."""
+    status = services().status
+    response = jsonify(status=status)
+    response.status_code = 200 if status == "healthy" else 503
+    return response
+
+
+@blueprint.get("/startupz")
+def startupz() -> Response:
+    """Answer how far the model has come; 200 once it has been loaded."""
+    snapshot = services().snapshot
+    loaded = snapshot is not None and snapshot.facts is not None
+    response = jsonify(
+        status=services().status,
+        phase=snapshot.phase if snapshot else "starting",
+        fraction=snapshot.load_fraction if snapshot else None,
+        reason=snapshot.reason if snapshot else "The dispatcher is being started.",
+    )
+    response.status_code = 200 if loaded else 503
+    return response
+
+
+@blueprint.get("/info")
+def info() -> Response:
+    """Answer what is known of the model and the server."""
+    snapshot = services().snapshot
+    if snapshot is None or snapshot.facts is None:
+        reason = snapshot.reason if snapshot else "the dispatcher is being started."
+        raise Loading(f"The model is not loaded yet: {reason}", retry_after=2)
+    facts = snapshot.facts
+    return jsonify(
+        model_name=facts.name,
+        model_family=facts.family,
+        model_reason=facts.reason,
+        device=facts.device,
+        gpu=facts.gpu,
+        cuda_version=facts.cuda_version,
+        dtype=facts.dtype,
+        scheduler=facts.scheduler,
+        model_load_time=facts.load_time,
+        total_parameters=facts.parameters,
+        model_size_mb=facts.size_mb,
+        gpu_memory_mb=facts.memory_mb,
+        supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
+        total_requests_processed=snapshot.completed,
+        concurrent_support="enabled",
+        version=__version__,
+    )
+
+
+@blueprint.get("/")
+def index() -> Response:
+    """List the API for machines."""
+    routes = sorted(
+        (
+            {
+                "path": rule.rule,
+                "methods": sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}),
+                "summary": _summary(rule),
+            }
+            for rule in current_app.url_map.iter_rules()
+            if rule.endpoint != "static"
+        ),
+        key=lambda route: str(route["path"]),
+    )
+    return jsonify(name="qwen-image-server", version=__version__, status=services().status, endpoints=routes)
+
+
+def _summary(rule: Any) -> str:
+    return (current_app.view_functions[rule.endpoint].__doc__ or "").strip().splitlines()[0]
+
+
+def _generator_info(facts: ModelFacts | None) -> dict[str, Any]:
+    width, height = aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
+    return {
+        "model_id": facts.name if facts else None,
+        "device": facts.device if facts else None,
+        "dtype": facts.dtype if facts else None,
+        "scheduler": facts.scheduler if facts else None,
+        "model_loaded": facts is not None,
+        "defaults": {
+            "steps": facts.default_steps if facts else None,
+            "guidance_scale": facts.default_true_cfg_scale if facts else None,
+            "height": height,
+            "width": width,
+        },
+    }

@@ -1,0 +1,52 @@
+"""What the views are given: every long-lived object of one HTTP worker, wired once in `create_app`."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from imageserver.api.native_pool import NativePool
+from imageserver.api.request_ids import RequestIds
+from imageserver.dispatch.client import DispatchClient
+from imageserver.errors import Draining
+from imageserver.messages import Snapshot
+from imageserver.outputs.folder import OutputFolder
+from imageserver.settings import Settings
+
+# Our own 503 must be out before gunicorn cuts the connections that are left.
+DRAIN_MARGIN = 1.5
+
+
+@dataclass
+class Services:
+    """The objects of one worker."""
+
+    settings: Settings
+    client: DispatchClient
+    outputs: OutputFolder
+    native_pool: NativePool
+    request_ids: RequestIds
+    started: float = field(default_factory=time.time)
+    draining: bool = False
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The dispatcher's last word, or None while it cannot be reached."""
+        return self.client.snapshot
+
+    @property
+    def status(self) -> str:
+        """`loading`, `healthy`, `degraded` or `draining`."""
+        if self.draining:
+            return "draining"
+        return self.snapshot.state if self.snapshot else "loading"
+
+    def drain(self) -> None:
+        """Say no to new work; what still runs when the grace is over is answered with our own 503."""
+        if not self.draining:
+            self.draining = True
+            patience = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN)
+            timer = threading.Timer(
+                patience, self.client.fail_all, [Draining("The server is stopping.", retry_after=5)]
+            )
+            timer.daemon = True
+            timer.start()

@@ -1,0 +1,70 @@
+"""Draw one picture from the command line with a private dispatcher and engine: the same path as a request."""
+
+import argparse
+import json
+import os
+import secrets
+import sys
+
+from tqdm import tqdm
+
+from imageserver.api import bodies, studio
+from imageserver.dispatch import launch
+from imageserver.dispatch.client import DispatchClient
+from imageserver.dispatch.rendezvous import Rendezvous
+from imageserver.errors import InvalidParameter, ServiceError
+from imageserver.messages import Progress
+from imageserver.settings import load_settings
+
+FORMATS: dict[str, studio.OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+
+
+def generate(chosen: argparse.Namespace) -> int:
+    """Draw, write the file, and return the exit status; every failure is one sentence."""
+    settings = load_settings()
+    rendezvous = Rendezvous(os.getpid())
+    client = DispatchClient(settings, rendezvous)
+    try:
+        output_format = FORMATS.get(chosen.output.suffix.lower())
+        if output_format is None:
+            raise InvalidParameter(f"--output {chosen.output} must end in {', '.join(FORMATS)}.", param="output")
+        body = bodies.parse(
+            {
+                "prompt": chosen.prompt,
+                "negative_prompt": chosen.negative_prompt,
+                "aspect_ratio": chosen.aspect_ratio,
+                "num_inference_steps": chosen.steps,
+                "true_cfg_scale": chosen.true_cfg_scale,
+                "seed": chosen.seed,
+                "language": chosen.language,
+            }
+        )
+        generation, _ = bodies.resolve(body, settings, None)
+        client.start()
+        ticket = client.submit(secrets.randbits(31), generation, settings.request_timeout)
+        with tqdm(total=generation.steps, desc="steps", unit="step", disable=not sys.stderr.isatty()) as bar:
+
+            def show(progress: Progress) -> None:
+                bar.update(progress.step - bar.n)
+
+            picture = ticket.wait(show)
+        facts = client.snapshot.facts if client.snapshot else None
+        how = studio.Finish(
+            output_format, None, None if chosen.no_overlay else body.aspect_ratio_name, settings.font_path
+        )
+        data = studio.finish(picture, generation, facts, how)[0]
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        chosen.output.write_bytes(data)
+        print(json.dumps({"file": str(chosen.output), "seed": generation.seed, "model": facts.name if facts else None}))
+        return 0
+    except ServiceError as error:
+        print(error.sentence, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{chosen.output} cannot be written: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        client.close()
+        launch.stop(rendezvous)

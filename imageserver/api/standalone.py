@@ -1,0 +1,65 @@
+"""Serve the same application with gevent's own server, where gunicorn does not run."""
+
+import gevent.monkey
+
+gevent.monkey.patch_all()
+
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.pool import Pool  # noqa: E402
+from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
+
+from imageserver import startup  # noqa: E402
+from imageserver.api.client_presence import SOCKET_KEY  # noqa: E402
+from imageserver.api.current import EXTENSION  # noqa: E402
+from imageserver.dispatch import launch  # noqa: E402
+from imageserver.dispatch.rendezvous import Rendezvous  # noqa: E402
+from imageserver.settings import load_settings  # noqa: E402
+
+MAX_CONNECTIONS = 1000
+
+
+class _Handler(WSGIHandler):  # type: ignore[misc]
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ[SOCKET_KEY] = self.socket
+        return environ
+
+
+def serve(create_app: Callable[..., Any]) -> int:
+    """Serve until SIGTERM or Ctrl+C; running generations are finished first. Return the exit status."""
+    settings = load_settings()
+    startup.require_free_port(settings)
+    print(startup.banner(settings), file=sys.stderr, flush=True)
+    app = create_app(settings, owner=os.getpid())
+    connections = Pool(MAX_CONNECTIONS)
+    server = WSGIServer((settings.host, settings.port), app, spawn=connections, handler_class=_Handler, log=None)
+
+    def stop(*_: object) -> None:
+        app.extensions[EXTENSION].drain()
+        gevent.spawn(server.close)
+
+    for name in ("SIGTERM", "SIGINT"):
+        gevent.signal_handler(getattr(signal, name), stop) if sys.platform != "win32" else signal.signal(
+            getattr(signal, name), stop
+        )
+    server.start()
+    server._stop_event.wait()
+    _finish(app, connections, settings.graceful_timeout)
+    launch.stop(Rendezvous(os.getpid()))
+    return 0
+
+
+def _finish(app: Any, connections: Pool, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    services = app.extensions[EXTENSION]
+    while services.client.open_tickets and time.monotonic() < deadline:
+        gevent.sleep(0.05)
+    connections.join(timeout=1.0)
+    connections.kill(timeout=1.0)

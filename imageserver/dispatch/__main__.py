@@ -1,0 +1,28 @@
+"""Run the dispatcher: `python -m imageserver.dispatch OWNER`, with the settings as JSON on standard input.
+
+It leaves its parent at once: a dispatcher that were a child of an HTTP worker would be reaped and judged by it.
+"""
+
+import asyncio
+import os
+import sys
+
+from imageserver.dispatch.rendezvous import Rendezvous
+from imageserver.dispatch.server import serve
+from imageserver.settings import Settings
+from imageserver.telemetry.logs import configure_logging
+
+
+def main() -> None:
+    """Detach, read the settings and serve."""
+    if hasattr(os, "fork"):
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    settings = Settings.model_validate_json(sys.stdin.buffer.read())
+    configure_logging(settings)
+    asyncio.run(serve(settings, Rendezvous(int(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The side of the dispatcher that lives in an HTTP worker: submit a generation, wait for it, cancel it.
+
+Written with plain threads, sockets and queues; under gevent's patches they are greenlets and cooperate.
+"""
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imageserver.channel import Channel
+from imageserver.dispatch.launch import connect_or_start
+from imageserver.dispatch.rendezvous import Rendezvous
+from imageserver.errors import DeadlineExceeded, EngineUnavailable, ServiceError
+from imageserver.generation import Generation, Outcome
+from imageserver.messages import Cancel, Failed, Finished, Progress, Snapshot, Started, Submit
+from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LINK_TIMEOUT = 20.0
+# The dispatcher ends a job at its deadline; only one that hangs itself needs this.
+GRACE_AFTER_DEADLINE = 10.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The answer of a ticket: how it went, and `count * height * width * 3` bytes of RGB."""
+
+    outcome: Outcome
+    pixels: bytes
+
+
+class Ticket:
+    """One submitted generation."""
+
+    def __init__(self, job: int, timeout: float, cancel: Callable[[int], None]) -> None:
+        self.job = job
+        self._timeout = timeout
+        self._cancel = cancel
+        self._news: queue.SimpleQueue[tuple[Started | Progress | Finished | Failed | ServiceError, bytes]] = (
+            queue.SimpleQueue()
+        )
+
+    def tell(self, message: Started | Progress | Finished | Failed | ServiceError, raw: bytes = b"") -> None:
+        """Pass news to whoever waits."""
+        self._news.put((message, raw))
+
+    def wait(self, on_progress: Callable[[Progress], None] | None = None) -> Picture:
+        """Wait for the end; raises the ServiceError that ended it otherwise."""
+        give_up = time.monotonic() + self._timeout + GRACE_AFTER_DEADLINE
+        while True:
+            try:
+                message, raw = self._news.get(timeout=max(0.0, give_up - time.monotonic()))
+            except queue.Empty:
+                self.cancel()
+                raise DeadlineExceeded(f"The time limit of {self._timeout:g} s passed.") from None
+            match message:
+                case Finished():
+                    return Picture(message.outcome, raw)
+                case Failed():
+                    raise message.as_error()
+                case ServiceError():
+                    raise message
+                case Progress():
+                    if on_progress is not None:
+                        on_progress(message)
+
+    def cancel(self) -> None:
+        """Stop the generation; `wait` raises Cancelled."""
+        self._cancel(self.job)
+
+
+class DispatchClient:
+    """A worker's link to the dispatcher, kept alive by a background thread."""
+
+    def __init__(self, settings: Settings, rendezvous: Rendezvous) -> None:
+        self._settings = settings
+        self._rendezvous = rendezvous
+        self._channel: Channel | None = None
+        self._linked = threading.Event()
+        self._tickets: dict[int, Ticket] = {}
+        self._closed = False
+        self.snapshot: Snapshot | None = None
+
+    @property
+    def open_tickets(self) -> int:
+        """How many generations somebody of this worker waits for."""
+        return len(self._tickets)
+
+    def start(self) -> None:
+        """Connect in the background, starting the dispatcher where none runs."""
+        threading.Thread(target=self._keep_linked, name="dispatcher-link", daemon=True).start()
+
+    def close(self) -> None:
+        """Hang up; the dispatcher cancels what this worker waited for."""
+        self._closed = True
+        if self._channel is not None:
+            self._channel.close()
+
+    def submit(self, job: int, generation: Generation, timeout: float) -> Ticket:
+        """Hand a generation over; raises EngineUnavailable when no dispatcher answers."""
+        ticket = Ticket(job, timeout, self._send_cancel)
+        if not self._linked.wait(min(timeout, LINK_TIMEOUT)):
+            raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
+        self._tickets[job] = ticket
+        try:
+            assert self._channel is not None
+            self._channel.send(Submit(job=job, generation=generation, timeout=timeout))
+        except OSError:
+            self._tickets.pop(job, None)
+            raise EngineUnavailable("The dispatcher died; it is being restarted.", retry_after=2) from None
+        return ticket
+
+    def fail_all(self, error: ServiceError) -> None:
+        """End every open ticket of this worker with `error`."""
+        for ticket in list(self._tickets.values()):
+            self._send_cancel(ticket.job)
+            ticket.tell(error)
+        self._tickets.clear()
+
+    def _send_cancel(self, job: int) -> None:
+        self._tickets.pop(job, None)
+        with contextlib.suppress(OSError):
+            if self._channel is not None:
+                self._channel.send(Cancel(job=job))
+
+    def _keep_linked(self) -> None:
+        while not self._closed:
+            try:
+                self._channel = connect_or_start(self._rendezvous, self._settings)
+            except OSError as error:
+                logger.error("The dispatcher cannot be reached: %s", error)
+                time.sleep(1.0)
+                continue
+            self._linked.set()
+            try:
+                while True:
+                    self._take(*self._channel.receive())
+            except (OSError, EOFError):
+                pass
+            self._linked.clear()
+            self.snapshot = None
+            if not self._closed:
+                logger.warning("The dispatcher is gone; it is being restarted.")
+            self.fail_all(EngineUnavailable("The dispatcher died with this generation.", retry_after=2))
+
+    def _take(self, message: object, raw: bytes) -> None:
+        match message:
+            case Snapshot():
+                self.snapshot = message
+            case Finished() | Failed():
+                ticket = self._tickets.pop(message.job, None)
+                if ticket is not None:
+                    ticket.tell(message, raw)
+            case Started() | Progress():
+                ticket = self._tickets.get(message.job)
+                if ticket is not None:
+                    ticket.tell(message)

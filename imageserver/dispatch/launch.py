@@ -1,0 +1,81 @@
+"""Find the server's dispatcher, or start it; whoever needs one does this, so a killed dispatcher comes back."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from filelock import FileLock, Timeout
+
+from imageserver.channel import Channel
+from imageserver.dispatch.rendezvous import Rendezvous, process_lives
+from imageserver.messages import Hello
+from imageserver.settings import PROJECT_ROOT, Settings
+
+START_TIMEOUT = 15.0
+POLL = 0.02
+
+
+def connect(rendezvous: Rendezvous, role: str) -> Channel:
+    """Return a channel to the running dispatcher; raises OSError when none answers."""
+    address, _ = rendezvous.read()
+    channel = Channel(address.connect())
+    channel.send(Hello(role=role, key=address.key, pid=os.getpid()))
+    return channel
+
+
+def connect_or_start(rendezvous: Rendezvous, settings: Settings) -> Channel:
+    """Return a channel to the dispatcher, starting one where none answers; raises OSError when that fails."""
+    try:
+        return connect(rendezvous, "worker")
+    except OSError:
+        pass
+    try:
+        with FileLock(rendezvous.launch_lock, timeout=START_TIMEOUT):
+            try:
+                return connect(rendezvous, "worker")
+            except OSError:
+                return _start(rendezvous, settings)
+    except Timeout as error:
+        raise TimeoutError("Another process is starting the dispatcher and does not finish.") from error
+
+
+def stop(rendezvous: Rendezvous, timeout: float = 10.0) -> None:
+    """End the dispatcher and wait until it is gone."""
+    try:
+        _, pid = rendezvous.read()
+    except OSError:
+        return
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while process_lives(pid) and time.monotonic() < deadline:
+        time.sleep(POLL)
+
+
+def _start(rendezvous: Rendezvous, settings: Settings) -> Channel:
+    rendezvous.address_file.unlink(missing_ok=True)
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imageserver.dispatch", str(rendezvous.owner)],
+        stdin=subprocess.PIPE,
+        cwd=PROJECT_ROOT,
+        creationflags=flags,
+    )
+    assert process.stdin is not None
+    process.stdin.write(settings.model_dump_json().encode())
+    process.stdin.close()
+    if sys.platform != "win32":
+        process.wait()  # the detached half goes on
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            return connect(rendezvous, "worker")
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL)

@@ -1,0 +1,97 @@
+"""Where the processes of one server meet, so that two servers on one machine never share a dispatcher.
+
+The owner is the process whose life the dispatcher follows: gunicorn's arbiter, or the process that runs `serve`.
+"""
+
+import contextlib
+import getpass
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from imageserver.channel import Address
+
+if sys.platform == "win32":
+    import ctypes
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """The files of one server's dispatcher, named by the process id of its owner."""
+
+    owner: int
+
+    @property
+    def folder(self) -> Path:
+        """The private folder that holds them, short enough for a Unix socket's path."""
+        folder = Path(tempfile.gettempdir()) / f"qwen-image-server-{getpass.getuser()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"The folder {folder} belongs to somebody else; set TMPDIR to a folder of your own.")
+        return folder
+
+    @property
+    def address_file(self) -> Path:
+        """Written by the dispatcher once it listens."""
+        return self.folder / f"{self.owner}.json"
+
+    @property
+    def launch_lock(self) -> Path:
+        """Held by the process that starts a dispatcher."""
+        return self.folder / f"{self.owner}.lock"
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket that the dispatcher listens on."""
+        return self.folder / f"{self.owner}.sock"
+
+    def write(self, address: Address, pid: int) -> None:
+        """Publish `address`, readable by this user alone."""
+        aside = self.address_file.with_suffix(f".{pid}.new")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"path": address.path, "port": address.port, "key": address.key, "pid": pid}, file)
+        aside.replace(self.address_file)
+
+    def read(self) -> tuple[Address, int]:
+        """Return the published address and the dispatcher's process id; raises OSError when there is none."""
+        try:
+            content = json.loads(self.address_file.read_text())
+            return Address(path=content["path"], port=content["port"], key=content["key"]), int(content["pid"])
+        except (ValueError, KeyError) as error:
+            raise FileNotFoundError(f"{self.address_file} is not an address file.") from error
+
+    def remove(self) -> None:
+        """Delete the files of this server."""
+        for suffix in ("json", "sock", "lock"):
+            with contextlib.suppress(OSError):
+                (self.folder / f"{self.owner}.{suffix}").unlink()
+
+    def remove_stale(self) -> None:
+        """Delete the files of servers whose owner is gone."""
+        for file in self.folder.glob("*.*"):
+            owner = file.name.split(".")[0]
+            if owner.isdigit() and not process_lives(int(owner)):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+
+def process_lives(pid: int) -> bool:
+    """Return whether a process with this id exists."""
+    if sys.platform == "win32":
+        handle = ctypes.windll.kernel32.OpenProcess(0x00100000, False, pid)  # SYNCHRONIZE
+        if not handle:
+            return False
+        alive: bool = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == 0x102  # WAIT_TIMEOUT
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return alive
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,108 @@
+"""The dispatcher's front door: it listens, admits workers and engines by their key, and ends with its owner."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+
+from imageserver.channel import Address
+from imageserver.dispatch.dispatcher import Dispatcher
+from imageserver.dispatch.rendezvous import Rendezvous, process_lives
+from imageserver.dispatch.streams import READ_LIMIT, Peer
+from imageserver.messages import Cancel, Hello, Submit
+from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HELLO_TIMEOUT = 10.0
+OWNER_POLL = 0.5
+
+
+async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
+    """Run the dispatcher until its owner is gone or it is told to stop."""
+    rendezvous.remove_stale()
+    listener, address = _listen(settings, rendezvous, secrets.token_hex(32))
+    dispatcher = Dispatcher(settings, address)
+
+    async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        try:
+            await _converse(dispatcher, peer, address.key)
+        finally:
+            peer.close()
+
+    starter = asyncio.start_unix_server if address.path else asyncio.start_server
+    server = await starter(welcome, sock=listener, limit=READ_LIMIT)
+    rendezvous.write(address, os.getpid())
+    stop = asyncio.Event()
+    with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    owner_watch = asyncio.create_task(_wait_for_end_of(rendezvous.owner, stop))
+    dispatcher.start()
+    await stop.wait()
+    owner_watch.cancel()
+    server.close()
+    await dispatcher.stop()
+    rendezvous.remove()
+
+
+async def _converse(dispatcher: Dispatcher, peer: Peer, key: str) -> None:
+    try:
+        hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT)
+    except (EOFError, TimeoutError):
+        return
+    if not isinstance(hello, Hello) or not secrets.compare_digest(hello.key, key):
+        logger.warning("A connection without the right key was refused.")
+        return
+    if hello.role == "engine":
+        if dispatcher.engine.is_own(hello.pid):
+            await dispatcher.engine.attach(peer)
+        return
+    dispatcher.join(peer)
+    try:
+        async for message, _ in peer:
+            match message:
+                case Submit():
+                    dispatcher.submit(message, peer)
+                case Cancel():
+                    dispatcher.cancel(message.job)
+    finally:
+        dispatcher.leave(peer)
+
+
+def _listen(settings: Settings, rendezvous: Rendezvous, key: str) -> tuple[socket.socket, Address]:
+    unix = settings.dispatcher_transport == "unix" or (
+        settings.dispatcher_transport == "auto" and sys.platform != "win32"
+    )
+    if unix:
+        path = rendezvous.socket_path
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        return listener, Address(path=str(path), port=None, key=key)
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, Address(path=None, port=listener.getsockname()[1], key=key)
+
+
+async def _wait_for_end_of(owner: int, stop: asyncio.Event) -> None:
+    """Set `stop` when the owner is gone; a pidfd notices at once, and also an owner that is a zombie."""
+    loop = asyncio.get_running_loop()
+    if sys.platform == "linux":
+        try:
+            descriptor = os.pidfd_open(owner)
+        except ProcessLookupError:
+            stop.set()
+            return
+        except OSError:
+            descriptor = -1
+        if descriptor >= 0:
+            loop.add_reader(descriptor, stop.set)
+            return
+    while process_lives(owner):
+        await asyncio.sleep(OWNER_POLL)
+    stop.set()

@@ -1,0 +1,217 @@
+"""Keeps one engine process alive: starts it, listens to it, replaces it when it dies or falls silent.
+
+Engines are started with exec, never forked: a forked child of a torch process hangs.
+"""
+
+import asyncio
+import contextlib
+import logging
+import statistics
+import sys
+import time
+from collections import deque
+from typing import Protocol
+
+from imageserver.briefing import write_brief
+from imageserver.channel import Address
+from imageserver.dispatch.streams import Peer
+from imageserver.messages import (
+    AnyMessage,
+    Cancel,
+    Failed,
+    Finished,
+    LoadFailed,
+    Loading,
+    Progress,
+    Ready,
+    Run,
+    Started,
+)
+from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_LOAD_FAILURES = 5
+FIRST_BACK_OFF = 0.5
+LONGEST_BACK_OFF = 30.0
+MEDIANS_OF_SILENCE = 20
+STOP_GRACE = 3.0
+
+
+class EngineEvents(Protocol):
+    """What the dispatcher wants to hear of its engine."""
+
+    def engine_changed(self) -> None:
+        """The state, reason or progress is another."""
+
+    def job_event(self, message: Started | Progress | Finished | Failed, raw: bytes) -> None:
+        """A running job has news."""
+
+    def engine_lost(self, *, silent: bool) -> None:
+        """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
+
+
+class Engine:
+    """One supervised engine process.
+
+    `state` is `loading`, `ready`, `restarting` or `failed`; `reason` says why in one sentence.
+    """
+
+    def __init__(self, settings: Settings, events: EngineEvents, address: Address) -> None:
+        self._settings = settings
+        self._events = events
+        self._address = address
+        self._process: asyncio.subprocess.Process | None = None
+        self._peer: Peer | None = None
+        self._stopping = False
+        self._busy_since: float | None = None
+        self._last_sign = time.monotonic()
+        self._last_step: float | None = None
+        self._step_times: deque[float] = deque(maxlen=100)
+        self._silent = False
+        self._running: set[int] = set()
+        self.state = "loading"
+        self.phase = "starting"
+        self.reason = "The engine process is starting."
+        self.fraction: float | None = None
+        self.ready: Ready | None = None
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running engine."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another job may be sent now."""
+        return self.state == "ready" and self._peer is not None and not self._running
+
+    async def supervise(self) -> None:
+        """Run engines, one after the other, until `stop` or until loading has failed too often."""
+        failures = 0
+        watchdog = asyncio.create_task(self._watch())
+        try:
+            while not self._stopping:
+                was_ready = await self._live_once()
+                if self._is_over():
+                    return
+                failures = 0 if was_ready else failures + 1
+                if failures >= MAX_LOAD_FAILURES:
+                    self._change("failed", "failed", f"The engine died {failures} times while loading; see the log.")
+                    self._events.engine_lost(silent=False)
+                    return
+                self.restarts += 1
+                pause = 0.0 if failures == 0 else min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2 ** (failures - 1))
+                self._change("restarting", "restarting", f"The engine died; a new one starts in {pause:g} s.")
+                self._events.engine_lost(silent=self._silent)
+                await asyncio.sleep(pause)
+        finally:
+            watchdog.cancel()
+
+    async def stop(self) -> None:
+        """End the engine: politely, then by force."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_GRACE)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def run(self, message: Run) -> None:
+        """Send a job to the engine."""
+        assert self._peer is not None
+        self._running.add(message.job)
+        now = time.monotonic()
+        self._last_sign, self._last_step = now, now
+        self._peer.send(message)
+
+    def cancel(self, job: int) -> None:
+        """Ask the engine to stop a job; the answer is a Failed message."""
+        if self._peer is not None:
+            self._peer.send(Cancel(job=job))
+
+    async def attach(self, peer: Peer) -> None:
+        """Listen to the engine that has just connected, until it hangs up."""
+        self._peer = peer
+        async for message, raw in peer:
+            self._last_sign = time.monotonic()
+            self._take(message, raw)
+        self._peer = None
+
+    def is_own(self, pid: int) -> bool:
+        """Return whether the process is the one that was started last."""
+        return self._process is not None and self._process.pid == pid
+
+    def _is_over(self) -> bool:
+        return self._stopping or self.state == "failed"
+
+    async def _live_once(self) -> bool:
+        """Start one engine and wait for its end; return whether it had become ready."""
+        self._silent, self.ready, self.fraction = False, None, None
+        self._running.clear()
+        self._last_sign = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(write_brief(self._settings, self._address))
+        self._process.stdin.write_eof()
+        if self.state != "loading":
+            self._change("loading", "starting", "A new engine process is starting.")
+        code = await self._process.wait()
+        if not self._stopping:
+            logger.warning("The engine process %d ended with status %d.", self._process.pid, code)
+        if self._peer is not None:
+            self._peer.close()
+            self._peer = None
+        return self.ready is not None
+
+    def _take(self, message: AnyMessage, raw: bytes) -> None:
+        match message:
+            case Loading():
+                self.fraction = message.fraction
+                self._change("loading", message.phase, message.sentence)
+            case Ready():
+                self.ready, self.fraction = message, 1.0
+                self._change("ready", "ready", message.facts.reason)
+            case LoadFailed():
+                logger.error("%s", message.sentence)
+                self._change("failed", "failed", message.sentence)
+                self._events.engine_lost(silent=False)
+            case Progress():
+                now = time.monotonic()
+                if self._last_step is not None:
+                    self._step_times.append(now - self._last_step)
+                self._last_step = now
+                self._events.job_event(message, raw)
+            case Finished() | Failed():
+                self._running.discard(message.job)
+                self._events.job_event(message, raw)
+            case Started():
+                self._events.job_event(message, raw)
+            case _:
+                logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
+
+    def _change(self, state: str, phase: str, reason: str) -> None:
+        self.state, self.phase, self.reason = state, phase, reason
+        self._events.engine_changed()
+
+    async def _watch(self) -> None:
+        """Kill an engine that runs jobs but has given no sign of life for too long."""
+        while True:
+            await asyncio.sleep(min(0.5, self._settings.step_timeout / 4))
+            patience = self._settings.step_timeout
+            if self._step_times:
+                patience = max(patience, MEDIANS_OF_SILENCE * statistics.median(self._step_times))
+            if self._running and self.state == "ready" and time.monotonic() - self._last_sign > patience:
+                logger.error("The engine gave no sign of life for %.1f s; it is killed.", patience)
+                self._silent = True
+                if self._process is not None and self._process.returncode is None:
+                    self._process.kill()

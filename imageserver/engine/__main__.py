@@ -1,0 +1,120 @@
+"""The engine process: `python -m imageserver.engine`, with its brief on standard input.
+
+It never outlives the dispatcher: it ends when the connection closes, and on Linux when its parent dies.
+"""
+
+import ctypes
+import dataclasses
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+
+from imageserver.briefing import read_brief
+from imageserver.channel import Address, Channel
+from imageserver.messages import AnyMessage, Cancel, Hello, LoadFailed, Loading, Message, Ready, Run
+from imageserver.settings import Settings
+from imageserver.telemetry.logs import configure_logging
+
+logger = logging.getLogger("imageserver.engine")
+
+PR_SET_PDEATHSIG = 1
+
+
+class Link:
+    """The engine's connection: one thread reads, one writes, so that no picture waits for a socket."""
+
+    def __init__(self, address: Address) -> None:
+        self._channel = Channel(address.connect())
+        self._outbox: queue.SimpleQueue[tuple[Message, bytes]] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[AnyMessage] = queue.SimpleQueue()
+        self._channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
+        for work in (self._read, self._write):
+            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+
+    def send(self, message: Message, raw: bytes = b"") -> None:
+        """Send soon; never blocks."""
+        self._outbox.put((message, raw))
+
+    def report(self, phase: str, sentence: str, fraction: float | None) -> None:
+        """Tell how far the model has come."""
+        logger.info("%s", sentence)
+        self.send(Loading(phase=phase, sentence=sentence, fraction=fraction))
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self.inbox.put(self._channel.receive()[0])
+        except (EOFError, OSError, ValueError):
+            os._exit(0)  # nobody is left to draw for, and the main thread may be deep inside a forward
+
+    def _write(self) -> None:
+        try:
+            while True:
+                self._channel.send(*self._outbox.get())
+        except OSError:
+            os._exit(0)
+
+
+def main() -> None:
+    """Load the model, then draw what is asked for until the connection closes."""
+    _die_with_parent()
+    _prepare_environment()
+    settings, address = read_brief()
+    configure_logging(settings)
+    link = Link(address)
+    link.report("importing", "torch and diffusers are being imported.", None)
+    _serve(settings, link)
+
+
+def _serve(settings: Settings, link: Link) -> None:
+    # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
+    import torch
+
+    from imageserver.engine.devices import DeviceUnavailable
+    from imageserver.engine.loading import load
+    from imageserver.engine.painter import Painter
+    from imageserver.engine.sources import ModelUnavailable
+    from imageserver.engine.suspension import Gate
+    from imageserver.engine.turns import Turns
+
+    # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
+    torch.set_grad_enabled(False)
+    try:
+        model = load(settings, link.report)
+    except (ModelUnavailable, DeviceUnavailable) as error:
+        link.send(LoadFailed(sentence=str(error)))
+        link.inbox.get()  # the dispatcher hangs up
+        return
+    turns = Turns(Painter(model.pipeline, model.family), Gate(model.pipeline.transformer), link.send)
+    link.send(Ready(facts=dataclasses.replace(model.facts, pid=os.getpid())))
+    logger.info("%s is ready on %s after %.1f s.", model.facts.name, model.facts.gpu, model.facts.load_time)
+    while True:
+        while not turns.busy or not link.inbox.empty():
+            match link.inbox.get():
+                case Run() as request:
+                    turns.add(request)
+                case Cancel() as request:
+                    turns.cancel(request.job)
+        turns.take_one()
+
+
+def _prepare_environment() -> None:
+    """Set what torch and the hub libraries read when they are imported; what the user has set wins."""
+    # Threads that spin at every barrier starve each other when another process wants a core: one 512 x 512 picture
+    # took 10 s instead of 0.8 s beside a busy neighbour on two cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Choose the model, make sure that it fits, and load its pipeline."""
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+
+from imageserver.engine import devices, single_frame_vae
+from imageserver.engine.families import FAMILIES, Family, family_of
+from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.sources import ModelUnavailable, Report, locate
+from imageserver.generation import ModelFacts
+from imageserver.settings import Settings
+
+QWEN_IMAGE = "Qwen/Qwen-Image"
+# The whole of Qwen-Image in bfloat16 is about 54 GiB; pictures need some more.
+QWEN_IMAGE_BYTES = 57 * 1024**3
+# What a pipeline needs beside its weights, measured as a share of them.
+ROOM_BESIDE_WEIGHTS = 1.1
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A pipeline on its device, and what is told about it."""
+
+    pipeline: Pipeline
+    family: Family
+    facts: ModelFacts
+
+
+def load(settings: Settings, report: Report) -> LoadedModel:
+    """Load the model that the settings ask for; raises ModelUnavailable or devices.DeviceUnavailable."""
+    began = time.monotonic()
+    device = devices.choose(settings.device)
+    model, reason = choose_model(settings.model, device)
+    folder = locate(model, settings, report)
+    family = _family_in(folder, model)
+    dtype = _dtype(settings.dtype, device)
+    weights = weight_bytes(folder, dtype)
+    _require_memory(model, weights, device, settings)
+    report("loading", f"{model}: {weights / 1e9:.2f} GB of weights are being loaded.", None)
+    single_frame_vae.install()
+    # Their bars would break our log lines; progress is told in the log and in /startupz.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sentence = str(error).strip().splitlines()[0][:300]
+        raise ModelUnavailable(f"{model} cannot be loaded: {sentence}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    _place(pipeline, device, settings)
+    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    facts = ModelFacts(
+        name=model,
+        family=family.name,
+        reason=reason,
+        device=device.type,
+        gpu=devices.gpu_name(device),
+        cuda_version=devices.cuda_version(device),
+        dtype=str(dtype).removeprefix("torch."),
+        scheduler=type(pipeline.scheduler).__name__,
+        parameters=sum(parameter.numel() for module in modules for parameter in module.parameters()),
+        size_mb=round(sum(p.numel() * p.element_size() for m in modules for p in m.parameters()) / devices.MIB, 2),
+        memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
+        load_time=round(time.monotonic() - began, 2),
+        pid=0,
+    )
+    return LoadedModel(pipeline, family, facts)
+
+
+def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
+    """Return the model's name and, in one sentence, why it was taken."""
+    if wanted != "auto":
+        return wanted, f"MODEL={wanted} was asked for."
+    if device.type == "cuda" and devices.free_memory(device) >= QWEN_IMAGE_BYTES:
+        free = devices.free_memory(device) / 1024**3
+        return QWEN_IMAGE, f"MODEL=auto: the {devices.gpu_name(device)} has {free:.0f} GiB free, enough for Qwen-Image."
+    where = "no CUDA device" if device.type != "cuda" else "no CUDA device with 57 GiB free"
+    return (
+        "demo",
+        f"MODEL=auto: there is {where}, so the embedded demo model draws; set MODEL={QWEN_IMAGE} to change it.",
+    )
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
+    """Return the bytes that the folder's weights take in `dtype`; the files' own format is read from their headers."""
+    total = 0
+    for file in folder.glob("*/*.safetensors"):
+        total += sum(_elements(file)) * dtype.itemsize
+    return total
+
+
+def _elements(file: Path) -> list[int]:
+    """Return the element count of every tensor in a safetensors file, from its header alone."""
+    with contextlib.suppress(ValueError, KeyError, OSError), file.open("rb") as content:
+        size = int.from_bytes(content.read(8), "little")
+        header = json.loads(content.read(min(size, 100_000_000)))
+        counts = []
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                count = 1
+                for length in tensor["shape"]:
+                    count *= length
+                counts.append(count)
+        return counts
+    return []
+
+
+def _family_in(folder: Path, model: str) -> Family:
+    try:
+        pipeline_class = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelUnavailable(f"{model} has no readable model_index.json, so it is no diffusers folder.") from error
+    family = family_of(str(pipeline_class))
+    if family is None:
+        known = ", ".join(family.pipeline_class for family in FAMILIES)
+        raise ModelUnavailable(f"{model} is a {pipeline_class}, which this server cannot serve; it knows {known}.")
+    return family
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _require_memory(model: str, weights: int, device: torch.device, settings: Settings) -> None:
+    needed, free = int(weights * ROOM_BESIDE_WEIGHTS), devices.free_memory(device)
+    if settings.offload != "none" and device.type != "cpu":
+        free = devices.free_memory(torch.device("cpu"))
+    if needed > free:
+        has = f"{devices.gpu_name(device)} has {free / 1024**3:.0f} GiB free"
+        raise ModelUnavailable(
+            f"{model} needs about {needed / 1024**3:.0f} GiB and {has}: set OFFLOAD=model (weights in RAM), take a "
+            "quantized or smaller model, or MODEL=demo."
+        )
+
+
+def _place(pipeline: Pipeline, device: torch.device, settings: Settings) -> None:
+    if settings.offload == "none" or device.type == "cpu":
+        pipeline.to(device)
+    elif settings.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)

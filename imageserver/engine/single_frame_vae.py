@@ -1,0 +1,46 @@
+"""Decode and encode one picture with the Qwen-Image VAE as fast as its arithmetic allows.
+
+The stock VAE is a video model: its causal 3-D convolutions pad two zero frames in front of a single picture, so only
+the last temporal tap meets data. Using that tap as a 2-D convolution gives the same picture (8e-6 in float32) and takes
+0.08 s instead of 0.90 s for 512 x 512 on two CPU cores. Source: diffusers `autoencoder_kl_qwenimage`.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from diffusers.models.autoencoders import autoencoder_kl_qwenimage as stock
+
+_stock_convolution = stock.QwenImageCausalConv3d.forward
+_stock_norm = stock.QwenImageRMS_norm.forward
+
+
+def _convolve(self: Any, x: torch.Tensor, cache_x: torch.Tensor | None = None) -> torch.Tensor:
+    """Apply the causal convolution; x has shape (batch, channels, frames, height, width)."""
+    if cache_x is not None or x.shape[2] != 1 or self.stride != (1, 1, 1):
+        return _stock_convolution(self, x, cache_x)
+    padding = self._padding
+    picture = x[:, :, 0].contiguous(memory_format=torch.channels_last)
+    last_tap = self.weight[:, :, -1].contiguous(memory_format=torch.channels_last)
+    return functional.conv2d(picture, last_tap, self.bias, padding=(padding[2], padding[0])).unsqueeze(2)
+
+
+def _normalise(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """Divide by the channel norm; a sum of squares avoids the slow strided `linalg_vector_norm` of CPUs."""
+    if not self.channel_first or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_tensor(self.bias):
+        return _stock_norm(self, x)
+    inverse_norm = torch.rsqrt(x.square().sum(1, keepdim=True).clamp_min(1e-24))
+    normalised: torch.Tensor = x * inverse_norm * (self.gamma * self.scale)
+    return normalised
+
+
+def install() -> None:
+    """Replace the two slow forwards of every Qwen-Image VAE in this process."""
+    stock.QwenImageCausalConv3d.forward = _convolve  # type: ignore[method-assign]
+    stock.QwenImageRMS_norm.forward = _normalise  # type: ignore[method-assign]
+
+
+def uninstall() -> None:
+    """Put the stock forwards back."""
+    stock.QwenImageCausalConv3d.forward = _stock_convolution  # type: ignore[method-assign]
+    stock.QwenImageRMS_norm.forward = _stock_norm  # type: ignore[method-assign]

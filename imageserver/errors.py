@@ -1,0 +1,114 @@
+"""Every failure a client can meet, each with its HTTP status and a stable code.
+
+Raised anywhere, carried between processes as `messages.Failure`, and turned into a dialect's envelope by
+`api/errors.py` alone.
+"""
+
+
+class ServiceError(Exception):
+    """A failure that is told to the client in one sentence.
+
+    `param` names the wrong field, `retry_after` is in seconds.
+    """
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, sentence: str, *, param: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.param = param
+        self.retry_after = retry_after
+
+
+class BadRequest(ServiceError):
+    """The request cannot be understood, or misses what it needs."""
+
+    status, code = 400, "bad_request"
+
+
+class InvalidParameter(ServiceError):
+    """A field has a value outside its limits."""
+
+    status, code = 422, "invalid_parameter"
+
+
+class NotFound(ServiceError):
+    """The thing that was asked for does not exist."""
+
+    status, code = 404, "not_found"
+
+
+class ModelNotFound(ServiceError):
+    """The request names a model that is not served."""
+
+    status, code = 404, "model_not_found"
+
+
+class BodyTooLarge(ServiceError):
+    """The request body is over the limit."""
+
+    status, code = 413, "body_too_large"
+
+
+class QueueFull(ServiceError):
+    """As many generations wait as may wait."""
+
+    status, code = 429, "queue_full"
+
+
+class Cancelled(ServiceError):
+    """The client left or cancelled; the status is nginx's, for logs alone."""
+
+    status, code = 499, "cancelled"
+
+
+class GenerationFailed(ServiceError):
+    """The pipeline raised an error that is not the client's."""
+
+    status, code = 500, "generation_failed"
+
+
+class Loading(ServiceError):
+    """The model is not ready yet."""
+
+    status, code = 503, "loading"
+
+
+class Draining(ServiceError):
+    """The server is stopping."""
+
+    status, code = 503, "draining"
+
+
+class EngineUnavailable(ServiceError):
+    """No engine runs, or it died with the job."""
+
+    status, code = 503, "engine_unavailable"
+
+
+class DeadlineExceeded(ServiceError):
+    """The request's time is over."""
+
+    status, code = 504, "deadline_exceeded"
+
+
+class StorageFull(ServiceError):
+    """A picture could not be written."""
+
+    status, code = 507, "storage_full"
+
+
+class OutOfMemory(ServiceError):
+    """The device's memory cannot hold the generation."""
+
+    status, code = 507, "out_of_memory"
+
+
+BY_CODE: dict[str, type[ServiceError]] = {
+    error.code: error
+    for error in (
+        ServiceError, BadRequest, InvalidParameter, NotFound, ModelNotFound, BodyTooLarge, QueueFull, Cancelled,
+        GenerationFailed, Loading, Draining, EngineUnavailable, DeadlineExceeded, StorageFull, OutOfMemory,
+    )
+}  # fmt: skip

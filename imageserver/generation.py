@@ -1,0 +1,61 @@
+"""What is asked for and what comes back: the nouns every room shares."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One request for `count` pictures, with every choice already made.
+
+    `width` and `height` are the pixels of the answer; the engine draws at the next multiple its VAE needs and crops to
+    the centre. Picture k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
+    """
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    true_cfg_scale: float
+    seed: int
+    count: int = 1
+    deterministic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a generation went; its pixels travel beside it.
+
+    `pixels` of the wire are `count * height * width * 3` bytes, RGB, row by row. Times are in seconds: `inference_time`
+    from the first device call to the last picture, `queue_time` from arrival to the first device call.
+    """
+
+    width: int
+    height: int
+    seeds: tuple[int, ...]
+    inference_time: float
+    queue_time: float
+    batch_size: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What the engine tells about the loaded model and its device; sizes in MiB, times in seconds."""
+
+    name: str
+    family: str
+    reason: str
+    device: str
+    gpu: str
+    cuda_version: str
+    dtype: str
+    scheduler: str
+    parameters: int
+    size_mb: float
+    memory_mb: float
+    load_time: float
+    pid: int
+    default_steps: int = 20
+    default_true_cfg_scale: float = 4.0
+    max_prompt_tokens: int = 1024

@@ -1,0 +1,61 @@
+"""Encode pixels as PNG, JPEG or WebP with the metadata inside."""
+
+import io
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imageserver.errors import InvalidParameter
+from imageserver.imaging.metadata import PictureMetadata
+from imageserver.imaging.png import write_png
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+DEFAULT_QUALITY = {"jpeg": 95, "webp": 90}
+LONGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}
+
+
+def encode(
+    pixels: NDArray[np.uint8],
+    *,
+    output_format: OutputFormat,
+    compression: int | None = None,
+    metadata: PictureMetadata | None = None,
+) -> bytes:
+    """Return the bytes of a picture from 8-bit RGB pixels (height, width, 3).
+
+    `compression` is the quality of JPEG and WebP, 0 to 100 (OpenAI's `output_compression`); PNG is exact and ignores
+    it. Raises InvalidParameter for a size that the format cannot hold and for a compression out of range, ValueError
+    for an array of another kind.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ValueError(f"Pixels must be uint8 of shape (height, width, 3), not {pixels.dtype} of {pixels.shape}.")
+    if compression is not None and not 0 <= compression <= 100:
+        raise InvalidParameter("output_compression must be 0 to 100.", param="output_compression")
+    if max(pixels.shape) > LONGEST_SIDE[output_format]:
+        raise InvalidParameter(
+            f"A {output_format} picture can be at most {LONGEST_SIDE[output_format]} pixels wide or high; png can hold "
+            "larger ones.",
+            param="output_format",
+        )
+    if output_format == "png":
+        texts = {"parameters": metadata.parameters_text(), "generation": metadata.as_json()} if metadata else {}
+        return write_png(pixels, texts)
+    return _encode_lossy(pixels, output_format, compression, metadata.as_exif() if metadata else b"")
+
+
+def _encode_lossy(
+    pixels: NDArray[np.uint8], output_format: Literal["jpeg", "webp"], compression: int | None, exif: bytes
+) -> bytes:
+    quality = DEFAULT_QUALITY[output_format] if compression is None else compression
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    buffer = io.BytesIO()
+    if output_format == "jpeg":
+        # Halved colour blurs the edges of drawings and of the overlay; only those who ask for small files get it.
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0", exif=exif)
+    else:
+        # Method 2 takes 40 ms for 1328 x 1328 where the default takes 102 ms, for 4 % larger files.
+        image.save(buffer, "WEBP", quality=quality, method=2, exif=exif)
+    return buffer.getvalue()

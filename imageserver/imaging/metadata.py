@@ -1,0 +1,103 @@
+"""What a picture tells about its own making, as AUTOMATIC1111's infotext and as JSON."""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from PIL import Image
+
+from imageserver.errors import InvalidParameter
+from imageserver.imaging.exif import exif_block, read_exif
+
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+# A JPEG segment holds 65,533 bytes, six of which say that it is EXIF.
+LARGEST_EXIF = 65_500
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureMetadata:
+    """How one picture was made; sizes in pixels, `extra` holds further named values."""
+
+    prompt: str
+    negative_prompt: str
+    steps: int
+    sampler: str
+    cfg_scale: float
+    seed: int
+    width: int
+    height: int
+    model: str
+    version: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def parameters_text(self) -> str:
+        """Return the infotext: prompt, negative prompt if there is one, and the settings in one line.
+
+        Source: `create_infotext` of AUTOMATIC1111's stable-diffusion-webui. NUL and lone surrogates, which no text
+        format can hold, become U+FFFD here; the JSON keeps them.
+        """
+        settings = {
+            "Steps": self.steps,
+            "Sampler": self.sampler,
+            "CFG scale": _plain_number(self.cfg_scale),
+            "Seed": self.seed,
+            "Size": f"{self.width}x{self.height}",
+            "Model": self.model,
+            **self.extra,
+            "Version": self.version,
+        }
+        lines = [self.prompt]
+        if self.negative_prompt.strip():
+            lines.append(f"Negative prompt: {self.negative_prompt}")
+        lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in settings.items() if value is not None))
+        return UNSTORABLE.sub("\ufffd", "\n".join(lines))
+
+    def as_json(self) -> str:
+        """Return every field as one line of ASCII JSON, which gives back any text exactly."""
+        return json.dumps({**asdict(replace(self, extra={})), "extra": dict(self.extra)}, default=str)
+
+    def as_exif(self) -> bytes:
+        """Return an EXIF block that fits into a JPEG: endless prompts are shortened, absurd values leave it empty."""
+        for longest in (None, 3000, 500):
+            shortened = self if longest is None else self._with_prompts_of(longest)
+            block = exif_block(parameters=shortened.parameters_text(), generation=shortened.as_json())
+            if len(block) <= LARGEST_EXIF:
+                return block
+        return b""
+
+    def _with_prompts_of(self, longest: int) -> "PictureMetadata":
+        prompt, negative_prompt = _cut(self.prompt, longest), _cut(self.negative_prompt, longest)
+        return replace(self, prompt=prompt, negative_prompt=negative_prompt)
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """Return the texts inside a PNG, JPEG or WebP picture without decoding its pixels.
+
+    The infotext is `parameters`, our JSON is `generation`; a PNG's other texts keep their keywords. Raises
+    InvalidParameter for anything that is no such picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+            found = read_exif(image.getexif())
+            texts = {name: text for name, text in image.info.items() if isinstance(name, str) and isinstance(text, str)}
+            return found | {name: str(text) for name, text in texts.items()}
+    # Pillow raises whatever the broken bytes lead to: OSError, SyntaxError, struct.error, DecompressionBombError, ...
+    except Exception as error:
+        raise InvalidParameter("The data is not a readable PNG, JPEG or WebP picture.", param="image") from error
+
+
+def _plain_number(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else value
+
+
+def _quoted(value: object) -> str:
+    """Return a value as the infotext's settings line wants it: what would break the line is quoted as JSON."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

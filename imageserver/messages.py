@@ -1,0 +1,149 @@
+"""What crosses a process border: small typed messages, each with raw bytes beside it for pixels.
+
+A frame is two big-endian 32-bit lengths, a msgpack header and the raw bytes. Nothing is pickled.
+"""
+
+import struct
+
+import msgspec
+
+from imageserver.errors import BY_CODE, ServiceError
+from imageserver.generation import Generation, ModelFacts, Outcome
+
+LENGTHS = struct.Struct(">II")
+MAX_HEADER = 16 * 1024 * 1024
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Anything that travels between the HTTP workers, the dispatcher and the engines."""
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """Open a connection; `key` proves that the peer may (it matters on TCP only)."""
+
+    role: str
+    key: str
+    pid: int
+
+
+class Submit(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: put a generation into the queue; `timeout` is in seconds from now."""
+
+    job: int
+    generation: Generation
+    timeout: float
+
+
+class Cancel(Message, frozen=True, kw_only=True):
+    """Stop a job; unknown or finished jobs are ignored."""
+
+    job: int
+
+
+class Run(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: start this job."""
+
+    job: int
+    generation: Generation
+
+
+class Started(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher to worker: the device has begun with the job."""
+
+    job: int
+
+
+class Progress(Message, frozen=True, kw_only=True):
+    """`step` of `total` denoising steps are done, over all pictures of the job."""
+
+    job: int
+    step: int
+    total: int
+
+
+class Finished(Message, frozen=True, kw_only=True):
+    """The job is done; its pixels are the frame's raw bytes."""
+
+    job: int
+    outcome: Outcome
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """The job ended without a picture."""
+
+    job: int
+    code: str
+    sentence: str
+    param: str | None = None
+    retry_after: float | None = None
+
+    def as_error(self) -> ServiceError:
+        """Return the failure as the exception it was before it travelled."""
+        return BY_CODE.get(self.code, ServiceError)(self.sentence, param=self.param, retry_after=self.retry_after)
+
+
+class Loading(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: how far the model has come; `fraction` is None while it cannot be known."""
+
+    phase: str
+    sentence: str
+    fraction: float | None = None
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the model is loaded."""
+
+    facts: ModelFacts
+
+
+class LoadFailed(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the model cannot be loaded; trying again would not help."""
+
+    sentence: str
+
+
+class Snapshot(Message, frozen=True, kw_only=True):
+    """Dispatcher to workers: the state of the service, sent at every change.
+
+    `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
+    """
+
+    state: str
+    reason: str
+    phase: str
+    load_fraction: float | None
+    facts: ModelFacts | None
+    queue_length: int
+    active: int
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+    engine_restarts: int
+    queue_wait: float
+    dispatcher_pid: int
+    engine_pid: int | None
+
+
+AnyMessage = (
+    Hello | Submit | Cancel | Run | Started | Progress | Finished | Failed | Loading | Ready | LoadFailed | Snapshot
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def failed(job: int, error: ServiceError) -> Failed:
+    """Return the message that carries `error`."""
+    return Failed(job=job, code=error.code, sentence=error.sentence, param=error.param, retry_after=error.retry_after)
+
+
+def pack(message: Message, raw_size: int = 0) -> bytes:
+    """Return the lengths and header of a frame whose raw part has `raw_size` bytes."""
+    header = _encoder.encode(message)
+    return LENGTHS.pack(len(header), raw_size) + header
+
+
+def unpack(header: bytes) -> AnyMessage:
+    """Return the message in `header`; raises msgspec.DecodeError (a ValueError) for anything else."""
+    return _decoder.decode(header)

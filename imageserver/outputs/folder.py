@@ -1,0 +1,106 @@
+"""The folder that pictures are saved in."""
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import time
+import uuid
+from pathlib import Path
+
+from imageserver.errors import NotFound, StorageFull
+from imageserver.outputs.naming import PREFIX, file_stem
+from imageserver.outputs.retention import Swept, sweep
+
+__all__ = ["OutputFolder", "file_stem"]
+
+SWEEP_EVERY = 60.0
+# No separator, drive, percent sign, NUL or leading dot fits: such a name can only mean a file of the folder itself.
+SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.(png|jpg|jpeg|webp|zip)")
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "the output folder is not writable",
+    errno.EPERM: "the output folder is not writable",
+    errno.EROFS: "the output folder is read-only",
+}
+
+
+class OutputFolder:
+    """A folder of pictures that never overwrites one and stays below `max_mb` MiB and `max_age` seconds."""
+
+    def __init__(self, path: Path, *, max_mb: float, max_age: float) -> None:
+        self.path = path
+        self.max_mb = max_mb
+        self.max_age = max_age
+        self._last_sweep = float("-inf")
+
+    def save(self, data: bytes, *, stem: str, extension: str) -> Path:
+        """Write `data` aside, publish it whole under `stem` or the next free `stem-2`, `stem-3`, … and return its path.
+
+        Raises StorageFull, with nothing left behind, when the disk refuses.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
+            raise ValueError(f"{stem!r} is no stem of a file name.")
+        aside = self.path / f".{PREFIX}-{uuid.uuid4().hex}.part"
+        try:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                with aside.open("xb") as file:
+                    file.write(data)
+                saved = self._publish(aside, stem, extension.lstrip("."))
+            finally:
+                with contextlib.suppress(OSError):
+                    aside.unlink()
+        except OSError as error:
+            # A path in the sentence would tell strangers about the machine, and the answer may go to one.
+            reason = REASONS.get(error.errno or 0, (error.strerror or "the disk refused").lower())
+            raise StorageFull(
+                f"The picture could not be saved because {reason}; free some space or let save_to_file be false to get "
+                "the bytes instead."
+            ) from error
+        self.sweep_if_due(keep=saved.name)
+        return saved
+
+    def sweep_if_due(self, *, keep: str | None = None) -> Swept | None:
+        """Sweep unless that was done within the last minute; `keep` names a file that stays in any case."""
+        now = time.monotonic()
+        if now - self._last_sweep < SWEEP_EVERY:
+            return None
+        # Without a lock: two sweeps at once do no harm, and a lock would have to suit greenlets and native threads.
+        self._last_sweep = now
+        return sweep(
+            self.path, max_mb=self.max_mb, max_age=self.max_age, now=time.time(), keep=() if keep is None else (keep,)
+        )
+
+    def open_picture(self, name: str) -> Path:
+        """Return the path of a saved picture; raises NotFound for everything else, links and folders included."""
+        path = self.path / name if SERVED_NAME.fullmatch(name) else None
+        if path is None or path.is_symlink() or not path.is_file():
+            raise NotFound("There is no picture of that name.", param="name")
+        return path
+
+    def _publish(self, aside: Path, stem: str, extension: str) -> Path:
+        for number in itertools.count(1):
+            target = self.path / (f"{stem}.{extension}" if number == 1 else f"{stem}-{number}.{extension}")
+            with contextlib.suppress(FileExistsError):
+                _move_to_new(aside, target)
+                return target
+        raise AssertionError("unreachable")
+
+
+def _move_to_new(aside: Path, target: Path) -> None:
+    """Give a finished file its name in one step; raises FileExistsError when the name is taken."""
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # FAT, some network shares and Android have no hard links: claim the name with an empty file, then replace that.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            aside.replace(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise

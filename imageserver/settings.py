@@ -1,0 +1,111 @@
+"""Every setting of the server, read once from the environment and `.env`.
+
+Each field's description is its one sentence of help: `.env.example` and the README's table are tested against it.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """What a user may set; names in the environment are the field names in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
+    port: int = Field(5000, ge=0, le=65535, description="TCP port to listen on.")
+    workers: int = Field(1, ge=1, le=64, description="HTTP worker processes; they share one queue and one model.")
+    threads: int = Field(
+        4, ge=1, le=64, description="Native threads per worker for overlay, encoding and files; requests need none."
+    )
+    graceful_timeout: int = Field(
+        120, ge=2, description="Seconds that running generations get to finish when the server is told to stop."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level that is logged."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people (text) or machines (json).")
+
+    model: str = Field(
+        "auto",
+        validation_alias=AliasChoices("MODEL", "MODEL_ID"),
+        description="auto, demo, an id such as Qwen/Qwen-Image, or a local folder; auto takes "
+        "Qwen/Qwen-Image where a CUDA device has the memory for it, else the embedded demo model.",
+    )
+    model_source: Literal["modelscope", "huggingface"] = Field(
+        "modelscope", description="Hub that model ids are downloaded from."
+    )
+    models_dir: Path = Field(Path("models"), description="Folder that downloaded models are kept in.")
+    offline: bool = Field(
+        False,
+        validation_alias=AliasChoices("OFFLINE", "OFFLINE_MODE", "LOCAL_FILES_ONLY"),
+        description="1 never touches a network: a model that is not on the disk is an error.",
+    )
+    device: str = Field("auto", description="Device to compute on: auto, cpu, cuda, cuda:1, mps.")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto",
+        validation_alias=AliasChoices("DTYPE", "TORCH_DTYPE"),
+        description="Number format of the weights; auto is bfloat16 on CUDA and float32 on a CPU.",
+    )
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none",
+        description="Keep the weights in RAM and move them to the device by model or by layer when memory is short.",
+    )
+
+    max_queue: int = Field(64, ge=1, description="Generations that may wait; one more is refused with 429.")
+    request_timeout: float = Field(
+        600.0, gt=0, description="Seconds a request may take, waiting included, before it is answered with 504."
+    )
+    step_timeout: float = Field(
+        60.0, gt=0, description="Least number of seconds without a sign of life after which an engine is restarted."
+    )
+    max_pixels: int = Field(
+        2048 * 2048, ge=64 * 64, description="Largest width x height of one picture, in pixels; guards memory."
+    )
+    max_steps: int = Field(150, ge=1, description="Largest num_inference_steps of a request.")
+    max_images: int = Field(10, ge=1, description="Largest n of a request.")
+    max_prompt_chars: int = Field(10_000, ge=1, description="Longest prompt, in characters.")
+    max_body_mb: float = Field(32.0, gt=0, description="Largest request body, in MiB.")
+
+    output_dir: Path = Field(Path("tmp"), description="Folder for pictures saved by save_to_file.")
+    tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")
+    tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved pictures are kept.")
+    state_dir: Path = Field(Path("state"), description="Folder for what must survive a restart, such as request ids.")
+    font_path: Path | None = Field(None, description="TrueType font of the overlay; the default covers Latin letters.")
+
+    dispatcher_transport: Literal["auto", "unix", "tcp"] = Field(
+        "auto",
+        description="How the processes talk: Unix socket, or loopback TCP with a key; auto is unix but on Windows.",
+    )
+    engine_module: str = Field(
+        "imageserver.engine", description="Python module run as the engine process; tests put a fake one here."
+    )
+
+    def resolve(self, path: Path) -> Path:
+        """Return `path`, taken from the project's root when it is relative."""
+        return path if path.is_absolute() else PROJECT_ROOT / path
+
+
+def load_settings() -> Settings:
+    """Read the settings; raises SystemExit with one sentence per wrong setting."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        complaints = [
+            f"{str(item['loc'][0]).upper()}={item.get('input')!r} is not valid: {item['msg']}."
+            for item in error.errors()
+        ]
+        raise SystemExit("Wrong setting. " + " ".join(complaints)) from None

@@ -1,0 +1,73 @@
+"""Log lines: readable or JSON, one event a line, every one with the request it belongs to.
+
+Field names of the JSON lines follow the user's document 004: timestamp, level, name, message, and the event's own.
+"""
+
+import contextvars
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+
+from pythonjsonlogger.json import JsonFormatter
+
+from imageserver.settings import Settings
+
+current_request: contextvars.ContextVar[int | None] = contextvars.ContextVar("current_request", default=None)
+
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class _RequestFilter(logging.Filter):
+    """Adds the current request's id, unless the call named one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not hasattr(record, "request_id"):
+            record.request_id = current_request.get()
+        return True
+
+
+class TextFormatter(logging.Formatter):
+    """`12:00:00 INFO req 5 api.native: sentence`; line breaks in it are escaped, so that nobody forges lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        when = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
+        number = getattr(record, "request_id", None)
+        request = f" req {number}" if number is not None else ""
+        name = record.name.removeprefix("imageserver.")
+        line = f"{when} {record.levelname}{request} {name}: {escape(record.getMessage())}"
+        return line + "\n" + self.formatException(record.exc_info) if record.exc_info else line
+
+
+class _JsonLines(JsonFormatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return datetime.fromtimestamp(record.created, UTC).isoformat()
+
+
+def escape(text: str) -> str:
+    """Return `text` with control characters and lone surrogates written as escapes."""
+    text = CONTROL_CHARACTERS.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send this process's log to standard error in the chosen format."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_RequestFilter())
+    if settings.log_format == "json":
+        handler.setFormatter(
+            _JsonLines(
+                "{asctime}{levelname}{name}{message}{request_id}",
+                style="{",
+                rename_fields={"asctime": "timestamp", "levelname": "level"},
+                json_ensure_ascii=True,
+            )
+        )
+    else:
+        handler.setFormatter(TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level)
+    for noisy in ("urllib3", "filelock", "asyncio", "modelscope"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

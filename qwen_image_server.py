@@ -1,0 +1,72 @@
+"""qwen-image-server: the Flask entry that gunicorn loads, and the command line.
+
+gunicorn -c gunicorn_config.py qwen_image_server:app     serve with gunicorn (Linux, macOS)
+python qwen_image_server.py serve                        serve with gevent's own server (also Windows)
+python qwen_image_server.py generate "a red circle"      draw one picture, no server needed
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from imageserver.settings import Settings
+
+
+def create_app(settings: "Settings", owner: int) -> "Flask":
+    """Build the application; `owner` is the process whose life the dispatcher follows."""
+    from flask import Flask
+
+    from imageserver.api import errors, health, native, responses
+    from imageserver.api.current import EXTENSION
+    from imageserver.api.native_pool import NativePool
+    from imageserver.api.request_ids import RequestIds
+    from imageserver.api.services import Services
+    from imageserver.dispatch.client import DispatchClient
+    from imageserver.dispatch.rendezvous import Rendezvous
+    from imageserver.outputs.folder import OutputFolder
+    from imageserver.telemetry.logs import configure_logging
+
+    configure_logging(settings)
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * 2**20)
+    services = Services(
+        settings=settings,
+        client=DispatchClient(settings, Rendezvous(owner)),
+        outputs=OutputFolder(
+            settings.resolve(settings.output_dir), max_mb=settings.tmp_max_mb, max_age=settings.tmp_max_age
+        ),
+        native_pool=NativePool(settings.threads),
+        request_ids=RequestIds(settings.resolve(settings.state_dir)),
+    )
+    app.extensions[EXTENSION] = services
+    errors.register(app)
+    responses.register(app)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(native.blueprint)
+    services.client.start()
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """Build `app` when gunicorn asks for it: importing this file has no side effects."""
+    if name != "app":
+        raise AttributeError(name)
+    from imageserver.settings import load_settings
+
+    # Under gunicorn the arbiter is our parent, and every worker of one server has the same.
+    globals()["app"] = create_app(load_settings(), owner=os.getppid())
+    return globals()["app"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; return the exit status."""
+    from imageserver import commands
+
+    return commands.run(arguments, create_app)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+@echo off
+rem Start the server on Windows; the first start sets up .venv. Settings are environment variables or .env.
+rem   start_server.bat                    set up if needed, then serve
+rem   set PORT=5001                       (WORKERS, THREADS, HOST, MODEL and all others likewise, before starting)
+rem   start_server.bat --install-only     set up without serving
+rem PYTHON names the interpreter to use, TORCH_INDEX_URL another package index to take PyTorch from.
+setlocal
+cd /d "%~dp0"
+set "VENV_PYTHON=.venv\Scripts\python.exe"
+set "BASE_PYTHON="
+
+if not exist "%VENV_PYTHON%" goto make_environment
+"%VENV_PYTHON%" tools\setup_environment.py --check
+if not errorlevel 1 goto ready
+"%VENV_PYTHON%" -c "import pip" >nul 2>&1
+if not errorlevel 1 goto install
+
+:make_environment
+if defined PYTHON goto named_python
+for %%P in ("py -3.13" "py -3.12" "py -3.11" "py -3" "python" "python3") do (
+    if not defined BASE_PYTHON (
+        %%~P -c "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))" >nul 2>&1
+        if not errorlevel 1 set "BASE_PYTHON=%%~P"
+    )
+)
+if defined BASE_PYTHON goto create
+goto no_python
+
+:named_python
+"%PYTHON%" -c "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))" >nul 2>&1
+if errorlevel 1 goto no_python
+set BASE_PYTHON="%PYTHON%"
+
+:create
+echo First start: making .venv; the packages take a few minutes, later starts need none of it.
+%BASE_PYTHON% -m venv --clear .venv
+if not errorlevel 1 goto install
+echo The virtual environment .venv could not be made; the message above says why. 1>&2
+exit /b 1
+
+:no_python
+echo Python 3.11 or newer was not found; install it from python.org, or name it with: set PYTHON=C:\path\to\python.exe 1>&2
+exit /b 1
+
+:install
+"%VENV_PYTHON%" tools\setup_environment.py
+if errorlevel 1 exit /b 1
+
+:ready
+if /i not "%~1"=="--install-only" goto serve
+echo Everything is installed in .venv; start_server.bat starts the server.
+exit /b 0
+
+:serve
+"%VENV_PYTHON%" qwen_image_server.py serve %*
+exit /b %errorlevel%

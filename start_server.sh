@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Start the server on Linux and macOS; the first start sets up .venv. Settings are environment variables or .env.
+#   bash start_server.sh                    set up if needed, then serve
+#   PORT=5001 MODEL=demo bash start_server.sh
+#   bash start_server.sh --install-only     set up without serving
+# Other arguments go to gunicorn. TORCH_INDEX_URL names another package index to take PyTorch from.
+set -eu
+cd "$(dirname "$0")"
+
+fail() {
+    echo "$1" >&2
+    exit 1
+}
+
+# A candidate may be a mere shim, too old, or lack what makes virtual environments: only running it tells.
+is_suitable() {
+    "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        is_suitable "$PYTHON" || return 1
+        echo "$PYTHON"
+        return
+    fi
+    for candidate in python3.13 python3.12 python3.11 python3 python; do
+        if is_suitable "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+python_needed="No Python 3.11 or newer with its venv module was found${PYTHON:+ at PYTHON=$PYTHON}; install one (Debian and \
+Ubuntu: apt install python3 python3-venv, macOS: brew install python@3.13) or name it: PYTHON=/path/to/python3 bash start_server.sh"
+
+set_up() {
+    # An interrupted set-up, or a Python that was replaced underneath, leaves an environment without a working pip.
+    if ! .venv/bin/python -c 'import pip' >/dev/null 2>&1; then
+        python=$(find_python) || fail "$python_needed"
+        echo "First start: making .venv with $("$python" --version); the packages take a few minutes, later starts need none of it."
+        "$python" -m venv --clear .venv || fail "The virtual environment .venv could not be made; the message above says why."
+    fi
+    .venv/bin/python tools/setup_environment.py
+}
+
+if ! { [ -x .venv/bin/python ] && .venv/bin/python -I -S tools/setup_environment.py --check; }; then
+    set_up
+fi
+
+if [ "${1:-}" = --install-only ]; then
+    echo "Everything is installed in .venv; bash start_server.sh starts the server."
+    exit 0
+fi
+
+# Through the interpreter, not gunicorn's own first line: that names a path which breaks when the folder is moved.
+exec .venv/bin/python .venv/bin/gunicorn -c gunicorn_config.py "$@" qwen_image_server:app
