@@ -1,8 +1,9 @@
 """What the views are given: every long-lived object of one HTTP worker, wired once in `create_app`."""
 
-import threading
 import time
 from dataclasses import dataclass, field
+
+import gevent
 
 from imageserver.api.native_pool import NativePool
 from imageserver.api.request_ids import RequestIds
@@ -45,8 +46,5 @@ class Services:
         if not self.draining:
             self.draining = True
             patience = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN)
-            timer = threading.Timer(
-                patience, self.client.fail_all, [Draining("The server is stopping.", retry_after=5)]
-            )
-            timer.daemon = True
-            timer.start()
+            # Called from a signal handler, where a thread's start would block the loop.
+            gevent.spawn_later(patience, self.client.fail_all, Draining("The server is stopping.", retry_after=5))

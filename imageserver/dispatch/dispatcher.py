@@ -42,6 +42,7 @@ class Dispatcher:
         self._costs = CostModel()
         self._workers: set[Listener] = set()
         self._snapshot_due = False
+        self._last_snapshot = 0.0
         self._supervision: asyncio.Task[None] | None = None
         self.engine = Engine(settings, self, address)
 
@@ -121,8 +122,9 @@ class Dispatcher:
             for job in list(self._jobs.values()):
                 self._end(job, "failed", failed(job.id, EngineUnavailable(self.engine.reason)))
         if not self._snapshot_due:
+            pause = max(0.0, self._last_snapshot + SNAPSHOT_PAUSE - time.monotonic())
             self._snapshot_due = True
-            asyncio.get_running_loop().call_later(SNAPSHOT_PAUSE, self._send_snapshot)
+            asyncio.get_running_loop().call_later(pause, self._send_snapshot)
 
     def job_event(self, message: Started | Progress | Finished | Failed, raw: bytes) -> None:
         """Pass an engine's news on; news of a job that nobody waits for any more only frees its place."""
@@ -204,7 +206,7 @@ class Dispatcher:
         job.listener.send(message, raw)
 
     def _send_snapshot(self) -> None:
-        self._snapshot_due = False
+        self._snapshot_due, self._last_snapshot = False, time.monotonic()
         snapshot = self.snapshot()
         for worker in self._workers:
             worker.send(snapshot)

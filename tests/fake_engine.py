@@ -1,0 +1,108 @@
+"""An engine without torch: timed, seeded and failable, speaking the real protocol to the real dispatcher.
+
+Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
+`[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL`
+a sentence to fail loading with, `FAKE_CRASH` ends the process while loading.
+"""
+
+import os
+import queue
+import re
+import signal
+import threading
+import time
+
+from imageserver.briefing import read_brief
+from imageserver.channel import Channel
+from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
+from imageserver.generation import Generation, ModelFacts, Outcome
+from imageserver.messages import (
+    AnyMessage,
+    Cancel,
+    Finished,
+    Hello,
+    LoadFailed,
+    Loading,
+    Progress,
+    Ready,
+    Run,
+    Started,
+    failed,
+)
+
+FACTS = ModelFacts(
+    name="fake", family="fake", reason="The tests asked for it.", device="cpu", gpu="CPU", cuda_version="N/A",
+    dtype="float32", scheduler="FakeScheduler", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=os.getpid(),
+)  # fmt: skip
+
+
+class FakeEngine:
+    """Runs one job at a time, as slowly and as badly as it is told."""
+
+    def __init__(self) -> None:
+        _, address = read_brief()
+        self.channel = Channel(address.connect())
+        self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
+        self.inbox: queue.SimpleQueue[AnyMessage] = queue.SimpleQueue()
+        self.cancelled: set[int] = set()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self) -> None:
+        try:
+            while True:
+                message, _ = self.channel.receive()
+                if isinstance(message, Cancel):
+                    self.cancelled.add(message.job)
+                self.inbox.put(message)
+        except (EOFError, OSError):
+            os._exit(0)
+
+    def serve(self) -> None:
+        self.channel.send(Loading(phase="loading", sentence="The fake model is loading.", fraction=0.5))
+        time.sleep(float(os.environ.get("FAKE_LOAD", "0")))
+        if "FAKE_CRASH" in os.environ:
+            os._exit(3)
+        if sentence := os.environ.get("FAKE_LOAD_FAIL"):
+            self.channel.send(LoadFailed(sentence=sentence))
+            self.inbox.get()
+        self.channel.send(Ready(facts=FACTS))
+        while True:
+            message = self.inbox.get()
+            if isinstance(message, Run):
+                self.run(message.job, message.generation)
+
+    def run(self, job: int, generation: Generation) -> None:
+        prompt, began = generation.prompt, time.monotonic()
+        self.channel.send(Started(job=job))
+        pace = re.search(r"\[step=([\d.]+)\]", prompt)
+        total = generation.steps * generation.count
+        for step in range(total):
+            time.sleep(float(pace.group(1)) if pace else 0.001)
+            if "[die]" in prompt:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if "[stop]" in prompt:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if job in self.cancelled:
+                self.channel.send(failed(job, Cancelled("The generation was cancelled.")))
+                return
+            if "[fail]" in prompt:
+                self.channel.send(failed(job, GenerationFailed("The fake engine was told to fail.")))
+                return
+            if "[oom]" in prompt:
+                self.channel.send(failed(job, OutOfMemory("The fake device is full.")))
+                return
+            self.channel.send(Progress(job=job, step=step + 1, total=total))
+        outcome = Outcome(
+            width=generation.width,
+            height=generation.height,
+            seeds=tuple(generation.seed + index for index in range(generation.count)),
+            inference_time=time.monotonic() - began,
+            queue_time=0.0,
+            batch_size=1,
+        )
+        pixels = bytes([generation.seed % 256]) * (generation.width * generation.height * 3 * generation.count)
+        self.channel.send(Finished(job=job, outcome=outcome), pixels)
+
+
+if __name__ == "__main__":
+    FakeEngine().serve()
