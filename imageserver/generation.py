@@ -1,6 +1,9 @@
 """What is asked for and what comes back: the nouns every room shares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
+
+Priority = Literal["interactive", "normal", "background"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,7 @@ class Generation:
     seed: int
     count: int = 1
     deterministic: bool = False
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What the engine tells about the loaded model and its device; sizes in MiB, times in seconds."""
+    """What the engine tells about the loaded model and its device; sizes in MiB, times in seconds.
+
+    `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
+    """
 
     name: str
     family: str
@@ -56,6 +63,9 @@ class ModelFacts:
     memory_mb: float
     load_time: float
     pid: int
+    revision: str = ""
+    max_in_flight: int = 1
+    batch_caps: dict[str, int] = field(default_factory=dict)
     default_steps: int = 20
     default_true_cfg_scale: float = 4.0
     max_prompt_tokens: int = 1024

@@ -41,10 +41,12 @@ class Cancel(Message, frozen=True, kw_only=True):
 
 
 class Run(Message, frozen=True, kw_only=True):
-    """Dispatcher to engine: start this job."""
+    """Dispatcher to engine: start this job, which has `waited` seconds already on behalf of `credential`."""
 
     job: int
     generation: Generation
+    credential: str = ""
+    waited: float = 0.0
 
 
 class Started(Message, frozen=True, kw_only=True):

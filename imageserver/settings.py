@@ -65,6 +65,15 @@ class Settings(BaseSettings):
         description="Keep the weights in RAM and move them to the device by model or by layer when memory is short.",
     )
 
+    max_batch: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Most pictures in one forward; 0 takes what was measured to pay, 1 switches batching off.",
+    )
+    max_in_flight: int = Field(
+        0, ge=0, le=256, description="Most generations begun at a time; 0 takes as many as the measured memory allows."
+    )
     max_queue: int = Field(64, ge=1, description="Generations that may wait; one more is refused with 429.")
     request_timeout: float = Field(
         600.0, gt=0, description="Seconds a request may take, waiting included, before it is answered with 504."

@@ -175,7 +175,8 @@ class Dispatcher:
             job = self._queue.pop()
             job.state, job.started = "processing", time.monotonic()
             self._running[job.id] = job
-            self.engine.run(Run(job=job.id, generation=job.generation))
+            waited = job.started - job.arrived
+            self.engine.run(Run(job=job.id, generation=job.generation, waited=waited))
 
     def _queue_wait(self) -> float:
         jobs = itertools.chain(self._running.values(), self._queue)

@@ -85,7 +85,7 @@ class Engine:
     @property
     def has_room(self) -> bool:
         """Whether another job may be sent now."""
-        return self.state == "ready" and self._peer is not None and not self._running
+        return self.ready is not None and self._peer is not None and len(self._running) < self.ready.facts.max_in_flight
 
     async def supervise(self) -> None:
         """Run engines, one after the other, until `stop` or until loading has failed too often."""

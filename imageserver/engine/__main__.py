@@ -71,26 +71,20 @@ def main() -> None:
 
 def _serve(settings: Settings, link: Link) -> None:
     # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
-    import torch
-
     from imageserver.engine.devices import DeviceUnavailable
-    from imageserver.engine.loading import load
-    from imageserver.engine.painter import Painter
     from imageserver.engine.sources import ModelUnavailable
-    from imageserver.engine.suspension import Gate
-    from imageserver.engine.turns import Turns
+    from imageserver.engine.workshop import open_workshop
 
-    # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
-    torch.set_grad_enabled(False)
     try:
-        model = load(settings, link.report)
+        workshop = open_workshop(settings, link.report, link.send)
     except (ModelUnavailable, DeviceUnavailable) as error:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up
         return
-    turns = Turns(Painter(model.pipeline, model.family), Gate(model.pipeline.transformer), link.send)
-    link.send(Ready(facts=dataclasses.replace(model.facts, pid=os.getpid())))
-    logger.info("%s is ready on %s after %.1f s.", model.facts.name, model.facts.gpu, model.facts.load_time)
+    facts = workshop.facts
+    link.send(Ready(facts=dataclasses.replace(facts, pid=os.getpid())))
+    logger.info("%s is ready on %s after %.1f s.", facts.name, facts.gpu, facts.load_time)
+    turns = workshop.turns
     while True:
         while not turns.busy or not link.inbox.empty():
             match link.inbox.get():

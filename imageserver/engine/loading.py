@@ -1,6 +1,7 @@
 """Choose the model, make sure that it fits, and load its pipeline."""
 
 import contextlib
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         load_time=round(time.monotonic() - began, 2),
         pid=0,
+        revision=fingerprint(folder),
     )
     return LoadedModel(pipeline, family, facts)
 
@@ -96,6 +98,19 @@ def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
     for file in folder.glob("*/*.safetensors"):
         total += sum(_elements(file)) * dtype.itemsize
     return total
+
+
+def fingerprint(folder: Path) -> str:
+    """Return a short name of the folder's content, from its configuration and the headers and sizes of its weights."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix == ".json":
+            digest.update(file.read_bytes())
+        elif file.suffix == ".safetensors":
+            with file.open("rb") as content:
+                digest.update(content.read(65536))
+            digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _elements(file: Path) -> list[int]:

@@ -4,14 +4,16 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
+from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
 from imageserver.engine.pipelines import Pipeline
 from imageserver.generation import Generation
 
 MAX_SEED = 2**64
+# A prompt of Qwen-Image takes up to 7 MiB as embeddings.
+CACHED_PROMPTS = 64
 
 
 class Painter:
@@ -23,39 +25,47 @@ class Painter:
     def __init__(self, pipeline: Pipeline, family: Family) -> None:
         self._pipeline = pipeline
         self._family = family
+        self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
-    def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> np.ndarray[Any, Any]:
+    def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> torch.Tensor:
         """Return picture `index` as uint8 of shape (height, width, 3); `on_step` is called after every step."""
         pipeline = copy.copy(self._pipeline)
         pipeline.scheduler = copy.deepcopy(self._pipeline.scheduler)
         multiple = self._family.size_multiple(pipeline)
-        width, height = _next_multiple(generation.width, multiple), _next_multiple(generation.height, multiple)
 
         def step_ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             on_step()
             return tensors
 
         images = pipeline(
-            **self._family.arguments(generation),
-            width=width,
-            height=height,
+            **self._family.arguments(pipeline, generation, self.embeddings),
+            width=_next_multiple(generation.width, multiple),
+            height=_next_multiple(generation.height, multiple),
             # Drawn on the CPU, a seed means the same noise on every device.
             generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
-            output_type="np",
+            output_type="pt",
             callback_on_step_end=step_ended,
         ).images
-        pixels = (images[0] * 255).round().astype(np.uint8)
-        return crop_to_centre(pixels, generation.width, generation.height)
+        return crop_to_centre(to_bytes(images[0]), generation.width, generation.height).cpu()
+
+    def calls_per_step(self, generation: Generation) -> int:
+        """Return the denoiser calls of one step."""
+        return self._family.calls_per_step(generation)
 
     def warnings(self, generation: Generation) -> list[str]:
         """Return what the client should know about this generation."""
         return self._family.warnings(self._pipeline, generation)
 
 
-def crop_to_centre(pixels: np.ndarray[Any, Any], width: int, height: int) -> np.ndarray[Any, Any]:
+def to_bytes(image: torch.Tensor) -> torch.Tensor:
+    """Return (3, height, width) in [0, 1] as uint8 (height, width, 3), rounded as diffusers does for PIL."""
+    return (image.permute(1, 2, 0).float() * 255).round().to(torch.uint8)
+
+
+def crop_to_centre(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Cut (height, width, 3) out of the middle of a picture that is at least as large."""
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    return np.ascontiguousarray(pixels[top : top + height, left : left + width])
+    return pixels[top : top + height, left : left + width].contiguous()
 
 
 def _next_multiple(size: int, multiple: int) -> int:

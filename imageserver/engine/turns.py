@@ -1,55 +1,57 @@
-"""The engine's loop: whose suspended denoiser call runs next, under the device lock.
+"""The step scheduler: many suspended pipelines share batched forwards of one denoiser.
 
-Everything that touches the device happens on this one thread and under `device_lock`, with the request's id in the log.
+Jobs join and leave at any step. Every turn the first claim leads, compatible waiting calls join it up to the cap for
+their size, one forward runs under the device lock, and every track goes on with its part. Everything that touches the
+device happens on this one thread.
 """
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from imageserver.engine.painter import MAX_SEED, Painter
-from imageserver.engine.suspension import Gate, Track, TrackCancelled
+from imageserver.engine.costs import ForwardCosts
+from imageserver.engine.merging import Merger, companions, split
+from imageserver.engine.painter import MAX_SEED
+from imageserver.engine.running import Draws, RunningJob
+from imageserver.engine.suspension import Track
 from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory, ServiceError
-from imageserver.generation import Generation, Outcome
+from imageserver.generation import Outcome
 from imageserver.messages import Finished, Message, Progress, Run, Started, failed
+from imageserver.turn_order import TurnOrder
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[Message, bytes], None]
-
-
-@dataclass
-class RunningJob:
-    """A job in the engine: its pictures are drawn by tracks, one after the other."""
-
-    id: int
-    generation: Generation
-    began: float = field(default_factory=time.monotonic)
-    steps_done: int = 0
-    pictures: list[np.ndarray[Any, Any]] = field(default_factory=list)
-    track: Track | None = None
-
-    @property
-    def total_steps(self) -> int:
-        """The steps of all pictures."""
-        return self.generation.steps * self.generation.count
+Forward = Callable[..., Any]
 
 
 class Turns:
-    """Runs the jobs it is given; jobs take turns at every denoiser call."""
+    """Runs the jobs it is given; they take turns at every denoiser call."""
 
-    def __init__(self, painter: Painter, gate: Gate, send: Send) -> None:
+    def __init__(
+        self,
+        painter: Draws,
+        forward: Forward,
+        send: Send,
+        *,
+        merger: Merger | None = None,
+        cap_of: Callable[[int], int] = lambda pixels: 1,
+        synchronize: Callable[[], None] = lambda: None,
+    ) -> None:
         self._painter = painter
-        self._gate = gate
+        self._forward = forward
         self._send = send
+        self._merger = merger
+        self._cap_of = cap_of
+        self._synchronize = synchronize
         self._jobs: dict[int, RunningJob] = {}
+        self._order = TurnOrder()
+        self.costs = ForwardCosts()
         self.device_lock = threading.Lock()
 
     @property
@@ -59,56 +61,100 @@ class Turns:
 
     def add(self, request: Run) -> None:
         """Take a job; it starts at the next turn."""
-        self._jobs[request.job] = RunningJob(request.job, request.generation)
+        self._jobs[request.job] = RunningJob(request, self._painter, self._report_step)
         self._send(Started(job=request.job), b"")
 
     def cancel(self, job_id: int) -> None:
         """Stop a job where it is suspended; unknown jobs are ignored."""
-        job = self._jobs.pop(job_id, None)
-        if job is None:
-            return
-        if job.track is not None:
-            job.track.abort(TrackCancelled())
-        self._send(failed(job_id, Cancelled("The generation was cancelled.")), b"")
+        job = self._jobs.get(job_id)
+        if job is not None:
+            self._fail(job, Cancelled("The generation was cancelled."))
 
     def take_one(self) -> None:
-        """Serve one suspended call, or begin the next picture, of the job whose turn it is."""
-        job = self._jobs.pop(next(iter(self._jobs)))
+        """Begin what is new, then serve one forward."""
+        with self.device_lock:
+            for job in list(self._jobs.values()):
+                for track in job.tracks:
+                    if track.waiting is None and not track.dead and job.id in self._jobs:
+                        self._advance(job, track, track.begin)
+            batch = self._next_batch()
+            if batch:
+                self._serve(batch)
+
+    def _next_batch(self) -> list[tuple[RunningJob, Track]]:
+        """Return the tracks of the next forward, the leader's first."""
+        claims = self._order.sort([job.claim(self.costs) for job in self._jobs.values()], time.monotonic())
+        ranked = [
+            (self._jobs[claim.owner], track)
+            for claim in claims
+            for track in self._jobs[claim.owner].tracks
+            if track.waiting is not None
+        ]
+        if not ranked:
+            return []
+        leader, track = ranked[0]
+        cap = self._cap_of(leader.pixels)
+        if self._merger is None or cap <= 1 or leader.generation.deterministic:
+            return ranked[:1]
+        others = [entry for entry in ranked[1:] if not entry[0].generation.deterministic]
+        chosen = companions(self._merger, _arguments(track), [_arguments(other) for _, other in others], cap)
+        return [ranked[0], *(others[index] for index in chosen)]
+
+    def _serve(self, batch: Sequence[tuple[RunningJob, Track]]) -> None:
+        began = time.monotonic()
         try:
-            with self.device_lock:
-                self._advance(job)
+            outputs = self._compute([_arguments(track) for _, track in batch])
         except Exception as error:
-            if job.track is not None:
-                job.track.abort(TrackCancelled())
-            self._send(failed(job.id, as_service_error(error, job)), b"")
-        else:
-            if len(job.pictures) == job.generation.count:
-                self._finish(job)
+            if len(batch) > 1:
+                # One bad call must not harm its neighbours: each gets a forward of its own.
+                logger.warning(
+                    "A forward of %d failed (%s); its calls run one by one.", len(batch), type(error).__name__
+                )
+                for entry in batch:
+                    if entry[0].id in self._jobs:
+                        self._serve([entry])
             else:
-                self._jobs[job.id] = job
+                self._fail(batch[0][0], as_service_error(error, batch[0][0]))
+            return
+        seconds = time.monotonic() - began
+        self.costs.observe(batch[0][0].pixels, len(batch), seconds)
+        for (job, track), output in zip(batch, outputs, strict=True):
+            self._order.charge(job.credential, seconds / len(batch))
+            job.largest_batch = max(job.largest_batch, len(batch))
+            if job.id in self._jobs:
+                self._advance(job, track, track.resume, output)
 
-    def _advance(self, job: RunningJob) -> None:
-        track = job.track
-        if track is None:
-            track = job.track = self._new_track(job)
-            track.begin()
+    def _compute(self, calls: Sequence[Any]) -> list[Any]:
+        """Return each call's result; a lone call goes through untouched, so it is bit-equal to the plain pipeline."""
+        if len(calls) == 1:
+            outputs = [self._forward(**calls[0])]
         else:
-            assert track.waiting is not None
-            track.resume(self._gate.forward(**track.waiting.arguments))
-        if track.dead:
-            job.pictures.append(track.result)
-            job.track = None
+            assert self._merger is not None
+            sizes = [self._merger.batch_size(call) for call in calls]
+            outputs = split(self._forward(**self._merger.merge(calls)), sizes)
+        self._synchronize()
+        return outputs
 
-    def _new_track(self, job: RunningJob) -> Track:
-        index = len(job.pictures)
+    def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
+        """Let a track run to its next call; an error of its pipeline ends its job alone."""
+        try:
+            go_on(*values)
+        except Exception as error:
+            self._fail(job, as_service_error(error, job))
+            return
+        if job.finished:
+            self._finish(job)
 
-        def step_ended() -> None:
-            job.steps_done += 1
-            self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
+    def _report_step(self, job: RunningJob) -> None:
+        self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
 
-        return Track(job.id, index, lambda: self._painter.draw(job.generation, index, step_ended))
+    def _fail(self, job: RunningJob, error: ServiceError) -> None:
+        del self._jobs[job.id]
+        job.abort()
+        self._send(failed(job.id, error), b"")
 
     def _finish(self, job: RunningJob) -> None:
+        del self._jobs[job.id]
         generation = job.generation
         outcome = Outcome(
             width=generation.width,
@@ -116,10 +162,15 @@ class Turns:
             seeds=tuple((generation.seed + index) % MAX_SEED for index in range(generation.count)),
             inference_time=time.monotonic() - job.began,
             queue_time=0.0,
-            batch_size=1,
+            batch_size=job.largest_batch,
             warnings=tuple(self._painter.warnings(generation)),
         )
-        self._send(Finished(job=job.id, outcome=outcome), b"".join(picture.tobytes() for picture in job.pictures))
+        self._send(Finished(job=job.id, outcome=outcome), job.pictures())
+
+
+def _arguments(track: Track) -> Any:
+    assert track.waiting is not None
+    return track.waiting.arguments
 
 
 def as_service_error(error: Exception, job: RunningJob) -> ServiceError:

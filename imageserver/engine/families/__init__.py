@@ -1,8 +1,10 @@
-"""One file per model family: what its pipeline needs to be told, and which sizes it can draw."""
+"""One file per model family: what its pipeline needs to be told, and how its denoiser calls merge."""
 
 from typing import Protocol
 
+from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.qwen_image import QwenImage
+from imageserver.engine.merging import Merger
 from imageserver.engine.pipelines import Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -10,13 +12,25 @@ from imageserver.generation import Generation
 class Family(Protocol):
     """What the engine must know of a family."""
 
-    name: str
-    pipeline_class: str
+    @property
+    def name(self) -> str:
+        """The family's name in `/info`."""
+
+    @property
+    def pipeline_class(self) -> str:
+        """The class of diffusers that it serves."""
+
+    @property
+    def merger(self) -> Merger | None:
+        """How its denoiser calls merge; None serves them one by one."""
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return the number of pixels that width and height must be multiples of."""
 
-    def arguments(self, generation: Generation) -> PipelineArguments:
+    def calls_per_step(self, generation: Generation) -> int:
+        """Return how often one step calls the denoiser."""
+
+    def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the keyword arguments of the pipeline's call that the generation decides."""
 
     def warnings(self, pipeline: Pipeline, generation: Generation) -> list[str]:

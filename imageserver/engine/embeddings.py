@@ -1,0 +1,44 @@
+"""Keep what the text encoder made of a prompt; embeddings passed in are bit-equal to the text.
+
+Negative prompts are pinned: nearly every request has the same one.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+Encoded = tuple[torch.Tensor, torch.Tensor]
+Encode = Callable[[str], Encoded]
+
+
+class EmbeddingCache:
+    """The last `capacity` prompts, and up to as many pinned ones."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[str, Encoded] = OrderedDict()
+        self._pinned: OrderedDict[str, Encoded] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, text: str, encode: Encode, *, pinned: bool = False) -> Encoded:
+        """Return (embeddings, mask) of `text`, each with a batch dimension of one."""
+        for entries in (self._pinned, self._entries):
+            if text in entries:
+                self.hits += 1
+                entries.move_to_end(text)
+                return entries[text]
+        self.misses += 1
+        encoded = encode(text)
+        entries = self._pinned if pinned else self._entries
+        entries[text] = encoded
+        if len(entries) > self._capacity:
+            entries.popitem(last=False)
+        return encoded
+
+    def bytes_held(self) -> int:
+        """Return the memory that the cache takes."""
+        tensors: list[Any] = [*self._entries.values(), *self._pinned.values()]
+        return sum(tensor.numel() * tensor.element_size() for pair in tensors for tensor in pair)

@@ -1,0 +1,111 @@
+"""Everything an engine works with, put together: the model, its gate, the caps and the turns."""
+
+import dataclasses
+import importlib.metadata
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from imageserver.engine import devices
+from imageserver.engine.batch_caps import BatchCaps, load_or_measure
+from imageserver.engine.loading import LoadedModel, load
+from imageserver.engine.merging import Merger
+from imageserver.engine.painter import Painter
+from imageserver.engine.sources import Report
+from imageserver.engine.suspension import Gate, Track, TrackCancelled
+from imageserver.engine.turns import Send, Turns
+from imageserver.generation import Generation, ModelFacts
+from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Beyond this, more suspended pictures only wait; the queue can hold them as well.
+MOST_IN_FLIGHT = 64
+# The share of the free memory that suspended pictures may take; the rest is for forwards and decoding.
+SHARE_FOR_SUSPENDED = 0.25
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A loaded model, ready to take jobs."""
+
+    facts: ModelFacts
+    turns: Turns
+
+
+def open_workshop(settings: Settings, report: Report, send: Send) -> Workshop:
+    """Load the model and measure the device; raises ModelUnavailable or DeviceUnavailable."""
+    # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
+    torch.set_grad_enabled(False)
+    began = time.monotonic()
+    model = load(settings, report)
+    painter, gate = Painter(model.pipeline, model.family), Gate(model.pipeline.transformer)
+    report("measuring", f"{model.facts.name}: the device is being measured.", None)
+    caps = _caps(settings, model, painter, gate)
+    device = devices.choose(settings.device)
+    turns = Turns(
+        painter,
+        gate.forward,
+        send,
+        merger=model.family.merger,
+        cap_of=caps.cap_of,
+        synchronize=synchronizer(device),
+    )
+    facts = dataclasses.replace(
+        model.facts,
+        load_time=round(time.monotonic() - began, 2),
+        batch_caps=caps.describe(),
+        max_in_flight=settings.max_in_flight or _memory_allows(painter, device),
+        memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
+    )
+    return Workshop(facts, turns)
+
+
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """Return what waits for the device: without it the host runs ahead, and a cancel comes steps too late."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    if device.type == "mps":
+        return torch.mps.synchronize
+    return lambda: None
+
+
+def _caps(settings: Settings, model: LoadedModel, painter: Painter, gate: Gate) -> BatchCaps:
+    def probe(side: int) -> Mapping[str, Any]:
+        return capture_call(painter, side)
+
+    merger: Merger | None = model.family.merger
+    if merger is None or settings.max_batch == 1:
+        probe(512)  # the first pipeline call of a process is slow: better now than for the first client
+        return BatchCaps({}, 1)
+    versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers"))
+    fingerprint = f"{model.facts.revision}/{model.facts.gpu}/{model.facts.dtype}/{torch.get_num_threads()}/{versions}"
+    file = settings.resolve(settings.state_dir) / "batch_caps.json"
+    caps = load_or_measure(file, fingerprint, gate.forward, merger, probe, settings.max_pixels)
+    probe(512)
+    return BatchCaps(caps, settings.max_batch)
+
+
+def capture_call(painter: Painter, side: int) -> Mapping[str, Any]:
+    """Return the arguments of the first denoiser call of a square picture; the pipeline is unwound again."""
+    generation = Generation(
+        prompt="a red circle", negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
+    )
+    track = Track(0, 0, lambda: painter.draw(generation, 0, lambda: None))
+    track.begin()
+    assert track.waiting is not None
+    arguments = track.waiting.arguments
+    track.abort(TrackCancelled())
+    return arguments
+
+
+def _memory_allows(painter: Painter, device: torch.device) -> int:
+    """Return how many suspended pictures of 1024 x 1024 fit, by the tensors that one of them holds."""
+    tensors = [value for value in capture_call(painter, 1024).values() if isinstance(value, torch.Tensor)]
+    # Latents and their noise, two embeddings and their masks, the scheduler's copies: three times what a call shows.
+    held = 3 * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return max(1, min(MOST_IN_FLIGHT, int(devices.free_memory(device) * SHARE_FOR_SUSPENDED / held)))

@@ -1,0 +1,78 @@
+"""Whose turn it is: one order for the jobs that wait in the queue and for the pictures that wait at the denoiser.
+
+1. Whoever is past its due moment goes first, the earliest due before the others: this is the ageing, and why nobody
+   starves. A job is due `PATIENCE` times its own work after it arrived, so short jobs are due early.
+2. Then by priority class.
+3. Inside a class, deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the
+   device's seconds, however many requests it sends.
+4. Inside a credential, the shortest remaining work first.
+
+Bound: a job ends no later than its due moment plus the work of all jobs that were due before it plus one turn.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imageserver.generation import Priority
+
+CLASSES: dict[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
+# Waiting four times as long as the work itself takes is where a queue begins to feel unfair; background may wait long.
+PATIENCE: dict[Priority, float] = {"interactive": 2.0, "normal": 4.0, "background": 32.0}
+# Device seconds that a credential may use before the next one has its turn.
+QUANTUM = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim to the next turn; times in seconds, `arrived` on the monotonic clock."""
+
+    owner: int
+    credential: str
+    priority: Priority
+    arrived: float
+    work: float
+    remaining: float
+
+    @property
+    def due(self) -> float:
+        """The moment from which the claim goes before all that are not due."""
+        return self.arrived + PATIENCE[self.priority] * self.work
+
+
+class TurnOrder:
+    """Sorts claims, and remembers what each credential has had."""
+
+    def __init__(self) -> None:
+        self._deficits: OrderedDict[str, float] = OrderedDict()
+
+    def sort(self, claims: Sequence[Claim], now: float) -> list[Claim]:
+        """Return the claims, the next turn's first."""
+        self._forget_all_but({claim.credential for claim in claims})
+        ranks = {credential: rank for rank, credential in enumerate(self._round())}
+
+        def rank(claim: Claim) -> tuple[float, ...]:
+            if claim.due <= now:
+                return (0, claim.due, claim.owner)
+            return (1, CLASSES[claim.priority], ranks[claim.credential], claim.remaining, claim.arrived, claim.owner)
+
+        return sorted(claims, key=rank)
+
+    def charge(self, credential: str, seconds: float) -> None:
+        """Count device time that `credential` has had; at the end of its quantum the next one is first."""
+        if credential in self._deficits:
+            self._deficits[credential] -= seconds
+            if self._deficits[credential] <= 0:
+                self._deficits[credential] += QUANTUM
+                self._deficits.move_to_end(credential)
+
+    def _forget_all_but(self, credentials: set[str]) -> None:
+        """Drop credentials that want nothing, so that silence saves up no turns; welcome new ones."""
+        for credential in [known for known in self._deficits if known not in credentials]:
+            del self._deficits[credential]
+        for credential in sorted(credentials - self._deficits.keys()):
+            self._deficits[credential] = QUANTUM
+
+    def _round(self) -> list[str]:
+        """Return the credentials in the order of their turns; one in debt waits until the others had theirs."""
+        return sorted(self._deficits, key=lambda credential: self._deficits[credential] <= 0)

@@ -1,0 +1,171 @@
+"""Models from the disk and the hubs: what loads, and one clear sentence for everything that does not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imageserver.engine import devices, loading
+from imageserver.engine.loading import choose_model, load, weight_bytes
+from imageserver.engine.sources import ModelUnavailable, locate
+from imageserver.settings import Settings
+from tests.tiny_models import save_tiny_qwen_image
+
+Said = list[tuple[str, str, float | None]]
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the layout of Qwen/Qwen-Image."""
+    return save_tiny_qwen_image(tmp_path_factory.mktemp("models") / "Qwen-Image")
+
+
+def silent(phase: str, sentence: str, fraction: float | None) -> None:
+    pass
+
+
+def with_model(model: str | Path, **changes: Any) -> Settings:
+    return Settings(model=str(model), device="cpu", **changes)
+
+
+def test_a_folder_with_the_true_layout_loads_and_its_facts_are_true(model_folder: Path) -> None:
+    said: Said = []
+    model = load(with_model(model_folder), lambda *words: said.append(words))
+    assert type(model.pipeline).__name__ == "QwenImagePipeline"
+    assert model.facts.family == "qwen-image"
+    assert model.facts.dtype == "float32"
+    assert model.facts.gpu == "CPU"
+    assert model.facts.cuda_version == "N/A"
+    modules = (model.pipeline.transformer, model.pipeline.text_encoder, model.pipeline.vae)
+    assert model.facts.parameters == sum(weight.numel() for module in modules for weight in module.parameters())
+    assert weight_bytes(model_folder, torch.float32) >= model.facts.parameters * 4
+    assert [phase for phase, _, _ in said] == ["loading"]
+
+
+def test_half_the_bytes_are_needed_in_bfloat16(model_folder: Path) -> None:
+    assert weight_bytes(model_folder, torch.bfloat16) * 2 == weight_bytes(model_folder, torch.float32)
+
+
+def test_another_revision_of_the_weights_has_another_fingerprint(model_folder: Path, tmp_path: Path) -> None:
+    other = save_tiny_qwen_image(tmp_path / "other")
+    config = other / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace("true", "false", 1))
+    assert loading.fingerprint(other) != loading.fingerprint(model_folder)
+
+
+def test_memory_that_cannot_hold_the_model_is_said_with_what_would(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "free_memory", lambda device: 1000)
+    with pytest.raises(ModelUnavailable, match=r"needs about .* GiB .* OFFLOAD=model .* quantized .* MODEL=demo"):
+        load(with_model(model_folder), silent)
+
+
+def test_a_pipeline_that_nobody_serves_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "NoSuchPipeline"}')
+    with pytest.raises(ModelUnavailable, match=r"NoSuchPipeline.*it knows QwenImagePipeline"):
+        load(with_model(tmp_path), silent)
+
+
+def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="no readable model_index"):
+        load(with_model(tmp_path), silent)
+
+
+def test_pickled_weights_are_refused_and_not_executed(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    save_tiny_qwen_image(folder)
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    canary = tmp_path / "canary"
+    payload = f"cos\nsystem\n(S'touch {canary}'\ntR."
+    weights.rename(weights.with_suffix(".moved"))
+    weights.with_name("diffusion_pytorch_model.bin").write_bytes(payload.encode())
+    with pytest.raises(ModelUnavailable):
+        load(with_model(folder), silent)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("model", ["no/such/folder/here", "/no/such/folder", "./nothing", "plainword"])
+def test_a_name_that_is_neither_folder_nor_id_is_said_so(model: str) -> None:
+    with pytest.raises(ModelUnavailable, match="neither a folder nor an id"):
+        locate(model, with_model(model), silent)
+
+
+def test_a_device_that_is_not_there_is_said_so(model_folder: Path) -> None:
+    with pytest.raises(devices.DeviceUnavailable, match="DEVICE=cuda:7"):
+        load(Settings(model=str(model_folder), device="cuda:7"), silent)
+
+
+def test_auto_takes_the_demo_without_a_large_card_and_says_why() -> None:
+    name, reason = choose_model("auto", torch.device("cpu"))
+    assert name == "demo"
+    assert "no CUDA device" in reason
+    assert "MODEL=Qwen/Qwen-Image" in reason
+
+
+def test_auto_takes_qwen_image_where_the_card_has_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "free_memory", lambda device: 80 * 1024**3)
+    monkeypatch.setattr(devices, "gpu_name", lambda device: "Big Card")
+    name, reason = choose_model("auto", torch.device("cuda", 0))
+    assert name == "Qwen/Qwen-Image"
+    assert "Big Card has 80 GiB free" in reason
+
+
+@pytest.fixture
+def fake_hubs(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> dict[str, Any]:
+    """Stand-ins for both hubs' snapshot_download, which record what they were asked."""
+    asked: dict[str, Any] = {}
+
+    def modelscope_download(model: str, **options: Any) -> str:
+        asked.update(options, model=model)
+        if options["local_files_only"]:
+            raise ValueError("CacheNotFound")
+        for metered in options["progress_callbacks"]:
+            meter = metered("weights.safetensors", 1000)
+            meter.update(400)
+            meter.update(600)
+        return str(model_folder)
+
+    def huggingface_download(model: str, **options: Any) -> str:
+        asked.update(options, model=model)
+        with options["tqdm_class"](total=1000, unit="B") as bar:
+            bar.update(1000)
+        return str(model_folder)
+
+    import huggingface_hub
+    import modelscope
+
+    monkeypatch.setattr(modelscope, "snapshot_download", modelscope_download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", huggingface_download)
+    return asked
+
+
+@pytest.mark.parametrize("source", ["modelscope", "huggingface"])
+def test_an_id_is_downloaded_with_progress_and_without_pickles(
+    fake_hubs: dict[str, Any], source: Any, model_folder: Path
+) -> None:
+    said: Said = []
+    settings = with_model("Qwen/Qwen-Image", model_source=source)
+    assert locate("Qwen/Qwen-Image", settings, lambda *words: said.append(words)) == model_folder
+    assert fake_hubs["model"] == "Qwen/Qwen-Image"
+    assert not any(pattern.endswith((".bin", ".pt", ".ckpt")) for pattern in fake_hubs["allow_patterns"])
+    assert said[0][0] == "downloading"
+    assert said[-1][2] == 1.0
+
+
+def test_offline_a_model_that_is_not_there_is_one_clear_sentence(fake_hubs: dict[str, Any]) -> None:
+    with pytest.raises(ModelUnavailable, match=r"OFFLINE=1 and Qwen/Qwen-Image is not in .*MODEL=demo"):
+        locate("Qwen/Qwen-Image", with_model("Qwen/Qwen-Image", offline=True), silent)
+    assert fake_hubs["local_files_only"] is True
+
+
+def test_a_download_that_fails_names_the_hub_and_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    import modelscope
+
+    def refuse(model: str, **options: Any) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(modelscope, "snapshot_download", refuse)
+    with pytest.raises(ModelUnavailable, match=r"ModelScope .ConnectionError: no route to host."):
+        locate("Qwen/Qwen-Image", with_model("Qwen/Qwen-Image"), silent)

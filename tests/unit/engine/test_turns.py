@@ -1,0 +1,168 @@
+"""Suspended pipelines draw what plain ones draw, alone, together, and after a neighbour was cancelled or failed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import QwenImagePipeline
+
+from imageserver.messages import Failed, Finished, Progress, Started
+from tests.unit.engine.conftest import Bench, generation, plain_pipe
+
+MakeBench = Callable[..., Bench]
+
+# A batched forward differs from a solo one by 1e-6; a value that sits on a rounding edge may so fall one level apart.
+ONE_LEVEL = 1
+
+
+def pixels(raw: bytes) -> np.ndarray[Any, Any]:
+    return np.frombuffer(raw, np.uint8).astype(int)
+
+
+def test_a_lone_job_is_bit_equal_to_the_plain_pipeline(pipeline: QwenImagePipeline, make_bench: MakeBench) -> None:
+    bench, wanted = make_bench(), generation()
+    bench.add(1, wanted)
+    bench.run()
+    [(finished, raw)] = bench.of(Finished, 1)
+    assert raw == plain_pipe(pipeline, wanted)
+    assert finished.outcome.seeds == (1,)
+    assert finished.outcome.batch_size == 1
+
+
+def test_different_steps_guidance_seeds_and_texts_share_forwards_and_keep_their_pictures(
+    pipeline: QwenImagePipeline, make_bench: MakeBench
+) -> None:
+    bench = make_bench(cap=8)
+    jobs = {
+        1: generation("a red circle", steps=3, seed=1),
+        2: generation("a large blue star on white", steps=5, seed=2, true_cfg_scale=5.0),
+        3: generation("moon", steps=4, seed=3, true_cfg_scale=1.0),
+        4: generation("a red circle", steps=4, seed=4, negative_prompt="yellow"),
+    }
+    for job, wanted in jobs.items():
+        bench.add(job, wanted)
+    bench.run()
+    assert max(bench.batches) >= 3
+    assert len(bench.batches) < sum(wanted.steps * 2 for wanted in jobs.values())
+    for job, wanted in jobs.items():
+        [(_, raw)] = bench.of(Finished, job)
+        assert np.abs(pixels(raw) - pixels(plain_pipe(pipeline, wanted))).max() <= ONE_LEVEL
+
+
+def test_jobs_join_while_others_are_under_way(pipeline: QwenImagePipeline, make_bench: MakeBench) -> None:
+    bench = make_bench()
+    first, second = generation(steps=6), generation(steps=3, seed=9)
+    bench.add(1, first)
+    for _ in range(5):
+        bench.turns.take_one()
+    bench.add(2, second)
+    bench.run()
+    assert bench.batches[:5] == [1] * 5
+    assert 2 in bench.batches
+    for job, wanted in ((1, first), (2, second)):
+        assert np.abs(pixels(bench.of(Finished, job)[0][1]) - pixels(plain_pipe(pipeline, wanted))).max() <= ONE_LEVEL
+
+
+def test_a_deterministic_job_is_served_alone_and_bit_equal(pipeline: QwenImagePipeline, make_bench: MakeBench) -> None:
+    bench = make_bench()
+    wanted = generation(deterministic=True, seed=5)
+    bench.add(1, generation(seed=4))
+    bench.add(2, wanted)
+    bench.add(3, generation(seed=6))
+    bench.run()
+    [(finished, raw)] = bench.of(Finished, 2)
+    assert raw == plain_pipe(pipeline, wanted)
+    assert finished.outcome.batch_size == 1
+    assert max(bench.batches) == 2
+
+
+def test_a_cancelled_neighbour_leaves_no_trace(pipeline: QwenImagePipeline, make_bench: MakeBench) -> None:
+    bench, wanted = make_bench(cap=1), generation(steps=5, seed=8)
+    bench.add(1, wanted)
+    bench.add(2, generation(steps=9, seed=7))
+    for _ in range(6):
+        bench.turns.take_one()
+    bench.turns.cancel(2)
+    bench.run()
+    [(failure, _)] = bench.of(Failed, 2)
+    assert failure.code == "cancelled"
+    assert bench.of(Finished, 1)[0][1] == plain_pipe(pipeline, wanted)
+
+
+def test_the_job_after_a_cancelled_one_is_bit_equal(pipeline: QwenImagePipeline, make_bench: MakeBench) -> None:
+    bench, wanted = make_bench(), generation(seed=3)
+    bench.add(1, generation(seed=2))
+    bench.turns.take_one()
+    bench.turns.cancel(1)
+    bench.add(2, wanted)
+    bench.run()
+    assert bench.of(Finished, 2)[0][1] == plain_pipe(pipeline, wanted)
+
+
+def test_a_batch_that_fails_is_served_one_by_one_and_only_the_guilty_job_fails(
+    pipeline: QwenImagePipeline, make_bench: MakeBench
+) -> None:
+    bench, wanted = make_bench(), generation(seed=11)
+    bench.add(1, wanted)
+    bench.add(2, generation(seed=12))
+    calls = 0
+
+    def fail_the_batch_and_the_second_alone(count: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 3):
+            raise RuntimeError("injected")
+
+    bench.before_forward = fail_the_batch_and_the_second_alone
+    bench.run()
+    assert bench.of(Failed, 2)[0][0].code == "generation_failed"
+    assert bench.of(Finished, 1)[0][1] == plain_pipe(pipeline, wanted)
+
+
+def test_several_pictures_of_one_job_share_forwards_and_use_consecutive_seeds(
+    pipeline: QwenImagePipeline, make_bench: MakeBench
+) -> None:
+    bench, wanted = make_bench(), generation(count=3, seed=20)
+    bench.add(1, wanted)
+    bench.run()
+    [(finished, raw)] = bench.of(Finished, 1)
+    assert finished.outcome.seeds == (20, 21, 22)
+    assert finished.outcome.batch_size == 3
+    size = 64 * 64 * 3
+    for index in range(3):
+        alone = plain_pipe(pipeline, generation(seed=20 + index))
+        assert np.abs(pixels(raw[index * size : (index + 1) * size]) - pixels(alone)).max() <= ONE_LEVEL
+
+
+def test_pictures_of_other_sizes_never_share_a_forward(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.add(1, generation(width=64, height=96))
+    bench.add(2, generation(width=96, height=64))
+    bench.run()
+    assert set(bench.batches) == {1}
+
+
+def test_progress_counts_every_step_of_every_picture(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.add(1, generation(count=2, steps=3))
+    bench.run()
+    assert isinstance(bench.sent[0][0], Started)
+    steps = [(message.step, message.total) for message, _ in bench.of(Progress, 1)]
+    assert steps == [(step, 6) for step in range(1, 7)]
+
+
+def test_a_picture_between_two_multiples_is_cropped_to_its_exact_size(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.add(1, generation(width=70, height=65))
+    bench.run()
+    assert len(bench.of(Finished, 1)[0][1]) == 70 * 65 * 3
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_a_long_prompt_is_read_in_part_and_said_so(make_bench: MakeBench, scale: float) -> None:
+    bench = make_bench()
+    bench.add(1, generation("word " * 400, steps=1, true_cfg_scale=scale))
+    bench.run()
+    [(finished, _)] = bench.of(Finished, 1)
+    assert any("the model read the first 1024" in warning for warning in finished.outcome.warnings)
