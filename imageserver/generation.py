@@ -30,8 +30,9 @@ class Generation:
 class Outcome:
     """How a generation went; its pixels travel beside it.
 
-    `pixels` of the wire are `count * height * width * 3` bytes, RGB, row by row. Times are in seconds: `inference_time`
-    from the first device call to the last picture, `queue_time` from arrival to the first device call.
+    The pixels on the wire are `count * height * width * 3` bytes, RGB, row by row. Times are in seconds: `inference_time`
+    from the first device call to the last picture, `queue_time` from arrival to the first device call, `device_time` the
+    job's own share of the device, forwards that it shared divided by those who shared them.
     """
 
     width: int
@@ -40,6 +41,7 @@ class Outcome:
     inference_time: float
     queue_time: float
     batch_size: int
+    device_time: float = 0.0
     warnings: tuple[str, ...] = ()
 
 

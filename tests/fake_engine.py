@@ -100,6 +100,7 @@ class FakeEngine:
             inference_time=time.monotonic() - began,
             queue_time=0.0,
             batch_size=1,
+            device_time=time.monotonic() - began,
         )
         pixels = bytes([generation.seed % 256]) * (generation.width * generation.height * 3 * generation.count)
         self.channel.send(Finished(job=job, outcome=outcome), pixels)

@@ -35,6 +35,7 @@ class RunningJob:
         self.began = time.monotonic()
         self.steps_done = 0
         self.largest_batch = 1
+        self.device_time = 0.0
         self.calls_per_step = painter.calls_per_step(request.generation)
         self.credential = request.credential
         self._arrived = self.began - request.waited

@@ -120,6 +120,7 @@ class Turns:
         self.costs.observe(batch[0][0].pixels, len(batch), seconds)
         for (job, track), output in zip(batch, outputs, strict=True):
             self._order.charge(job.credential, seconds / len(batch))
+            job.device_time += seconds / len(batch)
             job.largest_batch = max(job.largest_batch, len(batch))
             if job.id in self._jobs:
                 self._advance(job, track, track.resume, output)
@@ -137,11 +138,13 @@ class Turns:
 
     def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
         """Let a track run to its next call; an error of its pipeline ends its job alone."""
+        began = time.monotonic()
         try:
             go_on(*values)
         except Exception as error:
             self._fail(job, as_service_error(error, job))
             return
+        job.device_time += time.monotonic() - began
         if job.finished:
             self._finish(job)
 
@@ -163,6 +166,7 @@ class Turns:
             inference_time=time.monotonic() - job.began,
             queue_time=0.0,
             batch_size=job.largest_batch,
+            device_time=job.device_time,
             warnings=tuple(self._painter.warnings(generation)),
         )
         self._send(Finished(job=job.id, outcome=outcome), job.pictures())

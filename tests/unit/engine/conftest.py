@@ -73,14 +73,6 @@ def make_bench(pipeline: QwenImagePipeline, gate: Gate) -> Callable[..., Bench]:
     return lambda cap=8: Bench(pipeline, gate, cap)
 
 
-def generation(prompt: str = "a red circle", **changes: Any) -> Generation:
-    """Return a small generation."""
-    fields: dict[str, Any] = {
-        "negative_prompt": " ", "width": 64, "height": 64, "steps": 4, "true_cfg_scale": 3.0, "seed": 1
-    }  # fmt: skip
-    return Generation(prompt=prompt, **(fields | changes))
-
-
 def plain_pipe(pipeline: QwenImagePipeline, wanted: Generation) -> bytes:
     """Return the pixels that a plain call of the stock pipeline draws."""
     guided = wanted.true_cfg_scale > 1

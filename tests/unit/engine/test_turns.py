@@ -8,7 +8,8 @@ import pytest
 from diffusers import QwenImagePipeline
 
 from imageserver.messages import Failed, Finished, Progress, Started
-from tests.unit.engine.conftest import Bench, generation, plain_pipe
+from tests.factories import generation
+from tests.unit.engine.conftest import Bench, plain_pipe
 
 MakeBench = Callable[..., Bench]
 

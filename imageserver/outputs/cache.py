@@ -1,0 +1,106 @@
+"""Finished answers kept on disk, shared by all workers: the same request costs the device nothing twice.
+
+The documented default seed is 42, so repeated prompts really are the same request.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from imageserver.generation import Outcome
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".answer"
+MIB = 1024 * 1024
+# Looking at every file after every answer would cost more than the answers.
+SWEEP_PAUSE = 10.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A finished generation: how it went, and its encoded files in order."""
+
+    outcome: Outcome
+    files: tuple[bytes, ...]
+
+
+_decoder = msgspec.msgpack.Decoder(Answer)
+
+
+def key_of(*parts: Any) -> str:
+    """Return the key of everything that determines the bytes of an answer; parts are dataclasses or plain values."""
+    return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()
+
+
+class OutputCache:
+    """A folder of answers, kept below `max_mb` MiB by dropping those that were used least recently."""
+
+    def __init__(self, folder: Path, *, max_mb: float) -> None:
+        self._folder = folder
+        self._max_bytes = max_mb * MIB
+        self._last_sweep = 0.0
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer under `key`, or None; a damaged file counts as none and is removed."""
+        if not self._max_bytes:
+            return None
+        file = self._file(key)
+        try:
+            answer = _decoder.decode(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            logger.warning("A cached answer cannot be read and is dropped: %s", error)
+            with contextlib.suppress(OSError):
+                file.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(file)
+        return answer
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer; a full or unwritable disk only costs the cache its entry."""
+        if not self._max_bytes:
+            return
+        aside = self._folder / f".{secrets.token_hex(8)}.part"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(msgspec.msgpack.encode(answer))
+            aside.replace(self._file(key))
+        except OSError as error:
+            logger.warning("An answer cannot be cached: %s", error.strerror)
+            with contextlib.suppress(OSError):
+                aside.unlink()
+            return
+        now = time.monotonic()
+        if now - self._last_sweep > SWEEP_PAUSE:
+            self._last_sweep = now
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Drop what was used least recently until the folder is below its limit, and what a killed worker left."""
+        entries = []
+        for file in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                if file.suffix == SUFFIX:
+                    entries.append((status.st_mtime, status.st_size, file))
+                elif file.suffix == ".part" and time.time() - status.st_mtime > 3600:
+                    file.unlink()
+        total = sum(size for _, size, _ in entries)
+        for _, size, file in sorted(entries):
+            if total <= self._max_bytes:
+                return
+            with contextlib.suppress(OSError):
+                file.unlink()
+            total -= size
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{key}{SUFFIX}"
