@@ -46,7 +46,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     responses.register(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(native.blueprint)
-    services.client.start()
+    services.start()
     return app
 
 

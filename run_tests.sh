@@ -96,7 +96,7 @@ fi
 stage "ruff check" .venv/bin/ruff check .
 stage "ruff format" .venv/bin/ruff format --check .
 stage "mypy" .venv/bin/mypy
-stage "import law" .venv/bin/lint-imports
+stage "import law" .venv/bin/lint-imports --no-logo
 stage "spelling" .venv/bin/codespell
 if [ "$named_paths" = yes ]; then
     stage "pytest" run_pytest

@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(
         0, ge=0, le=256, description="Most generations begun at a time; 0 takes as many as the measured memory allows."
     )
-    max_queue: int = Field(64, ge=1, description="Generations that may wait; one more is refused with 429.")
+    max_queue: int = Field(
+        64, ge=1, description="Generations that may run and wait at a time; one more is refused with 429."
+    )
     request_timeout: float = Field(
         600.0, gt=0, description="Seconds a request may take, waiting included, before it is answered with 504."
     )

@@ -15,6 +15,7 @@ from imageserver.settings import Settings
 POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
 MIN_SIDE = 64
 MAX_SIDE = 4096
+SEEDS = 2**64
 
 Fraction = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -38,7 +39,7 @@ class GenerateBody(BaseModel):
     )
     guidance_scale: Fraction | None = Field(None, ge=0, le=50, description="Ignored by Qwen-Image, with a warning.")
     seed: int | None = Field(
-        42, ge=0, lt=2**64, description="Random seed for reproducibility; null draws one. Picture k uses seed + k."
+        42, ge=0, lt=SEEDS, description="Random seed for reproducibility; null draws one. Picture k uses seed + k."
     )
     language: Literal["en", "zh"] = Field("en", description="Prompt language; chooses the quality words.")
     positive_magic: bool = Field(True, description="Append Qwen's quality words to the prompt.")
@@ -92,6 +93,8 @@ def resolve(body: GenerateBody, settings: Settings, snapshot: Snapshot | None) -
     _check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
     _check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
     width, height = _size(body, settings)
+    if body.seed is not None and body.seed + body.n > SEEDS:
+        raise InvalidParameter(f"seed is too large for n={body.n}: picture k uses seed + k, below 2^64.", param="seed")
     warnings = []
     if body.guidance_scale is not None:
         warnings.append("guidance_scale is ignored by Qwen-Image; use true_cfg_scale.")

@@ -1,5 +1,6 @@
 """The native dialect: `POST /generate` answers picture bytes, or JSON about saved files."""
 
+import json
 import logging
 from datetime import datetime
 from typing import Any
@@ -49,10 +50,10 @@ def image(name: str) -> Response:
 
 
 def _json_body() -> Any:
-    content = request.get_json(force=True, silent=True)
-    if content is None:
-        raise BadRequest("The body is not valid JSON.")
-    return content
+    try:
+        return json.loads(request.get_data(cache=False))
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not valid JSON.") from None
 
 
 def _draw(service: Services, number: int, generation: Generation, timeout: float) -> Picture:

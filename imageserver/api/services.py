@@ -1,5 +1,6 @@
 """What the views are given: every long-lived object of one HTTP worker, wired once in `create_app`."""
 
+import importlib
 import time
 from dataclasses import dataclass, field
 
@@ -7,12 +8,14 @@ import gevent
 
 from imageserver.api.native_pool import NativePool
 from imageserver.api.request_ids import RequestIds
+from imageserver.api.studio import FINISHING
 from imageserver.dispatch.client import DispatchClient
 from imageserver.errors import Draining
 from imageserver.messages import Snapshot
 from imageserver.outputs.folder import OutputFolder
 from imageserver.settings import Settings
 
+WARM_UP_DELAY = 1.0
 # Our own 503 must be out before gunicorn cuts the connections that are left.
 DRAIN_MARGIN = 1.5
 
@@ -28,6 +31,11 @@ class Services:
     request_ids: RequestIds
     started: float = field(default_factory=time.time)
     draining: bool = False
+
+    def start(self) -> None:
+        """Connect to the dispatcher, and import what finishing needs once the port answers."""
+        self.client.start()
+        gevent.spawn_later(WARM_UP_DELAY, self.native_pool.run, importlib.import_module, FINISHING)
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -25,11 +25,23 @@ from imageserver.settings import load_settings  # noqa: E402
 MAX_CONNECTIONS = 1000
 
 
+class _Server(WSGIServer):  # type: ignore[misc]
+    # Requests whose answers are not out yet; an idle kept-alive connection is none.
+    busy = 0
+
+
 class _Handler(WSGIHandler):  # type: ignore[misc]
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
         environ[SOCKET_KEY] = self.socket
         return environ
+
+    def run_application(self) -> None:
+        self.server.busy += 1
+        try:
+            super().run_application()
+        finally:
+            self.server.busy -= 1
 
 
 def serve(create_app: Callable[..., Any]) -> int:
@@ -39,7 +51,7 @@ def serve(create_app: Callable[..., Any]) -> int:
     print(startup.banner(settings), file=sys.stderr, flush=True)
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)
-    server = WSGIServer((settings.host, settings.port), app, spawn=connections, handler_class=_Handler, log=None)
+    server = _Server((settings.host, settings.port), app, spawn=connections, handler_class=_Handler, log=None)
 
     def stop(*_: object) -> None:
         app.extensions[EXTENSION].drain()
@@ -51,15 +63,13 @@ def serve(create_app: Callable[..., Any]) -> int:
         )
     server.start()
     server._stop_event.wait()
-    _finish(app, connections, settings.graceful_timeout)
+    _finish(server, connections, settings.graceful_timeout)
     launch.stop(Rendezvous(os.getpid()))
     return 0
 
 
-def _finish(app: Any, connections: Pool, patience: float) -> None:
+def _finish(server: _Server, connections: Pool, patience: float) -> None:
     deadline = time.monotonic() + patience
-    services = app.extensions[EXTENSION]
-    while services.client.open_tickets and time.monotonic() < deadline:
+    while server.busy and time.monotonic() < deadline:
         gevent.sleep(0.05)
-    connections.join(timeout=1.0)
     connections.kill(timeout=1.0)

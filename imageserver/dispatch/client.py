@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from imageserver.channel import Channel
 from imageserver.dispatch.launch import connect_or_start
 from imageserver.dispatch.rendezvous import Rendezvous
-from imageserver.errors import DeadlineExceeded, EngineUnavailable, ServiceError
+from imageserver.errors import Cancelled, DeadlineExceeded, EngineUnavailable, ServiceError
 from imageserver.generation import Generation, Outcome
 from imageserver.messages import Cancel, Failed, Finished, Progress, Snapshot, Started, Submit
 from imageserver.settings import Settings
@@ -86,11 +86,6 @@ class DispatchClient:
         self._closed = False
         self.snapshot: Snapshot | None = None
 
-    @property
-    def open_tickets(self) -> int:
-        """How many generations somebody of this worker waits for."""
-        return len(self._tickets)
-
     def start(self) -> None:
         """Connect in the background, starting the dispatcher where none runs."""
         threading.Thread(target=self._keep_linked, name="dispatcher-link", daemon=True).start()
@@ -103,7 +98,7 @@ class DispatchClient:
 
     def submit(self, job: int, generation: Generation, timeout: float) -> Ticket:
         """Hand a generation over; raises EngineUnavailable when no dispatcher answers."""
-        ticket = Ticket(job, timeout, self._send_cancel)
+        ticket = Ticket(job, timeout, self._cancel)
         if not self._linked.wait(min(timeout, LINK_TIMEOUT)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
         self._tickets[job] = ticket
@@ -117,13 +112,17 @@ class DispatchClient:
 
     def fail_all(self, error: ServiceError) -> None:
         """End every open ticket of this worker with `error`."""
-        for ticket in list(self._tickets.values()):
-            self._send_cancel(ticket.job)
-            ticket.tell(error)
-        self._tickets.clear()
+        for job in list(self._tickets):
+            self._withdraw(job, error)
 
-    def _send_cancel(self, job: int) -> None:
-        self._tickets.pop(job, None)
+    def _cancel(self, job: int) -> None:
+        self._withdraw(job, Cancelled("The generation was cancelled."))
+
+    def _withdraw(self, job: int, error: ServiceError) -> None:
+        """End a ticket here and now, and let the dispatcher know."""
+        ticket = self._tickets.pop(job, None)
+        if ticket is not None:
+            ticket.tell(error)
         with contextlib.suppress(OSError):
             if self._channel is not None:
                 self._channel.send(Cancel(job=job))
@@ -140,8 +139,8 @@ class DispatchClient:
             try:
                 while True:
                     self._take(*self._channel.receive())
-            except (OSError, EOFError):
-                pass
+            except (OSError, EOFError, ValueError):
+                self._channel.close()
             self._linked.clear()
             self.snapshot = None
             if not self._closed:

@@ -18,6 +18,7 @@ from imageserver.errors import (
     DeadlineExceeded,
     Draining,
     EngineUnavailable,
+    QueueFull,
     ServiceError,
 )
 from imageserver.errors import Loading as StillLoading
@@ -34,7 +35,8 @@ class Dispatcher:
     """Owns the queue, the running jobs and the engine."""
 
     def __init__(self, settings: Settings, address: Address) -> None:
-        self._queue = JobQueue(settings.max_queue)
+        self._queue = JobQueue()
+        self._max_jobs = settings.max_queue
         self._running: dict[int, Job] = {}
         self._jobs: dict[int, Job] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -77,12 +79,13 @@ class Dispatcher:
         self._tally.total += 1
         try:
             self._refuse_if_hopeless()
-            self._queue.push(job, retry_after=max(1.0, self._costs.seconds(job.generation)))
+            self._refuse_if_full()
         except ServiceError as error:
             self._tally.count_end("failed")
             listener.send(failed(job.id, error))
             return
         self._jobs[job.id] = job
+        self._queue.push(job)
         self._timers[job.id] = asyncio.get_running_loop().call_later(job.timeout, self._expire, job)
         self._pump()
         self.engine_changed()
@@ -169,14 +172,27 @@ class Dispatcher:
         if self.engine.state == "loading" and self.engine.phase == "downloading":
             raise StillLoading(f"The model is being downloaded: {self.engine.reason}", retry_after=30)
 
+    def _refuse_if_full(self) -> None:
+        if len(self._jobs) >= self._max_jobs:
+            # A place is free as soon as the next job ends.
+            pause = max(1.0, self._queue_wait() / len(self._jobs))
+            raise QueueFull(
+                f"The server is full: {self._max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause
+            )
+
     def _pump(self) -> None:
         """Give waiting jobs to the engine while it has room."""
-        while self.engine.has_room and len(self._queue):
+        while self.engine.has_room and len(self._queue) and self._may_join(self._queue.peek()):
             job = self._queue.pop()
             job.state, job.started = "processing", time.monotonic()
             self._running[job.id] = job
             waited = job.started - job.arrived
             self.engine.run(Run(job=job.id, generation=job.generation, waited=waited))
+
+    def _may_join(self, job: Job) -> bool:
+        """Let a job that has lost an engine run alone: one that kills engines must not take its neighbours along."""
+        suspects = job.engine_deaths or any(other.engine_deaths for other in self._running.values())
+        return not (suspects and self._running)
 
     def _queue_wait(self) -> float:
         jobs = itertools.chain(self._running.values(), self._queue)

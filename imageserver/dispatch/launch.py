@@ -31,7 +31,8 @@ def connect_or_start(rendezvous: Rendezvous, settings: Settings) -> Channel:
     try:
         return connect(rendezvous, "worker")
     except OSError:
-        pass
+        if not process_lives(rendezvous.owner):
+            raise ConnectionError("The server's main process is gone.") from None
     try:
         with FileLock(rendezvous.launch_lock, timeout=START_TIMEOUT):
             try:

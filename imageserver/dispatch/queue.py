@@ -4,14 +4,12 @@ from collections import deque
 from collections.abc import Iterator
 
 from imageserver.dispatch.jobs import Job
-from imageserver.errors import QueueFull
 
 
 class JobQueue:
-    """First come, first served, bounded."""
+    """First come, first served."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
 
     def __len__(self) -> int:
@@ -20,17 +18,17 @@ class JobQueue:
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs)
 
-    def push(self, job: Job, *, retry_after: float) -> None:
-        """Let `job` wait; raises QueueFull, which tells the client to come back after `retry_after` seconds."""
-        if len(self._jobs) >= self._limit:
-            raise QueueFull(
-                f"The queue is full: {self._limit} generations are waiting (MAX_QUEUE).", retry_after=retry_after
-            )
+    def push(self, job: Job) -> None:
+        """Let `job` wait behind the others."""
         self._jobs.append(job)
 
     def push_back_in_front(self, job: Job) -> None:
-        """Let a job that lost its engine go first; it was admitted before and is never refused."""
+        """Let a job that lost its engine go first."""
         self._jobs.appendleft(job)
+
+    def peek(self) -> Job:
+        """Return the next job and leave it; raises IndexError when none waits."""
+        return self._jobs[0]
 
     def pop(self) -> Job:
         """Take the next job; raises IndexError when none waits."""

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 HELLO_TIMEOUT = 10.0
 OWNER_POLL = 0.5
+# What is still to be sent to the workers must be out before the process ends.
+FAREWELL_TIMEOUT = 2.0
 
 
 async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
@@ -27,13 +29,14 @@ async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
     rendezvous.remove_stale()
     listener, address = _listen(settings, rendezvous, secrets.token_hex(32))
     dispatcher = Dispatcher(settings, address)
+    conversations: dict[asyncio.Task[None], Peer] = {}
 
-    async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)
-        try:
-            await _converse(dispatcher, peer, address.key)
-        finally:
-            peer.close()
+        conversation = asyncio.create_task(_converse(dispatcher, peer, address.key))
+        conversations[conversation] = peer
+        conversation.add_done_callback(conversations.pop)
+        conversation.add_done_callback(lambda _: peer.close())
 
     starter = asyncio.start_unix_server if address.path else asyncio.start_server
     server = await starter(welcome, sock=listener, limit=READ_LIMIT)
@@ -48,6 +51,10 @@ async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
     owner_watch.cancel()
     server.close()
     await dispatcher.stop()
+    for peer in conversations.values():
+        peer.close()
+    if conversations:
+        await asyncio.wait(list(conversations), timeout=FAREWELL_TIMEOUT)
     rendezvous.remove()
 
 
@@ -56,7 +63,7 @@ async def _converse(dispatcher: Dispatcher, peer: Peer, key: str) -> None:
         hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT)
     except (EOFError, TimeoutError):
         return
-    if not isinstance(hello, Hello) or not secrets.compare_digest(hello.key, key):
+    if not isinstance(hello, Hello) or not secrets.compare_digest(hello.key.encode(), key.encode()):
         logger.warning("A connection without the right key was refused.")
         return
     if hello.role == "engine":

@@ -141,9 +141,12 @@ class Engine:
         """Listen to the engine that has just connected, until it hangs up."""
         self._peer = peer
         async for message, raw in peer:
+            if self._peer is not peer:
+                return  # the last words of an engine that has been replaced
             self._last_sign = time.monotonic()
             self._take(message, raw)
-        self._peer = None
+        if self._peer is peer:
+            self._peer = None
 
     def is_own(self, pid: int) -> bool:
         """Return whether the process is the one that was started last."""
@@ -185,6 +188,8 @@ class Engine:
                 logger.error("%s", message.sentence)
                 self._change("failed", "failed", message.sentence)
                 self._events.engine_lost(silent=False)
+                if self._peer is not None:
+                    self._peer.close()  # the engine ends, and frees what it had loaded
             case Progress():
                 now = time.monotonic()
                 if self._last_step is not None:

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Ask a server for pictures with curl; the server runs on localhost:5000 (bash start_server.sh).
+set -eu
+url=http://localhost:5000
+
+# One picture as PNG bytes.
+curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' \
+    -d '{"prompt": "a red circle on a blue background"}' --output circle.png
+
+# The headers tell how it was made: seed, size, seconds.
+curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' --dump-header - \
+    -d '{"prompt": "a yellow star on a black background", "seed": 7, "output_format": "jpeg"}' --output star.jpg
+
+# Three pictures, seeds 1, 2 and 3, in one ZIP.
+curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' \
+    -d '{"prompt": "a white house on green grass", "n": 3, "seed": 1}' --output houses.zip
+
+# Saved by the server; the answer is JSON with the file's path and address.
+curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' \
+    -d '{"prompt": "一只红色的小船", "language": "zh", "aspect_ratio": "16:9", "save_to_file": true}'

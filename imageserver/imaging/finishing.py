@@ -1,0 +1,65 @@
+"""From the engine's pixels to finished files: overlay, metadata and encoding."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import overlay
+from imageserver import __version__
+from imageserver.generation import Generation, ModelFacts, Outcome
+from imageserver.imaging.encoding import OutputFormat, encode
+from imageserver.imaging.metadata import PictureMetadata
+
+
+def finish(
+    pixels: bytes,
+    outcome: Outcome,
+    generation: Generation,
+    facts: ModelFacts | None,
+    *,
+    output_format: OutputFormat,
+    compression: int | None,
+    aspect_ratio_name: str | None,
+    font_path: Path | None,
+) -> list[bytes]:
+    """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay."""
+    pictures = np.frombuffer(pixels, np.uint8).reshape(generation.count, outcome.height, outcome.width, 3)
+    files = []
+    for index, picture in enumerate(pictures):
+        shown = picture
+        if aspect_ratio_name is not None:
+            shown = _with_overlay(picture, outcome, facts, aspect_ratio_name, font_path)
+        metadata = PictureMetadata(
+            prompt=generation.prompt,
+            negative_prompt=generation.negative_prompt,
+            steps=generation.steps,
+            sampler=facts.scheduler if facts else "",
+            cfg_scale=generation.true_cfg_scale,
+            seed=outcome.seeds[index],
+            width=outcome.width,
+            height=outcome.height,
+            model=facts.name if facts else "",
+            version=__version__,
+            extra={"batch_size": outcome.batch_size, "inference_time": round(outcome.inference_time, 2)},
+        )
+        files.append(encode(shown, output_format=output_format, compression=compression, metadata=metadata))
+    return files
+
+
+def _with_overlay(
+    pixels: np.ndarray[Any, Any], outcome: Outcome, facts: ModelFacts | None, aspect_ratio_name: str, font: Path | None
+) -> np.ndarray[Any, Any]:
+    lines = overlay.panel_lines(
+        model=facts.name if facts else "unknown",
+        aspect_ratio=aspect_ratio_name,
+        width=outcome.width,
+        height=outcome.height,
+        inference_time=outcome.inference_time,
+        gpu=facts.gpu if facts else "unknown",
+        cuda=facts.cuda_version if facts else "unknown",
+        when=datetime.now().astimezone(),
+    )
+    return np.asarray(overlay.draw_overlay(Image.fromarray(pixels), lines, font))

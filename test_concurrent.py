@@ -1,0 +1,148 @@
+"""Compare requests sent one after the other with the same number sent at once: a table and, if wanted, a chart.
+
+    python test_concurrent.py --requests 8 --concurrency 4 --chart comparison.png
+
+A script for people, not a test of the test suite. Every request has its own seed, so that no cache answers for the
+model, and one request before the measurement warms the server up.
+"""
+
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from test_client import CheckError, Client, common_arguments, png_size
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One way of sending all requests: what each took and what all took together, in seconds."""
+
+    name: str
+    latencies: list[float]
+    failures: list[str]
+    wall_time: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Return how many pictures arrived per second of wall time."""
+        return len(self.latencies) / self.wall_time
+
+    def percentile(self, percent: int) -> float:
+        """Return the time within which `percent` of the pictures arrived."""
+        if len(self.latencies) < 2:
+            return self.latencies[0] if self.latencies else float("nan")
+        return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
+
+
+def measure(name: str, draw: Callable[[int], float], seeds: list[int], concurrency: int) -> Measurement:
+    """Draw one picture per seed, at most `concurrency` at a time."""
+    latencies: list[float] = []
+    failures: list[str] = []
+
+    def attempt(seed: int) -> None:
+        try:
+            latencies.append(draw(seed))
+        except CheckError as error:
+            failures.append(str(error))
+        print(".", end="", flush=True)
+
+    print(f"{name:<12}", end="", flush=True)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(concurrency) as pool:
+        list(pool.map(attempt, seeds))
+    wall_time = time.perf_counter() - started
+    print(f" {wall_time:.2f} s", flush=True)
+    return Measurement(name, latencies, failures, wall_time)
+
+
+def table(sequential: Measurement, concurrent: Measurement) -> str:
+    """Return the comparison as lines of text."""
+    rows: list[tuple[str, Callable[[Measurement], str]]] = [
+        ("", lambda run: run.name),
+        ("pictures", lambda run: str(len(run.latencies))),
+        ("failures", lambda run: str(len(run.failures))),
+        ("wall time", lambda run: f"{run.wall_time:.2f} s"),
+        ("images/s", lambda run: f"{run.images_per_second:.2f}"),
+        ("p50 latency", lambda run: f"{run.percentile(50):.2f} s"),
+        ("p95 latency", lambda run: f"{run.percentile(95):.2f} s"),
+    ]
+    lines = [f"{title:<12}{value(sequential):>14}{value(concurrent):>14}" for title, value in rows]
+    if sequential.images_per_second > 0:
+        speed_up = concurrent.images_per_second / sequential.images_per_second
+        lines.append(f"{'speed-up':<26}{speed_up:>12.2f} x")
+    return "\n".join(lines)
+
+
+def draw_chart(sequential: Measurement, concurrent: Measurement, target: Path) -> None:
+    """Write the comparison as a PNG with one panel for throughput and one for latency."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise CheckError("The chart needs matplotlib: .venv/bin/pip install matplotlib") from None
+
+    runs = (sequential, concurrent)
+    names = [run.name for run in runs]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    throughput, latency = figure.subplots(1, 2)
+    bars = throughput.bar(names, [run.images_per_second for run in runs], color=["#8fa3b8", "#3a6ea5"], width=0.6)
+    throughput.bar_label(bars, fmt="%.2f")
+    throughput.set(title="Throughput", ylabel="images per second")
+    latency.boxplot([run.latencies for run in runs], tick_labels=names, widths=0.5)
+    for position, run in enumerate(runs, start=1):
+        latency.plot([position] * len(run.latencies), run.latencies, "o", color="#3a6ea5", alpha=0.5)
+    latency.set(title="Latency of each picture", ylabel="seconds")
+    latency.set_ylim(bottom=0)
+    figure.savefig(target, format="png", dpi=120)
+    print(f"The chart is in {target}.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the comparison that the command line asks for; return the exit status."""
+    parser = common_arguments("Compare sequential with concurrent requests.")
+    parser.add_argument("--requests", type=int, default=4, metavar="N", help="pictures per run (%(default)s)")
+    parser.add_argument("--concurrency", type=int, metavar="N", help="requests at a time (as many as --requests)")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps of each picture (%(default)s)")
+    parser.add_argument("--aspect-ratio", default="s1:1", help="size of each picture (%(default)s)")
+    parser.add_argument("--chart", type=Path, metavar="FILE.png", help="write a chart there (needs matplotlib)")
+    options = parser.parse_args(arguments)
+    count: int = options.requests
+    concurrency: int = count if options.concurrency is None else options.concurrency
+    if count < 1 or concurrency < 1:
+        parser.error("--requests and --concurrency must be at least 1")
+    client = Client(options.url, options.timeout)
+
+    def draw(seed: int) -> float:
+        started = time.perf_counter()
+        answer = client.generate(
+            prompt=options.prompt, aspect_ratio=options.aspect_ratio, num_inference_steps=options.steps, seed=seed
+        )
+        png_size(answer.content)
+        return time.perf_counter() - started
+
+    try:
+        client.wait_until_ready(options.wait)
+        first = random.randrange(2**31)
+        draw(first)
+        sequential = measure("sequential", draw, [first + 1 + number for number in range(count)], 1)
+        concurrent = measure("concurrent", draw, [first + 1 + count + number for number in range(count)], concurrency)
+        print(table(sequential, concurrent))
+        for sentence in sorted({*sequential.failures, *concurrent.failures}):
+            print(sentence, file=sys.stderr)
+        if options.chart is not None:
+            draw_chart(sequential, concurrent, options.chart)
+    except (CheckError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 1 if sequential.failures or concurrent.failures else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,67 @@
+"""See in a few seconds whether a server is reachable: its addresses for machines and people, and a one-step picture.
+
+    python test_connectivity.py --url http://localhost:5000
+
+A script for people, not a test of the test suite.
+"""
+
+import sys
+from collections.abc import Callable
+
+from test_client import CheckError, Client, common_arguments, json_of, png_size, run_checks, sentence_of
+
+
+def check_address(client: Client, path: str) -> str:
+    """The address answers 200."""
+    response = client.get(path)
+    return f"{path}, {len(response.content)} bytes"
+
+
+def check_optional_address(client: Client, path: str) -> str:
+    """The address answers 200, or this server does not offer it."""
+    response = client.request("GET", path)
+    if response.status_code == 404:
+        return f"{path} is not offered by this server"
+    if response.status_code != 200:
+        raise CheckError(f"{path} answered {response.status_code}: {sentence_of(response)}")
+    return f"{path}, {len(response.content)} bytes"
+
+
+def check_health(client: Client) -> str:
+    """The server says how it is."""
+    health = json_of(client.get("/health"))
+    return f"{health.get('status')}, device {health.get('device')}, {health.get('gpu')}"
+
+
+def check_generation(client: Client, prompt: str) -> str:
+    """A picture of one step arrives; it shows that the way is open, not what the model can draw."""
+    response = client.generate(prompt=prompt, num_inference_steps=1, true_cfg_scale=1.0, add_overlay=False)
+    width, height = png_size(response.content)
+    return f"{width}x{height} pixels, computed in {response.headers.get('X-Inference-Time', 'unknown')} s"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the checks that the command line asks for; return the exit status."""
+    options = common_arguments("See whether a server is reachable and can draw.").parse_args(arguments)
+    client = Client(options.url, options.timeout)
+    try:
+        client.wait_until_ready(options.wait)
+    except CheckError as error:
+        print(error, file=sys.stderr)
+        return 1
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("alive", lambda: check_address(client, "/livez")),
+        ("ready", lambda: check_address(client, "/readyz")),
+        ("health", lambda: check_health(client)),
+        ("info", lambda: check_address(client, "/info")),
+        ("models", lambda: check_optional_address(client, "/v1/models")),
+        ("one-step picture", lambda: check_generation(client, options.prompt)),
+    ]
+    return 0 if run_checks(checks) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
