@@ -1,7 +1,6 @@
 """gunicorn's settings: gevent workers that share one dispatcher, and hooks for a clear start and a clean end."""
 
 import signal
-import sys
 from types import FrameType
 from typing import Any
 
@@ -33,7 +32,7 @@ proc_name = "qwen-image-server"
 def on_starting(server: Any) -> None:
     """Refuse a port that is taken in one sentence, before gunicorn tries it five times; then say what starts."""
     startup.require_free_port(_settings)
-    print(startup.banner(_settings), file=sys.stderr, flush=True)
+    startup.say(startup.greeting(_settings))
 
 
 def post_worker_init(worker: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flask import Flask
 
+    from imageserver.generation import ModelFacts
     from imageserver.settings import Settings
 
 
@@ -19,6 +20,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     """Build the application; `owner` is the process whose life the dispatcher follows."""
     from flask import Flask
 
+    from imageserver import startup
     from imageserver.api import errors, health, native, responses
     from imageserver.api.current import EXTENSION
     from imageserver.api.native_pool import NativePool
@@ -32,9 +34,15 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     configure_logging(settings)
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * 2**20)
+    rendezvous = Rendezvous(owner)
+
+    def announce(facts: "ModelFacts") -> None:
+        if rendezvous.is_first_to_announce():
+            startup.say(startup.banner(settings, facts))
+
     services = Services(
         settings=settings,
-        client=DispatchClient(settings, Rendezvous(owner)),
+        client=DispatchClient(settings, rendezvous, on_ready=announce),
         outputs=OutputFolder(
             settings.resolve(settings.output_dir), max_mb=settings.tmp_max_mb, max_age=settings.tmp_max_age
         ),

@@ -6,7 +6,7 @@ Raised anywhere, carried between processes as `messages.Failure`, and turned int
 
 
 class ServiceError(Exception):
-    """A failure that is told to the client in one sentence.
+    """The server made a mistake; its log tells more under the request id.
 
     `param` names the wrong field, `retry_after` is in seconds.
     """

@@ -30,7 +30,7 @@ class Generation:
 class Outcome:
     """How a generation went; its pixels travel beside it.
 
-    The pixels on the wire are `count * height * width * 3` bytes, RGB, row by row. Times are in seconds: `inference_time`
+    The pixels on the wire are `count * height * width * 3` bytes, RGB, row by row. Times in seconds: `inference_time`
     from the first device call to the last picture, `queue_time` from arrival to the first device call, `device_time`
     the job's share of the device: forwards that it shared are divided by those who shared them.
     """

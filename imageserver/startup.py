@@ -2,7 +2,9 @@
 
 import errno
 import socket
+import sys
 
+from imageserver.generation import ModelFacts
 from imageserver.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -30,21 +32,38 @@ def require_free_port(settings: Settings) -> None:
             raise SystemExit(f"{reason}: {advice}") from None
 
 
-def banner(settings: Settings) -> str:
-    """Return the lines that say where the server is, what it will draw with, and how to change that."""
-    host = "localhost" if settings.host in LOOPBACK or settings.host in ("0.0.0.0", "::") else settings.host
-    url = f"http://{host}:{settings.port}"
+def greeting(settings: Settings) -> str:
+    """Return the line that is printed before the model is loaded."""
+    return f"qwen-image-server listens on {url(settings)}; the model is being loaded."
+
+
+def banner(settings: Settings, facts: ModelFacts) -> str:
+    """Return the lines that say where the server is, what it draws with and why, and how to change that."""
     body = '{"prompt":"a red circle on a blue background"}'
-    example = f"curl -X POST {url}/generate -H 'Content-Type: application/json' -d '{body}' --output image.png"
+    example = (
+        f"curl -X POST {url(settings)}/generate -H 'Content-Type: application/json' -d '{body}' --output image.png"
+    )
     lines = [
-        f"qwen-image-server  {url}",
-        f"model  {settings.model}   device  {settings.device}   (MODEL=… DEVICE=… PORT=… or .env; see .env.example)",
-        f"try  {example}",
-        "stop with Ctrl+C",
+        f"qwen-image-server  {url(settings)}",
+        f"model   {facts.name} ({facts.parameters / 1e6:,.0f} million parameters). {facts.reason}",
+        f"device  {facts.gpu}, {facts.dtype}; loaded in {facts.load_time:.1f} s",
+        "change  MODEL=… DEVICE=… PORT=… bash start_server.sh, or .env; .env.example lists every setting",
+        f"try     {example}",
+        "stop    Ctrl+C",
     ]
     if settings.host not in LOOPBACK:
-        lines.insert(
-            1, f"WARNING: HOST={settings.host} lets everybody on the network use this server; there are no keys."
-        )
+        warning = f"WARNING HOST={settings.host} lets everybody on the network use this server; there are no keys."
+        lines.insert(1, warning)
     width = max(len(line) for line in lines)
     return "\n".join(["-" * width, *lines, "-" * width])
+
+
+def say(text: str) -> None:
+    """Print for the person who starts the server; standard output stays free for programs."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def url(settings: Settings) -> str:
+    """Return the address to open on this machine."""
+    host = "localhost" if settings.host in (*LOOPBACK, "0.0.0.0", "::") else settings.host
+    return f"http://{host}:{settings.port}"

@@ -17,7 +17,7 @@ ARCHITECTURE = "gunicorn gevent workers, one dispatcher, one engine process per 
 
 @blueprint.get("/health")
 def health() -> Response:
-    """Answer the superset of what the user's documents list."""
+    """Tell how the server is: model, device, queue and processes."""
     service = services()
     snapshot = service.snapshot
     facts = snapshot.facts if snapshot else None

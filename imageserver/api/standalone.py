@@ -48,7 +48,7 @@ def serve(create_app: Callable[..., Any]) -> int:
     """Serve until SIGTERM or Ctrl+C; running generations are finished first. Return the exit status."""
     settings = load_settings()
     startup.require_free_port(settings)
-    print(startup.banner(settings), file=sys.stderr, flush=True)
+    startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)
     server = _Server((settings.host, settings.port), app, spawn=connections, handler_class=_Handler, log=None)

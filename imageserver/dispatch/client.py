@@ -15,7 +15,7 @@ from imageserver.channel import Channel
 from imageserver.dispatch.launch import connect_or_start
 from imageserver.dispatch.rendezvous import Rendezvous
 from imageserver.errors import Cancelled, DeadlineExceeded, EngineUnavailable, ServiceError
-from imageserver.generation import Generation, Outcome
+from imageserver.generation import Generation, ModelFacts, Outcome
 from imageserver.messages import Cancel, Failed, Finished, Progress, Snapshot, Started, Submit
 from imageserver.settings import Settings
 
@@ -77,8 +77,11 @@ class Ticket:
 class DispatchClient:
     """A worker's link to the dispatcher, kept alive by a background thread."""
 
-    def __init__(self, settings: Settings, rendezvous: Rendezvous) -> None:
+    def __init__(
+        self, settings: Settings, rendezvous: Rendezvous, on_ready: Callable[[ModelFacts], None] | None = None
+    ) -> None:
         self._settings = settings
+        self._on_ready = on_ready
         self._rendezvous = rendezvous
         self._channel: Channel | None = None
         self._linked = threading.Event()
@@ -151,6 +154,9 @@ class DispatchClient:
         match message:
             case Snapshot():
                 self.snapshot = message
+                if message.facts is not None and self._on_ready is not None:
+                    self._on_ready(message.facts)
+                    self._on_ready = None
             case Finished() | Failed():
                 ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:

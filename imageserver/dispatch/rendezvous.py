@@ -64,9 +64,17 @@ class Rendezvous:
         except (ValueError, KeyError) as error:
             raise FileNotFoundError(f"{self.address_file} is not an address file.") from error
 
+    def is_first_to_announce(self) -> bool:
+        """Return True to one caller of this server only, who then prints the banner."""
+        try:
+            (self.folder / f"{self.owner}.announced").touch(exist_ok=False)
+        except OSError:
+            return False
+        return True
+
     def remove(self) -> None:
         """Delete the files of this server."""
-        for suffix in ("json", "sock", "lock"):
+        for suffix in ("json", "sock", "lock", "announced"):
             with contextlib.suppress(OSError):
                 (self.folder / f"{self.owner}.{suffix}").unlink()
 

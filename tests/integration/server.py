@@ -66,9 +66,9 @@ class Server:
         return requests.get(self.url + path, **({"timeout": 20} | options))
 
     def post(self, body: Any, **options: Any) -> requests.Response:
-        """POST /generate with any body: a dict or list travels as JSON, bytes travel as they are."""
-        content = {"data": body} if isinstance(body, bytes) else {"json": body}
-        return requests.post(f"{self.url}/generate", **content, **({"timeout": 60} | options))
+        """POST /generate with any body: bytes and iterators travel as they are, the rest as JSON."""
+        raw = isinstance(body, bytes | Iterator)
+        return requests.post(f"{self.url}/generate", **{"data" if raw else "json": body}, **({"timeout": 60} | options))
 
     def generate(self, prompt: str = "a red circle on a blue background", **fields: Any) -> requests.Response:
         """POST /generate."""

@@ -1,0 +1,156 @@
+"""Whatever a client sends, the answer is a picture or a 4xx that names the field; never a 5xx, never a hung socket."""
+
+import io
+import json
+import math
+import socket
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imageserver.api.bodies import GenerateBody
+
+TEXTS = {
+    "one character": "x",
+    "NUL": "a\x00b",
+    "only NUL": "\x00",
+    "emoji": "🐈\u200d⬛ 👩🏽\u200d🚀",
+    "right to left": "\u202eقطة على نافذة",
+    "control characters": "\x1b[31mred\r\nINFO forged\u2028line",
+    "combining": "e\u0301" * 50,
+    "astral": "\U0010ffff\U0001f600",
+    "10,000 characters": "é" * 10_000,
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_any_text_makes_a_picture(fake_server, field, text, output_format):
+    response = fake_server.post({"prompt": "a cat", field: text, "output_format": output_format, "size": "64x64"})
+    assert response.status_code == 200, response.text
+    with Image.open(io.BytesIO(response.content)) as picture:
+        picture.load()
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+def test_text_over_the_limit_is_told_the_limit(fake_server, field):
+    response = fake_server.post({"prompt": "a cat", field: "x" * 100_000})
+    assert (response.status_code, response.json()["param"]) == (422, field)
+    assert "10000" in response.json()["error"]
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt", "aspect_ratio", "language", "size", "model"])
+def test_lone_surrogate_is_refused_naming_the_field(fake_server, field):
+    response = fake_server.post({"prompt": "a cat", field: "a \ud800 b"})
+    assert response.status_code in (400, 404, 422), response.text
+    assert response.json()["param"] == field
+
+
+def test_key_with_a_lone_surrogate_is_refused(fake_server):
+    response = fake_server.post(b'{"prompt": "a cat", "\\ud800": 1}')
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_parameter")
+
+
+NOT_INTEGERS = [math.nan, math.inf, "20", True, 1.5, [], {}]
+WRONG = {
+    "num_inference_steps": [0, -1, 1e9, 10**9, *NOT_INTEGERS],
+    "seed": [-1, 2**64, 10**30, 1e9, *NOT_INTEGERS],
+    "n": [0, -1, 1e9, 10**9, *NOT_INTEGERS, None],
+    "true_cfg_scale": [math.inf, -math.inf, math.nan, -1, 51, 10**400, "4", True, []],
+    "guidance_scale": [math.inf, math.nan, -1, 51, "4"],
+    "timeout": [0, -1, math.inf, math.nan, 1e9, "5"],
+    "size": ["1x1", "1000000x1000000", "0x0", "-1x5", "512", "512x", "512X512", "512x512\n", "٥١٢x512", 512, ""],
+    "output_format": ["gif", "PNG", "", 1, None],
+    "output_compression": [-1, 101, "90"],
+    "save_to_file": ["true", 1, None, "no"],
+    "add_overlay": ["false", 0],
+    "negative_prompt": [None, 5, ["a"]],
+    "prompt": [5, ["a"], {"a": 1}, True],
+    "model": [5, "x" * 201],
+    "aspect_ratio": [None, 5, 1.5],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
+def test_wrong_value_is_422_naming_the_field(fake_server, field, value):
+    response = fake_server.post(json.dumps({"prompt": "a cat", field: value}).encode())
+    assert response.status_code == 422, response.text
+    assert response.json()["param"] == field
+    assert field in response.json()["error"]
+
+
+@pytest.mark.parametrize("side", [1, 0, -5, 63, 4097, 10**6, math.nan, "512", True])
+def test_wrong_width_is_422_naming_it(fake_server, side):
+    response = fake_server.post(json.dumps({"prompt": "a cat", "width": side, "height": 512}).encode())
+    assert (response.status_code, response.json()["param"]) == (422, "width")
+
+
+def test_pixels_over_the_limit_are_refused(fake_server):
+    response = fake_server.generate(width=4096, height=4096)
+    assert (response.status_code, response.json()["param"]) == (422, "width")
+    assert "MAX_PIXELS" in response.json()["error"]
+
+
+def test_seeds_that_would_count_past_their_range_are_refused(fake_server):
+    response = fake_server.generate(seed=2**64 - 1, n=2)
+    assert (response.status_code, response.json()["param"]) == (422, "seed")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../server.log", "..%2fserver.log", "%2e%2e/server.log", "%2e%2e%2fserver.log", "..%5cserver.log", "....//x.png",
+        "/etc/passwd", "%2fetc%2fpasswd", "//etc/passwd", "a%00.png", "%00", ".hidden.png", "link.png", "folder.png",
+        "folder.png/x.png", "x" * 300 + ".png", "%ff.png", "con.png%0a", "~root/x.png",
+    ],
+)  # fmt: skip
+def test_no_name_reaches_outside_the_folder_of_pictures(fake_server, name):
+    fake_server.output_dir.mkdir(exist_ok=True)
+    link = fake_server.output_dir / "link.png"
+    if not link.is_symlink():
+        link.symlink_to(fake_server.log_file)
+    (fake_server.output_dir / "folder.png").mkdir(exist_ok=True)
+    # requests tidies paths up before it sends them; a raw socket does not.
+    with fake_server.connect() as connection:
+        connection.sendall(f"GET /images/{name} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        answer = _read_all(connection)
+    assert answer.split(b" ", 2)[1] in (b"404", b"308"), answer[:300]
+    assert b"root:" not in answer
+    assert b"INFO" not in answer
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    answer = b""
+    while data := connection.recv(65536):
+        answer += data
+    return answer
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+BODIES = st.fixed_dictionaries(
+    {"prompt": st.text(st.characters(), max_size=20) | ANYTHING},
+    optional={name: ANYTHING for name in GenerateBody.model_fields if name != "prompt"} | {"other": ANYTHING},
+)
+
+
+def test_no_body_whatever_is_answered_with_a_server_error(fake_server):
+    @settings(
+        max_examples=120, deadline=None, database=None, derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )  # fmt: skip
+    @given(BODIES)
+    def ask(body):
+        response = fake_server.post(json.dumps(body).encode())
+        assert response.status_code < 500, (body, response.text)
+        if response.status_code != 200:
+            assert response.json()["param"] in {*body, "prompt"}, (body, response.text)
+
+    ask()
+    assert fake_server.generate().ok
