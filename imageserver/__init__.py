@@ -1,7 +1,8 @@
 """The machinery of qwen-image-server.
 
 Rooms import only downwards: api > dispatch > engine | imaging | outputs > telemetry > vocabulary (the files beside
-this one: `generation`, `messages`, `channel`, `briefing`, `turn_order`, `settings`, `errors`). `lint-imports` holds this law; docs/architecture.md explains it.
+this one: `generation`, `messages`, `channel`, `briefing`, `turn_order`, `startup`, `settings`, `errors`).
+`lint-imports` holds this law; docs/architecture.md explains it.
 """
 
 __version__ = "0.1.0"

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
         description="Keep the weights in RAM and move them to the device by model or by layer when memory is short.",
     )
 
+    compile: bool = Field(
+        False, description="Compile the transformer's repeated blocks: a longer start, then faster steps."
+    )
+    attention_backend: str = Field(
+        "", description="Attention of diffusers, such as native, flash, _flash_3 or sage; empty leaves its default."
+    )
     max_batch: int = Field(
         0,
         ge=0,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from imageserver.engine import devices
+from imageserver.engine.acceleration import accelerate, explain_failed_measurement
 from imageserver.engine.batch_caps import BatchCaps, load_or_measure
 from imageserver.engine.loading import LoadedModel, load
 from imageserver.engine.merging import Merger
@@ -43,10 +44,14 @@ def open_workshop(settings: Settings, report: Report, send: Send) -> Workshop:
     torch.set_grad_enabled(False)
     began = time.monotonic()
     model = load(settings, report)
+    device = devices.choose(settings.device)
+    accelerate(model.pipeline, settings, report)
     painter, gate = Painter(model.pipeline, model.family), Gate(model.pipeline.transformer)
     report("measuring", f"{model.facts.name}: the device is being measured.", None)
-    caps = _caps(settings, model, painter, gate)
-    device = devices.choose(settings.device)
+    try:
+        caps = _caps(settings, model, painter, gate)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise explain_failed_measurement(settings, device, error) from error
     turns = Turns(
         painter,
         gate.forward,

@@ -1,0 +1,73 @@
+"""Accelerations are applied once at the start, and what cannot be had is named in one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imageserver.engine import acceleration, workshop
+from imageserver.engine.sources import ModelUnavailable
+from imageserver.engine.workshop import open_workshop
+from imageserver.messages import Finished, Message, Run
+from imageserver.settings import Settings
+from tests.factories import generation
+from tests.tiny_models import save_tiny_qwen_image
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on the disk."""
+    return save_tiny_qwen_image(tmp_path_factory.mktemp("accelerated"))
+
+
+def silent(phase: str, sentence: str, fraction: float | None) -> None:
+    pass
+
+
+def settings(folder: Path, tmp_path: Path, **changes: Any) -> Settings:
+    return Settings(model=str(folder), device="cpu", state_dir=tmp_path, max_pixels=512 * 512, **changes)
+
+
+def test_an_opened_workshop_takes_jobs(folder: Path, tmp_path: Path) -> None:
+    sent: list[tuple[Message, bytes]] = []
+    opened = open_workshop(settings(folder, tmp_path), silent, lambda *frame: sent.append(frame))
+    opened.turns.add(Run(job=1, generation=generation()))
+    while opened.turns.busy:
+        opened.turns.take_one()
+    [raw] = [raw for message, raw in sent if isinstance(message, Finished)]
+    assert len(raw) == 64 * 64 * 3
+    assert opened.facts.batch_caps
+    assert 1 <= opened.facts.max_in_flight <= workshop.MOST_IN_FLIGHT
+
+
+def test_another_attention_backend_is_used(folder: Path, tmp_path: Path) -> None:
+    opened = open_workshop(settings(folder, tmp_path, attention_backend="_native_math"), silent, lambda *frame: None)
+    assert opened.facts.name == str(folder)
+
+
+def test_an_attention_backend_that_does_not_exist_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="ATTENTION_BACKEND=nonsense cannot be used"):
+        open_workshop(settings(folder, tmp_path, attention_backend="nonsense"), silent, lambda *frame: None)
+
+
+def test_compile_reaches_the_transformers_blocks() -> None:
+    compiled: list[dict[str, Any]] = []
+
+    class Transformer:
+        def compile_repeated_blocks(self, **options: Any) -> None:
+            compiled.append(options)
+
+    class Pipeline:
+        transformer = Transformer()
+
+    acceleration.accelerate(Pipeline(), Settings(compile=True), silent)
+    assert compiled == [{"dynamic": True}]
+
+
+def test_a_first_forward_that_fails_blames_what_was_switched_on() -> None:
+    error = acceleration.explain_failed_measurement(
+        Settings(compile=True, attention_backend="flash"), torch.device("cpu"), RuntimeError("no such kernel\nmore")
+    )
+    sentence = "The first forward on cpu failed: no such kernel; try without ATTENTION_BACKEND=flash and COMPILE=1."
+    assert str(error) == sentence
