@@ -28,6 +28,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from imageserver.api.services import Services
     from imageserver.dispatch.client import DispatchClient
     from imageserver.dispatch.rendezvous import Rendezvous
+    from imageserver.outputs.cache import OutputCache
     from imageserver.outputs.folder import OutputFolder
     from imageserver.telemetry.logs import configure_logging
 
@@ -46,6 +47,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         outputs=OutputFolder(
             settings.resolve(settings.output_dir), max_mb=settings.tmp_max_mb, max_age=settings.tmp_max_age
         ),
+        cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
         native_pool=NativePool(settings.threads),
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
     )

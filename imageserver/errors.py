@@ -57,6 +57,12 @@ class QueueFull(ServiceError):
     status, code = 429, "queue_full"
 
 
+class WouldTimeOut(ServiceError):
+    """The pictures cannot be there by the time that the client says it waits."""
+
+    status, code = 429, "would_time_out"
+
+
 class Cancelled(ServiceError):
     """The client left or cancelled; the status is nginx's, for logs alone."""
 
@@ -108,7 +114,7 @@ class OutOfMemory(ServiceError):
 BY_CODE: dict[str, type[ServiceError]] = {
     error.code: error
     for error in (
-        ServiceError, BadRequest, InvalidParameter, NotFound, ModelNotFound, BodyTooLarge, QueueFull, Cancelled,
-        GenerationFailed, Loading, Draining, EngineUnavailable, DeadlineExceeded, StorageFull, OutOfMemory,
+        ServiceError, BadRequest, InvalidParameter, NotFound, ModelNotFound, BodyTooLarge, QueueFull, WouldTimeOut,
+        Cancelled, GenerationFailed, Loading, Draining, EngineUnavailable, DeadlineExceeded, StorageFull, OutOfMemory,
     )
 }  # fmt: skip

@@ -27,11 +27,40 @@ class Hello(Message, frozen=True, kw_only=True):
 
 
 class Submit(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher: put a generation into the queue; `timeout` is in seconds from now."""
+    """Worker to dispatcher: put a generation into the queue.
+
+    `timeout` is in seconds from now. With `patience`, a job that cannot be done within so many seconds is refused at
+    once. Jobs with the same `twin_key` that are under way at the same time are run once.
+    """
 
     job: int
     generation: Generation
     timeout: float
+    patience: float | None = None
+    twin_key: str | None = None
+    credential: str = ""
+
+
+class Ask(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: when would this generation be done?"""
+
+    job: int
+    generation: Generation
+    credential: str = ""
+
+
+class Forecast(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: expected seconds on the device and before it, and the number of jobs that go before.
+
+    `learnt` is False while nothing has been measured yet; `median_error` is that of the last jobs, as a share.
+    """
+
+    job: int
+    own: float
+    wait: float
+    position: int
+    learnt: bool
+    median_error: float | None
 
 
 class Cancel(Message, frozen=True, kw_only=True):
@@ -64,10 +93,11 @@ class Progress(Message, frozen=True, kw_only=True):
 
 
 class Finished(Message, frozen=True, kw_only=True):
-    """The job is done; its pixels are the frame's raw bytes."""
+    """The job is done; its pixels are the frame's raw bytes. `joined` tells that it was run for an earlier twin."""
 
     job: int
     outcome: Outcome
+    joined: bool = False
 
 
 class Failed(Message, frozen=True, kw_only=True):
@@ -104,6 +134,18 @@ class LoadFailed(Message, frozen=True, kw_only=True):
     sentence: str
 
 
+class Usage(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
+
+    `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch.
+    """
+
+    busy: float = 0.0
+    idle: float = 0.0
+    forwards: int = 0
+    calls: int = 0
+
+
 class Snapshot(Message, frozen=True, kw_only=True):
     """Dispatcher to workers: the state of the service, sent at every change.
 
@@ -123,12 +165,28 @@ class Snapshot(Message, frozen=True, kw_only=True):
     cancelled: int
     engine_restarts: int
     queue_wait: float
+    estimate_error: float | None = None
+    usage: Usage = Usage()
     dispatcher_pid: int
     engine_pid: int | None
 
 
 AnyMessage = (
-    Hello | Submit | Cancel | Run | Started | Progress | Finished | Failed | Loading | Ready | LoadFailed | Snapshot
+    Hello
+    | Submit
+    | Ask
+    | Forecast
+    | Cancel
+    | Run
+    | Started
+    | Progress
+    | Finished
+    | Failed
+    | Loading
+    | Ready
+    | LoadFailed
+    | Usage
+    | Snapshot
 )
 
 _encoder = msgspec.msgpack.Encoder()

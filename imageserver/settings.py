@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     output_dir: Path = Field(Path("tmp"), description="Folder for pictures saved by save_to_file.")
     tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved pictures are kept.")
+    cache_max_mb: float = Field(
+        512.0, ge=0, description="Size that the cache of finished answers is kept below, in MiB; 0 switches it off."
+    )
     state_dir: Path = Field(Path("state"), description="Folder for what must survive a restart, such as request ids.")
     font_path: Path | None = Field(None, description="TrueType font of the overlay; the default covers Latin letters.")
 

@@ -2,7 +2,8 @@
 
 Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
 `[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL`
-a sentence to fail loading with, `FAKE_CRASH` ends the process while loading.
+a sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
+at a time (it runs them one after the other all the same).
 """
 
 import os

@@ -1,5 +1,6 @@
 """The body of `POST /generate`, and what it means: every choice made, every limit named."""
 
+import hashlib
 import secrets
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import aspect_ratios
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
-from imageserver.generation import Generation
+from imageserver.generation import Generation, Priority
 from imageserver.messages import Snapshot
 from imageserver.settings import Settings
 
@@ -32,7 +33,7 @@ class GenerateBody(BaseModel):
     )
     width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact width in pixels, with `height`.")
     height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact height in pixels, with `width`.")
-    size: str | None = Field(None, pattern=r"^\d{1,7}x\d{1,7}$", description="Exact size as WIDTHxHEIGHT.")
+    size: str | None = Field(None, pattern=r"^[0-9]{1,7}x[0-9]{1,7}$", description="Exact size as WIDTHxHEIGHT.")
     num_inference_steps: int | None = Field(None, ge=1, description="Number of denoising steps; 20 by default.")
     true_cfg_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 switches it off."
@@ -51,6 +52,8 @@ class GenerateBody(BaseModel):
         None, ge=0, le=100, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
+    priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
+    cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
     deterministic: bool = Field(False, description="Draw alone, bit-equal to the plain pipeline.")
     timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
 
@@ -80,8 +83,13 @@ def parse(content: Any) -> GenerateBody:
     return body
 
 
-def resolve(body: GenerateBody, settings: Settings, snapshot: Snapshot | None) -> tuple[Generation, list[str]]:
-    """Return the generation that `body` asks for, and warnings; raises InvalidParameter or ModelNotFound."""
+def resolve(
+    body: GenerateBody, settings: Settings, snapshot: Snapshot | None, *, seed_source: str | None = None
+) -> tuple[Generation, list[str]]:
+    """Return the generation that `body` asks for, and warnings; raises InvalidParameter or ModelNotFound.
+
+    A seed that is to be drawn is drawn from `seed_source` where there is one, so that a retry draws the same.
+    """
     facts = snapshot.facts if snapshot else None
     if facts and body.model not in (None, "auto", facts.name):
         raise ModelNotFound(
@@ -109,12 +117,19 @@ def resolve(body: GenerateBody, settings: Settings, snapshot: Snapshot | None) -
         height=height,
         steps=steps,
         true_cfg_scale=scale if scale is not None else (facts.default_true_cfg_scale if facts else 4.0),
-        # 53 bits: what every JSON reader can give back unchanged.
-        seed=body.seed if body.seed is not None else secrets.randbits(53),
+        seed=body.seed if body.seed is not None else _draw_seed(seed_source),
         count=body.n,
         deterministic=body.deterministic,
+        priority=body.priority,
     )
     return generation, warnings
+
+
+def _draw_seed(source: str | None) -> int:
+    """Return 52 bits, which every JSON reader can give back unchanged."""
+    if source is None:
+        return secrets.randbits(52)
+    return int(hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:13], 16)
 
 
 def _size(body: GenerateBody, settings: Settings) -> tuple[int, int]:

@@ -1,23 +1,17 @@
 """The native dialect: `POST /generate` answers picture bytes, or JSON about saved files."""
 
-import json
-import logging
 from datetime import datetime
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, send_file, url_for
 
 from imageserver.api import bodies, studio
-from imageserver.api.client_presence import while_client_stays
 from imageserver.api.current import request_id, services
+from imageserver.api.json_body import read_json
+from imageserver.api.orders import Delivery, Order, fulfil, is_cached
+from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
-from imageserver.dispatch.client import Picture
-from imageserver.errors import BadRequest, Draining
-from imageserver.generation import Generation
 from imageserver.imaging.archive import zip_pictures
 from imageserver.outputs.folder import file_stem
-
-logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("native", __name__)
 
@@ -25,22 +19,41 @@ blueprint = Blueprint("native", __name__)
 @blueprint.post("/generate")
 def generate() -> Response:
     """Draw pictures."""
-    number, service = request_id(), services()
-    body = bodies.parse(_json_body())
-    generation, warnings = bodies.resolve(body, service.settings, service.snapshot)
-    picture = _draw(service, number, generation, body.timeout or service.settings.request_timeout)
-    warnings += picture.outcome.warnings
-    how = studio.Finish(
-        output_format=body.output_format,
-        compression=body.output_compression,
-        aspect_ratio_name=body.aspect_ratio_name if body.add_overlay else None,
-        font_path=service.settings.font_path,
-    )
-    facts = service.snapshot.facts if service.snapshot else None
-    files = service.native_pool.run(studio.finish, picture, generation, facts, how)
+    order, warnings, body = _order(request_id(), services())
+    delivery = fulfil(services(), order, request.environ)
+    warnings += delivery.outcome.warnings
     if body.save_to_file:
-        return _saved(service, number, files, how, picture, warnings)
-    return _bytes(number, files, how, picture, warnings)
+        return _saved(services(), order, delivery, warnings)
+    return _bytes(order, delivery, warnings)
+
+
+@blueprint.post("/v1/estimate")
+def estimate() -> Response:
+    """Tell what a generation would be and when it would be done, without drawing it."""
+    service = services()
+    order, warnings, _ = _order(request_id(), service)
+    forecast = service.client.forecast(order.number, order.generation)
+    generation = order.generation
+    hit = is_cached(service, order)
+    return jsonify(
+        prompt=generation.prompt,
+        negative_prompt=generation.negative_prompt,
+        width=generation.width,
+        height=generation.height,
+        num_inference_steps=generation.steps,
+        true_cfg_scale=generation.true_cfg_scale,
+        classifier_free_guidance=generation.true_cfg_scale > 1,
+        seed=generation.seed,
+        n=generation.count,
+        priority=generation.priority,
+        cache_hit=hit,
+        expected_seconds=0.0 if hit else round(forecast.own, 3),
+        queue_wait=0.0 if hit else round(forecast.wait, 3),
+        queue_position=0 if hit else forecast.position,
+        learnt=forecast.learnt,
+        median_error=forecast.median_error,
+        warnings=warnings,
+    )
 
 
 @blueprint.get("/images/<path:name>")
@@ -49,41 +62,39 @@ def image(name: str) -> Response:
     return send_file(services().outputs.open_picture(name), max_age=3600)
 
 
-def _json_body() -> Any:
-    try:
-        return json.loads(request.get_data(cache=False))
-    except (ValueError, RecursionError):
-        raise BadRequest("The body is not valid JSON.") from None
+def _order(number: int, service: Services) -> tuple[Order, list[str], bodies.GenerateBody]:
+    body = bodies.parse(read_json())
+    idempotency_key = idempotency_key_of(request.headers)
+    generation, warnings = bodies.resolve(body, service.settings, service.snapshot, seed_source=idempotency_key)
+    order = Order(
+        number=number,
+        generation=generation,
+        finish=studio.Finish(
+            output_format=body.output_format,
+            compression=body.output_compression,
+            aspect_ratio_name=body.aspect_ratio_name if body.add_overlay else None,
+            font_path=service.settings.font_path,
+        ),
+        timeout=body.timeout or service.settings.request_timeout,
+        patience=body.timeout or patience_of(request.headers),
+        use_cache=body.cache,
+        idempotency_key=idempotency_key,
+    )
+    return order, warnings, body
 
 
-def _draw(service: Services, number: int, generation: Generation, timeout: float) -> Picture:
-    if service.draining:
-        raise Draining("The server is stopping.", retry_after=5)
-    ticket = service.client.submit(number, generation, timeout)
-    with while_client_stays(request.environ, ticket.cancel):
-        picture = ticket.wait()
-    outcome = picture.outcome
-    logger.info(
-        "Generated %d x %dx%d in %.2f s after %.2f s in the queue.",
-        generation.count, outcome.width, outcome.height, outcome.inference_time, outcome.queue_time,
-    )  # fmt: skip
-    return picture
-
-
-def _saved(
-    service: Services, number: int, files: list[bytes], how: studio.Finish, picture: Picture, warnings: list[str]
-) -> Response:
-    outcome, facts = picture.outcome, service.snapshot.facts if service.snapshot else None
+def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[str]) -> Response:
+    outcome, files = delivery.outcome, delivery.files
     now = datetime.now().astimezone()
     paths = []
     for index, data in enumerate(files):
-        stem = file_stem(now, number, index if len(files) > 1 else None)
-        paths.append(service.native_pool.run(service.outputs.save, data, stem=stem, extension=how.extension))
+        stem = file_stem(now, order.number, index if len(files) > 1 else None)
+        paths.append(service.native_pool.run(service.outputs.save, data, stem=stem, extension=order.finish.extension))
     shown = [f"{service.settings.output_dir.as_posix()}/{path.name}" for path in paths]
     urls = [url_for("native.image", name=path.name, _external=True) for path in paths]
-    return jsonify(
+    response = jsonify(
         status="success",
-        request_id=number,
+        request_id=order.number,
         inference_time=round(outcome.inference_time, 2),
         file_path=shown[0],
         file_paths=shown,
@@ -91,21 +102,24 @@ def _saved(
         height=outcome.height,
         seed=outcome.seeds[0],
         seeds=outcome.seeds,
-        model=facts.name if facts else None,
+        model=delivery.facts.name if delivery.facts else None,
         warnings=warnings,
         queue_time=round(outcome.queue_time, 2),
         batch_size=outcome.batch_size,
+        cache=delivery.source,
         url=urls[0],
         urls=urls,
     )
+    response.headers["X-Cache"] = delivery.source
+    return response
 
 
-def _bytes(number: int, files: list[bytes], how: studio.Finish, picture: Picture, warnings: list[str]) -> Response:
-    outcome = picture.outcome
+def _bytes(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
+    outcome, files, finish = delivery.outcome, delivery.files, order.finish
     if len(files) == 1:
-        response = Response(files[0], mimetype=how.mimetype)
+        response = Response(files[0], mimetype=finish.mimetype)
     else:
-        named = [(f"{number}-{index}.{how.extension}", data) for index, data in enumerate(files)]
+        named = [(f"{order.number}-{index}.{finish.extension}", data) for index, data in enumerate(files)]
         response = Response(zip_pictures(named), mimetype="application/zip")
     response.headers.update(
         {
@@ -114,6 +128,7 @@ def _bytes(number: int, files: list[bytes], how: studio.Finish, picture: Picture
             "X-Queue-Time": f"{outcome.queue_time:.2f}",
             "X-Image-Width": str(outcome.width),
             "X-Image-Height": str(outcome.height),
+            "X-Cache": delivery.source,
         }
     )
     if warnings:

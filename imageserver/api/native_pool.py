@@ -19,5 +19,17 @@ class NativePool:
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return `function(...)`, computed on a native thread; its exceptions come out here."""
         context = copy_context()
-        result: R = self._pool.apply(context.run, (function, *args), kwargs)
-        return result
+        results: list[R] = []
+
+        def work() -> Exception | None:
+            # Returned, not raised: gevent prints a traceback of whatever leaves one of its threads.
+            try:
+                results.append(context.run(function, *args, **kwargs))
+            except Exception as error:
+                return error
+            return None
+
+        error = self._pool.apply(work)
+        if error is not None:
+            raise error
+        return results[0]

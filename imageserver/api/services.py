@@ -12,6 +12,7 @@ from imageserver.api.studio import FINISHING
 from imageserver.dispatch.client import DispatchClient
 from imageserver.errors import Draining
 from imageserver.messages import Snapshot
+from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
 from imageserver.settings import Settings
 
@@ -27,6 +28,7 @@ class Services:
     settings: Settings
     client: DispatchClient
     outputs: OutputFolder
+    cache: OutputCache
     native_pool: NativePool
     request_ids: RequestIds
     started: float = field(default_factory=time.time)

@@ -16,7 +16,7 @@ from imageserver.dispatch.launch import connect_or_start
 from imageserver.dispatch.rendezvous import Rendezvous
 from imageserver.errors import Cancelled, DeadlineExceeded, EngineUnavailable, ServiceError
 from imageserver.generation import Generation, ModelFacts, Outcome
-from imageserver.messages import Cancel, Failed, Finished, Progress, Snapshot, Started, Submit
+from imageserver.messages import Ask, Cancel, Failed, Finished, Forecast, Progress, Snapshot, Started, Submit
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -26,12 +26,16 @@ LINK_TIMEOUT = 20.0
 GRACE_AFTER_DEADLINE = 10.0
 
 
+News = Started | Progress | Forecast | Finished | Failed | ServiceError
+
+
 @dataclass(frozen=True)
 class Picture:
     """The answer of a ticket: how it went, and `count * height * width * 3` bytes of RGB."""
 
     outcome: Outcome
     pixels: bytes
+    joined: bool = False
 
 
 class Ticket:
@@ -41,11 +45,9 @@ class Ticket:
         self.job = job
         self._timeout = timeout
         self._cancel = cancel
-        self._news: queue.SimpleQueue[tuple[Started | Progress | Finished | Failed | ServiceError, bytes]] = (
-            queue.SimpleQueue()
-        )
+        self._news: queue.SimpleQueue[tuple[News, bytes]] = queue.SimpleQueue()
 
-    def tell(self, message: Started | Progress | Finished | Failed | ServiceError, raw: bytes = b"") -> None:
+    def tell(self, message: News, raw: bytes = b"") -> None:
         """Pass news to whoever waits."""
         self._news.put((message, raw))
 
@@ -60,7 +62,7 @@ class Ticket:
                 raise DeadlineExceeded(f"The time limit of {self._timeout:g} s passed.") from None
             match message:
                 case Finished():
-                    return Picture(message.outcome, raw)
+                    return Picture(message.outcome, raw, message.joined)
                 case Failed():
                     raise message.as_error()
                 case ServiceError():
@@ -68,6 +70,16 @@ class Ticket:
                 case Progress():
                     if on_progress is not None:
                         on_progress(message)
+
+    def forecast(self) -> Forecast:
+        """Wait for the answer to a question."""
+        message, _ = self._news.get(timeout=self._timeout)
+        match message:
+            case Forecast():
+                return message
+            case ServiceError():
+                raise message
+        raise EngineUnavailable("The dispatcher gave no forecast.", retry_after=2)
 
     def cancel(self) -> None:
         """Stop the generation; `wait` raises Cancelled."""
@@ -99,17 +111,43 @@ class DispatchClient:
         if self._channel is not None:
             self._channel.close()
 
-    def submit(self, job: int, generation: Generation, timeout: float) -> Ticket:
+    def submit(
+        self,
+        job: int,
+        generation: Generation,
+        timeout: float,
+        *,
+        patience: float | None = None,
+        twin_key: str | None = None,
+        credential: str = "",
+    ) -> Ticket:
         """Hand a generation over; raises EngineUnavailable when no dispatcher answers."""
-        ticket = Ticket(job, timeout, self._cancel)
+        return self._send(
+            Submit(
+                job=job,
+                generation=generation,
+                timeout=timeout,
+                patience=patience,
+                twin_key=twin_key,
+                credential=credential,
+            ),
+            timeout,
+        )
+
+    def forecast(self, job: int, generation: Generation, *, credential: str = "") -> Forecast:
+        """Return when a generation would be done; raises EngineUnavailable when no dispatcher answers."""
+        return self._send(Ask(job=job, generation=generation, credential=credential), LINK_TIMEOUT).forecast()
+
+    def _send(self, request: Submit | Ask, timeout: float) -> Ticket:
+        ticket = Ticket(request.job, timeout, self._cancel)
         if not self._linked.wait(min(timeout, LINK_TIMEOUT)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
-        self._tickets[job] = ticket
+        self._tickets[request.job] = ticket
         try:
             assert self._channel is not None
-            self._channel.send(Submit(job=job, generation=generation, timeout=timeout))
+            self._channel.send(request)
         except OSError:
-            self._tickets.pop(job, None)
+            self._tickets.pop(request.job, None)
             raise EngineUnavailable("The dispatcher died; it is being restarted.", retry_after=2) from None
         return ticket
 
@@ -157,7 +195,7 @@ class DispatchClient:
                 if message.facts is not None and self._on_ready is not None:
                     self._on_ready(message.facts)
                     self._on_ready = None
-            case Finished() | Failed():
+            case Finished() | Failed() | Forecast():
                 ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:
                     ticket.tell(message, raw)

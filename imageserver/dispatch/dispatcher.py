@@ -10,7 +10,8 @@ import time
 
 from imageserver.channel import Address
 from imageserver.dispatch.estimates import CostModel
-from imageserver.dispatch.jobs import Job, JobState, Listener, Tally
+from imageserver.dispatch.forecast import Outlook, outlook
+from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.supervision import Engine
 from imageserver.errors import (
@@ -20,9 +21,11 @@ from imageserver.errors import (
     EngineUnavailable,
     QueueFull,
     ServiceError,
+    WouldTimeOut,
 )
 from imageserver.errors import Loading as StillLoading
-from imageserver.messages import Failed, Finished, Progress, Run, Snapshot, Started, Submit, failed
+from imageserver.generation import Generation
+from imageserver.messages import Ask, Failed, Finished, Forecast, Progress, Run, Snapshot, Started, Submit, failed
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,12 +42,14 @@ class Dispatcher:
         self._max_jobs = settings.max_queue
         self._running: dict[int, Job] = {}
         self._jobs: dict[int, Job] = {}
-        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._waiting_for: dict[int, Job] = {}
+        self._twins: dict[str, Job] = {}
         self._tally = Tally()
         self._costs = CostModel()
         self._workers: set[Listener] = set()
         self._snapshot_due = False
         self._last_snapshot = 0.0
+        self._told_state = ""
         self._supervision: asyncio.Task[None] | None = None
         self.engine = Engine(settings, self, address)
 
@@ -70,31 +75,53 @@ class Dispatcher:
     def leave(self, worker: Listener) -> None:
         """Cancel everything that `worker` waited for."""
         self._workers.discard(worker)
-        for job in [job for job in self._jobs.values() if job.listener is worker]:
-            self.cancel(job.id)
+        for job in list(self._jobs.values()):
+            for waiter in [waiter for waiter in job.waiters if waiter.listener is worker]:
+                self.cancel(waiter.id)
 
     def submit(self, request: Submit, listener: Listener) -> None:
-        """Queue a job; a refusal is sent like any other failure."""
-        job = Job(id=request.job, generation=request.generation, listener=listener, timeout=request.timeout)
+        """Queue a job, or let the client wait for its twin; a refusal is sent like any other failure."""
         self._tally.total += 1
+        waiter = Waiter(request.job, listener, request.timeout)
+        twin = self._twins.get(request.twin_key) if request.twin_key else None
+        if twin is not None:
+            waiter.joined = True
+            self._let_wait(waiter, twin)
+            return
+        job = self._new_job(request.job, request.generation, request.credential, request.twin_key)
         try:
             self._refuse_if_hopeless()
             self._refuse_if_full()
+            self._refuse_if_too_late(job, request.patience)
         except ServiceError as error:
             self._tally.count_end("failed")
-            listener.send(failed(job.id, error))
+            listener.send(failed(request.job, error))
             return
         self._jobs[job.id] = job
+        if job.twin_key:
+            self._twins[job.twin_key] = job
+        self._let_wait(waiter, job)
         self._queue.push(job)
-        self._timers[job.id] = asyncio.get_running_loop().call_later(job.timeout, self._expire, job)
         self._pump()
         self.engine_changed()
 
-    def cancel(self, job_id: int) -> None:
-        """Stop a job wherever it is."""
-        job = self._jobs.get(job_id)
-        if job is not None:
-            self._abandon(job, "cancelled", Cancelled("The generation was cancelled."))
+    def ask(self, request: Ask, listener: Listener) -> None:
+        """Answer when a generation would be done if it came now."""
+        expected = self._outlook(self._new_job(request.job, request.generation, request.credential, None))
+        listener.send(
+            Forecast(
+                job=request.job,
+                own=expected.own,
+                wait=expected.wait,
+                position=expected.position,
+                learnt=self._costs.learnt,
+                median_error=self._costs.median_error,
+            )
+        )
+
+    def cancel(self, waiter_id: int) -> None:
+        """Let a client go; a job that nobody waits for any more is stopped wherever it is."""
+        self._dismiss(waiter_id, "cancelled", Cancelled("The generation was cancelled."))
 
     def snapshot(self) -> Snapshot:
         """Return the state of the service."""
@@ -114,17 +141,21 @@ class Dispatcher:
             cancelled=self._tally.cancelled,
             engine_restarts=engine.restarts,
             queue_wait=self._queue_wait(),
+            estimate_error=self._costs.median_error,
+            usage=engine.usage,
             dispatcher_pid=os.getpid(),
             engine_pid=engine.pid,
         )
 
     def engine_changed(self) -> None:
-        """Send a snapshot soon, and use an engine that has become ready at once."""
+        """Use an engine that has become ready, and send a snapshot: at once when the state is another, else soon."""
         self._pump()
         if self.engine.state == "failed":
             for job in list(self._jobs.values()):
                 self._end(job, "failed", failed(job.id, EngineUnavailable(self.engine.reason)))
-        if not self._snapshot_due:
+        if self.engine.state != self._told_state:
+            self._send_snapshot()  # at once: no picture may arrive before the facts of its model
+        elif not self._snapshot_due:
             pause = max(0.0, self._last_snapshot + SNAPSHOT_PAUSE - time.monotonic())
             self._snapshot_due = True
             asyncio.get_running_loop().call_later(pause, self._send_snapshot)
@@ -137,21 +168,22 @@ class Dispatcher:
         if job is not None:
             match message:
                 case Finished():
-                    self._costs.observe(job.generation, message.outcome.inference_time)
-                    queue_time = (job.started or job.arrived) - job.arrived
-                    outcome = dataclasses.replace(message.outcome, queue_time=queue_time)
-                    self._end(job, "completed", Finished(job=job.id, outcome=outcome), raw)
+                    self._learn(job, message.outcome.device_time)
+                    self._end(job, "completed", message, raw)
                 case Failed():
                     self._end(job, "failed", message)
-                case _:
-                    job.listener.send(message)
+                case Progress():
+                    job.share_done = message.step / message.total
+                    self._tell_all(job, message)
+                case Started():
+                    self._tell_all(job, message)
         if isinstance(message, Finished | Failed):
             self.engine_changed()
 
     def engine_lost(self, *, silent: bool) -> None:
         """Run the jobs of a dead engine again; fail those that have killed two, or that it went silent over."""
         lost, self._running = list(self._running.values()), {}
-        for job in reversed(lost):
+        for job in lost:
             if job.id not in self._jobs:
                 continue
             job.engine_deaths += 1
@@ -160,8 +192,8 @@ class Dispatcher:
             elif job.engine_deaths >= MAX_ENGINE_DEATHS or self.engine.state == "failed":
                 error = EngineUnavailable("The engine died while it ran this generation.", retry_after=5)
             else:
-                job.state = "queued"
-                self._queue.push_back_in_front(job)
+                job.state, job.share_done = "queued", 0.0
+                self._queue.push(job)
                 continue
             self._end(job, "failed", failed(job.id, error))
         self.engine_changed()
@@ -180,6 +212,17 @@ class Dispatcher:
                 f"The server is full: {self._max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause
             )
 
+    def _refuse_if_too_late(self, job: Job, patience: float | None) -> None:
+        if patience is None or not self._costs.learnt:
+            return
+        expected = self._outlook(job)
+        if expected.total > patience:
+            raise WouldTimeOut(
+                f"The pictures would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
+                f"client waits {patience:g} s.",
+                retry_after=expected.total - patience,
+            )
+
     def _pump(self) -> None:
         """Give waiting jobs to the engine while it has room."""
         while self.engine.has_room and len(self._queue) and self._may_join(self._queue.peek()):
@@ -187,43 +230,91 @@ class Dispatcher:
             job.state, job.started = "processing", time.monotonic()
             self._running[job.id] = job
             waited = job.started - job.arrived
-            self.engine.run(Run(job=job.id, generation=job.generation, waited=waited))
+            self.engine.run(Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited))
 
     def _may_join(self, job: Job) -> bool:
         """Let a job that has lost an engine run alone: one that kills engines must not take its neighbours along."""
         suspects = job.engine_deaths or any(other.engine_deaths for other in self._running.values())
         return not (suspects and self._running)
 
-    def _queue_wait(self) -> float:
-        jobs = itertools.chain(self._running.values(), self._queue)
-        return round(sum(self._costs.seconds(job.generation) for job in jobs), 3)
+    def _new_job(self, number: int, generation: Generation, credential: str, twin_key: str | None) -> Job:
+        work = self._costs.seconds(generation)
+        return Job(number, generation, [], credential=credential, twin_key=twin_key, work=work)
 
-    def _expire(self, job: Job) -> None:
+    def _learn(self, job: Job, device_time: float) -> None:
+        """Learn from a finished job, also for those that were estimated before it."""
+        self._costs.observe(job.generation, device_time)
+        for other in self._jobs.values():
+            other.work = self._costs.seconds(other.generation)
+
+    def _outlook(self, job: Job) -> Outlook:
+        return outlook(job, itertools.chain(self._running.values(), self._queue))
+
+    def _queue_wait(self) -> float:
+        return round(sum(job.remaining for job in itertools.chain(self._running.values(), self._queue)), 3)
+
+    def _let_wait(self, waiter: Waiter, job: Job) -> None:
+        job.waiters.append(waiter)
+        self._waiting_for[waiter.id] = job
+        waiter.timer = asyncio.get_running_loop().call_later(waiter.timeout, self._expire, waiter)
+
+    def _expire(self, waiter: Waiter) -> None:
+        job = self._waiting_for[waiter.id]
         where = "was waiting in the queue" if job.state == "queued" else "was running"
         if job.state == "queued" and self.engine.state != "ready":
             where = f"waited for the model ({self.engine.reason})"
-        self._abandon(job, "failed", DeadlineExceeded(f"The time limit of {job.timeout:g} s passed while it {where}."))
+        error = DeadlineExceeded(f"The time limit of {waiter.timeout:g} s passed while it {where}.")
+        self._dismiss(waiter.id, "failed", error)
 
-    def _abandon(self, job: Job, state: JobState, error: ServiceError) -> None:
-        """End a job now; an engine that runs it frees the device at the next step."""
-        self._queue.remove(job)
-        if job.id in self._running:
-            self.engine.cancel(job.id)
-        self._end(job, state, failed(job.id, error))
-        self.engine_changed()
+    def _dismiss(self, waiter_id: int, state: JobState, error: ServiceError) -> None:
+        """Answer one client; the device is freed at the next step when it was the job's last."""
+        job = self._waiting_for.get(waiter_id)
+        if job is None:
+            return
+        if len(job.waiters) == 1:
+            if job.id in self._running:
+                self.engine.cancel(job.id)
+            self._end(job, state, failed(job.id, error))
+            self.engine_changed()
+            return
+        waiter = next(waiter for waiter in job.waiters if waiter.id == waiter_id)
+        job.waiters.remove(waiter)
+        self._release(waiter, state)
+        waiter.tell(failed(waiter.id, error))
 
     def _end(self, job: Job, state: JobState, message: Finished | Failed, raw: bytes = b"") -> None:
+        """Answer everybody who waits for the job and forget it."""
         job.state = state
         self._jobs.pop(job.id, None)
         self._queue.remove(job)
-        timer = self._timers.pop(job.id, None)
-        if timer is not None:
-            timer.cancel()
+        if job.twin_key is not None and self._twins.get(job.twin_key) is job:
+            del self._twins[job.twin_key]
+        for waiter in job.waiters:
+            self._release(waiter, state)
+            waiter.tell(_for_waiter(message, job, waiter), raw)
+
+    def _release(self, waiter: Waiter, state: JobState) -> None:
+        self._waiting_for.pop(waiter.id, None)
+        if waiter.timer is not None:
+            waiter.timer.cancel()
         self._tally.count_end(state)
-        job.listener.send(message, raw)
+
+    def _tell_all(self, job: Job, message: Started | Progress) -> None:
+        for waiter in job.waiters:
+            waiter.tell(message)
 
     def _send_snapshot(self) -> None:
         self._snapshot_due, self._last_snapshot = False, time.monotonic()
+        self._told_state = self.engine.state
         snapshot = self.snapshot()
         for worker in self._workers:
             worker.send(snapshot)
+
+
+def _for_waiter(message: Finished | Failed, job: Job, waiter: Waiter) -> Finished | Failed:
+    """Return the news with the waiter's own queue time."""
+    if isinstance(message, Failed):
+        return message
+    queue_time = max(0.0, (job.started or waiter.arrived) - waiter.arrived)
+    outcome = dataclasses.replace(message.outcome, queue_time=queue_time)
+    return Finished(job=waiter.id, outcome=outcome, joined=waiter.joined)

@@ -1,31 +1,85 @@
-"""How long a generation will take, learnt from the ones before it."""
+"""How long a generation will keep the device, learnt from the ones before it.
+
+Per picture size: seconds = fixed + denoiser calls x seconds per call, a weighted least-squares line through what was
+measured, recent jobs weighing more. The fixed part is the text encoder and the decoder.
+"""
+
+import statistics
+from collections import deque
+from dataclasses import dataclass
 
 from imageserver.generation import Generation
 
-# Until something has been measured: one 512 x 512 step of a small model. Only Retry-After is built on it.
-INITIAL_SECONDS_PER_MEGAPIXEL_STEP = 0.05
-LEARNING_RATE = 0.3
+# Until something has been measured: one megapixel call of a small model. Only ratios matter then.
+INITIAL_SECONDS_PER_MEGAPIXEL_CALL = 0.05
+# What the fixed part takes of a job when all jobs so far had the same number of calls.
+INITIAL_FIXED_SHARE = 0.1
+FORGETTING = 0.9
+REMEMBERED_ERRORS = 50
+
+
+@dataclass
+class _Line:
+    """The sums of a line fit, older points fading."""
+
+    weight: float = 0.0
+    calls: float = 0.0
+    seconds: float = 0.0
+    calls_squared: float = 0.0
+    product: float = 0.0
+
+    def add(self, calls: float, seconds: float) -> None:
+        """Take one measurement."""
+        self.weight = self.weight * FORGETTING + 1
+        self.calls = self.calls * FORGETTING + calls
+        self.seconds = self.seconds * FORGETTING + seconds
+        self.calls_squared = self.calls_squared * FORGETTING + calls * calls
+        self.product = self.product * FORGETTING + calls * seconds
+
+    def at(self, calls: float) -> float:
+        """Return the expected seconds of a picture with `calls` denoiser calls."""
+        mean_calls, mean_seconds = self.calls / self.weight, self.seconds / self.weight
+        spread = self.calls_squared / self.weight - mean_calls**2
+        if spread > 0.01 * mean_calls**2:
+            slope = (self.product / self.weight - mean_calls * mean_seconds) / spread
+            slope = min(max(slope, 0.0), mean_seconds / mean_calls)
+        else:
+            slope = (1 - INITIAL_FIXED_SHARE) * mean_seconds / mean_calls
+        return mean_seconds + slope * (calls - mean_calls)
 
 
 class CostModel:
-    """Seconds are proportional to pixels x steps x pictures, twice with classifier-free guidance."""
+    """Device seconds of generations."""
 
     def __init__(self) -> None:
-        self._rate = INITIAL_SECONDS_PER_MEGAPIXEL_STEP
-        self._learnt = False
+        self._lines: dict[int, _Line] = {}
+        self._errors: deque[float] = deque(maxlen=REMEMBERED_ERRORS)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether anything has been measured."""
+        return bool(self._lines)
+
+    @property
+    def median_error(self) -> float | None:
+        """The median of |expected - measured| / measured over the last jobs, None before the second one."""
+        return statistics.median(self._errors) if self._errors else None
 
     def seconds(self, generation: Generation) -> float:
-        """Return the expected device time of a generation."""
-        return self._rate * _work(generation)
+        """Return the expected device time of a generation; sizes not seen yet are scaled from the nearest one."""
+        pixels, calls = generation.width * generation.height, _calls(generation)
+        if not self._lines:
+            return INITIAL_SECONDS_PER_MEGAPIXEL_CALL * pixels / 1e6 * calls * generation.count
+        nearest = min(self._lines, key=lambda size: abs(size - pixels))
+        return self._lines[nearest].at(calls) * pixels / nearest * generation.count
 
     def observe(self, generation: Generation, seconds: float) -> None:
-        """Learn from a finished generation."""
-        rate = seconds / _work(generation)
-        self._rate = self._rate + LEARNING_RATE * (rate - self._rate) if self._learnt else rate
-        self._learnt = True
+        """Learn from a finished generation that kept the device for `seconds`."""
+        if self._lines and seconds > 0:
+            self._errors.append(abs(self.seconds(generation) - seconds) / seconds)
+        line = self._lines.setdefault(generation.width * generation.height, _Line())
+        line.add(_calls(generation), seconds / generation.count)
 
 
-def _work(generation: Generation) -> float:
-    """Return megapixel steps, guidance counted."""
-    passes = 2 if generation.true_cfg_scale > 1 else 1
-    return generation.width * generation.height / 1e6 * generation.steps * generation.count * passes
+def _calls(generation: Generation) -> int:
+    return generation.steps * (2 if generation.true_cfg_scale > 1 else 1)

@@ -1,44 +1,78 @@
-"""A job: one generation on its way through the server, and the counts of all that were."""
+"""A job: one generation on its way through the server, who waits for it, and the counts of all that were."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
+
 from imageserver.generation import Generation
-from imageserver.messages import Message
+from imageserver.messages import Failed, Finished, Message, Progress, Started
+from imageserver.turn_order import Claim
 
 JobState = Literal["queued", "processing", "completed", "failed", "cancelled"]
 
 
 class Listener(Protocol):
-    """Who is told about a job."""
+    """Who is told about jobs."""
 
     def send(self, message: Message, raw: bytes = b"") -> None:
         """Pass a message on; never blocks and never raises."""
 
 
 @dataclass
+class Waiter:
+    """One client's wait for a job; several wait for one job when they asked for the same pictures."""
+
+    id: int
+    listener: Listener
+    timeout: float
+    joined: bool = False
+    arrived: float = field(default_factory=time.monotonic)
+    timer: asyncio.TimerHandle | None = None
+
+    def tell(self, message: Started | Progress | Finished | Failed, raw: bytes = b"") -> None:
+        """Pass news of the job on under the client's own number."""
+        self.listener.send(msgspec.structs.replace(message, job=self.id), raw)
+
+
+@dataclass
 class Job:
-    """One generation, who waits for it, and until when (times are `time.monotonic()` seconds)."""
+    """One generation; `work` is its expected device time, moments are `time.monotonic()` seconds."""
 
     id: int
     generation: Generation
-    listener: Listener
-    timeout: float
+    waiters: list[Waiter]
+    credential: str = ""
+    twin_key: str | None = None
+    work: float = 0.0
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
+    share_done: float = 0.0
     engine_deaths: int = 0
     state: JobState = "queued"
 
     @property
-    def deadline(self) -> float:
-        """The moment after which nobody waits for the job."""
-        return self.arrived + self.timeout
+    def remaining(self) -> float:
+        """The expected device time that is left."""
+        return self.work * (1 - self.share_done)
+
+    def claim(self) -> Claim:
+        """Return what the job may claim of the device."""
+        return Claim(
+            owner=self.id,
+            credential=self.credential,
+            priority=self.generation.priority,
+            arrived=self.arrived,
+            work=self.work,
+            remaining=self.remaining,
+        )
 
 
 @dataclass
 class Tally:
-    """How many jobs came, and how they ended."""
+    """How many requests came, and how they ended."""
 
     total: int = 0
     completed: int = 0
@@ -46,7 +80,7 @@ class Tally:
     cancelled: int = 0
 
     def count_end(self, state: JobState) -> None:
-        """Count a job that ended as `state`."""
+        """Count a request that ended as `state`."""
         if state == "completed":
             self.completed += 1
         elif state == "failed":

@@ -27,7 +27,9 @@ class Rendezvous:
     @property
     def folder(self) -> Path:
         """The private folder that holds them, short enough for a Unix socket's path."""
-        folder = Path(tempfile.gettempdir()) / f"qwen-image-server-{getpass.getuser()}"
+        # By number: in a container the user may have no name.
+        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        folder = Path(tempfile.gettempdir()) / f"qwen-image-server-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)
         if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
             raise PermissionError(f"The folder {folder} belongs to somebody else; set TMPDIR to a folder of your own.")
@@ -61,7 +63,7 @@ class Rendezvous:
         try:
             content = json.loads(self.address_file.read_text())
             return Address(path=content["path"], port=content["port"], key=content["key"]), int(content["pid"])
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise FileNotFoundError(f"{self.address_file} is not an address file.") from error
 
     def is_first_to_announce(self) -> bool:
@@ -88,7 +90,7 @@ class Rendezvous:
 
 
 def process_lives(pid: int) -> bool:
-    """Return whether a process with this id exists."""
+    """Return whether a process with this id runs; one that has ended but was not reaped yet does not."""
     if sys.platform == "win32":
         handle = ctypes.windll.kernel32.OpenProcess(0x00100000, False, pid)  # SYNCHRONIZE
         if not handle:
@@ -101,5 +103,14 @@ def process_lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell on Linux; the first process of a container may take seconds to reap, or never do it."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] == "Z"

@@ -13,7 +13,7 @@ from imageserver.channel import Address
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.rendezvous import Rendezvous, process_lives
 from imageserver.dispatch.streams import READ_LIMIT, Peer
-from imageserver.messages import Cancel, Hello, Submit
+from imageserver.messages import Ask, Cancel, Hello, Submit
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ async def _converse(dispatcher: Dispatcher, peer: Peer, key: str) -> None:
             match message:
                 case Submit():
                     dispatcher.submit(message, peer)
+                case Ask():
+                    dispatcher.ask(message, peer)
                 case Cancel():
                     dispatcher.cancel(message.job)
     finally:

@@ -26,6 +26,7 @@ from imageserver.messages import (
     Ready,
     Run,
     Started,
+    Usage,
 )
 from imageserver.settings import Settings
 
@@ -76,6 +77,7 @@ class Engine:
         self.fraction: float | None = None
         self.ready: Ready | None = None
         self.restarts = 0
+        self.usage = Usage()
 
     @property
     def pid(self) -> int | None:
@@ -201,6 +203,8 @@ class Engine:
                 self._events.job_event(message, raw)
             case Started():
                 self._events.job_event(message, raw)
+            case Usage():
+                self.usage = message
             case _:
                 logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
 

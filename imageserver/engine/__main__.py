@@ -11,6 +11,8 @@ import queue
 import signal
 import sys
 import threading
+import time
+from typing import TYPE_CHECKING
 
 from imageserver.briefing import read_brief
 from imageserver.channel import Address, Channel
@@ -18,9 +20,13 @@ from imageserver.messages import AnyMessage, Cancel, Hello, LoadFailed, Loading,
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
+if TYPE_CHECKING:
+    from imageserver.engine.turns import Trace
+
 logger = logging.getLogger("imageserver.engine")
 
 PR_SET_PDEATHSIG = 1
+USAGE_PAUSE = 1.0
 
 
 class Link:
@@ -58,25 +64,26 @@ class Link:
             os._exit(0)
 
 
-def main() -> None:
-    """Load the model, then draw what is asked for until the connection closes."""
+def main(trace: "Trace | None" = None) -> None:
+    """Load the model, then draw what is asked for until the connection closes; `trace` is told of every forward."""
     _die_with_parent()
     _prepare_environment()
     settings, address = read_brief()
     configure_logging(settings)
     link = Link(address)
     link.report("importing", "torch and diffusers are being imported.", None)
-    _serve(settings, link)
+    _serve(settings, link, trace)
 
 
-def _serve(settings: Settings, link: Link) -> None:
+def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
     # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
     from imageserver.engine.devices import DeviceUnavailable
     from imageserver.engine.sources import ModelUnavailable
+    from imageserver.engine.turns import no_trace
     from imageserver.engine.workshop import open_workshop
 
     try:
-        workshop = open_workshop(settings, link.report, link.send)
+        workshop = open_workshop(settings, link.report, link.send, trace or no_trace)
     except (ModelUnavailable, DeviceUnavailable) as error:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up
@@ -84,7 +91,7 @@ def _serve(settings: Settings, link: Link) -> None:
     facts = workshop.facts
     link.send(Ready(facts=dataclasses.replace(facts, pid=os.getpid())))
     logger.info("%s is ready on %s after %.1f s.", facts.name, facts.gpu, facts.load_time)
-    turns = workshop.turns
+    turns, last_usage = workshop.turns, 0.0
     while True:
         while not turns.busy or not link.inbox.empty():
             match link.inbox.get():
@@ -93,6 +100,9 @@ def _serve(settings: Settings, link: Link) -> None:
                 case Cancel() as request:
                     turns.cancel(request.job)
         turns.take_one()
+        if time.monotonic() - last_usage > USAGE_PAUSE or not turns.busy:
+            last_usage = time.monotonic()
+            link.send(turns.usage())
 
 
 def _prepare_environment() -> None:

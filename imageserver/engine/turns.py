@@ -21,13 +21,19 @@ from imageserver.engine.running import Draws, RunningJob
 from imageserver.engine.suspension import Track
 from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory, ServiceError
 from imageserver.generation import Outcome
-from imageserver.messages import Finished, Message, Progress, Run, Started, failed
+from imageserver.messages import Finished, Message, Progress, Run, Started, Usage, failed
 from imageserver.turn_order import TurnOrder
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[Message, bytes], None]
 Forward = Callable[..., Any]
+# Told of every forward: when it began and ended on the monotonic clock, and the (job, picture) of each call in it.
+Trace = Callable[[float, float, Sequence[tuple[int, int]]], None]
+
+
+def no_trace(began: float, ended: float, calls: Sequence[tuple[int, int]]) -> None:
+    """Tell nobody."""
 
 
 class Turns:
@@ -42,6 +48,7 @@ class Turns:
         merger: Merger | None = None,
         cap_of: Callable[[int], int] = lambda pixels: 1,
         synchronize: Callable[[], None] = lambda: None,
+        trace: Trace = no_trace,
     ) -> None:
         self._painter = painter
         self._forward = forward
@@ -49,9 +56,14 @@ class Turns:
         self._merger = merger
         self._cap_of = cap_of
         self._synchronize = synchronize
+        self._trace = trace
         self._jobs: dict[int, RunningJob] = {}
         self._order = TurnOrder()
         self.costs = ForwardCosts()
+        self.busy_seconds = 0.0
+        self.idle_seconds = 0.0
+        self.forwards = 0
+        self.calls = 0
         self.device_lock = threading.Lock()
 
     @property
@@ -72,6 +84,7 @@ class Turns:
 
     def take_one(self) -> None:
         """Begin what is new, then serve one forward."""
+        began, busy = time.monotonic(), self.busy_seconds
         with self.device_lock:
             for job in list(self._jobs.values()):
                 for track in job.tracks:
@@ -80,6 +93,11 @@ class Turns:
             batch = self._next_batch()
             if batch:
                 self._serve(batch)
+        self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
+
+    def usage(self) -> Usage:
+        """Return what the device has done so far; idle is what passed between its work while jobs were there."""
+        return Usage(busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls)
 
     def _next_batch(self) -> list[tuple[RunningJob, Track]]:
         """Return the tracks of the next forward, the leader's first."""
@@ -116,7 +134,12 @@ class Turns:
             else:
                 self._fail(batch[0][0], as_service_error(error, batch[0][0]))
             return
-        seconds = time.monotonic() - began
+        ended = time.monotonic()
+        seconds = ended - began
+        self._trace(began, ended, [(job.id, track.index) for job, track in batch])
+        self.busy_seconds += seconds
+        self.forwards += 1
+        self.calls += len(batch)
         self.costs.observe(batch[0][0].pixels, len(batch), seconds)
         for (job, track), output in zip(batch, outputs, strict=True):
             self._order.charge(job.credential, seconds / len(batch))
@@ -144,7 +167,10 @@ class Turns:
         except Exception as error:
             self._fail(job, as_service_error(error, job))
             return
-        job.device_time += time.monotonic() - began
+        finally:
+            seconds = time.monotonic() - began
+            self.busy_seconds += seconds
+        job.device_time += seconds
         if job.finished:
             self._finish(job)
 

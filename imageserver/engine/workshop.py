@@ -18,7 +18,7 @@ from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
 from imageserver.engine.sources import Report
 from imageserver.engine.suspension import Gate, Track, TrackCancelled
-from imageserver.engine.turns import Send, Turns
+from imageserver.engine.turns import Send, Trace, Turns, no_trace
 from imageserver.generation import Generation, ModelFacts
 from imageserver.settings import Settings
 
@@ -38,7 +38,7 @@ class Workshop:
     turns: Turns
 
 
-def open_workshop(settings: Settings, report: Report, send: Send) -> Workshop:
+def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace = no_trace) -> Workshop:
     """Load the model and measure the device; raises ModelUnavailable or DeviceUnavailable."""
     # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
     torch.set_grad_enabled(False)
@@ -59,6 +59,7 @@ def open_workshop(settings: Settings, report: Report, send: Send) -> Workshop:
         merger=model.family.merger,
         cap_of=caps.cap_of,
         synchronize=synchronizer(device),
+        trace=trace,
     )
     facts = dataclasses.replace(
         model.facts,

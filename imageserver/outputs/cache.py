@@ -25,10 +25,11 @@ SWEEP_PAUSE = 10.0
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A finished generation: how it went, and its encoded files in order."""
+    """A finished generation: how it went, its encoded files in order, and the digest of the request it answers."""
 
     outcome: Outcome
     files: tuple[bytes, ...]
+    request: str = ""
 
 
 _decoder = msgspec.msgpack.Decoder(Answer)

@@ -34,14 +34,12 @@ class Server:
         self.output_dir = folder / "tmp"
         self.log_file = folder / "server.log"
         self._log_position = 0
-        # Children inherit it: this is how a process that was left behind is recognised.
-        self._mark = f"{folder}:{self.port}"
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("FAKE_", "WORKERS", "MODEL"))
         }
         environment = inherited | {
             "PORT": str(self.port), "HOST": "127.0.0.1", "MODEL": "demo", "OFFLINE": "1", "PYTHONUNBUFFERED": "1",
-            "STATE_DIR": str(folder / "state"), "OUTPUT_DIR": str(self.output_dir), "SERVER_UNDER_TEST": self._mark,
+            "STATE_DIR": str(folder / "state"), "OUTPUT_DIR": str(self.output_dir),
         }  # fmt: skip
         if engine == "fake":
             environment["ENGINE_MODULE"] = "tests.fake_engine"
@@ -63,16 +61,22 @@ class Server:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """GET a path."""
-        return requests.get(self.url + path, **({"timeout": 20} | options))
+        return self._ask("GET", path, **({"timeout": 20} | options))
 
     def post(self, body: Any, **options: Any) -> requests.Response:
         """POST /generate with any body: bytes and iterators travel as they are, the rest as JSON."""
         raw = isinstance(body, bytes | Iterator)
-        return requests.post(f"{self.url}/generate", **{"data" if raw else "json": body}, **({"timeout": 60} | options))
+        return self._ask("POST", "/generate", **{"data" if raw else "json": body}, **({"timeout": 60} | options))
+
+    def _ask(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
+    ) -> requests.Response:
+        # An idle kept-alive connection would hold up the end of the server for gunicorn's five seconds.
+        return requests.request(method, self.url + path, headers={"Connection": "close"} | (headers or {}), **options)
 
     def generate(self, prompt: str = "a red circle on a blue background", **fields: Any) -> requests.Response:
-        """POST /generate."""
-        return self.post({"prompt": prompt, **fields})
+        """POST /generate; the cache is off, or tests with the same prompt would see each other's pictures."""
+        return self.post({"prompt": prompt, "cache": False, **fields})
 
     def start_generating(self, prompt: str, **fields: Any) -> "Future[requests.Response]":
         """POST /generate in the background."""
@@ -116,7 +120,8 @@ class Server:
 
     def processes(self) -> list[psutil.Process]:
         """Return every living process of this server, wherever it hangs in the process tree."""
-        return [process for process in psutil.process_iter() if self._mark == _mark_of(process)]
+        log = str(self.log_file)
+        return [process for process in psutil.process_iter() if log == _standard_error_of(process)]
 
     def leftovers(self, timeout: float = 5.0) -> list[psutil.Process]:
         """Return the processes that still live after `timeout` seconds, and kill them."""
@@ -152,12 +157,11 @@ class Server:
             yield connection
 
 
-def _mark_of(process: psutil.Process) -> str | None:
+def _standard_error_of(process: psutil.Process) -> str | None:
+    """Return the file that all processes of a server inherit; gunicorn overwrites its environment with its title."""
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return process.environ().get("SERVER_UNDER_TEST")
-    except psutil.Error:
+        return str(Path(f"/proc/{process.pid}/fd/2").readlink())
+    except OSError:
         return None
 
 

@@ -102,7 +102,11 @@ def test_unknown_language_is_refused_not_replaced(fake_server, language):
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"width": 512}, "height"), ({"height": 512}, "width"), ({"size": "512x512", "width": 512, "height": 512}, "size")],
+    [
+        ({"width": 512}, "height"),
+        ({"height": 512}, "width"),
+        ({"size": "512x512", "width": 512, "height": 512}, "size"),
+    ],
 )
 def test_half_a_size_and_two_sizes_are_refused(fake_server, fields, param):
     assert_envelope(fake_server.generate(**fields), 422, "invalid_parameter", param)
@@ -110,7 +114,8 @@ def test_half_a_size_and_two_sizes_are_refused(fake_server, fields, param):
 
 def test_limits_of_the_operator_are_named_with_their_setting(servers):
     server = servers(
-        MAX_PIXELS="300000", MAX_STEPS="30", MAX_IMAGES="2", MAX_PROMPT_CHARS="50", REQUEST_TIMEOUT="30", MAX_BODY_MB="0.01"
+        MAX_PIXELS="300000", MAX_STEPS="30", MAX_IMAGES="2", MAX_PROMPT_CHARS="50", REQUEST_TIMEOUT="30",
+        MAX_BODY_MB="0.01",
     )  # fmt: skip
     server.wait_until_ready()
     assert server.generate("x" * 50, num_inference_steps=30, n=2, timeout=30).ok

@@ -161,7 +161,11 @@ def test_chunked_body_is_read(fake_server):
 
 def test_unknown_model_is_404_naming_the_one_served(fake_server):
     response = fake_server.generate(model="stable-diffusion")
-    assert (response.status_code, response.json()["code"], response.json()["param"]) == (404, "model_not_found", "model")
+    assert (response.status_code, response.json()["code"], response.json()["param"]) == (
+        404,
+        "model_not_found",
+        "model",
+    )
     assert "fake" in response.json()["error"]
 
 

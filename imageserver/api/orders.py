@@ -1,0 +1,125 @@
+"""Fulfil an order, whatever dialect placed it: from the cache, together with a running twin, or by the engine."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from imageserver import __version__
+from imageserver.api import studio
+from imageserver.api.client_presence import while_client_stays
+from imageserver.api.services import Services
+from imageserver.errors import Draining, InvalidParameter
+from imageserver.generation import Generation, ModelFacts, Outcome
+from imageserver.messages import Progress
+from imageserver.outputs.cache import Answer, key_of
+
+logger = logging.getLogger(__name__)
+
+Source = Literal["hit", "miss", "join"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A generation, how its pictures are wanted, and how long the client waits.
+
+    `timeout` in seconds ends the order; `patience` is what the client itself said it would wait, if it did: an order
+    that cannot be fulfilled by then is refused at once. `idempotency_key` makes a repeated order the same one.
+    """
+
+    number: int
+    generation: Generation
+    finish: studio.Finish
+    timeout: float
+    patience: float | None = None
+    use_cache: bool = True
+    idempotency_key: str | None = None
+    credential: str = ""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The finished files of an order, and where they came from."""
+
+    outcome: Outcome
+    files: tuple[bytes, ...]
+    facts: ModelFacts | None
+    source: Source
+
+
+def fulfil(
+    service: Services, order: Order, environ: dict[str, Any], on_progress: Callable[[Progress], None] | None = None
+) -> Delivery:
+    """Return the finished pictures; raises the ServiceError that prevented them, Cancelled when the client left."""
+    if service.draining:
+        raise Draining("The server is stopping.", retry_after=5)
+    facts = service.snapshot.facts if service.snapshot else None
+    digest = _digest(order, facts)
+    cache_key = _cache_key(order, digest)
+    if cache_key is not None and facts is not None:
+        answer = service.native_pool.run(service.cache.get, cache_key)
+        if answer is not None:
+            _require_same_request(answer, digest)
+            return Delivery(replace(answer.outcome, queue_time=0.0), answer.files, facts, "hit")
+    ticket = service.client.submit(
+        order.number,
+        order.generation,
+        order.timeout,
+        twin_key=_twin_key(order),
+        patience=order.patience,
+        credential=order.credential,
+    )
+    with while_client_stays(environ, ticket.cancel):
+        picture = ticket.wait(on_progress)
+    facts = service.snapshot.facts if service.snapshot else facts
+    files = tuple(service.native_pool.run(studio.finish, picture, order.generation, facts, order.finish))
+    outcome = picture.outcome
+    if cache_key is not None and facts is not None and not picture.joined:
+        # Before the answer goes out: a client that repeats itself at once shall find it.
+        service.native_pool.run(service.cache.put, cache_key, Answer(outcome, files, digest))
+    logger.info(
+        "Generated %d x %dx%d in %.2f s after %.2f s in the queue.",
+        order.generation.count, outcome.width, outcome.height, outcome.inference_time, outcome.queue_time,
+    )  # fmt: skip
+    return Delivery(outcome, files, facts, "join" if picture.joined else "miss")
+
+
+def is_cached(service: Services, order: Order) -> bool:
+    """Return whether the order would be answered from the cache."""
+    facts = service.snapshot.facts if service.snapshot else None
+    key = _cache_key(order, _digest(order, facts))
+    return facts is not None and key is not None and service.native_pool.run(service.cache.get, key) is not None
+
+
+def _digest(order: Order, facts: ModelFacts | None) -> str:
+    """Return the name of everything that determines the files: model, versions, generation and finish."""
+    model = (facts.name, facts.revision, facts.dtype, facts.device) if facts else ()
+    how = order.finish
+    finish = (how.output_format, how.compression, how.aspect_ratio_name, str(how.font_path))
+    return key_of(__version__, model, _pixels_of(order), finish)
+
+
+def _pixels_of(order: Order) -> Generation:
+    return replace(order.generation, priority="normal")
+
+
+def _cache_key(order: Order, digest: str) -> str | None:
+    if order.idempotency_key is not None:
+        return key_of("idempotency", order.credential, order.idempotency_key)
+    return digest if order.use_cache else None
+
+
+def _twin_key(order: Order) -> str | None:
+    """Return the name under which identical orders in flight are run once."""
+    if order.use_cache:
+        return key_of(_pixels_of(order))
+    if order.idempotency_key is not None:
+        return key_of(_pixels_of(order), order.credential, order.idempotency_key)
+    return None
+
+
+def _require_same_request(answer: Answer, digest: str) -> None:
+    if answer.request != digest:
+        raise InvalidParameter(
+            "This Idempotency-Key was used for another request; take a new one.", param="Idempotency-Key"
+        )

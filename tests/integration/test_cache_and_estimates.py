@@ -1,0 +1,121 @@
+"""The same request costs the device nothing twice; what a picture will cost is known before."""
+
+import statistics
+import time
+
+from tests.integration.server import in_background
+
+
+def ask(server, prompt, **fields):
+    headers = fields.pop("headers", None)
+    return server.post({"prompt": prompt, **fields}, headers=headers)
+
+
+def test_the_same_request_is_a_hit_with_the_same_bytes_and_the_engine_rests(fake_server):
+    first = ask(fake_server, "the same picture twice")
+    total = fake_server.health()["total_tasks"]
+    second = ask(fake_server, "the same picture twice")
+    assert (first.headers["X-Cache"], second.headers["X-Cache"]) == ("miss", "hit")
+    assert second.content == first.content
+    assert second.headers["X-Request-Id"] != first.headers["X-Request-Id"]
+    assert fake_server.health()["total_tasks"] == total
+
+
+def test_a_hit_takes_a_fraction_of_a_generation(fake_server):
+    slow = time.monotonic()
+    ask(fake_server, "[step=0.02] a slow one")
+    slow = time.monotonic() - slow
+    times = []
+    for _ in range(9):
+        began = time.monotonic()
+        assert ask(fake_server, "[step=0.02] a slow one").headers["X-Cache"] == "hit"
+        times.append(time.monotonic() - began)
+    assert statistics.median(times) < slow / 10
+
+
+def test_a_hit_can_be_saved_to_a_file_of_its_own(fake_server):
+    paths = {ask(fake_server, "saved twice", save_to_file=True).json()["file_path"] for _ in range(2)}
+    assert len(paths) == 2
+
+
+def test_another_seed_format_or_overlay_is_another_request(fake_server):
+    ask(fake_server, "one of many")
+    for change in ({"seed": 43}, {"output_format": "jpeg"}, {"add_overlay": False}, {"num_inference_steps": 3}):
+        assert ask(fake_server, "one of many", **change).headers["X-Cache"] == "miss"
+
+
+def test_cache_false_draws_again(fake_server):
+    ask(fake_server, "drawn again")
+    assert ask(fake_server, "drawn again", cache=False).headers["X-Cache"] == "miss"
+
+
+def test_identical_requests_in_flight_are_drawn_once(own_servers):
+    server = own_servers()
+    server.wait_until_ready()
+    answers = [in_background(ask, server, "[step=0.05] together") for _ in range(6)]
+    answers = [answer.result(60) for answer in answers]
+    assert sorted(answer.headers["X-Cache"] for answer in answers) == ["join"] * 5 + ["miss"]
+    assert len({answer.content.count(b"IDAT") for answer in answers}) == 1
+
+
+def test_a_repeated_idempotency_key_gives_the_same_picture_even_of_a_random_seed(fake_server):
+    headers = {"Idempotency-Key": "order-1"}
+    first = ask(fake_server, "surprise me", seed=None, headers=headers)
+    second = ask(fake_server, "surprise me", seed=None, headers=headers)
+    assert first.headers["X-Seed"] == second.headers["X-Seed"]
+    assert second.headers["X-Cache"] == "hit"
+    other = ask(fake_server, "surprise me", seed=None, headers={"Idempotency-Key": "order-2"})
+    assert other.headers["X-Seed"] != first.headers["X-Seed"]
+
+
+def test_an_idempotency_key_of_another_request_is_refused(fake_server):
+    headers = {"Idempotency-Key": "order-3"}
+    assert ask(fake_server, "the first", headers=headers).ok
+    refused = ask(fake_server, "the second", headers=headers)
+    assert refused.status_code == 422
+    assert refused.json()["param"] == "Idempotency-Key"
+
+
+def test_an_estimate_tells_what_would_be_drawn_and_draws_nothing(fake_server):
+    total = fake_server.health()["total_tasks"]
+    body = {"prompt": "an estimate", "aspect_ratio": "4:3", "n": 2, "guidance_scale": 3.0}
+    answer = fake_server._ask("POST", "/v1/estimate", json=body, timeout=20)
+    estimate = answer.json()
+    assert answer.status_code == 200
+    assert (estimate["width"], estimate["height"], estimate["n"]) == (1472, 1140, 2)
+    assert estimate["classifier_free_guidance"] is True
+    assert estimate["prompt"].endswith("cinematic composition.")
+    assert estimate["cache_hit"] is False
+    assert estimate["expected_seconds"] >= 0
+    assert any("guidance_scale" in warning for warning in estimate["warnings"])
+    assert fake_server.health()["total_tasks"] == total
+    assert fake_server._ask("POST", "/v1/estimate", json={"prompt": "x", "n": 0}, timeout=20).status_code == 422
+
+
+def test_the_estimate_of_a_device_comes_true(own_servers):
+    server = own_servers()
+    server.wait_until_ready()
+    for steps in (2, 10, 5, 20, 8, 3, 15, 12, 6, 18) * 2:
+        ask(server, "[step=0.01]", num_inference_steps=steps, cache=False, add_overlay=False)
+    body = {"prompt": "[step=0.01]", "num_inference_steps": 20, "cache": False}
+    estimate = server._ask("POST", "/v1/estimate", json=body, timeout=20).json()
+    began = time.monotonic()
+    inference_time = float(server.post(body).headers["X-Inference-Time"])
+    assert time.monotonic() - began >= inference_time
+    assert estimate["learnt"] is True
+    assert abs(estimate["expected_seconds"] / inference_time - 1) < 0.5
+    assert estimate["median_error"] < 0.5
+
+
+def test_a_client_that_would_not_wait_long_enough_is_refused_at_once(own_servers):
+    server = own_servers()
+    server.wait_until_ready()
+    ask(server, "[step=0.1] teach", num_inference_steps=20)
+    began = time.monotonic()
+    refused = ask(server, "[step=0.1] hurry", num_inference_steps=20, timeout=0.5)
+    assert time.monotonic() - began < 0.5
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "would_time_out"
+    assert int(refused.headers["Retry-After"]) >= 1
+    sdk = ask(server, "[step=0.1] hurry", num_inference_steps=20, headers={"X-Stainless-Read-Timeout": "0.5"})
+    assert sdk.status_code == 429

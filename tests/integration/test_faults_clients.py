@@ -1,0 +1,123 @@
+"""Clients that leave, push too much or come too often (faults 7, 8, 9, 20)."""
+
+import socket
+import statistics
+import struct
+import threading
+import time
+
+import pytest
+
+from tests.integration.server import SERVE, in_background
+
+SLOW = b'{"prompt": "[step=0.2]", "num_inference_steps": 50}'
+STEP = 0.2
+
+
+def leave_politely(connection):
+    connection.close()
+
+
+def slam_the_door(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
+@pytest.mark.parametrize("leave", [leave_politely, slam_the_door], ids=["FIN", "RST"])
+def test_client_that_leaves_frees_the_device_within_a_step_and_half_a_second(own_servers, leave, command):
+    server = own_servers(command=command)
+    server.wait_until_ready()
+    with server.raw_generation(SLOW) as connection:
+        server.wait_until_active()
+        leave(connection)
+        seconds = server.wait_for(lambda: server.health()["active_tasks"] == 0, "the cancel")
+    assert seconds < STEP + 0.5
+    assert server.generate().ok
+    # Nobody waits in there any more either: such a server has nothing to finish.
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+def test_client_that_leaves_while_it_waits_leaves_the_queue(own_server):
+    running = own_server.start_generating("[step=0.1]", num_inference_steps=15)
+    own_server.wait_until_active()
+    with own_server.raw_generation(SLOW):
+        own_server.wait_for(lambda: own_server.health()["queue_length"] == 1, "the queue")
+    own_server.wait_for(lambda: own_server.health()["queue_length"] == 0, "an empty queue", 1)
+    assert running.result(30).status_code == 200
+
+
+def test_eight_requests_at_a_max_queue_of_four_are_four_pictures_and_four_429(own_servers):
+    server = own_servers(MAX_QUEUE="4")
+    server.wait_until_ready()
+    start = threading.Barrier(8)
+
+    def ask():
+        start.wait()
+        return server.generate("[step=0.05]", num_inference_steps=20)
+
+    answers = [future.result(60) for future in [in_background(ask) for _ in range(8)]]
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 4
+    for refusal in (answer for answer in answers if answer.status_code == 429):
+        assert refusal.json()["code"] == "queue_full"
+        assert "MAX_QUEUE" in refusal.json()["error"]
+        assert 1 <= int(refusal.headers["Retry-After"]) <= 120
+
+
+def test_full_queue_says_so_within_50_ms(own_servers):
+    server = own_servers(MAX_QUEUE="1")
+    server.wait_until_ready()
+    running = server.start_generating("[step=0.1]", num_inference_steps=20)
+    server.wait_until_active()
+    refusals = [server.generate() for _ in range(9)]
+    assert {refusal.status_code for refusal in refusals} == {429}
+    assert statistics.median(refusal.elapsed.total_seconds() for refusal in refusals) < 0.05
+    assert running.result(30).status_code == 200
+
+
+# Both with a server of their own: one that has learnt how long pictures take refuses what cannot be there in time.
+def test_deadline_passes_in_the_queue_not_after_the_running_job(own_server):
+    running = own_server.start_generating("[step=0.1]", num_inference_steps=30)
+    own_server.wait_until_active()
+    began = time.monotonic()
+    late = own_server.generate(timeout=0.5)
+    seconds = time.monotonic() - began
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+    assert "waiting in the queue" in late.json()["error"]
+    assert 0.5 <= seconds < 1.2
+    assert not running.done()
+    assert running.result(30).status_code == 200
+
+
+def test_deadline_of_a_running_job_frees_the_device(own_server):
+    late = own_server.generate("[step=0.1]", num_inference_steps=100, timeout=0.5)
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+    assert "running" in late.json()["error"]
+    assert own_server.wait_for(lambda: own_server.health()["active_tasks"] == 0, "a free device") < 1
+
+
+@pytest.fixture(scope="module")
+def small_server(servers):
+    """A server that takes bodies of 10 KiB at most."""
+    server = servers(MAX_BODY_MB="0.01")
+    server.wait_until_ready()
+    return server
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "chunked without a length"])
+def test_body_over_the_limit_is_413(small_server, chunked):
+    body = b'{"prompt": "' + b"x" * 50_000 + b'"}'
+    response = small_server.post(iter([body[:100], body[100:]]) if chunked else body)
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert "MAX_BODY_MB" in response.json()["error"]
+    assert small_server.generate().ok
+
+
+def test_endless_body_is_answered_before_it_ends(small_server):
+    with small_server.connect() as connection:
+        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(20):
+            connection.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")

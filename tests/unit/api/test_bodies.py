@@ -1,0 +1,152 @@
+"""What the body of `POST /generate` means."""
+
+import math
+
+import pytest
+
+from imageserver.api import bodies
+from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
+from imageserver.generation import ModelFacts
+from imageserver.messages import Snapshot
+from imageserver.settings import Settings
+
+FACTS = ModelFacts(
+    name="loaded", family="qwen", reason="", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32",
+    scheduler="s",
+    parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1, default_steps=8, default_true_cfg_scale=1.5,
+)  # fmt: skip
+SNAPSHOT = Snapshot(
+    state="healthy", reason="", phase="ready", load_fraction=1.0, facts=FACTS, queue_length=0, active=0, total=0,
+    completed=0, failed=0, cancelled=0, engine_restarts=0, queue_wait=0.0, dispatcher_pid=1, engine_pid=2,
+)  # fmt: skip
+
+
+def resolve(snapshot=None, settings=None, **fields):
+    body = bodies.parse({"prompt": "a cat"} | fields)
+    return bodies.resolve(body, settings or Settings(_env_file=None), snapshot)
+
+
+def test_defaults_are_the_documented_ones():
+    wanted, warnings = resolve()
+    assert (wanted.width, wanted.height, wanted.steps, wanted.true_cfg_scale) == (512, 512, 20, 4.0)
+    assert (wanted.seed, wanted.count, wanted.negative_prompt, wanted.deterministic) == (42, 1, " ", False)
+    assert warnings == []
+
+
+def test_defaults_of_the_loaded_model_go_before():
+    wanted, _ = resolve(SNAPSHOT)
+    assert (wanted.steps, wanted.true_cfg_scale) == (8, 1.5)
+
+
+def test_zero_guidance_is_a_choice_and_no_default():
+    assert resolve(SNAPSHOT, true_cfg_scale=0)[0].true_cfg_scale == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        ({}, "a cat, Ultra HD, 4K, cinematic composition."),
+        ({"language": "zh"}, "a cat, 超清，4K，电影级构图."),
+        ({"positive_magic": False}, "a cat"),
+        ({"language": "zh", "positive_magic": False}, "a cat"),
+    ],
+)
+def test_language_chooses_the_quality_words(fields, prompt):
+    assert resolve(**fields)[0].prompt == prompt
+
+
+def test_ignored_fields_are_warned_about():
+    assert resolve(guidance_scale=3.5, output_compression=50)[1] == [
+        "guidance_scale is ignored by Qwen-Image; use true_cfg_scale.",
+        "output_compression is ignored for png, which is always exact.",
+    ]
+    assert resolve(output_compression=50, output_format="webp")[1] == []
+
+
+def test_null_seed_is_drawn_anew_and_fits_into_any_json():
+    seeds = {resolve(seed=None)[0].seed for _ in range(20)}
+    assert len(seeds) == 20
+    assert max(seeds) < 2**53
+
+
+@pytest.mark.parametrize(("seed", "n"), [(2**64 - 1, 1), (2**64 - 3, 3)])
+def test_seeds_reach_up_to_the_last_one(seed, n):
+    assert resolve(seed=seed, n=n)[0].seed == seed
+
+
+@pytest.mark.parametrize(("seed", "n"), [(2**64 - 1, 2), (2**64 - 3, 4)])
+def test_seeds_never_pass_the_last_one(seed, n):
+    with pytest.raises(InvalidParameter, match="seed"):
+        resolve(seed=seed, n=n)
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "name"),
+    [
+        ({}, (512, 512), "s1:1"),
+        ({"aspect_ratio": "4:3"}, (1472, 1140), "4:3"),
+        ({"size": "640x480"}, (640, 480), "custom"),
+        ({"width": 640, "height": 480}, (640, 480), "custom"),
+        ({"aspect_ratio": "4:3", "size": "640x480"}, (640, 480), "custom"),
+    ],
+)
+def test_exact_size_goes_before_a_named_one(fields, size, name):
+    wanted, _ = resolve(**fields)
+    assert (wanted.width, wanted.height) == size
+    assert bodies.parse({"prompt": "a cat"} | fields).aspect_ratio_name == name
+
+
+@pytest.mark.parametrize("content", [None, [], "x", 5, True])
+def test_body_that_is_no_object_is_a_bad_request(content):
+    with pytest.raises(BadRequest, match="JSON object"):
+        bodies.parse(content)
+
+
+@pytest.mark.parametrize("prompt", [None, "", "  ", "\n\t"])
+def test_prompt_is_required(prompt):
+    with pytest.raises(BadRequest, match=r"^Prompt is required$"):
+        bodies.parse({"prompt": prompt})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("seed", "42"), ("seed", True), ("timeout", math.inf), ("n", 1.0), ("save_to_file", 1)]
+)
+def test_types_are_not_guessed(field, value):
+    with pytest.raises(InvalidParameter) as refusal:
+        bodies.parse({"prompt": "a cat", field: value})
+    assert refusal.value.param == field
+    assert repr(value) in refusal.value.sentence
+
+
+def test_what_a_client_sent_is_shown_short_and_printable():
+    with pytest.raises(InvalidParameter) as refusal:
+        bodies.parse({"prompt": "a cat", "language": "\x1b\n" + "é" * 500})
+    assert refusal.value.sentence.isascii()
+    assert refusal.value.sentence.isprintable()
+    assert len(refusal.value.sentence) < 200
+
+
+@pytest.mark.parametrize("model", [None, "auto", "loaded"])
+def test_loaded_model_answers_to_its_name(model):
+    resolve(SNAPSHOT, model=model)
+
+
+def test_other_models_are_not_served():
+    with pytest.raises(ModelNotFound, match="this server serves loaded"):
+        resolve(SNAPSHOT, model="other")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "fields", "param"),
+    [
+        ("max_steps", 10, {"num_inference_steps": 11}, "num_inference_steps"),
+        ("max_images", 2, {"n": 3}, "n"),
+        ("max_pixels", 300_000, {"size": "600x600"}, "size"),
+        ("max_prompt_chars", 5, {"prompt": "a cat!"}, "prompt"),
+        ("request_timeout", 5.0, {"timeout": 6}, "timeout"),
+    ],
+)
+def test_limits_name_the_field_and_the_setting(setting, value, fields, param):
+    with pytest.raises(InvalidParameter, match=setting.upper()) as refusal:
+        resolve(settings=Settings(_env_file=None, **{setting: value}), **fields)
+    assert refusal.value.param == param

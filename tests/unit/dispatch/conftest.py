@@ -1,0 +1,118 @@
+"""A dispatcher with an engine and listeners that do what a test scripts."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from imageserver.channel import Address
+from imageserver.dispatch.dispatcher import Dispatcher
+from imageserver.generation import ModelFacts, Outcome
+from imageserver.messages import Failed, Finished, Message, Progress, Ready, Run, Snapshot, Started, Submit, Usage
+from imageserver.settings import Settings
+from tests.factories import generation
+
+FACTS = ModelFacts(
+    name="scripted", family="fake", reason="Scripted.", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32",
+    scheduler="Fake", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1,
+)  # fmt: skip
+
+
+class ScriptedEngine:
+    """What the dispatcher sees of an engine."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.state, self.phase, self.reason = "ready", "ready", "Scripted."
+        self.fraction: float | None = 1.0
+        self.ready: Ready | None = Ready(facts=FACTS)
+        self.restarts = 0
+        self.usage = Usage()
+        self.pid: int | None = 1
+        self.running: list[int] = []
+        self.runs: list[int] = []
+        self.cancels: list[int] = []
+
+    @property
+    def has_room(self) -> bool:
+        return self.state == "ready" and len(self.running) < self.room
+
+    def run(self, message: Run) -> None:
+        self.running.append(message.job)
+        self.runs.append(message.job)
+
+    def cancel(self, job: int) -> None:
+        self.cancels.append(job)
+
+
+class Ear:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+
+    def send(self, message: Message, raw: bytes = b"") -> None:
+        self.heard.append(message)
+
+    def of(self, job: int) -> list[str]:
+        """Return what was heard of a job, by name or failure code."""
+        mine = [message for message in self.heard if getattr(message, "job", None) == job]
+        return [message.code if isinstance(message, Failed) else type(message).__name__ for message in mine]
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        return [message for message in self.heard if isinstance(message, Snapshot)]
+
+
+class Stage:
+    """A dispatcher, its engine and one worker, inside a running loop."""
+
+    def __init__(self, room: int = 1, **settings: Any) -> None:
+        self.dispatcher = Dispatcher(Settings(_env_file=None, **settings), Address(path=None, port=1, key=""))
+        self.engine = ScriptedEngine(room)
+        self.dispatcher.engine = self.engine  # type: ignore[assignment]
+        self.ear = Ear()
+        self.dispatcher.join(self.ear)
+
+    def submit(self, *jobs: int, timeout: float = 60.0, ear: Ear | None = None) -> None:
+        for job in jobs:
+            request = Submit(job=job, generation=generation(), timeout=timeout)
+            self.dispatcher.submit(request, ear or self.ear)
+
+    def progress(self, job: int) -> None:
+        self.dispatcher.job_event(Started(job=job), b"")
+        self.dispatcher.job_event(Progress(job=job, step=1, total=4), b"")
+
+    def finish(self, job: int) -> None:
+        self.engine.running.remove(job)
+        outcome = Outcome(
+            width=64, height=64, seeds=(1,), inference_time=2.0, device_time=2.0, queue_time=0.0, batch_size=1
+        )
+        self.dispatcher.job_event(Finished(job=job, outcome=outcome), b"pixels")
+
+    def fail(self, job: int, code: str = "generation_failed") -> None:
+        self.engine.running.remove(job)
+        self.dispatcher.job_event(Failed(job=job, code=code, sentence="It failed."), b"")
+
+    def lose_engine(self, *, silent: bool = False) -> None:
+        self.engine.running.clear()
+        self.engine.state = "restarting"
+        self.dispatcher.engine_lost(silent=silent)
+
+    def revive(self) -> None:
+        self.engine.state = "ready"
+        self.dispatcher.engine_changed()
+
+
+@pytest.fixture
+def play() -> Callable[..., None]:
+    """Run a scene, an async function of a stage: `play(scene, room=2, max_queue=4)`."""
+
+    def run(scene: Callable[[Stage], Coroutine[Any, Any, None]], **options: Any) -> None:
+        async def raise_the_curtain() -> None:
+            await scene(Stage(**options))
+
+        asyncio.run(raise_the_curtain())
+
+    return run

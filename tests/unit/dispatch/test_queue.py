@@ -1,0 +1,45 @@
+"""The order of the waiting jobs."""
+
+import pytest
+
+from imageserver.dispatch.jobs import Job
+from imageserver.dispatch.queue import JobQueue
+from tests.factories import generation
+
+
+def job(number, **changes):
+    return Job(id=number, generation=generation(), waiters=[], **({"work": 1.0} | changes))
+
+
+def filled(*jobs):
+    queue = JobQueue()
+    for waiting in jobs:
+        queue.push(waiting)
+    return queue
+
+
+def test_equal_jobs_are_served_in_the_order_they_came():
+    queue = filled(*(job(number) for number in range(3)))
+    assert queue.peek().id == 0
+    assert [queue.pop().id for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(IndexError):
+        queue.pop()
+
+
+def test_short_job_goes_before_a_long_one():
+    queue = filled(job(1, work=60.0), job(2, work=1.0))
+    assert [queue.pop().id for _ in range(2)] == [2, 1]
+
+
+def test_job_that_lost_an_engine_goes_first():
+    queue = filled(job(1), job(2, work=60.0, engine_deaths=1))
+    assert [queue.pop().id for _ in range(2)] == [2, 1]
+
+
+def test_removed_job_is_forgotten_and_a_stranger_is_ignored():
+    stays, goes = job(1), job(2)
+    queue = filled(stays, goes)
+    queue.remove(goes)
+    queue.remove(job(3))
+    assert list(queue) == [stays]
+    assert len(queue) == 1

@@ -1,0 +1,88 @@
+"""One event is one line, whatever is in it."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from imageserver.settings import Settings
+from imageserver.telemetry.logs import configure_logging, current_request
+
+NASTY = {
+    "newline": "a\nINFO forged",
+    "carriage return": "a\r\nb",
+    "ANSI": "\x1b[31mred\x1b[0m",
+    "JSON": '"}\n{"level": "CRITICAL", "message": "forged"}',
+    "line separators": "a\u2028b\u2029c\x85d",
+    "NUL": "a\x00b",
+    "lone surrogate": "a\ud800b",
+    "emoji": "🐈",
+}
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """Log in a format and return what was written, line by line."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+
+    def log(log_format, work):
+        monkeypatch.setattr("sys.stderr", stream)
+        configure_logging(Settings(_env_file=None, log_format=log_format))
+        work(logging.getLogger("imageserver.api.native"))
+        stream.flush()
+        return stream.buffer.getvalue().decode().splitlines()
+
+    yield log
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_nothing_in_a_prompt_makes_a_second_line(lines, log_format, text):
+    written = lines(log_format, lambda logger: logger.info("prompt: %s", text))
+    assert len(written) == 1
+    assert "\x1b" not in written[0]
+    assert "\x00" not in written[0]
+
+
+def test_json_lines_give_the_text_back_with_its_fields(lines):
+    for text in NASTY.values():
+        line = lines("json", lambda logger, text=text: logger.info("prompt: %s", text))[-1]
+        event = json.loads(line)
+        assert event["message"] == f"prompt: {text}"
+        assert (event["level"], event["name"], event["request_id"]) == ("INFO", "imageserver.api.native", None)
+        assert event["timestamp"].endswith("+00:00")
+
+
+def test_fields_of_an_event_are_fields_of_the_line(lines):
+    (line,) = lines("json", lambda logger: logger.info("done", extra={"seed": 5, "latency_ms": 1.5}))
+    assert json.loads(line).items() >= {"seed": 5, "latency_ms": 1.5}.items()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_every_line_names_its_request(lines, log_format):
+    token = current_request.set(17)
+    try:
+        (line,) = lines(log_format, lambda logger: logger.info("hello"))
+    finally:
+        current_request.reset(token)
+    assert json.loads(line)["request_id"] == 17 if log_format == "json" else " req 17 " in line
+
+
+def test_exception_is_one_json_line(lines):
+    def fail(logger):
+        try:
+            raise RuntimeError("broken\nhere")
+        except RuntimeError:
+            logger.exception("It failed.")
+
+    (line,) = lines("json", fail)
+    assert "RuntimeError" in json.loads(line)["exc_info"]
+
+
+def test_level_is_the_one_that_was_chosen(lines):
+    assert lines("text", lambda logger: logger.debug("hidden")) == []
