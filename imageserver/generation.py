@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+Quality = Literal["exact", "high", "fast"]
 Priority = Literal["interactive", "normal", "background"]
 
 
@@ -24,6 +25,7 @@ class Generation:
     count: int = 1
     deterministic: bool = False
     priority: Priority = "normal"
+    quality: Quality = "exact"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import aspect_ratios
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
-from imageserver.generation import Generation, Priority
+from imageserver.generation import Generation, Priority, Quality
 from imageserver.messages import Snapshot
 from imageserver.settings import Settings
 
@@ -52,6 +52,7 @@ class GenerateBody(BaseModel):
         None, ge=0, le=100, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
+    quality: Quality = Field("exact", description="exact computes every block; high and fast skip what changes little.")
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
     cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
     deterministic: bool = Field(False, description="Draw alone, bit-equal to the plain pipeline.")
@@ -97,6 +98,8 @@ def resolve(
         )
     for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
         _check_text(name, text, settings.max_prompt_chars)
+    if body.deterministic and body.quality != "exact":
+        raise InvalidParameter("deterministic draws every block: quality must be exact.", param="quality")
     _check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
     _check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
     _check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
@@ -121,6 +124,7 @@ def resolve(
         count=body.n,
         deterministic=body.deterministic,
         priority=body.priority,
+        quality=body.quality,
     )
     return generation, warnings
 

@@ -3,12 +3,14 @@
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST
 
 import aspect_ratios
 from imageserver import __version__
 from imageserver.api.current import services
 from imageserver.errors import Loading
 from imageserver.generation import ModelFacts
+from imageserver.telemetry.metrics import exposition
 
 blueprint = Blueprint("health", __name__)
 
@@ -73,6 +75,12 @@ def startupz() -> Response:
     )
     response.status_code = 200 if loaded else 503
     return response
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Answer the service's figures in Prometheus' text format."""
+    return Response(exposition(services().snapshot), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/info")

@@ -9,7 +9,7 @@ from imageserver import __version__
 from imageserver.api import studio
 from imageserver.api.client_presence import while_client_stays
 from imageserver.api.services import Services
-from imageserver.errors import Draining, InvalidParameter
+from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelFacts, Outcome
 from imageserver.messages import Progress
 from imageserver.outputs.cache import Answer, key_of
@@ -51,8 +51,6 @@ def fulfil(
     service: Services, order: Order, environ: dict[str, Any], on_progress: Callable[[Progress], None] | None = None
 ) -> Delivery:
     """Return the finished pictures; raises the ServiceError that prevented them, Cancelled when the client left."""
-    if service.draining:
-        raise Draining("The server is stopping.", retry_after=5)
     facts = service.snapshot.facts if service.snapshot else None
     digest = _digest(order, facts)
     cache_key = _cache_key(order, digest)

@@ -52,7 +52,10 @@ class Services:
         return self.snapshot.state if self.snapshot else "loading"
 
     def drain(self) -> None:
-        """Say no to new work; what still runs when the grace is over is answered with our own 503."""
+        """Send monitors away; what still runs when the grace is over is answered with our own 503.
+
+        Work that comes before the listener is closed is still taken: at a reload its client could not know better.
+        """
         if not self.draining:
             self.draining = True
             patience = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN)

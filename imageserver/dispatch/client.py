@@ -176,10 +176,11 @@ class DispatchClient:
                 logger.error("The dispatcher cannot be reached: %s", error)
                 time.sleep(1.0)
                 continue
-            self._linked.set()
             try:
                 while True:
                     self._take(*self._channel.receive())
+                    # Not before the first word: a dispatcher that is being killed may still accept a connection.
+                    self._linked.set()
             except (OSError, EOFError, ValueError):
                 self._channel.close()
             self._linked.clear()

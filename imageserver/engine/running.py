@@ -48,6 +48,11 @@ class RunningJob:
         return self.generation.steps * self.generation.count
 
     @property
+    def shares_forwards(self) -> bool:
+        """Whether its calls may be merged with others'; the cache tiers would couple neighbours."""
+        return not self.generation.deterministic and self.generation.quality == "exact"
+
+    @property
     def pixels(self) -> int:
         """The size of one picture."""
         return self.generation.width * self.generation.height

@@ -4,7 +4,9 @@ Each picture runs the stock `pipe(...)` in a greenlet, a Track. The denoiser's f
 inside a track it hands its arguments to whoever resumed the track, and returns what that one sends back.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +16,10 @@ import torch
 
 @dataclass(frozen=True)
 class Call:
-    """One suspended call of the denoiser."""
+    """One suspended call of the denoiser; `name` is the pass that the pipeline announced, such as `cond`."""
 
     arguments: Mapping[str, Any]
+    name: str = ""
 
 
 class TrackCancelled(BaseException):
@@ -34,6 +37,7 @@ class Track(greenlet.greenlet):
         self.job = job
         self.index = index
         self.waiting: Call | None = None
+        self.pass_name = ""
         self.result: Any = None
 
     def begin(self) -> None:
@@ -72,6 +76,12 @@ class Gate:
         self._denoiser = denoiser
         self.forward: Callable[..., Any] = denoiser.forward
         denoiser.forward = self
+        # The pipeline announces each pass with a context for cache hooks. Suspended pipelines would overwrite each
+        # other's, so it is only written down here; whoever computes sets the real one.
+        self.set_context: Callable[[str], AbstractContextManager[None]] | None = getattr(
+            denoiser, "cache_context", None
+        )
+        denoiser.cache_context = self._note_pass  # type: ignore[assignment]
 
     def __call__(self, **arguments: Any) -> Any:
         """Suspend the current track; outside any track, simply compute."""
@@ -79,8 +89,16 @@ class Gate:
         if not isinstance(current, Track):
             return self.forward(**arguments)
         assert current.parent is not None
-        return current.parent.switch(Call(arguments))
+        return current.parent.switch(Call(arguments, current.pass_name))
 
     def remove(self) -> None:
         """Give the denoiser its own forward back."""
         del self._denoiser.forward
+        del self._denoiser.cache_context
+
+    @contextlib.contextmanager
+    def _note_pass(self, name: str, **_: Any) -> Iterator[None]:
+        current = greenlet.getcurrent()
+        if isinstance(current, Track):
+            current.pass_name = name
+        yield

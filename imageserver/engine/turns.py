@@ -17,9 +17,10 @@ import torch
 from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.merging import Merger, companions, split
 from imageserver.engine.painter import MAX_SEED
+from imageserver.engine.quality import QualityTiers
 from imageserver.engine.running import Draws, RunningJob
 from imageserver.engine.suspension import Track
-from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory, ServiceError
+from imageserver.errors import Cancelled, GenerationFailed, InvalidParameter, OutOfMemory, ServiceError
 from imageserver.generation import Outcome
 from imageserver.messages import Finished, Message, Progress, Run, Started, Usage, failed
 from imageserver.turn_order import TurnOrder
@@ -49,9 +50,11 @@ class Turns:
         cap_of: Callable[[int], int] = lambda pixels: 1,
         synchronize: Callable[[], None] = lambda: None,
         trace: Trace = no_trace,
+        tiers: QualityTiers | None = None,
     ) -> None:
         self._painter = painter
-        self._forward = forward
+        self._forward = tiers.plain_forward if tiers else forward
+        self._tiers = tiers
         self._send = send
         self._merger = merger
         self._cap_of = cap_of
@@ -73,6 +76,10 @@ class Turns:
 
     def add(self, request: Run) -> None:
         """Take a job; it starts at the next turn."""
+        if request.generation.quality != "exact" and self._tiers is None:
+            error = InvalidParameter("quality: this model can only draw exact.", param="quality")
+            self._send(failed(request.job, error), b"")
+            return
         self._jobs[request.job] = RunningJob(request, self._painter, self._report_step)
         self._send(Started(job=request.job), b"")
 
@@ -112,16 +119,16 @@ class Turns:
             return []
         leader, track = ranked[0]
         cap = self._cap_of(leader.pixels)
-        if self._merger is None or cap <= 1 or leader.generation.deterministic:
+        if self._merger is None or cap <= 1 or not leader.shares_forwards:
             return ranked[:1]
-        others = [entry for entry in ranked[1:] if not entry[0].generation.deterministic]
+        others = [entry for entry in ranked[1:] if entry[0].shares_forwards]
         chosen = companions(self._merger, _arguments(track), [_arguments(other) for _, other in others], cap)
         return [ranked[0], *(others[index] for index in chosen)]
 
     def _serve(self, batch: Sequence[tuple[RunningJob, Track]]) -> None:
         began = time.monotonic()
         try:
-            outputs = self._compute([_arguments(track) for _, track in batch])
+            outputs = self._compute(batch)
         except Exception as error:
             if len(batch) > 1:
                 # One bad call must not harm its neighbours: each gets a forward of its own.
@@ -148,9 +155,15 @@ class Turns:
             if job.id in self._jobs:
                 self._advance(job, track, track.resume, output)
 
-    def _compute(self, calls: Sequence[Any]) -> list[Any]:
+    def _compute(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any]:
         """Return each call's result; a lone call goes through untouched, so it is bit-equal to the plain pipeline."""
-        if len(calls) == 1:
+        calls = [_arguments(track) for _, track in batch]
+        job, track = batch[0]
+        if job.generation.quality != "exact" and self._tiers is not None:
+            assert track.waiting is not None
+            name = f"{track.index}/{track.waiting.name}"
+            outputs = [self._tiers.forward(job.id, name, job.generation.quality, calls[0])]
+        elif len(calls) == 1:
             outputs = [self._forward(**calls[0])]
         else:
             assert self._merger is not None
@@ -178,12 +191,12 @@ class Turns:
         self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
 
     def _fail(self, job: RunningJob, error: ServiceError) -> None:
-        del self._jobs[job.id]
+        self._forget(job)
         job.abort()
         self._send(failed(job.id, error), b"")
 
     def _finish(self, job: RunningJob) -> None:
-        del self._jobs[job.id]
+        self._forget(job)
         generation = job.generation
         outcome = Outcome(
             width=generation.width,
@@ -196,6 +209,11 @@ class Turns:
             warnings=tuple(self._painter.warnings(generation)),
         )
         self._send(Finished(job=job.id, outcome=outcome), job.pictures())
+
+    def _forget(self, job: RunningJob) -> None:
+        del self._jobs[job.id]
+        if self._tiers is not None:
+            self._tiers.forget(job.id)
 
 
 def _arguments(track: Track) -> Any:

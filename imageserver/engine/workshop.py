@@ -16,6 +16,7 @@ from imageserver.engine.batch_caps import BatchCaps, load_or_measure
 from imageserver.engine.loading import LoadedModel, load
 from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
+from imageserver.engine.quality import QualityTiers
 from imageserver.engine.sources import Report
 from imageserver.engine.suspension import Gate, Track, TrackCancelled
 from imageserver.engine.turns import Send, Trace, Turns, no_trace
@@ -59,6 +60,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         merger=model.family.merger,
         cap_of=caps.cap_of,
         synchronize=synchronizer(device),
+        tiers=QualityTiers(model.pipeline.transformer, gate) if gate.set_context else None,
         trace=trace,
     )
     facts = dataclasses.replace(

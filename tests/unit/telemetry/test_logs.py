@@ -21,6 +21,14 @@ NASTY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_request():
+    """Forget the request of a test before."""
+    token = current_request.set(None)
+    yield
+    current_request.reset(token)
+
+
 @pytest.fixture
 def lines(monkeypatch):
     """Log in a format and return what was written, line by line."""

@@ -1,0 +1,35 @@
+"""The figures for Prometheus are the dispatcher's own."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from imageserver.messages import Snapshot, Usage
+from imageserver.telemetry.metrics import PREFIX, exposition
+
+SNAPSHOT = Snapshot(
+    state="healthy", reason="", phase="ready", load_fraction=1.0, facts=None, queue_length=3, active=2, total=11,
+    completed=6, failed=1, cancelled=4, engine_restarts=1, queue_wait=7.5, dispatcher_pid=1, engine_pid=2,
+    estimate_error=0.12, usage=Usage(busy=90.0, idle=1.0, forwards=100, calls=250),
+)  # fmt: skip
+
+
+def figures(snapshot: Snapshot | None) -> dict[str, float]:
+    families = text_string_to_metric_families(exposition(snapshot).decode())
+    return {
+        sample.name.removeprefix(PREFIX) + "".join(sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_every_figure_of_the_snapshot_is_told() -> None:
+    told = figures(SNAPSHOT)
+    assert told["queue_length"] == 3
+    assert told["requests_total"] == 11
+    assert told["requests_ended_totalcancelled"] == 4
+    assert told["estimate_error_ratio"] == 0.12
+    assert told["device_idle_seconds_total"] / told["device_busy_seconds_total"] == 1 / 90
+    assert told["denoiser_calls_total"] / told["forwards_total"] == 2.5
+
+
+def test_without_a_dispatcher_only_that_is_told() -> None:
+    assert figures(None) == {"up": 0.0}
