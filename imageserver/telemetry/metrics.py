@@ -42,7 +42,7 @@ class _SnapshotCollector:
 def exposition(snapshot: Snapshot | None) -> bytes:
     """Return the figures in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_SnapshotCollector(snapshot))  # type: ignore[arg-type]
+    registry.register(_SnapshotCollector(snapshot))
     return generate_latest(registry)
 
 
