@@ -22,9 +22,11 @@ class Painter:
     One pipeline object shared by two calls is wrong: they would share the scheduler's state.
     """
 
-    def __init__(self, pipeline: Pipeline, family: Family) -> None:
+    def __init__(self, pipeline: Pipeline, family: Family, on_end: Callable[[], None] = lambda: None) -> None:
+        """Call `on_end` after every pipeline call, however it ended."""
         self._pipeline = pipeline
         self._family = family
+        self._on_end = on_end
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
     def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> torch.Tensor:
@@ -37,15 +39,22 @@ class Painter:
             on_step()
             return tensors
 
-        images = pipeline(
-            **self._family.arguments(pipeline, generation, self.embeddings),
-            width=_next_multiple(generation.width, multiple),
-            height=_next_multiple(generation.height, multiple),
-            # Drawn on the CPU, a seed means the same noise on every device.
-            generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
-            output_type="pt",
-            callback_on_step_end=step_ended,
-        ).images
+        try:
+            images = pipeline(
+                **self._family.arguments(pipeline, generation, self.embeddings),
+                width=_next_multiple(generation.width, multiple),
+                height=_next_multiple(generation.height, multiple),
+                # Drawn on the CPU, a seed means the same noise on every device.
+                generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
+                output_type="pt",
+                callback_on_step_end=step_ended,
+            ).images
+        except BaseException:
+            # A cancelled call would leave offloaded weights on the device.
+            pipeline.maybe_free_model_hooks()
+            raise
+        finally:
+            self._on_end()
         return crop_to_centre(to_bytes(images[0]), generation.width, generation.height).cpu()
 
     def calls_per_step(self, generation: Generation) -> int:

@@ -74,14 +74,26 @@ class Gate:
 
     def __init__(self, denoiser: torch.nn.Module) -> None:
         self._denoiser = denoiser
-        self.forward: Callable[..., Any] = denoiser.forward
-        denoiser.forward = self
+        self.install()
         # The pipeline announces each pass with a context for cache hooks. Suspended pipelines would overwrite each
         # other's, so it is only written down here; whoever computes sets the real one.
         self.set_context: Callable[[str], AbstractContextManager[None]] | None = getattr(
             denoiser, "cache_context", None
         )
         denoiser.cache_context = self._note_pass  # type: ignore[assignment]
+
+    def install(self) -> None:
+        """Take the place of the denoiser's forward, again where somebody else has taken it.
+
+        Offloading does: at the end of every pipeline call it hooks itself in anew.
+        """
+        if self._denoiser.__dict__.get("forward") is not self:
+            self._stock: Callable[..., Any] = self._denoiser.forward
+            self._denoiser.forward = self
+
+    def forward(self, **arguments: Any) -> Any:
+        """Compute with the forward whose place this is."""
+        return self._stock(**arguments)
 
     def __call__(self, **arguments: Any) -> Any:
         """Suspend the current track; outside any track, simply compute."""

@@ -47,7 +47,8 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     model = load(settings, report)
     device = devices.choose(settings.device)
     accelerate(model.pipeline, settings, report)
-    painter, gate = Painter(model.pipeline, model.family), Gate(model.pipeline.transformer)
+    gate = Gate(model.pipeline.transformer)
+    painter = Painter(model.pipeline, model.family, gate.install)
     report("measuring", f"{model.facts.name}: the device is being measured.", None)
     try:
         caps = _caps(settings, model, painter, gate)
@@ -67,7 +68,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         model.facts,
         load_time=round(time.monotonic() - began, 2),
         batch_caps=caps.describe(),
-        max_in_flight=settings.max_in_flight or _memory_allows(painter, device),
+        max_in_flight=_max_in_flight(settings, painter, device),
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
     )
     return Workshop(facts, turns)
@@ -109,6 +110,13 @@ def capture_call(painter: Painter, side: int) -> Mapping[str, Any]:
     arguments = track.waiting.arguments
     track.abort(TrackCancelled())
     return arguments
+
+
+def _max_in_flight(settings: Settings, painter: Painter, device: torch.device) -> int:
+    if settings.offload == "model" and device.type != "cpu":
+        # One model at a time is on the device: a second job's text encoder would push the transformer out, or not fit.
+        return 1
+    return settings.max_in_flight or _memory_allows(painter, device)
 
 
 def _memory_allows(painter: Painter, device: torch.device) -> int:

@@ -110,3 +110,30 @@ def test_without_a_merger_jobs_still_overtake_report_and_can_be_cancelled(
     assert sum(isinstance(message, Progress) and message.job == 1 for message, _ in sent) == 30
     assert pixels_of(sent, 1) == plain_pipe(pipeline, long)
     assert pixels_of(sent, 2) == plain_pipe(pipeline, short)
+
+
+def test_offloading_that_hooks_itself_in_anew_after_every_call_leaves_the_next_job_suspendable(
+    pipeline: QwenImagePipeline, gate: Gate, sent: list[tuple[Message, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = 0
+
+    def hook_in_anew(self: QwenImagePipeline) -> None:
+        nonlocal freed
+        freed += 1
+        transformer = self.transformer
+        monkeypatch.setattr(transformer, "forward", type(transformer).forward.__get__(transformer))
+
+    monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", hook_in_anew)
+    painter = Painter(pipeline, QwenImage(), gate.install)
+    turns = Turns(painter, gate.forward, lambda *frame: sent.append(frame))
+    run(turns, generation())
+    turns.add(Run(job=2, generation=generation(steps=9)))
+    for _ in range(3):
+        turns.take_one()
+    turns.cancel(2)
+    assert [message.code for message, _ in sent if isinstance(message, Failed)] == ["cancelled"]
+    assert freed == 2
+    turns.add(Run(job=3, generation=generation()))
+    while turns.busy:
+        turns.take_one()
+    assert pixels_of(sent, 3) == pixels_of(sent, 1)

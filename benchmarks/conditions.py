@@ -1,0 +1,50 @@
+"""Under which conditions a server is measured; they travel to its processes in the environment."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Device = Literal["demo", "simulated", "cuda"]
+DEVICES: tuple[Device, ...] = get_args(Device)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The device, the model's folder, how much shorter a simulated forward sleeps, and where a trace goes."""
+
+    device: Device
+    model: Path
+    time_scale: float = 1.0
+    trace: Path | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tell a server process; the last three are the same wish for quiet for all."""
+        return {
+            "BENCHMARK_DEVICE": self.device,
+            "BENCHMARK_TIME_SCALE": str(self.time_scale),
+            "BENCHMARK_TRACE": str(self.trace or ""),
+            "MODEL": str(self.model),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+        }
+
+    @property
+    def is_real_time(self) -> bool:
+        """Whether nothing sleeps shorter than it should."""
+        return self.device != "simulated" or self.time_scale == 1
+
+
+def conditions_from_environment() -> Conditions:
+    """Return what `Conditions.environment` has told."""
+    device = os.environ["BENCHMARK_DEVICE"]
+    if device not in DEVICES:
+        raise SystemExit(f"BENCHMARK_DEVICE={device} is none of {', '.join(DEVICES)}.")
+    trace = os.environ.get("BENCHMARK_TRACE", "")
+    return Conditions(
+        device=device,
+        model=Path(os.environ["MODEL"]),
+        time_scale=float(os.environ["BENCHMARK_TIME_SCALE"]),
+        trace=Path(trace) if trace else None,
+    )

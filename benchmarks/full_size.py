@@ -1,0 +1,111 @@
+"""The full-size Qwen-Image with random weights, for a CUDA card: what it draws is noise, what it costs is real.
+
+Transformer and VAE have the configuration of Qwen/Qwen-Image (60 layers, 24 heads of 128, 20 billion parameters); the
+text encoder has its width (3584) but one layer, because its cost is not what is measured. Nothing is downloaded and
+nothing is written: `replace_loading` makes diffusers build the pipeline wherever it would have loaded one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+BYTES_NEEDED = 48 * 1024**3
+TRANSFORMER = {
+    "patch_size": 2,
+    "in_channels": 64,
+    "out_channels": 16,
+    "num_layers": 60,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 3584,
+    "guidance_embeds": False,
+    "axes_dims_rope": (16, 56, 56),
+}
+SCHEDULER = {
+    "base_image_seq_len": 256,
+    "base_shift": 0.5,
+    "invert_sigmas": False,
+    "max_image_seq_len": 8192,
+    "max_shift": 0.9,
+    "num_train_timesteps": 1000,
+    "shift": 1.0,
+    "shift_terminal": 0.02,
+    "time_shift_type": "exponential",
+    "use_dynamic_shifting": True,
+}
+# Small enough that sixty layers neither vanish nor overflow in bfloat16.
+WEIGHT_DEVIATION = 0.02
+
+
+def reason_against() -> str | None:
+    """Return in one sentence why it cannot be measured here, or None."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device on this machine."
+    free = torch.cuda.mem_get_info()[0]
+    if free < BYTES_NEEDED:
+        return f"the full-size model needs {BYTES_NEEDED >> 30} GiB and the card has {free >> 30} GiB free."
+    return None
+
+
+def replace_loading(tokenizer_model: Path) -> None:
+    """Make `DiffusionPipeline.from_pretrained` build the random pipeline on the card."""
+    import diffusers
+
+    def from_pretrained(*_args: Any, **_options: Any) -> Any:
+        return build(tokenizer_model, "cuda")
+
+    loader: Any = diffusers.DiffusionPipeline
+    loader.from_pretrained = from_pretrained
+
+
+def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
+    """Return the pipeline in bfloat16, its weights drawn on the device itself; `smaller` is for trying it out."""
+    import diffusers
+    import torch
+    import transformers
+
+    sizes: dict[str, Any] = {**TRANSFORMER, **smaller}
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        # Straight on the device: forty gigabytes of weights are never in the machine's own memory.
+        with torch.device(device):
+            transformer: Any = diffusers.QwenImageTransformer2DModel(**sizes)
+            vae: Any = diffusers.AutoencoderKLQwenImage()
+            text_config = _text_config(sizes["joint_attention_dim"])
+            text_encoder: Any = transformers.Qwen2_5_VLForConditionalGeneration(text_config)
+    finally:
+        torch.set_default_dtype(previous)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for part in (transformer, vae, text_encoder):
+            for parameter in part.parameters():
+                if parameter.dim() > 1:
+                    parameter.normal_(0.0, WEIGHT_DEVIATION)
+            part.eval()
+    pipeline: Any = diffusers.QwenImagePipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**SCHEDULER),
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=transformers.AutoTokenizer.from_pretrained(str(tokenizer_model / "tokenizer")),
+        transformer=transformer,
+    )
+    return pipeline.to(torch.bfloat16)
+
+
+def _text_config(width: int) -> Any:
+    from transformers import Qwen2_5_VLConfig
+
+    text = {
+        "hidden_size": width,
+        "intermediate_size": width,
+        "num_hidden_layers": 1,
+        "num_attention_heads": width // 128,
+        "num_key_value_heads": max(1, width // 896),
+        "vocab_size": 2048,
+        "max_position_embeddings": 2048,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [16, 24, 24]},
+    }
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": width}
+    return Qwen2_5_VLConfig(text_config=text, vision_config=vision)

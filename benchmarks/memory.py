@@ -1,0 +1,47 @@
+"""The memory that a server's processes hold together, and its peak."""
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+PAUSE = 0.05
+MIB = 1024 * 1024
+
+
+class PeakMemory:
+    """Watches processes while its block runs; `peak` is in MiB."""
+
+    def __init__(self, processes: Sequence[psutil.Process]) -> None:
+        self._processes = processes
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.peak = 0.0
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self.peak = max(self.peak, sum(memory_of(process) for process in self._processes))
+            if self._stop.wait(PAUSE):
+                return
+
+
+def memory_of(process: psutil.Process) -> float:
+    """Return MiB of a process: pages that several share are counted once in all (PSS) where the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    with contextlib.suppress(psutil.Error):
+        return float(process.memory_info().rss) / MIB
+    return 0.0

@@ -1,0 +1,28 @@
+"""What is measured, each one file with a `run(bench)`; in the order in which a device goes through them."""
+
+from collections.abc import Callable
+
+from benchmarks.bench import Bench
+from benchmarks.conditions import Device
+from benchmarks.scenarios import cancelling, idle, interruption, memory, overhead, throughput, traffic
+
+Scenario = Callable[[Bench], None]
+
+# Memory first: a peak says more of a server that has done nothing yet.
+SCENARIOS: dict[str, Scenario] = {
+    "memory": memory.run,
+    "throughput": throughput.run,
+    "traffic": traffic.run,
+    "interruption": interruption.run,
+    "cancelling": cancelling.run,
+    "overhead": overhead.run,
+    "idle": idle.run,
+}
+
+# Memory of a card is not the processes' own; a simulated forward takes none. Only a device that we slow down can be
+# brought to a load that is known beforehand.
+BY_DEVICE: dict[Device, tuple[str, ...]] = {
+    "simulated": ("memory", "throughput", "traffic", "interruption", "cancelling", "overhead", "idle"),
+    "demo": ("memory", "throughput", "interruption", "cancelling", "overhead"),
+    "cuda": ("throughput", "interruption", "cancelling", "overhead"),
+}

@@ -1,0 +1,56 @@
+"""A small picture (512 x 512, 4 steps) that arrives while a large one (1328 x 1328, 50 steps) is being drawn."""
+
+import statistics
+import threading
+import time
+
+from benchmarks.bench import Bench
+from benchmarks.clients import Answer, Client
+from benchmarks.figures import at_most
+from benchmarks.percentiles import summary
+from benchmarks.servers import NATIVE_THREAD, OURS
+from benchmarks.servers.kind import Kind
+from benchmarks.traffic import Orders
+
+NAME = "interruption"
+LARGE, LARGE_STEPS = 1328, 50
+SMALL, SMALL_STEPS = 512, 4
+# Seconds after which the small one arrives; odd, so that it meets every moment of a step.
+PAUSE = 0.317
+
+
+def run(bench: Bench) -> None:
+    """Measure FIFO and ours."""
+    results = {}
+    for kind in (NATIVE_THREAD, OURS):
+        solo, during, large = _measure(bench, kind)
+        results[kind.name] = {"solo": solo, "during": during, "large": large}
+        for what, value in (("mean", statistics.fmean(during)), ("worst", max(during))):
+            bar = at_most(2.0) if kind is OURS else None
+            note = f"{len(during)} small ones, alone {solo:.2f} s, the large one {large:.1f} s"
+            bench.find(NAME, f"{what} time of a small picture / alone, {kind.name}", value / solo, "x", bar, note)
+    bench.measurements[NAME] = results
+
+
+def _measure(bench: Bench, kind: Kind) -> tuple[float, list[float], float]:
+    """Return the seconds of a small picture alone, of small ones beside a large one, and of that large one."""
+    orders = Orders(seed=300)
+    with bench.fleet.serving(kind) as server:
+        client = Client(server.port)
+        alone = [client.ask(orders.take((SMALL_STEPS,), SMALL)).latency for _ in range(bench.plan.repeats)]
+        large: list[Answer] = []
+        order = orders.take((LARGE_STEPS,), LARGE)
+        drawing = threading.Thread(target=lambda: large.append(Client(server.port).ask(order)))
+        drawing.start()
+        during: list[float] = []
+        while len(during) < 2 * bench.plan.repeats:
+            time.sleep(PAUSE)
+            if not drawing.is_alive():
+                break
+            during.append(client.ask(orders.take((SMALL_STEPS,), SMALL)).latency)
+        drawing.join()
+        client.close()
+    if not large[0].is_picture:
+        raise RuntimeError(f"The server {kind.name} answered {large[0].status} to the large picture.")
+    print(f"  {kind.name}: {summary(during)['count']} small pictures during a large one", flush=True)
+    return summary(alone)["p50"], during, large[0].latency

@@ -1,0 +1,61 @@
+"""No server: a process that calls `pipe()` for every line on its standard input and answers with the seconds.
+
+It is what the overhead of a server is measured against.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from types import TracebackType
+
+from benchmarks.conditions import Conditions
+from benchmarks.servers.kind import project_python
+from benchmarks.traffic import Order
+
+
+class BarePipeline:
+    """The process, from the side that asks."""
+
+    def __init__(self, conditions: Conditions, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [project_python(), "-m", "benchmarks.servers.bare"],
+            env=environment | conditions.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def draw(self, order: Order) -> float:
+        """Return the seconds of one `pipe()` call."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(order.body()), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("The bare pipeline has ended; its error is above.")
+        return float(line)
+
+    def __enter__(self) -> "BarePipeline":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+def main() -> None:
+    """Draw until the input ends."""
+    from benchmarks.servers.drawing import draw, load_pipeline, read
+
+    pipeline = load_pipeline()
+    for line in sys.stdin:
+        wanted = read(json.loads(line))
+        began = time.monotonic()
+        draw(pipeline, [wanted])
+        print(time.monotonic() - began, flush=True)
+
+
+if __name__ == "__main__":
+    main()

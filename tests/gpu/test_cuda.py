@@ -1,0 +1,69 @@
+"""The engine on a CUDA device: the same pictures, synchronised steps, and memory that is told and guarded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from imageserver.engine import devices
+from imageserver.engine.loading import load
+from imageserver.engine.sources import ModelUnavailable
+from imageserver.engine.workshop import open_workshop
+from imageserver.messages import Finished, Message, Run
+from imageserver.settings import Settings
+from tests.factories import generation
+from tests.tiny_models import save_tiny_qwen_image
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on the disk."""
+    return save_tiny_qwen_image(tmp_path_factory.mktemp("cuda"))
+
+
+def silent(phase: str, sentence: str, fraction: float | None) -> None:
+    pass
+
+
+def draw(folder: Path, state: Path, **changes: object) -> bytes:
+    sent: list[tuple[Message, bytes]] = []
+    settings = Settings(model=str(folder), device="cuda", dtype="float32", state_dir=state, max_pixels=512 * 512)
+    workshop = open_workshop(settings, silent, lambda *frame: sent.append(frame))
+    workshop.turns.add(Run(job=1, generation=generation(deterministic=True, **changes)))
+    while workshop.turns.busy:
+        workshop.turns.take_one()
+    [raw] = [raw for message, raw in sent if isinstance(message, Finished)]
+    return raw
+
+
+def test_the_same_seed_gives_the_same_picture_twice(folder: Path, tmp_path: Path) -> None:
+    assert draw(folder, tmp_path) == draw(folder, tmp_path)
+    assert draw(folder, tmp_path, seed=2) != draw(folder, tmp_path)
+
+
+def test_the_facts_name_the_card_and_its_format(folder: Path) -> None:
+    facts = load(Settings(model=str(folder), device="cuda"), silent).facts
+    assert facts.device == "cuda"
+    assert facts.gpu == torch.cuda.get_device_name()
+    assert facts.cuda_version != "N/A"
+    assert facts.dtype == "bfloat16"
+    assert facts.memory_mb > 0
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_offloaded_weights_draw_a_picture(folder: Path, tmp_path: Path, offload: str) -> None:
+    sent: list[tuple[Message, bytes]] = []
+    settings = Settings(model=str(folder), device="cuda", offload=offload, state_dir=tmp_path, max_pixels=512 * 512)
+    workshop = open_workshop(settings, silent, lambda *frame: sent.append(frame))
+    workshop.turns.add(Run(job=1, generation=generation()))
+    while workshop.turns.busy:
+        workshop.turns.take_one()
+    assert any(isinstance(message, Finished) for message, _ in sent)
+
+
+def test_a_card_that_cannot_hold_the_model_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "free_memory", lambda device: 1000)
+    with pytest.raises(ModelUnavailable, match="OFFLOAD=model"):
+        load(Settings(model=str(folder), device="cuda"), silent)
