@@ -24,13 +24,16 @@ class Painter:
 
     def __init__(self, pipeline: Pipeline, family: Family, on_end: Callable[[], None] = lambda: None) -> None:
         """Call `on_end` after every pipeline call, however it ended."""
-        self._pipeline = pipeline
+        self._pipeline = pin_execution_device(pipeline)
         self._family = family
         self._on_end = on_end
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
     def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> torch.Tensor:
-        """Return picture `index` as uint8 of shape (height, width, 3); `on_step` is called after every step."""
+        """Return picture `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
+
+        `on_step` is called after every step.
+        """
         pipeline = copy.copy(self._pipeline)
         pipeline.scheduler = copy.deepcopy(self._pipeline.scheduler)
         multiple = self._family.size_multiple(pipeline)
@@ -55,7 +58,12 @@ class Painter:
             raise
         finally:
             self._on_end()
-        return crop_to_centre(to_bytes(images[0]), generation.width, generation.height).cpu()
+        picture: torch.Tensor = images[0]
+        return picture
+
+    def develop(self, picture: torch.Tensor, generation: Generation) -> bytes:
+        """Return a drawn picture as its `height * width * 3` bytes; safe on any thread."""
+        return crop_to_centre(to_bytes(picture), generation.width, generation.height).cpu().numpy().tobytes()
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step."""
@@ -64,6 +72,14 @@ class Painter:
     def warnings(self, generation: Generation) -> list[str]:
         """Return what the client should know about this generation."""
         return self._family.warnings(self._pipeline, generation)
+
+
+def pin_execution_device(pipeline: Pipeline) -> Pipeline:
+    """Return a copy that knows its device; the stock property looks at every module, 8 ms a picture on a CPU."""
+    device, stock = pipeline._execution_device, type(pipeline)
+    pinned = copy.copy(pipeline)
+    pinned.__class__ = type(stock.__name__, (stock,), {"_execution_device": property(lambda self: device)})
+    return pinned
 
 
 def to_bytes(image: torch.Tensor) -> torch.Tensor:

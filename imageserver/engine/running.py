@@ -19,6 +19,9 @@ class Draws(Protocol):
     def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> torch.Tensor:
         """Return picture `index`, calling the gated denoiser on the way."""
 
+    def develop(self, picture: torch.Tensor, generation: Generation) -> bytes:
+        """Return the bytes of a drawn picture."""
+
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step."""
 
@@ -40,6 +43,7 @@ class RunningJob:
         self.credential = request.credential
         self._arrived = self.began - request.waited
         self._on_step = on_step
+        self._painter = painter
         self.tracks = [self._track(painter, index) for index in range(request.generation.count)]
 
     @property
@@ -81,7 +85,7 @@ class RunningJob:
 
     def pictures(self) -> bytes:
         """Return the pixels of all pictures, one after the other."""
-        return b"".join(track.result.numpy().tobytes() for track in self.tracks)
+        return b"".join(self._painter.develop(track.result, self.generation) for track in self.tracks)
 
     def _track(self, painter: Draws, index: int) -> Track:
         def step_ended() -> None:

@@ -51,6 +51,7 @@ class Turns:
         synchronize: Callable[[], None] = lambda: None,
         trace: Trace = no_trace,
         tiers: QualityTiers | None = None,
+        in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self._painter = painter
         self._forward = tiers.plain_forward if tiers else forward
@@ -60,6 +61,7 @@ class Turns:
         self._cap_of = cap_of
         self._synchronize = synchronize
         self._trace = trace
+        self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
         self._order = TurnOrder()
         self.costs = ForwardCosts()
@@ -197,18 +199,29 @@ class Turns:
 
     def _finish(self, job: RunningJob) -> None:
         self._forget(job)
+        inference_time = time.monotonic() - job.began
+        # The device goes on with the next turn while another thread turns the picture into bytes.
+        self._in_background(lambda: self._deliver(job, inference_time))
+
+    def _deliver(self, job: RunningJob, inference_time: float) -> None:
         generation = job.generation
+        try:
+            pixels = job.pictures()
+            warnings = tuple(self._painter.warnings(generation))
+        except Exception as error:
+            self._send(failed(job.id, as_service_error(error, job)), b"")
+            return
         outcome = Outcome(
             width=generation.width,
             height=generation.height,
             seeds=tuple((generation.seed + index) % MAX_SEED for index in range(generation.count)),
-            inference_time=time.monotonic() - job.began,
+            inference_time=inference_time,
             queue_time=0.0,
             batch_size=job.largest_batch,
             device_time=job.device_time,
-            warnings=tuple(self._painter.warnings(generation)),
+            warnings=warnings,
         )
-        self._send(Finished(job=job.id, outcome=outcome), job.pictures())
+        self._send(Finished(job=job.id, outcome=outcome), pixels)
 
     def _forget(self, job: RunningJob) -> None:
         del self._jobs[job.id]

@@ -5,6 +5,7 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,8 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         merger=model.family.merger,
         cap_of=caps.cap_of,
         synchronize=synchronizer(device),
+        # One thread: pictures are sent in the order in which they were done.
+        in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
         tiers=QualityTiers(model.pipeline.transformer, gate) if gate.set_context else None,
         trace=trace,
     )

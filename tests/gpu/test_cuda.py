@@ -9,9 +9,9 @@ from imageserver.engine import devices
 from imageserver.engine.loading import load
 from imageserver.engine.sources import ModelUnavailable
 from imageserver.engine.workshop import open_workshop
-from imageserver.messages import Finished, Message, Run
+from imageserver.messages import Message
 from imageserver.settings import Settings
-from tests.factories import generation
+from tests.factories import draw_in, generation
 from tests.tiny_models import save_tiny_qwen_image
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")]
@@ -31,11 +31,7 @@ def draw(folder: Path, state: Path, **changes: object) -> bytes:
     sent: list[tuple[Message, bytes]] = []
     settings = Settings(model=str(folder), device="cuda", dtype="float32", state_dir=state, max_pixels=512 * 512)
     workshop = open_workshop(settings, silent, lambda *frame: sent.append(frame))
-    workshop.turns.add(Run(job=1, generation=generation(deterministic=True, **changes)))
-    while workshop.turns.busy:
-        workshop.turns.take_one()
-    [raw] = [raw for message, raw in sent if isinstance(message, Finished)]
-    return raw
+    return draw_in(workshop, sent, generation(deterministic=True, **changes))
 
 
 def test_the_same_seed_gives_the_same_picture_twice(folder: Path, tmp_path: Path) -> None:
@@ -57,10 +53,7 @@ def test_offloaded_weights_draw_a_picture(folder: Path, tmp_path: Path, offload:
     sent: list[tuple[Message, bytes]] = []
     settings = Settings(model=str(folder), device="cuda", offload=offload, state_dir=tmp_path, max_pixels=512 * 512)
     workshop = open_workshop(settings, silent, lambda *frame: sent.append(frame))
-    workshop.turns.add(Run(job=1, generation=generation()))
-    while workshop.turns.busy:
-        workshop.turns.take_one()
-    assert any(isinstance(message, Finished) for message, _ in sent)
+    assert len(draw_in(workshop, sent, generation())) == 64 * 64 * 3
 
 
 def test_a_card_that_cannot_hold_the_model_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ import torch
 from imageserver.engine import acceleration, workshop
 from imageserver.engine.sources import ModelUnavailable
 from imageserver.engine.workshop import open_workshop
-from imageserver.messages import Finished, Message, Run
+from imageserver.messages import Message
 from imageserver.settings import Settings
-from tests.factories import generation
+from tests.factories import draw_in, generation
 from tests.tiny_models import save_tiny_qwen_image
 
 
@@ -32,11 +32,7 @@ def settings(folder: Path, tmp_path: Path, **changes: Any) -> Settings:
 def test_an_opened_workshop_takes_jobs(folder: Path, tmp_path: Path) -> None:
     sent: list[tuple[Message, bytes]] = []
     opened = open_workshop(settings(folder, tmp_path), silent, lambda *frame: sent.append(frame))
-    opened.turns.add(Run(job=1, generation=generation()))
-    while opened.turns.busy:
-        opened.turns.take_one()
-    [raw] = [raw for message, raw in sent if isinstance(message, Finished)]
-    assert len(raw) == 64 * 64 * 3
+    assert len(draw_in(opened, sent, generation())) == 64 * 64 * 3
     assert opened.facts.batch_caps
     assert 1 <= opened.facts.max_in_flight <= workshop.MOST_IN_FLIGHT
 

@@ -35,7 +35,7 @@ class TwoKindsOfPainter(Painter):
             return super().draw(generation, index, on_step)
         pipeline = copy.copy(self.image_pipeline)
         pipeline.scheduler = copy.deepcopy(self.image_pipeline.scheduler)
-        return to_bytes(from_a_picture(pipeline, generation, on_step))
+        return from_a_picture(pipeline, generation, on_step)
 
 
 def from_a_picture(pipeline: Any, wanted: Generation, on_step: Callable[[], None]) -> torch.Tensor:
