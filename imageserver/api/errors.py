@@ -1,9 +1,11 @@
-"""Turn every failure into the native envelope; nothing of a traceback or a path reaches a client."""
+"""Turn every failure into a dialect's envelope; nothing of a traceback or a path reaches a client."""
 
 import logging
 import math
+from collections.abc import Callable
+from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Blueprint, Flask, Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException
 
 from imageserver.api.current import request_id
@@ -11,40 +13,55 @@ from imageserver.errors import BodyTooLarge, NotFound, ServiceError
 
 logger = logging.getLogger(__name__)
 
+Envelope = Callable[[ServiceError], dict[str, Any]]
 
-def envelope(error: ServiceError) -> Response:
-    """Return `{"error", "code", "param", "request_id"}` with the error's status."""
-    response = jsonify(error=error.sentence, code=error.code, param=error.param, request_id=request_id())
+
+def native(error: ServiceError) -> dict[str, Any]:
+    """Return `{"error", "code", "param", "request_id"}`."""
+    return {"error": error.sentence, "code": error.code, "param": error.param, "request_id": request_id()}
+
+
+def openai(error: ServiceError) -> dict[str, Any]:
+    """Return `{"error": {"message", "type", "param", "code"}}`, as the OpenAI SDK reads it."""
+    kind = "invalid_request_error" if error.status < 500 and error.status != 429 else "server_error"
+    kind = "rate_limit_error" if error.status == 429 else kind
+    return {"error": {"message": error.sentence, "type": kind, "param": error.param, "code": error.code}}
+
+
+def answer(error: ServiceError, envelope: Envelope) -> Response:
+    """Return the error's answer with its status and, where it says so, when to come back."""
+    response = jsonify(envelope(error))
     response.status_code = error.status
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     return response
 
 
-def register(app: Flask) -> None:
-    """Answer every exception of every view."""
+def register(target: Flask | Blueprint, envelope: Envelope = native) -> None:
+    """Answer every exception of every view of the application or of one dialect."""
 
-    @app.errorhandler(ServiceError)
+    @target.errorhandler(ServiceError)
     def service_error(error: ServiceError) -> Response:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
-        return envelope(error)
+        return answer(error, envelope)
 
-    @app.errorhandler(HTTPException)
+    @target.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         if error.code == 413:
-            limit = app.config["MAX_CONTENT_LENGTH"] / 2**20
-            return envelope(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."))
+            limit = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
+            return answer(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."), envelope)
         if error.code == 404:
-            return envelope(NotFound("There is nothing at this address; GET / lists the API."))
+            return answer(NotFound("There is nothing at this address; GET / lists the API."), envelope)
         shaped = ServiceError(error.description or error.name)
         shaped.status, shaped.code = error.code or 500, error.name.lower().replace(" ", "_")
-        response = envelope(shaped)
+        response = answer(shaped, envelope)
         for name, value in error.get_headers():
             if name == "Allow":
                 response.headers[name] = value
         return response
 
-    @app.errorhandler(Exception)
+    @target.errorhandler(Exception)
     def unexpected_error(error: Exception) -> Response:
         logger.error("An unexpected error.", exc_info=error)
-        return envelope(ServiceError("The server made a mistake; its log has the details under this request id."))
+        sentence = "The server made a mistake; its log has the details under this request id."
+        return answer(ServiceError(sentence), envelope)

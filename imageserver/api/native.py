@@ -1,17 +1,15 @@
 """The native dialect: `POST /generate` answers picture bytes, or JSON about saved files."""
 
-from datetime import datetime
-
-from flask import Blueprint, Response, jsonify, request, send_file, url_for
+from flask import Blueprint, Response, jsonify, request, send_file
 
 from imageserver.api import bodies, studio
 from imageserver.api.current import request_id, services
 from imageserver.api.json_body import read_json
 from imageserver.api.orders import Delivery, Order, fulfil, is_cached
 from imageserver.api.retries import idempotency_key_of, patience_of
+from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
 from imageserver.imaging.archive import zip_pictures
-from imageserver.outputs.folder import file_stem
 
 blueprint = Blueprint("native", __name__)
 
@@ -84,14 +82,9 @@ def _order(number: int, service: Services) -> tuple[Order, list[str], bodies.Gen
 
 
 def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[str]) -> Response:
-    outcome, files = delivery.outcome, delivery.files
-    now = datetime.now().astimezone()
-    paths = []
-    for index, data in enumerate(files):
-        stem = file_stem(now, order.number, index if len(files) > 1 else None)
-        paths.append(service.native_pool.run(service.outputs.save, data, stem=stem, extension=order.finish.extension))
+    outcome, paths = delivery.outcome, save_all(service, order, delivery)
     shown = [f"{service.settings.output_dir.as_posix()}/{path.name}" for path in paths]
-    urls = [url_for("native.image", name=path.name, _external=True) for path in paths]
+    urls = urls_of(paths)
     response = jsonify(
         status="success",
         request_id=order.number,

@@ -1,0 +1,115 @@
+"""A stranger's OpenAI script works by changing one URL: proved with the real SDK."""
+
+import asyncio
+import base64
+import io
+
+import openai
+import pytest
+import requests
+from PIL import Image
+
+
+@pytest.fixture
+def client(fake_server):
+    with openai.OpenAI(base_url=fake_server.url + "/v1", api_key="unused", max_retries=0) as client:
+        yield client
+
+
+def picture_of(data):
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.load()
+        return picture
+
+
+def test_a_generation_is_a_picture_of_the_size_asked_for(client):
+    answer = client.images.generate(prompt="a red circle", model="gpt-image-1", size="320x256", n=1)
+    picture = picture_of(base64.b64decode(answer.data[0].b64_json))
+    assert (picture.format, picture.size) == ("PNG", (320, 256))
+    assert (answer.size, answer.output_format, answer.background) == ("320x256", "png", "opaque")
+    assert answer.created > 1_700_000_000
+    assert int(answer._request_id) > 0
+
+
+def test_auto_is_512_and_every_call_is_another_picture(client):
+    first = client.images.generate(prompt="a red circle", size="auto")
+    second = client.images.generate(prompt="a red circle")
+    assert first.size == second.size == "512x512"
+    assert first.data[0].seed != second.data[0].seed
+
+
+def test_several_pictures_in_another_format_from_one_seed(client):
+    answer = client.images.generate(prompt="two", n=2, output_format="webp", extra_body={"seed": 7})
+    assert [picture.seed for picture in answer.data] == [7, 8]
+    assert {picture_of(base64.b64decode(picture.b64_json)).format for picture in answer.data} == {"WEBP"}
+
+
+def test_urls_resolve(client):
+    answer = client.images.generate(prompt="by url", response_format="url")
+    fetched = requests.get(answer.data[0].url, timeout=10, headers={"Connection": "close"})
+    assert fetched.headers["Content-Type"] == "image/png"
+    assert picture_of(fetched.content).size == (512, 512)
+
+
+def test_extras_are_honoured_and_unknown_ones_named(client):
+    extra = {"seed": 3, "num_inference_steps": 2, "negative_prompt": "blurry", "sampler": "magic"}
+    answer = client.images.generate(prompt="extras", quality="high", style="vivid", user="me", extra_body=extra)
+    assert answer.data[0].seed == 3
+    assert answer.warnings == ["'sampler' is not a parameter and was ignored."]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "param"),
+    [
+        ({"prompt": ""}, openai.BadRequestError, "prompt"),
+        ({"prompt": "x", "n": 11}, openai.UnprocessableEntityError, "n"),
+        ({"prompt": "x", "size": "huge"}, openai.UnprocessableEntityError, "size"),
+        ({"prompt": "x", "background": "transparent"}, openai.UnprocessableEntityError, "background"),
+        (
+            {"prompt": "x", "extra_body": {"num_inference_steps": 0}},
+            openai.UnprocessableEntityError,
+            "num_inference_steps",
+        ),
+    ],
+)
+def test_wrong_fields_raise_the_sdks_own_errors_naming_them(client, fields, error, param):
+    with pytest.raises(error) as raised:
+        client.images.generate(**fields)
+    assert raised.value.param == param
+    assert raised.value.type == "invalid_request_error"
+    assert raised.value.request_id
+
+
+def test_a_streamed_generation_is_refused_clearly_as_long_as_it_is_not_offered(client):
+    with pytest.raises(openai.UnprocessableEntityError, match="stream is not offered yet"):
+        client.images.generate(prompt="x", stream=True)
+
+
+def test_a_failed_generation_is_a_server_error(client):
+    with pytest.raises(openai.InternalServerError, match="told to fail"):
+        client.images.generate(prompt="[fail]")
+
+
+def test_the_loaded_model_is_listed_and_found(client):
+    [model] = client.models.list().data
+    assert client.models.retrieve(model.id).id == model.id
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("dall-e-3")
+
+
+def test_the_async_client_draws_several_at_once(fake_server):
+    async def draw():
+        async with openai.AsyncOpenAI(base_url=fake_server.url + "/v1", api_key="unused") as client:
+            return await asyncio.gather(*(client.images.generate(prompt=f"number {n}", size="64x64") for n in range(4)))
+
+    assert [answer.size for answer in asyncio.run(draw())] == ["64x64"] * 4
+
+
+def test_the_sdk_retries_what_is_full_and_succeeds(own_servers):
+    server = own_servers(MAX_QUEUE="1")
+    server.wait_until_ready()
+    busy = server.start_generating("[step=0.05]")
+    server.wait_until_active()
+    with openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=4) as client:
+        assert client.images.generate(prompt="patient", size="64x64").size == "64x64"
+    assert busy.result(30).ok
