@@ -273,7 +273,8 @@ def test_every_file_that_is_named_exists(page):
     named = re.findall(
         r"`((?:imageserver|tests|tools|examples|docs)/[\w./-]+|\w+\.(?:py|sh|bat))`", page.read_text("utf-8")
     )
-    inside = {file.name for file in (ROOT / "imageserver").rglob("*.py")}
+    rooms = ("imageserver", "tools", "benchmarks")
+    inside = {file.name for room in rooms for file in (ROOT / room).rglob("*.py")}
     assert [name for name in named if not (ROOT / name).exists() and name not in inside] == []
 
 
