@@ -1,5 +1,6 @@
 """gunicorn's settings: gevent workers that share one dispatcher, and hooks for a clear start and a clean end."""
 
+import os
 import signal
 from types import FrameType
 from typing import Any
@@ -11,7 +12,7 @@ from imageserver.settings import load_settings
 
 _settings = load_settings()
 
-bind = f"{_settings.host}:{_settings.port}"
+bind = startup.address(_settings)
 workers = _settings.workers
 worker_class = "gevent"
 worker_connections = 1000
@@ -31,7 +32,8 @@ proc_name = "qwen-image-server"
 
 def on_starting(server: Any) -> None:
     """Refuse a port that is taken in one sentence, before gunicorn tries it five times; then say what starts."""
-    startup.require_free_port(_settings)
+    if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:  # an upgrade or systemd hands the socket over
+        startup.require_free_port(_settings)
     startup.say(startup.greeting(_settings))
 
 

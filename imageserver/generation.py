@@ -72,4 +72,3 @@ class ModelFacts:
     batch_caps: dict[str, int] = field(default_factory=dict)
     default_steps: int = 20
     default_true_cfg_scale: float = 4.0
-    max_prompt_tokens: int = 1024

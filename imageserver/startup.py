@@ -58,6 +58,11 @@ def banner(settings: Settings, facts: ModelFacts) -> str:
     return "\n".join(["-" * width, *lines, "-" * width])
 
 
+def address(settings: Settings) -> str:
+    """Return HOST:PORT as gunicorn reads it, IPv6 in brackets."""
+    return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+
+
 def say(text: str) -> None:
     """Print for the person who starts the server; standard output stays free for programs."""
     print(text, file=sys.stderr, flush=True)
@@ -66,4 +71,4 @@ def say(text: str) -> None:
 def url(settings: Settings) -> str:
     """Return the address to open on this machine."""
     host = "localhost" if settings.host in (*LOOPBACK, "0.0.0.0", "::") else settings.host
-    return f"http://{host}:{settings.port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"

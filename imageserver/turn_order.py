@@ -59,12 +59,9 @@ class TurnOrder:
         return sorted(claims, key=rank)
 
     def charge(self, credential: str, seconds: float) -> None:
-        """Count device time that `credential` has had; at the end of its quantum the next one is first."""
+        """Count device time that `credential` has had."""
         if credential in self._deficits:
             self._deficits[credential] -= seconds
-            if self._deficits[credential] <= 0:
-                self._deficits[credential] += QUANTUM
-                self._deficits.move_to_end(credential)
 
     def _forget_all_but(self, credentials: set[str]) -> None:
         """Drop credentials that want nothing, so that silence saves up no turns; welcome new ones."""
@@ -74,5 +71,9 @@ class TurnOrder:
             self._deficits[credential] = QUANTUM
 
     def _round(self) -> list[str]:
-        """Return the credentials in the order of their turns; one in debt waits until the others had theirs."""
-        return sorted(self._deficits, key=lambda credential: self._deficits[credential] <= 0)
+        """Return the credentials in the order of their turns: one without seconds left gets a quantum and goes last."""
+        while self._deficits and next(iter(self._deficits.values())) <= 0:
+            credential = next(iter(self._deficits))
+            self._deficits[credential] += QUANTUM
+            self._deficits.move_to_end(credential)
+        return list(self._deficits)

@@ -109,6 +109,8 @@ def resolve(
     warnings = []
     if body.guidance_scale is not None:
         warnings.append("guidance_scale is ignored by Qwen-Image; use true_cfg_scale.")
+    if "aspect_ratio" in body.model_fields_set and body.aspect_ratio_name == "custom":
+        warnings.append("aspect_ratio is ignored beside an exact size.")
     if body.output_compression is not None and body.output_format == "png":
         warnings.append("output_compression is ignored for png, which is always exact.")
     steps = body.num_inference_steps or (facts.default_steps if facts else 20)

@@ -18,7 +18,11 @@ Envelope = Callable[[ServiceError], dict[str, Any]]
 
 def native(error: ServiceError) -> dict[str, Any]:
     """Return `{"error", "code", "param", "request_id"}`."""
-    return {"error": error.sentence, "code": error.code, "param": error.param, "request_id": request_id()}
+    try:
+        number: int | None = request_id()
+    except ServiceError:
+        number = None  # the counter itself is what failed
+    return {"error": error.sentence, "code": error.code, "param": error.param, "request_id": number}
 
 
 def openai(error: ServiceError) -> dict[str, Any]:

@@ -104,6 +104,8 @@ def info() -> Response:
         total_parameters=facts.parameters,
         model_size_mb=facts.size_mb,
         gpu_memory_mb=facts.memory_mb,
+        batch_caps=facts.batch_caps,
+        max_in_flight=facts.max_in_flight,
         supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
         total_requests_processed=snapshot.completed,
         concurrent_support="enabled",

@@ -113,7 +113,7 @@ def _bytes(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
         response = Response(files[0], mimetype=finish.mimetype)
     else:
         named = [(f"{order.number}-{index}.{finish.extension}", data) for index, data in enumerate(files)]
-        response = Response(zip_pictures(named), mimetype="application/zip")
+        response = Response(services().native_pool.run(zip_pictures, named), mimetype="application/zip")
     response.headers.update(
         {
             "X-Seed": ",".join(str(seed) for seed in outcome.seeds),

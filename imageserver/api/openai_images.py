@@ -108,7 +108,8 @@ def _answer(
     if content.get("response_format") == "url":
         pictures = [{"url": url} for url in urls_of(save_all(service, order, delivery))]
     else:
-        pictures = [{"b64_json": base64.b64encode(data).decode()} for data in delivery.files]
+        encoded = service.native_pool.run(lambda: [base64.b64encode(data).decode() for data in delivery.files])
+        pictures = [{"b64_json": text} for text in encoded]
     return {
         "created": int(time.time()),
         "data": [picture | {"seed": seed} for picture, seed in zip(pictures, outcome.seeds, strict=True)],

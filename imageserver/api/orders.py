@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import gevent
+
 from imageserver import __version__
 from imageserver.api import studio
 from imageserver.api.client_presence import while_client_stays
@@ -15,6 +17,9 @@ from imageserver.messages import Progress
 from imageserver.outputs.cache import Answer, key_of
 
 logger = logging.getLogger(__name__)
+
+# Seconds that a keyed order outlives its client: SDKs retry within eight.
+KEYED_PATIENCE = 30.0
 
 Source = Literal["hit", "miss", "join"]
 
@@ -51,14 +56,9 @@ def fulfil(
     service: Services, order: Order, environ: dict[str, Any], on_progress: Callable[[Progress], None] | None = None
 ) -> Delivery:
     """Return the finished pictures; raises the ServiceError that prevented them, Cancelled when the client left."""
-    facts = service.snapshot.facts if service.snapshot else None
-    digest = _digest(order, facts)
-    cache_key = _cache_key(order, digest)
-    if cache_key is not None and facts is not None:
-        answer = service.native_pool.run(service.cache.get, cache_key)
-        if answer is not None:
-            _require_same_request(answer, digest)
-            return Delivery(replace(answer.outcome, queue_time=0.0), answer.files, facts, "hit")
+    cached = _cached(service, order)
+    if cached is not None:
+        return cached
     ticket = service.client.submit(
         order.number,
         order.generation,
@@ -67,14 +67,23 @@ def fulfil(
         patience=order.patience,
         credential=order.credential,
     )
-    with while_client_stays(environ, ticket.cancel):
+
+    def client_left() -> None:
+        if order.idempotency_key is None:
+            ticket.cancel()
+        else:
+            # Whoever sends a key will come back with it, and shall find the picture under way or done.
+            gevent.spawn_later(KEYED_PATIENCE, ticket.cancel)
+
+    with while_client_stays(environ, client_left):
         picture = ticket.wait(on_progress)
-    facts = service.snapshot.facts if service.snapshot else facts
+    facts = service.snapshot.facts if service.snapshot else None
     files = tuple(service.native_pool.run(studio.finish, picture, order.generation, facts, order.finish))
     outcome = picture.outcome
-    if cache_key is not None and facts is not None and not picture.joined:
+    if facts is not None:
         # Before the answer goes out: a client that repeats itself at once shall find it.
-        service.native_pool.run(service.cache.put, cache_key, Answer(outcome, files, digest))
+        for key in _cache_keys(order, facts):
+            service.native_pool.run(service.cache.put, key, Answer(outcome, files, _request_digest(order)))
     logger.info(
         "Generated %d x %dx%d in %.2f s after %.2f s in the queue.",
         order.generation.count, outcome.width, outcome.height, outcome.inference_time, outcome.queue_time,
@@ -84,27 +93,43 @@ def fulfil(
 
 def is_cached(service: Services, order: Order) -> bool:
     """Return whether the order would be answered from the cache."""
+    return _cached(service, order) is not None
+
+
+def _cached(service: Services, order: Order) -> Delivery | None:
     facts = service.snapshot.facts if service.snapshot else None
-    key = _cache_key(order, _digest(order, facts))
-    return facts is not None and key is not None and service.native_pool.run(service.cache.get, key) is not None
+    if facts is None:
+        return None
+    for key in _cache_keys(order, facts):
+        answer = service.native_pool.run(service.cache.get, key)
+        if answer is not None:
+            if answer.request != _request_digest(order):
+                raise InvalidParameter(
+                    "This Idempotency-Key was used for another request; take a new one.", param="Idempotency-Key"
+                )
+            return Delivery(replace(answer.outcome, queue_time=0.0), answer.files, facts, "hit")
+    return None
 
 
-def _digest(order: Order, facts: ModelFacts | None) -> str:
-    """Return the name of everything that determines the files: model, versions, generation and finish."""
-    model = (facts.name, facts.revision, facts.dtype, facts.device) if facts else ()
+def _cache_keys(order: Order, facts: ModelFacts) -> list[str]:
+    """Return where the order's answer is kept: under its idempotency key, and under all that decides its bytes."""
+    keys = []
+    if order.idempotency_key is not None:
+        keys.append(key_of("idempotency", order.credential, order.idempotency_key))
+    if order.use_cache:
+        keys.append(key_of(__version__, facts.name, facts.revision, facts.device, _request_digest(order)))
+    return keys
+
+
+def _request_digest(order: Order) -> str:
+    """Return the name of what was asked for, whatever model and version answer it."""
     how = order.finish
     finish = (how.output_format, how.compression, how.aspect_ratio_name, str(how.font_path))
-    return key_of(__version__, model, _pixels_of(order), finish)
+    return key_of(_pixels_of(order), finish)
 
 
 def _pixels_of(order: Order) -> Generation:
     return replace(order.generation, priority="normal")
-
-
-def _cache_key(order: Order, digest: str) -> str | None:
-    if order.idempotency_key is not None:
-        return key_of("idempotency", order.credential, order.idempotency_key)
-    return digest if order.use_cache else None
 
 
 def _twin_key(order: Order) -> str | None:
@@ -114,10 +139,3 @@ def _twin_key(order: Order) -> str | None:
     if order.idempotency_key is not None:
         return key_of(_pixels_of(order), order.credential, order.idempotency_key)
     return None
-
-
-def _require_same_request(answer: Answer, digest: str) -> None:
-    if answer.request != digest:
-        raise InvalidParameter(
-            "This Idempotency-Key was used for another request; take a new one.", param="Idempotency-Key"
-        )

@@ -1,8 +1,7 @@
 """What the views are given: every long-lived object of one HTTP worker, wired once in `create_app`."""
 
 import importlib
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import gevent
 
@@ -31,7 +30,6 @@ class Services:
     cache: OutputCache
     native_pool: NativePool
     request_ids: RequestIds
-    started: float = field(default_factory=time.time)
     draining: bool = False
 
     def start(self) -> None:

@@ -73,7 +73,11 @@ class Ticket:
 
     def forecast(self) -> Forecast:
         """Wait for the answer to a question."""
-        message, _ = self._news.get(timeout=self._timeout)
+        try:
+            message, _ = self._news.get(timeout=self._timeout)
+        except queue.Empty:
+            self.cancel()
+            raise EngineUnavailable("The dispatcher does not answer.", retry_after=2) from None
         match message:
             case Forecast():
                 return message
@@ -160,13 +164,13 @@ class DispatchClient:
         self._withdraw(job, Cancelled("The generation was cancelled."))
 
     def _withdraw(self, job: int, error: ServiceError) -> None:
-        """End a ticket here and now, and let the dispatcher know."""
+        """Let the dispatcher know, then end the ticket: whoever waits for it may end the caller's greenlet."""
         ticket = self._tickets.pop(job, None)
-        if ticket is not None:
-            ticket.tell(error)
         with contextlib.suppress(OSError):
             if self._channel is not None:
                 self._channel.send(Cancel(job=job))
+        if ticket is not None:
+            ticket.tell(error)
 
     def _keep_linked(self) -> None:
         while not self._closed:

@@ -27,6 +27,7 @@ from imageserver.errors import Loading as StillLoading
 from imageserver.generation import Generation
 from imageserver.messages import Ask, Failed, Finished, Forecast, Progress, Run, Snapshot, Started, Submit, failed
 from imageserver.settings import Settings
+from imageserver.turn_order import CLASSES
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +86,7 @@ class Dispatcher:
         waiter = Waiter(request.job, listener, request.timeout)
         twin = self._twins.get(request.twin_key) if request.twin_key else None
         if twin is not None:
-            waiter.joined = True
-            self._let_wait(waiter, twin)
+            self._join_twin(waiter, twin, request)
             return
         job = self._new_job(request.job, request.generation, request.credential, request.twin_key)
         try:
@@ -104,6 +104,18 @@ class Dispatcher:
         self._queue.push(job)
         self._pump()
         self.engine_changed()
+
+    def _join_twin(self, waiter: Waiter, twin: Job, request: Submit) -> None:
+        try:
+            self._refuse_if_too_late(twin, request.patience)
+        except ServiceError as error:
+            self._tally.count_end("failed")
+            waiter.tell(failed(waiter.id, error))
+            return
+        waiter.joined = True
+        if CLASSES[request.generation.priority] < CLASSES[twin.generation.priority] and twin.state == "queued":
+            twin.generation = dataclasses.replace(twin.generation, priority=request.generation.priority)
+        self._let_wait(waiter, twin)
 
     def ask(self, request: Ask, listener: Listener) -> None:
         """Answer when a generation would be done if it came now."""
@@ -187,7 +199,7 @@ class Dispatcher:
             if job.id not in self._jobs:
                 continue
             job.engine_deaths += 1
-            if silent:
+            if silent and (len(lost) == 1 or job.engine_deaths >= MAX_ENGINE_DEATHS):
                 error: ServiceError = DeadlineExceeded("The engine stopped answering while it ran this generation.")
             elif job.engine_deaths >= MAX_ENGINE_DEATHS or self.engine.state == "failed":
                 error = EngineUnavailable("The engine died while it ran this generation.", retry_after=5)
@@ -248,7 +260,7 @@ class Dispatcher:
             other.work = self._costs.seconds(other.generation)
 
     def _outlook(self, job: Job) -> Outlook:
-        return outlook(job, itertools.chain(self._running.values(), self._queue))
+        return outlook(job, self._running.values(), self._queue, room=self.engine.has_room)
 
     def _queue_wait(self) -> float:
         return round(sum(job.remaining for job in itertools.chain(self._running.values(), self._queue)), 3)

@@ -22,9 +22,16 @@ class Outlook:
         return self.wait + self.own
 
 
-def outlook(job: Job, others: Iterable[Job]) -> Outlook:
-    """Return the outlook of `job` among the running and waiting `others`, served in the order of turns."""
-    known = {other.id: other for other in others if other.id != job.id}
-    claims = TurnOrder().sort([job.claim(), *(other.claim() for other in known.values())], time.monotonic())
-    ahead = [known[claim.owner] for claim in claims[: [claim.owner for claim in claims].index(job.id)]]
-    return Outlook(own=job.work, wait=sum(other.remaining for other in ahead), position=len(ahead))
+def outlook(job: Job, running: Iterable[Job], waiting: Iterable[Job], *, room: bool) -> Outlook:
+    """Return the outlook of `job`, served in the order of turns.
+
+    It takes turns with what runs while the engine has room; without, what runs goes first.
+    """
+    before = {other.id: other for other in running if other.id != job.id}
+    rivals = {other.id: other for other in waiting if other.id != job.id}
+    if room:
+        rivals, before = rivals | before, {}
+    claims = TurnOrder().sort([job.claim(), *(other.claim() for other in rivals.values())], time.monotonic())
+    ahead = [rivals[claim.owner] for claim in claims[: [claim.owner for claim in claims].index(job.id)]]
+    ahead += before.values()
+    return Outlook(own=job.remaining, wait=sum(other.remaining for other in ahead), position=len(ahead))

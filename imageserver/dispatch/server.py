@@ -63,12 +63,11 @@ async def _converse(dispatcher: Dispatcher, peer: Peer, key: str) -> None:
         hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT)
     except (EOFError, TimeoutError):
         return
+    if isinstance(hello, Hello) and hello.role == "engine" and dispatcher.engine.is_own(hello.key):
+        await dispatcher.engine.attach(peer)
+        return
     if not isinstance(hello, Hello) or not secrets.compare_digest(hello.key.encode(), key.encode()):
         logger.warning("A connection without the right key was refused.")
-        return
-    if hello.role == "engine":
-        if dispatcher.engine.is_own(hello.pid):
-            await dispatcher.engine.attach(peer)
         return
     dispatcher.join(peer)
     try:

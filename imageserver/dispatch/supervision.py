@@ -5,7 +5,9 @@ Engines are started with exec, never forked: a forked child of a torch process h
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import secrets
 import statistics
 import sys
 import time
@@ -65,9 +67,9 @@ class Engine:
         self._process: asyncio.subprocess.Process | None = None
         self._peer: Peer | None = None
         self._stopping = False
-        self._busy_since: float | None = None
         self._last_sign = time.monotonic()
-        self._last_step: float | None = None
+        self._last_steps: dict[int, float] = {}
+        self._token = ""
         self._step_times: deque[float] = deque(maxlen=100)
         self._silent = False
         self._running: set[int] = set()
@@ -129,9 +131,10 @@ class Engine:
     def run(self, message: Run) -> None:
         """Send a job to the engine."""
         assert self._peer is not None
+        if not self._running:
+            # Only then: arrivals at a silent engine are no sign of its life.
+            self._last_sign = time.monotonic()
         self._running.add(message.job)
-        now = time.monotonic()
-        self._last_sign, self._last_step = now, now
         self._peer.send(message)
 
     def cancel(self, job: int) -> None:
@@ -150,9 +153,12 @@ class Engine:
         if self._peer is peer:
             self._peer = None
 
-    def is_own(self, pid: int) -> bool:
-        """Return whether the process is the one that was started last."""
-        return self._process is not None and self._process.pid == pid
+    def is_own(self, key: str) -> bool:
+        """Return whether the key is that of the process that was started last.
+
+        Process ids would not tell: in a virtual environment on Windows the child is a launcher of the interpreter.
+        """
+        return bool(self._token) and secrets.compare_digest(key.encode(), self._token.encode())
 
     def _is_over(self) -> bool:
         return self._stopping or self.state == "failed"
@@ -161,12 +167,14 @@ class Engine:
         """Start one engine and wait for its end; return whether it had become ready."""
         self._silent, self.ready, self.fraction = False, None, None
         self._running.clear()
+        self._last_steps.clear()
+        self._token = secrets.token_hex(32)
         self._last_sign = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(write_brief(self._settings, self._address))
+        self._process.stdin.write(write_brief(self._settings, dataclasses.replace(self._address, key=self._token)))
         self._process.stdin.write_eof()
         if self.state != "loading":
             self._change("loading", "starting", "A new engine process is starting.")
@@ -194,12 +202,14 @@ class Engine:
                     self._peer.close()  # the engine ends, and frees what it had loaded
             case Progress():
                 now = time.monotonic()
-                if self._last_step is not None:
-                    self._step_times.append(now - self._last_step)
-                self._last_step = now
+                # A job's own steps: those of its neighbours in one forward are reported in a burst.
+                if message.job in self._last_steps:
+                    self._step_times.append(now - self._last_steps[message.job])
+                self._last_steps[message.job] = now
                 self._events.job_event(message, raw)
             case Finished() | Failed():
                 self._running.discard(message.job)
+                self._last_steps.pop(message.job, None)
                 self._events.job_event(message, raw)
             case Started():
                 self._events.job_event(message, raw)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from imageserver.engine.merging import Merger
 
 logger = logging.getLogger(__name__)
@@ -78,7 +80,12 @@ def _best_batch(forward: Forward, merger: Merger, call: Any) -> int:
     best, best_rate = 1, 0.0
     for batch in PROBED_BATCHES:
         calls: Sequence[Any] = [call] * batch
-        seconds = _seconds(forward, calls[0] if batch == 1 else merger.merge(calls))
+        try:
+            seconds = seconds_of(forward, calls[0] if batch == 1 else merger.merge(calls))
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            break
         rate = batch / seconds
         if rate < best_rate * LEAST_GAIN:
             break
@@ -88,7 +95,7 @@ def _best_batch(forward: Forward, merger: Merger, call: Any) -> int:
     return best
 
 
-def _seconds(forward: Forward, arguments: Any) -> float:
+def seconds_of(forward: Forward, arguments: Any) -> float:
     """Return the least of a few timings: noise only ever adds."""
     timings = []
     for _ in range(REPEATS):

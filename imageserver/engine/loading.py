@@ -10,6 +10,7 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from imageserver.engine import devices, single_frame_vae
 from imageserver.engine.families import FAMILIES, Family, family_of
@@ -19,8 +20,8 @@ from imageserver.generation import ModelFacts
 from imageserver.settings import Settings
 
 QWEN_IMAGE = "Qwen/Qwen-Image"
-# The whole of Qwen-Image in bfloat16 is about 54 GiB; pictures need some more.
-QWEN_IMAGE_BYTES = 57 * 1024**3
+# The whole of Qwen-Image in bfloat16 is about 54 GiB, and a tenth more is wanted beside the weights.
+QWEN_IMAGE_BYTES = 60 * 1024**3
 # What a pipeline needs beside its weights, measured as a share of them.
 ROOM_BESIDE_WEIGHTS = 1.1
 
@@ -53,7 +54,7 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
             str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         sentence = str(error).strip().splitlines()[0][:300]
         raise ModelUnavailable(f"{model} cannot be loaded: {sentence}") from error
     pipeline.set_progress_bar_config(disable=True)
@@ -85,7 +86,7 @@ def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
     if device.type == "cuda" and devices.free_memory(device) >= QWEN_IMAGE_BYTES:
         free = devices.free_memory(device) / 1024**3
         return QWEN_IMAGE, f"MODEL=auto: the {devices.gpu_name(device)} has {free:.0f} GiB free, enough for Qwen-Image."
-    where = "no CUDA device" if device.type != "cuda" else "no CUDA device with 57 GiB free"
+    where = "no CUDA device" if device.type != "cuda" else "no CUDA device with 60 GiB free"
     return (
         "demo",
         f"MODEL=auto: there is {where}, so the embedded demo model draws; set MODEL={QWEN_IMAGE} to change it.",
@@ -154,9 +155,12 @@ def _require_memory(model: str, weights: int, device: torch.device, settings: Se
         free = devices.free_memory(torch.device("cpu"))
     if needed > free:
         has = f"{devices.gpu_name(device)} has {free / 1024**3:.0f} GiB free"
+        offload = (
+            "set OFFLOAD=model (weights wait in RAM), " if device.type != "cpu" and settings.offload == "none" else ""
+        )
         raise ModelUnavailable(
-            f"{model} needs about {needed / 1024**3:.0f} GiB and {has}: set OFFLOAD=model (weights in RAM), take a "
-            "quantized or smaller model, or MODEL=demo."
+            f"{model} needs about {needed / 1024**3:.0f} GiB and {has}: {offload}take a quantized or smaller model, or "
+            "MODEL=demo."
         )
 
 

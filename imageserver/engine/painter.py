@@ -9,6 +9,7 @@ import torch
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
 from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.single_frame_vae import stock_arithmetic
 from imageserver.generation import Generation
 
 MAX_SEED = 2**64
@@ -36,6 +37,8 @@ class Painter:
         """
         pipeline = copy.copy(self._pipeline)
         pipeline.scheduler = copy.deepcopy(self._pipeline.scheduler)
+        if generation.deterministic:
+            pipeline.vae = with_stock_decoder(pipeline.vae)
         multiple = self._family.size_multiple(pipeline)
 
         def step_ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +83,18 @@ def pin_execution_device(pipeline: Pipeline) -> Pipeline:
     pinned = copy.copy(pipeline)
     pinned.__class__ = type(stock.__name__, (stock,), {"_execution_device": property(lambda self: device)})
     return pinned
+
+
+def with_stock_decoder(vae: Any) -> Any:
+    """Return a view of the VAE that decodes to the bit as diffusers does; the fast path differs in the last place."""
+    view = copy.copy(vae)
+
+    def decode(*arguments: Any, **options: Any) -> Any:
+        with stock_arithmetic():
+            return vae.decode(*arguments, **options)
+
+    view.decode = decode
+    return view
 
 
 def to_bytes(image: torch.Tensor) -> torch.Tensor:

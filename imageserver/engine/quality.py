@@ -5,13 +5,14 @@ taken from that step. Every picture has its own state, so neighbours never meet 
 Block Cache, diffusers `hooks/first_block_cache.py` (0.42).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from diffusers.hooks.first_block_cache import FBCHeadBlockHook, FirstBlockCacheConfig
 from diffusers.hooks.hooks import HookRegistry
 
-from imageserver.engine.suspension import Gate
+from imageserver.engine.suspension import SetContext
 from imageserver.generation import Quality
 
 # Relative change of the first block's residual below which the other blocks are skipped.
@@ -21,11 +22,11 @@ THRESHOLDS: dict[Quality, float] = {"exact": 0.0, "high": 0.08, "fast": 0.2}
 class QualityTiers:
     """The cache hooks of one transformer: put on at the first use, taken off when nobody needs them."""
 
-    def __init__(self, transformer: torch.nn.Module, gate: Gate) -> None:
+    def __init__(self, transformer: torch.nn.Module, set_context: SetContext, forward: Callable[..., Any]) -> None:
+        """Take the transformer, what announces a pass to its cache hooks, and its forward."""
         self._transformer = transformer
-        self._forward = gate.forward
-        assert gate.set_context is not None
-        self._context = gate.set_context
+        self._context = set_context
+        self._forward = forward
         self._head: FBCHeadBlockHook | None = None
         self._threshold = 0.0
         self._users: set[int] = set()
@@ -57,6 +58,7 @@ class QualityTiers:
         self._users.remove(job)
         self._drop_states(f"{job}/")
         if not self._users:
+            del self._transformer._reset_stateful_cache
             self._transformer.disable_cache()  # type: ignore[operator]
             self._head = None
 
@@ -75,6 +77,8 @@ class QualityTiers:
             return bool(decide(residual))
 
         self._head._should_compute_remaining_blocks = decide_by_tier
+        # Every pipeline resets the hooks' states at its end, those of all suspended neighbours too; `forget` does it.
+        self._transformer._reset_stateful_cache = lambda recurse=True: None  # type: ignore[assignment]
 
     def _drop_states(self, prefix: str) -> None:
         assert self._head is not None

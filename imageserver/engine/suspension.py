@@ -13,6 +13,8 @@ from typing import Any
 import greenlet
 import torch
 
+SetContext = Callable[[str], AbstractContextManager[None]]
+
 
 @dataclass(frozen=True)
 class Call:
@@ -77,9 +79,7 @@ class Gate:
         self.install()
         # The pipeline announces each pass with a context for cache hooks. Suspended pipelines would overwrite each
         # other's, so it is only written down here; whoever computes sets the real one.
-        self.set_context: Callable[[str], AbstractContextManager[None]] | None = getattr(
-            denoiser, "cache_context", None
-        )
+        self.set_context: SetContext | None = getattr(denoiser, "cache_context", None)
         denoiser.cache_context = self._note_pass  # type: ignore[assignment]
 
     def install(self) -> None:

@@ -48,7 +48,6 @@ class Turns:
         *,
         merger: Merger | None = None,
         cap_of: Callable[[int], int] = lambda pixels: 1,
-        synchronize: Callable[[], None] = lambda: None,
         trace: Trace = no_trace,
         tiers: QualityTiers | None = None,
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
@@ -59,7 +58,6 @@ class Turns:
         self._send = send
         self._merger = merger
         self._cap_of = cap_of
-        self._synchronize = synchronize
         self._trace = trace
         self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
@@ -129,19 +127,8 @@ class Turns:
 
     def _serve(self, batch: Sequence[tuple[RunningJob, Track]]) -> None:
         began = time.monotonic()
-        try:
-            outputs = self._compute(batch)
-        except Exception as error:
-            if len(batch) > 1:
-                # One bad call must not harm its neighbours: each gets a forward of its own.
-                logger.warning(
-                    "A forward of %d failed (%s); its calls run one by one.", len(batch), type(error).__name__
-                )
-                for entry in batch:
-                    if entry[0].id in self._jobs:
-                        self._serve([entry])
-            else:
-                self._fail(batch[0][0], as_service_error(error, batch[0][0]))
+        outputs = self._compute_or_fail(batch)
+        if outputs is None:
             return
         ended = time.monotonic()
         seconds = ended - began
@@ -157,6 +144,26 @@ class Turns:
             if job.id in self._jobs:
                 self._advance(job, track, track.resume, output)
 
+    def _compute_or_fail(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any] | None:
+        """Return each call's result, or None after calls that failed have been served alone or their job was ended."""
+        try:
+            return self._compute(batch)
+        except Exception as error:
+            # Without its traceback, which would hold the failed batch's tensors while its calls are tried again.
+            failure = error.with_traceback(None) if len(batch) > 1 else error
+        if len(batch) == 1:
+            self._fail(batch[0][0], as_service_error(failure, batch[0][0]))
+            return None
+        # One bad call must not harm its neighbours: each gets a forward of its own.
+        logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
+        del failure
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        for entry in batch:
+            if entry[0].id in self._jobs:
+                self._serve([entry])
+        return None
+
     def _compute(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any]:
         """Return each call's result; a lone call goes through untouched, so it is bit-equal to the plain pipeline."""
         calls = [_arguments(track) for _, track in batch]
@@ -171,7 +178,6 @@ class Turns:
             assert self._merger is not None
             sizes = [self._merger.batch_size(call) for call in calls]
             outputs = split(self._forward(**self._merger.merge(calls)), sizes)
-        self._synchronize()
         return outputs
 
     def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:

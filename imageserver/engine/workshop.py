@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from imageserver.engine import devices
 from imageserver.engine.acceleration import accelerate, explain_failed_measurement
-from imageserver.engine.batch_caps import BatchCaps, load_or_measure
+from imageserver.engine.batch_caps import BatchCaps, Forward, load_or_measure, seconds_of
 from imageserver.engine.loading import LoadedModel, load
 from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
@@ -50,25 +50,29 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     accelerate(model.pipeline, settings, report)
     gate = Gate(model.pipeline.transformer)
     painter = Painter(model.pipeline, model.family, gate.install)
+    forward = synchronized(gate.forward, device)
     report("measuring", f"{model.facts.name}: the device is being measured.", None)
     try:
-        caps = _caps(settings, model, painter, gate)
+        caps = _caps(settings, model, painter, forward)
+        # Also the first forward of the process, which is slow: better now than for the first client.
+        solo = seconds_of(forward, capture_call(painter, 512))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise explain_failed_measurement(settings, device, error) from error
     turns = Turns(
         painter,
-        gate.forward,
+        forward,
         send,
         merger=model.family.merger,
         cap_of=caps.cap_of,
-        synchronize=synchronizer(device),
         # One thread: pictures are sent in the order in which they were done.
         in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
-        tiers=QualityTiers(model.pipeline.transformer, gate) if gate.set_context else None,
+        tiers=QualityTiers(model.pipeline.transformer, gate.set_context, forward) if gate.set_context else None,
         trace=trace,
     )
+    turns.costs.observe(512 * 512, 1, solo)
     facts = dataclasses.replace(
         model.facts,
+        revision=_revision(settings, model),
         load_time=round(time.monotonic() - began, 2),
         batch_caps=caps.describe(),
         max_in_flight=_max_in_flight(settings, painter, device),
@@ -77,29 +81,41 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     return Workshop(facts, turns)
 
 
-def synchronizer(device: torch.device) -> Callable[[], None]:
-    """Return what waits for the device: without it the host runs ahead, and a cancel comes steps too late."""
-    if device.type == "cuda":
-        return lambda: torch.cuda.synchronize(device)
-    if device.type == "mps":
-        return torch.mps.synchronize
-    return lambda: None
+def synchronized(forward: Forward, device: torch.device) -> Forward:
+    """Return a forward that waits for the device: without it the host runs ahead, and a cancel comes steps too late."""
+    if device.type not in ("cuda", "mps"):
+        return forward
+
+    def compute(**arguments: Any) -> Any:
+        output = forward(**arguments)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        else:
+            torch.mps.synchronize()
+        return output
+
+    return compute
 
 
-def _caps(settings: Settings, model: LoadedModel, painter: Painter, gate: Gate) -> BatchCaps:
+def _caps(settings: Settings, model: LoadedModel, painter: Painter, forward: Forward) -> BatchCaps:
     def probe(side: int) -> Mapping[str, Any]:
         return capture_call(painter, side)
 
     merger: Merger | None = model.family.merger
     if merger is None or settings.max_batch == 1:
-        probe(512)  # the first pipeline call of a process is slow: better now than for the first client
         return BatchCaps({}, 1)
-    versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers"))
-    fingerprint = f"{model.facts.revision}/{model.facts.gpu}/{model.facts.dtype}/{torch.get_num_threads()}/{versions}"
+    fingerprint = f"{_revision(settings, model)}/{torch.get_num_threads()}/{settings.max_pixels}"
     file = settings.resolve(settings.state_dir) / "batch_caps.json"
-    caps = load_or_measure(file, fingerprint, gate.forward, merger, probe, settings.max_pixels)
-    probe(512)
+    caps = load_or_measure(file, fingerprint, forward, merger, probe, settings.max_pixels)
     return BatchCaps(caps, settings.max_batch)
+
+
+def _revision(settings: Settings, model: LoadedModel) -> str:
+    """Return the name of all that decides the pixels and the pace: weights, device, format, versions, accelerations."""
+    facts = model.facts
+    versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
+    chosen = f"{settings.attention_backend}/{settings.compile}/{settings.offload}"
+    return f"{facts.revision}/{facts.gpu}/{facts.dtype}/{versions}/{chosen}"
 
 
 def capture_call(painter: Painter, side: int) -> Mapping[str, Any]:

@@ -3,6 +3,9 @@
 import statistics
 import time
 
+import pytest
+import requests
+
 from tests.integration.server import in_background
 
 
@@ -11,14 +14,20 @@ def ask(server, prompt, **fields):
     return server.post({"prompt": prompt, **fields}, headers=headers)
 
 
+def settled_total(server):
+    """Return how many generations were asked for, once the last snapshot has surely come."""
+    time.sleep(0.2)
+    return server.health()["total_tasks"]
+
+
 def test_the_same_request_is_a_hit_with_the_same_bytes_and_the_engine_rests(fake_server):
     first = ask(fake_server, "the same picture twice")
-    total = fake_server.health()["total_tasks"]
+    total = settled_total(fake_server)
     second = ask(fake_server, "the same picture twice")
     assert (first.headers["X-Cache"], second.headers["X-Cache"]) == ("miss", "hit")
     assert second.content == first.content
     assert second.headers["X-Request-Id"] != first.headers["X-Request-Id"]
-    assert fake_server.health()["total_tasks"] == total
+    assert settled_total(fake_server) == total
 
 
 def test_a_hit_takes_a_fraction_of_a_generation(fake_server):
@@ -77,7 +86,7 @@ def test_an_idempotency_key_of_another_request_is_refused(fake_server):
 
 
 def test_an_estimate_tells_what_would_be_drawn_and_draws_nothing(fake_server):
-    total = fake_server.health()["total_tasks"]
+    total = settled_total(fake_server)
     body = {"prompt": "an estimate", "aspect_ratio": "4:3", "n": 2, "guidance_scale": 3.0}
     answer = fake_server._ask("POST", "/v1/estimate", json=body, timeout=20)
     estimate = answer.json()
@@ -88,7 +97,7 @@ def test_an_estimate_tells_what_would_be_drawn_and_draws_nothing(fake_server):
     assert estimate["cache_hit"] is False
     assert estimate["expected_seconds"] >= 0
     assert any("guidance_scale" in warning for warning in estimate["warnings"])
-    assert fake_server.health()["total_tasks"] == total
+    assert settled_total(fake_server) == total
     assert fake_server._ask("POST", "/v1/estimate", json={"prompt": "x", "n": 0}, timeout=20).status_code == 422
 
 
@@ -119,3 +128,35 @@ def test_a_client_that_would_not_wait_long_enough_is_refused_at_once(own_servers
     assert int(refused.headers["Retry-After"]) >= 1
     sdk = ask(server, "[step=0.1] hurry", num_inference_steps=20, headers={"X-Stainless-Read-Timeout": "0.5"})
     assert sdk.status_code == 429
+
+
+def test_a_joined_order_is_found_in_the_cache_in_its_own_format(own_servers):
+    server = own_servers()
+    server.wait_until_ready()
+    first = in_background(ask, server, "[step=0.05] two formats", output_format="jpeg")
+    server.wait_until_active()
+    assert ask(server, "[step=0.05] two formats").headers["X-Cache"] == "join"
+    assert first.result(30).ok
+    assert ask(server, "[step=0.05] two formats").headers["X-Cache"] == "hit"
+
+
+def test_a_key_that_was_sent_while_the_model_loaded_works_afterwards(own_servers):
+    server = own_servers(FAKE_LOAD="1.5")
+    headers = {"Idempotency-Key": "early"}
+    early = ask(server, "early bird", seed=None, headers=headers)
+    again = ask(server, "early bird", seed=None, headers=headers)
+    assert (early.status_code, again.status_code) == (200, 200)
+    assert again.headers["X-Cache"] == "hit"
+    assert again.headers["X-Seed"] == early.headers["X-Seed"]
+
+
+def test_a_keyed_order_whose_client_timed_out_is_found_by_its_retry(own_servers):
+    server = own_servers()
+    server.wait_until_ready()
+    body = {"prompt": "[step=0.1] patience", "seed": None}
+    with pytest.raises(requests.ReadTimeout):
+        server.post(body, headers={"Idempotency-Key": "retry"}, timeout=0.5)
+    retried = server.post(body, headers={"Idempotency-Key": "retry"})
+    assert retried.headers["X-Cache"] in ("join", "hit")
+    assert server.health()["total_tasks"] == 2
+    assert server.health()["engine_restarts"] == 0

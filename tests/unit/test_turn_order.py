@@ -46,6 +46,18 @@ def test_credentials_take_turns_by_device_seconds_not_by_requests() -> None:
     assert served["bob"] == pytest.approx(served["ann"], abs=2 * QUANTUM)
 
 
+@pytest.mark.parametrize(("one", "other"), [(0.5, 1.5), (1.0, 60.0), (0.1, 7.0)])
+def test_shares_are_equal_whatever_one_turn_costs(one: float, other: float) -> None:
+    order, served = TurnOrder(), {"ann": 0.0, "bob": 0.0}
+    cost = {"ann": one, "bob": other}
+    claims = [claim(number, credential=name, arrived=1e9) for number, name in enumerate(cost)]
+    for _ in range(3000):
+        chosen = order.sort(claims, 0.0)[0].credential
+        order.charge(chosen, cost[chosen])
+        served[chosen] += cost[chosen]
+    assert served["ann"] == pytest.approx(served["bob"], rel=0.1, abs=2 * max(cost.values()))
+
+
 @dataclass
 class Job:
     claim: Claim

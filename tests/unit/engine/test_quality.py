@@ -34,7 +34,8 @@ class TieredBench:
         monkeypatch.setattr(block, "forward", counted)
         self.turns = Turns(
             Painter(pipeline, QwenImage()), gate.forward, lambda *frame: self.sent.append(frame),
-            merger=QwenImage.merger, cap_of=lambda pixels: 8, tiers=QualityTiers(pipeline.transformer, gate),
+            merger=QwenImage.merger, cap_of=lambda pixels: 8,
+            tiers=QualityTiers(pipeline.transformer, gate.set_context, gate.forward),
         )  # fmt: skip
 
     def draw(self, **jobs: Any) -> dict[str, bytes]:
@@ -100,3 +101,21 @@ def test_a_cancelled_fast_job_leaves_nothing_behind(bench: TieredBench, pipeline
     bench.turns.cancel(1)
     assert not bench.transformer.is_cache_enabled
     assert bench.draw(one=generation())["one"] == plain_pipe(pipeline, generation())
+
+
+def test_a_fast_picture_is_the_same_beside_neighbours_that_end_or_are_cancelled_midway(
+    bench: TieredBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(quality.THRESHOLDS, "fast", 0.2)
+    fast = generation(steps=12, quality="fast", seed=6)
+    alone = bench.draw(fast=fast)["fast"]
+    assert bench.draw(fast=fast, short=generation(steps=3))["fast"] == alone
+    bench.turns.add(Run(job=1, generation=fast))
+    bench.turns.add(Run(job=2, generation=generation(steps=12, seed=8)))
+    for _ in range(9):
+        bench.turns.take_one()
+    bench.turns.cancel(2)
+    while bench.turns.busy:
+        bench.turns.take_one()
+    [raw] = [raw for message, raw in bench.sent if isinstance(message, Finished)]
+    assert raw == alone

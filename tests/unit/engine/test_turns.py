@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from diffusers import QwenImagePipeline
 
+from imageserver.engine import single_frame_vae
 from imageserver.messages import Failed, Finished, Progress, Started
 from tests.factories import generation
 from tests.unit.engine.conftest import Bench, plain_pipe
@@ -76,6 +77,24 @@ def test_a_deterministic_job_is_served_alone_and_bit_equal(pipeline: QwenImagePi
     assert raw == plain_pipe(pipeline, wanted)
     assert finished.outcome.batch_size == 1
     assert max(bench.batches) == 2
+
+
+def test_a_deterministic_job_decodes_to_the_bit_as_diffusers_does_beside_the_fast_decoder(
+    pipeline: QwenImagePipeline, make_bench: MakeBench
+) -> None:
+    wanted = generation(deterministic=True, width=256, height=256, steps=2)
+    plain = plain_pipe(pipeline, wanted)
+    single_frame_vae.install()
+    try:
+        bench = make_bench()
+        bench.add(1, wanted)
+        bench.run()
+        assert bench.of(Finished, 1)[0][1] == plain
+        bench.add(2, generation(width=256, height=256, steps=2))
+        bench.run()
+        assert np.abs(pixels(bench.of(Finished, 2)[0][1]) - pixels(plain)).max() <= ONE_LEVEL
+    finally:
+        single_frame_vae.uninstall()
 
 
 def test_a_cancelled_neighbour_leaves_no_trace(pipeline: QwenImagePipeline, make_bench: MakeBench) -> None:
