@@ -10,6 +10,7 @@ from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.suspension import Track, TrackCancelled
 from imageserver.generation import Generation
 from imageserver.messages import Run
+from imageserver.telemetry.logs import current_request
 from imageserver.turn_order import Claim
 
 
@@ -93,6 +94,7 @@ class RunningJob:
             self._on_step(self)
 
         def draw() -> Any:
+            current_request.set(self.id)  # every line that is logged on the way carries it
             return painter.draw(self.generation, index, step_ended)
 
         return Track(self.id, index, draw)

@@ -1,7 +1,8 @@
 """Where a model comes from: the embedded demo, a local folder, ModelScope or Hugging Face."""
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from imageserver.settings import PROJECT_ROOT, Settings
 DEMO_FOLDER = PROJECT_ROOT / "imageserver" / "demo_model"
 # Pickle weights can run code when they are loaded, so they are not even downloaded.
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+
+GROWTH_PAUSE = 1.0
 
 Report = Callable[[str, str, float | None], None]
 
@@ -90,36 +93,50 @@ def _from_modelscope(model: str, settings: Settings, report: Report) -> Path:
 
 def _from_huggingface(model: str, settings: Settings, report: Report) -> Path:
     from huggingface_hub import snapshot_download
-    from tqdm.auto import tqdm
 
-    meter = _Meter(model, report)
-
-    class Metered(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            self._counts_bytes = options.get("unit") == "B"
-            if self._counts_bytes:
-                meter.expect(int(options.get("total") or 0))
-            super().__init__(*args, **{**options, "disable": True})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            if self._counts_bytes:
-                meter.add(int(n or 0))
-            return None
-
-    if not settings.offline:
-        report("downloading", f"{model} is being fetched from Hugging Face.", None)
+    folder = settings.resolve(settings.models_dir)
+    wanted: dict[str, Any] = {"cache_dir": str(folder), "allow_patterns": WANTED_FILES}
     try:
-        return Path(
-            snapshot_download(
-                model,
-                cache_dir=str(settings.resolve(settings.models_dir)),
-                local_files_only=settings.offline,
-                allow_patterns=WANTED_FILES,
-                tqdm_class=Metered,
-            )
+        if settings.offline:
+            return Path(str(snapshot_download(model, local_files_only=True, **wanted)))
+        report("downloading", f"{model} is being fetched from Hugging Face.", None)
+        meter = _Meter(model, report)
+        meter.expect(
+            sum(file.file_size for file in snapshot_download(model, dry_run=True, **wanted) if file.will_download)
         )
+        with _growth_of(folder / f"models--{model.replace('/', '--')}", meter):
+            return Path(str(snapshot_download(model, **wanted)))
     except Exception as error:
         raise _explain(model, "Hugging Face", settings, error) from error
+
+
+@contextlib.contextmanager
+def _growth_of(folder: Path, meter: _Meter) -> Iterator[None]:
+    """Tell the meter what arrives in `folder`: the hub's own bars count some bytes twice."""
+
+    def size() -> int:
+        total = 0
+        for file in folder.rglob("*"):
+            with contextlib.suppress(OSError):  # files are renamed while we look
+                total += 0 if file.is_symlink() else file.stat().st_size
+        return total
+
+    def watch() -> None:
+        known = size()
+        while not done.wait(GROWTH_PAUSE):
+            now = size()
+            meter.add(now - known)
+            known = now
+        meter.add(size() - known)
+
+    done = threading.Event()
+    watcher = threading.Thread(target=watch, name="download-meter", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _explain(model: str, source: str, settings: Settings, error: Exception) -> ModelUnavailable:

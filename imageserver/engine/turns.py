@@ -206,6 +206,7 @@ class Turns:
     def _finish(self, job: RunningJob) -> None:
         self._forget(job)
         inference_time = time.monotonic() - job.began
+        logger.debug("Drawn, in batches of up to %d.", job.largest_batch, extra={"request_id": job.id})
         # The device goes on with the next turn while another thread turns the picture into bytes.
         self._in_background(lambda: self._deliver(job, inference_time))
 

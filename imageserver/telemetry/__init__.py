@@ -1,1 +1,1 @@
-"""Logs, and later metrics and traces. May import the vocabulary."""
+"""Logs and metrics. May import the vocabulary."""

@@ -1,12 +1,14 @@
 """Models from the disk and the hubs: what loads, and one clear sentence for everything that does not."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from imageserver.engine import devices, loading
+from imageserver.engine import devices, loading, sources
 from imageserver.engine.loading import choose_model, load, weight_bytes
 from imageserver.engine.sources import ModelUnavailable, locate
 from imageserver.settings import Settings
@@ -129,15 +131,25 @@ def fake_hubs(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> dict[str, 
             meter.update(600)
         return str(model_folder)
 
-    def huggingface_download(model: str, **options: Any) -> str:
+    def huggingface_download(model: str, **options: Any) -> Any:
         asked.update(options, model=model)
-        with options["tqdm_class"](total=1000, unit="B") as bar:
-            bar.update(1000)
+        if options.get("local_files_only"):
+            raise ValueError("LocalEntryNotFoundError")
+        if options.get("dry_run"):
+            return [
+                SimpleNamespace(file_size=1000, will_download=True),
+                SimpleNamespace(file_size=9, will_download=False),
+            ]
+        blobs = Path(options["cache_dir"]) / "models--Qwen--Qwen-Image" / "blobs"
+        blobs.mkdir(parents=True)
+        (blobs / "weights").write_bytes(bytes(1000))
+        time.sleep(0.1)
         return str(model_folder)
 
     import huggingface_hub
     import modelscope
 
+    monkeypatch.setattr(sources, "GROWTH_PAUSE", 0.02)
     monkeypatch.setattr(modelscope, "snapshot_download", modelscope_download)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", huggingface_download)
     return asked
@@ -145,10 +157,10 @@ def fake_hubs(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> dict[str, 
 
 @pytest.mark.parametrize("source", ["modelscope", "huggingface"])
 def test_an_id_is_downloaded_with_progress_and_without_pickles(
-    fake_hubs: dict[str, Any], source: Any, model_folder: Path
+    fake_hubs: dict[str, Any], source: Any, model_folder: Path, tmp_path: Path
 ) -> None:
     said: Said = []
-    settings = with_model("Qwen/Qwen-Image", model_source=source)
+    settings = with_model("Qwen/Qwen-Image", model_source=source, models_dir=tmp_path)
     assert locate("Qwen/Qwen-Image", settings, lambda *words: said.append(words)) == model_folder
     assert fake_hubs["model"] == "Qwen/Qwen-Image"
     assert not any(pattern.endswith((".bin", ".pt", ".ckpt")) for pattern in fake_hubs["allow_patterns"])
@@ -156,9 +168,10 @@ def test_an_id_is_downloaded_with_progress_and_without_pickles(
     assert said[-1][2] == 1.0
 
 
-def test_offline_a_model_that_is_not_there_is_one_clear_sentence(fake_hubs: dict[str, Any]) -> None:
+@pytest.mark.parametrize("source", ["modelscope", "huggingface"])
+def test_offline_a_model_that_is_not_there_is_one_clear_sentence(fake_hubs: dict[str, Any], source: Any) -> None:
     with pytest.raises(ModelUnavailable, match=r"OFFLINE=1 and Qwen/Qwen-Image is not in .*MODEL=demo"):
-        locate("Qwen/Qwen-Image", with_model("Qwen/Qwen-Image", offline=True), silent)
+        locate("Qwen/Qwen-Image", with_model("Qwen/Qwen-Image", offline=True, model_source=source), silent)
     assert fake_hubs["local_files_only"] is True
 
 
