@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         description="Most pictures in one forward; 0 takes what was measured to pay, 1 switches batching off.",
     )
     max_in_flight: int = Field(
-        0, ge=0, le=256, description="Most generations begun at a time; 0 takes as many as the measured memory allows."
+        0, ge=0, le=256, description="Most pictures begun at a time; 0 takes as many as the measured memory allows."
     )
     max_queue: int = Field(
         64, ge=1, description="Generations that may run and wait at a time; one more is refused with 429."

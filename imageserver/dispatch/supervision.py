@@ -72,7 +72,7 @@ class Engine:
         self._token = ""
         self._step_times: deque[float] = deque(maxlen=100)
         self._silent = False
-        self._running: set[int] = set()
+        self._running: dict[int, int] = {}  # job id -> its pictures
         self.state = "loading"
         self.phase = "starting"
         self.reason = "The engine process is starting."
@@ -88,8 +88,10 @@ class Engine:
 
     @property
     def has_room(self) -> bool:
-        """Whether another job may be sent now."""
-        return self.ready is not None and self._peer is not None and len(self._running) < self.ready.facts.max_in_flight
+        """Whether another job may be sent now: `max_in_flight` pictures are begun at a time, whoever's they are."""
+        if self.ready is None or self._peer is None:
+            return False
+        return sum(self._running.values()) < self.ready.facts.max_in_flight
 
     async def supervise(self) -> None:
         """Run engines, one after the other, until `stop` or until loading has failed too often."""
@@ -134,7 +136,7 @@ class Engine:
         if not self._running:
             # Only then: arrivals at a silent engine are no sign of its life.
             self._last_sign = time.monotonic()
-        self._running.add(message.job)
+        self._running[message.job] = message.generation.count
         self._peer.send(message)
 
     def cancel(self, job: int) -> None:
@@ -208,7 +210,7 @@ class Engine:
                 self._last_steps[message.job] = now
                 self._events.job_event(message, raw)
             case Finished() | Failed():
-                self._running.discard(message.job)
+                self._running.pop(message.job, None)
                 self._last_steps.pop(message.job, None)
                 self._events.job_event(message, raw)
             case Started():
