@@ -1,0 +1,91 @@
+"""The embedded demo model as shipped: a stock folder, small, and able to draw what its card promises."""
+
+from pathlib import Path
+
+import pytest
+
+import imageserver
+from tools.demo.evaluate import held_out_singles, judge_single, score_landscapes, score_pairs, share
+from tools.demo.painter import MAGIC, Look, Painter, pixels
+from tools.demo.tokenizer import PREFIX, PREFIX_TOKENS
+from tools.demo.vocabulary import SHAPES, SUBJECTS
+
+FOLDER = Path(imageserver.__file__).parent / "demo_model"
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def painter() -> Painter:
+    return Painter(FOLDER)
+
+
+def test_the_folder_is_small_and_holds_only_safetensors() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 30 * MIB
+    assert max(path.stat().st_size for path in files) < 5 * MIB
+    assert not [path for path in files if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
+    assert (FOLDER / "README.md").exists()
+    assert (FOLDER / "evaluation.json").exists()
+
+
+def test_the_stock_pipeline_loads_with_the_template_it_expects(painter: Painter) -> None:
+    classes = {name: type(part).__name__ for name, part in painter.pipeline.components.items()}
+    assert classes == {
+        "scheduler": "FlowMatchEulerDiscreteScheduler",
+        "text_encoder": "Qwen2_5_VLForConditionalGeneration",
+        "tokenizer": "Qwen2Tokenizer",
+        "transformer": "QwenImageTransformer2DModel",
+        "vae": "AutoencoderKLQwenImage",
+    }
+    assert (
+        len(painter.pipeline.tokenizer(PREFIX).input_ids)
+        == PREFIX_TOKENS
+        == painter.pipeline.prompt_template_encode_start_idx
+    )
+
+
+def test_shapes_and_colours_follow_held_out_words(painter: Painter) -> None:
+    wanted = held_out_singles(SHAPES, 3, 77)
+    pictures = painter.paint([item.prompt + MAGIC for item in wanted], list(range(77, 77 + len(wanted))))
+    judged = [judge_single(picture, item, SHAPES) for picture, item in zip(pictures, wanted, strict=True)]
+    assert share([item["background_colour"] for item in judged]) >= 0.95
+    assert share([item["object_colour"] for item in judged]) >= 0.95
+    assert share([item["kind"] for item in judged]) >= 0.85
+
+
+def test_subjects_are_recognised(painter: Painter) -> None:
+    wanted = held_out_singles(SUBJECTS, 1, 78)
+    pictures = painter.paint([item.prompt for item in wanted], list(range(78, 78 + len(wanted))))
+    judged = [judge_single(picture, item, SUBJECTS) for picture, item in zip(pictures, wanted, strict=True)]
+    assert share([item["kind"] for item in judged]) >= 0.8
+
+
+def test_things_stand_where_the_words_say(painter: Painter) -> None:
+    score = score_pairs(painter, 16, "", 79)
+    assert score["left_right"] >= 0.85
+    assert score["above_below"] >= 0.85
+
+
+def test_landscapes_are_recognised(painter: Painter) -> None:
+    assert score_landscapes(painter, 1, "", 80)["landscape"] >= 0.85
+
+
+def test_seed_negative_prompt_and_guidance_matter(painter: Painter) -> None:
+    prompt = "a red circle on a blue background"
+    first, again, other = painter.paint([prompt] * 3, [1, 1, 2])
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
+    weak = painter.paint([prompt], [1], Look(guidance=1.0))[0]
+    plain, avoided = (painter.paint(["a circle"], [3], Look(negative=text))[0] for text in (" ", "blue background"))
+    for one, two in ((first, weak), (plain, avoided)):
+        assert abs(pixels(one) - pixels(two)).mean() > 0.5
+
+
+@pytest.mark.parametrize("size", [(1472, 1140), (928, 1664)])
+def test_large_sizes_are_exact_and_show_one_object(painter: Painter, size: tuple[int, int]) -> None:
+    wanted = held_out_singles(("circle",), 1, 81)[0]
+    picture = painter.paint([wanted.prompt], [81], Look(*size))[0]
+    assert picture.size == size
+    judged = judge_single(picture, wanted, SHAPES)
+    assert judged["object_colour"]
+    assert judged["background_colour"]
