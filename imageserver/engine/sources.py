@@ -121,8 +121,7 @@ def _growth_of(folder: Path, meter: _Meter) -> Iterator[None]:
                 total += 0 if file.is_symlink() else file.stat().st_size
         return total
 
-    def watch() -> None:
-        known = size()
+    def watch(known: int) -> None:
         while not done.wait(GROWTH_PAUSE):
             now = size()
             meter.add(now - known)
@@ -130,7 +129,7 @@ def _growth_of(folder: Path, meter: _Meter) -> Iterator[None]:
         meter.add(size() - known)
 
     done = threading.Event()
-    watcher = threading.Thread(target=watch, name="download-meter", daemon=True)
+    watcher = threading.Thread(target=watch, args=[size()], name="download-meter", daemon=True)
     watcher.start()
     try:
         yield

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from aspect_ratios import ASPECT_RATIOS
 from tools.demo.measure import (
     border_colour,
     centre_of,
@@ -29,18 +30,6 @@ from tools.demo.painter import MAGIC, Look, Painter, pixels
 from tools.demo.scenes import is_held_out
 from tools.demo.sheets import draw_sheets
 from tools.demo.vocabulary import COLOURS, LANDSCAPE_WORDS, LANDSCAPES, SHAPES, SUBJECTS
-
-SIZES = {
-    "s1:1": (512, 512),
-    "m1:1": (1024, 1024),
-    "1:1": (1328, 1328),
-    "16:9": (1664, 928),
-    "9:16": (928, 1664),
-    "4:3": (1472, 1140),
-    "3:4": (1140, 1472),
-    "3:2": (1584, 1056),
-    "2:3": (1056, 1584),
-}
 
 
 @dataclass(frozen=True)
@@ -206,7 +195,7 @@ def score_landscapes(painter: Painter, each: int, suffix: str, seed: int) -> Sco
 def score_sizes(painter: Painter, seed: int) -> dict[str, Score]:
     """Score each of the nine sizes: one whole object in the middle, colours, kind, landscape, seconds per picture."""
     result = {}
-    for name, (width, height) in SIZES.items():
+    for name, (width, height) in ASPECT_RATIOS.items():
         look = Look(width, height)
         wanted = [
             Single("red", "circle", "blue"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import QwenImagePipeline
 
+from imageserver.engine import single_frame_vae
 from imageserver.engine.families import QwenImage
 from imageserver.engine.painter import Painter
 from imageserver.engine.suspension import Gate
@@ -14,6 +15,15 @@ from imageserver.engine.turns import Turns
 from imageserver.generation import Generation
 from imageserver.messages import Message, Run
 from tests.tiny_models import tiny_qwen_image
+
+
+@pytest.fixture(autouse=True)
+def _process_wide_switches_are_put_back() -> Iterator[None]:
+    """Loading a model replaces the VAE's arithmetic and ends gradients for the whole process."""
+    single_frame_vae.uninstall()
+    yield
+    single_frame_vae.uninstall()
+    torch.set_grad_enabled(True)
 
 
 @pytest.fixture(scope="session")
