@@ -43,7 +43,9 @@ def _compare(bench: Bench, where: str, load: float, capacity: float, seconds: fl
     answers: dict[str, list[Answer]] = {NATIVE_THREAD.name: [], OURS.name: []}
     for turn in range(bench.plan.rounds):
         for kind in (NATIVE_THREAD, OURS):
-            answers[kind.name] += _one_round(bench, kind, load * capacity, seconds, seed=210 + turn)
+            # No seed twice, or the answers of the round before would come from our cache.
+            seed = round(load * 1000) + turn
+            answers[kind.name] += _one_round(bench, kind, load * capacity, seconds, seed)
     results: dict[str, dict[str, Any]] = {
         name: {
             "latency": summary([answer.latency for answer in got]),
@@ -58,6 +60,8 @@ def _compare(bench: Bench, where: str, load: float, capacity: float, seconds: fl
         note = f"{load:g} of FIFO's capacity, {result['latency']['count']} pictures"
         note += f", {result['failed']} failed" if result["failed"] else ""
         bench.find(NAME, f"mean latency {where}, {name}", result["latency"]["mean"], "s", note=note)
+    if ours["failed"] or fifo["failed"]:
+        raise RuntimeError(f"{ours['failed']} answers of ours and {fifo['failed']} of FIFO are no new pictures.")
     ratio = ours["latency"]["mean"] / fifo["latency"]["mean"]
     bench.find(NAME, f"mean latency {where}, ours / FIFO (b)", ratio, "x", bar)
 
