@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Quality = Literal["exact", "high", "fast"]
+OutputFormat = Literal["png", "jpeg", "webp"]
 Priority = Literal["interactive", "normal", "background"]
 
 

@@ -2,11 +2,10 @@
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
-from imageserver.api import bodies, studio
 from imageserver.api.current import request_id, services
 from imageserver.api.json_body import read_json
 from imageserver.api.orders import Delivery, Order, fulfil, is_cached
-from imageserver.api.retries import idempotency_key_of, patience_of
+from imageserver.api.placing import place
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
 from imageserver.imaging.archive import zip_pictures
@@ -17,7 +16,7 @@ blueprint = Blueprint("native", __name__)
 @blueprint.post("/generate")
 def generate() -> Response:
     """Draw pictures."""
-    order, warnings, body = _order(request_id(), services())
+    order, warnings, body = place(services(), request_id(), read_json(), request.headers)
     delivery = fulfil(services(), order, request.environ)
     warnings += delivery.outcome.warnings
     if body.save_to_file:
@@ -29,7 +28,7 @@ def generate() -> Response:
 def estimate() -> Response:
     """Tell what a generation would be and when it would be done, without drawing it."""
     service = services()
-    order, warnings, _ = _order(request_id(), service)
+    order, warnings, _ = place(service, request_id(), read_json(), request.headers)
     forecast = service.client.forecast(order.number, order.generation)
     generation = order.generation
     hit = is_cached(service, order)
@@ -58,27 +57,6 @@ def estimate() -> Response:
 def image(name: str) -> Response:
     """Answer a saved picture."""
     return send_file(services().outputs.open_picture(name), max_age=3600)
-
-
-def _order(number: int, service: Services) -> tuple[Order, list[str], bodies.GenerateBody]:
-    body = bodies.parse(read_json())
-    idempotency_key = idempotency_key_of(request.headers)
-    generation, warnings = bodies.resolve(body, service.settings, service.snapshot, seed_source=idempotency_key)
-    order = Order(
-        number=number,
-        generation=generation,
-        finish=studio.Finish(
-            output_format=body.output_format,
-            compression=body.output_compression,
-            aspect_ratio_name=body.aspect_ratio_name if body.add_overlay else None,
-            font_path=service.settings.font_path,
-        ),
-        timeout=body.timeout or service.settings.request_timeout,
-        patience=body.timeout or patience_of(request.headers),
-        use_cache=body.cache,
-        idempotency_key=idempotency_key,
-    )
-    return order, warnings, body
 
 
 def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[str]) -> Response:

@@ -9,11 +9,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from imageserver.api import bodies, errors, studio
+from imageserver.api import errors
 from imageserver.api.current import request_id, services
 from imageserver.api.json_body import read_json
 from imageserver.api.orders import Delivery, Order, fulfil
-from imageserver.api.retries import idempotency_key_of, patience_of
+from imageserver.api.placing import place
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, InvalidParameter, Loading, ModelNotFound
@@ -75,18 +75,7 @@ def _order(service: Services, content: dict[str, Any]) -> tuple[Order, list[str]
         fields["size"] = size
     # What OpenAI's own service does: another picture every time, the prompt as it is, no panel.
     fields = {"seed": None, "positive_magic": False, "add_overlay": False} | fields
-    body = bodies.parse(fields)
-    key = idempotency_key_of(request.headers)
-    generation, warnings = bodies.resolve(body, service.settings, service.snapshot, seed_source=key)
-    order = Order(
-        number=request_id(),
-        generation=generation,
-        finish=studio.Finish(body.output_format, body.output_compression, None, service.settings.font_path),
-        timeout=body.timeout or service.settings.request_timeout,
-        patience=body.timeout or patience_of(request.headers),
-        use_cache=body.cache,
-        idempotency_key=key,
-    )
+    order, warnings, _ = place(service, request_id(), fields, request.headers)
     unknown = sorted(content.keys() - {*HONOURED, *IGNORED, *SHAPING})
     warnings += [f"{ascii(name)[:80]} is not a parameter and was ignored." for name in unknown]
     return order, warnings

@@ -13,10 +13,11 @@ from imageserver.dispatch import launch
 from imageserver.dispatch.client import DispatchClient
 from imageserver.dispatch.rendezvous import Rendezvous
 from imageserver.errors import InvalidParameter, ServiceError
+from imageserver.generation import OutputFormat
 from imageserver.messages import Progress
 from imageserver.settings import load_settings
 
-FORMATS: dict[str, studio.OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+FORMATS: dict[str, OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
 def generate(chosen: argparse.Namespace) -> int:

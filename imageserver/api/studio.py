@@ -3,12 +3,9 @@
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from imageserver.dispatch.client import Picture
-from imageserver.generation import Generation, ModelFacts
-
-OutputFormat = Literal["png", "jpeg", "webp"]
+from imageserver.generation import Generation, ModelFacts, OutputFormat
 
 # numpy and Pillow take 0.2 s to import: the port answers before that.
 FINISHING = "imageserver.imaging.finishing"

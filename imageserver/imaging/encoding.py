@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imageserver.errors import InvalidParameter
+from imageserver.generation import OutputFormat
 from imageserver.imaging.metadata import PictureMetadata
 from imageserver.imaging.png import write_png
-
-OutputFormat = Literal["png", "jpeg", "webp"]
 
 DEFAULT_QUALITY = {"jpeg": 95, "webp": 90}
 LONGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}

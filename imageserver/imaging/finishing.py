@@ -9,8 +9,8 @@ from PIL import Image
 
 import overlay
 from imageserver import __version__
-from imageserver.generation import Generation, ModelFacts, Outcome
-from imageserver.imaging.encoding import OutputFormat, encode
+from imageserver.generation import Generation, ModelFacts, Outcome, OutputFormat
+from imageserver.imaging.encoding import encode
 from imageserver.imaging.metadata import PictureMetadata
 
 

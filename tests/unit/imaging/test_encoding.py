@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imageserver.errors import InvalidParameter
+from imageserver.generation import OutputFormat
 from imageserver.imaging import png
-from imageserver.imaging.encoding import OutputFormat, encode
+from imageserver.imaging.encoding import encode
 
 
 def natural(width: int, height: int) -> NDArray[np.uint8]:

@@ -10,7 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging.encoding import OutputFormat, encode
+from imageserver.generation import OutputFormat
+from imageserver.imaging.encoding import encode
 from imageserver.imaging.metadata import PictureMetadata, read_metadata
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
