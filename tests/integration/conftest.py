@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.server import ROOT, Server
+from tests.integration.server import Server
 
 Starter = Callable[..., Server]
 
@@ -65,8 +65,6 @@ def _no_traceback_in_shared_logs(all_servers: list[Server]) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def demo_server(servers: Starter) -> Server:
     """A server with the embedded demo model, shared by all tests that do not break it."""
-    if not (ROOT / "imageserver/demo_model/model_index.json").is_file():
-        pytest.skip("The embedded demo model is not in this tree yet.")
     server = servers(engine="real")
     server.wait_until_ready(120)
     return server

@@ -61,10 +61,10 @@ def test_cache_false_draws_again(fake_server):
 def test_identical_requests_in_flight_are_drawn_once(own_servers):
     server = own_servers()
     server.wait_until_ready()
-    answers = [in_background(ask, server, "[step=0.05] together") for _ in range(6)]
+    answers = [in_background(ask, server, "[step=0.05] together", add_overlay=False) for _ in range(6)]
     answers = [answer.result(60) for answer in answers]
     assert sorted(answer.headers["X-Cache"] for answer in answers) == ["join"] * 5 + ["miss"]
-    assert len({answer.content.count(b"IDAT") for answer in answers}) == 1
+    assert len({answer.content for answer in answers}) == 1
 
 
 def test_a_repeated_idempotency_key_gives_the_same_picture_even_of_a_random_seed(fake_server):
