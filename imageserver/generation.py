@@ -9,11 +9,26 @@ Priority = Literal["interactive", "normal", "background"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """The picture that a generation starts from; its pixels travel beside, `digest` names them.
+
+    The pixels are `height * width * 3` bytes of RGB in the generation's own size and, when `masked`, `height * width`
+    bytes after them: 255 is drawn anew, 0 keeps the source. `strength` in (0, 1] is the share of the steps that are
+    done: 1 leaves nothing of the source.
+    """
+
+    strength: float
+    digest: str
+    masked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generation:
     """One request for `count` pictures, with every choice already made.
 
     `width` and `height` are the pixels of the answer; the engine draws at the next multiple its VAE needs and crops to
     the centre. Picture k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
+    `previews` is the number of pictures on the way that are wanted of each picture, spread evenly over its steps.
     """
 
     prompt: str
@@ -27,6 +42,16 @@ class Generation:
     deterministic: bool = False
     priority: Priority = "normal"
     quality: Quality = "exact"
+    source: Source | None = None
+    previews: int = 0
+
+    @property
+    def drawn_steps(self) -> int:
+        """The denoising steps of one picture: with a source only its strength's share of them is done."""
+        if self.source is None:
+            return self.steps
+        # As `get_timesteps` of diffusers' image-to-image pipelines counts them.
+        return self.steps - int(self.steps - min(self.steps * self.source.strength, self.steps))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,8 @@ class Submit(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: put a generation into the queue.
 
     `timeout` is in seconds from now. With `patience`, a job that cannot be done within so many seconds is refused at
-    once. Jobs with the same `twin_key` that are under way at the same time are run once.
+    once. Jobs with the same `twin_key` that are under way at the same time are run once. The frame's raw bytes are the
+    pixels of the generation's source. `dialect` is the API that the client speaks.
     """
 
     job: int
@@ -39,6 +40,17 @@ class Submit(Message, frozen=True, kw_only=True):
     patience: float | None = None
     twin_key: str | None = None
     credential: str = ""
+    dialect: str = "native"
+
+
+class Answered(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: a generation was answered from the cache; for the record."""
+
+    job: int
+    generation: Generation
+    outcome: Outcome
+    credential: str = ""
+    dialect: str = "native"
 
 
 class Ask(Message, frozen=True, kw_only=True):
@@ -61,6 +73,15 @@ class Forecast(Message, frozen=True, kw_only=True):
     position: int
     learnt: bool
     median_error: float | None
+
+
+class Queued(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: the job is taken; expected seconds on the device and before it, and jobs that go before."""
+
+    job: int
+    own: float
+    wait: float
+    position: int
 
 
 class Cancel(Message, frozen=True, kw_only=True):
@@ -90,6 +111,20 @@ class Progress(Message, frozen=True, kw_only=True):
     job: int
     step: int
     total: int
+
+
+class Preview(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher to worker: what picture `index` promises to become, after `step` of its `total` steps.
+
+    The raw bytes are `height * width * 3` of RGB, as small as the latents.
+    """
+
+    job: int
+    index: int
+    step: int
+    total: int
+    width: int
+    height: int
 
 
 class Finished(Message, frozen=True, kw_only=True):
@@ -146,6 +181,86 @@ class Usage(Message, frozen=True, kw_only=True):
     calls: int = 0
 
 
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """What is told of one request, whatever its dialect; moments are Unix seconds, the rest of the times seconds.
+
+    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it.
+    """
+
+    id: int
+    dialect: str
+    state: str
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    n: int
+    seed: int
+    priority: str
+    created_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+    step: int = 0
+    total_steps: int = 0
+    queue_position: int | None = None
+    queue_wait: float | None = None
+    expected_seconds: float | None = None
+    inference_time: float | None = None
+    seeds: tuple[int, ...] = ()
+    cache: str | None = None
+    error: str | None = None
+    code: str | None = None
+
+
+class ListJobs(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: which requests are known? `wanted` asks for one alone; the newest come first.
+
+    With a `credential` only its own are told. `job` is the number of the question.
+    """
+
+    job: int
+    credential: str = ""
+    wanted: int | None = None
+    state: str | None = None
+    limit: int = 100
+
+
+class JobList(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: the answer."""
+
+    job: int
+    jobs: tuple[JobStatus, ...]
+
+
+class CancelJob(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: stop request `wanted`, whoever waits for it; answered by its status in a JobList."""
+
+    job: int
+    wanted: int
+    credential: str = ""
+
+
+class Watch(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: tell every event of request `wanted` that is later than `after`, past ones at once.
+
+    An unknown request is answered with an empty JobList. `Cancel` with the number of the question ends the watch.
+    """
+
+    job: int
+    wanted: int
+    credential: str = ""
+    after: int = 0
+
+
+class JobEvent(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: event `number` of a watched request; it is the last one when the status has ended."""
+
+    job: int
+    number: int
+    name: str
+    status: JobStatus
+
+
 class Snapshot(Message, frozen=True, kw_only=True):
     """Dispatcher to workers: the state of the service, sent at every change.
 
@@ -174,14 +289,22 @@ class Snapshot(Message, frozen=True, kw_only=True):
 AnyMessage = (
     Hello
     | Submit
+    | Answered
     | Ask
+    | Queued
     | Forecast
     | Cancel
     | Run
     | Started
     | Progress
+    | Preview
     | Finished
     | Failed
+    | ListJobs
+    | JobList
+    | CancelJob
+    | Watch
+    | JobEvent
     | Loading
     | Ready
     | LoadFailed

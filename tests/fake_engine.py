@@ -3,7 +3,8 @@
 Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
 `[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL`
 a sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
-at a time (it runs them one after the other all the same).
+at a time (it runs them one after the other all the same). A picture that starts from another is that one, unchanged;
+others are of one colour, the seed's. Previews are of 2 x 2 pixels.
 """
 
 import os
@@ -24,6 +25,7 @@ from imageserver.messages import (
     Hello,
     LoadFailed,
     Loading,
+    Preview,
     Progress,
     Ready,
     Run,
@@ -45,17 +47,17 @@ class FakeEngine:
         _, address = read_brief()
         self.channel = Channel(address.connect())
         self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
-        self.inbox: queue.SimpleQueue[AnyMessage] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
         try:
             while True:
-                message, _ = self.channel.receive()
+                message, raw = self.channel.receive()
                 if isinstance(message, Cancel):
                     self.cancelled.add(message.job)
-                self.inbox.put(message)
+                self.inbox.put((message, raw))
         except (EOFError, OSError):
             os._exit(0)
 
@@ -69,15 +71,15 @@ class FakeEngine:
             self.inbox.get()
         self.channel.send(Ready(facts=FACTS))
         while True:
-            message = self.inbox.get()
+            message, raw = self.inbox.get()
             if isinstance(message, Run):
-                self.run(message.job, message.generation)
+                self.run(message.job, message.generation, raw)
 
-    def run(self, job: int, generation: Generation) -> None:
+    def run(self, job: int, generation: Generation, source: bytes) -> None:
         prompt, began = generation.prompt, time.monotonic()
         self.channel.send(Started(job=job))
         pace = re.search(r"\[step=([\d.]+)\]", prompt)
-        total = generation.steps * generation.count
+        total = generation.drawn_steps * generation.count
         for step in range(total):
             time.sleep(float(pace.group(1)) if pace else 0.001)
             if "[die]" in prompt:
@@ -94,6 +96,7 @@ class FakeEngine:
                 self.channel.send(failed(job, OutOfMemory("The fake device is full.")))
                 return
             self.channel.send(Progress(job=job, step=step + 1, total=total))
+            self.show(job, generation, step)
         outcome = Outcome(
             width=generation.width,
             height=generation.height,
@@ -103,8 +106,21 @@ class FakeEngine:
             batch_size=1,
             device_time=time.monotonic() - began,
         )
-        pixels = bytes([generation.seed % 256]) * (generation.width * generation.height * 3 * generation.count)
-        self.channel.send(Finished(job=job, outcome=outcome), pixels)
+        size = generation.width * generation.height * 3
+        picture = source[:size] or bytes([generation.seed % 256]) * size
+        self.channel.send(Finished(job=job, outcome=outcome), picture * generation.count)
+
+    def show(self, job: int, generation: Generation, step: int) -> None:
+        index, step = divmod(step, generation.drawn_steps)
+        if step + 1 in preview_steps(generation):
+            preview = Preview(job=job, index=index, step=step + 1, total=generation.drawn_steps, width=2, height=2)
+            self.channel.send(preview, bytes([generation.seed % 256]) * 12)
+
+
+def preview_steps(generation: Generation) -> set[int]:
+    """Return the steps after which the real engine would send a preview."""
+    steps, wanted = generation.drawn_steps, generation.previews
+    return {round(k * steps / (wanted + 1)) for k in range(1, wanted + 1)} - {0, steps}
 
 
 if __name__ == "__main__":

@@ -77,11 +77,11 @@ def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[s
         warnings=warnings,
         queue_time=round(outcome.queue_time, 2),
         batch_size=outcome.batch_size,
-        cache=delivery.source,
+        cache=delivery.origin,
         url=urls[0],
         urls=urls,
     )
-    response.headers["X-Cache"] = delivery.source
+    response.headers["X-Cache"] = delivery.origin
     return response
 
 
@@ -99,7 +99,7 @@ def _bytes(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
             "X-Queue-Time": f"{outcome.queue_time:.2f}",
             "X-Image-Width": str(outcome.width),
             "X-Image-Height": str(outcome.height),
-            "X-Cache": delivery.source,
+            "X-Cache": delivery.origin,
         }
     )
     if warnings:

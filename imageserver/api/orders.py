@@ -1,7 +1,7 @@
 """Fulfil an order, whatever dialect placed it: from the cache, together with a running twin, or by the engine."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,17 +11,20 @@ from imageserver import __version__
 from imageserver.api import studio
 from imageserver.api.client_presence import while_client_stays
 from imageserver.api.services import Services
+from imageserver.dispatch.client import Glimpse, Picture, Ticket
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelFacts, Outcome
-from imageserver.messages import Progress
+from imageserver.messages import Answered, Progress, Queued, Started
 from imageserver.outputs.cache import Answer, key_of
 
 logger = logging.getLogger(__name__)
 
 # Seconds that a keyed order outlives its client: SDKs retry within eight.
 KEYED_PATIENCE = 30.0
+# Streams say something at least so often, so that proxies keep them open.
+HEARTBEAT = 10.0
 
-Source = Literal["hit", "miss", "join"]
+Origin = Literal["hit", "miss", "join"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class Order:
 
     `timeout` in seconds ends the order; `patience` is what the client itself said it would wait, if it did: an order
     that cannot be fulfilled by then is refused at once. `idempotency_key` makes a repeated order the same one.
+    `source` holds the pixels that `generation.source` describes.
     """
 
     number: int
@@ -40,6 +44,8 @@ class Order:
     use_cache: bool = True
     idempotency_key: str | None = None
     credential: str = ""
+    dialect: str = "native"
+    source: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -49,34 +55,96 @@ class Delivery:
     outcome: Outcome
     files: tuple[bytes, ...]
     facts: ModelFacts | None
-    source: Source
+    origin: Origin
 
 
-def fulfil(
-    service: Services, order: Order, environ: dict[str, Any], on_progress: Callable[[Progress], None] | None = None
-) -> Delivery:
-    """Return the finished pictures; raises the ServiceError that prevented them, Cancelled when the client left."""
-    cached = _cached(service, order)
-    if cached is not None:
-        return cached
-    ticket = service.client.submit(
-        order.number,
-        order.generation,
-        order.timeout,
-        twin_key=_twin_key(order),
-        patience=order.patience,
-        credential=order.credential,
-    )
+# What happens to an order on its way; None is a heartbeat, the delivery comes last.
+News = Queued | Started | Progress | Glimpse | Delivery | None
 
-    def client_left() -> None:
-        if order.idempotency_key is None:
-            ticket.cancel()
+
+class Fulfilment:
+    """An order on its way: iterate its `news`, end it with `cancel`."""
+
+    def __init__(self, service: Services, order: Order) -> None:
+        self._service = service
+        self._order = order
+        self._ticket: Ticket | None = None
+
+    def news(self) -> Iterator[News]:
+        """Yield what happens, the delivery last; raises the ServiceError that prevented it.
+
+        The first news come once the order is accepted, so a refusal is raised before them.
+        """
+        service, order = self._service, self._order
+        cached = _cached(service, order)
+        if cached is not None:
+            service.client.note(
+                Answered(
+                    job=order.number,
+                    generation=order.generation,
+                    outcome=cached.outcome,
+                    credential=order.credential,
+                    dialect=order.dialect,
+                )
+            )
+            yield cached
+            return
+        self._ticket = service.client.submit(
+            order.number,
+            order.generation,
+            order.timeout,
+            twin_key=_twin_key(order),
+            patience=order.patience,
+            credential=order.credential,
+            dialect=order.dialect,
+            source=order.source,
+        )
+        for news in self._ticket.news(HEARTBEAT):
+            yield _delivered(service, order, news) if isinstance(news, Picture) else news
+
+    def cancel(self) -> None:
+        """Stop it; whoever iterates the news gets Cancelled."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+
+    def client_left(self) -> None:
+        """Stop it, unless its client will come back for it."""
+        if self._order.idempotency_key is None:
+            self.cancel()
         else:
             # Whoever sends a key will come back with it, and shall find the picture under way or done.
-            gevent.spawn_later(KEYED_PATIENCE, ticket.cancel)
+            gevent.spawn_later(KEYED_PATIENCE, self.cancel)
 
-    with while_client_stays(environ, client_left):
-        picture = ticket.wait(on_progress)
+
+def stream(service: Services, order: Order, environ: dict[str, Any]) -> Iterator[News]:
+    """Return an order's news; it is cancelled when its client hangs up, or when the iterator is closed before its end.
+
+    A refusal is raised here and not by the iterator: nothing of an answer has been sent then.
+    """
+    fulfilment = Fulfilment(service, order)
+    news = fulfilment.news()
+    first = next(news)
+
+    def follow() -> Iterator[News]:
+        try:
+            with while_client_stays(environ, fulfilment.client_left):
+                yield first
+                yield from news
+        except GeneratorExit:
+            fulfilment.client_left()
+            raise
+
+    return follow()
+
+
+def fulfil(service: Services, order: Order, environ: dict[str, Any]) -> Delivery:
+    """Return the finished pictures; raises the ServiceError that prevented them, Cancelled when the client left."""
+    *_, delivery = stream(service, order, environ)
+    assert isinstance(delivery, Delivery)
+    return delivery
+
+
+def _delivered(service: Services, order: Order, picture: Picture) -> Delivery:
     facts = service.snapshot.facts if service.snapshot else None
     files = tuple(service.native_pool.run(studio.finish, picture, order.generation, facts, order.finish))
     outcome = picture.outcome
@@ -129,13 +197,13 @@ def _request_digest(order: Order) -> str:
 
 
 def _pixels_of(order: Order) -> Generation:
-    return replace(order.generation, priority="normal")
+    return replace(order.generation, priority="normal", previews=0)
 
 
 def _twin_key(order: Order) -> str | None:
-    """Return the name under which identical orders in flight are run once."""
+    """Return the name under which identical orders in flight are run once; they are shown the same previews."""
     if order.use_cache:
-        return key_of(_pixels_of(order))
+        return key_of(_pixels_of(order), order.generation.previews)
     if order.idempotency_key is not None:
-        return key_of(_pixels_of(order), order.credential, order.idempotency_key)
+        return key_of(_pixels_of(order), order.generation.previews, order.credential, order.idempotency_key)
     return None

@@ -10,12 +10,15 @@ from tqdm import tqdm
 
 from imageserver.api import bodies, studio
 from imageserver.dispatch import launch
-from imageserver.dispatch.client import DispatchClient
+from imageserver.dispatch.client import DispatchClient, Picture
 from imageserver.dispatch.rendezvous import Rendezvous
 from imageserver.errors import InvalidParameter, ServiceError
 from imageserver.generation import OutputFormat
 from imageserver.messages import Progress
 from imageserver.settings import load_settings
+
+# How often Ctrl+C is looked for while nothing happens.
+PAUSE = 1.0
 
 FORMATS: dict[str, OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
@@ -44,16 +47,15 @@ def generate(chosen: argparse.Namespace) -> int:
         client.start()
         ticket = client.submit(secrets.randbits(31), generation, settings.request_timeout)
         with tqdm(total=generation.steps, desc="steps", unit="step", disable=not sys.stderr.isatty()) as bar:
-
-            def show(progress: Progress) -> None:
-                bar.update(progress.step - bar.n)
-
-            picture = ticket.wait(show)
+            for news in ticket.news(pause=PAUSE):
+                if isinstance(news, Progress):
+                    bar.update(news.step - bar.n)
+        assert isinstance(news, Picture)
         facts = client.snapshot.facts if client.snapshot else None
         how = studio.Finish(
             output_format, None, None if chosen.no_overlay else body.aspect_ratio_name, settings.font_path
         )
-        data = studio.finish(picture, generation, facts, how)[0]
+        data = studio.finish(news, generation, facts, how)[0]
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
         chosen.output.write_bytes(data)
         print(json.dumps({"file": str(chosen.output), "seed": generation.seed, "model": facts.name if facts else None}))

@@ -8,25 +8,56 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from imageserver.channel import Channel
 from imageserver.dispatch.launch import connect_or_start
 from imageserver.dispatch.rendezvous import Rendezvous
 from imageserver.errors import Cancelled, DeadlineExceeded, EngineUnavailable, ServiceError
 from imageserver.generation import Generation, ModelFacts, Outcome
-from imageserver.messages import Ask, Cancel, Failed, Finished, Forecast, Progress, Snapshot, Started, Submit
+from imageserver.messages import (
+    Answered,
+    Ask,
+    Cancel,
+    CancelJob,
+    Failed,
+    Finished,
+    Forecast,
+    JobEvent,
+    JobList,
+    JobStatus,
+    ListJobs,
+    Preview,
+    Progress,
+    Queued,
+    Snapshot,
+    Started,
+    Submit,
+    Watch,
+)
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+A = TypeVar("A", Forecast, JobList)
 
 LINK_TIMEOUT = 20.0
 # The dispatcher ends a job at its deadline; only one that hangs itself needs this.
 GRACE_AFTER_DEADLINE = 10.0
 
 
-News = Started | Progress | Forecast | Finished | Failed | ServiceError
+# What a ticket is told; questions are answered by one message, or by events.
+News = Queued | Started | Progress | Preview | Forecast | JobList | JobEvent | Finished | Failed | ServiceError
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """A picture in the making: what the engine tells of it, and its small RGB pixels."""
+
+    preview: Preview
+    pixels: bytes
 
 
 @dataclass(frozen=True)
@@ -51,42 +82,64 @@ class Ticket:
         """Pass news to whoever waits."""
         self._news.put((message, raw))
 
-    def wait(self, on_progress: Callable[[Progress], None] | None = None) -> Picture:
-        """Wait for the end; raises the ServiceError that ended it otherwise."""
+    def news(self, pause: float) -> Iterator[Queued | Started | Progress | Glimpse | Picture | None]:
+        """Yield what happens, the picture last; None after every `pause` seconds without news.
+
+        Raises the ServiceError that ended the generation otherwise.
+        """
         give_up = time.monotonic() + self._timeout + GRACE_AFTER_DEADLINE
         while True:
+            left = give_up - time.monotonic()
             try:
-                message, raw = self._news.get(timeout=max(0.0, give_up - time.monotonic()))
+                message, raw = self._news.get(timeout=max(0.0, min(pause, left)))
             except queue.Empty:
-                self.cancel()
-                raise DeadlineExceeded(f"The time limit of {self._timeout:g} s passed.") from None
+                if left <= pause:
+                    self.cancel()
+                    raise DeadlineExceeded(f"The time limit of {self._timeout:g} s passed.") from None
+                yield None
+                continue
             match message:
                 case Finished():
-                    return Picture(message.outcome, raw, message.joined)
-                case Failed():
-                    raise message.as_error()
-                case ServiceError():
-                    raise message
-                case Progress():
-                    if on_progress is not None:
-                        on_progress(message)
+                    yield Picture(message.outcome, raw, message.joined)
+                    return
+                case Preview():
+                    yield Glimpse(message, raw)
+                case Queued() | Started() | Progress():
+                    yield message
+                case _:
+                    raise _as_error(message)
 
-    def forecast(self) -> Forecast:
-        """Wait for the answer to a question."""
+    def answer(self, kind: type[A]) -> A:
+        """Wait for the one message that answers a question."""
         try:
             message, _ = self._news.get(timeout=self._timeout)
         except queue.Empty:
             self.cancel()
             raise EngineUnavailable("The dispatcher does not answer.", retry_after=2) from None
-        match message:
-            case Forecast():
-                return message
-            case ServiceError():
-                raise message
-        raise EngineUnavailable("The dispatcher gave no forecast.", retry_after=2)
+        if isinstance(message, kind):
+            return message
+        raise _as_error(message)
+
+    def events(self, pause: float) -> Iterator[JobEvent | None]:
+        """Yield a watched request's events until it has ended, None after every `pause` seconds without any."""
+        while True:
+            try:
+                message, _ = self._news.get(timeout=pause)
+            except queue.Empty:
+                yield None
+                continue
+            match message:
+                case JobEvent():
+                    yield message
+                    if message.status.completed_at is not None:
+                        return
+                case JobList():
+                    return  # there is no such request
+                case _:
+                    raise _as_error(message)
 
     def cancel(self) -> None:
-        """Stop the generation; `wait` raises Cancelled."""
+        """Stop the generation or the watch; whoever waits for its news gets Cancelled."""
         self._cancel(self.job)
 
 
@@ -124,8 +177,10 @@ class DispatchClient:
         patience: float | None = None,
         twin_key: str | None = None,
         credential: str = "",
+        dialect: str = "native",
+        source: bytes = b"",
     ) -> Ticket:
-        """Hand a generation over; raises EngineUnavailable when no dispatcher answers."""
+        """Hand a generation and its source's pixels over; raises EngineUnavailable when no dispatcher answers."""
         return self._send(
             Submit(
                 job=job,
@@ -134,22 +189,39 @@ class DispatchClient:
                 patience=patience,
                 twin_key=twin_key,
                 credential=credential,
+                dialect=dialect,
             ),
             timeout,
+            source,
         )
 
     def forecast(self, job: int, generation: Generation, *, credential: str = "") -> Forecast:
         """Return when a generation would be done; raises EngineUnavailable when no dispatcher answers."""
-        return self._send(Ask(job=job, generation=generation, credential=credential), LINK_TIMEOUT).forecast()
+        question = Ask(job=job, generation=generation, credential=credential)
+        return self._send(question, LINK_TIMEOUT).answer(Forecast)
 
-    def _send(self, request: Submit | Ask, timeout: float) -> Ticket:
+    def note(self, answered: Answered) -> None:
+        """Let the dispatcher know of a request that was answered from the cache; without one it is lost."""
+        with contextlib.suppress(OSError):
+            if self._channel is not None:
+                self._channel.send(answered)
+
+    def jobs(self, question: ListJobs | CancelJob) -> tuple[JobStatus, ...]:
+        """Return what the dispatcher knows of requests; raises EngineUnavailable when it does not answer."""
+        return self._send(question, LINK_TIMEOUT).answer(JobList).jobs
+
+    def watch(self, question: Watch) -> Ticket:
+        """Return a ticket that tells the events of a request."""
+        return self._send(question, LINK_TIMEOUT)
+
+    def _send(self, request: Submit | Ask | ListJobs | CancelJob | Watch, timeout: float, raw: bytes = b"") -> Ticket:
         ticket = Ticket(request.job, timeout, self._cancel)
         if not self._linked.wait(min(timeout, LINK_TIMEOUT)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
         self._tickets[request.job] = ticket
         try:
             assert self._channel is not None
-            self._channel.send(request)
+            self._channel.send(request, raw)
         except OSError:
             self._tickets.pop(request.job, None)
             raise EngineUnavailable("The dispatcher died; it is being restarted.", retry_after=2) from None
@@ -200,11 +272,24 @@ class DispatchClient:
                 if message.facts is not None and self._on_ready is not None:
                     self._on_ready(message.facts)
                     self._on_ready = None
-            case Finished() | Failed() | Forecast():
+            case Finished() | Failed() | Forecast() | JobList():
                 ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:
                     ticket.tell(message, raw)
-            case Started() | Progress():
-                ticket = self._tickets.get(message.job)
+            case JobEvent() if message.status.completed_at is not None:
+                ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:
                     ticket.tell(message)
+            case Queued() | Started() | Progress() | Preview() | JobEvent():
+                ticket = self._tickets.get(message.job)
+                if ticket is not None:
+                    ticket.tell(message, raw)
+
+
+def _as_error(message: News) -> ServiceError:
+    match message:
+        case Failed():
+            return message.as_error()
+        case ServiceError():
+            return message
+    return EngineUnavailable(f"The dispatcher answered {type(message).__name__}.", retry_after=2)

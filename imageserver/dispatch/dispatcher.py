@@ -12,6 +12,7 @@ from imageserver.channel import Address
 from imageserver.dispatch.estimates import CostModel
 from imageserver.dispatch.forecast import Outlook, outlook
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
+from imageserver.dispatch.ledger import Ledger
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.supervision import Engine
 from imageserver.errors import (
@@ -25,7 +26,21 @@ from imageserver.errors import (
 )
 from imageserver.errors import Loading as StillLoading
 from imageserver.generation import Generation
-from imageserver.messages import Ask, Failed, Finished, Forecast, Progress, Run, Snapshot, Started, Submit, failed
+from imageserver.messages import (
+    Answered,
+    Ask,
+    Failed,
+    Finished,
+    Forecast,
+    Preview,
+    Progress,
+    Queued,
+    Run,
+    Snapshot,
+    Started,
+    Submit,
+    failed,
+)
 from imageserver.settings import Settings
 from imageserver.turn_order import CLASSES
 
@@ -46,6 +61,7 @@ class Dispatcher:
         self._waiting_for: dict[int, Job] = {}
         self._twins: dict[str, Job] = {}
         self._tally = Tally()
+        self.ledger = Ledger()
         self._costs = CostModel()
         self._workers: set[Listener] = set()
         self._snapshot_due = False
@@ -77,18 +93,20 @@ class Dispatcher:
         """Cancel everything that `worker` waited for."""
         self._workers.discard(worker)
         for job in list(self._jobs.values()):
-            for waiter in [waiter for waiter in job.waiters if waiter.listener is worker]:
+            for waiter in [waiter for waiter in job.waiters if waiter.worker is worker]:
                 self.cancel(waiter.id)
 
-    def submit(self, request: Submit, listener: Listener) -> None:
+    def submit(self, request: Submit, worker: Listener, source: bytes = b"") -> None:
         """Queue a job, or let the client wait for its twin; a refusal is sent like any other failure."""
         self._tally.total += 1
-        waiter = Waiter(request.job, listener, request.timeout)
+        listener = self.ledger.open(request, worker)
+        waiter = Waiter(request.job, listener, worker, request.timeout)
         twin = self._twins.get(request.twin_key) if request.twin_key else None
         if twin is not None:
             self._join_twin(waiter, twin, request)
             return
         job = self._new_job(request.job, request.generation, request.credential, request.twin_key)
+        job.source = source
         try:
             self._refuse_if_hopeless()
             self._refuse_if_full()
@@ -100,7 +118,7 @@ class Dispatcher:
         self._jobs[job.id] = job
         if job.twin_key:
             self._twins[job.twin_key] = job
-        self._let_wait(waiter, job)
+        self._welcome(waiter, job)
         self._queue.push(job)
         self._pump()
         self.engine_changed()
@@ -115,11 +133,19 @@ class Dispatcher:
         waiter.joined = True
         if CLASSES[request.generation.priority] < CLASSES[twin.generation.priority] and twin.state == "queued":
             twin.generation = dataclasses.replace(twin.generation, priority=request.generation.priority)
-        self._let_wait(waiter, twin)
+        self._welcome(waiter, twin)
+        if twin.begun:
+            waiter.tell(Started(job=twin.id))
+
+    def note(self, request: Answered, worker: Listener) -> None:
+        """Count a request that a worker answered from the cache."""
+        self._tally.total += 1
+        self._tally.count_end("completed")
+        self.ledger.note(request, worker)
 
     def ask(self, request: Ask, listener: Listener) -> None:
         """Answer when a generation would be done if it came now."""
-        expected = self._outlook(self._new_job(request.job, request.generation, request.credential, None))
+        expected = self.outlook(self._new_job(request.job, request.generation, request.credential, None))
         listener.send(
             Forecast(
                 job=request.job,
@@ -172,7 +198,7 @@ class Dispatcher:
             self._snapshot_due = True
             asyncio.get_running_loop().call_later(pause, self._send_snapshot)
 
-    def job_event(self, message: Started | Progress | Finished | Failed, raw: bytes) -> None:
+    def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
         """Pass an engine's news on; news of a job that nobody waits for any more only frees its place."""
         job = self._jobs.get(message.job)
         if isinstance(message, Finished | Failed):
@@ -188,7 +214,10 @@ class Dispatcher:
                     job.share_done = message.step / message.total
                     self._tell_all(job, message)
                 case Started():
+                    job.begun = True
                     self._tell_all(job, message)
+                case Preview():
+                    self._tell_all(job, message, raw)
         if isinstance(message, Finished | Failed):
             self.engine_changed()
 
@@ -204,7 +233,7 @@ class Dispatcher:
             elif job.engine_deaths >= MAX_ENGINE_DEATHS or self.engine.state == "failed":
                 error = EngineUnavailable("The engine died while it ran this generation.", retry_after=5)
             else:
-                job.state, job.share_done = "queued", 0.0
+                job.state, job.share_done, job.begun = "queued", 0.0, False
                 self._queue.push(job)
                 continue
             self._end(job, "failed", failed(job.id, error))
@@ -227,7 +256,7 @@ class Dispatcher:
     def _refuse_if_too_late(self, job: Job, patience: float | None) -> None:
         if patience is None or not self._costs.learnt:
             return
-        expected = self._outlook(job)
+        expected = self.outlook(job)
         if expected.total > patience:
             raise WouldTimeOut(
                 f"The pictures would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
@@ -242,7 +271,8 @@ class Dispatcher:
             job.state, job.started = "processing", time.monotonic()
             self._running[job.id] = job
             waited = job.started - job.arrived
-            self.engine.run(Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited))
+            run = Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited)
+            self.engine.run(run, job.source)
 
     def _may_join(self, job: Job) -> bool:
         """Let a job that has lost an engine run alone: one that kills engines must not take its neighbours along."""
@@ -259,13 +289,21 @@ class Dispatcher:
         for other in self._jobs.values():
             other.work = self._costs.seconds(other.generation)
 
-    def _outlook(self, job: Job) -> Outlook:
+    def job_of(self, request: int) -> Job | None:
+        """Return the job that a request waits for."""
+        return self._waiting_for.get(request)
+
+    def outlook(self, job: Job) -> Outlook:
+        """Return when a job would be done, as things stand."""
         return outlook(job, self._running.values(), self._queue, room=self.engine.has_room)
 
     def _queue_wait(self) -> float:
         return round(sum(job.remaining for job in itertools.chain(self._running.values(), self._queue)), 3)
 
-    def _let_wait(self, waiter: Waiter, job: Job) -> None:
+    def _welcome(self, waiter: Waiter, job: Job) -> None:
+        """Let a client wait for a job, and tell it what to expect."""
+        expected = self.outlook(job)
+        waiter.tell(Queued(job=waiter.id, own=expected.own, wait=expected.wait, position=expected.position))
         job.waiters.append(waiter)
         self._waiting_for[waiter.id] = job
         waiter.timer = asyncio.get_running_loop().call_later(waiter.timeout, self._expire, waiter)
@@ -311,9 +349,9 @@ class Dispatcher:
             waiter.timer.cancel()
         self._tally.count_end(state)
 
-    def _tell_all(self, job: Job, message: Started | Progress) -> None:
+    def _tell_all(self, job: Job, message: Started | Progress | Preview, raw: bytes = b"") -> None:
         for waiter in job.waiters:
-            waiter.tell(message)
+            waiter.tell(message, raw)
 
     def _send_snapshot(self) -> None:
         self._snapshot_due, self._last_snapshot = False, time.monotonic()

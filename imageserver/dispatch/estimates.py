@@ -82,4 +82,4 @@ class CostModel:
 
 
 def _calls(generation: Generation) -> int:
-    return generation.steps * (2 if generation.true_cfg_scale > 1 else 1)
+    return generation.drawn_steps * (2 if generation.true_cfg_scale > 1 else 1)

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from imageserver.generation import Generation
-from imageserver.messages import Failed, Finished, Message, Progress, Started
+from imageserver.messages import Failed, Finished, Message, Preview, Progress, Queued, Started
 from imageserver.turn_order import Claim
 
 JobState = Literal["queued", "processing", "completed", "failed", "cancelled"]
@@ -23,23 +23,30 @@ class Listener(Protocol):
 
 @dataclass
 class Waiter:
-    """One client's wait for a job; several wait for one job when they asked for the same pictures."""
+    """One client's wait for a job; several wait for one job when they asked for the same pictures.
+
+    `listener` is told the job's news; `worker` is the process that the client is connected to.
+    """
 
     id: int
     listener: Listener
+    worker: Listener
     timeout: float
     joined: bool = False
     arrived: float = field(default_factory=time.monotonic)
     timer: asyncio.TimerHandle | None = None
 
-    def tell(self, message: Started | Progress | Finished | Failed, raw: bytes = b"") -> None:
+    def tell(self, message: Queued | Started | Progress | Preview | Finished | Failed, raw: bytes = b"") -> None:
         """Pass news of the job on under the client's own number."""
         self.listener.send(msgspec.structs.replace(message, job=self.id), raw)
 
 
 @dataclass
 class Job:
-    """One generation; `work` is its expected device time, moments are `time.monotonic()` seconds."""
+    """One generation; `work` is its expected device time, moments are `time.monotonic()` seconds.
+
+    `source` holds the pixels that `generation.source` describes; `begun` tells that the engine has said so.
+    """
 
     id: int
     generation: Generation
@@ -50,8 +57,10 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     share_done: float = 0.0
+    begun: bool = False
     engine_deaths: int = 0
     state: JobState = "queued"
+    source: bytes = b""
 
     @property
     def remaining(self) -> float:

@@ -11,9 +11,10 @@ import sys
 
 from imageserver.channel import Address
 from imageserver.dispatch.dispatcher import Dispatcher
+from imageserver.dispatch.inquiries import Inquiries
 from imageserver.dispatch.rendezvous import Rendezvous, process_lives
 from imageserver.dispatch.streams import READ_LIMIT, Peer
-from imageserver.messages import Ask, Cancel, Hello, Submit
+from imageserver.messages import Answered, Ask, Cancel, CancelJob, Hello, ListJobs, Submit, Watch
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,12 @@ async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
     rendezvous.remove_stale()
     listener, address = _listen(settings, rendezvous, secrets.token_hex(32))
     dispatcher = Dispatcher(settings, address)
+    inquiries = Inquiries(dispatcher)
     conversations: dict[asyncio.Task[None], Peer] = {}
 
     def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)
-        conversation = asyncio.create_task(_converse(dispatcher, peer, address.key))
+        conversation = asyncio.create_task(_converse(dispatcher, inquiries, peer, address.key))
         conversations[conversation] = peer
         conversation.add_done_callback(conversations.pop)
         conversation.add_done_callback(lambda _: peer.close())
@@ -58,7 +60,7 @@ async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
     rendezvous.remove()
 
 
-async def _converse(dispatcher: Dispatcher, peer: Peer, key: str) -> None:
+async def _converse(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, key: str) -> None:
     try:
         hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT)
     except (EOFError, TimeoutError):
@@ -69,17 +71,31 @@ async def _converse(dispatcher: Dispatcher, peer: Peer, key: str) -> None:
     if not isinstance(hello, Hello) or not secrets.compare_digest(hello.key.encode(), key.encode()):
         logger.warning("A connection without the right key was refused.")
         return
+    await _serve_worker(dispatcher, inquiries, peer)
+
+
+async def _serve_worker(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer) -> None:
     dispatcher.join(peer)
     try:
-        async for message, _ in peer:
+        async for message, raw in peer:
             match message:
                 case Submit():
-                    dispatcher.submit(message, peer)
+                    dispatcher.submit(message, peer, raw)
+                case Answered():
+                    dispatcher.note(message, peer)
                 case Ask():
                     dispatcher.ask(message, peer)
                 case Cancel():
+                    inquiries.unwatch(message.job)
                     dispatcher.cancel(message.job)
+                case ListJobs():
+                    inquiries.list_jobs(message, peer)
+                case CancelJob():
+                    inquiries.cancel(message, peer)
+                case Watch():
+                    inquiries.watch(message, peer)
     finally:
+        inquiries.leave(peer)
         dispatcher.leave(peer)
 
 

@@ -17,6 +17,7 @@ from typing import Protocol
 from imageserver.briefing import write_brief
 from imageserver.channel import Address
 from imageserver.dispatch.streams import Peer
+from imageserver.generation import Generation
 from imageserver.messages import (
     AnyMessage,
     Cancel,
@@ -24,6 +25,7 @@ from imageserver.messages import (
     Finished,
     LoadFailed,
     Loading,
+    Preview,
     Progress,
     Ready,
     Run,
@@ -39,6 +41,7 @@ FIRST_BACK_OFF = 0.5
 LONGEST_BACK_OFF = 30.0
 MEDIANS_OF_SILENCE = 20
 STOP_GRACE = 3.0
+MEASURED_PIXELS = 1024 * 1024
 
 
 class EngineEvents(Protocol):
@@ -47,7 +50,7 @@ class EngineEvents(Protocol):
     def engine_changed(self) -> None:
         """The state, reason or progress is another."""
 
-    def job_event(self, message: Started | Progress | Finished | Failed, raw: bytes) -> None:
+    def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
         """A running job has news."""
 
     def engine_lost(self, *, silent: bool) -> None:
@@ -72,7 +75,7 @@ class Engine:
         self._token = ""
         self._step_times: deque[float] = deque(maxlen=100)
         self._silent = False
-        self._running: dict[int, int] = {}  # job id -> its pictures
+        self._running: dict[int, float] = {}  # job id -> its share of the memory
         self.state = "loading"
         self.phase = "starting"
         self.reason = "The engine process is starting."
@@ -88,7 +91,7 @@ class Engine:
 
     @property
     def has_room(self) -> bool:
-        """Whether another job may be sent now: `max_in_flight` pictures are begun at a time, whoever's they are."""
+        """Whether another job may be sent now: `max_in_flight` pictures' worth of memory is begun at a time."""
         if self.ready is None or self._peer is None:
             return False
         return sum(self._running.values()) < self.ready.facts.max_in_flight
@@ -130,14 +133,14 @@ class Engine:
                 process.kill()
             await process.wait()
 
-    def run(self, message: Run) -> None:
-        """Send a job to the engine."""
+    def run(self, message: Run, source: bytes = b"") -> None:
+        """Send a job to the engine, and the pixels of its source."""
         assert self._peer is not None
         if not self._running:
             # Only then: arrivals at a silent engine are no sign of its life.
             self._last_sign = time.monotonic()
-        self._running[message.job] = message.generation.count
-        self._peer.send(message)
+        self._running[message.job] = share_of_memory(message.generation)
+        self._peer.send(message, source)
 
     def cancel(self, job: int) -> None:
         """Ask the engine to stop a job; the answer is a Failed message."""
@@ -213,7 +216,7 @@ class Engine:
                 self._running.pop(message.job, None)
                 self._last_steps.pop(message.job, None)
                 self._events.job_event(message, raw)
-            case Started():
+            case Started() | Preview():
                 self._events.job_event(message, raw)
             case Usage():
                 self.usage = message
@@ -236,3 +239,11 @@ class Engine:
                 self._silent = True
                 if self._process is not None and self._process.returncode is None:
                     self._process.kill()
+
+
+def share_of_memory(generation: Generation) -> float:
+    """Return how many pictures of 1024 x 1024, by which `max_in_flight` is measured, a generation weighs.
+
+    Smaller ones count as one: text and bookkeeping stay the same.
+    """
+    return generation.count * max(1.0, generation.width * generation.height / MEASURED_PIXELS)

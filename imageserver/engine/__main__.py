@@ -35,7 +35,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self._channel = Channel(address.connect())
         self._outbox: queue.SimpleQueue[tuple[Message, bytes]] = queue.SimpleQueue()
-        self.inbox: queue.SimpleQueue[AnyMessage] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
         self._channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
         for work in (self._read, self._write):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
@@ -52,7 +52,7 @@ class Link:
     def _read(self) -> None:
         try:
             while True:
-                self.inbox.put(self._channel.receive()[0])
+                self.inbox.put(self._channel.receive())
         except (EOFError, OSError, ValueError):
             os._exit(0)  # nobody is left to draw for, and the main thread may be deep inside a forward
 
@@ -94,10 +94,11 @@ def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
     turns, last_usage = workshop.turns, 0.0
     while True:
         while not turns.busy or not link.inbox.empty():
-            match link.inbox.get():
-                case Run() as request:
-                    turns.add(request)
-                case Cancel() as request:
+            request, raw = link.inbox.get()
+            match request:
+                case Run():
+                    turns.add(request, raw)
+                case Cancel():
                     turns.cancel(request.job)
         turns.take_one()
         if time.monotonic() - last_usage > USAGE_PAUSE or not turns.busy:

@@ -137,7 +137,7 @@ def _family_in(folder: Path, model: str) -> Family:
         raise ModelUnavailable(f"{model} has no readable model_index.json, so it is no diffusers folder.") from error
     family = family_of(str(pipeline_class))
     if family is None:
-        known = ", ".join(family.pipeline_class for family in FAMILIES)
+        known = ", ".join(family.pipeline_classes["text"] for family in FAMILIES)
         raise ModelUnavailable(f"{model} is a {pipeline_class}, which this server cannot serve; it knows {known}.")
     return family
 

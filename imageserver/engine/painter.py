@@ -2,19 +2,29 @@
 
 import copy
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
+import diffusers
 import torch
 
+from imageserver.engine import init_image
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
-from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.pipelines import Kind, Pipeline
+from imageserver.engine.previews import Frame, PreviewMap, fit
 from imageserver.engine.single_frame_vae import stock_arithmetic
 from imageserver.generation import Generation
 
 MAX_SEED = 2**64
 # A prompt of Qwen-Image takes up to 7 MiB as embeddings.
 CACHED_PROMPTS = 64
+# What an offloading pipeline remembers beside its components.
+OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id")
+
+# Looks at a picture in the making; called after a step, and only where somebody wants to see it.
+Look = Callable[[], Frame]
+OnStep = Callable[[Look], None]
 
 
 class Painter:
@@ -25,35 +35,53 @@ class Painter:
 
     def __init__(self, pipeline: Pipeline, family: Family, on_end: Callable[[], None] = lambda: None) -> None:
         """Call `on_end` after every pipeline call, however it ended."""
-        self._pipeline = pin_execution_device(pipeline)
+        self._pipelines = {
+            kind: pin_execution_device(as_class(pipeline, name)) for kind, name in family.pipeline_classes.items()
+        }
         self._family = family
         self._on_end = on_end
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
-    def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> torch.Tensor:
+    @cached_property
+    def preview_map(self) -> PreviewMap:
+        """The model's latents in colours; fitting it encodes two small pictures."""
+        pipeline = self._pipelines["text"]
+        scale = pipeline.vae_scale_factor
+        return fit(lambda picture: self._family.encode_for_preview(pipeline, picture), scale)
+
+    def draw(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return picture `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
 
-        `on_step` is called after every step.
+        `on_step` is called after every step; `source` holds the pixels that `generation.source` describes.
         """
-        pipeline = copy.copy(self._pipeline)
-        pipeline.scheduler = copy.deepcopy(self._pipeline.scheduler)
+        stock = self._pipelines[kind_of(generation)]
+        pipeline = copy.copy(stock)
+        pipeline.scheduler = copy.deepcopy(stock.scheduler)
+        # Pipelines give their callback what this attribute names; on this copy alone.
+        pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
             pipeline.vae = with_stock_decoder(pipeline.vae)
         multiple = self._family.size_multiple(pipeline)
+        width, height = next_multiple(generation.width, multiple), next_multiple(generation.height, multiple)
 
         def step_ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step()
-            return tensors
+            def look() -> Frame:
+                return self.preview_map.frame(self._family.preview_latents(pipeline, tensors, width, height))
+
+            on_step(look)
+            return {}
 
         try:
             images = pipeline(
                 **self._family.arguments(pipeline, generation, self.embeddings),
-                width=_next_multiple(generation.width, multiple),
-                height=_next_multiple(generation.height, multiple),
+                **init_image.arguments(generation, source, width, height),
+                width=width,
+                height=height,
                 # Drawn on the CPU, a seed means the same noise on every device.
                 generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
                 output_type="pt",
                 callback_on_step_end=step_ended,
+                callback_on_step_end_tensor_inputs=list(self._family.preview_tensors),
             ).images
         except BaseException:
             # A cancelled call would leave offloaded weights on the device.
@@ -64,9 +92,10 @@ class Painter:
         picture: torch.Tensor = images[0]
         return picture
 
-    def develop(self, picture: torch.Tensor, generation: Generation) -> bytes:
+    def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         """Return a drawn picture as its `height * width * 3` bytes; safe on any thread."""
-        return crop_to_centre(to_bytes(picture), generation.width, generation.height).cpu().numpy().tobytes()
+        pixels = crop_to_centre(to_bytes(picture), generation.width, generation.height).cpu()
+        return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step."""
@@ -74,7 +103,26 @@ class Painter:
 
     def warnings(self, generation: Generation) -> list[str]:
         """Return what the client should know about this generation."""
-        return self._family.warnings(self._pipeline, generation)
+        return self._family.warnings(self._pipelines["text"], generation)
+
+
+def kind_of(generation: Generation) -> Kind:
+    """Return what the generation starts from."""
+    if generation.source is None:
+        return "text"
+    return "inpaint" if generation.source.masked else "image"
+
+
+def as_class(pipeline: Pipeline, name: str) -> Pipeline:
+    """Return a pipeline of another class of diffusers that shares every component of this one."""
+    if type(pipeline).__name__ == name:
+        return pipeline
+    relative = getattr(diffusers, name)(**pipeline.components)
+    relative.set_progress_bar_config(disable=True)
+    for attribute in OFFLOADING:
+        if attribute in vars(pipeline):
+            setattr(relative, attribute, vars(pipeline)[attribute])
+    return relative
 
 
 def pin_execution_device(pipeline: Pipeline) -> Pipeline:
@@ -108,5 +156,6 @@ def crop_to_centre(pixels: torch.Tensor, width: int, height: int) -> torch.Tenso
     return pixels[top : top + height, left : left + width].contiguous()
 
 
-def _next_multiple(size: int, multiple: int) -> int:
+def next_multiple(size: int, multiple: int) -> int:
+    """Return the least multiple that is not below `size`."""
     return -(-size // multiple) * multiple

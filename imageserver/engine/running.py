@@ -1,5 +1,6 @@
 """A job inside the engine: its pictures, each on its own track, and what it may claim."""
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -7,6 +8,8 @@ from typing import Any, Protocol
 import torch
 
 from imageserver.engine.costs import ForwardCosts
+from imageserver.engine.painter import Look, OnStep
+from imageserver.engine.previews import Frame
 from imageserver.engine.suspension import Track, TrackCancelled
 from imageserver.generation import Generation
 from imageserver.messages import Run
@@ -17,10 +20,10 @@ from imageserver.turn_order import Claim
 class Draws(Protocol):
     """The part of a Painter that a job needs; tests have their own."""
 
-    def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> torch.Tensor:
+    def draw(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return picture `index`, calling the gated denoiser on the way."""
 
-    def develop(self, picture: torch.Tensor, generation: Generation) -> bytes:
+    def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         """Return the bytes of a drawn picture."""
 
     def calls_per_step(self, generation: Generation) -> int:
@@ -30,10 +33,17 @@ class Draws(Protocol):
         """Return what the client should know about this generation."""
 
 
-class RunningJob:
-    """A job and the tracks of its pictures; times in seconds."""
+StepDone = Callable[["RunningJob"], None]
+# Told the picture's index and its step beside what can be seen then.
+PreviewDrawn = Callable[["RunningJob", int, int, Frame], None]
 
-    def __init__(self, request: Run, painter: Draws, on_step: Callable[["RunningJob"], None]) -> None:
+
+class RunningJob:
+    """A job and the tracks of its pictures; times in seconds, `source` the pixels of the generation's source."""
+
+    def __init__(
+        self, request: Run, painter: Draws, step_done: StepDone, preview_drawn: PreviewDrawn, source: bytes = b""
+    ) -> None:
         self.id = request.job
         self.generation = request.generation
         self.began = time.monotonic()
@@ -43,14 +53,17 @@ class RunningJob:
         self.calls_per_step = painter.calls_per_step(request.generation)
         self.credential = request.credential
         self._arrived = self.began - request.waited
-        self._on_step = on_step
+        self._step_done = step_done
+        self._preview_drawn = preview_drawn
         self._painter = painter
+        self._source = source
+        self._preview_steps = preview_steps(request.generation)
         self.tracks = [self._track(painter, index) for index in range(request.generation.count)]
 
     @property
     def total_steps(self) -> int:
         """The steps of all pictures."""
-        return self.generation.steps * self.generation.count
+        return self.generation.drawn_steps * self.generation.count
 
     @property
     def shares_forwards(self) -> bool:
@@ -86,15 +99,26 @@ class RunningJob:
 
     def pictures(self) -> bytes:
         """Return the pixels of all pictures, one after the other."""
-        return b"".join(self._painter.develop(track.result, self.generation) for track in self.tracks)
+        return b"".join(self._painter.develop(track.result, self.generation, self._source) for track in self.tracks)
 
     def _track(self, painter: Draws, index: int) -> Track:
-        def step_ended() -> None:
+        steps = itertools.count(1)
+
+        def step_ended(look: Look) -> None:
             self.steps_done += 1
-            self._on_step(self)
+            step = next(steps)
+            self._step_done(self)
+            if step in self._preview_steps:
+                self._preview_drawn(self, index, step, look())
 
         def draw() -> Any:
             current_request.set(self.id)  # every line that is logged on the way carries it
-            return painter.draw(self.generation, index, step_ended)
+            return painter.draw(self.generation, index, step_ended, self._source)
 
         return Track(self.id, index, draw)
+
+
+def preview_steps(generation: Generation) -> frozenset[int]:
+    """Return the steps after which each picture is looked at: evenly spread, the last step left to the picture."""
+    steps, wanted = generation.drawn_steps, generation.previews
+    return frozenset(round(k * steps / (wanted + 1)) for k in range(1, wanted + 1)) - {0, steps}

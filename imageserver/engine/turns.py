@@ -17,12 +17,13 @@ import torch
 from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.merging import Merger, companions, split
 from imageserver.engine.painter import MAX_SEED
+from imageserver.engine.previews import Frame
 from imageserver.engine.quality import QualityTiers
 from imageserver.engine.running import Draws, RunningJob
 from imageserver.engine.suspension import Track
 from imageserver.errors import Cancelled, GenerationFailed, InvalidParameter, OutOfMemory, ServiceError
 from imageserver.generation import Outcome
-from imageserver.messages import Finished, Message, Progress, Run, Started, Usage, failed
+from imageserver.messages import Finished, Message, Preview, Progress, Run, Started, Usage, failed
 from imageserver.turn_order import TurnOrder
 
 logger = logging.getLogger(__name__)
@@ -74,13 +75,13 @@ class Turns:
         """Whether any job is left."""
         return bool(self._jobs)
 
-    def add(self, request: Run) -> None:
-        """Take a job; it starts at the next turn."""
+    def add(self, request: Run, source: bytes = b"") -> None:
+        """Take a job and the pixels of its source; it starts at the next turn."""
         if request.generation.quality != "exact" and self._tiers is None:
             error = InvalidParameter("quality: this model can only draw exact.", param="quality")
             self._send(failed(request.job, error), b"")
             return
-        self._jobs[request.job] = RunningJob(request, self._painter, self._report_step)
+        self._jobs[request.job] = RunningJob(request, self._painter, self._report_step, self._send_preview, source)
         self._send(Started(job=request.job), b"")
 
     def cancel(self, job_id: int) -> None:
@@ -197,6 +198,11 @@ class Turns:
 
     def _report_step(self, job: RunningJob) -> None:
         self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
+
+    def _send_preview(self, job: RunningJob, index: int, step: int, frame: Frame) -> None:
+        total = job.generation.drawn_steps
+        preview = Preview(job=job.id, index=index, step=step, total=total, width=frame.width, height=frame.height)
+        self._send(preview, frame.pixels)
 
     def _fail(self, job: RunningJob, error: ServiceError) -> None:
         self._forget(job)

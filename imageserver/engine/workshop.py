@@ -54,6 +54,8 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     report("measuring", f"{model.facts.name}: the device is being measured.", None)
     try:
         caps = _caps(settings, model, painter, forward)
+        # Fitted at its first use, which is better now than for the first client.
+        _ = painter.preview_map
         # Also the first forward of the process, which is slow: better now than for the first client.
         solo = seconds_of(forward, capture_call(painter, 512))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
@@ -123,7 +125,7 @@ def capture_call(painter: Painter, side: int) -> Mapping[str, Any]:
     generation = Generation(
         prompt="a red circle", negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
     )
-    track = Track(0, 0, lambda: painter.draw(generation, 0, lambda: None))
+    track = Track(0, 0, lambda: painter.draw(generation, 0, lambda look: None))
     track.begin()
     assert track.waiting is not None
     arguments = track.waiting.arguments

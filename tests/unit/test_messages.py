@@ -11,9 +11,13 @@ import pytest
 from imageserver.channel import Channel
 from imageserver.errors import BY_CODE, QueueFull, ServiceError
 from imageserver.generation import ModelFacts, Outcome
-from imageserver.messages import LENGTHS, AnyMessage, Cancel, Failed, Message, failed, pack, unpack
+from imageserver.messages import LENGTHS, AnyMessage, Cancel, Failed, JobStatus, Message, failed, pack, unpack
 from tests.factories import generation
 
+STATUS = JobStatus(
+    id=1, dialect="native", state="queued", prompt="猫", width=1, height=2, steps=3, n=4, seed=2**64 - 1,
+    priority="normal", created_at=1.5,
+)  # fmt: skip
 VALUES = {
     "generation": generation("猫 \x00 🐈", seed=2**64 - 1),
     "outcome": Outcome(width=1, height=2, seeds=(2**64 - 1,), inference_time=0.5, queue_time=0.0, batch_size=1),
@@ -21,6 +25,8 @@ VALUES = {
         name="a", family="b", reason="c", device="d", gpu="e", cuda_version="f", dtype="g", scheduler="h", parameters=1,
         size_mb=1.0, memory_mb=1.0, load_time=1.0, pid=1, batch_caps={"512x512": 4},
     ),
+    "status": STATUS,
+    "jobs": (STATUS, STATUS),
 }  # fmt: skip
 PLAIN = {str: "text", int: 2**40, float: 1.5, bool: True}
 

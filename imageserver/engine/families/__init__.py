@@ -1,11 +1,14 @@
 """One file per model family: what its pipeline needs to be told, and how its denoiser calls merge."""
 
+from collections.abc import Mapping
 from typing import Protocol
+
+import torch
 
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.merging import Merger
-from imageserver.engine.pipelines import Pipeline, PipelineArguments
+from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 
@@ -17,12 +20,24 @@ class Family(Protocol):
         """The family's name in `/info`."""
 
     @property
-    def pipeline_class(self) -> str:
-        """The class of diffusers that it serves."""
+    def pipeline_classes(self) -> Mapping[Kind, str]:
+        """The classes of diffusers that serve each kind of generation, made of the same components."""
 
     @property
     def merger(self) -> Merger | None:
         """How its denoiser calls merge; None serves them one by one."""
+
+    @property
+    def preview_tensors(self) -> tuple[str, ...]:
+        """What a pipeline's step callback is to be given for a preview."""
+
+    def preview_latents(
+        self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
+    ) -> torch.Tensor:
+        """Return the latents (channels, height, width) of the finished picture, as far as the last step can tell."""
+
+    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return the number of pixels that width and height must be multiples of."""
@@ -42,4 +57,4 @@ FAMILIES: tuple[Family, ...] = (QwenImage(),)
 
 def family_of(pipeline_class: str) -> Family | None:
     """Return the family that serves a pipeline class of diffusers, by its name in `model_index.json`."""
-    return next((family for family in FAMILIES if family.pipeline_class == pipeline_class), None)
+    return next((family for family in FAMILIES if family.pipeline_classes["text"] == pipeline_class), None)

@@ -3,7 +3,7 @@
 Source: the Qwen/Qwen-Image model card and diffusers `pipeline_qwenimage.py` (0.42).
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.merging import Arguments
-from imageserver.engine.pipelines import Pipeline, PipelineArguments
+from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 MAX_PROMPT_TOKENS = 1024
@@ -63,11 +63,16 @@ class QwenImageMerger:
 
 
 class QwenImage:
-    """Text to image; classifier-free guidance runs only with true_cfg_scale > 1 and a negative prompt."""
+    """Text, picture or masked picture to image; guidance runs only with true_cfg_scale > 1 and a negative prompt."""
 
     name = "qwen-image"
-    pipeline_class = "QwenImagePipeline"
+    pipeline_classes: Mapping[Kind, str] = {
+        "text": "QwenImagePipeline",
+        "image": "QwenImageImg2ImgPipeline",
+        "inpaint": "QwenImageInpaintPipeline",
+    }
     merger = QwenImageMerger()
+    preview_tensors = ("latents", "noise_pred")
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return pixels per packed latent: the VAE's factor times the 2 x 2 patches."""
@@ -98,6 +103,30 @@ class QwenImage:
             embeddings, mask = cache.get(generation.negative_prompt or " ", encode, pinned=True)
             arguments |= {"negative_prompt_embeds": embeddings, "negative_prompt_embeds_mask": mask}
         return arguments
+
+    def preview_latents(
+        self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
+    ) -> torch.Tensor:
+        """Return the latents (channels, height, width) that the picture would have if the last step's direction held.
+
+        A flow's noisy latents are x = (1 - s) * picture + s * noise and the model predicts noise - picture.
+        """
+        sigma = pipeline.scheduler.sigmas[pipeline.scheduler.step_index]
+        clean = tensors["latents"].float() - sigma * tensors["noise_pred"].float()
+        unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
+        return unpacked[0, :, 0]
+
+    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
+        vae = pipeline.vae
+        frames = picture.to(pipeline._execution_device, vae.dtype).unsqueeze(2)
+        latents = vae.encode(frames).latent_dist.mode()[0, :, 0].float()
+        mean, std = (
+            torch.tensor(values, device=latents.device)[:, None, None]
+            for values in (vae.config.latents_mean, vae.config.latents_std)
+        )
+        normalised: torch.Tensor = (latents - mean) / std
+        return normalised
 
     def warnings(self, pipeline: Pipeline, generation: Generation) -> list[str]:
         """Tell of text beyond the token limit, which the pipeline cuts silently."""

@@ -9,7 +9,19 @@ import pytest
 from imageserver.channel import Address
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.generation import ModelFacts, Outcome
-from imageserver.messages import Failed, Finished, Message, Progress, Ready, Run, Snapshot, Started, Submit, Usage
+from imageserver.messages import (
+    Failed,
+    Finished,
+    Message,
+    Progress,
+    Queued,
+    Ready,
+    Run,
+    Snapshot,
+    Started,
+    Submit,
+    Usage,
+)
 from imageserver.settings import Settings
 from tests.factories import generation
 
@@ -32,13 +44,15 @@ class ScriptedEngine:
         self.pid: int | None = 1
         self.running: list[int] = []
         self.runs: list[int] = []
+        self.sources: list[bytes] = []
         self.cancels: list[int] = []
 
     @property
     def has_room(self) -> bool:
         return self.state == "ready" and len(self.running) < self.room
 
-    def run(self, message: Run) -> None:
+    def run(self, message: Run, source: bytes = b"") -> None:
+        self.sources.append(source)
         self.running.append(message.job)
         self.runs.append(message.job)
 
@@ -56,8 +70,8 @@ class Ear:
         self.heard.append(message)
 
     def of(self, job: int) -> list[str]:
-        """Return what was heard of a job, by name or failure code."""
-        mine = [message for message in self.heard if getattr(message, "job", None) == job]
+        """Return what was heard of a job since it was accepted, by name or failure code."""
+        mine = [m for m in self.heard if getattr(m, "job", None) == job and not isinstance(m, Queued)]
         return [message.code if isinstance(message, Failed) else type(message).__name__ for message in mine]
 
     @property

@@ -1,12 +1,14 @@
 """Random arrivals, cancels and failures on a fake denoiser: every job ends once, in its time, with its own pixels."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from imageserver.engine.painter import OnStep
+from imageserver.engine.previews import Frame
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Priority
@@ -25,6 +27,7 @@ class Denoiser(torch.nn.Module):
 
 
 POISON = 13.0
+SEEN = Frame(1, 1, bytes(3))
 
 
 class FakeMerger:
@@ -52,15 +55,15 @@ class FakePainter:
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
 
-    def draw(self, generation: Generation, index: int, on_step: Callable[[], None]) -> torch.Tensor:
+    def draw(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         state = torch.zeros(1, generation.width)
         seed = torch.full((1, 1), float(generation.seed))
         for _ in range(generation.steps):
             state = self.denoiser.forward(state=state, seed=seed)[0]
-            on_step()
+            on_step(lambda: SEEN)
         return state
 
-    def develop(self, picture: torch.Tensor, generation: Generation) -> bytes:
+    def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         return bytes(picture.to(torch.uint8).flatten().tolist())
 
     def calls_per_step(self, generation: Generation) -> int:

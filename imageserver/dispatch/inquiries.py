@@ -1,0 +1,63 @@
+"""Answers the workers' questions about requests: which there are, what becomes of one, and stop it."""
+
+from imageserver.dispatch.dispatcher import Dispatcher
+from imageserver.dispatch.jobs import Listener
+from imageserver.dispatch.ledger import ENDED, Entry
+from imageserver.messages import CancelJob, JobList, JobStatus, ListJobs, Watch
+
+
+class Inquiries:
+    """The desk beside the dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._ledger = dispatcher.ledger
+        self._watched: dict[int, tuple[Entry, Listener]] = {}
+
+    def list_jobs(self, question: ListJobs, worker: Listener) -> None:
+        """Answer one request's status, or the newest ones'."""
+        if question.wanted is not None:
+            entry = self._ledger.find(question.wanted, question.credential)
+            found = [] if entry is None else [entry]
+        else:
+            found = list(self._ledger.newest(question.credential, question.state, question.limit))
+        worker.send(JobList(job=question.job, jobs=tuple(self._status(entry) for entry in found)))
+
+    def cancel(self, question: CancelJob, worker: Listener) -> None:
+        """Stop a request that has not ended, and answer its status."""
+        entry = self._ledger.find(question.wanted, question.credential)
+        if entry is None:
+            worker.send(JobList(job=question.job, jobs=()))
+            return
+        self._dispatcher.cancel(question.wanted)
+        worker.send(JobList(job=question.job, jobs=(entry.status,)))
+
+    def watch(self, question: Watch, worker: Listener) -> None:
+        """Tell a request's events from now on, and those it has missed."""
+        entry = self._ledger.find(question.wanted, question.credential)
+        if entry is None:
+            worker.send(JobList(job=question.job, jobs=()))
+            return
+        entry.watch(question.job, worker, question.after)
+        if entry.status.state not in ENDED:
+            self._watched[question.job] = (entry, worker)
+
+    def unwatch(self, question: int) -> None:
+        """End a watch; unknown ones are ignored."""
+        entry, _ = self._watched.pop(question, (None, None))
+        if entry is not None:
+            entry.watchers.pop(question, None)
+
+    def leave(self, worker: Listener) -> None:
+        """End every watch of a worker that is gone."""
+        for question in [number for number, (_, listener) in self._watched.items() if listener is worker]:
+            self.unwatch(question)
+
+    def _status(self, entry: Entry) -> JobStatus:
+        """Return the entry's status with what is expected at this moment."""
+        status = entry.status
+        job = self._dispatcher.job_of(status.id)
+        if job is None or status.state in ENDED:
+            return status
+        expected = self._dispatcher.outlook(job)
+        return entry.status_with(expected, running=job.state == "processing")

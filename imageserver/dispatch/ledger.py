@@ -1,0 +1,193 @@
+"""What became of every request, for whoever asks: states, progress and numbered events.
+
+The ledger hears what a request's client hears, because it stands between the job and the worker that waits for it.
+It is kept in memory: a new dispatcher begins a new one.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from imageserver.dispatch.forecast import Outlook
+from imageserver.dispatch.jobs import Listener
+from imageserver.generation import Generation
+from imageserver.messages import (
+    Answered,
+    Failed,
+    Finished,
+    JobEvent,
+    JobStatus,
+    Message,
+    Progress,
+    Queued,
+    Started,
+    Submit,
+)
+
+# Requests that have ended are remembered until so many newer ones have come.
+REMEMBERED = 1000
+# Events of one request; a picture of 150 steps has fewer.
+REMEMBERED_EVENTS = 512
+
+ENDED = ("completed", "failed", "cancelled")
+
+
+@dataclass
+class Entry:
+    """One request: it passes on what its worker is told, and writes it down."""
+
+    status: JobStatus
+    credential: str
+    worker: Listener
+    events: deque[tuple[int, str, JobStatus]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_EVENTS))
+    # Whoever watches: the listener and the number of its question.
+    watchers: dict[int, Listener] = field(default_factory=dict)
+
+    def send(self, message: Message, raw: bytes = b"") -> None:
+        """Take the news of the request's job, and pass them on."""
+        self._write_down(message)
+        self.worker.send(message, raw)
+
+    def happen(self, name: str, **changes: object) -> None:
+        """Write an event down and tell it to whoever watches."""
+        self.status = msgspec.structs.replace(self.status, **changes)
+        number = self.events[-1][0] + 1 if self.events else 1
+        self.events.append((number, name, self.status))
+        for question, listener in self.watchers.items():
+            listener.send(JobEvent(job=question, number=number, name=name, status=self.status))
+        if self.status.state in ENDED:
+            self.watchers.clear()
+
+    def watch(self, question: int, listener: Listener, after: int) -> None:
+        """Tell a listener the events later than `after`, those to come included.
+
+        An ended request whose end was told already is told again: a watch always ends.
+        """
+        ended = self.status.state in ENDED
+        wanted = [event for event in self.events if event[0] > after]
+        if ended and not wanted:
+            wanted = [self.events[-1]]
+        for number, name, status in wanted:
+            listener.send(JobEvent(job=question, number=number, name=name, status=status))
+        if not ended:
+            self.watchers[question] = listener
+
+    def status_with(self, expected: Outlook, *, running: bool) -> JobStatus:
+        """Return the status with what is expected at this moment; a running request waits for nothing."""
+        own = round(expected.own, 3)
+        if running:
+            return msgspec.structs.replace(self.status, expected_seconds=own)
+        wait = round(expected.wait, 3)
+        return msgspec.structs.replace(
+            self.status, expected_seconds=own, queue_wait=wait, queue_position=expected.position
+        )
+
+    def _write_down(self, message: Message) -> None:
+        now = time.time()
+        match message:
+            case Queued():
+                self.happen(
+                    "queued",
+                    queue_position=message.position,
+                    queue_wait=round(message.wait, 3),
+                    expected_seconds=round(message.own, 3),
+                )
+            case Started():
+                # A job that is run again after its engine died starts twice.
+                self.happen("started", state="processing", started_at=now, step=0, queue_position=None, queue_wait=None)
+            case Progress():
+                self.happen("progress", step=message.step, total_steps=message.total)
+            case Finished():
+                self.happen(
+                    "completed",
+                    state="completed",
+                    completed_at=now,
+                    step=self.status.total_steps,
+                    queue_position=None,
+                    queue_wait=None,
+                    inference_time=round(message.outcome.inference_time, 3),
+                    seeds=message.outcome.seeds,
+                    cache="join" if message.joined else "miss",
+                )
+            case Failed():
+                state = "cancelled" if message.code == "cancelled" else "failed"
+                self.happen(
+                    state,
+                    state=state,
+                    completed_at=now,
+                    queue_position=None,
+                    queue_wait=None,
+                    error=message.sentence,
+                    code=message.code,
+                )
+
+
+class Ledger:
+    """Every request that is under way, and the last ones that ended."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
+
+    def open(self, request: Submit, worker: Listener) -> Entry:
+        """Return the new entry of a request; it is what the request's job shall tell."""
+        status = _status(request.job, request.dialect, request.generation)
+        return self._add(Entry(status, request.credential, worker))
+
+    def note(self, request: Answered, worker: Listener) -> None:
+        """Write down a request that was answered from the cache."""
+        entry = self._add(Entry(_status(request.job, request.dialect, request.generation), request.credential, worker))
+        status = entry.status
+        entry.happen(
+            "completed",
+            state="completed",
+            started_at=status.created_at,
+            completed_at=status.created_at,
+            step=status.total_steps,
+            inference_time=round(request.outcome.inference_time, 3),
+            seeds=request.outcome.seeds,
+            cache="hit",
+        )
+
+    def find(self, number: int, credential: str) -> Entry | None:
+        """Return a request's entry, unless it is another credential's."""
+        entry = self._entries.get(number)
+        return entry if entry is not None and credential in ("", entry.credential) else None
+
+    def newest(self, credential: str, state: str | None, limit: int) -> Iterator[Entry]:
+        """Yield the newest entries first."""
+        for entry in reversed(self._entries.values()):
+            if limit == 0:
+                return
+            if credential in ("", entry.credential) and state in (None, entry.status.state):
+                limit -= 1
+                yield entry
+
+    def _add(self, entry: Entry) -> Entry:
+        self._entries[entry.status.id] = entry
+        if len(self._entries) > REMEMBERED:
+            # What is under way stays, however old: MAX_QUEUE bounds it.
+            ended = (number for number, old in self._entries.items() if old.status.state in ENDED)
+            oldest = next(ended, None)
+            if oldest is not None:
+                del self._entries[oldest]
+        return entry
+
+
+def _status(number: int, dialect: str, generation: Generation) -> JobStatus:
+    return JobStatus(
+        id=number,
+        dialect=dialect,
+        state="queued",
+        prompt=generation.prompt,
+        width=generation.width,
+        height=generation.height,
+        steps=generation.steps,
+        n=generation.count,
+        seed=generation.seed,
+        priority=generation.priority,
+        created_at=time.time(),
+        total_steps=generation.drawn_steps * generation.count,
+    )
