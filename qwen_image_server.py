@@ -21,7 +21,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from flask import Flask
 
     from imageserver import startup
-    from imageserver.api import errors, health, native, openai_images, responses
+    from imageserver.api import errors, health, jobs, native, openai_images, responses
     from imageserver.api.current import EXTENSION
     from imageserver.api.native_pool import NativePool
     from imageserver.api.request_ids import RequestIds
@@ -56,6 +56,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     responses.register(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(native.blueprint)
+    app.register_blueprint(jobs.blueprint)
     app.register_blueprint(openai_images.blueprint)
     services.start()
     return app

@@ -96,6 +96,10 @@ class Settings(BaseSettings):
     max_images: int = Field(10, ge=1, description="Largest n of a request.")
     max_prompt_chars: int = Field(10_000, ge=1, description="Longest prompt, in characters.")
     max_body_mb: float = Field(32.0, gt=0, description="Largest request body, in MiB.")
+    max_image_mb: float = Field(20.0, gt=0, description="Largest picture file in a request, in MiB.")
+    allow_remote_images: bool = Field(
+        False, description="1 opens public web addresses that requests name as their picture; off, they are refused."
+    )
 
     output_dir: Path = Field(Path("tmp"), description="Folder for pictures saved by save_to_file.")
     tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")

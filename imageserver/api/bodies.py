@@ -57,11 +57,23 @@ class GenerateBody(BaseModel):
     cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
     deterministic: bool = Field(False, description="Draw alone, bit-equal to the plain pipeline.")
     timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
+    image: str | None = Field(
+        None, description="Picture to start from: base64, a data URL or, where allowed, a web address."
+    )
+    mask: str | None = Field(None, description="Which part of `image` is drawn anew: white is, black stays as it is.")
+    strength: Fraction | None = Field(
+        None, gt=0, le=1, description="How much of `image` is changed; 0.6 by default, 1 with a mask."
+    )
 
     @property
     def aspect_ratio_name(self) -> str:
         """The name shown in the overlay: the one asked for, unless an exact size was."""
-        return self.aspect_ratio if self.size is None and self.width is None else "custom"
+        return "custom" if self.has_exact_size else self.aspect_ratio
+
+    @property
+    def has_exact_size(self) -> bool:
+        """Whether a size in pixels was asked for."""
+        return not (self.size is None and self.width is None and self.height is None)
 
 
 def parse(content: Any) -> GenerateBody:
@@ -85,11 +97,18 @@ def parse(content: Any) -> GenerateBody:
 
 
 def resolve(
-    body: GenerateBody, settings: Settings, snapshot: Snapshot | None, *, seed_source: str | None = None
+    body: GenerateBody,
+    settings: Settings,
+    snapshot: Snapshot | None,
+    *,
+    seed_source: str | None = None,
+    usual_size: tuple[int, int] | None = None,
+    previews: int = 0,
 ) -> tuple[Generation, list[str]]:
     """Return the generation that `body` asks for, and warnings; raises InvalidParameter or ModelNotFound.
 
-    A seed that is to be drawn is drawn from `seed_source` where there is one, so that a retry draws the same.
+    A seed that is to be drawn is drawn from `seed_source` where there is one, so that a retry draws the same. Without
+    any size in the body, `usual_size` is taken where there is one.
     """
     facts = snapshot.facts if snapshot else None
     if facts and body.model not in (None, "auto", facts.name):
@@ -103,7 +122,8 @@ def resolve(
     _check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
     _check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
     _check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
-    width, height = _size(body, settings)
+    asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set
+    width, height = usual_size if usual_size and not asked_for_size else _size(body, settings)
     if body.seed is not None and body.seed + body.n > SEEDS:
         raise InvalidParameter(f"seed is too large for n={body.n}: picture k uses seed + k, below 2^64.", param="seed")
     warnings = []
@@ -127,6 +147,7 @@ def resolve(
         deterministic=body.deterministic,
         priority=body.priority,
         quality=body.quality,
+        previews=previews,
     )
     return generation, warnings
 

@@ -21,3 +21,8 @@ def request_id() -> int:
         g.request_id = services().request_ids.take()
         current_request.set(g.request_id)
     return cast(int, g.request_id)
+
+
+def credential() -> str:
+    """Return the name of the credential that this request was sent with; empty while no keys are asked for."""
+    return cast(str, g.get("credential", ""))

@@ -2,12 +2,17 @@
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
+from imageserver.api.bodies import GenerateBody
 from imageserver.api.current import request_id, services
+from imageserver.api.form_body import is_form, read_form
+from imageserver.api.image_inputs import fetch, read_upload
+from imageserver.api.init_images import InitImage
 from imageserver.api.json_body import read_json
 from imageserver.api.orders import Delivery, Order, fulfil, is_cached
 from imageserver.api.placing import place
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
+from imageserver.errors import InvalidParameter
 from imageserver.imaging.archive import zip_pictures
 
 blueprint = Blueprint("native", __name__)
@@ -16,7 +21,7 @@ blueprint = Blueprint("native", __name__)
 @blueprint.post("/generate")
 def generate() -> Response:
     """Draw pictures."""
-    order, warnings, body = place(services(), request_id(), read_json(), request.headers)
+    order, warnings, body = _place()
     delivery = fulfil(services(), order, request.environ)
     warnings += delivery.outcome.warnings
     if body.save_to_file:
@@ -28,8 +33,8 @@ def generate() -> Response:
 def estimate() -> Response:
     """Tell what a generation would be and when it would be done, without drawing it."""
     service = services()
-    order, warnings, _ = place(service, request_id(), read_json(), request.headers)
-    forecast = service.client.forecast(order.number, order.generation)
+    order, warnings, _ = _place()
+    forecast = service.client.forecast(order.number, order.generation, credential=order.credential)
     generation = order.generation
     hit = is_cached(service, order)
     return jsonify(
@@ -57,6 +62,22 @@ def estimate() -> Response:
 def image(name: str) -> Response:
     """Answer a saved picture."""
     return send_file(services().outputs.open_picture(name), max_age=3600)
+
+
+def _place() -> tuple[Order, list[str], GenerateBody]:
+    """Return the order in a JSON body or a form; a form may carry the picture and its mask as files."""
+    service, number = services(), request_id()
+    content = read_form(GenerateBody) if is_form() else read_json()
+    pictures: dict[str, bytes] = {}
+    for name in ("image", "mask"):
+        if is_form() and name in request.files:
+            pictures[name] = read_upload(request.files[name], service.settings, name=name)
+        elif isinstance(content, dict) and isinstance(content.get(name), str):
+            pictures[name] = fetch(service, content[name], name=name)
+    if "mask" in pictures and "image" not in pictures:
+        raise InvalidParameter("mask needs an image to cover.", param="mask")
+    init_image = InitImage(image=pictures["image"], mask=pictures.get("mask")) if pictures else None
+    return place(service, number, content, request.headers, init_image=init_image)
 
 
 def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[str]) -> Response:

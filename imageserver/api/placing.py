@@ -1,22 +1,51 @@
 """Make an order of a request: one way for every dialect that speaks in the native body's terms."""
 
+from dataclasses import replace
 from typing import Any
 
 from werkzeug.datastructures import Headers
 
-from imageserver.api import bodies, studio
+from imageserver.api import bodies, init_images, studio
+from imageserver.api.current import credential
+from imageserver.api.init_images import InitImage
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
 
 
 def place(
-    service: Services, number: int, content: Any, headers: Headers
+    service: Services,
+    number: int,
+    content: Any,
+    headers: Headers,
+    *,
+    dialect: str = "native",
+    init_image: InitImage | None = None,
+    previews: int = 0,
 ) -> tuple[Order, list[str], bodies.GenerateBody]:
-    """Return the order, the warnings and the body it was made of; raises the ServiceError that names what is wrong."""
+    """Return the order, the warnings and the body it was made of; raises the ServiceError that names what is wrong.
+
+    `content` is what the native API takes. Dialects hand the picture to start from over as `init_image`; `previews`
+    are the pictures on the way that each picture's client wants to see.
+    """
     body = bodies.parse(content)
     idempotency_key = idempotency_key_of(headers)
-    generation, warnings = bodies.resolve(body, service.settings, service.snapshot, seed_source=idempotency_key)
+    read = init_images.read(service, init_image) if init_image else None
+    generation, warnings = bodies.resolve(
+        body,
+        service.settings,
+        service.snapshot,
+        seed_source=idempotency_key,
+        usual_size=read.usual_size if read else None,
+        previews=previews,
+    )
+    pixels = b""
+    if read is not None:
+        source, pixels = read.fit(service, generation, body.strength)
+        generation = replace(generation, source=source)
+        warnings += read.warnings
+    elif body.strength is not None:
+        warnings.append("strength is ignored without an image.")
     order = Order(
         number=number,
         generation=generation,
@@ -30,5 +59,8 @@ def place(
         patience=body.timeout or patience_of(headers),
         use_cache=body.cache,
         idempotency_key=idempotency_key,
+        credential=credential(),
+        dialect=dialect,
+        source=pixels,
     )
     return order, warnings, body

@@ -1,0 +1,94 @@
+"""The picture that a request starts from, whatever dialect it came in: read, sized and named."""
+
+import hashlib
+import importlib
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from imageserver.api.services import Services
+from imageserver.generation import Generation, Source
+from imageserver.settings import Settings
+
+# numpy and Pillow take 0.2 s to import: the port answers before that.
+INPUTS = "imageserver.imaging.inputs"
+# A photograph may be larger than what is drawn of it.
+LARGEST_INPUT = 4
+SMALLEST_SIDE, LARGEST_SIDE = 64, 4096
+USUAL_STRENGTH = 0.6
+
+Resize = Literal["stretch", "crop", "pad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitImage:
+    """The bytes of a picture file and, for inpainting, of its mask.
+
+    In most dialects white in the mask is drawn anew; OpenAI's masks say it by transparency. `names` are the fields
+    that errors speak of.
+    """
+
+    image: bytes
+    mask: bytes | None = None
+    transparent_means_edit: bool = False
+    resize: Resize = "stretch"
+    names: tuple[str, str] = ("image", "mask")
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """A decoded picture and mask, the size that is drawn unless another is asked for, and warnings for the client."""
+
+    picture: Any
+    mask: Any
+    resize: Resize
+    usual_size: tuple[int, int]
+    warnings: list[str] = field(default_factory=list)
+
+    def fit(self, service: Services, generation: Generation, strength: float | None) -> tuple[Source, bytes]:
+        """Return the source of a generation and its pixels, in the generation's own size."""
+        inputs = importlib.import_module(INPUTS)
+        size = (generation.width, generation.height)
+
+        def work() -> bytes:
+            pixels: bytes = inputs.fit_picture(self.picture, *size, self.resize).data
+            if self.mask is not None:
+                pixels += inputs.fit_mask(self.mask, *size, self.resize).data
+            return pixels
+
+        pixels = service.native_pool.run(work)
+        masked = self.mask is not None
+        usual = 1.0 if masked else USUAL_STRENGTH
+        digest = hashlib.sha256(pixels).hexdigest()
+        return Source(strength=usual if strength is None else strength, digest=digest, masked=masked), pixels
+
+
+def read(service: Services, given: InitImage) -> ReadImage:
+    """Decode what a client sent, on a native thread; raises InvalidParameter naming the field and its limit."""
+    settings = service.settings
+    return service.native_pool.run(_read, given, settings)
+
+
+def _read(given: InitImage, settings: Settings) -> ReadImage:
+    inputs = importlib.import_module(INPUTS)
+    most = LARGEST_INPUT * settings.max_pixels
+    image_name, mask_name = given.names
+    picture = inputs.read_picture(given.image, name=image_name, max_pixels=most)
+    mask = None
+    if given.mask is not None:
+        mask = inputs.read_mask(
+            given.mask, name=mask_name, max_pixels=most, transparent_means_edit=given.transparent_means_edit
+        )
+    size = usual_size(picture.width, picture.height, settings.max_pixels)
+    warnings = []
+    if size != (picture.width, picture.height):
+        was, becomes = f"{picture.width}x{picture.height}", f"{size[0]}x{size[1]}"
+        warnings.append(f"{image_name} is {was}; without a size asked for, {becomes} is drawn.")
+    return ReadImage(picture, mask, given.resize, size, warnings)
+
+
+def usual_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
+    """Return the size itself, or the nearest of its shape that may be drawn."""
+    scale = min(1.0, math.sqrt(max_pixels / (width * height)), LARGEST_SIDE / max(width, height))
+    # Sides below the smallest are stretched: a strip of one pixel has no shape that could be drawn.
+    return max(SMALLEST_SIDE, int(width * scale)), max(SMALLEST_SIDE, int(height * scale))

@@ -1,0 +1,191 @@
+"""Pictures and masks that clients send: checked from their headers, decoded, turned upright, and fitted to a size."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import ExifTags, Image, ImageChops, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from imageserver.errors import InvalidParameter
+from imageserver.imaging.headers import Format, UnreadablePicture, bare_png, damaged, read_header
+
+FitMode = Literal["stretch", "crop", "pad"]
+
+# Lanczos keeps 48 bytes for every pixel of a side: this bounds what a picture of one row takes.
+LONGEST_SIDE = 32_768
+DECODERS: dict[Format, type[ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+}
+# Source: Exif 3.0, 4.6.5.1.6; a value of 1, and any unknown one, leaves the picture as it is.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A picture: `height * width * 3` bytes of RGB, row by row from the top."""
+
+    width: int
+    height: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What is drawn anew: `height * width` bytes, row by row from the top; 255 is drawn anew, 0 keeps the picture."""
+
+    width: int
+    height: int
+    data: bytes
+
+
+def read_picture(data: bytes, *, name: str, max_pixels: int) -> Pixels:
+    """Return the pixels of a PNG, JPEG, WebP, GIF or BMP file; an animation gives its first frame.
+
+    EXIF's orientation is applied, transparency becomes white, colour profiles are ignored and 16 bits are cut to 8.
+    Raises InvalidParameter, which names the field `name` and the limit, for everything else.
+    """
+    image = _read(data, name, max_pixels)
+    return Pixels(image.width, image.height, _on("white", image).tobytes())
+
+
+def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit: bool) -> Mask:
+    """Return a mask from a picture file; raises InvalidParameter, which names the field `name` and the limit.
+
+    White is drawn anew, black is kept and grey is mixed; what is transparent counts as black. With
+    `transparent_means_edit` (OpenAI's masks) the colours mean nothing: what is transparent is drawn anew. A mask that
+    is read in one way and can only have been meant in the other is refused.
+    """
+    image = _read(data, name, max_pixels)
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    if transparent_means_edit:
+        if alpha is None or alpha.getextrema()[0] == 255:
+            raise InvalidParameter(
+                f"{name} has no transparent pixels: they tell what is drawn anew. Send a PNG with an alpha channel.",
+                param=name,
+            )
+        drawn = ImageChops.invert(alpha)
+    else:
+        drawn = _on("black", image).convert("L")
+        if alpha is not None and drawn.getextrema()[1] == 0 and alpha.getextrema()[1] > 0:
+            raise InvalidParameter(
+                f"{name} is black all over and differs in its transparency alone: paint what is drawn anew in white.",
+                param=name,
+            )
+    return Mask(image.width, image.height, drawn.tobytes())
+
+
+def fit_picture(pixels: Pixels, width: int, height: int, mode: FitMode) -> Pixels:
+    """Return the picture in another size, filtered with Lanczos; in its own size it is unchanged.
+
+    `stretch` ignores its shape, `crop` fills the size and cuts evenly what reaches beyond, `pad` shows all of it and
+    continues its edges. Source: AUTOMATIC1111's resize modes 0, 1 and 2.
+    """
+    image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.data)
+    return Pixels(width, height, _fit(image, (width, height), mode, Image.Resampling.LANCZOS).tobytes())
+
+
+def fit_mask(mask: Mask, width: int, height: int, mode: FitMode) -> Mask:
+    """Return the mask in another size, as `fit_picture` does, but bilinear: Lanczos rings at its edges."""
+    image = Image.frombytes("L", (mask.width, mask.height), mask.data)
+    return Mask(width, height, _fit(image, (width, height), mode, Image.Resampling.BILINEAR).tobytes())
+
+
+def _read(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    """Return an upright image in mode RGB or RGBA."""
+    try:
+        header = read_header(data)
+        width, height = header.size
+        if max(width, height) > LONGEST_SIDE:
+            raise UnreadablePicture(f"is {width}x{height}; the limit of a side is {LONGEST_SIDE} pixels.")
+        if width * height > max_pixels:
+            raise UnreadablePicture(f"is {width}x{height}, {width * height} pixels; the limit is {max_pixels}.")
+        image = _decode(data, header.format, header.size)
+    except UnreadablePicture as error:
+        raise InvalidParameter(f"{name} {error}", param=name) from error
+    return image
+
+
+def _decode(data: bytes, kind: Format, size: tuple[int, int]) -> Image.Image:
+    # Of a client's file Pillow warns for the server's log; `catch_warnings` would not be safe on threads.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    stream = io.BytesIO(bare_png(data) if kind == "PNG" else data)
+    try:
+        with DECODERS[kind](stream) as image:
+            # What was checked must be what is decoded.
+            if image.size != size:
+                raise damaged(kind)
+            image.load()
+            whole = _eight_bits(image) if image.mode == "I;16" else image
+            plain = whole.convert("RGBA" if whole.has_transparency_data else "RGB")
+            turn = UPRIGHT.get(_orientation(image))
+    except UnreadablePicture:
+        raise
+    # Pillow raises whatever the broken bytes lead to: OSError, SyntaxError, struct.error, ValueError, ...
+    except Exception as error:
+        raise damaged(kind) from error
+    return plain if turn is None else plain.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    # A damaged EXIF block is no reason to refuse the picture around it.
+    except Exception:
+        return None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return a grey image from 16 bits, with alpha where one value is the transparent one."""
+    values = np.asarray(image)
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _on(colour: str, image: Image.Image) -> Image.Image:
+    """Return the image in RGB, laid on a colour where it is transparent."""
+    if image.mode == "RGB":
+        return image
+    ground = Image.new("RGB", image.size, colour)
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground
+
+
+def _fit(image: Image.Image, size: tuple[int, int], mode: FitMode, filtered: Image.Resampling) -> Image.Image:
+    if image.size == size:
+        return image
+    if mode == "stretch":
+        return image.resize(size, filtered)
+    scales = [wanted / given for wanted, given in zip(size, image.size, strict=True)]
+    if mode == "crop":
+        scale = max(scales)
+        margins = [(given - wanted / scale) / 2 for wanted, given in zip(size, image.size, strict=True)]
+        left, top = (max(0.0, margin) for margin in margins)
+        return image.resize(size, filtered, box=(left, top, image.width - left, image.height - top))
+    scale = min(scales)
+    across, down = (min(wanted, max(1, round(given * scale))) for wanted, given in zip(size, image.size, strict=True))
+    inner = np.asarray(image.resize((across, down), filtered))
+    sides, ends = size[0] - across, size[1] - down
+    margins_around = [(ends // 2, ends - ends // 2), (sides // 2, sides - sides // 2), (0, 0)][: inner.ndim]
+    return Image.fromarray(np.pad(inner, margins_around, mode="edge"))

@@ -1,0 +1,127 @@
+"""A picture in a request is where the drawing starts, as base64, as a data URL and as a file."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from tests.integration.server import Server
+
+
+def picture(width: int = 96, height: int = 64, colour: str = "teal") -> bytes:
+    target = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(target, "PNG")
+    return target.getvalue()
+
+
+def mask(width: int = 96, height: int = 64) -> bytes:
+    """Return a mask whose left half is drawn anew."""
+    image = Image.new("L", (width, height), 0)
+    image.paste(255, (0, 0, width // 2, height))
+    target = io.BytesIO()
+    image.save(target, "PNG")
+    return target.getvalue()
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def pixels(answer: requests.Response) -> np.ndarray:
+    assert answer.status_code == 200, answer.text
+    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
+
+
+def upload(server: Server, files: dict[str, bytes], **fields: Any) -> requests.Response:
+    form = {name: str(value) for name, value in fields.items()}
+    parts = {name: (f"{name}.png", data, "image/png") for name, data in files.items()}
+    return requests.post(f"{server.url}/generate", data=form, files=parts, timeout=60)
+
+
+def test_the_picture_and_its_size_reach_the_engine_however_they_are_sent(fake_server):
+    fields = {"add_overlay": False, "cache": False}
+    for answer in (
+        fake_server.generate("a", image=text(picture()), **fields),
+        fake_server.generate("b", image="data:image/png;base64," + text(picture()), **fields),
+        upload(fake_server, {"image": picture()}, prompt="c", num_inference_steps=3, **fields),
+    ):
+        drawn = pixels(answer)
+        assert drawn.shape == (64, 96, 3)
+        assert (drawn == [0, 128, 128]).all()
+
+
+def test_an_asked_for_size_goes_before_the_pictures_own(fake_server):
+    answer = fake_server.generate("a", image=text(picture()), size="128x128", add_overlay=False)
+    assert pixels(answer).shape == (128, 128, 3)
+
+
+def test_a_large_photograph_is_drawn_smaller_and_says_so(fake_server):
+    answer = fake_server.generate("a", image=text(picture(4000, 3000)), save_to_file=True).json()
+    assert answer["width"] * answer["height"] <= 2048 * 2048
+    assert answer["width"] / answer["height"] == pytest.approx(4 / 3, rel=0.01)
+    assert any("4000x3000" in warning for warning in answer["warnings"])
+
+
+def test_two_pictures_are_two_requests_for_the_cache(fake_server):
+    sources = [fake_server.post({"prompt": "x", "image": text(picture(colour=c))}) for c in ("red", "blue", "red")]
+    assert [answer.headers["X-Cache"] for answer in sources] == ["miss", "miss", "hit"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "part"),
+    [
+        ({"image": "!"}, "image", "base64"),
+        ({"image": text(b"no picture")}, "image", "readable"),
+        ({"image": 5}, "image", "string"),
+        ({"image": text(picture(5000, 4000))}, "image", "limit"),
+        ({"image": "http://127.0.0.1/a.png"}, "image", "ALLOW_REMOTE_IMAGES"),
+        ({"image": text(picture()), "strength": 0}, "strength", "greater than 0"),
+        ({"image": text(picture()), "strength": 1.5}, "strength", "less than or equal to 1"),
+        ({"mask": text(mask())}, "mask", "image"),
+        ({"image": text(picture()), "mask": "?"}, "mask", "base64"),
+    ],
+)
+def test_wrong_pictures_are_refused_by_name(fake_server, fields, param, part):
+    answer = fake_server.generate("a", **fields)
+    assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
+    assert part in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"num_inference_steps": "many"}, "num_inference_steps"), ({"colour": "red"}, "colour"), ({"n": "0"}, "n")],
+)
+def test_wrong_fields_of_a_form_are_refused_by_name(fake_server, fields, param):
+    answer = upload(fake_server, {"image": picture()}, prompt="a", **fields)
+    assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
+
+
+def test_strength_without_a_picture_is_warned_about(fake_server):
+    answer = fake_server.generate("a", strength=0.5)
+    assert "strength is ignored without an image." in answer.headers["X-Warnings"]
+
+
+def test_the_demo_model_changes_what_the_mask_shows_and_keeps_the_rest_to_the_bit(demo_server):
+    fields = {"prompt": "a red circle on a green background", "add_overlay": False, "size": "256x256"}
+    blue = picture(256, 256, "blue")
+    whole = pixels(demo_server.post(fields | {"image": text(blue), "strength": 1.0}))
+    masked = pixels(demo_server.post(fields | {"image": text(blue), "mask": text(mask(256, 256))}))
+    assert np.abs(whole - [0, 0, 255]).mean() > 40
+    assert (masked[:, 128:] == [0, 0, 255]).all()
+    assert np.abs(masked[:, :128] - [0, 0, 255]).mean() > 20
+
+
+def test_more_strength_moves_further_from_the_picture(demo_server):
+    fields = {"prompt": "a red circle on a green background", "add_overlay": False, "size": "256x256"}
+    # The blue that the demo model knows; it pulls any other one towards it.
+    start = text(picture(256, 256, "#2e58db"))
+    distances = [
+        np.abs(pixels(demo_server.post(fields | {"image": start, "strength": strength})) - [46, 88, 219]).mean()
+        for strength in (0.1, 0.7, 1.0)
+    ]
+    assert distances[0] < distances[1] < distances[2]
+    assert distances[0] < 15
