@@ -4,9 +4,10 @@ import hashlib
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 import aspect_ratios
+from imageserver.api.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import Generation, Priority, Quality
 from imageserver.messages import Snapshot
@@ -21,19 +22,13 @@ SEEDS = 2**64
 Fraction = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class GenerateBody(BaseModel):
-    """What a client of the native API may send; unknown keys are refused."""
+class Drawing(BaseModel):
+    """What can be said of a drawing in every dialect that speaks in these terms."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True)
 
     prompt: str = Field(description="Image description.")
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
-    aspect_ratio: str = Field(
-        aspect_ratios.DEFAULT_ASPECT_RATIO, description="Named size: " + ", ".join(aspect_ratios.ASPECT_RATIOS) + "."
-    )
-    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact width in pixels, with `height`.")
-    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact height in pixels, with `width`.")
-    size: str | None = Field(None, pattern=r"^[0-9]{1,7}x[0-9]{1,7}$", description="Exact size as WIDTHxHEIGHT.")
     num_inference_steps: int | None = Field(None, ge=1, description="Number of denoising steps; 20 by default.")
     true_cfg_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 switches it off."
@@ -42,28 +37,41 @@ class GenerateBody(BaseModel):
     seed: int | None = Field(
         42, ge=0, lt=SEEDS, description="Random seed for reproducibility; null draws one. Picture k uses seed + k."
     )
-    language: Literal["en", "zh"] = Field("en", description="Prompt language; chooses the quality words.")
-    positive_magic: bool = Field(True, description="Append Qwen's quality words to the prompt.")
     n: int = Field(1, ge=1, description="Number of pictures; several as bytes come in a ZIP.")
-    save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
-    add_overlay: bool = Field(True, description="Add the info overlay to the picture.")
     output_format: Literal["png", "jpeg", "webp"] = Field("png", description="File format of the pictures.")
     output_compression: int | None = Field(
         None, ge=0, le=100, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
-    quality: Quality = Field("exact", description="exact computes every block; high and fast skip what changes little.")
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
     cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
     deterministic: bool = Field(False, description="Draw alone, bit-equal to the plain pipeline.")
     timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
+    strength: Fraction | None = Field(
+        None, gt=0, le=1, description="How much of `image` is changed; 0.6 by default, 1 with a mask."
+    )
+
+
+class GenerateBody(Drawing):
+    """What a client of the native API may send; unknown keys are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    aspect_ratio: str = Field(
+        aspect_ratios.DEFAULT_ASPECT_RATIO, description="Named size: " + ", ".join(aspect_ratios.ASPECT_RATIOS) + "."
+    )
+    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact width in pixels, with `height`.")
+    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact height in pixels, with `width`.")
+    size: str | None = Field(None, pattern=r"^[0-9]{1,7}x[0-9]{1,7}$", description="Exact size as WIDTHxHEIGHT.")
+    language: Literal["en", "zh"] = Field("en", description="Prompt language; chooses the quality words.")
+    positive_magic: bool = Field(True, description="Append Qwen's quality words to the prompt.")
+    save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
+    add_overlay: bool = Field(True, description="Add the info overlay to the picture.")
+    quality: Quality = Field("exact", description="exact computes every block; high and fast skip what changes little.")
     image: str | None = Field(
         None, description="Picture to start from: base64, a data URL or, where allowed, a web address."
     )
     mask: str | None = Field(None, description="Which part of `image` is drawn anew: white is, black stays as it is.")
-    strength: Fraction | None = Field(
-        None, gt=0, le=1, description="How much of `image` is changed; 0.6 by default, 1 with a mask."
-    )
 
     @property
     def aspect_ratio_name(self) -> str:
@@ -76,22 +84,22 @@ class GenerateBody(BaseModel):
         return not (self.size is None and self.width is None and self.height is None)
 
 
-def parse(content: Any) -> GenerateBody:
-    """Return the validated body; raises BadRequest or InvalidParameter naming the field and its limit."""
+def parse(content: Any, *, prompt_required: bool = True) -> GenerateBody:
+    """Return the validated body; raises BadRequest or InvalidParameter naming the field and its limit.
+
+    A dialect whose clients may say nothing sends a blank prompt, and does not require one.
+    """
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
     if content.get("prompt") is None or content["prompt"] == "":
         raise BadRequest("Prompt is required", param="prompt")
-    try:
-        body = GenerateBody.model_validate(content)
-    except ValidationError as error:
-        raise _explain(error) from None
-    if not body.prompt.strip():
+    body = validated(GenerateBody, content)
+    if prompt_required and not body.prompt.strip():
         raise BadRequest("Prompt is required", param="prompt")
     if body.aspect_ratio not in aspect_ratios.ASPECT_RATIOS:
         names = ", ".join(aspect_ratios.ASPECT_RATIOS)
         raise BadRequest(
-            f"aspect_ratio {_shown(body.aspect_ratio)} is unknown; choose from {names}.", param="aspect_ratio"
+            f"aspect_ratio {shown(body.aspect_ratio)} is unknown; choose from {names}.", param="aspect_ratio"
         )
     return body
 
@@ -112,9 +120,7 @@ def resolve(
     """
     facts = snapshot.facts if snapshot else None
     if facts and body.model not in (None, "auto", facts.name):
-        raise ModelNotFound(
-            f"model {_shown(body.model)} is not loaded; this server serves {facts.name}.", param="model"
-        )
+        raise ModelNotFound(f"model {shown(body.model)} is not loaded; this server serves {facts.name}.", param="model")
     for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
         _check_text(name, text, settings.max_prompt_chars)
     if body.deterministic and body.quality != "exact":
@@ -199,20 +205,3 @@ def _check_text(name: str, text: str, limit: int) -> None:
 def _check_limit(name: str, value: float | None, limit: float, setting: str) -> None:
     if value is not None and value > limit:
         raise InvalidParameter(f"{name} is {value:g}; the limit is {limit:g} ({setting}).", param=name)
-
-
-def _explain(error: ValidationError) -> InvalidParameter:
-    """Name the first wrong field and what is wrong with it."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "body"
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(GenerateBody.model_fields)
-        return InvalidParameter(f"{_shown(name)} is not a parameter; known are {known}.", param=name[:100])
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return InvalidParameter(f"{name}: {message} (got {_shown(first['input'])}).", param=name)
-
-
-def _shown(value: Any) -> str:
-    """Return a short, printable picture of what a client sent."""
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 import msgspec
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors, sse
 from imageserver.api.current import credential, request_id, services
+from imageserver.api.validation import validated
 from imageserver.dispatch.client import Ticket
 from imageserver.errors import InvalidParameter, NotFound, ServiceError
 from imageserver.messages import CancelJob, JobEvent, JobStatus, ListJobs, Watch
@@ -33,12 +34,7 @@ class JobsQuery(BaseModel):
 @blueprint.get("")
 def list_jobs() -> Response:
     """List the requests under way and the last ones that ended."""
-    try:
-        query = JobsQuery.model_validate(request.args.to_dict())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])[:100]
-        raise InvalidParameter(f"{ascii(name)[1:-1]}: {first['msg']}.", param=name) from None
+    query = validated(JobsQuery, request.args.to_dict())
     question = ListJobs(job=request_id(), credential=credential(), state=query.state, limit=query.limit)
     return jsonify(object="list", data=[_shown(status) for status in services().client.jobs(question)])
 

@@ -1,0 +1,33 @@
+"""Check what a client sent against a model, and say in one sentence what is wrong with it."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from imageserver.errors import InvalidParameter
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], content: Any) -> M:
+    """Return the content as a model; raises InvalidParameter naming the first wrong field and its limit."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error, model) from None
+
+
+def shown(value: Any) -> str:
+    """Return a short, printable picture of what a client sent."""
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> InvalidParameter:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "body"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields)
+        return InvalidParameter(f"{shown(name)} is not a parameter; known are {known}.", param=name[:100])
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return InvalidParameter(f"{name}: {message} (got {shown(first['input'])}).", param=name)
