@@ -21,7 +21,21 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from flask import Flask
 
     from imageserver import startup
-    from imageserver.api import errors, health, jobs, native, openai_images, responses
+    from imageserver.api import (
+        automatic1111,
+        cogview4_stream,
+        errors,
+        health,
+        huggingface,
+        jobs,
+        native,
+        openai_images,
+        openapi,
+        responses,
+        task_runner,
+        tasks,
+    )
+    from imageserver.api.attempts import Attempts
     from imageserver.api.current import EXTENSION
     from imageserver.api.native_pool import NativePool
     from imageserver.api.request_ids import RequestIds
@@ -30,11 +44,14 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from imageserver.dispatch.rendezvous import Rendezvous
     from imageserver.outputs.cache import OutputCache
     from imageserver.outputs.folder import OutputFolder
+    from imageserver.outputs.task_store import TaskStore
     from imageserver.telemetry.logs import configure_logging
 
     configure_logging(settings)
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * 2**20)
+    # A form may carry its picture as text.
+    app.config["MAX_FORM_MEMORY_SIZE"] = app.config["MAX_CONTENT_LENGTH"]
     rendezvous = Rendezvous(owner)
 
     def announce(facts: "ModelFacts") -> None:
@@ -50,6 +67,8 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
         native_pool=NativePool(settings.threads),
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
+        attempts=Attempts(settings.resolve(settings.state_dir)),
+        tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
     )
     app.extensions[EXTENSION] = services
     errors.register(app)
@@ -58,7 +77,13 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     app.register_blueprint(native.blueprint)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(openai_images.blueprint)
+    app.register_blueprint(cogview4_stream.blueprint)
+    app.register_blueprint(huggingface.blueprint)
+    app.register_blueprint(tasks.blueprint)
+    app.register_blueprint(automatic1111.blueprint)
+    app.register_blueprint(openapi.blueprint)
     services.start()
+    task_runner.start(services)
     return app
 
 

@@ -40,7 +40,13 @@ stage() {
 }
 
 set_up() {
-    bash start_server.sh --install-only && .venv/bin/python tools/setup_environment.py --dev
+    bash start_server.sh --install-only && .venv/bin/python tools/setup_environment.py --dev && install_node_sdk
+}
+
+# The OpenAI SDK for Node, for the example that uses it; without Node its test skips itself.
+install_node_sdk() {
+    [ -d examples/node/node_modules/openai ] || ! command -v npm >/dev/null ||
+        npm install --prefix examples/node --no-audit --no-fund --no-package-lock --loglevel=error
 }
 
 browser_is_missing() {

@@ -45,6 +45,12 @@ class ModelNotFound(ServiceError):
     status, code = 404, "model_not_found"
 
 
+class Gone(ServiceError):
+    """The thing that was asked for existed, and does not any more."""
+
+    status, code = 410, "gone"
+
+
 class BodyTooLarge(ServiceError):
     """The request body is over the limit."""
 
@@ -114,7 +120,7 @@ class OutOfMemory(ServiceError):
 BY_CODE: dict[str, type[ServiceError]] = {
     error.code: error
     for error in (
-        ServiceError, BadRequest, InvalidParameter, NotFound, ModelNotFound, BodyTooLarge, QueueFull, WouldTimeOut,
+        ServiceError, BadRequest, InvalidParameter, NotFound, ModelNotFound, Gone, BodyTooLarge, QueueFull, WouldTimeOut,
         Cancelled, GenerationFailed, Loading, Draining, EngineUnavailable, DeadlineExceeded, StorageFull, OutOfMemory,
     )
 }  # fmt: skip

@@ -61,6 +61,8 @@ class Outcome:
     The pixels on the wire are `count * height * width * 3` bytes, RGB, row by row. Times in seconds: `inference_time`
     from the first device call to the last picture, `queue_time` from arrival to the first device call, `device_time`
     the job's share of the device: forwards that it shared are divided by those who shared them.
+    `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
+    `image_tokens` is how many tokens the denoiser worked on, those of all pictures together.
     """
 
     width: int
@@ -71,6 +73,8 @@ class Outcome:
     batch_size: int
     device_time: float = 0.0
     warnings: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    image_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

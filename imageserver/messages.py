@@ -31,7 +31,7 @@ class Submit(Message, frozen=True, kw_only=True):
 
     `timeout` is in seconds from now. With `patience`, a job that cannot be done within so many seconds is refused at
     once. Jobs with the same `twin_key` that are under way at the same time are run once. The frame's raw bytes are the
-    pixels of the generation's source. `dialect` is the API that the client speaks.
+    pixels of the generation's source. `dialect` is the API that the client speaks, `client` the address it speaks from.
     """
 
     job: int
@@ -41,6 +41,7 @@ class Submit(Message, frozen=True, kw_only=True):
     twin_key: str | None = None
     credential: str = ""
     dialect: str = "native"
+    client: str = ""
 
 
 class Answered(Message, frozen=True, kw_only=True):
@@ -116,7 +117,8 @@ class Progress(Message, frozen=True, kw_only=True):
 class Preview(Message, frozen=True, kw_only=True):
     """Engine to dispatcher to worker: what picture `index` promises to become, after `step` of its `total` steps.
 
-    The raw bytes are `height * width * 3` of RGB, as small as the latents.
+    The raw bytes are `height * width * 3` of RGB, as small as the latents: each pixel stands for `scale * scale` of the
+    drawing, whose centre the answer shows.
     """
 
     job: int
@@ -125,6 +127,7 @@ class Preview(Message, frozen=True, kw_only=True):
     total: int
     width: int
     height: int
+    scale: int = 1
 
 
 class Finished(Message, frozen=True, kw_only=True):
@@ -232,6 +235,30 @@ class JobList(Message, frozen=True, kw_only=True):
     jobs: tuple[JobStatus, ...]
 
 
+class AskCurrent(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: how is the one request that a client of a dialect is busy with?
+
+    It is the first of its own that runs, else the first that waits, else the newest. Its own are those of its
+    credential; without one, those from its address. `job` is the number of the question.
+    """
+
+    job: int
+    dialect: str
+    credential: str = ""
+    client: str = ""
+
+
+class Current(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: the answer, None where there is no such request.
+
+    The raw bytes are the pixels of `preview`, the last one of the picture in the making.
+    """
+
+    job: int
+    status: JobStatus | None = None
+    preview: Preview | None = None
+
+
 class CancelJob(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: stop request `wanted`, whoever waits for it; answered by its status in a JobList."""
 
@@ -302,6 +329,8 @@ AnyMessage = (
     | Failed
     | ListJobs
     | JobList
+    | AskCurrent
+    | Current
     | CancelJob
     | Watch
     | JobEvent

@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     output_dir: Path = Field(Path("tmp"), description="Folder for pictures saved by save_to_file.")
     tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved pictures are kept.")
+    task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is remembered.")
     cache_max_mb: float = Field(
         512.0, ge=0, description="Size that the cache of finished answers is kept below, in MiB; 0 switches it off."
     )

@@ -4,7 +4,7 @@ Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at th
 `[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL`
 a sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
 at a time (it runs them one after the other all the same). A picture that starts from another is that one, unchanged;
-others are of one colour, the seed's. Previews are of 2 x 2 pixels.
+others are of one colour, the seed's. Previews are of 2 x 2 pixels. Every word is a token, and every picture a hundred.
 """
 
 import os
@@ -105,6 +105,8 @@ class FakeEngine:
             queue_time=0.0,
             batch_size=1,
             device_time=time.monotonic() - began,
+            prompt_tokens=len(prompt.split()),
+            image_tokens=100 * generation.count,
         )
         size = generation.width * generation.height * 3
         picture = source[:size] or bytes([generation.seed % 256]) * size
@@ -113,7 +115,8 @@ class FakeEngine:
     def show(self, job: int, generation: Generation, step: int) -> None:
         index, step = divmod(step, generation.drawn_steps)
         if step + 1 in preview_steps(generation):
-            preview = Preview(job=job, index=index, step=step + 1, total=generation.drawn_steps, width=2, height=2)
+            total, scale = generation.drawn_steps, -(-max(generation.width, generation.height) // 2)
+            preview = Preview(job=job, index=index, step=step + 1, total=total, width=2, height=2, scale=scale)
             self.channel.send(preview, bytes([generation.seed % 256]) * 12)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import aspect_ratios
 from imageserver.api.validation import shown, validated
@@ -18,8 +18,17 @@ POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", è¶…æ¸
 MIN_SIDE = 64
 MAX_SIDE = 4096
 SEEDS = 2**64
+SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
 
 Fraction = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON has one kind of number: 20.0 is as whole as 20.
+Whole = Annotated[int, BeforeValidator(_as_whole)]
 
 
 class Drawing(BaseModel):
@@ -27,19 +36,19 @@ class Drawing(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    prompt: str = Field(description="Image description.")
+    prompt: str = Field(description="Image description.", json_schema_extra={"pattern": r"\S"})
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
-    num_inference_steps: int | None = Field(None, ge=1, description="Number of denoising steps; 20 by default.")
+    num_inference_steps: Whole | None = Field(None, ge=1, description="Number of denoising steps; 20 by default.")
     true_cfg_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 switches it off."
     )
     guidance_scale: Fraction | None = Field(None, ge=0, le=50, description="Ignored by Qwen-Image, with a warning.")
-    seed: int | None = Field(
+    seed: Whole | None = Field(
         42, ge=0, lt=SEEDS, description="Random seed for reproducibility; null draws one. Picture k uses seed + k."
     )
-    n: int = Field(1, ge=1, description="Number of pictures; several as bytes come in a ZIP.")
+    n: Whole = Field(1, ge=1, description="Number of pictures; several as bytes come in a ZIP.")
     output_format: Literal["png", "jpeg", "webp"] = Field("png", description="File format of the pictures.")
-    output_compression: int | None = Field(
+    output_compression: Whole | None = Field(
         None, ge=0, le=100, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
@@ -58,11 +67,17 @@ class GenerateBody(Drawing):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     aspect_ratio: str = Field(
-        aspect_ratios.DEFAULT_ASPECT_RATIO, description="Named size: " + ", ".join(aspect_ratios.ASPECT_RATIOS) + "."
+        aspect_ratios.DEFAULT_ASPECT_RATIO,
+        description="Named size: " + ", ".join(aspect_ratios.ASPECT_RATIOS) + ".",
+        json_schema_extra={"enum": list(aspect_ratios.ASPECT_RATIOS)},
     )
-    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact width in pixels, with `height`.")
-    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact height in pixels, with `width`.")
-    size: str | None = Field(None, pattern=r"^[0-9]{1,7}x[0-9]{1,7}$", description="Exact size as WIDTHxHEIGHT.")
+    width: Whole | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact width in pixels, with `height`.")
+    height: Whole | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact height in pixels, with `width`.")
+    size: str | None = Field(
+        None,
+        pattern=SIZE_PATTERN,
+        description=f"Exact size as WIDTHxHEIGHT, each side {MIN_SIDE} to {MAX_SIDE} pixels.",
+    )
     language: Literal["en", "zh"] = Field("en", description="Prompt language; chooses the quality words.")
     positive_magic: bool = Field(True, description="Append Qwen's quality words to the prompt.")
     save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
@@ -122,7 +137,7 @@ def resolve(
     if facts and body.model not in (None, "auto", facts.name):
         raise ModelNotFound(f"model {shown(body.model)} is not loaded; this server serves {facts.name}.", param="model")
     for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
-        _check_text(name, text, settings.max_prompt_chars)
+        check_text(name, text, settings.max_prompt_chars)
     if body.deterministic and body.quality != "exact":
         raise InvalidParameter("deterministic draws every block: quality must be exact.", param="quality")
     _check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
@@ -139,7 +154,7 @@ def resolve(
         warnings.append("aspect_ratio is ignored beside an exact size.")
     if body.output_compression is not None and body.output_format == "png":
         warnings.append("output_compression is ignored for png, which is always exact.")
-    steps = body.num_inference_steps or (facts.default_steps if facts else 20)
+    steps = body.num_inference_steps or min(facts.default_steps if facts else 20, settings.max_steps)
     scale = body.true_cfg_scale
     generation = Generation(
         prompt=body.prompt + (POSITIVE_MAGIC[body.language] if body.positive_magic else ""),
@@ -191,7 +206,8 @@ def _size(body: GenerateBody, settings: Settings) -> tuple[int, int]:
     return width, height
 
 
-def _check_text(name: str, text: str, limit: int) -> None:
+def check_text(name: str, text: str, limit: int) -> None:
+    """Raise InvalidParameter for a text that is too long, or that is no Unicode."""
     if len(text) > limit:
         raise InvalidParameter(
             f"{name} has {len(text)} characters; the limit is {limit} (MAX_PROMPT_CHARS).", param=name

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from flask import current_app, g
+from flask import current_app, g, request
 
 from imageserver.api.services import Services
 from imageserver.telemetry.logs import current_request
@@ -26,3 +26,8 @@ def request_id() -> int:
 def credential() -> str:
     """Return the name of the credential that this request was sent with; empty while no keys are asked for."""
     return cast(str, g.get("credential", ""))
+
+
+def client_address() -> str:
+    """Return the address that this request came from; behind a proxy it is the proxy's."""
+    return request.remote_addr or ""

@@ -5,15 +5,37 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
+from imageserver.api.answers import NativeError
 from imageserver.api.current import request_id
 from imageserver.errors import BodyTooLarge, NotFound, ServiceError
 
 logger = logging.getLogger(__name__)
 
 Envelope = Callable[[ServiceError], dict[str, Any]]
+
+# The schema of each dialect's errors, by its blueprint; the others answer NativeError.
+ENVELOPES: dict[str, type[BaseModel]] = {}
+# How the addresses begin that are a dialect's even where it serves nothing there.
+PREFIXES: dict[str, Envelope] = {}
+
+
+class OpenAIFailure(BaseModel):
+    """What went wrong, in OpenAI's words."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """An error as the OpenAI SDK reads it."""
+
+    error: OpenAIFailure
 
 
 def native(error: ServiceError) -> dict[str, Any]:
@@ -41,8 +63,20 @@ def answer(error: ServiceError, envelope: Envelope) -> Response:
     return response
 
 
-def register(target: Flask | Blueprint, envelope: Envelope = native) -> None:
-    """Answer every exception of every view of the application or of one dialect."""
+def register(
+    target: Flask | Blueprint,
+    envelope: Envelope = native,
+    schema: type[BaseModel] = NativeError,
+    *,
+    prefix: str | None = None,
+) -> None:
+    """Answer every exception of every view of the application or of one dialect; `schema` is the envelope's.
+
+    A dialect with a `prefix` also answers for unknown addresses that begin so.
+    """
+    ENVELOPES[target.name] = schema
+    if prefix is not None:
+        PREFIXES[prefix] = envelope
 
     @target.errorhandler(ServiceError)
     def service_error(error: ServiceError) -> Response:
@@ -51,14 +85,16 @@ def register(target: Flask | Blueprint, envelope: Envelope = native) -> None:
 
     @target.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
+        # Of an address that no view serves the application alone is told.
+        chosen = next((each for prefix, each in PREFIXES.items() if request.path.startswith(prefix)), envelope)
         if error.code == 413:
             limit = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
-            return answer(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."), envelope)
+            return answer(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."), chosen)
         if error.code == 404:
-            return answer(NotFound("There is nothing at this address; GET / lists the API."), envelope)
+            return answer(NotFound("There is nothing at this address; GET / lists the API."), chosen)
         shaped = ServiceError(error.description or error.name)
         shaped.status, shaped.code = error.code or 500, error.name.lower().replace(" ", "_")
-        response = answer(shaped, envelope)
+        response = answer(shaped, chosen)
         for name, value in error.get_headers():
             if name == "Allow":
                 response.headers[name] = value

@@ -7,7 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import aspect_ratios
 from imageserver import __version__
+from imageserver.api.answers import Health, Index, Info, ServerStatus, StartupAnswer, Status
 from imageserver.api.current import services
+from imageserver.api.documentation import documented
 from imageserver.errors import Loading
 from imageserver.generation import ModelFacts
 from imageserver.telemetry.metrics import exposition
@@ -15,9 +17,19 @@ from imageserver.telemetry.metrics import exposition
 blueprint = Blueprint("health", __name__)
 
 ARCHITECTURE = "gunicorn gevent workers, one dispatcher, one engine process per device"
+# What a dialect or a room brings along, by its blueprint: only what is registered is told.
+FEATURES = {
+    "openai_images": "OpenAI-compatible images: generations, edits, variations and models",
+    "cogview4_stream": "Server-sent events with intermediate pictures, large ones in chunks",
+    "huggingface": "Hugging Face InferenceClient: text-to-image and image-to-image",
+    "tasks": "Asynchronous tasks that outlive their client and a restart",
+    "jobs": "Every request is a job that can be listed, followed and cancelled",
+    "native": "Concurrent generations share the device step by step",
+}
 
 
 @blueprint.get("/health")
+@documented(answer=Health)
 def health() -> Response:
     """Tell how the server is: model, device, queue and processes."""
     service = services()
@@ -47,13 +59,44 @@ def health() -> Response:
     )
 
 
+@blueprint.get("/status")
+@documented(answer=ServerStatus)
+def server_status() -> Response:
+    """Tell what the server is made of, what it offers and how busy it is."""
+    service = services()
+    snapshot = service.snapshot
+    facts = snapshot.facts if snapshot else None
+    return jsonify(
+        server="qwen-image-server",
+        version=__version__,
+        status=service.status,
+        worker_pool={
+            "initialized": facts is not None,
+            "num_workers": service.settings.workers,
+            "active_requests": snapshot.active if snapshot else 0,
+            "architecture": ARCHITECTURE,
+        },
+        features=[told for name, told in FEATURES.items() if name in current_app.blueprints],
+        model=facts.name if facts else None,
+        device=facts.device if facts else None,
+        gpu=facts.gpu if facts else None,
+        queue={
+            "length": snapshot.queue_length if snapshot else 0,
+            "limit": service.settings.max_queue,
+            "wait": snapshot.queue_wait if snapshot else None,
+        },
+    )
+
+
 @blueprint.get("/livez")
+@documented(answer=Status)
 def livez() -> Response:
     """Answer 200 while this worker's loop turns."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
+@documented(answer=Status, failing=(503,))
 def readyz() -> Response:
     """Answer 200 only when a generation would start."""
     status = services().status
@@ -63,6 +106,7 @@ def readyz() -> Response:
 
 
 @blueprint.get("/startupz")
+@documented(answer=StartupAnswer, failing=(503,))
 def startupz() -> Response:
     """Answer how far the model has come; 200 once it has been loaded."""
     snapshot = services().snapshot
@@ -78,12 +122,14 @@ def startupz() -> Response:
 
 
 @blueprint.get("/metrics")
+@documented(media=("text/plain",))
 def metrics() -> Response:
     """Answer the service's figures in Prometheus' text format."""
     return Response(exposition(services().snapshot), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/info")
+@documented(answer=Info, errors=(503,))
 def info() -> Response:
     """Answer what is known of the model and the server."""
     snapshot = services().snapshot
@@ -114,6 +160,7 @@ def info() -> Response:
 
 
 @blueprint.get("/")
+@documented(answer=Index)
 def index() -> Response:
     """List the API for machines."""
     routes = sorted(

@@ -1,18 +1,24 @@
 """Where the bytes of a client's picture come from: base64, a data URL, an upload, or, where allowed, a web address."""
 
-import base64
 import binascii
 import importlib
 import re
+from typing import Any
+from urllib.parse import unquote
 
-from werkzeug.datastructures import FileStorage
+from werkzeug.datastructures import FileStorage, MultiDict
 
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
 from imageserver.settings import Settings
 
+# What kind of picture it is, its own first bytes tell; clients often call it something else.
 DATA_URL = re.compile(r"data:(?:image/[\w.+-]+|application/octet-stream)?(?:;[\w=.-]+)*;base64,", re.IGNORECASE)
-SPACE = re.compile(r"\s+")
+WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+URL_SAFE = bytes.maketrans(b"-_", b"+/")
+WHITESPACE = b" \t\r\n\f\v"
+# 20 MiB in one call would keep every other thread waiting for 0.1 s; a piece takes 5 ms.
+PIECE = 2**20
 # Most servers never need it, and it takes 0.1 s to import.
 REMOTE = "imageserver.api.remote_images"
 
@@ -22,51 +28,61 @@ def fetch(service: Services, text: str, *, name: str) -> bytes:
 
     Raises InvalidParameter naming the field and the limit.
     """
-    if text[:8].lower().startswith(("http://", "https://")):
-        settings = service.settings
-        if not settings.allow_remote_images:
-            raise InvalidParameter(
-                f"{name} is a web address, which this server does not open (ALLOW_REMOTE_IMAGES); send the picture "
-                "itself.",
-                param=name,
-            )
-        data = service.native_pool.run(_download, text, settings, name)
-        return _checked(data, settings, name)
-    return decode(text, service.settings, name=name)
+    text = text.strip()
+    if WEB_ADDRESS.match(text):
+        return _fetch_remote(service, text, name)
+    return service.native_pool.run(decode, text, service.settings, name=name)
+
+
+def fetch_all(service: Services, value: Any, *, name: str, most: int) -> list[bytes]:
+    """Return the bytes of one text or of a list of 1 to `most` texts, as `fetch` does; raises InvalidParameter."""
+    texts = value if isinstance(value, list) else [value]
+    _check_count(len(texts), name, most)
+    named = dict(zip(_names(name, len(texts)), texts, strict=True))
+    for each, text in named.items():
+        if not isinstance(text, str):
+            raise InvalidParameter(f"{each} must be text: base64 or a data URL of a picture.", param=each)
+    return [fetch(service, text, name=each) for each, text in named.items()]
 
 
 def decode(text: str, settings: Settings, *, name: str) -> bytes:
-    """Return the bytes of base64 or a data URL; URL-safe letters, spaces and missing padding are taken as well."""
+    """Return the bytes of base64 or a data URL; URL-safe letters, spaces and missing padding are taken as well.
+
+    Raises InvalidParameter naming the field and the limit. Takes 0.1 s for 20 MiB.
+    """
     header = DATA_URL.match(text)
     encoded = text[header.end() :] if header else text
-    if len(encoded) * 3 // 4 > most_bytes(settings) * 1.1:
-        raise too_large(name, settings)
-    encoded = SPACE.sub("", encoded).rstrip("=").replace("-", "+").replace("_", "/")
+    if header and "%" in encoded:
+        encoded = unquote(encoded)
     try:
-        data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        data = _decoded(encoded, most_bytes(settings))
+    # binascii's error and that of encoding to ASCII are both ValueErrors.
+    except ValueError:
         raise InvalidParameter(f"{name} is neither base64 nor a data URL of a picture.", param=name) from None
-    return _checked(data, settings, name)
+    return checked(data, settings, name=name)
 
 
 def read_upload(file: FileStorage, settings: Settings, *, name: str) -> bytes:
-    """Return the bytes of a multipart file."""
-    return _checked(file.stream.read(most_bytes(settings) + 1), settings, name)
+    """Return the bytes of a multipart file; raises InvalidParameter naming the field and the limit."""
+    return checked(file.stream.read(most_bytes(settings) + 1), settings, name=name)
 
 
-def too_large(name: str, settings: Settings) -> InvalidParameter:
-    """Return the error for a picture file over the limit."""
-    return InvalidParameter(f"{name} is larger than {settings.max_image_mb:g} MiB (MAX_IMAGE_MB).", param=name)
+def read_uploads(files: MultiDict[str, FileStorage], settings: Settings, *, name: str, most: int) -> list[bytes]:
+    """Return the bytes of up to `most` multipart files called `name` or `name[]`, in their order; maybe none.
+
+    Raises InvalidParameter naming the field and the limit.
+    """
+    found = files.getlist(name) + files.getlist(f"{name}[]")
+    if not found:
+        return []
+    _check_count(len(found), name, most)
+    return [read_upload(file, settings, name=each) for each, file in zip(_names(name, len(found)), found, strict=True)]
 
 
-def _download(url: str, settings: Settings, name: str) -> bytes:
-    data: bytes = importlib.import_module(REMOTE).download(url, most_bytes(settings), name=name)
-    return data
-
-
-def _checked(data: bytes, settings: Settings, name: str) -> bytes:
+def checked(data: bytes, settings: Settings, *, name: str) -> bytes:
+    """Return the bytes of a picture file that arrived as they are; raises InvalidParameter for none and too many."""
     if len(data) > most_bytes(settings):
-        raise too_large(name, settings)
+        raise InvalidParameter(f"{name} is larger than {settings.max_image_mb:g} MiB (MAX_IMAGE_MB).", param=name)
     if not data:
         raise InvalidParameter(f"{name} is empty.", param=name)
     return data
@@ -75,3 +91,40 @@ def _checked(data: bytes, settings: Settings, name: str) -> bytes:
 def most_bytes(settings: Settings) -> int:
     """Return the size that a picture file may have."""
     return int(settings.max_image_mb * 2**20)
+
+
+def _fetch_remote(service: Services, url: str, name: str) -> bytes:
+    settings = service.settings
+    if not settings.allow_remote_images or settings.offline:
+        setting = "OFFLINE" if settings.allow_remote_images else "ALLOW_REMOTE_IMAGES"
+        raise InvalidParameter(
+            f"{name} is a web address, which this server does not open ({setting}); send the picture itself.",
+            param=name,
+        )
+    remote = service.native_pool.run(importlib.import_module, REMOTE)
+    # Not on a native thread: a slow site would keep it from finishing pictures.
+    return checked(remote.download(url, most_bytes(settings), name=name), settings, name=name)
+
+
+def _decoded(encoded: str, most: int) -> bytes:
+    """Return the bytes of base64, or more than `most` of them; raises ValueError for anything else."""
+    data, rest = bytearray(), b""
+    for start in range(0, len(encoded), PIECE):
+        letters = rest + encoded[start : start + PIECE].encode("ascii").translate(URL_SAFE, WHITESPACE)
+        whole = len(letters) // 4 * 4
+        data += binascii.a2b_base64(letters[:whole], strict_mode=True)
+        rest = letters[whole:]
+        if len(data) > most:
+            return bytes(data)
+    rest = rest.rstrip(b"=")
+    return bytes(data + binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True))
+
+
+def _check_count(count: int, name: str, most: int) -> None:
+    if not 1 <= count <= most:
+        raise InvalidParameter(f"{name} holds {count} pictures; 1 to {most} are read.", param=name)
+
+
+def _names(name: str, count: int) -> list[str]:
+    """Return what errors call each of several pictures."""
+    return [name] if count == 1 else [f"{name}[{index}]" for index in range(count)]

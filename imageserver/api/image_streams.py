@@ -8,7 +8,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any, cast
 
-from flask import Flask, Response, current_app
+from flask import Response, current_app
+from flask.sansio.app import App
 
 from imageserver.api.orders import Order
 from imageserver.api.services import Services
@@ -23,7 +24,7 @@ PREVIEWS = "imageserver.imaging.previews"
 StreamFormat = Callable[[dict[str, Any]], Response]
 
 
-def offer(app: Flask, name: str, answer: StreamFormat) -> None:
+def offer(app: App, name: str, answer: StreamFormat) -> None:
     """Let `answer` stream to whoever sends `stream: true` and `stream_format: name` to `/v1/images/generations`.
 
     A dialect offers its own when its blueprint is registered, whatever the order of the blueprints:
@@ -59,7 +60,20 @@ def encoded_preview(
     output_format: str | None = None,
     compression: int | None = None,
 ) -> str:
-    """Return a picture in the making as base64 of a picture file, in the size of the answer.
+    """Return what `preview_file` does, as base64."""
+    data = preview_file(service, order, glimpse, output_format=output_format, compression=compression)
+    return service.native_pool.run(base64.b64encode, data).decode()
+
+
+def preview_file(
+    service: Services,
+    order: Order,
+    glimpse: Glimpse,
+    *,
+    output_format: str | None = None,
+    compression: int | None = None,
+) -> bytes:
+    """Return a picture in the making as the bytes of a picture file, in the size of the answer.
 
     The format is the order's unless another is asked for; enlarging and encoding happen on a native thread.
     """
@@ -67,14 +81,15 @@ def encoded_preview(
     wanted = output_format or how.output_format
     quality = compression if output_format else how.compression
 
-    def work() -> str:
+    def work() -> bytes:
         data: bytes = importlib.import_module(PREVIEWS).picture_file(
             glimpse.pixels,
             (preview.width, preview.height),
+            preview.scale,
             (generation.width, generation.height),
             output_format=wanted,
             compression=quality,
         )
-        return base64.b64encode(data).decode()
+        return data
 
     return service.native_pool.run(work)

@@ -8,7 +8,9 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors, sse
+from imageserver.api.answers import JobAnswer, JobListAnswer
 from imageserver.api.current import credential, request_id, services
+from imageserver.api.documentation import EVENTS, documented
 from imageserver.api.validation import validated
 from imageserver.dispatch.client import Ticket
 from imageserver.errors import InvalidParameter, NotFound, ServiceError
@@ -32,6 +34,7 @@ class JobsQuery(BaseModel):
 
 
 @blueprint.get("")
+@documented(query=JobsQuery, answer=JobListAnswer, errors=(422, 503))
 def list_jobs() -> Response:
     """List the requests under way and the last ones that ended."""
     query = validated(JobsQuery, request.args.to_dict())
@@ -40,6 +43,7 @@ def list_jobs() -> Response:
 
 
 @blueprint.get("/<int:number>")
+@documented(answer=JobAnswer, errors=(404, 503))
 def show_job(number: int) -> Response:
     """Tell how one request is getting on."""
     question = ListJobs(job=request_id(), credential=credential(), wanted=_checked(number))
@@ -47,6 +51,7 @@ def show_job(number: int) -> Response:
 
 
 @blueprint.delete("/<int:number>")
+@documented(answer=JobAnswer, errors=(404, 503))
 def cancel_job(number: int) -> Response:
     """Stop one request; one that has ended already is left as it is."""
     question = CancelJob(job=request_id(), credential=credential(), wanted=_checked(number))
@@ -54,6 +59,11 @@ def cancel_job(number: int) -> Response:
 
 
 @blueprint.get("/<int:number>/events")
+@documented(
+    headers={"Last-Event-ID": "The number of the last event that was seen; those after it follow."},
+    media=(EVENTS,),
+    errors=(404, 422, 503),
+)
 def job_events(number: int) -> Response:
     """Stream what happens to one request; `Last-Event-ID` resumes after an event."""
     service, question = services(), request_id()

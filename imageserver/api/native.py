@@ -2,8 +2,10 @@
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
+from imageserver.api.answers import Estimate, SavedPictures
 from imageserver.api.bodies import GenerateBody
 from imageserver.api.current import request_id, services
+from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.form_body import is_form, read_form
 from imageserver.api.image_inputs import fetch, read_upload
 from imageserver.api.init_images import InitImage
@@ -17,8 +19,23 @@ from imageserver.imaging.archive import zip_pictures
 
 blueprint = Blueprint("native", __name__)
 
+FILES = {"image": "Picture to start from.", "mask": "Which part of it is drawn anew: white is, black stays as it is."}
+HEADERS = {
+    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same pictures.",
+}
+
 
 @blueprint.post("/generate")
+@documented(
+    body=GenerateBody,
+    form=True,
+    files=FILES,
+    headers=HEADERS,
+    answer=SavedPictures,
+    media=(*PICTURES, "application/zip"),
+    errors=DRAWING_ERRORS,
+    example={"prompt": "a red circle on a blue background", "aspect_ratio": "s1:1"},
+)
 def generate() -> Response:
     """Draw pictures."""
     order, warnings, body = _place()
@@ -30,6 +47,14 @@ def generate() -> Response:
 
 
 @blueprint.post("/v1/estimate")
+@documented(
+    body=GenerateBody,
+    form=True,
+    files=FILES,
+    answer=Estimate,
+    errors=(400, 404, 413, 422, 500, 503),
+    example={"prompt": "a red circle on a blue background", "aspect_ratio": "16:9", "num_inference_steps": 30},
+)
 def estimate() -> Response:
     """Tell what a generation would be and when it would be done, without drawing it."""
     service = services()
@@ -59,6 +84,7 @@ def estimate() -> Response:
 
 
 @blueprint.get("/images/<path:name>")
+@documented(media=PICTURES, errors=(404,))
 def image(name: str) -> Response:
     """Answer a saved picture."""
     return send_file(services().outputs.open_picture(name), max_age=3600)

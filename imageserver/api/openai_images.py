@@ -1,35 +1,52 @@
-"""The OpenAI Images dialect: `POST /v1/images/generations` and `/v1/models`, as the openai SDK speaks it.
+"""The OpenAI Images dialect: `/v1/images/...` and `/v1/models`, as the openai SDK speaks it.
 
-Source: openai-python 3.52, `openai/types/images*`.
+Source: openai-python 3.52, `openai/resources/images.py`.
 """
 
-import base64
-import time
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from imageserver.api import errors
-from imageserver.api.current import request_id, services
+from imageserver.api import errors, sse
+from imageserver.api import openai_images_answers as answers
+from imageserver.api.attempts import name_of
+from imageserver.api.current import client_address, credential, request_id, services
+from imageserver.api.form_body import is_form, read_form
+from imageserver.api.image_inputs import fetch, read_upload
+from imageserver.api.image_streams import other_format
+from imageserver.api.init_images import InitImage
 from imageserver.api.json_body import read_json
-from imageserver.api.orders import Delivery, Order, fulfil
+from imageserver.api.openai_images_bodies import (
+    EditsBody,
+    GenerationsBody,
+    ImageReference,
+    ImagesBody,
+    VariationsBody,
+    checked,
+    in_native_terms,
+    warnings_of,
+)
+from imageserver.api.orders import Order, fulfil, stream
 from imageserver.api.placing import place
-from imageserver.api.saving import save_all, urls_of
+from imageserver.api.retries import patience_of_all_tries, retry_count_of
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, InvalidParameter, Loading, ModelNotFound
 from imageserver.generation import ModelFacts
 
+DIALECT = "openai"
+# The SDK sends one picture as `image` and a list as `image[]`; other libraries number the list.
+IMAGE_PART = re.compile(r"image(\[\d{0,3}\])?")
+# Pictures that the loaded model can start from.
+MOST_IMAGES = 1
+# Sent again, the same would fare no better, and take as long.
+NOT_TO_BE_RETRIED = (500, 504, 507)
+
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 errors.register(blueprint, errors.openai)
-
-# Honoured as they are; the SDK sends what it does not know itself through `extra_body`, flat.
-HONOURED = (
-    "prompt", "negative_prompt", "n", "num_inference_steps", "true_cfg_scale", "guidance_scale", "seed",
-    "output_format", "output_compression", "deterministic", "quality_tier", "priority", "cache", "timeout",
-)  # fmt: skip
-# Meaningless here, and harmless.
-IGNORED = ("model", "quality", "background", "moderation", "style", "user", "partial_images", "safety_identifier")
-SHAPING = ("size", "response_format", "stream")
 
 
 @blueprint.before_request
@@ -38,16 +55,35 @@ def take_request_id() -> None:
     request_id()
 
 
+@blueprint.after_request
+def discourage_retries(response: Response) -> Response:
+    """Keep the SDK, which repeats whatever the server failed at, from what fails again."""
+    if response.status_code in NOT_TO_BE_RETRIED:
+        response.headers["X-Should-Retry"] = "false"
+    return response
+
+
 @blueprint.post("/images/generations")
 def generations() -> Response:
-    """Draw pictures for the OpenAI SDK."""
+    """Draw pictures for the OpenAI SDK, at once or as a stream with partial images."""
     content = read_json()
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    service = services()
-    order, warnings = _order(service, content)
-    delivery = fulfil(service, order, request.environ)
-    return jsonify(_answer(service, order, delivery, content, warnings + list(delivery.outcome.warnings)))
+    if isinstance(content, dict) and content.get("stream") is True and (other := other_format(content)):
+        return other(content)
+    return _answer(checked(GenerationsBody, content), "image_generation")
+
+
+@blueprint.post("/images/edits")
+def edits() -> Response:
+    """Change a picture as a prompt says, or the part of it that a mask leaves open."""
+    body = checked(EditsBody, read_form(EditsBody) if is_form() else read_json())
+    return _answer(body, "image_edit", _init_image(services(), body))
+
+
+@blueprint.post("/images/variations")
+def variations() -> Response:
+    """Draw after a picture, without being told what."""
+    body = checked(VariationsBody, read_form(VariationsBody) if is_form() else read_json())
+    return _answer(body, "image_edit", _init_image(services(), body))
 
 
 @blueprint.get("/models")
@@ -65,49 +101,90 @@ def model(name: str) -> Response:
     return jsonify(_model(facts))
 
 
-def _order(service: Services, content: dict[str, Any]) -> tuple[Order, list[str]]:
-    _refuse_what_is_not_offered(content)
-    fields = {name: content[name] for name in HONOURED if content.get(name) is not None}
-    if (tier := fields.pop("quality_tier", None)) is not None:
-        fields["quality"] = tier
-    size = content.get("size")
-    if size not in (None, "auto"):
-        fields["size"] = size
-    # What OpenAI's own service does: another picture every time, the prompt as it is, no panel.
-    fields = {"seed": None, "positive_magic": False, "add_overlay": False} | fields
-    order, warnings, _ = place(service, request_id(), fields, request.headers)
-    unknown = sorted(content.keys() - {*HONOURED, *IGNORED, *SHAPING})
-    warnings += [f"{ascii(name)[:80]} is not a parameter and was ignored." for name in unknown]
-    return order, warnings
+def _answer(body: ImagesBody, kind: answers.Kind, init_image: InitImage | None = None) -> Response:
+    service = services()
+    if body.stream:
+        order, warnings = _order(service, body, init_image)
+        # The SDK's patience is for the next bytes of a stream, not for all of them.
+        order = replace(order, patience=body.timeout)
+        news = stream(service, order, request.environ)
+        return sse.event_stream(answers.frames(service, order, news, warnings, kind), answers.say_error)
+    with _attempt(service, body, init_image) as attempt:
+        order, warnings = _order(service, body, init_image, attempt=attempt)
+        if attempt is not None:
+            order = replace(order, patience=body.timeout or patience_of_all_tries(request.headers))
+        delivery = fulfil(service, order, request.environ)
+    as_urls = body.response_format == "url"
+    return jsonify(answers.answer(service, order, delivery, warnings, as_urls=as_urls))
 
 
-def _refuse_what_is_not_offered(content: dict[str, Any]) -> None:
-    if content.get("stream"):
-        raise InvalidParameter("stream is not offered yet; leave it out.", param="stream")
-    if content.get("background") == "transparent":
-        raise InvalidParameter("background transparent is not offered: the model draws opaque.", param="background")
-    if content.get("response_format") not in (None, "b64_json", "url"):
-        raise InvalidParameter("response_format must be b64_json or url.", param="response_format")
+def _order(
+    service: Services, body: ImagesBody, init_image: InitImage | None, *, attempt: str | None = None
+) -> tuple[Order, list[str]]:
+    order, warnings, _ = place(
+        service,
+        request_id(),
+        in_native_terms(body),
+        request.headers,
+        dialect=DIALECT,
+        init_image=init_image,
+        previews=body.partial_images if body.stream else 0,
+        prompt_required=body.needs_prompt(),
+        attempt=attempt,
+    )
+    files = {name for name in request.files if not (IMAGE_PART.fullmatch(name) or name == "mask")}
+    return order, warnings + warnings_of(body, files)
 
 
-def _answer(
-    service: Services, order: Order, delivery: Delivery, content: dict[str, Any], warnings: list[str]
-) -> dict[str, Any]:
-    outcome = delivery.outcome
-    if content.get("response_format") == "url":
-        pictures = [{"url": url} for url in urls_of(save_all(service, order, delivery))]
+@contextlib.contextmanager
+def _attempt(service: Services, body: ImagesBody, init_image: InitImage | None) -> Iterator[str | None]:
+    """Name the attempt that a request of the SDK is, so that its retry joins it; None for other clients."""
+    count = retry_count_of(request.headers)
+    if count is None or "Idempotency-Key" in request.headers:
+        yield None
+        return
+    client = f"{credential() or client_address()} {request.headers.get('Authorization', '')}"
+    content = body.model_dump(exclude={"image", "images", "mask"})
+    pictures = (init_image.image, init_image.mask) if init_image else ()
+    name = service.native_pool.run(name_of, client, request.path, content, *pictures)
+    key = service.attempts.resume(name) if count else service.attempts.begin(name)
+    with service.attempts.under_way(key, request.environ):
+        yield key
+
+
+def _init_image(service: Services, body: VariationsBody) -> InitImage:
+    """Return the one picture of a form or a JSON body, and its mask."""
+    pictures = list(_pictures(service, body))
+    if not pictures:
+        raise BadRequest("image is missing: send the picture as a file, as base64 or as a data URL.", param="image")
+    if len(pictures) > MOST_IMAGES:
+        raise InvalidParameter(
+            f"image: {len(pictures)} pictures were sent; the model takes {MOST_IMAGES}.", param="image"
+        )
+    if "mask" in request.files:
+        mask: bytes | None = read_upload(request.files["mask"], service.settings, name="mask")
     else:
-        encoded = service.native_pool.run(lambda: [base64.b64encode(data).decode() for data in delivery.files])
-        pictures = [{"b64_json": text} for text in encoded]
-    return {
-        "created": int(time.time()),
-        "data": [picture | {"seed": seed} for picture, seed in zip(pictures, outcome.seeds, strict=True)],
-        "background": "opaque",
-        "output_format": order.finish.output_format,
-        "size": f"{outcome.width}x{outcome.height}",
-        "model": delivery.facts.name if delivery.facts else None,
-        "warnings": warnings,
-    }
+        mask = _named(service, body.mask, "mask") if isinstance(body, EditsBody) and body.mask is not None else None
+    return InitImage(image=pictures[0], mask=mask, transparent_means_edit=True)
+
+
+def _pictures(service: Services, body: VariationsBody) -> Iterator[bytes]:
+    for name, files in request.files.lists():
+        if IMAGE_PART.fullmatch(name):
+            for file in files:
+                yield read_upload(file, service.settings, name="image")
+    named: list[str | ImageReference] = [*(body.images or [])]
+    named += [body.image] if isinstance(body.image, str) else body.image or []
+    for given in named:
+        yield _named(service, given, "image")
+
+
+def _named(service: Services, given: str | ImageReference, name: str) -> bytes:
+    """Return the bytes of a picture that is named in JSON, or lies there as text."""
+    text = given if isinstance(given, str) else given.image_url
+    if text is None:
+        raise InvalidParameter(f"{name} needs an image_url: this server keeps no uploaded files.", param=name)
+    return fetch(service, text, name=name)
 
 
 def _facts(service: Services) -> ModelFacts:

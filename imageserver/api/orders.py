@@ -1,7 +1,7 @@
 """Fulfil an order, whatever dialect placed it: from the cache, together with a running twin, or by the engine."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from imageserver.outputs.cache import Answer, key_of
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a keyed order outlives its client: SDKs retry within eight.
+# Seconds that an order outlives a client who returns: SDKs retry within eight.
 KEYED_PATIENCE = 30.0
 # Streams say something at least so often, so that proxies keep them open.
 HEARTBEAT = 10.0
@@ -32,8 +32,9 @@ class Order:
     """A generation, how its pictures are wanted, and how long the client waits.
 
     `timeout` in seconds ends the order; `patience` is what the client itself said it would wait, if it did: an order
-    that cannot be fulfilled by then is refused at once. `idempotency_key` makes a repeated order the same one.
-    `source` holds the pixels that `generation.source` describes.
+    that cannot be fulfilled by then is refused at once. `idempotency_key` makes a repeated order the same one; an order
+    whose client returns for it, with a key or without, is kept for a while when the client leaves.
+    `source` holds the pixels that `generation.source` describes. `client` is the address that the order came from.
     """
 
     number: int
@@ -43,8 +44,10 @@ class Order:
     patience: float | None = None
     use_cache: bool = True
     idempotency_key: str | None = None
+    client_returns: bool = False
     credential: str = ""
     dialect: str = "native"
+    client: str = ""
     source: bytes = b""
 
 
@@ -97,6 +100,7 @@ class Fulfilment:
             patience=order.patience,
             credential=order.credential,
             dialect=order.dialect,
+            client=order.client,
             source=order.source,
         )
         for news in self._ticket.news(HEARTBEAT):
@@ -109,14 +113,14 @@ class Fulfilment:
 
     def client_left(self) -> None:
         """Stop it, unless its client will come back for it."""
-        if self._order.idempotency_key is None:
-            self.cancel()
-        else:
-            # Whoever sends a key will come back with it, and shall find the picture under way or done.
+        if self._order.client_returns:
+            # It shall find the picture under way or done.
             gevent.spawn_later(KEYED_PATIENCE, self.cancel)
+        else:
+            self.cancel()
 
 
-def stream(service: Services, order: Order, environ: dict[str, Any]) -> Iterator[News]:
+def stream(service: Services, order: Order, environ: dict[str, Any]) -> Generator[News]:
     """Return an order's news; it is cancelled when its client hangs up, or when the iterator is closed before its end.
 
     A refusal is raised here and not by the iterator: nothing of an answer has been sent then.
@@ -125,7 +129,7 @@ def stream(service: Services, order: Order, environ: dict[str, Any]) -> Iterator
     news = fulfilment.news()
     first = next(news)
 
-    def follow() -> Iterator[News]:
+    def follow() -> Generator[News]:
         try:
             with while_client_stays(environ, fulfilment.client_left):
                 yield first

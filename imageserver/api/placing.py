@@ -6,7 +6,7 @@ from typing import Any
 from werkzeug.datastructures import Headers
 
 from imageserver.api import bodies, init_images, studio
-from imageserver.api.current import credential
+from imageserver.api.current import client_address, credential
 from imageserver.api.init_images import InitImage
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
@@ -22,20 +22,23 @@ def place(
     dialect: str = "native",
     init_image: InitImage | None = None,
     previews: int = 0,
+    prompt_required: bool = True,
+    attempt: str | None = None,
 ) -> tuple[Order, list[str], bodies.GenerateBody]:
     """Return the order, the warnings and the body it was made of; raises the ServiceError that names what is wrong.
 
     `content` is what the native API takes. Dialects hand the picture to start from over as `init_image`; `previews`
-    are the pictures on the way that each picture's client wants to see.
+    are the pictures on the way that each picture's client wants to see. A request that its client may repeat without
+    an idempotency key of its own has that of its `attempt`: the same seed is drawn for the same attempt.
     """
-    body = bodies.parse(content)
+    body = bodies.parse(content, prompt_required=prompt_required)
     idempotency_key = idempotency_key_of(headers)
     read = init_images.read(service, init_image) if init_image else None
     generation, warnings = bodies.resolve(
         body,
         service.settings,
         service.snapshot,
-        seed_source=idempotency_key,
+        seed_source=idempotency_key or attempt,
         usual_size=read.usual_size if read else None,
         previews=previews,
     )
@@ -58,9 +61,12 @@ def place(
         timeout=body.timeout or service.settings.request_timeout,
         patience=body.timeout or patience_of(headers),
         use_cache=body.cache,
-        idempotency_key=idempotency_key,
+        # Where the cache is used, the seed alone makes a repetition the same order.
+        idempotency_key=idempotency_key or (None if body.cache else attempt),
+        client_returns=(idempotency_key or attempt) is not None,
         credential=credential(),
         dialect=dialect,
+        client=client_address(),
         source=pixels,
     )
     return order, warnings, body

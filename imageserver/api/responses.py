@@ -1,6 +1,11 @@
 """What every answer carries, whatever its dialect."""
 
+from collections.abc import Sequence
+
 from flask import Flask, Response, g
+
+# Clients read header lines of 8 KiB.
+LONGEST_WARNINGS = 2000
 
 
 def register(app: Flask) -> None:
@@ -12,3 +17,12 @@ def register(app: Flask) -> None:
             response.headers["X-Request-Id"] = str(g.request_id)
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
+
+
+def add_warnings(response: Response, warnings: Sequence[str]) -> Response:
+    """Return the response with its warnings in `X-Warnings`, cut where they would be too long for a header."""
+    if warnings:
+        # Header values are latin-1; the sentences are ours and may quote what a client sent.
+        text = " | ".join(warnings).encode("ascii", "backslashreplace").decode()
+        response.headers["X-Warnings"] = " ".join(text[:LONGEST_WARNINGS].split())
+    return response

@@ -5,6 +5,8 @@ from werkzeug.datastructures import Headers
 from imageserver.errors import InvalidParameter
 
 MAX_KEY = 255
+# How often the OpenAI SDK sends a request before it gives up, unless its user wants it otherwise.
+TRIES = 3
 
 
 def patience_of(headers: Headers) -> float | None:
@@ -14,6 +16,18 @@ def patience_of(headers: Headers) -> float | None:
     except ValueError:
         return None
     return seconds if 0 < seconds < float("inf") else None
+
+
+def retry_count_of(headers: Headers) -> int | None:
+    """Return how often the OpenAI SDK has sent this request before; None where it says nothing."""
+    text = headers.get("X-Stainless-Retry-Count", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
+def patience_of_all_tries(headers: Headers) -> float | None:
+    """Return the seconds that a client will wait whose retries join what they repeat."""
+    patience, count = patience_of(headers), retry_count_of(headers) or 0
+    return None if patience is None else patience * max(1, TRIES - count)
 
 
 def idempotency_key_of(headers: Headers) -> str | None:

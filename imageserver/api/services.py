@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import gevent
 
+from imageserver.api.attempts import Attempts
 from imageserver.api.native_pool import NativePool
 from imageserver.api.request_ids import RequestIds
 from imageserver.api.studio import FINISHING
@@ -13,6 +14,7 @@ from imageserver.errors import Draining
 from imageserver.messages import Snapshot
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
+from imageserver.outputs.task_store import TaskStore
 from imageserver.settings import Settings
 
 WARM_UP_DELAY = 1.0
@@ -30,6 +32,8 @@ class Services:
     cache: OutputCache
     native_pool: NativePool
     request_ids: RequestIds
+    attempts: Attempts
+    tasks: TaskStore
     draining: bool = False
 
     def start(self) -> None:

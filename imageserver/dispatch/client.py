@@ -20,8 +20,10 @@ from imageserver.generation import Generation, ModelFacts, Outcome
 from imageserver.messages import (
     Answered,
     Ask,
+    AskCurrent,
     Cancel,
     CancelJob,
+    Current,
     Failed,
     Finished,
     Forecast,
@@ -41,7 +43,7 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-A = TypeVar("A", Forecast, JobList)
+A = TypeVar("A", Forecast, JobList, Current)
 
 LINK_TIMEOUT = 20.0
 # The dispatcher ends a job at its deadline; only one that hangs itself needs this.
@@ -49,7 +51,9 @@ GRACE_AFTER_DEADLINE = 10.0
 
 
 # What a ticket is told; questions are answered by one message, or by events.
-News = Queued | Started | Progress | Preview | Forecast | JobList | JobEvent | Finished | Failed | ServiceError
+News = (
+    Queued | Started | Progress | Preview | Forecast | JobList | Current | JobEvent | Finished | Failed | ServiceError
+)
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,15 @@ class Ticket:
                 case _:
                     raise _as_error(message)
 
-    def answer(self, kind: type[A]) -> A:
-        """Wait for the one message that answers a question."""
+    def answer(self, kind: type[A]) -> tuple[A, bytes]:
+        """Wait for the one message that answers a question, and its raw bytes."""
         try:
-            message, _ = self._news.get(timeout=self._timeout)
+            message, raw = self._news.get(timeout=self._timeout)
         except queue.Empty:
             self.cancel()
             raise EngineUnavailable("The dispatcher does not answer.", retry_after=2) from None
         if isinstance(message, kind):
-            return message
+            return message, raw
         raise _as_error(message)
 
     def events(self, pause: float) -> Iterator[JobEvent | None]:
@@ -178,6 +182,7 @@ class DispatchClient:
         twin_key: str | None = None,
         credential: str = "",
         dialect: str = "native",
+        client: str = "",
         source: bytes = b"",
     ) -> Ticket:
         """Hand a generation and its source's pixels over; raises EngineUnavailable when no dispatcher answers."""
@@ -190,6 +195,7 @@ class DispatchClient:
                 twin_key=twin_key,
                 credential=credential,
                 dialect=dialect,
+                client=client,
             ),
             timeout,
             source,
@@ -198,7 +204,7 @@ class DispatchClient:
     def forecast(self, job: int, generation: Generation, *, credential: str = "") -> Forecast:
         """Return when a generation would be done; raises EngineUnavailable when no dispatcher answers."""
         question = Ask(job=job, generation=generation, credential=credential)
-        return self._send(question, LINK_TIMEOUT).answer(Forecast)
+        return self._send(question, LINK_TIMEOUT).answer(Forecast)[0]
 
     def note(self, answered: Answered) -> None:
         """Let the dispatcher know of a request that was answered from the cache; without one it is lost."""
@@ -208,13 +214,23 @@ class DispatchClient:
 
     def jobs(self, question: ListJobs | CancelJob) -> tuple[JobStatus, ...]:
         """Return what the dispatcher knows of requests; raises EngineUnavailable when it does not answer."""
-        return self._send(question, LINK_TIMEOUT).answer(JobList).jobs
+        return self._send(question, LINK_TIMEOUT).answer(JobList)[0].jobs
+
+    def current(self, question: AskCurrent) -> tuple[JobStatus | None, Glimpse | None]:
+        """Return the request that a client is busy with, and its picture in the making.
+
+        Raises EngineUnavailable when the dispatcher does not answer.
+        """
+        answer, pixels = self._send(question, LINK_TIMEOUT).answer(Current)
+        return answer.status, Glimpse(answer.preview, pixels) if answer.preview else None
 
     def watch(self, question: Watch) -> Ticket:
         """Return a ticket that tells the events of a request."""
         return self._send(question, LINK_TIMEOUT)
 
-    def _send(self, request: Submit | Ask | ListJobs | CancelJob | Watch, timeout: float, raw: bytes = b"") -> Ticket:
+    def _send(
+        self, request: Submit | Ask | ListJobs | AskCurrent | CancelJob | Watch, timeout: float, raw: bytes = b""
+    ) -> Ticket:
         ticket = Ticket(request.job, timeout, self._cancel)
         if not self._linked.wait(min(timeout, LINK_TIMEOUT)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
@@ -272,7 +288,7 @@ class DispatchClient:
                 if message.facts is not None and self._on_ready is not None:
                     self._on_ready(message.facts)
                     self._on_ready = None
-            case Finished() | Failed() | Forecast() | JobList():
+            case Finished() | Failed() | Forecast() | JobList() | Current():
                 ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:
                     ticket.tell(message, raw)

@@ -3,7 +3,7 @@
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.ledger import ENDED, Entry
-from imageserver.messages import CancelJob, JobList, JobStatus, ListJobs, Watch
+from imageserver.messages import AskCurrent, CancelJob, Current, JobList, JobStatus, ListJobs, Watch
 
 
 class Inquiries:
@@ -22,6 +22,15 @@ class Inquiries:
         else:
             found = list(self._ledger.newest(question.credential, question.state, question.limit))
         worker.send(JobList(job=question.job, jobs=tuple(self._status(entry) for entry in found)))
+
+    def current(self, question: AskCurrent, worker: Listener) -> None:
+        """Answer what a client of a dialect is busy with, and the last preview of it."""
+        entry = self._ledger.current(question.dialect, question.credential, question.client)
+        if entry is None:
+            worker.send(Current(job=question.job))
+            return
+        preview, pixels = entry.preview or (None, b"")
+        worker.send(Current(job=question.job, status=self._status(entry), preview=preview), pixels)
 
     def cancel(self, question: CancelJob, worker: Listener) -> None:
         """Stop a request that has not ended, and answer its status."""

@@ -4,6 +4,7 @@ The ledger hears what a request's client hears, because it stands between the jo
 It is kept in memory: a new dispatcher begins a new one.
 """
 
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from imageserver.messages import (
     JobEvent,
     JobStatus,
     Message,
+    Preview,
     Progress,
     Queued,
     Started,
@@ -42,13 +44,19 @@ class Entry:
     status: JobStatus
     credential: str
     worker: Listener
+    client: str = ""
+    # The last picture in the making and its pixels, as long as it is in the making.
+    preview: tuple[Preview, bytes] | None = None
     events: deque[tuple[int, str, JobStatus]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_EVENTS))
     # Whoever watches: the listener and the number of its question.
     watchers: dict[int, Listener] = field(default_factory=dict)
 
     def send(self, message: Message, raw: bytes = b"") -> None:
         """Take the news of the request's job, and pass them on."""
-        self._write_down(message)
+        if isinstance(message, Preview):
+            self.preview = (message, raw)
+        else:
+            self._write_down(message)
         self.worker.send(message, raw)
 
     def happen(self, name: str, **changes: object) -> None:
@@ -60,6 +68,7 @@ class Entry:
             listener.send(JobEvent(job=question, number=number, name=name, status=self.status))
         if self.status.state in ENDED:
             self.watchers.clear()
+            self.preview = None
 
     def watch(self, question: int, listener: Listener, after: int) -> None:
         """Tell a listener the events later than `after`, those to come included.
@@ -134,7 +143,7 @@ class Ledger:
     def open(self, request: Submit, worker: Listener) -> Entry:
         """Return the new entry of a request; it is what the request's job shall tell."""
         status = _status(request.job, request.dialect, request.generation)
-        return self._add(Entry(status, request.credential, worker))
+        return self._add(Entry(status, request.credential, worker, request.client))
 
     def note(self, request: Answered, worker: Listener) -> None:
         """Write down a request that was answered from the cache."""
@@ -164,6 +173,22 @@ class Ledger:
             if credential in ("", entry.credential) and state in (None, entry.status.state):
                 limit -= 1
                 yield entry
+
+    def current(self, dialect: str, credential: str, client: str) -> Entry | None:
+        """Return the first of somebody's requests that runs, else the first that waits, else the newest.
+
+        They are those of a credential; without one, those from an address.
+        """
+        own = [
+            entry
+            for entry in self._entries.values()
+            if entry.status.dialect == dialect
+            and entry.credential == credential
+            and (credential or entry.client == client)
+        ]
+        under_way = [entry for entry in own if entry.status.state not in ENDED]
+        # Of equals the first is taken: a queued request may have begun before one that came earlier.
+        return min(under_way, key=lambda entry: entry.status.started_at or math.inf, default=own[-1] if own else None)
 
     def _add(self, entry: Entry) -> Entry:
         self._entries[entry.status.id] = entry

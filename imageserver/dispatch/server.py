@@ -14,7 +14,7 @@ from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.inquiries import Inquiries
 from imageserver.dispatch.rendezvous import Rendezvous, process_lives
 from imageserver.dispatch.streams import READ_LIMIT, Peer
-from imageserver.messages import Answered, Ask, Cancel, CancelJob, Hello, ListJobs, Submit, Watch
+from imageserver.messages import Answered, Ask, AskCurrent, Cancel, CancelJob, Hello, ListJobs, Submit, Watch
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,8 @@ async def _serve_worker(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer
                     dispatcher.cancel(message.job)
                 case ListJobs():
                     inquiries.list_jobs(message, peer)
+                case AskCurrent():
+                    inquiries.current(message, peer)
                 case CancelJob():
                     inquiries.cancel(message, peer)
                 case Watch():

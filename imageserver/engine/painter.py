@@ -13,6 +13,7 @@ from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
 from imageserver.engine.pipelines import Kind, Pipeline
 from imageserver.engine.previews import Frame, PreviewMap, fit
+from imageserver.engine.readings import Reading
 from imageserver.engine.single_frame_vae import stock_arithmetic
 from imageserver.generation import Generation
 
@@ -101,9 +102,9 @@ class Painter:
         """Return the denoiser calls of one step."""
         return self._family.calls_per_step(generation)
 
-    def warnings(self, generation: Generation) -> list[str]:
-        """Return what the client should know about this generation."""
-        return self._family.warnings(self._pipelines["text"], generation)
+    def reading(self, generation: Generation) -> Reading:
+        """Return what the model reads of this generation, and what the client should know."""
+        return self._family.reading(self._pipelines["text"], generation)
 
 
 def kind_of(generation: Generation) -> Kind:

@@ -21,24 +21,26 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Frame:
-    """A small picture: `height * width * 3` bytes of RGB, row by row."""
+    """A small picture: `height * width * 3` bytes of RGB, row by row; each stands for `scale * scale` pixels."""
 
     width: int
     height: int
     pixels: bytes
+    scale: int
 
 
 class PreviewMap:
     """The fitted map; `weights` has shape (channels + 1, 3), the last row being the offset."""
 
-    def __init__(self, weights: torch.Tensor) -> None:
+    def __init__(self, weights: torch.Tensor, scale: int) -> None:
         self._weights = weights
+        self._scale = scale
 
     def frame(self, latents: torch.Tensor) -> Frame:
         """Return the thumbnail of latents of shape (channels, height, width), one pixel per latent pixel."""
         colours = torch.addmm(self._weights[-1], latents.flatten(1).T.float(), self._weights[:-1])
         pixels = colours.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-        return Frame(latents.shape[2], latents.shape[1], pixels.cpu().numpy().tobytes())
+        return Frame(latents.shape[2], latents.shape[1], pixels.cpu().numpy().tobytes(), self._scale)
 
 
 def fit(encode: Encode, scale: int) -> PreviewMap:
@@ -57,4 +59,4 @@ def fit(encode: Encode, scale: int) -> PreviewMap:
     # A little ridge: a tiny random VAE may leave channels that never change.
     square = seen.T @ seen + 1e-4 * len(seen) * torch.eye(seen.shape[1])
     weights = torch.linalg.solve(square, seen.T @ torch.cat(wanted))
-    return PreviewMap(weights.to(latents.device))
+    return PreviewMap(weights.to(latents.device), scale)

@@ -10,6 +10,7 @@ import torch
 from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.painter import Look, OnStep
 from imageserver.engine.previews import Frame
+from imageserver.engine.readings import Reading
 from imageserver.engine.suspension import Track, TrackCancelled
 from imageserver.generation import Generation
 from imageserver.messages import Run
@@ -29,8 +30,8 @@ class Draws(Protocol):
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step."""
 
-    def warnings(self, generation: Generation) -> list[str]:
-        """Return what the client should know about this generation."""
+    def reading(self, generation: Generation) -> Reading:
+        """Return what the model reads of this generation, and what the client should know."""
 
 
 StepDone = Callable[["RunningJob"], None]

@@ -200,8 +200,15 @@ class Turns:
         self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
 
     def _send_preview(self, job: RunningJob, index: int, step: int, frame: Frame) -> None:
-        total = job.generation.drawn_steps
-        preview = Preview(job=job.id, index=index, step=step, total=total, width=frame.width, height=frame.height)
+        preview = Preview(
+            job=job.id,
+            index=index,
+            step=step,
+            total=job.generation.drawn_steps,
+            width=frame.width,
+            height=frame.height,
+            scale=frame.scale,
+        )
         self._send(preview, frame.pixels)
 
     def _fail(self, job: RunningJob, error: ServiceError) -> None:
@@ -220,7 +227,7 @@ class Turns:
         generation = job.generation
         try:
             pixels = job.pictures()
-            warnings = tuple(self._painter.warnings(generation))
+            reading = self._painter.reading(generation)
         except Exception as error:
             self._send(failed(job.id, as_service_error(error, job)), b"")
             return
@@ -232,7 +239,9 @@ class Turns:
             queue_time=0.0,
             batch_size=job.largest_batch,
             device_time=job.device_time,
-            warnings=warnings,
+            warnings=reading.warnings,
+            prompt_tokens=reading.prompt_tokens,
+            image_tokens=reading.image_tokens,
         )
         self._send(Finished(job=job.id, outcome=outcome), pixels)
 

@@ -78,7 +78,7 @@ def _format_of(data: bytes) -> Format:
         return "GIF"
     if data.startswith(b"BM"):
         return "BMP"
-    raise UnreadablePicture("is no picture that is read here: PNG, JPEG, WebP, GIF and BMP are.")
+    raise UnreadablePicture("is not a readable picture: PNG, JPEG, WebP, GIF and BMP files are.")
 
 
 def _png_size(data: bytes) -> Size:

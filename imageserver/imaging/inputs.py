@@ -75,20 +75,21 @@ def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit
     is read in one way and can only have been meant in the other is refused.
     """
     image = _read(data, name, max_pixels)
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    holes = ImageChops.invert(image.getchannel("A")) if image.mode == "RGBA" else None
+    if holes is not None and holes.getbbox() is None:
+        holes = None
     if transparent_means_edit:
-        if alpha is None or alpha.getextrema()[0] == 255:
+        if holes is None:
             raise InvalidParameter(
                 f"{name} has no transparent pixels: they tell what is drawn anew. Send a PNG with an alpha channel.",
                 param=name,
             )
-        drawn = ImageChops.invert(alpha)
+        drawn = holes
     else:
         drawn = _on("black", image).convert("L")
-        if alpha is not None and drawn.getextrema()[1] == 0 and alpha.getextrema()[1] > 0:
+        if holes is not None and drawn.getbbox() is None:
             raise InvalidParameter(
-                f"{name} is black all over and differs in its transparency alone: paint what is drawn anew in white.",
-                param=name,
+                f"{name} has transparent and black pixels alone: paint what is drawn anew in white.", param=name
             )
     return Mask(image.width, image.height, drawn.tobytes())
 

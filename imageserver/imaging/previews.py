@@ -1,6 +1,7 @@
 """A picture in the making as a picture file: a few pixels from the latents, enlarged to the size of the answer."""
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from imageserver.generation import OutputFormat
@@ -10,25 +11,32 @@ from imageserver.imaging.encoding import encode
 def picture_file(
     pixels: bytes,
     size: tuple[int, int],
+    scale: int,
     wanted: tuple[int, int],
     *,
     output_format: OutputFormat,
     compression: int | None = None,
+    longest: int | None = None,
 ) -> bytes:
-    """Return the bytes of a picture of `wanted` (width, height) from RGB pixels of `size`, row by row."""
-    small = Image.frombytes("RGB", size, pixels)
-    large = small.resize(wanted, Image.Resampling.BICUBIC, box=visible_part(size, wanted))
-    return encode(np.asarray(large), output_format=output_format, compression=compression)
+    """Return the bytes of a picture of `wanted` (width, height) from RGB pixels of `size`, row by row.
 
-
-def visible_part(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the box (left, top, right, bottom) of a preview that the answer shows.
-
-    The engine draws at the next multiple its VAE needs and crops to the centre. A latent pixel stands for a square of
-    the picture, so the side that was enlarged least tells how large the squares are.
+    Each of them stands for `scale * scale` pixels of the drawing. No side is longer than `longest`.
     """
-    (width, height), (wanted_width, wanted_height) = size, wanted
-    square = max(-(-wanted_width // width), -(-wanted_height // height))
-    across, down = wanted_width / square, wanted_height / square
-    left, top = (width - across) / 2, (height - down) / 2
-    return left, top, left + across, top + down
+    large = enlarged(pixels, size, scale, wanted, longest=longest)
+    return encode(large, output_format=output_format, compression=compression)
+
+
+def enlarged(
+    pixels: bytes, size: tuple[int, int], scale: int, wanted: tuple[int, int], *, longest: int | None = None
+) -> NDArray[np.uint8]:
+    """Return the pixels (height, width, 3) of the picture that `picture_file` writes.
+
+    The engine draws at the next multiple its VAE needs and crops to the centre, and so does this.
+    """
+    small = Image.frombytes("RGB", size, pixels)
+    across, down = (min(side, most / scale) for side, most in zip(size, wanted, strict=True))
+    left, top = (size[0] - across) / 2, (size[1] - down) / 2
+    share = 1.0 if longest is None else min(1.0, longest / max(wanted))
+    width, height = (max(1, round(side * share)) for side in wanted)
+    large = small.resize((width, height), Image.Resampling.BICUBIC, box=(left, top, left + across, top + down))
+    return np.asarray(large)

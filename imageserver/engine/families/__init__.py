@@ -9,6 +9,7 @@ from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.merging import Merger
 from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.readings import Reading
 from imageserver.generation import Generation
 
 
@@ -48,8 +49,8 @@ class Family(Protocol):
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the keyword arguments of the pipeline's call that the generation decides."""
 
-    def warnings(self, pipeline: Pipeline, generation: Generation) -> list[str]:
-        """Return what the client should know: text that was cut, parameters without effect."""
+    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+        """Return what the model reads of the generation, and warnings: text that was cut, parameters without effect."""
 
 
 FAMILIES: tuple[Family, ...] = (QwenImage(),)

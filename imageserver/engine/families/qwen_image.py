@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.readings import Reading
 from imageserver.generation import Generation
 
 MAX_PROMPT_TOKENS = 1024
@@ -128,16 +129,23 @@ class QwenImage:
         normalised: torch.Tensor = (latents - mean) / std
         return normalised
 
-    def warnings(self, pipeline: Pipeline, generation: Generation) -> list[str]:
-        """Tell of text beyond the token limit, which the pipeline cuts silently."""
+    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+        """Count tokens, and tell of text beyond their limit, which the pipeline cuts silently."""
         texts = {"prompt": generation.prompt}
         if generation.true_cfg_scale > 1:
             texts["negative_prompt"] = generation.negative_prompt
-        warnings = []
-        for name, text in texts.items():
-            count = len(pipeline.tokenizer(text).input_ids)
-            if count > MAX_PROMPT_TOKENS:
-                warnings.append(f"{name} has {count} tokens; the model read the first {MAX_PROMPT_TOKENS}.")
+        counts = {name: len(pipeline.tokenizer(text).input_ids) for name, text in texts.items()}
+        warnings = [
+            f"{name} has {count} tokens; the model read the first {MAX_PROMPT_TOKENS}."
+            for name, count in counts.items()
+            if count > MAX_PROMPT_TOKENS
+        ]
         if generation.true_cfg_scale <= 1 and generation.negative_prompt.strip():
             warnings.append("negative_prompt has no effect with true_cfg_scale 1 or less.")
-        return warnings
+        multiple = self.size_multiple(pipeline)
+        tokens_of_one = -(-generation.width // multiple) * -(-generation.height // multiple)
+        return Reading(
+            prompt_tokens=min(counts["prompt"], MAX_PROMPT_TOKENS),
+            image_tokens=tokens_of_one * generation.count,
+            warnings=tuple(warnings),
+        )

@@ -109,7 +109,7 @@ def test_prompt_is_required(prompt):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("seed", "42"), ("seed", True), ("timeout", math.inf), ("n", 1.0), ("save_to_file", 1)]
+    ("field", "value"), [("seed", "42"), ("seed", True), ("timeout", math.inf), ("n", 1.5), ("save_to_file", 1)]
 )
 def test_types_are_not_guessed(field, value):
     with pytest.raises(InvalidParameter) as refusal:
@@ -150,3 +150,21 @@ def test_limits_name_the_field_and_the_setting(setting, value, fields, param):
     with pytest.raises(InvalidParameter, match=setting.upper()) as refusal:
         resolve(settings=Settings(_env_file=None, **{setting: value}), **fields)
     assert refusal.value.param == param
+
+
+@pytest.mark.parametrize(
+    "fields", [{"num_inference_steps": 8.0}, {"n": 2.0}, {"seed": 7.0}, {"width": 64.0, "height": 64.0}]
+)
+def test_whole_numbers_may_have_a_decimal_point(fields):
+    wanted, _ = resolve(**fields)
+    assert all(type(value) is int for value in (wanted.steps, wanted.count, wanted.seed, wanted.width))
+
+
+@pytest.mark.parametrize("value", [1.5, "2", True, math.inf])
+def test_anything_else_is_no_whole_number(value):
+    with pytest.raises(InvalidParameter, match="num_inference_steps"):
+        resolve(num_inference_steps=value)
+
+
+def test_the_default_steps_keep_to_the_limit():
+    assert resolve(settings=Settings(_env_file=None, max_steps=4))[0].steps == 4

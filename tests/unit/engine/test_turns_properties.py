@@ -9,6 +9,7 @@ from hypothesis import strategies as some
 
 from imageserver.engine.painter import OnStep
 from imageserver.engine.previews import Frame
+from imageserver.engine.readings import Reading
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Priority
@@ -27,7 +28,7 @@ class Denoiser(torch.nn.Module):
 
 
 POISON = 13.0
-SEEN = Frame(1, 1, bytes(3))
+SEEN = Frame(1, 1, bytes(3), 8)
 
 
 class FakeMerger:
@@ -69,8 +70,8 @@ class FakePainter:
     def calls_per_step(self, generation: Generation) -> int:
         return 1
 
-    def warnings(self, generation: Generation) -> list[str]:
-        return []
+    def reading(self, generation: Generation) -> Reading:
+        return Reading(prompt_tokens=0, image_tokens=0)
 
 
 arrival = some.fixed_dictionaries(

@@ -1,179 +1,227 @@
-"""Whatever a client sends as a picture becomes plain pixels, or an error that names the field."""
+"""Whatever bytes a client calls a picture: pixels come out, or one sentence that names the field and the limit."""
 
-import io
+import struct
+import tracemalloc
+import warnings
+import zlib
+from functools import cache, partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as some
-from PIL import Image
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging.inputs import Pixels, fit_mask, fit_picture, read_mask, read_picture
+from imageserver.imaging import inputs
+from tests.pictures import BLACK, BLUE, GREEN, RED, WHITE, array_of, chunk, colour_at, colours, file_of, png_with
 
-LIMIT = 1_000_000
-
-
-def file_of(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
+EXACT = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}}
+MANY = 10**6
 
 
-def read(data: bytes, limit: int = LIMIT) -> np.ndarray:
-    pixels = read_picture(data, name="image", max_pixels=limit)
-    return np.frombuffer(pixels.data, np.uint8).reshape(pixels.height, pixels.width, 3)
+def read(data, max_pixels=MANY):
+    return inputs.read_picture(data, name="image", max_pixels=max_pixels)
 
 
-def first_pixel(image: Image.Image, kind: str = "PNG", **options) -> list[int]:
-    return read(file_of(image, kind, **options))[0, 0].tolist()
+@pytest.mark.parametrize(("kind", "options"), EXACT.items())
+def test_exact_formats_give_back_every_pixel_row_by_row(kind, options):
+    pixels = read(file_of(colours(), kind, **options))
+    assert (pixels.width, pixels.height) == (16, 8)
+    assert pixels.data == colours().tobytes()
 
 
-def test_every_format_is_read():
-    for kind in ("PNG", "BMP", "TIFF", "GIF"):
-        assert first_pixel(Image.new("RGB", (4, 3), (255, 0, 0)), kind) == [255, 0, 0]
-    for kind in ("JPEG", "WEBP"):
-        assert np.abs(np.array(first_pixel(Image.new("RGB", (16, 16), (255, 0, 0)), kind)) - [255, 0, 0]).max() < 6
+@pytest.mark.parametrize("kind", ["JPEG", "GIF"])
+def test_the_other_formats_look_the_same(kind):
+    image = Image.new("RGB", (16, 8), (200, 100, 50))
+    assert np.abs(array_of(read(file_of(image, kind))).astype(int) - (200, 100, 50)).max() <= 3
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_every_mode_becomes_rgb(mode):
+    kind = {"CMYK": "JPEG", "YCbCr": "JPEG"}.get(mode, "PNG")
+    if mode == "I;16":
+        image = Image.fromarray(np.full((8, 8), 65_535, np.uint16))
+    else:
+        image = Image.new("RGB", (8, 8), WHITE).convert(mode)
+    pixels = read(file_of(image, kind))
+    assert len(pixels.data) == 8 * 8 * 3
+    assert array_of(pixels).min() >= 253
+
+
+def test_sixteen_bits_are_cut_to_eight_and_not_to_white():
+    image = Image.fromarray(np.array([[0, 0x4000, 0x80FF, 0xFFFF]], np.uint16))
+    assert array_of(read(file_of(image)))[0, :, 0].tolist() == [0, 0x40, 0x80, 0xFF]
+
+
+def test_transparency_becomes_white():
+    image = Image.new("RGBA", (3, 1), (*BLACK, 0))
+    image.putpixel((1, 0), (*RED, 255))
+    image.putpixel((2, 0), (*RED, 128))
+    pixels = read(file_of(image))
+    assert [colour_at(pixels, x, 0) for x in range(3)] == [WHITE, RED, (255, 127, 127)]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_palette_s_transparent_entry_becomes_white(kind):
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *BLUE])
+    image.putpixel((1, 0), 1)
+    pixels = read(file_of(image, kind, transparency=0))
+    assert [colour_at(pixels, x, 0) for x in range(2)] == [WHITE, BLUE]
+
+
+def test_a_palette_with_many_transparencies_is_laid_on_white_without_a_warning():
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *BLUE])
+    image.putpixel((1, 0), 1)
+    pixels = read(file_of(image, transparency=bytes([128, 0])))
+    assert [colour_at(pixels, x, 0) for x in range(2)] == [(255, 127, 127), WHITE]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_transparent_value_of_a_grey_png_becomes_white(bits):
+    values = np.array([[7, 9]], np.uint8 if bits == 8 else np.uint16) << (bits - 8)
+    data = png_with(Image.fromarray(values), chunk(b"tRNS", struct.pack(">H", 7 << (bits - 8))))
+    assert array_of(read(data))[0, :, 0].tolist() == [255, 9]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_an_animation_gives_its_first_frame(kind):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = file_of(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **options)
+    assert colour_at(read(data), 4, 4) == RED
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_that_exif_tells_is_applied(kind, orientation):
+    corners = Image.new("RGB", (32, 16), BLACK)
+    corners.paste(RED, (0, 0, 16, 8))
+    corners.paste(BLUE, (16, 0, 32, 8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    # From the standard's table: where row 0 and column 0 of what is stored lie in what is seen.
+    left_top = {1: "lt", 2: "rt", 3: "rb", 4: "lb", 5: "lt", 6: "rt", 7: "rb", 8: "lb"}[orientation]
+    pixels = read(file_of(corners, kind, exif=exif, **({"quality": 100} if kind != "PNG" else {})))
+    assert (pixels.width, pixels.height) == ((32, 16) if orientation <= 4 else (16, 32))
+    x = 3 if left_top[0] == "l" else pixels.width - 4
+    y = 3 if left_top[1] == "t" else pixels.height - 4
+    seen = colour_at(pixels, x, y)
+    assert seen[0] > 200
+    assert seen[2] < 50
+    # Blue lies beside red in the stored row: across from it in 1 to 4, above or below it in 5 to 8.
+    beside = (pixels.width - 1 - x, y) if orientation <= 4 else (x, pixels.height - 1 - y)
+    assert colour_at(pixels, *beside)[2] > 200
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77, 65_535])
+def test_an_unknown_orientation_changes_nothing(orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    assert read(file_of(colours(), exif=exif)).data == colours().tobytes()
 
 
 @pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        (Image.new("L", (2, 2), 100), [100, 100, 100]),
-        (Image.new("1", (2, 2), 1), [255, 255, 255]),
-        (Image.new("RGBA", (2, 2), (255, 0, 0, 0)), [255, 255, 255]),
-        (Image.new("RGBA", (2, 2), (255, 0, 0, 255)), [255, 0, 0]),
-        (Image.new("LA", (2, 2), (0, 0)), [255, 255, 255]),
-        (Image.fromarray(np.full((2, 2), 65535, np.uint16)), [255, 255, 255]),
-        (Image.fromarray(np.full((2, 2), 25700, np.uint16)), [100, 100, 100]),
-    ],
-    ids=["grey", "bits", "transparent", "opaque", "grey and transparent", "deep white", "deep grey"],
+    "block", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
-def test_odd_modes_become_rgb(image, expected):
-    assert first_pixel(image) == expected
+def test_a_damaged_exif_block_harms_nothing_and_warns_of_nothing(block):
+    data = file_of(colours(), "JPEG", quality=100)
+    marked = data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert read(marked) == read(data)
+    assert caught == []
 
 
-def test_cmyk_and_palettes_with_transparency_become_rgb():
-    assert read(file_of(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"))[0, 0].min() > 250
-    palette = Image.new("P", (2, 2), 0)
-    palette.putpalette([255, 0, 0, 0, 255, 0])
-    assert first_pixel(palette, transparency=0) == [255, 255, 255]
-    assert first_pixel(palette) == [255, 0, 0]
+@pytest.mark.parametrize("profile", [b"", b"no profile", bytes(200_000)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_colour_profiles_are_ignored(kind, profile):
+    plain, marked = (file_of(colours(), kind, icc_profile=given) for given in (None, profile))
+    assert read(marked) == read(plain)
 
 
-def test_the_orientation_of_a_photograph_is_applied():
-    image = Image.new("RGB", (40, 20), "black")
-    image.paste("white", (0, 0, 20, 20))
-    turned = image.getexif()
-    turned[0x0112] = 6  # upright after a quarter turn clockwise
-    pixels = read(file_of(image, "PNG", exif=turned))
-    assert pixels.shape == (40, 20, 3)
-    assert pixels[0, 0, 0] == 255
-    assert pixels[39, 0, 0] == 0
-
-
-def test_the_first_picture_of_an_animation_is_taken():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    target = io.BytesIO()
-    frames[0].save(target, "GIF", save_all=True, append_images=frames[1:])
-    assert read(target.getvalue())[0, 0].tolist() == [255, 0, 0]
-
-
-def test_a_picture_over_the_limit_is_refused_before_it_is_decoded(monkeypatch):
-    data = file_of(Image.new("RGB", (300, 200)))
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("It was decoded."))
-    with pytest.raises(InvalidParameter) as caught:
-        read(data, limit=59_999)
-    assert caught.value.param == "image"
-    assert "300x200, 60000 pixels; the limit is 59999" in caught.value.sentence
-
-
-def test_a_bomb_is_refused_by_its_header():
-    bomb = bytearray(file_of(Image.new("1", (8, 8))))
-    bomb[16:24] = (60000).to_bytes(4, "big") * 2
-    with pytest.raises(InvalidParameter):
-        read(bytes(bomb))
-
-
-@pytest.mark.parametrize("data", [b"", b"x", b"<svg/>", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"%PDF-1.4", b"\xff\xd8\xff"])
-def test_what_is_no_picture_is_refused_by_name(data):
-    with pytest.raises(InvalidParameter) as caught:
-        read(data)
-    assert caught.value.param == "image"
-
-
-REAL = [
-    file_of(Image.effect_noise((24, 24), 80).convert("RGB"), kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
-]
-
-
-@settings(max_examples=300, deadline=None)
-@given(some.sampled_from(REAL), some.data())
-def test_broken_files_are_pixels_or_a_named_error(real, data):
-    end = data.draw(some.integers(0, len(real)))
-    broken = bytearray(real[:end])
-    for position in data.draw(some.lists(some.integers(0, max(0, end - 1)), max_size=4)):
-        if broken:
-            broken[position] ^= data.draw(some.integers(1, 255))
-    refused = None
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt"])
+def test_compressed_texts_and_profiles_are_never_unpacked(kind):
+    bomb = chunk(kind, b"name\0\0" + zlib.compress(bytes(50 * 2**20)))
+    data = png_with(colours(), bomb)
+    tracemalloc.start()
     try:
-        pixels = read_picture(bytes(broken), name="image", max_pixels=LIMIT)
-    except InvalidParameter as error:
-        refused = error.param
-    assert refused == "image" if refused else len(pixels.data) == pixels.width * pixels.height * 3
+        assert read(data).data == colours().tobytes()
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
-def test_bright_parts_of_a_mask_are_drawn_anew():
-    mask = Image.new("L", (3, 1))
-    mask.putdata([0, 128, 255])
-    pixels = read_mask(file_of(mask), name="mask", max_pixels=LIMIT, transparent_means_edit=False)
-    assert list(pixels.data) == [0, 128, 255]
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_truncated_file_is_refused(kind):
+    data = file_of(Image.effect_noise((64, 64), 50).convert("RGB"), kind)
+    for size in range(30, len(data) * 9 // 10, max(1, len(data) // 40)):
+        with pytest.raises(InvalidParameter, match=f"(?i)^image is a {kind} file that is damaged"):
+            read(data[:size])
 
 
-def test_transparent_parts_of_an_openai_mask_are_drawn_anew():
-    mask = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
-    mask.putpixel((1, 0), (0, 0, 0, 0))
-    pixels = read_mask(file_of(mask), name="mask", max_pixels=LIMIT, transparent_means_edit=True)
-    assert list(pixels.data) == [0, 255]
+@cache
+def real_files():
+    noisy = Image.effect_noise((24, 16), 60)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    frames = {"save_all": True, "append_images": [Image.new("RGB", (24, 16), RED)], "duration": 50}
+    rgb = noisy.convert("RGB")
+    return [
+        file_of(rgb, "PNG", exif=exif),
+        file_of(noisy.convert("P"), "PNG", transparency=0),
+        file_of(Image.fromarray(np.asarray(noisy).astype(np.uint16) * 257), "PNG"),
+        file_of(rgb, "PNG", **frames),
+        file_of(rgb, "JPEG", exif=exif),
+        file_of(rgb, "JPEG", progressive=True),
+        file_of(rgb.convert("CMYK"), "JPEG"),
+        file_of(rgb, "WEBP", exif=exif),
+        file_of(rgb.convert("RGBA"), "WEBP", lossless=True),
+        file_of(rgb, "WEBP", **frames),
+        file_of(rgb, "GIF", **frames),
+        file_of(rgb, "BMP"),
+        file_of(noisy.convert("1"), "BMP"),
+    ]
 
 
-def test_an_openai_mask_without_transparency_is_refused():
-    with pytest.raises(InvalidParameter, match="alpha channel"):
-        read_mask(file_of(Image.new("RGB", (2, 2))), name="mask", max_pixels=LIMIT, transparent_means_edit=True)
+def holds(data):
+    """Pixels come out whole, or one sentence does."""
+    for channels, reading in (
+        (3, inputs.read_picture),
+        (1, partial(inputs.read_mask, transparent_means_edit=True)),
+        (1, partial(inputs.read_mask, transparent_means_edit=False)),
+    ):
+        refused = whole = None
+        try:
+            whole = reading(data, name="image", max_pixels=4096)
+        except InvalidParameter as error:
+            refused = error
+        if whole is None:
+            assert refused.param == "image"
+            assert refused.sentence.isprintable()
+        else:
+            assert 0 < whole.width * whole.height <= 4096
+            assert len(whole.data) == whole.width * whole.height * channels
 
 
-def halves() -> Pixels:
-    image = Image.new("RGB", (40, 20), "black")
-    image.paste("white", (20, 0, 40, 20))
-    return Pixels(40, 20, image.tobytes())
+SIGNATURES = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x20\0\0\0WEBPVP8X", b"GIF89a", b"BM", b""]
 
 
-def test_a_picture_of_the_right_size_is_left_alone():
-    assert fit_picture(halves(), 40, 20, "stretch").data == halves().data
+@given(st.sampled_from(SIGNATURES), st.binary(max_size=400))
+@settings(max_examples=300, deadline=None)
+def test_random_bytes_raise_nothing_but_one_sentence(signature, data):
+    holds(signature + data)
 
 
-@pytest.mark.parametrize(
-    ("resize", "left", "right", "top"),
-    [("stretch", 0, 255, 255), ("crop", 0, 255, 255), ("pad", 0, 255, 255)],
-)
-def test_every_way_of_fitting_gives_the_exact_size(resize, left, right, top):
-    fitted = fit_picture(halves(), 20, 20, resize)
-    assert (fitted.width, fitted.height) == (20, 20)
-    pixels = np.frombuffer(fitted.data, np.uint8).reshape(20, 20, 3)
-    assert (pixels[10, 0, 0], pixels[10, 19, 0], pixels[0, 19, 0]) == (left, right, top)
-
-
-def test_fitting_inside_keeps_the_shape_and_cutting_fills():
-    dot = Image.new("RGB", (40, 20), "black")
-    dot.paste("white", (18, 8, 22, 12))
-    pixels = Pixels(40, 20, dot.tobytes())
-    for resize, expected in (("pad", 4), ("crop", 16)):
-        shown = np.frombuffer(fit_picture(pixels, 20, 20, resize).data, np.uint8).reshape(20, 20, 3)[:, :, 0]
-        assert int((shown > 127).sum()) == expected
-
-
-def test_masks_are_fitted_like_their_pictures():
-    mask = Pixels(2, 1, bytes([0, 255]))
-    fitted = np.frombuffer(fit_mask(mask, 4, 4, "pad").data, np.uint8).reshape(4, 4)
-    assert fitted[:, 0].max() == 0
-    assert fitted[:, 3].min() == 255
+@given(st.data())
+@settings(max_examples=500, deadline=None)
+def test_damaged_files_raise_nothing_but_one_sentence(data):
+    content = bytearray(data.draw(st.sampled_from(real_files())))
+    for _ in range(data.draw(st.integers(0, 6))):
+        # Most of what decides lies at the beginning.
+        place = data.draw(st.one_of(st.integers(0, min(80, len(content) - 1)), st.integers(0, len(content) - 1)))
+        content[place] = data.draw(st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 0x7F, 0x80, 0xFF])))
+    holds(bytes(content[: data.draw(st.one_of(st.none(), st.integers(0, len(content))))]))

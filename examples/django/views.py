@@ -1,0 +1,78 @@
+"""A Django view that draws what a form asks for: `path("pictures/", views.picture)` in your urls.py.
+
+A busy or restarting image server is asked again; everything else becomes one sentence for the user.
+
+Settings: IMAGE_SERVER_URL (http://localhost:5000), IMAGE_SERVER_KEY (only where the server has API_KEYS) and
+IMAGE_SERVER_TIMEOUT (seconds that one answer may take).
+"""
+
+import uuid
+
+import requests
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_POST
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+# Full or loading (the server says when to come back), or unreachable for a moment.
+RETRY = Retry(
+    total=4,
+    status_forcelist=(429, 503),
+    allowed_methods={"POST"},
+    backoff_factor=0.5,
+    respect_retry_after_header=True,
+    raise_on_status=False,
+)
+
+
+class PictureFailed(Exception):
+    """There is no picture; the message is a sentence for the user, `status` an HTTP status, `field` what is wrong."""
+
+    def __init__(self, sentence: str, status: int, field: str | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.field = field
+
+
+def draw(prompt: str, **parameters: object) -> tuple[bytes, dict[str, str]]:
+    """Return the PNG bytes and the headers that tell how it was made; raises PictureFailed."""
+    # A repeated request with the same key joins the picture under way instead of drawing another one.
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    key = getattr(settings, "IMAGE_SERVER_KEY", "")
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    url = getattr(settings, "IMAGE_SERVER_URL", "http://localhost:5000")
+    timeout = getattr(settings, "IMAGE_SERVER_TIMEOUT", 120)
+    with requests.Session() as session:
+        session.mount(url, HTTPAdapter(max_retries=RETRY))
+        try:
+            answer = session.post(
+                f"{url}/generate", json={"prompt": prompt, **parameters}, headers=headers, timeout=(5, timeout)
+            )
+        except requests.Timeout:
+            raise PictureFailed("The picture took too long; try a smaller one.", 504) from None
+        except requests.RequestException:
+            raise PictureFailed("The image server cannot be reached.", 502) from None
+    if answer.ok:
+        return answer.content, dict(answer.headers)
+    try:
+        error = answer.json()
+        raise PictureFailed(error["error"], answer.status_code, error.get("param"))
+    except (ValueError, KeyError):
+        raise PictureFailed(f"The image server answered {answer.status_code}.", 502) from None
+
+
+@require_POST
+def picture(request: HttpRequest) -> HttpResponse:
+    """Answer a picture of the form's `prompt`, or what went wrong as JSON."""
+    prompt = request.POST.get("prompt", "").strip()
+    if not prompt:
+        return JsonResponse({"error": "Say what to draw.", "field": "prompt"}, status=400)
+    try:
+        data, made = draw(prompt, aspect_ratio=request.POST.get("aspect_ratio", "s1:1"), seed=None)
+    except PictureFailed as error:
+        return JsonResponse({"error": str(error), "field": error.field}, status=error.status)
+    response = HttpResponse(data, content_type="image/png")
+    response["X-Seed"] = made["X-Seed"]
+    return response

@@ -1,0 +1,31 @@
+// Draw with the OpenAI SDK for Node: `npm install && node generate.mjs`; the server runs on localhost:5000.
+import { writeFileSync } from "node:fs";
+import OpenAI, { toFile } from "openai";
+
+const client = new OpenAI({ baseURL: "http://localhost:5000/v1", apiKey: process.env.QIS_API_KEY ?? "unused" });
+
+const answer = await client.images.generate({ prompt: "a red circle on a blue background", size: "512x512" });
+const circle = Buffer.from(answer.data[0].b64_json, "base64");
+writeFileSync("circle.png", circle);
+console.log("drawn", answer.size);
+
+const stream = await client.images.generate({ prompt: "a yellow star", size: "512x512", stream: true, partial_images: 2 });
+for await (const event of stream) {
+  const data = Buffer.from(event.b64_json, "base64");
+  const name = event.type === "image_generation.completed" ? "star.png" : `partial_${event.partial_image_index}.png`;
+  writeFileSync(name, data);
+  console.log(event.type);
+}
+
+const edited = await client.images.edit({
+  image: await toFile(circle, "circle.png", { type: "image/png" }),
+  prompt: "a yellow circle on a blue background",
+});
+writeFileSync("edited.png", Buffer.from(edited.data[0].b64_json, "base64"));
+console.log("edited", edited.size);
+
+try {
+  await client.images.generate({ prompt: "", size: "512x512" });
+} catch (error) {
+  console.log("refused", error.status, error.param);
+}

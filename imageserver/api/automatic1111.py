@@ -1,0 +1,220 @@
+"""The AUTOMATIC1111 dialect: `/sdapi/v1/...`, as Open WebUI, SillyTavern and plug-ins of Krita speak it.
+
+Source: stable-diffusion-webui 1.10, `modules/api/api.py`.
+"""
+
+import importlib
+import time
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api import automatic1111_answers as answers
+from imageserver.api import automatic1111_catalog as catalog
+from imageserver.api import errors
+from imageserver.api.automatic1111_bodies import (
+    DrawingBody,
+    Img2ImgBody,
+    Txt2ImgBody,
+    check_checkpoint,
+    checked,
+    in_native_terms,
+    output_format_of,
+)
+from imageserver.api.client_presence import while_client_stays
+from imageserver.api.current import client_address, credential, request_id, services
+from imageserver.api.documentation import DRAWING_ERRORS, documented
+from imageserver.api.image_inputs import fetch
+from imageserver.api.init_images import LARGEST_INPUT, InitImage, Resize
+from imageserver.api.json_body import read_json
+from imageserver.api.orders import Delivery, Order, stream
+from imageserver.api.placing import place
+from imageserver.api.responses import add_warnings
+from imageserver.api.saving import save_all
+from imageserver.api.services import Services
+from imageserver.api.validation import validated
+from imageserver.dispatch.client import Glimpse
+from imageserver.errors import BadRequest, Cancelled
+from imageserver.imaging.infotext import parse_infotext
+from imageserver.messages import AskCurrent, CancelJob, JobStatus, Started
+
+DIALECT = "automatic1111"
+# What clients that poll the progress are shown of each picture.
+PREVIEWS = 10
+RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad", "stretch")
+# numpy and Pillow take 0.2 s to import: the port answers before that.
+MASKS = "imageserver.imaging.masks"
+
+blueprint = Blueprint(DIALECT, __name__)
+blueprint.register_blueprint(catalog.blueprint)
+errors.register(blueprint, answers.envelope, answers.Failure, prefix="/sdapi/")
+
+
+class ProgressQuery(BaseModel):
+    """What may stand after the question mark of `GET /sdapi/v1/progress`."""
+
+    skip_current_image: bool = Field(False, description="Leave the preview out.")
+
+
+class PngInfoBody(BaseModel):
+    """What `POST /sdapi/v1/png-info` takes."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    image: str = Field(description="A PNG, JPEG or WebP picture: base64, a data URL or, where allowed, a web address.")
+
+
+class PngInfo(BaseModel):
+    """What a picture tells of its making: the infotext, the other texts, and the infotext taken apart."""
+
+    info: str
+    items: dict[str, str]
+    parameters: dict[str, str]
+
+
+@blueprint.post("/sdapi/v1/txt2img")
+@documented(
+    body=Txt2ImgBody,
+    answer=answers.Drawn,
+    errors=DRAWING_ERRORS,
+    example={"prompt": "a red circle on a blue background", "steps": 4, "seed": -1, "width": 256, "height": 256},
+)
+def txt2img() -> Response:
+    """Draw pictures."""
+    service = services()
+    return _answer(service, checked(Txt2ImgBody, read_json(), service.settings))
+
+
+@blueprint.post("/sdapi/v1/img2img")
+@documented(body=Img2ImgBody, answer=answers.Drawn, errors=DRAWING_ERRORS)
+def img2img() -> Response:
+    """Draw pictures that start from another, or anew what a mask says of it."""
+    service = services()
+    body = checked(Img2ImgBody, read_json(), service.settings)
+    return _answer(service, body, _init_image(service, body))
+
+
+@blueprint.get("/sdapi/v1/progress")
+@documented(query=ProgressQuery, answer=answers.ProgressAnswer, errors=(422, 500, 503))
+def progress() -> Response:
+    """Tell how far the client's own current request is, and show its last preview."""
+    query, service = validated(ProgressQuery, request.args.to_dict()), services()
+    status, glimpse = _current(service)
+    preview = None
+    if status is not None and glimpse is not None and not query.skip_current_image:
+        preview = answers.preview_of(service, status, glimpse)
+    return jsonify(answers.progress(status, preview).model_dump())
+
+
+@blueprint.post("/sdapi/v1/interrupt")
+@documented(answer=dict[str, str], errors=(500, 503))
+def interrupt() -> Response:
+    """Stop the client's own current request, which is answered with the previews it has."""
+    service = services()
+    status, _ = _current(service)
+    _stop(service, status)
+    return jsonify({})
+
+
+@blueprint.post("/sdapi/v1/skip")
+def skip() -> Response:
+    """Stop the client's own current request when it is for one picture; several are drawn together and stay."""
+    service = services()
+    status, _ = _current(service)
+    if status is not None and status.n > 1:
+        return add_warnings(jsonify(None), ["Pictures of one request are drawn together: none was skipped."])
+    _stop(service, status)
+    return jsonify(None)
+
+
+@blueprint.post("/sdapi/v1/png-info")
+@documented(body=PngInfoBody, answer=PngInfo, errors=(400, 413, 422, 500))
+def png_info() -> Response:
+    """Tell what a picture says of its own making."""
+    content = read_json()
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    service = services()
+    data = fetch(service, validated(PngInfoBody, content).image, name="image")
+
+    def work() -> PngInfo:
+        texts = importlib.import_module(answers.METADATA).read_metadata(data)
+        info = texts.pop("parameters", "")
+        return PngInfo(info=info, items=texts, parameters=parse_infotext(info))
+
+    return jsonify(service.native_pool.run(work).model_dump())
+
+
+def _answer(service: Services, body: DrawingBody, init_image: InitImage | None = None) -> Response:
+    facts = service.snapshot.facts if service.snapshot else None
+    check_checkpoint(body.override_settings.get("sd_model_checkpoint"), facts)
+    usual = catalog.stored_options(service).samples_format(credential())
+    order, warnings, _ = place(
+        service,
+        request_id(),
+        in_native_terms(body, output_format_of(body, usual)),
+        request.headers,
+        dialect=DIALECT,
+        init_image=init_image,
+        previews=PREVIEWS,
+        prompt_required=False,
+    )
+    result = _draw(service, order)
+    if body.save_images and not result.interrupted:
+        save_all(service, order, result.delivery)
+    answer, all_warnings = answers.drawn(service, order, body, result, warnings)
+    return add_warnings(jsonify(answer.model_dump()), all_warnings)
+
+
+def _draw(service: Services, order: Order) -> answers.Result:
+    """Return the finished pictures, or the previews of a request that was interrupted.
+
+    Raises Cancelled when the client has left: there is nobody to show previews to.
+    """
+    glimpses: dict[int, Glimpse] = {}
+    began, left = time.monotonic(), list[bool]()
+    try:
+        with while_client_stays(request.environ, lambda: left.append(True)):
+            for news in stream(service, order, request.environ):
+                match news:
+                    case Started():
+                        # After the death of an engine everything begins again.
+                        began = time.monotonic()
+                        glimpses.clear()
+                    case Glimpse():
+                        glimpses[news.preview.index] = news
+    except Cancelled:
+        if left:
+            raise
+        return answers.unfinished(service, order, glimpses, time.monotonic() - began)
+    assert isinstance(news, Delivery)
+    return answers.Result(news)
+
+
+def _init_image(service: Services, body: Img2ImgBody) -> InitImage:
+    image = fetch(service, body.init_images[0], name="init_images")
+    mask = _mask(service, body, body.mask) if body.mask else None
+    return InitImage(image=image, mask=mask, resize=RESIZE_MODES[body.resize_mode], names=("init_images", "mask"))
+
+
+def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
+    data, most = fetch(service, text, name="mask"), LARGEST_INPUT * service.settings.max_pixels
+
+    def work() -> bytes:
+        masks = importlib.import_module(MASKS)
+        shape = masks.MaskShape(hard=bool(body.mask_round), inverted=bool(body.inpainting_mask_invert), blur=body.blur)
+        shaped: bytes = masks.shape_mask(data, shape, name="mask", max_pixels=most)
+        return shaped
+
+    return service.native_pool.run(work)
+
+
+def _current(service: Services) -> tuple[JobStatus | None, Glimpse | None]:
+    """Return what the client is busy with in this dialect, whichever worker serves it."""
+    question = AskCurrent(job=request_id(), dialect=DIALECT, credential=credential(), client=client_address())
+    return service.client.current(question)
+
+
+def _stop(service: Services, status: JobStatus | None) -> None:
+    if status is not None and status.state in answers.UNDER_WAY:
+        service.client.jobs(CancelJob(job=service.request_ids.take(), wanted=status.id, credential=credential()))

@@ -1,0 +1,269 @@
+"""What the AUTOMATIC1111 dialect answers: pictures with their `info`, how far a request is, and errors.
+
+Source: stable-diffusion-webui 1.10, `modules/api/models.py`, `Processed.js` and `State.dict`.
+"""
+
+import base64
+import importlib
+import json
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from imageserver import __version__
+from imageserver.api import errors
+from imageserver.api.automatic1111_bodies import DrawingBody, Img2ImgBody, model_name, sent, warnings_of
+from imageserver.api.image_streams import PREVIEWS
+from imageserver.api.orders import Delivery, Order
+from imageserver.api.services import Services
+from imageserver.api.studio import finish
+from imageserver.dispatch.client import Glimpse, Picture
+from imageserver.errors import ServiceError
+from imageserver.generation import Outcome
+from imageserver.imaging.samplers import sampler_of
+from imageserver.messages import JobStatus
+
+# numpy and Pillow take 0.2 s to import: the port answers before that.
+METADATA = "imageserver.imaging.metadata"
+# Clients poll previews every second, and scale them themselves.
+LONGEST_PREVIEW = 512
+UNDER_WAY = ("queued", "processing")
+MOMENT = "%Y%m%d%H%M%S"
+# What its progress bar starts with: some clients take 0 for the end.
+LEAST_PROGRESS = 0.01
+
+
+class Failure(BaseModel):
+    """An error as clients of AUTOMATIC1111 read it; the last three are this server's own."""
+
+    error: str = Field(description="The kind of error.")
+    detail: str = Field(description="One sentence for people.")
+    body: str
+    errors: str = Field(description="The same sentence, where other clients look for it.")
+    code: str = Field(description="A stable name for programs.")
+    param: str | None = Field(description="The field that is wrong.")
+    request_id: int | None
+
+
+class Drawn(BaseModel):
+    """Pictures, as base64 without a prefix; what was asked for; and as JSON in a text, how they were made."""
+
+    images: list[str]
+    parameters: dict[str, Any]
+    info: str
+
+
+class State(BaseModel):
+    """What a client's current request is doing; steps are those of the picture it is at."""
+
+    skipped: bool
+    interrupted: bool
+    stopping_generation: bool
+    job: str
+    job_count: int = Field(description="Number of pictures; 0 while there is no request under way.")
+    job_timestamp: str
+    job_no: int
+    sampling_step: int
+    sampling_steps: int
+
+
+class ProgressAnswer(BaseModel):
+    """How far a client's current request is; 0 while there is none."""
+
+    progress: float
+    eta_relative: float = Field(description="Seconds until it is done, waiting included.")
+    state: State
+    current_image: str | None = Field(description="The last preview, as base64 of a PNG.")
+    textinfo: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Pictures to answer with; an `interrupted` request has the previews it got."""
+
+    delivery: Delivery
+    interrupted: bool = False
+
+
+def envelope(error: ServiceError) -> dict[str, Any]:
+    """Return an error in the dialect's shape."""
+    known = errors.native(error)
+    return {
+        "error": type(error).__name__,
+        "detail": error.sentence,
+        "body": "",
+        "errors": error.sentence,
+        "code": error.code,
+        "param": error.param,
+        "request_id": known["request_id"],
+    }
+
+
+def drawn(
+    service: Services, order: Order, body: DrawingBody, result: Result, warnings: list[str]
+) -> tuple[Drawn, list[str]]:
+    """Return the answer and all warnings; encoding and reading back the infotexts happen on a native thread."""
+    delivery = result.delivery
+    warnings = [*warnings, *delivery.outcome.warnings, *warnings_of(body, delivery.facts)]
+    if result.interrupted:
+        warnings.append("The generation was interrupted: the pictures are previews of what it would have become.")
+
+    def work() -> tuple[list[str], list[str]]:
+        read_metadata = importlib.import_module(METADATA).read_metadata
+        pictures = [base64.b64encode(data).decode() for data in delivery.files] if body.send_images else []
+        return pictures, [read_metadata(data).get("parameters", "") for data in delivery.files]
+
+    pictures, infotexts = service.native_pool.run(work)
+    info = _info(order, body, result, infotexts) | {"warnings": warnings}
+    generation = order.generation
+    parameters = sent(body) | {"steps": generation.steps, "cfg_scale": generation.true_cfg_scale}
+    return Drawn(images=pictures, parameters=parameters, info=json.dumps(info)), warnings
+
+
+def unfinished(service: Services, order: Order, glimpses: dict[int, Glimpse], seconds: float) -> Result:
+    """Return what an interrupted request has become: the last preview of each picture that was begun."""
+    generation = order.generation
+    shown = sorted(glimpses.items())
+    facts = service.snapshot.facts if service.snapshot else None
+    outcome = Outcome(
+        width=generation.width,
+        height=generation.height,
+        seeds=tuple(generation.seed + index for index, _ in shown),
+        inference_time=seconds,
+        queue_time=0.0,
+        batch_size=1,
+    )
+
+    def work() -> list[bytes]:
+        enlarged = importlib.import_module(PREVIEWS).enlarged
+        size = (generation.width, generation.height)
+        pixels = [
+            enlarged(glimpse.pixels, (glimpse.preview.width, glimpse.preview.height), glimpse.preview.scale, size)
+            for _, glimpse in shown
+        ]
+        picture = Picture(outcome, b"".join(each.tobytes() for each in pixels))
+        return finish(picture, replace(generation, count=len(shown)), facts, order.finish)
+
+    files = service.native_pool.run(work) if shown else []
+    return Result(Delivery(outcome, tuple(files), facts, "miss"), interrupted=True)
+
+
+def progress(status: JobStatus | None, preview: str | None) -> ProgressAnswer:
+    """Return how far the current request is."""
+    if status is None or status.state not in UNDER_WAY:
+        return _idle(status)
+    each = max(1, status.total_steps // status.n)
+    number = min(status.step // each, status.n - 1)
+    done = status.step / status.total_steps if status.total_steps else 0.0
+    return ProgressAnswer(
+        progress=round(min(1.0, max(LEAST_PROGRESS, done)), 4),
+        eta_relative=round(_seconds_left(status, done), 2),
+        state=State(
+            skipped=False,
+            interrupted=False,
+            stopping_generation=False,
+            job=f"Batch {number + 1} out of {status.n}",
+            job_count=status.n,
+            job_timestamp=_moment(status.started_at or status.created_at),
+            job_no=number,
+            sampling_step=status.step - number * each,
+            sampling_steps=each,
+        ),
+        current_image=preview,
+        textinfo=f"Waiting, {status.queue_position or 0} go before it." if status.state == "queued" else None,
+    )
+
+
+def preview_of(service: Services, status: JobStatus, glimpse: Glimpse) -> str:
+    """Return a preview as base64 of a PNG, which is the one format that every client reads here."""
+
+    def work() -> str:
+        data: bytes = importlib.import_module(PREVIEWS).picture_file(
+            glimpse.pixels,
+            (glimpse.preview.width, glimpse.preview.height),
+            glimpse.preview.scale,
+            (status.width, status.height),
+            output_format="png",
+            longest=LONGEST_PREVIEW,
+        )
+        return base64.b64encode(data).decode()
+
+    return service.native_pool.run(work)
+
+
+def _seconds_left(status: JobStatus, done: float) -> float:
+    """Return what its own pace says of a request that has one, else what was learnt from others."""
+    if done and status.started_at is not None:
+        return max(0.0, (time.time() - status.started_at) * (1 - done) / done)
+    return (status.queue_wait or 0.0) + (status.expected_seconds or 0.0)
+
+
+def _idle(last: JobStatus | None) -> ProgressAnswer:
+    return ProgressAnswer(
+        progress=0.0,
+        eta_relative=0.0,
+        state=State(
+            skipped=False,
+            interrupted=last is not None and last.state == "cancelled",
+            stopping_generation=False,
+            job="",
+            job_count=0,
+            job_timestamp=_moment(last.started_at or last.created_at) if last else "0",
+            job_no=0,
+            sampling_step=0,
+            sampling_steps=0,
+        ),
+        current_image=None,
+        textinfo=None,
+    )
+
+
+def _info(order: Order, body: DrawingBody, result: Result, infotexts: list[str]) -> dict[str, Any]:
+    delivery, generation = result.delivery, order.generation
+    seeds, facts = list(delivery.outcome.seeds), delivery.facts
+    extra = body.model_extra or {}
+    subseed = extra.get("subseed") if isinstance(extra.get("subseed"), int) else -1
+    # A blank stands for no negative prompt; clients that show it again would send it as one.
+    negative_prompt = generation.negative_prompt.strip() and generation.negative_prompt
+    return {
+        "prompt": generation.prompt,
+        "all_prompts": [generation.prompt] * len(seeds),
+        "negative_prompt": negative_prompt,
+        "all_negative_prompts": [negative_prompt] * len(seeds),
+        "seed": seeds[0] if seeds else generation.seed,
+        "all_seeds": seeds,
+        "subseed": subseed,
+        "all_subseeds": [subseed] * len(seeds),
+        "subseed_strength": 0,
+        "width": delivery.outcome.width,
+        "height": delivery.outcome.height,
+        "sampler_name": sampler_of(facts.scheduler) if facts else None,
+        "cfg_scale": generation.true_cfg_scale,
+        "steps": generation.steps,
+        "batch_size": body.batch_size,
+        "restore_faces": False,
+        "face_restoration_model": None,
+        "sd_model_name": model_name(facts) if facts else None,
+        "sd_model_hash": facts.revision[:10] if facts else None,
+        "sd_vae_name": None,
+        "sd_vae_hash": None,
+        "seed_resize_from_w": -1,
+        "seed_resize_from_h": -1,
+        "denoising_strength": body.denoising_strength if isinstance(body, Img2ImgBody) else None,
+        "extra_generation_params": {},
+        "index_of_first_image": 0,
+        "infotexts": infotexts,
+        "styles": [],
+        "job_timestamp": datetime.now().astimezone().strftime(MOMENT),
+        "clip_skip": 1,
+        "is_using_inpainting_conditioning": False,
+        "version": __version__,
+        "interrupted": result.interrupted,
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime(MOMENT)

@@ -1,0 +1,304 @@
+"""What the AUTOMATIC1111 dialect is sent, and what that is in the terms of the native body.
+
+Source: stable-diffusion-webui 1.10, `modules/api/models.py` and `modules/processing.py`.
+"""
+
+import json
+import math
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Fraction, check_text
+from imageserver.api.validation import shown, validated
+from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
+from imageserver.generation import ModelFacts, OutputFormat
+from imageserver.imaging.samplers import sampler_of
+from imageserver.settings import Settings
+
+B = TypeVar("B", bound="DrawingBody")
+
+Flag = bool | Literal[0, 1]
+SamplesFormat = Literal["png", "jpg", "jpeg", "webp"]
+# Some clients send the seed as text.
+Seed = Annotated[int, Field(ge=-1, lt=SEEDS)] | Annotated[str, Field(pattern=r"^(-1|[0-9]{1,19})$")]
+
+FORMATS: dict[str, OutputFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
+# A prompt may be left out: this is Qwen's own way of saying nothing.
+NO_PROMPT = " "
+# The least that can be changed of a picture is its last step, whatever the strength.
+LEAST_STRENGTH = 0.001
+# Names of unknown fields that one warning quotes.
+MOST_QUOTED = 20
+
+# What is not done here, and the values by which a client says that it does not want it.
+NOT_DONE: dict[str, tuple[Any, ...]] = {
+    "alwayson_scripts": ({}, []),
+    "clip_skip": (0, 1),
+    "distilled_cfg_scale": (),
+    "enable_hr": (False,),
+    "firstpass_image": ("",),
+    "infotext": ("",),
+    "initial_noise_multiplier": (1,),
+    "latent_mask": ("",),
+    "refiner_checkpoint": ("", "None", "none"),
+    "restore_faces": (False,),
+    "s_churn": (0,),
+    "s_min_uncond": (0,),
+    "s_noise": (1,),
+    "s_tmax": (0, math.inf),
+    "s_tmin": (0,),
+    "scheduler": ("", "Automatic", "automatic"),
+    "script_name": ("", "None"),
+    "seed_resize_from_h": (0, -1),
+    "seed_resize_from_w": (0, -1),
+    "subseed_strength": (0,),
+    "tiling": (False,),
+}
+# As NOT_DONE, but they mean something beside a mask alone.
+NOT_DONE_WITH_MASK: dict[str, tuple[Any, ...]] = {"inpaint_full_res": (False,), "inpainting_fill": (1,)}
+# Details of what is not done, and what means nothing on a server: without effect and without a warning. The last two
+# are SillyTavern's own.
+WITHOUT_EFFECT = {
+    "comments", "disable_extra_networks", "do_not_save_grid", "do_not_save_samples", "eta", "firstphase_height",
+    "firstphase_width", "force_task_id", "hr_additional_modules", "hr_cfg", "hr_checkpoint_name",
+    "hr_distilled_cfg", "hr_negative_prompt", "hr_prompt", "hr_resize_x", "hr_resize_y", "hr_sampler_name",
+    "hr_scale", "hr_scheduler", "hr_second_pass_steps", "hr_upscaler", "image_cfg_scale", "inpaint_full_res_padding",
+    "override_settings_restore_afterwards", "refiner_switch_at", "script_args", "subseed", "auth", "url",
+}  # fmt: skip
+# Of `override_settings` and `/options`, as NOT_DONE.
+OPTIONS_NOT_DONE: dict[str, tuple[Any, ...]] = {
+    "CLIP_stop_at_last_layers": (0, 1),
+    "forge_additional_modules": ([],),
+    "img2img_color_correction": (False,),
+    "sd_vae": ("", "Automatic", "None"),
+}
+
+# Source: the `extra_networks` of stable-diffusion-webui, `<kind:name:weight>`.
+EXTRA_NETWORK = re.compile(r" ?<(lora|lyco|hypernet):([^<>:]{1,200})(?::[^<>]{0,200})?>")
+EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
+
+
+def _nullable(schema: dict[str, Any]) -> None:
+    """Let the API's document say that a field may be null, which stands for its default."""
+    for name in schema["properties"].keys() - set(schema.get("required", ())):
+        part = schema["properties"][name]
+        told = {key: part.pop(key) for key in ("description", "default", "title") if key in part}
+        schema["properties"][name] = {"anyOf": [*part.get("anyOf", [part]), {"type": "null"}], **told}
+
+
+class DrawingBody(BaseModel):
+    """What both of the dialect's bodies share; unknown keys are ignored with a warning, null is the default."""
+
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=_nullable)
+
+    prompt: str = Field("", description="Image description; <lora:name:weight> is taken out of it, with a warning.")
+    negative_prompt: str = Field("", description="Concepts to avoid.")
+    styles: list[str] = Field([], description="Names of prompt styles; there are none, so they are ignored.")
+    seed: Seed = Field(-1, description="Random seed, -1 for a drawn one; picture k uses seed + k.")
+    sampler_name: str = Field("", description="The model's own sampler draws; another name gives a warning.")
+    sampler_index: str = Field("", description="An older name of sampler_name.")
+    batch_size: int = Field(1, ge=1, description="Number of pictures, times n_iter.")
+    n_iter: int = Field(1, ge=1, description="Number of pictures, times batch_size.")
+    steps: int | None = Field(None, ge=1, description="Number of denoising steps; the model's own number if left out.")
+    cfg_scale: Fraction | None = Field(
+        None, ge=0, le=50, description="Classifier-free guidance scale; the model's own if left out, 1 switches it off."
+    )
+    width: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels.")
+    height: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels.")
+    override_settings: dict[str, Any] = Field({}, description="Of the options samples_format alone changes something.")
+    send_images: Flag = Field(True, description="Send the pictures in the answer.")
+    save_images: Flag = Field(False, description="Save the pictures in the server's output folder.")
+
+    @property
+    def count(self) -> int:
+        """The number of pictures."""
+        return self.batch_size * self.n_iter
+
+
+class Txt2ImgBody(DrawingBody):
+    """What `POST /sdapi/v1/txt2img` takes."""
+
+    denoising_strength: Fraction | None = Field(None, description="Without effect: it belongs to enable_hr.")
+
+
+class Img2ImgBody(DrawingBody):
+    """What `POST /sdapi/v1/img2img` takes."""
+
+    init_images: list[str] = Field(
+        min_length=1, description="The picture to start from, one: base64, a data URL or, where allowed, a web address."
+    )
+    include_init_images: Flag = Field(False, description="Send init_images and mask back in the answer's parameters.")
+    resize_mode: Literal[0, 1, 2, 3] = Field(
+        0, description="How a picture of another shape is fitted: 0 stretched, 1 cut, 2 padded, 3 as 0."
+    )
+    denoising_strength: Fraction = Field(
+        0.75, ge=0, le=1, description="How much of the picture is changed; 0 draws its last step alone."
+    )
+    mask: str | None = Field(
+        None, description="What is drawn anew: white is, or what is opaque in a mask with transparency."
+    )
+    mask_blur: Fraction | None = Field(None, ge=0, le=256, description="Softens the mask, in its pixels, both ways.")
+    mask_blur_x: Fraction = Field(4, ge=0, le=256, description="Softens the mask across.")
+    mask_blur_y: Fraction = Field(4, ge=0, le=256, description="Softens the mask down.")
+    mask_round: Flag = Field(True, description="Take the mask as black and white, without greys.")
+    inpainting_mask_invert: Flag = Field(0, description="1 draws anew what the mask leaves black.")
+
+    @property
+    def blur(self) -> tuple[float, float]:
+        """The deviation of the mask's blur across and down."""
+        return (self.mask_blur_x, self.mask_blur_y) if self.mask_blur is None else (self.mask_blur, self.mask_blur)
+
+
+def checked(model: type[B], content: Any, settings: Settings) -> B:
+    """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    body = validated(model, {name: _whole(value) for name, value in content.items() if value is not None})
+    for name in ("prompt", "negative_prompt"):
+        check_text(name, getattr(body, name), settings.max_prompt_chars)
+    if body.count > settings.max_images:
+        raise InvalidParameter(
+            f"batch_size x n_iter is {body.count} pictures; the limit is {settings.max_images} (MAX_IMAGES).",
+            param="batch_size",
+        )
+    if body.steps is not None and body.steps > settings.max_steps:
+        raise InvalidParameter(f"steps is {body.steps}; the limit is {settings.max_steps} (MAX_STEPS).", param="steps")
+    if isinstance(body, Img2ImgBody) and len(body.init_images) > 1:
+        raise InvalidParameter(
+            f"init_images holds {len(body.init_images)} pictures; send one request for each.", param="init_images"
+        )
+    return body
+
+
+def in_native_terms(body: DrawingBody, output_format: OutputFormat) -> dict[str, Any]:
+    """Return the native body that means the same."""
+    prompt, negative_prompt = (EXTRA_NETWORK.sub("", text) for text in (body.prompt, body.negative_prompt))
+    fields: dict[str, Any] = {
+        "prompt": prompt or NO_PROMPT,
+        "seed": None if int(body.seed) < 0 else int(body.seed),
+        "n": body.count,
+        "width": body.width,
+        "height": body.height,
+        "output_format": output_format,
+        "positive_magic": False,
+        "add_overlay": False,
+    }
+    if negative_prompt.strip():
+        fields["negative_prompt"] = negative_prompt
+    if body.steps is not None:
+        fields["num_inference_steps"] = body.steps
+    if body.cfg_scale is not None:
+        fields["true_cfg_scale"] = body.cfg_scale
+    elif not (prompt.strip() or negative_prompt.strip()):
+        # Guidance between two blanks changes nothing and takes as long as the picture.
+        fields["true_cfg_scale"] = 1.0
+    if isinstance(body, Img2ImgBody):
+        fields["strength"] = max(body.denoising_strength, LEAST_STRENGTH)
+    return fields
+
+
+def output_format_of(body: DrawingBody, usual: str) -> OutputFormat:
+    """Return the pictures' format: that of `override_settings`, or the usual one; raises InvalidParameter."""
+    name = body.override_settings.get("samples_format") or usual
+    if name not in FORMATS:
+        raise InvalidParameter(
+            f"override_settings: samples_format {shown(name)} is unknown; choose from {', '.join(FORMATS)}.",
+            param="override_settings",
+        )
+    return FORMATS[name]
+
+
+def check_checkpoint(name: object, facts: ModelFacts | None) -> None:
+    """Raise ModelNotFound unless the name is that of the loaded model, or none is loaded yet."""
+    if name in (None, "") or facts is None:
+        return
+    # A title may carry a hash: `name.safetensors [0123abcdef]`.
+    plain = re.sub(r"(\.safetensors|\.ckpt)?(\s\[[0-9a-f]*\])?$", "", str(name))
+    if plain.casefold() not in {facts.name.casefold(), model_name(facts).casefold()}:
+        raise ModelNotFound(
+            f"sd_model_checkpoint {shown(name)} is not loaded; this server serves {facts.name}.",
+            param="sd_model_checkpoint",
+        )
+
+
+def model_name(facts: ModelFacts) -> str:
+    """Return the loaded model's name without that of its owner."""
+    return facts.name.rsplit("/", 1)[-1]
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number as one: to JSON, and to JavaScript, 20.0 is no other than 20."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def sent(body: DrawingBody) -> dict[str, Any]:
+    """Return what is answered as `parameters`: the body with its defaults, without unknown keys and large pictures."""
+    known = body.model_dump()
+    for name in body.model_extra or {}:
+        if name not in {*NOT_DONE, *NOT_DONE_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}:
+            del known[name]
+    if isinstance(body, Img2ImgBody) and not body.include_init_images:
+        known |= {"init_images": None, "mask": None}
+    # Python's clients may send Infinity and NaN, which are no JSON.
+    plain: dict[str, Any] = json.loads(json.dumps(known), parse_constant=lambda _: None)
+    return plain
+
+
+def warnings_of(body: DrawingBody, facts: ModelFacts | None) -> list[str]:
+    """Return what the client should know of what it asked for and does not get; `facts` are those it was drawn with."""
+    warnings = [*_about_prompts(body), *_about_sampler(body, facts)]
+    given = body.model_extra or {}
+    with_mask = isinstance(body, Img2ImgBody) and body.mask
+    wanted = NOT_DONE | (NOT_DONE_WITH_MASK if with_mask else {})
+    warnings += [f"{name} is ignored{_named(given[name])}." for name in sorted(_asked_for(given, wanted))]
+    if styles := [style for style in body.styles if style not in ("", "None")]:
+        warnings.append(f"styles are ignored, there are none here: {quoted(styles)}.")
+    if options := ignored_options(body.override_settings):
+        warnings.append(f"override_settings are ignored: {quoted(options)}.")
+    if isinstance(body, Img2ImgBody) and body.resize_mode == 3:
+        warnings.append("resize_mode 3 is done as 0: the picture is stretched.")
+    if isinstance(body, Img2ImgBody) and body.denoising_strength < LEAST_STRENGTH:
+        warnings.append("denoising_strength 0 still draws the last step.")
+    if unknown := sorted(given.keys() - {*NOT_DONE, *NOT_DONE_WITH_MASK, *WITHOUT_EFFECT}):
+        warnings.append(f"unknown and ignored: {quoted(unknown)}.")
+    return warnings
+
+
+def ignored_options(options: dict[str, Any]) -> list[str]:
+    """Return the names of the options that would change something, were they known here."""
+    known = {"samples_format", "sd_checkpoint_hash", "sd_model_checkpoint"}
+    asked_for = _asked_for(options, OPTIONS_NOT_DONE)
+    return sorted(asked_for | (options.keys() - known - OPTIONS_NOT_DONE.keys()))
+
+
+def _about_prompts(body: DrawingBody) -> list[str]:
+    texts = (body.prompt, body.negative_prompt)
+    warnings = []
+    if names := [found for text in texts for _, found in EXTRA_NETWORK.findall(text)]:
+        warnings.append(f"no LoRA is loaded here; taken out of the prompt: {quoted(names)}.")
+    if any(EMPHASIS.search(text) for text in texts):
+        warnings.append("emphasis such as (word:1.2) is not understood; the model reads it as it stands.")
+    return warnings
+
+
+def _about_sampler(body: DrawingBody, facts: ModelFacts | None) -> list[str]:
+    asked, own = body.sampler_name or body.sampler_index, facts.scheduler if facts else ""
+    if not asked or asked.casefold() in {own.casefold(), sampler_of(own).casefold()}:
+        return []
+    return [f"sampler {shown(asked)} is not used: the model's own draws, {sampler_of(own)}."]
+
+
+def _asked_for(given: dict[str, Any], not_done: dict[str, tuple[Any, ...]]) -> set[str]:
+    return {name for name in given.keys() & not_done.keys() if given[name] not in (None, *not_done[name])}
+
+
+def _named(value: Any) -> str:
+    return f": {quoted(list(value))}" if isinstance(value, dict) else ""
+
+
+def quoted(names: list[str]) -> str:
+    """Return names that a client sent for a warning: printable, and not too many."""
+    quoted = ", ".join(ascii(name)[:80] for name in names[:MOST_QUOTED])
+    return quoted if len(names) <= MOST_QUOTED else f"{quoted} and {len(names) - MOST_QUOTED} more"

@@ -1,0 +1,287 @@
+"""What clients of AUTOMATIC1111 ask for before they draw: options, models, samplers, and what there is none of."""
+
+from typing import Any
+
+import psutil
+from flask import Blueprint, Response, jsonify
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api.automatic1111_bodies import SamplesFormat, check_checkpoint, ignored_options, model_name, quoted
+from imageserver.api.automatic1111_options import StoredOptions
+from imageserver.api.current import credential, services
+from imageserver.api.documentation import documented
+from imageserver.api.json_body import read_json
+from imageserver.api.responses import add_warnings
+from imageserver.api.services import Services
+from imageserver.api.validation import validated
+from imageserver.errors import BadRequest, Loading
+from imageserver.generation import ModelFacts
+from imageserver.imaging.samplers import sampler_of
+
+blueprint = Blueprint("catalog", __name__)
+
+# What the options are that nobody can change.
+FIXED: dict[str, Any] = {"CLIP_stop_at_last_layers": 1, "img2img_color_correction": False, "sd_vae": "Automatic"}
+NONE_OF_THESE = (
+    "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "loras", "prompt-styles",
+    "realesrgan-models", "script-info", "sd-vae",
+)  # fmt: skip
+
+
+class Options(BaseModel):
+    """The options that mean something here."""
+
+    sd_model_checkpoint: str | None = Field(description="The loaded model; null while it is being loaded.")
+    sd_checkpoint_hash: str | None
+    samples_format: str = Field(description="File format of the pictures.")
+    sd_vae: str
+    CLIP_stop_at_last_layers: int
+    img2img_color_correction: bool
+
+
+class OptionsBody(BaseModel):
+    """What `POST /sdapi/v1/options` takes; other options are ignored with a warning."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    sd_model_checkpoint: str | None = Field(None, description="The loaded model; another one is refused.")
+    samples_format: SamplesFormat | None = Field(None, description="File format of the pictures from now on.")
+
+
+class Model(BaseModel):
+    """The loaded model; `filename` is its name again, for nobody needs to know where it lies."""
+
+    title: str
+    model_name: str
+    hash: str | None
+    sha256: str | None
+    filename: str
+    config: str | None
+
+
+class Sampler(BaseModel):
+    """What draws."""
+
+    name: str
+    aliases: list[str]
+    options: dict[str, Any]
+
+
+class Scheduler(BaseModel):
+    """How the noise goes down."""
+
+    name: str
+    label: str
+    aliases: list[str] | None
+    default_rho: float
+    need_inner_model: bool
+
+
+class Upscaler(BaseModel):
+    """What enlarges."""
+
+    name: str
+    model_name: str | None
+    model_path: str | None
+    model_url: str | None
+    scale: float
+
+
+class Named(BaseModel):
+    """Something with a name."""
+
+    name: str
+
+
+class Embeddings(BaseModel):
+    """Textual inversions by name."""
+
+    loaded: dict[str, Any]
+    skipped: dict[str, Any]
+
+
+class Scripts(BaseModel):
+    """Titles of scripts."""
+
+    txt2img: list[str]
+    img2img: list[str]
+
+
+class Memory(BaseModel):
+    """Bytes of memory."""
+
+    ram: dict[str, float]
+    cuda: dict[str, str]
+
+
+def stored_options(service: Services) -> StoredOptions:
+    """Return the options that clients have chosen."""
+    return StoredOptions(service.settings.resolve(service.settings.state_dir))
+
+
+@blueprint.get("/sdapi/v1/options")
+@documented(answer=Options)
+def options() -> Response:
+    """Answer the options."""
+    service = services()
+    facts = _facts_or_none(service)
+    chosen = Options(
+        sd_model_checkpoint=facts.name if facts else None,
+        sd_checkpoint_hash=_hash(facts) if facts else None,
+        samples_format=stored_options(service).samples_format(credential()),
+        **FIXED,
+    )
+    return jsonify(chosen.model_dump())
+
+
+@blueprint.post("/sdapi/v1/options")
+@documented(body=OptionsBody, errors=(400, 404, 413, 422, 500, 503, 507), example={"samples_format": "png"})
+def set_options() -> Response:
+    """Change options: the pictures' file format; naming another model than the loaded one is refused."""
+    content = read_json()
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    body, service = validated(OptionsBody, content), services()
+    if body.sd_model_checkpoint:
+        check_checkpoint(body.sd_model_checkpoint, _facts(service))
+    if body.samples_format:
+        stored_options(service).choose_samples_format(credential(), body.samples_format)
+    ignored = ignored_options(body.model_extra or {})
+    # Clients read the answer as JSON, and this is what they are used to.
+    return add_warnings(jsonify(None), [f"options are ignored: {quoted(ignored)}."] if ignored else [])
+
+
+@blueprint.get("/sdapi/v1/sd-models")
+@documented(answer=list[Model], errors=(503,))
+def sd_models() -> Response:
+    """List the loaded model."""
+    facts = _facts(services())
+    model = Model(
+        title=facts.name,
+        model_name=model_name(facts),
+        hash=_hash(facts),
+        sha256=None,
+        filename=model_name(facts),
+        config=None,
+    )
+    return _listed(model)
+
+
+@blueprint.get("/sdapi/v1/samplers")
+@documented(answer=list[Sampler], errors=(503,))
+def samplers() -> Response:
+    """List the loaded model's own sampler, the only one that is used."""
+    scheduler = _facts(services()).scheduler
+    return _listed(Sampler(name=sampler_of(scheduler), aliases=[scheduler], options={}))
+
+
+@blueprint.get("/sdapi/v1/schedulers")
+@documented(answer=list[Scheduler])
+def schedulers() -> Response:
+    """List the one schedule there is: the model's own."""
+    return _listed(
+        Scheduler(name="automatic", label="Automatic", aliases=None, default_rho=-1.0, need_inner_model=False)
+    )
+
+
+@blueprint.get("/sdapi/v1/upscalers")
+@documented(answer=list[Upscaler])
+def upscalers() -> Response:
+    """List None, for there are no upscalers."""
+    return _listed(Upscaler(name="None", model_name=None, model_path=None, model_url=None, scale=4.0))
+
+
+@documented(answer=list[Named])
+def nothing() -> Response:
+    """Answer an empty list: there is none of this here."""
+    return _listed()
+
+
+for _name in NONE_OF_THESE:
+    blueprint.add_url_rule(f"/sdapi/v1/{_name}", _name, nothing)
+
+
+@blueprint.get("/sdapi/v1/embeddings")
+@documented(answer=Embeddings)
+def embeddings() -> Response:
+    """Answer that there are no textual inversions."""
+    return jsonify(Embeddings(loaded={}, skipped={}).model_dump())
+
+
+@blueprint.get("/sdapi/v1/scripts")
+@documented(answer=Scripts)
+def scripts() -> Response:
+    """Answer that there are no scripts."""
+    return jsonify(Scripts(txt2img=[], img2img=[]).model_dump())
+
+
+@blueprint.get("/sdapi/v1/cmd-flags")
+@documented(answer=dict[str, Any])
+def cmd_flags() -> Response:
+    """Answer the flags of a command line that would start AUTOMATIC1111 as this server is."""
+    settings = services().settings
+    return jsonify(api=True, nowebui=True, listen=settings.host not in ("127.0.0.1", "localhost"), port=settings.port)
+
+
+@blueprint.get("/sdapi/v1/memory")
+@documented(answer=Memory)
+def memory() -> Response:
+    """Answer the machine's memory; GET /info tells what the model takes of its device."""
+    ram = psutil.virtual_memory()
+    known = {"free": float(ram.available), "used": float(ram.total - ram.available), "total": float(ram.total)}
+    return jsonify(Memory(ram=known, cuda={"error": "unavailable here; GET /info tells of the device"}).model_dump())
+
+
+def refresh() -> Response:
+    """Answer that nothing has changed: there is nothing to look for."""
+    return jsonify(None)
+
+
+def keep_checkpoint() -> Response:
+    """Leave the model loaded, for other clients draw with it."""
+    return add_warnings(jsonify({}), ["The model stays loaded."])
+
+
+for _name in ("refresh-checkpoints", "refresh-loras", "refresh-vae", "refresh-embeddings"):
+    blueprint.add_url_rule(f"/sdapi/v1/{_name}", _name, refresh, methods=["POST"])
+for _name in ("unload-checkpoint", "reload-checkpoint"):
+    blueprint.add_url_rule(f"/sdapi/v1/{_name}", _name, keep_checkpoint, methods=["POST"])
+
+
+@blueprint.get("/internal/ping")
+def ping() -> Response:
+    """Answer that the server is there."""
+    return jsonify({})
+
+
+@blueprint.get("/queue/status")
+@documented(answer=dict[str, Any])
+def queue_status() -> Response:
+    """Answer how long the queue is, as Gradio would: the Krita plug-in Cyanic asks before anything else."""
+    snapshot = services().snapshot
+    return jsonify(
+        msg="estimation",
+        rank=None,
+        queue_size=snapshot.queue_length if snapshot else 0,
+        rank_eta=None,
+        queue_eta=snapshot.queue_wait if snapshot else 0.0,
+    )
+
+
+def _listed(*items: BaseModel) -> Response:
+    return jsonify([item.model_dump() for item in items])
+
+
+def _facts(service: Services) -> ModelFacts:
+    facts = _facts_or_none(service)
+    if facts is None:
+        raise Loading("The model is not loaded yet.", retry_after=2)
+    return facts
+
+
+def _facts_or_none(service: Services) -> ModelFacts | None:
+    return service.snapshot.facts if service.snapshot else None
+
+
+def _hash(facts: ModelFacts) -> str | None:
+    return facts.revision[:10] or None

@@ -1,0 +1,234 @@
+"""The Hugging Face dialect: `POST /models/{id}` and `POST /`, as the Hub's `InferenceClient` speaks it to a URL.
+
+Source: huggingface_hub 2.4, `inference/_providers/hf_inference.py` and `inference/_generated/types`. The client posts
+to exactly the address that it was given, and takes the answer's bytes as the picture.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flask import Blueprint, Response, g, request
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api import errors
+from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Drawing, Fraction
+from imageserver.api.current import request_id, services
+from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
+from imageserver.api.image_inputs import checked, fetch
+from imageserver.api.init_images import InitImage
+from imageserver.api.json_body import parsed, read_body
+from imageserver.api.orders import Delivery, Order, fulfil
+from imageserver.api.placing import place
+from imageserver.api.services import Services
+from imageserver.api.validation import shown, validated
+from imageserver.errors import BadRequest, InvalidParameter, ServiceError
+
+DIALECT = "huggingface"
+# Both kinds of request have text in `inputs`: nobody's prompt begins with so much of it without a space.
+PICTURE_AS_TEXT = re.compile(r"data:image/|[A-Za-z0-9+/_-]{64}")
+# Qwen's own way of saying nothing.
+NO_PROMPT = " "
+EXAMPLE = {"inputs": "a red circle on a blue background", "parameters": {"num_inference_steps": 4, "seed": 7}}
+# What `Accept` may ask for; image/jpg is wrong and common.
+FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/jpg": "jpeg"}
+
+
+class TargetSize(BaseModel):
+    """The size of the answer."""
+
+    model_config = ConfigDict(strict=True)
+
+    width: int = Field(ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels.")
+    height: int = Field(ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels.")
+
+
+class HuggingFaceParameters(Drawing):
+    """How the picture is drawn; unknown keys are ignored with a warning."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    prompt: str = Field("", description="What the picture in `inputs` should become; makes `inputs` a picture.")
+    guidance_scale: Fraction | None = Field(
+        None, ge=0, le=50, description="Classifier-free guidance scale; for Qwen-Image this is true_cfg_scale."
+    )
+    seed: int | None = Field(None, ge=0, lt=SEEDS, description="Random seed; drawn if left out.")
+    n: int = Field(1, ge=1, le=1, description="One: the answer is the picture itself.")
+    output_format: Literal["png", "jpeg", "webp"] = Field("png", description="Goes before the Accept header.")
+    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels, with `height`.")
+    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels, with `width`.")
+    target_size: TargetSize | None = Field(None, description="Both in one.")
+    scheduler: str | None = Field(None, description="Ignored with a warning: the model's own scheduler is used.")
+
+
+class HuggingFaceBody(BaseModel):
+    """What `POST /models/{id}` takes as JSON; a picture without parameters may also be the body itself."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    inputs: str = Field(description="What to draw, or the picture to start from: base64 or a data URL.")
+    parameters: HuggingFaceParameters = Field(default_factory=HuggingFaceParameters, description="All may be left out.")
+
+
+class HuggingFaceError(BaseModel):
+    """An error as `InferenceClient` reads it."""
+
+    error: str = Field(description="One sentence for people; the client puts it into its exception.")
+    code: str = Field(description="A stable name for programs.")
+    param: str | None = Field(description="The field that is wrong.")
+    warnings: list[str] | None = Field(None, description="What else should be known of the request.")
+    estimated_time: float | None = Field(None, description="Seconds until the model may be there, with status 503.")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request means in native terms, the picture file that it starts from, and warnings about it."""
+
+    content: dict[str, Any]
+    picture: bytes | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def envelope(error: ServiceError) -> dict[str, Any]:
+    """Return `{"error", "code", "param"}`, and where it applies `warnings` and `estimated_time`."""
+    said: dict[str, Any] = {"error": error.sentence, "code": error.code, "param": error.param}
+    if g.get("huggingface_warnings"):
+        said["warnings"] = g.huggingface_warnings
+    if error.status == 503 and error.retry_after is not None:
+        said["estimated_time"] = error.retry_after
+    return said
+
+
+blueprint = Blueprint("huggingface", __name__)
+errors.register(blueprint, envelope, HuggingFaceError)
+
+
+@blueprint.before_request
+def take_request_id() -> None:
+    """Give every answer its `x-request-id`, which the client's exceptions show."""
+    request_id()
+
+
+@blueprint.post("/models/<path:name>")
+@documented(body=HuggingFaceBody, binary=PICTURES, media=PICTURES, errors=DRAWING_ERRORS)
+def draw_with(name: str) -> Response:
+    """Draw a picture for huggingface_hub's InferenceClient, with the model that the address names."""
+    return _draw(name)
+
+
+@blueprint.post("/")
+@documented(body=HuggingFaceBody, binary=PICTURES, media=PICTURES, errors=DRAWING_ERRORS, example=EXAMPLE)
+def draw() -> Response:
+    """Draw a picture for huggingface_hub's InferenceClient that knows the server's address alone."""
+    return _draw(None)
+
+
+def _draw(model: str | None) -> Response:
+    service = services()
+    data = read_body()
+    is_json = request.is_json or data[:64].lstrip().startswith(b"{")
+    asked = _json(service, data) if is_json else _picture_alone(service, data)
+    g.huggingface_warnings = asked.warnings
+    order, warnings, _ = place(
+        service,
+        request_id(),
+        asked.content if model is None else asked.content | {"model": model},
+        request.headers,
+        dialect=DIALECT,
+        init_image=InitImage(image=asked.picture, names=("inputs", "mask")) if asked.picture is not None else None,
+        prompt_required=asked.picture is None,
+    )
+    g.huggingface_warnings = [*asked.warnings, *warnings]
+    delivery = fulfil(service, order, request.environ)
+    return _picture(order, delivery, [*asked.warnings, *warnings, *delivery.outcome.warnings])
+
+
+def _json(service: Services, data: bytes) -> Asked:
+    body = _checked(parsed(data))
+    parameters = body.parameters
+    unknown = [*(body.model_extra or {}), *(parameters.model_extra or {})]
+    warnings = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(unknown)]
+    if parameters.scheduler is not None:
+        warnings.append("scheduler is ignored: the model's own is used.")
+    fields = in_native_terms(parameters)
+    if "prompt" not in parameters.model_fields_set and not PICTURE_AS_TEXT.match(body.inputs):
+        if not body.inputs.strip():
+            raise BadRequest("inputs is empty: say what to draw.", param="inputs")
+        return Asked(fields | {"prompt": body.inputs}, warnings=warnings)
+    return _after(fetch(service, body.inputs, name="inputs"), parameters, fields, warnings)
+
+
+def _picture_alone(service: Services, data: bytes) -> Asked:
+    """Return what a body means that is nothing but a picture, which the client sends where it has no parameters."""
+    if not data:
+        raise BadRequest('The body is empty: send {"inputs": "what to draw"}, or a picture.', param="inputs")
+    parameters = HuggingFaceParameters()
+    return _after(checked(data, service.settings, name="inputs"), parameters, in_native_terms(parameters), [])
+
+
+def _after(picture: bytes, parameters: HuggingFaceParameters, fields: dict[str, Any], warnings: list[str]) -> Asked:
+    """Return what is drawn after a picture: what the prompt says, or a variation where there is none."""
+    if parameters.prompt.strip():
+        return Asked(fields | {"prompt": parameters.prompt}, picture, warnings)
+    if not parameters.negative_prompt.strip():
+        # Guidance between two blanks changes nothing and takes as long as the picture.
+        fields = {"true_cfg_scale": 1.0} | fields
+    warnings = [*warnings, "Without a prompt, a variation of the picture is drawn."]
+    return Asked(fields | {"prompt": NO_PROMPT}, picture, warnings)
+
+
+def _checked(content: Any) -> HuggingFaceBody:
+    """Return the body; raises BadRequest, or InvalidParameter naming the field, also one of the parameters."""
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    given = _without_nulls(content)
+    parameters = given.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise InvalidParameter(f"parameters must be a JSON object (got {shown(parameters)}).", param="parameters")
+    # On its own, so that an error names the parameter and not "parameters".
+    return validated(
+        HuggingFaceBody, given | {"parameters": validated(HuggingFaceParameters, _without_nulls(parameters))}
+    )
+
+
+def _without_nulls(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what was said: clients send null for what they leave open."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def in_native_terms(parameters: HuggingFaceParameters) -> dict[str, Any]:
+    """Return the native body that means the same, but for the prompt; raises InvalidParameter."""
+    taken = (set(Drawing.model_fields) | {"width", "height"}) - {"prompt", "guidance_scale"}
+    fields = parameters.model_dump(include=taken, exclude_unset=True)
+    # What the client's users are used to: another picture every time, the prompt as it is, no panel.
+    fields |= {"seed": parameters.seed, "positive_magic": False, "add_overlay": False}
+    fields.setdefault("output_format", _accepted_format())
+    if parameters.guidance_scale is not None:
+        fields.setdefault("true_cfg_scale", parameters.guidance_scale)
+    if parameters.target_size is not None:
+        if not fields.keys().isdisjoint(("width", "height")):
+            raise InvalidParameter("target_size and width/height exclude each other.", param="target_size")
+        fields |= parameters.target_size.model_dump()
+    return fields
+
+
+def _accepted_format() -> str:
+    """Return the format that the client accepts, PNG where it accepts none that is known."""
+    return FORMATS[request.accept_mimetypes.best_match(FORMATS) or "image/png"]
+
+
+def _picture(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
+    outcome = delivery.outcome
+    response = Response(delivery.files[0], mimetype=order.finish.mimetype)
+    response.headers["X-Seed"] = str(outcome.seeds[0])
+    response.headers["X-Inference-Time"] = f"{outcome.inference_time:.2f}"
+    response.headers["X-Cache"] = delivery.origin
+    # Header values are latin-1; the sentences may quote what a client sent.
+    sentences = [sentence.encode("ascii", "backslashreplace").decode() for sentence in warnings]
+    if sentences:
+        response.headers["X-Warnings"] = " | ".join(sentences)
+    for sentence in sentences:
+        # The client logs one of these for each topic.
+        response.headers.add("X-HF-Warning", f"{zlib.crc32(sentence.encode()):08x}; {sentence}")
+    return response

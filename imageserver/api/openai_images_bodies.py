@@ -1,0 +1,132 @@
+"""What the OpenAI Images dialect is sent, and what that is in the terms of the native body.
+
+Source: openai-python 3.52, `openai/types/image_*_params.py`.
+"""
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api.bodies import SEEDS, Drawing
+from imageserver.api.validation import validated
+from imageserver.errors import BadRequest, InvalidParameter
+from imageserver.generation import Quality
+
+B = TypeVar("B", bound="ImagesBody")
+
+# Every model can draw after a picture without being told what: this is Qwen's own way of saying nothing.
+NO_PROMPT = " "
+
+
+class ImagesBody(Drawing):
+    """What all of the dialect's bodies share; unknown keys are ignored with a warning.
+
+    What is OpenAI's alone and has no meaning here is taken and has no effect.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str | None = Field(None, description="Any name; the loaded model draws, and the answer tells which it is.")
+    seed: int | None = Field(None, ge=0, lt=SEEDS, description="Random seed; drawn if left out.")
+    size: str | None = Field(None, description="WIDTHxHEIGHT, or auto: 512x512, or the size of the picture sent.")
+    quality: str | None = Field(None, description="One of OpenAI's names; without effect, see quality_tier.")
+    quality_tier: Quality = Field(
+        "exact", description="exact computes every block; high and fast skip what changes little."
+    )
+    background: Literal["auto", "opaque", "transparent"] | None = Field(
+        None, description="auto or opaque, which are the same here; transparent is refused."
+    )
+    response_format: Literal["b64_json", "url"] | None = Field(
+        None, description="b64_json answers the pictures themselves (the default), url the addresses of saved files."
+    )
+    stream: bool = Field(False, description="Answer server-sent events.")
+    partial_images: int = Field(
+        0, ge=0, le=3, description="How often each picture is shown on its way; only in a stream."
+    )
+    moderation: Any = Field(None, description="Without effect.")
+    style: Any = Field(None, description="Without effect.")
+    user: Any = Field(None, description="Without effect.")
+    safety_identifier: Any = Field(None, description="Without effect.")
+
+    @classmethod
+    def needs_prompt(cls) -> bool:
+        """Return whether a body without a prompt is refused."""
+        return cls.model_fields["prompt"].is_required()
+
+
+class GenerationsBody(ImagesBody):
+    """What `POST /v1/images/generations` takes."""
+
+    stream_format: str | None = Field(
+        None, description="Whose events a stream speaks: openai (the default) or another that the server offers."
+    )
+
+
+class ImageReference(BaseModel):
+    """A picture named in JSON."""
+
+    model_config = ConfigDict(strict=True)
+
+    image_url: str | None = Field(None, description="A data URL or, where allowed, a web address.")
+    file_id: str | None = Field(None, description="Refused: this server keeps no uploaded files.")
+
+
+class VariationsBody(ImagesBody):
+    """What `POST /v1/images/variations` takes, as a form or as JSON."""
+
+    prompt: str = Field(NO_PROMPT, description="What the variation should show; nothing by default.")
+    image: str | list[str] | None = Field(None, description="The picture: a file of the form, base64 or a data URL.")
+    images: list[ImageReference] | None = Field(None, description="The picture, in JSON; one at most.")
+
+
+class EditsBody(VariationsBody):
+    """What `POST /v1/images/edits` takes, as a form or as JSON."""
+
+    prompt: str = Field(description="What the picture should become.")
+    mask: str | ImageReference | None = Field(
+        None, description="A picture with an alpha channel: what is transparent there is drawn anew."
+    )
+    input_fidelity: str | None = Field(None, description="Ignored with a warning; strength says how much is changed.")
+
+
+def checked(model: type[B], content: Any) -> B:
+    """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    # Clients send null for what they leave open.
+    given = {name: value for name, value in content.items() if value is not None}
+    if model.needs_prompt() and given.get("prompt", "") == "":
+        raise BadRequest("Prompt is required", param="prompt")
+    body = validated(model, given)
+    if body.background == "transparent":
+        raise InvalidParameter("background transparent is not offered: the model draws opaque.", param="background")
+    return body
+
+
+def in_native_terms(body: ImagesBody) -> dict[str, Any]:
+    """Return the native body that means the same."""
+    fields = body.model_dump(include=set(Drawing.model_fields) - {"model"}, exclude_unset=True)
+    # What OpenAI's own service does: another picture every time, the prompt as it is, no panel.
+    fields |= {"seed": body.seed, "positive_magic": False, "add_overlay": False, "quality": body.quality_tier}
+    fields["prompt"] = body.prompt or NO_PROMPT
+    if body.size not in (None, "auto"):
+        fields["size"] = body.size
+    if not fields["prompt"].strip() and not body.negative_prompt.strip():
+        # Guidance between two blanks changes nothing and takes as long as the picture.
+        fields.setdefault("true_cfg_scale", 1.0)
+    return fields
+
+
+def warnings_of(body: ImagesBody, files: set[str]) -> list[str]:
+    """Return what the client should know of fields, and of the form's `files`, that change nothing."""
+    unknown = sorted({*(body.model_extra or {}), *files})
+    warnings = [f"{ascii(name)[:80]} is not a parameter and was ignored." for name in unknown]
+    if body.stream and body.response_format == "url":
+        warnings.append("response_format is ignored in a stream: pictures travel as b64_json.")
+    if body.partial_images and not body.stream:
+        warnings.append("partial_images is ignored without stream.")
+    if isinstance(body, GenerationsBody) and body.stream_format is not None and not body.stream:
+        warnings.append("stream_format is ignored without stream.")
+    if isinstance(body, EditsBody) and body.input_fidelity is not None:
+        warnings.append("input_fidelity is ignored; strength says how much of the picture is changed.")
+    return warnings

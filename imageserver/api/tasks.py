@@ -1,0 +1,266 @@
+"""The dialect of asynchronous tasks: submit now, ask later, fetch the pictures when they are there.
+
+Source: the user's HiDream-I1 API document.
+"""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from flask import Blueprint, Response, jsonify, request, send_file
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api import task_runner
+from imageserver.api.bodies import SIZE_PATTERN, Drawing, Whole
+from imageserver.api.current import credential, request_id, services
+from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
+from imageserver.api.json_body import read_json
+from imageserver.api.orders import Fulfilment, Order
+from imageserver.api.placing import place
+from imageserver.api.saving import urls_of
+from imageserver.api.services import Services
+from imageserver.api.task_runner import DIALECT, wanted_of
+from imageserver.api.validation import validated
+from imageserver.errors import BadRequest, Gone, NotFound, QueueFull, ServiceError
+from imageserver.messages import CancelJob, JobStatus, ListJobs
+from imageserver.outputs.task_store import Task
+
+blueprint = Blueprint("tasks", __name__)
+
+MOST_IN_BATCH = 100
+
+
+class TaskBody(Drawing):
+    """What `POST /submit` takes; unknown keys are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    resolution: str = Field("1024x1024", pattern=SIZE_PATTERN, description="Size as WIDTHxHEIGHT.")
+    num_inference_steps: Whole | None = Field(50, ge=1, description="Number of denoising steps.")
+    num_images_per_prompt: Whole = Field(1, ge=1, description="Number of pictures; another name for n.")
+    seed: Whole | None = Field(None, ge=0, lt=2**64, description="Random seed; null draws one.")
+    add_overlay: bool = Field(False, description="Add the info overlay to the picture.")
+    positive_magic: bool = Field(False, description="Append Qwen's quality words to the prompt.")
+
+
+class BatchBody(BaseModel):
+    """What `POST /batch_submit` takes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    requests: list[TaskBody] = Field(min_length=1, max_length=MOST_IN_BATCH, description="The tasks, in order.")
+
+
+class Submitted(BaseModel):
+    """A task that was taken."""
+
+    task_id: str
+    requestId: int  # noqa: N815 - the documented name
+    status: Literal["queued"]
+    estimated_time: float = Field(description="Expected seconds until the pictures are there, waiting included.")
+    queue_position: int
+    message: str
+    warnings: list[str]
+
+
+class BatchSubmitted(BaseModel):
+    """Tasks that were taken, and those that were refused."""
+
+    task_ids: list[str]
+    tasks: list[dict[str, Any]]
+    message: str
+
+
+class TaskStatus(BaseModel):
+    """How a task is getting on; `created_at` and `completed_at` are ISO 8601."""
+
+    task_id: str
+    requestId: int  # noqa: N815 - the documented name
+    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    progress: int = Field(description="0 to 100.")
+    result_urls: list[str]
+    processing_time: float | None
+    created_at: str
+    completed_at: str | None
+    estimated_time: float | None = Field(description="Expected seconds from now, waiting included.")
+    queue_position: int | None
+    seeds: list[int]
+    error: str | None
+    code: str | None
+    warnings: list[str]
+
+
+class DownloadQuery(BaseModel):
+    """Which picture of a task is fetched."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_index: int = Field(0, ge=0, description="0 for the first one.")
+
+
+@blueprint.post("/submit")
+@documented(
+    body=TaskBody,
+    answer=Submitted,
+    errors=DRAWING_ERRORS,
+    example={"prompt": "a yellow star on a black background", "resolution": "512x512", "num_inference_steps": 4},
+)
+def submit() -> Response:
+    """Take a task and answer at once."""
+    return jsonify(_submit(services(), request_id(), read_json()))
+
+
+@blueprint.post("/batch_submit")
+@documented(
+    body=BatchBody,
+    answer=BatchSubmitted,
+    errors=DRAWING_ERRORS,
+    example={"requests": [{"prompt": "a red circle", "resolution": "512x512", "num_inference_steps": 4}]},
+)
+def batch_submit() -> Response:
+    """Take several tasks; one that is refused says why in its place."""
+    service = services()
+    content = read_json()
+    batch = validated(BatchBody, content)
+    told: list[dict[str, Any]] = []
+    for index, body in enumerate(batch.requests):
+        try:
+            number = request_id() if index == 0 else service.request_ids.take()
+            told.append(_submit(service, number, body.model_dump(exclude_unset=True)))
+        except ServiceError as error:
+            if index == 0 and len(batch.requests) == 1:
+                raise
+            told.append({"status": "refused", "error": error.sentence, "code": error.code, "param": error.param})
+    taken = [task["task_id"] for task in told if "task_id" in task]
+    return jsonify(task_ids=taken, tasks=told, message=f"{len(taken)} of {len(told)} tasks were taken.")
+
+
+@blueprint.get("/status/<task_id>")
+@documented(answer=TaskStatus, errors=(404, 410, 503))
+def status(task_id: str) -> Response:
+    """Tell how a task is getting on."""
+    return jsonify(_status(services(), _found(services(), task_id)))
+
+
+@blueprint.delete("/status/<task_id>")
+@documented(answer=TaskStatus, errors=(404, 410, 503))
+def cancel(task_id: str) -> Response:
+    """Cancel a task; one that has ended already is left as it is."""
+    service = services()
+    task = _found(service, task_id)
+    service.tasks.fail(task.task_id, code="cancelled", sentence="The task was cancelled.")
+    service.client.jobs(CancelJob(job=request_id(), wanted=task.number, credential=credential()))
+    return jsonify(_status(service, _found(service, task_id)))
+
+
+@blueprint.get("/download/<task_id>")
+@documented(query=DownloadQuery, media=PICTURES, errors=(400, 404, 410, 422))
+def download(task_id: str) -> Response:
+    """Answer a picture of a completed task."""
+    query = validated(DownloadQuery, {name: _number(value) for name, value in request.args.to_dict().items()})
+    task = _found(services(), task_id)
+    if task.state != "completed":
+        raise BadRequest("Task not completed", param="task_id")
+    if query.image_index >= len(task.files):
+        raise NotFound(
+            f"image_index {query.image_index}: the task has {len(task.files)} pictures.", param="image_index"
+        )
+    try:
+        path = services().outputs.open_picture(task.files[query.image_index])
+    except NotFound:
+        raise Gone("The picture is not kept any more (TMP_MAX_AGE, TMP_MAX_MB).", param="task_id") from None
+    return send_file(path)
+
+
+def _submit(service: Services, number: int, content: Any) -> dict[str, Any]:
+    order, warnings = _order(service, number, content)
+    news = Fulfilment(service, order).news()
+    if service.tasks.count_open() >= service.settings.max_queue:
+        raise QueueFull(f"{service.settings.max_queue} tasks run or wait already (MAX_QUEUE).", retry_after=5)
+    forecast = service.client.forecast(number, order.generation, credential=order.credential)
+    task = service.tasks.add(
+        number=number,
+        credential=order.credential,
+        wanted=wanted_of(order),
+        owner=os.getpid(),
+        warnings=warnings,
+    )
+    task_runner.follow(service, task, order, news)
+    return {
+        "task_id": task.task_id,
+        "requestId": number,
+        "status": "queued",
+        "estimated_time": round(forecast.wait + forecast.own, 2),
+        "queue_position": forecast.position,
+        "message": "Task submitted successfully",
+        "warnings": warnings,
+    }
+
+
+def _order(service: Services, number: int, content: Any) -> tuple[Order, list[str]]:
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    if not content.get("prompt"):
+        raise BadRequest("Prompt is required", param="prompt")
+    body = validated(TaskBody, content)
+    fields = body.model_dump(exclude_unset=True)
+    fields.pop("resolution", None)
+    count = fields.pop("num_images_per_prompt", None)
+    fields |= {
+        "size": body.resolution,
+        "num_inference_steps": body.num_inference_steps,
+        "seed": body.seed,
+        "add_overlay": body.add_overlay,
+        "positive_magic": body.positive_magic,
+        "n": count if count is not None else body.n,
+    }
+    order, warnings, _ = place(service, number, fields, request.headers, dialect=DIALECT)
+    return order, warnings
+
+
+def _found(service: Services, task_id: str) -> Task:
+    task = service.tasks.find(task_id, credential())
+    if task is None:
+        raise NotFound("There is no task of that id.", param="task_id")
+    if task.state == "expired":
+        raise Gone("The task is over, and its time to live too (TASK_TTL).", param="task_id")
+    return task
+
+
+def _status(service: Services, task: Task) -> dict[str, Any]:
+    job = _job_of(service, task) if task.completed_at is None else None
+    running = job is not None and job.state == "processing"
+    done = 100 if task.state == "completed" else 0
+    progress = job.step * 100 // job.total_steps if job and job.total_steps else done
+    expected = None if job is None else round((job.queue_wait or 0.0) + (job.expected_seconds or 0.0), 2)
+    return {
+        "task_id": task.task_id,
+        "requestId": task.number,
+        "status": "processing" if running else task.state,
+        "progress": progress,
+        "result_urls": urls_of([Path(name) for name in task.files]),
+        "processing_time": task.processing_time,
+        "created_at": _iso(task.created_at),
+        "completed_at": _iso(task.completed_at) if task.completed_at is not None else None,
+        "estimated_time": expected,
+        "queue_position": job.queue_position if job else None,
+        "seeds": list(task.seeds),
+        "error": task.error,
+        "code": task.code,
+        "warnings": list(task.warnings),
+    }
+
+
+def _job_of(service: Services, task: Task) -> JobStatus | None:
+    """Return what the dispatcher knows of the task's present attempt."""
+    question = ListJobs(job=request_id(), wanted=task.number, credential=credential())
+    return next(iter(service.client.jobs(question)), None)
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment).astimezone().isoformat(timespec="seconds")
+
+
+def _number(text: str) -> Any:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text

@@ -1,0 +1,48 @@
+"""Masks as AUTOMATIC1111 takes them: by their opacity where they have any, turned over, hardened and softened."""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image, ImageChops, ImageFilter
+
+from imageserver.errors import InvalidParameter
+from imageserver.imaging.inputs import Mask, read_mask
+
+HALF = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskShape:
+    """What is done to a mask, in this order; `blur` is the deviation across and down in the mask's own pixels."""
+
+    hard: bool = True
+    inverted: bool = False
+    blur: tuple[float, float] = (4.0, 4.0)
+
+
+def shape_mask(data: bytes, shape: MaskShape, *, name: str, max_pixels: int) -> bytes:
+    """Return a mask file's shaped mask as a PNG, white being drawn anew; raises InvalidParameter naming the limit.
+
+    Source: AUTOMATIC1111's `create_binary_mask` and `StableDiffusionProcessingImg2Img.init`.
+    """
+    mask = _read(data, name, max_pixels)
+    image = Image.frombytes("L", (mask.width, mask.height), mask.data)
+    if shape.hard:
+        image = image.point([255 * (value > HALF) for value in range(256)])
+    if shape.inverted:
+        image = ImageChops.invert(image)
+    if any(shape.blur):
+        image = image.filter(ImageFilter.GaussianBlur(shape.blur))
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _read(data: bytes, name: str, max_pixels: int) -> Mask:
+    """Return a mask's opacity, or the brightness of one that is opaque all over."""
+    try:
+        holes = read_mask(data, name=name, max_pixels=max_pixels, transparent_means_edit=True)
+    except InvalidParameter:
+        # Without a hole; whatever else is wrong with it is said here as well.
+        return read_mask(data, name=name, max_pixels=max_pixels, transparent_means_edit=False)
+    return Mask(holes.width, holes.height, bytes(255 - value for value in holes.data))

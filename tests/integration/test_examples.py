@@ -1,0 +1,106 @@
+"""The examples that need more than Python and curl run against a real server."""
+
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import django
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import path
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+NODE = ROOT / "examples" / "node"
+
+
+def django_views() -> ModuleType:
+    found = importlib.util.spec_from_file_location("views", ROOT / "examples" / "django" / "views.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def website():
+    """A Django site with the example's view."""
+    settings.configure(ALLOWED_HOSTS=["testserver"], ROOT_URLCONF=__name__, SECRET_KEY="of a test", USE_TZ=True)
+    django.setup()
+    globals()["urlpatterns"] = [path("pictures/", django_views().picture)]
+    return Client()
+
+
+@pytest.fixture
+def server_of_website(fake_server):
+    settings.IMAGE_SERVER_URL = fake_server.url
+    settings.IMAGE_SERVER_TIMEOUT = 30
+    return fake_server
+
+
+@pytest.mark.usefixtures("server_of_website")
+def test_the_django_view_answers_a_picture(website):
+    answer = website.post("/pictures/", {"prompt": "a red circle"})
+    assert answer.status_code == 200
+    assert int(answer["X-Seed"]) >= 0
+    assert Image.open(io.BytesIO(answer.content)).size == (512, 512)
+
+
+@pytest.mark.usefixtures("server_of_website")
+def test_the_django_view_passes_the_servers_own_sentence_on(website):
+    assert website.post("/pictures/", {"prompt": " "}).json() == {"error": "Say what to draw.", "field": "prompt"}
+    answer = website.post("/pictures/", {"prompt": "x", "aspect_ratio": "7:1"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "aspect_ratio")
+    answer = website.post("/pictures/", {"prompt": "[fail]"})
+    assert (answer.status_code, answer.json()["field"]) == (500, None)
+
+
+def test_the_django_view_asks_a_full_server_again(website, own_servers):
+    server = own_servers(MAX_QUEUE="1")
+    server.wait_until_ready()
+    settings.IMAGE_SERVER_URL = server.url
+    settings.IMAGE_SERVER_TIMEOUT = 30
+    busy = server.start_generating("[step=0.05]")
+    server.wait_until_active()
+    assert website.post("/pictures/", {"prompt": "patient"}).status_code == 200
+    assert busy.result(30).ok
+
+
+def test_the_django_view_says_so_when_there_is_no_server(website):
+    settings.IMAGE_SERVER_URL = "http://127.0.0.1:9"
+    answer = website.post("/pictures/", {"prompt": "x"})
+    assert (answer.status_code, answer.json()["error"]) == (502, "The image server cannot be reached.")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_the_node_example_draws_streams_edits_and_is_refused(fake_server, tmp_path):
+    assert (NODE / "node_modules" / "openai").is_dir(), "run_tests.sh installs the SDK with npm"
+    script = (NODE / "generate.mjs").read_text().replace("localhost:5000", f"127.0.0.1:{fake_server.port}")
+    (tmp_path / "generate.mjs").write_text(script)
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    outcome = subprocess.run(
+        ["node", "generate.mjs"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"NO_PROXY": "*"},
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.splitlines() == [
+        "drawn 512x512",
+        "image_generation.partial_image",
+        "image_generation.partial_image",
+        "image_generation.completed",
+        "edited 512x512",
+        "refused 400 prompt",
+    ]
+    for name in ("circle.png", "partial_0.png", "partial_1.png", "star.png", "edited.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (512, 512)

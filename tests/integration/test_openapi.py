@@ -1,0 +1,105 @@
+"""The document of the API is complete and true: what it allows is taken, what it forbids is refused."""
+
+import json
+import os
+from unittest import SkipTest
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks
+
+# A few dozen requests an operation; the full mode sends hundreds.
+EXAMPLES = 300 if os.environ.get("QIS_FULL") else 25
+# Rules between fields and about contents, which JSON Schema cannot express; the answer must name one of these fields.
+RULES = {
+    "size", "width", "height", "aspect_ratio", "seed", "quality", "image", "mask", "Idempotency-Key", "Last-Event-ID",
+}  # fmt: skip
+
+
+load_all_checks()
+
+
+@pytest.fixture(scope="session")
+def fuzzed_server(servers):
+    server = servers(MAX_PIXELS="1800000", MAX_IMAGES="2", MAX_STEPS="4", MAX_QUEUE="1000")
+    server.wait_until_ready()
+    return server
+
+
+@pytest.fixture(scope="session")
+def schema(fuzzed_server):
+    return schemathesis.openapi.from_url(fuzzed_server.url + "/openapi.json")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_the_server_keeps_to_its_document(schema, subtests, mode):
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        with subtests.test(operation.label):
+            fuzz(operation, mode)
+
+
+def fuzz(operation, mode):
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case):
+        # A kept-alive connection would hold up the end of the server.
+        answer = case.call(headers={"Connection": "close"}, timeout=20)
+        excluded = []
+        if answer.status_code == 422 and answer.json().get("param") in RULES:
+            excluded = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
+        case.validate_response(answer, excluded_checks=excluded)
+
+    try:
+        send()
+    except (SkipTest, Unsatisfiable):
+        assert mode is GenerationMode.NEGATIVE  # there is nothing to get wrong in a request without parameters
+
+
+def test_every_route_is_in_the_document_with_its_sentence(fake_server):
+    document = fake_server.get("/openapi.json").json()
+    assert document["openapi"] == "3.1.0"
+    operations = [
+        (path, method, told) for path, methods in document["paths"].items() for method, told in methods.items()
+    ]
+    assert len(operations) > 10
+    assert [path for path, _, told in operations if not told["summary"].endswith(".")] == []
+    listed = {
+        route["path"].replace("<path:", "{").replace("<int:", "{").replace(">", "}")
+        for route in fake_server.get("/").json()["endpoints"]
+    }
+    hidden = {"/openapi.json", "/docs", "/docs/{name}"}
+    assert listed - hidden == set(document["paths"])
+
+
+def test_the_limits_in_the_document_are_the_settings(fuzzed_server):
+    body = fuzzed_server.get("/openapi.json").json()["components"]["schemas"]["GenerateBody"]["properties"]
+    assert body["n"]["maximum"] == 2
+    assert body["num_inference_steps"]["anyOf"][0]["maximum"] == 4
+
+
+def test_the_page_needs_no_network(fake_server):
+    page = fake_server.get("/docs").text
+    assert "http://" not in page.replace(fake_server.url, "")
+    assert "https://" not in page
+    for name in ("css/swagger-ui.css", "js/swagger-ui-bundle.js", "images/swagger.svg"):
+        assert f"/docs/{name}" in page
+        assert fake_server.get(f"/docs/{name}").status_code == 200
+    assert fake_server.get("/docs/../../../etc/passwd").status_code == 404
+
+
+def test_every_example_in_the_document_runs(fake_server):
+    document = fake_server.get("/openapi.json").json()
+    ran = 0
+    for path, methods in document["paths"].items():
+        for method, told in methods.items():
+            example = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
+            if example is not None:
+                answer = fake_server._ask(method.upper(), path, json=example, timeout=30)
+                assert answer.status_code == 200, (path, answer.text)
+                ran += 1
+    assert ran >= 2, json.dumps(list(document["paths"]))

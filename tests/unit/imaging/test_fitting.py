@@ -1,0 +1,135 @@
+"""Masks in both conventions, and pictures and masks fitted to the size that is drawn."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imageserver.errors import InvalidParameter
+from imageserver.imaging import inputs
+from tests.pictures import BLACK, BLUE, GREEN, RED, WHITE, array_of, colour_at, colours, file_of
+
+MANY = 10**6
+
+
+def read_mask(image, transparent_means_edit=False, kind="PNG"):
+    data = file_of(image, kind)
+    return inputs.read_mask(data, name="mask", max_pixels=MANY, transparent_means_edit=transparent_means_edit)
+
+
+def test_white_is_drawn_anew_black_is_kept_and_grey_is_between():
+    image = Image.fromarray(np.array([[0, 128, 255]], np.uint8))
+    assert list(read_mask(image).data) == [0, 128, 255]
+    assert list(read_mask(image.convert("RGB"), kind="BMP").data) == [0, 128, 255]
+
+
+def test_white_strokes_on_a_transparent_ground_are_drawn_anew():
+    image = Image.new("RGBA", (2, 1), (*WHITE, 0))
+    image.putpixel((1, 0), (*WHITE, 255))
+    assert list(read_mask(image).data) == [0, 255]
+
+
+def test_openai_s_masks_draw_anew_what_is_transparent_whatever_its_colour():
+    image = Image.new("RGBA", (3, 1), (*WHITE, 255))
+    image.putpixel((1, 0), (*RED, 0))
+    image.putpixel((2, 0), (*BLACK, 100))
+    assert list(read_mask(image, transparent_means_edit=True).data) == [0, 255, 155]
+
+
+@pytest.mark.parametrize("image", [Image.new("L", (4, 4), 255), Image.new("RGBA", (4, 4), WHITE)], ids=["L", "opaque"])
+def test_a_mask_of_the_wrong_convention_is_told_of_transparency(image):
+    with pytest.raises(InvalidParameter, match=r"^mask has no transparent pixels: .* alpha channel") as caught:
+        read_mask(image, transparent_means_edit=True)
+    assert caught.value.param == "mask"
+
+
+def test_a_black_mask_with_holes_is_told_of_white():
+    image = Image.new("RGBA", (2, 1), (*BLACK, 255))
+    image.putpixel((1, 0), (*BLACK, 0))
+    with pytest.raises(InvalidParameter, match=r"^mask has transparent and black pixels alone: .* white"):
+        read_mask(image)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_a_black_mask_without_holes_keeps_everything(mode):
+    assert list(read_mask(Image.new("L", (2, 1)).convert(mode)).data) == [0, 0]
+
+
+def test_a_mask_is_held_to_the_limits_and_named():
+    data = file_of(Image.new("L", (20, 10)))
+    with pytest.raises(InvalidParameter, match=r"^mask is 20x10, 200 pixels; the limit is 199"):
+        inputs.read_mask(data, name="mask", max_pixels=199, transparent_means_edit=False)
+
+
+def picture(image):
+    return inputs.Pixels(*image.size, image.tobytes())
+
+
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+def test_a_picture_in_its_own_size_is_unchanged(mode):
+    assert inputs.fit_picture(picture(colours()), 16, 8, mode) == picture(colours())
+
+
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+@given(
+    given=st.tuples(st.integers(1, 80), st.integers(1, 80)), wanted=st.tuples(st.integers(1, 80), st.integers(1, 80))
+)
+@settings(max_examples=60, deadline=None)
+def test_every_size_fits_into_every_other_and_one_colour_stays_one(mode, given, wanted):
+    colour = (200, 100, 50)
+    fitted = inputs.fit_picture(picture(Image.new("RGB", given, colour)), *wanted, mode)
+    assert (fitted.width, fitted.height) == wanted
+    assert fitted.data == Image.new("RGB", wanted, colour).tobytes()
+    mask = inputs.fit_mask(inputs.Mask(*given, b"\xff" * (given[0] * given[1])), *wanted, mode)
+    assert mask == inputs.Mask(*wanted, b"\xff" * (wanted[0] * wanted[1]))
+
+
+def thirds(size, box_left, box_right):
+    """Return a picture with a red left, a green middle and a blue right."""
+    image = Image.new("RGB", size, GREEN)
+    image.paste(RED, (0, 0, box_left, size[1]))
+    image.paste(BLUE, (box_right, 0, size[0], size[1]))
+    return picture(image)
+
+
+def test_stretch_shows_all_of_it_in_another_shape():
+    fitted = inputs.fit_picture(thirds((90, 30), 30, 60), 30, 30, "stretch")
+    assert [colour_at(fitted, x, 15) for x in (3, 15, 26)] == [RED, GREEN, BLUE]
+
+
+def test_crop_keeps_the_centre_and_its_shape():
+    fitted = inputs.fit_picture(thirds((90, 30), 20, 70), 60, 60, "crop")
+    assert {colour_at(fitted, x, y) for x in (0, 30, 59) for y in (0, 59)} == {GREEN}
+
+
+def test_pad_shows_all_of_it_and_continues_the_edges():
+    fitted = inputs.fit_picture(thirds((90, 30), 30, 60), 90, 90, "pad")
+    for y in (0, 45, 89):
+        assert [colour_at(fitted, x, y) for x in (0, 45, 89)] == [RED, GREEN, BLUE]
+    tall = Image.fromarray(
+        np.asarray(Image.frombytes("RGB", (90, 30), thirds((90, 30), 30, 60).data)).transpose(1, 0, 2)
+    )
+    fitted = inputs.fit_picture(picture(tall), 90, 90, "pad")
+    for x in (0, 45, 89):
+        assert [colour_at(fitted, x, y) for y in (0, 45, 89)] == [RED, GREEN, BLUE]
+
+
+def test_both_keep_a_square_square_and_in_the_centre():
+    dot = Image.new("L", (40, 20))
+    dot.paste(255, (18, 8, 22, 12))
+    for mode, side in (("pad", 2), ("crop", 4)):
+        seen = array_of(inputs.fit_mask(inputs.Mask(40, 20, dot.tobytes()), 20, 20, mode)) > 127
+        assert seen[10 - side // 2 : 10 + side // 2, 10 - side // 2 : 10 + side // 2].all()
+        assert seen.sum() == side**2
+
+
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+def test_a_mask_lies_where_its_picture_lies(mode):
+    shape = Image.new("L", (90, 30))
+    shape.paste(255, (30, 10, 60, 20))
+    mask = array_of(inputs.fit_mask(inputs.Mask(90, 30, shape.tobytes()), 64, 48, mode))
+    seen = array_of(inputs.fit_picture(picture(shape.convert("RGB")), 64, 48, mode))[..., 0]
+    assert ((mask > 127) == (seen > 127)).mean() > 0.98
+    assert mask.max() == 255
+    assert mask.min() == 0
