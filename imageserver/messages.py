@@ -62,10 +62,27 @@ class Ask(Message, frozen=True, kw_only=True):
     credential: str = ""
 
 
+class Inspect(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: what would you read of this generation?"""
+
+    job: int
+    generation: Generation
+
+
+class Inspected(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: tokens of the prompt that would be read, tokens of all pictures, and warnings."""
+
+    job: int
+    prompt_tokens: int
+    image_tokens: int
+    warnings: tuple[str, ...] = ()
+
+
 class Forecast(Message, frozen=True, kw_only=True):
     """Dispatcher to worker: expected seconds on the device and before it, and the number of jobs that go before.
 
-    `learnt` is False while nothing has been measured yet; `median_error` is that of the last jobs, as a share.
+    `learnt` is False while nothing has been measured yet; `median_error` is that of the last jobs, as a share. What the
+    engine would read of the prompts is None while no engine can be asked.
     """
 
     job: int
@@ -74,6 +91,7 @@ class Forecast(Message, frozen=True, kw_only=True):
     position: int
     learnt: bool
     median_error: float | None
+    inspected: Inspected | None = None
 
 
 class Queued(Message, frozen=True, kw_only=True):
@@ -319,6 +337,8 @@ AnyMessage = (
     | Answered
     | Ask
     | Queued
+    | Inspect
+    | Inspected
     | Forecast
     | Cancel
     | Run

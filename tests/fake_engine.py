@@ -23,6 +23,8 @@ from imageserver.messages import (
     Cancel,
     Finished,
     Hello,
+    Inspect,
+    Inspected,
     LoadFailed,
     Loading,
     Preview,
@@ -72,6 +74,9 @@ class FakeEngine:
         self.channel.send(Ready(facts=FACTS))
         while True:
             message, raw = self.inbox.get()
+            if isinstance(message, Inspect):
+                words = len(message.generation.prompt.split())
+                self.channel.send(Inspected(job=message.job, prompt_tokens=words, image_tokens=4))
             if isinstance(message, Run):
                 self.run(message.job, message.generation, raw)
 

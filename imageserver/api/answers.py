@@ -60,6 +60,10 @@ class Estimate(Answer):
     queue_position: int
     learnt: bool
     median_error: float | None
+    prompt_tokens: int | None = Field(
+        description="Tokens of the prompt that the model would read; null while it loads."
+    )
+    image_tokens: int | None = Field(description="Tokens that all pictures would be drawn in.")
     warnings: list[str]
 
 

@@ -215,7 +215,8 @@ def in_native_terms(parameters: HuggingFaceParameters) -> dict[str, Any]:
 
 def _accepted_format() -> str:
     """Return the format that the client accepts, PNG where it accepts none that is known."""
-    return FORMATS[request.accept_mimetypes.best_match(FORMATS) or "image/png"]
+    # Of equals the first: what the client's user asks for comes before the image/png that the client adds to it.
+    return next((FORMATS[kind] for kind, quality in request.accept_mimetypes if quality and kind in FORMATS), "png")
 
 
 def _picture(order: Order, delivery: Delivery, warnings: list[str]) -> Response:

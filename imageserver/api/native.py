@@ -60,7 +60,7 @@ def estimate() -> Response:
     service = services()
     order, warnings, _ = _place()
     forecast = service.client.forecast(order.number, order.generation, credential=order.credential)
-    generation = order.generation
+    generation, inspected = order.generation, forecast.inspected
     hit = is_cached(service, order)
     return jsonify(
         prompt=generation.prompt,
@@ -79,7 +79,9 @@ def estimate() -> Response:
         queue_position=0 if hit else forecast.position,
         learnt=forecast.learnt,
         median_error=forecast.median_error,
-        warnings=warnings,
+        prompt_tokens=inspected.prompt_tokens if inspected else None,
+        image_tokens=inspected.image_tokens if inspected else None,
+        warnings=warnings + list(inspected.warnings if inspected else ()),
     )
 
 

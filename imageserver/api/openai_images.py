@@ -15,6 +15,7 @@ from imageserver.api import errors, sse
 from imageserver.api import openai_images_answers as answers
 from imageserver.api.attempts import name_of
 from imageserver.api.current import client_address, credential, request_id, services
+from imageserver.api.documentation import DRAWING_ERRORS, EVENTS, documented
 from imageserver.api.form_body import is_form, read_form
 from imageserver.api.image_inputs import fetch, read_upload
 from imageserver.api.image_streams import other_format
@@ -46,7 +47,13 @@ MOST_IMAGES = 1
 NOT_TO_BE_RETRIED = (500, 504, 507)
 
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
-errors.register(blueprint, errors.openai)
+errors.register(blueprint, errors.openai, errors.OpenAIError, prefix="/v1/images")
+
+FILES = {"image": "The picture; image[] is the same.", "mask": "What is transparent in it is drawn anew."}
+HEADERS = {
+    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same pictures.",
+}
+DRAWING = {"headers": HEADERS, "answer": answers.Images, "media": (EVENTS,), "errors": DRAWING_ERRORS}
 
 
 @blueprint.before_request
@@ -64,6 +71,7 @@ def discourage_retries(response: Response) -> Response:
 
 
 @blueprint.post("/images/generations")
+@documented(body=GenerationsBody, example={"prompt": "a red circle on a blue background", "size": "512x512"}, **DRAWING)
 def generations() -> Response:
     """Draw pictures for the OpenAI SDK, at once or as a stream with partial images."""
     content = read_json()
@@ -73,6 +81,7 @@ def generations() -> Response:
 
 
 @blueprint.post("/images/edits")
+@documented(body=EditsBody, form=True, files=FILES, **DRAWING)
 def edits() -> Response:
     """Change a picture as a prompt says, or the part of it that a mask leaves open."""
     body = checked(EditsBody, read_form(EditsBody) if is_form() else read_json())
@@ -80,6 +89,7 @@ def edits() -> Response:
 
 
 @blueprint.post("/images/variations")
+@documented(body=VariationsBody, form=True, files={"image": FILES["image"]}, **DRAWING)
 def variations() -> Response:
     """Draw after a picture, without being told what."""
     body = checked(VariationsBody, read_form(VariationsBody) if is_form() else read_json())
@@ -87,12 +97,14 @@ def variations() -> Response:
 
 
 @blueprint.get("/models")
+@documented(answer=answers.ModelListAnswer, errors=(503,))
 def models() -> Response:
     """List the loaded model."""
     return jsonify(object="list", data=[_model(_facts(services()))])
 
 
 @blueprint.get("/models/<path:name>")
+@documented(answer=answers.ModelAnswer, errors=(404, 503))
 def model(name: str) -> Response:
     """Tell of one model."""
     facts = _facts(services())

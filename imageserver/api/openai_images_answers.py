@@ -11,18 +11,77 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any, Literal
 
+from pydantic import Field
+
 from imageserver.api import errors, sse
+from imageserver.api.answers import Answer
 from imageserver.api.image_streams import encoded_preview
 from imageserver.api.orders import Delivery, News, Order
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
 from imageserver.dispatch.client import Glimpse
 from imageserver.errors import ServiceError
-from imageserver.generation import Outcome
+from imageserver.generation import Outcome, OutputFormat
 from imageserver.messages import Progress, Queued, Started
 
 # What the events of a stream are named after.
 Kind = Literal["image_generation", "image_edit"]
+
+
+class TokenDetails(Answer):
+    """Tokens of text and of pictures."""
+
+    text_tokens: int
+    image_tokens: int
+
+
+class Usage(Answer):
+    """What was read and drawn, in tokens of the model; an answer from the cache tells what it took to draw it."""
+
+    input_tokens: int = Field(description="Tokens of the prompt and of the picture to start from.")
+    input_tokens_details: TokenDetails
+    output_tokens: int = Field(description="Tokens that the drawn pictures are made of.")
+    output_tokens_details: TokenDetails
+    total_tokens: int
+
+
+class DrawnPicture(Answer):
+    """One picture: either its base64 or its address."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    seed: int = Field(description="The seed that draws this picture again.")
+
+
+class Images(Answer):
+    """Finished pictures, as OpenAI answers them; seed, model and warnings are ours."""
+
+    created: int = Field(description="Unix seconds.")
+    data: list[DrawnPicture]
+    background: Literal["opaque"]
+    output_format: OutputFormat
+    quality: Literal["low", "medium", "high"] = Field(description="How it was drawn: high is every block computed.")
+    size: str
+    usage: Usage
+    model: str | None
+    warnings: list[str]
+
+
+class ModelAnswer(Answer):
+    """A model that draws."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelListAnswer(Answer):
+    """The models that draw."""
+
+    object: Literal["list"]
+    data: list[ModelAnswer]
+
 
 # How the drawing was done, in OpenAI's words.
 QUALITIES = {"exact": "high", "high": "medium", "fast": "low"}

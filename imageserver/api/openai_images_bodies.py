@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.bodies import SEEDS, Drawing
+from imageserver.api.bodies import SEEDS, SIZE_PATTERN, Drawing, Whole
 from imageserver.api.validation import validated
-from imageserver.errors import BadRequest, InvalidParameter
+from imageserver.errors import BadRequest
 from imageserver.generation import Quality
 
 B = TypeVar("B", bound="ImagesBody")
@@ -27,20 +27,24 @@ class ImagesBody(Drawing):
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = Field(None, description="Any name; the loaded model draws, and the answer tells which it is.")
-    seed: int | None = Field(None, ge=0, lt=SEEDS, description="Random seed; drawn if left out.")
-    size: str | None = Field(None, description="WIDTHxHEIGHT, or auto: 512x512, or the size of the picture sent.")
+    seed: Whole | None = Field(None, ge=0, lt=SEEDS, description="Random seed; drawn if left out.")
+    size: str | None = Field(
+        None,
+        pattern=rf"^auto$|{SIZE_PATTERN}",
+        description="WIDTHxHEIGHT, or auto: 512x512, or the size of the picture sent.",
+    )
     quality: str | None = Field(None, description="One of OpenAI's names; without effect, see quality_tier.")
     quality_tier: Quality = Field(
         "exact", description="exact computes every block; high and fast skip what changes little."
     )
-    background: Literal["auto", "opaque", "transparent"] | None = Field(
-        None, description="auto or opaque, which are the same here; transparent is refused."
+    background: Literal["auto", "opaque"] | None = Field(
+        None, description="auto and opaque are the same; the model cannot draw transparent ones."
     )
     response_format: Literal["b64_json", "url"] | None = Field(
         None, description="b64_json answers the pictures themselves (the default), url the addresses of saved files."
     )
     stream: bool = Field(False, description="Answer server-sent events.")
-    partial_images: int = Field(
+    partial_images: Whole = Field(
         0, ge=0, le=3, description="How often each picture is shown on its way; only in a stream."
     )
     moderation: Any = Field(None, description="Without effect.")
@@ -57,8 +61,8 @@ class ImagesBody(Drawing):
 class GenerationsBody(ImagesBody):
     """What `POST /v1/images/generations` takes."""
 
-    stream_format: str | None = Field(
-        None, description="Whose events a stream speaks: openai (the default) or another that the server offers."
+    stream_format: Literal["openai", "cogview4"] | None = Field(
+        None, description="Whose events a stream speaks: openai's (the default) or those of CogView4-FastAPI."
     )
 
 
@@ -82,7 +86,7 @@ class VariationsBody(ImagesBody):
 class EditsBody(VariationsBody):
     """What `POST /v1/images/edits` takes, as a form or as JSON."""
 
-    prompt: str = Field(description="What the picture should become.")
+    prompt: str = Field(description="What the picture should become.", json_schema_extra={"pattern": r"\S"})
     mask: str | ImageReference | None = Field(
         None, description="A picture with an alpha channel: what is transparent there is drawn anew."
     )
@@ -97,10 +101,7 @@ def checked(model: type[B], content: Any) -> B:
     given = {name: value for name, value in content.items() if value is not None}
     if model.needs_prompt() and given.get("prompt", "") == "":
         raise BadRequest("Prompt is required", param="prompt")
-    body = validated(model, given)
-    if body.background == "transparent":
-        raise InvalidParameter("background transparent is not offered: the model draws opaque.", param="background")
-    return body
+    return validated(model, given)
 
 
 def in_native_terms(body: ImagesBody) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import logging
 import os
 import time
 
+import msgspec
+
 from imageserver.channel import Address
 from imageserver.dispatch.estimates import CostModel
 from imageserver.dispatch.forecast import Outlook, outlook
@@ -32,6 +34,8 @@ from imageserver.messages import (
     Failed,
     Finished,
     Forecast,
+    Inspect,
+    Inspected,
     Preview,
     Progress,
     Queued,
@@ -48,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 MAX_ENGINE_DEATHS = 2
 SNAPSHOT_PAUSE = 0.05
+INSPECTION_PATIENCE = 2.0
 
 
 class Dispatcher:
@@ -60,6 +65,7 @@ class Dispatcher:
         self._jobs: dict[int, Job] = {}
         self._waiting_for: dict[int, Job] = {}
         self._twins: dict[str, Job] = {}
+        self._asked: dict[int, tuple[Listener, Forecast, asyncio.TimerHandle]] = {}
         self._tally = Tally()
         self.ledger = Ledger()
         self._costs = CostModel()
@@ -144,18 +150,32 @@ class Dispatcher:
         self.ledger.note(request, worker)
 
     def ask(self, request: Ask, listener: Listener) -> None:
-        """Answer when a generation would be done if it came now."""
+        """Answer when a generation would be done if it came now, and what the engine would read of it."""
         expected = self.outlook(self._new_job(request.job, request.generation, request.credential, None))
-        listener.send(
-            Forecast(
-                job=request.job,
-                own=expected.own,
-                wait=expected.wait,
-                position=expected.position,
-                learnt=self._costs.learnt,
-                median_error=self._costs.median_error,
-            )
+        forecast = Forecast(
+            job=request.job,
+            own=expected.own,
+            wait=expected.wait,
+            position=expected.position,
+            learnt=self._costs.learnt,
+            median_error=self._costs.median_error,
         )
+        if not self.engine.inspect(Inspect(job=request.job, generation=request.generation)):
+            listener.send(forecast)
+            return
+        # It answers between two forwards; one that takes long is not waited for.
+        give_up = asyncio.get_running_loop().call_later(INSPECTION_PATIENCE, self._tell_forecast, request.job, None)
+        self._asked[request.job] = (listener, forecast, give_up)
+
+    def inspected(self, message: Inspected) -> None:
+        """Complete the forecast that waits for what the engine would read."""
+        self._tell_forecast(message.job, message)
+
+    def _tell_forecast(self, job: int, inspected: Inspected | None) -> None:
+        listener, forecast, give_up = self._asked.pop(job, (None, None, None))
+        if listener is not None and forecast is not None and give_up is not None:
+            give_up.cancel()
+            listener.send(msgspec.structs.replace(forecast, inspected=inspected))
 
     def cancel(self, waiter_id: int) -> None:
         """Let a client go; a job that nobody waits for any more is stopped wherever it is."""

@@ -23,6 +23,8 @@ from imageserver.messages import (
     Cancel,
     Failed,
     Finished,
+    Inspect,
+    Inspected,
     LoadFailed,
     Loading,
     Preview,
@@ -52,6 +54,9 @@ class EngineEvents(Protocol):
 
     def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
         """A running job has news."""
+
+    def inspected(self, message: Inspected) -> None:
+        """The engine has answered what it would read of a generation."""
 
     def engine_lost(self, *, silent: bool) -> None:
         """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
@@ -142,6 +147,13 @@ class Engine:
         self._running[message.job] = share_of_memory(message.generation)
         self._peer.send(message, source)
 
+    def inspect(self, question: Inspect) -> bool:
+        """Ask the engine what it would read of a generation; return whether there is one that can be asked."""
+        if self.ready is None or self._peer is None:
+            return False
+        self._peer.send(question)
+        return True
+
     def cancel(self, job: int) -> None:
         """Ask the engine to stop a job; the answer is a Failed message."""
         if self._peer is not None:
@@ -205,23 +217,27 @@ class Engine:
                 self._events.engine_lost(silent=False)
                 if self._peer is not None:
                     self._peer.close()  # the engine ends, and frees what it had loaded
-            case Progress():
-                now = time.monotonic()
-                # A job's own steps: those of its neighbours in one forward are reported in a burst.
-                if message.job in self._last_steps:
-                    self._step_times.append(now - self._last_steps[message.job])
-                self._last_steps[message.job] = now
+            case Started() | Progress() | Preview() | Finished() | Failed():
+                self._note(message)
                 self._events.job_event(message, raw)
-            case Finished() | Failed():
-                self._running.pop(message.job, None)
-                self._last_steps.pop(message.job, None)
-                self._events.job_event(message, raw)
-            case Started() | Preview():
-                self._events.job_event(message, raw)
+            case Inspected():
+                self._events.inspected(message)
             case Usage():
                 self.usage = message
             case _:
                 logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
+
+    def _note(self, message: Started | Progress | Preview | Finished | Failed) -> None:
+        """Learn how long steps take, and what has ended."""
+        if isinstance(message, Progress):
+            now = time.monotonic()
+            # A job's own steps: those of its neighbours in one forward are reported in a burst.
+            if message.job in self._last_steps:
+                self._step_times.append(now - self._last_steps[message.job])
+            self._last_steps[message.job] = now
+        elif isinstance(message, Finished | Failed):
+            self._running.pop(message.job, None)
+            self._last_steps.pop(message.job, None)
 
     def _change(self, state: str, phase: str, reason: str) -> None:
         self.state, self.phase, self.reason = state, phase, reason

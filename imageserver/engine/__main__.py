@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from imageserver.briefing import read_brief
 from imageserver.channel import Address, Channel
-from imageserver.messages import AnyMessage, Cancel, Hello, LoadFailed, Loading, Message, Ready, Run
+from imageserver.messages import AnyMessage, Cancel, Hello, Inspect, Inspected, LoadFailed, Loading, Message, Ready, Run
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
@@ -100,6 +100,16 @@ def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
                     turns.add(request, raw)
                 case Cancel():
                     turns.cancel(request.job)
+                case Inspect():
+                    reading = turns.reading(request.generation)
+                    link.send(
+                        Inspected(
+                            job=request.job,
+                            prompt_tokens=reading.prompt_tokens,
+                            image_tokens=reading.image_tokens,
+                            warnings=reading.warnings,
+                        )
+                    )
         turns.take_one()
         if time.monotonic() - last_usage > USAGE_PAUSE or not turns.busy:
             last_usage = time.monotonic()

@@ -19,10 +19,11 @@ from imageserver.engine.merging import Merger, companions, split
 from imageserver.engine.painter import MAX_SEED
 from imageserver.engine.previews import Frame
 from imageserver.engine.quality import QualityTiers
+from imageserver.engine.readings import Reading
 from imageserver.engine.running import Draws, RunningJob
 from imageserver.engine.suspension import Track
 from imageserver.errors import Cancelled, GenerationFailed, InvalidParameter, OutOfMemory, ServiceError
-from imageserver.generation import Outcome
+from imageserver.generation import Generation, Outcome
 from imageserver.messages import Finished, Message, Preview, Progress, Run, Started, Usage, failed
 from imageserver.turn_order import TurnOrder
 
@@ -102,6 +103,10 @@ class Turns:
             if batch:
                 self._serve(batch)
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
+
+    def reading(self, generation: Generation) -> Reading:
+        """Return what the model would read of a generation."""
+        return self._painter.reading(generation)
 
     def usage(self) -> Usage:
         """Return what the device has done so far; idle is what passed between its work while jobs were there."""

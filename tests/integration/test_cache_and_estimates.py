@@ -160,3 +160,16 @@ def test_a_keyed_order_whose_client_timed_out_is_found_by_its_retry(own_servers)
     assert retried.headers["X-Cache"] in ("join", "hit")
     assert server.health()["total_tasks"] == 2
     assert server.health()["engine_restarts"] == 0
+
+
+def test_an_estimate_tells_the_tokens_that_would_be_read_and_what_would_be_cut(demo_server):
+    def estimate(prompt):
+        body = {"prompt": prompt, "positive_magic": False}
+        return demo_server._ask("POST", "/v1/estimate", json=body, timeout=20).json()
+
+    short = estimate("a red circle")
+    assert 2 <= short["prompt_tokens"] <= 6
+    assert short["image_tokens"] == 64
+    long = estimate("circle " * 1400)
+    assert long["prompt_tokens"] == 1024
+    assert any("the model read the first 1024" in warning for warning in long["warnings"])

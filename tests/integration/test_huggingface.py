@@ -109,11 +109,11 @@ def test_an_answer_says_which_seed_it_has_and_under_which_id_it_is_a_job(fake_se
     assert job["seeds"] == [5]
 
 
-@pytest.mark.parametrize("kind", ["bytes", "file", "picture"])
+@pytest.mark.parametrize("kind", ["bytes", "file", "path as text"])
 def test_a_picture_and_a_prompt_become_a_picture(client, tmp_path, kind):
-    picture, path = a_picture(), tmp_path / "picture.png"
-    path.write_bytes(file_of(picture))
-    given = {"bytes": path.read_bytes(), "file": path, "picture": picture}[kind]
+    path = tmp_path / "picture.png"
+    path.write_bytes(file_of(a_picture()))
+    given = {"bytes": path.read_bytes(), "file": path, "path as text": str(path)}[kind]
     drawn = client.image_to_image(given, prompt="a yellow star")
     assert drawn.size == (96, 64)
     assert colours_of(drawn) == {BLUE}  # the fake engine leaves the source as it is
@@ -279,25 +279,23 @@ def test_the_client_finds_the_server_healthy(fake_server):
 
 
 def test_a_body_over_the_limit_is_refused_in_this_dialect(own_servers):
-    server = own_servers(MAX_BODY_MB="0.1")
+    server = own_servers(MAX_BODY_MB="1")
     server.wait_until_ready()
-    answer = post(server, data=bytes(200_000))
+    answer = post(server, data=bytes(2_000_000))
     assert answer.status_code == 413
-    assert answer.json()["error"] == "The request body is larger than 0.1 MiB (MAX_BODY_MB)."
+    assert answer.json()["error"] == "The request body is larger than 1 MiB (MAX_BODY_MB)."
 
 
 def test_a_full_queue_is_429_and_says_when_to_come_back(own_servers):
     server = own_servers(MAX_QUEUE="1")
     server.wait_until_ready()
-    busy = [server.start_generating("[step=0.05]", num_inference_steps=40)]
+    busy = server.start_generating("[step=0.05]", num_inference_steps=40)
     server.wait_until_active()
-    busy.append(server.start_generating("waiting"))
-    server.wait_for(lambda: server.health()["queue_length"] == 1, "the queue")
-    with pytest.raises(HfHubHTTPError, match="queue") as told:
+    with pytest.raises(HfHubHTTPError, match="MAX_QUEUE") as told:
         InferenceClient(model=server.url, headers=CLOSE).text_to_image("one too many")
     assert told.value.response.status_code == 429
     assert int(told.value.response.headers["Retry-After"]) >= 1
-    assert all(answer.result(30).ok for answer in busy)
+    assert busy.result(30).ok
 
 
 def test_a_broken_model_is_503_with_its_reason(own_servers):
@@ -343,10 +341,12 @@ def test_the_async_client_draws_several_at_once(fake_server):
     assert [colours_of(picture) for picture in asyncio.run(draw())] == [{(n, n, n)} for n in range(4)]
 
 
+# The client's own: it hands raw bytes to httpx in a way of yesterday.
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 def test_the_async_client_draws_after_a_picture(fake_server):
     async def draw():
         async with AsyncInferenceClient(model=fake_server.url, headers=CLOSE) as client:
-            return await client.image_to_image(a_picture(), prompt="a yellow star")
+            return await client.image_to_image(file_of(a_picture()), prompt="a yellow star")
 
     assert colours_of(asyncio.run(draw())) == {BLUE}
 
@@ -356,5 +356,5 @@ def test_the_demo_model_draws_what_the_client_asks_for(demo_server):
     drawn = client.text_to_image("a red circle on a blue background", num_inference_steps=8, guidance_scale=4.0, seed=3)
     red, _, blue = drawn.resize((32, 32)).getpixel((1, 1))
     assert blue > red
-    changed = client.image_to_image(drawn, prompt="a yellow circle on a blue background", strength=0.9)
+    changed = client.image_to_image(file_of(drawn), prompt="a yellow circle on a blue background", strength=0.9)
     assert changed.size == (512, 512)

@@ -12,6 +12,7 @@ from imageserver.generation import ModelFacts, Outcome
 from imageserver.messages import (
     Failed,
     Finished,
+    Inspect,
     Message,
     Progress,
     Queued,
@@ -46,6 +47,8 @@ class ScriptedEngine:
         self.runs: list[int] = []
         self.sources: list[bytes] = []
         self.cancels: list[int] = []
+        self.inspections: list[int] = []
+        self.answers_inspections = False
 
     @property
     def has_room(self) -> bool:
@@ -55,6 +58,10 @@ class ScriptedEngine:
         self.sources.append(source)
         self.running.append(message.job)
         self.runs.append(message.job)
+
+    def inspect(self, question: Inspect) -> bool:
+        self.inspections.append(question.job)
+        return self.answers_inspections
 
     def cancel(self, job: int) -> None:
         self.cancels.append(job)

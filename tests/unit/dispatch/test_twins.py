@@ -2,7 +2,8 @@
 
 import asyncio
 
-from imageserver.messages import Ask, Finished, Forecast, Submit
+from imageserver.dispatch import dispatcher
+from imageserver.messages import Ask, Finished, Forecast, Inspected, Submit
 from tests.factories import generation
 from tests.unit.dispatch.conftest import Ear, Stage
 
@@ -112,5 +113,37 @@ def test_a_question_is_answered_without_queueing_anything(play):
         assert (answer.own, answer.wait, answer.position, answer.learnt) == (2.0, 2.0, 1, True)
         assert stage.engine.runs == [1, 2]
         assert stage.dispatcher.snapshot().queue_length == 0
+
+    play(scene)
+
+
+def forecasts(ear: Ear) -> list[Forecast]:
+    return [message for message in ear.heard if isinstance(message, Forecast)]
+
+
+def test_a_forecast_waits_for_what_the_engine_would_read(play):
+    async def scene(stage):
+        ear = Ear()
+        stage.engine.answers_inspections = True
+        stage.dispatcher.ask(Ask(job=9, generation=generation()), ear)
+        assert (stage.engine.inspections, forecasts(ear)) == ([9], [])
+        stage.dispatcher.inspected(Inspected(job=9, prompt_tokens=3, image_tokens=16))
+        stage.dispatcher.inspected(Inspected(job=9, prompt_tokens=3, image_tokens=16))
+        [forecast] = forecasts(ear)
+        assert (forecast.inspected.prompt_tokens, forecast.inspected.image_tokens) == (3, 16)
+
+    play(scene)
+
+
+def test_a_busy_engine_is_not_waited_for_long(play, monkeypatch):
+    monkeypatch.setattr(dispatcher, "INSPECTION_PATIENCE", 0.01)
+
+    async def scene(stage):
+        ear = Ear()
+        stage.engine.answers_inspections = True
+        stage.dispatcher.ask(Ask(job=9, generation=generation()), ear)
+        await asyncio.sleep(0.05)
+        [forecast] = forecasts(ear)
+        assert forecast.inspected is None
 
     play(scene)
