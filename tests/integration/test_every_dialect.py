@@ -1,0 +1,183 @@
+"""A full, a broken and a stopping server, and clients that leave: every dialect says it in its own words."""
+
+import base64
+import io
+import json
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from tests.integration.server import Server, in_background
+
+
+def picture() -> bytes:
+    target = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(target, "PNG")
+    return target.getvalue()
+
+
+def text_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One way to ask for a picture; `sentence` reads an error's sentence out of its own shape."""
+
+    name: str
+    path: str
+    json: Callable[[str, int], dict[str, Any]]
+    sentence: Callable[[dict[str, Any]], str]
+    files: dict[str, Any] | None = None
+
+    def ask(self, server: Server, prompt: str, steps: int = 4) -> requests.Response:
+        body = self.json(prompt, steps)
+        sent = {"json": body} if self.files is None else {"data": body, "files": self.files}
+        return requests.post(server.url + self.path, headers={"Connection": "close"}, timeout=60, **sent)
+
+
+def openai(prompt: str, steps: int) -> dict[str, Any]:
+    return {"prompt": prompt, "size": "64x64", "num_inference_steps": steps, "cache": False}
+
+
+def automatic1111(prompt: str, steps: int) -> dict[str, Any]:
+    return {"prompt": prompt, "width": 64, "height": 64, "steps": steps}
+
+
+def openai_sentence(answer: dict[str, Any]) -> str:
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    return answer["error"]["message"]
+
+
+def automatic1111_sentence(answer: dict[str, Any]) -> str:
+    assert {"error", "detail", "body", "errors"} <= set(answer)
+    return answer["errors"] or answer["detail"]
+
+
+FILE = {"image": ("a.png", picture(), "image/png")}
+DIALECTS = [
+    Dialect(
+        "native", "/generate",
+        lambda prompt, steps: {"prompt": prompt, "size": "64x64", "num_inference_steps": steps, "cache": False},
+        lambda answer: answer["error"],
+    ),
+    Dialect("openai", "/v1/images/generations", openai, openai_sentence),
+    Dialect("openai stream", "/v1/images/generations", lambda *a: openai(*a) | {"stream": True}, openai_sentence),
+    Dialect("openai edit", "/v1/images/edits", openai, openai_sentence, FILE),
+    Dialect(
+        "cogview4", "/v1/images/generations",
+        lambda *a: openai(*a) | {"stream": True, "stream_format": "cogview4"}, openai_sentence,
+    ),
+    Dialect(
+        "hugging face", "/models/fake",
+        lambda prompt, steps: {
+            "inputs": prompt, "parameters": {"num_inference_steps": steps, "width": 64, "height": 64},
+        },
+        lambda answer: answer["error"],
+    ),
+    Dialect("automatic1111", "/sdapi/v1/txt2img", automatic1111, automatic1111_sentence),
+    Dialect(
+        "automatic1111 img2img", "/sdapi/v1/img2img",
+        lambda *a: automatic1111(*a) | {"init_images": [text_of(picture())], "denoising_strength": 1.0},
+        automatic1111_sentence,
+    ),
+]  # fmt: skip
+TASKS = Dialect(
+    "tasks", "/submit",
+    lambda prompt, steps: {"prompt": prompt, "resolution": "64x64", "num_inference_steps": steps},
+    lambda answer: answer["error"],
+)  # fmt: skip
+ALL = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+
+
+@ALL
+def test_every_dialect_draws(fake_server, dialect):
+    assert dialect.ask(fake_server, f"drawn in {dialect.name}").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def full_server(servers):
+    server = servers(MAX_QUEUE="1")
+    server.wait_until_ready()
+    return server
+
+
+@pytest.mark.parametrize("dialect", [*DIALECTS, TASKS], ids=lambda dialect: dialect.name)
+def test_a_full_server_says_when_to_come_back(full_server, dialect):
+    full_server.wait_until_idle()
+    busy = full_server.start_generating("[step=0.3] in the way", num_inference_steps=10)
+    full_server.wait_until_active()
+    answer = dialect.ask(full_server, "one too many")
+    if dialect is TASKS:
+        # Tasks wait on the disk: one place is theirs, the next one is refused.
+        assert answer.status_code == 200
+        answer = dialect.ask(full_server, "one too many")
+    assert answer.status_code == 429, answer.text
+    assert "MAX_QUEUE" in dialect.sentence(answer.json())
+    assert int(answer.headers["Retry-After"]) >= 1
+    [job] = full_server.get("/v1/jobs?state=processing").json()["data"]
+    requests.delete(f"{full_server.url}/v1/jobs/{job['id']}", timeout=10)
+    busy.result(20)
+    full_server.wait_until_idle()
+
+
+@pytest.fixture(scope="module")
+def broken_server(servers):
+    server = servers(FAKE_LOAD_FAIL="The model cannot be loaded: it is broken.")
+    server.wait_for(lambda: server.health()["status"] == "degraded", "the failure")
+    return server
+
+
+@ALL
+def test_a_server_without_a_model_says_why(broken_server, dialect):
+    answer = dialect.ask(broken_server, "nobody draws")
+    assert answer.status_code == 503, answer.text
+    assert "it is broken" in dialect.sentence(answer.json())
+
+
+@ALL
+def test_a_stopping_server_ends_what_takes_too_long_with_its_own_503(own_servers, dialect):
+    server = own_servers(GRACEFUL_TIMEOUT="3")
+    server.wait_until_ready()
+    future = in_background(dialect.ask, server, "[step=0.2] endless", 100)
+    server.wait_until_active()
+    server.process.send_signal(signal.SIGTERM)
+    answer = future.result(20)
+    if "event-stream" in answer.headers["Content-Type"]:
+        data = [line[len("data: ") :] for line in answer.text.splitlines() if line.startswith("data: ")]
+        errors = [json.loads(one) for one in data if one != "[DONE]" and "error" in json.loads(one)]
+        assert "stopping" in json.dumps(errors[-1])
+    else:
+        assert answer.status_code == 503, answer.text
+        assert "stopping" in dialect.sentence(answer.json())
+
+
+@ALL
+def test_a_client_that_hangs_up_frees_the_device_and_harms_no_neighbour(own_server, dialect):
+    neighbour = own_server.start_generating("[step=0.02] neighbour", num_inference_steps=10, seed=9)
+    body = json.dumps(dialect.json("[step=0.2] gone", 100)).encode()
+    kind = "application/json"
+    if dialect.files is not None:
+        prepared = requests.Request(
+            "POST", own_server.url, data=dialect.json("[step=0.2] gone", 100), files=dialect.files
+        ).prepare()
+        body, kind = prepared.body, prepared.headers["Content-Type"]
+    with socket.create_connection(("127.0.0.1", own_server.port), timeout=10) as connection:
+        head = f"POST {dialect.path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        own_server.wait_for(lambda: state_of(own_server, "gone") == "processing", "the job")
+    own_server.wait_for(lambda: state_of(own_server, "gone") == "cancelled", "the end of the job")
+    answer = neighbour.result(20)
+    assert answer.status_code == 200
+    assert answer.headers["X-Seed"] == "9"
+
+
+def state_of(server: Server, marker: str) -> str | None:
+    jobs = server.get("/v1/jobs").json()["data"]
+    return next((job["state"] for job in jobs if marker in job["prompt"]), None)
