@@ -7,6 +7,9 @@ Quality = Literal["exact", "high", "fast"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 Priority = Literal["interactive", "normal", "background"]
 
+# Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
+POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -82,6 +85,8 @@ class ModelFacts:
     """What the engine tells about the loaded model and its device; sizes in MiB, times in seconds.
 
     `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
+    `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
+    its quality words by language.
     """
 
     name: str
@@ -102,3 +107,5 @@ class ModelFacts:
     batch_caps: dict[str, int] = field(default_factory=dict)
     default_steps: int = 20
     default_true_cfg_scale: float = 4.0
+    guidance: str = "true_cfg_scale"
+    positive_magic: dict[str, str] = field(default_factory=dict)

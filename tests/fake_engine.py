@@ -4,11 +4,13 @@ Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at th
 `[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL`
 a sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
 at a time (it runs them one after the other all the same). A picture that starts from another is that one, unchanged;
-others are of one colour, the seed's. Previews are of 2 x 2 pixels. Every word is a token, and every picture a hundred.
+others are of one colour, the seed's, or of `[noise]`. Previews are of 2 x 2 pixels. Every word is a token, and every
+picture a hundred.
 """
 
 import os
 import queue
+import random
 import re
 import signal
 import threading
@@ -17,7 +19,7 @@ import time
 from imageserver.briefing import read_brief
 from imageserver.channel import Channel
 from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
-from imageserver.generation import Generation, ModelFacts, Outcome
+from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Outcome
 from imageserver.messages import (
     AnyMessage,
     Cancel,
@@ -38,7 +40,7 @@ from imageserver.messages import (
 FACTS = ModelFacts(
     name="fake", family="fake", reason="The tests asked for it.", device="cpu", gpu="CPU", cuda_version="N/A",
     dtype="float32", scheduler="FakeScheduler", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0,
-    pid=os.getpid(),
+    pid=os.getpid(), positive_magic=POSITIVE_MAGIC,
 )  # fmt: skip
 
 
@@ -115,7 +117,10 @@ class FakeEngine:
         )
         size = generation.width * generation.height * 3
         picture = source[:size] or bytes([generation.seed % 256]) * size
-        self.channel.send(Finished(job=job, outcome=outcome), picture * generation.count)
+        pictures = picture * generation.count
+        if "[noise]" in prompt:
+            pictures = b"".join(random.Random(seed).randbytes(size) for seed in outcome.seeds)
+        self.channel.send(Finished(job=job, outcome=outcome), pictures)
 
     def show(self, job: int, generation: Generation, step: int) -> None:
         index, step = divmod(step, generation.drawn_steps)

@@ -1,16 +1,31 @@
 """Model folders with the true classes and layout and random weights, small enough to build in a second."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderKL,
     AutoencoderKLQwenImage,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
 )
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+)
 
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
@@ -43,6 +58,79 @@ def save_tiny_qwen_image(folder: Path) -> Path:
     """Write the tiny model as `Qwen/Qwen-Image` lies on a disk, and return the folder."""
     tiny_qwen_image().save_pretrained(folder)
     return folder
+
+
+def tiny_stable_diffusion(*, width: int = HIDDEN, prediction: str = "epsilon") -> StableDiffusionPipeline:
+    """Return a Stable Diffusion 1.5 in small; 2.1 predicts the velocity."""
+    torch.manual_seed(0)
+    tokenizer = _clip_tokenizer()
+    scheduler = PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1,
+        set_alpha_to_one=False, prediction_type=prediction,
+    )  # fmt: skip
+    pipeline = StableDiffusionPipeline(
+        vae=_vae(), text_encoder=CLIPTextModel(_clip_config(tokenizer, width)), tokenizer=tokenizer,
+        unet=_unet(cross_attention_dim=width), scheduler=scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    return _quiet(pipeline)
+
+
+def tiny_stable_diffusion_xl() -> StableDiffusionXLPipeline:
+    """Return a Stable Diffusion XL in small: two text encoders, and sizes among the UNet's conditions."""
+    torch.manual_seed(0)
+    tokenizer = _clip_tokenizer()
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
+    )
+    unet = _unet(
+        cross_attention_dim=2 * HIDDEN, addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + HIDDEN, use_linear_projection=True,
+    )  # fmt: skip
+    pipeline = StableDiffusionXLPipeline(
+        vae=_vae(), text_encoder=CLIPTextModel(_clip_config(tokenizer, HIDDEN)),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config(tokenizer, HIDDEN)), tokenizer=tokenizer,
+        tokenizer_2=tokenizer, unet=unet, scheduler=scheduler, add_watermarker=False,
+    )  # fmt: skip
+    return _quiet(pipeline)
+
+
+def _quiet(pipeline: Any) -> Any:
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _unet(**options: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        block_out_channels=(8, 16), layers_per_block=1, sample_size=8, in_channels=4, out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4, attention_head_dim=4, **options,
+    )  # fmt: skip
+
+
+def _vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=[8, 8, 8, 8], down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4, latent_channels=4, norm_num_groups=4,
+    )  # fmt: skip
+
+
+def _clip_tokenizer() -> CLIPTokenizer:
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77)
+
+
+def _clip_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
+    ids = tokenizer.get_vocab()
+    return CLIPTextConfig(
+        vocab_size=len(ids), hidden_size=width, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=77, projection_dim=HIDDEN, bos_token_id=ids["<|startoftext|>"],
+        eos_token_id=ids["<|endoftext|>"], pad_token_id=ids["<|endoftext|>"],
+    )  # fmt: skip
 
 
 def _byte_tokenizer() -> Qwen2Tokenizer:

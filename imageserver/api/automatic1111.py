@@ -111,8 +111,8 @@ def progress() -> Response:
 def interrupt() -> Response:
     """Stop the client's own current request, which is answered with the previews it has."""
     service = services()
-    status, _ = _current(service)
-    _stop(service, status)
+    if status := _under_way(service):
+        _stop(service, status)
     return jsonify({})
 
 
@@ -120,10 +120,11 @@ def interrupt() -> Response:
 def skip() -> Response:
     """Stop the client's own current request when it is for one picture; several are drawn together and stay."""
     service = services()
-    status, _ = _current(service)
+    status = _under_way(service)
     if status is not None and status.n > 1:
         return add_warnings(jsonify(None), ["Pictures of one request are drawn together: none was skipped."])
-    _stop(service, status)
+    if status is not None:
+        _stop(service, status)
     return jsonify(None)
 
 
@@ -215,6 +216,10 @@ def _current(service: Services) -> tuple[JobStatus | None, Glimpse | None]:
     return service.client.current(question)
 
 
-def _stop(service: Services, status: JobStatus | None) -> None:
-    if status is not None and status.state in answers.UNDER_WAY:
-        service.client.jobs(CancelJob(job=service.request_ids.take(), wanted=status.id, credential=credential()))
+def _under_way(service: Services) -> JobStatus | None:
+    status, _ = _current(service)
+    return status if status is not None and status.state in answers.UNDER_WAY else None
+
+
+def _stop(service: Services, status: JobStatus) -> None:
+    service.client.jobs(CancelJob(job=request_id(), wanted=status.id, credential=credential()))

@@ -202,7 +202,7 @@ def in_native_terms(body: DrawingBody, output_format: OutputFormat) -> dict[str,
 def output_format_of(body: DrawingBody, usual: str) -> OutputFormat:
     """Return the pictures' format: that of `override_settings`, or the usual one; raises InvalidParameter."""
     name = body.override_settings.get("samples_format") or usual
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise InvalidParameter(
             f"override_settings: samples_format {shown(name)} is unknown; choose from {', '.join(FORMATS)}.",
             param="override_settings",

@@ -43,4 +43,6 @@ class StoredOptions:
             content: Any = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+        if not isinstance(content, dict):
+            return {}
+        return {credential: name for credential, name in content.items() if isinstance(name, str)}

@@ -9,16 +9,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 import aspect_ratios
 from imageserver.api.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
-from imageserver.generation import Generation, Priority, Quality
+from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Priority, Quality
 from imageserver.messages import Snapshot
 from imageserver.settings import Settings
 
-# Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
-POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
 MIN_SIDE = 64
 MAX_SIDE = 4096
 SEEDS = 2**64
 SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
+
+# What a request is taken to mean while nobody knows yet which model will answer it.
+UNKNOWN_MODEL = ModelFacts(
+    name="", family="", reason="", device="", gpu="", cuda_version="", dtype="", scheduler="", parameters=0,
+    size_mb=0.0, memory_mb=0.0, load_time=0.0, pid=0, positive_magic=POSITIVE_MAGIC,
+)  # fmt: skip
 
 Fraction = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -148,21 +152,26 @@ def resolve(
     if body.seed is not None and body.seed + body.n > SEEDS:
         raise InvalidParameter(f"seed is too large for n={body.n}: picture k uses seed + k, below 2^64.", param="seed")
     warnings = []
-    if body.guidance_scale is not None:
+    usual = facts or UNKNOWN_MODEL
+    guidance = body.true_cfg_scale
+    if usual.guidance == "guidance_scale":
+        # Either name will do: it is the one guidance that the model has.
+        guidance = body.guidance_scale if body.guidance_scale is not None else guidance
+    elif body.guidance_scale is not None:
         warnings.append("guidance_scale is ignored by Qwen-Image; use true_cfg_scale.")
     if "aspect_ratio" in body.model_fields_set and body.aspect_ratio_name == "custom":
         warnings.append("aspect_ratio is ignored beside an exact size.")
     if body.output_compression is not None and body.output_format == "png":
         warnings.append("output_compression is ignored for png, which is always exact.")
-    steps = body.num_inference_steps or min(facts.default_steps if facts else 20, settings.max_steps)
-    scale = body.true_cfg_scale
+    steps = body.num_inference_steps or min(usual.default_steps, settings.max_steps)
+    magic = usual.positive_magic.get(body.language, "") if body.positive_magic else ""
     generation = Generation(
-        prompt=body.prompt + (POSITIVE_MAGIC[body.language] if body.positive_magic else ""),
+        prompt=body.prompt + magic,
         negative_prompt=body.negative_prompt,
         width=width,
         height=height,
         steps=steps,
-        true_cfg_scale=scale if scale is not None else (facts.default_true_cfg_scale if facts else 4.0),
+        true_cfg_scale=guidance if guidance is not None else usual.default_true_cfg_scale,
         seed=body.seed if body.seed is not None else _draw_seed(seed_source),
         count=body.n,
         deterministic=body.deterministic,

@@ -20,7 +20,7 @@ Envelope = Callable[[ServiceError], dict[str, Any]]
 # The schema of each dialect's errors, by its blueprint; the others answer NativeError.
 ENVELOPES: dict[str, type[BaseModel]] = {}
 # How the addresses begin that are a dialect's even where it serves nothing there.
-PREFIXES: dict[str, Envelope] = {}
+PREFIXES: dict[str | tuple[str, ...], Envelope] = {}
 
 
 class OpenAIFailure(BaseModel):
@@ -68,7 +68,7 @@ def register(
     envelope: Envelope = native,
     schema: type[BaseModel] = NativeError,
     *,
-    prefix: str | None = None,
+    prefix: str | tuple[str, ...] | None = None,
 ) -> None:
     """Answer every exception of every view of the application or of one dialect; `schema` is the envelope's.
 

@@ -19,13 +19,16 @@ def is_form() -> bool:
 def read_form(model: type[BaseModel]) -> dict[str, Any]:
     """Return the form's fields with the types that `model` wants; fields that it does not know stay text.
 
-    A field sent twice is an error naming it. Empty text stands for a field that was left out.
+    A field sent twice is an error naming it, unless the model does not know it: then its texts come as a list. Empty
+    text stands for a field that was left out.
     """
     content: dict[str, Any] = {}
     for name, values in request.form.lists():
-        if len(values) > 1:
+        if len(values) > 1 and name not in model.model_fields:
+            content[name] = values
+        elif len(values) > 1:
             raise InvalidParameter(f"{ascii(name)[1:-1][:100]} was sent {len(values)} times.", param=name[:100])
-        if values[0] != "":
+        elif values[0] != "":
             content[name] = (
                 _typed(values[0]) if name in model.model_fields and not _takes_text(model, name) else values[0]
             )

@@ -47,7 +47,7 @@ MOST_IMAGES = 1
 NOT_TO_BE_RETRIED = (500, 504, 507)
 
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
-errors.register(blueprint, errors.openai, errors.OpenAIError, prefix="/v1/images")
+errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/images", "/v1/models"))
 
 FILES = {"image": "The picture; image[] is the same.", "mask": "What is transparent in it is drawn anew."}
 HEADERS = {
@@ -127,7 +127,7 @@ def _answer(body: ImagesBody, kind: answers.Kind, init_image: InitImage | None =
             order = replace(order, patience=body.timeout or patience_of_all_tries(request.headers))
         delivery = fulfil(service, order, request.environ)
     as_urls = body.response_format == "url"
-    return jsonify(answers.answer(service, order, delivery, warnings, as_urls=as_urls))
+    return answers.answer(service, order, delivery, warnings, as_urls=as_urls)
 
 
 def _order(

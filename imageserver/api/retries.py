@@ -5,8 +5,9 @@ from werkzeug.datastructures import Headers
 from imageserver.errors import InvalidParameter
 
 MAX_KEY = 255
-# How often the OpenAI SDK sends a request before it gives up, unless its user wants it otherwise.
-TRIES = 3
+# The least seconds that the OpenAI SDK pauses before each of its retries, unless its user wants more or fewer.
+# Source: openai-python 3.52, `_base_client.py`, `_calculate_retry_timeout`.
+PAUSES = (0.375, 0.75)
 
 
 def patience_of(headers: Headers) -> float | None:
@@ -26,8 +27,8 @@ def retry_count_of(headers: Headers) -> int | None:
 
 def patience_of_all_tries(headers: Headers) -> float | None:
     """Return the seconds that a client will wait whose retries join what they repeat."""
-    patience, count = patience_of(headers), retry_count_of(headers) or 0
-    return None if patience is None else patience * max(1, TRIES - count)
+    patience, pauses = patience_of(headers), PAUSES[retry_count_of(headers) or 0 :]
+    return None if patience is None else patience * (1 + len(pauses)) + sum(pauses)
 
 
 def idempotency_key_of(headers: Headers) -> str | None:

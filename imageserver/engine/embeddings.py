@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-Encoded = tuple[torch.Tensor, torch.Tensor]
+Encoded = tuple[torch.Tensor, ...]
 Encode = Callable[[str], Encoded]
 
 
@@ -24,7 +24,7 @@ class EmbeddingCache:
         self.misses = 0
 
     def get(self, text: str, encode: Encode, *, pinned: bool = False) -> Encoded:
-        """Return (embeddings, mask) of `text`, each with a batch dimension of one."""
+        """Return what `encode` makes of `text`, such as (embeddings, mask), each with a batch dimension of one."""
         for entries in (self._pinned, self._entries):
             if text in entries:
                 self.hits += 1

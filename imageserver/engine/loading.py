@@ -52,12 +52,13 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     transformers.utils.logging.disable_progress_bar()
     try:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
+            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **family.loading
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         sentence = str(error).strip().splitlines()[0][:300]
         raise ModelUnavailable(f"{model} cannot be loaded: {sentence}") from error
     pipeline.set_progress_bar_config(disable=True)
+    family.prepare(pipeline)
     _place(pipeline, device, settings)
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     facts = ModelFacts(
@@ -75,6 +76,10 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         load_time=round(time.monotonic() - began, 2),
         pid=0,
         revision=fingerprint(folder),
+        default_steps=family.default_steps,
+        default_true_cfg_scale=family.default_guidance,
+        guidance=family.guidance,
+        positive_magic=dict(family.positive_magic),
     )
     return LoadedModel(pipeline, family, facts)
 

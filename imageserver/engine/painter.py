@@ -1,7 +1,8 @@
 """Turn a generation into pixels with the loaded pipeline: one suspended pipeline call per picture."""
 
 import copy
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -37,7 +38,8 @@ class Painter:
     def __init__(self, pipeline: Pipeline, family: Family, on_end: Callable[[], None] = lambda: None) -> None:
         """Call `on_end` after every pipeline call, however it ended."""
         self._pipelines = {
-            kind: pin_execution_device(as_class(pipeline, name)) for kind, name in family.pipeline_classes.items()
+            kind: pin_execution_device(as_class(pipeline, name, family.loading))
+            for kind, name in family.pipeline_classes.items()
         }
         self._family = family
         self._on_end = on_end
@@ -64,6 +66,7 @@ class Painter:
             pipeline.vae = with_stock_decoder(pipeline.vae)
         multiple = self._family.size_multiple(pipeline)
         width, height = next_multiple(generation.width, multiple), next_multiple(generation.height, multiple)
+        size = {"width": width, "height": height}
 
         def step_ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             def look() -> Frame:
@@ -75,9 +78,8 @@ class Painter:
         try:
             images = pipeline(
                 **self._family.arguments(pipeline, generation, self.embeddings),
-                **init_image.arguments(generation, source, width, height),
-                width=width,
-                height=height,
+                **self._start(generation, source, width, height),
+                **(size if takes_size(pipeline) else {}),
                 # Drawn on the CPU, a seed means the same noise on every device.
                 generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
                 output_type="pt",
@@ -93,6 +95,12 @@ class Painter:
         picture: torch.Tensor = images[0]
         return picture
 
+    def _start(self, generation: Generation, source: bytes, width: int, height: int) -> dict[str, Any]:
+        if generation.source is None:
+            return {}
+        strength = self._family.strength_for(generation)
+        return init_image.arguments(generation, source, width, height, strength)
+
     def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         """Return a drawn picture as its `height * width * 3` bytes; safe on any thread."""
         pixels = crop_to_centre(to_bytes(picture), generation.width, generation.height).cpu()
@@ -107,6 +115,11 @@ class Painter:
         return self._family.reading(self._pipelines["text"], generation)
 
 
+def takes_size(pipeline: Pipeline) -> bool:
+    """Return whether a call is told the picture's size; some image-to-image pipelines take that of their picture."""
+    return "width" in inspect.signature(type(pipeline).__call__).parameters
+
+
 def kind_of(generation: Generation) -> Kind:
     """Return what the generation starts from."""
     if generation.source is None:
@@ -114,11 +127,17 @@ def kind_of(generation: Generation) -> Kind:
     return "inpaint" if generation.source.masked else "image"
 
 
-def as_class(pipeline: Pipeline, name: str) -> Pipeline:
-    """Return a pipeline of another class of diffusers that shares every component of this one."""
+def as_class(pipeline: Pipeline, name: str, options: Mapping[str, Any]) -> Pipeline:
+    """Return a pipeline of another class of diffusers that shares every component of this one.
+
+    `options` are what its constructor is told where it knows of them, as at loading.
+    """
     if type(pipeline).__name__ == name:
         return pipeline
-    relative = getattr(diffusers, name)(**pipeline.components)
+    kind = getattr(diffusers, name)
+    known = inspect.signature(kind.__init__).parameters
+    further = {name: value for name, value in options.items() if name in known}
+    relative = kind(**(pipeline.components | further))
     relative.set_progress_bar_config(disable=True)
     for attribute in OFFLOADING:
         if attribute in vars(pipeline):

@@ -5,6 +5,7 @@ inside a track it hands its arguments to whoever resumed the track, and returns 
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Gate:
 
     def __init__(self, denoiser: torch.nn.Module) -> None:
         self._denoiser = denoiser
+        self._names = tuple(inspect.signature(denoiser.forward).parameters)
         self.install()
         # The pipeline announces each pass with a context for cache hooks. Suspended pipelines would overwrite each
         # other's, so it is only written down here; whoever computes sets the real one.
@@ -95,8 +97,10 @@ class Gate:
         """Compute with the forward whose place this is."""
         return self._stock(**arguments)
 
-    def __call__(self, **arguments: Any) -> Any:
+    def __call__(self, *positional: Any, **arguments: Any) -> Any:
         """Suspend the current track; outside any track, simply compute."""
+        # Whoever merges calls knows arguments by their names alone.
+        arguments |= zip(self._names, positional, strict=False)
         current = greenlet.getcurrent()
         if not isinstance(current, Track):
             return self.forward(**arguments)

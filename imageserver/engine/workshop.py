@@ -48,7 +48,8 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     model = load(settings, report)
     device = devices.choose(settings.device)
     accelerate(model.pipeline, settings, report)
-    gate = Gate(model.pipeline.transformer)
+    denoiser = getattr(model.pipeline, model.family.denoiser)
+    gate = Gate(denoiser)
     painter = Painter(model.pipeline, model.family, gate.install)
     forward = synchronized(gate.forward, device)
     report("measuring", f"{model.facts.name}: the device is being measured.", None)
@@ -68,7 +69,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         cap_of=caps.cap_of,
         # One thread: pictures are sent in the order in which they were done.
         in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
-        tiers=QualityTiers(model.pipeline.transformer, gate.set_context, forward) if gate.set_context else None,
+        tiers=QualityTiers(denoiser, gate.set_context, forward) if gate.set_context else None,
         trace=trace,
     )
     turns.costs.observe(512 * 512, 1, solo)

@@ -80,9 +80,36 @@ def test_wrong_fields_raise_the_sdks_own_errors_naming_them(client, fields, erro
     assert raised.value.request_id
 
 
-def test_a_streamed_generation_is_refused_clearly_as_long_as_it_is_not_offered(client):
-    with pytest.raises(openai.UnprocessableEntityError, match="stream is not offered yet"):
-        client.images.generate(prompt="x", stream=True)
+def test_an_answer_says_what_it_took_and_how_it_was_drawn(client):
+    answer = client.images.generate(prompt="three short words", n=2, size="64x64", quality="low")
+    assert answer.usage.model_dump() == {
+        "input_tokens": 3,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 3},
+        "output_tokens": 200,
+        "output_tokens_details": {"image_tokens": 200, "text_tokens": 0},
+        "total_tokens": 203,
+    }
+    assert answer.quality == "high"
+    fast = client.images.generate(prompt="three short words", size="64x64", extra_body={"quality_tier": "fast"})
+    assert fast.quality == "low"
+
+
+def test_what_a_client_leaves_open_may_be_null(client):
+    answer = client.images.generate(
+        prompt="nulls", n=None, size=None, quality=None, output_format=None, response_format=None,
+        extra_body={"seed": None, "num_inference_steps": 2.0},
+    )  # fmt: skip
+    assert answer.size == "512x512"
+    assert answer.warnings == []
+
+
+def test_the_tokens_of_the_demo_model_are_those_of_its_tokenizer_and_its_grid(demo_server):
+    with openai.OpenAI(base_url=demo_server.url + "/v1", api_key="unused", max_retries=0) as client:
+        short = client.images.generate(prompt="a red circle", size="256x256")
+        # Drawn at 320 x 256 and cropped.
+        longer = client.images.generate(prompt="a red circle on a blue background", size="300x256")
+    assert 0 < short.usage.input_tokens < longer.usage.input_tokens < 20
+    assert (short.usage.output_tokens, longer.usage.output_tokens) == (16, 20)
 
 
 def test_a_failed_generation_is_a_server_error(client):

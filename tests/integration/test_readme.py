@@ -29,6 +29,7 @@ from pydantic import AliasChoices  # noqa: E402
 import aspect_ratios  # noqa: E402
 from imageserver.api import bodies  # noqa: E402
 from imageserver.errors import BY_CODE  # noqa: E402
+from imageserver.generation import POSITIVE_MAGIC  # noqa: E402
 from imageserver.settings import Settings  # noqa: E402
 
 README = ROOT / "README.md"
@@ -135,7 +136,7 @@ def test_the_aspect_ratio_table_has_every_name_and_size():
 def test_the_limits_named_in_the_text_are_the_limits():
     text = README.read_text(encoding="utf-8")
     assert f"{bodies.MIN_SIDE} to {bodies.MAX_SIDE} pixels" in text
-    assert all(f"`{suffix}`" in text for suffix in bodies.POSITIVE_MAGIC.values())
+    assert all(f"`{suffix}`" in text for suffix in POSITIVE_MAGIC.values())
 
 
 def test_the_endpoint_table_is_what_the_server_offers(fake_server):

@@ -1,12 +1,14 @@
 """One file per model family: what its pipeline needs to be told, and how its denoiser calls merge."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.qwen_image import QwenImage
+from imageserver.engine.families.stable_diffusion import StableDiffusion
+from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.merging import Merger
 from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading
@@ -23,6 +25,36 @@ class Family(Protocol):
     @property
     def pipeline_classes(self) -> Mapping[Kind, str]:
         """The classes of diffusers that serve each kind of generation, made of the same components."""
+
+    @property
+    def denoiser(self) -> str:
+        """The component whose calls are suspended."""
+
+    @property
+    def guidance(self) -> str:
+        """What the family's documentation calls its classifier-free guidance."""
+
+    @property
+    def default_steps(self) -> int:
+        """The denoising steps where a request names none."""
+
+    @property
+    def default_guidance(self) -> float:
+        """The guidance where a request names none."""
+
+    @property
+    def positive_magic(self) -> Mapping[str, str]:
+        """Quality words that the model was trained with, by language."""
+
+    @property
+    def loading(self) -> Mapping[str, Any]:
+        """What `from_pretrained` is told beside the folder."""
+
+    def prepare(self, pipeline: Pipeline) -> None:
+        """Make a freshly loaded pipeline what the family serves."""
+
+    def strength_for(self, generation: Generation) -> float:
+        """Return the strength that makes the pipeline do the generation's number of steps."""
 
     @property
     def merger(self) -> Merger | None:
@@ -53,7 +85,7 @@ class Family(Protocol):
         """Return what the model reads of the generation, and warnings: text that was cut, parameters without effect."""
 
 
-FAMILIES: tuple[Family, ...] = (QwenImage(),)
+FAMILIES: tuple[Family, ...] = (QwenImage(), StableDiffusion(), StableDiffusionXL())
 
 
 def family_of(pipeline_class: str) -> Family | None:

@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading
-from imageserver.generation import Generation
+from imageserver.engine.readings import Reading, count_tokens
+from imageserver.generation import POSITIVE_MAGIC, Generation
 
 MAX_PROMPT_TOKENS = 1024
 
@@ -72,8 +72,22 @@ class QwenImage:
         "image": "QwenImageImg2ImgPipeline",
         "inpaint": "QwenImageInpaintPipeline",
     }
+    denoiser = "transformer"
+    guidance = "true_cfg_scale"
+    default_steps = 20
+    default_guidance = 4.0
+    loading: Mapping[str, Any] = {}
+    positive_magic: Mapping[str, str] = POSITIVE_MAGIC
     merger = QwenImageMerger()
     preview_tensors = ("latents", "noise_pred")
+
+    def prepare(self, pipeline: Pipeline) -> None:
+        """Leave the pipeline as it was published."""
+
+    def strength_for(self, generation: Generation) -> float:
+        """Return the strength of a generation that starts from a picture."""
+        assert generation.source is not None
+        return generation.source.strength
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return pixels per packed latent: the VAE's factor times the 2 x 2 patches."""
@@ -131,21 +145,4 @@ class QwenImage:
 
     def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
         """Count tokens, and tell of text beyond their limit, which the pipeline cuts silently."""
-        texts = {"prompt": generation.prompt}
-        if generation.true_cfg_scale > 1:
-            texts["negative_prompt"] = generation.negative_prompt
-        counts = {name: len(pipeline.tokenizer(text).input_ids) for name, text in texts.items()}
-        warnings = [
-            f"{name} has {count} tokens; the model read the first {MAX_PROMPT_TOKENS}."
-            for name, count in counts.items()
-            if count > MAX_PROMPT_TOKENS
-        ]
-        if generation.true_cfg_scale <= 1 and generation.negative_prompt.strip():
-            warnings.append("negative_prompt has no effect with true_cfg_scale 1 or less.")
-        multiple = self.size_multiple(pipeline)
-        tokens_of_one = -(-generation.width // multiple) * -(-generation.height // multiple)
-        return Reading(
-            prompt_tokens=min(counts["prompt"], MAX_PROMPT_TOKENS),
-            image_tokens=tokens_of_one * generation.count,
-            warnings=tuple(warnings),
-        )
+        return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))

@@ -1,7 +1,9 @@
 """What the body of `POST /generate` means."""
 
+import dataclasses
 import math
 
+import msgspec
 import pytest
 
 from imageserver.api import bodies
@@ -14,6 +16,7 @@ FACTS = ModelFacts(
     name="loaded", family="qwen", reason="", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32",
     scheduler="s",
     parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1, default_steps=8, default_true_cfg_scale=1.5,
+    positive_magic={"en": " Good!"},
 )  # fmt: skip
 SNAPSHOT = Snapshot(
     state="healthy", reason="", phase="ready", load_fraction=1.0, facts=FACTS, queue_length=0, active=0, total=0,
@@ -168,3 +171,19 @@ def test_anything_else_is_no_whole_number(value):
 
 def test_the_default_steps_keep_to_the_limit():
     assert resolve(settings=Settings(_env_file=None, max_steps=4))[0].steps == 4
+
+
+def test_the_loaded_models_own_quality_words_are_appended():
+    assert resolve(SNAPSHOT)[0].prompt == "a cat Good!"
+    assert resolve(SNAPSHOT, language="zh")[0].prompt == "a cat"
+
+
+def test_a_model_whose_guidance_is_guidance_scale_takes_either_name():
+    facts = dataclasses.replace(FACTS, guidance="guidance_scale", default_true_cfg_scale=7.0)
+    snapshot = msgspec.structs.replace(SNAPSHOT, facts=facts)
+    for fields, expected in (
+        ({}, 7.0), ({"guidance_scale": 3.5}, 3.5), ({"true_cfg_scale": 2.0}, 2.0), ({"guidance_scale": 0}, 0.0),
+        ({"guidance_scale": 3.5, "true_cfg_scale": 2.0}, 3.5),
+    ):  # fmt: skip
+        wanted, warnings = resolve(snapshot, **fields)
+        assert (wanted.true_cfg_scale, warnings) == (expected, [])

@@ -7,13 +7,16 @@ from imageserver.dispatch.inquiries import Inquiries
 from imageserver.generation import Outcome, Source
 from imageserver.messages import (
     Answered,
+    AskCurrent,
     CancelJob,
+    Current,
     JobEvent,
     JobList,
     JobStatus,
     ListJobs,
     Preview,
     Queued,
+    Started,
     Submit,
     Watch,
 )
@@ -188,5 +191,79 @@ def test_the_sources_pixels_reach_the_engine(play):
         wanted = generation(source=Source(strength=0.5, digest="x"))
         stage.dispatcher.submit(Submit(job=1, generation=wanted, timeout=60), stage.ear, b"pixels")
         assert stage.engine.sources == [b"pixels"]
+
+    play(scene)
+
+
+def current(stage: Stage, client: str = "", credential: str = "", dialect: str = "a1111") -> tuple[Current, bytes]:
+    heard: list[tuple[Current, bytes]] = []
+    ear = Ear()
+    ear.send = lambda message, raw=b"": heard.append((message, raw))  # type: ignore[method-assign]
+    question = AskCurrent(job=99, dialect=dialect, credential=credential, client=client)
+    Inquiries(stage.dispatcher).current(question, ear)
+    [answer] = heard
+    return answer
+
+
+def submit_from(stage: Stage, job: int, client: str, *, credential: str = "", dialect: str = "a1111") -> None:
+    request = Submit(
+        job=job, generation=generation(), timeout=60, credential=credential, dialect=dialect, client=client
+    )
+    stage.dispatcher.submit(request, stage.ear)
+
+
+def number(answer: tuple[Current, bytes]) -> int | None:
+    return answer[0].status.id if answer[0].status else None
+
+
+def test_the_current_request_is_the_first_that_runs_then_the_first_that_waits_then_the_newest(play):
+    async def scene(stage):
+        assert number(current(stage, "1.1.1.1")) is None
+        for job in (1, 2, 3):
+            submit_from(stage, job, "1.1.1.1")
+        assert number(current(stage, "1.1.1.1")) == 1
+        stage.dispatcher.job_event(Started(job=2), b"")
+        assert number(current(stage, "1.1.1.1")) == 2
+        stage.dispatcher.job_event(Started(job=1), b"")
+        assert number(current(stage, "1.1.1.1")) == 2
+        for job in (2, 1):
+            stage.dispatcher.cancel(job)
+        assert number(current(stage, "1.1.1.1")) == 3
+        stage.dispatcher.cancel(3)
+        assert number(current(stage, "1.1.1.1")) == 3
+        assert current(stage, "1.1.1.1")[0].status.state == "cancelled"
+
+    play(scene, room=3)
+
+
+def test_the_current_request_is_the_askers_own_in_its_own_dialect(play):
+    async def scene(stage):
+        submit_from(stage, 1, "1.1.1.1")
+        submit_from(stage, 2, "1.1.1.1", dialect="native")
+        submit_from(stage, 3, "1.1.1.1", credential="ann")
+        submit_from(stage, 4, "2.2.2.2", credential="bob")
+        assert number(current(stage, "1.1.1.1")) == 1
+        assert number(current(stage, "2.2.2.2")) is None
+        # Whoever has a key is known by it, wherever the request comes from.
+        assert number(current(stage, "9.9.9.9", "ann")) == 3
+        assert number(current(stage, "1.1.1.1", "bob")) == 4
+        assert number(current(stage, "1.1.1.1", dialect="openai")) is None
+
+    play(scene)
+
+
+def test_the_last_preview_is_kept_as_long_as_the_picture_is_in_the_making(play):
+    async def scene(stage):
+        submit_from(stage, 1, "1.1.1.1")
+        assert current(stage, "1.1.1.1")[0].preview is None
+        stage.progress(1)
+        for step in (1, 2):
+            preview = Preview(job=1, index=0, step=step, total=4, width=1, height=1)
+            stage.dispatcher.job_event(preview, bytes([step]) * 3)
+        answer, pixels = current(stage, "1.1.1.1")
+        assert (answer.preview.step, pixels) == (2, b"\2\2\2")
+        stage.finish(1)
+        answer, pixels = current(stage, "1.1.1.1")
+        assert (answer.status.state, answer.preview, pixels) == ("completed", None, b"")
 
     play(scene)

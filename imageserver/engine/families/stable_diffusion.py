@@ -1,0 +1,56 @@
+"""Stable Diffusion 1.x and 2.x: a UNet with one CLIP text encoder.
+
+Source: diffusers `pipeline_stable_diffusion.py` (0.42); the defaults are those of the user's Stable Diffusion 1.5
+document: DPM-Solver++ 2M with Karras sigmas, 28 steps, guidance 7.0.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import diffusers
+
+from imageserver.engine.embeddings import EmbeddingCache, Encoded
+from imageserver.engine.families.unet import UNetFamily
+from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.readings import Reading, count_tokens
+from imageserver.generation import Generation
+
+
+class StableDiffusion(UNetFamily):
+    """Text, picture or masked picture to image."""
+
+    name = "stable-diffusion"
+    pipeline_classes: Mapping[Kind, str] = {
+        "text": "StableDiffusionPipeline",
+        "image": "StableDiffusionImg2ImgPipeline",
+        "inpaint": "StableDiffusionInpaintPipeline",
+    }
+    default_steps = 28
+    default_guidance = 7.0
+    # The checker blackens pictures by its own taste; it is off unless the owner wants it.
+    loading: Mapping[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
+
+    def prepare(self, pipeline: Pipeline) -> None:
+        """Give the pipeline the scheduler that it is served with."""
+        pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
+            pipeline.scheduler.config, algorithm_type="dpmsolver++", use_karras_sigmas=True
+        )
+
+    def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
+        """Return the call's arguments; without guidance the negative prompt is not read."""
+
+        def encode(text: str) -> Encoded:
+            return (pipeline.encode_prompt(text, pipeline._execution_device, 1, False)[0],)
+
+        arguments: PipelineArguments = {
+            "prompt_embeds": cache.get(generation.prompt, encode)[0],
+            "guidance_scale": generation.true_cfg_scale,
+            "num_inference_steps": generation.steps,
+        }
+        if generation.true_cfg_scale > 1:
+            arguments["negative_prompt_embeds"] = cache.get(generation.negative_prompt.strip(), encode, pinned=True)[0]
+        return arguments
+
+    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+        """Count CLIP's tokens, of which it reads 77."""
+        return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

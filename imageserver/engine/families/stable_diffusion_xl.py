@@ -1,0 +1,59 @@
+"""Stable Diffusion XL: a UNet with two CLIP text encoders, told the size of the picture.
+
+Source: diffusers `pipeline_stable_diffusion_xl.py` (0.42) and its defaults.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from imageserver.engine.embeddings import EmbeddingCache, Encoded
+from imageserver.engine.families.unet import UNetFamily
+from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.readings import Reading, count_tokens
+from imageserver.generation import Generation
+
+
+class StableDiffusionXL(UNetFamily):
+    """Text, picture or masked picture to image."""
+
+    name = "stable-diffusion-xl"
+    pipeline_classes: Mapping[Kind, str] = {
+        "text": "StableDiffusionXLPipeline",
+        "image": "StableDiffusionXLImg2ImgPipeline",
+        "inpaint": "StableDiffusionXLInpaintPipeline",
+    }
+    default_steps = 30
+    default_guidance = 5.0
+    loading: Mapping[str, Any] = {"add_watermarker": False}
+
+    def prepare(self, pipeline: Pipeline) -> None:
+        """Leave the pipeline as it was published."""
+
+    def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
+        """Return the call's arguments; a blank negative prompt is the zero embedding where the model wants that."""
+
+        def encode(text: str) -> Encoded:
+            embeddings, _, pooled, _ = pipeline.encode_prompt(text, do_classifier_free_guidance=False)
+            return embeddings, pooled
+
+        embeddings, pooled = cache.get(generation.prompt, encode)
+        arguments: PipelineArguments = {
+            "prompt_embeds": embeddings,
+            "pooled_prompt_embeds": pooled,
+            "guidance_scale": generation.true_cfg_scale,
+            "num_inference_steps": generation.steps,
+        }
+        if generation.true_cfg_scale > 1:
+            blank = not generation.negative_prompt.strip()
+            if blank and pipeline.config.force_zeros_for_empty_prompt:
+                negative: Encoded = (torch.zeros_like(embeddings), torch.zeros_like(pooled))
+            else:
+                negative = cache.get(generation.negative_prompt.strip(), encode, pinned=True)
+            arguments |= {"negative_prompt_embeds": negative[0], "negative_pooled_prompt_embeds": negative[1]}
+        return arguments
+
+    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+        """Count CLIP's tokens, of which it reads 77."""
+        return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

@@ -1,0 +1,106 @@
+"""What the Stable Diffusion families share: a UNet that takes guidance as one doubled call, and an AutoencoderKL.
+
+Source: diffusers `unet_2d_condition.py`, `pipeline_stable_diffusion.py` (0.42).
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from imageserver.engine.merging import Arguments
+from imageserver.engine.pipelines import Pipeline
+from imageserver.generation import Generation
+
+
+class UNetMerger:
+    """Merge calls of `UNet2DConditionModel`: every picture may be at another timestep."""
+
+    def shape_of(self, call: Arguments) -> Hashable:
+        """Return the latents' shape, the text's, the number format and which extras there are."""
+        sample, text = call["sample"], call["encoder_hidden_states"]
+        extras = tuple(sorted(call.get("added_cond_kwargs") or ()))
+        return (tuple(sample.shape[1:]), tuple(text.shape[1:]), sample.dtype, call.get("timestep_cond") is None, extras)
+
+    def batch_size(self, call: Arguments) -> int:
+        """Return the pictures of one call, guidance counting double."""
+        return int(call["sample"].shape[0])
+
+    def text_length(self, call: Arguments) -> int:
+        """Return the tokens of text: CLIP pads to one length."""
+        return int(call["encoder_hidden_states"].shape[1])
+
+    def token_count(self, call: Arguments) -> int:
+        """Return latent pixels plus text tokens."""
+        return int(call["sample"].shape[2] * call["sample"].shape[3]) + self.text_length(call)
+
+    def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
+        """Concatenate along the batch; timesteps become one per picture."""
+        merged = {**calls[0]}
+        for name in ("sample", "encoder_hidden_states"):
+            merged[name] = torch.cat([call[name] for call in calls])
+        merged["timestep"] = torch.cat([call["timestep"].reshape(-1).expand(self.batch_size(call)) for call in calls])
+        if calls[0].get("timestep_cond") is not None:
+            merged["timestep_cond"] = torch.cat([call["timestep_cond"] for call in calls])
+        extras = calls[0].get("added_cond_kwargs")
+        if extras:
+            merged["added_cond_kwargs"] = {
+                name: torch.cat([call["added_cond_kwargs"][name] for call in calls]) for name in extras
+            }
+        return merged
+
+
+class UNetFamily:
+    """The part of a family that every UNet pipeline shares."""
+
+    denoiser = "unet"
+    guidance = "guidance_scale"
+    merger = UNetMerger()
+    preview_tensors = ("latents", "noise_pred")
+    positive_magic: Mapping[str, str] = {}
+
+    def size_multiple(self, pipeline: Pipeline) -> int:
+        """Return pixels per latent."""
+        return int(pipeline.vae_scale_factor)
+
+    def calls_per_step(self, generation: Generation) -> int:
+        """Return the denoiser calls of one step: guidance is part of it."""
+        return 1
+
+    def strength_for(self, generation: Generation) -> float:
+        """Return a strength of which the pipeline, which rounds down, makes the generation's own number of steps."""
+        return min(1.0, (generation.drawn_steps + 0.5) / generation.steps)
+
+    def preview_latents(
+        self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
+    ) -> torch.Tensor:
+        """Return the latents (channels, height, width) of the finished picture, as far as the last step can tell."""
+        return clean_latents(pipeline.scheduler, tensors["latents"], tensors["noise_pred"])[0]
+
+    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
+        vae = pipeline.vae
+        latents = vae.encode(picture.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
+        scaled: torch.Tensor = latents[0].float() * vae.config.scaling_factor
+        return scaled
+
+
+def clean_latents(scheduler: Any, latents: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+    """Return the latents without the noise that the model last saw in them.
+
+    Schedulers either keep the variance (x = alpha * picture + sigma * noise) or let it explode (x = picture + sigma *
+    noise); the model predicts the noise or the velocity. Schedulers without a list of sigmas show what they have.
+    """
+    sigmas, index = getattr(scheduler, "sigmas", None), getattr(scheduler, "step_index", None)
+    if sigmas is None or index is None:
+        return latents.float()
+    sigma = sigmas[min(index, len(sigmas) - 1)].to(latents.device, torch.float32)
+    keeps_variance = hasattr(scheduler, "_sigma_to_alpha_sigma_t")
+    alpha = 1 / (1 + sigma**2).sqrt()
+    kept = latents.float() if keeps_variance else latents.float() * alpha
+    noise_share = sigma * alpha
+    if scheduler.config.get("prediction_type") == "v_prediction":
+        clean: torch.Tensor = alpha * kept - noise_share * predicted.float()
+    else:
+        clean = (kept - noise_share * predicted.float()) / alpha
+    return clean

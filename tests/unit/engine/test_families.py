@@ -1,0 +1,189 @@
+"""Every family draws what its stock pipelines draw: alone to the bit, merged nearly so, from text and from pictures."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imageserver.engine.families import Family, family_of
+from imageserver.engine.painter import Painter
+from imageserver.engine.suspension import Gate
+from imageserver.engine.turns import Turns
+from imageserver.generation import Generation, Source
+from imageserver.messages import Failed, Finished, Message, Preview, Progress, Run
+from tests import tiny_models
+from tests.factories import generation
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "stable diffusion 1.5": tiny_models.tiny_stable_diffusion,
+    "stable diffusion 2.1": lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"),
+    "stable diffusion xl": tiny_models.tiny_stable_diffusion_xl,
+}
+STRENGTH = 0.6
+
+
+class Shop:
+    """A tiny model of a family behind a gate, and the stock pipeline beside it."""
+
+    def __init__(self, pipeline: Any) -> None:
+        torch.set_grad_enabled(False)
+        found = family_of(type(pipeline).__name__)
+        assert found is not None
+        self.family: Family = found
+        self.family.prepare(pipeline)
+        self.stock = pipeline
+        self.served = copy.copy(pipeline)
+        self.denoiser = getattr(pipeline, self.family.denoiser)
+        self.batches: list[int] = []
+        self.sent: list[tuple[Message, bytes]] = []
+
+    def draw(self, *wanted: Generation, sources: tuple[bytes, ...] = (), cap: int = 8) -> list[np.ndarray]:
+        """Draw together, and return the pictures in order."""
+        gate = Gate(self.denoiser)
+        self.sent.clear()
+        self.batches.clear()
+
+        def forward(**arguments: Any) -> Any:
+            self.batches.append(arguments["sample"].shape[0])
+            return gate.forward(**arguments)
+
+        try:
+            turns = Turns(
+                Painter(self.served, self.family), forward, lambda *frame: self.sent.append(frame),
+                merger=self.family.merger, cap_of=lambda pixels: cap,
+            )  # fmt: skip
+            for number, one in enumerate(wanted):
+                turns.add(Run(job=number, generation=one), sources[number] if sources else b"")
+            while turns.busy:
+                turns.take_one()
+        finally:
+            gate.remove()
+        assert not [message for message, _ in self.sent if isinstance(message, Failed)]
+        raws = {message.job: raw for message, raw in self.sent if isinstance(message, Finished)}
+        return [
+            np.frombuffer(raws[number], np.uint8).reshape(one.count, one.height, one.width, 3)[0].astype(int)
+            for number, one in enumerate(wanted)
+        ]
+
+    def plain(self, wanted: Generation, kind: str = "text", **pictures: Any) -> np.ndarray:
+        """Return what a plain call of the stock pipeline draws."""
+        stock = getattr(diffusers, self.family.pipeline_classes[kind])  # type: ignore[index]
+        options = (
+            {"requires_safety_checker": False}
+            if "requires_safety_checker" in stock.__init__.__code__.co_varnames
+            else {}
+        )
+        pipeline = stock(**copy.copy(self.stock.components), **options)
+        pipeline.scheduler = copy.deepcopy(self.stock.scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        size = {} if kind == "image" else {"width": wanted.width, "height": wanted.height}
+        image = pipeline(
+            prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip() or None, **size, **pictures,
+            num_inference_steps=wanted.steps, guidance_scale=wanted.true_cfg_scale,
+            generator=torch.Generator("cpu").manual_seed(wanted.seed),
+        ).images[0]  # fmt: skip
+        return np.asarray(image).astype(int)
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=list(MODELS))
+def shop(request) -> Shop:
+    return Shop(MODELS[request.param]())
+
+
+def gradient() -> np.ndarray:
+    rows, columns = np.mgrid[0:64, 0:64]
+    return np.stack([rows * 4, columns * 4, np.full_like(rows, 90)], 2).astype(np.uint8)
+
+
+def half() -> np.ndarray:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :32] = 255
+    return mask
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"true_cfg_scale": 1.0}, {"negative_prompt": "blurry"}, {"seed": 9, "steps": 7}]
+)
+def test_alone_it_is_bit_equal_to_the_stock_pipeline(shop, fields):
+    wanted = generation(**fields)
+    assert (shop.draw(wanted)[0] == shop.plain(wanted)).all()
+
+
+def test_from_a_picture_too(shop):
+    wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x"))
+    drawn = shop.draw(wanted, sources=(gradient().tobytes(),))[0]
+    assert (drawn == shop.plain(wanted, "image", image=Image.fromarray(gradient()), strength=STRENGTH)).all()
+    assert sum(isinstance(message, Progress) for message, _ in shop.sent) == wanted.drawn_steps == 3
+
+
+def test_inside_a_mask_too_and_outside_it_is_the_source(shop):
+    wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x", masked=True))
+    drawn = shop.draw(wanted, sources=(gradient().tobytes() + half().tobytes(),))[0]
+    pictures = {"image": Image.fromarray(gradient()), "mask_image": Image.fromarray(half())}
+    expected = shop.plain(wanted, "inpaint", **pictures, strength=STRENGTH)
+    assert (drawn[:, :32] == expected[:, :32]).all()
+    assert (drawn[:, 32:] == gradient()[:, 32:]).all()
+
+
+def test_merged_pictures_are_those_drawn_alone(shop):
+    wanted = [
+        generation(steps=4), generation("a blue square", steps=6, seed=3, true_cfg_scale=7.5),
+        generation("no guidance", steps=3, seed=4, true_cfg_scale=1.0),
+        generation("from a picture", steps=5, seed=5, source=Source(strength=STRENGTH, digest="x")),
+    ]  # fmt: skip
+    sources = (b"", b"", b"", gradient().tobytes())
+    together = shop.draw(*wanted, sources=sources)
+    assert max(shop.batches) == 7  # three with guidance count twice
+    for one, source, drawn in zip(wanted, sources, together, strict=True):
+        alone = shop.draw(one, sources=(source,))[0]
+        assert np.abs(drawn - alone).max() <= 1
+
+
+def test_a_cancelled_neighbour_changes_nothing(shop):
+    gate = Gate(shop.denoiser)
+    sent: list[tuple[Message, bytes]] = []
+    try:
+        turns = Turns(
+            Painter(shop.served, shop.family), gate.forward, lambda *frame: sent.append(frame),
+            merger=shop.family.merger, cap_of=lambda pixels: 8,
+        )  # fmt: skip
+        turns.add(Run(job=1, generation=generation()))
+        turns.add(Run(job=2, generation=generation(seed=5)))
+        turns.take_one()
+        turns.take_one()
+        turns.cancel(2)
+        while turns.busy:
+            turns.take_one()
+    finally:
+        gate.remove()
+    assert [message.code for message, _ in sent if isinstance(message, Failed)] == ["cancelled"]
+    [raw] = [raw for message, raw in sent if isinstance(message, Finished)]
+    drawn = np.frombuffer(raw, np.uint8).reshape(64, 64, 3).astype(int)
+    assert np.abs(drawn - shop.draw(generation())[0]).max() <= 1
+
+
+def test_previews_come_closer_to_the_picture(shop):
+    [picture] = shop.draw(generation(steps=10, previews=8))
+    frames = [
+        np.frombuffer(raw, np.uint8).reshape(message.height, message.width, 3).astype(int)
+        for message, raw in shop.sent if isinstance(message, Preview)
+    ]  # fmt: skip
+    assert len(frames) == 8
+    assert frames[0].shape == (8, 8, 3)
+    last = frames[-1]
+    assert np.abs(frames[-2] - last).mean() <= np.abs(frames[0] - last).mean() + 1
+    assert picture.shape == (64, 64, 3)
+
+
+def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
+    long = generation("circle " * 90)
+    reading = shop.family.reading(shop.served, long)
+    assert reading.prompt_tokens == 77
+    assert "the model read the first 77" in reading.warnings[0]
+    shop.draw(long)
+    assert shop.family.reading(shop.served, generation("ab")).warnings == ()
