@@ -34,6 +34,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         responses,
         task_runner,
         tasks,
+        websocket,
     )
     from imageserver.api.attempts import Attempts
     from imageserver.api.current import EXTENSION
@@ -81,6 +82,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     app.register_blueprint(huggingface.blueprint)
     app.register_blueprint(tasks.blueprint)
     app.register_blueprint(automatic1111.blueprint)
+    websocket.register(app)
     app.register_blueprint(openapi.blueprint)
     services.start()
     task_runner.start(services)

@@ -45,6 +45,12 @@ class ModelNotFound(ServiceError):
     status, code = 404, "model_not_found"
 
 
+class Busy(ServiceError):
+    """The connection does one thing at a time, and does it already."""
+
+    status, code = 409, "busy"
+
+
 class Gone(ServiceError):
     """The thing that was asked for existed, and does not any more."""
 
@@ -117,10 +123,5 @@ class OutOfMemory(ServiceError):
     status, code = 507, "out_of_memory"
 
 
-BY_CODE: dict[str, type[ServiceError]] = {
-    error.code: error
-    for error in (
-        ServiceError, BadRequest, InvalidParameter, NotFound, ModelNotFound, Gone, BodyTooLarge, QueueFull, WouldTimeOut,
-        Cancelled, GenerationFailed, Loading, Draining, EngineUnavailable, DeadlineExceeded, StorageFull, OutOfMemory,
-    )
-}  # fmt: skip
+_ALL: list[type[ServiceError]] = [ServiceError, *ServiceError.__subclasses__()]
+BY_CODE = {error.code: error for error in _ALL}

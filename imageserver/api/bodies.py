@@ -32,7 +32,13 @@ def _as_whole(value: Any) -> Any:
 
 
 # JSON has one kind of number: 20.0 is as whole as 20.
-Whole = Annotated[int, BeforeValidator(_as_whole)]
+AS_WHOLE = BeforeValidator(_as_whole)
+Whole = Annotated[int, AS_WHOLE]
+# Limits of what may be null stand inside: outside, pydantic 2.14 leaves them out of the JSON schema.
+Steps = Annotated[int, Field(ge=1), AS_WHOLE]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS), AS_WHOLE]
+Percent = Annotated[int, Field(ge=0, le=100), AS_WHOLE]
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
 
 
 class Drawing(BaseModel):
@@ -42,18 +48,18 @@ class Drawing(BaseModel):
 
     prompt: str = Field(description="Image description.", json_schema_extra={"pattern": r"\S"})
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
-    num_inference_steps: Whole | None = Field(None, ge=1, description="Number of denoising steps; 20 by default.")
+    num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 20 by default.")
     true_cfg_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 switches it off."
     )
     guidance_scale: Fraction | None = Field(None, ge=0, le=50, description="Ignored by Qwen-Image, with a warning.")
-    seed: Whole | None = Field(
-        42, ge=0, lt=SEEDS, description="Random seed for reproducibility; null draws one. Picture k uses seed + k."
+    seed: Seed | None = Field(
+        42, description="Random seed for reproducibility; null draws one. Picture k uses seed + k."
     )
     n: Whole = Field(1, ge=1, description="Number of pictures; several as bytes come in a ZIP.")
     output_format: Literal["png", "jpeg", "webp"] = Field("png", description="File format of the pictures.")
-    output_compression: Whole | None = Field(
-        None, ge=0, le=100, description="Quality of jpeg (95) and webp (90); png is always exact."
+    output_compression: Percent | None = Field(
+        None, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
@@ -75,8 +81,8 @@ class GenerateBody(Drawing):
         description="Named size: " + ", ".join(aspect_ratios.ASPECT_RATIOS) + ".",
         json_schema_extra={"enum": list(aspect_ratios.ASPECT_RATIOS)},
     )
-    width: Whole | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact width in pixels, with `height`.")
-    height: Whole | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Exact height in pixels, with `width`.")
+    width: Side | None = Field(None, description="Exact width in pixels, with `height`.")
+    height: Side | None = Field(None, description="Exact height in pixels, with `width`.")
     size: str | None = Field(
         None,
         pattern=SIZE_PATTERN,

@@ -3,11 +3,11 @@
 Source: openai-python 3.52, `openai/types/image_*_params.py`.
 """
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from imageserver.api.bodies import SEEDS, SIZE_PATTERN, Drawing, Whole
+from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Whole
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest
 from imageserver.generation import Quality
@@ -27,7 +27,7 @@ class ImagesBody(Drawing):
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = Field(None, description="Any name; the loaded model draws, and the answer tells which it is.")
-    seed: Whole | None = Field(None, ge=0, lt=SEEDS, description="Random seed; drawn if left out.")
+    seed: Seed | None = Field(None, description="Random seed; drawn if left out.")
     size: str | None = Field(
         None,
         pattern=rf"^auto$|{SIZE_PATTERN}",
@@ -61,8 +61,9 @@ class ImagesBody(Drawing):
 class GenerationsBody(ImagesBody):
     """What `POST /v1/images/generations` takes."""
 
-    stream_format: Literal["openai", "cogview4"] | None = Field(
-        None, description="Whose events a stream speaks: openai's (the default) or those of CogView4-FastAPI."
+    # The body and the errors of the other stream are that dialect's own, so the document of this one leaves it out.
+    stream_format: Annotated[Literal["openai", "cogview4"], WithJsonSchema({"const": "openai"})] | None = Field(
+        None, description="Whose events a stream speaks: openai's, or with cogview4 those of CogView4-FastAPI."
     )
 
 

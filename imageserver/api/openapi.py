@@ -85,7 +85,8 @@ def describe(app: Flask, settings: Settings) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         blueprint_name = rule.endpoint.split(".")[0]
-        if blueprint_name in HIDDEN:
+        # A WebSocket has no place in OpenAPI 3.1; docs/dialects.md tells of it.
+        if blueprint_name in HIDDEN or rule.websocket:
             continue
         methods = sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         for method in methods:

@@ -40,6 +40,9 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
         self.server.busy += 1
         try:
             super().run_application()
+        except StopIteration:
+            # How flask-sock ends a WebSocket under gunicorn, whose key for the socket is ours too.
+            self.close_connection = True
         finally:
             self.server.busy -= 1
 

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request, send_file
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import task_runner
-from imageserver.api.bodies import SIZE_PATTERN, Drawing, Whole
+from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Steps, Whole
 from imageserver.api.current import credential, request_id, services
 from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.json_body import read_json
@@ -37,9 +37,9 @@ class TaskBody(Drawing):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     resolution: str = Field("1024x1024", pattern=SIZE_PATTERN, description="Size as WIDTHxHEIGHT.")
-    num_inference_steps: Whole | None = Field(50, ge=1, description="Number of denoising steps.")
+    num_inference_steps: Steps | None = Field(50, description="Number of denoising steps.")
     num_images_per_prompt: Whole = Field(1, ge=1, description="Number of pictures; another name for n.")
-    seed: Whole | None = Field(None, ge=0, lt=2**64, description="Random seed; null draws one.")
+    seed: Seed | None = Field(None, description="Random seed; null draws one.")
     add_overlay: bool = Field(False, description="Add the info overlay to the picture.")
     positive_magic: bool = Field(False, description="Append Qwen's quality words to the prompt.")
 
