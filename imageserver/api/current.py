@@ -28,6 +28,11 @@ def credential() -> str:
     return cast(str, g.get("credential", ""))
 
 
+def arrival() -> float:
+    """Return when this request arrived, in seconds of the monotonic clock."""
+    return cast(float, g.arrived)
+
+
 def client_address() -> str:
     """Return the address that this request came from; behind a proxy it is the proxy's."""
     return request.remote_addr or ""

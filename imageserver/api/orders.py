@@ -1,8 +1,9 @@
 """Fulfil an order, whatever dialect placed it: from the cache, together with a running twin, or by the engine."""
 
 import logging
+import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import gevent
@@ -33,7 +34,8 @@ class Order:
 
     `timeout` in seconds ends the order; `patience` is what the client itself said it would wait, if it did: an order
     that cannot be fulfilled by then is refused at once. `idempotency_key` makes a repeated order the same one; an order
-    whose client returns for it, with a key or without, is kept for a while when the client leaves.
+    whose client returns for it, with a key or without, is kept for a while when the client leaves; one who leaves
+    before `returns_after` seconds since it `arrived` (on the monotonic clock) has not lost patience and does not return.
     `source` holds the pixels that `generation.source` describes. `client` is the address that the order came from.
     """
 
@@ -45,6 +47,8 @@ class Order:
     use_cache: bool = True
     idempotency_key: str | None = None
     client_returns: bool = False
+    returns_after: float = 0.0
+    arrived: float = field(default_factory=time.monotonic)
     credential: str = ""
     dialect: str = "native"
     client: str = ""
@@ -113,7 +117,8 @@ class Fulfilment:
 
     def client_left(self) -> None:
         """Stop it, unless its client will come back for it."""
-        if self._order.client_returns:
+        waited = time.monotonic() - self._order.arrived
+        if self._order.client_returns and waited >= self._order.returns_after:
             # It shall find the picture under way or done.
             gevent.spawn_later(KEYED_PATIENCE, self.cancel)
         else:

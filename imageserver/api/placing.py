@@ -6,11 +6,14 @@ from typing import Any
 from werkzeug.datastructures import Headers
 
 from imageserver.api import bodies, init_images, studio
-from imageserver.api.current import client_address, credential
+from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
+
+# A library that repeats itself hangs up when its read timeout passes; the clock here starts a little later than its own.
+PATIENCE_LOST = 0.9
 
 
 def place(
@@ -64,6 +67,8 @@ def place(
         # Where the cache is used, the seed alone makes a repetition the same order.
         idempotency_key=idempotency_key or (None if body.cache else attempt),
         client_returns=(idempotency_key or attempt) is not None,
+        arrived=arrival(),
+        returns_after=0.0 if idempotency_key else PATIENCE_LOST * (patience_of(headers) or 0.0),
         credential=credential(),
         dialect=dialect,
         client=client_address(),

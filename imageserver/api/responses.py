@@ -1,5 +1,6 @@
 """What every answer carries, whatever its dialect."""
 
+import time
 from collections.abc import Sequence
 
 from flask import Flask, Response, g
@@ -9,7 +10,11 @@ LONGEST_WARNINGS = 2000
 
 
 def register(app: Flask) -> None:
-    """Add the request id, and keep browsers from guessing content types."""
+    """Note when requests arrive; add the request id to answers, and keep browsers from guessing content types."""
+
+    @app.before_request
+    def note_arrival() -> None:
+        g.arrived = time.monotonic()
 
     @app.after_request
     def add_headers(response: Response) -> Response:

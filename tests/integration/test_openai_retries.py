@@ -126,6 +126,15 @@ def test_only_a_client_that_may_come_back_is_worked_for_after_it_left(own_server
         assert [job["state"] for job in jobs_with(own_server, prompt)] == [expected]
 
 
+def test_a_client_of_the_sdk_that_is_stopped_frees_the_device_at_once(own_server):
+    prompt = "[step=0.05] stopped by hand"
+    body = {"prompt": prompt, "size": "64x64", "num_inference_steps": 100}
+    headers = {"X-Stainless-Retry-Count": "0", "X-Stainless-Read-Timeout": "60"}
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{own_server.url}/v1/images/generations", json=body, headers=headers, timeout=1)
+    own_server.wait_for(lambda: jobs_with(own_server, prompt)[0]["state"] == "cancelled", "the end", 5)
+
+
 def test_another_client_with_the_same_request_is_no_retry(own_server):
     with pytest.raises(requests.ReadTimeout):
         post(own_server, "[step=0.02] same", 0, timeout=0.3)

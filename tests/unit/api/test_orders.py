@@ -33,3 +33,7 @@ def test_an_order_whose_client_left_for_good_is_stopped_at_once(leave):
 
 def test_an_order_whose_client_returns_is_kept_for_a_while_and_not_for_ever(leave):
     assert leave(client_returns=True) == (False, 1)
+
+
+def test_a_client_that_left_before_it_could_have_lost_patience_does_not_return(leave):
+    assert leave(client_returns=True, returns_after=60.0) == (True, 1)
