@@ -6,11 +6,14 @@ from types import FrameType
 from typing import Any
 
 from imageserver import startup
+from imageserver.api.keyring import read_keys
 from imageserver.dispatch import launch
 from imageserver.dispatch.rendezvous import Rendezvous
 from imageserver.settings import load_settings
 
 _settings = load_settings()
+# Here, because gunicorn starts a worker that ends so again and again.
+read_keys(_settings)
 
 bind = startup.address(_settings)
 workers = _settings.workers

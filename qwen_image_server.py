@@ -24,6 +24,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from imageserver.api import (
         automatic1111,
         cogview4_stream,
+        credentials,
         errors,
         health,
         huggingface,
@@ -38,6 +39,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     )
     from imageserver.api.attempts import Attempts
     from imageserver.api.current import EXTENSION
+    from imageserver.api.keyring import read_keyring
     from imageserver.api.native_pool import NativePool
     from imageserver.api.request_ids import RequestIds
     from imageserver.api.services import Services
@@ -70,10 +72,12 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
         attempts=Attempts(settings.resolve(settings.state_dir)),
         tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
+        keyring=read_keyring(settings),
     )
     app.extensions[EXTENSION] = services
     errors.register(app)
     responses.register(app)
+    credentials.register(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(native.blueprint)
     app.register_blueprint(jobs.blueprint)

@@ -1,15 +1,23 @@
 """Try a running server: health, info, a picture saved by the server, one as bytes, one from a Chinese prompt.
 
     python test_client.py --url http://localhost:5000 --prompt "a red circle on a blue background"
+    python test_client.py --test-streaming --save-intermediates        a stream, its previews kept as files
+    python test_client.py --test-non-streaming --output-dir results    the same picture in one answer
+    python test_client.py --all                                        everything, and both compared
+    QIS_API_KEY=... python test_client.py            where the server asks for a key
 
 A script for people, not a test of the test suite. `Client` is shared with the other two scripts.
 """
 
 import argparse
+import base64
+import json
+import os
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,29 +25,56 @@ from urllib.parse import urlsplit
 import requests
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+GENERATIONS = "/v1/images/generations"
+FRAME_KEYS = {
+    "step", "total_steps", "progress", "image", "timestamp", "is_final", "is_chunked", "chunk_id", "chunk_index",
+    "total_chunks", "image_index", "total_images", "seed",
+}  # fmt: skip
+# Streamed and not, the picture is the same; the cache would answer the second for the first.
+PICTURE: dict[str, object] = {
+    "size": "512x512", "num_inference_steps": 20, "true_cfg_scale": 4.0, "seed": 7, "cache": False
+}  # fmt: skip
+KEY_VARIABLE = "QIS_API_KEY"
 
 
 class CheckError(Exception):
     """Something is not as it should be, said in one sentence."""
 
 
+class Bearer(requests.auth.AuthBase):
+    """Sends a key, also where .netrc has a password for the same machine, and never on to another machine."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Return the request with its key."""
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
 class Client:
     """Talk to one server; every failure is a `CheckError` with one sentence."""
 
-    def __init__(self, url: str, timeout: float = 600.0) -> None:
+    def __init__(self, url: str, timeout: float = 600.0, api_key: str = "") -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.session = requests.Session()
+        if api_key:
+            self.session.auth = Bearer(api_key)
         # One connection for each request of test_concurrent.py; the default is ten.
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=256))
         # A company's proxy cannot reach this machine's own server.
         self.session.trust_env = urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
 
-    def request(self, method: str, path: str, body: dict[str, object] | None = None) -> requests.Response:
-        """Send one request and return whatever the server answers."""
+    def request(
+        self, method: str, path: str, body: dict[str, object] | None = None, *, stream: bool = False
+    ) -> requests.Response:
+        """Send one request and return whatever the server answers; of a `stream`, only its beginning is there."""
         try:
-            return self.session.request(method, self.url + path, json=body, timeout=(10.0, self.timeout))
+            return self.session.request(method, self.url + path, json=body, timeout=(10.0, self.timeout), stream=stream)
         except requests.ReadTimeout:
             raise CheckError(f"{self.url}{path} did not answer within {self.timeout:.0f} s.") from None
         except (requests.ConnectionError, requests.Timeout):
@@ -54,6 +89,31 @@ class Client:
     def generate(self, **parameters: object) -> requests.Response:
         """POST /generate, which must answer 200."""
         return expect_success(self.request("POST", "/generate", parameters))
+
+    def draw(self, **parameters: object) -> bytes:
+        """POST /v1/images/generations and return the one picture of the answer."""
+        answer = json_of(expect_success(self.request("POST", GENERATIONS, parameters)))
+        try:
+            return decoded(answer["data"][0]["b64_json"])
+        except (LookupError, TypeError):
+            raise CheckError(f"{GENERATIONS} answered no picture in data[0].b64_json.") from None
+
+    def stream(self, **parameters: object) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yield every picture of a stream, put together from its chunks, with the last frame that brought it."""
+        body = parameters | {"stream": True, "stream_format": "cogview4"}
+        pieces: dict[str, dict[int, str]] = {}
+        with expect_success(self.request("POST", GENERATIONS, body, stream=True)) as response:
+            for frame in frames_of(response):
+                if not frame["is_chunked"]:
+                    yield frame, decoded(frame["image"])
+                    continue
+                parts = pieces.setdefault(frame["chunk_id"], {})
+                parts[frame["chunk_index"]] = frame["image"]
+                if len(parts) == frame["total_chunks"]:
+                    yield frame, decoded("".join(parts[index] for index in sorted(parts)))
+                    del pieces[frame["chunk_id"]]
+        if pieces:
+            raise CheckError("The stream ended before all chunks were there.")
 
     def wait_until_ready(self, seconds: float) -> None:
         """Wait while the model loads; fail at once when there is no server, and after `seconds` when it still loads."""
@@ -82,12 +142,44 @@ def json_of(response: requests.Response) -> dict[str, Any]:
     return answer
 
 
+def frames_of(response: requests.Response) -> Iterator[dict[str, Any]]:
+    """Yield the frames of a stream until its [DONE]."""
+    try:
+        for line in response.iter_lines(chunk_size=2**16):
+            if line == b"data: [DONE]":
+                return
+            if line.startswith(b"data: "):
+                yield checked_frame(json.loads(line.removeprefix(b"data: ")))
+    except (requests.RequestException, ValueError) as error:
+        raise CheckError(f"The stream broke off: {error!r}") from None
+    raise CheckError("The stream ended without its [DONE].")
+
+
+def checked_frame(frame: Any) -> dict[str, Any]:
+    """Return the frame if nothing is missing in it and it tells of no failure."""
+    if not isinstance(frame, dict) or "error" in frame:
+        raise CheckError(f"The stream failed: {frame['error'] if isinstance(frame, dict) else frame}")
+    if missing := FRAME_KEYS - frame.keys():
+        raise CheckError(f"A frame lacks {', '.join(sorted(missing))}.")
+    return frame
+
+
+def decoded(text: object) -> bytes:
+    """Return the bytes of base64."""
+    try:
+        return base64.b64decode(str(text), validate=True)
+    except ValueError:
+        raise CheckError("What should be a picture is no base64.") from None
+
+
 def sentence_of(response: requests.Response) -> str:
     """Return the server's own words about a failure, or else the status."""
     try:
         answer = json_of(response)
     except CheckError:
         answer = {}
+    if isinstance(answer.get("error"), dict):
+        return str(answer["error"].get("message"))
     return str(answer.get("error") or answer.get("reason") or f"HTTP status {response.status_code}.")
 
 
@@ -139,11 +231,65 @@ def check_file(client: Client, prompt: str) -> str:
 def check_bytes(client: Client, prompt: str, language: str, target: Path) -> str:
     """The server sends a picture; it is kept in `target`."""
     response = client.generate(prompt=prompt, aspect_ratio="s1:1", language=language)
-    size = png_size(response.content)
-    if size != (512, 512):
-        raise CheckError(f"Expected 512x512 pixels, got {size[0]}x{size[1]}.")
+    expect_size(response.content, (512, 512))
     target.write_bytes(response.content)
     return f"{target}, seed {response.headers.get('X-Seed', 'unknown')}"
+
+
+def check_non_streaming(client: Client, prompt: str, target: Path) -> str:
+    """The server sends a picture as the OpenAI SDK asks for it; it is kept in `target`."""
+    data = client.draw(prompt=prompt, **PICTURE)
+    expect_size(data, (512, 512))
+    target.write_bytes(data)
+    return str(target)
+
+
+def check_streaming(client: Client, prompt: str, folder: Path, save_intermediates: bool) -> str:
+    """The server streams a picture as it comes about; previews are kept if wanted."""
+    began, first, previews, finished = time.perf_counter(), 0.0, 0, b""
+    for frame, data in client.stream(prompt=prompt, **PICTURE):
+        first = first or time.perf_counter() - began
+        if frame["is_final"]:
+            finished = data
+            continue
+        if not data.startswith(JPEG_SIGNATURE):
+            raise CheckError(f"What is shown after step {frame['step'] + 1} is not a JPEG picture.")
+        if save_intermediates:
+            (folder / f"test_client_step_{frame['step']:03}.jpg").write_bytes(data)
+        previews += 1
+    expect_size(finished, (512, 512))
+    target = folder / "test_client_streamed.png"
+    target.write_bytes(finished)
+    return f"{target}, {previews} previews, the first picture after {first:.2f} s"
+
+
+def check_streams_at_once(client: Client, prompt: str) -> str:
+    """Two streams at the same time each bring their own two pictures."""
+
+    def seeds_of(seed: int) -> list[int]:
+        pictures = client.stream(prompt=prompt, **PICTURE | {"n": 2, "seed": seed})
+        return [frame["seed"] for frame, _ in pictures if frame["is_final"]]
+
+    with ThreadPoolExecutor(2) as pool:
+        seeds = list(pool.map(seeds_of, (100, 200)))
+    if seeds != [[100, 101], [200, 201]]:
+        raise CheckError(f"Expected the pictures of the seeds 100, 101 and 200, 201; got {seeds}.")
+    return "2 streams of 2 pictures"
+
+
+def check_refusal(client: Client, prompt: str) -> str:
+    """The server refuses a size that cannot be, and says why."""
+    response = client.request("POST", GENERATIONS, {"prompt": prompt, "size": "0x0"})
+    if not 400 <= response.status_code < 500:
+        raise CheckError(f"A picture of 0x0 was answered with {response.status_code}.")
+    return f"{response.status_code}: {sentence_of(response)}"
+
+
+def expect_size(data: bytes, wanted: tuple[int, int]) -> None:
+    """Raise CheckError if the bytes are no PNG of the size that is wanted."""
+    size = png_size(data)
+    if size != wanted:
+        raise CheckError(f"Expected {wanted[0]}x{wanted[1]} pixels, got {size[0]}x{size[1]}.")
 
 
 def run_checks(checks: list[tuple[str, Callable[[], str]]]) -> bool:
@@ -167,17 +313,35 @@ def common_arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--url", default="http://localhost:5000", help="address of the server (%(default)s)")
     parser.add_argument("--prompt", default="a red circle on a blue background", help="what to draw (%(default)s)")
+    parser.add_argument(
+        "--api-key",
+        type=_key,
+        default=os.environ.get(KEY_VARIABLE, ""),
+        metavar="KEY",
+        help=f"key of a server that asks for one (the variable {KEY_VARIABLE}, which hides it from other users)",
+    )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds one answer may take (%(default).0f)")
     parser.add_argument("--wait", type=float, default=120.0, help="seconds to wait for a loading model (%(default).0f)")
     return parser
 
 
+def _key(text: str) -> str:
+    key = text.strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise argparse.ArgumentTypeError("a key is ASCII without spaces")
+    return key
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the checks that the command line asks for; return the exit status."""
-    parser = common_arguments("Try a running server: health, info, and three pictures.")
+    parser = common_arguments("Try a running server: health, info, and three pictures; with options, other things.")
     parser.add_argument("--output-dir", type=Path, default=Path("tmp"), help="folder for the pictures (%(default)s)")
+    parser.add_argument("--test-streaming", action="store_true", help="try a streamed picture")
+    parser.add_argument("--test-non-streaming", action="store_true", help="try the same picture in one answer")
+    parser.add_argument("--all", action="store_true", help="try everything there is")
+    parser.add_argument("--save-intermediates", action="store_true", help="keep a stream's previews in the folder")
     options = parser.parse_args(arguments)
-    client = Client(options.url, options.timeout)
+    client = Client(options.url, options.timeout, options.api_key)
     folder: Path = options.output_dir
     try:
         client.wait_until_ready(options.wait)
@@ -185,14 +349,29 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    checks: list[tuple[str, Callable[[], str]]] = [
+    return 0 if run_checks(chosen_checks(client, options)) else 1
+
+
+def chosen_checks(client: Client, options: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
+    """Return the checks that the command line asks for: the usual five, those it names, or all."""
+    folder, prompt = options.output_dir, options.prompt
+    usual: list[tuple[str, Callable[[], str]]] = [
         ("health", lambda: check_health(client)),
         ("info", lambda: check_info(client)),
-        ("picture to a file", lambda: check_file(client, options.prompt)),
-        ("picture as bytes", lambda: check_bytes(client, options.prompt, "en", folder / "test_client.png")),
+        ("picture to a file", lambda: check_file(client, prompt)),
+        ("picture as bytes", lambda: check_bytes(client, prompt, "en", folder / "test_client.png")),
         ("Chinese prompt", lambda: check_bytes(client, "蓝色背景上的红色圆形", "zh", folder / "test_client_zh.png")),
     ]
-    return 0 if run_checks(checks) else 1
+    named: list[tuple[str, Callable[[], str]]] = []
+    if options.all or options.test_non_streaming:
+        target = folder / "test_client_not_streamed.png"
+        named.append(("not streamed", lambda: check_non_streaming(client, prompt, target)))
+    if options.all or options.test_streaming or options.save_intermediates:
+        named.append(("streamed", lambda: check_streaming(client, prompt, folder, options.save_intermediates)))
+        named.append(("streams at once", lambda: check_streams_at_once(client, prompt)))
+    if options.all:
+        return [*usual, *named, ("refusal", lambda: check_refusal(client, prompt))]
+    return named or usual
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     concurrency: int = count if options.concurrency is None else options.concurrency
     if count < 1 or concurrency < 1:
         parser.error("--requests and --concurrency must be at least 1")
-    client = Client(options.url, options.timeout)
+    client = Client(options.url, options.timeout, options.api_key)
 
     def draw(seed: int) -> float:
         started = time.perf_counter()

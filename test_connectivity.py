@@ -1,4 +1,4 @@
-"""See in a few seconds whether a server is reachable: its addresses for machines and people, and a one-step picture.
+"""See in a few seconds whether a server is reachable: its addresses, a one-step picture, and a short stream.
 
     python test_connectivity.py --url http://localhost:5000
 
@@ -40,10 +40,21 @@ def check_generation(client: Client, prompt: str) -> str:
     return f"{width}x{height} pixels, computed in {response.headers.get('X-Inference-Time', 'unknown')} s"
 
 
+def check_stream(client: Client, prompt: str) -> str:
+    """A stream of two steps shows a picture on the way and ends with one."""
+    pictures = [
+        (frame["is_final"], len(data))
+        for frame, data in client.stream(prompt=prompt, size="256x256", num_inference_steps=2, true_cfg_scale=1.0)
+    ]
+    if not pictures or not pictures[-1][0]:
+        raise CheckError("The stream ended without a finished picture.")
+    return f"{len(pictures)} pictures, {sum(size for _, size in pictures)} bytes"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the checks that the command line asks for; return the exit status."""
     options = common_arguments("See whether a server is reachable and can draw.").parse_args(arguments)
-    client = Client(options.url, options.timeout)
+    client = Client(options.url, options.timeout, options.api_key)
     try:
         client.wait_until_ready(options.wait)
     except CheckError as error:
@@ -54,8 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
         ("ready", lambda: check_address(client, "/readyz")),
         ("health", lambda: check_health(client)),
         ("info", lambda: check_address(client, "/info")),
+        ("status", lambda: check_optional_address(client, "/status")),
         ("models", lambda: check_optional_address(client, "/v1/models")),
         ("one-step picture", lambda: check_generation(client, options.prompt)),
+        ("short stream", lambda: check_stream(client, options.prompt)),
     ]
     return 0 if run_checks(checks) else 1
 

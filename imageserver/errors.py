@@ -33,6 +33,12 @@ class InvalidParameter(ServiceError):
     status, code = 422, "invalid_parameter"
 
 
+class Unauthorized(ServiceError):
+    """The request carries no key that this server knows."""
+
+    status, code = 401, "unauthorized"
+
+
 class NotFound(ServiceError):
     """The thing that was asked for does not exist."""
 
@@ -61,6 +67,12 @@ class BodyTooLarge(ServiceError):
     """The request body is over the limit."""
 
     status, code = 413, "body_too_large"
+
+
+class UpgradeRequired(ServiceError):
+    """The address speaks another protocol than the request."""
+
+    status, code = 426, "upgrade_required"
 
 
 class QueueFull(ServiceError):

@@ -86,7 +86,7 @@ class ModelFacts:
 
     `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
-    its quality words by language.
+    its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint.
     """
 
     name: str
@@ -109,3 +109,4 @@ class ModelFacts:
     default_true_cfg_scale: float = 4.0
     guidance: str = "true_cfg_scale"
     positive_magic: dict[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ("text", "image", "inpaint")

@@ -55,11 +55,15 @@ class Answered(Message, frozen=True, kw_only=True):
 
 
 class Ask(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher: when would this generation be done?"""
+    """Worker to dispatcher: when would this generation be done?
+
+    With `inspect` the engine is asked what it would read, which it answers between two forwards.
+    """
 
     job: int
     generation: Generation
     credential: str = ""
+    inspect: bool = False
 
 
 class Inspect(Message, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ Each field's description is its one sentence of help: `.env.example` and the REA
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +27,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
     port: int = Field(5000, ge=0, le=65535, description="TCP port to listen on.")
+    api_keys: SecretStr | None = Field(
+        None, description="Keys that clients must send, separated by commas, each KEY or NAME:KEY; empty asks for none."
+    )
+    api_keys_file: Path | None = Field(None, description="File with one key a line, for secrets that are mounted.")
     workers: int = Field(1, ge=1, le=64, description="HTTP worker processes; they share one queue and one model.")
     threads: int = Field(
         4, ge=1, le=64, description="Native threads per worker for overlay, encoding and files; requests need none."
@@ -70,6 +74,19 @@ class Settings(BaseSettings):
     )
     attention_backend: str = Field(
         "", description="Attention of diffusers, such as native, flash, _flash_3 or sage; empty leaves its default."
+    )
+    quality_cache: Literal[
+        "taylorseer",
+        "first_block",
+        "magcache",
+        "pyramid_attention_broadcast",
+        "fastercache",
+        "sea_cache",
+        "text_kv_cache",
+    ] = Field(
+        "taylorseer",
+        description="How quality high and fast skip work: taylorseer, first_block or magcache; the other caches of "
+        "diffusers are refused with the reason.",
     )
     max_batch: int = Field(
         0,

@@ -40,8 +40,10 @@ def greeting(settings: Settings) -> str:
 def banner(settings: Settings, facts: ModelFacts) -> str:
     """Return the lines that say where the server is, what it draws with and why, and how to change that."""
     body = '{"prompt":"a red circle on a blue background"}'
+    locked = bool(settings.api_keys) or settings.api_keys_file is not None
+    key = " -H 'Authorization: Bearer KEY'" if locked else ""
     example = (
-        f"curl -X POST {url(settings)}/generate -H 'Content-Type: application/json' -d '{body}' --output image.png"
+        f"curl -X POST {url(settings)}/generate{key} -H 'Content-Type: application/json' -d '{body}' --output image.png"
     )
     lines = [
         f"qwen-image-server  {url(settings)}",
@@ -51,8 +53,10 @@ def banner(settings: Settings, facts: ModelFacts) -> str:
         f"try     {example}",
         "stop    Ctrl+C",
     ]
-    if settings.host not in LOOPBACK:
-        warning = f"WARNING HOST={settings.host} lets everybody on the network use this server; there are no keys."
+    if settings.host not in LOOPBACK and not locked:
+        warning = (
+            f"WARNING HOST={settings.host} lets everybody on the network use this server; API_KEYS would ask for keys."
+        )
         lines.insert(1, warning)
     width = max(len(line) for line in lines)
     return "\n".join(["-" * width, *lines, "-" * width])

@@ -1,5 +1,6 @@
 """Model folders with the true classes and layout and random weights, small enough to build in a second."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,24 +8,40 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    CogView4Pipeline,
+    CogView4Transformer2DModel,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    HiDreamImagePipeline,
+    HiDreamImageTransformer2DModel,
     PNDMScheduler,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    GlmConfig,
+    GlmModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
 )
 
 SPECIAL_TOKENS = [
@@ -95,6 +112,57 @@ def tiny_stable_diffusion_xl() -> StableDiffusionXLPipeline:
     return _quiet(pipeline)
 
 
+def tiny_cogview4() -> CogView4Pipeline:
+    """Return a CogView4 in small; texts are padded to multiples of 16, as by the real one."""
+    torch.manual_seed(0)
+    tokenizer = _letter_tokenizer("[gMASK] <sop> $A", ["<|endoftext|>", "[gMASK]", "<sop>"], padding_side="left")
+    text_encoder = GlmModel(
+        GlmConfig(
+            vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=16, pad_token_id=0, eos_token_id=0,
+            max_position_embeddings=2048,
+        )
+    )  # fmt: skip
+    transformer = CogView4Transformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+        text_embed_dim=HIDDEN, time_embed_dim=16, condition_dim=8,
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        base_shift=0.25, max_shift=0.75, base_image_seq_len=256, use_dynamic_shifting=True, time_shift_type="linear"
+    )
+    return _quiet(CogView4Pipeline(tokenizer, text_encoder, _vae(), transformer, scheduler))
+
+
+def tiny_hidream() -> HiDreamImagePipeline:
+    """Return a HiDream-I1-Full in small: a mixture of experts, two CLIPs, a T5 and a Llama."""
+    torch.manual_seed(0)
+    clip, t5, llama = _clip_tokenizer(248), _t5_tokenizer(), tiny_llama_tokenizer()
+    transformer = HiDreamImageTransformer2DModel(
+        patch_size=2, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        caption_channels=[HIDDEN, HIDDEN], text_emb_dim=2 * HIDDEN, axes_dims_rope=(8, 4, 4), llama_layers=[0, 1],
+        max_resolution=(32, 32),
+    )  # fmt: skip
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    pipeline = HiDreamImagePipeline(
+        scheduler=scheduler, vae=_vae(shift_factor=0.1159),
+        text_encoder=CLIPTextModelWithProjection(_clip_config(clip, HIDDEN)), tokenizer=clip,
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config(clip, HIDDEN)), tokenizer_2=clip,
+        text_encoder_3=_t5_encoder(t5), tokenizer_3=t5, text_encoder_4=_llama(llama), tokenizer_4=llama,
+        transformer=transformer,
+    )  # fmt: skip
+    return _quiet(pipeline)
+
+
+def save_tiny_hidream(folder: Path, text_encoder: Path) -> None:
+    """Write the tiny model as HiDream-ai publishes it: with no file of the Llama, which lies in a folder of its own."""
+    pipeline = tiny_hidream()
+    pipeline.text_encoder_4.save_pretrained(text_encoder)
+    pipeline.tokenizer_4.save_pretrained(text_encoder)
+    pipeline.save_pretrained(folder)
+    for name in ("text_encoder_4", "tokenizer_4"):
+        shutil.rmtree(folder / name)
+
+
 def _quiet(pipeline: Any) -> Any:
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
@@ -111,26 +179,67 @@ def _unet(**options: Any) -> UNet2DConditionModel:
     )  # fmt: skip
 
 
-def _vae() -> AutoencoderKL:
+def _vae(**options: Any) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=[8, 8, 8, 8], down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4, latent_channels=4, norm_num_groups=4,
+        up_block_types=["UpDecoderBlock2D"] * 4, latent_channels=4, norm_num_groups=4, **options,
     )  # fmt: skip
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def _clip_tokenizer(length: int = 77) -> CLIPTokenizer:
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77)
+    return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=length)
 
 
 def _clip_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
     ids = tokenizer.get_vocab()
     return CLIPTextConfig(
         vocab_size=len(ids), hidden_size=width, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=77, projection_dim=HIDDEN, bos_token_id=ids["<|startoftext|>"],
+        max_position_embeddings=tokenizer.model_max_length, projection_dim=HIDDEN, bos_token_id=ids["<|startoftext|>"],
         eos_token_id=ids["<|endoftext|>"], pad_token_id=ids["<|endoftext|>"],
     )  # fmt: skip
+
+
+def _t5_tokenizer() -> T5Tokenizer:
+    pieces = ["<pad>", "</s>", "<unk>", "\u2581", *(chr(code) for code in range(33, 127))]
+    return T5Tokenizer(vocab=[(piece, -1.0) for piece in pieces], extra_ids=0, model_max_length=512)
+
+
+def _t5_encoder(tokenizer: T5Tokenizer) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer), d_model=HIDDEN, d_kv=16, d_ff=37, num_layers=2, num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )  # fmt: skip
+
+
+def tiny_llama_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer of the tiny HiDream's Llama; as in the real one, no token is meant for padding."""
+    return _letter_tokenizer("<|begin_of_text|> $A", ["<|eot_id|>", "<|begin_of_text|>"])
+
+
+def _llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=2048, bos_token_id=1, eos_token_id=0,
+        )
+    )  # fmt: skip
+
+
+def _letter_tokenizer(template: str, special: list[str], **options: Any) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of one token a byte; `special` begins with the padding, `template` is around every text."""
+    tokens = special + sorted(ByteLevel.alphabet())
+    tokenizer = Tokenizer(WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=special[0]))
+    tokenizer.pre_tokenizer = Sequence([ByteLevel(add_prefix_space=False, use_regex=False), Split("", "isolated")])
+    tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=[(token, index) for index, token in enumerate(special)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=special[0], eos_token=special[0], model_max_length=2048, **options
+    )
 
 
 def _byte_tokenizer() -> Qwen2Tokenizer:

@@ -17,6 +17,8 @@ MIN_SIDE = 64
 MAX_SIDE = 4096
 SEEDS = 2**64
 SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
+# Some of what Python takes for blank is none for JSON Schema's regular expressions.
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
 # What a request is taken to mean while nobody knows yet which model will answer it.
 UNKNOWN_MODEL = ModelFacts(
@@ -46,7 +48,7 @@ class Drawing(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    prompt: str = Field(description="Image description.", json_schema_extra={"pattern": r"\S"})
+    prompt: str = Field(description="Image description.", json_schema_extra={"pattern": NOT_BLANK})
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
     num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 20 by default.")
     true_cfg_scale: Fraction | None = Field(

@@ -18,7 +18,7 @@ from flask import Blueprint, Flask, Response, request
 from pydantic import ConfigDict, Field
 
 from imageserver.api import errors, image_streams, sse
-from imageserver.api.bodies import SEEDS, Drawing, Fraction
+from imageserver.api.bodies import Drawing, Fraction, Seed, Steps
 from imageserver.api.current import request_id, services
 from imageserver.api.orders import Delivery, News, Order, stream
 from imageserver.api.placing import place
@@ -48,11 +48,11 @@ class CogView4Body(Drawing):
 
     model: str | None = Field(None, description="Any name; the loaded model draws.")
     size: str = Field("1024x1024", description="WIDTHxHEIGHT.")
-    num_inference_steps: int | None = Field(None, ge=1, description="Number of denoising steps; 50 by default.")
+    num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 50 by default.")
     guidance_scale: Fraction | None = Field(
         5.0, ge=0, le=50, description="Classifier-free guidance scale; for Qwen-Image this is true_cfg_scale."
     )
-    seed: int | None = Field(None, ge=0, lt=SEEDS, description="Random seed; drawn if left out.")
+    seed: Seed | None = Field(None, description="Random seed; drawn if left out.")
     stream: Literal[True] = Field(description="Only streams are answered in this format.")
     stream_format: Literal["cogview4"] = Field(description="The name of this format.")
     response_format: Any = Field(None, description="Without effect: the frames carry the pictures.")

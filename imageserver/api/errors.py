@@ -15,6 +15,9 @@ from imageserver.errors import BodyTooLarge, NotFound, ServiceError
 
 logger = logging.getLogger(__name__)
 
+# Basic is taken too, but not asked for: a browser would ask its reader for a password.
+CHALLENGE = 'Bearer realm="qwen-image-server"'
+
 Envelope = Callable[[ServiceError], dict[str, Any]]
 
 # The schema of each dialect's errors, by its blueprint; the others answer NativeError.
@@ -60,6 +63,8 @@ def answer(error: ServiceError, envelope: Envelope) -> Response:
     response.status_code = error.status
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = CHALLENGE
     return response
 
 

@@ -22,6 +22,8 @@ FEATURES = {
     "openai_images": "OpenAI-compatible images: generations, edits, variations and models",
     "cogview4_stream": "Server-sent events with intermediate pictures, large ones in chunks",
     "huggingface": "Hugging Face InferenceClient: text-to-image and image-to-image",
+    "automatic1111": "AUTOMATIC1111 API under /sdapi/v1",
+    "websocket": "WebSocket with progress, previews and cancel",
     "tasks": "Asynchronous tasks that outlive their client and a restart",
     "jobs": "Every request is a job that can be listed, followed and cancelled",
     "native": "Concurrent generations share the device step by step",

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
-from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Drawing, Fraction
+from imageserver.api.bodies import NOT_BLANK, Drawing, Fraction, Seed, Side, Whole
 from imageserver.api.current import request_id, services
 from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.image_inputs import checked, fetch
@@ -40,24 +40,32 @@ class TargetSize(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    width: int = Field(ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels.")
-    height: int = Field(ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels.")
+    width: Side = Field(description="Width in pixels.")
+    height: Side = Field(description="Height in pixels.")
+
+
+def _nullable(schema: dict[str, Any]) -> None:
+    """Let the API's document say that every parameter may be null, which leaves it out."""
+    for name, part in schema["properties"].items():
+        if "anyOf" not in part:
+            outside = {key: part.pop(key) for key in ("title", "description", "default") if key in part}
+            schema["properties"][name] = outside | {"anyOf": [part, {"type": "null"}]}
 
 
 class HuggingFaceParameters(Drawing):
     """How the picture is drawn; unknown keys are ignored with a warning."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=_nullable)
 
     prompt: str = Field("", description="What the picture in `inputs` should become; makes `inputs` a picture.")
     guidance_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; for Qwen-Image this is true_cfg_scale."
     )
-    seed: int | None = Field(None, ge=0, lt=SEEDS, description="Random seed; drawn if left out.")
-    n: int = Field(1, ge=1, le=1, description="One: the answer is the picture itself.")
+    seed: Seed | None = Field(None, description="Random seed; drawn if left out.")
+    n: Whole = Field(1, ge=1, le=1, description="One: the answer is the picture itself.")
     output_format: Literal["png", "jpeg", "webp"] = Field("png", description="Goes before the Accept header.")
-    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels, with `height`.")
-    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels, with `width`.")
+    width: Side | None = Field(None, description="Width in pixels, with `height`.")
+    height: Side | None = Field(None, description="Height in pixels, with `width`.")
     target_size: TargetSize | None = Field(None, description="Both in one.")
     scheduler: str | None = Field(None, description="Ignored with a warning: the model's own scheduler is used.")
 
@@ -67,8 +75,11 @@ class HuggingFaceBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    inputs: str = Field(description="What to draw, or the picture to start from: base64 or a data URL.")
-    parameters: HuggingFaceParameters = Field(default_factory=HuggingFaceParameters, description="All may be left out.")
+    inputs: str = Field(
+        description="What to draw, or the picture to start from: base64 or a data URL.",
+        json_schema_extra={"pattern": NOT_BLANK},
+    )
+    parameters: HuggingFaceParameters | None = Field(None, description="All may be left out.")
 
 
 class HuggingFaceError(BaseModel):
@@ -146,7 +157,7 @@ def _draw(model: str | None) -> Response:
 
 def _json(service: Services, data: bytes) -> Asked:
     body = _checked(parsed(data))
-    parameters = body.parameters
+    parameters = body.parameters or HuggingFaceParameters()
     unknown = [*(body.model_extra or {}), *(parameters.model_extra or {})]
     warnings = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(unknown)]
     if parameters.scheduler is not None:

@@ -59,7 +59,7 @@ def estimate() -> Response:
     """Tell what a generation would be and when it would be done, without drawing it."""
     service = services()
     order, warnings, _ = _place()
-    forecast = service.client.forecast(order.number, order.generation, credential=order.credential)
+    forecast = service.client.forecast(order.number, order.generation, credential=order.credential, inspect=True)
     generation, inspected = order.generation, forecast.inspected
     hit = is_cached(service, order)
     return jsonify(

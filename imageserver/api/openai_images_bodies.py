@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Whole
+from imageserver.api.bodies import NOT_BLANK, SIZE_PATTERN, Drawing, Seed, Whole
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest
 from imageserver.generation import Quality
@@ -87,7 +87,7 @@ class VariationsBody(ImagesBody):
 class EditsBody(VariationsBody):
     """What `POST /v1/images/edits` takes, as a form or as JSON."""
 
-    prompt: str = Field(description="What the picture should become.", json_schema_extra={"pattern": r"\S"})
+    prompt: str = Field(description="What the picture should become.", json_schema_extra={"pattern": NOT_BLANK})
     mask: str | ImageReference | None = Field(
         None, description="A picture with an alpha channel: what is transparent there is drawn anew."
     )

@@ -134,13 +134,18 @@ class _Schemas:
         return {"$ref": COMPONENTS.format(model=kind.__name__)}
 
     def of_body(self, model: type[BaseModel]) -> dict[str, Any]:
-        """Return a reference to the schema of a body, with the limits that the settings give its fields."""
+        """Return a reference to the schema of a body, with the limits that the settings give its fields.
+
+        What a body holds, such as the parameters of a dialect that keeps them apart, has the same limits.
+        """
         reference = self.of(model)
-        properties = self.components[model.__name__]["properties"]
-        for name, (keyword, setting) in LIMITED_BY_SETTINGS.items():
-            for option in _options(properties.get(name)):
-                if option.get("type") != "null":
-                    option[keyword] = getattr(self._settings, setting)
+        for part in (model.__name__, *TypeAdapter(model).json_schema().get("$defs", {})):
+            properties = self.components[part].get("properties", {})
+            for name, (keyword, setting) in LIMITED_BY_SETTINGS.items():
+                for option in _options(properties.get(name)):
+                    if option.get("type") != "null":
+                        limit = getattr(self._settings, setting)
+                        option[keyword] = min(limit, option.get(keyword, limit))
         return reference
 
     def form_of(self, model: type[BaseModel], files: Mapping[str, str]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Order:
     `timeout` in seconds ends the order; `patience` is what the client itself said it would wait, if it did: an order
     that cannot be fulfilled by then is refused at once. `idempotency_key` makes a repeated order the same one; an order
     whose client returns for it, with a key or without, is kept for a while when the client leaves; one who leaves
-    before `returns_after` seconds since it `arrived` (on the monotonic clock) has not lost patience and does not return.
+    before `returns_after` seconds since it `arrived` (monotonic clock) has not lost patience and does not return.
     `source` holds the pixels that `generation.source` describes. `client` is the address that the order came from.
     """
 

@@ -11,8 +11,9 @@ from imageserver.api.init_images import InitImage
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
+from imageserver.errors import InvalidParameter
 
-# A library that repeats itself hangs up when its read timeout passes; the clock here starts a little later than its own.
+# A library that repeats itself hangs up when its read timeout passes; the clock here starts a little later.
 PATIENCE_LOST = 0.9
 
 
@@ -36,6 +37,8 @@ def place(
     """
     body = bodies.parse(content, prompt_required=prompt_required)
     idempotency_key = idempotency_key_of(headers)
+    if init_image is not None:
+        refuse_unserved(service, init_image)
     read = init_images.read(service, init_image) if init_image else None
     generation, warnings = bodies.resolve(
         body,
@@ -75,3 +78,19 @@ def place(
         source=pixels,
     )
     return order, warnings, body
+
+
+def refuse_unserved(service: Services, init_image: InitImage) -> None:
+    """Raise InvalidParameter where the loaded model cannot start from a picture, or cannot keep what is masked."""
+    facts = service.snapshot.facts if service.snapshot else None
+    if facts is None:
+        return
+    image_name, mask_name = init_image.names
+    if "image" not in facts.kinds:
+        raise InvalidParameter(
+            f"{facts.name} ({facts.family}) draws from text alone; leave {image_name} out.", param=image_name
+        )
+    if init_image.mask is not None and "inpaint" not in facts.kinds:
+        raise InvalidParameter(
+            f"{facts.name} ({facts.family}) does not inpaint; leave {mask_name} out.", param=mask_name
+        )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flask import url_for
 
+from imageserver.api.current import services
 from imageserver.api.orders import Delivery, Order
 from imageserver.api.services import Services
 from imageserver.outputs.folder import file_stem
@@ -22,5 +23,12 @@ def save_all(service: Services, order: Order, delivery: Delivery) -> list[Path]:
 
 
 def urls_of(paths: Sequence[Path]) -> list[str]:
-    """Return the absolute URLs of saved files; clients such as Open WebUI fail on relative ones."""
-    return [url_for("native.image", name=path.name, _external=True) for path in paths]
+    """Return the absolute URLs of saved files; clients such as Open WebUI fail on relative ones.
+
+    Where keys are asked for, an address is signed: whoever was given it may open it, in an <img> too.
+    """
+    keyring = services().keyring
+    return [
+        url_for("native.image", name=path.name, _external=True, sig=keyring.sign(path.name) if keyring.locked else None)
+        for path in paths
+    ]

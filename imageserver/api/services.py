@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import gevent
 
 from imageserver.api.attempts import Attempts
+from imageserver.api.keyring import Keyring
 from imageserver.api.native_pool import NativePool
 from imageserver.api.request_ids import RequestIds
 from imageserver.api.studio import FINISHING
@@ -34,6 +35,7 @@ class Services:
     request_ids: RequestIds
     attempts: Attempts
     tasks: TaskStore
+    keyring: Keyring
     draining: bool = False
 
     def start(self) -> None:

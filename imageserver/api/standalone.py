@@ -18,6 +18,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
 from imageserver import startup  # noqa: E402
 from imageserver.api.client_presence import SOCKET_KEY  # noqa: E402
 from imageserver.api.current import EXTENSION  # noqa: E402
+from imageserver.api.keyring import read_keys  # noqa: E402
 from imageserver.dispatch import launch  # noqa: E402
 from imageserver.dispatch.rendezvous import Rendezvous  # noqa: E402
 from imageserver.settings import load_settings  # noqa: E402
@@ -50,6 +51,7 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
 def serve(create_app: Callable[..., Any]) -> int:
     """Serve until SIGTERM or Ctrl+C; running generations are finished first. Return the exit status."""
     settings = load_settings()
+    read_keys(settings)
     startup.require_free_port(settings)
     startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())

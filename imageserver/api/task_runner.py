@@ -16,7 +16,7 @@ from imageserver.errors import Draining, EngineUnavailable, Loading, QueueFull, 
 from imageserver.generation import Generation, OutputFormat
 from imageserver.messages import Started
 from imageserver.outputs.task_store import Task
-from imageserver.telemetry.logs import current_request
+from imageserver.telemetry.logs import current_credential, current_request
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def follow(service: Services, task: Task, order: Order, news: Iterator[News]) ->
 def _follow(service: Services, task: Task, order: Order, news: Iterator[News]) -> None:
     store = service.tasks
     current_request.set(order.number)
+    current_credential.set(order.credential)
     try:
         for event in news:
             if isinstance(event, Started):

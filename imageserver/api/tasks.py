@@ -3,6 +3,7 @@
 Source: the user's HiDream-I1 API document.
 """
 
+import itertools
 import os
 from datetime import datetime
 from pathlib import Path
@@ -22,8 +23,8 @@ from imageserver.api.saving import urls_of
 from imageserver.api.services import Services
 from imageserver.api.task_runner import DIALECT, wanted_of
 from imageserver.api.validation import validated
-from imageserver.errors import BadRequest, Gone, NotFound, QueueFull, ServiceError
-from imageserver.messages import CancelJob, JobStatus, ListJobs
+from imageserver.errors import BadRequest, Gone, NotFound, ServiceError
+from imageserver.messages import CancelJob, JobStatus, ListJobs, Queued
 from imageserver.outputs.task_store import Task
 
 blueprint = Blueprint("tasks", __name__)
@@ -175,24 +176,29 @@ def download(task_id: str) -> Response:
 
 def _submit(service: Services, number: int, content: Any) -> dict[str, Any]:
     order, warnings = _order(service, number, content)
-    news = Fulfilment(service, order).news()
-    if service.tasks.count_open() >= service.settings.max_queue:
-        raise QueueFull(f"{service.settings.max_queue} tasks run or wait already (MAX_QUEUE).", retry_after=5)
-    forecast = service.client.forecast(number, order.generation, credential=order.credential)
-    task = service.tasks.add(
-        number=number,
-        credential=order.credential,
-        wanted=wanted_of(order),
-        owner=os.getpid(),
-        warnings=warnings,
-    )
-    task_runner.follow(service, task, order, news)
+    fulfilment = Fulfilment(service, order)
+    news = fulfilment.news()
+    # A refusal is raised here: what was answered with a task id is wanted until it is drawn.
+    first = next(news)
+    try:
+        task = service.tasks.add(
+            number=number,
+            credential=order.credential,
+            wanted=wanted_of(order),
+            owner=os.getpid(),
+            warnings=warnings,
+        )
+    except ServiceError:
+        fulfilment.cancel()
+        raise
+    task_runner.follow(service, task, order, itertools.chain([first], news))
+    expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
     return {
         "task_id": task.task_id,
         "requestId": number,
         "status": "queued",
-        "estimated_time": round(forecast.wait + forecast.own, 2),
-        "queue_position": forecast.position,
+        "estimated_time": round(expected, 2),
+        "queue_position": position,
         "message": "Task submitted successfully",
         "warnings": warnings,
     }

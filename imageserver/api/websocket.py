@@ -5,78 +5,52 @@ A client sends what `POST /generate` takes as one JSON frame, and `{"type": "can
 """
 
 import base64
-import json
+import contextlib
 import logging
-import threading
-from typing import Any
+from collections.abc import Iterator
+from contextvars import copy_context
+from functools import partial
 
 import gevent
-from flask import Blueprint, Flask, copy_current_request_context, request
+from flask import Blueprint, Flask, Response, copy_current_request_context, request
 from flask_sock import Sock
-from pydantic import ConfigDict, Field
 from simple_websocket import ConnectionClosed
+from simple_websocket import ConnectionError as HandshakeFailed
 from simple_websocket import Server as Connection
+from werkzeug.routing.exceptions import WebsocketMismatch
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import ProtocolError
 
-from imageserver.api import image_streams
-from imageserver.api.bodies import GenerateBody, Whole
+from imageserver.api import errors, image_streams, websocket_frames
 from imageserver.api.client_presence import SOCKET_KEY
 from imageserver.api.current import request_id, services
-from imageserver.api.image_inputs import fetch
-from imageserver.api.init_images import InitImage
 from imageserver.api.orders import Delivery, Fulfilment, News, Order
-from imageserver.api.placing import place
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
-from imageserver.api.validation import validated
+from imageserver.api.websocket_frames import Frame, WebSocketBody
+from imageserver.api.websocket_wire import Outbox, Rank, Wire
 from imageserver.dispatch.client import Glimpse
-from imageserver.errors import BadRequest, Busy, InvalidParameter, ServiceError
+from imageserver.errors import BadRequest, Busy, Draining, ServiceError, UpgradeRequired
 from imageserver.messages import Progress, Queued
+from imageserver.telemetry.logs import current_request
 
 logger = logging.getLogger(__name__)
 
-DIALECT = "websocket"
 PATH = "/ws/generate"
 # How often a waiting connection looks whether the server stops, and how long it may say nothing.
 LOOK = 1.0
 IDLE_TIMEOUT = 300.0
 PING_INTERVAL = 25.0
-GOING_AWAY = 1001
+# How long a client may take nothing of what it is sent, usually and while the server stops.
+STALLED = 60.0
+STALLED_WHILE_STOPPING = 5.0
+# How long a client is given to answer the end of a connection.
+FAREWELL = 2.0
 PREVIEW_QUALITY = 85
-MOST_PREVIEWS = 1000
+VERSION = "13"
 
 blueprint = Blueprint("websocket", __name__)
 _sock = Sock()
-
-
-class WebSocketBody(GenerateBody):
-    """What a generate frame holds; unknown keys are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    type: str = Field("generate", pattern="^generate$", description="generate; it may be left out.")
-    previews: Whole = Field(
-        0, ge=0, le=MOST_PREVIEWS, description="Pictures on the way that are wanted of each picture, spread evenly."
-    )
-
-
-class _WholeFrames:
-    """A socket whose `send` sends all of it, one caller after the other.
-
-    The library sends from two greenlets, and gevent's own `send` may send a part.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._sending = threading.Lock()
-
-    def send(self, data: bytes) -> int:
-        """Send everything; returns its length as a socket does."""
-        with self._sending:
-            self._connection.sendall(data)
-        return len(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
 
 
 def register(app: Flask) -> None:
@@ -84,15 +58,23 @@ def register(app: Flask) -> None:
     app.config["SOCK_SERVER_OPTIONS"] = {
         "max_message_size": app.config["MAX_CONTENT_LENGTH"],
         "ping_interval": PING_INTERVAL,
+        "receive_bytes": 65536,
     }
     app.register_blueprint(blueprint)
+    app.register_error_handler(WebsocketMismatch, _ask_for_upgrade)
 
 
 @blueprint.before_request
-def send_whole_frames() -> None:
-    """Let the library have a socket that it can send large frames on."""
-    if SOCKET_KEY in request.environ:
-        request.environ[SOCKET_KEY] = _WholeFrames(request.environ[SOCKET_KEY])
+def prepare() -> None:
+    """Let the library have a socket that it can send large frames on, and no compression."""
+    service = services()
+    # Here, because the view cannot answer in HTTP any more.
+    request_id()
+    request.environ[SOCKET_KEY] = Wire(
+        request.environ[SOCKET_KEY], lambda: STALLED_WHILE_STOPPING if service.draining else STALLED
+    )
+    # The library would compress on the greenlet: 16 MiB of pictures kept every other client waiting for 0.5 s.
+    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
 @_sock.route(PATH, bp=blueprint)  # type: ignore[untyped-decorator]
@@ -101,8 +83,64 @@ def generate(connection: Connection) -> None:
     conversation = _Conversation(services(), connection, request_id())
     try:
         conversation.run()
-    finally:
-        conversation.cancel()
+    except ConnectionClosed:
+        conversation.end()
+    except Exception:
+        # Not raised: it would be answered in HTTP, in the middle of a WebSocket.
+        logger.exception("A conversation failed.")
+        conversation.end(CloseReason.INTERNAL_ERROR, "The server made a mistake.")
+
+
+@blueprint.errorhandler(ProtocolError)
+@blueprint.errorhandler(UnicodeError)
+def refuse_handshake(error: Exception) -> Response:
+    """Answer what looks like a WebSocket's handshake and is none."""
+    if request.headers.get("Sec-WebSocket-Version", VERSION) != VERSION:
+        return _ask_for_upgrade(error)
+    return errors.answer(BadRequest(f"The WebSocket handshake is wrong: {error}."), errors.native)
+
+
+@blueprint.errorhandler(OSError)
+@blueprint.errorhandler(HandshakeFailed)
+def bury_handshake(error: Exception) -> Response:
+    """Answer a client that has left during the handshake, and reads nothing more."""
+    logger.info("The client left during the handshake: %s", error)
+    return Response(status=400)
+
+
+def _ask_for_upgrade(_: Exception) -> Response:
+    sentence = f"{PATH} speaks WebSocket, version {VERSION}: connect to it as ws:// and send JSON."
+    response = errors.answer(UpgradeRequired(sentence), errors.native)
+    response.headers["Upgrade"] = "websocket"
+    response.headers["Sec-WebSocket-Version"] = VERSION
+    return response
+
+
+class _Turn:
+    """One generation of a conversation."""
+
+    def __init__(self, service: Services, order: Order, warnings: list[str], body: WebSocketBody) -> None:
+        self.order, self.warnings, self.body = order, warnings, body
+        self.missed_previews = 0
+        self._fulfilment = Fulfilment(service, order)
+        self._is_cancelled = False
+
+    def news(self) -> Iterator[News]:
+        """Yield what happens; raises the ServiceError that prevented the pictures."""
+        for news in self._fulfilment.news():
+            if self._is_cancelled and not isinstance(news, Delivery):
+                self._fulfilment.cancel()
+                continue
+            yield news
+
+    def cancel(self) -> None:
+        """Stop it, though it may not have reached the queue yet."""
+        self._is_cancelled = True
+        self._fulfilment.cancel()
+
+    def miss_preview(self) -> None:
+        """Note that the client was too slow for a preview."""
+        self.missed_previews += 1
 
 
 class _Conversation:
@@ -111,174 +149,126 @@ class _Conversation:
     def __init__(self, service: Services, connection: Connection, first_number: int) -> None:
         self._service = service
         self._connection = connection
-        self._numbers = [first_number]
-        self._fulfilment: Fulfilment | None = None
+        self._outbox = Outbox(lambda frame: connection.send(websocket_frames.encoded(frame)))
+        self._first_number: int | None = first_number
+        self._turn: _Turn | None = None
         self._silent_for = 0.0
+        connection.sock.serve(connection)
 
     def run(self) -> None:
         """Take frames until the connection or the server ends; raises ConnectionClosed when the client hung up."""
         while True:
             text = self._connection.receive(timeout=LOOK)
             if text is not None:
-                self._silent_for = 0.0
                 self._take(text)
+            if self._turn is not None:
                 continue
-            self._silent_for += LOOK
-            if self._fulfilment is None:
-                if self._service.draining:
-                    self._connection.close(GOING_AWAY, "The server is stopping.")
-                    return
-                if self._silent_for >= IDLE_TIMEOUT:
-                    self._connection.close(message="Nothing was asked for.")
-                    return
+            if self._service.draining:
+                self._outbox.flush()
+                self.end(CloseReason.GOING_AWAY, "The server is stopping.")
+                return
+            self._silent_for = self._silent_for + LOOK if text is None and self._outbox.is_empty else 0.0
+            if self._silent_for >= IDLE_TIMEOUT:
+                self.end(CloseReason.NORMAL_CLOSURE, "Nothing was asked for.")
+                return
 
-    def cancel(self) -> None:
-        """Stop the generation, if there is one."""
-        if self._fulfilment is not None:
-            self._fulfilment.cancel()
+    def end(self, code: int = CloseReason.NORMAL_CLOSURE, sentence: str | None = None) -> None:
+        """Stop what runs and close the connection, with a code and a sentence where the client still listens."""
+        if self._turn is not None:
+            self._turn.cancel()
+        self._outbox.close()
+        with contextlib.suppress(ConnectionClosed, OSError, ProtocolError):
+            self._connection.close(code, sentence)
+        self._connection.thread.join(FAREWELL)
+        self._connection.sock.cut()
+        self._connection.thread.join(FAREWELL)
 
     def _take(self, text: str | bytes) -> None:
-        number = self._numbers.pop() if self._numbers else self._service.request_ids.take()
+        self._silent_for = 0.0
+        number: int | None = None
         try:
-            content = _read(text)
-            if content.get("type") == "cancel":
-                self._numbers.append(number)
-                self.cancel()
-                return
-            if self._fulfilment is not None:
-                raise Busy("A generation runs on this connection already; cancel it, or open another one.")
-            order, warnings, body = _order(self._service, number, content)
-        except ServiceError as error:
-            self._say_error(error, number)
-            return
-        self._fulfilment = Fulfilment(self._service, order)
-        follow = copy_current_request_context(self._follow)
-        gevent.spawn(follow, self._fulfilment, order, warnings, body)
-
-    def _follow(self, fulfilment: Fulfilment, order: Order, warnings: list[str], body: WebSocketBody) -> None:
-        """Tell what happens to an order, in a greenlet of its own."""
-        last: dict[str, Any] | None = None
-        try:
-            for news in fulfilment.news():
-                if isinstance(news, Delivery):
-                    last = self._result(order, news, warnings, body)
-                elif (frame := self._frame_of(order, news)) is not None:
-                    self._say(frame)
+            number = self._take_number()
+            frame = websocket_frames.read(text)
+            if not websocket_frames.is_cancel(frame):
+                self._start(number, frame)
+            # One that comes too late is no mistake: its client could not know.
+            elif self._turn is not None:
+                self._turn.cancel()
         except ServiceError as error:
             logger.info("%d %s: %s", error.status, error.code, error.sentence)
-            last = _error(error, order.number)
+            refusal = websocket_frames.failure(number, error)
+            self._outbox.put(lambda: refusal)
+
+    def _take_number(self) -> int:
+        number, self._first_number = self._first_number, None
+        if number is None:
+            number = self._service.request_ids.take()
+        current_request.set(number)
+        return number
+
+    def _start(self, number: int, frame: Frame) -> None:
+        if self._turn is not None:
+            raise Busy("A generation runs on this connection already; cancel it, or open another one.")
+        if self._service.draining:
+            raise Draining("The server is stopping.", retry_after=5)
+        self._turn = _Turn(self._service, *websocket_frames.place_frame(self._service, number, frame))
+        # In a copy of this greenlet's context, so that what is logged names the request.
+        gevent.spawn(copy_context().run, copy_current_request_context(self._follow), self._turn)
+
+    def _follow(self, turn: _Turn) -> None:
+        """Tell what happens to an order, in a greenlet of its own."""
+        try:
+            last = self._tell(turn)
+        except ServiceError as error:
+            logger.info("%d %s: %s", error.status, error.code, error.sentence)
+            last = websocket_frames.failure(turn.order.number, error)
         except ConnectionClosed:
-            fulfilment.cancel()
+            turn.cancel()
+            return
         except Exception:
             logger.exception("The generation failed.")
-            last = _error(ServiceError("The server made a mistake; its log tells more."), order.number)
-        # Before the last frame: a client may answer it with its next request.
-        self._fulfilment, self._silent_for = None, 0.0
-        if last is not None:
-            try:
-                self._say(last)
-            except ConnectionClosed:
-                logger.info("The client left before its answer.")
+            mistake = ServiceError("The server made a mistake; its log has the details under this request id.")
+            last = websocket_frames.failure(turn.order.number, mistake)
+        try:
+            self._outbox.put(lambda: self._last(turn, last))
+        except ConnectionClosed:
+            logger.info("The client left before its answer.")
 
-    def _frame_of(self, order: Order, news: News) -> dict[str, Any] | None:
-        match news:
-            case Queued():
-                return _queued(order, news)
-            case Progress():
-                return _progress(order, news)
-            case Glimpse():
-                return self._preview(order, news)
-        return None
+    def _tell(self, turn: _Turn) -> Frame:
+        """Send the news of an order; return its result."""
+        number, put = turn.order.number, self._outbox.put
+        for news in turn.news():
+            match news:
+                case Queued():
+                    put(partial(websocket_frames.queued, number, news), Rank.PROGRESS)
+                case Progress():
+                    put(partial(websocket_frames.progress, number, news), Rank.PROGRESS)
+                case Glimpse():
+                    put(partial(self._preview, turn.order, news), Rank.PREVIEW, turn.miss_preview)
+                case Delivery():
+                    return self._result(turn, news)
+        raise AssertionError("The news end with the delivery.")
 
-    def _preview(self, order: Order, glimpse: Glimpse) -> dict[str, Any]:
+    def _last(self, turn: _Turn, frame: Frame) -> Frame:
+        # When it is its turn, and before it is sent: a client may answer it with its next request.
+        self._turn = None
+        if turn.missed_previews and frame["type"] == "result":
+            frame["data"]["warnings"].append(
+                f"{turn.missed_previews} previews were left out: the connection was too slow for them."
+            )
+        return frame
+
+    def _preview(self, order: Order, glimpse: Glimpse) -> Frame:
         picture = image_streams.encoded_preview(
             self._service, order, glimpse, output_format="jpeg", compression=PREVIEW_QUALITY
         )
-        preview = glimpse.preview
-        return {
-            "type": "preview", "image_b64": picture, "index": preview.index, "step": preview.step,
-            "total_steps": preview.total, "request_id": order.number,
-        }  # fmt: skip
+        return websocket_frames.preview(order.number, glimpse.preview, picture)
 
-    def _result(self, order: Order, delivery: Delivery, warnings: list[str], body: WebSocketBody) -> dict[str, Any]:
-        outcome = delivery.outcome
-        encoded = self._service.native_pool.run(lambda: [base64.b64encode(data).decode() for data in delivery.files])
-        data: dict[str, Any] = {
-            "image_b64": encoded[0],
-            "images_b64": encoded,
-            "seed": outcome.seeds[0],
-            "seeds": list(outcome.seeds),
-            "width": outcome.width,
-            "height": outcome.height,
-            "inference_time": round(outcome.inference_time, 2),
-            "queue_time": round(outcome.queue_time, 2),
-            "model": delivery.facts.name if delivery.facts else None,
-            "output_format": order.finish.output_format,
-            "warnings": warnings + list(outcome.warnings),
-            "request_id": order.number,
-            "cache": delivery.origin,
-        }
-        if body.save_to_file:
-            paths = save_all(self._service, order, delivery)
-            folder = self._service.settings.output_dir.as_posix()
-            urls = urls_of(paths)
-            data |= {"file_path": f"{folder}/{paths[0].name}", "url": urls[0], "urls": urls}
-        return {"type": "result", "data": data}
-
-    def _say_error(self, error: ServiceError, number: int) -> None:
-        logger.info("%d %s: %s", error.status, error.code, error.sentence)
-        self._say(_error(error, number))
-
-    def _say(self, frame: dict[str, Any]) -> None:
-        try:
-            self._connection.send(json.dumps(frame, separators=(",", ":")))
-        except OSError as error:
-            raise ConnectionClosed from error
-
-
-def _read(text: str | bytes) -> dict[str, Any]:
-    if isinstance(text, bytes):
-        raise BadRequest("Frames are JSON text; binary ones are not read.")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise BadRequest("The frame is not valid JSON.") from None
-    if not isinstance(content, dict):
-        raise BadRequest("The frame must be a JSON object.")
-    return content
-
-
-def _order(service: Services, number: int, content: dict[str, Any]) -> tuple[Order, list[str], WebSocketBody]:
-    if not content.get("prompt"):
-        raise BadRequest("Prompt is required", param="prompt")
-    body = validated(WebSocketBody, content)
-    pictures = {name: fetch(service, content[name], name=name) for name in ("image", "mask") if content.get(name)}
-    if "mask" in pictures and "image" not in pictures:
-        raise InvalidParameter("mask needs an image to cover.", param="mask")
-    init_image = InitImage(image=pictures["image"], mask=pictures.get("mask")) if pictures else None
-    fields = body.model_dump(exclude={"type", "previews"}, exclude_unset=True)
-    order, warnings, _ = place(
-        service, number, fields, request.headers, dialect=DIALECT, init_image=init_image, previews=body.previews
-    )
-    return order, warnings, body
-
-
-def _queued(order: Order, queued: Queued) -> dict[str, Any]:
-    return {
-        "type": "queued", "request_id": order.number, "queue_position": queued.position,
-        "queue_wait": round(queued.wait, 3), "expected_seconds": round(queued.own, 3),
-    }  # fmt: skip
-
-
-def _progress(order: Order, progress: Progress) -> dict[str, Any]:
-    return {
-        "type": "progress", "progress": round(progress.step / progress.total, 4), "step": progress.step,
-        "total_steps": progress.total, "request_id": order.number,
-    }  # fmt: skip
-
-
-def _error(error: ServiceError, number: int) -> dict[str, Any]:
-    return {
-        "type": "error", "message": error.sentence, "code": error.code, "param": error.param, "request_id": number,
-        "retry_after": error.retry_after,
-    }  # fmt: skip
+    def _result(self, turn: _Turn, delivery: Delivery) -> Frame:
+        pictures = [self._service.native_pool.run(base64.b64encode, data).decode() for data in delivery.files]
+        frame = websocket_frames.result(turn.order, delivery, pictures, turn.warnings)
+        if turn.body.save_to_file:
+            paths = save_all(self._service, turn.order, delivery)
+            folder, urls = self._service.settings.output_dir.as_posix(), urls_of(paths)
+            frame["data"] |= {"file_path": f"{folder}/{paths[0].name}", "url": urls[0], "urls": urls}
+        return frame

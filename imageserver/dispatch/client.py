@@ -201,9 +201,12 @@ class DispatchClient:
             source,
         )
 
-    def forecast(self, job: int, generation: Generation, *, credential: str = "") -> Forecast:
-        """Return when a generation would be done; raises EngineUnavailable when no dispatcher answers."""
-        question = Ask(job=job, generation=generation, credential=credential)
+    def forecast(self, job: int, generation: Generation, *, credential: str = "", inspect: bool = False) -> Forecast:
+        """Return when a generation would be done, with `inspect` also what the engine would read of it.
+
+        Raises EngineUnavailable when no dispatcher answers.
+        """
+        question = Ask(job=job, generation=generation, credential=credential, inspect=inspect)
         return self._send(question, LINK_TIMEOUT).answer(Forecast)[0]
 
     def note(self, answered: Answered) -> None:

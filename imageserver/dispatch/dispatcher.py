@@ -160,7 +160,8 @@ class Dispatcher:
             learnt=self._costs.learnt,
             median_error=self._costs.median_error,
         )
-        if not self.engine.inspect(Inspect(job=request.job, generation=request.generation)):
+        inspection = Inspect(job=request.job, generation=request.generation)
+        if not (request.inspect and self.engine.inspect(inspection)):
             listener.send(forecast)
             return
         # It answers between two forwards; one that takes long is not waited for.

@@ -1,31 +1,68 @@
-"""Make the loaded pipeline faster, once, at the start; what this device or model cannot do is said in one sentence.
+"""Make the loaded denoiser faster, once, at the start; what this device or model cannot do is said in one sentence.
 
-Left out on purpose is what diffusers accepts but Qwen-Image ignores or breaks on (diffusers 0.42):
-PyramidAttentionBroadcast and FasterCache crash, TextKVCache, SeaCache and fuse_qkv_projections do nothing, and VAE
-tiling changes pixels.
+Left out on purpose is what does nothing or changes pixels (diffusers 0.42): fuse_qkv_projections does nothing to
+Qwen-Image, VAE slicing nothing to a decoder that gets one picture at a time, VAE tiling changes pixels, and
+channels_last is refused by the VAE's 5-dimensional weights, whose 2-D form `single_frame_vae.py` lays out so already.
+The step caches are in `quality/`.
 """
+
+import dataclasses
+from typing import Any
 
 import torch
 
-from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.batch_caps import Forward
+from imageserver.engine.quality import QualityTiers
+from imageserver.engine.running import Draws
 from imageserver.engine.sources import ModelUnavailable, Report
+from imageserver.engine.turns import Turns
+from imageserver.generation import Generation
+from imageserver.messages import Failed, Message, Run
 from imageserver.settings import Settings
 
 
-def accelerate(pipeline: Pipeline, settings: Settings, report: Report) -> None:
+def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
     """Apply the settings; raises ModelUnavailable naming the setting that cannot be had."""
     if settings.attention_backend:
         try:
-            pipeline.transformer.set_attention_backend(settings.attention_backend)
+            denoiser.set_attention_backend(settings.attention_backend)
         except (ValueError, RuntimeError, ImportError, AttributeError) as error:
             name = settings.attention_backend
             raise ModelUnavailable(f"ATTENTION_BACKEND={name} cannot be used: {_first_line(error)}") from error
     if settings.compile:
-        report("compiling", "The transformer's repeated blocks are being compiled.", None)
+        report("compiling", "The denoiser's repeated blocks are being compiled.", None)
         try:
-            pipeline.transformer.compile_repeated_blocks(dynamic=True)
+            denoiser.compile_repeated_blocks(dynamic=True)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise ModelUnavailable(f"COMPILE=1 cannot be used with this model: {_first_line(error)}") from error
+
+
+def rehearse(painter: Draws, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report) -> None:
+    """Draw a fast picture and an exact one beside it, so that what they need is compiled before the first client comes.
+
+    Compiling it took up to 46 s for the demo model, near the silence after which an engine is taken for dead. Raises
+    ModelUnavailable when a picture fails.
+    """
+    report("compiling", f"What QUALITY_CACHE={settings.quality_cache} adds is being compiled.", None)
+    failures: list[str] = []
+
+    def hear(message: Message, raw: bytes) -> None:
+        if isinstance(message, Failed):
+            failures.append(message.sentence)
+
+    turns = Turns(painter, forward, hear, tiers=tiers)
+    fast = Generation(
+        prompt="a red circle", negative_prompt=" ", width=512, height=512, steps=20, true_cfg_scale=4.0, seed=0,
+        quality="fast",
+    )  # fmt: skip
+    turns.add(Run(job=0, generation=fast))
+    turns.take_one()
+    turns.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=1)))
+    while turns.busy:
+        turns.take_one()
+    if failures:
+        name = settings.quality_cache
+        raise ModelUnavailable(f"QUALITY_CACHE={name} cannot be used with COMPILE=1: {failures[0]}")
 
 
 def explain_failed_measurement(settings: Settings, device: torch.device, error: Exception) -> ModelUnavailable:
@@ -38,4 +75,4 @@ def explain_failed_measurement(settings: Settings, device: torch.device, error: 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return lines[0][:600].rstrip(".") if lines else type(error).__name__

@@ -60,6 +60,7 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     pipeline.set_progress_bar_config(disable=True)
     family.prepare(pipeline)
     _place(pipeline, device, settings)
+    defaults = family.defaults(pipeline)
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     facts = ModelFacts(
         name=model,
@@ -76,9 +77,10 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         load_time=round(time.monotonic() - began, 2),
         pid=0,
         revision=fingerprint(folder),
-        default_steps=family.default_steps,
-        default_true_cfg_scale=family.default_guidance,
+        default_steps=defaults.steps,
+        default_true_cfg_scale=defaults.guidance,
         guidance=family.guidance,
+        kinds=tuple(family.pipeline_classes),
         positive_magic=dict(family.positive_magic),
     )
     return LoadedModel(pipeline, family, facts)

@@ -10,12 +10,14 @@ import diffusers
 import torch
 
 from imageserver.engine import init_image
+from imageserver.engine.drawn_size import drawn_size
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
 from imageserver.engine.pipelines import Kind, Pipeline
 from imageserver.engine.previews import Frame, PreviewMap, fit
 from imageserver.engine.readings import Reading
 from imageserver.engine.single_frame_vae import stock_arithmetic
+from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation
 
 MAX_SEED = 2**64
@@ -57,15 +59,15 @@ class Painter:
 
         `on_step` is called after every step; `source` holds the pixels that `generation.source` describes.
         """
-        stock = self._pipelines[kind_of(generation)]
+        stock = self._pipeline_for(generation)
         pipeline = copy.copy(stock)
         pipeline.scheduler = copy.deepcopy(stock.scheduler)
         # Pipelines give their callback what this attribute names; on this copy alone.
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
             pipeline.vae = with_stock_decoder(pipeline.vae)
-        multiple = self._family.size_multiple(pipeline)
-        width, height = next_multiple(generation.width, multiple), next_multiple(generation.height, multiple)
+        multiple, most_tokens = self._family.size_multiple(pipeline), self._family.most_tokens(pipeline)
+        width, height = drawn_size(generation.width, generation.height, multiple, most_tokens)
         size = {"width": width, "height": height}
 
         def step_ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -95,6 +97,14 @@ class Painter:
         picture: torch.Tensor = images[0]
         return picture
 
+    def _pipeline_for(self, generation: Generation) -> Pipeline:
+        kind = kind_of(generation)
+        if kind not in self._pipelines:
+            # The API refuses it, but for what comes before the model is known.
+            param = "mask" if kind == "inpaint" and "image" in self._pipelines else "image"
+            raise InvalidParameter(f"The model ({self._family.name}) serves no {param}; leave it out.", param=param)
+        return self._pipelines[kind]
+
     def _start(self, generation: Generation, source: bytes, width: int, height: int) -> dict[str, Any]:
         if generation.source is None:
             return {}
@@ -103,6 +113,7 @@ class Painter:
 
     def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         """Return a drawn picture as its `height * width * 3` bytes; safe on any thread."""
+        picture = enlarged(picture, generation.width, generation.height)
         pixels = crop_to_centre(to_bytes(picture), generation.width, generation.height).cpu()
         return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()
 
@@ -170,12 +181,17 @@ def to_bytes(image: torch.Tensor) -> torch.Tensor:
     return (image.permute(1, 2, 0).float() * 255).round().to(torch.uint8)
 
 
+def enlarged(picture: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Return a picture (3, height, width) that covers the wanted size, its shape kept; one that does is returned."""
+    factor = max(height / picture.shape[1], width / picture.shape[2])
+    if factor <= 1:
+        return picture
+    size = [max(height, round(picture.shape[1] * factor)), max(width, round(picture.shape[2] * factor))]
+    larger = torch.nn.functional.interpolate(picture[None].float(), size=size, mode="bicubic")
+    return larger[0].clamp(0, 1)
+
+
 def crop_to_centre(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Cut (height, width, 3) out of the middle of a picture that is at least as large."""
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width].contiguous()
-
-
-def next_multiple(size: int, multiple: int) -> int:
-    """Return the least multiple that is not below `size`."""
-    return -(-size // multiple) * multiple

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from imageserver.engine.drawn_size import drawn_size
 from imageserver.generation import Generation
 
 
@@ -15,13 +16,22 @@ class Reading:
     warnings: tuple[str, ...] = ()
 
 
-def count_tokens(tokenizer: Any, most: int, generation: Generation, *, latent_side: int) -> Reading:
+def count_tokens(
+    tokenizer: Any,
+    most: int,
+    generation: Generation,
+    *,
+    latent_side: int,
+    most_tokens: int | None = None,
+    guided: bool | None = None,
+) -> Reading:
     """Return the reading of a model that reads the first `most` tokens; a picture's token is `latent_side` pixels wide.
 
-    The negative prompt is read with guidance only.
+    A picture of more than `most_tokens` is drawn smaller. The negative prompt is read with guidance only, which is on
+    above 1 unless `guided` tells otherwise.
     """
     texts = {"prompt": generation.prompt}
-    guided = generation.true_cfg_scale > 1
+    guided = generation.true_cfg_scale > 1 if guided is None else guided
     if guided:
         texts["negative_prompt"] = generation.negative_prompt
     # Without a limit of its own: the tokenizer would cut, or warn into the log.
@@ -30,10 +40,12 @@ def count_tokens(tokenizer: Any, most: int, generation: Generation, *, latent_si
         f"{name} has {count} tokens; the model read the first {most}." for name, count in counts.items() if count > most
     ]
     if not guided and generation.negative_prompt.strip():
-        warnings.append("negative_prompt has no effect with a guidance of 1 or less.")
-    columns, rows = -(-generation.width // latent_side), -(-generation.height // latent_side)
+        warnings.append("negative_prompt has no effect without guidance.")
+    width, height = drawn_size(generation.width, generation.height, latent_side, most_tokens)
+    if width < generation.width or height < generation.height:
+        warnings.append(f"The model draws at most {most_tokens} tokens: {width}x{height} was drawn and enlarged.")
     return Reading(
         prompt_tokens=min(counts["prompt"], most),
-        image_tokens=columns * rows * generation.count,
+        image_tokens=(width // latent_side) * (height // latent_side) * generation.count,
         warnings=tuple(warnings),
     )

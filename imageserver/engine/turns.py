@@ -55,7 +55,7 @@ class Turns:
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self._painter = painter
-        self._forward = tiers.plain_forward if tiers else forward
+        self._forward = forward
         self._tiers = tiers
         self._send = send
         self._merger = merger
@@ -142,7 +142,9 @@ class Turns:
         self.busy_seconds += seconds
         self.forwards += 1
         self.calls += len(batch)
-        self.costs.observe(batch[0][0].pixels, len(batch), seconds)
+        if batch[0][0].generation.quality == "exact":
+            # A tiered forward may be a skipped one, which says nothing about what others cost.
+            self.costs.observe(batch[0][0].pixels, len(batch), seconds)
         for (job, track), output in zip(batch, outputs, strict=True):
             self._order.charge(job.credential, seconds / len(batch))
             job.device_time += seconds / len(batch)
@@ -177,7 +179,7 @@ class Turns:
         if job.generation.quality != "exact" and self._tiers is not None:
             assert track.waiting is not None
             name = f"{track.index}/{track.waiting.name}"
-            outputs = [self._tiers.forward(job.id, name, job.generation.quality, calls[0])]
+            outputs = [self._tiers.forward(job.id, name, job.generation, calls[0])]
         elif len(calls) == 1:
             outputs = [self._forward(**calls[0])]
         else:

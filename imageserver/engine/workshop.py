@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from imageserver.engine import devices
-from imageserver.engine.acceleration import accelerate, explain_failed_measurement
+from imageserver.engine import devices, quality
+from imageserver.engine.acceleration import accelerate, explain_failed_measurement, rehearse
 from imageserver.engine.batch_caps import BatchCaps, Forward, load_or_measure, seconds_of
 from imageserver.engine.loading import LoadedModel, load
 from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
-from imageserver.engine.quality import QualityTiers
+from imageserver.engine.quality import Magnitudes, QualityTiers
 from imageserver.engine.sources import Report
-from imageserver.engine.suspension import Gate, Track, TrackCancelled
+from imageserver.engine.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.turns import Send, Trace, Turns, no_trace
 from imageserver.generation import Generation, ModelFacts
 from imageserver.settings import Settings
@@ -45,10 +45,11 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
     torch.set_grad_enabled(False)
     began = time.monotonic()
+    quality.refuse_unusable(settings)
     model = load(settings, report)
     device = devices.choose(settings.device)
-    accelerate(model.pipeline, settings, report)
     denoiser = getattr(model.pipeline, model.family.denoiser)
+    accelerate(denoiser, settings, report)
     gate = Gate(denoiser)
     painter = Painter(model.pipeline, model.family, gate.install)
     forward = synchronized(gate.forward, device)
@@ -61,6 +62,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         solo = seconds_of(forward, capture_call(painter, 512))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise explain_failed_measurement(settings, device, error) from error
+    tiers = _tiers(settings, model, gate, forward, painter, report)
     turns = Turns(
         painter,
         forward,
@@ -69,7 +71,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         cap_of=caps.cap_of,
         # One thread: pictures are sent in the order in which they were done.
         in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
-        tiers=QualityTiers(denoiser, gate.set_context, forward) if gate.set_context else None,
+        tiers=tiers,
         trace=trace,
     )
     turns.costs.observe(512 * 512, 1, solo)
@@ -113,11 +115,30 @@ def _caps(settings: Settings, model: LoadedModel, painter: Painter, forward: For
     return BatchCaps(caps, settings.max_batch)
 
 
+def _tiers(
+    settings: Settings, model: LoadedModel, gate: Gate, forward: Forward, painter: Painter, report: Report
+) -> QualityTiers | None:
+    denoiser = getattr(model.pipeline, model.family.denoiser)
+
+    def magnitudes(set_context: SetContext) -> Magnitudes:
+        def measure() -> Magnitudes:
+            report("measuring", f"{model.facts.name}: one picture is drawn to calibrate QUALITY_CACHE=magcache.", None)
+            return quality.measure(denoiser, set_context, forward, painter)
+
+        file = settings.resolve(settings.state_dir) / "magnitudes.json"
+        return quality.load_or_measure(file, _revision(settings, model), measure)
+
+    tiers = quality.open_tiers(settings, denoiser, gate.set_context, forward, magnitudes)
+    if settings.compile and tiers is not None:
+        rehearse(painter, forward, tiers, settings, report)
+    return tiers
+
+
 def _revision(settings: Settings, model: LoadedModel) -> str:
     """Return the name of all that decides the pixels and the pace: weights, device, format, versions, accelerations."""
     facts = model.facts
     versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    chosen = f"{settings.attention_backend}/{settings.compile}/{settings.offload}"
+    chosen = f"{settings.attention_backend}/{settings.compile}/{settings.offload}/{settings.quality_cache}"
     return f"{facts.revision}/{facts.gpu}/{facts.dtype}/{versions}/{chosen}"
 
 

@@ -14,27 +14,33 @@ from pythonjsonlogger.json import JsonFormatter
 from imageserver.settings import Settings
 
 current_request: contextvars.ContextVar[int | None] = contextvars.ContextVar("current_request", default=None)
+# The name of who asks; empty where no keys are asked for.
+current_credential: contextvars.ContextVar[str] = contextvars.ContextVar("current_credential", default="")
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _RequestFilter(logging.Filter):
-    """Adds the current request's id, unless the call named one."""
+    """Adds the current request's id, unless the call named one, and whose it is."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "request_id"):
             record.request_id = current_request.get()
+        if credential := current_credential.get():
+            record.credential = credential
         return True
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00 INFO req 5 api.native: sentence`; line breaks in it are escaped, so that nobody forges lines."""
+    """`12:00:00 INFO req 5 of ann api.native: sentence`; line breaks are escaped, so that nobody forges lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         when = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         number = getattr(record, "request_id", None)
         request = f" req {number}" if number is not None else ""
+        if credential := getattr(record, "credential", ""):
+            request += f" of {credential}"
         name = record.name.removeprefix("imageserver.")
         line = f"{when} {record.levelname}{request} {name}: {escape(record.getMessage())}"
         return line + "\n" + self.formatException(record.exc_info) if record.exc_info else line

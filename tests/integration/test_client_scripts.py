@@ -1,5 +1,6 @@
 """The scripts that people run against a server: what they say, what they save, and how they end."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import flask
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from werkzeug.serving import make_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +92,8 @@ def test_failed_requests_make_the_comparison_fail_and_say_why(stand_in):
 def test_connectivity_says_what_a_real_server_offers(demo_server):
     outcome = run("test_connectivity.py", "--url", demo_server.url)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert "6 of 6 checks passed." in outcome.stdout
+    assert "8 of 8 checks passed." in outcome.stdout
+    assert "2 pictures" in outcome.stdout
 
 
 def test_client_checks_a_real_server_and_keeps_its_pictures(demo_server, tmp_path):
@@ -103,6 +105,74 @@ def test_client_checks_a_real_server_and_keeps_its_pictures(demo_server, tmp_pat
         with Image.open(folder / name) as picture:
             picture.load()
             assert picture.size == (512, 512)
+
+
+def test_all_checks_of_the_client_pass_and_keep_what_they_saw(demo_server, tmp_path):
+    outcome = run("test_client.py", "--url", demo_server.url, "--all", "--save-intermediates", "--output-dir", tmp_path)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "9 of 9 checks passed." in outcome.stdout
+    assert "9 previews, the first picture after" in outcome.stdout
+    names = {f"test_client{name}.png" for name in ("", "_zh", "_streamed", "_not_streamed")}
+    names |= {f"test_client_step_{step:03}.jpg" for step in range(1, 19, 2)}
+    assert {file.name for file in tmp_path.iterdir()} == names
+    for name in names:
+        with Image.open(tmp_path / name) as picture:
+            picture.load()
+            assert picture.size == (512, 512)
+    streamed, at_once = (Image.open(tmp_path / f"test_client_{name}.png") for name in ("streamed", "not_streamed"))
+    with streamed, at_once:
+        assert ImageChops.difference(streamed, at_once).getextrema() == ((0, 0),) * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "checks"),
+    [
+        (["--test-non-streaming"], ["not streamed"]),
+        (["--test-streaming"], ["streamed", "streams at once"]),
+        (["--save-intermediates"], ["streamed", "streams at once"]),
+        (["--test-streaming", "--test-non-streaming"], ["not streamed", "streamed", "streams at once"]),
+    ],
+)
+def test_the_client_checks_what_it_is_told_to_and_nothing_else(demo_server, tmp_path, options, checks):
+    outcome = run("test_client.py", "--url", demo_server.url, "--output-dir", tmp_path, *options)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    *lines, summary = outcome.stdout.splitlines()
+    assert [line[:20].strip() for line in lines] == checks
+    assert summary == f"{len(checks)} of {len(checks)} checks passed."
+    assert any(file.suffix == ".jpg" for file in tmp_path.iterdir()) == ("--save-intermediates" in options)
+
+
+FRAME = {
+    "step": 0, "total_steps": 1, "progress": 1.0, "image": "", "timestamp": 0.0, "is_final": True, "is_chunked": False,
+    "chunk_id": None, "chunk_index": None, "total_chunks": None, "image_index": 0, "total_images": 1, "seed": 7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("frames", "sentence"),
+    [
+        ([FRAME], "The stream ended without its [DONE]."),
+        (["no JSON"], "The stream broke off: JSONDecodeError"),
+        ([{"error": "The model is gone.", "timestamp": 0.0}], "The stream failed: The model is gone."),
+        ([{"step": 1}], "A frame lacks chunk_id, chunk_index"),
+        ([FRAME | {"image": "??"}, "[DONE]"], "What should be a picture is no base64."),
+        (
+            [FRAME | {"is_chunked": True, "chunk_id": "a", "chunk_index": 0, "total_chunks": 2}, "[DONE]"],
+            "The stream ended before all chunks were there.",
+        ),
+        ([FRAME, "[DONE]"], "The answer is not a PNG picture."),
+        (["[DONE]"], "The answer is not a PNG picture."),
+    ],
+)
+def test_a_stream_that_is_not_as_it_should_be_fails_with_a_sentence(stand_in, tmp_path, frames, sentence):
+    texts = [frame if isinstance(frame, str) else json.dumps(frame) for frame in frames]
+    body = "".join(f"data: {text}\n\n" for text in texts)
+    answer(stand_in, "GET", "/readyz", lambda: {"status": "healthy"})
+    answer(stand_in, "POST", "/v1/images/generations", lambda: flask.Response(body, mimetype="text/event-stream"))
+    outcome = run("test_client.py", "--url", stand_in.config["url"], "--test-streaming", "--output-dir", tmp_path)
+    assert outcome.returncode == 1
+    assert sentence in outcome.stdout
+    assert "Traceback" not in outcome.stderr
 
 
 def test_comparison_of_a_real_server_has_a_table_and_a_chart(demo_server, tmp_path):

@@ -244,6 +244,13 @@ def test_a_body_that_says_nothing_is_refused_by_name(fake_server, body, status, 
     assert int(answer.headers["X-Request-Id"]) > 0
 
 
+@pytest.mark.parametrize("parameters", [None, {}, {"seed": None, "guidance_scale": None, "n": None, "prompt": None}])
+def test_null_leaves_out(fake_server, parameters):
+    answer = post(fake_server, json={"inputs": "nothing more", "parameters": parameters})
+    assert opened(answer.content).size == (512, 512)
+    assert "X-Warnings" not in answer.headers
+
+
 def test_json_that_is_no_object_is_refused(fake_server):
     answer = post(fake_server, json="just a text")
     assert (answer.status_code, answer.json()["error"]) == (400, "The body must be a JSON object.")

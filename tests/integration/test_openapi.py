@@ -16,7 +16,7 @@ EXAMPLES = 300 if os.environ.get("QIS_FULL") else 25
 # Rules between fields and about contents, which JSON Schema cannot express; the answer must name one of these fields.
 RULES = {
     "size", "width", "height", "aspect_ratio", "seed", "quality", "image", "images", "mask", "Idempotency-Key",
-    "Last-Event-ID", "batch_size", "init_images",
+    "Last-Event-ID", "batch_size", "init_images", "inputs", "target_size",
 }  # fmt: skip
 
 

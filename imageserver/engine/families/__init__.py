@@ -6,11 +6,13 @@ from typing import Any, Protocol
 import torch
 
 from imageserver.engine.embeddings import EmbeddingCache
+from imageserver.engine.families.cogview4 import CogView4
+from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.merging import Merger
-from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading
 from imageserver.generation import Generation
 
@@ -35,14 +37,6 @@ class Family(Protocol):
         """What the family's documentation calls its classifier-free guidance."""
 
     @property
-    def default_steps(self) -> int:
-        """The denoising steps where a request names none."""
-
-    @property
-    def default_guidance(self) -> float:
-        """The guidance where a request names none."""
-
-    @property
     def positive_magic(self) -> Mapping[str, str]:
         """Quality words that the model was trained with, by language."""
 
@@ -52,6 +46,9 @@ class Family(Protocol):
 
     def prepare(self, pipeline: Pipeline) -> None:
         """Make a freshly loaded pipeline what the family serves."""
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return the steps and the guidance of this model of the family, where a request names none."""
 
     def strength_for(self, generation: Generation) -> float:
         """Return the strength that makes the pipeline do the generation's number of steps."""
@@ -75,6 +72,9 @@ class Family(Protocol):
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return the number of pixels that width and height must be multiples of."""
 
+    def most_tokens(self, pipeline: Pipeline) -> int | None:
+        """Return how many squares of `size_multiple` pixels a picture may have; larger ones are enlarged."""
+
     def calls_per_step(self, generation: Generation) -> int:
         """Return how often one step calls the denoiser."""
 
@@ -85,7 +85,7 @@ class Family(Protocol):
         """Return what the model reads of the generation, and warnings: text that was cut, parameters without effect."""
 
 
-FAMILIES: tuple[Family, ...] = (QwenImage(), StableDiffusion(), StableDiffusionXL())
+FAMILIES: tuple[Family, ...] = (QwenImage(), StableDiffusion(), StableDiffusionXL(), CogView4(), HiDreamImage())
 
 
 def family_of(pipeline_class: str) -> Family | None:

@@ -10,8 +10,9 @@ import torch
 from torch.nn.functional import pad
 
 from imageserver.engine.embeddings import EmbeddingCache, Encoded
+from imageserver.engine.families.flow import clean_flow_latents
 from imageserver.engine.merging import Arguments
-from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading, count_tokens
 from imageserver.generation import POSITIVE_MAGIC, Generation
 
@@ -74,8 +75,6 @@ class QwenImage:
     }
     denoiser = "transformer"
     guidance = "true_cfg_scale"
-    default_steps = 20
-    default_guidance = 4.0
     loading: Mapping[str, Any] = {}
     positive_magic: Mapping[str, str] = POSITIVE_MAGIC
     merger = QwenImageMerger()
@@ -83,6 +82,10 @@ class QwenImage:
 
     def prepare(self, pipeline: Pipeline) -> None:
         """Leave the pipeline as it was published."""
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return those of this server's API."""
+        return Defaults(steps=20, guidance=4.0)
 
     def strength_for(self, generation: Generation) -> float:
         """Return the strength of a generation that starts from a picture."""
@@ -92,6 +95,10 @@ class QwenImage:
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return pixels per packed latent: the VAE's factor times the 2 x 2 patches."""
         return int(pipeline.vae_scale_factor) * 2
+
+    def most_tokens(self, pipeline: Pipeline) -> int | None:
+        """Return None: a picture may have any number of tokens."""
+        return None
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step: two with guidance."""
@@ -122,12 +129,8 @@ class QwenImage:
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the picture would have if the last step's direction held.
-
-        A flow's noisy latents are x = (1 - s) * picture + s * noise and the model predicts noise - picture.
-        """
-        sigma = pipeline.scheduler.sigmas[pipeline.scheduler.step_index]
-        clean = tensors["latents"].float() - sigma * tensors["noise_pred"].float()
+        """Return the latents (channels, height, width) that the picture would have if the last step's direction held."""
+        clean = clean_flow_latents(pipeline.scheduler, tensors)
         unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
         return unpacked[0, :, 0]
 

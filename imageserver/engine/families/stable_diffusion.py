@@ -11,7 +11,7 @@ import diffusers
 
 from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.unet import UNetFamily
-from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading, count_tokens
 from imageserver.generation import Generation
 
@@ -25,8 +25,6 @@ class StableDiffusion(UNetFamily):
         "image": "StableDiffusionImg2ImgPipeline",
         "inpaint": "StableDiffusionInpaintPipeline",
     }
-    default_steps = 28
-    default_guidance = 7.0
     # The checker blackens pictures by its own taste; it is off unless the owner wants it.
     loading: Mapping[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 
@@ -35,6 +33,10 @@ class StableDiffusion(UNetFamily):
         pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
             pipeline.scheduler.config, algorithm_type="dpmsolver++", use_karras_sigmas=True
         )
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return those of the family's source."""
+        return Defaults(steps=28, guidance=7.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the call's arguments; without guidance the negative prompt is not read."""

@@ -10,7 +10,7 @@ import torch
 
 from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.unet import UNetFamily
-from imageserver.engine.pipelines import Kind, Pipeline, PipelineArguments
+from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading, count_tokens
 from imageserver.generation import Generation
 
@@ -24,12 +24,14 @@ class StableDiffusionXL(UNetFamily):
         "image": "StableDiffusionXLImg2ImgPipeline",
         "inpaint": "StableDiffusionXLInpaintPipeline",
     }
-    default_steps = 30
-    default_guidance = 5.0
     loading: Mapping[str, Any] = {"add_watermarker": False}
 
     def prepare(self, pipeline: Pipeline) -> None:
         """Leave the pipeline as it was published."""
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return those of the family's source."""
+        return Defaults(steps=30, guidance=5.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the call's arguments; a blank negative prompt is the zero embedding where the model wants that."""

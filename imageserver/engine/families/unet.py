@@ -63,6 +63,10 @@ class UNetFamily:
         """Return pixels per latent."""
         return int(pipeline.vae_scale_factor)
 
+    def most_tokens(self, pipeline: Pipeline) -> int | None:
+        """Return None: a picture may have any size."""
+        return None
+
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step: guidance is part of it."""
         return 1

@@ -125,7 +125,7 @@ def test_a_forecast_waits_for_what_the_engine_would_read(play):
     async def scene(stage):
         ear = Ear()
         stage.engine.answers_inspections = True
-        stage.dispatcher.ask(Ask(job=9, generation=generation()), ear)
+        stage.dispatcher.ask(Ask(job=9, generation=generation(), inspect=True), ear)
         assert (stage.engine.inspections, forecasts(ear)) == ([9], [])
         stage.dispatcher.inspected(Inspected(job=9, prompt_tokens=3, image_tokens=16))
         stage.dispatcher.inspected(Inspected(job=9, prompt_tokens=3, image_tokens=16))
@@ -141,7 +141,7 @@ def test_a_busy_engine_is_not_waited_for_long(play, monkeypatch):
     async def scene(stage):
         ear = Ear()
         stage.engine.answers_inspections = True
-        stage.dispatcher.ask(Ask(job=9, generation=generation()), ear)
+        stage.dispatcher.ask(Ask(job=9, generation=generation(), inspect=True), ear)
         await asyncio.sleep(0.05)
         [forecast] = forecasts(ear)
         assert forecast.inspected is None

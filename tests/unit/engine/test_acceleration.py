@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import QwenImagePipeline
 
 from imageserver.engine import acceleration, workshop
+from imageserver.engine.families import QwenImage
+from imageserver.engine.painter import Painter
+from imageserver.engine.quality import QualityTiers
+from imageserver.engine.quality.taylorseer import TaylorSeer
 from imageserver.engine.sources import ModelUnavailable
+from imageserver.engine.suspension import Gate
 from imageserver.engine.workshop import open_workshop
 from imageserver.messages import Message
 from imageserver.settings import Settings
@@ -54,10 +60,7 @@ def test_compile_reaches_the_transformers_blocks() -> None:
         def compile_repeated_blocks(self, **options: Any) -> None:
             compiled.append(options)
 
-    class Pipeline:
-        transformer = Transformer()
-
-    acceleration.accelerate(Pipeline(), Settings(compile=True), silent)
+    acceleration.accelerate(Transformer(), Settings(compile=True), silent)
     assert compiled == [{"dynamic": True}]
 
 
@@ -67,3 +70,29 @@ def test_a_first_forward_that_fails_blames_what_was_switched_on() -> None:
     )
     sentence = "The first forward on cpu failed: no such kernel; try without ATTENTION_BACKEND=flash and COMPILE=1."
     assert str(error) == sentence
+
+
+def test_what_a_fast_picture_and_an_exact_one_beside_it_need_is_computed_at_the_start(
+    pipeline: QwenImagePipeline, gate: Gate
+) -> None:
+    hooked: list[bool] = []
+
+    def forward(**arguments: Any) -> Any:
+        hooked.append(pipeline.transformer.is_cache_enabled)
+        return gate.forward(**arguments)
+
+    assert gate.set_context is not None
+    tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
+    acceleration.rehearse(Painter(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)
+    assert hooked == [True] * (2 * 20 + 2 * 1)
+    assert not pipeline.transformer.is_cache_enabled
+
+
+def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipeline, gate: Gate) -> None:
+    def forward(**arguments: Any) -> Any:
+        raise RuntimeError("graph break")
+
+    assert gate.set_context is not None
+    tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
+    with pytest.raises(ModelUnavailable, match="QUALITY_CACHE=taylorseer cannot be used with COMPILE=1: "):
+        acceleration.rehearse(Painter(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import diffusers
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from imageserver.engine.families import Family, family_of
-from imageserver.engine.painter import Painter
+from imageserver.engine.painter import Painter, takes_size
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Source
@@ -19,18 +20,37 @@ from imageserver.messages import Failed, Finished, Message, Preview, Progress, R
 from tests import tiny_models
 from tests.factories import generation
 
-MODELS: dict[str, Callable[[], Any]] = {
-    "stable diffusion 1.5": tiny_models.tiny_stable_diffusion,
-    "stable diffusion 2.1": lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"),
-    "stable diffusion xl": tiny_models.tiny_stable_diffusion_xl,
+
+@dataclass(frozen=True)
+class Model:
+    """A tiny model, the tokens that it reads of a prompt, and whether guidance is a second row of the same call."""
+
+    build: Callable[[], Any]
+    most_tokens: int
+    doubled: bool = False
+
+
+MODELS = {
+    "stable diffusion 1.5": Model(tiny_models.tiny_stable_diffusion, 77, doubled=True),
+    "stable diffusion 2.1": Model(
+        lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"), 77, doubled=True
+    ),
+    "stable diffusion xl": Model(tiny_models.tiny_stable_diffusion_xl, 77, doubled=True),
+    "cogview4": Model(tiny_models.tiny_cogview4, 1024),
+    "hidream-i1": Model(tiny_models.tiny_hidream, 128, doubled=True),
 }
+# By the pipelines that diffusers has.
+FROM_PICTURES = [name for name in MODELS if name.startswith("stable")]
+FROM_TEXT_ALONE = [name for name in MODELS if name not in FROM_PICTURES]
 STRENGTH = 0.6
 
 
 class Shop:
     """A tiny model of a family behind a gate, and the stock pipeline beside it."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        pipeline = model.build()
         torch.set_grad_enabled(False)
         found = family_of(type(pipeline).__name__)
         assert found is not None
@@ -40,6 +60,7 @@ class Shop:
         self.served = copy.copy(pipeline)
         self.denoiser = getattr(pipeline, self.family.denoiser)
         self.batches: list[int] = []
+        self.failures: list[Failed] = []
         self.sent: list[tuple[Message, bytes]] = []
 
     def draw(self, *wanted: Generation, sources: tuple[bytes, ...] = (), cap: int = 8) -> list[np.ndarray]:
@@ -49,7 +70,7 @@ class Shop:
         self.batches.clear()
 
         def forward(**arguments: Any) -> Any:
-            self.batches.append(arguments["sample"].shape[0])
+            self.batches.append(self.family.merger.batch_size(arguments))
             return gate.forward(**arguments)
 
         try:
@@ -63,7 +84,9 @@ class Shop:
                 turns.take_one()
         finally:
             gate.remove()
-        assert not [message for message, _ in self.sent if isinstance(message, Failed)]
+        self.failures = [message for message, _ in self.sent if isinstance(message, Failed)]
+        if self.failures:
+            return []
         raws = {message.job: raw for message, raw in self.sent if isinstance(message, Finished)}
         return [
             np.frombuffer(raws[number], np.uint8).reshape(one.count, one.height, one.width, 3)[0].astype(int)
@@ -81,7 +104,10 @@ class Shop:
         pipeline = stock(**copy.copy(self.stock.components), **options)
         pipeline.scheduler = copy.deepcopy(self.stock.scheduler)
         pipeline.set_progress_bar_config(disable=True)
-        size = {} if kind == "image" else {"width": wanted.width, "height": wanted.height}
+        size = {"width": wanted.width, "height": wanted.height} if takes_size(pipeline) else {}
+        if type(pipeline).__name__ == "HiDreamImagePipeline":
+            # In latents: it would draw at 1024 x 1024.
+            pipeline.default_sample_size = wanted.width // 8
         image = pipeline(
             prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip() or None, **size, **pictures,
             num_inference_steps=wanted.steps, guidance_scale=wanted.true_cfg_scale,
@@ -89,10 +115,19 @@ class Shop:
         ).images[0]  # fmt: skip
         return np.asarray(image).astype(int)
 
+    def rows(self, wanted: Generation) -> int:
+        """Return the rows of a picture's call."""
+        return 2 if self.model.doubled and wanted.true_cfg_scale > 1 else 1
+
 
 @pytest.fixture(scope="module", params=MODELS, ids=list(MODELS))
 def shop(request) -> Shop:
-    return Shop(MODELS[request.param]())
+    return Shop(MODELS[request.param])
+
+
+def only(names: list[str]) -> pytest.MarkDecorator:
+    """Run a test with these models alone."""
+    return pytest.mark.parametrize("shop", names, indirect=True, scope="module")
 
 
 def gradient() -> np.ndarray:
@@ -114,6 +149,7 @@ def test_alone_it_is_bit_equal_to_the_stock_pipeline(shop, fields):
     assert (shop.draw(wanted)[0] == shop.plain(wanted)).all()
 
 
+@only(FROM_PICTURES)
 def test_from_a_picture_too(shop):
     wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x"))
     drawn = shop.draw(wanted, sources=(gradient().tobytes(),))[0]
@@ -121,6 +157,7 @@ def test_from_a_picture_too(shop):
     assert sum(isinstance(message, Progress) for message, _ in shop.sent) == wanted.drawn_steps == 3
 
 
+@only(FROM_PICTURES)
 def test_inside_a_mask_too_and_outside_it_is_the_source(shop):
     wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x", masked=True))
     drawn = shop.draw(wanted, sources=(gradient().tobytes() + half().tobytes(),))[0]
@@ -133,15 +170,37 @@ def test_inside_a_mask_too_and_outside_it_is_the_source(shop):
 def test_merged_pictures_are_those_drawn_alone(shop):
     wanted = [
         generation(steps=4), generation("a blue square", steps=6, seed=3, true_cfg_scale=7.5),
-        generation("no guidance", steps=3, seed=4, true_cfg_scale=1.0),
-        generation("from a picture", steps=5, seed=5, source=Source(strength=STRENGTH, digest="x")),
+        generation("no guidance", steps=3, seed=4, true_cfg_scale=0.0),
     ]  # fmt: skip
-    sources = (b"", b"", b"", gradient().tobytes())
-    together = shop.draw(*wanted, sources=sources)
-    assert max(shop.batches) == 7  # three with guidance count twice
+    sources = [b"", b"", b""]
+    if "image" in shop.family.pipeline_classes:
+        wanted.append(generation("from a picture", steps=5, seed=5, source=Source(strength=STRENGTH, digest="x")))
+        sources.append(gradient().tobytes())
+    together = shop.draw(*wanted, sources=tuple(sources))
+    assert max(shop.batches) == sum(shop.rows(one) for one in wanted)
     for one, source, drawn in zip(wanted, sources, together, strict=True):
         alone = shop.draw(one, sources=(source,))[0]
         assert np.abs(drawn - alone).max() <= 1
+
+
+def test_texts_of_different_lengths_and_pictures_of_different_shapes_do_not_harm_each_other(shop):
+    wanted = [
+        generation("a cat"), generation("a very long story about a dog " * 3, seed=2),
+        generation("wide", seed=3, width=128), generation("high", seed=4, height=128),
+    ]  # fmt: skip
+    together = shop.draw(*wanted)
+    for one, drawn in zip(wanted, together, strict=True):
+        assert np.abs(drawn - shop.draw(one)[0]).max() <= 1
+
+
+@only(FROM_TEXT_ALONE)
+def test_a_model_of_text_alone_refuses_a_picture(shop):
+    for masked in (False, True):
+        shop.draw(
+            generation(source=Source(strength=STRENGTH, digest="x", masked=masked)), sources=(bytes(64 * 64 * 4),)
+        )
+        [failure] = shop.failures
+        assert (failure.code, failure.param) == ("invalid_parameter", "image")
 
 
 def test_a_cancelled_neighbour_changes_nothing(shop):
@@ -181,9 +240,9 @@ def test_previews_come_closer_to_the_picture(shop):
 
 
 def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
-    long = generation("circle " * 90)
+    long, most = generation("circle " * 150), shop.model.most_tokens
     reading = shop.family.reading(shop.served, long)
-    assert reading.prompt_tokens == 77
-    assert "the model read the first 77" in reading.warnings[0]
+    assert reading.prompt_tokens == most
+    assert f"the model read the first {most}" in reading.warnings[0]
     shop.draw(long)
     assert shop.family.reading(shop.served, generation("ab")).warnings == ()

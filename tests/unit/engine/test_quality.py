@@ -1,26 +1,42 @@
-"""The cache tiers skip work, leave no trace in exact pictures, and go away with their last user."""
+"""The cache tiers skip work, leave no trace in exact pictures, and go away with their last user: every cache."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusers import QwenImagePipeline
 
-from imageserver.engine import quality
 from imageserver.engine.families import QwenImage
 from imageserver.engine.painter import Painter
-from imageserver.engine.quality import QualityTiers
+from imageserver.engine.quality import Magnitudes, QualityTiers, first_block, taylorseer
+from imageserver.engine.quality.first_block import FirstBlock
+from imageserver.engine.quality.mag_cache import MagCache
+from imageserver.engine.quality.method import CacheMethod
+from imageserver.engine.quality.taylorseer import TaylorSeer
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
+from imageserver.generation import Source
 from imageserver.messages import Finished, Message, Run
 from tests.factories import generation
 from tests.unit.engine.conftest import plain_pipe
+
+# A model whose blocks add as much at the end as at the beginning.
+LEVEL = Magnitudes((1.0, 0.0), (1.0, 1.0))
+METHODS: dict[str, Callable[[], CacheMethod]] = {
+    "taylorseer": TaylorSeer, "first_block": FirstBlock, "magcache": lambda: MagCache(LEVEL)
+}  # fmt: skip
+# Computed steps of ten, per pass: TaylorSeer whole 0-3, 5, 8; FirstBlockCache whole 0; MagCache whole 0-1, 4, 7.
+WHOLE_OF_TEN = {"taylorseer": 6, "first_block": 1, "magcache": 4}
 
 
 class TieredBench:
     """Turns with tiers over the tiny pipeline, counting how often its last block is computed."""
 
-    def __init__(self, pipeline: QwenImagePipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, pipeline: QwenImagePipeline, gate: Gate, method: CacheMethod, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.sent: list[tuple[Message, bytes]] = []
         self.last_block = 0
         self.transformer = pipeline.transformer
@@ -35,58 +51,95 @@ class TieredBench:
         self.turns = Turns(
             Painter(pipeline, QwenImage()), gate.forward, lambda *frame: self.sent.append(frame),
             merger=QwenImage.merger, cap_of=lambda pixels: 8,
-            tiers=QualityTiers(pipeline.transformer, gate.set_context, gate.forward),
+            tiers=QualityTiers(pipeline.transformer, gate.set_context, gate.forward, method),
         )  # fmt: skip
 
-    def draw(self, **jobs: Any) -> dict[str, bytes]:
+    def draw(self, *, source: bytes = b"", **jobs: Any) -> dict[str, bytes]:
         """Draw several jobs together and return their pixels by name."""
         names = dict(enumerate(jobs))
         for number, wanted in enumerate(jobs.values()):
-            self.turns.add(Run(job=number, generation=wanted))
+            self.turns.add(Run(job=number, generation=wanted), source)
         while self.turns.busy:
             self.turns.take_one()
         done = {names[message.job]: raw for message, raw in self.sent if isinstance(message, Finished)}
         self.sent.clear()
         return done
 
+    def draw_with_interruption(self, wanted: Any, neighbour: Any) -> tuple[bytes, bytes]:
+        """Begin the wanted one, let the shorter neighbour overtake it, and return the pixels of both."""
+        self.turns.add(Run(job=1, generation=wanted))
+        for _ in range(13):
+            self.turns.take_one()
+        assert self.turns.busy
+        self.turns.add(Run(job=2, generation=neighbour))
+        while self.turns.busy:
+            self.turns.take_one()
+        done = {message.job: raw for message, raw in self.sent if isinstance(message, Finished)}
+        assert list(done) == [2, 1]
+        self.sent.clear()
+        return done[1], done[2]
+
+    def count(self, **changes: Any) -> int:
+        """Draw one picture and return how often the last block was computed."""
+        self.last_block = 0
+        assert self.draw(one=generation(**changes))
+        return self.last_block
+
+
+@pytest.fixture(params=METHODS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each cache in turn."""
+    return str(request.param)
+
 
 @pytest.fixture
-def bench(pipeline: QwenImagePipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> TieredBench:
-    """A bench whose fast tier skips whatever it can."""
-    monkeypatch.setitem(quality.THRESHOLDS, "fast", 1e9)
-    return TieredBench(pipeline, gate, monkeypatch)
+def bench(name: str, pipeline: QwenImagePipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> TieredBench:
+    """A bench whose FirstBlockCache skips whatever it can in the fast tier, as the others do by counting."""
+    monkeypatch.setitem(first_block.THRESHOLDS, "fast", 1e9)
+    return TieredBench(pipeline, gate, METHODS[name](), monkeypatch)
 
 
-def test_the_fast_tier_skips_blocks_and_still_draws_a_picture(bench: TieredBench) -> None:
+def test_the_fast_tier_skips_blocks_and_still_draws_a_picture(bench: TieredBench, name: str) -> None:
     exact = bench.draw(one=generation(steps=10))["one"]
     exact_work, bench.last_block = bench.last_block, 0
     fast = bench.draw(one=generation(steps=10, quality="fast"))["one"]
-    assert bench.last_block == 2  # the first step of each pass
+    assert bench.last_block == 2 * WHOLE_OF_TEN[name]  # with guidance every step has two passes
     assert exact_work == 20
     assert len(fast) == len(exact)
     assert fast != exact
 
 
-def test_exact_pictures_beside_a_fast_one_are_bit_equal_to_the_plain_pipeline(
+def test_the_high_tier_skips_less_than_the_fast_one(bench: TieredBench) -> None:
+    assert bench.count(steps=10, quality="fast") < bench.count(steps=10, quality="high") <= bench.count(steps=10)
+
+
+def test_an_exact_picture_that_overtakes_a_fast_one_is_bit_equal_to_the_plain_pipeline(
     bench: TieredBench, pipeline: QwenImagePipeline
 ) -> None:
-    wanted = generation(seed=5, deterministic=True)
-    drawn = bench.draw(fast=generation(steps=8, quality="fast"), exact=wanted)
-    assert drawn["exact"] == plain_pipe(pipeline, wanted)
+    fast, wanted = generation(steps=20, quality="fast"), generation(seed=5, deterministic=True)
+    alone = bench.draw(fast=fast)["fast"]
+    assert bench.draw_with_interruption(fast, wanted) == (alone, plain_pipe(pipeline, wanted))
+
+
+def test_a_fast_picture_that_another_one_overtakes_keeps_its_states(bench: TieredBench) -> None:
+    long, short = generation(steps=20, quality="fast"), generation("a blue star", steps=5, quality="high", seed=4)
+    alone = bench.draw(long=long)["long"], bench.draw(short=short)["short"]
+    assert bench.draw_with_interruption(long, short) == alone
 
 
 def test_two_fast_pictures_at_once_are_what_each_is_alone(bench: TieredBench) -> None:
-    first, second = generation(seed=1, quality="fast"), generation("a blue star", seed=2, quality="fast")
+    first = generation(seed=1, steps=8, quality="fast")
+    second = generation("a blue star", seed=2, steps=10, quality="high")
     together = bench.draw(first=first, second=second)
     assert together["first"] == bench.draw(first=first)["first"]
     assert together["second"] == bench.draw(second=second)["second"]
 
 
 def test_several_pictures_of_one_fast_job_keep_their_own_states(bench: TieredBench) -> None:
-    pair = np.frombuffer(bench.draw(pair=generation(count=2, quality="fast"))["pair"], np.uint8)
+    pair = np.frombuffer(bench.draw(pair=generation(count=2, steps=8, quality="fast"))["pair"], np.uint8)
     half = len(pair) // 2
-    assert bytes(pair[:half]) == bench.draw(one=generation(seed=1, quality="fast"))["one"]
-    assert bytes(pair[half:]) == bench.draw(one=generation(seed=2, quality="fast"))["one"]
+    assert bytes(pair[:half]) == bench.draw(one=generation(seed=1, steps=8, quality="fast"))["one"]
+    assert bytes(pair[half:]) == bench.draw(one=generation(seed=2, steps=8, quality="fast"))["one"]
 
 
 def test_the_hooks_go_away_with_their_last_user(bench: TieredBench) -> None:
@@ -94,9 +147,14 @@ def test_the_hooks_go_away_with_their_last_user(bench: TieredBench) -> None:
     assert not bench.transformer.is_cache_enabled
 
 
+def test_a_fast_picture_is_the_same_after_the_hooks_were_gone(bench: TieredBench) -> None:
+    wanted = generation(steps=8, quality="fast")
+    assert bench.draw(one=wanted) == bench.draw(one=wanted)
+
+
 def test_a_cancelled_fast_job_leaves_nothing_behind(bench: TieredBench, pipeline: QwenImagePipeline) -> None:
     bench.turns.add(Run(job=1, generation=generation(steps=8, quality="fast")))
-    for _ in range(4):
+    for _ in range(11):
         bench.turns.take_one()
     bench.turns.cancel(1)
     assert not bench.transformer.is_cache_enabled
@@ -106,16 +164,59 @@ def test_a_cancelled_fast_job_leaves_nothing_behind(bench: TieredBench, pipeline
 def test_a_fast_picture_is_the_same_beside_neighbours_that_end_or_are_cancelled_midway(
     bench: TieredBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(quality.THRESHOLDS, "fast", 0.2)
+    monkeypatch.setitem(first_block.THRESHOLDS, "fast", 0.2)
     fast = generation(steps=12, quality="fast", seed=6)
     alone = bench.draw(fast=fast)["fast"]
     assert bench.draw(fast=fast, short=generation(steps=3))["fast"] == alone
     bench.turns.add(Run(job=1, generation=fast))
-    bench.turns.add(Run(job=2, generation=generation(steps=12, seed=8)))
-    for _ in range(9):
+    bench.turns.add(Run(job=2, generation=generation(steps=12, seed=8, quality="fast")))
+    for _ in range(19):
         bench.turns.take_one()
     bench.turns.cancel(2)
     while bench.turns.busy:
         bench.turns.take_one()
     [raw] = [raw for message, raw in bench.sent if isinstance(message, Finished)]
     assert raw == alone
+
+
+def test_a_fast_picture_that_starts_from_another_counts_the_steps_that_it_does(bench: TieredBench) -> None:
+    pixels = bytes(64 * 64 * 3)
+    wanted = generation(steps=20, quality="fast", source=Source(strength=0.5, digest="black"))
+    assert wanted.drawn_steps == 10
+    bench.draw(one=generation(steps=10, quality="fast"))
+    from_noise, bench.last_block = bench.last_block, 0
+    assert bench.draw(one=wanted, source=pixels)
+    assert bench.last_block == from_noise
+
+
+def test_skipped_forwards_do_not_make_others_look_cheap(bench: TieredBench) -> None:
+    bench.turns.costs.observe(64 * 64, 1, 5.0)
+    bench.draw(one=generation(steps=10, quality="fast"))
+    assert bench.turns.costs.seconds(64 * 64) == 5.0
+
+
+@pytest.mark.parametrize("quality", ["high", "fast"])
+def test_taylorseer_draws_pictures_of_few_steps_exactly(
+    quality: str, pipeline: QwenImagePipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = TieredBench(pipeline, gate, TaylorSeer(), monkeypatch)
+    wanted = generation(steps=taylorseer.PACES[quality].fewest_whole, quality=quality)
+    assert bench.draw(one=wanted)["one"] == plain_pipe(pipeline, wanted)
+
+
+def test_magcache_skips_nothing_where_the_blocks_part_changes_quickly(
+    pipeline: QwenImagePipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steep = Magnitudes((1.0, 0.0), (1.0, 30.0))
+    bench = TieredBench(pipeline, gate, MagCache(steep), monkeypatch)
+    assert bench.count(steps=10, quality="fast") == 20
+
+
+def test_a_cache_that_finds_no_blocks_is_an_error_when_it_is_tried_on(gate: Gate) -> None:
+    class Blockless(torch.nn.Module):
+        def enable_cache(self, config: Any) -> None:
+            pass
+
+    tiers = QualityTiers(Blockless(), gate.set_context, gate.forward, TaylorSeer())
+    with pytest.raises(ValueError, match="diffusers finds no blocks in Blockless"):
+        tiers.try_on()

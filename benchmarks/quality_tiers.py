@@ -1,0 +1,109 @@
+"""What `quality` high and fast gain and cost with each cache: `python -m benchmarks.quality_tiers`.
+
+The engine draws in this process, without a server. Exact, high and fast take turns for every picture, so that a busy
+machine slows all three; the error is against the exact picture of the same seed.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.traffic import Order, Orders
+from imageserver.engine.workshop import open_workshop
+from imageserver.generation import Generation, Quality
+from imageserver.messages import Finished, Message, Run
+from imageserver.settings import Settings
+
+CACHES = ("taylorseer", "first_block", "magcache")
+HEADINGS = ("cache", "quality", "speed-up", "mean error", "worst picture's")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One cache and tier: the speed-up, and mean absolute errors of pictures in levels of 255."""
+
+    cache: str
+    quality: Quality
+    speed_up: float
+    mean_error: float
+    worst_error: float
+
+    def row(self) -> tuple[str, ...]:
+        return (
+            self.cache, self.quality, f"{self.speed_up:.2f}x", f"{self.mean_error:.2f}", f"{self.worst_error:.2f}"
+        )  # fmt: skip
+
+
+class Studio:
+    """An engine with one cache, and the last picture it sent."""
+
+    def __init__(self, model: str, cache: str, folder: Path) -> None:
+        def keep(message: Message, raw: bytes) -> None:
+            if isinstance(message, Finished):
+                self._picture = raw
+
+        settings = Settings(model=model, quality_cache=cache, state_dir=folder / cache, max_batch=1)
+        self._workshop = open_workshop(settings, lambda phase, sentence, fraction: print(f"  {sentence}"), keep)
+
+    def draw(self, order: Order, quality: Quality) -> tuple[float, np.ndarray]:
+        """Return the seconds and the pixels of one picture."""
+        wanted = Generation(
+            prompt=order.prompt, negative_prompt=" ", width=order.side, height=order.side, steps=order.steps,
+            true_cfg_scale=order.true_cfg_scale, seed=order.seed, quality=quality,
+        )  # fmt: skip
+        self._picture = b""
+        began = time.perf_counter()
+        self._workshop.turns.add(Run(job=1, generation=wanted))
+        while self._workshop.turns.busy:
+            self._workshop.turns.take_one()
+        while not self._picture:
+            time.sleep(0.001)  # another thread turns it into bytes
+        return time.perf_counter() - began, np.frombuffer(self._picture, np.uint8).astype(np.int16)
+
+
+def measure(studio: Studio, cache: str, orders: list[Order]) -> list[Gain]:
+    """Draw every order in every quality."""
+    ratios: dict[Quality, list[float]] = {"high": [], "fast": []}
+    errors: dict[Quality, list[float]] = {"high": [], "fast": []}
+    studio.draw(orders[0], "fast")  # the first one is slower
+    for order in orders:
+        seconds, exact = studio.draw(order, "exact")
+        for quality in ratios:
+            tiered_seconds, tiered = studio.draw(order, quality)
+            ratios[quality].append(seconds / tiered_seconds)
+            errors[quality].append(float(np.abs(tiered - exact).mean()))
+    return [
+        Gain(cache, quality, statistics.median(ratios[quality]), statistics.fmean(found), max(found))
+        for quality, found in errors.items()
+    ]
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality_tiers", description=__doc__)
+    parser.add_argument("--cache", nargs="+", choices=CACHES, default=list(CACHES), help="caches; all by default")
+    parser.add_argument("--model", default="demo", help="model, as the setting MODEL takes it")
+    parser.add_argument("--pictures", type=int, default=24, help="pictures per cache and quality")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--side", type=int, default=512, help="width and height in pixels")
+    chosen = parser.parse_args()
+    source = Orders(seed=700)
+    orders = [source.take((chosen.steps,), chosen.side, true_cfg_scale=4.0) for _ in range(chosen.pictures)]
+    gains: list[Gain] = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        for cache in chosen.cache:
+            print(cache, flush=True)
+            gains += measure(Studio(chosen.model, cache, Path(folder)), cache, orders)
+    for cells in (HEADINGS, ("---",) * len(HEADINGS), *(gain.row() for gain in gains)):
+        print("| " + " | ".join(cells) + " |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""The frames of the WebSocket dialect: what a client's text means, and what the server tells it."""
+
+import json
+from typing import Any
+
+import msgspec
+from pydantic import ConfigDict, Field
+from werkzeug.datastructures import Headers
+
+from imageserver.api.bodies import GenerateBody, Whole
+from imageserver.api.image_inputs import fetch
+from imageserver.api.init_images import InitImage
+from imageserver.api.orders import Delivery, Order
+from imageserver.api.placing import place
+from imageserver.api.services import Services
+from imageserver.api.validation import validated
+from imageserver.errors import BadRequest, InvalidParameter, ServiceError
+from imageserver.messages import Preview, Progress, Queued
+
+DIALECT = "websocket"
+MOST_PREVIEWS = 1000
+# All of 64 bits fit in 20 digits; Python reads longer numbers too, but cannot compare them with a float.
+LONGEST_WHOLE = 25
+
+Frame = dict[str, Any]
+
+
+class WebSocketBody(GenerateBody):
+    """What a generate frame holds; unknown keys are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: str = Field("generate", pattern="^generate$", description="generate; it may be left out.")
+    previews: Whole = Field(
+        0, ge=0, le=MOST_PREVIEWS, description="Pictures on the way that are wanted of each picture, spread evenly."
+    )
+
+
+def read(text: str | bytes) -> Frame:
+    """Return the object in a client's frame; raises BadRequest for anything else."""
+    if isinstance(text, bytes | bytearray):
+        raise BadRequest("Frames are JSON text; binary ones are not read.")
+    try:
+        content = json.loads(text, parse_int=_number)
+    except (ValueError, RecursionError):
+        raise BadRequest("The frame is not valid JSON.") from None
+    if not isinstance(content, dict):
+        raise BadRequest("The frame must be a JSON object.")
+    return content
+
+
+def is_cancel(frame: Frame) -> bool:
+    """Return whether a client's frame asks to stop what runs."""
+    return frame.get("type") == "cancel"
+
+
+def place_frame(service: Services, number: int, frame: Frame) -> tuple[Order, list[str], WebSocketBody]:
+    """Return the order in a frame, the warnings and the body; raises the ServiceError that names what is wrong."""
+    if not frame.get("prompt"):
+        raise BadRequest("Prompt is required", param="prompt")
+    body = validated(WebSocketBody, frame)
+    texts = {"image": body.image, "mask": body.mask}
+    pictures = {name: fetch(service, text, name=name) for name, text in texts.items() if text is not None}
+    if "mask" in pictures and "image" not in pictures:
+        raise InvalidParameter("mask needs an image to cover.", param="mask")
+    order, warnings, _ = place(
+        service,
+        number,
+        body.model_dump(exclude={"type", "previews"}, exclude_unset=True),
+        # Those of the handshake belong to no single generation: an idempotency key would make all of them one.
+        Headers(),
+        dialect=DIALECT,
+        init_image=InitImage(image=pictures["image"], mask=pictures.get("mask")) if pictures else None,
+        previews=body.previews,
+    )
+    return order, warnings, body
+
+
+def queued(number: int, news: Queued) -> Frame:
+    """Return the frame for a place in the queue; times in seconds."""
+    return {
+        "type": "queued", "request_id": number, "queue_position": news.position,
+        "queue_wait": round(news.wait, 3), "expected_seconds": round(news.own, 3),
+    }  # fmt: skip
+
+
+def progress(number: int, news: Progress) -> Frame:
+    """Return the frame for a step that is done; `progress` is 0 to 1 over all pictures."""
+    return {
+        "type": "progress", "progress": round(news.step / news.total, 4), "step": news.step,
+        "total_steps": news.total, "request_id": number,
+    }  # fmt: skip
+
+
+def preview(number: int, shown: Preview, picture: str) -> Frame:
+    """Return the frame for a picture on the way, `picture` being its JPEG as base64."""
+    return {
+        "type": "preview", "image_b64": picture, "index": shown.index, "step": shown.step,
+        "total_steps": shown.total, "request_id": number,
+    }  # fmt: skip
+
+
+def result(order: Order, delivery: Delivery, pictures: list[str], warnings: list[str]) -> Frame:
+    """Return the frame for finished pictures, given as base64; several stand in `images_b64` too."""
+    outcome = delivery.outcome
+    data: dict[str, Any] = {"image_b64": pictures[0]}
+    if len(pictures) > 1:
+        data["images_b64"] = pictures
+    data |= {
+        "seed": outcome.seeds[0],
+        "seeds": list(outcome.seeds),
+        "width": outcome.width,
+        "height": outcome.height,
+        "inference_time": round(outcome.inference_time, 2),
+        "queue_time": round(outcome.queue_time, 2),
+        "model": delivery.facts.name if delivery.facts else None,
+        "output_format": order.finish.output_format,
+        "warnings": warnings + list(outcome.warnings),
+        "request_id": order.number,
+        "cache": delivery.origin,
+    }
+    return {"type": "result", "data": data}
+
+
+def failure(number: int | None, error: ServiceError) -> Frame:
+    """Return the frame for a refusal or a failure; `retry_after` in seconds, where it is known."""
+    return {
+        "type": "error", "message": error.sentence, "code": error.code, "param": error.param, "request_id": number,
+        "retry_after": error.retry_after,
+    }  # fmt: skip
+
+
+def encoded(frame: Frame) -> str:
+    """Return a frame's text."""
+    # 16 MiB of pictures take 19 ms so, and 61 ms with the standard library.
+    return msgspec.json.encode(frame).decode()
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_WHOLE else float(digits)

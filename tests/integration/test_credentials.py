@@ -1,0 +1,252 @@
+"""With keys, every address but the monitors' asks for one, in every way that clients can give it; none is logged."""
+
+import json
+import os
+import subprocess
+import sys
+
+import openai
+import pytest
+import requests
+import websocket
+
+from tests.integration.server import GUNICORN, ROOT, SERVE, Server, free_port
+
+ANN, BOB = "ann-secret-0123456789", "bob-secret-0123456789"
+
+
+@pytest.fixture(scope="module")
+def locked(servers):
+    server = servers(API_KEYS=f"ann:{ANN},bob:{BOB}", LOG_LEVEL="DEBUG", LOG_FORMAT="json")
+    server.wait_until_ready()
+    yield server
+    assert ANN not in server.log
+    assert BOB not in server.log
+
+
+def ask(server: Server, path: str = "/v1/jobs", **headers: str) -> requests.Response:
+    return server.get(path, headers=headers)
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/livez", "/readyz", "/startupz", "/openapi.json", "/docs"])
+def test_monitors_need_no_key(locked, path):
+    assert ask(locked, path).status_code == 200
+
+
+def test_everything_else_does(locked):
+    document = ask(locked, "/openapi.json").json()
+    opened = {"/", "/health", "/livez", "/readyz", "/startupz"}
+    for path, methods in document["paths"].items():
+        for method in methods:
+            answer = locked._ask(method.upper(), path.replace("{", "").replace("}", ""), json={}, timeout=10)
+            is_open = path in opened and method == "get"
+            assert (answer.status_code == 401) == (not is_open), (method, path, answer.status_code)
+            if answer.status_code == 401:
+                assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {ANN}"},
+        {"Authorization": f"bearer {ANN}"},
+        {"X-API-Key": ANN},
+        {"Authorization": requests.auth._basic_auth_str("ann", ANN)},
+        {"Authorization": requests.auth._basic_auth_str("anybody", ANN)},
+    ],
+)
+def test_a_key_is_taken_wherever_clients_put_it(locked, headers):
+    assert ask(locked, **headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {ANN}x"},
+        {"Authorization": "Basic !!"},
+        {"Authorization": "Basic "},
+        {"Authorization": requests.auth._basic_auth_str(ANN, "")},
+        {"X-API-Key": "wrong"},
+        {"Cookie": ANN},
+    ],
+)
+def test_anything_else_is_refused(locked, headers):
+    answer = ask(locked, **headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert ask(locked, f"/v1/jobs?api_key={BOB[::-1]}").status_code == 401
+
+
+def test_a_wrong_key_is_not_written_down_either(locked):
+    wrong = "a-slip-of-the-pen-0123456789"
+    assert ask(locked, Authorization=f"Bearer {wrong}").status_code == 401
+    assert ask(locked, f"/ws/generate?api_key={wrong}").status_code == 401
+    assert wrong not in locked.log
+
+
+def test_a_key_in_the_query_counts_for_sockets_alone(locked):
+    assert ask(locked, f"/v1/jobs?api_key={ANN}").status_code == 401
+
+
+def test_the_log_says_whose_request_it_was(locked):
+    answer = requests.post(f"{locked.url}/generate", json={"prompt": "whose", "size": "64x64"},
+                           headers={"X-API-Key": ANN}, timeout=20)  # fmt: skip
+    number = int(answer.headers["X-Request-Id"])
+    events = [json.loads(line) for line in locked.log.splitlines() if line.startswith("{")]
+    (event,) = [event for event in events if event["request_id"] == number and "Generated" in event["message"]]
+    assert event["credential"] == "ann"
+
+
+def test_the_name_of_one_request_does_not_stick_to_the_next_of_its_connection(locked):
+    with requests.Session() as session:
+        session.get(f"{locked.url}/v1/jobs", headers={"X-API-Key": ANN}, timeout=10)
+        session.get(f"{locked.url}/v1/jobs/sticks", timeout=10)
+    event = json.loads([line for line in locked.log.splitlines() if "unauthorized" in line][-1])
+    assert "credential" not in event
+
+
+def test_a_large_body_without_a_key_is_answered_and_not_cut_off(locked):
+    answer = requests.post(f"{locked.url}/generate", data=b"x" * 2**24, headers={"Connection": "close"}, timeout=20)
+    assert answer.status_code == 401
+
+
+def test_dialects_refuse_in_their_own_shape(locked):
+    with openai.OpenAI(base_url=locked.url + "/v1", api_key="wrong", max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError) as raised:
+            client.images.generate(prompt="x")
+        assert raised.value.code == "unauthorized"
+        assert raised.value.request_id
+    answer = requests.post(f"{locked.url}/sdapi/v1/txt2img", json={"prompt": "x"}, timeout=10)
+    assert {"error", "detail", "body", "errors"} <= set(answer.json())
+    answer = requests.post(f"{locked.url}/models/fake", json={"inputs": "x"}, timeout=10)
+    assert set(answer.json()) >= {"error"}
+    assert answer.status_code == 401
+
+
+def test_the_openai_sdk_sends_its_key(locked):
+    with openai.OpenAI(base_url=locked.url + "/v1", api_key=ANN) as client:
+        assert client.images.generate(prompt="x", size="64x64").size == "64x64"
+
+
+def test_a_socket_may_have_its_key_in_the_address(locked):
+    address = f"ws://127.0.0.1:{locked.port}/ws/generate"
+    with pytest.raises(websocket.WebSocketBadStatusException, match="401"):
+        websocket.create_connection(address, timeout=10)
+    connection = websocket.create_connection(f"{address}?api_key={ANN}", timeout=10)
+    connection.send(json.dumps({"prompt": "x", "size": "64x64", "num_inference_steps": 2}))
+    while json.loads(connection.recv())["type"] != "result":
+        pass
+    connection.close()
+
+
+def test_a_saved_picture_opens_by_its_signed_address_and_by_no_other(locked):
+    body = {"prompt": "saved", "size": "64x64", "save_to_file": True}
+    url = requests.post(f"{locked.url}/generate", json=body, headers={"X-API-Key": ANN}, timeout=20).json()["url"]
+    assert requests.get(url, timeout=5).headers["Content-Type"] == "image/png"
+    plain, _, signature = url.partition("?sig=")
+    assert len(signature) == 32
+    for wrong in (plain, f"{plain}?sig=", f"{plain}?sig={signature[::-1]}", f"{plain}?sig={signature}0"):
+        assert requests.get(wrong, timeout=5).status_code == 401
+    assert requests.get(plain, headers={"X-API-Key": BOB}, timeout=5).status_code == 200
+    other = url.replace("req", "req1")
+    assert requests.get(other, timeout=5).status_code == 401
+
+
+def test_what_a_key_opened_is_not_kept_for_everybody_by_a_proxy(locked):
+    body = {"prompt": "saved", "size": "64x64", "save_to_file": True}
+    url = requests.post(f"{locked.url}/generate", json=body, headers={"X-API-Key": ANN}, timeout=20).json()["url"]
+    kept = requests.get(url.partition("?")[0], headers={"X-API-Key": ANN}, timeout=5).headers["Cache-Control"]
+    assert "private" in kept
+    assert "public" not in kept
+
+
+@pytest.mark.parametrize("path", ["/info", "/metrics", "/status", "/health"])
+def test_no_answer_shows_a_key(locked, path):
+    assert "secret-0123456789" not in ask(locked, path, **{"X-API-Key": ANN}).text
+
+
+def test_everybody_sees_and_stops_only_their_own_jobs(locked):
+    taken = requests.post(f"{locked.url}/submit", json={"prompt": "[step=0.1] anns", "resolution": "64x64"},
+                          headers={"X-API-Key": ANN}, timeout=10).json()  # fmt: skip
+    number = taken["requestId"]
+    # A task is answered before its job is there.
+    locked.wait_for(lambda: ask(locked, f"/v1/jobs/{number}", **{"X-API-Key": ANN}).ok, "the task's job")
+    assert ask(locked, f"/v1/jobs/{number}", **{"X-API-Key": BOB}).status_code == 404
+    assert ask(locked, f"/status/{taken['task_id']}", **{"X-API-Key": BOB}).status_code == 404
+    assert number not in [job["id"] for job in ask(locked, **{"X-API-Key": BOB}).json()["data"]]
+    delete = f"{locked.url}/v1/jobs/{number}"
+    assert requests.delete(delete, headers={"X-API-Key": BOB}, timeout=5).status_code == 404
+    assert requests.delete(delete, headers={"X-API-Key": ANN}, timeout=5).json()["state"] == "cancelled"
+
+
+def test_a_flood_of_one_credential_does_not_delay_another(own_servers):
+    server = own_servers(API_KEYS=f"ann:{ANN},bob:{BOB}")
+    server.wait_until_ready()
+    flood = [
+        requests.post(f"{server.url}/submit", json={"prompt": f"[step=0.05] {n}", "resolution": "64x64",
+                      "num_inference_steps": 20}, headers={"X-API-Key": ANN}, timeout=10).json()["task_id"]
+        for n in range(8)
+    ]  # fmt: skip
+    answer = requests.post(
+        f"{server.url}/generate", json={"prompt": "[step=0.05] alone", "size": "64x64", "num_inference_steps": 20},
+        headers={"X-API-Key": BOB}, timeout=60,
+    )  # fmt: skip
+    assert answer.status_code == 200
+    states = [ask(server, f"/status/{task}", **{"X-API-Key": ANN}).json()["status"] for task in flood]
+    assert states.count("completed") <= 4
+    for task in flood:
+        requests.delete(f"{server.url}/status/{task}", headers={"X-API-Key": ANN}, timeout=10)
+
+
+@pytest.mark.parametrize("command", [GUNICORN, SERVE], ids=["gunicorn", "serve"])
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("API_KEYS", "hush-hush", "Key 1 of API_KEYS is too short"),
+        ("API_KEYS_FILE", os.devnull, "holds no key"),
+    ],
+)
+def test_wrong_keys_end_the_start_with_one_sentence(command, name, value, sentence, tmp_path):
+    environment = os.environ | {
+        name: value, "PORT": str(free_port()), "MODEL": "demo", "OFFLINE": "1", "STATE_DIR": str(tmp_path),
+        "ENGINE_MODULE": "tests.fake_engine",
+    }  # fmt: skip
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode != 0
+    assert sentence in ended.stderr
+    assert "hush-hush" not in ended.stdout + ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_the_banner_shows_how_to_send_a_key_and_warns_only_without_one(own_servers):
+    opened = own_servers(HOST="0.0.0.0")
+    locked = own_servers(HOST="0.0.0.0", API_KEYS=ANN)
+    for server in (opened, locked):
+        server.wait_for(lambda server=server: "Ctrl+C" in server.log, "the banner")
+    assert "WARNING HOST=0.0.0.0" in opened.log
+    assert "Bearer" not in opened.log
+    assert "WARNING" not in locked.log
+    assert "-H 'Authorization: Bearer KEY'" in locked.log
+    assert ANN not in locked.log
+
+
+@pytest.mark.parametrize("script", ["test_client.py", "test_connectivity.py", "test_concurrent.py"])
+def test_the_scripts_send_a_key(locked, script, tmp_path):
+    own = {
+        "test_client.py": ["--output-dir", str(tmp_path)], "test_concurrent.py": ["--requests", "2", "--steps", "1"],
+    }  # fmt: skip
+    command = [sys.executable, script, "--url", locked.url, *own.get(script, [])]
+
+    def run(*arguments: str, key: str = "") -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"QIS_API_KEY": key}
+        return subprocess.run(
+            [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+        )
+
+    for ended in (run("--api-key", ANN), run(key=BOB)):
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    refused = run()
+    assert refused.returncode == 1
+    assert "answered 401: This server asks for an API key." in refused.stdout + refused.stderr
