@@ -1,17 +1,20 @@
 """Whose turn it is: one order for the jobs that wait in the queue and for the pictures that wait at the denoiser.
 
-1. Whoever is past its due moment goes first, the earliest due before the others: this is the ageing, and why nobody
-   starves. A job is due `PATIENCE` times its own work after it arrived, so short jobs are due early.
-2. Then by priority class.
-3. Inside a class, deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the
-   device's seconds, however many requests it sends.
-4. Inside a credential, the shortest remaining work first.
+1. Deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the device's seconds,
+   however many requests it sends, however old they are and whatever priority they claim.
+2. Inside a credential, whoever is past its due moment goes first, the earliest due before the others: this is the
+   ageing, and why nobody starves. A job is due `PATIENCE` times its own work after it arrived, so short jobs are due
+   early.
+3. Then by priority class.
+4. Then the shortest remaining work first.
 
-Bound: a job ends no later than its due moment plus the work of all jobs that were due before it plus one turn.
+Bound, where all share one credential: a job ends no later than its due moment plus the work of all jobs that were due
+before it plus one turn. Between credentials: of two that both want more, neither gets more seconds than the other plus
+two turns.
 """
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from imageserver.generation import Priority
@@ -52,11 +55,27 @@ class TurnOrder:
         ranks = {credential: rank for rank, credential in enumerate(self._round())}
 
         def rank(claim: Claim) -> tuple[float, ...]:
+            turn = ranks[claim.credential]
             if claim.due <= now:
-                return (0, claim.due, claim.owner)
-            return (1, CLASSES[claim.priority], ranks[claim.credential], claim.remaining, claim.arrived, claim.owner)
+                return (turn, 0, claim.due, claim.owner)
+            return (turn, 1, CLASSES[claim.priority], claim.remaining, claim.arrived, claim.owner)
 
         return sorted(claims, key=rank)
+
+    def play(self, claims: Sequence[Claim], now: float) -> Iterator[Claim]:
+        """Yield the claims in the order in which they are served to their ends; every turn is charged."""
+        waiting: dict[str, deque[Claim]] = {}
+        for claim in self.sort(claims, now):
+            waiting.setdefault(claim.credential, deque()).append(claim)
+        while waiting:
+            # Inside a credential the order is settled; only whose turn it is changes.
+            credential = self._round()[0]
+            first = waiting[credential].popleft()
+            yield first
+            self.charge(credential, first.remaining)
+            if not waiting[credential]:
+                del waiting[credential]
+                self._forget_all_but(set(waiting))
 
     def charge(self, credential: str, seconds: float) -> None:
         """Count device time that `credential` has had."""

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Fraction, check_text
-from imageserver.api.validation import shown, validated
+from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Fraction, check_limit, check_text
+from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import ModelFacts, OutputFormat
 from imageserver.imaging.samplers import sampler_of
@@ -80,18 +80,10 @@ EXTRA_NETWORK = re.compile(r" ?<(lora|lyco|hypernet):([^<>:]{1,200})(?::[^<>]{0,
 EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
 
 
-def _nullable(schema: dict[str, Any]) -> None:
-    """Let the API's document say that a field may be null, which stands for its default."""
-    for name in schema["properties"].keys() - set(schema.get("required", ())):
-        part = schema["properties"][name]
-        told = {key: part.pop(key) for key in ("description", "default", "title") if key in part}
-        schema["properties"][name] = {"anyOf": [*part.get("anyOf", [part]), {"type": "null"}], **told}
-
-
 class DrawingBody(BaseModel):
     """What both of the dialect's bodies share; unknown keys are ignored with a warning, null is the default."""
 
-    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=_nullable)
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     prompt: str = Field("", description="Image description; <lora:name:weight> is taken out of it, with a warning.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
@@ -155,7 +147,7 @@ def checked(model: type[B], content: Any, settings: Settings) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
-    body = validated(model, {name: _whole(value) for name, value in content.items() if value is not None})
+    body = validated(model, {name: _whole(value) for name, value in without_nulls(content).items()})
     for name in ("prompt", "negative_prompt"):
         check_text(name, getattr(body, name), settings.max_prompt_chars)
     if body.count > settings.max_images:
@@ -163,8 +155,7 @@ def checked(model: type[B], content: Any, settings: Settings) -> B:
             f"batch_size x n_iter is {body.count} pictures; the limit is {settings.max_images} (MAX_IMAGES).",
             param="batch_size",
         )
-    if body.steps is not None and body.steps > settings.max_steps:
-        raise InvalidParameter(f"steps is {body.steps}; the limit is {settings.max_steps} (MAX_STEPS).", param="steps")
+    check_limit("steps", body.steps, settings.max_steps, "MAX_STEPS")
     if isinstance(body, Img2ImgBody) and len(body.init_images) > 1:
         raise InvalidParameter(
             f"init_images holds {len(body.init_images)} pictures; send one request for each.", param="init_images"

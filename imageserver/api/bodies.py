@@ -152,9 +152,9 @@ def resolve(
         check_text(name, text, settings.max_prompt_chars)
     if body.deterministic and body.quality != "exact":
         raise InvalidParameter("deterministic draws every block: quality must be exact.", param="quality")
-    _check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
-    _check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
-    _check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
+    check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
+    check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
+    check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
     asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set
     width, height = usual_size if usual_size and not asked_for_size else _size(body, settings)
     if body.seed is not None and body.seed + body.n > SEEDS:
@@ -235,6 +235,7 @@ def check_text(name: str, text: str, limit: int) -> None:
         raise InvalidParameter(f"{name} contains a lone surrogate, which is no Unicode text.", param=name) from None
 
 
-def _check_limit(name: str, value: float | None, limit: float, setting: str) -> None:
+def check_limit(name: str, value: float | None, limit: float, setting: str) -> None:
+    """Raise InvalidParameter for a value above the limit that a setting gives."""
     if value is not None and value > limit:
         raise InvalidParameter(f"{name} is {value:g}; the limit is {limit:g} ({setting}).", param=name)

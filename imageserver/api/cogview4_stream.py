@@ -23,7 +23,7 @@ from imageserver.api.current import request_id, services
 from imageserver.api.orders import Delivery, News, Order, stream
 from imageserver.api.placing import place
 from imageserver.api.services import Services
-from imageserver.api.validation import shown, validated
+from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.dispatch.client import Glimpse
 from imageserver.errors import ServiceError
 from imageserver.settings import Settings
@@ -44,7 +44,7 @@ DONE = sse.frame("[DONE]")
 class CogView4Body(Drawing):
     """What the stream takes; unknown keys are ignored with a warning, and `model` may be any name."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     model: str | None = Field(None, description="Any name; the loaded model draws.")
     size: str = Field("1024x1024", description="WIDTHxHEIGHT.")
@@ -105,10 +105,7 @@ blueprint.record_once(lambda state: image_streams.offer(cast(Flask, state.app), 
 
 def checked(content: dict[str, Any]) -> CogView4Body:
     """Return the body; raises InvalidParameter naming the field and its limit. A missing prompt is left empty."""
-    # Clients send null for what they leave open.
-    return validated(
-        CogView4Body, {"prompt": ""} | {name: given for name, given in content.items() if given is not None}
-    )
+    return validated(CogView4Body, {"prompt": ""} | without_nulls(content))
 
 
 def in_native_terms(body: CogView4Body, settings: Settings) -> dict[str, Any]:

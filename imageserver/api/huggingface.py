@@ -22,7 +22,7 @@ from imageserver.api.json_body import parsed, read_body
 from imageserver.api.orders import Delivery, Order, fulfil
 from imageserver.api.placing import place
 from imageserver.api.services import Services
-from imageserver.api.validation import shown, validated
+from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter, ServiceError
 
 DIALECT = "huggingface"
@@ -44,18 +44,10 @@ class TargetSize(BaseModel):
     height: Side = Field(description="Height in pixels.")
 
 
-def _nullable(schema: dict[str, Any]) -> None:
-    """Let the API's document say that every parameter may be null, which leaves it out."""
-    for name, part in schema["properties"].items():
-        if "anyOf" not in part:
-            outside = {key: part.pop(key) for key in ("title", "description", "default") if key in part}
-            schema["properties"][name] = outside | {"anyOf": [part, {"type": "null"}]}
-
-
 class HuggingFaceParameters(Drawing):
     """How the picture is drawn; unknown keys are ignored with a warning."""
 
-    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=_nullable)
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     prompt: str = Field("", description="What the picture in `inputs` should become; makes `inputs` a picture.")
     guidance_scale: Fraction | None = Field(
@@ -193,19 +185,14 @@ def _checked(content: Any) -> HuggingFaceBody:
     """Return the body; raises BadRequest, or InvalidParameter naming the field, also one of the parameters."""
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
-    given = _without_nulls(content)
+    given = without_nulls(content)
     parameters = given.get("parameters", {})
     if not isinstance(parameters, dict):
         raise InvalidParameter(f"parameters must be a JSON object (got {shown(parameters)}).", param="parameters")
     # On its own, so that an error names the parameter and not "parameters".
     return validated(
-        HuggingFaceBody, given | {"parameters": validated(HuggingFaceParameters, _without_nulls(parameters))}
+        HuggingFaceBody, given | {"parameters": validated(HuggingFaceParameters, without_nulls(parameters))}
     )
-
-
-def _without_nulls(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what was said: clients send null for what they leave open."""
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def in_native_terms(parameters: HuggingFaceParameters) -> dict[str, Any]:

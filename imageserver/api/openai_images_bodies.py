@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from imageserver.api.bodies import NOT_BLANK, SIZE_PATTERN, Drawing, Seed, Whole
-from imageserver.api.validation import validated
+from imageserver.api.validation import nullable, validated, without_nulls
 from imageserver.errors import BadRequest
 from imageserver.generation import Quality
 
@@ -24,7 +24,7 @@ class ImagesBody(Drawing):
     What is OpenAI's alone and has no meaning here is taken and has no effect.
     """
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     model: str | None = Field(None, description="Any name; the loaded model draws, and the answer tells which it is.")
     seed: Seed | None = Field(None, description="Random seed; drawn if left out.")
@@ -98,8 +98,7 @@ def checked(model: type[B], content: Any) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
-    # Clients send null for what they leave open.
-    given = {name: value for name, value in content.items() if value is not None}
+    given = without_nulls(content)
     if model.needs_prompt() and given.get("prompt", "") == "":
         raise BadRequest("Prompt is required", param="prompt")
     return validated(model, given)

@@ -34,6 +34,7 @@ LIMITED_BY_SETTINGS = {
     "num_inference_steps": ("maximum", "max_steps"),
     "steps": ("maximum", "max_steps"),
     "n": ("maximum", "max_images"),
+    "num_images_per_prompt": ("maximum", "max_images"),
     "timeout": ("maximum", "request_timeout"),
     "prompt": ("maxLength", "max_prompt_chars"),
     "negative_prompt": ("maxLength", "max_prompt_chars"),
@@ -152,9 +153,8 @@ class _Schemas:
         """Return the schema of a model as a multipart form."""
         self.of_body(model)
         schema = dict(self.components[model.__name__])
-        # A form's fields are text, and an empty one says nothing.
         fields = {
-            name: part if name in schema.get("required", ()) else {"anyOf": [part, {"type": "string", "maxLength": 0}]}
+            name: part if name in schema.get("required", ()) else _in_form(part)
             for name, part in schema["properties"].items()
         }
         parts = {name: {"type": "string", "format": "binary", "description": told} for name, told in files.items()}
@@ -171,6 +171,14 @@ def _options(schema: dict[str, Any] | None) -> list[dict[str, Any]]:
         return []
     options: list[dict[str, Any]] = schema.get("anyOf", [schema])
     return options
+
+
+def _in_form(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an optional field's schema in a form, where all is text: an empty one says nothing, "null" is a text."""
+    options = _options(schema)
+    if any(option.get("type") == "string" for option in options):
+        options = [option for option in options if option.get("type") != "null"]
+    return {"anyOf": [*options, {"type": "string", "maxLength": 0}]}
 
 
 def _operation(rule: Rule, view: Any, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request, send_file
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import task_runner
-from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Steps, Whole
+from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Steps, Whole, check_limit
 from imageserver.api.current import credential, request_id, services
 from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.json_body import read_json
@@ -23,13 +23,14 @@ from imageserver.api.saving import urls_of
 from imageserver.api.services import Services
 from imageserver.api.task_runner import DIALECT, wanted_of
 from imageserver.api.validation import validated
-from imageserver.errors import BadRequest, Gone, NotFound, ServiceError
+from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
 from imageserver.messages import CancelJob, JobStatus, ListJobs, Queued
 from imageserver.outputs.task_store import Task
 
 blueprint = Blueprint("tasks", __name__)
 
 MOST_IN_BATCH = 100
+USUAL_STEPS = 50
 
 
 class TaskBody(Drawing):
@@ -38,7 +39,7 @@ class TaskBody(Drawing):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     resolution: str = Field("1024x1024", pattern=SIZE_PATTERN, description="Size as WIDTHxHEIGHT.")
-    num_inference_steps: Steps | None = Field(50, description="Number of denoising steps.")
+    num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 50 by default.")
     num_images_per_prompt: Whole = Field(1, ge=1, description="Number of pictures; another name for n.")
     seed: Seed | None = Field(None, description="Random seed; null draws one.")
     add_overlay: bool = Field(False, description="Add the info overlay to the picture.")
@@ -109,7 +110,8 @@ class DownloadQuery(BaseModel):
 )
 def submit() -> Response:
     """Take a task and answer at once."""
-    return jsonify(_submit(services(), request_id(), read_json()))
+    service = services()
+    return jsonify(_submit(service, *_order(service, request_id(), read_json())))
 
 
 @blueprint.post("/batch_submit")
@@ -120,17 +122,24 @@ def submit() -> Response:
     example={"requests": [{"prompt": "a red circle", "resolution": "512x512", "num_inference_steps": 4}]},
 )
 def batch_submit() -> Response:
-    """Take several tasks; one that is refused says why in its place."""
+    """Take several tasks; those for which there is no room say so in their place."""
     service = services()
     content = read_json()
     batch = validated(BatchBody, content)
-    told: list[dict[str, Any]] = []
+    # A batch with a wrong field is refused as a whole: nothing is drawn of what its sender has to correct.
+    orders = []
     for index, body in enumerate(batch.requests):
         try:
             number = request_id() if index == 0 else service.request_ids.take()
-            told.append(_submit(service, number, body.model_dump(exclude_unset=True)))
+            orders.append(_order(service, number, body.model_dump(exclude_unset=True)))
+        except (BadRequest, InvalidParameter, ModelNotFound) as error:
+            raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None
+    told: list[dict[str, Any]] = []
+    for order, warnings in orders:
+        try:
+            told.append(_submit(service, order, warnings))
         except ServiceError as error:
-            if index == 0 and len(batch.requests) == 1:
+            if len(orders) == 1:
                 raise
             told.append({"status": "refused", "error": error.sentence, "code": error.code, "param": error.param})
     taken = [task["task_id"] for task in told if "task_id" in task]
@@ -174,15 +183,14 @@ def download(task_id: str) -> Response:
     return send_file(path)
 
 
-def _submit(service: Services, number: int, content: Any) -> dict[str, Any]:
-    order, warnings = _order(service, number, content)
+def _submit(service: Services, order: Order, warnings: list[str]) -> dict[str, Any]:
     fulfilment = Fulfilment(service, order)
     news = fulfilment.news()
     # A refusal is raised here: what was answered with a task id is wanted until it is drawn.
     first = next(news)
     try:
         task = service.tasks.add(
-            number=number,
+            number=order.number,
             credential=order.credential,
             wanted=wanted_of(order),
             owner=os.getpid(),
@@ -195,7 +203,7 @@ def _submit(service: Services, number: int, content: Any) -> dict[str, Any]:
     expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
     return {
         "task_id": task.task_id,
-        "requestId": number,
+        "requestId": order.number,
         "status": "queued",
         "estimated_time": round(expected, 2),
         "queue_position": position,
@@ -213,15 +221,22 @@ def _order(service: Services, number: int, content: Any) -> tuple[Order, list[st
     fields = body.model_dump(exclude_unset=True)
     fields.pop("resolution", None)
     count = fields.pop("num_images_per_prompt", None)
+    check_limit("num_images_per_prompt", count, service.settings.max_images, "MAX_IMAGES")
     fields |= {
         "size": body.resolution,
-        "num_inference_steps": body.num_inference_steps,
+        "num_inference_steps": body.num_inference_steps or min(USUAL_STEPS, service.settings.max_steps),
         "seed": body.seed,
         "add_overlay": body.add_overlay,
         "positive_magic": body.positive_magic,
         "n": count if count is not None else body.n,
     }
-    order, warnings, _ = place(service, number, fields, request.headers, dialect=DIALECT)
+    try:
+        order, warnings, _ = place(service, number, fields, request.headers, dialect=DIALECT)
+    except InvalidParameter as error:
+        if error.param != "size":
+            raise
+        # The client has never heard of a size.
+        raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
     return order, warnings
 
 

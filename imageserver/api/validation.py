@@ -17,6 +17,25 @@ def validated(model: type[M], content: Any) -> M:
         raise _explain(error, model) from None
 
 
+def without_nulls(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what was said: many clients send null for what they leave open."""
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def nullable(schema: dict[str, Any]) -> None:
+    """Let the API's document say that a field may be null, which stands for its default.
+
+    For `json_schema_extra` of a model whose nulls are left out before it is validated.
+    """
+    for name in schema["properties"].keys() - set(schema.get("required", ())):
+        part = schema["properties"][name]
+        told = {key: part.pop(key) for key in ("description", "default", "title") if key in part}
+        options = part.get("anyOf", [part])
+        if {"type": "null"} not in options:
+            options = [*options, {"type": "null"}]
+        schema["properties"][name] = {"anyOf": options, **told}
+
+
 def shown(value: Any) -> str:
     """Return a short, printable picture of what a client sent."""
     text = ascii(value)

@@ -1,5 +1,6 @@
 """When a generation would be done: its own work after all the work that goes before it."""
 
+import itertools
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ def outlook(job: Job, running: Iterable[Job], waiting: Iterable[Job], *, room: b
     rivals = {other.id: other for other in waiting if other.id != job.id}
     if room:
         rivals, before = rivals | before, {}
-    claims = TurnOrder().sort([job.claim(), *(other.claim() for other in rivals.values())], time.monotonic())
-    ahead = [rivals[claim.owner] for claim in claims[: [claim.owner for claim in claims].index(job.id)]]
+    claims = TurnOrder().play([job.claim(), *(other.claim() for other in rivals.values())], time.monotonic())
+    ahead = [rivals[claim.owner] for claim in itertools.takewhile(lambda claim: claim.owner != job.id, claims)]
     ahead += before.values()
     return Outlook(own=job.remaining, wait=sum(other.remaining for other in ahead), position=len(ahead))

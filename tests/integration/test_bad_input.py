@@ -57,7 +57,7 @@ def test_key_with_a_lone_surrogate_is_refused(fake_server):
 NOT_INTEGERS = [math.nan, math.inf, "20", True, 1.5, [], {}]
 WRONG = {
     "num_inference_steps": [0, -1, 1e9, 10**9, *NOT_INTEGERS],
-    "seed": [-1, 2**64, 10**30, 1e9, *NOT_INTEGERS],
+    "seed": [-1, 2**64, 10**30, 1e30, *NOT_INTEGERS],
     "n": [0, -1, 1e9, 10**9, *NOT_INTEGERS, None],
     "true_cfg_scale": [math.inf, -math.inf, math.nan, -1, 51, 10**400, "4", True, []],
     "guidance_scale": [math.inf, math.nan, -1, 51, "4"],

@@ -250,3 +250,31 @@ def test_the_scripts_send_a_key(locked, script, tmp_path):
     refused = run()
     assert refused.returncode == 1
     assert "answered 401: This server asks for an API key." in refused.stdout + refused.stderr
+
+
+def test_a_flood_that_has_waited_long_does_not_delay_another_either(own_servers):
+    server = own_servers(API_KEYS=f"ann:{ANN},zoe:{BOB}")
+    server.wait_until_ready()
+    body = {"prompt": "[step=0.05] alone", "size": "64x64", "num_inference_steps": 10, "cache": False}
+    # The server has learnt what a picture costs before it says when one is due.
+    for _ in range(3):
+        assert server.post(body, headers={"X-API-Key": ANN}).ok
+    flood = [
+        requests.post(f"{server.url}/submit", json={"prompt": f"[step=0.05] {n}", "resolution": "64x64",
+                      "num_inference_steps": 10}, headers={"X-API-Key": ANN}, timeout=10).json()["task_id"]
+        for n in range(20)
+    ]  # fmt: skip
+
+    def done() -> int:
+        tasks = [ask(server, f"/status/{task}", **{"X-API-Key": ANN}).json() for task in flood]
+        return [task["status"] for task in tasks].count("completed")
+
+    server.wait_for(lambda: done() >= 6, "all of the flood to be overdue")
+    before = done()
+    estimate = requests.post(f"{server.url}/v1/estimate", json=body, headers={"X-API-Key": BOB}, timeout=10).json()
+    assert server.post(body, headers={"X-API-Key": BOB}).ok
+    assert done() - before <= 4
+    # What runs, and a quantum of one second, which is two of these.
+    assert estimate["queue_position"] <= 3
+    for task in flood:
+        requests.delete(f"{server.url}/status/{task}", headers={"X-API-Key": ANN}, timeout=10)

@@ -55,6 +55,11 @@ def openai_sentence(answer: dict[str, Any]) -> str:
     return answer["error"]["message"]
 
 
+def cogview4_sentence(answer: dict[str, Any]) -> str:
+    assert set(answer) == {"error", "timestamp", "code", "param"}
+    return answer["error"]
+
+
 def automatic1111_sentence(answer: dict[str, Any]) -> str:
     assert {"error", "detail", "body", "errors"} <= set(answer)
     return answer["errors"] or answer["detail"]
@@ -72,7 +77,7 @@ DIALECTS = [
     Dialect("openai edit", "/v1/images/edits", openai, openai_sentence, FILE),
     Dialect(
         "cogview4", "/v1/images/generations",
-        lambda *a: openai(*a) | {"stream": True, "stream_format": "cogview4"}, openai_sentence,
+        lambda *a: openai(*a) | {"stream": True, "stream_format": "cogview4"}, cogview4_sentence,
     ),
     Dialect(
         "hugging face", "/models/fake",

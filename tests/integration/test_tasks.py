@@ -62,13 +62,26 @@ def test_a_running_task_tells_its_progress_and_is_a_job(fake_server):
     assert status(fake_server, taken["task_id"])["status"] == "cancelled"
 
 
-def test_a_batch_takes_what_it_can_and_says_why_not(fake_server):
+def test_a_batch_with_a_wrong_field_is_refused_as_a_whole(fake_server):
     wanted = [{"prompt": "one", "resolution": "64x64"}, {"prompt": "", "resolution": "64x64"}, {"prompt": "three"}]
-    answer = requests.post(f"{fake_server.url}/batch_submit", json={"requests": wanted}, timeout=20).json()
-    assert len(answer["task_ids"]) == 2
-    assert (answer["tasks"][1]["status"], answer["tasks"][1]["param"]) == ("refused", "prompt")
+    total = fake_server.health()["total_tasks"]
+    answer = requests.post(f"{fake_server.url}/batch_submit", json={"requests": wanted}, timeout=20)
+    assert (answer.status_code, answer.json()["param"]) == (400, "requests[1].prompt")
+    assert answer.json()["error"] == "Task 1: Prompt is required"
+    fake_server.wait_until_idle()
+    assert fake_server.health()["total_tasks"] == total
+
+
+def test_a_batch_takes_what_there_is_room_for_and_says_what_there_is_not(servers):
+    server = servers(MAX_QUEUE="2")
+    server.wait_until_ready()
+    wanted = [{"prompt": f"[step=0.1] {n}", "resolution": "64x64", "num_inference_steps": 5} for n in range(4)]
+    answer = requests.post(f"{server.url}/batch_submit", json={"requests": wanted}, timeout=20).json()
+    assert [task["status"] for task in answer["tasks"]] == ["queued", "queued", "refused", "refused"]
+    assert (answer["tasks"][3]["code"], len(answer["task_ids"])) == ("queue_full", 2)
+    assert answer["message"] == "2 of 4 tasks were taken."
     for task_id in answer["task_ids"]:
-        wait_for(fake_server, task_id, "completed")
+        wait_for(server, task_id, "completed")
 
 
 def test_a_failed_task_says_why(fake_server):
@@ -81,8 +94,9 @@ def test_a_failed_task_says_why(fake_server):
     [
         ({"prompt": ""}, 400, "prompt"),
         ({"prompt": "x", "resolution": "huge"}, 422, "resolution"),
-        ({"prompt": "x", "resolution": "1x1"}, 422, "size"),
-        ({"prompt": "x", "num_images_per_prompt": 11}, 422, "n"),
+        ({"prompt": "x", "resolution": "1x1"}, 422, "resolution"),
+        ({"prompt": "x", "resolution": "4096x4096"}, 422, "resolution"),
+        ({"prompt": "x", "num_images_per_prompt": 1000}, 422, "num_images_per_prompt"),
         ({"prompt": "x", "colour": "red"}, 422, "colour"),
     ],
 )
