@@ -21,24 +21,10 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from flask import Flask
 
     from imageserver import startup
-    from imageserver.api import (
-        automatic1111,
-        cogview4_stream,
-        credentials,
-        errors,
-        health,
-        huggingface,
-        jobs,
-        native,
-        openai_images,
-        openapi,
-        responses,
-        task_runner,
-        tasks,
-        websocket,
-    )
+    from imageserver.api import routes
     from imageserver.api.attempts import Attempts
     from imageserver.api.current import EXTENSION
+    from imageserver.api.dialects.tasks import runner
     from imageserver.api.keyring import read_keyring
     from imageserver.api.native_pool import NativePool
     from imageserver.api.request_ids import RequestIds
@@ -75,21 +61,9 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         keyring=read_keyring(settings),
     )
     app.extensions[EXTENSION] = services
-    errors.register(app)
-    responses.register(app)
-    credentials.register(app)
-    app.register_blueprint(health.blueprint)
-    app.register_blueprint(native.blueprint)
-    app.register_blueprint(jobs.blueprint)
-    app.register_blueprint(openai_images.blueprint)
-    app.register_blueprint(cogview4_stream.blueprint)
-    app.register_blueprint(huggingface.blueprint)
-    app.register_blueprint(tasks.blueprint)
-    app.register_blueprint(automatic1111.blueprint)
-    websocket.register(app)
-    app.register_blueprint(openapi.blueprint)
+    routes.register(app)
     services.start()
-    task_runner.start(services)
+    runner.start(services)
     return app
 
 

@@ -84,9 +84,7 @@ def test_every_route_is_in_the_document_with_its_sentence(fake_server):
     ]
     assert len(operations) > 10
     assert [path for path, _, told in operations if not told["summary"].endswith(".")] == []
-    listed = {
-        re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route["path"]) for route in fake_server.get("/").json()["endpoints"]
-    }
+    listed = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route["path"]) for route in fake_server.get("/").json()["endpoints"]}
     # A WebSocket has no place in OpenAPI 3.1.
     hidden = {"/openapi.json", "/docs", "/docs/{name}", "/ws/generate"}
     assert listed - hidden == set(document["paths"])

@@ -89,7 +89,7 @@ class FlowFamily:
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the picture would have if the last step's direction held."""
+        """Return the latents (channels, height, width) that the picture would have if the last direction held."""
         return clean_flow_latents(pipeline.scheduler, tensors)[0]
 
     def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:

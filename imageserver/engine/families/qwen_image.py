@@ -129,7 +129,7 @@ class QwenImage:
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the picture would have if the last step's direction held."""
+        """Return the latents (channels, height, width) that the picture would have if the last direction held."""
         clean = clean_flow_latents(pipeline.scheduler, tensors)
         unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
         return unpacked[0, :, 0]

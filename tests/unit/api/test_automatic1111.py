@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from imageserver.api import automatic1111_answers as answers
-from imageserver.api.automatic1111_bodies import (
+from imageserver.api.dialects.automatic1111 import answers
+from imageserver.api.dialects.automatic1111.bodies import (
     Img2ImgBody,
     Txt2ImgBody,
     check_checkpoint,
@@ -17,7 +17,7 @@ from imageserver.api.automatic1111_bodies import (
     sent,
     warnings_of,
 )
-from imageserver.api.automatic1111_options import StoredOptions
+from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound, QueueFull
 from imageserver.messages import JobStatus
 from imageserver.settings import Settings

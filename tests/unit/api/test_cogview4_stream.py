@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageserver.api import cogview4_stream
-from imageserver.api.cogview4_stream import FILE_PIECE, LARGEST_PIECE, View, checked, frames_of, in_native_terms
+from imageserver.api.dialects import cogview4_stream
+from imageserver.api.dialects.cogview4_stream import (
+    FILE_PIECE,
+    LARGEST_PIECE,
+    View,
+    checked,
+    frames_of,
+    in_native_terms,
+)
 from imageserver.errors import GenerationFailed, InvalidParameter
 from imageserver.settings import Settings
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageserver.api.openai_images_bodies import (
+from imageserver.api.dialects.openai_images.bodies import (
     EditsBody,
     GenerationsBody,
     VariationsBody,

@@ -39,7 +39,7 @@ def lines(monkeypatch):
     def log(log_format, work):
         monkeypatch.setattr("sys.stderr", stream)
         configure_logging(Settings(_env_file=None, log_format=log_format))
-        work(logging.getLogger("imageserver.api.native"))
+        work(logging.getLogger("imageserver.api.dialects.native"))
         stream.flush()
         return stream.buffer.getvalue().decode().splitlines()
 
@@ -62,7 +62,7 @@ def test_json_lines_give_the_text_back_with_its_fields(lines):
         line = lines("json", lambda logger, text=text: logger.info("prompt: %s", text))[-1]
         event = json.loads(line)
         assert event["message"] == f"prompt: {text}"
-        assert (event["level"], event["name"], event["request_id"]) == ("INFO", "imageserver.api.native", None)
+        assert (event["level"], event["name"], event["request_id"]) == ("INFO", "imageserver.api.dialects.native", None)
         assert event["timestamp"].endswith("+00:00")
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from imageserver import __version__
 from imageserver.api import errors
-from imageserver.api.automatic1111_bodies import DrawingBody, Img2ImgBody, model_name, sent, warnings_of
+from imageserver.api.dialects.automatic1111.bodies import DrawingBody, Img2ImgBody, model_name, sent, warnings_of
 from imageserver.api.image_streams import PREVIEWS
 from imageserver.api.orders import Delivery, Order
 from imageserver.api.services import Services

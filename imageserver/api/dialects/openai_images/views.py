@@ -12,16 +12,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from imageserver.api import errors, sse
-from imageserver.api import openai_images_answers as answers
 from imageserver.api.attempts import name_of
 from imageserver.api.current import client_address, credential, request_id, services
-from imageserver.api.documentation import DRAWING_ERRORS, EVENTS, documented
-from imageserver.api.form_body import is_form, read_form
-from imageserver.api.image_inputs import fetch, read_upload
-from imageserver.api.image_streams import other_format
-from imageserver.api.init_images import InitImage
-from imageserver.api.json_body import read_json
-from imageserver.api.openai_images_bodies import (
+from imageserver.api.dialects.openai_images import answers
+from imageserver.api.dialects.openai_images.bodies import (
     EditsBody,
     GenerationsBody,
     ImageReference,
@@ -31,6 +25,12 @@ from imageserver.api.openai_images_bodies import (
     in_native_terms,
     warnings_of,
 )
+from imageserver.api.documentation import DRAWING_ERRORS, EVENTS, documented
+from imageserver.api.form_body import is_form, read_form
+from imageserver.api.image_inputs import fetch, read_upload
+from imageserver.api.image_streams import other_format
+from imageserver.api.init_images import InitImage
+from imageserver.api.json_body import read_json
 from imageserver.api.orders import Order, fulfil, stream
 from imageserver.api.placing import place
 from imageserver.api.retries import patience_of_all_tries, retry_count_of

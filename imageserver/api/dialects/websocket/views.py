@@ -21,14 +21,15 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import ProtocolError
 
-from imageserver.api import errors, image_streams, websocket_frames
+from imageserver.api import errors, image_streams
 from imageserver.api.client_presence import SOCKET_KEY
 from imageserver.api.current import request_id, services
+from imageserver.api.dialects.websocket import frames
+from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
+from imageserver.api.dialects.websocket.wire import Outbox, Rank, Wire
 from imageserver.api.orders import Delivery, Fulfilment, News, Order
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
-from imageserver.api.websocket_frames import Frame, WebSocketBody
-from imageserver.api.websocket_wire import Outbox, Rank, Wire
 from imageserver.dispatch.client import Glimpse
 from imageserver.errors import BadRequest, Busy, Draining, ServiceError, UpgradeRequired
 from imageserver.messages import Progress, Queued
@@ -149,7 +150,7 @@ class _Conversation:
     def __init__(self, service: Services, connection: Connection, first_number: int) -> None:
         self._service = service
         self._connection = connection
-        self._outbox = Outbox(lambda frame: connection.send(websocket_frames.encoded(frame)))
+        self._outbox = Outbox(lambda frame: connection.send(frames.encoded(frame)))
         self._first_number: int | None = first_number
         self._turn: _Turn | None = None
         self._silent_for = 0.0
@@ -188,15 +189,15 @@ class _Conversation:
         number: int | None = None
         try:
             number = self._take_number()
-            frame = websocket_frames.read(text)
-            if not websocket_frames.is_cancel(frame):
+            frame = frames.read(text)
+            if not frames.is_cancel(frame):
                 self._start(number, frame)
             # One that comes too late is no mistake: its client could not know.
             elif self._turn is not None:
                 self._turn.cancel()
         except ServiceError as error:
             logger.info("%d %s: %s", error.status, error.code, error.sentence)
-            refusal = websocket_frames.failure(number, error)
+            refusal = frames.failure(number, error)
             self._outbox.put(lambda: refusal)
 
     def _take_number(self) -> int:
@@ -211,7 +212,7 @@ class _Conversation:
             raise Busy("A generation runs on this connection already; cancel it, or open another one.")
         if self._service.draining:
             raise Draining("The server is stopping.", retry_after=5)
-        self._turn = _Turn(self._service, *websocket_frames.place_frame(self._service, number, frame))
+        self._turn = _Turn(self._service, *frames.place_frame(self._service, number, frame))
         # In a copy of this greenlet's context, so that what is logged names the request.
         gevent.spawn(copy_context().run, copy_current_request_context(self._follow), self._turn)
 
@@ -221,14 +222,14 @@ class _Conversation:
             last = self._tell(turn)
         except ServiceError as error:
             logger.info("%d %s: %s", error.status, error.code, error.sentence)
-            last = websocket_frames.failure(turn.order.number, error)
+            last = frames.failure(turn.order.number, error)
         except ConnectionClosed:
             turn.cancel()
             return
         except Exception:
             logger.exception("The generation failed.")
             mistake = ServiceError("The server made a mistake; its log has the details under this request id.")
-            last = websocket_frames.failure(turn.order.number, mistake)
+            last = frames.failure(turn.order.number, mistake)
         try:
             self._outbox.put(lambda: self._last(turn, last))
         except ConnectionClosed:
@@ -240,9 +241,9 @@ class _Conversation:
         for news in turn.news():
             match news:
                 case Queued():
-                    put(partial(websocket_frames.queued, number, news), Rank.PROGRESS)
+                    put(partial(frames.queued, number, news), Rank.PROGRESS)
                 case Progress():
-                    put(partial(websocket_frames.progress, number, news), Rank.PROGRESS)
+                    put(partial(frames.progress, number, news), Rank.PROGRESS)
                 case Glimpse():
                     put(partial(self._preview, turn.order, news), Rank.PREVIEW, turn.miss_preview)
                 case Delivery():
@@ -262,11 +263,11 @@ class _Conversation:
         picture = image_streams.encoded_preview(
             self._service, order, glimpse, output_format="jpeg", compression=PREVIEW_QUALITY
         )
-        return websocket_frames.preview(order.number, glimpse.preview, picture)
+        return frames.preview(order.number, glimpse.preview, picture)
 
     def _result(self, turn: _Turn, delivery: Delivery) -> Frame:
         pictures = [self._service.native_pool.run(base64.b64encode, data).decode() for data in delivery.files]
-        frame = websocket_frames.result(turn.order, delivery, pictures, turn.warnings)
+        frame = frames.result(turn.order, delivery, pictures, turn.warnings)
         if turn.body.save_to_file:
             paths = save_all(self._service, turn.order, delivery)
             folder, urls = self._service.settings.output_dir.as_posix(), urls_of(paths)

@@ -12,16 +12,16 @@ from typing import Any, Literal
 from flask import Blueprint, Response, jsonify, request, send_file
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api import task_runner
 from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Steps, Whole, check_limit
 from imageserver.api.current import credential, request_id, services
+from imageserver.api.dialects.tasks import runner
+from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
 from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.json_body import read_json
 from imageserver.api.orders import Fulfilment, Order
 from imageserver.api.placing import place
 from imageserver.api.saving import urls_of
 from imageserver.api.services import Services
-from imageserver.api.task_runner import DIALECT, wanted_of
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
 from imageserver.messages import CancelJob, JobStatus, ListJobs, Queued
@@ -199,7 +199,7 @@ def _submit(service: Services, order: Order, warnings: list[str]) -> dict[str, A
     except ServiceError:
         fulfilment.cancel()
         raise
-    task_runner.follow(service, task, order, itertools.chain([first], news))
+    runner.follow(service, task, order, itertools.chain([first], news))
     expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
     return {
         "task_id": task.task_id,

@@ -6,9 +6,15 @@ import psutil
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.automatic1111_bodies import SamplesFormat, check_checkpoint, ignored_options, model_name, quoted
-from imageserver.api.automatic1111_options import StoredOptions
 from imageserver.api.current import credential, services
+from imageserver.api.dialects.automatic1111.bodies import (
+    SamplesFormat,
+    check_checkpoint,
+    ignored_options,
+    model_name,
+    quoted,
+)
+from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.documentation import documented
 from imageserver.api.json_body import read_json
 from imageserver.api.responses import add_warnings

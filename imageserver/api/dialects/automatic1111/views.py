@@ -9,10 +9,11 @@ import time
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api import automatic1111_answers as answers
-from imageserver.api import automatic1111_catalog as catalog
 from imageserver.api import errors
-from imageserver.api.automatic1111_bodies import (
+from imageserver.api.client_presence import while_client_stays
+from imageserver.api.current import client_address, credential, request_id, services
+from imageserver.api.dialects.automatic1111 import answers, catalog
+from imageserver.api.dialects.automatic1111.bodies import (
     DrawingBody,
     Img2ImgBody,
     Txt2ImgBody,
@@ -21,8 +22,6 @@ from imageserver.api.automatic1111_bodies import (
     in_native_terms,
     output_format_of,
 )
-from imageserver.api.client_presence import while_client_stays
-from imageserver.api.current import client_address, credential, request_id, services
 from imageserver.api.documentation import DRAWING_ERRORS, documented
 from imageserver.api.image_inputs import fetch
 from imageserver.api.init_images import LARGEST_INPUT, InitImage, Resize

@@ -1,0 +1,1 @@
+"""Generations over a WebSocket."""

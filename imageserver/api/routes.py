@@ -1,0 +1,20 @@
+"""Every address of the server: the dialects, the server's own pages, and what holds for all of them."""
+
+from flask import Flask
+
+from imageserver.api import credentials, errors, health, jobs, openapi, responses
+from imageserver.api.dialects import cogview4_stream, huggingface, native
+from imageserver.api.dialects.automatic1111 import views as automatic1111
+from imageserver.api.dialects.openai_images import views as openai_images
+from imageserver.api.dialects.tasks import views as tasks
+from imageserver.api.dialects.websocket import views as websocket
+
+
+def register(app: Flask) -> None:
+    """Put all routes into the application."""
+    errors.register(app)
+    responses.register(app)
+    credentials.register(app)
+    for room in (health, native, jobs, openai_images, cogview4_stream, huggingface, tasks, automatic1111, openapi):
+        app.register_blueprint(room.blueprint)
+    websocket.register(app)
