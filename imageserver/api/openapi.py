@@ -176,6 +176,8 @@ def _options(schema: dict[str, Any] | None) -> list[dict[str, Any]]:
 def _in_form(schema: dict[str, Any]) -> dict[str, Any]:
     """Return an optional field's schema in a form, where all is text: an empty one says nothing, "null" is a text."""
     options = _options(schema)
+    if {} in options:
+        return schema
     if any(option.get("type") == "string" for option in options):
         options = [option for option in options if option.get("type") != "null"]
     return {"anyOf": [*options, {"type": "string", "maxLength": 0}]}

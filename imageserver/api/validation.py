@@ -31,7 +31,8 @@ def nullable(schema: dict[str, Any]) -> None:
         part = schema["properties"][name]
         told = {key: part.pop(key) for key in ("description", "default", "title") if key in part}
         options = part.get("anyOf", [part])
-        if {"type": "null"} not in options:
+        # What may be anything may be null too.
+        if {} not in options and {"type": "null"} not in options:
             options = [*options, {"type": "null"}]
         schema["properties"][name] = {"anyOf": options, **told}
 

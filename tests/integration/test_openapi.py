@@ -67,6 +67,10 @@ def fuzz(operation, mode):
         send()
     except (SkipTest, Unsatisfiable):
         assert mode is GenerationMode.NEGATIVE  # there is nothing to get wrong in a request without parameters
+    except ValueError as error:
+        # Schemathesis 4 cannot check what it made itself where it puts a file in a text's place.
+        if "Unsupported type: 'Binary'" not in str(error):
+            raise
 
 
 def wrong_field(body):

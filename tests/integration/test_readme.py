@@ -24,15 +24,17 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
+from flask import Flask  # noqa: E402
 from pydantic import AliasChoices  # noqa: E402
 
 import aspect_ratios  # noqa: E402
-from imageserver.api import bodies  # noqa: E402
+from imageserver.api import bodies, routes  # noqa: E402
 from imageserver.errors import BY_CODE  # noqa: E402
 from imageserver.generation import POSITIVE_MAGIC  # noqa: E402
 from imageserver.settings import Settings  # noqa: E402
 
 README = ROOT / "README.md"
+DIALECTS = ROOT / "docs" / "dialects.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 PAGES = sorted([README, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*.sh")) + sorted((ROOT / "examples").glob("*.py"))
@@ -83,7 +85,36 @@ def errors_table() -> str:
     return table(["Status", "Code", "Meaning"], rows)
 
 
-TABLES = {"settings": settings_table, "parameters": parameters_table, "errors": errors_table}
+def endpoints_of(*, sdapi: bool) -> list[list[str]]:
+    """Return method, path and sentence of every route, those of AUTOMATIC1111's API or all others."""
+    app = Flask("table", static_folder=None)
+    routes.register(app)
+    rows = []
+    for rule in app.url_map.iter_rules():
+        if (rule.endpoint.startswith("automatic1111.")) == sdapi:
+            sentence = (app.view_functions[rule.endpoint].__doc__ or "").splitlines()[0]
+            path = re.sub(r"<\w+:", "<", rule.rule)
+            rows += [[method, f"`{path}`", sentence] for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}]
+    return sorted(rows, key=lambda row: (row[1], row[0]))
+
+
+def endpoints_table() -> str:
+    """Return every address but those of AUTOMATIC1111's API."""
+    return table(["Method", "Path", "What it does"], endpoints_of(sdapi=False))
+
+
+def sdapi_table() -> str:
+    """Return every address of AUTOMATIC1111's API."""
+    return table(["Method", "Path", "What it does"], endpoints_of(sdapi=True))
+
+
+TABLES = {
+    "settings": settings_table,
+    "parameters": parameters_table,
+    "errors": errors_table,
+    "endpoints": endpoints_table,
+    "sdapi": sdapi_table,
+}
 
 
 def with_tables(text: str) -> str:
@@ -122,9 +153,9 @@ def rows_of(text: str, first_header: str) -> list[list[str]]:
 
 
 def test_the_generated_tables_are_those_of_the_code():
-    text = README.read_text(encoding="utf-8")
-    assert {match[2] for match in GENERATED.finditer(text)} == set(TABLES)
-    assert text == with_tables(text), "run: python tests/integration/test_readme.py"
+    texts = [page.read_text(encoding="utf-8") for page in (README, DIALECTS)]
+    assert {match[2] for text in texts for match in GENERATED.finditer(text)} == set(TABLES)
+    assert texts == [with_tables(text) for text in texts], "run: python tests/integration/test_readme.py"
 
 
 def test_the_aspect_ratio_table_has_every_name_and_size():
@@ -139,12 +170,10 @@ def test_the_limits_named_in_the_text_are_the_limits():
     assert all(f"`{suffix}`" in text for suffix in POSITIVE_MAGIC.values())
 
 
-def test_the_endpoint_table_is_what_the_server_offers(fake_server):
-    import requests
-
-    offered = requests.get(f"{fake_server.url}/", timeout=5).json()["endpoints"]
+def test_the_endpoint_tables_are_what_the_server_offers(fake_server):
+    offered = fake_server.get("/").json()["endpoints"]
     routes = {(method, re.sub(r"<\w+:", "<", route["path"])) for route in offered for method in route["methods"]}
-    rows = rows_of(README.read_text(encoding="utf-8"), "Method")
+    rows = endpoints_of(sdapi=False) + endpoints_of(sdapi=True)
     assert {(row[0], row[1].strip("`")) for row in rows} == routes
 
 
@@ -292,4 +321,5 @@ def test_every_option_of_a_script_exists(script):
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for written in (README, DIALECTS):
+        written.write_text(with_tables(written.read_text(encoding="utf-8")), encoding="utf-8")
