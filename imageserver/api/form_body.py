@@ -23,7 +23,9 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
     text stands for a field that was left out.
     """
     content: dict[str, Any] = {}
-    for name, values in request.form.lists():
+    for sent, values in request.form.lists():
+        # werkzeug calls a part without any name None.
+        name = sent or ""
         if len(values) > 1 and name not in model.model_fields:
             content[name] = values
         elif len(values) > 1:

@@ -41,6 +41,8 @@ LIMITED_BY_SETTINGS = {
 }
 CONVERTERS = {"int": {"type": "integer", "minimum": 0}, "path": {"type": "string"}, "default": {"type": "string"}}
 
+EMPTY = {"type": "string", "maxLength": 0}
+
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -178,9 +180,23 @@ def _in_form(schema: dict[str, Any]) -> dict[str, Any]:
     options = _options(schema)
     if {} in options:
         return schema
+    told = {key: schema[key] for key in ("title", "description", "default") if key in schema}
     if any(option.get("type") == "string" for option in options):
-        options = [option for option in options if option.get("type") != "null"]
-    return {"anyOf": [*options, {"type": "string", "maxLength": 0}]}
+        return told | {"anyOf": [_or_empty(option) for option in options if option.get("type") != "null"]}
+    if any("type" not in option for option in options):
+        return told | {"anyOf": [*options, EMPTY]}
+    # Each keyword looks at its own type alone, so they can stand side by side.
+    keywords = {key: value for option in options for key, value in option.items() if key not in ("type", *told)}
+    return told | keywords | EMPTY | {"type": [*(option["type"] for option in options), "string"]}
+
+
+def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a text that may also be empty."""
+    if "enum" in schema:
+        return schema | {"enum": [*schema["enum"], ""]}
+    if "const" in schema:
+        return {key: value for key, value in schema.items() if key != "const"} | {"enum": [schema["const"], ""]}
+    return schema | {"pattern": f"^$|{schema['pattern']}"} if "pattern" in schema else schema
 
 
 def _operation(rule: Rule, view: Any, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import socket
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -156,3 +157,16 @@ def test_no_body_whatever_is_answered_with_a_server_error(fake_server):
 
     ask()
     assert fake_server.generate().ok
+
+
+def test_a_part_of_a_form_without_a_name_is_refused_as_any_unknown_field(fake_server):
+    part = b"--x\r\nContent-Disposition: form-data%s\r\n\r\n%s\r\n"
+    form = part % (b'; name="prompt"', b"a fox") + part % (b"", b"nameless") + b"--x--\r\n"
+    answer = requests.post(
+        f"{fake_server.url}/generate",
+        data=form,
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+        timeout=10,
+    )
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["error"].startswith("'' is not a parameter")
