@@ -65,7 +65,8 @@ class Outcome:
     from the first device call to the last picture, `queue_time` from arrival to the first device call, `device_time`
     the job's share of the device: forwards that it shared are divided by those who shared them.
     `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
-    `image_tokens` is how many tokens the denoiser worked on, those of all pictures together.
+    `image_tokens` is how many tokens the denoiser worked on, those of all pictures together. `vram_peak_mb` is the most
+    that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured.
     """
 
     width: int
@@ -78,6 +79,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     prompt_tokens: int = 0
     image_tokens: int = 0
+    vram_peak_mb: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,8 @@ class Forecast(Message, frozen=True, kw_only=True):
     """Dispatcher to worker: expected seconds on the device and before it, and the number of jobs that go before.
 
     `learnt` is False while nothing has been measured yet; `median_error` is that of the last jobs, as a share. What the
-    engine would read of the prompts is None while no engine can be asked.
+    engine would read of the prompts is None while no engine can be asked. `memory_mb` is the expected peak of the
+    device's memory in MiB, None before one was measured.
     """
 
     job: int
@@ -95,6 +96,7 @@ class Forecast(Message, frozen=True, kw_only=True):
     position: int
     learnt: bool
     median_error: float | None
+    memory_mb: float | None = None
     inspected: Inspected | None = None
 
 
@@ -231,6 +233,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     queue_wait: float | None = None
     expected_seconds: float | None = None
     inference_time: float | None = None
+    vram_peak_mb: float | None = None
     seeds: tuple[int, ...] = ()
     cache: str | None = None
     error: str | None = None

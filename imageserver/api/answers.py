@@ -60,6 +60,9 @@ class Estimate(Answer):
     queue_position: int
     learnt: bool
     median_error: float | None
+    memory_mb: float | None = Field(
+        description="Most memory that the device should hold, in MiB, model included; null before it was measured."
+    )
     prompt_tokens: int | None = Field(
         description="Tokens of the prompt that the model would read; null while it loads."
     )
@@ -91,6 +94,7 @@ class JobAnswer(Answer):
     queue_wait: float | None
     expected_seconds: float | None
     inference_time: float | None
+    vram_peak_mb: float | None = Field(description="Most memory that the device held meanwhile, in MiB.")
     seeds: list[int]
     cache: str | None
     error: str | None

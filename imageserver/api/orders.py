@@ -164,6 +164,11 @@ def _delivered(service: Services, order: Order, picture: Picture) -> Delivery:
     logger.info(
         "Generated %d x %dx%d in %.2f s after %.2f s in the queue.",
         order.generation.count, outcome.width, outcome.height, outcome.inference_time, outcome.queue_time,
+        extra={
+            "prompt": order.generation.prompt, "seed": outcome.seeds[0], "model_id": facts.name if facts else None,
+            "latency_ms": round(1000 * (outcome.queue_time + outcome.inference_time)),
+            "vram_peak_mb": outcome.vram_peak_mb or None,
+        },
     )  # fmt: skip
     return Delivery(outcome, files, facts, "join" if picture.joined else "miss")
 

@@ -15,6 +15,7 @@ from imageserver.dispatch.estimates import CostModel
 from imageserver.dispatch.forecast import Outlook, outlook
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
 from imageserver.dispatch.ledger import Ledger
+from imageserver.dispatch.memory_estimates import MemoryModel
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.supervision import Engine
 from imageserver.errors import (
@@ -27,7 +28,7 @@ from imageserver.errors import (
     WouldTimeOut,
 )
 from imageserver.errors import Loading as StillLoading
-from imageserver.generation import Generation
+from imageserver.generation import Generation, Outcome
 from imageserver.messages import (
     Answered,
     Ask,
@@ -69,6 +70,7 @@ class Dispatcher:
         self._tally = Tally()
         self.ledger = Ledger()
         self._costs = CostModel()
+        self._memory = MemoryModel()
         self._workers: set[Listener] = set()
         self._snapshot_due = False
         self._last_snapshot = 0.0
@@ -152,6 +154,7 @@ class Dispatcher:
     def ask(self, request: Ask, listener: Listener) -> None:
         """Answer when a generation would be done if it came now, and what the engine would read of it."""
         expected = self.outlook(self._new_job(request.job, request.generation, request.credential, None))
+        ready = self.engine.ready
         forecast = Forecast(
             job=request.job,
             own=expected.own,
@@ -159,6 +162,7 @@ class Dispatcher:
             position=expected.position,
             learnt=self._costs.learnt,
             median_error=self._costs.median_error,
+            memory_mb=self._memory.expected(ready.facts, request.generation) if ready else None,
         )
         inspection = Inspect(job=request.job, generation=request.generation)
         if not (request.inspect and self.engine.inspect(inspection)):
@@ -227,7 +231,7 @@ class Dispatcher:
         if job is not None:
             match message:
                 case Finished():
-                    self._learn(job, message.outcome.device_time)
+                    self._learn(job, message.outcome)
                     self._end(job, "completed", message, raw)
                 case Failed():
                     self._end(job, "failed", message)
@@ -304,9 +308,11 @@ class Dispatcher:
         work = self._costs.seconds(generation)
         return Job(number, generation, [], credential=credential, twin_key=twin_key, work=work)
 
-    def _learn(self, job: Job, device_time: float) -> None:
+    def _learn(self, job: Job, outcome: Outcome) -> None:
         """Learn from a finished job, also for those that were estimated before it."""
-        self._costs.observe(job.generation, device_time)
+        self._costs.observe(job.generation, outcome.device_time)
+        if self.engine.ready is not None:
+            self._memory.observe(self.engine.ready.facts, job.generation, outcome.vram_peak_mb)
         for other in self._jobs.values():
             other.work = self._costs.seconds(other.generation)
 

@@ -118,6 +118,7 @@ class Entry:
                     queue_position=None,
                     queue_wait=None,
                     inference_time=round(message.outcome.inference_time, 3),
+                    vram_peak_mb=message.outcome.vram_peak_mb or None,
                     seeds=message.outcome.seeds,
                     cache="join" if message.joined else "miss",
                 )

@@ -40,7 +40,7 @@ PreviewDrawn = Callable[["RunningJob", int, int, Frame], None]
 
 
 class RunningJob:
-    """A job and the tracks of its pictures; times in seconds, `source` the pixels of the generation's source."""
+    """A job and the tracks of its pictures; times in seconds, memory in bytes, `source` the source's pixels."""
 
     def __init__(
         self, request: Run, painter: Draws, step_done: StepDone, preview_drawn: PreviewDrawn, source: bytes = b""
@@ -51,6 +51,7 @@ class RunningJob:
         self.steps_done = 0
         self.largest_batch = 1
         self.device_time = 0.0
+        self.memory_peak = 0
         self.calls_per_step = painter.calls_per_step(request.generation)
         self.credential = request.credential
         self._arrived = self.began - request.waited

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from imageserver.engine.costs import ForwardCosts
+from imageserver.engine.devices import MIB
+from imageserver.engine.memory_peaks import PeakMemory
 from imageserver.engine.merging import Merger, companions, split
 from imageserver.engine.painter import MAX_SEED
 from imageserver.engine.previews import Frame
@@ -52,6 +54,7 @@ class Turns:
         cap_of: Callable[[int], int] = lambda pixels: 1,
         trace: Trace = no_trace,
         tiers: QualityTiers | None = None,
+        peak_memory: PeakMemory = lambda: 0,
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self._painter = painter
@@ -61,6 +64,7 @@ class Turns:
         self._merger = merger
         self._cap_of = cap_of
         self._trace = trace
+        self._peak_memory = peak_memory
         self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
         self._order = TurnOrder()
@@ -82,6 +86,7 @@ class Turns:
             error = InvalidParameter("quality: this model can only draw exact.", param="quality")
             self._send(failed(request.job, error), b"")
             return
+        self._take_stock()  # so that the peaks before it are not counted as its own
         self._jobs[request.job] = RunningJob(request, self._painter, self._report_step, self._send_preview, source)
         self._send(Started(job=request.job), b"")
 
@@ -223,7 +228,14 @@ class Turns:
         job.abort()
         self._send(failed(job.id, error), b"")
 
+    def _take_stock(self) -> None:
+        """Let all jobs know the most memory that was held since the last time."""
+        peak = self._peak_memory()
+        for job in self._jobs.values():
+            job.memory_peak = max(job.memory_peak, peak)
+
     def _finish(self, job: RunningJob) -> None:
+        self._take_stock()
         self._forget(job)
         inference_time = time.monotonic() - job.began
         logger.debug("Drawn, in batches of up to %d.", job.largest_batch, extra={"request_id": job.id})
@@ -249,6 +261,7 @@ class Turns:
             warnings=reading.warnings,
             prompt_tokens=reading.prompt_tokens,
             image_tokens=reading.image_tokens,
+            vram_peak_mb=round(job.memory_peak / MIB, 1),
         )
         self._send(Finished(job=job.id, outcome=outcome), pixels)
 

@@ -15,6 +15,7 @@ from imageserver.engine import devices, quality
 from imageserver.engine.acceleration import accelerate, explain_failed_measurement, rehearse
 from imageserver.engine.batch_caps import BatchCaps, Forward, load_or_measure, seconds_of
 from imageserver.engine.loading import LoadedModel, load
+from imageserver.engine.memory_peaks import peak_memory
 from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
 from imageserver.engine.quality import Magnitudes, QualityTiers
@@ -72,6 +73,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         # One thread: pictures are sent in the order in which they were done.
         in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
         tiers=tiers,
+        peak_memory=peak_memory(device),
         trace=trace,
     )
     turns.costs.observe(512 * 512, 1, solo)

@@ -173,3 +173,19 @@ def test_an_estimate_tells_the_tokens_that_would_be_read_and_what_would_be_cut(d
     long = estimate("circle " * 1400)
     assert long["prompt_tokens"] == 1024
     assert any("the model read the first 1024" in warning for warning in long["warnings"])
+
+
+def test_the_memory_of_a_picture_is_measured_and_then_expected(demo_server):
+    body = {"prompt": "a green square", "size": "768x768", "num_inference_steps": 2, "cache": False}
+    answer = demo_server.post(body)
+    assert answer.ok, answer.text
+    job = demo_server.get(f"/v1/jobs/{answer.headers['X-Request-Id']}").json()
+    model = demo_server.get("/info").json()["gpu_memory_mb"]
+    assert model / 2 < job["vram_peak_mb"] < 20 * model
+
+    def expected(size: str) -> float:
+        sent = body | {"size": size}
+        return demo_server._ask("POST", "/v1/estimate", json=sent, timeout=20).json()["memory_mb"]
+
+    assert expected("768x768") >= job["vram_peak_mb"]
+    assert expected("1536x1536") > expected("768x768")

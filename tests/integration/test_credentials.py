@@ -278,3 +278,13 @@ def test_a_flood_that_has_waited_long_does_not_delay_another_either(own_servers)
     assert estimate["queue_position"] <= 3
     for task in flood:
         requests.delete(f"{server.url}/status/{task}", headers={"X-API-Key": ANN}, timeout=10)
+
+
+def test_a_line_of_the_json_log_tells_what_was_drawn_and_for_whom(locked):
+    answer = locked.post({"prompt": "for the log", "size": "64x64", "seed": 7}, headers={"X-API-Key": ANN})
+    assert answer.ok
+    lines = [json.loads(line) for line in locked.log.splitlines() if "Generated 1 x" in line]
+    [line] = [line for line in lines if line["prompt"].startswith("for the log")]
+    assert line["request_id"] == int(answer.headers["X-Request-Id"])
+    assert (line["seed"], line["model_id"], line["credential"]) == (7, "fake", "ann")
+    assert line["latency_ms"] >= 0

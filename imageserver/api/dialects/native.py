@@ -79,6 +79,7 @@ def estimate() -> Response:
         queue_position=0 if hit else forecast.position,
         learnt=forecast.learnt,
         median_error=forecast.median_error,
+        memory_mb=forecast.memory_mb,
         prompt_tokens=inspected.prompt_tokens if inspected else None,
         image_tokens=inspected.image_tokens if inspected else None,
         warnings=warnings + list(inspected.warnings if inspected else ()),

@@ -1,0 +1,28 @@
+"""The meter of the device's memory sees what was held between two looks, and forgets it then."""
+
+import sys
+
+import pytest
+import torch
+
+from imageserver.engine.devices import MIB
+from imageserver.engine.memory_peaks import peak_memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no high-water mark that can be reset")
+def test_what_was_held_for_a_moment_is_seen_once() -> None:
+    meter = peak_memory(CPU)
+    meter()
+    before = meter()
+    block = torch.ones(200 * MIB // 4)
+    del block
+    during, after = meter(), meter()
+    assert during - before > 150 * MIB
+    assert during - after > 150 * MIB
+
+
+def test_a_device_without_a_mark_tells_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imageserver.engine.memory_peaks.devices.used_memory", lambda device: 77)
+    assert peak_memory(torch.device("meta"))() == 77
