@@ -7,7 +7,7 @@ from unittest import SkipTest
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
@@ -56,6 +56,8 @@ def fuzz(operation, mode):
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case):
+        # An empty list has no part in a form, so nothing of it is sent.
+        assume(case.media_type != "multipart/form-data" or not has_empty_list(case.body))
         # A kept-alive connection would hold up the end of the server.
         answer = case.call(headers={"Connection": "close"}, timeout=20)
         excluded = []
@@ -71,6 +73,10 @@ def fuzz(operation, mode):
         # Schemathesis 4 cannot check what it made itself where it puts a file in a text's place.
         if "Unsupported type: 'Binary'" not in str(error):
             raise
+
+
+def has_empty_list(body):
+    return isinstance(body, dict) and any(value == [] for value in body.values())
 
 
 def wrong_field(body):

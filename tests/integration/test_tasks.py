@@ -97,6 +97,7 @@ def test_a_failed_task_says_why(fake_server):
         ({"prompt": "x", "resolution": "1x1"}, 422, "resolution"),
         ({"prompt": "x", "resolution": "4096x4096"}, 422, "resolution"),
         ({"prompt": "x", "num_images_per_prompt": 1000}, 422, "num_images_per_prompt"),
+        ({"prompt": "x", "num_images_per_prompt": 1, "n": 1000}, 422, "n"),
         ({"prompt": "x", "colour": "red"}, 422, "colour"),
     ],
 )

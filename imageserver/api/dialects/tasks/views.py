@@ -222,6 +222,7 @@ def _order(service: Services, number: int, content: Any) -> tuple[Order, list[st
     fields.pop("resolution", None)
     count = fields.pop("num_images_per_prompt", None)
     check_limit("num_images_per_prompt", count, service.settings.max_images, "MAX_IMAGES")
+    check_limit("n", body.n, service.settings.max_images, "MAX_IMAGES")
     fields |= {
         "size": body.resolution,
         "num_inference_steps": body.num_inference_steps or min(USUAL_STEPS, service.settings.max_steps),
@@ -237,6 +238,8 @@ def _order(service: Services, number: int, content: Any) -> tuple[Order, list[st
             raise
         # The client has never heard of a size.
         raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
+    if count is not None and "n" in body.model_fields_set:
+        warnings.append("n is ignored beside num_images_per_prompt.")
     return order, warnings
 
 
