@@ -16,7 +16,7 @@ import torch
 
 from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.devices import MIB
-from imageserver.engine.memory_peaks import PeakMemory
+from imageserver.engine.memory import PeakMemory
 from imageserver.engine.merging import Merger, companions, split
 from imageserver.engine.painter import MAX_SEED
 from imageserver.engine.previews import Frame

@@ -1,10 +1,11 @@
 """Everything an engine works with, put together: the model, its gate, the caps and the turns."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from imageserver.engine import devices, quality
 from imageserver.engine.acceleration import accelerate, explain_failed_measurement, rehearse
 from imageserver.engine.batch_caps import BatchCaps, Forward, load_or_measure, seconds_of
 from imageserver.engine.loading import LoadedModel, load
-from imageserver.engine.memory_peaks import peak_memory
+from imageserver.engine.memory import living_tensors, peak_memory
 from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
 from imageserver.engine.quality import Magnitudes, QualityTiers
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 MOST_IN_FLIGHT = 64
 # The share of the free memory that suspended pictures may take; the rest is for forwards and decoding.
 SHARE_FOR_SUSPENDED = 0.25
+# Between the two passes of guidance one more result is held than at the first call, and prompts may be longer.
+HELD_BESIDE = 2.0
 
 
 @dataclass(frozen=True)
@@ -146,15 +149,21 @@ def _revision(settings: Settings, model: LoadedModel) -> str:
 
 def capture_call(painter: Painter, side: int) -> Mapping[str, Any]:
     """Return the arguments of the first denoiser call of a square picture; the pipeline is unwound again."""
+    with suspended_call(painter, side) as arguments:
+        return arguments
+
+
+@contextlib.contextmanager
+def suspended_call(painter: Painter, side: int, prompt: str = "a red circle") -> Iterator[Mapping[str, Any]]:
+    """Hold a square picture at its first denoiser call, whose arguments are given; then unwind its pipeline."""
     generation = Generation(
-        prompt="a red circle", negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
+        prompt=prompt, negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
     )
     track = Track(0, 0, lambda: painter.draw(generation, 0, lambda look: None))
     track.begin()
     assert track.waiting is not None
-    arguments = track.waiting.arguments
+    yield track.waiting.arguments
     track.abort(TrackCancelled())
-    return arguments
 
 
 def _max_in_flight(settings: Settings, painter: Painter, device: torch.device) -> int:
@@ -165,8 +174,9 @@ def _max_in_flight(settings: Settings, painter: Painter, device: torch.device) -
 
 
 def _memory_allows(painter: Painter, device: torch.device) -> int:
-    """Return how many suspended pictures of 1024 x 1024 fit, by the tensors that one of them holds."""
-    tensors = [value for value in capture_call(painter, 1024).values() if isinstance(value, torch.Tensor)]
-    # Latents and their noise, two embeddings and their masks, the scheduler's copies: three times what a call shows.
-    held = 3 * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return max(1, min(MOST_IN_FLIGHT, int(devices.free_memory(device) * SHARE_FOR_SUSPENDED / held)))
+    """Return how many suspended pictures of 1024 x 1024 fit, by the tensors that one of them keeps alive."""
+    before = living_tensors()
+    with suspended_call(painter, 1024, ", ".join(["a red circle on a blue background"] * 8)):
+        during = living_tensors()
+    held = HELD_BESIDE * sum(during[address] for address in during.keys() - before.keys())
+    return max(1, min(MOST_IN_FLIGHT, int(devices.free_memory(device) * SHARE_FOR_SUSPENDED / max(1, held))))

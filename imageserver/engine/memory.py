@@ -1,6 +1,7 @@
-"""The most memory that the device held, between two looks."""
+"""What is held of the memory: the most that the device held between two looks, and the tensors that are alive."""
 
 import contextlib
+import gc
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,14 @@ def peak_memory(device: torch.device) -> PeakMemory:
     if device.type == "cpu" and STATUS.exists() and CLEAR.exists():
         return _resident_peak
     return lambda: devices.used_memory(device)
+
+
+def living_tensors() -> dict[int, int]:
+    """Return the bytes of every tensor's storage that is alive on any device, by its address."""
+    # isinstance would wake lazy modules among the objects.
+    tensors = (thing for thing in gc.get_objects() if type(thing) is torch.Tensor)
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 
 def _cuda_peak(device: torch.device) -> int:

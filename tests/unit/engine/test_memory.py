@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imageserver.engine.devices import MIB
-from imageserver.engine.memory_peaks import peak_memory
+from imageserver.engine.memory import living_tensors, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -24,5 +24,16 @@ def test_what_was_held_for_a_moment_is_seen_once() -> None:
 
 
 def test_a_device_without_a_mark_tells_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imageserver.engine.memory_peaks.devices.used_memory", lambda device: 77)
+    monkeypatch.setattr("imageserver.engine.memory.devices.used_memory", lambda device: 77)
     assert peak_memory(torch.device("meta"))() == 77
+
+
+def test_tensors_are_counted_as_long_as_they_live_and_views_once() -> None:
+    before = living_tensors()
+    block = torch.ones(1000)
+    half = block[:500]
+    new = living_tensors().items() - before.items()
+    assert [size for address, size in new if address == block.untyped_storage().data_ptr()] == [4000]
+    address = half.untyped_storage().data_ptr()
+    del block, half
+    assert living_tensors().get(address) != 4000
