@@ -58,11 +58,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("OFFLINE", "OFFLINE_MODE", "LOCAL_FILES_ONLY"),
         description="1 never touches a network: a model that is not on the disk is an error.",
     )
-    device: str = Field("auto", description="Device to compute on: auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field("auto", description="Device to compute on: auto, cpu, cuda (also ROCm), cuda:1, xpu, npu, mps.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",
         validation_alias=AliasChoices("DTYPE", "TORCH_DTYPE"),
-        description="Number format of the weights; auto is bfloat16 on CUDA and float32 on a CPU.",
+        description="Number format of the weights; auto is bfloat16 on accelerators and float32 on a CPU.",
     )
     offload: Literal["none", "model", "sequential"] = Field(
         "none",

@@ -1,11 +1,23 @@
-"""Which device computes, what it is called and how much memory it has."""
+"""Which device computes, what it is called and how much memory it has: the one place that knows the kinds of devices.
 
+Every accelerator of PyTorch brings a module of its own (`torch.cuda`, also for ROCm, `torch.xpu`, `torch.npu`,
+`torch.mps`) with nearly the same functions; a CPU has none.
+"""
+
+import contextlib
+import importlib
 import platform
+from types import ModuleType
 
 import psutil
 import torch
 
 MIB = 1024 * 1024
+
+# In the order in which DEVICE=auto looks for them.
+ACCELERATORS = ("cuda", "xpu", "npu", "mps")
+# Packages that add a kind of device to PyTorch when they are imported.
+ADD_ONS = {"npu": "torch_npu"}
 
 
 class DeviceUnavailable(Exception):
@@ -15,25 +27,36 @@ class DeviceUnavailable(Exception):
 def choose(name: str) -> torch.device:
     """Return the device `name` stands for, `auto` being the best one; raises DeviceUnavailable."""
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
+        kind = next((kind for kind in ACCELERATORS if _is_there(kind)), "cpu")
+        return torch.device(kind) if kind in ("cpu", "mps") else torch.device(kind, 0)
     try:
+        _add(name.partition(":")[0])
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (ImportError, RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DeviceUnavailable(f"DEVICE={name} cannot be used: {reason}") from error
     return device
 
 
+def module_of(device: torch.device) -> ModuleType | None:
+    """Return PyTorch's module for the device's kind; None for a CPU."""
+    return getattr(torch, device.type, None) if device.type in ACCELERATORS else None
+
+
+def is_accelerator(device: torch.device) -> bool:
+    """Return whether the device has memory of its own, or computes beside the CPU."""
+    return module_of(device) is not None
+
+
 def gpu_name(device: torch.device) -> str:
     """Return the device's product name; on a CPU simply `CPU`."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return "CPU" if device.type == "cpu" else f"{device.type.upper()} ({platform.machine()})"
+    module = module_of(device)
+    if module is None:
+        return "CPU"
+    if hasattr(module, "get_device_name"):
+        return str(module.get_device_name(device))
+    return f"{device.type.upper()} ({platform.machine()})"
 
 
 def cuda_version(device: torch.device) -> str:
@@ -43,15 +66,61 @@ def cuda_version(device: torch.device) -> str:
     return torch.version.cuda or torch.version.hip or "N/A"
 
 
+def usual_dtype(device: torch.device) -> torch.dtype:
+    """Return the number format of DTYPE=auto: accelerators compute faster in bfloat16, a CPU does not."""
+    return torch.bfloat16 if is_accelerator(device) else torch.float32
+
+
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can still be taken: the card's own, or the machine's."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
+    """Return the bytes that can still be taken: the device's own, or the machine's."""
+    module = module_of(device)
+    if module is not None and hasattr(module, "mem_get_info"):
+        return int(module.mem_get_info(device)[0])
+    available = int(psutil.virtual_memory().available)
+    if module is not None and hasattr(module, "recommended_max_memory"):
+        # Apple's devices share the machine's memory, up to a limit of their own.
+        return min(available, int(module.recommended_max_memory()) - int(module.driver_allocated_memory()))
+    return available
 
 
 def used_memory(device: torch.device) -> int:
     """Return the bytes that this process holds on the device."""
-    if device.type == "cuda":
-        return torch.cuda.memory_reserved(device)
-    return int(psutil.Process().memory_info().rss)
+    module = module_of(device)
+    if module is None:
+        return int(psutil.Process().memory_info().rss)
+    if hasattr(module, "memory_reserved"):
+        return int(module.memory_reserved(device))
+    return int(module.driver_allocated_memory())
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all it was told; a CPU has."""
+    module = module_of(device)
+    if module is None:
+        return
+    if device.type == "mps":
+        module.synchronize()
+    else:
+        module.synchronize(device)
+
+
+def release_cached(device: torch.device) -> None:
+    """Give back what PyTorch keeps for later."""
+    module = module_of(device)
+    if module is not None:
+        module.empty_cache()
+
+
+def _is_there(kind: str) -> bool:
+    with contextlib.suppress(ImportError, RuntimeError):
+        _add(kind)
+    if kind == "mps":
+        return torch.backends.mps.is_available()
+    module = getattr(torch, kind, None)
+    return module is not None and bool(module.is_available())
+
+
+def _add(kind: str) -> None:
+    """Import what brings a kind of device along; raises ImportError where it is not installed."""
+    if kind in ADD_ONS:
+        importlib.import_module(ADD_ONS[kind])

@@ -151,20 +151,19 @@ def _family_in(folder: Path, model: str) -> Family:
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return devices.usual_dtype(device)
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 
 def _require_memory(model: str, weights: int, device: torch.device, settings: Settings) -> None:
     needed, free = int(weights * ROOM_BESIDE_WEIGHTS), devices.free_memory(device)
-    if settings.offload != "none" and device.type != "cpu":
+    if settings.offload != "none" and devices.is_accelerator(device):
         free = devices.free_memory(torch.device("cpu"))
     if needed > free:
         has = f"{devices.gpu_name(device)} has {free / 1024**3:.0f} GiB free"
-        offload = (
-            "set OFFLOAD=model (weights wait in RAM), " if device.type != "cpu" and settings.offload == "none" else ""
-        )
+        can_offload = devices.is_accelerator(device) and settings.offload == "none"
+        offload = "set OFFLOAD=model (weights wait in RAM), " if can_offload else ""
         raise ModelUnavailable(
             f"{model} needs about {needed / 1024**3:.0f} GiB and {has}: {offload}take a quantized or smaller model, or "
             "MODEL=demo."
@@ -172,7 +171,7 @@ def _require_memory(model: str, weights: int, device: torch.device, settings: Se
 
 
 def _place(pipeline: Pipeline, device: torch.device, settings: Settings) -> None:
-    if settings.offload == "none" or device.type == "cpu":
+    if settings.offload == "none" or not devices.is_accelerator(device):
         pipeline.to(device)
     elif settings.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)

@@ -5,6 +5,7 @@ import gc
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,8 +22,8 @@ PeakMemory = Callable[[], int]
 
 def peak_memory(device: torch.device) -> PeakMemory:
     """Return the meter of a device; where a device keeps no high-water mark, it tells what is held at the moment."""
-    if device.type == "cuda":
-        return lambda: _cuda_peak(device)
+    if hasattr(devices.module_of(device), "max_memory_reserved"):
+        return lambda: _reserved_peak(device)
     if device.type == "cpu" and STATUS.exists() and CLEAR.exists():
         return _resident_peak
     return lambda: devices.used_memory(device)
@@ -36,9 +37,10 @@ def living_tensors() -> dict[int, int]:
     return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 
-def _cuda_peak(device: torch.device) -> int:
-    peak = torch.cuda.max_memory_reserved(device)
-    torch.cuda.reset_peak_memory_stats(device)
+def _reserved_peak(device: torch.device) -> int:
+    module: Any = devices.module_of(device)
+    peak = module.max_memory_reserved(device)
+    module.reset_peak_memory_stats(device)
     return int(peak)
 
 

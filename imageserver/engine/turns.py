@@ -55,6 +55,7 @@ class Turns:
         trace: Trace = no_trace,
         tiers: QualityTiers | None = None,
         peak_memory: PeakMemory = lambda: 0,
+        release_memory: Callable[[], None] = lambda: None,
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self._painter = painter
@@ -65,6 +66,7 @@ class Turns:
         self._cap_of = cap_of
         self._trace = trace
         self._peak_memory = peak_memory
+        self._release_memory = release_memory
         self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
         self._order = TurnOrder()
@@ -170,8 +172,7 @@ class Turns:
         # One bad call must not harm its neighbours: each gets a forward of its own.
         logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
         del failure
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._release_memory()
         for entry in batch:
             if entry[0].id in self._jobs:
                 self._serve([entry])
@@ -226,6 +227,8 @@ class Turns:
     def _fail(self, job: RunningJob, error: ServiceError) -> None:
         self._forget(job)
         job.abort()
+        if isinstance(error, OutOfMemory):
+            self._release_memory()
         self._send(failed(job.id, error), b"")
 
     def _take_stock(self) -> None:
@@ -282,7 +285,6 @@ def as_service_error(error: Exception, job: RunningJob) -> ServiceError:
         return error
     logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})
     if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
         size = f"{job.generation.width}x{job.generation.height}"
         return OutOfMemory(f"The device's memory cannot hold a {size} picture; ask for a smaller one.")
     if isinstance(error, torch.AcceleratorError):

@@ -77,6 +77,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
         tiers=tiers,
         peak_memory=peak_memory(device),
+        release_memory=lambda: devices.release_cached(device),
         trace=trace,
     )
     turns.costs.observe(512 * 512, 1, solo)
@@ -93,15 +94,12 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
 
 def synchronized(forward: Forward, device: torch.device) -> Forward:
     """Return a forward that waits for the device: without it the host runs ahead, and a cancel comes steps too late."""
-    if device.type not in ("cuda", "mps"):
+    if not devices.is_accelerator(device):
         return forward
 
     def compute(**arguments: Any) -> Any:
         output = forward(**arguments)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        else:
-            torch.mps.synchronize()
+        devices.synchronize(device)
         return output
 
     return compute
@@ -167,7 +165,7 @@ def suspended_call(painter: Painter, side: int, prompt: str = "a red circle") ->
 
 
 def _max_in_flight(settings: Settings, painter: Painter, device: torch.device) -> int:
-    if settings.offload == "model" and device.type != "cpu":
+    if settings.offload == "model" and devices.is_accelerator(device):
         # One model at a time is on the device: a second job's text encoder would push the transformer out, or not fit.
         return 1
     return settings.max_in_flight or _memory_allows(painter, device)

@@ -48,6 +48,7 @@ class Bench:
         self.sent: list[tuple[Message, bytes]] = []
         self.batches: list[int] = []
         self.before_forward: Callable[[int], None] = lambda count: None
+        self.released = 0
         self._gate = gate
         self.turns = Turns(
             Painter(pipeline, QwenImage()),
@@ -55,7 +56,12 @@ class Bench:
             lambda message, raw: self.sent.append((message, raw)),
             merger=QwenImage.merger,
             cap_of=lambda pixels: cap,
+            release_memory=self.release,
         )
+
+    def release(self) -> None:
+        """Count."""
+        self.released += 1
 
     def forward(self, **arguments: Any) -> Any:
         """Count, then compute."""

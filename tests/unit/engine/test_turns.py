@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusers import QwenImagePipeline
 
 from imageserver.engine import single_frame_vae
@@ -183,3 +184,24 @@ def test_a_long_prompt_is_read_in_part_and_said_so(make_bench: MakeBench, scale:
     bench.run()
     [(finished, _)] = bench.of(Finished, 1)
     assert any("the model read the first 1024" in warning for warning in finished.outcome.warnings)
+
+
+def test_a_job_that_does_not_fit_says_so_and_its_memory_is_given_back(
+    pipeline: QwenImagePipeline, make_bench: MakeBench
+) -> None:
+    bench = make_bench()
+
+    def fill_up(count: int) -> None:
+        if count == 2:
+            raise torch.OutOfMemoryError("full")
+
+    bench.before_forward = fill_up
+    bench.add(1, generation(prompt="too much"))
+    bench.run()
+    [(failure, _)] = bench.of(Failed, 1)
+    assert failure.code == "out_of_memory"
+    assert bench.released == 1
+    bench.add(2, generation(prompt="small enough"))
+    bench.run()
+    [(_, raw)] = bench.of(Finished, 2)
+    assert raw == plain_pipe(pipeline, generation(prompt="small enough"))
