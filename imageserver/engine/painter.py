@@ -167,10 +167,12 @@ def pin_execution_device(pipeline: Pipeline) -> Pipeline:
 def with_stock_decoder(vae: Any) -> Any:
     """Return a view of the VAE that decodes to the bit as diffusers does; the fast path differs in the last place."""
     view = copy.copy(vae)
+    # In tiles it would be another picture.
+    whole = getattr(vae.decode, "whole", vae.decode)
 
     def decode(*arguments: Any, **options: Any) -> Any:
         with stock_arithmetic():
-            return vae.decode(*arguments, **options)
+            return whole(*arguments, **options)
 
     view.decode = decode
     return view

@@ -11,6 +11,7 @@ from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.painter import Look, OnStep
 from imageserver.engine.previews import Frame
 from imageserver.engine.readings import Reading
+from imageserver.engine.short_memory import current_notes
 from imageserver.engine.suspension import Track, TrackCancelled
 from imageserver.generation import Generation
 from imageserver.messages import Run
@@ -52,6 +53,7 @@ class RunningJob:
         self.largest_batch = 1
         self.device_time = 0.0
         self.memory_peak = 0
+        self.notes: list[str] = []
         self.calls_per_step = painter.calls_per_step(request.generation)
         self.credential = request.credential
         self._arrived = self.began - request.waited
@@ -115,6 +117,7 @@ class RunningJob:
 
         def draw() -> Any:
             current_request.set(self.id)  # every line that is logged on the way carries it
+            current_notes.set(self.notes)
             return painter.draw(self.generation, index, step_ended, self._source)
 
         return Track(self.id, index, draw)

@@ -76,6 +76,8 @@ class Turns:
         self.forwards = 0
         self.calls = 0
         self.device_lock = threading.Lock()
+        self._fitting: dict[int, int] = {}  # picture size -> the largest batch that the memory may hold
+        self._largest_drawn = 0
 
     @property
     def busy(self) -> bool:
@@ -131,7 +133,7 @@ class Turns:
         if not ranked:
             return []
         leader, track = ranked[0]
-        cap = self._cap_of(leader.pixels)
+        cap = min(self._cap_of(leader.pixels), self._fitting.get(leader.pixels, MAX_SEED))
         if self._merger is None or cap <= 1 or not leader.shares_forwards:
             return ranked[:1]
         others = [entry for entry in ranked[1:] if entry[0].shares_forwards]
@@ -167,8 +169,11 @@ class Turns:
             # Without its traceback, which would hold the failed batch's tensors while its calls are tried again.
             failure = error.with_traceback(None) if len(batch) > 1 else error
         if len(batch) == 1:
-            self._fail(batch[0][0], as_service_error(failure, batch[0][0]))
+            self._fail(batch[0][0], self._as_service_error(failure, batch[0][0]))
             return None
+        if isinstance(failure, torch.OutOfMemoryError):
+            # It would fail every time; the next ones are smaller.
+            self._fitting[batch[0][0].pixels] = len(batch) - 1
         # One bad call must not harm its neighbours: each gets a forward of its own.
         logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
         del failure
@@ -200,7 +205,7 @@ class Turns:
         try:
             go_on(*values)
         except Exception as error:
-            self._fail(job, as_service_error(error, job))
+            self._fail(job, self._as_service_error(error, job))
             return
         finally:
             seconds = time.monotonic() - began
@@ -251,7 +256,7 @@ class Turns:
             pixels = job.pictures()
             reading = self._painter.reading(generation)
         except Exception as error:
-            self._send(failed(job.id, as_service_error(error, job)), b"")
+            self._send(failed(job.id, self._as_service_error(error, job)), b"")
             return
         outcome = Outcome(
             width=generation.width,
@@ -261,11 +266,12 @@ class Turns:
             queue_time=0.0,
             batch_size=job.largest_batch,
             device_time=job.device_time,
-            warnings=reading.warnings,
+            warnings=(*reading.warnings, *dict.fromkeys(job.notes)),
             prompt_tokens=reading.prompt_tokens,
             image_tokens=reading.image_tokens,
             vram_peak_mb=round(job.memory_peak / MIB, 1),
         )
+        self._largest_drawn = max(self._largest_drawn, job.pixels)
         self._send(Finished(job=job.id, outcome=outcome), pixels)
 
     def _forget(self, job: RunningJob) -> None:
@@ -273,22 +279,22 @@ class Turns:
         if self._tiers is not None:
             self._tiers.forget(job.id)
 
+    def _as_service_error(self, error: Exception, job: RunningJob) -> ServiceError:
+        """Return what the client is told; ends the process when the device can never be used again."""
+        if isinstance(error, ServiceError):
+            return error
+        logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})
+        if isinstance(error, torch.OutOfMemoryError):
+            size, fits = f"{job.generation.width}x{job.generation.height}", self._largest_drawn
+            known = f" of at most {fits} pixels, as one that was drawn before" if 0 < fits < job.pixels else ""
+            return OutOfMemory(f"The device's memory cannot hold a {size} picture; ask for a smaller one{known}.")
+        if isinstance(error, torch.AcceleratorError):
+            # Such an error is sticky: every later call of this process would fail too. The dispatcher starts a new one.
+            logger.critical("The device is lost; the engine ends.")
+            os._exit(70)
+        return GenerationFailed(f"The generation failed inside the pipeline ({type(error).__name__}).")
+
 
 def _arguments(track: Track) -> Any:
     assert track.waiting is not None
     return track.waiting.arguments
-
-
-def as_service_error(error: Exception, job: RunningJob) -> ServiceError:
-    """Return what the client is told; ends the process when the device can never be used again."""
-    if isinstance(error, ServiceError):
-        return error
-    logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})
-    if isinstance(error, torch.OutOfMemoryError):
-        size = f"{job.generation.width}x{job.generation.height}"
-        return OutOfMemory(f"The device's memory cannot hold a {size} picture; ask for a smaller one.")
-    if isinstance(error, torch.AcceleratorError):
-        # A CUDA error is sticky: every later call of this process would fail too. The dispatcher starts a new engine.
-        logger.critical("The device is lost; the engine ends.")
-        os._exit(70)
-    return GenerationFailed(f"The generation failed inside the pipeline ({type(error).__name__}).")

@@ -20,6 +20,7 @@ from imageserver.engine.memory import living_tensors, peak_memory
 from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
 from imageserver.engine.quality import Magnitudes, QualityTiers
+from imageserver.engine.short_memory import decode_in_tiles_when_full
 from imageserver.engine.sources import Report
 from imageserver.engine.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.turns import Send, Trace, Turns, no_trace
@@ -54,6 +55,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     device = devices.choose(settings.device)
     denoiser = getattr(model.pipeline, model.family.denoiser)
     accelerate(denoiser, settings, report)
+    decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
     gate = Gate(denoiser)
     painter = Painter(model.pipeline, model.family, gate.install)
     forward = synchronized(gate.forward, device)

@@ -9,6 +9,7 @@ import torch
 from diffusers import QwenImagePipeline
 
 from imageserver.engine import single_frame_vae
+from imageserver.engine.short_memory import IN_TILES, decode_in_tiles_when_full
 from imageserver.messages import Failed, Finished, Progress, Started
 from tests.factories import generation
 from tests.unit.engine.conftest import Bench, plain_pipe
@@ -205,3 +206,63 @@ def test_a_job_that_does_not_fit_says_so_and_its_memory_is_given_back(
     bench.run()
     [(_, raw)] = bench.of(Finished, 2)
     assert raw == plain_pipe(pipeline, generation(prompt="small enough"))
+
+
+def test_a_batch_that_does_not_fit_is_served_one_by_one_and_the_next_ones_are_smaller(
+    pipeline: QwenImagePipeline, make_bench: MakeBench
+) -> None:
+    bench = make_bench()
+
+    def full_from_three(count: int) -> None:
+        if bench.batches[-1] >= 3:
+            raise torch.OutOfMemoryError("full")
+
+    bench.before_forward = full_from_three
+    for job in (1, 2, 3):
+        bench.add(job, generation(seed=job, steps=3))
+    bench.run()
+    assert bench.batches.count(3) == 1
+    assert max(bench.batches[bench.batches.index(3) + 1 :]) == 2
+    for job in (1, 2, 3):
+        [(_, raw)] = bench.of(Finished, job)
+        assert np.abs(pixels(raw) - pixels(plain_pipe(pipeline, generation(seed=job, steps=3)))).max() <= ONE_LEVEL
+
+
+def test_a_picture_that_does_not_fit_is_told_what_was_drawn_before(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.add(1, generation(width=64, height=64))
+    bench.run()
+
+    def full(count: int) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    bench.before_forward = full
+    bench.add(2, generation(width=128, height=128))
+    bench.run()
+    [(failure, _)] = bench.of(Failed, 2)
+    assert failure.sentence == (
+        "The device's memory cannot hold a 128x128 picture; ask for a smaller one of at most 4096 pixels, as one that "
+        "was drawn before."
+    )
+
+
+def test_a_picture_that_was_decoded_in_tiles_says_so(pipeline: QwenImagePipeline, make_bench: MakeBench) -> None:
+    bench, decode = make_bench(), pipeline.vae.decode
+    tries = []
+
+    def full_at_first(*arguments: Any, **options: Any) -> Any:
+        tries.append(pipeline.vae.use_tiling)
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("full")
+        return decode(*arguments, **options)
+
+    pipeline.vae.decode = full_at_first
+    try:
+        decode_in_tiles_when_full(pipeline.vae, bench.release)
+        bench.add(1, generation())
+        bench.run()
+    finally:
+        del pipeline.vae.decode
+    [(answer, _)] = bench.of(Finished, 1)
+    assert answer.outcome.warnings == (IN_TILES,)
+    assert (tries, bench.released) == ([False, True], 1)
