@@ -125,6 +125,12 @@ def shop(request) -> Shop:
     return Shop(MODELS[request.param])
 
 
+@pytest.fixture(autouse=True)
+def _without_gradients() -> None:
+    """As an engine's thread is; some operations round otherwise where gradients are wanted."""
+    torch.set_grad_enabled(False)
+
+
 def only(names: list[str]) -> pytest.MarkDecorator:
     """Run a test with these models alone."""
     return pytest.mark.parametrize("shop", names, indirect=True, scope="module")
