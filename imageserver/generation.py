@@ -6,6 +6,9 @@ from typing import Literal
 Quality = Literal["exact", "high", "fast"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 Priority = Literal["interactive", "normal", "background"]
+MemoryPlanName = Literal[
+    "full", "int8", "model-offload", "int8-offload", "nf4", "group-offload", "sequential-offload"
+]  # fmt: skip
 
 # Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
 POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
@@ -89,6 +92,7 @@ class ModelFacts:
     `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
     its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint.
+    `memory_plan` is how it was fitted into memory, `memory_reason` why.
     """
 
     name: str
@@ -112,3 +116,5 @@ class ModelFacts:
     guidance: str = "true_cfg_scale"
     positive_magic: dict[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("text", "image", "inpaint")
+    memory_plan: MemoryPlanName = "full"
+    memory_reason: str = ""

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imageserver.generation import MemoryPlanName
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -64,9 +66,16 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("DTYPE", "TORCH_DTYPE"),
         description="Number format of the weights; auto is bfloat16 on accelerators and float32 on a CPU.",
     )
-    offload: Literal["none", "model", "sequential"] = Field(
-        "none",
-        description="Keep the weights in RAM and move them to the device by model or by layer when memory is short.",
+    memory: MemoryPlanName | Literal["auto"] = Field(
+        "auto",
+        description="How the model is fitted into memory: full, int8, model-offload, int8-offload, nf4, group-offload "
+        "or sequential-offload; auto takes the fastest that fits.",
+    )
+    transformer_file: Path | None = Field(
+        None, description="One file, .gguf or .safetensors, that takes the place of the model's own transformer."
+    )
+    vae_tiling: bool = Field(
+        False, description="Decode every picture in tiles: less memory, slower, faint seams are possible."
     )
 
     compile: bool = Field(

@@ -48,7 +48,7 @@ def banner(settings: Settings, facts: ModelFacts) -> str:
     lines = [
         f"qwen-image-server  {url(settings)}",
         f"model   {facts.name} ({facts.parameters / 1e6:,.0f} million parameters). {facts.reason}",
-        f"device  {facts.gpu}, {facts.dtype}; loaded in {facts.load_time:.1f} s",
+        f"device  {facts.gpu}, {facts.dtype}; loaded in {facts.load_time:.1f} s. {facts.memory_reason}",
         "change  MODEL=… DEVICE=… PORT=… bash start_server.sh, or .env; .env.example lists every setting",
         f"try     {example}",
         "stop    Ctrl+C",

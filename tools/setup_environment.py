@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Not sys.prefix: under `-S`, which spares the check a third of its time, that names the Python underneath.
 ENVIRONMENT = ROOT / ".venv"
 REQUIREMENTS = ("requirements.txt", "constraints.txt")
-DEVELOPMENT_REQUIREMENTS = ("requirements-dev.txt", "constraints.txt")
+DEVELOPMENT_REQUIREMENTS = ("requirements-dev.txt", "constraints.txt", "requirements-optional.txt")
+# What users may add; apart from the rest, because diffusers and peft import it wherever they find it.
+OPTIONAL = ENVIRONMENT / "optional"
 
 # Free space an installation needs, in GB (the CPU set measures 1.7 GB unpacked, the CUDA set about 5), and what is
 # left to do after PyTorch.
@@ -182,6 +184,8 @@ def install_development() -> None:
     print("The packages for lint, types and tests.", flush=True)
     if not pip("install", "--progress-bar", "on", "-r", "requirements-dev.txt", "-c", "constraints.txt"):
         raise SystemExit("The packages for the tests could not be installed; pip says above why.")
+    if not pip("install", "--upgrade", "--no-deps", "--target", str(OPTIONAL), "-r", "requirements-optional.txt"):
+        raise SystemExit("The optional packages could not be installed; pip says above why.")
     finish(development_stamp(), "dev")
 
 

@@ -143,6 +143,8 @@ def info() -> Response:
         model_name=facts.name,
         model_family=facts.family,
         model_reason=facts.reason,
+        memory_plan=facts.memory_plan,
+        memory_reason=facts.memory_reason,
         device=facts.device,
         gpu=facts.gpu,
         cuda_version=facts.cuda_version,

@@ -12,8 +12,9 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from imageserver.engine import devices, single_frame_vae
+from imageserver.engine import devices, memory_plans, single_frame_vae, transformer_file
 from imageserver.engine.families import FAMILIES, Family, family_of
+from imageserver.engine.memory import bytes_of
 from imageserver.engine.pipelines import Pipeline
 from imageserver.engine.sources import ModelUnavailable, Report, locate
 from imageserver.generation import ModelFacts
@@ -22,8 +23,6 @@ from imageserver.settings import Settings
 QWEN_IMAGE = "Qwen/Qwen-Image"
 # The whole of Qwen-Image in bfloat16 is about 54 GiB, and a tenth more is wanted beside the weights.
 QWEN_IMAGE_BYTES = 60 * 1024**3
-# What a pipeline needs beside its weights, measured as a share of them.
-ROOM_BESIDE_WEIGHTS = 1.1
 
 
 @dataclass(frozen=True)
@@ -44,22 +43,36 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     family = _family_in(folder, model)
     dtype = _dtype(settings.dtype, device)
     weights = weight_bytes(folder, dtype)
-    _require_memory(model, weights, device, settings)
-    report("loading", f"{model}: {weights / 1e9:.2f} GB of weights are being loaded.", None)
+    try:
+        replaced = transformer_file.bytes_by_component(settings, family.denoiser)
+        plan, plan_reason = memory_plans.choose(settings.memory, model, weights | replaced, dtype, device)
+    except (memory_plans.NoPlanFits, transformer_file.Unusable) as error:
+        raise ModelUnavailable(str(error)) from error
+    report("loading", f"{model}: {sum(weights.values()) / 1e9:.2f} GB of weights are being loaded. {plan_reason}", None)
     single_frame_vae.install()
     # Their bars would break our log lines; progress is told in the log and in /startupz.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
+        given = transformer_file.load(settings, folder, family.denoiser, dtype)
+        quantized = memory_plans.loading_options(plan, folder, given)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **family.loading
+            str(folder),
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            **quantized,
+            **given,
+            **family.loading,
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         sentence = str(error).strip().splitlines()[0][:300]
         raise ModelUnavailable(f"{model} cannot be loaded: {sentence}") from error
     pipeline.set_progress_bar_config(disable=True)
     family.prepare(pipeline)
-    _place(pipeline, device, settings)
+    if settings.vae_tiling:
+        pipeline.vae.enable_tiling()
+    memory_plans.place(pipeline, plan, device)
     defaults = family.defaults(pipeline)
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     facts = ModelFacts(
@@ -72,14 +85,16 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         dtype=str(dtype).removeprefix("torch."),
         scheduler=type(pipeline.scheduler).__name__,
         parameters=sum(parameter.numel() for module in modules for parameter in module.parameters()),
-        size_mb=round(sum(p.numel() * p.element_size() for m in modules for p in m.parameters()) / devices.MIB, 2),
+        size_mb=round(sum(bytes_of(weight) for module in modules for weight in module.parameters()) / devices.MIB, 2),
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         load_time=round(time.monotonic() - began, 2),
         pid=0,
-        revision=fingerprint(folder),
+        revision=fingerprint(folder) + transformer_file.fingerprint(settings),
         default_steps=defaults.steps,
         default_true_cfg_scale=defaults.guidance,
         guidance=family.guidance,
+        memory_plan=plan.name,
+        memory_reason=plan_reason,
         kinds=tuple(family.pipeline_classes),
         positive_magic=dict(family.positive_magic),
     )
@@ -100,12 +115,12 @@ def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
     )
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """Return the bytes that the folder's weights take in `dtype`; the files' own format is read from their headers."""
-    total = 0
+def weight_bytes(folder: Path, dtype: torch.dtype) -> dict[str, int]:
+    """Return the bytes that the weights of every component take in `dtype`, read from the headers of their files."""
+    sizes: dict[str, int] = {}
     for file in folder.glob("*/*.safetensors"):
-        total += sum(_elements(file)) * dtype.itemsize
-    return total
+        sizes[file.parent.name] = sizes.get(file.parent.name, 0) + sum(_elements(file)) * dtype.itemsize
+    return sizes
 
 
 def fingerprint(folder: Path) -> str:
@@ -154,26 +169,3 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
         return devices.usual_dtype(device)
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def _require_memory(model: str, weights: int, device: torch.device, settings: Settings) -> None:
-    needed, free = int(weights * ROOM_BESIDE_WEIGHTS), devices.free_memory(device)
-    if settings.offload != "none" and devices.is_accelerator(device):
-        free = devices.free_memory(torch.device("cpu"))
-    if needed > free:
-        has = f"{devices.gpu_name(device)} has {free / 1024**3:.0f} GiB free"
-        can_offload = devices.is_accelerator(device) and settings.offload == "none"
-        offload = "set OFFLOAD=model (weights wait in RAM), " if can_offload else ""
-        raise ModelUnavailable(
-            f"{model} needs about {needed / 1024**3:.0f} GiB and {has}: {offload}take a quantized or smaller model, or "
-            "MODEL=demo."
-        )
-
-
-def _place(pipeline: Pipeline, device: torch.device, settings: Settings) -> None:
-    if settings.offload == "none" or not devices.is_accelerator(device):
-        pipeline.to(device)
-    elif settings.offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.enable_sequential_cpu_offload(device=device)

@@ -37,6 +37,14 @@ def living_tensors() -> dict[int, int]:
     return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 
+def bytes_of(tensor: torch.Tensor) -> int:
+    """Return the bytes that a tensor holds; a quantized one holds those of its parts, whatever type it poses as."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        return sum(bytes_of(getattr(tensor, name)) for name in names)
+    return tensor.numel() * tensor.element_size()
+
+
 def _reserved_peak(device: torch.device) -> int:
     module: Any = devices.module_of(device)
     peak = module.max_memory_reserved(device)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from imageserver.engine import devices, quality
+from imageserver.engine import devices, memory_plans, quality
 from imageserver.engine.acceleration import accelerate, explain_failed_measurement, rehearse
 from imageserver.engine.batch_caps import BatchCaps, Forward, load_or_measure, seconds_of
 from imageserver.engine.loading import LoadedModel, load
@@ -88,7 +88,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         revision=_revision(settings, model),
         load_time=round(time.monotonic() - began, 2),
         batch_caps=caps.describe(),
-        max_in_flight=_max_in_flight(settings, painter, device),
+        max_in_flight=_max_in_flight(settings, model, painter, device),
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
     )
     return Workshop(facts, turns)
@@ -143,7 +143,8 @@ def _revision(settings: Settings, model: LoadedModel) -> str:
     """Return the name of all that decides the pixels and the pace: weights, device, format, versions, accelerations."""
     facts = model.facts
     versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    chosen = f"{settings.attention_backend}/{settings.compile}/{settings.offload}/{settings.quality_cache}"
+    fitted = f"{facts.memory_plan}/{settings.vae_tiling}"
+    chosen = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
     return f"{facts.revision}/{facts.gpu}/{facts.dtype}/{versions}/{chosen}"
 
 
@@ -166,8 +167,8 @@ def suspended_call(painter: Painter, side: int, prompt: str = "a red circle") ->
     track.abort(TrackCancelled())
 
 
-def _max_in_flight(settings: Settings, painter: Painter, device: torch.device) -> int:
-    if settings.offload == "model" and devices.is_accelerator(device):
+def _max_in_flight(settings: Settings, model: LoadedModel, painter: Painter, device: torch.device) -> int:
+    if memory_plans.BY_NAME[model.facts.memory_plan].offload == "model":
         # One model at a time is on the device: a second job's text encoder would push the transformer out, or not fit.
         return 1
     return settings.max_in_flight or _memory_allows(painter, device)

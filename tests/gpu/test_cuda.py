@@ -48,15 +48,15 @@ def test_the_facts_name_the_card_and_its_format(folder: Path) -> None:
     assert facts.memory_mb > 0
 
 
-@pytest.mark.parametrize("offload", ["model", "sequential"])
-def test_offloaded_weights_draw_a_picture(folder: Path, tmp_path: Path, offload: str) -> None:
+@pytest.mark.parametrize("memory", ["model-offload", "group-offload", "sequential-offload"])
+def test_offloaded_weights_draw_a_picture(folder: Path, tmp_path: Path, memory: str) -> None:
     sent: list[tuple[Message, bytes]] = []
-    settings = Settings(model=str(folder), device="cuda", offload=offload, state_dir=tmp_path, max_pixels=512 * 512)
+    settings = Settings(model=str(folder), device="cuda", memory=memory, state_dir=tmp_path, max_pixels=512 * 512)
     workshop = open_workshop(settings, silent, lambda *frame: sent.append(frame))
     assert len(draw_in(workshop, sent, generation())) == 64 * 64 * 3
 
 
 def test_a_card_that_cannot_hold_the_model_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "free_memory", lambda device: 1000)
-    with pytest.raises(ModelUnavailable, match="OFFLOAD=model"):
-        load(Settings(model=str(folder), device="cuda"), silent)
+    monkeypatch.setattr(devices, "free_memory", lambda device: 1000 if device.type == "cuda" else 1 << 40)
+    with pytest.raises(ModelUnavailable, match="take a quantized or smaller model"):
+        load(Settings(model=str(folder), device="cuda", memory="full"), silent)
