@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         description="How the model is fitted into memory: full, int8, model-offload, int8-offload, nf4, group-offload "
         "or sequential-offload; auto takes the fastest that fits.",
     )
+    text_encoder_path: str = Field(
+        "", description="Folder or id of the text encoder that HiDream-I1 needs beside its own files: a Llama 3.1 8B."
+    )
     transformer_file: Path | None = Field(
         None, description="One file, .gguf or .safetensors, that takes the place of the model's own transformer."
     )

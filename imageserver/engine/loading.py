@@ -12,9 +12,10 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from imageserver.engine import devices, memory_plans, single_frame_vae, transformer_file
+from imageserver.engine import devices, memory_plans, separate_text_encoder, single_frame_vae, transformer_file
 from imageserver.engine.families import FAMILIES, Family, family_of
 from imageserver.engine.memory import bytes_of
+from imageserver.engine.memory_plans import MemoryPlan
 from imageserver.engine.pipelines import Pipeline
 from imageserver.engine.sources import ModelUnavailable, Report, locate
 from imageserver.generation import ModelFacts
@@ -42,10 +43,13 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     folder = locate(model, settings, report)
     family = _family_in(folder, model)
     dtype = _dtype(settings.dtype, device)
+    encoder_folder = separate_text_encoder.find(family.separate_text_encoder, model, folder, settings, report)
     weights = weight_bytes(folder, dtype)
+    if encoder_folder is not None and family.separate_text_encoder is not None:
+        weights[family.separate_text_encoder.component] = _bytes_in(encoder_folder, dtype)
     try:
-        replaced = transformer_file.bytes_by_component(settings, family.denoiser)
-        plan, plan_reason = memory_plans.choose(settings.memory, model, weights | replaced, dtype, device)
+        weights |= transformer_file.bytes_by_component(settings, family.denoiser)
+        plan, plan_reason = memory_plans.choose(settings.memory, model, weights, dtype, device)
     except (memory_plans.NoPlanFits, transformer_file.Unusable) as error:
         raise ModelUnavailable(str(error)) from error
     report("loading", f"{model}: {sum(weights.values()) / 1e9:.2f} GB of weights are being loaded. {plan_reason}", None)
@@ -54,17 +58,7 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        given = transformer_file.load(settings, folder, family.denoiser, dtype)
-        quantized = memory_plans.loading_options(plan, folder, given)
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            **quantized,
-            **given,
-            **family.loading,
-        )
+        pipeline = _assemble(settings, family, folder, encoder_folder, dtype, plan)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         sentence = str(error).strip().splitlines()[0][:300]
         raise ModelUnavailable(f"{model} cannot be loaded: {sentence}") from error
@@ -101,6 +95,20 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     return LoadedModel(pipeline, family, facts)
 
 
+def _assemble(
+    settings: Settings, family: Family, folder: Path, encoder_folder: Path | None, dtype: torch.dtype, plan: MemoryPlan
+) -> Pipeline:
+    """Return the pipeline of a folder, with what comes from elsewhere in its place."""
+    given = transformer_file.load(settings, folder, family.denoiser, dtype)
+    if encoder_folder is not None and family.separate_text_encoder is not None:
+        quantization = memory_plans.quantization_of(plan, "transformers")
+        given |= separate_text_encoder.load(family.separate_text_encoder, encoder_folder, dtype, quantization)
+    options = {**memory_plans.loading_options(plan, folder, given), **given, **family.loading}
+    return diffusers.DiffusionPipeline.from_pretrained(
+        str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **options
+    )
+
+
 def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
     """Return the model's name and, in one sentence, why it was taken."""
     if wanted != "auto":
@@ -118,9 +126,13 @@ def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
 def weight_bytes(folder: Path, dtype: torch.dtype) -> dict[str, int]:
     """Return the bytes that the weights of every component take in `dtype`, read from the headers of their files."""
     sizes: dict[str, int] = {}
-    for file in folder.glob("*/*.safetensors"):
-        sizes[file.parent.name] = sizes.get(file.parent.name, 0) + sum(_elements(file)) * dtype.itemsize
+    for component in {file.parent for file in folder.glob("*/*.safetensors")}:
+        sizes[component.name] = _bytes_in(component, dtype)
     return sizes
+
+
+def _bytes_in(component: Path, dtype: torch.dtype) -> int:
+    return sum(sum(_elements(file)) for file in component.glob("*.safetensors")) * dtype.itemsize
 
 
 def fingerprint(folder: Path) -> str:

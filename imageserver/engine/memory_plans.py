@@ -134,7 +134,7 @@ def loading_options(plan: MemoryPlan, folder: Path, given: Collection[str]) -> d
     wanted = {name: library for name, library in _quantizable(folder).items() if name not in given}
     if plan.bits is None or not wanted:
         return {}
-    mapping = {name: _quantization(plan, library) for name, library in wanted.items()}
+    mapping = {name: quantization_of(plan, library) for name, library in wanted.items()}
     return {"quantization_config": PipelineQuantizationConfig(quant_mapping=mapping)}
 
 
@@ -171,7 +171,10 @@ def _quantizable(folder: Path) -> dict[str, str]:
     }
 
 
-def _quantization(plan: MemoryPlan, library: str) -> Any:
+def quantization_of(plan: MemoryPlan, library: str) -> Any:
+    """Return the configuration that a component of diffusers or transformers is loaded with; None for whole weights."""
+    if plan.bits is None:
+        return None
     room: Any = diffusers if library == "diffusers" else transformers
     if plan.bits == 8:
         from torchao.quantization import Int8WeightOnlyConfig

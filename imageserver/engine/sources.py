@@ -21,10 +21,10 @@ class ModelUnavailable(Exception):
     """The model cannot be had; the message is one sentence for the user."""
 
 
-def locate(model: str, settings: Settings, report: Report) -> Path:
+def locate(model: str, settings: Settings, report: Report, *, setting: str = "MODEL") -> Path:
     """Return the folder with the model's files, downloading them where that is allowed.
 
-    `report` is told (phase, sentence, fraction). Raises ModelUnavailable.
+    `report` is told (phase, sentence, fraction); `setting` is where the name came from. Raises ModelUnavailable.
     """
     if model == "demo":
         return DEMO_FOLDER
@@ -32,7 +32,7 @@ def locate(model: str, settings: Settings, report: Report) -> Path:
     if folder.is_dir():
         return folder
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise ModelUnavailable(f"MODEL={model} is neither a folder nor an id like Qwen/Qwen-Image.")
+        raise ModelUnavailable(f"{setting}={model} is neither a folder nor an id like Qwen/Qwen-Image.")
     download = _from_modelscope if settings.model_source == "modelscope" else _from_huggingface
     return download(model, settings, report)
 

@@ -257,7 +257,8 @@ def test_the_first_example_gives_a_red_circle_on_blue_with_the_panel(demo_server
     letters = np.minimum(np.minimum(red, green), blue)[:128, 342:] > 200
     assert 0.03 < reddish.mean() < 0.6, "there is no red circle"
     assert blueish.mean() > 0.3, "the background is not blue"
-    assert letters.mean() > 0.01, "there is no panel"
+    # Without the panel nothing there is nearly white.
+    assert letters.mean() > 0.005, "there is no panel"
 
 
 def messages_of_the_code() -> str:

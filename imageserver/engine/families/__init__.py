@@ -14,6 +14,7 @@ from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.merging import Merger
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading
+from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import Generation
 
 
@@ -43,6 +44,10 @@ class Family(Protocol):
     @property
     def loading(self) -> Mapping[str, Any]:
         """What `from_pretrained` is told beside the folder."""
+
+    @property
+    def separate_text_encoder(self) -> SeparateTextEncoder | None:
+        """The text encoder that the model's own folder does not bring along."""
 
     def prepare(self, pipeline: Pipeline) -> None:
         """Make a freshly loaded pipeline what the family serves."""

@@ -10,6 +10,7 @@ import torch
 
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import Generation
 
 
@@ -63,6 +64,7 @@ class FlowFamily:
     denoiser = "transformer"
     guidance = "guidance_scale"
     loading: Mapping[str, Any] = {}
+    separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = {}
     preview_tensors = ("latents", "noise_pred")
 

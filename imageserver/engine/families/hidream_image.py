@@ -11,6 +11,7 @@ from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.flow import FlowFamily, FlowMerger
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import Generation
 
 MAX_PROMPT_TOKENS = 128
@@ -23,6 +24,9 @@ class HiDreamImage(FlowFamily):
 
     name = "hidream-i1"
     pipeline_classes: Mapping[Kind, str] = {"text": "HiDreamImagePipeline"}
+    separate_text_encoder = SeparateTextEncoder(
+        "text_encoder_4", "tokenizer_4", "Llama-3.1-8B-Instruct", {"output_hidden_states": True}
+    )
     merger = FlowMerger(
         text="encoder_hidden_states_t5",
         batched={

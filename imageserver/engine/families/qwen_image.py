@@ -14,6 +14,7 @@ from imageserver.engine.families.flow import clean_flow_latents
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import POSITIVE_MAGIC, Generation
 
 MAX_PROMPT_TOKENS = 1024
@@ -76,6 +77,7 @@ class QwenImage:
     denoiser = "transformer"
     guidance = "true_cfg_scale"
     loading: Mapping[str, Any] = {}
+    separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = POSITIVE_MAGIC
     merger = QwenImageMerger()
     preview_tensors = ("latents", "noise_pred")

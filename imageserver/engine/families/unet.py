@@ -10,6 +10,7 @@ import torch
 
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import Generation
 
 
@@ -53,6 +54,7 @@ class UNetMerger:
 class UNetFamily:
     """The part of a family that every UNet pipeline shares."""
 
+    separate_text_encoder: SeparateTextEncoder | None = None
     denoiser = "unet"
     guidance = "guidance_scale"
     merger = UNetMerger()

@@ -1,8 +1,10 @@
 """Every family draws what its stock pipelines draw: alone to the bit, merged nearly so, from text and from pictures."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -11,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from imageserver.engine.families import Family, family_of
+from imageserver.engine.families import FAMILIES, Family, family_of
 from imageserver.engine.painter import Painter, takes_size
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
@@ -252,3 +254,18 @@ def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
     assert f"the model read the first {most}" in reading.warnings[0]
     shop.draw(long)
     assert shop.family.reading(shop.served, generation("ab")).warnings == ()
+
+
+def test_the_table_of_the_documentation_tells_of_every_family():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0].split("`")[1]: cells
+        for line in page.splitlines()
+        if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 7
+    }
+    assert set(rows) == {family.name for family in FAMILIES}
+    for family in FAMILIES:
+        _, classes, *kinds, guidance, _ = rows[family.name]
+        assert re.findall(r"`(\w+)`", classes) == list(family.pipeline_classes.values())
+        assert kinds == ["yes" if kind in family.pipeline_classes else "no" for kind in ("text", "image", "inpaint")]
+        assert guidance == f"`{family.guidance}`"

@@ -12,6 +12,7 @@ from imageserver.engine import devices, loading, sources
 from imageserver.engine.loading import choose_model, load, weight_bytes
 from imageserver.engine.sources import ModelUnavailable, locate
 from imageserver.settings import Settings
+from tests import tiny_models
 from tests.tiny_models import save_tiny_qwen_image
 
 Said = list[tuple[str, str, float | None]]
@@ -66,6 +67,23 @@ def test_memory_that_cannot_hold_the_model_is_said_with_what_would(
         ModelUnavailable, match=r"needs about .* GiB .* take a quantized or smaller model, or MODEL=demo"
     ):
         load(with_model(model_folder), silent)
+
+
+def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path: Path) -> None:
+    tiny_models.save_tiny_hidream(tmp_path / "model", tmp_path / "llama")
+
+    def loaded(text_encoder_path: str) -> loading.LoadedModel:
+        settings = with_model(tmp_path / "model").model_copy(update={"text_encoder_path": text_encoder_path})
+        return load(settings, silent)
+
+    with pytest.raises(ModelUnavailable, match=r"needs Llama-3\.1-8B-Instruct, .* set TEXT_ENCODER_PATH"):
+        loaded("")
+    with pytest.raises(ModelUnavailable, match="TEXT_ENCODER_PATH=/nowhere is neither a folder nor an id"):
+        loaded("/nowhere")
+    with pytest.raises(ModelUnavailable, match="has no safetensors weights"):
+        loaded(str(tmp_path))
+    model = loaded(str(tmp_path / "llama"))
+    assert type(model.pipeline.text_encoder_4).__name__ == "LlamaForCausalLM"
 
 
 def test_a_pipeline_that_nobody_serves_is_named(tmp_path: Path) -> None:
