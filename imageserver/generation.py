@@ -69,7 +69,8 @@ class Outcome:
     the job's share of the device: forwards that it shared are divided by those who shared them.
     `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
     `image_tokens` is how many tokens the denoiser worked on, those of all pictures together. `vram_peak_mb` is the most
-    that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured.
+    that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured. `unsafe` tells
+    of every picture whether the safety checker found it so, in which case it is black; empty without a checker.
     """
 
     width: int
@@ -83,6 +84,7 @@ class Outcome:
     prompt_tokens: int = 0
     image_tokens: int = 0
     vram_peak_mb: float = 0.0
+    unsafe: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     transformer_file: Path | None = Field(
         None, description="One file, .gguf or .safetensors, that takes the place of the model's own transformer."
     )
+    safety_checker: str = Field(
+        "",
+        description="Folder or id of a Stable Diffusion safety checker; what it finds unsafe is sent as black.",
+    )
     vae_tiling: bool = Field(
         False, description="Decode every picture in tiles: less memory, slower, faint seams are possible."
     )

@@ -34,6 +34,7 @@ class SavedPictures(Answer):
     seeds: list[int]
     model: str | None
     warnings: list[str]
+    nsfw_detected: bool | None = Field(description="Whether the safety checker blackened one; null without a checker.")
     queue_time: float = Field(description="Seconds from arrival to the first device call.")
     batch_size: int = Field(description="The largest number of pictures that shared a forward with this one.")
     cache: Literal["hit", "miss", "join"]

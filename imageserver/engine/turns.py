@@ -23,6 +23,7 @@ from imageserver.engine.previews import Frame
 from imageserver.engine.quality import QualityTiers
 from imageserver.engine.readings import Reading
 from imageserver.engine.running import Draws, RunningJob
+from imageserver.engine.safety import SafetyChecker, blackened, sentence
 from imageserver.engine.suspension import Track
 from imageserver.errors import Cancelled, GenerationFailed, InvalidParameter, OutOfMemory, ServiceError
 from imageserver.generation import Generation, Outcome
@@ -55,6 +56,7 @@ class Turns:
         trace: Trace = no_trace,
         tiers: QualityTiers | None = None,
         peak_memory: PeakMemory = lambda: 0,
+        safety: SafetyChecker | None = None,
         release_memory: Callable[[], None] = lambda: None,
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
@@ -66,6 +68,7 @@ class Turns:
         self._cap_of = cap_of
         self._trace = trace
         self._peak_memory = peak_memory
+        self._safety = safety
         self._release_memory = release_memory
         self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
@@ -218,6 +221,8 @@ class Turns:
         self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
 
     def _send_preview(self, job: RunningJob, index: int, step: int, frame: Frame) -> None:
+        if self._safety is not None:
+            return  # nobody has looked at it yet
         preview = Preview(
             job=job.id,
             index=index,
@@ -253,8 +258,12 @@ class Turns:
     def _deliver(self, job: RunningJob, inference_time: float) -> None:
         generation = job.generation
         try:
-            pixels = job.pictures()
+            pixels, warnings = job.pictures(), list(dict.fromkeys(job.notes))
             reading = self._painter.reading(generation)
+            unsafe = self._safety.unsafe(pixels, generation) if self._safety else ()
+            if any(unsafe):
+                pixels = blackened(pixels, unsafe)
+                warnings.append(sentence(unsafe))
         except Exception as error:
             self._send(failed(job.id, self._as_service_error(error, job)), b"")
             return
@@ -266,10 +275,11 @@ class Turns:
             queue_time=0.0,
             batch_size=job.largest_batch,
             device_time=job.device_time,
-            warnings=(*reading.warnings, *dict.fromkeys(job.notes)),
+            warnings=(*reading.warnings, *warnings),
             prompt_tokens=reading.prompt_tokens,
             image_tokens=reading.image_tokens,
             vram_peak_mb=round(job.memory_peak / MIB, 1),
+            unsafe=unsafe,
         )
         self._largest_drawn = max(self._largest_drawn, job.pixels)
         self._send(Finished(job=job.id, outcome=outcome), pixels)

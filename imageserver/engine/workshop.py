@@ -20,6 +20,7 @@ from imageserver.engine.memory import living_tensors, peak_memory
 from imageserver.engine.merging import Merger
 from imageserver.engine.painter import Painter
 from imageserver.engine.quality import Magnitudes, QualityTiers
+from imageserver.engine.safety import open_checker
 from imageserver.engine.short_memory import decode_in_tiles_when_full
 from imageserver.engine.sources import Report
 from imageserver.engine.suspension import Gate, SetContext, Track, TrackCancelled
@@ -79,6 +80,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
         tiers=tiers,
         peak_memory=peak_memory(device),
+        safety=open_checker(settings, report),
         release_memory=lambda: devices.release_cached(device),
         trace=trace,
     )
@@ -143,7 +145,7 @@ def _revision(settings: Settings, model: LoadedModel) -> str:
     """Return the name of all that decides the pixels and the pace: weights, device, format, versions, accelerations."""
     facts = model.facts
     versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    fitted = f"{facts.memory_plan}/{settings.vae_tiling}"
+    fitted = f"{facts.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}"
     chosen = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
     return f"{facts.revision}/{facts.gpu}/{facts.dtype}/{versions}/{chosen}"
 

@@ -1,0 +1,90 @@
+"""The safety checker looks at every picture; what it finds unsafe is black and said, and nothing of it is previewed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from transformers import CLIPConfig, CLIPImageProcessor
+
+from imageserver.engine.safety import SafetyChecker, blackened, open_checker, sentence
+from imageserver.engine.sources import ModelUnavailable
+from imageserver.messages import Finished, Preview
+from imageserver.settings import Settings
+from tests.factories import generation
+from tests.unit.engine.conftest import Bench
+
+SEVERE, LENIENT = -2.0, 2.0
+
+
+def save_checker(folder: Path, threshold: float) -> Path:
+    """Write a checker of random weights whose every concept is found above a cosine of `threshold`."""
+    torch.manual_seed(0)
+    text = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=text, vision_config=text | {"image_size": 32, "patch_size": 16}, projection_dim=8
+    )  # fmt: skip
+    checker = StableDiffusionSafetyChecker(config)
+    with torch.no_grad():
+        checker.concept_embeds_weights.fill_(threshold)
+        checker.special_care_embeds_weights.fill_(LENIENT)
+    checker.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
+    return folder
+
+
+def opened(folder: Path) -> SafetyChecker:
+    checker = open_checker(Settings(_env_file=None, safety_checker=str(folder)), lambda *news: None)
+    assert checker is not None
+    return checker
+
+
+def drawn(bench: Bench, **fields: Any) -> tuple[Finished, np.ndarray]:
+    bench.add(1, generation(**fields))
+    bench.run()
+    [(message, raw)] = bench.of(Finished, 1)
+    return message, np.frombuffer(raw, np.uint8).reshape(-1, 64, 64, 3)
+
+
+@pytest.fixture
+def checked_bench(make_bench: Callable[..., Bench], tmp_path: Path) -> Callable[[float], Bench]:
+    def build(threshold: float) -> Bench:
+        bench = make_bench()
+        bench.turns._safety = opened(save_checker(tmp_path, threshold))
+        return bench
+
+    return build
+
+
+def test_an_unsafe_picture_is_black_and_said(checked_bench: Callable[[float], Bench]) -> None:
+    bench = checked_bench(SEVERE)
+    message, pictures = drawn(bench, count=2, previews=2)
+    assert message.outcome.unsafe == (True, True)
+    assert message.outcome.warnings == ("Found unsafe and sent as black (SAFETY_CHECKER): picture 1, 2.",)
+    assert not pictures.any()
+    assert bench.of(Preview, 1) == []
+
+
+def test_a_safe_picture_stays_as_it_is(checked_bench: Callable[[float], Bench], make_bench: Any) -> None:
+    message, pictures = drawn(checked_bench(LENIENT))
+    assert (message.outcome.unsafe, message.outcome.warnings) == ((False,), ())
+    assert (pictures == drawn(make_bench())[1]).all()
+
+
+def test_only_the_unsafe_one_of_several_is_black() -> None:
+    assert blackened(b"aabbcc", (False, True, False)) == b"aa\0\0cc"
+    assert sentence((False, True, False)) == "Found unsafe and sent as black (SAFETY_CHECKER): picture 2."
+
+
+def test_without_the_setting_nothing_is_looked_at(make_bench: Callable[..., Bench]) -> None:
+    assert open_checker(Settings(_env_file=None), lambda *news: None) is None
+    assert drawn(make_bench())[0].outcome.unsafe == ()
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "{folder}"])
+def test_a_checker_that_is_not_there_is_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelUnavailable, match=r"^SAFETY_CHECKER="):
+        opened(Path(name.format(folder=tmp_path)))
