@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from safetensors import SafetensorError
-from transformers import CLIPImageProcessor
 
 from imageserver.engine.sources import ModelUnavailable, Report, locate
 from imageserver.generation import Generation
@@ -40,6 +38,9 @@ def open_checker(settings: Settings, report: Report) -> SafetyChecker | None:
     """Return the checker that SAFETY_CHECKER names, None without one; raises ModelUnavailable."""
     if not settings.safety_checker:
         return None
+    # Imported here: few want it, and importing it warns of what it would rather have.
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+
     folder = locate(settings.safety_checker, settings, report, setting="SAFETY_CHECKER")
     try:
         model: Any = StableDiffusionSafetyChecker.from_pretrained(
@@ -67,8 +68,10 @@ def sentence(unsafe: tuple[bool, ...]) -> str:
 
 
 def _processor(folder: Path) -> Any:
+    from transformers import CLIPImageProcessorPil
+
     # In a pipeline's folder it lies beside the checker.
     for place in (folder, folder.parent / "feature_extractor"):
         if (place / "preprocessor_config.json").is_file():
-            return CLIPImageProcessor.from_pretrained(str(place), local_files_only=True)
-    return CLIPImageProcessor()
+            return CLIPImageProcessorPil.from_pretrained(str(place), local_files_only=True)
+    return CLIPImageProcessorPil()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from transformers import CLIPConfig, CLIPImageProcessor
+from transformers import CLIPConfig, CLIPImageProcessorPil
 
 from imageserver.engine.safety import SafetyChecker, blackened, open_checker, sentence
 from imageserver.engine.sources import ModelUnavailable
@@ -32,7 +32,7 @@ def save_checker(folder: Path, threshold: float) -> Path:
         checker.concept_embeds_weights.fill_(threshold)
         checker.special_care_embeds_weights.fill_(LENIENT)
     checker.save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
     return folder
 
 
