@@ -61,7 +61,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         keyring=read_keyring(settings),
     )
     app.extensions[EXTENSION] = services
-    routes.register(app)
+    routes.register(app, settings)
     services.start()
     runner.start(services)
     return app

@@ -69,6 +69,12 @@ class BodyTooLarge(ServiceError):
     status, code = 413, "body_too_large"
 
 
+class BodyTooSlow(ServiceError):
+    """The request body did not arrive in time."""
+
+    status, code = 408, "body_too_slow"
+
+
 class UpgradeRequired(ServiceError):
     """The address speaks another protocol than the request."""
 

@@ -11,7 +11,7 @@ V = TypeVar("V", bound=Callable[..., Any])
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 EVENTS = "text/event-stream"
 # How a request that draws can fail.
-DRAWING_ERRORS = (400, 404, 413, 422, 429, 499, 500, 503, 504, 507)
+DRAWING_ERRORS = (400, 404, 408, 413, 422, 429, 499, 500, 503, 504, 507)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -254,6 +254,7 @@ ERRORS = {
     400: "The request cannot be understood, or misses what it needs.",
     401: "A key is asked for.",
     404: "There is no such thing.",
+    408: "The body did not arrive within BODY_TIMEOUT.",
     409: "Not in this state.",
     410: "It existed, and does not any more.",
     413: "The body is over MAX_BODY_MB.",

@@ -2,17 +2,19 @@
 
 from flask import Flask
 
-from imageserver.api import credentials, errors, health, jobs, openapi, responses
+from imageserver.api import body_deadline, credentials, errors, health, jobs, openapi, responses
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
 from imageserver.api.dialects.openai_images import views as openai_images
 from imageserver.api.dialects.tasks import views as tasks
 from imageserver.api.dialects.websocket import views as websocket
+from imageserver.settings import Settings
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, settings: Settings) -> None:
     """Put all routes into the application."""
     errors.register(app)
+    body_deadline.register(app, settings.body_timeout)
     responses.register(app)
     credentials.register(app)
     for room in (health, native, jobs, openai_images, cogview4_stream, huggingface, tasks, automatic1111, openapi):

@@ -1,5 +1,6 @@
 """Clients that leave, push too much or come too often (faults 7, 8, 9, 20)."""
 
+import contextlib
 import socket
 import statistics
 import struct
@@ -100,8 +101,8 @@ def test_deadline_of_a_running_job_frees_the_device(own_server):
 
 @pytest.fixture(scope="module")
 def small_server(servers):
-    """A server that takes bodies of 10 KiB at most."""
-    server = servers(MAX_BODY_MB="0.01")
+    """A server that takes bodies of 10 KiB at most, and waits a second and a half for them."""
+    server = servers(MAX_BODY_MB="0.01", BODY_TIMEOUT="1.5")
     server.wait_until_ready()
     return server
 
@@ -121,3 +122,43 @@ def test_endless_body_is_answered_before_it_ends(small_server):
         for _ in range(20):
             connection.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+BEGUN = {
+    "json": (b"application/json", b'{"prompt": "slo'),
+    "form": (b"multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nslo'),
+}
+
+
+@pytest.mark.parametrize("kind", BEGUN)
+@pytest.mark.parametrize("path", ["/generate", "/v1/images/edits", "/sdapi/v1/txt2img", "/models/fake"])
+def test_a_body_that_does_not_arrive_is_given_up(small_server, path, kind):
+    media, begun = BEGUN[kind]
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 500\r\n\r\n" % (path.encode(), media)
+    with small_server.connect() as connection:
+        connection.settimeout(20)
+        connection.sendall(head + begun)
+        time.sleep(0.5)
+        connection.sendall(b"w")  # a sign of life moves no deadline
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if path == "/sdapi/v1/txt2img" and kind == "form":
+        assert head.startswith(b"HTTP/1.1 4")
+        return
+    assert head.startswith(b"HTTP/1.1 408"), answer
+    assert b"BODY_TIMEOUT" in body
+    assert small_server.get("/livez").ok
+
+
+def test_many_slow_bodies_keep_nobody_else_waiting(small_server):
+    head = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(small_server.connect()).sendall(head)
+        began = time.monotonic()
+        assert small_server.get("/livez").ok
+        assert small_server.generate().ok
+        assert time.monotonic() - began < 10
+    assert small_server.generate().ok

@@ -88,7 +88,7 @@ def errors_table() -> str:
 def endpoints_of(*, sdapi: bool) -> list[list[str]]:
     """Return method, path and sentence of every route, those of AUTOMATIC1111's API or all others."""
     app = Flask("table", static_folder=None)
-    routes.register(app)
+    routes.register(app, Settings(_env_file=None))
     rows = []
     for rule in app.url_map.iter_rules():
         if (rule.endpoint.startswith("automatic1111.")) == sdapi:
