@@ -40,7 +40,8 @@ from imageserver.messages import (
 FACTS = ModelFacts(
     name="fake", family="fake", reason="The tests asked for it.", device="cpu", gpu="CPU", cuda_version="N/A",
     dtype="float32", scheduler="FakeScheduler", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0,
-    pid=os.getpid(), positive_magic=POSITIVE_MAGIC,
+    pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
+    schedulers={"FakeScheduler": "FakeScheduler"},
 )  # fmt: skip
 
 

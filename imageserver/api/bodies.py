@@ -11,6 +11,7 @@ from imageserver.api.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Priority, Quality
 from imageserver.messages import Snapshot
+from imageserver.schedulers import find_scheduler
 from imageserver.settings import Settings
 
 MIN_SIDE = 64
@@ -64,6 +65,12 @@ class Drawing(BaseModel):
         None, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
+    scheduler: str | None = Field(
+        None,
+        max_length=100,
+        description="Scheduler by its AUTOMATIC1111 name, such as DPM++ 2M Karras, or its diffusers class; the model's "
+        "own by default, /info lists what fits.",
+    )
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
     cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
     deterministic: bool = Field(False, description="Draw alone, bit-equal to the plain pipeline.")
@@ -186,8 +193,22 @@ def resolve(
         priority=body.priority,
         quality=body.quality,
         previews=previews,
+        scheduler=_scheduler(body.scheduler or "", facts),
     )
     return generation, warnings
+
+
+def _scheduler(asked: str, facts: ModelFacts | None) -> str:
+    """Return the scheduler's name, as it came while the model is not known yet; the engine looks again."""
+    if facts is None:
+        return asked
+    found = find_scheduler(asked, facts.schedulers, facts.sampler)
+    if found is None:
+        raise InvalidParameter(
+            f"scheduler {shown(asked)} does not fit {facts.name}; known are {', '.join(facts.schedulers)}.",
+            param="scheduler",
+        )
+    return found
 
 
 def _draw_seed(source: str | None) -> int:

@@ -16,9 +16,11 @@ from imageserver.engine.families import Family
 from imageserver.engine.pipelines import Kind, Pipeline
 from imageserver.engine.previews import Frame, PreviewMap, fit
 from imageserver.engine.readings import Reading
+from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.single_frame_vae import stock_arithmetic
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation
+from imageserver.schedulers import calls_factor
 
 MAX_SEED = 2**64
 # A prompt of Qwen-Image takes up to 7 MiB as embeddings.
@@ -45,6 +47,7 @@ class Painter:
         }
         self._family = family
         self._on_end = on_end
+        self.schedulers = Schedulers(pipeline.scheduler, family.schedulers)
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
     @cached_property
@@ -61,7 +64,7 @@ class Painter:
         """
         stock = self._pipeline_for(generation)
         pipeline = copy.copy(stock)
-        pipeline.scheduler = copy.deepcopy(stock.scheduler)
+        pipeline.scheduler = self.schedulers.for_generation(stock.scheduler, generation)
         # Pipelines give their callback what this attribute names; on this copy alone.
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
@@ -70,11 +73,14 @@ class Painter:
         width, height = drawn_size(generation.width, generation.height, multiple, most_tokens)
         size = {"width": width, "height": height}
 
-        def step_ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             def look() -> Frame:
                 return self.preview_map.frame(self._family.preview_latents(pipeline, tensors, width, height))
 
-            on_step(look)
+            # Schedulers of the second order are told of twice a step, PNDM of one step too many.
+            step, half = divmod(call, pipeline.scheduler.order)
+            if not half and step < generation.drawn_steps:
+                on_step(look)
             return {}
 
         try:
@@ -119,7 +125,7 @@ class Painter:
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step."""
-        return self._family.calls_per_step(generation)
+        return self._family.calls_per_step(generation) * calls_factor(generation.scheduler)
 
     def reading(self, generation: Generation) -> Reading:
         """Return what the model reads of this generation, and what the client should know."""

@@ -12,7 +12,6 @@ from imageserver import __version__
 from imageserver.generation import Generation, ModelFacts, Outcome, OutputFormat
 from imageserver.imaging.encoding import encode
 from imageserver.imaging.metadata import PictureMetadata
-from imageserver.imaging.samplers import sampler_of
 
 
 def finish(
@@ -37,7 +36,7 @@ def finish(
             prompt=generation.prompt,
             negative_prompt=generation.negative_prompt,
             steps=generation.steps,
-            sampler=sampler_of(facts.scheduler) if facts else "",
+            sampler=facts.sampler_of(generation) if facts else generation.scheduler,
             cfg_scale=generation.true_cfg_scale,
             seed=outcome.seeds[index],
             width=outcome.width,

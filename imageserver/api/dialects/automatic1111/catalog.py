@@ -15,6 +15,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
     quoted,
 )
 from imageserver.api.dialects.automatic1111.options import StoredOptions
+from imageserver.api.dialects.automatic1111.samplers import USUAL_SCHEDULES, base_names
 from imageserver.api.documentation import documented
 from imageserver.api.json_body import read_json
 from imageserver.api.responses import add_warnings
@@ -22,7 +23,7 @@ from imageserver.api.services import Services
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, Loading
 from imageserver.generation import ModelFacts
-from imageserver.imaging.samplers import sampler_of
+from imageserver.schedulers import SCHEDULES, split_name
 
 blueprint = Blueprint("catalog", __name__)
 
@@ -176,17 +177,28 @@ def sd_models() -> Response:
 @blueprint.get("/sdapi/v1/samplers")
 @documented(answer=list[Sampler], errors=(503,))
 def samplers() -> Response:
-    """List the loaded model's own sampler, the only one that is used."""
-    scheduler = _facts(services()).scheduler
-    return _listed(Sampler(name=sampler_of(scheduler), aliases=[scheduler], options={}))
+    """List the samplers that fit the loaded model, its own first."""
+    facts = _facts(services())
+    listed = []
+    for name, schedules in base_names(facts).items():
+        usual = USUAL_SCHEDULES.get(name, "")
+        class_name = next(each for known, each in facts.schedulers.items() if split_name(known)[0] == name)
+        options = {"scheduler": usual.lower()} if usual in schedules and usual else {}
+        listed.append(Sampler(name=name, aliases=[class_name], options=options))
+    return _listed(*listed)
 
 
 @blueprint.get("/sdapi/v1/schedulers")
-@documented(answer=list[Scheduler])
+@documented(answer=list[Scheduler], errors=(503,))
 def schedulers() -> Response:
-    """List the one schedule there is: the model's own."""
+    """List the schedules that samplers of the loaded model know."""
+    known = {schedule for schedules in base_names(_facts(services())).values() for schedule in schedules if schedule}
+    labels = ["Automatic", *(["Uniform", *(each for each in SCHEDULES if each in known)] if known else [])]
     return _listed(
-        Scheduler(name="automatic", label="Automatic", aliases=None, default_rho=-1.0, need_inner_model=False)
+        *(
+            Scheduler(name=label.lower(), label=label, aliases=None, default_rho=-1.0, need_inner_model=False)
+            for label in labels
+        )
     )
 
 
