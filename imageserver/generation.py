@@ -29,13 +29,22 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA that a generation is drawn with; `digest` names the content of its files, `scale` is its strength."""
+
+    name: str
+    digest: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generation:
     """One request for `count` pictures, with every choice already made.
 
     `width` and `height` are the pixels of the answer; the engine draws at the next multiple its VAE needs and crops to
     the centre. Picture k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
     `previews` is the number of pictures on the way that are wanted of each picture, spread evenly over its steps.
-    `scheduler` is a name of `ModelFacts.schedulers`; empty is the model's own.
+    `scheduler` is a name of `ModelFacts.schedulers`; empty is the model's own, or what its `loras` (by name) recommend.
     """
 
     prompt: str
@@ -52,6 +61,7 @@ class Generation:
     source: Source | None = None
     previews: int = 0
     scheduler: str = ""
+    loras: tuple[Lora, ...] = ()
 
     @property
     def drawn_steps(self) -> int:

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from imageserver.api import credentials, errors, health, jobs, openapi, responses
+from imageserver.api import credentials, errors, health, jobs, loras, openapi, responses
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
 from imageserver.api.dialects.openai_images import views as openai_images
@@ -15,6 +15,8 @@ def register(app: Flask) -> None:
     errors.register(app)
     responses.register(app)
     credentials.register(app)
-    for room in (health, native, jobs, openai_images, cogview4_stream, huggingface, tasks, automatic1111, openapi):
+    for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):
+        app.register_blueprint(dialect.blueprint)
+    for room in (health, jobs, loras, openapi):
         app.register_blueprint(room.blueprint)
     websocket.register(app)

@@ -10,6 +10,7 @@ import diffusers
 import torch
 
 from imageserver.engine import init_image
+from imageserver.engine.adapters import Adapters
 from imageserver.engine.drawn_size import drawn_size
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
@@ -39,14 +40,21 @@ class Painter:
     One pipeline object shared by two calls is wrong: they would share the scheduler's state.
     """
 
-    def __init__(self, pipeline: Pipeline, family: Family, on_end: Callable[[], None] = lambda: None) -> None:
-        """Call `on_end` after every pipeline call, however it ended."""
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        family: Family,
+        on_end: Callable[[], None] = lambda: None,
+        adapters: Adapters | None = None,
+    ) -> None:
+        """Call `on_end` after every pipeline call, however it ended; without `adapters` LoRAs are refused."""
         self._pipelines = {
             kind: pin_execution_device(as_class(pipeline, name, family.loading))
             for kind, name in family.pipeline_classes.items()
         }
         self._family = family
         self._on_end = on_end
+        self._adapters = adapters
         self.schedulers = Schedulers(pipeline.scheduler, family.schedulers)
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
@@ -64,7 +72,8 @@ class Painter:
         """
         stock = self._pipeline_for(generation)
         pipeline = copy.copy(stock)
-        pipeline.scheduler = self.schedulers.for_generation(stock.scheduler, generation)
+        config = self._adapt(generation)
+        pipeline.scheduler = self.schedulers.for_generation(stock.scheduler, generation, config)
         # Pipelines give their callback what this attribute names; on this copy alone.
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
@@ -110,6 +119,16 @@ class Painter:
             param = "mask" if kind == "inpaint" and "image" in self._pipelines else "image"
             raise InvalidParameter(f"The model ({self._family.name}) serves no {param}; leave it out.", param=param)
         return self._pipelines[kind]
+
+    def _adapt(self, generation: Generation) -> Mapping[str, Any]:
+        """Let the text encoders read with the generation's LoRAs; return how these change the scheduler."""
+        if self._adapters is None:
+            if generation.loras:
+                raise InvalidParameter("loras: none can be used with this model.", param="loras")
+            return {}
+        self._adapters.use(generation.loras)
+        self.embeddings.scope = self._adapters.text_scope(generation.loras)
+        return self._adapters.scheduler_config(generation.loras)
 
     def _start(self, generation: Generation, source: bytes, width: int, height: int) -> dict[str, Any]:
         if generation.source is None:

@@ -86,8 +86,11 @@ class Schedulers:
         self.own = next(found, type(own).__name__)
         self.classes = {self.own: type(own).__name__} | {name: each.class_name for name, each in recipes.items()}
 
-    def for_generation(self, stock: Scheduler, generation: Generation) -> Scheduler:
-        """Return a scheduler that no other picture uses; raises InvalidParameter for one that does not fit."""
+    def for_generation(self, stock: Scheduler, generation: Generation, config: Mapping[str, Any]) -> Scheduler:
+        """Return a scheduler that no other picture uses; raises InvalidParameter for one that does not fit.
+
+        Where the generation names none, `config` says how the model's own is changed for it.
+        """
         name = find_scheduler(generation.scheduler, self.classes, self.own)
         if name is None:
             # The API refuses it, but for what comes before the model is known.
@@ -96,7 +99,7 @@ class Schedulers:
                 param="scheduler",
             )
         if not name:
-            return copy.deepcopy(stock)
+            return _changed(stock, config) if config else copy.deepcopy(stock)
         recipe = self._recipes[name]
         if recipe.most_steps is not None and generation.steps > recipe.most_steps:
             raise InvalidParameter(
@@ -104,3 +107,15 @@ class Schedulers:
                 param="num_inference_steps",
             )
         return recipe.make(stock)
+
+
+def _changed(stock: Scheduler, config: Mapping[str, Any]) -> Scheduler:
+    """Return a model's own scheduler as a LoRA's profile wants it; raises InvalidParameter for what no scheduler is."""
+    class_name = str(config.get("_class_name", type(stock).__name__))
+    options = {name: value for name, value in config.items() if not name.startswith("_")}
+    try:
+        if not class_name.endswith("Scheduler"):
+            raise ValueError(f"{class_name} is no scheduler")
+        return Recipe(class_name, options).make(stock)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidParameter(f"loras: the profile's scheduler cannot be used: {error}.", param="loras") from error

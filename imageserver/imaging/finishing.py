@@ -27,6 +27,7 @@ def finish(
 ) -> list[bytes]:
     """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay."""
     pictures = np.frombuffer(pixels, np.uint8).reshape(generation.count, outcome.height, outcome.width, 3)
+    loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in generation.loras)
     files = []
     for index, picture in enumerate(pictures):
         shown = picture
@@ -43,7 +44,8 @@ def finish(
             height=outcome.height,
             model=facts.name if facts else "",
             version=__version__,
-            extra={"batch_size": outcome.batch_size, "inference_time": round(outcome.inference_time, 2)},
+            extra={"batch_size": outcome.batch_size, "inference_time": round(outcome.inference_time, 2)}
+            | ({"Loras": loras} if loras else {}),
         )
         files.append(encode(shown, output_format=output_format, compression=compression, metadata=metadata))
     return files

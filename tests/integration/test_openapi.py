@@ -19,7 +19,7 @@ EXAMPLES = 300 if FULL else 25
 # one of these fields.
 RULES = {
     "size", "width", "height", "aspect_ratio", "seed", "quality", "image", "images", "mask", "Idempotency-Key",
-    "Last-Event-ID", "batch_size", "init_images", "inputs", "target_size", "resolution", "scheduler",
+    "Last-Event-ID", "batch_size", "init_images", "inputs", "target_size", "resolution", "scheduler", "loras",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
     sent,
     warnings_of,
 )
+from imageserver.api.dialects.automatic1111.networks import loras_in
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import Choice, choose
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound, QueueFull
@@ -104,7 +105,27 @@ def test_loras_are_taken_out_of_the_prompt_and_named():
     body = txt2img(prompt="a cat <lora:Fancy Style:0.8>, sitting<lyco:b>", negative_prompt="<lora:c:-1:0.5>dog")
     assert native(body)["prompt"] == "a cat, sitting"
     assert native(body)["negative_prompt"] == "dog"
-    assert warnings_of(body) == ["no LoRA is loaded here; taken out of the prompt: 'Fancy Style', 'b', 'c'."]
+    chosen, warnings = loras_in(body.prompt, body.negative_prompt, ["fancy style", "c"])
+    assert chosen == [{"name": "fancy style", "scale": 0.8}]
+    assert warnings == ["no LoRA is drawn with for what was taken out of the prompts: 'c', 'b'."]
+
+
+@pytest.mark.parametrize(
+    ("tag", "scale"),
+    [
+        ("<lora:a>", 1), ("<lora:a:>", 1), ("<lora:a:0.5>", 0.5), ("<lora:A:-1>", -1), ("<lora:a:0.5:0.8>", 0.8),
+        ("<lora:a:te=0.5:unet=0.8>", 0.8), ("<lora:a:1:0.7:dyn=4>", 0.7), ("<lyco:a:2>", 2),
+    ],
+)  # fmt: skip
+def test_every_way_to_write_a_strength_is_read(tag, scale):
+    assert loras_in(f"a cat {tag}", "", ["a"]) == ([{"name": "a", "scale": scale}], [])
+
+
+@pytest.mark.parametrize("tag", ["<lora:a:x>", "<lora:a:nan>", "<lora:a:1e9>", "<hypernet:a:1>", "<lora:../a:1>"])
+def test_a_tag_that_cannot_be_followed_is_a_warning(tag):
+    chosen, [warning] = loras_in(f"a cat{tag}", "", ["a"])
+    assert chosen == []
+    assert "no LoRA is drawn with" in warning
 
 
 def test_a_prompt_of_loras_alone_is_an_empty_one():

@@ -57,6 +57,9 @@ class Shop:
             for message, raw in (ends[number] for number in range(len(wanted)))
         ]
 
+    def draw_scheduler(self, wanted: Generation) -> Any:
+        return self.painter.schedulers.for_generation(self.pipeline.scheduler, wanted, {})
+
     def plain(self, wanted: Generation, scheduler: Any) -> np.ndarray:
         """Return what a plain call of diffusers draws with a scheduler."""
         pipeline = type(self.pipeline)(**self.pipeline.components | {"scheduler": scheduler}, **self.options)
@@ -165,11 +168,11 @@ def test_what_does_not_fit_a_flow_model_is_refused_with_what_does(flow, name):
 
 def test_more_steps_than_a_distilled_models_scheduler_has_are_refused(diffusion):
     with pytest.raises(InvalidParameter, match="num_inference_steps is 51; LCM does at most 50"):
-        diffusion.painter.schedulers.for_generation(diffusion.pipeline.scheduler, generation(scheduler="LCM", steps=51))
+        diffusion.draw_scheduler(generation(scheduler="LCM", steps=51))
 
 
 def test_a_scheduler_that_no_table_knows_keeps_the_name_of_its_class():
     own = diffusers.FlowMatchHeunDiscreteScheduler()
     schedulers = Schedulers(own, FLOW)
     assert schedulers.own == "FlowMatchHeunDiscreteScheduler"
-    assert schedulers.for_generation(own, generation(scheduler=schedulers.own)) is not own
+    assert schedulers.for_generation(own, generation(scheduler=schedulers.own), {}) is not own

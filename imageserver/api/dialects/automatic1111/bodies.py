@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Fraction, check_limit, check_text
+from imageserver.api.dialects.automatic1111.networks import without_tags
 from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import ModelFacts, OutputFormat
@@ -73,8 +74,6 @@ OPTIONS_NOT_DONE: dict[str, tuple[Any, ...]] = {
     "sd_vae": ("", "Automatic", "None"),
 }
 
-# Source: the `extra_networks` of stable-diffusion-webui, `<kind:name:weight>`.
-EXTRA_NETWORK = re.compile(r" ?<(lora|lyco|hypernet):([^<>:]{1,200})(?::[^<>]{0,200})?>")
 EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
 
 
@@ -83,7 +82,7 @@ class DrawingBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    prompt: str = Field("", description="Image description; <lora:name:weight> is taken out of it, with a warning.")
+    prompt: str = Field("", description="Image description; <lora:name:weight> in it draws with one of /v1/loras.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
     styles: list[str] = Field([], description="Names of prompt styles; there are none, so they are ignored.")
     seed: Seed = Field(-1, description="Random seed, -1 for a drawn one; picture k uses seed + k.")
@@ -169,7 +168,7 @@ def checked(model: type[B], content: Any, settings: Settings) -> B:
 
 def in_native_terms(body: DrawingBody, output_format: OutputFormat, scheduler: str) -> dict[str, Any]:
     """Return the native body that means the same."""
-    prompt, negative_prompt = (EXTRA_NETWORK.sub("", text) for text in (body.prompt, body.negative_prompt))
+    prompt, negative_prompt = (without_tags(text) for text in (body.prompt, body.negative_prompt))
     fields: dict[str, Any] = {
         "prompt": prompt or NO_PROMPT,
         "seed": None if int(body.seed) < 0 else int(body.seed),
@@ -273,8 +272,6 @@ def ignored_options(options: dict[str, Any]) -> list[str]:
 def _about_prompts(body: DrawingBody) -> list[str]:
     texts = (body.prompt, body.negative_prompt)
     warnings = []
-    if names := [found for text in texts for _, found in EXTRA_NETWORK.findall(text)]:
-        warnings.append(f"no LoRA is loaded here; taken out of the prompt: {quoted(names)}.")
     if any(EMPHASIS.search(text) for text in texts):
         warnings.append("emphasis such as (word:1.2) is not understood; the model reads it as it stands.")
     return warnings

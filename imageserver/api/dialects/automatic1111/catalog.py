@@ -23,6 +23,7 @@ from imageserver.api.services import Services
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, Loading
 from imageserver.generation import ModelFacts
+from imageserver.lora_folder import SUFFIX
 from imageserver.schedulers import SCHEDULES, split_name
 
 blueprint = Blueprint("catalog", __name__)
@@ -30,7 +31,7 @@ blueprint = Blueprint("catalog", __name__)
 # What the options are that nobody can change.
 FIXED: dict[str, Any] = {"CLIP_stop_at_last_layers": 1, "img2img_color_correction": False, "sd_vae": "Automatic"}
 NONE_OF_THESE = (
-    "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "loras", "prompt-styles",
+    "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "prompt-styles",
     "realesrgan-models", "script-info", "sd-vae",
 )  # fmt: skip
 
@@ -98,6 +99,15 @@ class Named(BaseModel):
     """Something with a name."""
 
     name: str
+
+
+class Network(BaseModel):
+    """A LoRA; `path` is its file's name alone, for nobody needs to know where it lies."""
+
+    name: str
+    alias: str
+    path: str
+    metadata: dict[str, Any]
 
 
 class Embeddings(BaseModel):
@@ -200,6 +210,14 @@ def schedulers() -> Response:
             for label in labels
         )
     )
+
+
+@blueprint.get("/sdapi/v1/loras")
+@documented(answer=list[Network])
+def loras() -> Response:
+    """List the LoRAs that a prompt may name."""
+    names = services().loras.names()
+    return _listed(*(Network(name=name, alias=name, path=f"{name}{SUFFIX}", metadata={}) for name in names))
 
 
 @blueprint.get("/sdapi/v1/upscalers")

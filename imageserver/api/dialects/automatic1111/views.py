@@ -22,6 +22,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
     in_native_terms,
     output_format_of,
 )
+from imageserver.api.dialects.automatic1111.networks import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.documentation import DRAWING_ERRORS, documented
 from imageserver.api.image_inputs import fetch
@@ -151,10 +152,12 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
     check_checkpoint(body.override_settings.get("sd_model_checkpoint"), facts)
     usual = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
+    loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
+    fields = in_native_terms(body, output_format_of(body, usual), sampler.scheduler)
     order, warnings, _ = place(
         service,
         request_id(),
-        in_native_terms(body, output_format_of(body, usual), sampler.scheduler),
+        fields | ({"loras": loras} if loras else {}),
         request.headers,
         dialect=DIALECT,
         init_image=init_image,
@@ -164,7 +167,7 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
     result = _draw(service, order)
     if body.save_images and not result.interrupted:
         save_all(service, order, result.delivery)
-    answer, all_warnings = answers.drawn(service, order, body, result, [*sampler.warnings, *warnings])
+    answer, all_warnings = answers.drawn(service, order, body, result, [*sampler.warnings, *about_loras, *warnings])
     return add_warnings(jsonify(answer.model_dump()), all_warnings)
 
 
