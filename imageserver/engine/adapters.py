@@ -15,9 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from imageserver.engine.pipelines import Pipeline
 from imageserver.errors import InvalidParameter
-from imageserver.generation import Lora
+from imageserver.generation import Lora, MemoryPlanName
 from imageserver.lora_folder import LoraFile, LoraFolder
-from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -133,13 +132,15 @@ class Adapters:
         return [(name, part) for name, part in found if part is not None]
 
 
-def open_adapters(pipeline: Pipeline, denoiser: str, folder: LoraFolder, settings: Settings) -> Adapters:
+def open_adapters(
+    pipeline: Pipeline, denoiser: str, folder: LoraFolder, *, compiled: bool, plan: MemoryPlanName
+) -> Adapters:
     """Return the adapters of a pipeline; how it was made faster or smaller may exclude them."""
     refusal = ""
-    if settings.compile:
+    if compiled:
         refusal = "loras: with COMPILE=1 the model's layers are compiled as they are; start without it to use LoRAs."
-    elif settings.offload != "none":
-        refusal = f"loras: with OFFLOAD={settings.offload} LoRAs cannot be switched; start without it to use them."
+    elif plan != "full":
+        refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need MEMORY=full."
     return Adapters(pipeline, denoiser, folder, refusal)
 
 

@@ -60,7 +60,10 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     accelerate(denoiser, settings, report)
     decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
     gate = Gate(denoiser)
-    adapters = open_adapters(model.pipeline, model.family.denoiser, open_folder(settings), settings)
+    plan = model.facts.memory_plan
+    adapters = open_adapters(
+        model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan
+    )
     painter = Painter(model.pipeline, model.family, gate.install, adapters)
     forward = synchronized(gate.forward, device)
     report("measuring", f"{model.facts.name}: the device is being measured.", None)

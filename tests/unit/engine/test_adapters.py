@@ -20,7 +20,6 @@ from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Lora
 from imageserver.lora_folder import LoraFolder
 from imageserver.messages import AskLoras, Failed, Finished, Message, Run
-from imageserver.settings import Settings
 from tests import tiny_models
 from tests.factories import generation
 from tests.tiny_loras import save_lora
@@ -271,11 +270,13 @@ def test_one_that_is_being_drawn_with_is_not_unloaded(flow):
     assert flow.turns.adapt(AskLoras(job=4, unload="red")).names == ("blue", "quick")
 
 
-@pytest.mark.parametrize(("setting", "value"), [("compile", True), ("offload", "model")])
-def test_what_excludes_loras_says_so(flow, setting, value):
-    settings = Settings(_env_file=None, **{setting: value})
-    adapters = open_adapters(flow.pipeline, "transformer", flow.folder, settings)
-    with pytest.raises(InvalidParameter, match=setting.upper()):
+EXCLUDING = [(True, "full", "COMPILE"), (False, "model-offload", "by model-offload"), (False, "int8", "MEMORY=full")]
+
+
+@pytest.mark.parametrize(("compiled", "plan", "named"), EXCLUDING)
+def test_what_excludes_loras_says_so(flow, compiled, plan, named):
+    adapters = open_adapters(flow.pipeline, "transformer", flow.folder, compiled=compiled, plan=plan)
+    with pytest.raises(InvalidParameter, match=named):
         adapters.load(flow.lora("red"))
 
 
