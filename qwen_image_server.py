@@ -31,6 +31,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from imageserver.api.services import Services
     from imageserver.dispatch.client import DispatchClient
     from imageserver.dispatch.rendezvous import Rendezvous
+    from imageserver.lora_folder import open_folder
     from imageserver.outputs.cache import OutputCache
     from imageserver.outputs.folder import OutputFolder
     from imageserver.outputs.task_store import TaskStore
@@ -59,6 +60,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         attempts=Attempts(settings.resolve(settings.state_dir)),
         tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
         keyring=read_keyring(settings),
+        loras=open_folder(settings),
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)

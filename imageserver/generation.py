@@ -29,12 +29,22 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA that a generation is drawn with; `digest` names the content of its files, `scale` is its strength."""
+
+    name: str
+    digest: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generation:
     """One request for `count` pictures, with every choice already made.
 
     `width` and `height` are the pixels of the answer; the engine draws at the next multiple its VAE needs and crops to
     the centre. Picture k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
     `previews` is the number of pictures on the way that are wanted of each picture, spread evenly over its steps.
+    `scheduler` is a name of `ModelFacts.schedulers`; empty is the model's own, or what its `loras` (by name) recommend.
     """
 
     prompt: str
@@ -50,6 +60,8 @@ class Generation:
     quality: Quality = "exact"
     source: Source | None = None
     previews: int = 0
+    scheduler: str = ""
+    loras: tuple[Lora, ...] = ()
 
     @property
     def drawn_steps(self) -> int:
@@ -95,6 +107,7 @@ class ModelFacts:
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
     its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint.
     `memory_plan` is how it was fitted into memory, `memory_reason` why.
+    `sampler` is the name of the model's own scheduler, `schedulers` gives the class of diffusers of each that fits.
     """
 
     name: str
@@ -120,3 +133,9 @@ class ModelFacts:
     kinds: tuple[str, ...] = ("text", "image", "inpaint")
     memory_plan: MemoryPlanName = "full"
     memory_reason: str = ""
+    sampler: str = ""
+    schedulers: dict[str, str] = field(default_factory=dict)
+
+    def sampler_of(self, generation: Generation) -> str:
+        """Return the name of the scheduler that a generation is drawn with."""
+        return generation.scheduler or self.sampler

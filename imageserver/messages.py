@@ -8,7 +8,7 @@ import struct
 import msgspec
 
 from imageserver.errors import BY_CODE, ServiceError
-from imageserver.generation import Generation, ModelFacts, Outcome
+from imageserver.generation import Generation, Lora, ModelFacts, Outcome
 
 LENGTHS = struct.Struct(">II")
 MAX_HEADER = 16 * 1024 * 1024
@@ -176,6 +176,22 @@ class Failed(Message, frozen=True, kw_only=True):
         return BY_CODE.get(self.code, ServiceError)(self.sentence, param=self.param, retry_after=self.retry_after)
 
 
+class AskLoras(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and tell which are loaded then."""
+
+    job: int
+    load: Lora | None = None
+    unload: str | None = None
+
+
+class LorasLoaded(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher to worker: the names of the loaded LoRAs, or why it was not done."""
+
+    job: int
+    names: tuple[str, ...] = ()
+    failure: Failed | None = None
+
+
 class Loading(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: how far the model has come; `fraction` is None while it cannot be known."""
 
@@ -339,34 +355,10 @@ class Snapshot(Message, frozen=True, kw_only=True):
 
 
 AnyMessage = (
-    Hello
-    | Submit
-    | Answered
-    | Ask
-    | Queued
-    | Inspect
-    | Inspected
-    | Forecast
-    | Cancel
-    | Run
-    | Started
-    | Progress
-    | Preview
-    | Finished
-    | Failed
-    | ListJobs
-    | JobList
-    | AskCurrent
-    | Current
-    | CancelJob
-    | Watch
-    | JobEvent
-    | Loading
-    | Ready
-    | LoadFailed
-    | Usage
-    | Snapshot
-)
+    Hello | Submit | Answered | Ask | Queued | Inspect | Inspected | Forecast | Cancel | Run | Started | Progress
+    | Preview | Finished | Failed | ListJobs | JobList | AskCurrent | Current | CancelJob | Watch | JobEvent
+    | AskLoras | LorasLoaded | Loading | Ready | LoadFailed | Usage | Snapshot
+)  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

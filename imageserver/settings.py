@@ -55,6 +55,9 @@ class Settings(BaseSettings):
         "modelscope", description="Hub that model ids are downloaded from."
     )
     models_dir: Path = Field(Path("models"), description="Folder that downloaded models are kept in.")
+    lora_dir: Path = Field(
+        Path("loras"), description="Folder with LoRA files, NAME.safetensors each, and their profiles, NAME.json."
+    )
     offline: bool = Field(
         False,
         validation_alias=AliasChoices("OFFLINE", "OFFLINE_MODE", "LOCAL_FILES_ONLY"),

@@ -22,6 +22,7 @@ from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Outcome
 from imageserver.messages import (
     AnyMessage,
+    AskLoras,
     Cancel,
     Finished,
     Hello,
@@ -29,6 +30,7 @@ from imageserver.messages import (
     Inspected,
     LoadFailed,
     Loading,
+    LorasLoaded,
     Preview,
     Progress,
     Ready,
@@ -40,7 +42,8 @@ from imageserver.messages import (
 FACTS = ModelFacts(
     name="fake", family="fake", reason="The tests asked for it.", device="cpu", gpu="CPU", cuda_version="N/A",
     dtype="float32", scheduler="FakeScheduler", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0,
-    pid=os.getpid(), positive_magic=POSITIVE_MAGIC,
+    pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
+    schedulers={"FakeScheduler": "FakeScheduler"},
 )  # fmt: skip
 
 
@@ -53,6 +56,7 @@ class FakeEngine:
         self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
         self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
+        self.loras: set[str] = set()
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
@@ -79,6 +83,11 @@ class FakeEngine:
             if isinstance(message, Inspect):
                 words = len(message.generation.prompt.split())
                 self.channel.send(Inspected(job=message.job, prompt_tokens=words, image_tokens=4))
+            if isinstance(message, AskLoras):
+                if message.load is not None:
+                    self.loras.add(message.load.name)
+                self.loras.discard(message.unload or "")
+                self.channel.send(LorasLoaded(job=message.job, names=tuple(self.loras)))
             if isinstance(message, Run):
                 self.run(message.job, message.generation, raw)
 

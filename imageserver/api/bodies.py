@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import aspect_ratios
+from imageserver.api.lora_stacks import MOST_IN_STACK, LoraChoice, Stack
 from imageserver.api.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Priority, Quality
 from imageserver.messages import Snapshot
+from imageserver.schedulers import find_scheduler
 from imageserver.settings import Settings
 
 MIN_SIDE = 64
@@ -25,6 +27,8 @@ UNKNOWN_MODEL = ModelFacts(
     name="", family="", reason="", device="", gpu="", cuda_version="", dtype="", scheduler="", parameters=0,
     size_mb=0.0, memory_mb=0.0, load_time=0.0, pid=0, positive_magic=POSITIVE_MAGIC,
 )  # fmt: skip
+
+NO_LORAS = Stack()
 
 Fraction = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -64,6 +68,15 @@ class Drawing(BaseModel):
         None, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
+    scheduler: str | None = Field(
+        None,
+        max_length=100,
+        description="Scheduler by its AUTOMATIC1111 name, such as DPM++ 2M Karras, or its diffusers class; the model's "
+        "own by default, /info lists what fits.",
+    )
+    loras: list[LoraChoice] | None = Field(
+        None, max_length=MOST_IN_STACK, description='LoRAs to draw with, such as {"name": "night", "scale": 0.8}.'
+    )
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
     cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
     deterministic: bool = Field(False, description="Draw alone, bit-equal to the plain pipeline.")
@@ -139,8 +152,11 @@ def resolve(
     seed_source: str | None = None,
     usual_size: tuple[int, int] | None = None,
     previews: int = 0,
+    stack: Stack = NO_LORAS,
 ) -> tuple[Generation, list[str]]:
     """Return the generation that `body` asks for, and warnings; raises InvalidParameter or ModelNotFound.
+
+    What the LoRAs of the `stack` were made for stands in for what the body leaves open.
 
     A seed that is to be drawn is drawn from `seed_source` where there is one, so that a retry draws the same. Without
     any size in the body, `usual_size` is taken where there is one.
@@ -171,7 +187,9 @@ def resolve(
         warnings.append("aspect_ratio is ignored beside an exact size.")
     if body.output_compression is not None and body.output_format == "png":
         warnings.append("output_compression is ignored for png, which is always exact.")
-    steps = body.num_inference_steps or min(usual.default_steps, settings.max_steps)
+    if guidance is None:
+        guidance = usual.default_true_cfg_scale if stack.guidance is None else stack.guidance
+    steps = body.num_inference_steps or min(stack.steps or usual.default_steps, settings.max_steps)
     magic = usual.positive_magic.get(body.language, "") if body.positive_magic else ""
     generation = Generation(
         prompt=body.prompt + magic,
@@ -179,15 +197,30 @@ def resolve(
         width=width,
         height=height,
         steps=steps,
-        true_cfg_scale=guidance if guidance is not None else usual.default_true_cfg_scale,
+        true_cfg_scale=guidance,
         seed=body.seed if body.seed is not None else _draw_seed(seed_source),
         count=body.n,
         deterministic=body.deterministic,
         priority=body.priority,
         quality=body.quality,
         previews=previews,
+        scheduler=_scheduler(body.scheduler or stack.scheduler or "", facts),
+        loras=stack.loras,
     )
     return generation, warnings
+
+
+def _scheduler(asked: str, facts: ModelFacts | None) -> str:
+    """Return the scheduler's name, as it came while the model is not known yet; the engine looks again."""
+    if facts is None:
+        return asked
+    found = find_scheduler(asked, facts.schedulers, facts.sampler)
+    if found is None:
+        raise InvalidParameter(
+            f"scheduler {shown(asked)} does not fit {facts.name}; known are {', '.join(facts.schedulers)}.",
+            param="scheduler",
+        )
+    return found
 
 
 def _draw_seed(source: str | None) -> int:

@@ -150,6 +150,8 @@ def info() -> Response:
         cuda_version=facts.cuda_version,
         dtype=facts.dtype,
         scheduler=facts.scheduler,
+        sampler=facts.sampler,
+        schedulers=facts.schedulers,
         model_load_time=facts.load_time,
         total_parameters=facts.parameters,
         model_size_mb=facts.size_mb,

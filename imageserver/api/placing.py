@@ -8,6 +8,7 @@ from werkzeug.datastructures import Headers
 from imageserver.api import bodies, init_images, studio
 from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
+from imageserver.api.lora_stacks import read_stack
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
@@ -47,6 +48,7 @@ def place(
         seed_source=idempotency_key or attempt,
         usual_size=read.usual_size if read else None,
         previews=previews,
+        stack=service.native_pool.run(read_stack, body.loras, service.loras) if body.loras else bodies.NO_LORAS,
     )
     pixels = b""
     if read is not None:

@@ -12,6 +12,7 @@ from imageserver.api.request_ids import RequestIds
 from imageserver.api.studio import FINISHING
 from imageserver.dispatch.client import DispatchClient
 from imageserver.errors import Draining
+from imageserver.lora_folder import LoraFolder
 from imageserver.messages import Snapshot
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
@@ -36,6 +37,7 @@ class Services:
     attempts: Attempts
     tasks: TaskStore
     keyring: Keyring
+    loras: LoraFolder
     draining: bool = False
 
     def start(self) -> None:

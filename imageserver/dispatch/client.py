@@ -21,6 +21,7 @@ from imageserver.messages import (
     Answered,
     Ask,
     AskCurrent,
+    AskLoras,
     Cancel,
     CancelJob,
     Current,
@@ -31,6 +32,7 @@ from imageserver.messages import (
     JobList,
     JobStatus,
     ListJobs,
+    LorasLoaded,
     Preview,
     Progress,
     Queued,
@@ -43,17 +45,19 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-A = TypeVar("A", Forecast, JobList, Current)
+A = TypeVar("A", Forecast, JobList, Current, LorasLoaded)
 
 LINK_TIMEOUT = 20.0
+# A large file may lie on a slow disk, and the engine answers between two forwards.
+LORA_TIMEOUT = 120.0
 # The dispatcher ends a job at its deadline; only one that hangs itself needs this.
 GRACE_AFTER_DEADLINE = 10.0
 
 
 # What a ticket is told; questions are answered by one message, or by events.
-News = (
-    Queued | Started | Progress | Preview | Forecast | JobList | Current | JobEvent | Finished | Failed | ServiceError
-)
+Answers = Forecast | JobList | Current | LorasLoaded
+News = Answers | Queued | Started | Progress | Preview | JobEvent | Finished | Failed | ServiceError
+Question = Ask | ListJobs | AskCurrent | AskLoras | CancelJob | Watch
 
 
 @dataclass(frozen=True)
@@ -227,13 +231,15 @@ class DispatchClient:
         answer, pixels = self._send(question, LINK_TIMEOUT).answer(Current)
         return answer.status, Glimpse(answer.preview, pixels) if answer.preview else None
 
+    def loras(self, question: AskLoras) -> tuple[str, ...]:
+        """Return the names of the LoRAs that are loaded then; raises what the engine refused it for."""
+        return self._send(question, LORA_TIMEOUT).answer(LorasLoaded)[0].names
+
     def watch(self, question: Watch) -> Ticket:
         """Return a ticket that tells the events of a request."""
         return self._send(question, LINK_TIMEOUT)
 
-    def _send(
-        self, request: Submit | Ask | ListJobs | AskCurrent | CancelJob | Watch, timeout: float, raw: bytes = b""
-    ) -> Ticket:
+    def _send(self, request: Submit | Question, timeout: float, raw: bytes = b"") -> Ticket:
         ticket = Ticket(request.job, timeout, self._cancel)
         if not self._linked.wait(min(timeout, LINK_TIMEOUT)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
@@ -291,7 +297,7 @@ class DispatchClient:
                 if message.facts is not None and self._on_ready is not None:
                     self._on_ready(message.facts)
                     self._on_ready = None
-            case Finished() | Failed() | Forecast() | JobList() | Current():
+            case Finished() | Failed() | Forecast() | JobList() | Current() | LorasLoaded():
                 ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:
                     ticket.tell(message, raw)

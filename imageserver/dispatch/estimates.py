@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from imageserver.generation import Generation
+from imageserver.schedulers import calls_factor
 
 # Until something has been measured: one megapixel call of a small model. Only ratios matter then.
 INITIAL_SECONDS_PER_MEGAPIXEL_CALL = 0.05
@@ -82,4 +83,5 @@ class CostModel:
 
 
 def _calls(generation: Generation) -> int:
-    return generation.drawn_steps * (2 if generation.true_cfg_scale > 1 else 1)
+    guided = 2 if generation.true_cfg_scale > 1 else 1
+    return generation.drawn_steps * guided * calls_factor(generation.scheduler)

@@ -14,7 +14,19 @@ from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.inquiries import Inquiries
 from imageserver.dispatch.rendezvous import Rendezvous, process_lives
 from imageserver.dispatch.streams import READ_LIMIT, Peer
-from imageserver.messages import Answered, Ask, AskCurrent, Cancel, CancelJob, Hello, ListJobs, Submit, Watch
+from imageserver.messages import (
+    Answered,
+    AnyMessage,
+    Ask,
+    AskCurrent,
+    AskLoras,
+    Cancel,
+    CancelJob,
+    Hello,
+    ListJobs,
+    Submit,
+    Watch,
+)
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -83,22 +95,30 @@ async def _serve_worker(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer
                     dispatcher.submit(message, peer, raw)
                 case Answered():
                     dispatcher.note(message, peer)
-                case Ask():
-                    dispatcher.ask(message, peer)
                 case Cancel():
                     inquiries.unwatch(message.job)
                     dispatcher.cancel(message.job)
-                case ListJobs():
-                    inquiries.list_jobs(message, peer)
-                case AskCurrent():
-                    inquiries.current(message, peer)
-                case CancelJob():
-                    inquiries.cancel(message, peer)
-                case Watch():
-                    inquiries.watch(message, peer)
+                case _:
+                    _answer(dispatcher, inquiries, peer, message)
     finally:
         inquiries.leave(peer)
         dispatcher.leave(peer)
+
+
+def _answer(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, question: AnyMessage) -> None:
+    match question:
+        case Ask():
+            dispatcher.ask(question, peer)
+        case AskLoras():
+            dispatcher.engine.ask(question, peer)
+        case ListJobs():
+            inquiries.list_jobs(question, peer)
+        case AskCurrent():
+            inquiries.current(question, peer)
+        case CancelJob():
+            inquiries.cancel(question, peer)
+        case Watch():
+            inquiries.watch(question, peer)
 
 
 def _listen(settings: Settings, rendezvous: Rendezvous, key: str) -> tuple[socket.socket, Address]:

@@ -16,10 +16,14 @@ from typing import Protocol
 
 from imageserver.briefing import write_brief
 from imageserver.channel import Address
+from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.streams import Peer
+from imageserver.errors import EngineUnavailable
+from imageserver.errors import Loading as StillLoading
 from imageserver.generation import Generation
 from imageserver.messages import (
     AnyMessage,
+    AskLoras,
     Cancel,
     Failed,
     Finished,
@@ -27,12 +31,14 @@ from imageserver.messages import (
     Inspected,
     LoadFailed,
     Loading,
+    LorasLoaded,
     Preview,
     Progress,
     Ready,
     Run,
     Started,
     Usage,
+    failed,
 )
 from imageserver.settings import Settings
 
@@ -88,6 +94,7 @@ class Engine:
         self.ready: Ready | None = None
         self.restarts = 0
         self.usage = Usage()
+        self._asked: dict[int, Listener] = {}
 
     @property
     def pid(self) -> int | None:
@@ -154,6 +161,15 @@ class Engine:
         self._peer.send(question)
         return True
 
+    def ask(self, question: AskLoras, listener: Listener) -> None:
+        """Pass a question about LoRAs on; the engine answers it between two forwards."""
+        if self.ready is None or self._peer is None:
+            error = StillLoading(f"The model is not loaded yet: {self.reason}", retry_after=2)
+            listener.send(failed(question.job, error))
+            return
+        self._asked[question.job] = listener
+        self._peer.send(question)
+
     def cancel(self, job: int) -> None:
         """Ask the engine to stop a job; the answer is a Failed message."""
         if self._peer is not None:
@@ -201,6 +217,9 @@ class Engine:
         if self._peer is not None:
             self._peer.close()
             self._peer = None
+        for job, listener in self._asked.items():
+            listener.send(failed(job, EngineUnavailable("The engine died meanwhile.", retry_after=5)))
+        self._asked.clear()
         return self.ready is not None
 
     def _take(self, message: AnyMessage, raw: bytes) -> None:
@@ -222,6 +241,10 @@ class Engine:
                 self._events.job_event(message, raw)
             case Inspected():
                 self._events.inspected(message)
+            case LorasLoaded():
+                listener = self._asked.pop(message.job, None)
+                if listener is not None:
+                    listener.send(message.failure or message)
             case Usage():
                 self.usage = message
             case _:

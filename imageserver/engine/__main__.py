@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING
 
 from imageserver.briefing import read_brief
 from imageserver.channel import Address, Channel
-from imageserver.messages import AnyMessage, Cancel, Hello, Inspect, Inspected, LoadFailed, Loading, Message, Ready, Run
+from imageserver.messages import (
+    AnyMessage,
+    AskLoras,
+    Cancel,
+    Hello,
+    Inspect,
+    Inspected,
+    LoadFailed,
+    Loading,
+    Message,
+    Ready,
+    Run,
+)
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
@@ -100,6 +112,8 @@ def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
                     turns.add(request, raw)
                 case Cancel():
                     turns.cancel(request.job)
+                case AskLoras():
+                    link.send(turns.adapt(request))
                 case Inspect():
                     reading = turns.reading(request.generation)
                     link.send(

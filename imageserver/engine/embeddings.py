@@ -4,7 +4,7 @@ Negative prompts are pinned: nearly every request has the same one.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -18,22 +18,25 @@ class EmbeddingCache:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._entries: OrderedDict[str, Encoded] = OrderedDict()
-        self._pinned: OrderedDict[str, Encoded] = OrderedDict()
+        # What else than the text decides the embeddings.
+        self.scope: Hashable = ()
+        self._entries: OrderedDict[Hashable, Encoded] = OrderedDict()
+        self._pinned: OrderedDict[Hashable, Encoded] = OrderedDict()
         self.hits = 0
         self.misses = 0
 
     def get(self, text: str, encode: Encode, *, pinned: bool = False) -> Encoded:
         """Return what `encode` makes of `text`, such as (embeddings, mask), each with a batch dimension of one."""
+        key = (self.scope, text)
         for entries in (self._pinned, self._entries):
-            if text in entries:
+            if key in entries:
                 self.hits += 1
-                entries.move_to_end(text)
-                return entries[text]
+                entries.move_to_end(key)
+                return entries[key]
         self.misses += 1
         encoded = encode(text)
         entries = self._pinned if pinned else self._entries
-        entries[text] = encoded
+        entries[key] = encoded
         if len(entries) > self._capacity:
             entries.popitem(last=False)
         return encoded

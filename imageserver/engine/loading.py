@@ -17,6 +17,7 @@ from imageserver.engine.families import FAMILIES, Family, family_of
 from imageserver.engine.memory import bytes_of
 from imageserver.engine.memory_plans import MemoryPlan
 from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.sources import ModelUnavailable, Report, locate
 from imageserver.generation import ModelFacts
 from imageserver.settings import Settings
@@ -68,6 +69,7 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         pipeline.vae.enable_tiling()
     memory_plans.place(pipeline, plan, device)
     defaults = family.defaults(pipeline)
+    schedulers = Schedulers(pipeline.scheduler, family.schedulers)
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     facts = ModelFacts(
         name=model,
@@ -90,6 +92,8 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         memory_plan=plan.name,
         memory_reason=plan_reason,
         kinds=tuple(family.pipeline_classes),
+        sampler=schedulers.own,
+        schedulers=schedulers.classes,
         positive_magic=dict(family.positive_magic),
     )
     return LoadedModel(pipeline, family, facts)

@@ -10,15 +10,18 @@ import diffusers
 import torch
 
 from imageserver.engine import init_image
+from imageserver.engine.adapters import Adapters
 from imageserver.engine.drawn_size import drawn_size
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
 from imageserver.engine.pipelines import Kind, Pipeline
 from imageserver.engine.previews import Frame, PreviewMap, fit
 from imageserver.engine.readings import Reading
+from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.single_frame_vae import stock_arithmetic
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation
+from imageserver.schedulers import calls_factor
 
 MAX_SEED = 2**64
 # A prompt of Qwen-Image takes up to 7 MiB as embeddings.
@@ -37,14 +40,22 @@ class Painter:
     One pipeline object shared by two calls is wrong: they would share the scheduler's state.
     """
 
-    def __init__(self, pipeline: Pipeline, family: Family, on_end: Callable[[], None] = lambda: None) -> None:
-        """Call `on_end` after every pipeline call, however it ended."""
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        family: Family,
+        on_end: Callable[[], None] = lambda: None,
+        adapters: Adapters | None = None,
+    ) -> None:
+        """Call `on_end` after every pipeline call, however it ended; without `adapters` LoRAs are refused."""
         self._pipelines = {
             kind: pin_execution_device(as_class(pipeline, name, family.loading))
             for kind, name in family.pipeline_classes.items()
         }
         self._family = family
         self._on_end = on_end
+        self._adapters = adapters
+        self.schedulers = Schedulers(pipeline.scheduler, family.schedulers)
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
     @cached_property
@@ -61,7 +72,8 @@ class Painter:
         """
         stock = self._pipeline_for(generation)
         pipeline = copy.copy(stock)
-        pipeline.scheduler = copy.deepcopy(stock.scheduler)
+        config = self._adapt(generation)
+        pipeline.scheduler = self.schedulers.for_generation(stock.scheduler, generation, config)
         # Pipelines give their callback what this attribute names; on this copy alone.
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
@@ -70,11 +82,14 @@ class Painter:
         width, height = drawn_size(generation.width, generation.height, multiple, most_tokens)
         size = {"width": width, "height": height}
 
-        def step_ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             def look() -> Frame:
                 return self.preview_map.frame(self._family.preview_latents(pipeline, tensors, width, height))
 
-            on_step(look)
+            # Schedulers of the second order are told of twice a step, PNDM of one step too many.
+            step, half = divmod(call, pipeline.scheduler.order)
+            if not half and step < generation.drawn_steps:
+                on_step(look)
             return {}
 
         try:
@@ -105,6 +120,16 @@ class Painter:
             raise InvalidParameter(f"The model ({self._family.name}) serves no {param}; leave it out.", param=param)
         return self._pipelines[kind]
 
+    def _adapt(self, generation: Generation) -> Mapping[str, Any]:
+        """Let the text encoders read with the generation's LoRAs; return how these change the scheduler."""
+        if self._adapters is None:
+            if generation.loras:
+                raise InvalidParameter("loras: none can be used with this model.", param="loras")
+            return {}
+        self._adapters.use(generation.loras)
+        self.embeddings.scope = self._adapters.text_scope(generation.loras)
+        return self._adapters.scheduler_config(generation.loras)
+
     def _start(self, generation: Generation, source: bytes, width: int, height: int) -> dict[str, Any]:
         if generation.source is None:
             return {}
@@ -119,7 +144,7 @@ class Painter:
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step."""
-        return self._family.calls_per_step(generation)
+        return self._family.calls_per_step(generation) * calls_factor(generation.scheduler)
 
     def reading(self, generation: Generation) -> Reading:
         """Return what the model reads of this generation, and what the client should know."""

@@ -74,6 +74,10 @@ class RunningJob:
         """Whether its calls may be merged with others'; the cache tiers would couple neighbours."""
         return not self.generation.deterministic and self.generation.quality == "exact"
 
+    def shares_forwards_with(self, leader: "RunningJob") -> bool:
+        """Whether its calls may join the leader's: all pictures of a forward are computed with the same LoRAs."""
+        return self.shares_forwards and self.generation.loras == leader.generation.loras
+
     @property
     def pixels(self) -> int:
         """The size of one picture."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from imageserver.engine.adapters import Adapters
 from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.devices import MIB
 from imageserver.engine.memory import PeakMemory
@@ -25,9 +26,20 @@ from imageserver.engine.readings import Reading
 from imageserver.engine.running import Draws, RunningJob
 from imageserver.engine.safety import SafetyChecker, blackened, sentence
 from imageserver.engine.suspension import Track
-from imageserver.errors import Cancelled, GenerationFailed, InvalidParameter, OutOfMemory, ServiceError
+from imageserver.errors import Busy, Cancelled, GenerationFailed, InvalidParameter, OutOfMemory, ServiceError
 from imageserver.generation import Generation, Outcome
-from imageserver.messages import Finished, Message, Preview, Progress, Run, Started, Usage, failed
+from imageserver.messages import (
+    AskLoras,
+    Finished,
+    LorasLoaded,
+    Message,
+    Preview,
+    Progress,
+    Run,
+    Started,
+    Usage,
+    failed,
+)
 from imageserver.turn_order import TurnOrder
 
 logger = logging.getLogger(__name__)
@@ -57,6 +69,7 @@ class Turns:
         tiers: QualityTiers | None = None,
         peak_memory: PeakMemory = lambda: 0,
         safety: SafetyChecker | None = None,
+        adapters: Adapters | None = None,
         release_memory: Callable[[], None] = lambda: None,
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
@@ -67,6 +80,7 @@ class Turns:
         self._merger = merger
         self._cap_of = cap_of
         self._trace = trace
+        self._adapters = adapters
         self._peak_memory = peak_memory
         self._safety = safety
         self._release_memory = release_memory
@@ -120,6 +134,23 @@ class Turns:
         """Return what the model would read of a generation."""
         return self._painter.reading(generation)
 
+    def adapt(self, request: AskLoras) -> LorasLoaded:
+        """Load or unload a LoRA between two forwards; one that is being drawn with stays."""
+        adapters = self._adapters
+        try:
+            if adapters is None:
+                raise InvalidParameter("loras: none can be used with this model.", param="loras")
+            if request.load is not None:
+                adapters.load(request.load)
+            in_use = {lora.name for job in self._jobs.values() for lora in job.generation.loras}
+            if request.unload in in_use:
+                raise Busy("Pictures are being drawn with this LoRA; unload it later.", param="name", retry_after=5)
+            if request.unload is not None:
+                adapters.unload(request.unload)
+        except ServiceError as error:
+            return LorasLoaded(job=request.job, failure=failed(request.job, error))
+        return LorasLoaded(job=request.job, names=adapters.names)
+
     def usage(self) -> Usage:
         """Return what the device has done so far; idle is what passed between its work while jobs were there."""
         return Usage(busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls)
@@ -139,7 +170,7 @@ class Turns:
         cap = min(self._cap_of(leader.pixels), self._fitting.get(leader.pixels, MAX_SEED))
         if self._merger is None or cap <= 1 or not leader.shares_forwards:
             return ranked[:1]
-        others = [entry for entry in ranked[1:] if entry[0].shares_forwards]
+        others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
         chosen = companions(self._merger, _arguments(track), [_arguments(other) for _, other in others], cap)
         return [ranked[0], *(others[index] for index in chosen)]
 
@@ -190,6 +221,8 @@ class Turns:
         """Return each call's result; a lone call goes through untouched, so it is bit-equal to the plain pipeline."""
         calls = [_arguments(track) for _, track in batch]
         job, track = batch[0]
+        if self._adapters is not None:
+            self._adapters.use(job.generation.loras)
         if job.generation.quality != "exact" and self._tiers is not None:
             assert track.waiting is not None
             name = f"{track.index}/{track.waiting.name}"

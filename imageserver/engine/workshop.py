@@ -14,6 +14,7 @@ import torch
 
 from imageserver.engine import devices, memory_plans, quality
 from imageserver.engine.acceleration import accelerate, explain_failed_measurement, rehearse
+from imageserver.engine.adapters import open_adapters
 from imageserver.engine.batch_caps import BatchCaps, Forward, load_or_measure, seconds_of
 from imageserver.engine.loading import LoadedModel, load
 from imageserver.engine.memory import living_tensors, peak_memory
@@ -26,6 +27,7 @@ from imageserver.engine.sources import Report
 from imageserver.engine.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.turns import Send, Trace, Turns, no_trace
 from imageserver.generation import Generation, ModelFacts
+from imageserver.lora_folder import open_folder
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,11 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
     accelerate(denoiser, settings, report)
     decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
     gate = Gate(denoiser)
-    painter = Painter(model.pipeline, model.family, gate.install)
+    plan = model.facts.memory_plan
+    adapters = open_adapters(
+        model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan
+    )
+    painter = Painter(model.pipeline, model.family, gate.install, adapters)
     forward = synchronized(gate.forward, device)
     report("measuring", f"{model.facts.name}: the device is being measured.", None)
     try:
@@ -79,6 +85,7 @@ def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace =
         # One thread: pictures are sent in the order in which they were done.
         in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
         tiers=tiers,
+        adapters=adapters,
         peak_memory=peak_memory(device),
         safety=open_checker(settings, report),
         release_memory=lambda: devices.release_cached(device),

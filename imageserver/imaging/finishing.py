@@ -12,7 +12,6 @@ from imageserver import __version__
 from imageserver.generation import Generation, ModelFacts, Outcome, OutputFormat
 from imageserver.imaging.encoding import encode
 from imageserver.imaging.metadata import PictureMetadata
-from imageserver.imaging.samplers import sampler_of
 
 
 def finish(
@@ -28,6 +27,7 @@ def finish(
 ) -> list[bytes]:
     """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay."""
     pictures = np.frombuffer(pixels, np.uint8).reshape(generation.count, outcome.height, outcome.width, 3)
+    loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in generation.loras)
     files = []
     for index, picture in enumerate(pictures):
         shown = picture
@@ -37,14 +37,15 @@ def finish(
             prompt=generation.prompt,
             negative_prompt=generation.negative_prompt,
             steps=generation.steps,
-            sampler=sampler_of(facts.scheduler) if facts else "",
+            sampler=facts.sampler_of(generation) if facts else generation.scheduler,
             cfg_scale=generation.true_cfg_scale,
             seed=outcome.seeds[index],
             width=outcome.width,
             height=outcome.height,
             model=facts.name if facts else "",
             version=__version__,
-            extra={"batch_size": outcome.batch_size, "inference_time": round(outcome.inference_time, 2)},
+            extra={"batch_size": outcome.batch_size, "inference_time": round(outcome.inference_time, 2)}
+            | ({"Loras": loras} if loras else {}),
         )
         files.append(encode(shown, output_format=output_format, compression=compression, metadata=metadata))
     return files

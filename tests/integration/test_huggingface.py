@@ -163,16 +163,23 @@ def test_a_long_text_is_no_picture(client):
 
 
 def test_ignored_parameters_are_warnings_that_the_client_logs(client, fake_server, caplog):
-    fields = {"scheduler": "DDIM", "sampler_of_mine": 1, "seed": 1}
+    fields = {"sampler_of_mine": 1, "seed": 1}
     answer = post(fake_server, json={"inputs": "warned", "parameters": fields, "options": {}})
     assert answer.headers["X-Warnings"] == (
         "'options' is not a parameter and was ignored. | 'sampler_of_mine' is not a parameter and was ignored."
-        " | scheduler is ignored: the model's own is used."
     )
     with caplog.at_level(logging.WARNING):
-        client.text_to_image("warned", scheduler="DDIM", extra_body={"sampler_of_mine": 1})
+        client.text_to_image("warned", extra_body={"sampler_of_mine": 1})
     logged = [record.message for record in caplog.records if record.name.startswith("huggingface_hub")]
     assert set(logged) == set(answer.headers["X-Warnings"].split(" | ")[1:])
+
+
+def test_a_scheduler_is_the_models_or_is_refused(client, fake_server):
+    client.text_to_image("drawn", scheduler="FakeScheduler")
+    refused = post(fake_server, json={"inputs": "not drawn", "parameters": {"scheduler": "DDIM"}})
+    assert refused.status_code == 422
+    assert refused.json()["param"] == "scheduler"
+    assert "known are FakeScheduler" in refused.json()["error"]
 
 
 def test_a_name_that_no_header_can_carry_is_still_warned_of(fake_server):

@@ -137,6 +137,8 @@ def _type_name(annotation: Any) -> str:
         return "string"
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         return _type_name(next(part for part in typing.get_args(annotation) if part is not type(None)))
+    if typing.get_origin(annotation) is list:
+        return "list"
     return {str: "string", int: "int", float: "float", bool: "bool"}[annotation]
 
 

@@ -59,7 +59,6 @@ class HuggingFaceParameters(Drawing):
     width: Side | None = Field(None, description="Width in pixels, with `height`.")
     height: Side | None = Field(None, description="Height in pixels, with `width`.")
     target_size: TargetSize | None = Field(None, description="Both in one.")
-    scheduler: str | None = Field(None, description="Ignored with a warning: the model's own scheduler is used.")
 
 
 class HuggingFaceBody(BaseModel):
@@ -152,8 +151,6 @@ def _json(service: Services, data: bytes) -> Asked:
     parameters = body.parameters or HuggingFaceParameters()
     unknown = [*(body.model_extra or {}), *(parameters.model_extra or {})]
     warnings = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(unknown)]
-    if parameters.scheduler is not None:
-        warnings.append("scheduler is ignored: the model's own is used.")
     fields = in_native_terms(parameters)
     if "prompt" not in parameters.model_fields_set and not PICTURE_AS_TEXT.match(body.inputs):
         if not body.inputs.strip():

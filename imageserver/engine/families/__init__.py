@@ -14,6 +14,7 @@ from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.merging import Merger
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading
+from imageserver.engine.schedulers import Recipe
 from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import Generation
 
@@ -28,6 +29,10 @@ class Family(Protocol):
     @property
     def pipeline_classes(self) -> Mapping[Kind, str]:
         """The classes of diffusers that serve each kind of generation, made of the same components."""
+
+    @property
+    def schedulers(self) -> Mapping[str, Recipe]:
+        """The schedulers that fit beside the model's own, by name."""
 
     @property
     def denoiser(self) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.schedulers import FLOW
 from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import Generation
 
@@ -62,6 +63,7 @@ class FlowFamily:
     """The part of a family that flow transformers share: 2 x 2 patches of an AutoencoderKL's latents."""
 
     denoiser = "transformer"
+    schedulers = FLOW
     guidance = "guidance_scale"
     loading: Mapping[str, Any] = {}
     separate_text_encoder: SeparateTextEncoder | None = None

@@ -14,6 +14,7 @@ from imageserver.engine.families.flow import clean_flow_latents
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.schedulers import FLOW
 from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import POSITIVE_MAGIC, Generation
 
@@ -75,6 +76,7 @@ class QwenImage:
         "inpaint": "QwenImageInpaintPipeline",
     }
     denoiser = "transformer"
+    schedulers = FLOW
     guidance = "true_cfg_scale"
     loading: Mapping[str, Any] = {}
     separate_text_encoder: SeparateTextEncoder | None = None

@@ -10,6 +10,7 @@ import torch
 
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Pipeline
+from imageserver.engine.schedulers import DIFFUSION
 from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import Generation
 
@@ -56,6 +57,7 @@ class UNetFamily:
 
     separate_text_encoder: SeparateTextEncoder | None = None
     denoiser = "unet"
+    schedulers = DIFFUSION
     guidance = "guidance_scale"
     merger = UNetMerger()
     preview_tensors = ("latents", "noise_pred")

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -17,12 +18,24 @@ from imageserver.api.dialects.automatic1111.bodies import (
     sent,
     warnings_of,
 )
+from imageserver.api.dialects.automatic1111.networks import loras_in
 from imageserver.api.dialects.automatic1111.options import StoredOptions
+from imageserver.api.dialects.automatic1111.samplers import Choice, choose
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound, QueueFull
 from imageserver.messages import JobStatus
 from imageserver.settings import Settings
 from tests.unit.dispatch.conftest import FACTS
 
+FLOW = replace(FACTS, sampler="Euler", schedulers={"Euler": "FlowMatchEulerDiscreteScheduler"})
+DIFFUSION = replace(
+    FACTS,
+    sampler="DPM++ 2M Karras",
+    schedulers={
+        "DPM++ 2M Karras": "DPMSolverMultistepScheduler", "DPM++ 2M": "DPMSolverMultistepScheduler",
+        "Euler": "EulerDiscreteScheduler", "Euler Karras": "EulerDiscreteScheduler",
+        "Euler a": "EulerAncestralDiscreteScheduler",
+    },
+)  # fmt: skip
 SETTINGS = Settings(_env_file=None, max_images=4, max_steps=100, max_prompt_chars=200)
 
 
@@ -35,7 +48,7 @@ def img2img(**content):
 
 
 def native(body):
-    return in_native_terms(body, "png")
+    return in_native_terms(body, "png", "")
 
 
 def job(**changes):
@@ -79,7 +92,7 @@ def test_every_spelling_of_a_seed_is_read(seed, expected):
 def test_null_is_the_same_as_left_out():
     nothing = dict.fromkeys([*Txt2ImgBody.model_fields, "s_tmax", "refiner_checkpoint"])
     assert native(txt2img(**nothing)) == native(txt2img())
-    assert warnings_of(txt2img(**nothing), FACTS) == []
+    assert warnings_of(txt2img(**nothing)) == []
 
 
 def test_a_prompt_may_be_left_out_and_is_then_drawn_without_guidance():
@@ -92,7 +105,27 @@ def test_loras_are_taken_out_of_the_prompt_and_named():
     body = txt2img(prompt="a cat <lora:Fancy Style:0.8>, sitting<lyco:b>", negative_prompt="<lora:c:-1:0.5>dog")
     assert native(body)["prompt"] == "a cat, sitting"
     assert native(body)["negative_prompt"] == "dog"
-    assert warnings_of(body, FACTS) == ["no LoRA is loaded here; taken out of the prompt: 'Fancy Style', 'b', 'c'."]
+    chosen, warnings = loras_in(body.prompt, body.negative_prompt, ["fancy style", "c"])
+    assert chosen == [{"name": "fancy style", "scale": 0.8}]
+    assert warnings == ["no LoRA is drawn with for what was taken out of the prompts: 'c', 'b'."]
+
+
+@pytest.mark.parametrize(
+    ("tag", "scale"),
+    [
+        ("<lora:a>", 1), ("<lora:a:>", 1), ("<lora:a:0.5>", 0.5), ("<lora:A:-1>", -1), ("<lora:a:0.5:0.8>", 0.8),
+        ("<lora:a:te=0.5:unet=0.8>", 0.8), ("<lora:a:1:0.7:dyn=4>", 0.7), ("<lyco:a:2>", 2),
+    ],
+)  # fmt: skip
+def test_every_way_to_write_a_strength_is_read(tag, scale):
+    assert loras_in(f"a cat {tag}", "", ["a"]) == ([{"name": "a", "scale": scale}], [])
+
+
+@pytest.mark.parametrize("tag", ["<lora:a:x>", "<lora:a:nan>", "<lora:a:1e9>", "<hypernet:a:1>", "<lora:../a:1>"])
+def test_a_tag_that_cannot_be_followed_is_a_warning(tag):
+    chosen, [warning] = loras_in(f"a cat{tag}", "", ["a"])
+    assert chosen == []
+    assert "no LoRA is drawn with" in warning
 
 
 def test_a_prompt_of_loras_alone_is_an_empty_one():
@@ -102,9 +135,6 @@ def test_a_prompt_of_loras_alone_is_an_empty_one():
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        ({"sampler_name": "DPM++ 2M Karras"}, "DPM++ 2M Karras"),
-        ({"sampler_index": "Euler a"}, "Euler a"),
-        ({"scheduler": "Karras"}, "scheduler"),
         ({"restore_faces": True}, "restore_faces"),
         ({"tiling": 1}, "tiling"),
         ({"enable_hr": True, "hr_scale": 2}, "enable_hr"),
@@ -120,7 +150,7 @@ def test_a_prompt_of_loras_alone_is_an_empty_one():
     ],
 )
 def test_what_is_not_done_is_said(content, part):
-    [warning] = warnings_of(txt2img(**({"prompt": "x"} | content)), FACTS)
+    [warning] = warnings_of(txt2img(**({"prompt": "x"} | content)))
     assert part in warning
 
 
@@ -135,19 +165,50 @@ def test_the_defaults_that_clients_send_along_give_no_warning():
         override_settings={"sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1},
         override_settings_restore_afterwards=True, clip_skip=1,
     )  # fmt: skip
-    assert warnings_of(body, FACTS) == []
+    assert warnings_of(body) == []
 
 
 def test_the_models_own_sampler_may_be_named_as_people_do():
-    flow = FACTS.__class__(**{**FACTS.__dict__, "scheduler": "FlowMatchEulerDiscreteScheduler"})
     for name in ("Euler", "euler", "FlowMatchEulerDiscreteScheduler"):
-        assert warnings_of(txt2img(prompt="x", sampler_name=name), flow) == []
-    [warning] = warnings_of(txt2img(prompt="x", sampler_name="Euler a"), flow)
-    assert warning == "sampler 'Euler a' is not used: the model's own draws, Euler."
+        assert choose(name, "Automatic", FLOW) == Choice()
+    refused = "sampler 'Euler a' is not used: the model's own draws, Euler."
+    assert choose("Euler a", "", FLOW) == Choice(warnings=(refused,))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "scheduler"),
+    [
+        ("DPM++ 2M", "Automatic", ""), ("DPM++ 2M Karras", "", ""), ("DPM++ 2M", "karras", ""),
+        ("DPM++ 2M", "Uniform", "DPM++ 2M"), ("DPMSolverMultistepScheduler", "", ""),
+        ("DPM++ 2M Karras", "Uniform", "DPM++ 2M"), ("Euler a", "Automatic", "Euler a"), ("euler A", "", "Euler a"),
+        ("Euler", "Karras", "Euler Karras"), ("Euler", "", "Euler"), ("", "Uniform", "DPM++ 2M"), ("", "", ""),
+    ],
+)  # fmt: skip
+def test_a_sampler_and_its_schedule_are_one_scheduler(sampler, schedule, scheduler):
+    assert choose(sampler, schedule, DIFFUSION) == Choice(scheduler)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "choice"),
+    [
+        ("Euler a", "Karras", Choice("Euler a", ("scheduler 'Karras' is not used with Euler a.",))),
+        ("Euler", "Beta", Choice("Euler", ("scheduler 'Beta' is not used with Euler.",))),
+        ("Restart", "", Choice("", ("sampler 'Restart' is not used: the model's own draws, DPM++ 2M Karras.",))),
+    ],
+)
+def test_what_does_not_fit_is_a_warning(sampler, schedule, choice):
+    assert choose(sampler, schedule, DIFFUSION) == choice
+
+
+def test_before_the_model_is_known_its_own_sampler_draws_and_that_is_said():
+    assert choose("", "Automatic", None) == Choice()
+    choice = choose("Euler a", "", None)
+    assert choice.scheduler == ""
+    assert "still being loaded" in choice.warnings[0]
 
 
 def test_many_unknown_fields_are_one_short_warning():
-    [warning] = warnings_of(txt2img(prompt="x", **{f"field{number}": 1 for number in range(1000)}), FACTS)
+    [warning] = warnings_of(txt2img(prompt="x", **{f"field{number}": 1 for number in range(1000)}))
     assert warning.endswith("and 980 more.")
     assert len(warning) < 500
 
@@ -159,8 +220,8 @@ def test_denoising_strength_is_the_strength_and_0_the_least(strength, expected):
 
 def test_inpainting_fields_are_warned_of_beside_a_mask_alone():
     fields = {"prompt": "x", "inpainting_fill": 0, "inpaint_full_res": True, "inpaint_full_res_padding": 32}
-    assert warnings_of(img2img(**fields), FACTS) == []
-    assert warnings_of(img2img(mask="aGk=", **fields), FACTS) == [
+    assert warnings_of(img2img(**fields)) == []
+    assert warnings_of(img2img(mask="aGk=", **fields)) == [
         "inpaint_full_res is ignored.", "inpainting_fill is ignored."
     ]  # fmt: skip
 

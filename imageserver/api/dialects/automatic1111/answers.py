@@ -23,7 +23,6 @@ from imageserver.api.studio import finish
 from imageserver.dispatch.client import Glimpse, Picture
 from imageserver.errors import ServiceError
 from imageserver.generation import Outcome
-from imageserver.imaging.samplers import sampler_of
 from imageserver.messages import JobStatus
 
 # numpy and Pillow take 0.2 s to import: the port answers before that.
@@ -107,7 +106,7 @@ def drawn(
 ) -> tuple[Drawn, list[str]]:
     """Return the answer and all warnings; encoding and reading back the infotexts happen on a native thread."""
     delivery = result.delivery
-    warnings = [*warnings, *delivery.outcome.warnings, *warnings_of(body, delivery.facts)]
+    warnings = [*warnings, *delivery.outcome.warnings, *warnings_of(body)]
     if result.interrupted:
         warnings.append("The generation was interrupted: the pictures are previews of what it would have become.")
 
@@ -240,7 +239,7 @@ def _info(order: Order, body: DrawingBody, result: Result, infotexts: list[str])
         "subseed_strength": 0,
         "width": delivery.outcome.width,
         "height": delivery.outcome.height,
-        "sampler_name": sampler_of(facts.scheduler) if facts else None,
+        "sampler_name": facts.sampler_of(generation) if facts else None,
         "cfg_scale": generation.true_cfg_scale,
         "steps": generation.steps,
         "batch_size": body.batch_size,

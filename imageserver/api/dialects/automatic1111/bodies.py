@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Fraction, check_limit, check_text
+from imageserver.api.dialects.automatic1111.networks import without_tags
 from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import ModelFacts, OutputFormat
-from imageserver.imaging.samplers import sampler_of
 from imageserver.settings import Settings
 
 B = TypeVar("B", bound="DrawingBody")
@@ -49,7 +49,6 @@ NOT_DONE: dict[str, tuple[Any, ...]] = {
     "s_noise": (1,),
     "s_tmax": (0, math.inf),
     "s_tmin": (0,),
-    "scheduler": ("", "Automatic", "automatic"),
     "script_name": ("", "None"),
     "seed_resize_from_h": (0, -1),
     "seed_resize_from_w": (0, -1),
@@ -75,8 +74,6 @@ OPTIONS_NOT_DONE: dict[str, tuple[Any, ...]] = {
     "sd_vae": ("", "Automatic", "None"),
 }
 
-# Source: the `extra_networks` of stable-diffusion-webui, `<kind:name:weight>`.
-EXTRA_NETWORK = re.compile(r" ?<(lora|lyco|hypernet):([^<>:]{1,200})(?::[^<>]{0,200})?>")
 EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
 
 
@@ -85,11 +82,17 @@ class DrawingBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    prompt: str = Field("", description="Image description; <lora:name:weight> is taken out of it, with a warning.")
+    prompt: str = Field("", description="Image description; <lora:name:weight> in it draws with one of /v1/loras.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
     styles: list[str] = Field([], description="Names of prompt styles; there are none, so they are ignored.")
     seed: Seed = Field(-1, description="Random seed, -1 for a drawn one; picture k uses seed + k.")
-    sampler_name: str = Field("", description="The model's own sampler draws; another name gives a warning.")
+    sampler_name: str = Field(
+        "",
+        description="Sampler, one of /sdapi/v1/samplers; the model's own draws, with a warning, for one that is not.",
+    )
+    scheduler: str = Field(
+        "Automatic", description="How its noise goes down, one of /sdapi/v1/schedulers; others give a warning."
+    )
     sampler_index: str = Field("", description="An older name of sampler_name.")
     batch_size: int = Field(1, ge=1, description="Number of pictures, times n_iter.")
     n_iter: int = Field(1, ge=1, description="Number of pictures, times batch_size.")
@@ -163,9 +166,9 @@ def checked(model: type[B], content: Any, settings: Settings) -> B:
     return body
 
 
-def in_native_terms(body: DrawingBody, output_format: OutputFormat) -> dict[str, Any]:
+def in_native_terms(body: DrawingBody, output_format: OutputFormat, scheduler: str) -> dict[str, Any]:
     """Return the native body that means the same."""
-    prompt, negative_prompt = (EXTRA_NETWORK.sub("", text) for text in (body.prompt, body.negative_prompt))
+    prompt, negative_prompt = (without_tags(text) for text in (body.prompt, body.negative_prompt))
     fields: dict[str, Any] = {
         "prompt": prompt or NO_PROMPT,
         "seed": None if int(body.seed) < 0 else int(body.seed),
@@ -178,6 +181,8 @@ def in_native_terms(body: DrawingBody, output_format: OutputFormat) -> dict[str,
     }
     if negative_prompt.strip():
         fields["negative_prompt"] = negative_prompt
+    if scheduler:
+        fields["scheduler"] = scheduler
     if body.steps is not None:
         fields["num_inference_steps"] = body.steps
     if body.cfg_scale is not None:
@@ -237,9 +242,9 @@ def sent(body: DrawingBody) -> dict[str, Any]:
     return plain
 
 
-def warnings_of(body: DrawingBody, facts: ModelFacts | None) -> list[str]:
-    """Return what the client should know of what it asked for and does not get; `facts` are those it was drawn with."""
-    warnings = [*_about_prompts(body), *_about_sampler(body, facts)]
+def warnings_of(body: DrawingBody) -> list[str]:
+    """Return what the client should know of what it asked for and does not get."""
+    warnings = _about_prompts(body)
     given = body.model_extra or {}
     with_mask = isinstance(body, Img2ImgBody) and body.mask
     wanted = NOT_DONE | (NOT_DONE_WITH_MASK if with_mask else {})
@@ -267,18 +272,9 @@ def ignored_options(options: dict[str, Any]) -> list[str]:
 def _about_prompts(body: DrawingBody) -> list[str]:
     texts = (body.prompt, body.negative_prompt)
     warnings = []
-    if names := [found for text in texts for _, found in EXTRA_NETWORK.findall(text)]:
-        warnings.append(f"no LoRA is loaded here; taken out of the prompt: {quoted(names)}.")
     if any(EMPHASIS.search(text) for text in texts):
         warnings.append("emphasis such as (word:1.2) is not understood; the model reads it as it stands.")
     return warnings
-
-
-def _about_sampler(body: DrawingBody, facts: ModelFacts | None) -> list[str]:
-    asked, own = body.sampler_name or body.sampler_index, facts.scheduler if facts else ""
-    if not asked or asked.casefold() in {own.casefold(), sampler_of(own).casefold()}:
-        return []
-    return [f"sampler {shown(asked)} is not used: the model's own draws, {sampler_of(own)}."]
 
 
 def _asked_for(given: dict[str, Any], not_done: dict[str, tuple[Any, ...]]) -> set[str]:

@@ -15,6 +15,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
     quoted,
 )
 from imageserver.api.dialects.automatic1111.options import StoredOptions
+from imageserver.api.dialects.automatic1111.samplers import USUAL_SCHEDULES, base_names
 from imageserver.api.documentation import documented
 from imageserver.api.json_body import read_json
 from imageserver.api.responses import add_warnings
@@ -22,14 +23,15 @@ from imageserver.api.services import Services
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, Loading
 from imageserver.generation import ModelFacts
-from imageserver.imaging.samplers import sampler_of
+from imageserver.lora_folder import SUFFIX
+from imageserver.schedulers import SCHEDULES, split_name
 
 blueprint = Blueprint("catalog", __name__)
 
 # What the options are that nobody can change.
 FIXED: dict[str, Any] = {"CLIP_stop_at_last_layers": 1, "img2img_color_correction": False, "sd_vae": "Automatic"}
 NONE_OF_THESE = (
-    "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "loras", "prompt-styles",
+    "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "prompt-styles",
     "realesrgan-models", "script-info", "sd-vae",
 )  # fmt: skip
 
@@ -97,6 +99,15 @@ class Named(BaseModel):
     """Something with a name."""
 
     name: str
+
+
+class Network(BaseModel):
+    """A LoRA; `path` is its file's name alone, for nobody needs to know where it lies."""
+
+    name: str
+    alias: str
+    path: str
+    metadata: dict[str, Any]
 
 
 class Embeddings(BaseModel):
@@ -176,18 +187,37 @@ def sd_models() -> Response:
 @blueprint.get("/sdapi/v1/samplers")
 @documented(answer=list[Sampler], errors=(503,))
 def samplers() -> Response:
-    """List the loaded model's own sampler, the only one that is used."""
-    scheduler = _facts(services()).scheduler
-    return _listed(Sampler(name=sampler_of(scheduler), aliases=[scheduler], options={}))
+    """List the samplers that fit the loaded model, its own first."""
+    facts = _facts(services())
+    listed = []
+    for name, schedules in base_names(facts).items():
+        usual = USUAL_SCHEDULES.get(name, "")
+        class_name = next(each for known, each in facts.schedulers.items() if split_name(known)[0] == name)
+        options = {"scheduler": usual.lower()} if usual in schedules and usual else {}
+        listed.append(Sampler(name=name, aliases=[class_name], options=options))
+    return _listed(*listed)
 
 
 @blueprint.get("/sdapi/v1/schedulers")
-@documented(answer=list[Scheduler])
+@documented(answer=list[Scheduler], errors=(503,))
 def schedulers() -> Response:
-    """List the one schedule there is: the model's own."""
+    """List the schedules that samplers of the loaded model know."""
+    known = {schedule for schedules in base_names(_facts(services())).values() for schedule in schedules if schedule}
+    labels = ["Automatic", *(["Uniform", *(each for each in SCHEDULES if each in known)] if known else [])]
     return _listed(
-        Scheduler(name="automatic", label="Automatic", aliases=None, default_rho=-1.0, need_inner_model=False)
+        *(
+            Scheduler(name=label.lower(), label=label, aliases=None, default_rho=-1.0, need_inner_model=False)
+            for label in labels
+        )
     )
+
+
+@blueprint.get("/sdapi/v1/loras")
+@documented(answer=list[Network])
+def loras() -> Response:
+    """List the LoRAs that a prompt may name."""
+    names = services().loras.names()
+    return _listed(*(Network(name=name, alias=name, path=f"{name}{SUFFIX}", metadata={}) for name in names))
 
 
 @blueprint.get("/sdapi/v1/upscalers")

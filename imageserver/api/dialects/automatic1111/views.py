@@ -22,6 +22,8 @@ from imageserver.api.dialects.automatic1111.bodies import (
     in_native_terms,
     output_format_of,
 )
+from imageserver.api.dialects.automatic1111.networks import loras_in
+from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.documentation import DRAWING_ERRORS, documented
 from imageserver.api.image_inputs import fetch
 from imageserver.api.init_images import LARGEST_INPUT, InitImage, Resize
@@ -149,10 +151,13 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
     facts = service.snapshot.facts if service.snapshot else None
     check_checkpoint(body.override_settings.get("sd_model_checkpoint"), facts)
     usual = catalog.stored_options(service).samples_format(credential())
+    sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
+    loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
+    fields = in_native_terms(body, output_format_of(body, usual), sampler.scheduler)
     order, warnings, _ = place(
         service,
         request_id(),
-        in_native_terms(body, output_format_of(body, usual)),
+        fields | ({"loras": loras} if loras else {}),
         request.headers,
         dialect=DIALECT,
         init_image=init_image,
@@ -162,7 +167,7 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
     result = _draw(service, order)
     if body.save_images and not result.interrupted:
         save_all(service, order, result.delivery)
-    answer, all_warnings = answers.drawn(service, order, body, result, warnings)
+    answer, all_warnings = answers.drawn(service, order, body, result, [*sampler.warnings, *about_loras, *warnings])
     return add_warnings(jsonify(answer.model_dump()), all_warnings)
 
 

@@ -1,0 +1,113 @@
+"""The LoRA files that this server has, by name: what they are, and what each recommends for drawing with it.
+
+A LoRA is `NAME.safetensors` in `LORA_DIR` or in the package; a `NAME.json` beside it is its profile. Names are looked
+up among the files that are there, so none can lead anywhere else.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from imageserver.errors import InvalidParameter
+from imageserver.settings import PROJECT_ROOT, Settings
+
+PACKAGED = PROJECT_ROOT / "imageserver" / "loras"
+SUFFIX = ".safetensors"
+CHUNK = 4 * 1024 * 1024
+LARGEST_PROFILE = 100_000
+
+
+class LoraProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a LoRA was made for, taken where a request does not say.
+
+    `scheduler` is a scheduler's name, or a configuration as in `scheduler_config.json` that changes the model's own.
+    """
+
+    num_inference_steps: int | None = None
+    true_cfg_scale: float | None = None
+    scheduler: str | dict[str, Any] | None = None
+    scale: float = 1.0
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA on the disk; `digest` names the content of its file and its profile."""
+
+    name: str
+    path: Path
+    digest: str
+    size: int
+    profile: LoraProfile
+
+
+class LoraFolder:
+    """The folders that LoRAs are looked up in, the owner's before the package's."""
+
+    def __init__(self, *folders: Path) -> None:
+        self._folders = folders
+        self._read: dict[tuple[tuple[Path, int, int] | None, ...], LoraFile] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all LoRAs, sorted."""
+        return sorted(self._paths())
+
+    def find(self, name: str) -> LoraFile:
+        """Return a LoRA by its name; raises InvalidParameter for one that is not there or cannot be read.
+
+        Its file is read to the end when it is new or has changed.
+        """
+        paths = self._paths()
+        if name not in paths:
+            known = ", ".join(sorted(paths)) or "none"
+            raise InvalidParameter(f"loras: {ascii(name)[:100]} is not in LORA_DIR; there are: {known}.", param="loras")
+        path, profile = paths[name], paths[name].with_suffix(".json")
+        try:
+            state = (_state(path), _state(profile))
+            if state not in self._read:
+                self._read[state] = _read(name, path, profile if state[1] else None)
+        except OSError as error:
+            raise InvalidParameter(f"loras: {name} cannot be read: {error.strerror}.", param="loras") from error
+        return self._read[state]
+
+    def _paths(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for folder in self._folders:
+            if folder.is_dir():
+                for path in folder.iterdir():
+                    if path.suffix == SUFFIX and path.is_file():
+                        found.setdefault(path.stem, path)
+        return found
+
+
+def open_folder(settings: Settings) -> LoraFolder:
+    """Return the folder of the settings, with the package's behind it."""
+    return LoraFolder(settings.resolve(settings.lora_dir), PACKAGED)
+
+
+def _state(path: Path) -> tuple[Path, int, int] | None:
+    """Return what changes when a file does; None for one that is not there."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return path, status.st_mtime_ns, status.st_size
+
+
+def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
+    digest, told = hashlib.sha256(), b"{}"
+    with path.open("rb") as content:
+        while chunk := content.read(CHUNK):
+            digest.update(chunk)
+    if profile_path is not None:
+        with profile_path.open("rb") as content:
+            told = content.read(LARGEST_PROFILE)
+    digest.update(told)
+    try:
+        profile = msgspec.json.decode(told, type=LoraProfile)
+    except msgspec.DecodeError as error:
+        raise InvalidParameter(f"loras: the profile {name}.json cannot be used: {error}.", param="loras") from error
+    return LoraFile(name, path, digest.hexdigest(), path.stat().st_size, profile)

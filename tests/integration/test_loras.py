@@ -1,0 +1,151 @@
+"""LoRAs over HTTP: listed, loaded, drawn with in every dialect, unloaded; hot, and refused in clear sentences."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from tests import tiny_models
+from tests.tiny_loras import save_lora
+
+SMALL = {"size": "64x64", "num_inference_steps": 3, "add_overlay": False, "seed": 5, "positive_magic": False}
+
+
+@pytest.fixture(scope="module")
+def lora_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    pipeline = tiny_models.tiny_qwen_image()
+    save_lora(folder, "night", pipeline, seed=1, description="Dark.")
+    save_lora(folder, "quick", pipeline, seed=2, num_inference_steps=2, true_cfg_scale=1.0, scheduler="Euler Karras")
+    save_lora(folder, "sdxl", tiny_models.tiny_stable_diffusion_xl())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(servers, lora_dir, tmp_path_factory):
+    model = tiny_models.save_tiny_qwen_image(tmp_path_factory.mktemp("model"))
+    server = servers(engine="real", MODEL=str(model), LORA_DIR=str(lora_dir))
+    server.wait_until_ready(120)
+    return server
+
+
+def pixels(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def ask(server, path, body):
+    return requests.post(server.url + path, json=body, timeout=60, headers={"Connection": "close"})
+
+
+def listed(server):
+    return {item["id"]: item for item in server.get("/v1/loras").json()["data"]}
+
+
+def test_they_are_listed_loaded_and_unloaded(server):
+    assert {"night", "quick", "sdxl"} <= listed(server).keys()
+    assert server.get("/v1/loras/list").json() == server.get("/v1/loras").json()
+    assert listed(server)["quick"]["num_inference_steps"] == 2
+    assert listed(server)["night"]["description"] == "Dark."
+    assert not listed(server)["night"]["loaded"]
+    loaded = ask(server, "/v1/loras/load", {"name": "night"})
+    assert (loaded.status_code, loaded.json()["loaded"]) == (200, True)
+    assert listed(server)["night"]["loaded"]
+    unloaded = ask(server, "/v1/loras/unload", {"name": "night"})
+    assert (unloaded.status_code, unloaded.json()["loaded"]) == (200, False)
+    assert not listed(server)["night"]["loaded"]
+
+
+def test_a_picture_is_drawn_with_them_and_the_next_one_without(server):
+    plain = pixels(server.generate("a cat", **SMALL).content)
+    answer = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
+    assert answer.status_code == 200, answer.text
+    dark = pixels(answer.content)
+    assert (dark != plain).any()
+    assert 'Loras: "night:0.8"' in Image.open(io.BytesIO(answer.content)).info["parameters"]
+    assert (pixels(server.generate("a cat", **SMALL).content) == plain).all()
+    ask(server, "/v1/loras/unload", {"name": "night"})
+    assert (pixels(server.generate("a cat", **SMALL).content) == plain).all()
+    # A request needs no load before it.
+    again = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
+    assert (pixels(again.content) == dark).all()
+
+
+def test_a_profile_gives_steps_guidance_and_scheduler(server):
+    job = server.generate("a cat", size="64x64", loras=[{"name": "quick"}]).headers["X-Request-Id"]
+    assert server.get(f"/v1/jobs/{job}").json()["steps"] == 2
+    answer = server.generate("a cat", size="64x64", loras=[{"name": "quick"}])
+    settings = Image.open(io.BytesIO(answer.content)).info["parameters"]
+    assert "Steps: 2, Sampler: Euler Karras, CFG scale: 1," in settings
+
+
+def test_the_cache_knows_the_set_by_its_content(server, lora_dir):
+    def origin(*loras):
+        body = {"prompt": "cached", "loras": [{"name": name, "scale": scale} for name, scale in loras], **SMALL}
+        return server.post(body).headers["X-Cache"]
+
+    save_lora(lora_dir, "renewed", tiny_models.tiny_qwen_image(), seed=3)
+    sets = [(), (("renewed", 1.0),), (("renewed", 0.5),), (("night", 1.0), ("renewed", 1.0))]
+    assert [origin(*each) for each in sets] == ["miss"] * 4
+    assert [origin(*each) for each in sets] == ["hit"] * 4
+    assert origin(("renewed", 1.0), ("night", 1.0)) == "hit"
+    # Hot: without a restart, another file under the same name is another LoRA.
+    save_lora(lora_dir, "renewed", tiny_models.tiny_qwen_image(), seed=4)
+    assert [origin(*each) for each in sets] == ["hit", "miss", "miss", "miss"]
+
+
+def test_automatic1111_names_them_in_the_prompt(server):
+    names = {network["name"]: network for network in server.get("/sdapi/v1/loras").json()}
+    assert names["night"]["path"] == "night.safetensors"
+    body = {"steps": 3, "width": 64, "height": 64, "seed": 5}
+    with_tag = ask(server, "/sdapi/v1/txt2img", body | {"prompt": "a cat<lora:night:0.8><lora:absent:1>"}).json()
+    native = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
+    assert (pixels(base64.b64decode(with_tag["images"][0])) == pixels(native.content)).all()
+    assert json.loads(with_tag["info"])["warnings"] == [
+        "no LoRA is drawn with for what was taken out of the prompts: 'absent'."
+    ]
+    assert requests.post(server.url + "/sdapi/v1/refresh-loras", timeout=20).status_code == 200
+
+
+def test_openai_and_hugging_face_take_them_too(server):
+    native = pixels(server.generate("a cat", loras=[{"name": "night"}], **SMALL).content)
+    fields = {"loras": [{"name": "night"}], "seed": 5, "num_inference_steps": 3}
+    openai = ask(server, "/v1/images/generations", {"prompt": "a cat", "size": "64x64", **fields}).json()
+    assert (pixels(base64.b64decode(openai["data"][0]["b64_json"])) == native).all()
+    parameters = fields | {"width": 64, "height": 64, "true_cfg_scale": 4.0}
+    hugging_face = ask(server, "/models/any", {"inputs": "a cat", "parameters": parameters})
+    assert hugging_face.status_code in (200, 404)
+    hugging_face = ask(server, "/", {"inputs": "a cat", "parameters": parameters})
+    assert (pixels(hugging_face.content) == native).all()
+
+
+@pytest.mark.parametrize("name", ["../night", "/etc/passwd", "absent", "night.safetensors", "a\u0000b"])
+def test_a_name_that_is_none_is_refused_everywhere(server, name):
+    drawn = server.generate("a cat", loras=[{"name": name}], **SMALL)
+    assert (drawn.status_code, drawn.json()["param"]) == (422, "loras")
+    for path in ("/v1/loras/load", "/v1/loras/unload"):
+        answer = ask(server, path, {"name": name})
+        assert (answer.status_code, answer.json()["param"]) == (404, "name")
+        assert "night" in answer.json()["error"]
+
+
+def test_one_for_another_model_is_refused_and_harms_nobody(server):
+    plain = pixels(server.generate("a cat", **SMALL).content)
+    for answer in (
+        server.generate("a cat", loras=[{"name": "sdxl"}], **SMALL),
+        ask(server, "/v1/loras/load", {"name": "sdxl"}),
+    ):
+        assert (answer.status_code, answer.json()["param"]) == (422, "loras")
+        assert "sdxl does not fit the model" in answer.json()["error"]
+    assert (pixels(server.generate("a cat", **SMALL).content) == plain).all()
+
+
+def test_without_a_model_the_files_are_listed_and_loading_waits(own_servers, lora_dir):
+    server = own_servers(FAKE_LOAD="30", LORA_DIR=str(lora_dir))
+    assert listed(server)["night"]["loaded"] is None
+    answer = ask(server, "/v1/loras/load", {"name": "night"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "loading")
+    assert "Retry-After" in answer.headers

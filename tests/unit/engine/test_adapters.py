@@ -1,0 +1,288 @@
+"""LoRAs change pictures as diffusers' own do, keep to the pictures that asked for them, and leave no trace."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from imageserver.engine.adapters import Adapters, open_adapters
+from imageserver.engine.families import family_of
+from imageserver.engine.painter import Painter
+from imageserver.engine.suspension import Gate
+from imageserver.engine.turns import Turns
+from imageserver.errors import InvalidParameter
+from imageserver.generation import Generation, Lora
+from imageserver.lora_folder import LoraFolder
+from imageserver.messages import AskLoras, Failed, Finished, Message, Run
+from tests import tiny_models
+from tests.factories import generation
+from tests.tiny_loras import save_lora
+
+BUILD = {
+    "qwen-image": tiny_models.tiny_qwen_image,
+    "stable-diffusion": tiny_models.tiny_stable_diffusion,
+    "stable-diffusion-xl": tiny_models.tiny_stable_diffusion_xl,
+    "cogview4": tiny_models.tiny_cogview4,
+}
+LIGHTNING = {"_class_name": "FlowMatchEulerDiscreteScheduler", "base_shift": math.log(3), "max_shift": math.log(3)}
+
+
+def checksum(pipeline: Any) -> str:
+    """Return the name of all weights and of the modules that hold them."""
+    digest = hashlib.sha256()
+    for name, part in sorted(pipeline.components.items()):
+        if isinstance(part, torch.nn.Module):
+            digest.update("".join(f"{name}.{key}:{type(module)}" for key, module in part.named_modules()).encode())
+            for key, tensor in sorted(part.state_dict().items()):
+                digest.update(key.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Shop:
+    """A tiny model and LoRAs for it: `red` and `blue`, `text` for the text encoder too, `quick` with a profile."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        torch.set_grad_enabled(False)
+        self.build = BUILD[name]
+        self.pipeline = self.build()
+        self.folder = LoraFolder(folder)
+        self.family = family_of(type(self.pipeline).__name__)
+        for seed, lora in enumerate(("red", "blue")):
+            save_lora(folder, lora, self.pipeline, seed=seed)
+        if name.startswith("stable"):
+            save_lora(folder, "text", self.pipeline, seed=2, text=True)
+        save_lora(folder, "quick", self.pipeline, seed=3, scheduler=LIGHTNING)
+        self.family.prepare(self.pipeline)
+        self.gate = Gate(getattr(self.pipeline, self.family.denoiser))
+        self.adapters = Adapters(self.pipeline, self.family.denoiser, self.folder)
+        self.painter = Painter(self.pipeline, self.family, adapters=self.adapters)
+        self.batches: list[int] = []
+        self.sent: list[tuple[Message, bytes]] = []
+        self.turns = Turns(
+            self.painter, self.forward, lambda *frame: self.sent.append(frame), merger=self.family.merger,
+            cap_of=lambda pixels: 8, adapters=self.adapters,
+        )  # fmt: skip
+
+    def forward(self, **arguments: Any) -> Any:
+        self.batches.append(self.family.merger.batch_size(arguments))
+        return self.gate.forward(**arguments)
+
+    def lora(self, name: str, scale: float = 1.0) -> Lora:
+        return Lora(name=name, digest=self.folder.find(name).digest, scale=scale)
+
+    def draw(self, *wanted: Generation) -> list[Any]:
+        """Draw together; return each picture, or the failure."""
+        self.batches.clear()
+        self.sent.clear()
+        for number, one in enumerate(wanted):
+            self.turns.add(Run(job=number, generation=one))
+        while self.turns.busy:
+            self.turns.take_one()
+        ends = {message.job: (message, raw) for message, raw in self.sent if isinstance(message, Finished | Failed)}
+        return [
+            message if isinstance(message, Failed) else np.frombuffer(raw, np.uint8).reshape(64, 64, 3).astype(int)
+            for message, raw in (ends[number] for number in range(len(wanted)))
+        ]
+
+    def plain(self, wanted: Generation) -> np.ndarray:
+        """Return what diffusers alone draws with the same LoRAs."""
+        pipeline = self.build()
+        self.family.prepare(pipeline)
+        for lora in wanted.loras:
+            path = self.folder.find(lora.name).path
+            pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=lora.name)
+        if wanted.loras:
+            pipeline.set_adapters([each.name for each in wanted.loras], [each.scale for each in wanted.loras])
+        image = pipeline(
+            prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip(), width=64, height=64,
+            num_inference_steps=wanted.steps, generator=torch.Generator("cpu").manual_seed(wanted.seed),
+            **{self.family.guidance: wanted.true_cfg_scale},
+        ).images[0]  # fmt: skip
+        return np.asarray(image).astype(int)
+
+
+@pytest.fixture(scope="module", params=BUILD)
+def shop(request, tmp_path_factory) -> Shop:
+    return Shop(request.param, tmp_path_factory.mktemp("loras"))
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory) -> Shop:
+    return Shop("qwen-image", tmp_path_factory.mktemp("loras"))
+
+
+@pytest.fixture(scope="module")
+def diffusion(tmp_path_factory) -> Shop:
+    return Shop("stable-diffusion", tmp_path_factory.mktemp("loras"))
+
+
+def plainly(**fields: Any) -> Generation:
+    """Return a generation that a plain call of the pipeline draws the same."""
+    return generation(true_cfg_scale=1.0, negative_prompt="", deterministic=True, **fields)
+
+
+def test_alone_it_is_bit_equal_to_diffusers_with_the_same_loras(shop):
+    for loras in ((shop.lora("red"),), (shop.lora("blue", 0.4), shop.lora("red", -0.7)), ()):
+        wanted = plainly(loras=loras)
+        assert (shop.draw(wanted)[0] == shop.plain(wanted)).all()
+
+
+def test_unloading_restores_the_base_bit_for_bit(shop):
+    for name in shop.adapters.names:
+        shop.adapters.unload(name)
+    before, picture = checksum(shop.pipeline), shop.draw(plainly())[0]
+    changed = shop.draw(plainly(loras=(shop.lora("red"),)))[0]
+    assert (changed != picture).any()
+    assert checksum(shop.pipeline) != before
+    # Loaded and not asked for, it changes nothing; nor does what is left of two.
+    assert (shop.draw(plainly())[0] == picture).all()
+    shop.adapters.load(shop.lora("blue"))
+    shop.adapters.unload("red")
+    assert shop.adapters.names == ("blue",)
+    assert (shop.draw(plainly())[0] == picture).all()
+    shop.adapters.unload("blue")
+    assert shop.adapters.names == ()
+    assert checksum(shop.pipeline) == before
+    assert (shop.draw(plainly())[0] == picture).all()
+
+
+def test_the_same_set_shares_forwards_and_different_sets_never_do(shop):
+    red, weaker = (shop.lora("red"),), (shop.lora("red", 0.5),)
+    wanted = [
+        generation(loras=loras, seed=seed, true_cfg_scale=1.0) for seed, loras in enumerate([red, red, weaker, ()])
+    ]
+    together = shop.draw(*wanted)
+    assert sorted(shop.batches) == [1] * 8 + [2] * 4
+    for one, drawn in zip(wanted, together, strict=True):
+        assert np.abs(drawn - shop.draw(one)[0]).max() <= 1
+    assert (together[2] != shop.draw(generation(loras=red, seed=2, true_cfg_scale=1.0))[0]).any()
+
+
+def test_a_neighbour_with_another_lora_leaves_a_picture_as_it_is(flow):
+    wanted = plainly(loras=(flow.lora("red"),), steps=6)
+    alone = flow.draw(wanted)[0]
+    others = [plainly(seed=5, steps=3), plainly(loras=(flow.lora("blue"),), steps=4, prompt="b")]
+    assert (flow.draw(wanted, *others)[0] == alone).all()
+
+
+def test_what_a_lora_does_to_the_text_encoder_is_done_to_the_prompts_of_its_pictures_alone(diffusion):
+    text, red = (diffusion.lora("text"),), (diffusion.lora("red"),)
+    wanted = [plainly(loras=loras) for loras in (text, red, (), text)]
+    for one, drawn in zip(wanted, diffusion.draw(*wanted), strict=True):
+        assert (drawn == diffusion.plain(one)).all()
+
+
+def test_a_profiles_scheduler_is_that_of_its_pictures_alone(flow):
+    quick = plainly(loras=(flow.lora("quick"),), steps=4)
+    drawn = flow.draw(quick, plainly(steps=4))
+    stock = flow.build().scheduler
+    changed = type(stock).from_config(stock.config, base_shift=math.log(3), max_shift=math.log(3))
+    assert (drawn[1] == flow.plain(plainly(steps=4))).all()
+    flow.build, build = lambda: _with(build(), changed), flow.build
+    try:
+        assert (drawn[0] == flow.plain(quick)).all()
+    finally:
+        flow.build = build
+    # What a request says goes first.
+    named = plainly(loras=(flow.lora("quick"),), steps=4, scheduler="Euler Karras")
+    assert (flow.draw(named)[0] != drawn[0]).any()
+
+
+def _with(pipeline: Any, scheduler: Any) -> Any:
+    pipeline.scheduler = scheduler
+    return pipeline
+
+
+def test_a_lora_for_another_model_is_refused_and_leaves_no_trace(flow, diffusion):
+    before = [checksum(shop.pipeline) for shop in (flow, diffusion)]
+    for shop, other in ((flow, diffusion), (diffusion, flow)):
+        for name in shop.adapters.names:
+            shop.adapters.unload(name)
+        (other.folder._folders[0] / "foreign.safetensors").write_bytes(shop.folder.find("red").path.read_bytes())
+    before = [checksum(shop.pipeline) for shop in (flow, diffusion)]
+    for shop in (flow, diffusion):
+        [failure] = shop.draw(generation(loras=(shop.lora("foreign"),)))
+        assert (failure.code, failure.param) == ("invalid_parameter", "loras")
+        assert failure.sentence.startswith("loras: foreign does not fit the model: ")
+        assert "/" not in failure.sentence
+    assert [checksum(shop.pipeline) for shop in (flow, diffusion)] == before
+
+
+def test_one_of_the_same_kind_with_more_layers_is_refused_too_and_its_neighbour_stays(flow, tmp_path):
+    big = flow.build()
+    config = dict(big.transformer.config) | {"num_layers": 3}
+    big.transformer = type(big.transformer).from_config(config)
+    save_lora(flow.folder._folders[0], "deeper", big)
+    wanted = plainly(loras=(flow.lora("red"),))
+    alone = flow.draw(wanted)[0]
+    [failure] = flow.draw(generation(loras=(flow.lora("deeper"),)))
+    assert "does not fit the model" in failure.sentence
+    assert flow.adapters.names == ("red",)
+    assert (flow.draw(wanted)[0] == alone).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_broken_file_is_refused(flow, content):
+    (flow.folder._folders[0] / "broken.safetensors").write_bytes(content)
+    [failure] = flow.draw(generation(loras=(flow.lora("broken"),)))
+    assert (failure.code, failure.param) == ("invalid_parameter", "loras")
+
+
+def test_a_replaced_file_is_another_lora(flow):
+    path = save_lora(flow.folder._folders[0], "changing", flow.pipeline, seed=8)
+    old = plainly(loras=(flow.lora("changing"),))
+    first = flow.draw(old)[0]
+    save_lora(flow.folder._folders[0], "changing", flow.build(), seed=9)
+    assert path.is_file()
+    new = plainly(loras=(flow.lora("changing"),))
+    assert new.loras != old.loras
+    assert (flow.draw(new)[0] != first).any()
+    # The old one is still loaded; unloading takes both.
+    assert flow.adapters.names.count("changing") == 2
+    flow.adapters.unload("changing")
+    assert "changing" not in flow.adapters.names
+    [failure] = flow.draw(old)
+    assert "has just been replaced" in failure.sentence
+
+
+def test_the_least_recently_used_is_taken_off_when_there_are_many(flow, monkeypatch):
+    for name in flow.adapters.names:
+        flow.adapters.unload(name)
+    monkeypatch.setattr("imageserver.engine.adapters.MOST_LOADED", 2)
+    for name in ("red", "blue", "red", "quick"):
+        flow.adapters.load(flow.lora(name))
+    assert flow.adapters.names == ("quick", "red")
+
+
+def test_one_that_is_being_drawn_with_is_not_unloaded(flow):
+    flow.turns.add(Run(job=1, generation=generation(loras=(flow.lora("red"),))))
+    flow.turns.take_one()
+    answer = flow.turns.adapt(AskLoras(job=2, unload="red"))
+    assert answer.failure.code == "busy"
+    assert "red" in flow.turns.adapt(AskLoras(job=3, load=flow.lora("blue"))).names
+    flow.turns.cancel(1)
+    assert flow.turns.adapt(AskLoras(job=4, unload="red")).names == ("blue", "quick")
+
+
+EXCLUDING = [(True, "full", "COMPILE"), (False, "model-offload", "by model-offload"), (False, "int8", "MEMORY=full")]
+
+
+@pytest.mark.parametrize(("compiled", "plan", "named"), EXCLUDING)
+def test_what_excludes_loras_says_so(flow, compiled, plan, named):
+    adapters = open_adapters(flow.pipeline, "transformer", flow.folder, compiled=compiled, plan=plan)
+    with pytest.raises(InvalidParameter, match=named):
+        adapters.load(flow.lora("red"))
+
+
+def test_a_profiles_scheduler_must_be_one(flow):
+    save_lora(flow.folder._folders[0], "odd", flow.build(), scheduler={"_class_name": "QwenImagePipeline"})
+    [failure] = flow.draw(generation(loras=(flow.lora("odd"),)))
+    assert "QwenImagePipeline is no scheduler" in failure.sentence
+    assert json.loads((flow.folder._folders[0] / "odd.json").read_text())
+    assert isinstance(flow.pipeline.scheduler, diffusers.FlowMatchEulerDiscreteScheduler)
