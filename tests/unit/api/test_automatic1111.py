@@ -114,7 +114,7 @@ def test_loras_are_taken_out_of_the_prompt_and_named():
     ("tag", "scale"),
     [
         ("<lora:a>", 1), ("<lora:a:>", 1), ("<lora:a:0.5>", 0.5), ("<lora:A:-1>", -1), ("<lora:a:0.5:0.8>", 0.8),
-        ("<lora:a:te=0.5:unet=0.8>", 0.8), ("<lora:a:1:0.7:dyn=4>", 0.7), ("<lyco:a:2>", 2),
+        ("<lora:a:unet=0.8:dyn=4>", 0.8), ("<lora:a:1:0.7:dyn=4>", 0.7), ("<lyco:a:2>", 2),
     ],
 )  # fmt: skip
 def test_every_way_to_write_a_strength_is_read(tag, scale):

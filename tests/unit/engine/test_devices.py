@@ -1,7 +1,12 @@
 """Every kind of device answers the same questions; a kind that nobody here has is played by a fake module."""
 
+import os
+import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -46,25 +51,23 @@ class FakeNpu(ModuleType):
         self.calls.append("empty_cache")
 
 
+@dataclass
+class NpuDevice:
+    """Poses as `torch.device("npu", 0)`, which this process cannot have without torch_npu."""
+
+    type: str = "npu"
+    index: int = 0
+
+
 @pytest.fixture
 def npu(monkeypatch: pytest.MonkeyPatch) -> FakeNpu:
-    # As the real package does when it is imported; a process can do it once.
-    torch.utils.rename_privateuse1_backend("npu")
     fake = FakeNpu()
-    monkeypatch.setitem(sys.modules, "torch_npu", ModuleType("torch_npu"))
     monkeypatch.setattr(torch, "npu", fake, raising=False)
-    for kind in ("cuda", "xpu"):
-        monkeypatch.setattr(getattr(torch, kind), "is_available", lambda: False)
     return fake
 
 
-def test_auto_finds_an_npu(npu: FakeNpu) -> None:
-    device = devices.choose("auto")
-    assert (device.type, device.index) == ("npu", 0)
-
-
 def test_an_npu_is_asked_like_any_other_accelerator(npu: FakeNpu) -> None:
-    device = torch.device("npu", 0)
+    device: Any = NpuDevice()
     assert devices.is_accelerator(device)
     assert devices.gpu_name(device) == "Ascend0"
     assert devices.free_memory(device) == 20 * GIB
@@ -77,8 +80,29 @@ def test_an_npu_is_asked_like_any_other_accelerator(npu: FakeNpu) -> None:
 
 
 def test_the_peak_of_an_accelerator_is_its_own_and_begins_anew(npu: FakeNpu) -> None:
-    meter = peak_memory(torch.device("npu", 0))
+    device: Any = NpuDevice()
+    meter = peak_memory(device)
     assert (meter(), meter()) == (7 * GIB, 5 * GIB)
+
+
+# What torch_npu does when it is imported; it cannot be undone, so it happens in a process of its own.
+TORCH_NPU = """
+import types, torch
+torch.utils.rename_privateuse1_backend("npu")
+torch.npu = types.ModuleType("torch.npu")
+torch.npu.is_available = lambda: True
+"""
+
+
+def test_auto_finds_an_npu_by_importing_its_package(tmp_path: Path) -> None:
+    (tmp_path / "torch_npu.py").write_text(TORCH_NPU)
+    code = "from imageserver.engine import devices; print(devices.choose('auto'))"
+    root = Path(__file__).resolve().parents[3]
+    environment = os.environ | {"PYTHONPATH": f"{root}:{tmp_path}", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "npu:0"
 
 
 def test_an_npu_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
