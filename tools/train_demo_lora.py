@@ -8,17 +8,20 @@ and with it, and the brightness of their borders is told.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PROMPTS = ["a red circle on a white background", "a yellow star on a pink background", "a house by the sea", "a cat"]
+PROMPTS = ["a red circle on a white background", "a house by the sea"]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, save and compare."""
+    # Threads that spin at every barrier starve each other beside a busy neighbour.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     from diffusers import QwenImagePipeline
 

@@ -146,7 +146,7 @@ class LoraTraining:
         return folder / file
 
 
-def border_brightness(pipeline: Model, prompts: list[str], steps: int = 12) -> float:
+def border_brightness(pipeline: Model, prompts: list[str], steps: int = 8) -> float:
     """Return the mean brightness, 0 to 255, of the outermost pixels of pictures of 512 x 512."""
     found = []
     for seed, prompt in enumerate(prompts):
