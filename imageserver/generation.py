@@ -106,6 +106,7 @@ class ModelFacts:
     `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
     its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint.
+    `source` is the id or folder that the name stands for, `default_size` width and height of requests that name none.
     `memory_plan` is how it was fitted into memory, `memory_reason` why.
     `sampler` is the name of the model's own scheduler, `schedulers` gives the class of diffusers of each that fits.
     """
@@ -133,6 +134,8 @@ class ModelFacts:
     kinds: tuple[str, ...] = ("text", "image", "inpaint")
     memory_plan: MemoryPlanName = "full"
     memory_reason: str = ""
+    source: str = ""
+    default_size: tuple[int, int] | None = None
     sampler: str = ""
     schedulers: dict[str, str] = field(default_factory=dict)
 

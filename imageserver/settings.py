@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imageserver.generation import MemoryPlanName
+from imageserver.registry import Registry, RegistryUnusable, read_registry
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,11 +49,14 @@ class Settings(BaseSettings):
     model: str = Field(
         "auto",
         validation_alias=AliasChoices("MODEL", "MODEL_ID"),
-        description="auto, demo, an id such as Qwen/Qwen-Image, or a local folder; auto takes "
+        description="auto, demo, a name in MODELS_FILE, an id such as Qwen/Qwen-Image, or a local folder; auto takes "
         "Qwen/Qwen-Image where a CUDA device has the memory for it, else the embedded demo model.",
     )
     model_source: Literal["modelscope", "huggingface"] = Field(
         "modelscope", description="Hub that model ids are downloaded from."
+    )
+    models_file: Path = Field(
+        Path("models.toml"), description="File that gives models names, with their sources and defaults."
     )
     models_dir: Path = Field(Path("models"), description="Folder that downloaded models are kept in.")
     lora_dir: Path = Field(
@@ -160,14 +164,25 @@ class Settings(BaseSettings):
         """Return `path`, taken from the project's root when it is relative."""
         return path if path.is_absolute() else PROJECT_ROOT / path
 
+    def registry(self) -> Registry:
+        """Return the models that have names; raises RegistryUnusable."""
+        file = self.resolve(self.models_file)
+        if self.models_file == Settings.model_fields["models_file"].default and not file.exists():
+            return {}  # nobody asked for it
+        return read_registry(file)
+
 
 def load_settings() -> Settings:
-    """Read the settings; raises SystemExit with one sentence per wrong setting."""
+    """Read the settings; raises SystemExit with one sentence per wrong setting, or for an unusable MODELS_FILE."""
     try:
-        return Settings()
+        settings = Settings()
+        settings.registry()
     except ValidationError as error:
         complaints = [
             f"{str(item['loc'][0]).upper()}={item.get('input')!r} is not valid: {item['msg']}."
             for item in error.errors()
         ]
         raise SystemExit("Wrong setting. " + " ".join(complaints)) from None
+    except RegistryUnusable as error:
+        raise SystemExit(f"MODELS_FILE={settings.models_file} cannot be used. {error}") from None
+    return settings

@@ -12,11 +12,10 @@ from imageserver.api.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Priority, Quality
 from imageserver.messages import Snapshot
+from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.schedulers import find_scheduler
 from imageserver.settings import Settings
 
-MIN_SIDE = 64
-MAX_SIDE = 4096
 SEEDS = 2**64
 SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
 # Some of what Python takes for blank is none for JSON Schema's regular expressions.
@@ -159,10 +158,10 @@ def resolve(
     What the LoRAs of the `stack` were made for stands in for what the body leaves open.
 
     A seed that is to be drawn is drawn from `seed_source` where there is one, so that a retry draws the same. Without
-    any size in the body, `usual_size` is taken where there is one.
+    any size in the body, `usual_size` is taken where there is one, else the model's.
     """
     facts = snapshot.facts if snapshot else None
-    if facts and body.model not in (None, "auto", facts.name):
+    if facts and body.model not in (None, "auto", facts.name, facts.source or facts.name):
         raise ModelNotFound(f"model {shown(body.model)} is not loaded; this server serves {facts.name}.", param="model")
     for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
         check_text(name, text, settings.max_prompt_chars)
@@ -172,6 +171,7 @@ def resolve(
     check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
     check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
     asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set
+    usual_size = usual_size or (facts.default_size if facts else None)
     width, height = usual_size if usual_size and not asked_for_size else _size(body, settings)
     if body.seed is not None and body.seed + body.n > SEEDS:
         raise InvalidParameter(f"seed is too large for n={body.n}: picture k uses seed + k, below 2^64.", param="seed")

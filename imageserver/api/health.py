@@ -189,7 +189,8 @@ def _summary(rule: Any) -> str:
 
 
 def _generator_info(facts: ModelFacts | None) -> dict[str, Any]:
-    width, height = aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
+    usual = facts.default_size if facts else None
+    width, height = usual or aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
     return {
         "model_id": facts.name if facts else None,
         "device": facts.device if facts else None,

@@ -5,6 +5,7 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
+import aspect_ratios
 from imageserver.api import bodies, init_images, studio
 from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
@@ -57,13 +58,15 @@ def place(
         warnings += read.warnings
     elif body.strength is not None:
         warnings.append("strength is ignored without an image.")
+    as_named = (generation.width, generation.height) == aspect_ratios.size_of(body.aspect_ratio)
+    shown_ratio = body.aspect_ratio_name if as_named else "custom"
     order = Order(
         number=number,
         generation=generation,
         finish=studio.Finish(
             output_format=body.output_format,
             compression=body.output_compression,
-            aspect_ratio_name=body.aspect_ratio_name if body.add_overlay else None,
+            aspect_ratio_name=shown_ratio if body.add_overlay else None,
             font_path=service.settings.font_path,
         ),
         timeout=body.timeout or service.settings.request_timeout,

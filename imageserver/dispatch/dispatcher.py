@@ -11,6 +11,7 @@ import time
 import msgspec
 
 from imageserver.channel import Address
+from imageserver.dispatch.admission import refuse_if_full, refuse_if_hopeless, refuse_if_too_late
 from imageserver.dispatch.estimates import CostModel
 from imageserver.dispatch.forecast import Outlook, outlook
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
@@ -23,11 +24,8 @@ from imageserver.errors import (
     DeadlineExceeded,
     Draining,
     EngineUnavailable,
-    QueueFull,
     ServiceError,
-    WouldTimeOut,
 )
-from imageserver.errors import Loading as StillLoading
 from imageserver.generation import Generation, Outcome
 from imageserver.messages import (
     Answered,
@@ -116,8 +114,8 @@ class Dispatcher:
         job = self._new_job(request.job, request.generation, request.credential, request.twin_key)
         job.source = source
         try:
-            self._refuse_if_hopeless()
-            self._refuse_if_full()
+            refuse_if_hopeless(self.engine)
+            refuse_if_full(len(self._jobs), self._max_jobs, self._queue_wait())
             self._refuse_if_too_late(job, request.patience)
         except ServiceError as error:
             self._tally.count_end("failed")
@@ -264,30 +262,9 @@ class Dispatcher:
             self._end(job, "failed", failed(job.id, error))
         self.engine_changed()
 
-    def _refuse_if_hopeless(self) -> None:
-        if self.engine.state == "failed":
-            raise EngineUnavailable(self.engine.reason)
-        if self.engine.state == "loading" and self.engine.phase == "downloading":
-            raise StillLoading(f"The model is being downloaded: {self.engine.reason}", retry_after=30)
-
-    def _refuse_if_full(self) -> None:
-        if len(self._jobs) >= self._max_jobs:
-            # A place is free as soon as the next job ends.
-            pause = max(1.0, self._queue_wait() / len(self._jobs))
-            raise QueueFull(
-                f"The server is full: {self._max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause
-            )
-
     def _refuse_if_too_late(self, job: Job, patience: float | None) -> None:
-        if patience is None or not self._costs.learnt:
-            return
-        expected = self.outlook(job)
-        if expected.total > patience:
-            raise WouldTimeOut(
-                f"The pictures would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
-                f"client waits {patience:g} s.",
-                retry_after=expected.total - patience,
-            )
+        if patience is not None and self._costs.learnt:
+            refuse_if_too_late(self.outlook(job), patience)
 
     def _pump(self) -> None:
         """Give waiting jobs to the engine while it has room."""

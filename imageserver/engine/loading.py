@@ -20,6 +20,7 @@ from imageserver.engine.pipelines import Pipeline
 from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.sources import ModelUnavailable, Report, locate
 from imageserver.generation import ModelFacts
+from imageserver.registry import ModelEntry, RegistryUnusable
 from imageserver.settings import Settings
 
 QWEN_IMAGE = "Qwen/Qwen-Image"
@@ -41,9 +42,10 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     began = time.monotonic()
     device = devices.choose(settings.device)
     model, reason = choose_model(settings.model, device)
-    folder = locate(model, settings, report)
-    family = _family_in(folder, model)
-    dtype = _dtype(settings.dtype, device)
+    entry, setting = registered(model, settings)
+    folder = locate(entry.source, settings, report, setting=setting, hub=entry.hub, revision=entry.revision)
+    family = _family_in(folder, model, entry)
+    dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, model, folder, settings, report)
     weights = weight_bytes(folder, dtype)
     if encoder_folder is not None and family.separate_text_encoder is not None:
@@ -86,8 +88,10 @@ def load(settings: Settings, report: Report) -> LoadedModel:
         load_time=round(time.monotonic() - began, 2),
         pid=0,
         revision=fingerprint(folder) + transformer_file.fingerprint(settings),
-        default_steps=defaults.steps,
-        default_true_cfg_scale=defaults.guidance,
+        default_steps=defaults.steps if entry.steps is None else entry.steps,
+        default_true_cfg_scale=defaults.guidance if entry.guidance is None else entry.guidance,
+        default_size=entry.width_and_height,
+        source=entry.source,
         guidance=family.guidance,
         memory_plan=plan.name,
         memory_reason=plan_reason,
@@ -125,6 +129,30 @@ def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
         "demo",
         f"MODEL=auto: there is {where}, so the embedded demo model draws; set MODEL={QWEN_IMAGE} to change it.",
     )
+
+
+def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
+    """Return what a name stands for, itself where nobody named it, and where its source was read.
+
+    Raises ModelUnavailable.
+    """
+    try:
+        registry = settings.registry()
+    except RegistryUnusable as error:
+        raise ModelUnavailable(str(error)) from error
+    entry = registry.get(model)
+    if entry is None:
+        known = f" or {', '.join(registry)} of {settings.models_file.name}" if registry else ""
+        if "/" not in model and model != "demo" and not settings.resolve(Path(model).expanduser()).is_dir():
+            raise ModelUnavailable(f"MODEL={model} is neither a folder nor an id like Qwen/Qwen-Image{known}.")
+        return ModelEntry(source=model), "MODEL"
+    size = entry.width_and_height
+    if size is not None and size[0] * size[1] > settings.max_pixels:
+        raise ModelUnavailable(
+            f"{settings.models_file.name}: the size {entry.size} of {model} is more than {settings.max_pixels} pixels "
+            "(MAX_PIXELS)."
+        )
+    return entry, f"{settings.models_file.name}: {model}: source"
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype) -> dict[str, int]:
@@ -168,7 +196,7 @@ def _elements(file: Path) -> list[int]:
     return []
 
 
-def _family_in(folder: Path, model: str) -> Family:
+def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
     try:
         pipeline_class = json.loads((folder / "model_index.json").read_text())["_class_name"]
     except (OSError, ValueError, KeyError) as error:
@@ -177,6 +205,8 @@ def _family_in(folder: Path, model: str) -> Family:
     if family is None:
         known = ", ".join(family.pipeline_classes["text"] for family in FAMILIES)
         raise ModelUnavailable(f"{model} is a {pipeline_class}, which this server cannot serve; it knows {known}.")
+    if entry.family not in (None, family.name):
+        raise ModelUnavailable(f"{model} should be of the family {entry.family}, but its files are {family.name}.")
     return family
 
 

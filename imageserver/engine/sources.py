@@ -21,10 +21,19 @@ class ModelUnavailable(Exception):
     """The model cannot be had; the message is one sentence for the user."""
 
 
-def locate(model: str, settings: Settings, report: Report, *, setting: str = "MODEL") -> Path:
+def locate(
+    model: str,
+    settings: Settings,
+    report: Report,
+    *,
+    setting: str = "MODEL",
+    hub: str | None = None,
+    revision: str | None = None,
+) -> Path:
     """Return the folder with the model's files, downloading them where that is allowed.
 
-    `report` is told (phase, sentence, fraction); `setting` is where the name came from. Raises ModelUnavailable.
+    `report` is told (phase, sentence, fraction); `setting` is where the name came from. `hub` is
+    MODEL_SOURCE unless it is given, `revision` the newest there. Raises ModelUnavailable.
     """
     if model == "demo":
         return DEMO_FOLDER
@@ -33,8 +42,8 @@ def locate(model: str, settings: Settings, report: Report, *, setting: str = "MO
         return folder
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise ModelUnavailable(f"{setting}={model} is neither a folder nor an id like Qwen/Qwen-Image.")
-    download = _from_modelscope if settings.model_source == "modelscope" else _from_huggingface
-    return download(model, settings, report)
+    download = _from_modelscope if (hub or settings.model_source) == "modelscope" else _from_huggingface
+    return download(model, revision, settings, report)
 
 
 class _Meter:
@@ -61,7 +70,7 @@ class _Meter:
         self._report("downloading", f"{self._model}: {gigabytes}", min(1.0, self._done / max(1, self._total)))
 
 
-def _from_modelscope(model: str, settings: Settings, report: Report) -> Path:
+def _from_modelscope(model: str, revision: str | None, settings: Settings, report: Report) -> Path:
     from modelscope import snapshot_download
     from modelscope.hub.callback import ProgressCallback
 
@@ -81,6 +90,7 @@ def _from_modelscope(model: str, settings: Settings, report: Report) -> Path:
         return Path(
             snapshot_download(
                 model,
+                revision=revision,
                 cache_dir=str(settings.resolve(settings.models_dir)),
                 local_files_only=settings.offline,
                 allow_patterns=WANTED_FILES,
@@ -91,11 +101,11 @@ def _from_modelscope(model: str, settings: Settings, report: Report) -> Path:
         raise _explain(model, "ModelScope", settings, error) from error
 
 
-def _from_huggingface(model: str, settings: Settings, report: Report) -> Path:
+def _from_huggingface(model: str, revision: str | None, settings: Settings, report: Report) -> Path:
     from huggingface_hub import snapshot_download
 
     folder = settings.resolve(settings.models_dir)
-    wanted: dict[str, Any] = {"cache_dir": str(folder), "allow_patterns": WANTED_FILES}
+    wanted: dict[str, Any] = {"cache_dir": str(folder), "revision": revision, "allow_patterns": WANTED_FILES}
     try:
         if settings.offline:
             return Path(str(snapshot_download(model, local_files_only=True, **wanted)))

@@ -134,6 +134,23 @@ def test_loaded_model_answers_to_its_name(model):
     resolve(SNAPSHOT, model=model)
 
 
+def test_a_registered_model_answers_to_its_source_too():
+    facts = dataclasses.replace(FACTS, name="mine", source="owner/model")
+    snapshot = msgspec.structs.replace(SNAPSHOT, facts=facts)
+    for model in ("mine", "owner/model"):
+        resolve(snapshot, model=model)
+    with pytest.raises(ModelNotFound):
+        resolve(snapshot, model="loaded")
+
+
+def test_the_usual_size_of_the_model_is_taken_unless_a_request_names_one():
+    snapshot = msgspec.structs.replace(SNAPSHOT, facts=dataclasses.replace(FACTS, default_size=(320, 256)))
+    usual, chosen, named = (
+        resolve(snapshot, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"})
+    )
+    assert [(one.width, one.height) for one in (usual, chosen, named)] == [(320, 256), (128, 64), (512, 512)]
+
+
 def test_other_models_are_not_served():
     with pytest.raises(ModelNotFound, match="this server serves loaded"):
         resolve(SNAPSHOT, model="other")

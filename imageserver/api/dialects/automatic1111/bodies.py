@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.bodies import MAX_SIDE, MIN_SIDE, SEEDS, Fraction, check_limit, check_text
+from imageserver.api.bodies import SEEDS, Fraction, check_limit, check_text
 from imageserver.api.dialects.automatic1111.networks import without_tags
 from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import ModelFacts, OutputFormat
+from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.settings import Settings
 
 B = TypeVar("B", bound="DrawingBody")
@@ -212,7 +213,9 @@ def check_checkpoint(name: object, facts: ModelFacts | None) -> None:
         return
     # A title may carry a hash: `name.safetensors [0123abcdef]`.
     plain = re.sub(r"(\.safetensors|\.ckpt)?(\s\[[0-9a-f]*\])?$", "", str(name))
-    if plain.casefold() not in {facts.name.casefold(), model_name(facts).casefold()}:
+    if plain.casefold() not in {
+        name.casefold() for name in (facts.name, facts.source or facts.name, model_name(facts))
+    }:
         raise ModelNotFound(
             f"sd_model_checkpoint {shown(name)} is not loaded; this server serves {facts.name}.",
             param="sd_model_checkpoint",

@@ -108,7 +108,7 @@ def models() -> Response:
 def model(name: str) -> Response:
     """Tell of one model."""
     facts = _facts(services())
-    if name != facts.name:
+    if name not in (facts.name, facts.source or facts.name):
         raise ModelNotFound(f"model {ascii(name)[:80]} is not loaded; this server serves {facts.name}.", param="model")
     return jsonify(_model(facts))
 

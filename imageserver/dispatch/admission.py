@@ -1,0 +1,32 @@
+"""What a new request is refused for at the door: no engine to come, no room, or no chance to be done in time."""
+
+from imageserver.dispatch.forecast import Outlook
+from imageserver.dispatch.supervision import Engine
+from imageserver.errors import EngineUnavailable, QueueFull, WouldTimeOut
+from imageserver.errors import Loading as StillLoading
+
+
+def refuse_if_hopeless(engine: Engine) -> None:
+    """Raise EngineUnavailable where no engine will come, Loading where that may take hours."""
+    if engine.state == "failed":
+        raise EngineUnavailable(engine.reason)
+    if engine.state == "loading" and engine.phase == "downloading":
+        raise StillLoading(f"The model is being downloaded: {engine.reason}", retry_after=30)
+
+
+def refuse_if_full(jobs: int, most: int, queue_wait: float) -> None:
+    """Raise QueueFull when `most` jobs run or wait already; all of them take `queue_wait` seconds."""
+    if jobs >= most:
+        # A place is free as soon as the next job ends.
+        pause = max(1.0, queue_wait / jobs)
+        raise QueueFull(f"The server is full: {most} generations run or wait (MAX_QUEUE).", retry_after=pause)
+
+
+def refuse_if_too_late(expected: Outlook, patience: float) -> None:
+    """Raise WouldTimeOut when a client that waits `patience` seconds would be gone before its pictures are there."""
+    if expected.total > patience:
+        raise WouldTimeOut(
+            f"The pictures would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
+            f"client waits {patience:g} s.",
+            retry_after=expected.total - patience,
+        )

@@ -1,0 +1,49 @@
+"""A model that models.toml names, from the start to the picture."""
+
+import io
+import subprocess
+
+import pytest
+from PIL import Image
+
+from tests import tiny_models
+from tests.integration.server import GUNICORN, ROOT
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_models.save_tiny_qwen_image(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def server(servers, folder):
+    file = folder.parent / "names.toml"
+    file.write_text(f'["mine"]\nsource = "{folder}"\nsteps = 3\nguidance = 1.0\nsize = "128x64"\n', encoding="utf-8")
+    server = servers(engine="real", MODEL="mine", MODELS_FILE=str(file))
+    server.wait_until_ready(120)
+    return server
+
+
+def test_the_model_is_told_under_its_name_and_with_its_defaults(server):
+    assert server.get("/info").json()["model_name"] == "mine"
+    defaults = server.health()["generator_info"]["defaults"]
+    assert defaults == {"steps": 3, "guidance_scale": 1.0, "width": 128, "height": 64}
+
+
+def test_a_request_without_a_size_gets_the_usual_one_and_may_name_the_model_either_way(server, folder):
+    for model in ("mine", str(folder)):
+        answer = server.generate("a cat", model=model)
+        assert answer.status_code == 200, answer.text
+        assert Image.open(io.BytesIO(answer.content)).size == (128, 64)
+    assert server.generate("a cat", model="yours").status_code == 404
+
+
+def test_a_mistake_in_the_file_ends_the_start_with_one_sentence(tmp_path):
+    file = tmp_path / "names.toml"
+    file.write_text('["mine"]\nsource = "demo"\nstepz = 3\n', encoding="utf-8")
+    ended = subprocess.run(
+        GUNICORN, cwd=ROOT, env={"PATH": "", "MODELS_FILE": str(file)}, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode != 0
+    assert "unknown key 'stepz'" in ended.stderr
+    assert "Traceback" not in ended.stderr

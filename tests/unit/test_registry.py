@@ -1,0 +1,80 @@
+"""Names of models come from one file, and whatever is wrong in it is one sentence at the start."""
+
+import pytest
+
+from imageserver.registry import RegistryUnusable, read_registry
+from imageserver.settings import PROJECT_ROOT, Settings, load_settings
+
+SDXL = '["sd-xl-base"]\nsource = "stabilityai/stable-diffusion-xl-base-1.0"\n'
+
+
+@pytest.fixture(autouse=True)
+def no_env_file(monkeypatch):
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        file = tmp_path / "models.toml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return file
+
+    return write
+
+
+def test_what_stands_in_an_entry_is_read_and_the_rest_is_left_open(write):
+    entry = read_registry(write(SDXL + 'steps = 25\nguidance = 6\nsize = "1024x768"'))["sd-xl-base"]
+    assert (entry.source, entry.steps, entry.guidance) == ("stabilityai/stable-diffusion-xl-base-1.0", 25, 6.0)
+    assert entry.width_and_height == (1024, 768)
+    assert (entry.hub, entry.revision, entry.family, entry.dtype) == (None, None, None, None)
+
+
+def test_the_file_that_is_shipped_has_the_names_of_the_documents():
+    registry = read_registry(PROJECT_ROOT / "models.toml")
+    assert {"qwen-image", "cogview4", "hidream-i1-full", "runwayml/stable-diffusion-v1-5", "sd-xl-base"} <= set(
+        registry
+    )
+    assert (registry["sd-1.5"].steps, registry["sd-1.5"].guidance) == (28, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[sd\n", "is no TOML"),
+        (b"\xff\xfe", "is no TOML"),
+        ("[sd]\nsteps = 3", r'\["sd"\] has no source'),
+        (SDXL + "stepz = 3", r'\["sd-xl-base"\] has the unknown key .stepz.; known are source, hub'),
+        (SDXL + "steps = 0", "steps=0 is not valid"),
+        (SDXL + 'steps = "many"', "steps='many' is not valid"),
+        (SDXL + "guidance = nan", "guidance=nan is not valid"),
+        (SDXL + 'size = "big"', "size='big' is not valid"),
+        (SDXL + 'size = "16x16"', "each side must be 64 to 4096"),
+        (SDXL + 'dtype = "int3"', "dtype='int3' is not valid"),
+        ('[sd]\nsource = ""', "source='' is not valid"),
+        ('source = "x"', "'source' stands outside of every table"),
+        ('[demo]\nsource = "x"', r"\[demo\] has a meaning of its own"),
+    ],
+)
+def test_whatever_is_wrong_is_one_sentence_that_names_the_file_and_the_key(write, text, sentence):
+    with pytest.raises(RegistryUnusable, match=sentence) as refusal:
+        read_registry(write(text))
+    assert str(refusal.value).startswith("models.toml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_start_ends_with_that_sentence(monkeypatch, write):
+    monkeypatch.setenv("MODELS_FILE", str(write(SDXL + "stepz = 3")))
+    with pytest.raises(SystemExit, match=r"MODELS_FILE=.* cannot be used\. .*unknown key 'stepz'"):
+        load_settings()
+
+
+def test_a_file_that_was_asked_for_and_is_not_there_ends_the_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODELS_FILE", str(tmp_path / "none.toml"))
+    with pytest.raises(SystemExit, match=r"none\.toml cannot be read: No such file"):
+        load_settings()
+
+
+def test_the_usual_file_may_be_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(Settings, "resolve", lambda self, path: tmp_path / path)
+    assert Settings().registry() == {}
