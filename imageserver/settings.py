@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     allow_remote_images: bool = Field(
         False, description="1 opens public web addresses that requests name as their picture; off, they are refused."
     )
+    stream_format: Literal["openai", "cogview4"] = Field(
+        "openai",
+        description="Stream of image requests that send stream without stream_format; cogview4 serves unmodified "
+        "CogView4-FastAPI clients, but streams of the OpenAI SDK must then send stream_format openai.",
+    )
 
     output_dir: Path = Field(Path("tmp"), description="Folder for pictures saved by save_to_file.")
     tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")

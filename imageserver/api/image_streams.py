@@ -37,10 +37,15 @@ def offer(app: App, name: str, answer: StreamFormat) -> None:
     app.extensions.setdefault(EXTENSION, {})[name] = answer
 
 
-def other_format(content: dict[str, Any]) -> StreamFormat | None:
-    """Return who streams what a body asks for, None for OpenAI's own; raises InvalidParameter for unknown names."""
+def other_format(content: dict[str, Any], default: str = "openai") -> StreamFormat | None:
+    """Return who streams what a body asks for, None for OpenAI's own; raises InvalidParameter for unknown names.
+
+    A body that names no format gets `default`.
+    """
     name = content.get("stream_format")
-    if name in (None, "openai"):
+    if name is None:
+        name = default
+    if name == "openai":
         return None
     offered = cast(dict[str, StreamFormat], current_app.extensions.get(EXTENSION, {}))
     answer = offered.get(name) if isinstance(name, str) else None

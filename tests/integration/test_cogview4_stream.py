@@ -300,6 +300,14 @@ def test_a_slow_client_makes_the_worker_keep_no_more_than_its_pictures(own_serve
     assert held < 36 * 2**20
 
 
+def test_where_the_owner_says_so_a_client_that_names_no_format_gets_this_stream(own_servers):
+    server = own_servers(STREAM_FORMAT="cogview4")
+    server.wait_until_ready()
+    assert streamed(server, prompt="x", stream_format=None, num_inference_steps=10).done
+    with ask(server, prompt="x", stream_format="openai") as answer:
+        assert "event: image_generation.completed" in answer.text
+
+
 def test_an_unknown_stream_format_is_refused_naming_this_one(fake_server):
     answer = ask(fake_server, prompt="x", stream_format="midjourney")
     assert answer.status_code == 422

@@ -31,6 +31,13 @@ def test_openais_own_stream_is_nobody_elses(app, content):
         assert image_streams.other_format(content) is None
 
 
+@pytest.mark.parametrize("content", [{}, {"stream_format": None}])
+def test_a_body_that_names_no_stream_gets_the_default(app, content):
+    with app.app_context():
+        assert image_streams.other_format(content, "film") is answer
+        assert image_streams.other_format({"stream_format": "openai"}, "film") is None
+
+
 @pytest.mark.parametrize("name", ["theatre", 5, ["film"], {}])
 def test_an_unknown_stream_is_refused_with_the_choices(app, name):
     with app.app_context(), pytest.raises(InvalidParameter, match="choose from openai, film") as raised:

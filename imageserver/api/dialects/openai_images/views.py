@@ -75,8 +75,10 @@ def discourage_retries(response: Response) -> Response:
 def generations() -> Response:
     """Draw pictures for the OpenAI SDK, at once or as a stream with partial images."""
     content = read_json()
-    if isinstance(content, dict) and content.get("stream") is True and (other := other_format(content)):
-        return other(content)
+    if isinstance(content, dict) and content.get("stream") is True:
+        default = services().settings.stream_format
+        if other := other_format(content, default):
+            return other({**content, "stream_format": content.get("stream_format") or default})
     return _answer(checked(GenerationsBody, content), "image_generation")
 
 
