@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,8 @@ INPUTS = "imageserver.imaging.inputs"
 LARGEST_INPUT = 4
 SMALLEST_SIDE, LARGEST_SIDE = 64, 4096
 USUAL_STRENGTH = 0.6
+# Of pictures that are put side by side; wider rows are scaled down to what may be drawn.
+HIGHEST_OF_SEVERAL = 1024
 
 Resize = Literal["stretch", "crop", "pad"]
 
@@ -24,11 +27,13 @@ Resize = Literal["stretch", "crop", "pad"]
 class InitImage:
     """The bytes of a picture file and, for inpainting, of its mask.
 
+    `further` pictures are put beside it, and the mask covers the first alone.
     In most dialects white in the mask is drawn anew; OpenAI's masks say it by transparency. `names` are the fields
     that errors speak of.
     """
 
     image: bytes
+    further: tuple[bytes, ...] = ()
     mask: bytes | None = None
     transparent_means_edit: bool = False
     resize: Resize = "stretch"
@@ -73,14 +78,24 @@ def _read(given: InitImage, settings: Settings) -> ReadImage:
     inputs = importlib.import_module(INPUTS)
     most = LARGEST_INPUT * settings.max_pixels
     image_name, mask_name = given.names
-    picture = inputs.read_picture(given.image, name=image_name, max_pixels=most)
+    files = (given.image, *given.further)
+    names = [image_name] if len(files) == 1 else [f"{image_name}[{index}]" for index in range(len(files))]
+    # One after the other: only their scaled copies are kept.
+    pictures = (inputs.read_picture(data, name=name, max_pixels=most) for data, name in zip(files, names, strict=True))
+    picture, first = next(pictures), None
+    if given.further:
+        picture, first = inputs.side_by_side(itertools.chain([picture], pictures), HIGHEST_OF_SEVERAL)
     mask = None
     if given.mask is not None:
         mask = inputs.read_mask(
             given.mask, name=mask_name, max_pixels=most, transparent_means_edit=given.transparent_means_edit
         )
+        if first is not None:
+            mask = inputs.over_the_first(mask, first, picture)
     size = usual_size(picture.width, picture.height, settings.max_pixels)
     warnings = []
+    if given.further:
+        warnings.append(f"The model starts from one picture: the {len(files)} that were sent were put side by side.")
     if size != (picture.width, picture.height):
         was, becomes = f"{picture.width}x{picture.height}", f"{size[0]}x{size[1]}"
         warnings.append(f"{image_name} is {was}; without a size asked for, {becomes} is drawn.")

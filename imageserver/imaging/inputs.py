@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -108,6 +109,30 @@ def fit_mask(mask: Mask, width: int, height: int, mode: FitMode) -> Mask:
     """Return the mask in another size, as `fit_picture` does, but bilinear: Lanczos rings at its edges."""
     image = Image.frombytes("L", (mask.width, mask.height), mask.data)
     return Mask(width, height, _fit(image, (width, height), mode, Image.Resampling.BILINEAR).tobytes())
+
+
+def side_by_side(pictures: Iterable[Pixels], highest: int) -> tuple[Pixels, int]:
+    """Return pictures in one row, each as high as the first but at most `highest`, and the width of the first there."""
+    parts: list[Image.Image] = []
+    for pixels in pictures:
+        height = parts[0].height if parts else min(highest, pixels.height)
+        width = max(1, round(pixels.width * height / pixels.height))
+        scaled = fit_picture(pixels, width, height, "stretch")
+        parts.append(Image.frombytes("RGB", (width, height), scaled.data))
+    row = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
+    left = 0
+    for part in parts:
+        row.paste(part, (left, 0))
+        left += part.width
+    return Pixels(row.width, row.height, row.tobytes()), parts[0].width
+
+
+def over_the_first(mask: Mask, first: int, row: Pixels) -> Mask:
+    """Return the mask of a row whose first picture is `first` pixels wide: the others are kept."""
+    canvas = Image.new("L", (row.width, row.height), 0)
+    fitted = fit_mask(mask, first, row.height, "stretch")
+    canvas.paste(Image.frombytes("L", (first, row.height), fitted.data), (0, 0))
+    return Mask(row.width, row.height, canvas.tobytes())
 
 
 def _read(data: bytes, name: str, max_pixels: int) -> Image.Image:

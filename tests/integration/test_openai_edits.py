@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 
 import numpy as np
 import openai
@@ -45,9 +46,30 @@ def test_a_list_of_one_and_a_named_file_are_one_picture(client, images):
     assert client.images.edit(image=images, prompt="x").size == "96x64"
 
 
-def test_more_pictures_than_the_model_takes_are_refused_with_the_limit(client):
-    with pytest.raises(openai.UnprocessableEntityError, match="2 pictures were sent; the model takes 1") as raised:
-        client.images.edit(image=[picture(), picture(colour="red")], prompt="x")
+def test_several_pictures_are_put_side_by_side(client):
+    answer = client.images.edit(image=[picture(), picture(colour="red")], prompt="x")
+    drawn = pixels(answer.data[0].b64_json)
+    assert answer.size == "192x64"
+    assert (drawn[:, :96] == TEAL).all()
+    assert (drawn[:, 96:] == [255, 0, 0]).all()
+    assert "the 2 that were sent were put side by side" in answer.warnings[0]
+
+
+def test_a_mask_covers_the_first_of_several_pictures(demo_server):
+    # White noise, so that anything drawn differs from it.
+    noise = png(Image.effect_noise((96, 64), 100).convert("RGB"))
+    with openai.OpenAI(base_url=demo_server.url + "/v1", api_key="unused", max_retries=0) as client:
+        answer = client.images.edit(
+            image=[noise, noise], mask=mask(), prompt="a red circle", extra_body={"num_inference_steps": 2}
+        )
+    drawn, kept = pixels(answer.data[0].b64_json), np.asarray(Image.open(io.BytesIO(noise)))
+    assert (drawn[:, 96:] == kept).all()
+    assert (drawn[:, :96] != kept).any()
+
+
+def test_more_pictures_than_openai_takes_are_refused_with_the_limit(client):
+    with pytest.raises(openai.UnprocessableEntityError, match="17 pictures were sent; the limit is 16") as raised:
+        client.images.edit(image=[picture()] * 17, prompt="x")
     assert raised.value.param == "image"
 
 
@@ -110,7 +132,16 @@ def test_an_edit_in_json_is_the_same_edit(fake_server, body):
         ({"prompt": "x", "mask": data_url(mask())}, 400, "image", "missing"),
         ({"prompt": "x", "image": "?"}, 422, "image", "base64"),
         ({"prompt": "x", "images": [{"file_id": "file-1"}]}, 422, "image", "image_url"),
-        ({"prompt": "x", "images": [{"image_url": data_url(picture())}] * 3}, 422, "image", "3 pictures"),
+        ({"prompt": "x", "images": [{"image_url": data_url(picture())}] * 17}, 422, "image", "17 pictures"),
+        (
+            {
+                "prompt": "x",
+                "images": [{"image_url": data_url(picture())}, {"image_url": "data:image/png;base64,aaaa"}],
+            },
+            422,
+            "image[1]",
+            "image[1]",
+        ),
         ({"prompt": "x", "image": "http://127.0.0.1/a.png"}, 422, "image", "ALLOW_REMOTE_IMAGES"),
         ({"prompt": "x", "image": data_url(picture()), "mask": data_url(picture())}, 422, "mask", "alpha"),
         ({"prompt": "x", "image": data_url(picture()), "strength": 2}, 422, "strength", "less than"),

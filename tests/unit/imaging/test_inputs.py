@@ -225,3 +225,25 @@ def test_damaged_files_raise_nothing_but_one_sentence(data):
         place = data.draw(st.one_of(st.integers(0, min(80, len(content) - 1)), st.integers(0, len(content) - 1)))
         content[place] = data.draw(st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 0x7F, 0x80, 0xFF])))
     holds(bytes(content[: data.draw(st.one_of(st.none(), st.integers(0, len(content))))]))
+
+
+def test_pictures_of_other_sizes_stand_in_one_row_as_high_as_the_first() -> None:
+    red, green = inputs.Pixels(4, 8, bytes([255, 0, 0]) * 32), inputs.Pixels(20, 10, bytes([0, 255, 0]) * 200)
+    row, first = inputs.side_by_side([red, green], 1024)
+    assert (row.width, row.height, first) == (4 + 16, 8, 4)
+    colours = np.frombuffer(row.data, np.uint8).reshape(8, 20, 3)
+    assert (colours[:, :4] == [255, 0, 0]).all()
+    assert (colours[:, 4:] == [0, 255, 0]).all()
+
+
+def test_a_row_is_not_higher_than_its_limit() -> None:
+    row, first = inputs.side_by_side([inputs.Pixels(40, 20, bytes(2400))] * 2, 10)
+    assert (row.width, row.height, first) == (40, 10, 20)
+
+
+def test_the_mask_of_a_row_keeps_all_but_the_first() -> None:
+    row, first = inputs.side_by_side([inputs.Pixels(4, 8, bytes(96)), inputs.Pixels(6, 8, bytes(144))], 1024)
+    mask = inputs.over_the_first(inputs.Mask(2, 4, bytes([255]) * 8), first, row)
+    values = np.frombuffer(mask.data, np.uint8).reshape(8, 10)
+    assert (values[:, :4] == 255).all()
+    assert not values[:, 4:].any()

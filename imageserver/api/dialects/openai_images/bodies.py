@@ -80,8 +80,10 @@ class VariationsBody(ImagesBody):
     """What `POST /v1/images/variations` takes, as a form or as JSON."""
 
     prompt: str = Field(NO_PROMPT, description="What the variation should show; nothing by default.")
-    image: str | list[str] | None = Field(None, description="The picture: a file of the form, base64 or a data URL.")
-    images: list[ImageReference] | None = Field(None, description="The picture, in JSON; one at most.")
+    image: str | list[str] | None = Field(None, description="A picture: a file of the form, base64 or a data URL.")
+    images: list[ImageReference] | None = Field(
+        None, description="The picture, in JSON; an edit takes up to 16, which are put side by side."
+    )
 
 
 class EditsBody(VariationsBody):

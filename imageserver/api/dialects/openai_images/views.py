@@ -41,8 +41,8 @@ from imageserver.generation import ModelFacts
 DIALECT = "openai"
 # The SDK sends one picture as `image` and a list as `image[]`; other libraries number the list.
 IMAGE_PART = re.compile(r"image(\[\d{0,3}\])?")
-# Pictures that the loaded model can start from.
-MOST_IMAGES = 1
+# As OpenAI's own limits.
+MOST_IMAGES, MOST_VARIED = 16, 1
 # Sent again, the same would fare no better, and take as long.
 NOT_TO_BE_RETRIED = (500, 504, 507)
 
@@ -159,7 +159,7 @@ def _attempt(service: Services, body: ImagesBody, init_image: InitImage | None) 
         return
     client = f"{credential() or client_address()} {request.headers.get('Authorization', '')}"
     content = body.model_dump(exclude={"image", "images", "mask"})
-    pictures = (init_image.image, init_image.mask) if init_image else ()
+    pictures = (init_image.image, *init_image.further, init_image.mask) if init_image else ()
     name = service.native_pool.run(name_of, client, request.path, content, *pictures)
     key = service.attempts.resume(name) if count else service.attempts.begin(name)
     with service.attempts.under_way(key, request.environ):
@@ -167,19 +167,18 @@ def _attempt(service: Services, body: ImagesBody, init_image: InitImage | None) 
 
 
 def _init_image(service: Services, body: VariationsBody) -> InitImage:
-    """Return the one picture of a form or a JSON body, and its mask."""
+    """Return the pictures of a form or a JSON body, and the first one's mask."""
     pictures = list(_pictures(service, body))
     if not pictures:
         raise BadRequest("image is missing: send the picture as a file, as base64 or as a data URL.", param="image")
-    if len(pictures) > MOST_IMAGES:
-        raise InvalidParameter(
-            f"image: {len(pictures)} pictures were sent; the model takes {MOST_IMAGES}.", param="image"
-        )
+    most = MOST_IMAGES if isinstance(body, EditsBody) else MOST_VARIED
+    if len(pictures) > most:
+        raise InvalidParameter(f"image: {len(pictures)} pictures were sent; the limit is {most}.", param="image")
     if "mask" in request.files:
         mask: bytes | None = read_upload(request.files["mask"], service.settings, name="mask")
     else:
         mask = _named(service, body.mask, "mask") if isinstance(body, EditsBody) and body.mask is not None else None
-    return InitImage(image=pictures[0], mask=mask, transparent_means_edit=True)
+    return InitImage(image=pictures[0], further=tuple(pictures[1:]), mask=mask, transparent_means_edit=True)
 
 
 def _pictures(service: Services, body: VariationsBody) -> Iterator[bytes]:

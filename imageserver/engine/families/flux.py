@@ -1,0 +1,79 @@
+"""FLUX.1: a 12-billion-parameter flow transformer with a CLIP and a T5, its guidance distilled into it.
+
+Source: the black-forest-labs/FLUX.1-dev and -schnell model cards and diffusers `pipeline_flux.py` (0.42).
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from imageserver.engine.embeddings import EmbeddingCache, Encoded
+from imageserver.engine.families.flow import FlowFamily, FlowMerger, clean_flow_latents
+from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
+from imageserver.engine.readings import Reading, count_tokens
+from imageserver.generation import Generation
+
+
+class Flux(FlowFamily):
+    """Text, picture or masked picture to image; dev reads guidance as a number, schnell draws without any."""
+
+    name = "flux"
+    pipeline_classes: Mapping[Kind, str] = {
+        "text": "FluxPipeline",
+        "image": "FluxImg2ImgPipeline",
+        "inpaint": "FluxInpaintPipeline",
+    }
+    merger = FlowMerger(
+        text="encoder_hidden_states",
+        batched=dict.fromkeys(
+            ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep", "guidance"), 0
+        ),
+        positions="img_ids",
+    )
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return those of the model cards of dev and of schnell."""
+        return Defaults(steps=50, guidance=3.5) if _reads_guidance(pipeline) else Defaults(steps=4, guidance=0.0)
+
+    def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
+        """Return the call's arguments, without a negative prompt."""
+        most = _most_prompt_tokens(pipeline)
+
+        def encode(text: str) -> Encoded:
+            embeddings, pooled, _ = pipeline.encode_prompt(text, max_sequence_length=most)
+            return embeddings, pooled
+
+        embeddings, pooled = cache.get(generation.prompt, encode)
+        return {
+            "prompt_embeds": embeddings,
+            "pooled_prompt_embeds": pooled,
+            "guidance_scale": generation.true_cfg_scale,
+            "num_inference_steps": generation.steps,
+            "max_sequence_length": most,
+        }
+
+    def preview_latents(
+        self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
+    ) -> torch.Tensor:
+        """Return the latents (channels, height, width) that the picture would have if the last direction held."""
+        clean = clean_flow_latents(pipeline.scheduler, tensors)
+        unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
+        return unpacked[0]
+
+    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+        """Count T5's tokens, and tell of what a distilled model does not read."""
+        side, most = self.size_multiple(pipeline), _most_prompt_tokens(pipeline)
+        reading = count_tokens(pipeline.tokenizer_2, most, generation, latent_side=side, guided=False)
+        if generation.true_cfg_scale > 0 and not _reads_guidance(pipeline):
+            return reading.warning("guidance_scale has no effect: the model was distilled to draw without it.")
+        return reading
+
+
+def _reads_guidance(pipeline: Pipeline) -> bool:
+    """Return whether the model is like dev; schnell is told no guidance."""
+    return bool(pipeline.transformer.config.guidance_embeds)
+
+
+def _most_prompt_tokens(pipeline: Pipeline) -> int:
+    """Return the tokens that T5 reads and that every text is padded to."""
+    return 512 if _reads_guidance(pipeline) else 256
