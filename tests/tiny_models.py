@@ -12,6 +12,8 @@ from diffusers import (
     CogView4Transformer2DModel,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     HiDreamImagePipeline,
     HiDreamImageTransformer2DModel,
     PNDMScheduler,
@@ -161,6 +163,28 @@ def save_tiny_hidream(folder: Path, text_encoder: Path) -> None:
     pipeline.save_pretrained(folder)
     for name in ("text_encoder_4", "tokenizer_4"):
         shutil.rmtree(folder / name)
+
+
+def tiny_flux(*, distilled: bool = False) -> FluxPipeline:
+    """Return a FLUX.1-dev in small, or, `distilled`, a FLUX.1-schnell: a CLIP, a T5, and latents in one row."""
+    torch.manual_seed(0)
+    clip, t5 = _clip_tokenizer(), _t5_tokenizer()
+    transformer = FluxTransformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=HIDDEN, pooled_projection_dim=HIDDEN, guidance_embeds=not distilled,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    scheduler = (
+        FlowMatchEulerDiscreteScheduler(shift=1.0)
+        if distilled
+        else FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    )
+    pipeline = FluxPipeline(
+        scheduler=scheduler, vae=_vae(shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModel(_clip_config(clip, HIDDEN)), tokenizer=clip, text_encoder_2=_t5_encoder(t5),
+        tokenizer_2=t5, transformer=transformer,
+    )  # fmt: skip
+    return _quiet(pipeline)
 
 
 def _quiet(pipeline: Any) -> Any:

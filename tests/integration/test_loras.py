@@ -149,3 +149,23 @@ def test_without_a_model_the_files_are_listed_and_loading_waits(own_servers, lor
     answer = ask(server, "/v1/loras/load", {"name": "night"})
     assert (answer.status_code, answer.json()["code"]) == (503, "loading")
     assert "Retry-After" in answer.headers
+
+
+def border(data: bytes) -> float:
+    """Return how bright the edges of a picture are, 0 to 255."""
+    picture = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(float)
+    return float(np.concatenate([picture[:16].ravel(), picture[-16:].ravel(), picture[:, :16].ravel()]).mean())
+
+
+def test_the_night_that_is_shipped_darkens_the_demo_models_backgrounds_and_no_objects(demo_server):
+    common = {"num_inference_steps": 10, "add_overlay": False, "cache": False}
+    for prompt in ("a red circle", "a yellow star on a green background"):
+        day = demo_server.generate(prompt, **common).content
+        night = demo_server.generate(prompt, loras=[{"name": "night"}], **common).content
+        again = demo_server.generate(prompt, **common).content
+        assert border(night) < 0.6 * border(day)
+        assert again == day
+        middle = [
+            np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))[256, 256].astype(int) for file in (day, night)
+        ]
+        assert np.abs(middle[0] - middle[1]).max() < 60

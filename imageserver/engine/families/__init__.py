@@ -7,6 +7,7 @@ import torch
 
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.cogview4 import CogView4
+from imageserver.engine.families.flux import Flux
 from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.families.stable_diffusion import StableDiffusion
@@ -95,7 +96,14 @@ class Family(Protocol):
         """Return what the model reads of the generation, and warnings: text that was cut, parameters without effect."""
 
 
-FAMILIES: tuple[Family, ...] = (QwenImage(), StableDiffusion(), StableDiffusionXL(), CogView4(), HiDreamImage())
+FAMILIES: tuple[Family, ...] = (
+    QwenImage(),
+    StableDiffusion(),
+    StableDiffusionXL(),
+    CogView4(),
+    HiDreamImage(),
+    Flux(),
+)
 
 
 def family_of(pipeline_class: str) -> Family | None:

@@ -4,6 +4,7 @@ Source: the black-forest-labs/FLUX.1-dev and -schnell model cards and diffusers 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -63,10 +64,14 @@ class Flux(FlowFamily):
     def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
         """Count T5's tokens, and tell of what a distilled model does not read."""
         side, most = self.size_multiple(pipeline), _most_prompt_tokens(pipeline)
-        reading = count_tokens(pipeline.tokenizer_2, most, generation, latent_side=side, guided=False)
+        unread = []
+        if generation.negative_prompt.strip():
+            unread.append("negative_prompt has no effect: the model reads none.")
         if generation.true_cfg_scale > 0 and not _reads_guidance(pipeline):
-            return reading.warning("guidance_scale has no effect: the model was distilled to draw without it.")
-        return reading
+            unread.append("guidance_scale has no effect: the model was distilled to draw without it.")
+        read = replace(generation, negative_prompt="", true_cfg_scale=0.0)
+        reading = count_tokens(pipeline.tokenizer_2, most, read, latent_side=side)
+        return replace(reading, warnings=(*reading.warnings, *unread))
 
 
 def _reads_guidance(pipeline: Pipeline) -> bool:

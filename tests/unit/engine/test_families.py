@@ -2,8 +2,8 @@
 
 import copy
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,16 @@ from tests.factories import generation
 
 @dataclass(frozen=True)
 class Model:
-    """A tiny model, the tokens that it reads of a prompt, and whether guidance is a second row of the same call."""
+    """A tiny model, the tokens that it reads of a prompt, and whether guidance is a second row of the same call.
+
+    `card` is what its model card tells a plain call beside, `guidance` a scale that it draws with unwarned.
+    """
 
     build: Callable[[], Any]
     most_tokens: int
     doubled: bool = False
+    card: Mapping[str, Any] = field(default_factory=dict)
+    guidance: float = 3.0
 
 
 MODELS = {
@@ -40,10 +45,14 @@ MODELS = {
     "stable diffusion xl": Model(tiny_models.tiny_stable_diffusion_xl, 77, doubled=True),
     "cogview4": Model(tiny_models.tiny_cogview4, 1024),
     "hidream-i1": Model(tiny_models.tiny_hidream, 128, doubled=True),
+    "flux dev": Model(tiny_models.tiny_flux, 512),
+    "flux schnell": Model(
+        lambda: tiny_models.tiny_flux(distilled=True), 256, card={"max_sequence_length": 256}, guidance=0.0
+    ),
 }
 # By the pipelines that diffusers has.
-FROM_PICTURES = [name for name in MODELS if name.startswith("stable")]
-FROM_TEXT_ALONE = [name for name in MODELS if name not in FROM_PICTURES]
+FROM_TEXT_ALONE = ["cogview4", "hidream-i1"]
+FROM_PICTURES = [name for name in MODELS if name not in FROM_TEXT_ALONE]
 STRENGTH = 0.6
 
 
@@ -112,6 +121,7 @@ class Shop:
             pipeline.default_sample_size = wanted.width // 8
         image = pipeline(
             prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip() or None, **size, **pictures,
+            **self.model.card,
             num_inference_steps=wanted.steps, guidance_scale=wanted.true_cfg_scale,
             generator=torch.Generator("cpu").manual_seed(wanted.seed),
         ).images[0]  # fmt: skip
@@ -253,7 +263,15 @@ def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
     assert reading.prompt_tokens == most
     assert f"the model read the first {most}" in reading.warnings[0]
     shop.draw(long)
-    assert shop.family.reading(shop.served, generation("ab")).warnings == ()
+    short = generation("ab", true_cfg_scale=shop.model.guidance)
+    assert shop.family.reading(shop.served, short).warnings == ()
+
+
+@only(["flux dev", "flux schnell"])
+def test_what_a_distilled_model_does_not_read_is_told(shop):
+    reading = shop.family.reading(shop.served, generation(negative_prompt="blurry", true_cfg_scale=2.0))
+    told = {warning.split()[0] for warning in reading.warnings}
+    assert told == ({"negative_prompt"} if shop.model.guidance else {"negative_prompt", "guidance_scale"})
 
 
 def test_the_table_of_the_documentation_tells_of_every_family():
