@@ -31,6 +31,7 @@ MODELS = {
     "stable-diffusion-xl": Model(tiny_models.tiny_stable_diffusion_xl, 30, 5.0),
     "cogview4": Model(tiny_models.tiny_cogview4, 50, 5.0, from_pictures=False),
     "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_pictures=False),
+    "flux": Model(tiny_models.tiny_flux, 50, 3.5),
 }
 
 
