@@ -23,6 +23,8 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UniPCMultistepScheduler,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -41,6 +43,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -51,6 +55,10 @@ SPECIAL_TOKENS = [
     "<|video_pad|>",
 ]  # fmt: skip
 HIDDEN = 32
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def tiny_qwen_image() -> QwenImagePipeline:
@@ -185,6 +193,25 @@ def tiny_flux(*, distilled: bool = False) -> FluxPipeline:
         tokenizer_2=t5, transformer=transformer,
     )  # fmt: skip
     return _quiet(pipeline)
+
+
+def tiny_z_image(*, turbo: bool = False) -> ZImagePipeline:
+    """Return a Z-Image in small, or a Z-Image-Turbo, which its scheduler tells apart; one Qwen3, lists of pictures."""
+    torch.manual_seed(0)
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    text_encoder = Qwen3Model(
+        Qwen3Config(
+            vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=16, max_position_embeddings=2048,
+        )
+    )  # fmt: skip
+    transformer = ZImageTransformer2DModel(
+        in_channels=4, dim=HIDDEN, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=HIDDEN,
+        axes_dims=[4, 6, 6],
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0 if turbo else 6.0)
+    return _quiet(ZImagePipeline(scheduler, _vae(shift_factor=0.1159), text_encoder, tokenizer, transformer))
 
 
 def _quiet(pipeline: Any) -> Any:

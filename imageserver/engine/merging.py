@@ -1,9 +1,8 @@
 """Put several suspended denoiser calls into one forward, and take its result apart again."""
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
-
-import torch
 
 Arguments = Mapping[str, Any]
 
@@ -49,9 +48,9 @@ def companions(merger: Merger, leader: Arguments, others: Sequence[Arguments], c
 
 
 def split(output: Any, sizes: Sequence[int]) -> list[Any]:
-    """Return each call's part of a forward's `(tensor,)`, cut along the batch dimension."""
-    parts = torch.split(output[0], list(sizes))
-    return [(part,) for part in parts]
+    """Return each call's part of a forward's `(rows,)`, a tensor with the batch in front or a list of pictures."""
+    ends = list(itertools.accumulate(sizes))
+    return [(output[0][end - size : end],) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _padding(merger: Merger, leader: Arguments, other: Arguments) -> float:

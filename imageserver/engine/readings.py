@@ -23,15 +23,14 @@ def count_tokens(
     *,
     latent_side: int,
     most_tokens: int | None = None,
-    guided: bool | None = None,
 ) -> Reading:
     """Return the reading of a model that reads the first `most` tokens; a picture's token is `latent_side` pixels wide.
 
     A picture of more than `most_tokens` is drawn smaller. The negative prompt is read with guidance only, which is on
-    above 1 unless `guided` tells otherwise.
+    above 1.
     """
     texts = {"prompt": generation.prompt}
-    guided = generation.true_cfg_scale > 1 if guided is None else guided
+    guided = generation.true_cfg_scale > 1
     if guided:
         texts["negative_prompt"] = generation.negative_prompt
     # Without a limit of its own: the tokenizer would cut, or warn into the log.

@@ -85,8 +85,10 @@ def test_sillytavern_connects_loads_its_lists_and_draws(client):
 
 def test_krita_connects_reads_every_list_and_is_told_what_its_results_are(client):
     assert client.get("/queue/status").status_code == 200
-    for name in ("face-restorers", "prompt-styles", "loras", "hypernetworks"):
+    for name in ("face-restorers", "prompt-styles", "hypernetworks"):
         assert client.get(f"/sdapi/v1/{name}").json() == []
+    # The one that is shipped.
+    assert [lora["name"] for lora in client.get("/sdapi/v1/loras").json()] == ["night"]
     assert client.get("/sdapi/v1/scripts").json() == {"txt2img": [], "img2img": []}
     assert client.get("/sdapi/v1/embeddings").json() == {"loaded": {}, "skipped": {}}
     answer = client.draw("a layer", batch_size=2, save_images=False, override_settings={"sd_model_checkpoint": "fake"})

@@ -32,6 +32,7 @@ MODELS = {
     "cogview4": Model(tiny_models.tiny_cogview4, 50, 5.0, from_pictures=False),
     "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_pictures=False),
     "flux": Model(tiny_models.tiny_flux, 50, 3.5),
+    "z-image": Model(tiny_models.tiny_z_image, 50, 4.0),
 }
 
 

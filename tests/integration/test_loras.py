@@ -45,6 +45,15 @@ def listed(server):
     return {item["id"]: item for item in server.get("/v1/loras").json()["data"]}
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_loaded(request):
+    """Take off what the tests before have loaded: they come in any order."""
+    if "server" in request.fixturenames:
+        server = request.getfixturevalue("server")
+        for name in [name for name, lora in listed(server).items() if lora["loaded"]]:
+            ask(server, "/v1/loras/unload", {"name": name})
+
+
 def test_they_are_listed_loaded_and_unloaded(server):
     assert {"night", "quick", "sdxl"} <= listed(server).keys()
     assert server.get("/v1/loras/list").json() == server.get("/v1/loras").json()

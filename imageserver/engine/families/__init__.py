@@ -12,6 +12,7 @@ from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
+from imageserver.engine.families.z_image import ZImage
 from imageserver.engine.merging import Merger
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading
@@ -103,6 +104,7 @@ FAMILIES: tuple[Family, ...] = (
     CogView4(),
     HiDreamImage(),
     Flux(),
+    ZImage(),
 )
 
 

@@ -67,7 +67,7 @@ class Flux(FlowFamily):
         unread = []
         if generation.negative_prompt.strip():
             unread.append("negative_prompt has no effect: the model reads none.")
-        if generation.true_cfg_scale > 0 and not _reads_guidance(pipeline):
+        if generation.true_cfg_scale > 1 and not _reads_guidance(pipeline):
             unread.append("guidance_scale has no effect: the model was distilled to draw without it.")
         read = replace(generation, negative_prompt="", true_cfg_scale=0.0)
         reading = count_tokens(pipeline.tokenizer_2, most, read, latent_side=side)
