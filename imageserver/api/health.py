@@ -10,7 +10,6 @@ from imageserver import __version__
 from imageserver.api.answers import Health, Index, Info, ServerStatus, StartupAnswer, Status
 from imageserver.api.current import services
 from imageserver.api.documentation import documented
-from imageserver.errors import Loading
 from imageserver.generation import ModelFacts
 from imageserver.telemetry.metrics import exposition
 
@@ -134,11 +133,7 @@ def metrics() -> Response:
 @documented(answer=Info, errors=(503,))
 def info() -> Response:
     """Answer what is known of the model and the server."""
-    snapshot = services().snapshot
-    if snapshot is None or snapshot.facts is None:
-        reason = snapshot.reason if snapshot else "the dispatcher is being started."
-        raise Loading(f"The model is not loaded yet: {reason}", retry_after=2)
-    facts = snapshot.facts
+    facts, snapshot = services().loaded_facts(), services().snapshot
     return jsonify(
         model_name=facts.name,
         model_family=facts.family,
@@ -159,7 +154,7 @@ def info() -> Response:
         batch_caps=facts.batch_caps,
         max_in_flight=facts.max_in_flight,
         supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
-        total_requests_processed=snapshot.completed,
+        total_requests_processed=snapshot.completed if snapshot else 0,
         concurrent_support="enabled",
         version=__version__,
     )

@@ -87,7 +87,7 @@ def place(
 
 def refuse_unserved(service: Services, init_image: InitImage) -> None:
     """Raise InvalidParameter where the loaded model cannot start from a picture, or cannot keep what is masked."""
-    facts = service.snapshot.facts if service.snapshot else None
+    facts = service.facts
     if facts is None:
         return
     image_name, mask_name = init_image.names

@@ -27,7 +27,10 @@ def register(app: Flask) -> None:
 def add_warnings(response: Response, warnings: Sequence[str]) -> Response:
     """Return the response with its warnings in `X-Warnings`, cut where they would be too long for a header."""
     if warnings:
-        # Header values are latin-1; the sentences are ours and may quote what a client sent.
-        text = " | ".join(warnings).encode("ascii", "backslashreplace").decode()
-        response.headers["X-Warnings"] = " ".join(text[:LONGEST_WARNINGS].split())
+        response.headers["X-Warnings"] = in_a_header(" | ".join(warnings))
     return response
+
+
+def in_a_header(text: str) -> str:
+    """Return a text as a header may carry it: headers are latin-1, and sentences may quote what a client sent."""
+    return " ".join(text.encode("ascii", "backslashreplace").decode()[:LONGEST_WARNINGS].split())

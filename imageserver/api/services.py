@@ -11,7 +11,8 @@ from imageserver.api.native_pool import NativePool
 from imageserver.api.request_ids import RequestIds
 from imageserver.api.studio import FINISHING
 from imageserver.dispatch.client import DispatchClient
-from imageserver.errors import Draining
+from imageserver.errors import Draining, Loading
+from imageserver.generation import ModelFacts
 from imageserver.lora_folder import LoraFolder
 from imageserver.messages import Snapshot
 from imageserver.outputs.cache import OutputCache
@@ -49,6 +50,19 @@ class Services:
     def snapshot(self) -> Snapshot | None:
         """The dispatcher's last word, or None while it cannot be reached."""
         return self.client.snapshot
+
+    @property
+    def facts(self) -> ModelFacts | None:
+        """What is known of the loaded model, or None while there is none."""
+        return self.snapshot.facts if self.snapshot else None
+
+    def loaded_facts(self) -> ModelFacts:
+        """Return what is known of the loaded model; raises Loading while there is none."""
+        facts = self.facts
+        if facts is None:
+            reason = self.snapshot.reason if self.snapshot else "the dispatcher is being started."
+            raise Loading(f"The model is not loaded yet: {reason}", retry_after=2)
+        return facts
 
     @property
     def status(self) -> str:

@@ -1,8 +1,9 @@
 """Make the loaded denoiser faster, once, at the start; what this device or model cannot do is said in one sentence.
 
 Left out on purpose is what does nothing or changes pixels (diffusers 0.42): fuse_qkv_projections does nothing to
-Qwen-Image, VAE slicing nothing to a decoder that gets one picture at a time, VAE tiling changes pixels, and
-channels_last is refused by the VAE's 5-dimensional weights, whose 2-D form `single_frame_vae.py` lays out so already.
+Qwen-Image, VAE slicing nothing to a decoder that gets one picture at a time, VAE tiling changes pixels (VAE_TILING
+asks for it), and channels_last is refused by the VAE's 5-dimensional weights, whose 2-D form `single_frame_vae.py`
+lays out so already.
 The step caches are in `quality/`.
 """
 

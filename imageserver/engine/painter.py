@@ -77,7 +77,7 @@ class Painter:
         # Pipelines give their callback what this attribute names; on this copy alone.
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
-            pipeline.vae = with_stock_decoder(pipeline.vae)
+            pipeline.vae = with_stock_vae(pipeline.vae)
         multiple, most_tokens = self._family.size_multiple(pipeline), self._family.most_tokens(pipeline)
         width, height = drawn_size(generation.width, generation.height, multiple, most_tokens)
         size = {"width": width, "height": height}
@@ -189,17 +189,20 @@ def pin_execution_device(pipeline: Pipeline) -> Pipeline:
     return pinned
 
 
-def with_stock_decoder(vae: Any) -> Any:
-    """Return a view of the VAE that decodes to the bit as diffusers does; the fast path differs in the last place."""
+def with_stock_vae(vae: Any) -> Any:
+    """Return a view of the VAE that computes to the bit as diffusers does; the fast path differs in the last place."""
     view = copy.copy(vae)
+
+    def in_stock_arithmetic(compute: Callable[..., Any]) -> Callable[..., Any]:
+        def computed(*arguments: Any, **options: Any) -> Any:
+            with stock_arithmetic():
+                return compute(*arguments, **options)
+
+        return computed
+
+    view.encode = in_stock_arithmetic(vae.encode)
     # In tiles it would be another picture.
-    whole = getattr(vae.decode, "whole", vae.decode)
-
-    def decode(*arguments: Any, **options: Any) -> Any:
-        with stock_arithmetic():
-            return whole(*arguments, **options)
-
-    view.decode = decode
+    view.decode = in_stock_arithmetic(getattr(vae.decode, "whole", vae.decode))
     return view
 
 

@@ -22,6 +22,7 @@ from imageserver.api.bodies import Drawing, Fraction, Seed, Steps
 from imageserver.api.current import request_id, services
 from imageserver.api.orders import Delivery, News, Order, stream
 from imageserver.api.placing import place
+from imageserver.api.responses import add_warnings
 from imageserver.api.services import Services
 from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.dispatch.client import Glimpse
@@ -92,11 +93,7 @@ def answer(content: dict[str, Any]) -> Response:
     except ServiceError as error:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
         return errors.answer(error, envelope)
-    response = sse.event_stream(_frames(service, order, news), say_error)
-    if warnings:
-        # Header values are latin-1; the sentences may quote what a client sent.
-        response.headers["X-Warnings"] = " | ".join(warnings).encode("ascii", "backslashreplace").decode()
-    return response
+    return add_warnings(sse.event_stream(_frames(service, order, news), say_error), warnings)
 
 
 blueprint = Blueprint("cogview4_stream", __name__)

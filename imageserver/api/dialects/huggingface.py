@@ -21,6 +21,7 @@ from imageserver.api.init_images import InitImage
 from imageserver.api.json_body import parsed, read_body
 from imageserver.api.orders import Delivery, Order, fulfil
 from imageserver.api.placing import place
+from imageserver.api.responses import add_warnings, in_a_header
 from imageserver.api.services import Services
 from imageserver.api.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter, ServiceError
@@ -220,11 +221,7 @@ def _picture(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
     response.headers["X-Seed"] = str(outcome.seeds[0])
     response.headers["X-Inference-Time"] = f"{outcome.inference_time:.2f}"
     response.headers["X-Cache"] = delivery.origin
-    # Header values are latin-1; the sentences may quote what a client sent.
-    sentences = [sentence.encode("ascii", "backslashreplace").decode() for sentence in warnings]
-    if sentences:
-        response.headers["X-Warnings"] = " | ".join(sentences)
-    for sentence in sentences:
+    for sentence in map(in_a_header, warnings):
         # The client logs one of these for each topic.
         response.headers.add("X-HF-Warning", f"{zlib.crc32(sentence.encode()):08x}; {sentence}")
-    return response
+    return add_warnings(response, warnings)

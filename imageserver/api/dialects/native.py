@@ -12,6 +12,7 @@ from imageserver.api.init_images import InitImage
 from imageserver.api.json_body import read_json
 from imageserver.api.orders import Delivery, Order, fulfil, is_cached
 from imageserver.api.placing import place
+from imageserver.api.responses import add_warnings
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
@@ -153,7 +154,4 @@ def _bytes(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
             "X-Cache": delivery.origin,
         }
     )
-    if warnings:
-        # Header values are latin-1; the sentences are ours and may quote what a client sent.
-        response.headers["X-Warnings"] = " | ".join(warnings).encode("ascii", "backslashreplace").decode()
-    return response
+    return add_warnings(response, warnings)

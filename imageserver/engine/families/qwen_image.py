@@ -10,12 +10,10 @@ import torch
 from torch.nn.functional import pad
 
 from imageserver.engine.embeddings import EmbeddingCache, Encoded
-from imageserver.engine.families.flow import clean_flow_latents
+from imageserver.engine.families.flow import FlowFamily, clean_flow_latents
 from imageserver.engine.merging import Arguments
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.engine.readings import Reading, count_tokens
-from imageserver.engine.schedulers import FLOW
-from imageserver.engine.separate_text_encoder import SeparateTextEncoder
 from imageserver.generation import POSITIVE_MAGIC, Generation
 
 MAX_PROMPT_TOKENS = 1024
@@ -66,7 +64,7 @@ class QwenImageMerger:
         }
 
 
-class QwenImage:
+class QwenImage(FlowFamily):
     """Text, picture or masked picture to image; guidance runs only with true_cfg_scale > 1 and a negative prompt."""
 
     name = "qwen-image"
@@ -75,34 +73,13 @@ class QwenImage:
         "image": "QwenImageImg2ImgPipeline",
         "inpaint": "QwenImageInpaintPipeline",
     }
-    denoiser = "transformer"
-    schedulers = FLOW
     guidance = "true_cfg_scale"
-    loading: Mapping[str, Any] = {}
-    separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = POSITIVE_MAGIC
     merger = QwenImageMerger()
-    preview_tensors = ("latents", "noise_pred")
-
-    def prepare(self, pipeline: Pipeline) -> None:
-        """Leave the pipeline as it was published."""
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of this server's API."""
         return Defaults(steps=20, guidance=4.0)
-
-    def strength_for(self, generation: Generation) -> float:
-        """Return the strength of a generation that starts from a picture."""
-        assert generation.source is not None
-        return generation.source.strength
-
-    def size_multiple(self, pipeline: Pipeline) -> int:
-        """Return pixels per packed latent: the VAE's factor times the 2 x 2 patches."""
-        return int(pipeline.vae_scale_factor) * 2
-
-    def most_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return None: a picture may have any number of tokens."""
-        return None
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step: two with guidance."""

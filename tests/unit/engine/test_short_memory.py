@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from imageserver.engine.painter import with_stock_decoder
+from imageserver.engine.painter import with_stock_vae
 from imageserver.engine.short_memory import IN_TILES, current_notes, decode_in_tiles_when_full
 
 
@@ -22,6 +22,9 @@ class Vae:
 
     def disable_tiling(self) -> None:
         self.use_tiling = False
+
+    def encode(self, picture: str) -> str:
+        return picture
 
     def decode(self, latents: str) -> str:
         self.tries.append(self.use_tiling)
@@ -63,7 +66,7 @@ def test_a_bit_exact_picture_is_never_decoded_in_tiles() -> None:
     vae: Any = Vae()
     decode_in_tiles_when_full(vae, lambda: None)
     with pytest.raises(torch.OutOfMemoryError):
-        with_stock_decoder(vae).decode("picture")
+        with_stock_vae(vae).decode("picture")
     assert vae.tries == [False]
 
 

@@ -1,5 +1,6 @@
 """Suspended pipelines draw what plain ones draw, alone, together, and after a neighbour was cancelled or failed."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import QwenImagePipeline
+from PIL import Image
 
 from imageserver.engine import single_frame_vae
+from imageserver.engine.painter import as_class
 from imageserver.engine.short_memory import IN_TILES, decode_in_tiles_when_full
-from imageserver.messages import Failed, Finished, Progress, Started
+from imageserver.generation import Generation, Source
+from imageserver.messages import Failed, Finished, Progress, Run, Started
 from tests.factories import generation
 from tests.unit.engine.conftest import Bench, plain_pipe
 
@@ -18,6 +22,10 @@ MakeBench = Callable[..., Bench]
 
 # A batched forward differs from a solo one by 1e-6; a value that sits on a rounding edge may so fall one level apart.
 ONE_LEVEL = 1
+
+
+def fast_convolutions() -> bool:
+    return not single_frame_vae._bypassed
 
 
 def pixels(raw: bytes) -> np.ndarray[Any, Any]:
@@ -266,3 +274,36 @@ def test_a_picture_that_was_decoded_in_tiles_says_so(pipeline: QwenImagePipeline
     [(answer, _)] = bench.of(Finished, 1)
     assert answer.outcome.warnings == (IN_TILES,)
     assert (tries, bench.released) == ([False, True], 1)
+
+
+def test_a_deterministic_job_that_starts_from_a_picture_is_bit_equal_beside_the_fast_encoder(
+    pipeline: QwenImagePipeline, make_bench: MakeBench
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    relative = as_class(pipeline, "QwenImageImg2ImgPipeline", {})
+
+    def run(bench: Bench, job: int, wanted: Generation) -> bytes:
+        bench.turns.add(Run(job=job, generation=wanted), picture.tobytes())
+        bench.run()
+        return bytes(bench.of(Finished, job)[0][1])
+
+    wanted = generation(
+        deterministic=True, width=256, height=256, steps=4, source=Source(strength=0.5, digest="x")
+    )  # fmt: skip
+    image = relative(
+        image=Image.fromarray(picture), prompt=wanted.prompt, negative_prompt=wanted.negative_prompt, width=256,
+        height=256, strength=0.5, num_inference_steps=4, true_cfg_scale=wanted.true_cfg_scale,
+        max_sequence_length=1024, generator=torch.Generator("cpu").manual_seed(wanted.seed),
+    ).images[0]  # fmt: skip
+    encoded = []
+    stock = pipeline.vae.encode
+    pipeline.vae.encode = lambda *arguments, **options: (
+        encoded.append(fast_convolutions()) or stock(*arguments, **options)
+    )
+    single_frame_vae.install()
+    try:
+        assert run(make_bench(), 1, wanted) == image.tobytes()
+        run(make_bench(), 2, dataclasses.replace(wanted, deterministic=False))
+    finally:
+        del pipeline.vae.encode
+    assert encoded == [False, True]

@@ -126,7 +126,7 @@ def unfinished(service: Services, order: Order, glimpses: dict[int, Glimpse], se
     """Return what an interrupted request has become: the last preview of each picture that was begun."""
     generation = order.generation
     shown = sorted(glimpses.items())
-    facts = service.snapshot.facts if service.snapshot else None
+    facts = service.facts
     outcome = Outcome(
         width=generation.width,
         height=generation.height,

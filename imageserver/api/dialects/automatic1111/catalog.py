@@ -21,7 +21,7 @@ from imageserver.api.json_body import read_json
 from imageserver.api.responses import add_warnings
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
-from imageserver.errors import BadRequest, Loading
+from imageserver.errors import BadRequest
 from imageserver.generation import ModelFacts
 from imageserver.lora_folder import SUFFIX
 from imageserver.schedulers import SCHEDULES, split_name
@@ -141,7 +141,7 @@ def stored_options(service: Services) -> StoredOptions:
 def options() -> Response:
     """Answer the options."""
     service = services()
-    facts = _facts_or_none(service)
+    facts = service.facts
     chosen = Options(
         sd_model_checkpoint=facts.name if facts else None,
         sd_checkpoint_hash=_hash(facts) if facts else None,
@@ -160,7 +160,7 @@ def set_options() -> Response:
         raise BadRequest("The body must be a JSON object.")
     body, service = validated(OptionsBody, content), services()
     if body.sd_model_checkpoint:
-        check_checkpoint(body.sd_model_checkpoint, _facts(service))
+        check_checkpoint(body.sd_model_checkpoint, service.loaded_facts())
     if body.samples_format:
         stored_options(service).choose_samples_format(credential(), body.samples_format)
     ignored = ignored_options(body.model_extra or {})
@@ -172,7 +172,7 @@ def set_options() -> Response:
 @documented(answer=list[Model], errors=(503,))
 def sd_models() -> Response:
     """List the loaded model."""
-    facts = _facts(services())
+    facts = services().loaded_facts()
     model = Model(
         title=facts.name,
         model_name=model_name(facts),
@@ -188,7 +188,7 @@ def sd_models() -> Response:
 @documented(answer=list[Sampler], errors=(503,))
 def samplers() -> Response:
     """List the samplers that fit the loaded model, its own first."""
-    facts = _facts(services())
+    facts = services().loaded_facts()
     listed = []
     for name, schedules in base_names(facts).items():
         usual = USUAL_SCHEDULES.get(name, "")
@@ -202,7 +202,9 @@ def samplers() -> Response:
 @documented(answer=list[Scheduler], errors=(503,))
 def schedulers() -> Response:
     """List the schedules that samplers of the loaded model know."""
-    known = {schedule for schedules in base_names(_facts(services())).values() for schedule in schedules if schedule}
+    known = {
+        schedule for schedules in base_names(services().loaded_facts()).values() for schedule in schedules if schedule
+    }
     labels = ["Automatic", *(["Uniform", *(each for each in SCHEDULES if each in known)] if known else [])]
     return _listed(
         *(
@@ -306,17 +308,6 @@ def queue_status() -> Response:
 
 def _listed(*items: BaseModel) -> Response:
     return jsonify([item.model_dump() for item in items])
-
-
-def _facts(service: Services) -> ModelFacts:
-    facts = _facts_or_none(service)
-    if facts is None:
-        raise Loading("The model is not loaded yet.", retry_after=2)
-    return facts
-
-
-def _facts_or_none(service: Services) -> ModelFacts | None:
-    return service.snapshot.facts if service.snapshot else None
 
 
 def _hash(facts: ModelFacts) -> str | None:

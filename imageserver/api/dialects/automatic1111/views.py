@@ -148,7 +148,7 @@ def png_info() -> Response:
 
 
 def _answer(service: Services, body: DrawingBody, init_image: InitImage | None = None) -> Response:
-    facts = service.snapshot.facts if service.snapshot else None
+    facts = service.facts
     check_checkpoint(body.override_settings.get("sd_model_checkpoint"), facts)
     usual = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)

@@ -35,7 +35,7 @@ from imageserver.api.orders import Order, fulfil, stream
 from imageserver.api.placing import place
 from imageserver.api.retries import patience_of_all_tries, retry_count_of
 from imageserver.api.services import Services
-from imageserver.errors import BadRequest, InvalidParameter, Loading, ModelNotFound
+from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 from imageserver.generation import ModelFacts
 
 DIALECT = "openai"
@@ -102,14 +102,14 @@ def variations() -> Response:
 @documented(answer=answers.ModelListAnswer, errors=(503,))
 def models() -> Response:
     """List the loaded model."""
-    return jsonify(object="list", data=[_model(_facts(services()))])
+    return jsonify(object="list", data=[_model(services().loaded_facts())])
 
 
 @blueprint.get("/models/<path:name>")
 @documented(answer=answers.ModelAnswer, errors=(404, 503))
 def model(name: str) -> Response:
     """Tell of one model."""
-    facts = _facts(services())
+    facts = services().loaded_facts()
     if name not in (facts.name, facts.source or facts.name):
         raise ModelNotFound(f"model {ascii(name)[:80]} is not loaded; this server serves {facts.name}.", param="model")
     return jsonify(_model(facts))
@@ -198,13 +198,6 @@ def _named(service: Services, given: str | ImageReference, name: str) -> bytes:
     if text is None:
         raise InvalidParameter(f"{name} needs an image_url: this server keeps no uploaded files.", param=name)
     return fetch(service, text, name=name)
-
-
-def _facts(service: Services) -> ModelFacts:
-    facts = service.snapshot.facts if service.snapshot else None
-    if facts is None:
-        raise Loading("The model is not loaded yet.", retry_after=2)
-    return facts
 
 
 def _model(facts: ModelFacts) -> dict[str, Any]:
