@@ -1,5 +1,6 @@
 """Model folders with the true classes and layout and random weights, small enough to build in a second."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from diffusers import (
     HiDreamImagePipeline,
     HiDreamImageTransformer2DModel,
     PNDMScheduler,
+    QwenImageEditPipeline,
+    QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     StableDiffusionPipeline,
@@ -43,12 +46,15 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
+
+from imageserver.engine.still_processor import StillProcessor
 
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
@@ -212,6 +218,37 @@ def tiny_z_image(*, turbo: bool = False) -> ZImagePipeline:
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0 if turbo else 6.0)
     return _quiet(ZImagePipeline(scheduler, _vae(shift_factor=0.1159), text_encoder, tokenizer, transformer))
+
+
+def tiny_qwen_image_edit(*, plus: bool = False) -> QwenImageEditPipeline | QwenImageEditPlusPipeline:
+    """Return a Qwen-Image-Edit, or a 2511, in small; 64 pixels a token, as it reads every picture at a megapixel."""
+    torch.manual_seed(0)
+    tokenizer = _byte_tokenizer()
+    vae = AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1] * 6, num_res_blocks=1, temperal_downsample=[False] * 4 + [True],
+        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    )  # fmt: skip
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=HIDDEN, axes_dims_rope=(4, 6, 6), zero_cond_t=plus,
+    )  # fmt: skip
+    kind = QwenImageEditPlusPipeline if plus else QwenImageEditPipeline
+    pipeline = kind(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae=vae,
+        text_encoder=_text_encoder(tokenizer), tokenizer=tokenizer,
+        # Beyond this it makes a picture smaller for the text encoder.
+        processor=StillProcessor(Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=112 * 112), tokenizer),
+        transformer=transformer,
+    )  # fmt: skip
+    return _quiet(pipeline)
+
+
+def save_tiny_qwen_image_edit(folder: Path, *, plus: bool = False) -> None:
+    """Write the tiny model as Qwen publishes it, with transformers' own processor."""
+    tiny_qwen_image_edit(plus=plus).save_pretrained(folder)
+    index = folder / "model_index.json"
+    parts = json.loads(index.read_text()) | {"processor": ["transformers", "Qwen2VLProcessor"]}
+    index.write_text(json.dumps(parts))
 
 
 def _quiet(pipeline: Any) -> Any:

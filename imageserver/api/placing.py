@@ -39,8 +39,7 @@ def place(
     """
     body = bodies.parse(content, prompt_required=prompt_required)
     idempotency_key = idempotency_key_of(headers)
-    if init_image is not None:
-        refuse_unserved(service, init_image)
+    refuse_unserved(service, init_image)
     read = init_images.read(service, init_image) if init_image else None
     generation, warnings = bodies.resolve(
         body,
@@ -53,7 +52,12 @@ def place(
     )
     pixels = b""
     if read is not None:
-        source, pixels = read.fit(service, generation, body.strength)
+        facts = service.facts
+        edits = facts is not None and "edit" in facts.kinds
+        if edits and body.strength is not None:
+            warnings.append("strength has no effect: the model edits, it does not draw over the picture.")
+        # All steps of an edit are done.
+        source, pixels = read.fit(service, generation, 1.0 if edits else body.strength)
         generation = replace(generation, source=source)
         warnings += read.warnings
     elif body.strength is not None:
@@ -85,13 +89,17 @@ def place(
     return order, warnings, body
 
 
-def refuse_unserved(service: Services, init_image: InitImage) -> None:
-    """Raise InvalidParameter where the loaded model cannot start from a picture, or cannot keep what is masked."""
+def refuse_unserved(service: Services, init_image: InitImage | None) -> None:
+    """Raise InvalidParameter where the loaded model cannot start from what was sent, or cannot keep what is masked."""
     facts = service.facts
     if facts is None:
         return
+    if init_image is None:
+        if "text" not in facts.kinds:
+            raise InvalidParameter(f"{facts.name} ({facts.family}) edits pictures; send image.", param="image")
+        return
     image_name, mask_name = init_image.names
-    if "image" not in facts.kinds:
+    if not {"image", "edit"} & set(facts.kinds):
         raise InvalidParameter(
             f"{facts.name} ({facts.family}) draws from text alone; leave {image_name} out.", param=image_name
         )

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from imageserver.engine.batch_caps import Forward
+from imageserver.engine.painter import Painter
 from imageserver.engine.quality import QualityTiers
-from imageserver.engine.running import Draws
 from imageserver.engine.sources import ModelUnavailable, Report
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation
@@ -38,7 +38,7 @@ def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
             raise ModelUnavailable(f"COMPILE=1 cannot be used with this model: {_first_line(error)}") from error
 
 
-def rehearse(painter: Draws, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report) -> None:
+def rehearse(painter: Painter, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report) -> None:
     """Draw a fast picture and an exact one beside it, so that what they need is compiled before the first client comes.
 
     Compiling it took up to 46 s for the demo model, near the silence after which an engine is taken for dead. Raises
@@ -56,9 +56,10 @@ def rehearse(painter: Draws, forward: Forward, tiers: QualityTiers, settings: Se
         prompt="a red circle", negative_prompt=" ", width=512, height=512, steps=20, true_cfg_scale=4.0, seed=0,
         quality="fast",
     )  # fmt: skip
-    turns.add(Run(job=0, generation=fast))
+    fast, source = painter.rehearsal(fast)
+    turns.add(Run(job=0, generation=fast), source)
     turns.take_one()
-    turns.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=1)))
+    turns.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=1)), source)
     while turns.busy:
         turns.take_one()
     if failures:

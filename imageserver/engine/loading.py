@@ -13,7 +13,7 @@ import transformers
 from safetensors import SafetensorError
 
 from imageserver.engine import devices, memory_plans, separate_text_encoder, single_frame_vae, transformer_file
-from imageserver.engine.families import FAMILIES, Family, family_of
+from imageserver.engine.families import FAMILIES, Family, family_of, published_class
 from imageserver.engine.memory import bytes_of
 from imageserver.engine.memory_plans import MemoryPlan
 from imageserver.engine.pipelines import Pipeline
@@ -107,7 +107,7 @@ def _assemble(
     settings: Settings, family: Family, folder: Path, encoder_folder: Path | None, dtype: torch.dtype, plan: MemoryPlan
 ) -> Pipeline:
     """Return the pipeline of a folder, with what comes from elsewhere in its place."""
-    given = transformer_file.load(settings, folder, family.denoiser, dtype)
+    given = transformer_file.load(settings, folder, family.denoiser, dtype) | family.load_parts(folder)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         quantization = memory_plans.quantization_of(plan, "transformers")
         given |= separate_text_encoder.load(family.separate_text_encoder, encoder_folder, dtype, quantization)
@@ -203,7 +203,7 @@ def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
         raise ModelUnavailable(f"{model} has no readable model_index.json, so it is no diffusers folder.") from error
     family = family_of(str(pipeline_class))
     if family is None:
-        known = ", ".join(family.pipeline_classes["text"] for family in FAMILIES)
+        known = ", ".join(published_class(family) for family in FAMILIES)
         raise ModelUnavailable(f"{model} is a {pipeline_class}, which this server cannot serve; it knows {known}.")
     if entry.family not in (None, family.name):
         raise ModelUnavailable(f"{model} should be of the family {entry.family}, but its files are {family.name}.")

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,10 +21,11 @@ from imageserver.engine.readings import Reading
 from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.single_frame_vae import stock_arithmetic
 from imageserver.errors import InvalidParameter
-from imageserver.generation import Generation
+from imageserver.generation import Generation, Source
 from imageserver.schedulers import calls_factor
 
 MAX_SEED = 2**64
+GREY = 128
 # A prompt of Qwen-Image takes up to 7 MiB as embeddings.
 CACHED_PROMPTS = 64
 # What an offloading pipeline remembers beside its components.
@@ -52,6 +54,7 @@ class Painter:
             kind: pin_execution_device(as_class(pipeline, name, family.loading))
             for kind, name in family.pipeline_classes.items()
         }
+        self._own = next(iter(self._pipelines.values()))
         self._family = family
         self._on_end = on_end
         self._adapters = adapters
@@ -61,9 +64,16 @@ class Painter:
     @cached_property
     def preview_map(self) -> PreviewMap:
         """The model's latents in colours; fitting it encodes two small pictures."""
-        pipeline = self._pipelines["text"]
+        pipeline = self._own
         scale = pipeline.vae_scale_factor
         return fit(lambda picture: self._family.encode_for_preview(pipeline, picture), scale)
+
+    def rehearsal(self, generation: Generation) -> tuple[Generation, bytes]:
+        """Return a generation from text as this model can draw it: where it edits, with a grey picture to edit."""
+        if "text" in self._pipelines:
+            return generation, b""
+        source = Source(strength=1.0, digest="")
+        return replace(generation, source=source), bytes([GREY]) * (3 * generation.width * generation.height)
 
     def draw(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return picture `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
@@ -95,8 +105,8 @@ class Painter:
         try:
             images = pipeline(
                 **self._family.arguments(pipeline, generation, self.embeddings),
-                **self._start(generation, source, width, height),
-                **(size if takes_size(pipeline) else {}),
+                **self._start(pipeline, generation, source, width, height),
+                **(size if takes(pipeline, "width") else {}),
                 # Drawn on the CPU, a seed means the same noise on every device.
                 generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
                 output_type="pt",
@@ -114,11 +124,16 @@ class Painter:
 
     def _pipeline_for(self, generation: Generation) -> Pipeline:
         kind = kind_of(generation)
-        if kind not in self._pipelines:
-            # The API refuses it, but for what comes before the model is known.
-            param = "mask" if kind == "inpaint" and "image" in self._pipelines else "image"
-            raise InvalidParameter(f"The model ({self._family.name}) serves no {param}; leave it out.", param=param)
-        return self._pipelines[kind]
+        if kind == "image" and "edit" in self._pipelines:
+            kind = "edit"
+        if kind in self._pipelines:
+            return self._pipelines[kind]
+        # The API refuses it, but for what comes before the model is known.
+        name = self._family.name
+        if kind == "text":
+            raise InvalidParameter(f"The model ({name}) edits pictures; send image.", param="image")
+        param = "mask" if kind == "inpaint" and {"image", "edit"} & set(self._pipelines) else "image"
+        raise InvalidParameter(f"The model ({name}) serves no {param}; leave it out.", param=param)
 
     def _adapt(self, generation: Generation) -> Mapping[str, Any]:
         """Let the text encoders read with the generation's LoRAs; return how these change the scheduler."""
@@ -130,11 +145,16 @@ class Painter:
         self.embeddings.scope = self._adapters.text_scope(generation.loras)
         return self._adapters.scheduler_config(generation.loras)
 
-    def _start(self, generation: Generation, source: bytes, width: int, height: int) -> dict[str, Any]:
+    def _start(
+        self, pipeline: Pipeline, generation: Generation, source: bytes, width: int, height: int
+    ) -> dict[str, Any]:
         if generation.source is None:
             return {}
         strength = self._family.strength_for(generation)
-        return init_image.arguments(generation, source, width, height, strength)
+        given = init_image.arguments(generation, source, width, height, strength)
+        if not takes(pipeline, "strength"):
+            del given["strength"]
+        return given
 
     def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         """Return a drawn picture as its `height * width * 3` bytes; safe on any thread."""
@@ -148,12 +168,12 @@ class Painter:
 
     def reading(self, generation: Generation) -> Reading:
         """Return what the model reads of this generation, and what the client should know."""
-        return self._family.reading(self._pipelines["text"], generation)
+        return self._family.reading(self._own, generation)
 
 
-def takes_size(pipeline: Pipeline) -> bool:
-    """Return whether a call is told the picture's size; some image-to-image pipelines take that of their picture."""
-    return "width" in inspect.signature(type(pipeline).__call__).parameters
+def takes(pipeline: Pipeline, name: str) -> bool:
+    """Return whether a call takes a parameter: some know no size but their picture's, those that edit no strength."""
+    return name in inspect.signature(type(pipeline).__call__).parameters
 
 
 def kind_of(generation: Generation) -> Kind:

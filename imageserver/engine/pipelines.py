@@ -6,8 +6,8 @@ from typing import Any, Literal
 # A DiffusionPipeline; diffusers types none of its attributes, so this is where the checker's knowledge ends.
 Pipeline = Any
 PipelineArguments = dict[str, Any]
-# What a generation starts from: text alone, a picture, or a picture with a mask.
-Kind = Literal["text", "image", "inpaint"]
+# What a generation starts from: text alone, a picture to draw over, one with a mask, or one that is seen and edited.
+Kind = Literal["text", "image", "inpaint", "edit"]
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,8 @@ def suspended_call(painter: Painter, side: int, prompt: str = "a red circle") ->
     generation = Generation(
         prompt=prompt, negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
     )
-    track = Track(0, 0, lambda: painter.draw(generation, 0, lambda look: None))
+    generation, source = painter.rehearsal(generation)
+    track = Track(0, 0, lambda: painter.draw(generation, 0, lambda look: None, source))
     track.begin()
     assert track.waiting is not None
     yield track.waiting.arguments

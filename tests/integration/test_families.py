@@ -18,19 +18,29 @@ from tests.integration.server import Server, in_background
 
 @dataclass(frozen=True)
 class Model:
-    """A tiny model, what it is drawn with where a request does not say, and what it starts from."""
+    """A tiny model, what it is drawn with where a request does not say, and what it starts from.
+
+    `save` writes one whose published folder is not what diffusers writes, and returns the settings that it needs.
+    """
 
     build: Callable[[], Any]
     steps: int
     guidance: float
     from_pictures: bool = True
+    save: Callable[[Path], dict[str, str]] | None = None
+
+
+def save_hidream(folder: Path) -> dict[str, str]:
+    """Write it as it is published: the Llama lies elsewhere."""
+    tiny_models.save_tiny_hidream(folder / "model", folder / "llama")
+    return {"TEXT_ENCODER_PATH": str(folder / "llama")}
 
 
 MODELS = {
     "stable-diffusion": Model(tiny_models.tiny_stable_diffusion, 28, 7.0),
     "stable-diffusion-xl": Model(tiny_models.tiny_stable_diffusion_xl, 30, 5.0),
     "cogview4": Model(tiny_models.tiny_cogview4, 50, 5.0, from_pictures=False),
-    "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_pictures=False),
+    "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_pictures=False, save=save_hidream),
     "flux": Model(tiny_models.tiny_flux, 50, 3.5),
     "z-image": Model(tiny_models.tiny_z_image, 50, 4.0),
 }
@@ -44,13 +54,11 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def server(servers: Callable[..., Server], family: str, tmp_path_factory: pytest.TempPathFactory) -> Server:
     folder: Path = tmp_path_factory.mktemp(family)
-    further = {}
-    if family == "hidream-i1":
-        # As it is published: the Llama lies elsewhere.
-        tiny_models.save_tiny_hidream(folder / "model", folder / "llama")
-        further = {"TEXT_ENCODER_PATH": str(folder / "llama")}
+    model, further = MODELS[family], {}
+    if model.save is None:
+        model.build().save_pretrained(folder / "model")
     else:
-        MODELS[family].build().save_pretrained(folder / "model")
+        further = model.save(folder)
     server = servers(engine="real", MODEL=str(folder / "model"), **further)
     server.wait_until_ready(120)
     return server

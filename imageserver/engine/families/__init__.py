@@ -1,6 +1,7 @@
 """One file per model family: what its pipeline needs to be told, and how its denoiser calls merge."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from imageserver.engine.families.cogview4 import CogView4
 from imageserver.engine.families.flux import Flux
 from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
+from imageserver.engine.families.qwen_image_edit import QwenImageEdit, QwenImageEditPlus
 from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.families.z_image import ZImage
@@ -56,6 +58,9 @@ class Family(Protocol):
     def separate_text_encoder(self) -> SeparateTextEncoder | None:
         """The text encoder that the model's own folder does not bring along."""
 
+    def load_parts(self, folder: Path) -> dict[str, Any]:
+        """Return the components that diffusers cannot load from a model's folder by itself; raises OSError."""
+
     def prepare(self, pipeline: Pipeline) -> None:
         """Make a freshly loaded pipeline what the family serves."""
 
@@ -99,6 +104,8 @@ class Family(Protocol):
 
 FAMILIES: tuple[Family, ...] = (
     QwenImage(),
+    QwenImageEdit(),
+    QwenImageEditPlus(),
     StableDiffusion(),
     StableDiffusionXL(),
     CogView4(),
@@ -108,6 +115,11 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+def published_class(family: Family) -> str:
+    """Return the pipeline class that the family's models are published as: the first it names."""
+    return next(iter(family.pipeline_classes.values()))
+
+
 def family_of(pipeline_class: str) -> Family | None:
     """Return the family that serves a pipeline class of diffusers, by its name in `model_index.json`."""
-    return next((family for family in FAMILIES if family.pipeline_classes["text"] == pipeline_class), None)
+    return next((family for family in FAMILIES if published_class(family) == pipeline_class), None)

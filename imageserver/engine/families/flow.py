@@ -4,6 +4,7 @@ Source: diffusers `scheduling_flow_match_euler_discrete.py`, `autoencoder_kl.py`
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,6 +70,10 @@ class FlowFamily:
     separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = {}
     preview_tensors = ("latents", "noise_pred")
+
+    def load_parts(self, folder: Path) -> dict[str, Any]:
+        """Return none: diffusers can load every part."""
+        return {}
 
     def prepare(self, pipeline: Pipeline) -> None:
         """Leave the pipeline as it was published."""

@@ -4,6 +4,7 @@ Source: diffusers `unet_2d_condition.py`, `pipeline_stable_diffusion.py` (0.42).
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +63,10 @@ class UNetFamily:
     merger = UNetMerger()
     preview_tensors = ("latents", "noise_pred")
     positive_magic: Mapping[str, str] = {}
+
+    def load_parts(self, folder: Path) -> dict[str, Any]:
+        """Return none: diffusers can load every part."""
+        return {}
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return pixels per latent."""

@@ -75,7 +75,8 @@ def _draw(
     wanted = Generation(
         prompt="a red circle", negative_prompt="", width=SIDE, height=SIDE, steps=STEPS, true_cfg_scale=1.0, seed=0
     )
-    track = Track(0, 0, lambda: painter.draw(wanted, 0, lambda look: None))
+    wanted, source = painter.rehearsal(wanted)
+    track = Track(0, 0, lambda: painter.draw(wanted, 0, lambda look: None, source))
     times: list[float] = []
     track.begin()
     while track.waiting is not None:

@@ -29,6 +29,7 @@ BUILD = {
     "stable-diffusion": tiny_models.tiny_stable_diffusion,
     "stable-diffusion-xl": tiny_models.tiny_stable_diffusion_xl,
     "cogview4": tiny_models.tiny_cogview4,
+    "hidream-i1": tiny_models.tiny_hidream,
     "flux": tiny_models.tiny_flux,
     "z-image": tiny_models.tiny_z_image,
 }
@@ -101,6 +102,8 @@ class Shop:
             pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=lora.name)
         if wanted.loras:
             pipeline.set_adapters([each.name for each in wanted.loras], [each.scale for each in wanted.loras])
+        # HiDream-I1 would draw at 1024 x 1024.
+        pipeline.default_sample_size = 64 // pipeline.vae_scale_factor
         image = pipeline(
             prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip(), width=64, height=64,
             num_inference_steps=wanted.steps, generator=torch.Generator("cpu").manual_seed(wanted.seed),

@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 
 from imageserver.engine.families import FAMILIES, Family, family_of
-from imageserver.engine.painter import Painter, takes_size
+from imageserver.engine.painter import Painter, takes
+from imageserver.engine.quality import open_tiers
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Source
 from imageserver.messages import Failed, Finished, Message, Preview, Progress, Run
+from imageserver.settings import Settings
 from tests import tiny_models
 from tests.factories import generation
 
@@ -54,6 +56,12 @@ MODELS = {
     # Of the 512 tokens that it reads, the template's first are six in this tokenizer.
     "z-image": Model(tiny_models.tiny_z_image, 506, doubled=True, unguided=0.0),
 }
+# One of each family.
+BUILD = [
+    tiny_models.tiny_qwen_image, tiny_models.tiny_qwen_image_edit, tiny_models.tiny_stable_diffusion,
+    tiny_models.tiny_stable_diffusion_xl, tiny_models.tiny_cogview4, tiny_models.tiny_hidream, tiny_models.tiny_flux,
+    tiny_models.tiny_z_image,
+]  # fmt: skip
 # By the pipelines that diffusers has.
 FROM_TEXT_ALONE = ["cogview4", "hidream-i1"]
 FROM_PICTURES = [name for name in MODELS if name not in FROM_TEXT_ALONE]
@@ -119,7 +127,7 @@ class Shop:
         pipeline = stock(**copy.copy(self.stock.components), **options)
         pipeline.scheduler = copy.deepcopy(self.stock.scheduler)
         pipeline.set_progress_bar_config(disable=True)
-        size = {"width": wanted.width, "height": wanted.height} if takes_size(pipeline) else {}
+        size = {"width": wanted.width, "height": wanted.height} if takes(pipeline, "width") else {}
         if type(pipeline).__name__ == "HiDreamImagePipeline":
             # In latents: it would draw at 1024 x 1024.
             pipeline.default_sample_size = wanted.width // 8
@@ -286,6 +294,16 @@ def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
     assert shop.family.reading(shop.served, short).warnings == ()
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_format_of_graphics_cards_serves_every_kind_too(name):
+    model = MODELS[name]
+    shop = Shop(replace(model, build=lambda: model.build().to(torch.bfloat16)))
+    for masked in (None, False, True) if name in FROM_PICTURES else (None,):
+        source = None if masked is None else Source(strength=STRENGTH, digest="x", masked=masked)
+        [drawn] = shop.draw(generation(previews=1, source=source), sources=(gradient().tobytes() + half().tobytes(),))
+        assert drawn.shape == (64, 64, 3)
+
+
 @only(["flux dev", "flux schnell"])
 def test_what_a_distilled_model_does_not_read_is_told(shop):
     reading = shop.family.reading(shop.served, generation(negative_prompt="blurry", true_cfg_scale=2.0))
@@ -293,16 +311,32 @@ def test_what_a_distilled_model_does_not_read_is_told(shop):
     assert told == ({"negative_prompt"} if shop.model.guidance else {"negative_prompt", "guidance_scale"})
 
 
-def test_the_table_of_the_documentation_tells_of_every_family():
+def documented() -> dict[str, list[str]]:
+    """Return the cells of each family's row in the documentation's table."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
-    rows = {
+    return {
         cells[0].split("`")[1]: cells
         for line in page.splitlines()
-        if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 7
+        if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 9
     }
+
+
+def test_the_table_of_the_documentation_tells_of_every_family():
+    rows = documented()
     assert set(rows) == {family.name for family in FAMILIES}
     for family in FAMILIES:
-        _, classes, *kinds, guidance, _ = rows[family.name]
+        _, classes, text, image, inpaint, edit, _, guidance, _ = rows[family.name]
         assert re.findall(r"`(\w+)`", classes) == list(family.pipeline_classes.values())
-        assert kinds == ["yes" if kind in family.pipeline_classes else "no" for kind in ("text", "image", "inpaint")]
+        told = {"text": text, "image": image, "inpaint": inpaint, "edit": edit}
+        assert told == {kind: "yes" if kind in family.pipeline_classes else "no" for kind in told}
         assert guidance == f"`{family.guidance}`"
+
+
+@pytest.mark.parametrize("build", BUILD, ids=[build.__name__ for build in BUILD])
+def test_the_table_of_the_documentation_tells_who_has_quality_tiers(build):
+    pipeline = build()
+    family = family_of(type(pipeline).__name__)
+    denoiser = getattr(pipeline, family.denoiser)
+    gate = Gate(denoiser)
+    tiers = open_tiers(Settings(_env_file=None), denoiser, gate.set_context, gate.forward, lambda set_context: None)
+    assert documented()[family.name][6] == ("no" if tiers is None else "yes")

@@ -23,14 +23,14 @@ class Vae:
     def disable_tiling(self) -> None:
         self.use_tiling = False
 
-    def encode(self, picture: str) -> str:
-        return picture
-
     def decode(self, latents: str) -> str:
         self.tries.append(self.use_tiling)
         if not (self.use_tiling and self.fits_in_tiles):
             raise torch.OutOfMemoryError("full")
         return f"{latents} in tiles"
+
+    def encode(self, picture: str) -> str:
+        return picture
 
 
 class Released:

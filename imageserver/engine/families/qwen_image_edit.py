@@ -1,0 +1,58 @@
+"""Qwen-Image-Edit and its successors 2509 and 2511: Qwen-Image, which sees the picture and is told how to change it.
+
+Source: the Qwen/Qwen-Image-Edit, -2509 and -2511 model cards and diffusers `pipeline_qwenimage_edit.py` (0.42).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imageserver.engine.embeddings import EmbeddingCache
+from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS, QwenImage
+from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
+from imageserver.engine.still_processor import load_still_processor
+from imageserver.generation import Generation
+
+
+class QwenImageEdit(QwenImage):
+    """Picture and instruction to image; the picture is read at about a megapixel, whatever size is drawn."""
+
+    name = "qwen-image-edit"
+    pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPipeline"}
+    positive_magic: Mapping[str, str] = {}
+
+    def load_parts(self, folder: Path) -> dict[str, Any]:
+        """Return the processor of pictures."""
+        return {"processor": load_still_processor(folder / "processor")}
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return those of the model card."""
+        return Defaults(steps=50, guidance=4.0)
+
+    def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
+        """Return the call's arguments; the texts are read with the picture, so nothing of them is kept."""
+        arguments: PipelineArguments = {
+            "prompt": _cut(pipeline.tokenizer, generation.prompt),
+            "true_cfg_scale": generation.true_cfg_scale,
+            "num_inference_steps": generation.steps,
+        }
+        if self.calls_per_step(generation) == 2:
+            arguments["negative_prompt"] = _cut(pipeline.tokenizer, generation.negative_prompt or " ")
+        return arguments
+
+
+class QwenImageEditPlus(QwenImageEdit):
+    """2509 and 2511."""
+
+    name = "qwen-image-edit-plus"
+    pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPlusPipeline"}
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return those of the model cards."""
+        return Defaults(steps=40, guidance=4.0)
+
+
+def _cut(tokenizer: Any, text: str) -> str:
+    """Return the text as far as Qwen-Image reads it; the pipelines, which do not cut, would run out of positions."""
+    tokens = tokenizer(text, truncation=False, verbose=False).input_ids
+    return text if len(tokens) <= MAX_PROMPT_TOKENS else str(tokenizer.decode(tokens[:MAX_PROMPT_TOKENS]))

@@ -1,0 +1,94 @@
+"""A model that edits is served end to end: a folder in its published layout, the real engine, and several dialects."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from tests import tiny_models
+from tests.integration.server import Server, in_background
+
+COMMON = {"num_inference_steps": 3, "add_overlay": False}
+
+
+@pytest.fixture(scope="module")
+def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    folder: Path = tmp_path_factory.mktemp("edit")
+    tiny_models.save_tiny_qwen_image_edit(folder, plus=True)
+    server = servers(engine="real", MODEL=str(folder))
+    server.wait_until_ready(120)
+    return server
+
+
+def png(seed: int = 0, width: int = 128, height: int = 128) -> bytes:
+    target = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(noise).save(target, "PNG")
+    return target.getvalue()
+
+
+def coded(seed: int = 0, width: int = 128, height: int = 128) -> str:
+    return base64.b64encode(png(seed, width, height)).decode()
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def test_a_picture_is_edited_at_its_own_size_or_the_one_asked_for(server):
+    own = server.generate("make it blue", image=coded(width=100, height=68), **COMMON)
+    assert own.status_code == 200, own.text
+    assert pixels(own.content).shape == (68, 100, 3)
+    asked = server.generate("make it blue", image=coded(), size="192x128", **COMMON)
+    assert pixels(asked.content).shape == (128, 192, 3)
+
+
+def test_what_it_cannot_do_is_refused_by_name(server):
+    alone = server.generate("a cat", **COMMON)
+    assert (alone.status_code, alone.json()["param"]) == (422, "image")
+    assert alone.json()["error"].endswith("edits pictures; send image.")
+    masked = server.generate("a cat", image=coded(), mask=coded(), **COMMON)
+    assert (masked.status_code, masked.json()["param"]) == (422, "mask")
+    assert masked.json()["error"].endswith("does not inpaint; leave mask out.")
+
+
+def test_strength_is_warned_of_and_all_steps_are_done(server):
+    edited = server.generate("a hat", image=coded(), strength=0.5, **COMMON)
+    assert "strength has no effect" in edited.headers["X-Warnings"]
+    plain = server.generate("a hat", image=coded(), **(COMMON | {"seed": int(edited.headers["X-Seed"])}))
+    assert (pixels(edited.content) == pixels(plain.content)).all()
+
+
+def test_the_openai_dialect_edits(server):
+    answer = requests.post(
+        f"{server.url}/v1/images/edits",
+        data={"prompt": "make it blue", "num_inference_steps": 3},
+        files={"image": ("picture.png", png(), "image/png")},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    assert pixels(base64.b64decode(answer.json()["data"][0]["b64_json"])).shape == (128, 128, 3)
+
+
+def test_several_clients_at_a_time_get_what_each_gets_alone(server):
+    def draw(seed: int) -> np.ndarray:
+        drawn = server.generate("make it blue", image=coded(seed), seed=seed, **COMMON)
+        assert drawn.status_code == 200, drawn.text
+        return pixels(drawn.content)
+
+    alone = [draw(seed) for seed in range(3)]
+    together = [in_background(draw, seed) for seed in range(3)]
+    for expected, drawn in zip(alone, together, strict=True):
+        assert np.abs(drawn.result(60) - expected).max() <= 1
+
+
+def test_a_client_that_leaves_stops_its_edit(server):
+    with pytest.raises(requests.Timeout):
+        server.post({"prompt": "leaves", "image": coded(), "num_inference_steps": 150}, timeout=1)
+    server.wait_until_idle()
+    assert server.get("/v1/jobs?state=cancelled").json()["data"][0]["prompt"].startswith("leaves")
