@@ -55,11 +55,11 @@ class Studio:
         """Return the seconds and the pixels of one picture."""
         wanted = Generation(
             prompt=order.prompt, negative_prompt=" ", width=order.side, height=order.side, steps=order.steps,
-            true_cfg_scale=order.true_cfg_scale, seed=order.seed, quality=quality,
+            true_cfg_scale=order.true_cfg_scale, seed=order.seed, quality=quality, model=self._workshop.held[0].name,
         )  # fmt: skip
         self._picture = b""
         began = time.perf_counter()
-        self._workshop.turns.add(Run(job=1, generation=wanted))
+        self._workshop.add(Run(job=1, generation=wanted), b"")
         while self._workshop.turns.busy:
             self._workshop.turns.take_one()
         while not self._picture:

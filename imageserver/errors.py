@@ -51,6 +51,12 @@ class ModelNotFound(ServiceError):
     status, code = 404, "model_not_found"
 
 
+class ModelUnloadable(ServiceError):
+    """The model that was asked for is known but cannot be loaded: files are broken or missing, or memory is short."""
+
+    status, code = 422, "model_unloadable"
+
+
 class Busy(ServiceError):
     """The connection does one thing at a time, and does it already."""
 

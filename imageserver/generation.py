@@ -44,7 +44,8 @@ class Generation:
     `width` and `height` are the pixels of the answer; the engine draws at the next multiple its VAE needs and crops to
     the centre. Picture k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
     `previews` is the number of pictures on the way that are wanted of each picture, spread evenly over its steps.
-    `scheduler` is a name of `ModelFacts.schedulers`; empty is the model's own, or what its `loras` (by name) recommend.
+    `model` is the name of the model that draws it; empty is the one that is loaded first. `scheduler` is a name of
+    `ModelFacts.schedulers`; empty is the model's own, or what its `loras` (by name) recommend.
     """
 
     prompt: str
@@ -62,6 +63,7 @@ class Generation:
     previews: int = 0
     scheduler: str = ""
     loras: tuple[Lora, ...] = ()
+    model: str = ""
 
     @property
     def drawn_steps(self) -> int:

@@ -177,11 +177,15 @@ class Failed(Message, frozen=True, kw_only=True):
 
 
 class AskLoras(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and tell which are loaded then."""
+    """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and tell which are loaded then.
+
+    They are those of `model`; a worker leaves it out for the one that answers requests which name none.
+    """
 
     job: int
     load: Lora | None = None
     unload: str | None = None
+    model: str = ""
 
 
 class LorasLoaded(Message, frozen=True, kw_only=True):
@@ -212,6 +216,59 @@ class LoadFailed(Message, frozen=True, kw_only=True):
     sentence: str
 
 
+class AskModel(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: load a model, or unload one, and tell of it.
+
+    With `default`, requests that name no model are answered by the loaded one from then on; with `fetch` it is
+    downloaded where it has to be. It is a job like any other: `credential` owns it, `dialect` names the API that the
+    client speaks.
+    """
+
+    job: int
+    load: str = ""
+    unload: str = ""
+    default: bool = False
+    fetch: bool = False
+    credential: str = ""
+    dialect: str = "native"
+
+
+class LoadModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: load a model as soon as there is room, answered by ModelsHeld.
+
+    Without `fetch` only from the disk.
+    """
+
+    job: int
+    name: str
+    fetch: bool = False
+
+
+class UnloadModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: free the memory of a model, answered by ModelsHeld."""
+
+    job: int
+    name: str
+
+
+class ModelsHeld(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the models that are loaded now, and why it was not done as asked.
+
+    With job 0 nobody has asked.
+    """
+
+    job: int
+    models: tuple[ModelFacts, ...] = ()
+    failure: Failed | None = None
+
+
+class ModelAnswer(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: what is known of the model that was asked for."""
+
+    job: int
+    facts: ModelFacts | None = None
+
+
 class Usage(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
 
@@ -227,10 +284,13 @@ class Usage(Message, frozen=True, kw_only=True):
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """What is told of one request, whatever its dialect; moments are Unix seconds, the rest of the times seconds.
 
-    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it.
+    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it. Of a
+    `kind` `model`, a model that is being loaded, the steps are percents, and what is said of pictures is 0.
     """
 
     id: int
+    kind: str = "generation"
+    model: str = ""
     dialect: str
     state: str
     prompt: str
@@ -333,6 +393,9 @@ class Snapshot(Message, frozen=True, kw_only=True):
     """Dispatcher to workers: the state of the service, sent at every change.
 
     `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
+    `facts` are those of the model that answers requests which name none; `models` are all that were loaded since the
+    dispatcher's start, `held` the names of those that are loaded now. `phase`, `load_fraction` and `reason` tell of the
+    model that is being loaded, whatever the state.
     """
 
     state: str
@@ -340,6 +403,8 @@ class Snapshot(Message, frozen=True, kw_only=True):
     phase: str
     load_fraction: float | None
     facts: ModelFacts | None
+    models: tuple[ModelFacts, ...] = ()
+    held: tuple[str, ...] = ()
     queue_length: int
     active: int
     total: int
@@ -357,7 +422,8 @@ class Snapshot(Message, frozen=True, kw_only=True):
 AnyMessage = (
     Hello | Submit | Answered | Ask | Queued | Inspect | Inspected | Forecast | Cancel | Run | Started | Progress
     | Preview | Finished | Failed | ListJobs | JobList | AskCurrent | Current | CancelJob | Watch | JobEvent
-    | AskLoras | LorasLoaded | Loading | Ready | LoadFailed | Usage | Snapshot
+    | AskLoras | LorasLoaded | AskModel | LoadModel | UnloadModel | ModelsHeld | ModelAnswer
+    | Loading | Ready | LoadFailed | Usage | Snapshot
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

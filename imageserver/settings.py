@@ -62,6 +62,14 @@ class Settings(BaseSettings):
     lora_dir: Path = Field(
         Path("loras"), description="Folder with LoRA files, NAME.safetensors each, and their profiles, NAME.json."
     )
+    model_loading: Literal["off", "named", "any"] = Field(
+        "named",
+        description="Models that clients may have loaded beside MODEL: off, named (those of MODELS_FILE and demo), or "
+        "any (every id and folder too).",
+    )
+    max_loaded_models: int = Field(
+        0, ge=0, description="Most models in memory at a time; 0 keeps as many as fit, those used last."
+    )
     offline: bool = Field(
         False,
         validation_alias=AliasChoices("OFFLINE", "OFFLINE_MODE", "LOCAL_FILES_ONLY"),

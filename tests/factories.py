@@ -1,6 +1,7 @@
 """Small things that many tests need."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imageserver.generation import Generation
@@ -20,7 +21,8 @@ def generation(prompt: str = "a red circle", **changes: Any) -> Generation:
 
 def draw_in(workshop: "Workshop", sent: list[tuple[Message, bytes]], wanted: Generation) -> bytes:
     """Draw one generation in an engine's workshop and return its pixels; a failure fails the test."""
-    workshop.turns.add(Run(job=1, generation=wanted))
+    [facts] = workshop.held
+    workshop.add(Run(job=1, generation=replace(wanted, model=facts.name)), b"")
     while workshop.turns.busy:
         workshop.turns.take_one()
     deadline = time.monotonic() + 30

@@ -54,7 +54,11 @@ from transformers import (
     T5Tokenizer,
 )
 
+from imageserver.engine import loading
+from imageserver.engine.loading import LoadedModel
+from imageserver.engine.sources import Report
 from imageserver.engine.still_processor import StillProcessor
+from imageserver.settings import Settings
 
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
@@ -358,3 +362,8 @@ def _text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGenerati
             vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
         )
     )  # fmt: skip
+
+
+def load(settings: Settings, report: Report) -> LoadedModel:
+    """Return the model of the settings, found and loaded."""
+    return loading.load(loading.find(settings, report), report)

@@ -9,9 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 import aspect_ratios
 from imageserver.api.lora_stacks import MOST_IN_STACK, LoraChoice, Stack
 from imageserver.api.validation import shown, validated
-from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
+from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Priority, Quality
-from imageserver.messages import Snapshot
 from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.schedulers import find_scheduler
 from imageserver.settings import Settings
@@ -66,7 +65,7 @@ class Drawing(BaseModel):
     output_compression: Percent | None = Field(
         None, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
-    model: str | None = Field(None, max_length=200, description="Name of the model; only the loaded one is served.")
+    model: str | None = Field(None, max_length=200, description="Name of one of /v1/models; the usual one by default.")
     scheduler: str | None = Field(
         None,
         max_length=100,
@@ -143,26 +142,8 @@ def parse(content: Any, *, prompt_required: bool = True) -> GenerateBody:
     return body
 
 
-def resolve(
-    body: GenerateBody,
-    settings: Settings,
-    snapshot: Snapshot | None,
-    *,
-    seed_source: str | None = None,
-    usual_size: tuple[int, int] | None = None,
-    previews: int = 0,
-    stack: Stack = NO_LORAS,
-) -> tuple[Generation, list[str]]:
-    """Return the generation that `body` asks for, and warnings; raises InvalidParameter or ModelNotFound.
-
-    What the LoRAs of the `stack` were made for stands in for what the body leaves open.
-
-    A seed that is to be drawn is drawn from `seed_source` where there is one, so that a retry draws the same. Without
-    any size in the body, `usual_size` is taken where there is one, else the model's.
-    """
-    facts = snapshot.facts if snapshot else None
-    if facts and body.model not in (None, "auto", facts.name, facts.source or facts.name):
-        raise ModelNotFound(f"model {shown(body.model)} is not loaded; this server serves {facts.name}.", param="model")
+def check(body: GenerateBody, settings: Settings) -> None:
+    """Raise InvalidParameter for what no model draws."""
     for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
         check_text(name, text, settings.max_prompt_chars)
     if body.deterministic and body.quality != "exact":
@@ -170,11 +151,33 @@ def resolve(
     check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
     check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
     check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
+    if body.seed is not None and body.seed + body.n > SEEDS:
+        raise InvalidParameter(f"seed is too large for n={body.n}: picture k uses seed + k, below 2^64.", param="seed")
+
+
+def resolve(
+    body: GenerateBody,
+    settings: Settings,
+    facts: ModelFacts | None,
+    *,
+    seed_source: str | None = None,
+    usual_size: tuple[int, int] | None = None,
+    previews: int = 0,
+    stack: Stack = NO_LORAS,
+) -> tuple[Generation, list[str]]:
+    """Return the generation that `body` asks for, and warnings; raises InvalidParameter.
+
+    `facts` are those of the model that it names, None while the first one is loading.
+
+    What the LoRAs of the `stack` were made for stands in for what the body leaves open.
+
+    A seed that is to be drawn is drawn from `seed_source` where there is one, so that a retry draws the same. Without
+    any size in the body, `usual_size` is taken where there is one, else the model's.
+    """
+    check(body, settings)
     asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set
     usual_size = usual_size or (facts.default_size if facts else None)
     width, height = usual_size if usual_size and not asked_for_size else _size(body, settings)
-    if body.seed is not None and body.seed + body.n > SEEDS:
-        raise InvalidParameter(f"seed is too large for n={body.n}: picture k uses seed + k, below 2^64.", param="seed")
     warnings = []
     usual = facts or UNKNOWN_MODEL
     guidance = body.true_cfg_scale
@@ -206,6 +209,7 @@ def resolve(
         previews=previews,
         scheduler=_scheduler(body.scheduler or stack.scheduler or "", facts),
         loras=stack.loras,
+        model=facts.name if facts else "",
     )
     return generation, warnings
 

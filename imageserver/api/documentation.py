@@ -19,7 +19,7 @@ class Operation:
     """One view as the API's document tells it.
 
     `body` is what it takes as JSON; with `form` it takes the same as a form, `files` being its file parts. `binary` are
-    media types that it takes as they are. `answer` is its JSON; `media` are the other types it may answer. `failing`
+    media types that it takes as they are. `answer` is its JSON; `media` are the other types it may answer. `also`
     are statuses that carry the same answer, such as 503 while loading; `errors` carry the dialect's error.
     """
 
@@ -31,7 +31,7 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)
     answer: Any = None
     media: tuple[str, ...] = ()
-    failing: tuple[int, ...] = ()
+    also: tuple[int, ...] = ()
     errors: tuple[int, ...] = ()
     example: Any = None
 

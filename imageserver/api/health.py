@@ -97,7 +97,7 @@ def livez() -> Response:
 
 
 @blueprint.get("/readyz")
-@documented(answer=Status, failing=(503,))
+@documented(answer=Status, also=(503,))
 def readyz() -> Response:
     """Answer 200 only when a generation would start."""
     status = services().status
@@ -107,7 +107,7 @@ def readyz() -> Response:
 
 
 @blueprint.get("/startupz")
-@documented(answer=StartupAnswer, failing=(503,))
+@documented(answer=StartupAnswer, also=(503,))
 def startupz() -> Response:
     """Answer how far the model has come; 200 once it has been loaded."""
     snapshot = services().snapshot

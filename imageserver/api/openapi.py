@@ -242,7 +242,7 @@ def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict
         content["application/json"] = {"schema": schemas.of(facts.answer)}
     responses: dict[str, Any] = {
         str(status): {"description": "The answer." if status == 200 else "The same, not well.", "content": content}
-        for status in (200, *facts.failing)
+        for status in (200, *facts.also)
     }
     error = {"application/json": {"schema": schemas.error_of(blueprint_name)}}
     for status in (*facts.errors, 401):

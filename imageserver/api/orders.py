@@ -154,7 +154,7 @@ def fulfil(service: Services, order: Order, environ: dict[str, Any]) -> Delivery
 
 
 def _delivered(service: Services, order: Order, picture: Picture) -> Delivery:
-    facts = service.facts
+    facts = service.known_facts(order.generation.model)
     files = tuple(service.native_pool.run(studio.finish, picture, order.generation, facts, order.finish))
     outcome = picture.outcome
     if facts is not None:
@@ -180,7 +180,7 @@ def is_cached(service: Services, order: Order) -> bool:
 
 
 def _cached(service: Services, order: Order) -> Delivery | None:
-    facts = service.facts
+    facts = service.known_facts(order.generation.model)
     if facts is None:
         return None
     for key in _cache_keys(order, facts):

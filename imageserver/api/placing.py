@@ -10,10 +10,12 @@ from imageserver.api import bodies, init_images, studio
 from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
 from imageserver.api.lora_stacks import read_stack
+from imageserver.api.model_catalog import facts_for
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
+from imageserver.generation import ModelFacts
 
 # A library that repeats itself hangs up when its read timeout passes; the clock here starts a little later.
 PATIENCE_LOST = 0.9
@@ -39,12 +41,16 @@ def place(
     """
     body = bodies.parse(content, prompt_required=prompt_required)
     idempotency_key = idempotency_key_of(headers)
-    refuse_unserved(service, init_image)
+    # Before a model is loaded for it.
+    bodies.check(body, service.settings)
+    timeout = body.timeout or service.settings.request_timeout
+    facts = facts_for(service, body.model, timeout)
+    refuse_unserved(facts, init_image)
     read = init_images.read(service, init_image) if init_image else None
     generation, warnings = bodies.resolve(
         body,
         service.settings,
-        service.snapshot,
+        facts,
         seed_source=idempotency_key or attempt,
         usual_size=read.usual_size if read else None,
         previews=previews,
@@ -52,7 +58,6 @@ def place(
     )
     pixels = b""
     if read is not None:
-        facts = service.facts
         edits = facts is not None and "edit" in facts.kinds
         if edits and body.strength is not None:
             warnings.append("strength has no effect: the model edits, it does not draw over the picture.")
@@ -73,7 +78,7 @@ def place(
             aspect_ratio_name=shown_ratio if body.add_overlay else None,
             font_path=service.settings.font_path,
         ),
-        timeout=body.timeout or service.settings.request_timeout,
+        timeout=timeout,
         patience=body.timeout or patience_of(headers),
         use_cache=body.cache,
         # Where the cache is used, the seed alone makes a repetition the same order.
@@ -89,9 +94,8 @@ def place(
     return order, warnings, body
 
 
-def refuse_unserved(service: Services, init_image: InitImage | None) -> None:
-    """Raise InvalidParameter where the loaded model cannot start from what was sent, or cannot keep what is masked."""
-    facts = service.facts
+def refuse_unserved(facts: ModelFacts | None, init_image: InitImage | None) -> None:
+    """Raise InvalidParameter where a model cannot start from what was sent, or cannot keep what is masked."""
     if facts is None:
         return
     if init_image is None:

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from imageserver.api import body_deadline, credentials, errors, health, jobs, loras, openapi, responses
+from imageserver.api import body_deadline, credentials, errors, health, jobs, loras, models, openapi, responses
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
 from imageserver.api.dialects.openai_images import views as openai_images
@@ -19,6 +19,6 @@ def register(app: Flask, settings: Settings) -> None:
     credentials.register(app)
     for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):
         app.register_blueprint(dialect.blueprint)
-    for room in (health, jobs, loras, openapi):
+    for room in (health, jobs, loras, models, openapi):
         app.register_blueprint(room.blueprint)
     websocket.register(app)

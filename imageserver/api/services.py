@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import gevent
 
@@ -18,6 +19,7 @@ from imageserver.messages import Snapshot
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
 from imageserver.outputs.task_store import TaskStore
+from imageserver.registry import Registry
 from imageserver.settings import Settings
 
 WARM_UP_DELAY = 1.0
@@ -53,11 +55,23 @@ class Services:
 
     @property
     def facts(self) -> ModelFacts | None:
-        """What is known of the loaded model, or None while there is none."""
+        """What is known of the model that answers requests which name none, or None while it is being loaded."""
         return self.snapshot.facts if self.snapshot else None
 
+    def known_facts(self, name: str) -> ModelFacts | None:
+        """Return what is known of a model by its name, None where it was never loaded; "" is the default's."""
+        if not name:
+            return self.facts
+        models = self.snapshot.models if self.snapshot else ()
+        return next((facts for facts in models if facts.name == name), None)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The models that have names."""
+        return self.settings.registry()
+
     def loaded_facts(self) -> ModelFacts:
-        """Return what is known of the loaded model; raises Loading while there is none."""
+        """Return what is known of the model that answers requests which name none; raises Loading before that."""
         facts = self.facts
         if facts is None:
             reason = self.snapshot.reason if self.snapshot else "the dispatcher is being started."

@@ -22,6 +22,7 @@ from imageserver.messages import (
     Ask,
     AskCurrent,
     AskLoras,
+    AskModel,
     Cancel,
     CancelJob,
     Current,
@@ -33,6 +34,7 @@ from imageserver.messages import (
     JobStatus,
     ListJobs,
     LorasLoaded,
+    ModelAnswer,
     Preview,
     Progress,
     Queued,
@@ -45,7 +47,7 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-A = TypeVar("A", Forecast, JobList, Current, LorasLoaded)
+A = TypeVar("A", Forecast, JobList, Current, LorasLoaded, ModelAnswer)
 
 LINK_TIMEOUT = 20.0
 # A large file may lie on a slow disk, and the engine answers between two forwards.
@@ -55,9 +57,9 @@ GRACE_AFTER_DEADLINE = 10.0
 
 
 # What a ticket is told; questions are answered by one message, or by events.
-Answers = Forecast | JobList | Current | LorasLoaded
+Answers = Forecast | JobList | Current | LorasLoaded | ModelAnswer
 News = Answers | Queued | Started | Progress | Preview | JobEvent | Finished | Failed | ServiceError
-Question = Ask | ListJobs | AskCurrent | AskLoras | CancelJob | Watch
+Question = Ask | ListJobs | AskCurrent | AskLoras | AskModel | CancelJob | Watch
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,23 @@ class Ticket:
         if isinstance(message, kind):
             return message, raw
         raise _as_error(message)
+
+    def model(self) -> ModelFacts | None:
+        """Wait until the model that was asked for is loaded; raises what prevented it."""
+        give_up = time.monotonic() + self._timeout
+        while True:
+            try:
+                message, _ = self._news.get(timeout=max(0.0, give_up - time.monotonic()))
+            except queue.Empty:
+                self.cancel()
+                raise DeadlineExceeded(f"The model was not loaded within {self._timeout:g} s.") from None
+            match message:
+                case ModelAnswer():
+                    return message.facts
+                case Started() | Progress():
+                    continue
+                case _:
+                    raise _as_error(message)
 
     def events(self, pause: float) -> Iterator[JobEvent | None]:
         """Yield a watched request's events until it has ended, None after every `pause` seconds without any."""
@@ -235,6 +254,14 @@ class DispatchClient:
         """Return the names of the LoRAs that are loaded then; raises what the engine refused it for."""
         return self._send(question, LORA_TIMEOUT).answer(LorasLoaded)[0].names
 
+    def load_model(self, question: AskModel, timeout: float) -> Ticket:
+        """Ask for a model to be loaded; `Ticket.model` waits for it."""
+        return self._send(question, timeout)
+
+    def unload_model(self, question: AskModel) -> None:
+        """Free a model's memory; raises what it was refused for."""
+        self._send(question, LORA_TIMEOUT).answer(ModelAnswer)
+
     def watch(self, question: Watch) -> Ticket:
         """Return a ticket that tells the events of a request."""
         return self._send(question, LINK_TIMEOUT)
@@ -297,7 +324,7 @@ class DispatchClient:
                 if message.facts is not None and self._on_ready is not None:
                     self._on_ready(message.facts)
                     self._on_ready = None
-            case Finished() | Failed() | Forecast() | JobList() | Current() | LorasLoaded():
+            case Finished() | Failed() | Forecast() | JobList() | Current() | LorasLoaded() | ModelAnswer():
                 ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:
                     ticket.tell(message, raw)

@@ -17,6 +17,7 @@ from imageserver.dispatch.forecast import Outlook, outlook
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
 from imageserver.dispatch.ledger import Ledger
 from imageserver.dispatch.memory_estimates import MemoryModel
+from imageserver.dispatch.model_desk import LoadEnded, ModelDesk
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.supervision import Engine
 from imageserver.errors import (
@@ -30,11 +31,14 @@ from imageserver.generation import Generation, Outcome
 from imageserver.messages import (
     Answered,
     Ask,
+    AskModel,
     Failed,
     Finished,
     Forecast,
     Inspect,
     Inspected,
+    Loading,
+    ModelsHeld,
     Preview,
     Progress,
     Queued,
@@ -75,6 +79,7 @@ class Dispatcher:
         self._told_state = ""
         self._supervision: asyncio.Task[None] | None = None
         self.engine = Engine(settings, self, address)
+        self.models = ModelDesk(self.engine, self.ledger)
 
     def start(self) -> None:
         """Start the engine."""
@@ -111,7 +116,7 @@ class Dispatcher:
         if twin is not None:
             self._join_twin(waiter, twin, request)
             return
-        job = self._new_job(request.job, request.generation, request.credential, request.twin_key)
+        job = self._new_job(request.job, self.models.named(request.generation), request.credential, request.twin_key)
         job.source = source
         try:
             refuse_if_hopeless(self.engine)
@@ -151,8 +156,9 @@ class Dispatcher:
 
     def ask(self, request: Ask, listener: Listener) -> None:
         """Answer when a generation would be done if it came now, and what the engine would read of it."""
-        expected = self.outlook(self._new_job(request.job, request.generation, request.credential, None))
-        ready = self.engine.ready
+        generation = self.models.named(request.generation)
+        expected = self.outlook(self._new_job(request.job, generation, request.credential, None))
+        facts = self.models.known.get(generation.model)
         forecast = Forecast(
             job=request.job,
             own=expected.own,
@@ -160,10 +166,10 @@ class Dispatcher:
             position=expected.position,
             learnt=self._costs.learnt,
             median_error=self._costs.median_error,
-            memory_mb=self._memory.expected(ready.facts, request.generation) if ready else None,
+            memory_mb=self._memory.expected(facts, generation) if facts else None,
         )
-        inspection = Inspect(job=request.job, generation=request.generation)
-        if not (request.inspect and self.engine.inspect(inspection)):
+        inspection = Inspect(job=request.job, generation=generation)
+        if not (request.inspect and generation.model in self.models.held and self.engine.inspect(inspection)):
             listener.send(forecast)
             return
         # It answers between two forwards; one that takes long is not waited for.
@@ -182,6 +188,7 @@ class Dispatcher:
 
     def cancel(self, waiter_id: int) -> None:
         """Let a client go; a job that nobody waits for any more is stopped wherever it is."""
+        self.models.withdraw(waiter_id)
         self._dismiss(waiter_id, "cancelled", Cancelled("The generation was cancelled."))
 
     def snapshot(self) -> Snapshot:
@@ -190,10 +197,12 @@ class Dispatcher:
         state = {"ready": "healthy", "loading": "loading"}.get(engine.state, "degraded")
         return Snapshot(
             state=state,
-            reason=engine.reason,
-            phase=engine.phase,
-            load_fraction=engine.fraction,
-            facts=engine.ready.facts if engine.ready else None,
+            reason=engine.loading.sentence if engine.loading else engine.reason,
+            phase=engine.loading.phase if engine.loading else engine.phase,
+            load_fraction=engine.loading.fraction if engine.loading else engine.fraction,
+            facts=self.models.facts if engine.ready else None,
+            models=tuple(self.models.known.values()),
+            held=self.models.held,
             queue_length=len(self._queue),
             active=len(self._running),
             total=self._tally.total,
@@ -244,8 +253,34 @@ class Dispatcher:
         if isinstance(message, Finished | Failed):
             self.engine_changed()
 
+    def models_held(self, message: ModelsHeld) -> None:
+        """Use a model that has been loaded, or end what waited for it in vain."""
+        ended = self.models.take(message)
+        # At once: neither a picture nor an answer may arrive before the facts of its model.
+        self._send_snapshot()
+        self._after_load(ended)
+        self._pump()
+
+    def ask_model(self, question: AskModel, worker: Listener) -> None:
+        """Load or unload a model for a client."""
+        self.models.ask(question, worker)
+        self._send_snapshot()
+        self.models.answer()
+
+    def model_progress(self, message: Loading) -> None:
+        """Tell those who wait for a model how far it has come."""
+        self.models.heed_progress(message)
+        self.engine_changed()
+
+    def _after_load(self, ended: LoadEnded | None) -> None:
+        self.models.answer()
+        if ended is not None and ended.failure is not None and ended.name != self.models.default:
+            for job in [job for job in self._queue if job.generation.model == ended.name]:
+                self._end(job, "failed", failed(job.id, ended.failure))
+
     def engine_lost(self, *, silent: bool) -> None:
         """Run the jobs of a dead engine again; fail those that have killed two, or that it went silent over."""
+        self._after_load(self.models.engine_lost())
         lost, self._running = list(self._running.values()), {}
         for job in lost:
             if job.id not in self._jobs:
@@ -268,13 +303,20 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Give waiting jobs to the engine while it has room."""
-        while self.engine.has_room and len(self._queue) and self._may_join(self._queue.peek()):
-            job = self._queue.pop()
+        while self.engine.listens and len(self._queue):
+            job = self._queue.peek()
+            job.generation = self.models.named(job.generation)
+            if not (self._may_join(job) and self.models.may_run(job.generation.model) and self._has_room(job)):
+                return
+            self._queue.pop()
             job.state, job.started = "processing", time.monotonic()
             self._running[job.id] = job
             waited = job.started - job.arrived
             run = Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited)
             self.engine.run(run, job.source)
+
+    def _has_room(self, job: Job) -> bool:
+        return self.engine.has_room(self.models.known.get(self.models.named(job.generation).model))
 
     def _may_join(self, job: Job) -> bool:
         """Let a job that has lost an engine run alone: one that kills engines must not take its neighbours along."""
@@ -288,8 +330,9 @@ class Dispatcher:
     def _learn(self, job: Job, outcome: Outcome) -> None:
         """Learn from a finished job, also for those that were estimated before it."""
         self._costs.observe(job.generation, outcome.device_time)
-        if self.engine.ready is not None:
-            self._memory.observe(self.engine.ready.facts, job.generation, outcome.vram_peak_mb)
+        facts = self.models.known.get(job.generation.model)
+        if facts is not None:
+            self._memory.observe(facts, job.generation, outcome.vram_peak_mb)
         for other in self._jobs.values():
             other.work = self._costs.seconds(other.generation)
 
@@ -299,7 +342,7 @@ class Dispatcher:
 
     def outlook(self, job: Job) -> Outlook:
         """Return when a job would be done, as things stand."""
-        return outlook(job, self._running.values(), self._queue, room=self.engine.has_room)
+        return outlook(job, self._running.values(), self._queue, room=self._has_room(job))
 
     def _queue_wait(self) -> float:
         return round(sum(job.remaining for job in itertools.chain(self._running.values(), self._queue)), 3)

@@ -1,7 +1,7 @@
 """How long a generation will keep the device, learnt from the ones before it.
 
-Per picture size: seconds = fixed + denoiser calls x seconds per call, a weighted least-squares line through what was
-measured, recent jobs weighing more. The fixed part is the text encoder and the decoder.
+Per model and picture size: seconds = fixed + denoiser calls x seconds per call, a weighted least-squares line through
+what was measured, recent jobs weighing more. The fixed part is the text encoder and the decoder.
 """
 
 import statistics
@@ -53,13 +53,13 @@ class CostModel:
     """Device seconds of generations."""
 
     def __init__(self) -> None:
-        self._lines: dict[int, _Line] = {}
+        self._models: dict[str, dict[int, _Line]] = {}
         self._errors: deque[float] = deque(maxlen=REMEMBERED_ERRORS)
 
     @property
     def learnt(self) -> bool:
         """Whether anything has been measured."""
-        return bool(self._lines)
+        return bool(self._models)
 
     @property
     def median_error(self) -> float | None:
@@ -69,16 +69,18 @@ class CostModel:
     def seconds(self, generation: Generation) -> float:
         """Return the expected device time of a generation; sizes not seen yet are scaled from the nearest one."""
         pixels, calls = generation.width * generation.height, _calls(generation)
-        if not self._lines:
+        lines = self._models.get(generation.model)
+        if not lines:
             return INITIAL_SECONDS_PER_MEGAPIXEL_CALL * pixels / 1e6 * calls * generation.count
-        nearest = min(self._lines, key=lambda size: abs(size - pixels))
-        return self._lines[nearest].at(calls) * pixels / nearest * generation.count
+        nearest = min(lines, key=lambda size: abs(size - pixels))
+        return lines[nearest].at(calls) * pixels / nearest * generation.count
 
     def observe(self, generation: Generation, seconds: float) -> None:
         """Learn from a finished generation that kept the device for `seconds`."""
-        if self._lines and seconds > 0:
+        lines = self._models.setdefault(generation.model, {})
+        if lines and seconds > 0:
             self._errors.append(abs(self.seconds(generation) - seconds) / seconds)
-        line = self._lines.setdefault(generation.width * generation.height, _Line())
+        line = lines.setdefault(generation.width * generation.height, _Line())
         line.add(_calls(generation), seconds / generation.count)
 
 

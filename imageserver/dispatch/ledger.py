@@ -17,11 +17,13 @@ from imageserver.dispatch.jobs import Listener
 from imageserver.generation import Generation
 from imageserver.messages import (
     Answered,
+    AskModel,
     Failed,
     Finished,
     JobEvent,
     JobStatus,
     Message,
+    ModelAnswer,
     Preview,
     Progress,
     Queued,
@@ -122,6 +124,8 @@ class Entry:
                     seeds=message.outcome.seeds,
                     cache="join" if message.joined else "miss",
                 )
+            case ModelAnswer():
+                self.happen("completed", state="completed", completed_at=now, step=self.status.total_steps)
             case Failed():
                 state = "cancelled" if message.code == "cancelled" else "failed"
                 self.happen(
@@ -145,6 +149,14 @@ class Ledger:
         """Return the new entry of a request; it is what the request's job shall tell."""
         status = _status(request.job, request.dialect, request.generation)
         return self._add(Entry(status, request.credential, worker, request.client))
+
+    def open_load(self, request: AskModel, worker: Listener) -> Entry:
+        """Return the new entry of a model that shall be loaded; it is what the load shall tell."""
+        status = JobStatus(
+            id=request.job, kind="model", model=request.load, dialect=request.dialect, state="queued", prompt="",
+            width=0, height=0, steps=0, n=0, seed=0, priority="normal", created_at=time.time(), total_steps=100,
+        )  # fmt: skip
+        return self._add(Entry(status, request.credential, worker))
 
     def note(self, request: Answered, worker: Listener) -> None:
         """Write down a request that was answered from the cache."""
@@ -205,6 +217,7 @@ class Ledger:
 def _status(number: int, dialect: str, generation: Generation) -> JobStatus:
     return JobStatus(
         id=number,
+        model=generation.model,
         dialect=dialect,
         state="queued",
         prompt=generation.prompt,

@@ -9,6 +9,8 @@ import signal
 import socket
 import sys
 
+import msgspec
+
 from imageserver.channel import Address
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.inquiries import Inquiries
@@ -20,6 +22,7 @@ from imageserver.messages import (
     Ask,
     AskCurrent,
     AskLoras,
+    AskModel,
     Cancel,
     CancelJob,
     Hello,
@@ -110,7 +113,10 @@ def _answer(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, question: 
         case Ask():
             dispatcher.ask(question, peer)
         case AskLoras():
-            dispatcher.engine.ask(question, peer)
+            model = question.model or dispatcher.models.default
+            dispatcher.engine.ask(msgspec.structs.replace(question, model=model), peer)
+        case AskModel():
+            dispatcher.ask_model(question, peer)
         case ListJobs():
             inquiries.list_jobs(question, peer)
         case AskCurrent():

@@ -20,7 +20,7 @@ from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.streams import Peer
 from imageserver.errors import EngineUnavailable
 from imageserver.errors import Loading as StillLoading
-from imageserver.generation import Generation
+from imageserver.generation import Generation, ModelFacts
 from imageserver.messages import (
     AnyMessage,
     AskLoras,
@@ -31,12 +31,15 @@ from imageserver.messages import (
     Inspected,
     LoadFailed,
     Loading,
+    LoadModel,
     LorasLoaded,
+    ModelsHeld,
     Preview,
     Progress,
     Ready,
     Run,
     Started,
+    UnloadModel,
     Usage,
     failed,
 )
@@ -63,6 +66,12 @@ class EngineEvents(Protocol):
 
     def inspected(self, message: Inspected) -> None:
         """The engine has answered what it would read of a generation."""
+
+    def models_held(self, message: ModelsHeld) -> None:
+        """The engine holds other models than before, or could not load one."""
+
+    def model_progress(self, message: Loading) -> None:
+        """A model has come further, beside those that are loaded."""
 
     def engine_lost(self, *, silent: bool) -> None:
         """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
@@ -94,6 +103,9 @@ class Engine:
         self.ready: Ready | None = None
         self.restarts = 0
         self.usage = Usage()
+        # The model that a new engine begins with, and how far another one has come beside it.
+        self.model = ""
+        self.loading: Loading | None = None
         self._asked: dict[int, Listener] = {}
 
     @property
@@ -102,11 +114,16 @@ class Engine:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
-    def has_room(self) -> bool:
-        """Whether another job may be sent now: `max_in_flight` pictures' worth of memory is begun at a time."""
-        if self.ready is None or self._peer is None:
-            return False
-        return sum(self._running.values()) < self.ready.facts.max_in_flight
+    def listens(self) -> bool:
+        """Whether there is an engine that does what it is told."""
+        return self.state == "ready" and self.ready is not None and self._peer is not None
+
+    def has_room(self, facts: ModelFacts | None) -> bool:
+        """Return whether another job of a model may be sent now.
+
+        `max_in_flight` pictures' worth of memory is begun at a time.
+        """
+        return self.listens and facts is not None and sum(self._running.values()) < facts.max_in_flight
 
     async def supervise(self) -> None:
         """Run engines, one after the other, until `stop` or until loading has failed too often."""
@@ -154,16 +171,21 @@ class Engine:
         self._running[message.job] = share_of_memory(message.generation)
         self._peer.send(message, source)
 
+    def tell(self, message: LoadModel | UnloadModel) -> None:
+        """Send word about a model; without an engine it is lost, as are the models."""
+        if self._peer is not None:
+            self._peer.send(message)
+
     def inspect(self, question: Inspect) -> bool:
         """Ask the engine what it would read of a generation; return whether there is one that can be asked."""
-        if self.ready is None or self._peer is None:
+        if self._peer is None or not self.listens:
             return False
         self._peer.send(question)
         return True
 
     def ask(self, question: AskLoras, listener: Listener) -> None:
         """Pass a question about LoRAs on; the engine answers it between two forwards."""
-        if self.ready is None or self._peer is None:
+        if self._peer is None or not self.listens:
             error = StillLoading(f"The model is not loaded yet: {self.reason}", retry_after=2)
             listener.send(failed(question.job, error))
             return
@@ -198,7 +220,7 @@ class Engine:
 
     async def _live_once(self) -> bool:
         """Start one engine and wait for its end; return whether it had become ready."""
-        self._silent, self.ready, self.fraction = False, None, None
+        self._silent, self.ready, self.fraction, self.loading = False, None, None, None
         self._running.clear()
         self._last_steps.clear()
         self._token = secrets.token_hex(32)
@@ -207,7 +229,8 @@ class Engine:
             sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(write_brief(self._settings, dataclasses.replace(self._address, key=self._token)))
+        settings = self._settings.model_copy(update={"model": self.model}) if self.model else self._settings
+        self._process.stdin.write(write_brief(settings, dataclasses.replace(self._address, key=self._token)))
         self._process.stdin.write_eof()
         if self.state != "loading":
             self._change("loading", "starting", "A new engine process is starting.")
@@ -224,18 +247,8 @@ class Engine:
 
     def _take(self, message: AnyMessage, raw: bytes) -> None:
         match message:
-            case Loading():
-                self.fraction = message.fraction
-                self._change("loading", message.phase, message.sentence)
-            case Ready():
-                self.ready, self.fraction = message, 1.0
-                self._change("ready", "ready", message.facts.reason)
-            case LoadFailed():
-                logger.error("%s", message.sentence)
-                self._change("failed", "failed", message.sentence)
-                self._events.engine_lost(silent=False)
-                if self._peer is not None:
-                    self._peer.close()  # the engine ends, and frees what it had loaded
+            case Loading() | Ready() | LoadFailed() | ModelsHeld():
+                self._take_model_news(message)
             case Started() | Progress() | Preview() | Finished() | Failed():
                 self._note(message)
                 self._events.job_event(message, raw)
@@ -249,6 +262,29 @@ class Engine:
                 self.usage = message
             case _:
                 logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
+
+    def _take_model_news(self, message: Loading | Ready | LoadFailed | ModelsHeld) -> None:
+        """Note how far the first model has come, or another one beside it."""
+        match message:
+            case Loading() if self.ready is not None:
+                self.loading = message
+                self._events.model_progress(message)
+            case Loading():
+                self.fraction = message.fraction
+                self._change("loading", message.phase, message.sentence)
+            case Ready():
+                self.ready, self.fraction = message, 1.0
+                self._events.models_held(ModelsHeld(job=0, models=(message.facts,)))
+                self._change("ready", "ready", message.facts.reason)
+            case ModelsHeld():
+                self.loading = None
+                self._events.models_held(message)
+            case LoadFailed():
+                logger.error("%s", message.sentence)
+                self._change("failed", "failed", message.sentence)
+                self._events.engine_lost(silent=False)
+                if self._peer is not None:
+                    self._peer.close()  # the engine ends, and frees what it had loaded
 
     def _note(self, message: Started | Progress | Preview | Finished | Failed) -> None:
         """Learn how long steps take, and what has ended."""
@@ -273,7 +309,9 @@ class Engine:
             patience = self._settings.step_timeout
             if self._step_times:
                 patience = max(patience, MEDIANS_OF_SILENCE * statistics.median(self._step_times))
-            if self._running and self.state == "ready" and time.monotonic() - self._last_sign > patience:
+            # What loads a model between two forwards cannot do both.
+            pauses = self.loading is not None and self.loading.phase in ("loading", "measuring")
+            if self._running and self.state == "ready" and not pauses and time.monotonic() - self._last_sign > patience:
                 logger.error("The engine gave no sign of life for %.1f s; it is killed.", patience)
                 self._silent = True
                 if self._process is not None and self._process.returncode is None:

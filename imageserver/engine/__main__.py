@@ -4,7 +4,6 @@ It never outlives the dispatcher: it ends when the connection closes, and on Lin
 """
 
 import ctypes
-import dataclasses
 import logging
 import os
 import queue
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 from imageserver.briefing import read_brief
 from imageserver.channel import Address, Channel
 from imageserver.messages import (
-    AnyMessage,
     AskLoras,
     Cancel,
     Hello,
@@ -25,15 +23,19 @@ from imageserver.messages import (
     Inspected,
     LoadFailed,
     Loading,
+    LoadModel,
     Message,
     Ready,
     Run,
+    UnloadModel,
 )
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
+    from imageserver.engine.model_loads import ModelLoads
     from imageserver.engine.turns import Trace
+    from imageserver.engine.workshop import Workshop
 
 logger = logging.getLogger("imageserver.engine")
 
@@ -47,7 +49,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self._channel = Channel(address.connect())
         self._outbox: queue.SimpleQueue[tuple[Message, bytes]] = queue.SimpleQueue()
-        self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[tuple[object, bytes]] = queue.SimpleQueue()
         self._channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
         for work in (self._read, self._write):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
@@ -90,6 +92,7 @@ def main(trace: "Trace | None" = None) -> None:
 def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
     # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
     from imageserver.engine.devices import DeviceUnavailable
+    from imageserver.engine.model_loads import ModelLoads
     from imageserver.engine.sources import ModelUnavailable
     from imageserver.engine.turns import no_trace
     from imageserver.engine.workshop import open_workshop
@@ -100,34 +103,47 @@ def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up
         return
-    facts = workshop.facts
-    link.send(Ready(facts=dataclasses.replace(facts, pid=os.getpid())))
-    logger.info("%s is ready on %s after %.1f s.", facts.name, facts.gpu, facts.load_time)
+    [facts] = workshop.held
+    link.send(Ready(facts=facts))
+    loads = ModelLoads(workshop, link.send, link.report, lambda search: link.inbox.put((search, b"")))
     turns, last_usage = workshop.turns, 0.0
     while True:
+        loads.go_on()
         while not turns.busy or not link.inbox.empty():
             request, raw = link.inbox.get()
-            match request:
-                case Run():
-                    turns.add(request, raw)
-                case Cancel():
-                    turns.cancel(request.job)
-                case AskLoras():
-                    link.send(turns.adapt(request))
-                case Inspect():
-                    reading = turns.reading(request.generation)
-                    link.send(
-                        Inspected(
-                            job=request.job,
-                            prompt_tokens=reading.prompt_tokens,
-                            image_tokens=reading.image_tokens,
-                            warnings=reading.warnings,
-                        )
-                    )
+            _heed(request, raw, workshop, loads, link)
         turns.take_one()
         if time.monotonic() - last_usage > USAGE_PAUSE or not turns.busy:
             last_usage = time.monotonic()
             link.send(turns.usage())
+
+
+def _heed(request: object, raw: bytes, workshop: "Workshop", loads: "ModelLoads", link: Link) -> None:
+    """Do what the dispatcher asks for, or go on with a model whose files have been found."""
+    match request:
+        case Run():
+            workshop.add(request, raw)
+        case Cancel():
+            workshop.turns.cancel(request.job)
+        case AskLoras():
+            link.send(workshop.turns.adapt(request))
+        case Inspect():
+            reading = workshop.reading(request.generation)
+            if reading is not None:
+                link.send(
+                    Inspected(
+                        job=request.job,
+                        prompt_tokens=reading.prompt_tokens,
+                        image_tokens=reading.image_tokens,
+                        warnings=reading.warnings,
+                    )
+                )
+        case LoadModel():
+            loads.begin(request)
+        case UnloadModel():
+            loads.unload(request)
+        case _:
+            loads.take(request)
 
 
 def _prepare_environment() -> None:

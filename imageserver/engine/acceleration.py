@@ -15,6 +15,7 @@ import torch
 from imageserver.engine.batch_caps import Forward
 from imageserver.engine.painter import Painter
 from imageserver.engine.quality import QualityTiers
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.sources import ModelUnavailable, Report
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation
@@ -51,7 +52,7 @@ def rehearse(painter: Painter, forward: Forward, tiers: QualityTiers, settings: 
         if isinstance(message, Failed):
             failures.append(message.sentence)
 
-    turns = Turns(painter, forward, hear, tiers=tiers)
+    turns = Turns({"": ServedModel(painter, forward, tiers=tiers)}, hear)
     fast = Generation(
         prompt="a red circle", negative_prompt=" ", width=512, height=512, steps=20, true_cfg_scale=4.0, seed=0,
         quality="fast",

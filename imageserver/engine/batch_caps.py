@@ -1,6 +1,6 @@
 """How many pictures of a size should share one forward: measured on this device, kept for the next start."""
 
-import json
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from imageserver.engine.measurements import Measurements
 from imageserver.engine.merging import Merger
 
 logger = logging.getLogger(__name__)
@@ -59,20 +60,13 @@ def measure(forward: Forward, merger: Merger, probe: Probe, max_pixels: int) -> 
 def load_or_measure(
     file: Path, fingerprint: str, forward: Forward, merger: Merger, probe: Probe, max_pixels: int
 ) -> dict[int, int]:
-    """Return the caps measured by an earlier start of the same model on the same device, or measure them now."""
-    try:
-        kept = json.loads(file.read_text())
-        if kept["fingerprint"] == fingerprint:
-            return {int(size): int(cap) for size, cap in kept["caps"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
+    """Return the caps measured earlier for the same model on the same device, or measure them now."""
+    measurements = Measurements(file)
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return {int(size): int(cap) for size, cap in measurements.find(fingerprint).items()}
     caps = measure(forward, merger, probe, max_pixels)
     logger.info("Batch caps measured: %s", ", ".join(f"{cap} at {size} pixels" for size, cap in caps.items()))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"fingerprint": fingerprint, "caps": caps}))
-    except OSError as error:
-        logger.warning("The batch caps cannot be kept for the next start: %s", error.strerror)
+    measurements.keep(fingerprint, caps)
     return caps
 
 

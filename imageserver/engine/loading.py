@@ -29,6 +29,33 @@ QWEN_IMAGE_BYTES = 60 * 1024**3
 
 
 @dataclass(frozen=True)
+class FoundModel:
+    """A model whose files are on the disk; `weights` are the bytes of every component in `dtype`."""
+
+    name: str
+    reason: str
+    entry: ModelEntry
+    folder: Path
+    encoder_folder: Path | None
+    family: Family
+    dtype: torch.dtype
+    device: torch.device
+    weights: dict[str, int]
+    settings: Settings
+
+    def plan(self, reclaimable: int = 0) -> tuple[MemoryPlan, str]:
+        """Return how it would be fitted into the memory if `reclaimable` bytes more were free, and why.
+
+        Raises ModelUnavailable.
+        """
+        memory = self.settings.memory
+        try:
+            return memory_plans.choose(memory, self.name, self.weights, self.dtype, self.device, reclaimable)
+        except memory_plans.NoPlanFits as error:
+            raise ModelUnavailable(str(error)) from error
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A pipeline on its device, and what is told about it."""
 
@@ -37,34 +64,45 @@ class LoadedModel:
     facts: ModelFacts
 
 
-def load(settings: Settings, report: Report) -> LoadedModel:
-    """Load the model that the settings ask for; raises ModelUnavailable or devices.DeviceUnavailable."""
-    began = time.monotonic()
+def find(settings: Settings, report: Report) -> FoundModel:
+    """Find the model that the settings ask for, downloading it where that is allowed; nothing is loaded yet.
+
+    Touches no state of PyTorch, so it may run beside a generation. Raises ModelUnavailable or DeviceUnavailable.
+    """
     device = devices.choose(settings.device)
-    model, reason = choose_model(settings.model, device)
-    entry, setting = registered(model, settings)
+    name, reason = choose_model(settings.model, device)
+    entry, setting = registered(name, settings)
     folder = locate(entry.source, settings, report, setting=setting, hub=entry.hub, revision=entry.revision)
-    family = _family_in(folder, model, entry)
+    family = _family_in(folder, name, entry)
     dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
-    encoder_folder = separate_text_encoder.find(family.separate_text_encoder, model, folder, settings, report)
+    encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report)
     weights = weight_bytes(folder, dtype)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         weights[family.separate_text_encoder.component] = _bytes_in(encoder_folder, dtype)
     try:
         weights |= transformer_file.bytes_by_component(settings, family.denoiser)
-        plan, plan_reason = memory_plans.choose(settings.memory, model, weights, dtype, device)
-    except (memory_plans.NoPlanFits, transformer_file.Unusable) as error:
+    except transformer_file.Unusable as error:
         raise ModelUnavailable(str(error)) from error
-    report("loading", f"{model}: {sum(weights.values()) / 1e9:.2f} GB of weights are being loaded. {plan_reason}", None)
+    return FoundModel(name, reason, entry, folder, encoder_folder, family, dtype, device, weights, settings)
+
+
+def load(found: FoundModel, report: Report) -> LoadedModel:
+    """Load a model; raises ModelUnavailable."""
+    began = time.monotonic()
+    settings, family, device, entry = found.settings, found.family, found.device, found.entry
+    plan, plan_reason = found.plan()
+    size = sum(found.weights.values()) / 1e9
+    report("loading", f"{found.name}: {size:.2f} GB of weights are being loaded. {plan_reason}", None)
     single_frame_vae.install()
     # Their bars would break our log lines; progress is told in the log and in /startupz.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        pipeline = _assemble(settings, family, folder, encoder_folder, dtype, plan)
+        pipeline = _assemble(found, plan)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        sentence = str(error).strip().splitlines()[0][:300]
-        raise ModelUnavailable(f"{model} cannot be loaded: {sentence}") from error
+        # Clients are told too; where the owner keeps files is not their business.
+        sentence = str(error).strip().splitlines()[0].replace(str(found.folder), found.name)[:300]
+        raise ModelUnavailable(f"{found.name} cannot be loaded: {sentence}") from error
     pipeline.set_progress_bar_config(disable=True)
     family.prepare(pipeline)
     if settings.vae_tiling:
@@ -74,20 +112,20 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     schedulers = Schedulers(pipeline.scheduler, family.schedulers)
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     facts = ModelFacts(
-        name=model,
+        name=found.name,
         family=family.name,
-        reason=reason,
+        reason=found.reason,
         device=device.type,
         gpu=devices.gpu_name(device),
         cuda_version=devices.cuda_version(device),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(found.dtype).removeprefix("torch."),
         scheduler=type(pipeline.scheduler).__name__,
         parameters=sum(parameter.numel() for module in modules for parameter in module.parameters()),
         size_mb=round(sum(bytes_of(weight) for module in modules for weight in module.parameters()) / devices.MIB, 2),
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         load_time=round(time.monotonic() - began, 2),
         pid=0,
-        revision=fingerprint(folder) + transformer_file.fingerprint(settings),
+        revision=fingerprint(found.folder) + transformer_file.fingerprint(settings),
         default_steps=defaults.steps if entry.steps is None else entry.steps,
         default_true_cfg_scale=defaults.guidance if entry.guidance is None else entry.guidance,
         default_size=entry.width_and_height,
@@ -103,17 +141,18 @@ def load(settings: Settings, report: Report) -> LoadedModel:
     return LoadedModel(pipeline, family, facts)
 
 
-def _assemble(
-    settings: Settings, family: Family, folder: Path, encoder_folder: Path | None, dtype: torch.dtype, plan: MemoryPlan
-) -> Pipeline:
+def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
     """Return the pipeline of a folder, with what comes from elsewhere in its place."""
-    given = transformer_file.load(settings, folder, family.denoiser, dtype) | family.load_parts(folder)
-    if encoder_folder is not None and family.separate_text_encoder is not None:
+    settings, family, folder = found.settings, found.family, found.folder
+    given = transformer_file.load(settings, folder, family.denoiser, found.dtype) | family.load_parts(folder)
+    if found.encoder_folder is not None and family.separate_text_encoder is not None:
         quantization = memory_plans.quantization_of(plan, "transformers")
-        given |= separate_text_encoder.load(family.separate_text_encoder, encoder_folder, dtype, quantization)
+        given |= separate_text_encoder.load(
+            family.separate_text_encoder, found.encoder_folder, found.dtype, quantization
+        )
     options = {**memory_plans.loading_options(plan, folder, given), **given, **family.loading}
     return diffusers.DiffusionPipeline.from_pretrained(
-        str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **options
+        str(folder), dtype=found.dtype, use_safetensors=True, local_files_only=True, **options
     )
 
 

@@ -85,13 +85,15 @@ def need_of(plan: MemoryPlan, weights: Mapping[str, int], dtype: torch.dtype) ->
 
 def choose(
     wanted: MemoryPlanName | Literal["auto"], model: str, weights: Mapping[str, int], dtype: torch.dtype,
-    device: torch.device,
+    device: torch.device, reclaimable: int = 0,
 ) -> tuple[MemoryPlan, str]:  # fmt: skip
     """Return the plan and, in one sentence, why it was taken; raises NoPlanFits.
 
-    `auto` takes the fastest that fits. What a plan cannot do on this device is refused too.
+    `auto` takes the fastest that fits. What a plan cannot do on this device is refused too. `reclaimable` bytes count
+    as free: those of models that would leave.
     """
-    free, ram = devices.free_memory(device), devices.free_memory(torch.device("cpu"))
+    free = devices.free_memory(device) + reclaimable
+    ram = devices.free_memory(torch.device("cpu")) + reclaimable
 
     def fits(plan: MemoryPlan) -> bool:
         need = need_of(plan, weights, dtype)

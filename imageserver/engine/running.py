@@ -3,37 +3,17 @@
 import itertools
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-
-from imageserver.engine.costs import ForwardCosts
-from imageserver.engine.painter import Look, OnStep
+from imageserver.engine.painter import Look
 from imageserver.engine.previews import Frame
-from imageserver.engine.readings import Reading
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.short_memory import current_notes
 from imageserver.engine.suspension import Track, TrackCancelled
 from imageserver.generation import Generation
 from imageserver.messages import Run
 from imageserver.telemetry.logs import current_request
 from imageserver.turn_order import Claim
-
-
-class Draws(Protocol):
-    """The part of a Painter that a job needs; tests have their own."""
-
-    def draw(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
-        """Return picture `index`, calling the gated denoiser on the way."""
-
-    def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
-        """Return the bytes of a drawn picture."""
-
-    def calls_per_step(self, generation: Generation) -> int:
-        """Return the denoiser calls of one step."""
-
-    def reading(self, generation: Generation) -> Reading:
-        """Return what the model reads of this generation, and what the client should know."""
-
 
 StepDone = Callable[["RunningJob"], None]
 # Told the picture's index and its step beside what can be seen then.
@@ -44,9 +24,10 @@ class RunningJob:
     """A job and the tracks of its pictures; times in seconds, memory in bytes, `source` the source's pixels."""
 
     def __init__(
-        self, request: Run, painter: Draws, step_done: StepDone, preview_drawn: PreviewDrawn, source: bytes = b""
+        self, request: Run, model: ServedModel, step_done: StepDone, preview_drawn: PreviewDrawn, source: bytes = b""
     ) -> None:
         self.id = request.job
+        self.model = model
         self.generation = request.generation
         self.began = time.monotonic()
         self.steps_done = 0
@@ -54,15 +35,14 @@ class RunningJob:
         self.device_time = 0.0
         self.memory_peak = 0
         self.notes: list[str] = []
-        self.calls_per_step = painter.calls_per_step(request.generation)
+        self.calls_per_step = model.painter.calls_per_step(request.generation)
         self.credential = request.credential
         self._arrived = self.began - request.waited
         self._step_done = step_done
         self._preview_drawn = preview_drawn
-        self._painter = painter
         self._source = source
         self._preview_steps = preview_steps(request.generation)
-        self.tracks = [self._track(painter, index) for index in range(request.generation.count)]
+        self.tracks = [self._track(index) for index in range(request.generation.count)]
 
     @property
     def total_steps(self) -> int:
@@ -75,8 +55,9 @@ class RunningJob:
         return not self.generation.deterministic and self.generation.quality == "exact"
 
     def shares_forwards_with(self, leader: "RunningJob") -> bool:
-        """Whether its calls may join the leader's: all pictures of a forward are computed with the same LoRAs."""
-        return self.shares_forwards and self.generation.loras == leader.generation.loras
+        """Whether its calls may join the leader's: a forward is one of one model with the same LoRAs for all."""
+        same = self.model is leader.model and self.generation.loras == leader.generation.loras
+        return same and self.shares_forwards
 
     @property
     def pixels(self) -> int:
@@ -88,9 +69,9 @@ class RunningJob:
         """Whether every picture is there."""
         return all(track.dead for track in self.tracks)
 
-    def claim(self, costs: ForwardCosts) -> Claim:
+    def claim(self) -> Claim:
         """Return what the job may claim at this moment."""
-        step = costs.seconds(self.pixels) * self.calls_per_step
+        step = self.model.costs.seconds(self.pixels) * self.calls_per_step
         return Claim(
             owner=self.id,
             credential=self.credential,
@@ -107,9 +88,10 @@ class RunningJob:
 
     def pictures(self) -> bytes:
         """Return the pixels of all pictures, one after the other."""
-        return b"".join(self._painter.develop(track.result, self.generation, self._source) for track in self.tracks)
+        painter = self.model.painter
+        return b"".join(painter.develop(track.result, self.generation, self._source) for track in self.tracks)
 
-    def _track(self, painter: Draws, index: int) -> Track:
+    def _track(self, index: int) -> Track:
         steps = itertools.count(1)
 
         def step_ended(look: Look) -> None:
@@ -122,7 +104,7 @@ class RunningJob:
         def draw() -> Any:
             current_request.set(self.id)  # every line that is logged on the way carries it
             current_notes.set(self.notes)
-            return painter.draw(self.generation, index, step_ended, self._source)
+            return self.model.painter.draw(self.generation, index, step_ended, self._source)
 
         return Track(self.id, index, draw)
 

@@ -21,6 +21,10 @@ class ModelUnavailable(Exception):
     """The model cannot be had; the message is one sentence for the user."""
 
 
+class NotOnDisk(ModelUnavailable):
+    """The model is not on the disk, and may not be downloaded."""
+
+
 def locate(
     model: str,
     settings: Settings,
@@ -150,7 +154,7 @@ def _growth_of(folder: Path, meter: _Meter) -> Iterator[None]:
 
 def _explain(model: str, source: str, settings: Settings, error: Exception) -> ModelUnavailable:
     if settings.offline:
-        return ModelUnavailable(
+        return NotOnDisk(
             f"OFFLINE=1 and {model} is not in {settings.models_dir}: start once without OFFLINE to download it, "
             "or set MODEL=demo."
         )

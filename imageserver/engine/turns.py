@@ -9,25 +9,30 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from imageserver.engine.adapters import Adapters
-from imageserver.engine.costs import ForwardCosts
 from imageserver.engine.devices import MIB
 from imageserver.engine.memory import PeakMemory
-from imageserver.engine.merging import Merger, companions, split
+from imageserver.engine.merging import companions, split
 from imageserver.engine.painter import MAX_SEED
 from imageserver.engine.previews import Frame
-from imageserver.engine.quality import QualityTiers
-from imageserver.engine.readings import Reading
-from imageserver.engine.running import Draws, RunningJob
+from imageserver.engine.running import RunningJob
 from imageserver.engine.safety import SafetyChecker, blackened, sentence
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Track
-from imageserver.errors import Busy, Cancelled, GenerationFailed, InvalidParameter, OutOfMemory, ServiceError
-from imageserver.generation import Generation, Outcome
+from imageserver.errors import (
+    Busy,
+    Cancelled,
+    EngineUnavailable,
+    GenerationFailed,
+    InvalidParameter,
+    OutOfMemory,
+    ServiceError,
+)
+from imageserver.generation import Outcome
 from imageserver.messages import (
     AskLoras,
     Finished,
@@ -44,8 +49,9 @@ from imageserver.turn_order import TurnOrder
 
 logger = logging.getLogger(__name__)
 
+GONE = "The model has just been unloaded; send the request again."
+
 Send = Callable[[Message, bytes], None]
-Forward = Callable[..., Any]
 # Told of every forward: when it began and ended on the monotonic clock, and the (job, picture) of each call in it.
 Trace = Callable[[float, float, Sequence[tuple[int, int]]], None]
 
@@ -59,42 +65,30 @@ class Turns:
 
     def __init__(
         self,
-        painter: Draws,
-        forward: Forward,
+        models: Mapping[str, ServedModel],
         send: Send,
         *,
-        merger: Merger | None = None,
-        cap_of: Callable[[int], int] = lambda pixels: 1,
         trace: Trace = no_trace,
-        tiers: QualityTiers | None = None,
         peak_memory: PeakMemory = lambda: 0,
         safety: SafetyChecker | None = None,
-        adapters: Adapters | None = None,
         release_memory: Callable[[], None] = lambda: None,
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
-        self._painter = painter
-        self._forward = forward
-        self._tiers = tiers
+        """Serve `models`, by the names that generations call them; there may be others at any time."""
+        self._models = models
         self._send = send
-        self._merger = merger
-        self._cap_of = cap_of
         self._trace = trace
-        self._adapters = adapters
         self._peak_memory = peak_memory
         self._safety = safety
         self._release_memory = release_memory
         self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
         self._order = TurnOrder()
-        self.costs = ForwardCosts()
         self.busy_seconds = 0.0
         self.idle_seconds = 0.0
         self.forwards = 0
         self.calls = 0
         self.device_lock = threading.Lock()
-        self._fitting: dict[int, int] = {}  # picture size -> the largest batch that the memory may hold
-        self._largest_drawn = 0
 
     @property
     def busy(self) -> bool:
@@ -103,12 +97,16 @@ class Turns:
 
     def add(self, request: Run, source: bytes = b"") -> None:
         """Take a job and the pixels of its source; it starts at the next turn."""
-        if request.generation.quality != "exact" and self._tiers is None:
+        model = self._models.get(request.generation.model)
+        if model is None:
+            self._send(failed(request.job, EngineUnavailable(GONE, retry_after=1)), b"")
+            return
+        if request.generation.quality != "exact" and model.tiers is None:
             error = InvalidParameter("quality: this model can only draw exact.", param="quality")
             self._send(failed(request.job, error), b"")
             return
         self._take_stock()  # so that the peaks before it are not counted as its own
-        self._jobs[request.job] = RunningJob(request, self._painter, self._report_step, self._send_preview, source)
+        self._jobs[request.job] = RunningJob(request, model, self._report_step, self._send_preview, source)
         self._send(Started(job=request.job), b"")
 
     def cancel(self, job_id: int) -> None:
@@ -130,19 +128,22 @@ class Turns:
                 self._serve(batch)
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
 
-    def reading(self, generation: Generation) -> Reading:
-        """Return what the model would read of a generation."""
-        return self._painter.reading(generation)
+    def uses(self, model: ServedModel) -> bool:
+        """Return whether a job that has begun is drawn with a model."""
+        return any(job.model is model for job in self._jobs.values())
 
     def adapt(self, request: AskLoras) -> LorasLoaded:
         """Load or unload a LoRA between two forwards; one that is being drawn with stays."""
-        adapters = self._adapters
+        model = self._models.get(request.model)
+        adapters = model.adapters if model else None
         try:
+            if model is None:
+                raise EngineUnavailable(GONE, retry_after=1)
             if adapters is None:
                 raise InvalidParameter("loras: none can be used with this model.", param="loras")
             if request.load is not None:
                 adapters.load(request.load)
-            in_use = {lora.name for job in self._jobs.values() for lora in job.generation.loras}
+            in_use = {lora.name for job in self._jobs.values() if job.model is model for lora in job.generation.loras}
             if request.unload in in_use:
                 raise Busy("Pictures are being drawn with this LoRA; unload it later.", param="name", retry_after=5)
             if request.unload is not None:
@@ -157,7 +158,7 @@ class Turns:
 
     def _next_batch(self) -> list[tuple[RunningJob, Track]]:
         """Return the tracks of the next forward, the leader's first."""
-        claims = self._order.sort([job.claim(self.costs) for job in self._jobs.values()], time.monotonic())
+        claims = self._order.sort([job.claim() for job in self._jobs.values()], time.monotonic())
         ranked = [
             (self._jobs[claim.owner], track)
             for claim in claims
@@ -167,11 +168,12 @@ class Turns:
         if not ranked:
             return []
         leader, track = ranked[0]
-        cap = min(self._cap_of(leader.pixels), self._fitting.get(leader.pixels, MAX_SEED))
-        if self._merger is None or cap <= 1 or not leader.shares_forwards:
+        model = leader.model
+        cap = min(model.cap_of(leader.pixels), model.fitting.get(leader.pixels, MAX_SEED))
+        if model.merger is None or cap <= 1 or not leader.shares_forwards:
             return ranked[:1]
         others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
-        chosen = companions(self._merger, _arguments(track), [_arguments(other) for _, other in others], cap)
+        chosen = companions(model.merger, _arguments(track), [_arguments(other) for _, other in others], cap)
         return [ranked[0], *(others[index] for index in chosen)]
 
     def _serve(self, batch: Sequence[tuple[RunningJob, Track]]) -> None:
@@ -187,7 +189,7 @@ class Turns:
         self.calls += len(batch)
         if batch[0][0].generation.quality == "exact":
             # A tiered forward may be a skipped one, which says nothing about what others cost.
-            self.costs.observe(batch[0][0].pixels, len(batch), seconds)
+            batch[0][0].model.costs.observe(batch[0][0].pixels, len(batch), seconds)
         for (job, track), output in zip(batch, outputs, strict=True):
             self._order.charge(job.credential, seconds / len(batch))
             job.device_time += seconds / len(batch)
@@ -207,7 +209,7 @@ class Turns:
             return None
         if isinstance(failure, torch.OutOfMemoryError):
             # It would fail every time; the next ones are smaller.
-            self._fitting[batch[0][0].pixels] = len(batch) - 1
+            batch[0][0].model.fitting[batch[0][0].pixels] = len(batch) - 1
         # One bad call must not harm its neighbours: each gets a forward of its own.
         logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
         del failure
@@ -221,18 +223,19 @@ class Turns:
         """Return each call's result; a lone call goes through untouched, so it is bit-equal to the plain pipeline."""
         calls = [_arguments(track) for _, track in batch]
         job, track = batch[0]
-        if self._adapters is not None:
-            self._adapters.use(job.generation.loras)
-        if job.generation.quality != "exact" and self._tiers is not None:
+        model = job.model
+        if model.adapters is not None:
+            model.adapters.use(job.generation.loras)
+        if job.generation.quality != "exact" and model.tiers is not None:
             assert track.waiting is not None
             name = f"{track.index}/{track.waiting.name}"
-            outputs = [self._tiers.forward(job.id, name, job.generation, calls[0])]
+            outputs = [model.tiers.forward(job.id, name, job.generation, calls[0])]
         elif len(calls) == 1:
-            outputs = [self._forward(**calls[0])]
+            outputs = [model.forward(**calls[0])]
         else:
-            assert self._merger is not None
-            sizes = [self._merger.batch_size(call) for call in calls]
-            outputs = split(self._forward(**self._merger.merge(calls)), sizes)
+            assert model.merger is not None
+            sizes = [model.merger.batch_size(call) for call in calls]
+            outputs = split(model.forward(**model.merger.merge(calls)), sizes)
         return outputs
 
     def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
@@ -292,7 +295,7 @@ class Turns:
         generation = job.generation
         try:
             pixels, warnings = job.pictures(), list(dict.fromkeys(job.notes))
-            reading = self._painter.reading(generation)
+            reading = job.model.painter.reading(generation)
             unsafe = self._safety.unsafe(pixels, generation) if self._safety else ()
             if any(unsafe):
                 pixels = blackened(pixels, unsafe)
@@ -314,13 +317,13 @@ class Turns:
             vram_peak_mb=round(job.memory_peak / MIB, 1),
             unsafe=unsafe,
         )
-        self._largest_drawn = max(self._largest_drawn, job.pixels)
+        job.model.largest_drawn = max(job.model.largest_drawn, job.pixels)
         self._send(Finished(job=job.id, outcome=outcome), pixels)
 
     def _forget(self, job: RunningJob) -> None:
         del self._jobs[job.id]
-        if self._tiers is not None:
-            self._tiers.forget(job.id)
+        if job.model.tiers is not None:
+            job.model.tiers.forget(job.id)
 
     def _as_service_error(self, error: Exception, job: RunningJob) -> ServiceError:
         """Return what the client is told; ends the process when the device can never be used again."""
@@ -328,7 +331,7 @@ class Turns:
             return error
         logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})
         if isinstance(error, torch.OutOfMemoryError):
-            size, fits = f"{job.generation.width}x{job.generation.height}", self._largest_drawn
+            size, fits = f"{job.generation.width}x{job.generation.height}", job.model.largest_drawn
             known = f" of at most {fits} pixels, as one that was drawn before" if 0 < fits < job.pixels else ""
             return OutOfMemory(f"The device's memory cannot hold a {size} picture; ask for a smaller one{known}.")
         if isinstance(error, torch.AcceleratorError):

@@ -1,193 +1,151 @@
-"""Everything an engine works with, put together: the model, its gate, the caps and the turns."""
+"""The models that the engine holds, the device they share, and the turns that are taken at it."""
 
-import contextlib
 import dataclasses
-import importlib.metadata
+import gc
 import logging
-import time
-from collections.abc import Iterator, Mapping
+import os
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from imageserver.engine import devices, memory_plans, quality
-from imageserver.engine.acceleration import accelerate, explain_failed_measurement, rehearse
-from imageserver.engine.adapters import open_adapters
-from imageserver.engine.batch_caps import BatchCaps, Forward, load_or_measure, seconds_of
-from imageserver.engine.loading import LoadedModel, load
-from imageserver.engine.memory import living_tensors, peak_memory
-from imageserver.engine.merging import Merger
-from imageserver.engine.painter import Painter
-from imageserver.engine.quality import Magnitudes, QualityTiers
+from imageserver.engine.loading import FoundModel, find
+from imageserver.engine.memory import peak_memory
+from imageserver.engine.preparing import prepare
+from imageserver.engine.readings import Reading
 from imageserver.engine.safety import open_checker
-from imageserver.engine.short_memory import decode_in_tiles_when_full
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.sources import Report
-from imageserver.engine.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.turns import Send, Trace, Turns, no_trace
+from imageserver.errors import Busy
 from imageserver.generation import Generation, ModelFacts
-from imageserver.lora_folder import open_folder
+from imageserver.messages import Run
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Beyond this, more suspended pictures only wait; the queue can hold them as well.
-MOST_IN_FLIGHT = 64
-# The share of the free memory that suspended pictures may take; the rest is for forwards and decoding.
-SHARE_FOR_SUSPENDED = 0.25
-# Between the two passes of guidance one more result is held than at the first call, and prompts may be longer.
-HELD_BESIDE = 2.0
 
-
-@dataclass(frozen=True)
 class Workshop:
-    """A loaded model, ready to take jobs."""
+    """The loaded models by name, the one that was used last at the end."""
 
-    facts: ModelFacts
-    turns: Turns
+    def __init__(self, settings: Settings, send: Send, report: Report, trace: Trace = no_trace) -> None:
+        """Open it without a model; raises ModelUnavailable or DeviceUnavailable."""
+        # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
+        torch.set_grad_enabled(False)
+        quality.refuse_unusable(settings)
+        self._settings = settings
+        self._device = devices.choose(settings.device)
+        self._models: OrderedDict[str, ServedModel] = OrderedDict()
+        self._facts: dict[str, ModelFacts] = {}
+        self._first = ""
+        self.turns = Turns(
+            self._models,
+            send,
+            # One thread: pictures are sent in the order in which they were done.
+            in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
+            peak_memory=peak_memory(self._device),
+            safety=open_checker(settings, report),
+            release_memory=lambda: devices.release_cached(self._device),
+            trace=trace,
+        )
+
+    @property
+    def held(self) -> tuple[ModelFacts, ...]:
+        """What is told of the loaded models, the one that was used last at the end."""
+        return tuple(self._facts[name] for name in self._models)
+
+    def find(self, name: str, report: Report, *, fetch: bool = True) -> FoundModel:
+        """Find a model's files, with `fetch` on a hub where they have to be; may run beside a generation.
+
+        Raises ModelUnavailable.
+        """
+        settings = self._settings
+        if not fetch:
+            settings = settings.model_copy(update={"offline": True})
+        if name not in (settings.model, self._first):
+            # It was made for the model that is loaded first.
+            settings = settings.model_copy(update={"transformer_file": None})
+        return find(settings.model_copy(update={"model": name}), report)
+
+    def load(self, found: FoundModel, report: Report) -> ModelFacts:
+        """Load a model; raises ModelUnavailable, and leaves the others as they were."""
+        try:
+            prepared = prepare(found, report)
+        except BaseException:
+            self._collect()
+            raise
+        facts = dataclasses.replace(prepared.facts, pid=os.getpid())
+        if self._first not in ("", facts.name):
+            facts = dataclasses.replace(facts, reason=f"{facts.name} was asked for by a client.")
+        self._first = self._first or facts.name
+        self._models[facts.name], self._facts[facts.name] = prepared.served, facts
+        logger.info("%s is ready on %s after %.1f s.", facts.name, facts.gpu, facts.load_time)
+        return facts
+
+    def holds(self, name: str) -> bool:
+        """Return whether a model is loaded."""
+        return name in self._models
+
+    def make_room(self, found: FoundModel) -> bool:
+        """Unload what was used least recently until a model fits; return False while pictures must be done before.
+
+        Raises ModelUnavailable where it would not fit even alone.
+        """
+        found.plan(reclaimable=sum(int(facts.size_mb * devices.MIB) for facts in self._facts.values()))
+        while not self._fits_beside(found):
+            idle = next((name for name, model in self._models.items() if not self.turns.uses(model)), None)
+            if idle is None:
+                # With nothing left to unload it is loaded by whatever plan fits.
+                return not self._models
+            logger.info("%s leaves the memory for %s.", idle, found.name)
+            self._forget(idle)
+        return True
+
+    def unload(self, name: str) -> None:
+        """Free the memory of a model; raises Busy while pictures are drawn with it, an unknown name is ignored."""
+        model = self._models.get(name)
+        if model is None:
+            return
+        if self.turns.uses(model):
+            raise Busy("Pictures are being drawn with this model; unload it later.", param="model", retry_after=5)
+        self._forget(name)
+        logger.info("%s is unloaded.", name)
+
+    def add(self, request: Run, source: bytes) -> None:
+        """Take a job; its model counts as used now."""
+        if request.generation.model in self._models:
+            self._models.move_to_end(request.generation.model)
+        self.turns.add(request, source)
+
+    def reading(self, generation: Generation) -> Reading | None:
+        """Return what its model would read of a generation, None where that is not loaded."""
+        model = self._models.get(generation.model)
+        return model.painter.reading(generation) if model else None
+
+    def _fits_beside(self, found: FoundModel) -> bool:
+        """Return whether a model fits beside the others as it would be if it were alone."""
+        most = self._settings.max_loaded_models
+        if most and len(self._models) >= most:
+            return False
+        wanted = found.settings.memory
+        plan = memory_plans.PLANS[0] if wanted == "auto" else memory_plans.BY_NAME[wanted]
+        need = memory_plans.need_of(plan, found.weights, found.dtype)
+        ram = devices.free_memory(torch.device("cpu"))
+        return need.device <= devices.free_memory(found.device) and need.ram <= ram
+
+    def _forget(self, name: str) -> None:
+        del self._models[name], self._facts[name]
+        self._collect()
+
+    def _collect(self) -> None:
+        # Hooks and gates hold their models in circles.
+        gc.collect()
+        devices.release_cached(self._device)
 
 
 def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace = no_trace) -> Workshop:
-    """Load the model and measure the device; raises ModelUnavailable or DeviceUnavailable."""
-    # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
-    torch.set_grad_enabled(False)
-    began = time.monotonic()
-    quality.refuse_unusable(settings)
-    model = load(settings, report)
-    device = devices.choose(settings.device)
-    denoiser = getattr(model.pipeline, model.family.denoiser)
-    accelerate(denoiser, settings, report)
-    decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
-    gate = Gate(denoiser)
-    plan = model.facts.memory_plan
-    adapters = open_adapters(
-        model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan
-    )
-    painter = Painter(model.pipeline, model.family, gate.install, adapters)
-    forward = synchronized(gate.forward, device)
-    report("measuring", f"{model.facts.name}: the device is being measured.", None)
-    try:
-        caps = _caps(settings, model, painter, forward)
-        # Fitted at its first use, which is better now than for the first client.
-        _ = painter.preview_map
-        # Also the first forward of the process, which is slow: better now than for the first client.
-        solo = seconds_of(forward, capture_call(painter, 512))
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        raise explain_failed_measurement(settings, device, error) from error
-    tiers = _tiers(settings, model, gate, forward, painter, report)
-    turns = Turns(
-        painter,
-        forward,
-        send,
-        merger=model.family.merger,
-        cap_of=caps.cap_of,
-        # One thread: pictures are sent in the order in which they were done.
-        in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
-        tiers=tiers,
-        adapters=adapters,
-        peak_memory=peak_memory(device),
-        safety=open_checker(settings, report),
-        release_memory=lambda: devices.release_cached(device),
-        trace=trace,
-    )
-    turns.costs.observe(512 * 512, 1, solo)
-    facts = dataclasses.replace(
-        model.facts,
-        revision=_revision(settings, model),
-        load_time=round(time.monotonic() - began, 2),
-        batch_caps=caps.describe(),
-        max_in_flight=_max_in_flight(settings, model, painter, device),
-        memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
-    )
-    return Workshop(facts, turns)
-
-
-def synchronized(forward: Forward, device: torch.device) -> Forward:
-    """Return a forward that waits for the device: without it the host runs ahead, and a cancel comes steps too late."""
-    if not devices.is_accelerator(device):
-        return forward
-
-    def compute(**arguments: Any) -> Any:
-        output = forward(**arguments)
-        devices.synchronize(device)
-        return output
-
-    return compute
-
-
-def _caps(settings: Settings, model: LoadedModel, painter: Painter, forward: Forward) -> BatchCaps:
-    def probe(side: int) -> Mapping[str, Any]:
-        return capture_call(painter, side)
-
-    merger: Merger | None = model.family.merger
-    if merger is None or settings.max_batch == 1:
-        return BatchCaps({}, 1)
-    fingerprint = f"{_revision(settings, model)}/{torch.get_num_threads()}/{settings.max_pixels}"
-    file = settings.resolve(settings.state_dir) / "batch_caps.json"
-    caps = load_or_measure(file, fingerprint, forward, merger, probe, settings.max_pixels)
-    return BatchCaps(caps, settings.max_batch)
-
-
-def _tiers(
-    settings: Settings, model: LoadedModel, gate: Gate, forward: Forward, painter: Painter, report: Report
-) -> QualityTiers | None:
-    denoiser = getattr(model.pipeline, model.family.denoiser)
-
-    def magnitudes(set_context: SetContext) -> Magnitudes:
-        def measure() -> Magnitudes:
-            report("measuring", f"{model.facts.name}: one picture is drawn to calibrate QUALITY_CACHE=magcache.", None)
-            return quality.measure(denoiser, set_context, forward, painter)
-
-        file = settings.resolve(settings.state_dir) / "magnitudes.json"
-        return quality.load_or_measure(file, _revision(settings, model), measure)
-
-    tiers = quality.open_tiers(settings, denoiser, gate.set_context, forward, magnitudes)
-    if settings.compile and tiers is not None:
-        rehearse(painter, forward, tiers, settings, report)
-    return tiers
-
-
-def _revision(settings: Settings, model: LoadedModel) -> str:
-    """Return the name of all that decides the pixels and the pace: weights, device, format, versions, accelerations."""
-    facts = model.facts
-    versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    fitted = f"{facts.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}"
-    chosen = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
-    return f"{facts.revision}/{facts.gpu}/{facts.dtype}/{versions}/{chosen}"
-
-
-def capture_call(painter: Painter, side: int) -> Mapping[str, Any]:
-    """Return the arguments of the first denoiser call of a square picture; the pipeline is unwound again."""
-    with suspended_call(painter, side) as arguments:
-        return arguments
-
-
-@contextlib.contextmanager
-def suspended_call(painter: Painter, side: int, prompt: str = "a red circle") -> Iterator[Mapping[str, Any]]:
-    """Hold a square picture at its first denoiser call, whose arguments are given; then unwind its pipeline."""
-    generation = Generation(
-        prompt=prompt, negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
-    )
-    generation, source = painter.rehearsal(generation)
-    track = Track(0, 0, lambda: painter.draw(generation, 0, lambda look: None, source))
-    track.begin()
-    assert track.waiting is not None
-    yield track.waiting.arguments
-    track.abort(TrackCancelled())
-
-
-def _max_in_flight(settings: Settings, model: LoadedModel, painter: Painter, device: torch.device) -> int:
-    if memory_plans.BY_NAME[model.facts.memory_plan].offload == "model":
-        # One model at a time is on the device: a second job's text encoder would push the transformer out, or not fit.
-        return 1
-    return settings.max_in_flight or _memory_allows(painter, device)
-
-
-def _memory_allows(painter: Painter, device: torch.device) -> int:
-    """Return how many suspended pictures of 1024 x 1024 fit, by the tensors that one of them keeps alive."""
-    before = living_tensors()
-    with suspended_call(painter, 1024, ", ".join(["a red circle on a blue background"] * 8)):
-        during = living_tensors()
-    held = HELD_BESIDE * sum(during[address] for address in during.keys() - before.keys())
-    return max(1, min(MOST_IN_FLIGHT, int(devices.free_memory(device) * SHARE_FOR_SUSPENDED / max(1, held))))
+    """Open a workshop with the model of the settings; raises ModelUnavailable or DeviceUnavailable."""
+    workshop = Workshop(settings, send, report, trace)
+    workshop.load(workshop.find(settings.model, report), report)
+    return workshop

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from imageserver.engine import devices
-from imageserver.engine.loading import load
 from imageserver.engine.sources import ModelUnavailable
 from imageserver.engine.workshop import open_workshop
 from imageserver.messages import Message
 from imageserver.settings import Settings
 from tests.factories import draw_in, generation
-from tests.tiny_models import save_tiny_qwen_image
+from tests.tiny_models import load, save_tiny_qwen_image
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")]
 

@@ -1,7 +1,6 @@
 """How large a model's blocks' part of a forward is along the schedule: measured once, kept for the next start."""
 
-import json
-import logging
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,12 @@ import numpy as np
 from diffusers.hooks.mag_cache import MagCacheConfig, MagCacheHeadHook
 
 from imageserver.engine.batch_caps import Forward
+from imageserver.engine.measurements import Measurements
 from imageserver.engine.painter import Painter
 from imageserver.engine.quality.hooks import hooks_on
 from imageserver.engine.quality.method import time_of
 from imageserver.engine.suspension import SetContext, Track, TrackCancelled
 from imageserver.generation import Generation
-
-logger = logging.getLogger(__name__)
 
 # One picture is enough: the ratios of three pictures of the demo model differed by 0.04 at most.
 STEPS = 20
@@ -39,21 +37,13 @@ class Magnitudes:
 
 
 def load_or_measure(file: Path, fingerprint: str, measure: Callable[[], Magnitudes]) -> Magnitudes:
-    """Return what an earlier start of the same model measured, or measure it now."""
-    try:
-        kept = json.loads(file.read_text())
-        if kept["fingerprint"] == fingerprint:
-            times, sizes = zip(*kept["magnitudes"], strict=True)
-            return Magnitudes(tuple(map(float, times)), tuple(map(float, sizes)))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    """Return what was measured earlier of the same model, or measure it now."""
+    measurements = Measurements(file)
+    with contextlib.suppress(ValueError, TypeError):
+        times, sizes = zip(*measurements.find(fingerprint), strict=True)
+        return Magnitudes(tuple(map(float, times)), tuple(map(float, sizes)))
     measured = measure()
-    pairs = list(zip(measured.times, measured.sizes, strict=True))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"fingerprint": fingerprint, "magnitudes": pairs}))
-    except OSError as error:
-        logger.warning("The model's magnitudes cannot be kept for the next start: %s", error.strerror)
+    measurements.keep(fingerprint, list(zip(measured.times, measured.sizes, strict=True)))
     return measured
 
 

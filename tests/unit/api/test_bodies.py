@@ -3,13 +3,11 @@
 import dataclasses
 import math
 
-import msgspec
 import pytest
 
 from imageserver.api import bodies
-from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
+from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import ModelFacts
-from imageserver.messages import Snapshot
 from imageserver.settings import Settings
 
 FACTS = ModelFacts(
@@ -18,15 +16,11 @@ FACTS = ModelFacts(
     parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1, default_steps=8, default_true_cfg_scale=1.5,
     positive_magic={"en": " Good!"},
 )  # fmt: skip
-SNAPSHOT = Snapshot(
-    state="healthy", reason="", phase="ready", load_fraction=1.0, facts=FACTS, queue_length=0, active=0, total=0,
-    completed=0, failed=0, cancelled=0, engine_restarts=0, queue_wait=0.0, dispatcher_pid=1, engine_pid=2,
-)  # fmt: skip
 
 
-def resolve(snapshot=None, settings=None, **fields):
+def resolve(facts=None, settings=None, **fields):
     body = bodies.parse({"prompt": "a cat"} | fields)
-    return bodies.resolve(body, settings or Settings(_env_file=None), snapshot)
+    return bodies.resolve(body, settings or Settings(_env_file=None), facts)
 
 
 def test_defaults_are_the_documented_ones():
@@ -37,12 +31,12 @@ def test_defaults_are_the_documented_ones():
 
 
 def test_defaults_of_the_loaded_model_go_before():
-    wanted, _ = resolve(SNAPSHOT)
+    wanted, _ = resolve(FACTS)
     assert (wanted.steps, wanted.true_cfg_scale) == (8, 1.5)
 
 
 def test_zero_guidance_is_a_choice_and_no_default():
-    assert resolve(SNAPSHOT, true_cfg_scale=0)[0].true_cfg_scale == 0
+    assert resolve(FACTS, true_cfg_scale=0)[0].true_cfg_scale == 0
 
 
 @pytest.mark.parametrize(
@@ -129,31 +123,17 @@ def test_what_a_client_sent_is_shown_short_and_printable():
     assert len(refusal.value.sentence) < 200
 
 
-@pytest.mark.parametrize("model", [None, "auto", "loaded"])
-def test_loaded_model_answers_to_its_name(model):
-    resolve(SNAPSHOT, model=model)
-
-
-def test_a_registered_model_answers_to_its_source_too():
-    facts = dataclasses.replace(FACTS, name="mine", source="owner/model")
-    snapshot = msgspec.structs.replace(SNAPSHOT, facts=facts)
-    for model in ("mine", "owner/model"):
-        resolve(snapshot, model=model)
-    with pytest.raises(ModelNotFound):
-        resolve(snapshot, model="loaded")
+def test_a_generation_carries_the_name_of_its_model():
+    assert resolve(FACTS, model="owner/model")[0].model == "loaded"
+    assert resolve(model="loaded")[0].model == ""
 
 
 def test_the_usual_size_of_the_model_is_taken_unless_a_request_names_one():
-    snapshot = msgspec.structs.replace(SNAPSHOT, facts=dataclasses.replace(FACTS, default_size=(320, 256)))
+    facts = dataclasses.replace(FACTS, default_size=(320, 256))
     usual, chosen, named = (
-        resolve(snapshot, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"})
+        resolve(facts, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"})
     )
     assert [(one.width, one.height) for one in (usual, chosen, named)] == [(320, 256), (128, 64), (512, 512)]
-
-
-def test_other_models_are_not_served():
-    with pytest.raises(ModelNotFound, match="this server serves loaded"):
-        resolve(SNAPSHOT, model="other")
 
 
 @pytest.mark.parametrize(
@@ -191,16 +171,15 @@ def test_the_default_steps_keep_to_the_limit():
 
 
 def test_the_loaded_models_own_quality_words_are_appended():
-    assert resolve(SNAPSHOT)[0].prompt == "a cat Good!"
-    assert resolve(SNAPSHOT, language="zh")[0].prompt == "a cat"
+    assert resolve(FACTS)[0].prompt == "a cat Good!"
+    assert resolve(FACTS, language="zh")[0].prompt == "a cat"
 
 
 def test_a_model_whose_guidance_is_guidance_scale_takes_either_name():
     facts = dataclasses.replace(FACTS, guidance="guidance_scale", default_true_cfg_scale=7.0)
-    snapshot = msgspec.structs.replace(SNAPSHOT, facts=facts)
     for fields, expected in (
         ({}, 7.0), ({"guidance_scale": 3.5}, 3.5), ({"true_cfg_scale": 2.0}, 2.0), ({"guidance_scale": 0}, 0.0),
         ({"guidance_scale": 3.5, "true_cfg_scale": 2.0}, 3.5),
     ):  # fmt: skip
-        wanted, warnings = resolve(snapshot, **fields)
+        wanted, warnings = resolve(facts, **fields)
         assert (wanted.true_cfg_scale, warnings) == (expected, [])

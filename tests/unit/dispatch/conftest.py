@@ -1,6 +1,7 @@
 """A dispatcher with an engine and listeners that do what a test scripts."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,12 +9,16 @@ import pytest
 
 from imageserver.channel import Address
 from imageserver.dispatch.dispatcher import Dispatcher
+from imageserver.dispatch.model_desk import ModelDesk
 from imageserver.generation import ModelFacts, Outcome
 from imageserver.messages import (
     Failed,
     Finished,
     Inspect,
+    Loading,
+    LoadModel,
     Message,
+    ModelsHeld,
     Progress,
     Queued,
     Ready,
@@ -21,6 +26,7 @@ from imageserver.messages import (
     Snapshot,
     Started,
     Submit,
+    UnloadModel,
     Usage,
 )
 from imageserver.settings import Settings
@@ -49,15 +55,23 @@ class ScriptedEngine:
         self.cancels: list[int] = []
         self.inspections: list[int] = []
         self.answers_inspections = False
+        self.model = ""
+        self.loading: Loading | None = None
+        self.told: list[LoadModel | UnloadModel] = []
+        self.models: list[str] = []
 
     @property
-    def has_room(self) -> bool:
-        return self.state == "ready" and len(self.running) < self.room
+    def listens(self) -> bool:
+        return self.state == "ready"
+
+    def has_room(self, facts: ModelFacts | None) -> bool:
+        return facts is not None and self.listens and len(self.running) < self.room
 
     def run(self, message: Run, source: bytes = b"") -> None:
         self.sources.append(source)
         self.running.append(message.job)
         self.runs.append(message.job)
+        self.models.append(message.generation.model)
 
     def inspect(self, question: Inspect) -> bool:
         self.inspections.append(question.job)
@@ -65,6 +79,9 @@ class ScriptedEngine:
 
     def cancel(self, job: int) -> None:
         self.cancels.append(job)
+
+    def tell(self, message: LoadModel | UnloadModel) -> None:
+        self.told.append(message)
 
 
 class Ear:
@@ -93,12 +110,19 @@ class Stage:
         self.dispatcher = Dispatcher(Settings(_env_file=None, **settings), Address(path=None, port=1, key=""))
         self.engine = ScriptedEngine(room)
         self.dispatcher.engine = self.engine  # type: ignore[assignment]
+        self.dispatcher.models = ModelDesk(self.engine, self.dispatcher.ledger)  # type: ignore[arg-type]
+        self.hold("scripted")
         self.ear = Ear()
         self.dispatcher.join(self.ear)
 
-    def submit(self, *jobs: int, timeout: float = 60.0, ear: Ear | None = None) -> None:
+    def hold(self, *names: str, job: int = 0, failure: Failed | None = None) -> None:
+        """Let the engine say which models it holds."""
+        models = tuple(dataclasses.replace(FACTS, name=name) for name in names)
+        self.dispatcher.models_held(ModelsHeld(job=job, models=models, failure=failure))
+
+    def submit(self, *jobs: int, timeout: float = 60.0, ear: Ear | None = None, model: str = "") -> None:
         for job in jobs:
-            request = Submit(job=job, generation=generation(), timeout=timeout)
+            request = Submit(job=job, generation=generation(model=model), timeout=timeout)
             self.dispatcher.submit(request, ear or self.ear)
 
     def progress(self, job: int) -> None:
@@ -123,6 +147,7 @@ class Stage:
 
     def revive(self) -> None:
         self.engine.state = "ready"
+        self.hold("scripted")
         self.dispatcher.engine_changed()
 
 

@@ -10,6 +10,7 @@ from diffusers import QwenImagePipeline
 from imageserver.engine import single_frame_vae
 from imageserver.engine.families import QwenImage
 from imageserver.engine.painter import Painter
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation
@@ -50,13 +51,11 @@ class Bench:
         self.before_forward: Callable[[int], None] = lambda count: None
         self.released = 0
         self._gate = gate
+        model = ServedModel(
+            Painter(pipeline, QwenImage()), self.forward, merger=QwenImage.merger, cap_of=lambda pixels: cap
+        )
         self.turns = Turns(
-            Painter(pipeline, QwenImage()),
-            self.forward,
-            lambda message, raw: self.sent.append((message, raw)),
-            merger=QwenImage.merger,
-            cap_of=lambda pixels: cap,
-            release_memory=self.release,
+            {"": model}, lambda message, raw: self.sent.append((message, raw)), release_memory=self.release
         )
 
     def release(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import QwenImagePipeline
 
-from imageserver.engine import acceleration, workshop
+from imageserver.engine import acceleration, preparing
 from imageserver.engine.families import QwenImage
 from imageserver.engine.painter import Painter
 from imageserver.engine.quality import QualityTiers
@@ -39,13 +39,13 @@ def test_an_opened_workshop_takes_jobs(folder: Path, tmp_path: Path) -> None:
     sent: list[tuple[Message, bytes]] = []
     opened = open_workshop(settings(folder, tmp_path), silent, lambda *frame: sent.append(frame))
     assert len(draw_in(opened, sent, generation())) == 64 * 64 * 3
-    assert opened.facts.batch_caps
-    assert 1 <= opened.facts.max_in_flight <= workshop.MOST_IN_FLIGHT
+    assert opened.held[0].batch_caps
+    assert 1 <= opened.held[0].max_in_flight <= preparing.MOST_IN_FLIGHT
 
 
 def test_another_attention_backend_is_used(folder: Path, tmp_path: Path) -> None:
     opened = open_workshop(settings(folder, tmp_path, attention_backend="_native_math"), silent, lambda *frame: None)
-    assert opened.facts.name == str(folder)
+    assert opened.held[0].name == str(folder)
 
 
 def test_an_attention_backend_that_does_not_exist_is_named(folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from imageserver.engine.adapters import Adapters, open_adapters
 from imageserver.engine.families import family_of
 from imageserver.engine.painter import Painter
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.errors import InvalidParameter
@@ -67,10 +68,10 @@ class Shop:
         self.painter = Painter(self.pipeline, self.family, adapters=self.adapters)
         self.batches: list[int] = []
         self.sent: list[tuple[Message, bytes]] = []
-        self.turns = Turns(
-            self.painter, self.forward, lambda *frame: self.sent.append(frame), merger=self.family.merger,
-            cap_of=lambda pixels: 8, adapters=self.adapters,
-        )  # fmt: skip
+        model = ServedModel(
+            self.painter, self.forward, merger=self.family.merger, cap_of=lambda pixels: 8, adapters=self.adapters
+        )
+        self.turns = Turns({"": model}, lambda *frame: self.sent.append(frame))
 
     def forward(self, **arguments: Any) -> Any:
         self.batches.append(self.family.merger.batch_size(arguments))

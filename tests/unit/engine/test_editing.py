@@ -15,12 +15,12 @@ from imageserver.engine import single_frame_vae
 from imageserver.engine.adapters import Adapters
 from imageserver.engine.families import family_of
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
-from imageserver.engine.loading import load
 from imageserver.engine.painter import Painter
+from imageserver.engine.preparing import capture_call
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.still_processor import load_still_processor
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
-from imageserver.engine.workshop import capture_call
 from imageserver.generation import Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
 from imageserver.messages import Failed, Finished, Message, Preview, Progress, Run
@@ -28,6 +28,7 @@ from imageserver.settings import Settings
 from tests import tiny_models
 from tests.factories import generation
 from tests.tiny_loras import save_lora
+from tests.tiny_models import load
 
 # Two tokens of the tiny model.
 SIDE = 128
@@ -58,11 +59,11 @@ class Shop:
             return gate.forward(**arguments)
 
         try:
-            turns = Turns(
-                Painter(copy.copy(self.stock), self.family, adapters=adapters), forward,
-                lambda *frame: self.sent.append(frame), merger=self.family.merger, cap_of=lambda pixels: 8,
-                adapters=adapters,
+            model = ServedModel(
+                Painter(copy.copy(self.stock), self.family, adapters=adapters), forward, merger=self.family.merger,
+                cap_of=lambda pixels: 8, adapters=adapters,
             )  # fmt: skip
+            turns = Turns({"": model}, lambda *frame: self.sent.append(frame))
             for number, (one, source) in enumerate(wanted):
                 turns.add(Run(job=number, generation=one), source)
             while turns.busy:

@@ -16,6 +16,7 @@ from PIL import Image
 from imageserver.engine.families import FAMILIES, Family, family_of
 from imageserver.engine.painter import Painter, takes
 from imageserver.engine.quality import open_tiers
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Source
@@ -97,10 +98,10 @@ class Shop:
             return gate.forward(**arguments)
 
         try:
-            turns = Turns(
-                Painter(self.served, self.family), forward, lambda *frame: self.sent.append(frame),
-                merger=self.family.merger, cap_of=lambda pixels: cap,
-            )  # fmt: skip
+            model = ServedModel(
+                Painter(self.served, self.family), forward, merger=self.family.merger, cap_of=lambda pixels: cap
+            )
+            turns = Turns({"": model}, lambda *frame: self.sent.append(frame))
             for number, one in enumerate(wanted):
                 turns.add(Run(job=number, generation=one), sources[number] if sources else b"")
             while turns.busy:
@@ -252,10 +253,10 @@ def test_a_cancelled_neighbour_changes_nothing(shop):
     gate = Gate(shop.denoiser)
     sent: list[tuple[Message, bytes]] = []
     try:
-        turns = Turns(
-            Painter(shop.served, shop.family), gate.forward, lambda *frame: sent.append(frame),
-            merger=shop.family.merger, cap_of=lambda pixels: 8,
-        )  # fmt: skip
+        model = ServedModel(
+            Painter(shop.served, shop.family), gate.forward, merger=shop.family.merger, cap_of=lambda pixels: 8
+        )
+        turns = Turns({"": model}, lambda *frame: sent.append(frame))
         turns.add(Run(job=1, generation=generation()))
         turns.add(Run(job=2, generation=generation(seed=5)))
         turns.take_one()

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from imageserver.engine import devices, loading, sources
-from imageserver.engine.loading import choose_model, load, weight_bytes
+from imageserver.engine.loading import choose_model, weight_bytes
 from imageserver.engine.sources import ModelUnavailable, locate
 from imageserver.settings import Settings
 from tests import tiny_models
-from tests.tiny_models import save_tiny_qwen_image
+from tests.tiny_models import load, save_tiny_qwen_image
 
 Said = list[tuple[str, str, float | None]]
 

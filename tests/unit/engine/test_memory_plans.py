@@ -110,7 +110,7 @@ def test_the_decoder_is_never_quantized(tmp_path: Path) -> None:
 INT8 = """
 import sys
 import numpy as np, torch
-from imageserver.engine.loading import load
+from tests.tiny_models import load
 from imageserver.settings import Settings
 
 def draw(memory):

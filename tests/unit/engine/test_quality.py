@@ -15,6 +15,7 @@ from imageserver.engine.quality.first_block import FirstBlock
 from imageserver.engine.quality.mag_cache import MagCache
 from imageserver.engine.quality.method import CacheMethod
 from imageserver.engine.quality.taylorseer import TaylorSeer
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Source
@@ -48,11 +49,11 @@ class TieredBench:
             return stock(*arguments, **options)
 
         monkeypatch.setattr(block, "forward", counted)
-        self.turns = Turns(
-            Painter(pipeline, QwenImage()), gate.forward, lambda *frame: self.sent.append(frame),
-            merger=QwenImage.merger, cap_of=lambda pixels: 8,
+        self.model = ServedModel(
+            Painter(pipeline, QwenImage()), gate.forward, merger=QwenImage.merger, cap_of=lambda pixels: 8,
             tiers=QualityTiers(pipeline.transformer, gate.set_context, gate.forward, method),
         )  # fmt: skip
+        self.turns = Turns({"": self.model}, lambda *frame: self.sent.append(frame))
 
     def draw(self, *, source: bytes = b"", **jobs: Any) -> dict[str, bytes]:
         """Draw several jobs together and return their pixels by name."""
@@ -190,9 +191,9 @@ def test_a_fast_picture_that_starts_from_another_counts_the_steps_that_it_does(b
 
 
 def test_skipped_forwards_do_not_make_others_look_cheap(bench: TieredBench) -> None:
-    bench.turns.costs.observe(64 * 64, 1, 5.0)
+    bench.model.costs.observe(64 * 64, 1, 5.0)
     bench.draw(one=generation(steps=10, quality="fast"))
-    assert bench.turns.costs.seconds(64 * 64) == 5.0
+    assert bench.model.costs.seconds(64 * 64) == 5.0
 
 
 @pytest.mark.parametrize("quality", ["high", "fast"])

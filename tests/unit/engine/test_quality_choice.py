@@ -73,7 +73,7 @@ def test_every_usable_cache_draws_a_fast_picture(name: str, folder: Path, tmp_pa
 
 
 def test_answers_of_another_cache_are_not_taken_for_those_of_this_one(folder: Path, tmp_path: Path) -> None:
-    revisions = {open_with(folder, tmp_path, name)[0].facts.revision for name in ("taylorseer", "first_block")}
+    revisions = {open_with(folder, tmp_path, name)[0].held[0].revision for name in ("taylorseer", "first_block")}
     assert len(revisions) == 2
 
 
@@ -83,7 +83,7 @@ def test_magnitudes_are_measured_once_for_a_model(folder: Path, tmp_path: Path) 
 
     assert told(open_with(folder, tmp_path, "magcache")[1])
     kept = json.loads((tmp_path / "magnitudes.json").read_text())
-    times = [time for time, _ in kept["magnitudes"]]
+    times = [time for time, _ in next(iter(kept.values()))]
     assert len(times) == magnitudes.STEPS
     assert times == sorted(times, reverse=True)
     assert not told(open_with(folder, tmp_path, "magcache")[1])
@@ -94,9 +94,7 @@ def test_the_other_caches_measure_no_magnitudes(folder: Path, tmp_path: Path) ->
     assert not (tmp_path / "magnitudes.json").exists()
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"fingerprint": "mine", "magnitudes": [1]}', '{"fingerprint": "other"}']
-)
+@pytest.mark.parametrize("content", ["", "[]", '{"mine": [1]}', '{"mine": null}', '{"other": [[1, 1]]}'])
 def test_magnitudes_are_measured_again_when_the_file_is_of_no_use(content: str, tmp_path: Path) -> None:
     file = tmp_path / "magnitudes.json"
     file.write_text(content)

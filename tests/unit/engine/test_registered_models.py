@@ -3,10 +3,9 @@
 import pytest
 
 from imageserver.engine import sources
-from imageserver.engine.loading import load
 from imageserver.engine.sources import ModelUnavailable
 from imageserver.settings import Settings
-from tests.tiny_models import save_tiny_qwen_image
+from tests.tiny_models import load, save_tiny_qwen_image
 
 
 def silent(phase, sentence, fraction):

@@ -10,6 +10,7 @@ import torch
 from imageserver.engine.families import family_of
 from imageserver.engine.painter import Painter
 from imageserver.engine.schedulers import DIFFUSION, FLOW, Schedulers
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.errors import InvalidParameter
@@ -43,10 +44,8 @@ class Shop:
             self.batches.append(self.family.merger.batch_size(arguments))
             return self.gate.forward(**arguments)
 
-        turns = Turns(
-            self.painter, forward, lambda *frame: self.sent.append(frame), merger=self.family.merger,
-            cap_of=lambda pixels: 8,
-        )  # fmt: skip
+        model = ServedModel(self.painter, forward, merger=self.family.merger, cap_of=lambda pixels: 8)
+        turns = Turns({"": model}, lambda *frame: self.sent.append(frame))
         for number, one in enumerate(wanted):
             turns.add(Run(job=number, generation=one), source if one.source else b"")
         while turns.busy:

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from imageserver.engine import transformer_file
-from imageserver.engine.loading import load
 from imageserver.engine.sources import ModelUnavailable
 from imageserver.settings import Settings
-from tests.tiny_models import save_tiny_qwen_image
+from tests.tiny_models import load, save_tiny_qwen_image
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 from imageserver.engine.painter import OnStep
 from imageserver.engine.previews import Frame
 from imageserver.engine.readings import Reading
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Priority
@@ -95,10 +96,8 @@ def test_every_job_ends_exactly_once_with_its_own_pixels(arrivals: list[dict[str
     denoiser = Denoiser()
     gate = Gate(denoiser)
     sent: list[tuple[Message, bytes]] = []
-    turns = Turns(
-        FakePainter(denoiser), gate.forward, lambda message, raw: sent.append((message, raw)),
-        merger=FakeMerger(), cap_of=lambda pixels: cap,
-    )  # fmt: skip
+    model = ServedModel(FakePainter(denoiser), gate.forward, merger=FakeMerger(), cap_of=lambda pixels: cap)
+    turns = Turns({"": model}, lambda message, raw: sent.append((message, raw)))
     turn, waiting = 0, dict(enumerate(arrivals))
     while waiting or turns.busy:
         for job, plan in list(waiting.items()):

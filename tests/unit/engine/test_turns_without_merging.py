@@ -5,6 +5,7 @@ from diffusers import QwenImagePipeline
 
 from imageserver.engine.families import QwenImage
 from imageserver.engine.painter import Painter
+from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation
@@ -34,7 +35,7 @@ def pixels_of(sent: list[tuple[Message, bytes]], job: int) -> bytes:
 def test_without_a_merger_jobs_still_overtake_report_and_can_be_cancelled(
     pipeline: QwenImagePipeline, gate: Gate, sent: list[tuple[Message, bytes]]
 ) -> None:
-    turns = Turns(Painter(pipeline, QwenImage()), gate.forward, lambda *frame: sent.append(frame))
+    turns = Turns({"": ServedModel(Painter(pipeline, QwenImage()), gate.forward)}, lambda *frame: sent.append(frame))
     long, short, gone = generation(steps=30), generation(steps=2, seed=9), generation(steps=30, seed=4)
     turns.add(Run(job=1, generation=long))
     for _ in range(5):
@@ -66,7 +67,7 @@ def test_offloading_that_hooks_itself_in_anew_after_every_call_leaves_the_next_j
 
     monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", hook_in_anew)
     painter = Painter(pipeline, QwenImage(), gate.install)
-    turns = Turns(painter, gate.forward, lambda *frame: sent.append(frame))
+    turns = Turns({"": ServedModel(painter, gate.forward)}, lambda *frame: sent.append(frame))
     run(turns, generation())
     turns.add(Run(job=2, generation=generation(steps=9)))
     for _ in range(3):

@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field
 
 from imageserver import __version__
 from imageserver.api import errors
-from imageserver.api.dialects.automatic1111.bodies import DrawingBody, Img2ImgBody, model_name, sent, warnings_of
+from imageserver.api.dialects.automatic1111.bodies import DrawingBody, Img2ImgBody, sent, warnings_of
+from imageserver.api.dialects.automatic1111.checkpoints import short_name
 from imageserver.api.image_streams import PREVIEWS
 from imageserver.api.orders import Delivery, Order
 from imageserver.api.services import Services
@@ -126,7 +127,7 @@ def unfinished(service: Services, order: Order, glimpses: dict[int, Glimpse], se
     """Return what an interrupted request has become: the last preview of each picture that was begun."""
     generation = order.generation
     shown = sorted(glimpses.items())
-    facts = service.facts
+    facts = service.known_facts(generation.model)
     outcome = Outcome(
         width=generation.width,
         height=generation.height,
@@ -245,7 +246,7 @@ def _info(order: Order, body: DrawingBody, result: Result, infotexts: list[str])
         "batch_size": body.batch_size,
         "restore_faces": False,
         "face_restoration_model": None,
-        "sd_model_name": model_name(facts) if facts else None,
+        "sd_model_name": short_name(facts.name) if facts else None,
         "sd_model_hash": facts.revision[:10] if facts else None,
         "sd_vae_name": None,
         "sd_vae_hash": None,

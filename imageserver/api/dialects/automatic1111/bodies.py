@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from imageserver.api.bodies import SEEDS, Fraction, check_limit, check_text
 from imageserver.api.dialects.automatic1111.networks import without_tags
 from imageserver.api.validation import nullable, shown, validated, without_nulls
-from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
-from imageserver.generation import ModelFacts, OutputFormat
+from imageserver.errors import BadRequest, InvalidParameter
+from imageserver.generation import OutputFormat
 from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.settings import Settings
 
@@ -205,26 +205,6 @@ def output_format_of(body: DrawingBody, usual: str) -> OutputFormat:
             param="override_settings",
         )
     return FORMATS[name]
-
-
-def check_checkpoint(name: object, facts: ModelFacts | None) -> None:
-    """Raise ModelNotFound unless the name is that of the loaded model, or none is loaded yet."""
-    if name in (None, "") or facts is None:
-        return
-    # A title may carry a hash: `name.safetensors [0123abcdef]`.
-    plain = re.sub(r"(\.safetensors|\.ckpt)?(\s\[[0-9a-f]*\])?$", "", str(name))
-    if plain.casefold() not in {
-        name.casefold() for name in (facts.name, facts.source or facts.name, model_name(facts))
-    }:
-        raise ModelNotFound(
-            f"sd_model_checkpoint {shown(name)} is not loaded; this server serves {facts.name}.",
-            param="sd_model_checkpoint",
-        )
-
-
-def model_name(facts: ModelFacts) -> str:
-    """Return the loaded model's name without that of its owner."""
-    return facts.name.rsplit("/", 1)[-1]
 
 
 def _whole(value: Any) -> Any:

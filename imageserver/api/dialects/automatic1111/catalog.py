@@ -6,18 +6,18 @@ import psutil
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.current import credential, services
+from imageserver.api.current import credential, request_id, services
 from imageserver.api.dialects.automatic1111.bodies import (
     SamplesFormat,
-    check_checkpoint,
     ignored_options,
-    model_name,
     quoted,
 )
+from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, short_name
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import USUAL_SCHEDULES, base_names
 from imageserver.api.documentation import documented
 from imageserver.api.json_body import read_json
+from imageserver.api.model_catalog import ask_for, listing
 from imageserver.api.responses import add_warnings
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
@@ -57,7 +57,7 @@ class OptionsBody(BaseModel):
 
 
 class Model(BaseModel):
-    """The loaded model; `filename` is its name again, for nobody needs to know where it lies."""
+    """A model; `filename` is its name again, for nobody needs to know where it lies."""
 
     title: str
     model_name: str
@@ -152,15 +152,15 @@ def options() -> Response:
 
 
 @blueprint.post("/sdapi/v1/options")
-@documented(body=OptionsBody, errors=(400, 404, 413, 422, 500, 503, 507), example={"samples_format": "png"})
+@documented(body=OptionsBody, errors=(400, 404, 413, 422, 500, 503, 504, 507), example={"samples_format": "png"})
 def set_options() -> Response:
-    """Change options: the pictures' file format; naming another model than the loaded one is refused."""
+    """Change options: the pictures' file format, and the model, which is switched for everybody."""
     content = read_json()
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
     body, service = validated(OptionsBody, content), services()
     if body.sd_model_checkpoint:
-        check_checkpoint(body.sd_model_checkpoint, service.loaded_facts())
+        _switch(service, body.sd_model_checkpoint)
     if body.samples_format:
         stored_options(service).choose_samples_format(credential(), body.samples_format)
     ignored = ignored_options(body.model_extra or {})
@@ -171,17 +171,20 @@ def set_options() -> Response:
 @blueprint.get("/sdapi/v1/sd-models")
 @documented(answer=list[Model], errors=(503,))
 def sd_models() -> Response:
-    """List the loaded model."""
-    facts = services().loaded_facts()
-    model = Model(
-        title=facts.name,
-        model_name=model_name(facts),
-        hash=_hash(facts),
-        sha256=None,
-        filename=model_name(facts),
-        config=None,
+    """List the models that can be chosen, the usual one first."""
+    return _listed(
+        *(
+            Model(
+                title=listed.name,
+                model_name=short_name(listed.name),
+                hash=_hash(listed.facts) if listed.facts else None,
+                sha256=None,
+                filename=short_name(listed.name),
+                config=None,
+            )
+            for listed in listing(services())
+        )
     )
-    return _listed(model)
 
 
 @blueprint.get("/sdapi/v1/samplers")
@@ -308,6 +311,14 @@ def queue_status() -> Response:
 
 def _listed(*items: BaseModel) -> Response:
     return jsonify([item.model_dump() for item in items])
+
+
+def _switch(service: Services, title: str) -> None:
+    """Let another model answer requests that name none, once it is loaded."""
+    usual = service.loaded_facts()
+    name = find_checkpoint(service, title)
+    if name not in (None, usual.name):
+        ask_for(service, request_id(), name, service.settings.request_timeout, default=True).model()
 
 
 def _hash(facts: ModelFacts) -> str | None:

@@ -17,17 +17,18 @@ from imageserver.api.dialects.automatic1111.bodies import (
     DrawingBody,
     Img2ImgBody,
     Txt2ImgBody,
-    check_checkpoint,
     checked,
     in_native_terms,
     output_format_of,
 )
+from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
 from imageserver.api.dialects.automatic1111.networks import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.documentation import DRAWING_ERRORS, documented
 from imageserver.api.image_inputs import fetch
 from imageserver.api.init_images import LARGEST_INPUT, InitImage, Resize
 from imageserver.api.json_body import read_json
+from imageserver.api.model_catalog import facts_for
 from imageserver.api.orders import Delivery, Order, stream
 from imageserver.api.placing import place
 from imageserver.api.responses import add_warnings
@@ -148,8 +149,8 @@ def png_info() -> Response:
 
 
 def _answer(service: Services, body: DrawingBody, init_image: InitImage | None = None) -> Response:
-    facts = service.facts
-    check_checkpoint(body.override_settings.get("sd_model_checkpoint"), facts)
+    checkpoint = find_checkpoint(service, body.override_settings.get("sd_model_checkpoint"))
+    facts = facts_for(service, checkpoint, service.settings.request_timeout, param="sd_model_checkpoint")
     usual = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
     loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
@@ -157,7 +158,7 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
     order, warnings, _ = place(
         service,
         request_id(),
-        fields | ({"loras": loras} if loras else {}),
+        fields | ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {}),
         request.headers,
         dialect=DIALECT,
         init_image=init_image,

@@ -75,7 +75,9 @@ class ModelAnswer(Answer):
     id: str
     object: Literal["model"]
     created: int
-    owned_by: str
+    owned_by: str = Field(description="The model's family.")
+    loaded: bool = Field(description="Whether it is in memory; otherwise the first request that names it loads it.")
+    default: bool = Field(description="Whether it answers requests that name no model.")
 
 
 class ModelListAnswer(Answer):

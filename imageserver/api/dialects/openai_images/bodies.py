@@ -26,7 +26,7 @@ class ImagesBody(Drawing):
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    model: str | None = Field(None, description="Any name; the loaded model draws, and the answer tells which it is.")
+    model: str | None = Field(None, description="Name of a model of /v1/models; any other means the usual one.")
     seed: Seed | None = Field(None, description="Random seed; drawn if left out.")
     size: str | None = Field(
         None,

@@ -31,12 +31,12 @@ from imageserver.api.image_inputs import fetch, read_upload
 from imageserver.api.image_streams import other_format
 from imageserver.api.init_images import InitImage
 from imageserver.api.json_body import read_json
+from imageserver.api.model_catalog import Listed, find_name, listing
 from imageserver.api.orders import Order, fulfil, stream
 from imageserver.api.placing import place
 from imageserver.api.retries import patience_of_all_tries, retry_count_of
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
-from imageserver.generation import ModelFacts
 
 DIALECT = "openai"
 # The SDK sends one picture as `image` and a list as `image[]`; other libraries number the list.
@@ -101,18 +101,22 @@ def variations() -> Response:
 @blueprint.get("/models")
 @documented(answer=answers.ModelListAnswer, errors=(503,))
 def models() -> Response:
-    """List the loaded model."""
-    return jsonify(object="list", data=[_model(services().loaded_facts())])
+    """List the models that requests may name, the usual one first."""
+    service = services()
+    return jsonify(object="list", data=[_model(service, listed) for listed in listing(service)])
 
 
 @blueprint.get("/models/<path:name>")
 @documented(answer=answers.ModelAnswer, errors=(404, 503))
 def model(name: str) -> Response:
     """Tell of one model."""
-    facts = services().loaded_facts()
-    if name not in (facts.name, facts.source or facts.name):
-        raise ModelNotFound(f"model {ascii(name)[:80]} is not loaded; this server serves {facts.name}.", param="model")
-    return jsonify(_model(facts))
+    service = services()
+    models = listing(service)
+    for listed in models:
+        if name in (listed.name, listed.source):
+            return jsonify(_model(service, listed))
+    served = ", ".join(listed.name for listed in models)
+    raise ModelNotFound(f"model {ascii(name)[:80]} is not served here; this server serves {served}.", param="model")
 
 
 def _answer(body: ImagesBody, kind: answers.Kind, init_image: InitImage | None = None) -> Response:
@@ -135,10 +139,12 @@ def _answer(body: ImagesBody, kind: answers.Kind, init_image: InitImage | None =
 def _order(
     service: Services, body: ImagesBody, init_image: InitImage | None, *, attempt: str | None = None
 ) -> tuple[Order, list[str]]:
+    # Scripts name models of OpenAI.
+    model = find_name(service, body.model) if body.model else None
     order, warnings, _ = place(
         service,
         request_id(),
-        in_native_terms(body),
+        in_native_terms(body) | ({"model": model} if model else {}),
         request.headers,
         dialect=DIALECT,
         init_image=init_image,
@@ -200,5 +206,12 @@ def _named(service: Services, given: str | ImageReference, name: str) -> bytes:
     return fetch(service, text, name=name)
 
 
-def _model(facts: ModelFacts) -> dict[str, Any]:
-    return {"id": facts.name, "object": "model", "created": 0, "owned_by": facts.family}
+def _model(service: Services, listed: Listed) -> dict[str, Any]:
+    return {
+        "id": listed.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": listed.family,
+        "loaded": listed.loaded,
+        "default": service.facts is not None and listed.name == service.facts.name,
+    }

@@ -1,0 +1,35 @@
+"""Models by the titles that AUTOMATIC1111's clients give them."""
+
+import re
+
+from imageserver.api.model_catalog import listing
+from imageserver.api.services import Services
+from imageserver.api.validation import shown
+from imageserver.errors import ModelNotFound
+
+# A title may carry a hash: `name.safetensors [0123abcdef]`.
+ENDING = re.compile(r"(\.safetensors|\.ckpt)?(\s\[[0-9a-f]*\])?$")
+
+
+def find_checkpoint(service: Services, title: object) -> str | None:
+    """Return the name of the model that a title means, None where it means none; raises ModelNotFound."""
+    if title in (None, ""):
+        return None
+    plain = ENDING.sub("", str(title))
+    if service.facts is None:
+        return plain
+    models = listing(service)
+    for listed in models:
+        names = (listed.name, listed.source, short_name(listed.name))
+        if plain.casefold() in {name.casefold() for name in names}:
+            return listed.name
+    served = ", ".join(listed.name for listed in models)
+    raise ModelNotFound(
+        f"sd_model_checkpoint {shown(title)} is not served here; this server serves {served}.",
+        param="sd_model_checkpoint",
+    )
+
+
+def short_name(name: str) -> str:
+    """Return a model's name without that of its owner."""
+    return name.rsplit("/", 1)[-1]

@@ -1,0 +1,125 @@
+"""Which models requests may name, and what is known of each; one that is not loaded yet is loaded when it is named."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imageserver.api.current import credential
+from imageserver.api.services import Services
+from imageserver.api.validation import shown
+from imageserver.dispatch.client import Ticket
+from imageserver.errors import Loading, ModelNotFound
+from imageserver.generation import ModelFacts
+from imageserver.messages import AskModel
+from imageserver.registry import ModelEntry
+
+DEMO = "demo"
+# What stands for the model that answers requests which name none.
+UNNAMED = (None, "", "auto")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model that requests may name: `facts` once it has been loaded, `loaded` while it is in memory.
+
+    The `family` of one that was never loaded is what the registry says, empty where it says nothing.
+    """
+
+    name: str
+    source: str
+    family: str
+    facts: ModelFacts | None
+    loaded: bool
+
+
+def listing(service: Services) -> list[Listed]:
+    """Return the models that need no download, the one that answers requests which name none first.
+
+    Raises Loading while there is none.
+    """
+    default, snapshot = service.loaded_facts(), service.snapshot
+    known, held = (snapshot.models, snapshot.held) if snapshot else ((), ())
+    listed = {
+        facts.name: Listed(facts.name, facts.source, facts.family, facts, facts.name in held)
+        for facts in (default, *known)
+    }
+    if service.settings.model_loading != "off":
+        for name, entry in _named_models(service):
+            if _is_on_disk(service, entry):
+                listed.setdefault(name, Listed(name, entry.source, entry.family or "", None, loaded=False))
+    return list(listed.values())
+
+
+def find_name(service: Services, asked: str) -> str | None:
+    """Return the name of the model that is meant, by its name or its source; None where no request may name it."""
+    for facts in service.snapshot.models if service.snapshot else ():
+        if asked in (facts.name, facts.source):
+            return facts.name
+    if service.settings.model_loading == "off":
+        return None
+    for name, entry in _named_models(service):
+        if asked in (name, entry.source):
+            return name
+    return asked if service.settings.model_loading == "any" and "/" in asked else None
+
+
+def facts_for(service: Services, asked: str | None, timeout: float, *, param: str = "model") -> ModelFacts | None:
+    """Return what is known of the model that a request names; one that was never loaded is loaded first.
+
+    None is the one that answers requests which name none, while it is loading. Raises ModelNotFound, ModelUnloadable,
+    Loading, DeadlineExceeded.
+    """
+    default = service.facts
+    if asked in UNNAMED:
+        return default
+    if default is None and asked in _names_of_first(service):
+        return None
+    name = find_name(service, asked)
+    if name is None:
+        served = ", ".join(listed.name for listed in listing(service)) if default else service.settings.model
+        raise ModelNotFound(f"model {shown(asked)} is not served here; this server serves {served}.", param=param)
+    known = service.known_facts(name)
+    if known is not None:
+        return known
+    if default is None:
+        raise Loading("The first model is being loaded; other ones are served after it.", retry_after=2)
+    ticket = ask_for(service, service.request_ids.take(), name, timeout)
+    return ticket.model()
+
+
+def ask_for(
+    service: Services, number: int, name: str, timeout: float, *, default: bool = False, fetch: bool = False
+) -> Ticket:
+    """Have a model loaded as job `number`; with `fetch` it is downloaded where it has to be."""
+    question = AskModel(
+        job=number, load=name, default=default, fetch=fetch, credential=credential(), dialect="models"
+    )  # fmt: skip
+    return service.client.load_model(question, timeout)
+
+
+def _named_models(service: Services) -> Iterator[tuple[str, ModelEntry]]:
+    yield from service.registry.items()
+    yield DEMO, ModelEntry(source=DEMO, family="qwen-image")
+
+
+def _names_of_first(service: Services) -> tuple[str, ...]:
+    """Return what the model may be called that the server begins with, as far as the settings tell."""
+    first = service.settings.model
+    entry = service.registry.get(first)
+    return (first, entry.source) if entry else (first,)
+
+
+def _is_on_disk(service: Services, entry: ModelEntry) -> bool:
+    """Return whether a model's files seem to be there; whether they are whole is seen when it is loaded."""
+    if entry.source == DEMO:
+        return True
+    settings = service.settings
+    folder = settings.resolve(settings.models_dir)
+    # As ModelScope and the Hub's library lay their caches out.
+    places = [
+        settings.resolve(Path(entry.source).expanduser()),
+        folder / entry.source.replace(".", "___"),
+        folder / "models" / entry.source.replace(".", "___"),
+        folder / f"models--{entry.source.replace('/', '--')}" / "snapshots",
+    ]
+    return any(place.is_dir() for place in places)

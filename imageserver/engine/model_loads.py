@@ -1,0 +1,102 @@
+"""Loads models while others draw: their files are fetched beside, their weights are read between two forwards."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imageserver.engine.devices import DeviceUnavailable
+from imageserver.engine.loading import FoundModel
+from imageserver.engine.sources import ModelUnavailable, NotOnDisk, Report
+from imageserver.engine.turns import Send
+from imageserver.engine.workshop import Workshop
+from imageserver.errors import ModelUnloadable, ServiceError
+from imageserver.messages import LoadModel, ModelsHeld, UnloadModel, failed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the search for a model's files ended."""
+
+    request: LoadModel
+    found: FoundModel | None = None
+    failure: ServiceError | None = None
+
+
+class ModelLoads:
+    """One load at a time; the dispatcher sends no second one before the first is answered."""
+
+    def __init__(self, workshop: Workshop, send: Send, report: Report, wake: Callable[[Search], None]) -> None:
+        """`wake` hands a search that has ended to the engine's own thread, which calls `take`."""
+        self._workshop = workshop
+        self._send = send
+        self._report = report
+        self._wake = wake
+        self._waiting: tuple[LoadModel, FoundModel] | None = None
+
+    def begin(self, request: LoadModel) -> None:
+        """Look for the model's files in a thread of its own: fetching them may take hours."""
+        if self._workshop.holds(request.name):
+            self._answer(request.job)
+            return
+        threading.Thread(target=self._search, args=(request,), name="find-model", daemon=True).start()
+
+    def take(self, search: object) -> None:
+        """Go on with a model whose files are there; anything but a `Search` is ignored."""
+        if not isinstance(search, Search):
+            return
+        if search.found is None:
+            self._answer(search.request.job, search.failure)
+            return
+        self._waiting = (search.request, search.found)
+        self.go_on()
+        if self._waiting is not None:
+            self._report("waiting", f"{search.found.name} waits for running pictures to be done.", None)
+
+    def go_on(self) -> None:
+        """Load what waits, once there is room; everything else pauses meanwhile."""
+        if self._waiting is None:
+            return
+        request, found = self._waiting
+        try:
+            if not self._workshop.make_room(found):
+                return
+            self._workshop.load(found, self._report)
+        except (ModelUnavailable, DeviceUnavailable) as error:
+            self._waiting = None
+            self._answer(request.job, ModelUnloadable(str(error), param="model"))
+            return
+        self._waiting = None
+        self._answer(request.job)
+
+    def unload(self, request: UnloadModel) -> None:
+        """Free the memory of a model."""
+        try:
+            self._workshop.unload(request.name)
+        except ServiceError as error:
+            self._answer(request.job, error)
+            return
+        self._answer(request.job)
+
+    def _search(self, request: LoadModel) -> None:
+        try:
+            search = Search(request, found=self._workshop.find(request.name, self._report, fetch=request.fetch))
+        except NotOnDisk as error:
+            sentence = str(error)
+            if not request.fetch:
+                sentence = f"The files of {request.name} are not on the disk; POST /v1/models/load fetches them."
+            search = Search(request, failure=ModelUnloadable(sentence, param="model"))
+        except (ModelUnavailable, DeviceUnavailable) as error:
+            search = Search(request, failure=ModelUnloadable(str(error), param="model"))
+        except Exception as error:
+            logger.exception("Looking for %s failed.", request.name)
+            search = Search(
+                request, failure=ServiceError(f"{request.name} could not be read ({type(error).__name__}).")
+            )
+        self._wake(search)
+
+    def _answer(self, job: int, error: ServiceError | None = None) -> None:
+        failure = failed(job, error) if error else None
+        self._send(ModelsHeld(job=job, models=self._workshop.held, failure=failure), b"")
