@@ -3,11 +3,14 @@
 Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
 `[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL`
 a sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
-at a time (it runs them one after the other all the same). A picture that starts from another is that one, unchanged;
+at a time (it runs them one after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
+seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_FAIL` is a sentence to fail that with,
+`FAKE_LOAD_MODEL_DIE` ends the process in the middle of it, and `FAKE_MOST_MODELS` are kept at a time. A picture that starts from another is that one, unchanged;
 others are of one colour, the seed's, or of `[noise]`. Previews are of 2 x 2 pixels. Every word is a token, and every
 picture a hundred.
 """
 
+import dataclasses
 import os
 import queue
 import random
@@ -18,24 +21,28 @@ import time
 
 from imageserver.briefing import read_brief
 from imageserver.channel import Channel
-from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
+from imageserver.errors import Cancelled, GenerationFailed, ModelUnloadable, OutOfMemory
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Outcome
 from imageserver.messages import (
     AnyMessage,
     AskLoras,
     Cancel,
+    Failed,
     Finished,
     Hello,
     Inspect,
     Inspected,
     LoadFailed,
     Loading,
+    LoadModel,
     LorasLoaded,
+    ModelsHeld,
     Preview,
     Progress,
     Ready,
     Run,
     Started,
+    UnloadModel,
     failed,
 )
 
@@ -57,6 +64,7 @@ class FakeEngine:
         self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
         self.loras: set[str] = set()
+        self.models = [FACTS.name]
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
@@ -88,8 +96,31 @@ class FakeEngine:
                     self.loras.add(message.load.name)
                 self.loras.discard(message.unload or "")
                 self.channel.send(LorasLoaded(job=message.job, names=tuple(self.loras)))
+            if isinstance(message, LoadModel):
+                self.load(message)
+            if isinstance(message, UnloadModel):
+                self.models = [name for name in self.models if name != message.name]
+                self.hold(message.job)
             if isinstance(message, Run):
                 self.run(message.job, message.generation, raw)
+
+    def load(self, message: LoadModel) -> None:
+        pause = float(os.environ.get("FAKE_LOAD_MODEL", "0")) / 2
+        time.sleep(pause)
+        self.channel.send(Loading(phase="loading", sentence=f"{message.name} is loading.", fraction=0.5))
+        time.sleep(pause)
+        if "FAKE_LOAD_MODEL_DIE" in os.environ:
+            os._exit(3)
+        if sentence := os.environ.get("FAKE_LOAD_MODEL_FAIL"):
+            self.hold(message.job, failed(message.job, ModelUnloadable(sentence, param="model")))
+            return
+        kept = int(os.environ.get("FAKE_MOST_MODELS", "9")) - 1
+        self.models = [*self.models[-kept:], message.name] if kept else [message.name]
+        self.hold(message.job)
+
+    def hold(self, job: int, failure: Failed | None = None) -> None:
+        models = tuple(dataclasses.replace(FACTS, name=name) for name in self.models)
+        self.channel.send(ModelsHeld(job=job, models=models, failure=failure))
 
     def run(self, job: int, generation: Generation, source: bytes) -> None:
         prompt, began = generation.prompt, time.monotonic()

@@ -4,6 +4,8 @@ import json
 import math
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,13 +13,13 @@ from imageserver.api.dialects.automatic1111 import answers
 from imageserver.api.dialects.automatic1111.bodies import (
     Img2ImgBody,
     Txt2ImgBody,
-    check_checkpoint,
     checked,
     in_native_terms,
     output_format_of,
     sent,
     warnings_of,
 )
+from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
 from imageserver.api.dialects.automatic1111.networks import loras_in
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import Choice, choose
@@ -283,15 +285,27 @@ def test_another_file_format_is_refused(name):
         output_format_of(txt2img(override_settings={"samples_format": name}), "png")
 
 
-@pytest.mark.parametrize("name", [None, "", "Qwen/Qwen-Image", "qwen-image", "Qwen-Image.safetensors [0123abcdef]"])
-def test_the_loaded_model_may_be_named_in_every_way(name):
-    check_checkpoint(name, FACTS.__class__(**{**FACTS.__dict__, "name": "Qwen/Qwen-Image"}))
+def service_with(name: str) -> Any:
+    facts = replace(FACTS, name=name)
+    snapshot = SimpleNamespace(models=(facts,), held=(name,))
+    settings = Settings(_env_file=None, model_loading="off")
+    return SimpleNamespace(facts=facts, loaded_facts=lambda: facts, snapshot=snapshot, settings=settings)
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen-Image", "qwen-image", "Qwen-Image.safetensors [0123abcdef]"])
+def test_a_model_may_be_named_in_every_way(name):
+    assert find_checkpoint(service_with("Qwen/Qwen-Image"), name) == "Qwen/Qwen-Image"
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_no_name_means_no_model(name):
+    assert find_checkpoint(service_with("Qwen/Qwen-Image"), name) is None
 
 
 @pytest.mark.parametrize("name", ["sd15", "Qwen", 5, "x" * 100_000])
 def test_another_model_is_not_found(name):
     with pytest.raises(ModelNotFound) as caught:
-        check_checkpoint(name, FACTS)
+        find_checkpoint(service_with("Qwen/Qwen-Image"), name)
     assert len(caught.value.sentence) < 200
 
 

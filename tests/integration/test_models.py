@@ -1,0 +1,251 @@
+"""Several models behind one address: named by requests, loaded, chosen, unloaded, exchanged where there is no room."""
+
+import io
+import json
+import os
+import signal
+
+import openai
+import pytest
+import requests
+from PIL import Image
+
+from tests import tiny_models
+from tests.integration.automatic1111_client import Client, info_of
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    """A MODELS_FILE with a model that draws, one with broken weights and one that is nowhere."""
+    place = tmp_path_factory.mktemp("several")
+    tiny_models.tiny_stable_diffusion().save_pretrained(place / "sd")
+    tiny_models.save_tiny_qwen_image(place / "broken")
+    [weights] = (place / "broken" / "transformer").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:2000])
+    file = place / "names.toml"
+    file.write_text(
+        f"[tiny-sd]\nsource = '{place / 'sd'}'\nsteps = 3\nsize = '128x64'\n"
+        f"[broken]\nsource = '{place / 'broken'}'\n"
+        "[far]\nsource = 'owner/far'\n"
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def server(servers, names):
+    """A server with the demo model, and room for others."""
+    server = servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536")
+    server.wait_until_ready(120)
+    return server
+
+
+def ask(server, action, model, **fields):
+    return requests.post(f"{server.url}/v1/models/{action}", json={"model": model} | fields, timeout=120)
+
+
+def models_of(server):
+    return {model["id"]: (model["loaded"], model["default"]) for model in server.get("/v1/models").json()["data"]}
+
+
+def drawn_by(answer):
+    """Return the size of a picture and the model that its metadata names."""
+    assert answer.status_code == 200, answer.text
+    image = Image.open(io.BytesIO(answer.content))
+    return image.size, image.text["parameters"].rpartition("Model: ")[2].split(",")[0]
+
+
+def test_a_request_that_names_a_model_is_drawn_by_it_and_others_by_the_usual_one(server):
+    assert drawn_by(server.generate("a red circle", model="tiny-sd")) == ((128, 64), "tiny-sd")
+    assert drawn_by(server.generate("a red circle", size="64x64")) == ((64, 64), "demo")
+    assert models_of(server)["tiny-sd"] == (True, False)
+    assert server.health()["generator_info"]["model_id"] == "demo"
+
+
+def test_both_draw_at_the_same_time(server):
+    ask(server, "load", "tiny-sd", default=False)
+    long = server.start_generating("a red circle", size="256x256", num_inference_steps=60)
+    server.wait_until_active()
+    short = server.generate("a red circle", model="tiny-sd")
+    assert short.status_code == 200
+    assert not long.done(), "a short job of another model overtakes"
+    assert drawn_by(long.result())[1] == "demo"
+
+
+def test_a_model_is_unloaded_and_loaded_again_by_the_next_request(server):
+    ask(server, "load", "tiny-sd", default=False)
+    told = ask(server, "unload", "tiny-sd").json()
+    assert (told["id"], told["loaded"], told["job"]) == ("tiny-sd", False, None)
+    assert models_of(server)["tiny-sd"] == (False, False)
+    assert drawn_by(server.generate("a red circle", model="tiny-sd"))[1] == "tiny-sd"
+
+
+def test_a_model_in_use_is_not_unloaded(server):
+    running = server.start_generating("a red circle", size="256x256", num_inference_steps=40)
+    server.wait_until_active()
+    refused = ask(server, "unload", "demo")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "busy")
+    assert running.result().status_code == 200
+
+
+def test_loading_is_a_job_that_can_be_followed(server):
+    ask(server, "load", "tiny-sd", default=False)
+    ask(server, "unload", "tiny-sd")
+    taken = ask(server, "load", "tiny-sd", default=False, wait=False)
+    assert taken.status_code == 202
+    number = taken.json()["job"]
+    assert taken.headers["Location"] == f"/v1/jobs/{number}"
+    with requests.get(f"{server.url}/v1/jobs/{number}/events", stream=True, timeout=60) as events:
+        lines = [line.decode() for line in events.iter_lines()]
+    assert "event: completed" in lines
+    job = server.get(f"/v1/jobs/{number}").json()
+    assert (job["kind"], job["model"], job["state"], job["progress"]) == ("model", "tiny-sd", "completed", 1.0)
+
+
+def test_the_usual_model_is_chosen_and_a_failed_choice_leaves_it(server):
+    chosen = ask(server, "load", "tiny-sd").json()
+    try:
+        assert (chosen["loaded"], chosen["default"]) == (True, True)
+        assert server.get("/info").json()["model_name"] == "tiny-sd"
+        assert drawn_by(server.generate("a red circle")) == ((128, 64), "tiny-sd")
+        broken = ask(server, "load", "broken")
+        assert broken.status_code == 422
+        assert broken.json()["error"]["message"].startswith("broken cannot be loaded: ")
+        assert server.get("/info").json()["model_name"] == "tiny-sd"
+        assert drawn_by(server.generate("a red circle"))[1] == "tiny-sd"
+    finally:
+        ask(server, "load", "demo")
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code", "sentence"),
+    [
+        ("far", 422, "model_unloadable", "are not on the disk; POST /v1/models/load fetches them"),
+        ("broken", 422, "model_unloadable", "broken cannot be loaded"),
+        ("anybody/anything", 404, "model_not_found", "this server serves demo"),
+        ("/etc", 404, "model_not_found", "this server serves demo"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_naming_the_field(server, model, status, code, sentence):
+    refused = server.generate("a red circle", model=model)
+    told = refused.json()
+    assert (refused.status_code, told["code"], told["param"]) == (status, code, "model")
+    assert sentence in told["error"]
+    assert server.get("/readyz").status_code == 200
+
+
+def test_loading_what_is_nowhere_says_why(server):
+    refused = ask(server, "load", "far")
+    assert refused.status_code == 422
+    assert "OFFLINE=1 and owner/far is not in models" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [({}, "model"), ({"model": ""}, "model"), ({"model": "demo", "wiat": True}, "wiat"), ({"model_id": 5}, "model_id")],
+)
+def test_a_wrong_field_of_a_load_is_named(server, body, param):
+    refused = requests.post(f"{server.url}/v1/models/load", json=body, timeout=20)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, param)
+
+
+def test_openais_client_chooses_a_model_and_names_of_openai_mean_the_usual_one(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        listed = [model.id for model in client.models.list()]
+        assert listed[0] == "demo"
+        assert "tiny-sd" in listed
+        assert "far" not in listed, "it would have to be downloaded"
+        assert client.models.retrieve("tiny-sd").owned_by == "stable-diffusion"
+        answers = {
+            name: client.images.generate(prompt="a red circle", model=name, size="64x64").model_dump()["model"]
+            for name in ("tiny-sd", "gpt-image-1")
+        }
+    assert answers == {"tiny-sd": "tiny-sd", "gpt-image-1": "demo"}
+
+
+def test_automatic1111s_clients_choose_the_model_for_everybody_or_for_one_request(server):
+    client = Client(server)
+    titles = [model["title"] for model in client.get("/sdapi/v1/sd-models").json()]
+    assert titles[0] == "demo"
+    once = client.draw("a red circle", override_settings={"sd_model_checkpoint": "tiny-sd"})
+    assert info_of(once)["sd_model_name"] == "tiny-sd"
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "demo"
+    try:
+        switched = client.post("/sdapi/v1/options", {"sd_model_checkpoint": "tiny-sd"})
+        assert (switched.status_code, switched.json()) == (200, None)
+        assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "tiny-sd"
+        assert info_of(client.draw("a red circle"))["sd_model_name"] == "tiny-sd"
+        samplers = [sampler["name"] for sampler in client.get("/sdapi/v1/samplers").json()]
+        assert "DPM++ 2M" in samplers
+    finally:
+        ask(server, "load", "demo")
+    refused = client.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd_xl"})
+    assert refused.status_code == 404
+
+
+def test_hugging_faces_address_names_the_model(server):
+    answer = requests.post(f"{server.url}/models/tiny-sd", json={"inputs": "a red circle"}, timeout=60)
+    assert drawn_by(answer)[1] == "tiny-sd"
+
+
+def test_with_room_for_one_models_are_exchanged_and_nothing_is_lost(servers, names):
+    server = servers(engine="real", MODELS_FILE=str(names), MAX_LOADED_MODELS="1", MAX_PIXELS="65536")
+    server.wait_until_ready(120)
+    running = [
+        server.start_generating("a red circle", model=model, size="64x64", seed=seed)
+        for seed, model in enumerate(["demo", "tiny-sd", "demo", "tiny-sd"])
+    ]
+    assert [drawn_by(each.result())[1] for each in running] == ["demo", "tiny-sd", "demo", "tiny-sd"]
+    assert sum(loaded for loaded, _ in models_of(server).values()) == 1
+    refused = server.generate("a red circle", model="broken")
+    assert refused.status_code == 422
+    assert drawn_by(server.generate("a red circle", size="64x64"))[1] == "demo"
+
+
+def test_after_an_engines_death_the_chosen_model_answers_again(own_servers, names):
+    server = own_servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536")
+    server.wait_until_ready(120)
+    assert ask(server, "load", "tiny-sd").status_code == 200
+    os.kill(server.health()["engine_pid"], signal.SIGKILL)
+    server.wait_for(lambda: server.health()["engine_restarts"] == 1, "the restart")
+    server.wait_until_ready(120)
+    assert server.get("/info").json()["model_name"] == "tiny-sd"
+    assert drawn_by(server.generate("a red circle"))[1] == "tiny-sd"
+    assert drawn_by(server.generate("a red circle", model="demo", size="64x64"))[1] == "demo"
+
+
+def test_an_engine_that_dies_over_a_model_comes_back_with_the_usual_one(own_servers, names):
+    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL_DIE="1")
+    server.wait_until_ready()
+    refused = server.generate("a red circle", model="tiny-sd")
+    assert (refused.status_code, refused.json()["code"]) == (503, "engine_unavailable")
+    server.wait_until_ready()
+    assert server.generate("a red circle").status_code == 200
+
+
+def test_whoever_waits_for_a_model_longer_than_they_said_is_told_so(own_servers, names):
+    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="3")
+    server.wait_until_ready()
+    refused = server.generate("a red circle", model="tiny-sd", timeout=0.5)
+    assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
+    assert server.get("/livez").status_code == 200
+    assert server.generate("a red circle", model="tiny-sd").status_code == 200, "the load went on"
+
+
+def test_progress_of_a_load_is_in_startupz_and_in_its_job(own_servers, names):
+    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="4")
+    server.wait_until_ready()
+    number = ask(server, "load", "tiny-sd", wait=False).json()["job"]
+    server.wait_for(lambda: server.get("/startupz").json()["fraction"] == 0.5, "half of the load")
+    told = server.get("/startupz").json()
+    assert told["reason"] == "tiny-sd is loading."
+    assert server.get(f"/v1/jobs/{number}").json()["progress"] == 0.5
+    server.wait_for(lambda: server.get(f"/v1/jobs/{number}").json()["state"] == "completed", "the load")
+
+
+def test_with_loading_off_no_other_model_is_served(own_servers, names):
+    server = own_servers(MODELS_FILE=str(names), MODEL_LOADING="off")
+    server.wait_until_ready()
+    assert list(models_of(server)) == ["fake"]
+    for answer in (server.generate("a red circle", model="tiny-sd"), ask(server, "load", "tiny-sd")):
+        assert answer.status_code == 404
+        assert "this server serves fake" in json.dumps(answer.json())

@@ -1,0 +1,233 @@
+"""Several models in one engine: side by side where they fit, one for another where they do not."""
+
+import queue
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageserver.engine import batch_caps, devices, workshop
+from imageserver.engine.model_loads import ModelLoads, Search
+from imageserver.engine.workshop import Workshop, open_workshop
+from imageserver.messages import Failed, Finished, LoadModel, Message, ModelsHeld, Run, UnloadModel
+from imageserver.settings import Settings
+from tests.factories import generation
+from tests.tiny_models import save_tiny_qwen_image, tiny_stable_diffusion
+
+GIB = 1024**3
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three tiny models, and the folder of what is measured of them."""
+    place = tmp_path_factory.mktemp("several")
+    tiny_stable_diffusion().save_pretrained(place / "sd")
+    for name in ("qwen", "twin"):
+        save_tiny_qwen_image(place / name)
+    broken = place / "broken" / "transformer"
+    save_tiny_qwen_image(place / "broken")
+    [weights] = broken.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:2000])
+    return {name: place / name for name in ("qwen", "twin", "sd", "broken", "state")}
+
+
+class Shop:
+    """A workshop that begins with `qwen`, and everything that it sends."""
+
+    def __init__(self, folders: dict[str, Path], **changes: Any) -> None:
+        self.sent: list[tuple[Message, bytes]] = []
+        names = folders["state"].parent / "names.toml"
+        names.write_text("\n".join(f"[{name}]\nsource = '{path}'" for name, path in folders.items()))
+        settings = Settings(
+            _env_file=None, model="qwen", models_file=names, device="cpu", state_dir=folders["state"],
+            max_pixels=256 * 256, **changes,
+        )  # fmt: skip
+        self.workshop: Workshop = open_workshop(settings, self.report, self.send)
+        self.searches: queue.SimpleQueue[Search] = queue.SimpleQueue()
+        self.reports: list[str] = []
+        self.loads = ModelLoads(self.workshop, self.send, self.report, self.searches.put)
+
+    def report(self, phase: str, sentence: str, fraction: float | None) -> None:
+        if hasattr(self, "reports"):
+            self.reports.append(phase)
+
+    def send(self, message: Message, raw: bytes = b"") -> None:
+        self.sent.append((message, raw))
+
+    @property
+    def names(self) -> list[str]:
+        return [facts.name for facts in self.workshop.held]
+
+    def find(self, name: str, **asked: Any) -> None:
+        """Let a model be looked for, and go on when it is found."""
+        self.loads.begin(LoadModel(job=7, name=name, **asked))
+        self.loads.take(self.searches.get(timeout=60))
+
+    def load(self, name: str, **asked: Any) -> Failed | None:
+        """Load a model and return why it was not."""
+        self.find(name, **asked)
+        [answer] = [message for message, _ in self.sent if isinstance(message, ModelsHeld)]
+        self.sent.clear()
+        assert [facts.name for facts in answer.models] == self.names
+        return answer.failure
+
+    def begin(self, job: int, **wanted: Any) -> None:
+        self.workshop.add(Run(job=job, generation=generation(**wanted)), b"")
+
+    def draw(self, *models: str, **wanted: Any) -> dict[int, bytes]:
+        """Draw one picture with each model, together, and return their pixels."""
+        self.sent.clear()
+        for job, model in enumerate(models):
+            self.begin(job, model=model, **wanted)
+        while self.workshop.turns.busy:
+            self.workshop.turns.take_one()
+        # Another thread turns them into bytes.
+        pictures: dict[int, bytes] = {}
+        while len(pictures) < len(models):
+            pictures = {message.job: raw for message, raw in list(self.sent) if isinstance(message, Finished)}
+        self.sent.clear()
+        return pictures
+
+
+@pytest.fixture
+def shop(folders: dict[str, Path]) -> Shop:
+    """A workshop with one model and room for others."""
+    return Shop(folders)
+
+
+def test_two_models_stay_side_by_side_and_take_turns(shop: Shop) -> None:
+    alone = shop.draw("qwen")[0]
+    assert shop.load("sd") is None
+    assert shop.names == ["qwen", "sd"]
+    sd_alone = shop.draw("sd")[0]
+    together = shop.draw("qwen", "sd", deterministic=True)
+    assert together == {0: alone, 1: sd_alone}
+
+
+def test_pictures_of_different_models_never_share_a_forward(shop: Shop) -> None:
+    assert shop.load("twin") is None
+    shop.begin(1, model="qwen")
+    shop.begin(2, model="twin")
+    while shop.workshop.turns.busy:
+        shop.workshop.turns.take_one()
+    turns = shop.workshop.turns
+    assert turns.calls == turns.forwards == 16, "2 pictures x 4 steps x 2 passes, though all are of one size"
+
+
+def test_a_short_job_of_another_model_overtakes_a_long_one(shop: Shop) -> None:
+    assert shop.load("sd") is None
+    shop.begin(1, model="qwen", steps=40)
+    for _ in range(3):
+        shop.workshop.turns.take_one()
+    shop.begin(2, model="sd", steps=2)
+    ended = []
+    while shop.workshop.turns.busy:
+        shop.workshop.turns.take_one()
+        ended += [job for job in (1, 2) if job not in ended and job not in shop.workshop.turns._jobs]
+    assert ended == [2, 1]
+
+
+def test_without_room_what_was_used_least_recently_leaves_and_its_memory_is_freed(folders: dict[str, Path]) -> None:
+    shop = Shop(folders, max_loaded_models=2)
+    assert shop.load("twin") is None
+    shop.draw("qwen")
+    gone = weakref.ref(shop.workshop._models["twin"].painter._own.transformer)  # type: ignore[attr-defined]
+    assert shop.load("sd") is None
+    assert shop.names == ["qwen", "sd"]
+    assert gone() is None
+
+
+def test_a_model_that_is_drawn_with_is_waited_for(folders: dict[str, Path]) -> None:
+    shop = Shop(folders, max_loaded_models=1)
+    shop.begin(1, model="qwen", steps=3)
+    shop.find("sd")
+    assert shop.names == ["qwen"]
+    assert shop.reports[-1] == "waiting"
+    while shop.workshop.turns.busy:
+        assert shop.names == ["qwen"]
+        shop.workshop.turns.take_one()
+        shop.loads.go_on()
+    assert shop.names == ["sd"]
+
+
+def test_memory_decides_where_no_number_does(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = shop.workshop._models
+
+    def free_memory(device: object) -> int:
+        return GIB if len(held) < 2 else 1000
+
+    monkeypatch.setattr(devices, "free_memory", free_memory)
+    assert shop.load("twin") is None
+    assert shop.load("sd") is None
+    assert shop.names == ["twin", "sd"]
+
+
+def test_a_model_that_would_not_fit_even_alone_drives_nothing_out(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(workshop.devices, "MIB", 1)
+    failure = shop.load("sd")
+    assert failure is not None
+    assert (failure.code, failure.param) == ("model_unloadable", "model")
+    assert "needs about" in failure.sentence
+    assert shop.names == ["qwen"]
+
+
+def test_a_broken_model_leaves_the_others_and_its_folder_unsaid(shop: Shop, folders: dict[str, Path]) -> None:
+    before = shop.draw("qwen")
+    failure = shop.load("broken")
+    assert failure is not None
+    assert failure.sentence.startswith("broken cannot be loaded: ")
+    assert str(folders["broken"]) not in failure.sentence
+    assert shop.names == ["qwen"]
+    assert shop.draw("qwen") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("owner/nowhere", "The files of owner/nowhere are not on the disk; POST /v1/models/load fetches them."),
+        ("state", "state has no readable model_index.json"),
+        ("unheard-of", "neither a folder nor an id"),
+    ],
+)
+def test_what_is_no_model_is_said_in_one_sentence(shop: Shop, name: str, sentence: str) -> None:
+    failure = shop.load(name)
+    assert failure is not None
+    assert sentence in failure.sentence
+    assert "\n" not in failure.sentence
+
+
+def test_a_model_can_be_unloaded_but_not_while_it_draws(shop: Shop) -> None:
+    shop.begin(1, model="qwen")
+    shop.workshop.turns.take_one()
+    shop.loads.unload(UnloadModel(job=1, name="qwen"))
+    shop.workshop.turns.cancel(1)
+    shop.loads.unload(UnloadModel(job=2, name="qwen"))
+    shop.loads.unload(UnloadModel(job=3, name="qwen"))
+    answers = [message for message, _ in shop.sent if isinstance(message, ModelsHeld)]
+    assert [answer.failure.code if answer.failure else None for answer in answers] == ["busy", None, None]
+    assert shop.names == []
+    shop.sent.clear()
+    assert shop.load("qwen") is None
+
+
+def test_a_job_whose_model_has_just_left_is_told_so(shop: Shop) -> None:
+    shop.begin(1, model="sd")
+    [failure] = [message for message, _ in shop.sent if isinstance(message, Failed)]
+    assert failure.code == "engine_unavailable"
+    assert failure.retry_after == 1
+
+
+def test_a_model_is_measured_at_its_first_load_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.load("sd")
+    first = shop.workshop.held[-1]
+    shop.workshop.unload("sd")
+
+    def measure(*_: Any) -> dict[int, int]:
+        raise AssertionError("It was measured before.")
+
+    monkeypatch.setattr(batch_caps, "measure", measure)
+    assert shop.load("sd") is None
+    second = shop.workshop.held[-1]
+    assert (second.batch_caps, second.revision) == (first.batch_caps, first.revision)
