@@ -1,13 +1,12 @@
 """An engine without torch: timed, seeded and failable, speaking the real protocol to the real dispatcher.
 
 Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
-`[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL`
-a sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
+`[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
+sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
 at a time (it runs them one after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
-seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_FAIL` is a sentence to fail that with,
-`FAKE_LOAD_MODEL_DIE` ends the process in the middle of it, and `FAKE_MOST_MODELS` are kept at a time. A picture that starts from another is that one, unchanged;
-others are of one colour, the seed's, or of `[noise]`. Previews are of 2 x 2 pixels. Every word is a token, and every
-picture a hundred.
+seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_DIE` ends the process in the middle of it. A
+picture that starts from another is that one, unchanged; others are of one colour, the seed's, or of `[noise]`. Previews
+are of 2 x 2 pixels. Every word is a token, and every picture a hundred.
 """
 
 import dataclasses
@@ -21,13 +20,12 @@ import time
 
 from imageserver.briefing import read_brief
 from imageserver.channel import Channel
-from imageserver.errors import Cancelled, GenerationFailed, ModelUnloadable, OutOfMemory
+from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelFacts, Outcome
 from imageserver.messages import (
     AnyMessage,
     AskLoras,
     Cancel,
-    Failed,
     Finished,
     Hello,
     Inspect,
@@ -111,16 +109,12 @@ class FakeEngine:
         time.sleep(pause)
         if "FAKE_LOAD_MODEL_DIE" in os.environ:
             os._exit(3)
-        if sentence := os.environ.get("FAKE_LOAD_MODEL_FAIL"):
-            self.hold(message.job, failed(message.job, ModelUnloadable(sentence, param="model")))
-            return
-        kept = int(os.environ.get("FAKE_MOST_MODELS", "9")) - 1
-        self.models = [*self.models[-kept:], message.name] if kept else [message.name]
+        self.models.append(message.name)
         self.hold(message.job)
 
-    def hold(self, job: int, failure: Failed | None = None) -> None:
+    def hold(self, job: int) -> None:
         models = tuple(dataclasses.replace(FACTS, name=name) for name in self.models)
-        self.channel.send(ModelsHeld(job=job, models=models, failure=failure))
+        self.channel.send(ModelsHeld(job=job, models=models))
 
     def run(self, job: int, generation: Generation, source: bytes) -> None:
         prompt, began = generation.prompt, time.monotonic()

@@ -8,15 +8,13 @@ import logging
 import os
 import time
 
-import msgspec
-
 from imageserver.channel import Address
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_hopeless, refuse_if_too_late
-from imageserver.dispatch.estimates import CostModel
+from imageserver.dispatch.expectations import Expectations
 from imageserver.dispatch.forecast import Outlook, outlook
+from imageserver.dispatch.inspections import Inspections
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
 from imageserver.dispatch.ledger import Ledger
-from imageserver.dispatch.memory_estimates import MemoryModel
 from imageserver.dispatch.model_desk import LoadEnded, ModelDesk
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.supervision import Engine
@@ -34,7 +32,6 @@ from imageserver.messages import (
     AskModel,
     Failed,
     Finished,
-    Forecast,
     Inspect,
     Inspected,
     Loading,
@@ -55,7 +52,6 @@ logger = logging.getLogger(__name__)
 
 MAX_ENGINE_DEATHS = 2
 SNAPSHOT_PAUSE = 0.05
-INSPECTION_PATIENCE = 2.0
 
 
 class Dispatcher:
@@ -68,11 +64,10 @@ class Dispatcher:
         self._jobs: dict[int, Job] = {}
         self._waiting_for: dict[int, Job] = {}
         self._twins: dict[str, Job] = {}
-        self._asked: dict[int, tuple[Listener, Forecast, asyncio.TimerHandle]] = {}
+        self._inspections = Inspections()
         self._tally = Tally()
         self.ledger = Ledger()
-        self._costs = CostModel()
-        self._memory = MemoryModel()
+        self._expectations = Expectations()
         self._workers: set[Listener] = set()
         self._snapshot_due = False
         self._last_snapshot = 0.0
@@ -159,32 +154,16 @@ class Dispatcher:
         generation = self.models.named(request.generation)
         expected = self.outlook(self._new_job(request.job, generation, request.credential, None))
         facts = self.models.known.get(generation.model)
-        forecast = Forecast(
-            job=request.job,
-            own=expected.own,
-            wait=expected.wait,
-            position=expected.position,
-            learnt=self._costs.learnt,
-            median_error=self._costs.median_error,
-            memory_mb=self._memory.expected(facts, generation) if facts else None,
-        )
+        forecast = self._expectations.forecast(request.job, generation, facts, expected)
         inspection = Inspect(job=request.job, generation=generation)
-        if not (request.inspect and generation.model in self.models.held and self.engine.inspect(inspection)):
+        if request.inspect and generation.model in self.models.held and self.engine.inspect(inspection):
+            self._inspections.wait(listener, forecast)
+        else:
             listener.send(forecast)
-            return
-        # It answers between two forwards; one that takes long is not waited for.
-        give_up = asyncio.get_running_loop().call_later(INSPECTION_PATIENCE, self._tell_forecast, request.job, None)
-        self._asked[request.job] = (listener, forecast, give_up)
 
     def inspected(self, message: Inspected) -> None:
         """Complete the forecast that waits for what the engine would read."""
-        self._tell_forecast(message.job, message)
-
-    def _tell_forecast(self, job: int, inspected: Inspected | None) -> None:
-        listener, forecast, give_up = self._asked.pop(job, (None, None, None))
-        if listener is not None and forecast is not None and give_up is not None:
-            give_up.cancel()
-            listener.send(msgspec.structs.replace(forecast, inspected=inspected))
+        self._inspections.take(message)
 
     def cancel(self, waiter_id: int) -> None:
         """Let a client go; a job that nobody waits for any more is stopped wherever it is."""
@@ -211,7 +190,7 @@ class Dispatcher:
             cancelled=self._tally.cancelled,
             engine_restarts=engine.restarts,
             queue_wait=self._queue_wait(),
-            estimate_error=self._costs.median_error,
+            estimate_error=self._expectations.costs.median_error,
             usage=engine.usage,
             dispatcher_pid=os.getpid(),
             engine_pid=engine.pid,
@@ -298,7 +277,7 @@ class Dispatcher:
         self.engine_changed()
 
     def _refuse_if_too_late(self, job: Job, patience: float | None) -> None:
-        if patience is not None and self._costs.learnt:
+        if patience is not None and self._expectations.costs.learnt:
             refuse_if_too_late(self.outlook(job), patience)
 
     def _pump(self) -> None:
@@ -324,17 +303,14 @@ class Dispatcher:
         return not (suspects and self._running)
 
     def _new_job(self, number: int, generation: Generation, credential: str, twin_key: str | None) -> Job:
-        work = self._costs.seconds(generation)
+        work = self._expectations.costs.seconds(generation)
         return Job(number, generation, [], credential=credential, twin_key=twin_key, work=work)
 
     def _learn(self, job: Job, outcome: Outcome) -> None:
         """Learn from a finished job, also for those that were estimated before it."""
-        self._costs.observe(job.generation, outcome.device_time)
-        facts = self.models.known.get(job.generation.model)
-        if facts is not None:
-            self._memory.observe(facts, job.generation, outcome.vram_peak_mb)
+        self._expectations.learn(job.generation, self.models.known.get(job.generation.model), outcome)
         for other in self._jobs.values():
-            other.work = self._costs.seconds(other.generation)
+            other.work = self._expectations.costs.seconds(other.generation)
 
     def job_of(self, request: int) -> Job | None:
         """Return the job that a request waits for."""

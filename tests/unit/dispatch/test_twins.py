@@ -2,7 +2,7 @@
 
 import asyncio
 
-from imageserver.dispatch import dispatcher
+from imageserver.dispatch import inspections
 from imageserver.messages import Ask, Finished, Forecast, Inspected, Submit
 from tests.factories import generation
 from tests.unit.dispatch.conftest import Ear, Stage
@@ -136,7 +136,7 @@ def test_a_forecast_waits_for_what_the_engine_would_read(play):
 
 
 def test_a_busy_engine_is_not_waited_for_long(play, monkeypatch):
-    monkeypatch.setattr(dispatcher, "INSPECTION_PATIENCE", 0.01)
+    monkeypatch.setattr(inspections, "PATIENCE", 0.01)
 
     async def scene(stage):
         ear = Ear()
