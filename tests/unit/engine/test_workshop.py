@@ -97,10 +97,10 @@ def shop(folders: dict[str, Path]) -> Shop:
 
 
 def test_two_models_stay_side_by_side_and_take_turns(shop: Shop) -> None:
-    alone = shop.draw("qwen")[0]
+    alone = shop.draw("qwen", deterministic=True)[0]
     assert shop.load("sd") is None
     assert shop.names == ["qwen", "sd"]
-    sd_alone = shop.draw("sd")[0]
+    sd_alone = shop.draw("sd", deterministic=True)[0]
     together = shop.draw("qwen", "sd", deterministic=True)
     assert together == {0: alone, 1: sd_alone}
 

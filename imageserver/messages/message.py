@@ -1,0 +1,7 @@
+"""The base of everything that crosses a process border."""
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Anything that travels between the HTTP workers, the dispatcher and the engines."""

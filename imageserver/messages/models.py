@@ -1,0 +1,98 @@
+"""Models and their LoRAs: loaded, held, unloaded."""
+
+from imageserver.generation import Lora, ModelFacts
+from imageserver.messages.generations import Failed
+from imageserver.messages.message import Message
+
+
+class AskLoras(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and tell which are loaded then.
+
+    They are those of `model`; a worker leaves it out for the one that answers requests which name none.
+    """
+
+    job: int
+    load: Lora | None = None
+    unload: str | None = None
+    model: str = ""
+
+
+class LorasLoaded(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher to worker: the names of the loaded LoRAs, or why it was not done."""
+
+    job: int
+    names: tuple[str, ...] = ()
+    failure: Failed | None = None
+
+
+class AskModel(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: load a model, or unload one, and tell of it.
+
+    With `default`, requests that name no model are answered by the loaded one from then on; with `fetch` it is
+    downloaded where it has to be. It is a job like any other: `credential` owns it, `dialect` names the API that the
+    client speaks.
+    """
+
+    job: int
+    load: str = ""
+    unload: str = ""
+    default: bool = False
+    fetch: bool = False
+    credential: str = ""
+    dialect: str = "native"
+
+
+class LoadModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: load a model as soon as there is room, answered by ModelsHeld.
+
+    Without `fetch` only from the disk.
+    """
+
+    job: int
+    name: str
+    fetch: bool = False
+
+
+class UnloadModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: free the memory of a model, answered by ModelsHeld."""
+
+    job: int
+    name: str
+
+
+class ModelsHeld(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the models that are loaded now, and why it was not done as asked.
+
+    With job 0 nobody has asked.
+    """
+
+    job: int
+    models: tuple[ModelFacts, ...] = ()
+    failure: Failed | None = None
+
+
+class ModelAnswer(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: what is known of the model that was asked for."""
+
+    job: int
+    facts: ModelFacts | None = None
+
+
+class Loading(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: how far the model has come; `fraction` is None while it cannot be known."""
+
+    phase: str
+    sentence: str
+    fraction: float | None = None
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the model is loaded."""
+
+    facts: ModelFacts
+
+
+class LoadFailed(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the model cannot be loaded; trying again would not help."""
+
+    sentence: str
