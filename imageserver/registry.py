@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from imageserver.generation import MemoryPlanName
+
 # MODEL understands these already.
 RESERVED = ("auto", "demo")
 MIN_SIDE = 64
@@ -31,6 +33,10 @@ class ModelEntry(BaseModel):
     family: str | None = Field(None, description="Family that the files must be of, to be refused where they are not.")
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         None, description="Number format of the weights where DTYPE=auto."
+    )
+    memory: MemoryPlanName | None = Field(None, description="How it is fitted into memory where MEMORY=auto.")
+    loras: dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]] = (
+        Field({}, description="LoRAs and their scales of a request that names none, such as { night = 0.8 }.")
     )
     steps: int | None = Field(None, ge=1, description="Steps of a request that names none.")
     guidance: float | None = Field(None, ge=0, allow_inf_nan=False, description="Guidance of a request without one.")

@@ -76,6 +76,10 @@ class JobAnswer(Answer):
 
     object: Literal["job"]
     id: int
+    kind: Literal["generation", "model"] = Field(
+        description="Of a model that is being loaded, the steps are percents and what is said of pictures is 0."
+    )
+    model: str = Field(description="The model that draws, or is loaded; empty before the first one is there.")
     dialect: str
     state: Literal["queued", "processing", "completed", "failed", "cancelled"]
     prompt: str

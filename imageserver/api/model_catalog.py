@@ -8,7 +8,7 @@ from imageserver.api.current import credential
 from imageserver.api.services import Services
 from imageserver.api.validation import shown
 from imageserver.dispatch.client import Ticket
-from imageserver.errors import Loading, ModelNotFound
+from imageserver.errors import ModelNotFound
 from imageserver.generation import ModelFacts
 from imageserver.messages import AskModel
 from imageserver.registry import ModelEntry
@@ -69,20 +69,18 @@ def facts_for(service: Services, asked: str | None, timeout: float, *, param: st
     None is the one that answers requests which name none, while it is loading. Raises ModelNotFound, ModelUnloadable,
     Loading, DeadlineExceeded.
     """
-    default = service.facts
     if asked in UNNAMED:
-        return default
-    if default is None and asked in _names_of_first(service):
+        return service.facts
+    if service.facts is None and asked in _names_of_first(service):
         return None
+    service.loaded_facts()
     name = find_name(service, asked)
     if name is None:
-        served = ", ".join(listed.name for listed in listing(service)) if default else service.settings.model
+        served = ", ".join(listed.name for listed in listing(service))
         raise ModelNotFound(f"model {shown(asked)} is not served here; this server serves {served}.", param=param)
     known = service.known_facts(name)
     if known is not None:
         return known
-    if default is None:
-        raise Loading("The first model is being loaded; other ones are served after it.", retry_after=2)
     ticket = ask_for(service, service.request_ids.take(), name, timeout)
     return ticket.model()
 

@@ -160,7 +160,8 @@ def _delivered(service: Services, order: Order, picture: Picture) -> Delivery:
     if facts is not None:
         # Before the answer goes out: a client that repeats itself at once shall find it.
         for key in _cache_keys(order, facts):
-            service.native_pool.run(service.cache.put, key, Answer(outcome, files, _request_digest(order)))
+            answer = Answer(outcome, files, _request_digest(order, facts))
+            service.native_pool.run(service.cache.put, key, answer)
     logger.info(
         "Generated %d x %dx%d in %.2f s after %.2f s in the queue.",
         order.generation.count, outcome.width, outcome.height, outcome.inference_time, outcome.queue_time,
@@ -186,7 +187,7 @@ def _cached(service: Services, order: Order) -> Delivery | None:
     for key in _cache_keys(order, facts):
         answer = service.native_pool.run(service.cache.get, key)
         if answer is not None:
-            if answer.request != _request_digest(order):
+            if answer.request != _request_digest(order, facts):
                 raise InvalidParameter(
                     "This Idempotency-Key was used for another request; take a new one.", param="Idempotency-Key"
                 )
@@ -200,23 +201,24 @@ def _cache_keys(order: Order, facts: ModelFacts) -> list[str]:
     if order.idempotency_key is not None:
         keys.append(key_of("idempotency", order.credential, order.idempotency_key))
     if order.use_cache:
-        keys.append(key_of(__version__, facts.name, facts.revision, facts.device, _request_digest(order)))
+        keys.append(key_of(__version__, facts.name, facts.revision, facts.device, _request_digest(order, facts)))
     return keys
 
 
-def _request_digest(order: Order) -> str:
-    """Return the name of what was asked for, whatever model and version answer it."""
+def _request_digest(order: Order, facts: ModelFacts) -> str:
+    """Return the name of what was asked for, whatever version answers it; the same while its model loads."""
     how = order.finish
     finish = (how.output_format, how.compression, how.aspect_ratio_name, str(how.font_path))
-    return key_of(_pixels_of(order), finish)
+    return key_of(_pixels_of(order), facts.name, finish)
 
 
 def _pixels_of(order: Order) -> Generation:
-    return replace(order.generation, priority="normal", previews=0)
+    """Return what decides the pixels but for the model, whose name is not known while it loads."""
+    return replace(order.generation, priority="normal", previews=0, model="")
 
 
 def _twin_key(order: Order) -> str | None:
-    """Return the name under which identical orders in flight are run once; they are shown the same previews."""
+    """Return the name under which identical orders of one model are run once; they are shown the same previews."""
     if order.use_cache:
         return key_of(_pixels_of(order), order.generation.previews)
     if order.idempotency_key is not None:

@@ -9,7 +9,7 @@ import aspect_ratios
 from imageserver.api import bodies, init_images, studio
 from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
-from imageserver.api.lora_stacks import read_stack
+from imageserver.api.lora_stacks import LoraChoice, Stack, read_stack
 from imageserver.api.model_catalog import facts_for
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
@@ -54,7 +54,7 @@ def place(
         seed_source=idempotency_key or attempt,
         usual_size=read.usual_size if read else None,
         previews=previews,
-        stack=service.native_pool.run(read_stack, body.loras, service.loras) if body.loras else bodies.NO_LORAS,
+        stack=_stack(service, body, facts),
     )
     pixels = b""
     if read is not None:
@@ -92,6 +92,15 @@ def place(
         source=pixels,
     )
     return order, warnings, body
+
+
+def _stack(service: Services, body: bodies.GenerateBody, facts: ModelFacts | None) -> Stack:
+    """Return the LoRAs of a request, or those that the owner has given the model."""
+    chosen = body.loras
+    if chosen is None and facts is not None and facts.name in service.registry:
+        usual = service.registry[facts.name].loras
+        chosen = [LoraChoice(name=name, scale=scale) for name, scale in usual.items()]
+    return service.native_pool.run(read_stack, chosen, service.loras) if chosen else bodies.NO_LORAS
 
 
 def refuse_unserved(facts: ModelFacts | None, init_image: InitImage | None) -> None:

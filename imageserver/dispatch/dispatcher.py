@@ -108,7 +108,7 @@ class Dispatcher:
         listener = self.ledger.open(request, worker)
         waiter = Waiter(request.job, listener, worker, request.timeout)
         twin = self._twins.get(request.twin_key) if request.twin_key else None
-        if twin is not None:
+        if twin is not None and self._is_of_one_model(request.generation, twin.generation):
             self._join_twin(waiter, twin, request)
             return
         job = self._new_job(request.job, self.models.named(request.generation), request.credential, request.twin_key)
@@ -128,6 +128,9 @@ class Dispatcher:
         self._queue.push(job)
         self._pump()
         self.engine_changed()
+
+    def _is_of_one_model(self, *generations: Generation) -> bool:
+        return len({self.models.named(generation).model for generation in generations}) == 1
 
     def _join_twin(self, waiter: Waiter, twin: Job, request: Submit) -> None:
         try:

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import diffusers
 import torch
@@ -19,7 +20,7 @@ from imageserver.engine.memory_plans import MemoryPlan
 from imageserver.engine.pipelines import Pipeline
 from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.sources import ModelUnavailable, Report, locate
-from imageserver.generation import ModelFacts
+from imageserver.generation import MemoryPlanName, ModelFacts
 from imageserver.registry import ModelEntry, RegistryUnusable
 from imageserver.settings import Settings
 
@@ -43,14 +44,18 @@ class FoundModel:
     weights: dict[str, int]
     settings: Settings
 
+    @property
+    def memory(self) -> MemoryPlanName | Literal["auto"]:
+        """The plan that is asked for: a setting goes before the entry of a model."""
+        return self.entry.memory or "auto" if self.settings.memory == "auto" else self.settings.memory
+
     def plan(self, reclaimable: int = 0) -> tuple[MemoryPlan, str]:
         """Return how it would be fitted into the memory if `reclaimable` bytes more were free, and why.
 
         Raises ModelUnavailable.
         """
-        memory = self.settings.memory
         try:
-            return memory_plans.choose(memory, self.name, self.weights, self.dtype, self.device, reclaimable)
+            return memory_plans.choose(self.memory, self.name, self.weights, self.dtype, self.device, reclaimable)
         except memory_plans.NoPlanFits as error:
             raise ModelUnavailable(str(error)) from error
 

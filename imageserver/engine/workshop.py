@@ -128,8 +128,7 @@ class Workshop:
         most = self._settings.max_loaded_models
         if most and len(self._models) >= most:
             return False
-        wanted = found.settings.memory
-        plan = memory_plans.PLANS[0] if wanted == "auto" else memory_plans.BY_NAME[wanted]
+        plan = memory_plans.PLANS[0] if found.memory == "auto" else memory_plans.BY_NAME[found.memory]
         need = memory_plans.need_of(plan, found.weights, found.dtype)
         ram = devices.free_memory(torch.device("cpu"))
         return need.device <= devices.free_memory(found.device) and need.ram <= ram

@@ -28,7 +28,10 @@ def lora_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(servers, lora_dir, tmp_path_factory):
     model = tiny_models.save_tiny_qwen_image(tmp_path_factory.mktemp("model"))
-    server = servers(engine="real", MODEL=str(model), LORA_DIR=str(lora_dir))
+    names = model.parent / "names.toml"
+    # The same weights twice: as they are, and as their owner has them drawn.
+    names.write_text(f"[plain]\nsource = '{model}'\n[dark]\nsource = '{model}'\nloras = {{ night = 0.5 }}\n")
+    server = servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir))
     server.wait_until_ready(120)
     return server
 
@@ -104,6 +107,19 @@ def test_the_cache_knows_the_set_by_its_content(server, lora_dir):
     # Hot: without a restart, another file under the same name is another LoRA.
     save_lora(lora_dir, "renewed", tiny_models.tiny_qwen_image(), seed=4)
     assert [origin(*each) for each in sets] == ["hit", "miss", "miss", "miss"]
+
+
+def test_a_model_may_have_loras_of_its_own_that_a_request_can_leave_out(server):
+    def draw(**fields):
+        answer = server.generate(**SMALL, deterministic=True, **fields)
+        assert answer.status_code == 200, answer.text
+        return pixels(answer.content)
+
+    chosen = draw(model="plain", loras=[{"name": "night", "scale": 0.5}])
+    assert np.array_equal(draw(model="dark"), chosen)
+    plain = draw(model="plain")
+    assert not np.array_equal(plain, chosen)
+    assert np.array_equal(draw(model="dark", loras=[]), plain)
 
 
 def test_automatic1111_names_them_in_the_prompt(server):

@@ -118,7 +118,8 @@ def test_a_failed_generation_is_a_server_error(client):
 
 
 def test_the_loaded_model_is_listed_and_found(client):
-    [model] = client.models.list().data
+    model = client.models.list().data[0]
+    assert model.id == "fake"
     assert client.models.retrieve(model.id).id == model.id
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("dall-e-3")

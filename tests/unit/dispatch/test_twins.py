@@ -9,10 +9,11 @@ from tests.unit.dispatch.conftest import Ear, Stage
 
 
 def submit(
-    stage: Stage, job: int, *, key: str | None = "same", timeout: float = 60.0, patience: float | None = None
-) -> Ear:
+    stage: Stage, job: int, *, key: str | None = "same", timeout: float = 60.0, patience: float | None = None,
+    model: str = "",
+) -> Ear:  # fmt: skip
     ear = Ear()
-    request = Submit(job=job, generation=generation(), timeout=timeout, twin_key=key, patience=patience)
+    request = Submit(job=job, generation=generation(model=model), timeout=timeout, twin_key=key, patience=patience)
     stage.dispatcher.submit(request, ear)
     return ear
 
@@ -41,6 +42,16 @@ def test_requests_without_a_key_or_with_another_one_run_for_themselves(play):
         for job, key in ((1, None), (2, None), (3, "a"), (4, "b")):
             submit(stage, job, key=key)
         assert stage.engine.runs == [1, 2, 3, 4]
+
+    play(scene, room=4)
+
+
+def test_twins_are_of_one_model_however_it_was_named(play):
+    async def scene(stage):
+        stage.hold("scripted", "other")
+        for job, model in ((1, ""), (2, "scripted"), (3, "other")):
+            submit(stage, job, model=model)
+        assert stage.engine.runs == [1, 3]
 
     play(scene, room=4)
 

@@ -84,3 +84,9 @@ def test_hub_and_revision_of_an_entry_decide_what_is_fetched(
     )
     assert load(settings, silent).facts.source == "owner/model"
     assert (asked["model"], asked["revision"]) == ("owner/model", "v1.2")
+
+
+def test_an_entry_says_how_its_model_is_fitted_into_memory_and_a_setting_goes_before_it(settings_for, model_folder):
+    with pytest.raises(ModelUnavailable, match="MEMORY=group-offload is not possible here"):
+        load(settings_for("mine", model_folder, 'memory = "group-offload"'), silent)
+    assert load(settings_for("mine", model_folder, 'memory = "group-offload"', memory="full"), silent).facts
