@@ -48,6 +48,12 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         if rendezvous.is_first_to_announce():
             startup.say(startup.banner(settings, facts))
 
+    hub_tokens = None
+    if settings.hf_auth != "off":
+        # It takes 0.1 s to import, which only those who use it pay for.
+        from imageserver.api.hub_tokens import read_hub_tokens
+
+        hub_tokens = read_hub_tokens(settings)
     services = Services(
         settings=settings,
         client=DispatchClient(settings, rendezvous, on_ready=announce),
@@ -60,6 +66,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         attempts=Attempts(settings.resolve(settings.state_dir)),
         tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
         keyring=read_keyring(settings),
+        hub_tokens=hub_tokens,
         loras=open_folder(settings),
     )
     app.extensions[EXTENSION] = services

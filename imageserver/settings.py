@@ -34,6 +34,15 @@ class Settings(BaseSettings):
         None, description="Keys that clients must send, separated by commas, each KEY or NAME:KEY; empty asks for none."
     )
     api_keys_file: Path | None = Field(None, description="File with one key a line, for secrets that are mounted.")
+    hf_auth: Literal["off", "read", "any"] = Field(
+        "off",
+        description="Tokens of Hugging Face that open the server: off (none), read (those that cannot write there) or "
+        "any; the hub is asked whose they are.",
+    )
+    hf_users: str = Field(
+        "",
+        description="Users and organisations of the hub that HF_AUTH lets in, separated by commas; empty: everybody.",
+    )
     workers: int = Field(1, ge=1, le=64, description="HTTP worker processes; they share one queue and one model.")
     threads: int = Field(
         4, ge=1, le=64, description="Native threads per worker for overlay, encoding and files; requests need none."
@@ -54,6 +63,11 @@ class Settings(BaseSettings):
     )
     model_source: Literal["modelscope", "huggingface"] = Field(
         "modelscope", description="Hub that model ids are downloaded from."
+    )
+    hf_endpoint: str = Field(
+        "https://huggingface.co",
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="Address of the Hugging Face hub, for models and tokens; a mirror sees the tokens of HF_AUTH.",
     )
     models_file: Path = Field(
         Path("models.toml"), description="File that gives models names, with their sources and defaults."
@@ -173,6 +187,11 @@ class Settings(BaseSettings):
         "imageserver.engine", description="Python module run as the engine process; tests put a fake one here."
     )
 
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether clients must say who they are."""
+        return bool(self.api_keys) or self.api_keys_file is not None or self.hf_auth != "off"
+
     def resolve(self, path: Path) -> Path:
         """Return `path`, taken from the project's root when it is relative."""
         return path if path.is_absolute() else PROJECT_ROOT / path
@@ -198,4 +217,15 @@ def load_settings() -> Settings:
         raise SystemExit("Wrong setting. " + " ".join(complaints)) from None
     except RegistryUnusable as error:
         raise SystemExit(f"MODELS_FILE={settings.models_file} cannot be used. {error}") from None
+    if complaint := _contradiction(settings):
+        raise SystemExit(complaint)
     return settings
+
+
+def _contradiction(settings: Settings) -> str | None:
+    """Return what is wrong with settings that are each valid, in one sentence without any secret."""
+    if settings.offline and settings.hf_auth != "off":
+        return f"HF_AUTH={settings.hf_auth} asks the hub whose a token is, and OFFLINE=1 never touches a network."
+    if settings.hf_users and settings.hf_auth == "off":
+        return "HF_USERS lets users of the hub in, and HF_AUTH=off nobody: set HF_AUTH=read or any."
+    return None

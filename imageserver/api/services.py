@@ -3,6 +3,7 @@
 import importlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import gevent
 
@@ -22,6 +23,10 @@ from imageserver.outputs.task_store import TaskStore
 from imageserver.registry import Registry
 from imageserver.settings import Settings
 
+if TYPE_CHECKING:
+    # It brings requests along, which only those who use it pay for.
+    from imageserver.api.hub_tokens import HubTokens
+
 WARM_UP_DELAY = 1.0
 # Our own 503 must be out before gunicorn cuts the connections that are left.
 DRAIN_MARGIN = 1.5
@@ -40,6 +45,7 @@ class Services:
     attempts: Attempts
     tasks: TaskStore
     keyring: Keyring
+    hub_tokens: "HubTokens | None"
     loras: LoraFolder
     draining: bool = False
 
