@@ -3,16 +3,34 @@
 Each field's description is its one sentence of help: `.env.example` and the README's table are tested against it.
 """
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imageserver.generation import MemoryPlanName
 from imageserver.registry import Registry, RegistryUnusable, read_registry
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+SHORTEST_SECRET = 16
+HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def _checked_hosts(text: str) -> str:
+    for entry in filter(None, map(str.strip, text.split(","))):
+        if not _is_host(entry):
+            raise ValueError(f"{entry!r} is neither HOST nor HOST:PORT")
+    return text
+
+
+def _is_host(entry: str) -> bool:
+    try:
+        return HOST.fullmatch(entry) is not None and urlsplit(f"//{entry}").port != 0
+    except ValueError:  # a port over 65535, or no IPv6
+        return False
 
 
 class Settings(BaseSettings):
@@ -173,6 +191,14 @@ class Settings(BaseSettings):
     tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved pictures are kept.")
     task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is remembered.")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Key that webhooks of tasks are signed with; without it webhook_url is refused."
+    )
+    webhook_hosts: Annotated[str, AfterValidator(_checked_hosts)] = Field(
+        "public",
+        description="Hosts that webhooks may go to, separated by commas, each HOST or HOST:PORT, private ones too; "
+        "public stands for every public address.",
+    )
     cache_max_mb: float = Field(
         512.0, ge=0, description="Size that the cache of finished answers is kept below, in MiB; 0 switches it off."
     )
@@ -228,4 +254,6 @@ def _contradiction(settings: Settings) -> str | None:
         return f"HF_AUTH={settings.hf_auth} asks the hub whose a token is, and OFFLINE=1 never touches a network."
     if settings.hf_users and settings.hf_auth == "off":
         return "HF_USERS lets users of the hub in, and HF_AUTH=off nobody: set HF_AUTH=read or any."
+    if settings.webhook_secret and len(settings.webhook_secret) < SHORTEST_SECRET:
+        return f"WEBHOOK_SECRET is too short: it has at least {SHORTEST_SECRET} characters."
     return None

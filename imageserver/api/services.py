@@ -21,11 +21,13 @@ from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
 from imageserver.outputs.task_store import TaskStore
 from imageserver.registry import Registry
+from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.settings import Settings
 
 if TYPE_CHECKING:
-    # It brings requests along, which only those who use it pay for.
+    # They bring requests along, which only those who use them pay for.
     from imageserver.api.hub_tokens import HubTokens
+    from imageserver.api.webhooks import WebhookSender
 
 WARM_UP_DELAY = 1.0
 # Our own 503 must be out before gunicorn cuts the connections that are left.
@@ -44,6 +46,8 @@ class Services:
     request_ids: RequestIds
     attempts: Attempts
     tasks: TaskStore
+    webhook_store: WebhookStore
+    webhooks: "WebhookSender | None"
     keyring: Keyring
     hub_tokens: "HubTokens | None"
     loras: LoraFolder
