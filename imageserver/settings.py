@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imageserver.generation import MemoryPlanName
-from imageserver.registry import Registry, RegistryUnusable, read_registry
+from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable, read_registry
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 16
@@ -132,6 +132,33 @@ class Settings(BaseSettings):
         False, description="Decode every picture in tiles: less memory, slower, faint seams are possible."
     )
 
+    default_steps: int | None = Field(
+        None, ge=1, description="Steps of a request that names none; empty takes the model's usual number."
+    )
+    default_guidance_scale: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Guidance of a request that names none, for Qwen-Image its true_cfg_scale; empty takes the usual.",
+    )
+    default_width: int | None = Field(
+        None,
+        ge=MIN_SIDE,
+        le=MAX_SIDE,
+        description="Width in pixels of a request that names no size, with DEFAULT_HEIGHT; empty takes the model's.",
+    )
+    default_height: int | None = Field(
+        None, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels of a request that names no size."
+    )
+    default_scheduler: str = Field(
+        "",
+        validation_alias=AliasChoices("DEFAULT_SCHEDULER", "SCHEDULER_TYPE"),
+        description="Scheduler of a request that names none, such as DPM++ 2M; empty takes the model's own.",
+    )
+    use_karras_sigmas: bool | None = Field(
+        None, description="Whether that scheduler goes down Karras' noise levels; empty leaves it as it is."
+    )
+
     compile: bool = Field(
         False, description="Compile the transformer's repeated blocks: a longer start, then faster steps."
     )
@@ -158,7 +185,12 @@ class Settings(BaseSettings):
         description="Most pictures in one forward; 0 takes what was measured to pay, 1 switches batching off.",
     )
     max_in_flight: int = Field(
-        0, ge=0, le=256, description="Most pictures begun at a time; 0 takes as many as the measured memory allows."
+        0,
+        ge=0,
+        le=256,
+        validation_alias=AliasChoices("MAX_IN_FLIGHT", "MAX_CONCURRENT_REQUESTS"),
+        description="Most pictures begun at a time, the other requests wait; 0 takes as many as the measured memory "
+        "allows.",
     )
     max_queue: int = Field(
         64, ge=1, description="Generations that may run and wait at a time; one more is refused with 429."
@@ -214,6 +246,11 @@ class Settings(BaseSettings):
     )
 
     @property
+    def default_size(self) -> str | None:
+        """Return WIDTHxHEIGHT of requests that name no size, None for the model's own."""
+        return f"{self.default_width}x{self.default_height}" if self.default_width and self.default_height else None
+
+    @property
     def asks_for_keys(self) -> bool:
         """Whether clients must say who they are."""
         return bool(self.api_keys) or self.api_keys_file is not None or self.hf_auth != "off"
@@ -254,6 +291,11 @@ def _contradiction(settings: Settings) -> str | None:
         return f"HF_AUTH={settings.hf_auth} asks the hub whose a token is, and OFFLINE=1 never touches a network."
     if settings.hf_users and settings.hf_auth == "off":
         return "HF_USERS lets users of the hub in, and HF_AUTH=off nobody: set HF_AUTH=read or any."
+    width, height = settings.default_width, settings.default_height
+    if (width is None) != (height is None):
+        return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or none."
+    if width and height and width * height > settings.max_pixels:
+        return f"DEFAULT_WIDTH x DEFAULT_HEIGHT is {width}x{height}, more than MAX_PIXELS={settings.max_pixels}."
     if settings.webhook_secret and len(settings.webhook_secret) < SHORTEST_SECRET:
         return f"WEBHOOK_SECRET is too short: it has at least {SHORTEST_SECRET} characters."
     return None
