@@ -199,6 +199,20 @@ def test_a_killed_worker_s_task_is_drawn_and_told_by_the_next_one(own_servers, r
     assert [(told["status"], told["genuine"]) for told in receiver.of(task_id)] == [("completed", True)]
 
 
+@pytest.mark.skipif("QIS_FULL" not in os.environ, reason="waits until the killed worker's lease is over")
+def test_a_worker_killed_in_the_middle_of_a_delivery_leaves_it_to_the_next_one(own_servers, receiver):
+    server = own_servers(**settings())
+    server.wait_until_ready()
+    receiver.pause = 5.0
+    task_id = submit(server, receiver)
+    server.wait_for(lambda: receiver.of(task_id), "the delivery to begin")
+    for worker in server.worker_pids():
+        os.kill(worker, signal.SIGKILL)
+    receiver.pause = 0.0
+    assert wait_for(server, task_id, "delivered", 60)["attempts"] == 2
+    assert [told["genuine"] for told in receiver.of(task_id)] == [True, True]
+
+
 def test_what_was_not_delivered_is_delivered_after_the_next_start(own_servers, receiver, tmp_path):
     receiver.refusals = [503] * 2
     first = own_servers(**settings(STATE_DIR=str(tmp_path)))
