@@ -245,7 +245,7 @@ def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict
         for status in (200, *facts.also)
     }
     error = {"application/json": {"schema": schemas.error_of(blueprint_name)}}
-    for status in sorted({*facts.errors, 401, 403, 503} - set(facts.failing)):
+    for status in sorted({*facts.errors, 401, 403, 503} - set(facts.also)):
         responses[str(status)] = {"description": ERRORS[status], "content": error}
     return responses
 

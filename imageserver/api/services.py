@@ -20,8 +20,8 @@ from imageserver.messages import Snapshot
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
 from imageserver.outputs.task_store import TaskStore
-from imageserver.registry import Registry
 from imageserver.outputs.webhook_store import WebhookStore
+from imageserver.registry import Registry
 from imageserver.settings import Settings
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from imageserver.engine.loading import load
 from imageserver.engine.sources import ModelUnavailable
+from imageserver.engine.workshop import Workshop
 from imageserver.settings import Settings
-from tests.tiny_models import save_tiny_qwen_image, tiny_stable_diffusion
+from tests.tiny_models import load, save_tiny_qwen_image, tiny_stable_diffusion
 
 
 def silent(phase, sentence, fraction):
@@ -76,3 +76,12 @@ def test_a_scheduler_that_does_not_fit_the_model_is_refused_with_those_that_do(f
 def test_karras_is_refused_where_the_scheduler_has_no_such_thing(diffusion):
     with pytest.raises(ModelUnavailable, match="DEFAULT_SCHEDULER=Euler a with USE_KARRAS_SIGMAS=1 does not fit"):
         loaded(diffusion, default_scheduler="Euler a", use_karras_sigmas=True)
+
+
+def test_they_hold_for_the_model_of_the_settings_and_not_for_others_that_clients_load(diffusion, flow):
+    chosen = {"default_steps": 9, "default_width": 256, "default_height": 192, "default_scheduler": "DPMSolver++"}
+    settings = Settings(_env_file=None, model=str(diffusion), device="cpu", **chosen)
+    workshop = Workshop(settings, send=lambda *_: None, report=silent)
+    first, other = workshop.find(str(diffusion), silent), workshop.find(str(flow), silent)
+    assert (first.entry.steps, first.entry.size, first.settings.default_scheduler) == (9, "256x192", "DPMSolver++")
+    assert (other.entry.steps, other.entry.size, other.settings.default_scheduler) == (None, None, "")
