@@ -129,8 +129,8 @@ class HubTokens:
             if answer.status_code != 200:
                 raise HubUnavailable(_unavailable(f"it answered {answer.status_code}"), retry_after=_pause_of(answer))
             return self._verdict(answer.json())
-        except (requests.RequestException, OSError, ValueError) as error:
-            # Its own text may quote what was sent.
+        except (requests.RequestException, OSError, TypeError, ValueError) as error:
+            # Whatever the hub sends is no mistake of ours; the error's own text may quote what was sent.
             raise HubUnavailable(_unavailable(type(error).__name__), retry_after=COME_BACK) from None
 
     def _verdict(self, told: Any) -> Verdict:

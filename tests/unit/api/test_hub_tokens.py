@@ -141,6 +141,8 @@ def test_what_is_remembered_does_not_hold_the_token(hub):
         ((200, ["no", "object"], {}), 5),
         ((200, {"name": "a\nb"}, {}), 5),
         ((200, {}, {}), 5),
+        ((200, told() | {"orgs": 5}, {}), 5),
+        ((200, told(role="fineGrained", scoped=[{"permissions": 5}]), {}), 5),
     ],
 )
 def test_a_hub_that_cannot_be_asked_is_said_to_be_and_asked_again(hub, caplog, answer, retry_after):
