@@ -77,7 +77,7 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
             store.give_up(webhook.task_id, error=str(error))
         else:
             pause = PAUSES[webhook.attempts - 1]
-            logger.warning("The webhook of task %s is tried again in %g s: %s", webhook.task_id, pause, error)
+            logger.warning("The webhook of task %s is tried again in %d s: %s", webhook.task_id, pause, error)
             store.postpone(webhook.task_id, due=time.time() + pause, error=str(error))
     else:
         logger.info("The webhook of task %s was delivered.", webhook.task_id)
