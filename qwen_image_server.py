@@ -24,7 +24,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from imageserver.api import routes
     from imageserver.api.attempts import Attempts
     from imageserver.api.current import EXTENSION
-    from imageserver.api.dialects.tasks import runner
+    from imageserver.api.dialects.tasks import deliveries, runner
     from imageserver.api.keyring import read_keyring
     from imageserver.api.native_pool import NativePool
     from imageserver.api.request_ids import RequestIds
@@ -35,6 +35,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     from imageserver.outputs.cache import OutputCache
     from imageserver.outputs.folder import OutputFolder
     from imageserver.outputs.task_store import TaskStore
+    from imageserver.outputs.webhook_store import WebhookStore
     from imageserver.telemetry.logs import configure_logging
 
     configure_logging(settings)
@@ -48,6 +49,16 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         if rendezvous.is_first_to_announce():
             startup.say(startup.banner(settings, facts))
 
+    # What asks other servers takes 0.1 s to import, which only those who use it pay for.
+    hub_tokens = webhooks = None
+    if settings.hf_auth != "off":
+        from imageserver.api.hub_tokens import read_hub_tokens
+
+        hub_tokens = read_hub_tokens(settings)
+    if settings.webhook_secret:
+        from imageserver.api.webhooks import read_webhooks
+
+        webhooks = read_webhooks(settings)
     services = Services(
         settings=settings,
         client=DispatchClient(settings, rendezvous, on_ready=announce),
@@ -59,13 +70,17 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
         attempts=Attempts(settings.resolve(settings.state_dir)),
         tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
+        webhook_store=WebhookStore(settings.resolve(settings.state_dir)),
+        webhooks=webhooks,
         keyring=read_keyring(settings),
+        hub_tokens=hub_tokens,
         loras=open_folder(settings),
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)
     services.start()
     runner.start(services)
+    deliveries.start(app)
     return app
 
 

@@ -39,6 +39,12 @@ class Unauthorized(ServiceError):
     status, code = 401, "unauthorized"
 
 
+class Forbidden(ServiceError):
+    """It is known whose the key is, and it does not open this server."""
+
+    status, code = 403, "forbidden"
+
+
 class NotFound(ServiceError):
     """The thing that was asked for does not exist."""
 
@@ -121,6 +127,12 @@ class Draining(ServiceError):
     """The server is stopping."""
 
     status, code = 503, "draining"
+
+
+class HubUnavailable(ServiceError):
+    """The hub that knows whose a token is cannot be asked."""
+
+    status, code = 503, "hub_unavailable"
 
 
 class EngineUnavailable(ServiceError):

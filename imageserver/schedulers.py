@@ -1,11 +1,14 @@
 """The names of schedulers: AUTOMATIC1111's, such as `DPM++ 2M Karras`, and the classes of diffusers."""
 
+import re
 from collections.abc import Mapping
 
 # What AUTOMATIC1111's users write behind a sampler: how the noise goes down.
 SCHEDULES = ("Karras", "Exponential")
 # These call the denoiser twice a step.
 SECOND_ORDER = ("Heun", "DPM2", "DPM2 a")
+# How the paper, and the user's document 003, write what is DPM++ 2M to AUTOMATIC1111's users.
+SPELLING = re.compile(r"dpmsolver\+\+( 2m)?(?= |$)")
 
 
 def find_scheduler(asked: str, known: Mapping[str, str], own: str) -> str | None:
@@ -14,7 +17,7 @@ def find_scheduler(asked: str, known: Mapping[str, str], own: str) -> str | None
     `known` gives the class of diffusers by name. A class's name means the model's own scheduler where it is of that
     class, else the class without a special schedule; a schedule may stand behind either.
     """
-    wanted = " ".join(asked.split()).casefold()
+    wanted = SPELLING.sub("dpm++ 2m", " ".join(asked.split()).casefold())
     names = {name.casefold(): name for name in known}
     for name, class_name in sorted(known.items(), key=lambda item: item[0] != own):
         names.setdefault(class_name.casefold(), name)

@@ -3,16 +3,34 @@
 Each field's description is its one sentence of help: `.env.example` and the README's table are tested against it.
 """
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imageserver.generation import MemoryPlanName
-from imageserver.registry import Registry, RegistryUnusable, read_registry
+from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable, read_registry
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+SHORTEST_SECRET = 16
+HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def _checked_hosts(text: str) -> str:
+    for entry in filter(None, map(str.strip, text.split(","))):
+        if not _is_host(entry):
+            raise ValueError(f"{entry!r} is neither HOST nor HOST:PORT")
+    return text
+
+
+def _is_host(entry: str) -> bool:
+    try:
+        return HOST.fullmatch(entry) is not None and urlsplit(f"//{entry}").port != 0
+    except ValueError:  # a port over 65535, or no IPv6
+        return False
 
 
 class Settings(BaseSettings):
@@ -34,6 +52,15 @@ class Settings(BaseSettings):
         None, description="Keys that clients must send, separated by commas, each KEY or NAME:KEY; empty asks for none."
     )
     api_keys_file: Path | None = Field(None, description="File with one key a line, for secrets that are mounted.")
+    hf_auth: Literal["off", "read", "any"] = Field(
+        "off",
+        description="Tokens of Hugging Face that open the server: off (none), read (those that cannot write there) or "
+        "any; the hub is asked whose they are.",
+    )
+    hf_users: str = Field(
+        "",
+        description="Users and organisations of the hub that HF_AUTH lets in, separated by commas; empty: everybody.",
+    )
     workers: int = Field(1, ge=1, le=64, description="HTTP worker processes; they share one queue and one model.")
     threads: int = Field(
         4, ge=1, le=64, description="Native threads per worker for overlay, encoding and files; requests need none."
@@ -54,6 +81,11 @@ class Settings(BaseSettings):
     )
     model_source: Literal["modelscope", "huggingface"] = Field(
         "modelscope", description="Hub that model ids are downloaded from."
+    )
+    hf_endpoint: str = Field(
+        "https://huggingface.co",
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="Address of the Hugging Face hub, for models and tokens; a mirror sees the tokens of HF_AUTH.",
     )
     models_file: Path = Field(
         Path("models.toml"), description="File that gives models names, with their sources and defaults."
@@ -100,6 +132,33 @@ class Settings(BaseSettings):
         False, description="Decode every picture in tiles: less memory, slower, faint seams are possible."
     )
 
+    default_steps: int | None = Field(
+        None, ge=1, description="Steps of a request that names none; empty takes the model's usual number."
+    )
+    default_guidance_scale: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Guidance of a request that names none, for Qwen-Image its true_cfg_scale; empty takes the usual.",
+    )
+    default_width: int | None = Field(
+        None,
+        ge=MIN_SIDE,
+        le=MAX_SIDE,
+        description="Width in pixels of a request that names no size, with DEFAULT_HEIGHT; empty takes the model's.",
+    )
+    default_height: int | None = Field(
+        None, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels of a request that names no size."
+    )
+    default_scheduler: str = Field(
+        "",
+        validation_alias=AliasChoices("DEFAULT_SCHEDULER", "SCHEDULER_TYPE"),
+        description="Scheduler of a request that names none, such as DPM++ 2M; empty takes the model's own.",
+    )
+    use_karras_sigmas: bool | None = Field(
+        None, description="Whether that scheduler goes down Karras' noise levels; empty leaves it as it is."
+    )
+
     compile: bool = Field(
         False, description="Compile the transformer's repeated blocks: a longer start, then faster steps."
     )
@@ -126,7 +185,12 @@ class Settings(BaseSettings):
         description="Most pictures in one forward; 0 takes what was measured to pay, 1 switches batching off.",
     )
     max_in_flight: int = Field(
-        0, ge=0, le=256, description="Most pictures begun at a time; 0 takes as many as the measured memory allows."
+        0,
+        ge=0,
+        le=256,
+        validation_alias=AliasChoices("MAX_IN_FLIGHT", "MAX_CONCURRENT_REQUESTS"),
+        description="Most pictures begun at a time, the other requests wait; 0 takes as many as the measured memory "
+        "allows.",
     )
     max_queue: int = Field(
         64, ge=1, description="Generations that may run and wait at a time; one more is refused with 429."
@@ -159,6 +223,14 @@ class Settings(BaseSettings):
     tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved pictures are kept.")
     task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is remembered.")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Key that webhooks of tasks are signed with; without it webhook_url is refused."
+    )
+    webhook_hosts: Annotated[str, AfterValidator(_checked_hosts)] = Field(
+        "public",
+        description="Hosts that webhooks may go to, separated by commas, each HOST or HOST:PORT, private ones too; "
+        "public stands for every public address.",
+    )
     cache_max_mb: float = Field(
         512.0, ge=0, description="Size that the cache of finished answers is kept below, in MiB; 0 switches it off."
     )
@@ -172,6 +244,16 @@ class Settings(BaseSettings):
     engine_module: str = Field(
         "imageserver.engine", description="Python module run as the engine process; tests put a fake one here."
     )
+
+    @property
+    def default_size(self) -> str | None:
+        """Return WIDTHxHEIGHT of requests that name no size, None for the model's own."""
+        return f"{self.default_width}x{self.default_height}" if self.default_width and self.default_height else None
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether clients must say who they are."""
+        return bool(self.api_keys) or self.api_keys_file is not None or self.hf_auth != "off"
 
     def resolve(self, path: Path) -> Path:
         """Return `path`, taken from the project's root when it is relative."""
@@ -198,4 +280,22 @@ def load_settings() -> Settings:
         raise SystemExit("Wrong setting. " + " ".join(complaints)) from None
     except RegistryUnusable as error:
         raise SystemExit(f"MODELS_FILE={settings.models_file} cannot be used. {error}") from None
+    if complaint := _contradiction(settings):
+        raise SystemExit(complaint)
     return settings
+
+
+def _contradiction(settings: Settings) -> str | None:
+    """Return what is wrong with settings that are each valid, in one sentence without any secret."""
+    if settings.offline and settings.hf_auth != "off":
+        return f"HF_AUTH={settings.hf_auth} asks the hub whose a token is, and OFFLINE=1 never touches a network."
+    if settings.hf_users and settings.hf_auth == "off":
+        return "HF_USERS lets users of the hub in, and HF_AUTH=off nobody: set HF_AUTH=read or any."
+    width, height = settings.default_width, settings.default_height
+    if (width is None) != (height is None):
+        return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or none."
+    if width and height and width * height > settings.max_pixels:
+        return f"DEFAULT_WIDTH x DEFAULT_HEIGHT is {width}x{height}, more than MAX_PIXELS={settings.max_pixels}."
+    if settings.webhook_secret and len(settings.webhook_secret) < SHORTEST_SECRET:
+        return f"WEBHOOK_SECRET is too short: it has at least {SHORTEST_SECRET} characters."
+    return None

@@ -40,8 +40,7 @@ def greeting(settings: Settings) -> str:
 def banner(settings: Settings, facts: ModelFacts) -> str:
     """Return the lines that say where the server is, what it draws with and why, and how to change that."""
     body = '{"prompt":"a red circle on a blue background"}'
-    locked = bool(settings.api_keys) or settings.api_keys_file is not None
-    key = " -H 'Authorization: Bearer KEY'" if locked else ""
+    key = " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
     example = (
         f"curl -X POST {url(settings)}/generate{key} -H 'Content-Type: application/json' -d '{body}' --output image.png"
     )
@@ -53,13 +52,21 @@ def banner(settings: Settings, facts: ModelFacts) -> str:
         f"try     {example}",
         "stop    Ctrl+C",
     ]
-    if settings.host not in LOOPBACK and not locked:
-        warning = (
-            f"WARNING HOST={settings.host} lets everybody on the network use this server; API_KEYS would ask for keys."
-        )
+    if settings.host not in LOOPBACK and (warning := _warning(settings)):
         lines.insert(1, warning)
     width = max(len(line) for line in lines)
     return "\n".join(["-" * width, *lines, "-" * width])
+
+
+def _warning(settings: Settings) -> str:
+    """Return what the owner of a server that the network can reach should know; empty where there is nothing."""
+    if not settings.asks_for_keys:
+        return (
+            f"WARNING HOST={settings.host} lets everybody on the network use this server; API_KEYS would ask for keys."
+        )
+    if settings.hf_auth != "off" and not settings.hf_users:
+        return f"WARNING HF_AUTH={settings.hf_auth} lets in whoever has an account at the hub; HF_USERS would not."
+    return ""
 
 
 def address(settings: Settings) -> str:

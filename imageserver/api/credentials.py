@@ -1,6 +1,7 @@
-"""Who asks: an API key, wherever clients can put one; saved pictures open to whoever has their signed address.
+"""Who asks: an API key or a token of Hugging Face, wherever clients can put one.
 
-Without keys everybody is welcome and shares one credential. Names of credentials are logged, keys never.
+Saved pictures open to whoever has their signed address. Without keys everybody is welcome and shares one credential.
+Names of credentials are logged, keys never.
 """
 
 import base64
@@ -9,7 +10,7 @@ import binascii
 from flask import Flask, Response, g, request
 
 from imageserver.api.current import request_id, services
-from imageserver.errors import Unauthorized
+from imageserver.errors import ServiceError, Unauthorized
 from imageserver.telemetry.logs import current_credential
 
 # Monitors and orchestrators ask these without a key; the index and the API's document are no secrets.
@@ -36,14 +37,13 @@ def register(app: Flask) -> None:
             signature = request.args.get("sig", "")
             if signature and keyring.is_signed(str(request.view_args["name"]), signature):
                 return
-        given = _given_keys()
-        names = [name for key in given if (name := keyring.name_of(key)) is not None]
-        if not names:
+        try:
+            g.credential = _owner_of(_given_keys())
+        except ServiceError:
             # The SDKs show the number of the request.
             request_id()
-            raise Unauthorized("The API key is wrong." if given else "This server asks for an API key.")
-        g.credential = names[0]
-        current_credential.set(names[0])
+            raise
+        current_credential.set(g.credential)
 
     @app.after_request
     def keep_out_of_shared_caches(response: Response) -> Response:
@@ -52,6 +52,17 @@ def register(app: Flask) -> None:
             response.cache_control.public = False
             response.cache_control.private = True
         return response
+
+
+def _owner_of(given: list[str]) -> str:
+    """Return whose the first right key is, our own ones first; raises Unauthorized, Forbidden or HubUnavailable."""
+    keyring, hub_tokens = services().keyring, services().hub_tokens
+    names = [name for key in given if (name := keyring.name_of(key)) is not None]
+    if not names and hub_tokens is not None:
+        names = [name for key in given if (name := hub_tokens.owner_of(key)) is not None]
+    if not names:
+        raise Unauthorized("The API key is wrong." if given else "This server asks for an API key.")
+    return names[0]
 
 
 def _given_keys() -> list[str]:

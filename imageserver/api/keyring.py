@@ -22,15 +22,11 @@ SIGNATURE_LETTERS = 32
 class Keyring:
     """The keys of a server by their names; empty where none are asked for."""
 
-    def __init__(self, keys: Mapping[str, str], secret: bytes) -> None:
-        """Take keys by name, and the secret that addresses are signed with."""
+    def __init__(self, keys: Mapping[str, str], secret: bytes, *, locked: bool) -> None:
+        """Take keys by name, the secret that addresses are signed with, and whether a key is asked for."""
         self._digests = {name: _digest(key) for name, key in keys.items()}
         self._secret = secret
-
-    @property
-    def locked(self) -> bool:
-        """Whether a key is asked for."""
-        return bool(self._digests)
+        self.locked = locked
 
     def name_of(self, key: str) -> str | None:
         """Return whose key this is; every key is compared, so that the time tells nothing."""
@@ -51,8 +47,8 @@ class Keyring:
 
 def read_keyring(settings: Settings) -> Keyring:
     """Return the keys of the settings; raises SystemExit with one sentence that holds no key."""
-    keys = read_keys(settings)
-    return Keyring(keys, _secret(settings) if keys else b"")
+    locked = settings.asks_for_keys
+    return Keyring(read_keys(settings), _secret(settings) if locked else b"", locked=locked)
 
 
 def read_keys(settings: Settings) -> dict[str, str]:

@@ -245,7 +245,7 @@ def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict
         for status in (200, *facts.also)
     }
     error = {"application/json": {"schema": schemas.error_of(blueprint_name)}}
-    for status in (*facts.errors, 401):
+    for status in sorted({*facts.errors, 401, 403, 503} - set(facts.also)):
         responses[str(status)] = {"description": ERRORS[status], "content": error}
     return responses
 
@@ -253,6 +253,7 @@ def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict
 ERRORS = {
     400: "The request cannot be understood, or misses what it needs.",
     401: "A key is asked for.",
+    403: "The Hugging Face token does not open this server.",
     404: "There is no such thing.",
     408: "The body did not arrive within BODY_TIMEOUT.",
     409: "Not in this state.",
@@ -262,7 +263,7 @@ ERRORS = {
     429: "The queue is full, or the picture would not be there in time; Retry-After says when to come back.",
     499: "The generation was cancelled.",
     500: "The server made a mistake.",
-    503: "The model is loading, or the server is stopping.",
+    503: "The model is loading, the server is stopping, or the hub that knows the token cannot be asked.",
     504: "The time limit passed.",
     507: "The device's memory or the disk is full.",
 }

@@ -3,6 +3,7 @@
 import importlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import gevent
 
@@ -19,8 +20,14 @@ from imageserver.messages import Snapshot
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
 from imageserver.outputs.task_store import TaskStore
+from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.registry import Registry
 from imageserver.settings import Settings
+
+if TYPE_CHECKING:
+    # They bring requests along, which only those who use them pay for.
+    from imageserver.api.hub_tokens import HubTokens
+    from imageserver.api.webhooks import WebhookSender
 
 WARM_UP_DELAY = 1.0
 # Our own 503 must be out before gunicorn cuts the connections that are left.
@@ -39,7 +46,10 @@ class Services:
     request_ids: RequestIds
     attempts: Attempts
     tasks: TaskStore
+    webhook_store: WebhookStore
+    webhooks: "WebhookSender | None"
     keyring: Keyring
+    hub_tokens: "HubTokens | None"
     loras: LoraFolder
     draining: bool = False
 

@@ -22,6 +22,7 @@ from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.sources import ModelUnavailable, Report, locate
 from imageserver.generation import MemoryPlanName, ModelFacts
 from imageserver.registry import ModelEntry, RegistryUnusable
+from imageserver.schedulers import find_scheduler, split_name
 from imageserver.settings import Settings
 
 QWEN_IMAGE = "Qwen/Qwen-Image"
@@ -77,6 +78,7 @@ def find(settings: Settings, report: Report) -> FoundModel:
     device = devices.choose(settings.device)
     name, reason = choose_model(settings.model, device)
     entry, setting = registered(name, settings)
+    entry = _as_chosen(entry, settings)
     folder = locate(entry.source, settings, report, setting=setting, hub=entry.hub, revision=entry.revision)
     family = _family_in(folder, name, entry)
     dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
@@ -110,6 +112,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         raise ModelUnavailable(f"{found.name} cannot be loaded: {sentence}") from error
     pipeline.set_progress_bar_config(disable=True)
     family.prepare(pipeline)
+    _choose_scheduler(pipeline, family, found.name, settings)
     if settings.vae_tiling:
         pipeline.vae.enable_tiling()
     memory_plans.place(pipeline, plan, device)
@@ -197,6 +200,32 @@ def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
             "(MAX_PIXELS)."
         )
     return entry, f"{settings.models_file.name}: {model}: source"
+
+
+def _as_chosen(entry: ModelEntry, settings: Settings) -> ModelEntry:
+    """Return an entry with what the owner has chosen for every model."""
+    chosen = {
+        "steps": settings.default_steps, "guidance": settings.default_guidance_scale, "size": settings.default_size,
+    }  # fmt: skip
+    return entry.model_copy(update={name: value for name, value in chosen.items() if value is not None})
+
+
+def _choose_scheduler(pipeline: Pipeline, family: Family, model: str, settings: Settings) -> None:
+    """Make the owner's choice the model's own scheduler; raises ModelUnavailable for one that does not fit."""
+    known = Schedulers(pipeline.scheduler, family.schedulers)
+    name = find_scheduler(settings.default_scheduler, known.classes, known.own)
+    if name is not None and settings.use_karras_sigmas is not None:
+        plain, _ = split_name(name or known.own)
+        wanted = f"{plain} Karras" if settings.use_karras_sigmas else plain
+        name = find_scheduler(wanted, known.classes, known.own)
+    if name is None:
+        karras = "" if settings.use_karras_sigmas is None else f" with USE_KARRAS_SIGMAS={settings.use_karras_sigmas:d}"
+        raise ModelUnavailable(
+            f"DEFAULT_SCHEDULER={settings.default_scheduler}{karras} does not fit {model}; known are "
+            f"{', '.join(known.classes)}."
+        )
+    if name:
+        pipeline.scheduler = family.schedulers[name].make(pipeline.scheduler)
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype) -> dict[str, int]:

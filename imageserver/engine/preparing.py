@@ -133,10 +133,10 @@ def _tiers(
 
 
 def _revision(settings: Settings, model: LoadedModel) -> str:
-    """Return the name of all that decides the pixels and the pace: weights, device, format, versions, accelerations."""
+    """Return the name of all that decides the pixels and the pace: weights, scheduler, device, versions, speed."""
     facts = model.facts
     versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    fitted = f"{facts.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}"
+    fitted = f"{facts.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}/{facts.sampler}"
     chosen = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
     return f"{facts.revision}/{facts.gpu}/{facts.dtype}/{versions}/{chosen}"
 

@@ -109,7 +109,10 @@ def _from_huggingface(model: str, revision: str | None, settings: Settings, repo
     from huggingface_hub import snapshot_download
 
     folder = settings.resolve(settings.models_dir)
-    wanted: dict[str, Any] = {"cache_dir": str(folder), "revision": revision, "allow_patterns": WANTED_FILES}
+    wanted: dict[str, Any] = {
+        "cache_dir": str(folder), "revision": revision, "allow_patterns": WANTED_FILES,
+        "endpoint": settings.hf_endpoint,
+    }  # fmt: skip
     try:
         if settings.offline:
             return Path(str(snapshot_download(model, local_files_only=True, **wanted)))

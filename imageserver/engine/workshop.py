@@ -25,6 +25,12 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# What the owner has made for, or chosen with a view to, the model that is loaded first.
+OF_THE_FIRST_ALONE = {
+    "transformer_file": None, "default_steps": None, "default_guidance_scale": None, "default_width": None,
+    "default_height": None, "default_scheduler": "", "use_karras_sigmas": None,
+}  # fmt: skip
+
 
 class Workshop:
     """The loaded models by name, the one that was used last at the end."""
@@ -64,8 +70,7 @@ class Workshop:
         if not fetch:
             settings = settings.model_copy(update={"offline": True})
         if name not in (settings.model, self._first):
-            # It was made for the model that is loaded first.
-            settings = settings.model_copy(update={"transformer_file": None})
+            settings = settings.model_copy(update=OF_THE_FIRST_ALONE)
         return find(settings.model_copy(update={"model": name}), report)
 
     def load(self, found: FoundModel, report: Report) -> ModelFacts:

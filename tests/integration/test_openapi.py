@@ -15,11 +15,12 @@ from schemathesis.checks import load_all_checks
 # A few dozen requests an operation, the same at every run; the full mode sends hundreds of new ones.
 FULL = bool(os.environ.get("QIS_FULL"))
 EXAMPLES = 300 if FULL else 25
-# Rules between fields, about contents and of the loaded model, which JSON Schema cannot express; the answer must name
-# one of these fields.
+# Rules between fields, about contents, of the loaded model and of the owner, which JSON Schema cannot express; the
+# answer must name one of these fields.
 RULES = {
     "size", "width", "height", "aspect_ratio", "seed", "quality", "image", "images", "mask", "Idempotency-Key",
     "Last-Event-ID", "batch_size", "init_images", "inputs", "target_size", "resolution", "scheduler", "loras",
+    "webhook_url",
 }  # fmt: skip
 
 

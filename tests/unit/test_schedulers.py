@@ -15,14 +15,14 @@ KNOWN = {
     [
         ("DPM++ 2M", "DPM++ 2M"), ("dpm++  2m", "DPM++ 2M"), ("Euler a", "Euler a"), ("EulerAncestral", "Euler a"),
         ("EulerDiscreteScheduler", "Euler"), ("EulerDiscreteScheduler Karras", "Euler Karras"), ("DDIM", None),
-        ("Euler a Karras", None),
+        ("Euler a Karras", None), ("DPMSolver++", "DPM++ 2M"), ("DPMSolver++ 2M", "DPM++ 2M"), ("DPMSolver++x", None),
     ],
 )  # fmt: skip
 def test_names_of_both_worlds_are_known(asked, found):
     assert find_scheduler(asked, KNOWN, "DPM++ 2M Karras") == found
 
 
-@pytest.mark.parametrize("asked", ["", " ", "DPM++ 2M Karras", "dpmsolvermultistepscheduler"])
+@pytest.mark.parametrize("asked", ["", " ", "DPM++ 2M Karras", "dpmsolvermultistepscheduler", "DPMSolver++ Karras"])
 def test_the_models_own_scheduler_is_one_thing_under_all_its_names(asked):
     assert find_scheduler(asked, KNOWN, "DPM++ 2M Karras") == ""
 

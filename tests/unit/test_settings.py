@@ -28,7 +28,10 @@ def test_names_in_the_environment_are_the_field_names_in_capitals(monkeypatch):
     [
         ("MODEL_ID", "model", "demo", "demo"),
         ("OFFLINE_MODE", "offline", "1", True),
+        ("LOCAL_FILES_ONLY", "offline", "true", True),
         ("TORCH_DTYPE", "dtype", "float16", "float16"),
+        ("MAX_CONCURRENT_REQUESTS", "max_in_flight", "2", 2),
+        ("SCHEDULER_TYPE", "default_scheduler", "DPMSolver++", "DPMSolver++"),
     ],
 )
 def test_other_names_of_the_documents_work_too(monkeypatch, alias, field, text, value):
@@ -52,6 +55,45 @@ def test_wrong_setting_is_one_sentence_with_its_name_and_value(monkeypatch, name
     sentence = str(ending.value)
     assert f"{name}='{value}'" in sentence
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"DEFAULT_WIDTH": "512"}, "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together"),
+        ({"DEFAULT_HEIGHT": "512"}, "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together"),
+        ({"DEFAULT_WIDTH": "4096", "DEFAULT_HEIGHT": "4096"}, "4096x4096, more than MAX_PIXELS=4194304"),
+        ({"DEFAULT_WIDTH": "63", "DEFAULT_HEIGHT": "64"}, "DEFAULT_WIDTH='63' is not valid"),
+        ({"DEFAULT_STEPS": "0"}, "DEFAULT_STEPS='0' is not valid"),
+        ({"DEFAULT_GUIDANCE_SCALE": "nan"}, "DEFAULT_GUIDANCE_SCALE='nan' is not valid"),
+        ({"HF_AUTH": "any", "OFFLINE": "1"}, "HF_AUTH=any asks the hub"),
+        ({"WEBHOOK_SECRET": "hush"}, "WEBHOOK_SECRET is too short"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_one_sentence(monkeypatch, chosen, sentence):
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ending:
+        load_settings()
+    assert sentence in str(ending.value)
+    assert "hush" not in str(ending.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_right"),
+    [
+        ("", True), ("public", True), ("a.example, b_c:80", True), ("[::1]:65535,127.0.0.1", True), ("[fe80::1]", True),
+        ("::1", False), ("a.example:0", False), ("a.example:65536", False), ("http://a.example", False), ("a b", False),
+        ("[gg::1]", False), ("*", False), ("user@a", False), ("a/24", False),
+    ],
+)  # fmt: skip
+def test_hosts_of_webhooks_are_read_at_the_start(monkeypatch, text, is_right):
+    monkeypatch.setenv("WEBHOOK_HOSTS", text)
+    if is_right:
+        load_settings()
+    else:
+        with pytest.raises(SystemExit, match="neither HOST nor HOST:PORT"):
+            load_settings()
 
 
 def test_settings_survive_the_way_to_a_child_process():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from imageserver.api import image_inputs, remote_images
+from imageserver.api import image_inputs, outbound, remote_images
 from imageserver.api.image_inputs import checked, decode, fetch, fetch_all, read_upload, read_uploads
 from imageserver.api.native_pool import NativePool
 from imageserver.errors import InvalidParameter
@@ -115,7 +115,7 @@ def test_web_addresses_are_refused_unless_the_owner_allows_them(monkeypatch, url
     ["127.0.0.1", "localhost", "[::1]", "0x7f000001", "2130706433", "127.1", "169.254.169.254", "[::ffff:127.0.0.1]"],
 )
 def test_the_server_s_own_network_is_refused_even_where_web_addresses_are_allowed(monkeypatch, host):
-    monkeypatch.setattr(remote_images.HTTPAdapter, "send", lambda *_, **__: pytest.fail("It was asked."))
+    monkeypatch.setattr(outbound.HTTPAdapter, "send", lambda *_, **__: pytest.fail("It was asked."))
     with pytest.raises(InvalidParameter, match=r"not a public address|host is not known") as caught:
         fetch(service(allow_remote_images=True), f"http://{host}/a.png", name="image")
     assert caught.value.param == "image"

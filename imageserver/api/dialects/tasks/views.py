@@ -5,8 +5,7 @@ Source: the user's HiDream-I1 API document.
 
 import itertools
 import os
-from datetime import datetime
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify, request, send_file
@@ -16,21 +15,22 @@ from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Steps, Whole, ch
 from imageserver.api.current import credential, request_id, services
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
+from imageserver.api.dialects.tasks.statuses import TaskStatus, status_of
 from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.json_body import read_json
 from imageserver.api.orders import Fulfilment, Order
 from imageserver.api.placing import place
-from imageserver.api.saving import urls_of
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
-from imageserver.messages import CancelJob, JobStatus, ListJobs, Queued
+from imageserver.messages import CancelJob, Queued
 from imageserver.outputs.task_store import Task
 
 blueprint = Blueprint("tasks", __name__)
 
 MOST_IN_BATCH = 100
 USUAL_STEPS = 50
+WEBHOOK_HELP = "Web address that is sent the task's status when it has ended, signed; needs WEBHOOK_SECRET."
 
 
 class TaskBody(Drawing):
@@ -44,6 +44,7 @@ class TaskBody(Drawing):
     seed: Seed | None = Field(None, description="Random seed; null draws one.")
     add_overlay: bool = Field(False, description="Add the info overlay to the picture.")
     positive_magic: bool = Field(False, description="Append Qwen's quality words to the prompt.")
+    webhook_url: str | None = Field(None, description=WEBHOOK_HELP)
 
 
 class BatchBody(BaseModel):
@@ -52,6 +53,7 @@ class BatchBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     requests: list[TaskBody] = Field(min_length=1, max_length=MOST_IN_BATCH, description="The tasks, in order.")
+    webhook_url: str | None = Field(None, description="The webhook_url of the tasks that name none.")
 
 
 class Submitted(BaseModel):
@@ -74,31 +76,21 @@ class BatchSubmitted(BaseModel):
     message: str
 
 
-class TaskStatus(BaseModel):
-    """How a task is getting on; `created_at` and `completed_at` are ISO 8601."""
-
-    task_id: str
-    requestId: int  # noqa: N815 - the documented name
-    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
-    progress: int = Field(description="0 to 100.")
-    result_urls: list[str]
-    processing_time: float | None
-    created_at: str
-    completed_at: str | None
-    estimated_time: float | None = Field(description="Expected seconds from now, waiting included.")
-    queue_position: int | None
-    seeds: list[int]
-    error: str | None
-    code: str | None
-    warnings: list[str]
-
-
 class DownloadQuery(BaseModel):
     """Which picture of a task is fetched."""
 
     model_config = ConfigDict(extra="forbid")
 
     image_index: int = Field(0, ge=0, description="0 for the first one.")
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A task that can be taken."""
+
+    order: Order
+    warnings: list[str]
+    webhook_url: str | None
 
 
 @blueprint.post("/submit")
@@ -111,7 +103,7 @@ class DownloadQuery(BaseModel):
 def submit() -> Response:
     """Take a task and answer at once."""
     service = services()
-    return jsonify(_submit(service, *_order(service, request_id(), read_json())))
+    return jsonify(_submit(service, _placed(service, request_id(), read_json())))
 
 
 @blueprint.post("/batch_submit")
@@ -127,19 +119,20 @@ def batch_submit() -> Response:
     content = read_json()
     batch = validated(BatchBody, content)
     # A batch with a wrong field is refused as a whole: nothing is drawn of what its sender has to correct.
-    orders = []
+    _check_webhook(service, batch.webhook_url)
+    all_placed = []
     for index, body in enumerate(batch.requests):
         try:
             number = request_id() if index == 0 else service.request_ids.take()
-            orders.append(_order(service, number, body.model_dump(exclude_unset=True)))
+            all_placed.append(_placed(service, number, body.model_dump(exclude_unset=True)))
         except (BadRequest, InvalidParameter, ModelNotFound) as error:
             raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None
     told: list[dict[str, Any]] = []
-    for order, warnings in orders:
+    for placed in all_placed:
         try:
-            told.append(_submit(service, order, warnings))
+            told.append(_submit(service, replace(placed, webhook_url=placed.webhook_url or batch.webhook_url)))
         except ServiceError as error:
-            if len(orders) == 1:
+            if len(all_placed) == 1:
                 raise
             told.append({"status": "refused", "error": error.sentence, "code": error.code, "param": error.param})
     taken = [task["task_id"] for task in told if "task_id" in task]
@@ -150,7 +143,7 @@ def batch_submit() -> Response:
 @documented(answer=TaskStatus, errors=(404, 410, 503))
 def status(task_id: str) -> Response:
     """Tell how a task is getting on."""
-    return jsonify(_status(services(), _found(services(), task_id)))
+    return jsonify(status_of(services(), _found(services(), task_id)))
 
 
 @blueprint.delete("/status/<task_id>")
@@ -161,7 +154,7 @@ def cancel(task_id: str) -> Response:
     task = _found(service, task_id)
     service.tasks.fail(task.task_id, code="cancelled", sentence="The task was cancelled.")
     service.client.jobs(CancelJob(job=request_id(), wanted=task.number, credential=credential()))
-    return jsonify(_status(service, _found(service, task_id)))
+    return jsonify(status_of(service, _found(service, task_id)))
 
 
 @blueprint.get("/download/<task_id>")
@@ -183,7 +176,8 @@ def download(task_id: str) -> Response:
     return send_file(path)
 
 
-def _submit(service: Services, order: Order, warnings: list[str]) -> dict[str, Any]:
+def _submit(service: Services, placed: _Placed) -> dict[str, Any]:
+    order, warnings = placed.order, placed.warnings
     fulfilment = Fulfilment(service, order)
     news = fulfilment.news()
     # A refusal is raised here: what was answered with a task id is wanted until it is drawn.
@@ -199,6 +193,13 @@ def _submit(service: Services, order: Order, warnings: list[str]) -> dict[str, A
     except ServiceError:
         fulfilment.cancel()
         raise
+    if placed.webhook_url is not None:
+        try:
+            service.webhook_store.add(task.task_id, url=placed.webhook_url, site=request.url_root)
+        except ServiceError as error:
+            fulfilment.cancel()
+            service.tasks.fail(task.task_id, code=error.code, sentence=error.sentence)
+            raise
     runner.follow(service, task, order, itertools.chain([first], news))
     expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
     return {
@@ -212,7 +213,7 @@ def _submit(service: Services, order: Order, warnings: list[str]) -> dict[str, A
     }
 
 
-def _order(service: Services, number: int, content: Any) -> tuple[Order, list[str]]:
+def _placed(service: Services, number: int, content: Any) -> _Placed:
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
     if not content.get("prompt"):
@@ -220,6 +221,7 @@ def _order(service: Services, number: int, content: Any) -> tuple[Order, list[st
     body = validated(TaskBody, content)
     fields = body.model_dump(exclude_unset=True)
     fields.pop("resolution", None)
+    fields.pop("webhook_url", None)
     count = fields.pop("num_images_per_prompt", None)
     check_limit("num_images_per_prompt", count, service.settings.max_images, "MAX_IMAGES")
     check_limit("n", body.n, service.settings.max_images, "MAX_IMAGES")
@@ -240,7 +242,19 @@ def _order(service: Services, number: int, content: Any) -> tuple[Order, list[st
         raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
     if count is not None and "n" in body.model_fields_set:
         warnings.append("n is ignored beside num_images_per_prompt.")
-    return order, warnings
+    _check_webhook(service, body.webhook_url)
+    return _Placed(order, warnings, body.webhook_url)
+
+
+def _check_webhook(service: Services, url: str | None) -> None:
+    if url is None:
+        return
+    if service.webhooks is None:
+        setting = "OFFLINE" if service.settings.webhook_secret else "WEBHOOK_SECRET, which is not set"
+        raise InvalidParameter(
+            f"webhook_url: this server sends no webhooks ({setting}); ask GET /status instead.", param="webhook_url"
+        )
+    service.webhooks.check(url, name="webhook_url")
 
 
 def _found(service: Services, task_id: str) -> Task:
@@ -250,40 +264,6 @@ def _found(service: Services, task_id: str) -> Task:
     if task.state == "expired":
         raise Gone("The task is over, and its time to live too (TASK_TTL).", param="task_id")
     return task
-
-
-def _status(service: Services, task: Task) -> dict[str, Any]:
-    job = _job_of(service, task) if task.completed_at is None else None
-    running = job is not None and job.state == "processing"
-    done = 100 if task.state == "completed" else 0
-    progress = job.step * 100 // job.total_steps if job and job.total_steps else done
-    expected = None if job is None else round((job.queue_wait or 0.0) + (job.expected_seconds or 0.0), 2)
-    return {
-        "task_id": task.task_id,
-        "requestId": task.number,
-        "status": "processing" if running else task.state,
-        "progress": progress,
-        "result_urls": urls_of([Path(name) for name in task.files]),
-        "processing_time": task.processing_time,
-        "created_at": _iso(task.created_at),
-        "completed_at": _iso(task.completed_at) if task.completed_at is not None else None,
-        "estimated_time": expected,
-        "queue_position": job.queue_position if job else None,
-        "seeds": list(task.seeds),
-        "error": task.error,
-        "code": task.code,
-        "warnings": list(task.warnings),
-    }
-
-
-def _job_of(service: Services, task: Task) -> JobStatus | None:
-    """Return what the dispatcher knows of the task's present attempt."""
-    question = ListJobs(job=request_id(), wanted=task.number, credential=credential())
-    return next(iter(service.client.jobs(question)), None)
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment).astimezone().isoformat(timespec="seconds")
 
 
 def _number(text: str) -> Any:

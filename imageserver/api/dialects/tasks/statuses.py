@@ -1,0 +1,78 @@
+"""How a task is getting on, as its client asks for it and as its webhook tells it."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from imageserver.api.current import credential, request_id
+from imageserver.api.saving import urls_of
+from imageserver.api.services import Services
+from imageserver.messages import JobStatus, ListJobs
+from imageserver.outputs.task_store import Task
+
+
+class WebhookStatus(BaseModel):
+    """Whether the end of a task has been told."""
+
+    state: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    error: str | None = Field(description="Why the last attempt failed.")
+
+
+class TaskStatus(BaseModel):
+    """How a task is getting on; `created_at` and `completed_at` are ISO 8601."""
+
+    task_id: str
+    requestId: int  # noqa: N815 - the documented name
+    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    progress: int = Field(description="0 to 100.")
+    result_urls: list[str]
+    processing_time: float | None
+    created_at: str
+    completed_at: str | None
+    estimated_time: float | None = Field(description="Expected seconds from now, waiting included.")
+    queue_position: int | None
+    seeds: list[int]
+    error: str | None
+    code: str | None
+    warnings: list[str]
+    webhook: WebhookStatus | None = Field(description="Of a task that was sent with webhook_url.")
+
+
+def status_of(service: Services, task: Task) -> dict[str, Any]:
+    """Return what TaskStatus says; asks the dispatcher about a task under way."""
+    job = _job_of(service, task) if task.completed_at is None else None
+    running = job is not None and job.state == "processing"
+    done = 100 if task.state == "completed" else 0
+    progress = job.step * 100 // job.total_steps if job and job.total_steps else done
+    expected = None if job is None else round((job.queue_wait or 0.0) + (job.expected_seconds or 0.0), 2)
+    webhook = service.webhook_store.find(task.task_id)
+    return {
+        "task_id": task.task_id,
+        "requestId": task.number,
+        "status": "processing" if running else task.state,
+        "progress": progress,
+        "result_urls": urls_of([Path(name) for name in task.files]),
+        "processing_time": task.processing_time,
+        "created_at": _iso(task.created_at),
+        "completed_at": _iso(task.completed_at) if task.completed_at is not None else None,
+        "estimated_time": expected,
+        "queue_position": job.queue_position if job else None,
+        "seeds": list(task.seeds),
+        "error": task.error,
+        "code": task.code,
+        "warnings": list(task.warnings),
+        "webhook": webhook and {"state": webhook.state, "attempts": webhook.attempts, "error": webhook.error},
+    }
+
+
+def _job_of(service: Services, task: Task) -> JobStatus | None:
+    """Return what the dispatcher knows of the task's present attempt."""
+    question = ListJobs(job=request_id(), wanted=task.number, credential=credential())
+    return next(iter(service.client.jobs(question)), None)
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment).astimezone().isoformat(timespec="seconds")
