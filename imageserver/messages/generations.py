@@ -9,8 +9,9 @@ class Submit(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: put a generation into the queue.
 
     `timeout` is in seconds from now. With `patience`, a job that cannot be done within so many seconds is refused at
-    once. Jobs of one model with the same `twin_key` that are under way at a time are run once. The frame's raw bytes are the
-    pixels of the generation's source. `dialect` is the API that the client speaks, `client` the address it speaks from.
+    once. Jobs of one model with the same `twin_key` that are under way at a time are run once. The frame's raw bytes
+    are the pixels of the generation's source. `dialect` is the API that the client speaks, `client` the address it
+    speaks from.
     """
 
     job: int
