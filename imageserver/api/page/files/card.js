@@ -136,12 +136,15 @@ export class Card {
   #set(state, sentence) {
     const { told, progress, cancel, again, remove, pictures } = this.#parts;
     const over = ["done", "failed", "cancelled"].includes(state);
+    const hasFocus = this.element.contains(document.activeElement);
     this.state = this.element.dataset.state = state;
     told.textContent = sentence;
     progress.hidden = cancel.hidden = over;
     remove.hidden = !over;
     again.hidden = !over || state === "done";
     if (over && state !== "done") pictures.replaceChildren();
+    // Its button is gone: who works with the keyboard shall not be sent back to the top of the page.
+    if (over && hasFocus) this.element.focus();
   }
 
   #wait(left) {

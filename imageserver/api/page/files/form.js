@@ -31,7 +31,7 @@ export class RequestForm {
       event.preventDefault();
       drawn();
     });
-    this.#fields.prompt.addEventListener("keydown", (event) => {
+    this.#form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#form.requestSubmit();
     });
     for (const name of FOLLOWING) {

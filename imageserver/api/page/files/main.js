@@ -20,8 +20,8 @@ let locked = null;
 const page = {
   news: (sentence) => { byId("news").textContent = sentence; },
   again: (card) => {
-    start(card.request);
     card.remove();
+    start(card.request);
   },
   withSeed: (request, seed) => form.fill(request, seed),
   startFrom: (blob) => {
@@ -39,6 +39,7 @@ const page = {
   removed: (card) => {
     cards.delete(card);
     byId("empty").hidden = cards.size > 0;
+    (byId("results").firstElementChild ?? byId("results-title")).focus();
   },
   // A WebSocket does not say why it was not let in, so the server is asked in another way.
   lost: (card) => ask("v1/jobs?limit=1").catch((error) => {
@@ -122,7 +123,9 @@ async function tellPlaces() {
 
 function forget() {
   schemas = model = null;
-  show("unreachable", "The server does not answer. Trying again.");
+  // One that stops takes nobody in, and finishes what it has begun.
+  const hope = isAtWork() ? "What is under way may still be finished." : "Trying again.";
+  show("unreachable", `The server does not answer. ${hope}`);
 }
 
 function isAtWork() {
