@@ -136,7 +136,8 @@ def test_a_full_queue_is_said_on_the_card_and_may_be_tried_again(fake_server, op
     sentence = fake_server.generate("a dog").json()["error"]
     assert refused.locator(".error").inner_text().split("(")[0] == sentence.split("(")[0]
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Try again, best in").click()
+    fake_server.wait_until_idle()
+    refused.get_by_role("button", name="Try again").click()
     expect(page.locator(".card[data-state=done] h3")).to_have_text("a dog")
 
 

@@ -67,7 +67,8 @@ function start(request) {
   cards.add(card);
   byId("empty").hidden = true;
   byId("results").prepend(card.element);
-  card.element.scrollIntoView({ block: "nearest" });
+  // In one column the results stand below the form: what is drawn shall have the screen.
+  card.element.scrollIntoView({ block: matchMedia("(min-width: 62rem)").matches ? "nearest" : "start" });
   card.draw();
   lookAfter(BUSY);
 }
