@@ -45,7 +45,7 @@ def banner(settings: Settings, facts: ModelFacts) -> str:
         f"curl -X POST {url(settings)}/generate{key} -H 'Content-Type: application/json' -d '{body}' --output image.png"
     )
     lines = [
-        f"qwen-image-server  {url(settings)}",
+        f"qwen-image-server  {url(settings)}  (open it in a browser)",
         f"model   {facts.name} ({facts.parameters / 1e6:,.0f} million parameters). {facts.reason}",
         f"device  {facts.gpu}, {facts.dtype}; loaded in {facts.load_time:.1f} s. {facts.memory_reason}",
         "change  MODEL=… DEVICE=… PORT=… bash start_server.sh, or .env; .env.example lists every setting",

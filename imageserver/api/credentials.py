@@ -13,10 +13,10 @@ from imageserver.api.current import request_id, services
 from imageserver.errors import ServiceError, Unauthorized
 from imageserver.telemetry.logs import current_credential
 
-# Monitors and orchestrators ask these without a key; the index and the API's document are no secrets.
+# Monitors and orchestrators ask these without a key; the index, the page and the API's document are no secrets.
 OPEN_ENDPOINTS = {
     "health.index", "health.health", "health.livez", "health.readyz", "health.startupz", "openapi.document",
-    "openapi.docs", "openapi.asset",
+    "openapi.docs", "openapi.asset", "page.client", "page.file",
 }  # fmt: skip
 # A browser cannot give a WebSocket any header.
 KEY_IN_QUERY = "/ws/"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import aspect_ratios
@@ -10,6 +10,7 @@ from imageserver import __version__
 from imageserver.api.answers import Health, Index, Info, ServerStatus, StartupAnswer, Status
 from imageserver.api.current import services
 from imageserver.api.documentation import documented
+from imageserver.api.page import views as page
 from imageserver.generation import ModelFacts
 from imageserver.telemetry.metrics import exposition
 
@@ -39,6 +40,7 @@ def health() -> Response:
     return jsonify(
         status=service.status,
         reason=snapshot.reason if snapshot else "The dispatcher is being started.",
+        load_fraction=snapshot.load_fraction if snapshot else None,
         model_loaded=facts is not None,
         device=facts.device if facts else None,
         gpu=facts.gpu if facts else None,
@@ -154,6 +156,8 @@ def info() -> Response:
         batch_caps=facts.batch_caps,
         max_in_flight=facts.max_in_flight,
         supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
+        aspect_ratio_sizes=aspect_ratios.ASPECT_RATIOS,
+        draws_from=facts.kinds,
         total_requests_processed=snapshot.completed if snapshot else 0,
         concurrent_support="enabled",
         version=__version__,
@@ -161,9 +165,15 @@ def info() -> Response:
 
 
 @blueprint.get("/")
-@documented(answer=Index)
+@documented(answer=Index, media=("text/html",))
 def index() -> Response:
-    """List the API for machines."""
+    """List the API for machines, or show the web page to a browser."""
+    response = page.answer() if page.is_wanted(request.accept_mimetypes) else _list_of_routes()
+    response.vary.add("Accept")
+    return response
+
+
+def _list_of_routes() -> Response:
     routes = sorted(
         (
             {

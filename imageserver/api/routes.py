@@ -8,6 +8,7 @@ from imageserver.api.dialects.automatic1111 import views as automatic1111
 from imageserver.api.dialects.openai_images import views as openai_images
 from imageserver.api.dialects.tasks import views as tasks
 from imageserver.api.dialects.websocket import views as websocket
+from imageserver.api.page import views as page
 from imageserver.settings import Settings
 
 
@@ -19,6 +20,6 @@ def register(app: Flask, settings: Settings) -> None:
     credentials.register(app)
     for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):
         app.register_blueprint(dialect.blueprint)
-    for room in (health, jobs, loras, models, openapi):
+    for room in (health, page, jobs, loras, models, openapi):
         app.register_blueprint(room.blueprint)
     websocket.register(app)

@@ -141,7 +141,7 @@ def test_loading_what_is_nowhere_says_why(server):
 
 @pytest.mark.parametrize(
     ("body", "param"),
-    [({}, "model"), ({"model": ""}, "model"), ({"model": "demo", "wiat": True}, "wiat"), ({"model_id": 5}, "model_id")],
+    [({}, "model"), ({"model": ""}, "model"), ({"model": "demo", "vait": True}, "vait"), ({"model_id": 5}, "model_id")],
 )
 def test_a_wrong_field_of_a_load_is_named(server, body, param):
     refused = requests.post(f"{server.url}/v1/models/load", json=body, timeout=20)

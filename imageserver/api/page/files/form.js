@@ -1,0 +1,196 @@
+// The form: its ranges and defaults are the server's; what a person wrote becomes a request.
+
+import { asDataUrl, limit, numberOf, offer, plain, told } from "./fields.js";
+import { LoraList } from "./loras.js";
+
+const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength"];
+// What these are until somebody changes them is decided by the model and the LoRAs.
+const FOLLOWING = ["num_inference_steps", "true_cfg_scale"];
+const CHECKED = ["positive_magic", "add_overlay"];
+const PREVIEWS = 8;
+// As many digits as 64 bits may have, and some more for the server to refuse.
+const WHOLE = /^-?\d{1,24}$/;
+
+const byId = (id) => document.getElementById(id);
+
+export class RequestForm {
+  #form = byId("request");
+  #fields = this.#form.elements;
+  #loras = new LoraList(() => this.#follow());
+  #usual = {};
+  #sizes = {};
+  #usualSize = "";
+  #touched = new Set();
+  #source = null;
+  #described = false;
+  #hasStrength = false;
+
+  /** `drawn` is called when a person asks for a picture. */
+  constructor(drawn) {
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      drawn();
+    });
+    this.#form.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#form.requestSubmit();
+    });
+    for (const name of FOLLOWING) {
+      this.#fields[name].addEventListener("input", (event) => this.#touch(name, event.target.value !== ""));
+      this.#fields[name].addEventListener("change", () => this.#follow());
+    }
+    byId("random").addEventListener("change", () => this.#showSeed());
+    this.#fields.image.addEventListener("change", () => this.#setSource(this.#fields.image.files[0] ?? null));
+    byId("source-remove").addEventListener("click", () => this.startFrom(null));
+  }
+
+  /** Take over what the API's document says of a request and of a LoRA in it. */
+  describe(request) {
+    for (const name of LIMITED) limit(this.#fields[name], told(request, name));
+    offer(this.#fields.quality, told(request, "quality").enum);
+    byId("quality-hint").textContent = plain(told(request, "quality").description);
+    byId("strength-hint").textContent = plain(told(request, "strength").description);
+    this.#offerSizes(told(request, "aspect_ratio").enum);
+    for (const name of ["seed", ...CHECKED]) this.#fields[name].title = plain(told(request, name).description);
+    if (this.#described) return;
+    this.#described = true;
+    byId("draw").disabled = false;
+    for (const name of ["seed", "n"]) this.#fields[name].value ||= told(request, name).default;
+    this.#fields.positive_magic.checked = told(request, "positive_magic").default;
+  }
+
+  /** Take over the model's defaults, as /health tells them. */
+  setDefaults({ steps, guidance_scale: guidance, width, height }) {
+    this.#usual = { num_inference_steps: steps, true_cfg_scale: guidance };
+    this.#usualSize = ` · ${width}×${height}`;
+    this.#follow();
+    this.#offerSizes();
+  }
+
+  /** Take over what /info tells of the model: sizes, and what it can draw from. */
+  setModel({ aspect_ratio_sizes: sizes, draws_from: kinds }) {
+    this.#sizes = sizes;
+    // An edit does all its steps, so there is no strength to choose.
+    this.#hasStrength = kinds.includes("image");
+    byId("source").hidden = !this.#hasStrength && !kinds.includes("edit");
+    this.#setSource(byId("source").hidden ? null : this.#source);
+  }
+
+  /** Take over the LoRAs that there are. */
+  setLoras(loras, choice) {
+    this.#loras.offer(loras, told(choice, "scale"));
+    this.#follow();
+  }
+
+  /** Return the request: `fields` as they are sent but for the picture, `source` the picture to start from. */
+  read() {
+    const value = (name) => this.#fields[name].value;
+    const number = (name) => numberOf(this.#fields[name]);
+    const fields = { prompt: value("prompt"), quality: value("quality") };
+    for (const name of CHECKED) fields[name] = this.#fields[name].checked;
+    if (value("negative_prompt") !== "") fields.negative_prompt = value("negative_prompt");
+    if (value("aspect_ratio") !== "") fields.aspect_ratio = value("aspect_ratio");
+    for (const name of FOLLOWING) {
+      const given = number(name);
+      if (this.#touched.has(name) && given !== null) fields[name] = given;
+    }
+    if (number("n") !== null) fields.n = number("n");
+    const loras = this.#loras.chosen();
+    if (loras.length) fields.loras = loras;
+    if (!byId("strength-field").hidden && number("strength") !== null) fields.strength = number("strength");
+    fields.previews = byId("previews").checked ? PREVIEWS : 0;
+    return { fields, seed: byId("random").checked ? null : value("seed").trim(), source: this.#source };
+  }
+
+  /** Write a request into the form, with the seed of one of its pictures. */
+  fill({ fields, source }, seed) {
+    for (const name of ["prompt", "negative_prompt", "aspect_ratio", "quality", "strength"]) {
+      this.#fields[name].value = fields[name] ?? "";
+    }
+    for (const name of CHECKED) this.#fields[name].checked = fields[name];
+    for (const name of FOLLOWING) {
+      this.#fields[name].value = fields[name] ?? "";
+      this.#touch(name, name in fields);
+    }
+    this.#fields.n.value = 1;
+    this.#fields.seed.value = seed;
+    byId("random").checked = false;
+    this.#loras.choose(fields.loras ?? []);
+    this.#showSeed();
+    this.startFrom(source);
+    this.#follow();
+    this.accept();
+    this.#fields.prompt.focus();
+  }
+
+  /** Start from a picture, or from none. */
+  startFrom(blob) {
+    this.#fields.image.value = "";
+    this.#setSource(blob);
+  }
+
+  /** Show a refusal at the field that it names. */
+  refuse(refusal) {
+    this.accept();
+    const control = this.#fields[refusal.param];
+    const field = control?.closest(".field");
+    if (field) field.append(byId("refusal"));
+    else byId("sending").prepend(byId("refusal"));
+    byId("refusal").textContent = refusal.message;
+    control?.setAttribute("aria-invalid", "true");
+    control?.setAttribute("aria-errormessage", "refusal");
+    control?.focus();
+  }
+
+  /** Return whether a refusal is about something in this form. */
+  has(name) {
+    return name === "loras" || this.#fields[name] !== undefined;
+  }
+
+  /** Forget the last refusal. */
+  accept() {
+    byId("refusal").textContent = "";
+    for (const control of this.#form.querySelectorAll("[aria-invalid]")) {
+      control.removeAttribute("aria-invalid");
+      control.removeAttribute("aria-errormessage");
+    }
+  }
+
+  #touch(name, is) {
+    if (is) this.#touched.add(name);
+    else this.#touched.delete(name);
+  }
+
+  #follow() {
+    for (const name of FOLLOWING) {
+      if (!this.#touched.has(name)) this.#fields[name].value = this.#loras.recommended(name) ?? this.#usual[name] ?? "";
+    }
+  }
+
+  #showSeed() {
+    this.#fields.seed.disabled = byId("random").checked;
+  }
+
+  #offerSizes(names = [...this.#fields.aspect_ratio.options].map((each) => each.value).filter(Boolean)) {
+    const usual = this.#source === null ? `usual${this.#usualSize}` : "as the picture";
+    const labels = names.map((name) => [name, [name, this.#sizes[name]?.join("×")].filter(Boolean).join(" · ")]);
+    offer(this.#fields.aspect_ratio, ["", ...names], { "": usual, ...Object.fromEntries(labels) });
+  }
+
+  #setSource(blob) {
+    const shown = byId("source-shown");
+    URL.revokeObjectURL(shown.src);
+    this.#source = blob;
+    shown.hidden = byId("source-remove").hidden = blob === null;
+    byId("strength-field").hidden = blob === null || !this.#hasStrength;
+    if (blob === null) shown.removeAttribute("src");
+    else shown.src = URL.createObjectURL(blob);
+    this.#offerSizes();
+  }
+}
+
+/** Return a request as the server reads it; a seed may have more digits than a number of JavaScript's can hold. */
+export async function asText({ fields, seed, source }) {
+  const content = source === null ? fields : { ...fields, image: await asDataUrl(source) };
+  const written = seed === null ? "null" : WHOLE.test(seed) ? BigInt(seed).toString() : JSON.stringify(seed);
+  return `{"seed": ${written}, ${JSON.stringify(content).slice(1)}`;
+}

@@ -1,0 +1,56 @@
+// The LoRAs to draw with: which there are, how strong each is, and what their profiles recommend.
+
+import { numberOf, plain } from "./fields.js";
+
+export class LoraList {
+  #box = document.getElementById("lora-box");
+  #list = document.getElementById("lora-list");
+  #rows = [];
+
+  /** `changed` is called when another LoRA is chosen. */
+  constructor(changed) {
+    this.#list.addEventListener("change", changed);
+  }
+
+  /** Show what /v1/loras answers, with the limits of their scale; what was chosen stays chosen. */
+  offer(loras, limits) {
+    const chosen = this.chosen();
+    this.#rows = loras.map((lora) => row(lora, limits));
+    this.#list.replaceChildren(...this.#rows.map((each) => each.element));
+    this.#box.hidden = loras.length === 0;
+    this.choose(chosen);
+  }
+
+  /** Return the LoRAs of a request. */
+  chosen() {
+    return this.#rows.filter((each) => each.check.checked).map(({ lora, scale }) => {
+      const strength = numberOf(scale);
+      return strength === null ? { name: lora.id } : { name: lora.id, scale: strength };
+    });
+  }
+
+  /** Choose these and no others. */
+  choose(chosen) {
+    for (const { lora, check, scale } of this.#rows) {
+      const found = chosen.find((each) => each.name === lora.id);
+      check.checked = found !== undefined;
+      scale.value = found?.scale ?? lora.scale;
+    }
+  }
+
+  /** Return what the first chosen LoRA that recommends a field recommends for it. */
+  recommended(field) {
+    return this.#rows.find(({ check, lora }) => check.checked && lora[field] !== null)?.lora[field];
+  }
+}
+
+function row(lora, limits) {
+  const element = document.getElementById("lora").content.firstElementChild.cloneNode(true);
+  const check = element.querySelector("[type=checkbox]");
+  const scale = element.querySelector("[type=number]");
+  element.querySelector(".name").textContent = lora.id;
+  element.querySelector(".hint").textContent = plain(lora.description);
+  scale.setAttribute("aria-label", `Scale of ${lora.id}`);
+  Object.assign(scale, { min: limits.minimum, max: limits.maximum, value: lora.scale });
+  return { lora, element, check, scale };
+}

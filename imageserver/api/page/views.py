@@ -1,0 +1,81 @@
+"""Serve the web page: which of its files there are, what they may do in a browser, and who gets it at `/`."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Response, request
+from werkzeug.datastructures import MIMEAccept
+
+from imageserver.api.documentation import documented
+from imageserver.errors import NotFound
+
+blueprint = Blueprint("page", __name__)
+
+FOLDER = Path(__file__).resolve().parent / "files"
+INDEX = "index.html"
+MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+# Nothing from elsewhere, nothing inline, nothing written as markup; pictures are shown from memory.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A file as it is sent; its tag changes when its content does."""
+
+    content: bytes
+    media: str
+    tag: str
+
+
+@blueprint.get("/client.html")
+@documented(media=("text/html",))
+def client() -> Response:
+    """Show the web page, where clients of CogView4-FastAPI look for it."""
+    return answer()
+
+
+@blueprint.get("/page/<name>")
+@documented(media=tuple(MEDIA.values()), errors=(404,))
+def file(name: str) -> Response:
+    """Answer a file of the web page."""
+    return answer(name)
+
+
+def is_wanted(accepted: MIMEAccept) -> bool:
+    """Return whether a client prefers the page to the list for machines; who takes anything gets the list."""
+    return accepted["text/html"] > accepted["application/json"]
+
+
+def answer(name: str = INDEX) -> Response:
+    """Return a file of the page; raises NotFound. Browsers ask each time, and are told when they have it already."""
+    found = _files().get(name)
+    if found is None:
+        raise NotFound("The web page has no such file; GET / lists the API.")
+    response = Response(found.content, content_type=f"{found.media}; charset=utf-8")
+    response.headers.update(HEADERS)
+    response.cache_control.no_cache = True
+    response.set_etag(found.tag)
+    response.make_conditional(request)
+    return response
+
+
+@cache
+def _files() -> dict[str, PageFile]:
+    """Return the files by name: what is not among them cannot be asked for."""
+    contents = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in MEDIA}
+    return {
+        name: PageFile(content, MEDIA[Path(name).suffix], hashlib.sha256(content).hexdigest()[:32])
+        for name, content in contents.items()
+    }

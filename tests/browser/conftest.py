@@ -1,0 +1,96 @@
+"""Chromium, the servers it talks to, and a page that must stay quiet."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.integration.server import Server
+
+# The machine may be busy with other things; what takes no time does not wait for it.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium as the system has it."""
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("there is no Chromium")
+    with sync_playwright() as playwright:
+        # Root has no sandbox, and containers have a small /dev/shm.
+        chromium = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start servers that live as long as the session."""
+    running: list[Server] = []
+
+    def start_one(**options: str) -> Server:
+        server = Server(tmp_path_factory.mktemp("server"), **options)
+        running.append(server)
+        server.wait_until_alive()
+        return server
+
+    yield start_one
+    for server in running:
+        server.stop()
+    for server in running:
+        assert "Traceback" not in server.log, server.log
+
+
+@pytest.fixture(scope="session")
+def demo_server(start: Callable[..., Server]) -> Server:
+    """A server with the embedded demo model."""
+    server = start(engine="real")
+    server.wait_until_ready(120)
+    return server
+
+
+@pytest.fixture(scope="session")
+def fake_server(start: Callable[..., Server]) -> Server:
+    """A server whose engine only pretends, with room for one request."""
+    server = start(MAX_QUEUE="1")
+    server.wait_until_ready()
+    return server
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open a server's page: `opened(server)`; afterwards it has asked no other host, and complained of nothing.
+
+    `excused` is a part of the complaints that a test provokes.
+    """
+    complaints: list[str] = []
+    hosts: set[str] = set()
+    expected: set[str] = set()
+    contexts = []
+    excuses: list[str] = []
+
+    def open_page(server: Server, *, excused: str = "", **options: object) -> Page:
+        context = browser.new_context(**options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: hosts.add(urlsplit(request.url.removeprefix("blob:")).netloc))
+        expected.add(urlsplit(server.url).netloc)
+        if excused:
+            excuses.append(excused)
+        page.goto(server.url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [text for text in complaints if not any(excuse in text for excuse in excuses)] == []
+    assert hosts <= expected

@@ -1,0 +1,53 @@
+"""The web page's files: complete, and such that its own policy lets them run."""
+
+import re
+
+import pytest
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from imageserver.api.page import views
+
+CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+FILES = sorted(path for path in views.FOLDER.iterdir())
+
+
+@pytest.mark.parametrize("accept", [CHROME, "text/html", "text/html;q=0.9, application/json;q=0.8", "text/*"])
+def test_whoever_prefers_html_gets_the_page(accept):
+    assert views.is_wanted(parse_accept_header(accept, MIMEAccept))
+
+
+@pytest.mark.parametrize(
+    "accept", [None, "", "*/*", "application/json", "text/html, application/json", "text/html;q=0.5, */*", "image/png"]
+)
+def test_everybody_else_gets_the_list(accept):
+    assert not views.is_wanted(parse_accept_header(accept, MIMEAccept))
+
+
+def test_every_file_in_the_folder_can_be_served():
+    assert {path.suffix for path in FILES} <= views.MEDIA.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_files_name_no_other_host(path):
+    text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|[\"'(]//", text)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_files_refer_to_is_there(path):
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(r"(?:href|src)=\"page/([^\"]+)\"", text) + re.findall(r"from \"\./([^\"]+)\"", text)
+    assert {name for name in named if not (views.FOLDER / name).is_file()} == set()
+
+
+def test_nothing_stands_inline_that_the_policy_would_block():
+    page = (views.FOLDER / views.INDEX).read_text(encoding="utf-8")
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
+    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))
+    assert "unsafe" not in views.POLICY
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".js"], ids=lambda path: path.name)
+def test_texts_never_become_markup(path):
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", path.read_text())
