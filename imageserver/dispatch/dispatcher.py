@@ -23,6 +23,7 @@ from imageserver.errors import (
     DeadlineExceeded,
     Draining,
     EngineUnavailable,
+    OutOfMemory,
     ServiceError,
 )
 from imageserver.generation import Generation, Outcome
@@ -116,6 +117,7 @@ class Dispatcher:
         try:
             refuse_if_hopeless(self.engine)
             refuse_if_full(len(self._jobs), self._max_jobs, self._queue_wait())
+            self._expectations.refuse_if_too_large(job.generation, self.models)
             self._refuse_if_too_late(job, request.patience)
         except ServiceError as error:
             self._tally.count_end("failed")
@@ -156,8 +158,7 @@ class Dispatcher:
         """Answer when a generation would be done if it came now, and what the engine would read of it."""
         generation = self.models.named(request.generation)
         expected = self.outlook(self._new_job(request.job, generation, request.credential, None))
-        facts = self.models.known.get(generation.model)
-        forecast = self._expectations.forecast(request.job, generation, facts, expected)
+        forecast = self._expectations.forecast(request.job, generation, self.models, expected)
         inspection = Inspect(job=request.job, generation=generation)
         if request.inspect and generation.model in self.models.held and self.engine.inspect(inspection):
             self._inspections.wait(listener, forecast)
@@ -223,6 +224,8 @@ class Dispatcher:
                     self._learn(job, message.outcome)
                     self._end(job, "completed", message, raw)
                 case Failed():
+                    if message.code == OutOfMemory.code and not self._running:
+                        self._expectations.learn_failure(job.generation, self.models)
                     self._end(job, "failed", message)
                 case Progress():
                     job.share_done = message.step / message.total
@@ -298,7 +301,7 @@ class Dispatcher:
             self.engine.run(run, job.source)
 
     def _has_room(self, job: Job) -> bool:
-        return self.engine.has_room(self.models.known.get(self.models.named(job.generation).model))
+        return self.engine.has_room(self.models.facts_of(job.generation))
 
     def _may_join(self, job: Job) -> bool:
         """Let a job that has lost an engine run alone: one that kills engines must not take its neighbours along."""
@@ -311,7 +314,7 @@ class Dispatcher:
 
     def _learn(self, job: Job, outcome: Outcome) -> None:
         """Learn from a finished job, also for those that were estimated before it."""
-        self._expectations.learn(job.generation, self.models.known.get(job.generation.model), outcome)
+        self._expectations.learn(job.generation, self.models, outcome)
         for other in self._jobs.values():
             other.work = self._expectations.costs.seconds(other.generation)
 

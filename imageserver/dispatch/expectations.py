@@ -3,7 +3,9 @@
 from imageserver.dispatch.estimates import CostModel
 from imageserver.dispatch.forecast import Outlook
 from imageserver.dispatch.memory_estimates import MemoryModel
-from imageserver.generation import Generation, ModelFacts, Outcome
+from imageserver.dispatch.model_desk import ModelDesk
+from imageserver.errors import OutOfMemory
+from imageserver.generation import Generation, Outcome
 from imageserver.messages import Forecast
 
 
@@ -14,14 +16,29 @@ class Expectations:
         self.costs = CostModel()
         self._memory = MemoryModel()
 
-    def learn(self, generation: Generation, facts: ModelFacts | None, outcome: Outcome) -> None:
-        """Learn from a finished generation and the facts of its model."""
+    def learn(self, generation: Generation, models: ModelDesk, outcome: Outcome) -> None:
+        """Learn from a finished generation."""
         self.costs.observe(generation, outcome.device_time)
+        facts = models.facts_of(generation)
         if facts is not None:
             self._memory.observe(facts, generation, outcome.vram_peak_mb)
 
-    def forecast(self, job: int, generation: Generation, facts: ModelFacts | None, outlook: Outlook) -> Forecast:
+    def learn_failure(self, generation: Generation, models: ModelDesk) -> None:
+        """Learn from a generation that ran alone and did not fit into the memory."""
+        facts = models.facts_of(generation)
+        if facts is not None:
+            self._memory.observe_failure(facts, generation, models.held)
+
+    def refuse_if_too_large(self, generation: Generation, models: ModelDesk) -> None:
+        """Raise OutOfMemory for a generation that is known not to fit."""
+        facts = models.facts_of(generation)
+        reason = self._memory.obstacle(facts, generation, models.held) if facts is not None else None
+        if reason is not None:
+            raise OutOfMemory(reason)
+
+    def forecast(self, job: int, generation: Generation, models: ModelDesk, outlook: Outlook) -> Forecast:
         """Return all that is expected of a generation with this outlook."""
+        facts = models.facts_of(generation)
         return Forecast(
             job=job,
             own=outlook.own,

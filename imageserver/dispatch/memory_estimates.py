@@ -1,11 +1,24 @@
-"""How much memory a generation will have the device hold, learnt from the ones before it."""
+"""How much memory a generation will have the device hold, and what it cannot hold, learnt from the ones before it."""
 
+import time
 from collections import defaultdict, deque
+from dataclasses import dataclass
 
 from imageserver.generation import Generation, ModelFacts
 
 # Of each size the highest of so many peaks counts; they include what ran beside it.
 REMEMBERED_PEAKS = 10
+# Afterwards it is tried again: another process may have left the device.
+REMEMBERED_FAILURE = 600.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture that did not fit although nothing else ran."""
+
+    pixels: int
+    moment: float
+    held: tuple[str, ...]
 
 
 class MemoryModel:
@@ -13,12 +26,49 @@ class MemoryModel:
 
     def __init__(self) -> None:
         self._peaks: dict[str, dict[int, deque[float]]] = defaultdict(dict)
+        self._largest: dict[str, int] = defaultdict(int)
+        self._failures: dict[str, Failure] = {}
 
     def observe(self, facts: ModelFacts, generation: Generation, peak_mb: float) -> None:
         """Learn from a finished generation; a peak of 0 was not measured."""
         if peak_mb > 0:
             sizes = self._peaks[facts.name]
             sizes.setdefault(_pixels(generation), deque(maxlen=REMEMBERED_PEAKS)).append(peak_mb)
+        self._largest[facts.name] = max(self._largest[facts.name], _pixels(generation))
+        failure = self._failures.get(facts.name)
+        if failure is not None and _pixels(generation) >= failure.pixels:
+            del self._failures[facts.name]
+
+    def observe_failure(self, facts: ModelFacts, generation: Generation, held: tuple[str, ...]) -> None:
+        """Learn from a generation that ran alone and did not fit, while the models `held` were loaded.
+
+        Several pictures may fail where one would fit, and what was drawn before may fit again.
+        """
+        if generation.count > 1 or _pixels(generation) <= self._largest[facts.name]:
+            return
+        known = self._failures.get(facts.name)
+        smallest = min(_pixels(generation), known.pixels) if known else _pixels(generation)
+        self._failures[facts.name] = Failure(smallest, time.monotonic(), held)
+
+    def obstacle(self, facts: ModelFacts, generation: Generation, held: tuple[str, ...]) -> str | None:
+        """Return why the device cannot hold a generation and what it could, None where nothing speaks against it."""
+        failure = self._failures.get(facts.name)
+        if failure is None or _pixels(generation) < failure.pixels:
+            return None
+        if failure.held != held or time.monotonic() - failure.moment > REMEMBERED_FAILURE:
+            del self._failures[facts.name]
+            return None
+        largest = self._largest[facts.name]
+        peaks = self._peaks[facts.name].get(largest)
+        advice = f"One of {largest} pixels was drawn; ask for no more." if largest else "Ask for a smaller one."
+        if peaks:
+            advice = (
+                f"One of {largest} pixels was drawn, with {max(peaks) / 1024:.1f} GiB at its peak; ask for no more."
+            )
+        return (
+            f"A picture of {failure.pixels} pixels did not fit into the device's memory a short while ago, so one of "
+            f"{generation.width}x{generation.height} is not tried. {advice}"
+        )
 
     def expected(self, facts: ModelFacts, generation: Generation) -> float | None:
         """Return the expected peak, None before anything was measured.

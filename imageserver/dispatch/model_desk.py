@@ -68,6 +68,10 @@ class ModelDesk:
         """Return the generation with the name of its model, as far as that is known already."""
         return generation if generation.model else replace(generation, model=self.default)
 
+    def facts_of(self, generation: Generation) -> ModelFacts | None:
+        """Return what is known of the model that draws a generation, None before it was loaded."""
+        return self.known.get(self.named(generation).model)
+
     def ask(self, question: AskModel, worker: Listener) -> None:
         """Load or unload a model for a client, who is told by `answer` when that is done."""
         if not self._engine.listens:

@@ -75,6 +75,8 @@ def fake_server(servers: Starter) -> Server:
     """A server whose engine only pretends, shared by all tests that do not break it."""
     server = servers()
     server.wait_until_ready()
+    # What was drawn once is not refused after the fake device has been full.
+    assert server.generate("large", size="2048x2048", num_inference_steps=1).status_code == 200
     return server
 
 

@@ -224,3 +224,18 @@ def test_hundred_changes_make_few_snapshots(play):
         assert stage.ear.snapshots[-1].queue_length == 99
 
     play(scene, max_queue=200)
+
+
+def test_what_did_not_fit_into_the_memory_alone_is_refused_at_the_door(play):
+    async def scene(stage):
+        stage.submit(1, 2)
+        stage.fail(1, code="out_of_memory")
+        stage.submit(3)
+        assert stage.ear.of(3) == [], "another one ran beside it, so it may fit alone"
+        stage.fail(3, code="generation_failed")
+        stage.fail(2, code="out_of_memory")
+        stage.submit(4)
+        assert stage.ear.of(4) == ["out_of_memory"]
+        assert 4 not in stage.engine.runs
+
+    play(scene, room=2)

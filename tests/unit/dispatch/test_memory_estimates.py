@@ -1,8 +1,11 @@
 """What a generation will take of the memory is learnt by size, above what the model itself takes."""
 
+import dataclasses
+import time
+
 import pytest
 
-from imageserver.dispatch.memory_estimates import REMEMBERED_PEAKS, MemoryModel
+from imageserver.dispatch.memory_estimates import REMEMBERED_FAILURE, REMEMBERED_PEAKS, MemoryModel
 from imageserver.generation import Generation, ModelFacts
 
 FACTS = ModelFacts(
@@ -50,3 +53,48 @@ def test_models_are_kept_apart(model: MemoryModel) -> None:
     model.observe(FACTS, of(512), 1100.0)
     other = ModelFacts(**{**vars(FACTS), "name": "other"})
     assert model.expected(other, of(512)) is None
+
+
+HELD = ("m",)
+
+
+def test_what_did_not_fit_alone_is_refused_with_what_was_drawn_and_smaller_ones_are_not(model: MemoryModel) -> None:
+    model.observe(FACTS, of(512), 1100.0)
+    model.observe(FACTS, of(1024), 2048.0)
+    model.observe_failure(FACTS, of(2048), HELD)
+    for side in (2048, 3000):
+        reason = model.obstacle(FACTS, of(side), HELD)
+        assert reason is not None
+        assert f"{side}x{side} is not tried" in reason
+        assert "One of 1048576 pixels was drawn, with 2.0 GiB at its peak" in reason
+    assert model.obstacle(FACTS, of(2047), HELD) is None
+
+
+def test_what_was_drawn_before_and_several_pictures_at_once_say_nothing(model: MemoryModel) -> None:
+    model.observe(FACTS, of(1024), 2048.0)
+    model.observe_failure(FACTS, of(1024), HELD)
+    model.observe_failure(FACTS, dataclasses.replace(of(2048), count=2), HELD)
+    assert model.obstacle(FACTS, of(2048), HELD) is None
+
+
+def test_the_smallest_failure_counts(model: MemoryModel) -> None:
+    model.observe_failure(FACTS, of(2048), HELD)
+    model.observe_failure(FACTS, of(3000), HELD)
+    assert model.obstacle(FACTS, of(2048), HELD) is not None
+
+
+def test_a_larger_one_that_was_drawn_after_all_is_believed(model: MemoryModel) -> None:
+    model.observe_failure(FACTS, of(1024), HELD)
+    model.observe(FACTS, of(1024), 2000.0)
+    assert model.obstacle(FACTS, of(1024), HELD) is None
+
+
+def test_with_other_models_in_memory_or_after_a_while_it_is_tried_again(
+    model: MemoryModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.observe_failure(FACTS, of(1024), ("m", "other"))
+    assert model.obstacle(FACTS, of(1024), HELD) is None
+    model.observe_failure(FACTS, of(1024), HELD)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + REMEMBERED_FAILURE + 1)
+    assert model.obstacle(FACTS, of(1024), HELD) is None
