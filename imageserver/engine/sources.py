@@ -2,9 +2,12 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from imageserver.settings import PROJECT_ROOT, Settings
 
@@ -13,6 +16,8 @@ DEMO_FOLDER = PROJECT_ROOT / "imageserver" / "demo_model"
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 GROWTH_PAUSE = 1.0
+# Seconds before a download is tried again, from where it stopped; connections come back within minutes or not at all.
+PAUSES = (2.0, 10.0, 30.0, 120.0)
 
 Report = Callable[[str, str, float | None], None]
 
@@ -90,7 +95,8 @@ def _from_modelscope(model: str, revision: str | None, settings: Settings, repor
 
     if not settings.offline:
         report("downloading", f"{model} is being fetched from ModelScope.", None)
-    try:
+
+    def fetch() -> Path:
         return Path(
             snapshot_download(
                 model,
@@ -101,8 +107,8 @@ def _from_modelscope(model: str, revision: str | None, settings: Settings, repor
                 progress_callbacks=[Metered],
             )
         )
-    except Exception as error:
-        raise _explain(model, "ModelScope", settings, error) from error
+
+    return _patiently(fetch, model, "ModelScope", settings, report)
 
 
 def _from_huggingface(model: str, revision: str | None, settings: Settings, report: Report) -> Path:
@@ -113,7 +119,8 @@ def _from_huggingface(model: str, revision: str | None, settings: Settings, repo
         "cache_dir": str(folder), "revision": revision, "allow_patterns": WANTED_FILES,
         "endpoint": settings.hf_endpoint,
     }  # fmt: skip
-    try:
+
+    def fetch() -> Path:
         if settings.offline:
             return Path(str(snapshot_download(model, local_files_only=True, **wanted)))
         report("downloading", f"{model} is being fetched from Hugging Face.", None)
@@ -123,8 +130,42 @@ def _from_huggingface(model: str, revision: str | None, settings: Settings, repo
         )
         with _growth_of(folder / f"models--{model.replace('/', '--')}", meter):
             return Path(str(snapshot_download(model, **wanted)))
-    except Exception as error:
-        raise _explain(model, "Hugging Face", settings, error) from error
+
+    return _patiently(fetch, model, "Hugging Face", settings, report)
+
+
+def _patiently(fetch: Callable[[], Path], model: str, source: str, settings: Settings, report: Report) -> Path:
+    """Return the folder that `fetch` brings; tries again where the network fails, which hub libraries resume."""
+    pauses = iter(() if settings.offline else PAUSES)
+    while True:
+        try:
+            return fetch()
+        except Exception as error:
+            pause = next(pauses, None) if _may_pass(error) else None
+            if pause is None:
+                raise _explain(model, source, settings, error) from error
+            reason = _reason(error)
+        report("downloading", f"{model}: {source} cannot be reached ({reason}); tried again in {pause:g} s.", None)
+        time.sleep(pause)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether a failure is the network's or the hub's for the moment, and no answer such as 404."""
+    from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return status == 429 or status >= 500
+    if isinstance(error, DryRunError):  # about another one
+        return isinstance(error.__cause__, Exception) and _may_pass(error.__cause__)
+    kinds = (ConnectionError, TimeoutError, requests.ConnectionError, requests.Timeout, LocalEntryNotFoundError)
+    # By its name: which HTTP library Hugging Face's builds on has changed before.
+    return isinstance(error, kinds) or any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no reason given'}"
 
 
 @contextlib.contextmanager
@@ -161,8 +202,7 @@ def _explain(model: str, source: str, settings: Settings, error: Exception) -> M
             f"OFFLINE=1 and {model} is not in {settings.models_dir}: start once without OFFLINE to download it, "
             "or set MODEL=demo."
         )
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0][:200] if lines else 'no reason given'}"
     return ModelUnavailable(
-        f"{model} could not be fetched from {source} ({reason}); check the id and the network, or set MODEL=demo."
+        f"{model} could not be fetched from {source} ({_reason(error)}); check the id and the network, "
+        "or set MODEL=demo."
     )

@@ -1,6 +1,7 @@
 """Models from the disk and the hubs: what loads, and one clear sentence for everything that does not."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from imageserver.engine.loading import choose_model, weight_bytes
 from imageserver.engine.sources import ModelUnavailable, locate
 from imageserver.settings import Settings
 from tests import tiny_models
+from tests.fake_hub import FakeHub
 from tests.tiny_models import load, save_tiny_qwen_image
 
 Said = list[tuple[str, str, float | None]]
@@ -198,9 +200,90 @@ def test_offline_a_model_that_is_not_there_is_one_clear_sentence(fake_hubs: dict
 def test_a_download_that_fails_names_the_hub_and_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     import modelscope
 
+    tried: list[str] = []
+
     def refuse(model: str, **options: Any) -> str:
+        tried.append(model)
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(modelscope, "snapshot_download", refuse)
+    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
+    said: Said = []
     with pytest.raises(ModelUnavailable, match=r"ModelScope .ConnectionError: no route to host."):
+        locate("Qwen/Qwen-Image", with_model("Qwen/Qwen-Image"), lambda *words: said.append(words))
+    assert len(tried) == 3
+    assert any(
+        "ModelScope cannot be reached" in sentence and "tried again in 0 s" in sentence for _, sentence, _ in said
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("no such model"), OSError(28, "No space left on device")])
+def test_what_is_no_fault_of_the_network_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    import modelscope
+
+    tried: list[str] = []
+
+    def refuse(model: str, **options: Any) -> str:
+        tried.append(model)
+        raise error
+
+    monkeypatch.setattr(modelscope, "snapshot_download", refuse)
+    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
+    with pytest.raises(ModelUnavailable):
         locate("Qwen/Qwen-Image", with_model("Qwen/Qwen-Image"), silent)
+    assert len(tried) == 1
+
+
+@pytest.fixture
+def hub(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub that has the tiny model as owner/tiny."""
+    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
+    # What has come of a file is written piece by piece; the tiny model's files are smaller than one.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)
+    fake = FakeHub(model_folder, "owner/tiny")
+    with fake.open():
+        yield fake
+
+
+def fetched(hub: FakeHub, folder: Path, said: Said | None = None, **asked: Any) -> Path:
+    settings = with_model("owner/tiny", model_source="huggingface", models_dir=folder, hf_endpoint=hub.url)
+    return locate("owner/tiny", settings, lambda *words: said.append(words) if said is not None else None, **asked)
+
+
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub: FakeHub, model_folder: Path, tmp_path: Path) -> None:
+    hub.cut.add(WEIGHTS)
+    folder = fetched(hub, tmp_path)
+    size = (model_folder / WEIGHTS).stat().st_size
+    first, second = hub.ranges[WEIGHTS]
+    assert first == ""
+    assert size // 2 - 1024 <= int(second.removeprefix("bytes=").removesuffix("-")) <= size // 2
+    assert (folder / WEIGHTS).read_bytes() == (model_folder / WEIGHTS).read_bytes()
+
+
+def test_a_hub_that_is_unwell_is_asked_again(hub: FakeHub, tmp_path: Path) -> None:
+    hub.unwell = 1
+    said: Said = []
+    assert (fetched(hub, tmp_path, said) / "model_index.json").is_file()
+    assert any("Hugging Face cannot be reached" in sentence for _, sentence, _ in said)
+
+
+def test_what_was_fetched_needs_no_hub_any_more(hub: FakeHub, tmp_path: Path) -> None:
+    folder = fetched(hub, tmp_path)
+    settings = with_model("owner/tiny", model_source="huggingface", models_dir=tmp_path, offline=True)
+    assert locate("owner/tiny", settings, silent) == folder
+
+
+def test_the_revision_that_was_asked_for_is_fetched(hub: FakeHub, tmp_path: Path) -> None:
+    fetched(hub, tmp_path, revision="v1.0")
+    assert set(hub.revisions) == {"v1.0"}
+
+
+def test_a_model_that_the_hub_does_not_have_is_said_at_once(hub: FakeHub, tmp_path: Path) -> None:
+    hub.model = "owner/other"
+    said: Said = []
+    with pytest.raises(ModelUnavailable, match="owner/tiny could not be fetched from Hugging Face"):
+        fetched(hub, tmp_path, said)
+    assert not any("tried again" in sentence for _, sentence, _ in said)
