@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.integration.named_models import write_names
 from tests.integration.server import Server
 
 # The machine may be busy with other things; what takes no time does not wait for it.
@@ -60,6 +61,15 @@ def fake_server(start: Callable[..., Server]) -> Server:
     """A server whose engine only pretends, with room for one request."""
     server = start(MAX_QUEUE="1")
     server.wait_until_ready()
+    return server
+
+
+@pytest.fixture(scope="session")
+def models_server(start: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server with the demo model that knows a few others by name."""
+    names = write_names(tmp_path_factory.mktemp("several"))
+    server = start(engine="real", MODELS_FILE=str(names), MAX_PIXELS="262144")
+    server.wait_until_ready(120)
     return server
 
 

@@ -194,3 +194,27 @@ def test_it_fits_a_phone_and_every_control_has_a_name_and_loras_are_drawn_with(d
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     _, picture = download(page, page.locator(".card"))
     assert 'Loras: "night:0.5"' in picture.text["parameters"]
+
+
+def test_another_model_is_chosen_and_the_form_follows_it(models_server, opened):
+    page = opened(models_server, excused="422")
+    choice = page.get_by_label("Model", exact=True)
+    expect(choice).to_have_value("demo")
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    choice.select_option("tiny-sd")
+    expect(page.get_by_label("Steps")).to_have_value("3")
+    expect(choice).to_have_value("tiny-sd")
+    card = draw(page, "a red circle")
+    expect(card).to_have_attribute("data-state", "done")
+    assert newest_job(models_server)["model"] == "tiny-sd"
+    choice.select_option("broken")
+    expect(page.get_by_text("broken cannot be loaded")).to_be_visible()
+    expect(choice).to_have_value("tiny-sd")
+    expect(choice).to_be_enabled()
+
+
+def test_with_one_model_there_is_nothing_to_choose(start, opened):
+    page = opened(start(MODEL_LOADING="off"))
+    expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    expect(page.get_by_label("Model", exact=True)).to_be_hidden()

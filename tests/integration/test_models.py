@@ -10,25 +10,13 @@ import pytest
 import requests
 from PIL import Image
 
-from tests import tiny_models
 from tests.integration.automatic1111_client import Client, info_of
+from tests.integration.named_models import write_names
 
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
-    """A MODELS_FILE with a model that draws, one with broken weights and one that is nowhere."""
-    place = tmp_path_factory.mktemp("several")
-    tiny_models.tiny_stable_diffusion().save_pretrained(place / "sd")
-    tiny_models.save_tiny_qwen_image(place / "broken")
-    [weights] = (place / "broken" / "transformer").glob("*.safetensors")
-    weights.write_bytes(weights.read_bytes()[:2000])
-    file = place / "names.toml"
-    file.write_text(
-        f"[tiny-sd]\nsource = '{place / 'sd'}'\nsteps = 3\nsize = '128x64'\n"
-        f"[broken]\nsource = '{place / 'broken'}'\n"
-        "[far]\nsource = 'owner/far'\n"
-    )
-    return file
+    return write_names(tmp_path_factory.mktemp("several"))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import { Card } from "./card.js";
 import { RequestForm } from "./form.js";
+import { ModelChoice } from "./models.js";
 import { Refusal, UNREACHABLE, ask, keep } from "./server.js";
 
 // Seconds between two looks at the server, while something happens and while nothing does.
@@ -10,6 +11,7 @@ const IDLE = 6;
 
 const byId = (id) => document.getElementById(id);
 const form = new RequestForm(() => draw());
+const models = new ModelChoice((name) => choose(name));
 const cards = new Set();
 let schemas = null;
 let model = null;
@@ -73,12 +75,29 @@ function start(request) {
   lookAfter(BUSY);
 }
 
+/** Have another model loaded; what the form offers follows it. */
+async function choose(name) {
+  form.accept();
+  models.wait();
+  lookAfter(0);
+  let loaded = false;
+  try {
+    await ask("v1/models/load", { model: name });
+    loaded = true;
+  } catch (error) {
+    if (error instanceof Refusal && error.status !== 401) form.refuse(error);
+    else trouble(error);
+  }
+  models.settle(loaded);
+  lookAfter(0);
+}
+
 async function look() {
   clearTimeout(timer);
   let busy = true;
   try {
     const health = await ask("health");
-    busy = health.status !== "healthy" || isAtWork();
+    busy = health.status !== "healthy" || isAtWork() || models.loading !== "";
     show(health.status, sentenceOf(health), health.load_fraction);
     if (locked === null) await learn(health);
     if ([...cards].some((card) => card.state === "queued")) await tellPlaces();
@@ -110,6 +129,7 @@ async function learn(health) {
   if (name === null || name === model) return;
   form.setDefaults(defaults);
   form.setModel(await ask("info"));
+  models.offer((await ask("v1/models")).data);
   form.setLoras((await ask("v1/loras")).data, schemas.LoraChoice);
   model = name;
 }
@@ -138,6 +158,7 @@ function sentenceOf(health) {
   if (status === "loading") return `The model is loading. ${reason}`;
   if (status === "draining") return "The server is stopping and takes no more requests.";
   if (status === "degraded") return `The server has a problem. ${reason}`;
+  if (models.loading) return `${models.loading} is being loaded. ${health.reason}`;
   const work = active + waiting === 0 ? "idle" : `${active} at work, ${waiting} waiting, ${Math.ceil(wait)} s in all`;
   return `${health.generator_info.model_id} on ${device}: ${work}`;
 }

@@ -23,17 +23,27 @@ export function keep(text) {
   }
 }
 
-/** Return the JSON at an address; throws Refusal, with the code `unreachable` where the server does not answer. */
-export async function ask(path) {
+/**
+ * Return the JSON at an address, which `body` is sent to where there is one; throws Refusal, with the code `unreachable`
+ * where the server does not answer.
+ */
+export async function ask(path, body) {
   const headers = { Accept: "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
-  const response = await fetch(path, { headers, cache: "no-cache" }).catch(() => {
+  const options = { headers, cache: "no-cache" };
+  if (body !== undefined) {
+    headers["Content-Type"] = "application/json";
+    Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+  }
+  const response = await fetch(path, options).catch(() => {
     throw new Refusal("The server does not answer.", { code: UNREACHABLE });
   });
   const content = await response.json().catch(() => ({}));
   if (response.ok) return content;
-  throw new Refusal(content.error ?? `The server answered ${response.status}.`, {
-    status: response.status, code: content.code, param: content.param,
+  // OpenAI's addresses wrap what the others say as it is.
+  const told = content.error?.message === undefined ? content : { ...content.error, error: content.error.message };
+  throw new Refusal(told.error ?? `The server answered ${response.status}.`, {
+    status: response.status, code: told.code, param: told.param,
   });
 }
 
