@@ -20,12 +20,14 @@ class Source:
 
     The pixels are `height * width * 3` bytes of RGB in the generation's own size and, when `masked`, `height * width`
     bytes after them: 255 is drawn anew, 0 keeps the source. `strength` in (0, 1] is the share of the steps that are
-    done: 1 leaves nothing of the source.
+    done: 1 leaves nothing of the source. `further` are the widths and heights of pictures that are seen beside it, each
+    by itself; their RGB follows.
     """
 
     strength: float
     digest: str
     masked: bool = False
+    further: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,8 @@ class ModelFacts:
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
     its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint.
     `source` is the id or folder that the name stands for, `default_size` width and height of requests that name none.
-    `memory_plan` is how it was fitted into memory, `memory_reason` why.
+    `most_pictures` of one request are seen each by itself. `memory_plan` is how it was fitted into memory,
+    `memory_reason` why.
     `sampler` is the name of the model's own scheduler, `schedulers` gives the class of diffusers of each that fits.
     """
 
@@ -134,6 +137,7 @@ class ModelFacts:
     guidance: str = "true_cfg_scale"
     positive_magic: dict[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("text", "image", "inpaint")
+    most_pictures: int = 1
     memory_plan: MemoryPlanName = "full"
     memory_reason: str = ""
     source: str = ""

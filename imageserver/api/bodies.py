@@ -106,8 +106,9 @@ class GenerateBody(Drawing):
     save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
     add_overlay: bool = Field(True, description="Add the info overlay to the picture.")
     quality: Quality = Field("exact", description="exact computes every block; high and fast skip what changes little.")
-    image: str | None = Field(
-        None, description="Picture to start from: base64, a data URL or, where allowed, a web address."
+    image: str | list[str] | None = Field(
+        None,
+        description="Picture to start from: base64, a data URL or, where allowed, a web address; or up to 16.",
     )
     mask: str | None = Field(None, description="Which part of `image` is drawn anew: white is, black stays as it is.")
 

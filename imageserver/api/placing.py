@@ -46,7 +46,7 @@ def place(
     timeout = body.timeout or service.settings.request_timeout
     facts = facts_for(service, body.model, timeout)
     refuse_unserved(facts, init_image)
-    read = init_images.read(service, init_image) if init_image else None
+    read = init_images.read(service, init_image, facts) if init_image else None
     generation, warnings = bodies.resolve(
         body,
         service.settings,

@@ -1,5 +1,7 @@
 """The picture that a generation starts from: handed to the pipeline at the drawn size, and kept where it is masked."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,17 +15,29 @@ CHANNELS = 3
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+@dataclass(frozen=True)
+class SourcePixels:
+    """The arrays of a source: pictures are (height, width, 3), the mask is (height, width)."""
+
+    picture: Bytes
+    mask: Bytes | None
+    further: tuple[Bytes, ...]
+
+
 def arguments(generation: Generation, source: bytes, width: int, height: int, strength: float) -> dict[str, Any]:
     """Return what the pipeline's call is told of the source, whose edges are continued to the drawn size.
 
-    Both are PIL images, as in a plain call: a tensor of the same values has another layout, and gives other last bits.
+    Pictures beside it keep their own sizes. All are PIL images, as in a plain call: a tensor of the same values has
+    another layout, and gives other last bits.
     """
     if generation.source is None:
         return {}
-    picture, mask = _bytes(generation, source)
-    given = {"image": Image.fromarray(_continued(picture, width, height)), "strength": strength}
-    if mask is not None:
-        given["mask_image"] = Image.fromarray(_continued(mask, width, height))
+    pixels = _read(generation, source)
+    first = Image.fromarray(_continued(pixels.picture, width, height))
+    further = [Image.fromarray(picture) for picture in pixels.further]
+    given: dict[str, Any] = {"image": [first, *further] if further else first, "strength": strength}
+    if pixels.mask is not None:
+        given["mask_image"] = Image.fromarray(_continued(pixels.mask, width, height))
     return given
 
 
@@ -31,20 +45,31 @@ def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -
     """Return drawn pixels (height, width, 3) with the source's where the mask keeps them, to the bit; grey is mixed."""
     if generation.source is None or not generation.source.masked:
         return pixels
-    picture, mask = (torch.from_numpy(part.astype(np.int32)) for part in _bytes(generation, source) if part is not None)
+    given = _read(generation, source)
+    assert given.mask is not None
+    picture, mask = (torch.from_numpy(part.astype(np.int32)) for part in (given.picture, given.mask))
     share = mask[..., None]
     mixed = pixels.to(torch.int32) * share + picture * (255 - share)
     return ((mixed + 127) // 255).to(torch.uint8)
 
 
-def _bytes(generation: Generation, source: bytes) -> tuple[Bytes, Bytes | None]:
-    """Return the source as (height, width, 3) and the mask as (height, width)."""
-    assert generation.source is not None
+def _read(generation: Generation, source: bytes) -> SourcePixels:
+    described = generation.source
+    assert described is not None
+    values, read = np.frombuffer(source, np.uint8), 0
+
+    def take(*shape: int) -> Bytes:
+        nonlocal read
+        size = math.prod(shape)
+        read += size
+        return values[read - size : read].reshape(shape)
+
     height, width = generation.height, generation.width
-    values = np.frombuffer(source, np.uint8)
-    size = height * width * CHANNELS
-    picture = values[:size].reshape(height, width, CHANNELS)
-    return picture, values[size:].reshape(height, width) if generation.source.masked else None
+    return SourcePixels(
+        picture=take(height, width, CHANNELS),
+        mask=take(height, width) if described.masked else None,
+        further=tuple(take(high, wide, CHANNELS) for wide, high in described.further),
+    )
 
 
 def _continued(pixels: Bytes, width: int, height: int) -> Bytes:

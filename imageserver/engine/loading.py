@@ -142,6 +142,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         memory_plan=plan.name,
         memory_reason=plan_reason,
         kinds=tuple(family.pipeline_classes),
+        most_pictures=family.most_pictures,
         sampler=schedulers.own,
         schedulers=schedulers.classes,
         positive_magic=dict(family.positive_magic),

@@ -124,6 +124,9 @@ class Painter:
 
     def _pipeline_for(self, generation: Generation) -> Pipeline:
         kind = kind_of(generation)
+        source, most = generation.source, self._family.most_pictures
+        if source is not None and len(source.further) >= most:
+            raise InvalidParameter(f"The model ({self._family.name}) sees at most {most} at a time.", param="image")
         if kind == "image" and "edit" in self._pipelines:
             kind = "edit"
         if kind in self._pipelines:

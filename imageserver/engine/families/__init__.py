@@ -92,6 +92,10 @@ class Family(Protocol):
     def most_tokens(self, pipeline: Pipeline) -> int | None:
         """Return how many squares of `size_multiple` pixels a picture may have; larger ones are enlarged."""
 
+    @property
+    def most_pictures(self) -> int:
+        """How many pictures of one request the model sees each by itself."""
+
     def calls_per_step(self, generation: Generation) -> int:
         """Return how often one step calls the denoiser."""
 

@@ -69,6 +69,7 @@ class FlowFamily:
     loading: Mapping[str, Any] = {}
     separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = {}
+    most_pictures = 1
     preview_tensors = ("latents", "noise_pred")
 
     def load_parts(self, folder: Path) -> dict[str, Any]:

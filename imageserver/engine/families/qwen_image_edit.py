@@ -42,10 +42,11 @@ class QwenImageEdit(QwenImage):
 
 
 class QwenImageEditPlus(QwenImageEdit):
-    """2509 and 2511."""
+    """2509 and 2511, which see one to three pictures; each of them at about a megapixel."""
 
     name = "qwen-image-edit-plus"
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPlusPipeline"}
+    most_pictures = 3
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model cards."""

@@ -63,6 +63,7 @@ class UNetFamily:
     merger = UNetMerger()
     preview_tensors = ("latents", "noise_pred")
     positive_magic: Mapping[str, str] = {}
+    most_pictures = 1
 
     def load_parts(self, folder: Path) -> dict[str, Any]:
         """Return none: diffusers can load every part."""
