@@ -31,6 +31,20 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Control:
+    """The picture that guides a generation through a ControlNet; its pixels travel beside, `digest` names them.
+
+    They are `height * width * 3` bytes of RGB in the generation's own size, after the source's. `scale` is how strongly
+    it guides, from the share `start` to the share `end` of the steps, 0 to 1.
+    """
+
+    digest: str
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lora:
     """A LoRA that a generation is drawn with; `digest` names the content of its files, `scale` is its strength."""
 
@@ -62,6 +76,7 @@ class Generation:
     priority: Priority = "normal"
     quality: Quality = "exact"
     source: Source | None = None
+    control: Control | None = None
     previews: int = 0
     scheduler: str = ""
     loras: tuple[Lora, ...] = ()
@@ -109,7 +124,8 @@ class ModelFacts:
 
     `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
-    its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint.
+    its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint, each
+    with `control` where a ControlNet guides it, or an image to edit.
     `source` is the id or folder that the name stands for, `default_size` width and height of requests that name none.
     `most_pictures` of one request are seen each by itself. `memory_plan` is how it was fitted into memory,
     `memory_reason` why.

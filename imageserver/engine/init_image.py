@@ -1,4 +1,4 @@
-"""The picture that a generation starts from: handed to the pipeline at the drawn size, and kept where it is masked."""
+"""The pictures of a generation: handed to the pipeline at the drawn size, and kept where the first one is masked."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
-class SourcePixels:
-    """The arrays of a source: pictures are (height, width, 3), the mask is (height, width)."""
+class SentPixels:
+    """The arrays of a source and of what guides: pictures are (height, width, 3), the mask is (height, width)."""
 
-    picture: Bytes
+    picture: Bytes | None
     mask: Bytes | None
     further: tuple[Bytes, ...]
+    control: Bytes | None
 
 
 def arguments(generation: Generation, source: bytes, width: int, height: int, strength: float) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def arguments(generation: Generation, source: bytes, width: int, height: int, st
     if generation.source is None:
         return {}
     pixels = _read(generation, source)
+    assert pixels.picture is not None
     first = Image.fromarray(_continued(pixels.picture, width, height))
     further = [Image.fromarray(picture) for picture in pixels.further]
     given: dict[str, Any] = {"image": [first, *further] if further else first, "strength": strength}
@@ -41,11 +43,26 @@ def arguments(generation: Generation, source: bytes, width: int, height: int, st
     return given
 
 
+def control_arguments(generation: Generation, source: bytes, width: int, height: int, name: str) -> dict[str, Any]:
+    """Return what the pipeline's call is told of the picture that guides it, which it calls `name`."""
+    if generation.control is None:
+        return {}
+    control, guide = generation.control, _read(generation, source).control
+    assert guide is not None
+    return {
+        name: Image.fromarray(_continued(guide, width, height)),
+        "controlnet_conditioning_scale": control.scale,
+        "control_guidance_start": control.start,
+        "control_guidance_end": control.end,
+    }
+
+
 def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -> torch.Tensor:
     """Return drawn pixels (height, width, 3) with the source's where the mask keeps them, to the bit; grey is mixed."""
     if generation.source is None or not generation.source.masked:
         return pixels
     given = _read(generation, source)
+    assert given.picture is not None
     assert given.mask is not None
     picture, mask = (torch.from_numpy(part.astype(np.int32)) for part in (given.picture, given.mask))
     share = mask[..., None]
@@ -53,9 +70,8 @@ def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -
     return ((mixed + 127) // 255).to(torch.uint8)
 
 
-def _read(generation: Generation, source: bytes) -> SourcePixels:
+def _read(generation: Generation, source: bytes) -> SentPixels:
     described = generation.source
-    assert described is not None
     values, read = np.frombuffer(source, np.uint8), 0
 
     def take(*shape: int) -> Bytes:
@@ -65,10 +81,12 @@ def _read(generation: Generation, source: bytes) -> SourcePixels:
         return values[read - size : read].reshape(shape)
 
     height, width = generation.height, generation.width
-    return SourcePixels(
-        picture=take(height, width, CHANNELS),
-        mask=take(height, width) if described.masked else None,
-        further=tuple(take(high, wide, CHANNELS) for wide, high in described.further),
+    # In the order in which they lie there.
+    return SentPixels(
+        picture=take(height, width, CHANNELS) if described else None,
+        mask=take(height, width) if described and described.masked else None,
+        further=tuple(take(high, wide, CHANNELS) for wide, high in described.further) if described else (),
+        control=take(height, width, CHANNELS) if generation.control else None,
     )
 
 

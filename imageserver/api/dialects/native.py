@@ -21,6 +21,7 @@ blueprint = Blueprint("native", __name__)
 FILES = {
     "image": "Picture to start from; several may be sent, as image[] too.",
     "mask": "Which part of it is drawn anew: white is, black stays as it is.",
+    "control_image": "Picture for the server's ControlNet.",
 }
 HEADERS = {
     "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same pictures.",
@@ -99,8 +100,15 @@ def _place() -> tuple[Order, list[str], GenerateBody]:
     """Return the order in a JSON body or a form; a form may carry pictures and a mask as files."""
     service, number = services(), request_id()
     content = read_form(GenerateBody) if is_form() else read_json()
-    init_image = read_pictures(service, content, request.files)
-    return place(service, number, content, request.headers, init_image=init_image)
+    pictures = read_pictures(service, content, request.files)
+    return place(
+        service,
+        number,
+        content,
+        request.headers,
+        init_image=pictures.init_image,
+        control_image=pictures.control_image,
+    )
 
 
 def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[str]) -> Response:

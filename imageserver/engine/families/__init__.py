@@ -93,6 +93,10 @@ class Family(Protocol):
         """Return how many squares of `size_multiple` pixels a picture may have; larger ones are enlarged."""
 
     @property
+    def control_net(self) -> str:
+        """The class of diffusers of its ControlNets; empty where it is served without."""
+
+    @property
     def most_pictures(self) -> int:
         """How many pictures of one request the model sees each by itself."""
 

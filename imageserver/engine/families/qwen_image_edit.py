@@ -18,6 +18,7 @@ class QwenImageEdit(QwenImage):
     """Picture and instruction to image; the picture is read at about a megapixel, whatever size is drawn."""
 
     name = "qwen-image-edit"
+    control_net = ""
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPipeline"}
     positive_magic: Mapping[str, str] = {}
 

@@ -58,6 +58,7 @@ def place_frame(service: Services, number: int, frame: Frame) -> tuple[Order, li
     if not frame.get("prompt"):
         raise BadRequest("Prompt is required", param="prompt")
     body = validated(WebSocketBody, frame)
+    pictures = read_pictures(service, frame)
     order, warnings, _ = place(
         service,
         number,
@@ -65,7 +66,8 @@ def place_frame(service: Services, number: int, frame: Frame) -> tuple[Order, li
         # Those of the handshake belong to no single generation: an idempotency key would make all of them one.
         Headers(),
         dialect=DIALECT,
-        init_image=read_pictures(service, frame),
+        init_image=pictures.init_image,
+        control_image=pictures.control_image,
         previews=body.previews,
     )
     return order, warnings, body
