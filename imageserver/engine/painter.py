@@ -126,8 +126,7 @@ class Painter:
             raise
         finally:
             self._on_end()
-        picture: torch.Tensor = images[0]
-        return picture
+        return on_white(images[0])
 
     def _pipeline_for(self, generation: Generation) -> Pipeline:
         kind = kind_of(generation)
@@ -243,6 +242,14 @@ def with_stock_vae(vae: Any) -> Any:
     # In tiles it would be another picture.
     view.decode = in_stock_arithmetic(getattr(vae.decode, "whole", vae.decode))
     return view
+
+
+def on_white(picture: torch.Tensor) -> torch.Tensor:
+    """Return a picture (3 or 4, height, width) in [0, 1] without its transparency, where it has any."""
+    if picture.shape[0] == 3:
+        return picture
+    colours, opacity = picture[:3].float(), picture[3:].float()
+    return colours * opacity + 1 - opacity
 
 
 def to_bytes(image: torch.Tensor) -> torch.Tensor:

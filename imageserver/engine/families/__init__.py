@@ -11,6 +11,7 @@ from imageserver.engine.families.cogview4 import CogView4
 from imageserver.engine.families.flux import Flux
 from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
+from imageserver.engine.families.qwen_image_21 import QwenImage21
 from imageserver.engine.families.qwen_image_edit import QwenImageEdit, QwenImageEditPlus
 from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
@@ -114,6 +115,7 @@ FAMILIES: tuple[Family, ...] = (
     QwenImage(),
     QwenImageEdit(),
     QwenImageEditPlus(),
+    QwenImage21(),
     StableDiffusion(),
     StableDiffusionXL(),
     CogView4(),

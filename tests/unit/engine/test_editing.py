@@ -18,7 +18,7 @@ from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
 from imageserver.engine.painter import Painter
 from imageserver.engine.preparing import capture_call
 from imageserver.engine.served_model import ServedModel
-from imageserver.engine.still_processor import load_still_processor
+from imageserver.engine.still_processor import StillProcessor, load_still_processor
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Lora, Source
@@ -246,7 +246,7 @@ def test_it_is_loaded_from_its_published_layout(plus, tmp_path):
 def test_the_processor_counts_a_pictures_tokens_and_leaves_its_pixels_to_the_stock_one(tmp_path):
     pipeline = tiny_models.tiny_qwen_image_edit()
     pipeline.processor.save_pretrained(tmp_path)
-    processor = load_still_processor(tmp_path)
+    processor = load_still_processor(tmp_path, StillProcessor)
     image = Image.frombytes("RGB", (SIDE, SIDE), picture())
     read = processor(text=["<|image_pad|>a cat"], images=image, padding=True, return_tensors="pt")
     stock = Qwen2VLImageProcessorPil.from_pretrained(tmp_path)(images=[image], return_tensors="pt")

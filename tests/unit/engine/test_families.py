@@ -24,6 +24,7 @@ from imageserver.messages import Failed, Finished, Message, Preview, Progress, R
 from imageserver.settings import Settings
 from tests import tiny_models
 from tests.factories import generation
+from tests.tiny_qwen_image_21 import tiny_qwen_image_21
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ MODELS = {
 BUILD = [
     tiny_models.tiny_qwen_image, tiny_models.tiny_qwen_image_edit, tiny_models.tiny_stable_diffusion,
     tiny_models.tiny_stable_diffusion_xl, tiny_models.tiny_cogview4, tiny_models.tiny_hidream, tiny_models.tiny_flux,
-    tiny_models.tiny_z_image,
+    tiny_models.tiny_z_image, tiny_qwen_image_21,
 ]  # fmt: skip
 # By the pipelines that diffusers has.
 FROM_TEXT_ALONE = ["cogview4", "hidream-i1"]
@@ -327,7 +328,7 @@ def test_the_table_of_the_documentation_tells_of_every_family():
     assert set(rows) == {family.name for family in FAMILIES}
     for family in FAMILIES:
         _, classes, text, image, inpaint, edit, control, _, guidance, _ = rows[family.name]
-        assert re.findall(r"`(\w+)`", classes) == list(family.pipeline_classes.values())
+        assert re.findall(r"`(\w+)`", classes) == list(dict.fromkeys(family.pipeline_classes.values()))
         told = {"text": text, "image": image, "inpaint": inpaint, "edit": edit}
         assert told == {kind: "yes" if kind in family.pipeline_classes else "no" for kind in told}
         kinds = {"text": "control", "picture": "control-image", "mask": "control-inpaint"}
