@@ -57,7 +57,9 @@ def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: t
             str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelUnavailable(f"CONTROLNET cannot be loaded: {str(error).strip().splitlines()[0][:300]}") from error
+        # Clients are told too; where the owner keeps files is not their business.
+        sentence = str(error).strip().splitlines()[0].replace(str(folder), "its folder")[:300]
+        raise ModelUnavailable(f"CONTROLNET cannot be loaded: {sentence}") from error
     module: torch.nn.Module = net.to(device).eval()
     return module
 

@@ -285,6 +285,29 @@ def test_what_does_not_fit_the_model_is_refused_in_one_sentence(tmp_path):
             load(settings, lambda *report: None)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_format_of_graphics_cards_serves_every_kind_too(name):
+    shop = Shop(lambda: MODELS[name]().to(torch.bfloat16))
+    shop.nets[True].to(torch.bfloat16)
+    for kind in (None, False, True):
+        source = None if kind is None else Source(strength=0.6, digest="x", masked=kind)
+        before = b"" if kind is None else picture(1) + bytes(SIDE * SIDE * kind)
+        if kind is None or name != "qwen-image":
+            [drawn] = shop.run((guided(previews=1, source=source), before + picture()))
+            assert drawn.shape == (SIDE, SIDE, 3)
+
+
+def test_weights_that_are_not_there_are_told_without_a_path(tmp_path):
+    pipeline = tiny_models.tiny_stable_diffusion()
+    pipeline.save_pretrained(tmp_path / "model")
+    tiny_control(pipeline).save_pretrained(tmp_path / "control")
+    (tmp_path / "control" / "diffusion_pytorch_model.safetensors").unlink()
+    settings = Settings(model=str(tmp_path / "model"), controlnet=str(tmp_path / "control"), _env_file=None)
+    with pytest.raises(ModelUnavailable, match="CONTROLNET cannot be loaded") as refusal:
+        load(settings, lambda *report: None)
+    assert str(tmp_path) not in str(refusal.value)
+
+
 def test_it_belongs_to_the_model_that_is_loaded_first(tmp_path):
     first, other = tiny_models.tiny_stable_diffusion(), tiny_models.tiny_stable_diffusion_xl()
     first.save_pretrained(tmp_path / "first")

@@ -147,6 +147,14 @@ def test_a_lora_changes_what_is_drawn_and_unloading_it_restores_the_base(shop, t
     assert (shop.run((wanted(), b""))[0] == before).all()
 
 
+def test_the_format_of_graphics_cards_serves_both_kinds_too():
+    shop = Shop()
+    shop.stock.to(torch.bfloat16)
+    for source in (None, Source(strength=1.0, digest="x")):
+        [drawn] = shop.run((wanted(previews=1, steps=2, source=source), noise().tobytes() if source else b""))
+        assert drawn.shape == (SIDE, SIDE, 3)
+
+
 def test_masks_are_refused_by_name(shop):
     source = Source(strength=1.0, digest="x", masked=True)
     shop.run((wanted(source=source), bytes(SIDE * SIDE * 4)))
