@@ -20,12 +20,28 @@ class Source:
 
     The pixels are `height * width * 3` bytes of RGB in the generation's own size and, when `masked`, `height * width`
     bytes after them: 255 is drawn anew, 0 keeps the source. `strength` in (0, 1] is the share of the steps that are
-    done: 1 leaves nothing of the source.
+    done: 1 leaves nothing of the source. `further` are the widths and heights of pictures that are seen beside it, each
+    by itself; their RGB follows.
     """
 
     strength: float
     digest: str
     masked: bool = False
+    further: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """The picture that guides a generation through a ControlNet; its pixels travel beside, `digest` names them.
+
+    They are `height * width * 3` bytes of RGB in the generation's own size, after the source's. `scale` is how strongly
+    it guides, from the share `start` to the share `end` of the steps, 0 to 1.
+    """
+
+    digest: str
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +76,7 @@ class Generation:
     priority: Priority = "normal"
     quality: Quality = "exact"
     source: Source | None = None
+    control: Control | None = None
     previews: int = 0
     scheduler: str = ""
     loras: tuple[Lora, ...] = ()
@@ -107,9 +124,11 @@ class ModelFacts:
 
     `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
-    its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint.
+    its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint, each
+    with `control` where a ControlNet guides it, or an image to edit.
     `source` is the id or folder that the name stands for, `default_size` width and height of requests that name none.
-    `memory_plan` is how it was fitted into memory, `memory_reason` why.
+    `most_pictures` of one request are seen each by itself. `memory_plan` is how it was fitted into memory,
+    `memory_reason` why.
     `sampler` is the name of the model's own scheduler, `schedulers` gives the class of diffusers of each that fits.
     """
 
@@ -134,6 +153,7 @@ class ModelFacts:
     guidance: str = "true_cfg_scale"
     positive_magic: dict[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("text", "image", "inpaint")
+    most_pictures: int = 1
     memory_plan: MemoryPlanName = "full"
     memory_reason: str = ""
     source: str = ""

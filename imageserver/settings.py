@@ -121,6 +121,11 @@ class Settings(BaseSettings):
     text_encoder_path: str = Field(
         "", description="Folder or id of the text encoder that HiDream-I1 needs beside its own files: a Llama 3.1 8B."
     )
+    controlnet: str = Field(
+        "",
+        description="Folder or id of a ControlNet that is loaded beside Qwen-Image or Stable Diffusion; requests send "
+        "control_image.",
+    )
     transformer_file: Path | None = Field(
         None, description="One file, .gguf or .safetensors, that takes the place of the model's own transformer."
     )

@@ -74,7 +74,7 @@ CHAT_TEMPLATE = (
 def tiny_qwen_image() -> QwenImagePipeline:
     """Return a Qwen-Image pipeline of 200,000 parameters; 16 pixels a token, as the real one."""
     torch.manual_seed(0)
-    tokenizer = _byte_tokenizer()
+    tokenizer = byte_tokenizer()
     vae = AutoencoderKLQwenImage(
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
         latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
@@ -110,7 +110,7 @@ def tiny_stable_diffusion(*, width: int = HIDDEN, prediction: str = "epsilon") -
         unet=_unet(cross_attention_dim=width), scheduler=scheduler, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
-    return _quiet(pipeline)
+    return quiet(pipeline)
 
 
 def tiny_stable_diffusion_xl() -> StableDiffusionXLPipeline:
@@ -129,7 +129,7 @@ def tiny_stable_diffusion_xl() -> StableDiffusionXLPipeline:
         text_encoder_2=CLIPTextModelWithProjection(_clip_config(tokenizer, HIDDEN)), tokenizer=tokenizer,
         tokenizer_2=tokenizer, unet=unet, scheduler=scheduler, add_watermarker=False,
     )  # fmt: skip
-    return _quiet(pipeline)
+    return quiet(pipeline)
 
 
 def tiny_cogview4() -> CogView4Pipeline:
@@ -150,7 +150,7 @@ def tiny_cogview4() -> CogView4Pipeline:
     scheduler = FlowMatchEulerDiscreteScheduler(
         base_shift=0.25, max_shift=0.75, base_image_seq_len=256, use_dynamic_shifting=True, time_shift_type="linear"
     )
-    return _quiet(CogView4Pipeline(tokenizer, text_encoder, _vae(), transformer, scheduler))
+    return quiet(CogView4Pipeline(tokenizer, text_encoder, _vae(), transformer, scheduler))
 
 
 def tiny_hidream() -> HiDreamImagePipeline:
@@ -170,7 +170,7 @@ def tiny_hidream() -> HiDreamImagePipeline:
         text_encoder_3=_t5_encoder(t5), tokenizer_3=t5, text_encoder_4=_llama(llama), tokenizer_4=llama,
         transformer=transformer,
     )  # fmt: skip
-    return _quiet(pipeline)
+    return quiet(pipeline)
 
 
 def save_tiny_hidream(folder: Path, text_encoder: Path) -> None:
@@ -202,13 +202,13 @@ def tiny_flux(*, distilled: bool = False) -> FluxPipeline:
         text_encoder=CLIPTextModel(_clip_config(clip, HIDDEN)), tokenizer=clip, text_encoder_2=_t5_encoder(t5),
         tokenizer_2=t5, transformer=transformer,
     )  # fmt: skip
-    return _quiet(pipeline)
+    return quiet(pipeline)
 
 
 def tiny_z_image(*, turbo: bool = False) -> ZImagePipeline:
     """Return a Z-Image in small, or a Z-Image-Turbo, which its scheduler tells apart; one Qwen3, lists of pictures."""
     torch.manual_seed(0)
-    tokenizer = _byte_tokenizer()
+    tokenizer = byte_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
     text_encoder = Qwen3Model(
         Qwen3Config(
@@ -221,13 +221,13 @@ def tiny_z_image(*, turbo: bool = False) -> ZImagePipeline:
         axes_dims=[4, 6, 6],
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0 if turbo else 6.0)
-    return _quiet(ZImagePipeline(scheduler, _vae(shift_factor=0.1159), text_encoder, tokenizer, transformer))
+    return quiet(ZImagePipeline(scheduler, _vae(shift_factor=0.1159), text_encoder, tokenizer, transformer))
 
 
 def tiny_qwen_image_edit(*, plus: bool = False) -> QwenImageEditPipeline | QwenImageEditPlusPipeline:
     """Return a Qwen-Image-Edit, or a 2511, in small; 64 pixels a token, as it reads every picture at a megapixel."""
     torch.manual_seed(0)
-    tokenizer = _byte_tokenizer()
+    tokenizer = byte_tokenizer()
     vae = AutoencoderKLQwenImage(
         base_dim=4, z_dim=4, dim_mult=[1] * 6, num_res_blocks=1, temperal_downsample=[False] * 4 + [True],
         latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
@@ -244,7 +244,7 @@ def tiny_qwen_image_edit(*, plus: bool = False) -> QwenImageEditPipeline | QwenI
         processor=StillProcessor(Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=112 * 112), tokenizer),
         transformer=transformer,
     )  # fmt: skip
-    return _quiet(pipeline)
+    return quiet(pipeline)
 
 
 def save_tiny_qwen_image_edit(folder: Path, *, plus: bool = False) -> None:
@@ -255,7 +255,8 @@ def save_tiny_qwen_image_edit(folder: Path, *, plus: bool = False) -> None:
     index.write_text(json.dumps(parts))
 
 
-def _quiet(pipeline: Any) -> Any:
+def quiet(pipeline: Any) -> Any:
+    """Return a pipeline with its parts in inference mode and without a bar."""
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.eval()
@@ -334,7 +335,8 @@ def _letter_tokenizer(template: str, special: list[str], **options: Any) -> PreT
     )
 
 
-def _byte_tokenizer() -> Qwen2Tokenizer:
+def byte_tokenizer() -> Qwen2Tokenizer:
+    """Return a Qwen tokenizer of one token a byte."""
     vocabulary = {character: index for index, character in enumerate(sorted(ByteLevel.alphabet()))}
     for token in SPECIAL_TOKENS:
         vocabulary[token] = len(vocabulary)

@@ -106,10 +106,23 @@ class GenerateBody(Drawing):
     save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
     add_overlay: bool = Field(True, description="Add the info overlay to the picture.")
     quality: Quality = Field("exact", description="exact computes every block; high and fast skip what changes little.")
-    image: str | None = Field(
-        None, description="Picture to start from: base64, a data URL or, where allowed, a web address."
+    image: str | list[str] | None = Field(
+        None,
+        description="Picture to start from: base64, a data URL or, where allowed, a web address; or up to 16.",
     )
     mask: str | None = Field(None, description="Which part of `image` is drawn anew: white is, black stays as it is.")
+    control_image: str | None = Field(
+        None, description="Picture for the server's ControlNet, such as edges or a depth map; taken as it is."
+    )
+    controlnet_conditioning_scale: Fraction = Field(
+        1.0, ge=0, le=2, description="How strongly `control_image` guides; 0 not at all."
+    )
+    control_guidance_start: Fraction = Field(
+        0.0, ge=0, le=1, description="Share of the steps after which `control_image` begins to guide."
+    )
+    control_guidance_end: Fraction = Field(
+        1.0, ge=0, le=1, description="Share of the steps after which `control_image` no longer guides."
+    )
 
     @property
     def aspect_ratio_name(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from imageserver.api.services import Services
-from imageserver.generation import Generation, Source
+from imageserver.generation import Generation, ModelFacts, Source
 from imageserver.settings import Settings
 
 # numpy and Pillow take 0.2 s to import: the port answers before that.
@@ -27,7 +27,8 @@ Resize = Literal["stretch", "crop", "pad"]
 class InitImage:
     """The bytes of a picture file and, for inpainting, of its mask.
 
-    `further` pictures are put beside it, and the mask covers the first alone.
+    `further` pictures are seen beside it: each by itself where the model can, else all in one row. The mask covers the
+    first alone.
     In most dialects white in the mask is drawn anew; OpenAI's masks say it by transparency. `names` are the fields
     that errors speak of.
     """
@@ -42,16 +43,20 @@ class InitImage:
 
 @dataclass(frozen=True)
 class ReadImage:
-    """A decoded picture and mask, the size that is drawn unless another is asked for, and warnings for the client."""
+    """A decoded picture and mask, the size that is drawn unless another is asked for, and warnings for the client.
+
+    `further` are the pictures that are seen beside it, in their own sizes.
+    """
 
     picture: Any
     mask: Any
     resize: Resize
     usual_size: tuple[int, int]
+    further: tuple[Any, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
     def fit(self, service: Services, generation: Generation, strength: float | None) -> tuple[Source, bytes]:
-        """Return the source of a generation and its pixels, in the generation's own size."""
+        """Return the source of a generation and its pixels, the first picture's in the generation's own size."""
         inputs = importlib.import_module(INPUTS)
         size = (generation.width, generation.height)
 
@@ -59,22 +64,30 @@ class ReadImage:
             pixels: bytes = inputs.fit_picture(self.picture, *size, self.resize).data
             if self.mask is not None:
                 pixels += inputs.fit_mask(self.mask, *size, self.resize).data
-            return pixels
+            return pixels + b"".join(picture.data for picture in self.further)
 
         pixels = service.native_pool.run(work)
         masked = self.mask is not None
         usual = 1.0 if masked else USUAL_STRENGTH
-        digest = hashlib.sha256(pixels).hexdigest()
-        return Source(strength=usual if strength is None else strength, digest=digest, masked=masked), pixels
+        source = Source(
+            strength=usual if strength is None else strength,
+            digest=hashlib.sha256(pixels).hexdigest(),
+            masked=masked,
+            further=tuple((picture.width, picture.height) for picture in self.further),
+        )
+        return source, pixels
 
 
-def read(service: Services, given: InitImage) -> ReadImage:
-    """Decode what a client sent, on a native thread; raises InvalidParameter naming the field and its limit."""
-    settings = service.settings
-    return service.native_pool.run(_read, given, settings)
+def read(service: Services, given: InitImage, facts: ModelFacts | None = None) -> ReadImage:
+    """Decode what a client sent, on a native thread; raises InvalidParameter naming the field and its limit.
+
+    As many pictures as the model of the `facts` sees each by itself stay apart.
+    """
+    most_pictures = facts.most_pictures if facts else 1
+    return service.native_pool.run(_read, given, service.settings, most_pictures)
 
 
-def _read(given: InitImage, settings: Settings) -> ReadImage:
+def _read(given: InitImage, settings: Settings, most_pictures: int) -> ReadImage:
     inputs = importlib.import_module(INPUTS)
     most = LARGEST_INPUT * settings.max_pixels
     image_name, mask_name = given.names
@@ -83,7 +96,11 @@ def _read(given: InitImage, settings: Settings) -> ReadImage:
     # One after the other: only their scaled copies are kept.
     pictures = (inputs.read_picture(data, name=name, max_pixels=most) for data, name in zip(files, names, strict=True))
     picture, first = next(pictures), None
-    if given.further:
+    further: tuple[Any, ...] = ()
+    in_a_row = len(files) > most_pictures
+    if not in_a_row:
+        further = tuple(_bounded(each, settings.max_pixels) for each in pictures)
+    else:
         picture, first = inputs.side_by_side(itertools.chain([picture], pictures), HIGHEST_OF_SEVERAL)
     mask = None
     if given.mask is not None:
@@ -94,12 +111,19 @@ def _read(given: InitImage, settings: Settings) -> ReadImage:
             mask = inputs.over_the_first(mask, first, picture)
     size = usual_size(picture.width, picture.height, settings.max_pixels)
     warnings = []
-    if given.further:
-        warnings.append(f"The model starts from one picture: the {len(files)} that were sent were put side by side.")
+    if in_a_row:
+        seen = "starts from one picture" if most_pictures == 1 else f"sees up to {most_pictures} pictures by themselves"
+        warnings.append(f"The model {seen}: the {len(files)} that were sent were put side by side.")
     if size != (picture.width, picture.height):
         was, becomes = f"{picture.width}x{picture.height}", f"{size[0]}x{size[1]}"
         warnings.append(f"{image_name} is {was}; without a size asked for, {becomes} is drawn.")
-    return ReadImage(picture, mask, given.resize, size, warnings)
+    return ReadImage(picture, mask, given.resize, size, further, warnings)
+
+
+def _bounded(picture: Any, max_pixels: int) -> Any:
+    """Return a picture, or one of its shape with as many pixels as may be drawn."""
+    size = usual_size(picture.width, picture.height, max_pixels)
+    return importlib.import_module(INPUTS).fit_picture(picture, *size, "stretch")
 
 
 def usual_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:

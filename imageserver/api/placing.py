@@ -6,7 +6,8 @@ from typing import Any
 from werkzeug.datastructures import Headers
 
 import aspect_ratios
-from imageserver.api import bodies, init_images, studio
+from imageserver.api import bodies, control_images, init_images, studio
+from imageserver.api.control_images import ControlImage
 from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
 from imageserver.api.lora_stacks import LoraChoice, Stack, read_stack
@@ -29,15 +30,17 @@ def place(
     *,
     dialect: str = "native",
     init_image: InitImage | None = None,
+    control_image: ControlImage | None = None,
     previews: int = 0,
     prompt_required: bool = True,
     attempt: str | None = None,
 ) -> tuple[Order, list[str], bodies.GenerateBody]:
     """Return the order, the warnings and the body it was made of; raises the ServiceError that names what is wrong.
 
-    `content` is what the native API takes. Dialects hand the picture to start from over as `init_image`; `previews`
-    are the pictures on the way that each picture's client wants to see. A request that its client may repeat without
-    an idempotency key of its own has that of its `attempt`: the same seed is drawn for the same attempt.
+    `content` is what the native API takes. Dialects hand the picture to start from over as `init_image`, the one for a
+    ControlNet as `control_image`; `previews` are the pictures on the way that each picture's client wants to see. A
+    request that its client may repeat without an idempotency key of its own has that of its `attempt`: the same seed is
+    drawn for the same attempt.
     """
     body = bodies.parse(content, prompt_required=prompt_required)
     idempotency_key = idempotency_key_of(headers)
@@ -45,14 +48,17 @@ def place(
     bodies.check(body, service.settings)
     timeout = body.timeout or service.settings.request_timeout
     facts = facts_for(service, body.model, timeout)
+    control_images.refuse_unserved(service.settings, facts, control_image, init_image)
     refuse_unserved(facts, init_image)
-    read = init_images.read(service, init_image) if init_image else None
+    read = init_images.read(service, init_image, facts) if init_image else None
+    guide = control_images.read(service, control_image) if control_image else None
+    sizing = read or guide
     generation, warnings = bodies.resolve(
         body,
         service.settings,
         facts,
         seed_source=idempotency_key or attempt,
-        usual_size=read.usual_size if read else None,
+        usual_size=sizing.usual_size if sizing else None,
         previews=previews,
         stack=_stack(service, body, facts),
     )
@@ -64,9 +70,15 @@ def place(
         # All steps of an edit are done.
         source, pixels = read.fit(service, generation, 1.0 if edits else body.strength)
         generation = replace(generation, source=source)
-        warnings += read.warnings
     elif body.strength is not None:
         warnings.append("strength is ignored without an image.")
+    if sizing is not None:
+        warnings += sizing.warnings
+    if guide is not None:
+        generation, guiding = control_images.guide(service, body, generation, guide)
+        pixels += guiding
+    else:
+        warnings += control_images.unused(body)
     as_named = (generation.width, generation.height) == aspect_ratios.size_of(body.aspect_ratio)
     shown_ratio = body.aspect_ratio_name if as_named else "custom"
     order = Order(

@@ -1,5 +1,7 @@
-"""The picture that a generation starts from: handed to the pipeline at the drawn size, and kept where it is masked."""
+"""The pictures of a generation: handed to the pipeline at the drawn size, and kept where the first one is masked."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,38 +15,79 @@ CHANNELS = 3
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+@dataclass(frozen=True)
+class SentPixels:
+    """The arrays of a source and of what guides: pictures are (height, width, 3), the mask is (height, width)."""
+
+    picture: Bytes | None
+    mask: Bytes | None
+    further: tuple[Bytes, ...]
+    control: Bytes | None
+
+
 def arguments(generation: Generation, source: bytes, width: int, height: int, strength: float) -> dict[str, Any]:
     """Return what the pipeline's call is told of the source, whose edges are continued to the drawn size.
 
-    Both are PIL images, as in a plain call: a tensor of the same values has another layout, and gives other last bits.
+    Pictures beside it keep their own sizes. All are PIL images, as in a plain call: a tensor of the same values has
+    another layout, and gives other last bits.
     """
     if generation.source is None:
         return {}
-    picture, mask = _bytes(generation, source)
-    given = {"image": Image.fromarray(_continued(picture, width, height)), "strength": strength}
-    if mask is not None:
-        given["mask_image"] = Image.fromarray(_continued(mask, width, height))
+    pixels = _read(generation, source)
+    assert pixels.picture is not None
+    first = Image.fromarray(_continued(pixels.picture, width, height))
+    further = [Image.fromarray(picture) for picture in pixels.further]
+    given: dict[str, Any] = {"image": [first, *further] if further else first, "strength": strength}
+    if pixels.mask is not None:
+        given["mask_image"] = Image.fromarray(_continued(pixels.mask, width, height))
     return given
+
+
+def control_arguments(generation: Generation, source: bytes, width: int, height: int, name: str) -> dict[str, Any]:
+    """Return what the pipeline's call is told of the picture that guides it, which it calls `name`."""
+    if generation.control is None:
+        return {}
+    control, guide = generation.control, _read(generation, source).control
+    assert guide is not None
+    return {
+        name: Image.fromarray(_continued(guide, width, height)),
+        "controlnet_conditioning_scale": control.scale,
+        "control_guidance_start": control.start,
+        "control_guidance_end": control.end,
+    }
 
 
 def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -> torch.Tensor:
     """Return drawn pixels (height, width, 3) with the source's where the mask keeps them, to the bit; grey is mixed."""
     if generation.source is None or not generation.source.masked:
         return pixels
-    picture, mask = (torch.from_numpy(part.astype(np.int32)) for part in _bytes(generation, source) if part is not None)
+    given = _read(generation, source)
+    assert given.picture is not None
+    assert given.mask is not None
+    picture, mask = (torch.from_numpy(part.astype(np.int32)) for part in (given.picture, given.mask))
     share = mask[..., None]
     mixed = pixels.to(torch.int32) * share + picture * (255 - share)
     return ((mixed + 127) // 255).to(torch.uint8)
 
 
-def _bytes(generation: Generation, source: bytes) -> tuple[Bytes, Bytes | None]:
-    """Return the source as (height, width, 3) and the mask as (height, width)."""
-    assert generation.source is not None
+def _read(generation: Generation, source: bytes) -> SentPixels:
+    described = generation.source
+    values, read = np.frombuffer(source, np.uint8), 0
+
+    def take(*shape: int) -> Bytes:
+        nonlocal read
+        size = math.prod(shape)
+        read += size
+        return values[read - size : read].reshape(shape)
+
     height, width = generation.height, generation.width
-    values = np.frombuffer(source, np.uint8)
-    size = height * width * CHANNELS
-    picture = values[:size].reshape(height, width, CHANNELS)
-    return picture, values[size:].reshape(height, width) if generation.source.masked else None
+    # In the order in which they lie there.
+    return SentPixels(
+        picture=take(height, width, CHANNELS) if described else None,
+        mask=take(height, width) if described and described.masked else None,
+        further=tuple(take(high, wide, CHANNELS) for wide, high in described.further) if described else (),
+        control=take(height, width, CHANNELS) if generation.control else None,
+    )
 
 
 def _continued(pixels: Bytes, width: int, height: int) -> Bytes:

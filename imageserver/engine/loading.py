@@ -13,7 +13,14 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from imageserver.engine import devices, memory_plans, separate_text_encoder, single_frame_vae, transformer_file
+from imageserver.engine import (
+    control_net,
+    devices,
+    memory_plans,
+    separate_text_encoder,
+    single_frame_vae,
+    transformer_file,
+)
 from imageserver.engine.families import FAMILIES, Family, family_of, published_class
 from imageserver.engine.memory import bytes_of
 from imageserver.engine.memory_plans import MemoryPlan
@@ -39,6 +46,7 @@ class FoundModel:
     entry: ModelEntry
     folder: Path
     encoder_folder: Path | None
+    control_folder: Path | None
     family: Family
     dtype: torch.dtype
     device: torch.device
@@ -63,11 +71,12 @@ class FoundModel:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline on its device, and what is told about it."""
+    """A pipeline on its device, the ControlNet beside it, and what is told about it."""
 
     pipeline: Pipeline
     family: Family
     facts: ModelFacts
+    control: torch.nn.Module | None = None
 
 
 def find(settings: Settings, report: Report) -> FoundModel:
@@ -83,6 +92,7 @@ def find(settings: Settings, report: Report) -> FoundModel:
     family = _family_in(folder, name, entry)
     dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report)
+    control_folder = control_net.find(settings, family, report)
     weights = weight_bytes(folder, dtype)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         weights[family.separate_text_encoder.component] = _bytes_in(encoder_folder, dtype)
@@ -90,13 +100,19 @@ def find(settings: Settings, report: Report) -> FoundModel:
         weights |= transformer_file.bytes_by_component(settings, family.denoiser)
     except transformer_file.Unusable as error:
         raise ModelUnavailable(str(error)) from error
-    return FoundModel(name, reason, entry, folder, encoder_folder, family, dtype, device, weights, settings)
+    return FoundModel(
+        name, reason, entry, folder, encoder_folder, control_folder, family, dtype, device, weights, settings
+    )
 
 
 def load(found: FoundModel, report: Report) -> LoadedModel:
     """Load a model; raises ModelUnavailable."""
     began = time.monotonic()
     settings, family, device, entry = found.settings, found.family, found.device, found.entry
+    control = None
+    if found.control_folder is not None:
+        # Before the memory is looked at, of which it keeps its part.
+        control = control_net.load(found.control_folder, family, found.folder, found.dtype, device)
     plan, plan_reason = found.plan()
     size = sum(found.weights.values()) / 1e9
     report("loading", f"{found.name}: {size:.2f} GB of weights are being loaded. {plan_reason}", None)
@@ -118,7 +134,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
     memory_plans.place(pipeline, plan, device)
     defaults = family.defaults(pipeline)
     schedulers = Schedulers(pipeline.scheduler, family.schedulers)
-    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    modules = [part for part in (*pipeline.components.values(), control) if isinstance(part, torch.nn.Module)]
     facts = ModelFacts(
         name=found.name,
         family=family.name,
@@ -133,7 +149,8 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         load_time=round(time.monotonic() - began, 2),
         pid=0,
-        revision=fingerprint(found.folder) + transformer_file.fingerprint(settings),
+        revision="".join(fingerprint(part) for part in (found.folder, found.control_folder) if part is not None)
+        + transformer_file.fingerprint(settings),
         default_steps=defaults.steps if entry.steps is None else entry.steps,
         default_true_cfg_scale=defaults.guidance if entry.guidance is None else entry.guidance,
         default_size=entry.width_and_height,
@@ -141,12 +158,13 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         guidance=family.guidance,
         memory_plan=plan.name,
         memory_reason=plan_reason,
-        kinds=tuple(family.pipeline_classes),
+        kinds=tuple(control_net.kinds_of(family, controlled=control is not None)),
+        most_pictures=family.most_pictures,
         sampler=schedulers.own,
         schedulers=schedulers.classes,
         positive_magic=dict(family.positive_magic),
     )
-    return LoadedModel(pipeline, family, facts)
+    return LoadedModel(pipeline, family, facts, control)
 
 
 def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:

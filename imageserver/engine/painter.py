@@ -12,6 +12,7 @@ import torch
 
 from imageserver.engine import init_image
 from imageserver.engine.adapters import Adapters
+from imageserver.engine.control_net import CONTROLLED, kinds_of
 from imageserver.engine.drawn_size import drawn_size
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families import Family
@@ -48,11 +49,16 @@ class Painter:
         family: Family,
         on_end: Callable[[], None] = lambda: None,
         adapters: Adapters | None = None,
+        control: torch.nn.Module | None = None,
     ) -> None:
-        """Call `on_end` after every pipeline call, however it ended; without `adapters` LoRAs are refused."""
+        """Call `on_end` after every pipeline call, however it ended.
+
+        Without `adapters` LoRAs are refused, without the ControlNet `control` pictures that guide.
+        """
+        options = {**family.loading, "controlnet": control}
         self._pipelines = {
-            kind: pin_execution_device(as_class(pipeline, name, family.loading))
-            for kind, name in family.pipeline_classes.items()
+            kind: pin_execution_device(as_class(pipeline, name, options))
+            for kind, name in kinds_of(family, controlled=control is not None).items()
         }
         self._own = next(iter(self._pipelines.values()))
         self._family = family
@@ -106,6 +112,7 @@ class Painter:
             images = pipeline(
                 **self._family.arguments(pipeline, generation, self.embeddings),
                 **self._start(pipeline, generation, source, width, height),
+                **init_image.control_arguments(generation, source, width, height, guide_of(pipeline)),
                 **(size if takes(pipeline, "width") else {}),
                 # Drawn on the CPU, a seed means the same noise on every device.
                 generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
@@ -119,17 +126,22 @@ class Painter:
             raise
         finally:
             self._on_end()
-        picture: torch.Tensor = images[0]
-        return picture
+        return on_white(images[0])
 
     def _pipeline_for(self, generation: Generation) -> Pipeline:
         kind = kind_of(generation)
+        source, most = generation.source, self._family.most_pictures
+        if source is not None and len(source.further) >= most:
+            raise InvalidParameter(f"The model ({self._family.name}) sees at most {most} at a time.", param="image")
         if kind == "image" and "edit" in self._pipelines:
             kind = "edit"
         if kind in self._pipelines:
             return self._pipelines[kind]
         # The API refuses it, but for what comes before the model is known.
         name = self._family.name
+        if kind in CONTROLLED.values():
+            param = "image" if "control" in self._pipelines else "control_image"
+            raise InvalidParameter(f"The model ({name}) serves no {param} here; leave it out.", param=param)
         if kind == "text":
             raise InvalidParameter(f"The model ({name}) edits pictures; send image.", param="image")
         param = "mask" if kind == "inpaint" and {"image", "edit"} & set(self._pipelines) else "image"
@@ -178,9 +190,15 @@ def takes(pipeline: Pipeline, name: str) -> bool:
 
 def kind_of(generation: Generation) -> Kind:
     """Return what the generation starts from."""
-    if generation.source is None:
-        return "text"
-    return "inpaint" if generation.source.masked else "image"
+    kind: Kind = "text"
+    if generation.source is not None:
+        kind = "inpaint" if generation.source.masked else "image"
+    return kind if generation.control is None else CONTROLLED[kind]
+
+
+def guide_of(pipeline: Pipeline) -> str:
+    """Return what a pipeline calls the picture for its ControlNet: some that start from text have no other."""
+    return "control_image" if takes(pipeline, "control_image") else "image"
 
 
 def as_class(pipeline: Pipeline, name: str, options: Mapping[str, Any]) -> Pipeline:
@@ -224,6 +242,14 @@ def with_stock_vae(vae: Any) -> Any:
     # In tiles it would be another picture.
     view.decode = in_stock_arithmetic(getattr(vae.decode, "whole", vae.decode))
     return view
+
+
+def on_white(picture: torch.Tensor) -> torch.Tensor:
+    """Return a picture (3 or 4, height, width) in [0, 1] without its transparency, where it has any."""
+    if picture.shape[0] == 3:
+        return picture
+    colours, opacity = picture[:3].float(), picture[3:].float()
+    return colours * opacity + 1 - opacity
 
 
 def to_bytes(image: torch.Tensor) -> torch.Tensor:

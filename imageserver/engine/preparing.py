@@ -56,7 +56,7 @@ def prepare(found: FoundModel, report: Report) -> PreparedModel:
     adapters = open_adapters(
         model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan
     )
-    painter = Painter(model.pipeline, model.family, gate.install, adapters)
+    painter = Painter(model.pipeline, model.family, gate.install, adapters, model.control)
     forward = synchronized(gate.forward, device)
     report("measuring", f"{model.facts.name}: the device is being measured.", None)
     try:

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 # What the owner has made for, or chosen with a view to, the model that is loaded first.
 OF_THE_FIRST_ALONE = {
-    "transformer_file": None, "default_steps": None, "default_guidance_scale": None, "default_width": None,
-    "default_height": None, "default_scheduler": "", "use_karras_sigmas": None,
+    "transformer_file": None, "controlnet": "", "default_steps": None, "default_guidance_scale": None,
+    "default_width": None, "default_height": None, "default_scheduler": "", "use_karras_sigmas": None,
 }  # fmt: skip
 
 

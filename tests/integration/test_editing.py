@@ -75,6 +75,44 @@ def test_the_openai_dialect_edits(server):
     assert pixels(base64.b64decode(answer.json()["data"][0]["b64_json"])).shape == (128, 128, 3)
 
 
+def test_several_pictures_are_seen_each_by_itself(server):
+    def draw(*images: str) -> requests.Response:
+        answer = server.generate("put both together", image=list(images), seed=1, **COMMON)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    first, second = coded(0), coded(1, width=192)
+    both = draw(first, second)
+    assert "X-Warnings" not in both.headers
+    # The first one's size, not that of a row.
+    assert pixels(both.content).shape == (128, 128, 3)
+    for other in (draw(first), draw(first, coded(2, width=192)), draw(first, coded(1, 128, 192))):
+        assert (pixels(both.content) != pixels(other.content)).any()
+
+
+def test_more_than_it_sees_apart_are_put_side_by_side_with_a_warning(server):
+    answer = server.generate("all four", image=[coded(seed) for seed in range(4)], **COMMON)
+    assert pixels(answer.content).shape == (128, 512, 3)
+    assert "sees up to 3 pictures by themselves: the 4 that were sent" in answer.headers["X-Warnings"]
+
+
+def test_several_pictures_may_be_sent_as_files_too(server):
+    files = [("image", ("a.png", png(0), "image/png")), ("image", ("b.png", png(1), "image/png"))]
+    fields = {"prompt": "put both together", "seed": "1", "num_inference_steps": "3", "add_overlay": "false"}
+    sent = requests.post(f"{server.url}/generate", data=fields, files=files, timeout=60)
+    assert sent.status_code == 200, sent.text
+    coded_ones = server.generate("put both together", image=[coded(0), coded(1)], seed=1, **COMMON)
+    assert (pixels(sent.content) == pixels(coded_ones.content)).all()
+    edited = requests.post(
+        f"{server.url}/v1/images/edits",
+        data={"prompt": "put both together", "seed": "1", "num_inference_steps": "3"},
+        files=[("image[]", file) for _, file in files],
+        timeout=60,
+    )
+    drawn = base64.b64decode(edited.json()["data"][0]["b64_json"])
+    assert (pixels(drawn) == pixels(sent.content)).all()
+
+
 def test_several_clients_at_a_time_get_what_each_gets_alone(server):
     def draw(seed: int) -> np.ndarray:
         drawn = server.generate("make it blue", image=coded(seed), seed=seed, **COMMON)

@@ -125,3 +125,9 @@ def test_more_strength_moves_further_from_the_picture(demo_server):
     ]
     assert distances[0] < distances[1] < distances[2]
     assert distances[0] < 15
+
+
+def test_several_pictures_stand_side_by_side_for_a_model_that_starts_from_one(fake_server):
+    answer = fake_server.generate("a", image=[text(picture()), text(picture())], add_overlay=False)
+    assert pixels(answer).shape == (64, 192, 3)
+    assert "starts from one picture: the 2 that were sent were put side by side" in answer.headers["X-Warnings"]

@@ -32,9 +32,15 @@ def test_what_stands_in_an_entry_is_read_and_the_rest_is_left_open(write):
 
 def test_the_file_that_is_shipped_has_the_names_of_the_documents():
     registry = read_registry(PROJECT_ROOT / "models.toml")
-    assert {"qwen-image", "cogview4", "hidream-i1-full", "runwayml/stable-diffusion-v1-5", "sd-xl-base"} <= set(
-        registry
-    )
+    assert {
+        "qwen-image",
+        "qwen-image-2512",
+        "qwen-image-2.1",
+        "cogview4",
+        "hidream-i1-full",
+        "runwayml/stable-diffusion-v1-5",
+        "sd-xl-base",
+    } <= set(registry)
     assert (registry["sd-1.5"].steps, registry["sd-1.5"].guidance) == (28, 7.0)
 
 

@@ -7,20 +7,22 @@ from imageserver.api.bodies import GenerateBody
 from imageserver.api.current import request_id, services
 from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.form_body import is_form, read_form
-from imageserver.api.image_inputs import fetch, read_upload
-from imageserver.api.init_images import InitImage
 from imageserver.api.json_body import read_json
+from imageserver.api.native_pictures import read_pictures
 from imageserver.api.orders import Delivery, Order, fulfil, is_cached
 from imageserver.api.placing import place
 from imageserver.api.responses import add_warnings
 from imageserver.api.saving import save_all, urls_of
 from imageserver.api.services import Services
-from imageserver.errors import InvalidParameter
 from imageserver.imaging.archive import zip_pictures
 
 blueprint = Blueprint("native", __name__)
 
-FILES = {"image": "Picture to start from.", "mask": "Which part of it is drawn anew: white is, black stays as it is."}
+FILES = {
+    "image": "Picture to start from; several may be sent, as image[] too.",
+    "mask": "Which part of it is drawn anew: white is, black stays as it is.",
+    "control_image": "Picture for the server's ControlNet.",
+}
 HEADERS = {
     "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same pictures.",
 }
@@ -95,19 +97,18 @@ def image(name: str) -> Response:
 
 
 def _place() -> tuple[Order, list[str], GenerateBody]:
-    """Return the order in a JSON body or a form; a form may carry the picture and its mask as files."""
+    """Return the order in a JSON body or a form; a form may carry pictures and a mask as files."""
     service, number = services(), request_id()
     content = read_form(GenerateBody) if is_form() else read_json()
-    pictures: dict[str, bytes] = {}
-    for name in ("image", "mask"):
-        if is_form() and name in request.files:
-            pictures[name] = read_upload(request.files[name], service.settings, name=name)
-        elif isinstance(content, dict) and isinstance(content.get(name), str):
-            pictures[name] = fetch(service, content[name], name=name)
-    if "mask" in pictures and "image" not in pictures:
-        raise InvalidParameter("mask needs an image to cover.", param="mask")
-    init_image = InitImage(image=pictures["image"], mask=pictures.get("mask")) if pictures else None
-    return place(service, number, content, request.headers, init_image=init_image)
+    pictures = read_pictures(service, content, request.files)
+    return place(
+        service,
+        number,
+        content,
+        request.headers,
+        init_image=pictures.init_image,
+        control_image=pictures.control_image,
+    )
 
 
 def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[str]) -> Response:

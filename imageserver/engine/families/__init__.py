@@ -11,6 +11,7 @@ from imageserver.engine.families.cogview4 import CogView4
 from imageserver.engine.families.flux import Flux
 from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
+from imageserver.engine.families.qwen_image_21 import QwenImage21
 from imageserver.engine.families.qwen_image_edit import QwenImageEdit, QwenImageEditPlus
 from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
@@ -92,6 +93,14 @@ class Family(Protocol):
     def most_tokens(self, pipeline: Pipeline) -> int | None:
         """Return how many squares of `size_multiple` pixels a picture may have; larger ones are enlarged."""
 
+    @property
+    def control_net(self) -> str:
+        """The class of diffusers of its ControlNets; empty where it is served without."""
+
+    @property
+    def most_pictures(self) -> int:
+        """How many pictures of one request the model sees each by itself."""
+
     def calls_per_step(self, generation: Generation) -> int:
         """Return how often one step calls the denoiser."""
 
@@ -106,6 +115,7 @@ FAMILIES: tuple[Family, ...] = (
     QwenImage(),
     QwenImageEdit(),
     QwenImageEditPlus(),
+    QwenImage21(),
     StableDiffusion(),
     StableDiffusionXL(),
     CogView4(),

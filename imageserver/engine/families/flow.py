@@ -69,6 +69,8 @@ class FlowFamily:
     loading: Mapping[str, Any] = {}
     separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = {}
+    most_pictures = 1
+    control_net = ""
     preview_tensors = ("latents", "noise_pred")
 
     def load_parts(self, folder: Path) -> dict[str, Any]:

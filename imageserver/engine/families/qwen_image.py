@@ -23,10 +23,13 @@ class QwenImageMerger:
     """Merge calls of `QwenImageTransformer2DModel`; different `img_shapes` in one forward are silently wrong."""
 
     def shape_of(self, call: Arguments) -> Hashable:
-        """Return the picture's token grid and the number format."""
+        """Return the picture's token grid, the number format and how many blocks a ControlNet guides."""
         states = call["hidden_states"]
-        grid = tuple(tuple(shape) for shape in call["img_shapes"][0])
-        return (grid, tuple(states.shape[1:]), states.dtype, call["guidance"] is None)
+        first = call["img_shapes"][0]
+        # The ControlNet's pipeline does not put the one grid into a list.
+        grid = tuple(tuple(shape) for shape in first) if isinstance(first, list) else (tuple(first),)
+        guided = len(call.get("controlnet_block_samples") or ())
+        return (grid, tuple(states.shape[1:]), states.dtype, call.get("guidance") is None, guided)
 
     def batch_size(self, call: Arguments) -> int:
         """Return the pictures of one call."""
@@ -52,9 +55,15 @@ class QwenImageMerger:
             texts.append(pad(text, (0, 0, 0, missing)))
             masks.append(pad(mask, (0, missing)))
         mask = torch.cat(masks)
-        guidance = None if calls[0]["guidance"] is None else torch.cat([call["guidance"] for call in calls])
+        guidance = None if calls[0].get("guidance") is None else torch.cat([call["guidance"] for call in calls])
+        if calls[0].get("controlnet_block_samples"):
+            blocks = zip(*(call["controlnet_block_samples"] for call in calls), strict=True)
+            guided = {"controlnet_block_samples": [torch.cat(block) for block in blocks]}
+        else:
+            guided = {}
         return {
             **calls[0],
+            **guided,
             "hidden_states": torch.cat([call["hidden_states"] for call in calls]),
             "timestep": torch.cat([call["timestep"] for call in calls]),
             "guidance": guidance,
@@ -72,7 +81,9 @@ class QwenImage(FlowFamily):
         "text": "QwenImagePipeline",
         "image": "QwenImageImg2ImgPipeline",
         "inpaint": "QwenImageInpaintPipeline",
+        "control": "QwenImageControlNetPipeline",
     }
+    control_net = "QwenImageControlNetModel"
     guidance = "true_cfg_scale"
     positive_magic: Mapping[str, str] = POSITIVE_MAGIC
     merger = QwenImageMerger()

@@ -10,7 +10,7 @@ from typing import Any
 from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS, QwenImage
 from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.still_processor import load_still_processor
+from imageserver.engine.still_processor import StillProcessor, cut, load_still_processor
 from imageserver.generation import Generation
 
 
@@ -18,12 +18,13 @@ class QwenImageEdit(QwenImage):
     """Picture and instruction to image; the picture is read at about a megapixel, whatever size is drawn."""
 
     name = "qwen-image-edit"
+    control_net = ""
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPipeline"}
     positive_magic: Mapping[str, str] = {}
 
     def load_parts(self, folder: Path) -> dict[str, Any]:
         """Return the processor of pictures."""
-        return {"processor": load_still_processor(folder / "processor")}
+        return {"processor": load_still_processor(folder / "processor", StillProcessor)}
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model card."""
@@ -32,27 +33,22 @@ class QwenImageEdit(QwenImage):
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the call's arguments; the texts are read with the picture, so nothing of them is kept."""
         arguments: PipelineArguments = {
-            "prompt": _cut(pipeline.tokenizer, generation.prompt),
+            "prompt": cut(pipeline.tokenizer, generation.prompt, MAX_PROMPT_TOKENS),
             "true_cfg_scale": generation.true_cfg_scale,
             "num_inference_steps": generation.steps,
         }
         if self.calls_per_step(generation) == 2:
-            arguments["negative_prompt"] = _cut(pipeline.tokenizer, generation.negative_prompt or " ")
+            arguments["negative_prompt"] = cut(pipeline.tokenizer, generation.negative_prompt or " ", MAX_PROMPT_TOKENS)
         return arguments
 
 
 class QwenImageEditPlus(QwenImageEdit):
-    """2509 and 2511."""
+    """2509 and 2511, which see one to three pictures; each of them at about a megapixel."""
 
     name = "qwen-image-edit-plus"
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPlusPipeline"}
+    most_pictures = 3
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model cards."""
         return Defaults(steps=40, guidance=4.0)
-
-
-def _cut(tokenizer: Any, text: str) -> str:
-    """Return the text as far as Qwen-Image reads it; the pipelines, which do not cut, would run out of positions."""
-    tokens = tokenizer(text, truncation=False, verbose=False).input_ids
-    return text if len(tokens) <= MAX_PROMPT_TOKENS else str(tokenizer.decode(tokens[:MAX_PROMPT_TOKENS]))

@@ -24,6 +24,9 @@ class StableDiffusion(UNetFamily):
         "text": "StableDiffusionPipeline",
         "image": "StableDiffusionImg2ImgPipeline",
         "inpaint": "StableDiffusionInpaintPipeline",
+        "control": "StableDiffusionControlNetPipeline",
+        "control-image": "StableDiffusionControlNetImg2ImgPipeline",
+        "control-inpaint": "StableDiffusionControlNetInpaintPipeline",
     }
     # The checker blackens pictures by its own taste; it is off unless the owner wants it.
     loading: Mapping[str, Any] = {"safety_checker": None, "requires_safety_checker": False}

@@ -23,6 +23,9 @@ class StableDiffusionXL(UNetFamily):
         "text": "StableDiffusionXLPipeline",
         "image": "StableDiffusionXLImg2ImgPipeline",
         "inpaint": "StableDiffusionXLInpaintPipeline",
+        "control": "StableDiffusionXLControlNetPipeline",
+        "control-image": "StableDiffusionXLControlNetImg2ImgPipeline",
+        "control-inpaint": "StableDiffusionXLControlNetInpaintPipeline",
     }
     loading: Mapping[str, Any] = {"add_watermarker": False}
 

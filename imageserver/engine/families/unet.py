@@ -20,10 +20,12 @@ class UNetMerger:
     """Merge calls of `UNet2DConditionModel`: every picture may be at another timestep."""
 
     def shape_of(self, call: Arguments) -> Hashable:
-        """Return the latents' shape, the text's, the number format and which extras there are."""
+        """Return the latents' shape, the text's, the number format and which extras there are, a ControlNet's too."""
         sample, text = call["sample"], call["encoder_hidden_states"]
         extras = tuple(sorted(call.get("added_cond_kwargs") or ()))
-        return (tuple(sample.shape[1:]), tuple(text.shape[1:]), sample.dtype, call.get("timestep_cond") is None, extras)
+        guided = len(call.get("down_block_additional_residuals") or ())
+        unconditioned = call.get("timestep_cond") is None
+        return (tuple(sample.shape[1:]), tuple(text.shape[1:]), sample.dtype, unconditioned, extras, guided)
 
     def batch_size(self, call: Arguments) -> int:
         """Return the pictures of one call, guidance counting double."""
@@ -45,6 +47,12 @@ class UNetMerger:
         merged["timestep"] = torch.cat([call["timestep"].reshape(-1).expand(self.batch_size(call)) for call in calls])
         if calls[0].get("timestep_cond") is not None:
             merged["timestep_cond"] = torch.cat([call["timestep_cond"] for call in calls])
+        if calls[0].get("down_block_additional_residuals"):
+            blocks = zip(*(call["down_block_additional_residuals"] for call in calls), strict=True)
+            merged["down_block_additional_residuals"] = [torch.cat(block) for block in blocks]
+            merged["mid_block_additional_residual"] = torch.cat(
+                [call["mid_block_additional_residual"] for call in calls]
+            )
         extras = calls[0].get("added_cond_kwargs")
         if extras:
             merged["added_cond_kwargs"] = {
@@ -63,6 +71,8 @@ class UNetFamily:
     merger = UNetMerger()
     preview_tensors = ("latents", "noise_pred")
     positive_magic: Mapping[str, str] = {}
+    most_pictures = 1
+    control_net = "ControlNetModel"
 
     def load_parts(self, folder: Path) -> dict[str, Any]:
         """Return none: diffusers can load every part."""

@@ -1,5 +1,6 @@
 """Which cache the tiers use: what `QUALITY_CACHE` may name, and why some of diffusers' names are refused."""
 
+import inspect
 import logging
 from collections.abc import Callable
 
@@ -51,6 +52,8 @@ def open_tiers(
     try:
         if set_context is None:
             raise ValueError(f"diffusers has no caches for {type(denoiser).__name__}")
+        if "kv_cache" in inspect.signature(type(denoiser).forward).parameters:
+            raise ValueError("its first step computes its texts too, and the others draw on that")
         tiers = QualityTiers(denoiser, set_context, forward, _method(name, lambda: magnitudes(set_context)))
         tiers.try_on()
     except (ValueError, IndexError, AttributeError, TypeError, RuntimeError) as error:

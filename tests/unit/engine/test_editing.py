@@ -18,7 +18,7 @@ from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
 from imageserver.engine.painter import Painter
 from imageserver.engine.preparing import capture_call
 from imageserver.engine.served_model import ServedModel
-from imageserver.engine.still_processor import load_still_processor
+from imageserver.engine.still_processor import StillProcessor, load_still_processor
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Lora, Source
@@ -78,12 +78,13 @@ class Shop:
             for job, raw in sorted(raws.items())
         ]
 
-    def plain(self, wanted: Generation, source: bytes) -> np.ndarray:
-        """Return what a plain call draws."""
-        picture = Image.frombytes("RGB", (wanted.width, wanted.height), source)
+    def plain(self, wanted: Generation, *sources: tuple[tuple[int, int], bytes]) -> np.ndarray:
+        """Return what a plain call draws from pictures, each with its size."""
+        pictures = [Image.frombytes("RGB", size, pixels) for size, pixels in sources]
         scale = wanted.true_cfg_scale
         image = self.stock(
-            image=picture, prompt=wanted.prompt, negative_prompt=wanted.negative_prompt if scale > 1 else None,
+            image=pictures if len(pictures) > 1 else pictures[0], prompt=wanted.prompt,
+            negative_prompt=wanted.negative_prompt if scale > 1 else None,
             width=wanted.width, height=wanted.height, num_inference_steps=wanted.steps, true_cfg_scale=scale,
             generator=torch.Generator("cpu").manual_seed(wanted.seed),
         ).images[0]  # fmt: skip
@@ -98,6 +99,9 @@ class Shop:
 @pytest.fixture(scope="module", params=[False, True], ids=["edit", "2511"])
 def shop(request) -> Shop:
     return Shop(request.param)
+
+
+only_2511 = pytest.mark.parametrize("shop", [True], ids=["2511"], indirect=True, scope="module")
 
 
 @pytest.fixture(autouse=True)
@@ -122,8 +126,40 @@ def test_alone_it_is_bit_equal_to_the_stock_pipeline(shop):
         source = picture(width=wanted.width)
         [drawn] = shop.run((wanted, source))
         single_frame_vae.uninstall()
-        assert (drawn == shop.plain(wanted, source)).all()
+        assert (drawn == shop.plain(wanted, ((wanted.width, SIDE), source))).all()
         single_frame_vae.install()
+
+
+@only_2511
+def test_several_pictures_are_seen_each_by_itself(shop):
+    sizes = ((192, SIDE), (SIDE, 256))
+    further = [picture(seed, *size) for seed, size in enumerate(sizes, 1)]
+    source = Source(strength=1.0, digest="x", further=sizes)
+    wanted = edit(deterministic=True, source=source)
+    [drawn] = shop.run((wanted, picture() + b"".join(further)))
+    single_frame_vae.uninstall()
+    assert (drawn == shop.plain(wanted, ((SIDE, SIDE), picture()), *zip(sizes, further, strict=True))).all()
+    single_frame_vae.install()
+
+
+@only_2511
+def test_edits_of_as_many_pictures_share_forwards(shop):
+    two = Source(strength=1.0, digest="x", further=((SIDE, SIDE),))
+    wanted = [
+        (edit(source=two), picture(0) + picture(1)),
+        (edit("a hat", seed=3, steps=4, source=two), picture(2) + picture(3)),
+        (edit("alone"), picture(4)),
+    ]
+    together = shop.run(*wanted)
+    assert max(shop.batches) == 2
+    for one, drawn in zip(wanted, together, strict=True):
+        assert np.abs(drawn - shop.run(one)[0]).max() <= 1
+
+
+def test_more_pictures_than_the_model_sees_are_refused_by_name(shop):
+    further = ((SIDE, SIDE),) * shop.family.most_pictures
+    shop.run((edit(source=Source(strength=1.0, digest="x", further=further)), picture() * (1 + len(further))))
+    assert (shop.failure().code, shop.failure().param) == ("invalid_parameter", "image")
 
 
 def test_what_is_seen_decides_what_is_drawn(shop):
@@ -204,12 +240,13 @@ def test_it_is_loaded_from_its_published_layout(plus, tmp_path):
     model = load(Settings(model=str(tmp_path), _env_file=None), lambda *report: None)
     assert (model.facts.family, model.facts.kinds) == ("qwen-image-edit" + "-plus" * plus, ("edit",))
     assert (model.facts.default_steps, model.facts.default_true_cfg_scale) == (40 if plus else 50, 4.0)
+    assert model.facts.most_pictures == (3 if plus else 1)
 
 
 def test_the_processor_counts_a_pictures_tokens_and_leaves_its_pixels_to_the_stock_one(tmp_path):
     pipeline = tiny_models.tiny_qwen_image_edit()
     pipeline.processor.save_pretrained(tmp_path)
-    processor = load_still_processor(tmp_path)
+    processor = load_still_processor(tmp_path, StillProcessor)
     image = Image.frombytes("RGB", (SIDE, SIDE), picture())
     read = processor(text=["<|image_pad|>a cat"], images=image, padding=True, return_tensors="pt")
     stock = Qwen2VLImageProcessorPil.from_pretrained(tmp_path)(images=[image], return_tensors="pt")

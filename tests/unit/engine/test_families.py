@@ -24,6 +24,7 @@ from imageserver.messages import Failed, Finished, Message, Preview, Progress, R
 from imageserver.settings import Settings
 from tests import tiny_models
 from tests.factories import generation
+from tests.tiny_qwen_image_21 import tiny_qwen_image_21
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ MODELS = {
 BUILD = [
     tiny_models.tiny_qwen_image, tiny_models.tiny_qwen_image_edit, tiny_models.tiny_stable_diffusion,
     tiny_models.tiny_stable_diffusion_xl, tiny_models.tiny_cogview4, tiny_models.tiny_hidream, tiny_models.tiny_flux,
-    tiny_models.tiny_z_image,
+    tiny_models.tiny_z_image, tiny_qwen_image_21,
 ]  # fmt: skip
 # By the pipelines that diffusers has.
 FROM_TEXT_ALONE = ["cogview4", "hidream-i1"]
@@ -318,7 +319,7 @@ def documented() -> dict[str, list[str]]:
     return {
         cells[0].split("`")[1]: cells
         for line in page.splitlines()
-        if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 9
+        if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 10
     }
 
 
@@ -326,10 +327,14 @@ def test_the_table_of_the_documentation_tells_of_every_family():
     rows = documented()
     assert set(rows) == {family.name for family in FAMILIES}
     for family in FAMILIES:
-        _, classes, text, image, inpaint, edit, _, guidance, _ = rows[family.name]
-        assert re.findall(r"`(\w+)`", classes) == list(family.pipeline_classes.values())
+        _, classes, text, image, inpaint, edit, control, _, guidance, _ = rows[family.name]
+        assert re.findall(r"`(\w+)`", classes) == list(dict.fromkeys(family.pipeline_classes.values()))
         told = {"text": text, "image": image, "inpaint": inpaint, "edit": edit}
         assert told == {kind: "yes" if kind in family.pipeline_classes else "no" for kind in told}
+        kinds = {"text": "control", "picture": "control-image", "mask": "control-inpaint"}
+        guided = [name for name, kind in kinds.items() if kind in family.pipeline_classes]
+        assert control == (", ".join(guided) or "no")
+        assert bool(family.control_net) == bool(guided)
         assert guidance == f"`{family.guidance}`"
 
 
@@ -340,4 +345,4 @@ def test_the_table_of_the_documentation_tells_who_has_quality_tiers(build):
     denoiser = getattr(pipeline, family.denoiser)
     gate = Gate(denoiser)
     tiers = open_tiers(Settings(_env_file=None), denoiser, gate.set_context, gate.forward, lambda set_context: None)
-    assert documented()[family.name][6] == ("no" if tiers is None else "yes")
+    assert documented()[family.name][7] == ("no" if tiers is None else "yes")

@@ -1,5 +1,7 @@
 """MODEL takes the names of models.toml: the folder behind a name is loaded with the defaults that the owner gave it."""
 
+import json
+
 import pytest
 
 from imageserver.engine import sources
@@ -90,3 +92,29 @@ def test_an_entry_says_how_its_model_is_fitted_into_memory_and_a_setting_goes_be
     with pytest.raises(ModelUnavailable, match="MEMORY=group-offload is not possible here"):
         load(settings_for("mine", model_folder, 'memory = "group-offload"'), silent)
     assert load(settings_for("mine", model_folder, 'memory = "group-offload"', memory="full"), silent).facts
+
+
+def test_qwen_image_2512_is_served_from_the_hub_s_cache_as_qwen_image_is(tmp_path):
+    kept = tmp_path / "models--Qwen--Qwen-Image-2512"
+    folder = save_tiny_qwen_image(kept / "snapshots" / "0123")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("0123")
+    # The layout of the published folder.
+    assert (
+        json.loads((folder / "model_index.json").read_text()).items()
+        >= {
+            "_class_name": "QwenImagePipeline",
+            "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+            "text_encoder": ["transformers", "Qwen2_5_VLForConditionalGeneration"],
+            "tokenizer": ["transformers", "Qwen2Tokenizer"],
+            "transformer": ["diffusers", "QwenImageTransformer2DModel"],
+            "vae": ["diffusers", "AutoencoderKLQwenImage"],
+        }.items()
+    )
+    settings = Settings(
+        model="qwen-image-2512", model_source="huggingface", models_dir=tmp_path, offline=True, device="cpu",
+        _env_file=None,
+    )  # fmt: skip
+    facts = load(settings, silent).facts
+    assert (facts.name, facts.source, facts.family) == ("qwen-image-2512", "Qwen/Qwen-Image-2512", "qwen-image")
+    assert (facts.default_steps, facts.default_true_cfg_scale) == (50, 4.0)

@@ -22,6 +22,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
     output_format_of,
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
+from imageserver.api.dialects.automatic1111.control_units import take_unit
 from imageserver.api.dialects.automatic1111.networks import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.documentation import DRAWING_ERRORS, documented
@@ -153,22 +154,25 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
     facts = facts_for(service, checkpoint, service.settings.request_timeout, param="sd_model_checkpoint")
     usual = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
+    body, control = take_unit(service, body)
     loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
     fields = in_native_terms(body, output_format_of(body, usual), sampler.scheduler)
     order, warnings, _ = place(
         service,
         request_id(),
-        fields | ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {}),
+        fields | control.fields | ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {}),
         request.headers,
         dialect=DIALECT,
         init_image=init_image,
+        control_image=control.image,
         previews=PREVIEWS,
         prompt_required=False,
     )
     result = _draw(service, order)
     if body.save_images and not result.interrupted:
         save_all(service, order, result.delivery)
-    answer, all_warnings = answers.drawn(service, order, body, result, [*sampler.warnings, *about_loras, *warnings])
+    told = [*sampler.warnings, *about_loras, *control.warnings, *warnings]
+    answer, all_warnings = answers.drawn(service, order, body, result, told)
     return add_warnings(jsonify(answer.model_dump()), all_warnings)
 
 

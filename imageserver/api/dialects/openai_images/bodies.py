@@ -81,9 +81,7 @@ class VariationsBody(ImagesBody):
 
     prompt: str = Field(NO_PROMPT, description="What the variation should show; nothing by default.")
     image: str | list[str] | None = Field(None, description="A picture: a file of the form, base64 or a data URL.")
-    images: list[ImageReference] | None = Field(
-        None, description="The picture, in JSON; an edit takes up to 16, which are put side by side."
-    )
+    images: list[ImageReference] | None = Field(None, description="The picture, in JSON; an edit takes up to 16.")
 
 
 class EditsBody(VariationsBody):

@@ -32,6 +32,7 @@ from imageserver.api.image_streams import other_format
 from imageserver.api.init_images import InitImage
 from imageserver.api.json_body import read_json
 from imageserver.api.model_catalog import Listed, find_name, listing
+from imageserver.api.native_pictures import MOST_IMAGES
 from imageserver.api.orders import Order, fulfil, stream
 from imageserver.api.placing import place
 from imageserver.api.retries import patience_of_all_tries, retry_count_of
@@ -41,8 +42,8 @@ from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 DIALECT = "openai"
 # The SDK sends one picture as `image` and a list as `image[]`; other libraries number the list.
 IMAGE_PART = re.compile(r"image(\[\d{0,3}\])?")
-# As OpenAI's own limits.
-MOST_IMAGES, MOST_VARIED = 16, 1
+# As OpenAI's own limit.
+MOST_VARIED = 1
 # Sent again, the same would fare no better, and take as long.
 NOT_TO_BE_RETRIED = (500, 504, 507)
 

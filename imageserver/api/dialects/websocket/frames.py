@@ -8,13 +8,12 @@ from pydantic import ConfigDict, Field
 from werkzeug.datastructures import Headers
 
 from imageserver.api.bodies import GenerateBody, Whole
-from imageserver.api.image_inputs import fetch
-from imageserver.api.init_images import InitImage
+from imageserver.api.native_pictures import read_pictures
 from imageserver.api.orders import Delivery, Order
 from imageserver.api.placing import place
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
-from imageserver.errors import BadRequest, InvalidParameter, ServiceError
+from imageserver.errors import BadRequest, ServiceError
 from imageserver.messages import Preview, Progress, Queued
 
 DIALECT = "websocket"
@@ -59,10 +58,7 @@ def place_frame(service: Services, number: int, frame: Frame) -> tuple[Order, li
     if not frame.get("prompt"):
         raise BadRequest("Prompt is required", param="prompt")
     body = validated(WebSocketBody, frame)
-    texts = {"image": body.image, "mask": body.mask}
-    pictures = {name: fetch(service, text, name=name) for name, text in texts.items() if text is not None}
-    if "mask" in pictures and "image" not in pictures:
-        raise InvalidParameter("mask needs an image to cover.", param="mask")
+    pictures = read_pictures(service, frame)
     order, warnings, _ = place(
         service,
         number,
@@ -70,7 +66,8 @@ def place_frame(service: Services, number: int, frame: Frame) -> tuple[Order, li
         # Those of the handshake belong to no single generation: an idempotency key would make all of them one.
         Headers(),
         dialect=DIALECT,
-        init_image=InitImage(image=pictures["image"], mask=pictures.get("mask")) if pictures else None,
+        init_image=pictures.init_image,
+        control_image=pictures.control_image,
         previews=body.previews,
     )
     return order, warnings, body

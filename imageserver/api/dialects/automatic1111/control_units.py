@@ -1,0 +1,93 @@
+"""The unit of the ControlNet extension that a request may hold, in the terms of the native body.
+
+Source: sd-webui-controlnet 1.1.455, `scripts/external_code.py` and `scripts/api.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api.bodies import Fraction
+from imageserver.api.control_images import ControlImage
+from imageserver.api.dialects.automatic1111.bodies import DrawingBody
+from imageserver.api.image_inputs import fetch
+from imageserver.api.services import Services
+from imageserver.api.validation import shown, validated, without_nulls
+
+B = TypeVar("B", bound=DrawingBody)
+
+SCRIPTS, SCRIPT = "alwayson_scripts", "controlnet"
+NO_MODULE = ("", "none", "None")
+BALANCED = (0, "Balanced")
+NO_MODEL = ("", "none", "None", "auto")
+
+
+class ControlUnit(BaseModel):
+    """What is read of a unit; the rest means nothing here."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    enabled: bool = Field(True, description="false leaves the unit out.")
+    image: str | None = Field(None, description="The picture that guides.")
+    input_image: str | None = Field(None, description="An older name of image.")
+    weight: Fraction = Field(1.0, ge=0, le=2, description="How strongly it guides.")
+    guidance_start: Fraction = Field(0.0, ge=0, le=1, description="Share of the steps after which it begins.")
+    guidance_end: Fraction = Field(1.0, ge=0, le=1, description="Share of the steps after which it ends.")
+    module: str = Field("none", description="What would be searched in the picture; nothing is.")
+    model: str = Field("None", description="The server's one ControlNet guides, whatever is named.")
+    control_mode: int | str = Field(0, description="0 or Balanced; others are not known.")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The picture of a request's unit, what it adds to the native body, and warnings."""
+
+    image: ControlImage | None
+    fields: dict[str, Any]
+    warnings: list[str]
+
+
+NONE = Taken(None, {}, [])
+
+
+def take_unit(service: Services, body: B) -> tuple[B, Taken]:
+    """Return a body without the ControlNet's units, and the first of them that is enabled.
+
+    Without a ControlNet on the server they stay among what is ignored. Raises InvalidParameter naming the field.
+    """
+    scripts = (body.model_extra or {}).get(SCRIPTS)
+    if not service.settings.controlnet or not isinstance(scripts, dict):
+        return body, NONE
+    found = [name for name in scripts if name.casefold() == SCRIPT]
+    sent = scripts[found[0]].get("args") if found and isinstance(scripts[found[0]], dict) else None
+    units = [
+        validated(ControlUnit, without_nulls(unit))
+        for unit in (sent if isinstance(sent, list) else [])
+        if isinstance(unit, dict) and unit.get("enabled") is not False
+    ]
+    if not units:
+        return body, NONE
+    rest = {name: script for name, script in scripts.items() if name != found[0]}
+    return body.model_copy(update={SCRIPTS: rest}), _taken(service, units)
+
+
+def _taken(service: Services, units: list[ControlUnit]) -> Taken:
+    unit, warnings = units[0], []
+    text = unit.image or unit.input_image
+    if text is None:
+        return Taken(None, {}, [f"{SCRIPT}: a unit without an image of its own is ignored."])
+    if len(units) > 1:
+        warnings.append(f"{SCRIPT}: the first unit guides alone, {len(units) - 1} more are ignored.")
+    if unit.module not in NO_MODULE:
+        warnings.append(f"{SCRIPT}: module {shown(unit.module)} is not done: the picture is taken as it is.")
+    if unit.model not in NO_MODEL:
+        warnings.append(f"{SCRIPT}: model {shown(unit.model)} is ignored: the server has one ControlNet.")
+    if unit.control_mode not in BALANCED:
+        warnings.append(f"{SCRIPT}: control_mode {shown(unit.control_mode)} is ignored.")
+    fields = {
+        "controlnet_conditioning_scale": unit.weight,
+        "control_guidance_start": unit.guidance_start,
+        "control_guidance_end": unit.guidance_end,
+    }
+    return Taken(ControlImage(image=fetch(service, text, name=SCRIPT), name=SCRIPT), fields, warnings)

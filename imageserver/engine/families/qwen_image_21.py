@@ -1,0 +1,83 @@
+"""Qwen-Image 2.1: a 7-billion-parameter single-stream transformer with a Qwen3-VL that reads text and pictures.
+
+Source: the Qwen/Qwen-Image-2.1 model card and diffusers `pipeline_qwenimage21.py` (0.42).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imageserver.engine.embeddings import EmbeddingCache, Encoded
+from imageserver.engine.families.qwen_image import QwenImage
+from imageserver.engine.merging import Merger
+from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
+from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.still_processor import StillProcessor3, cut, load_still_processor
+from imageserver.generation import Generation
+
+# The pipeline does not cut, and the transformer has 8192 positions, of which pictures take some.
+MAX_PROMPT_TOKENS = 4096
+
+
+class QwenImage21(QwenImage):
+    """Text to image, and pictures with an instruction to image; meant to be drawn without guidance.
+
+    Every picture keeps what the transformer computed of its text and its pictures in the first step, so no two of them
+    share a forward.
+    """
+
+    name = "qwen-image-2.1"
+    pipeline_classes: Mapping[Kind, str] = {"text": "QwenImage21Pipeline", "edit": "QwenImage21Pipeline"}
+    control_net = ""
+    positive_magic: Mapping[str, str] = {}
+    most_pictures = 10
+    merger: Merger | None = None  # type: ignore[assignment]
+
+    def load_parts(self, folder: Path) -> dict[str, Any]:
+        """Return the processor of texts and pictures."""
+        return {"processor": load_still_processor(folder / "processor", StillProcessor3)}
+
+    def defaults(self, pipeline: Pipeline) -> Defaults:
+        """Return those of the model card; a distilled model brings the noise of each of its steps along."""
+        return Defaults(steps=len(pipeline.config.sample_sigmas or ()) or 40, guidance=1.0)
+
+    def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
+        """Return the call's arguments; texts that are read with pictures are not kept."""
+        tokenizer = pipeline.processor.tokenizer
+        prompt, negative = (
+            cut(tokenizer, text, MAX_PROMPT_TOKENS)
+            for text in (generation.prompt, generation.negative_prompt.strip() or " ")
+        )
+        guided = self.calls_per_step(generation) == 2
+        arguments: PipelineArguments = {
+            "true_cfg_scale": generation.true_cfg_scale,
+            "num_inference_steps": generation.steps,
+        }
+        own = pipeline.config.sample_sigmas
+        if own is not None and len(own) != generation.steps:
+            # They would go before the number of steps.
+            arguments["sigmas"] = np.linspace(1.0, 1 / generation.steps, generation.steps)
+        if generation.source is not None:
+            return arguments | {"prompt": prompt} | ({"negative_prompt": negative} if guided else {})
+
+        def encode(text: str) -> Encoded:
+            return (pipeline.encode_prompt(text)[0],)
+
+        arguments["prompt_embeds"] = cache.get(prompt, encode)[0]
+        if guided:
+            arguments["negative_prompt_embeds"] = cache.get(negative, encode, pinned=True)[0]
+        return arguments
+
+    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
+        return super().encode_for_preview(pipeline, torch.cat([picture, torch.ones_like(picture[:, :1])], 1))
+
+    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+        """Count Qwen's tokens; four of a picture's make the square that its sides are multiples of."""
+        side = self.size_multiple(pipeline)
+        reading = count_tokens(pipeline.processor.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=side)
+        return replace(reading, image_tokens=4 * reading.image_tokens)

@@ -1,0 +1,156 @@
+"""A ControlNet is served end to end: a folder beside the model's, the real engine, and several dialects."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from tests import tiny_models
+from tests.integration.server import Server, in_background
+from tests.tiny_controls import tiny_control
+
+COMMON = {"num_inference_steps": 4, "add_overlay": False}
+
+
+@pytest.fixture(scope="module", params=["stable-diffusion", "qwen-image"])
+def server(request, servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    folder: Path = tmp_path_factory.mktemp("control")
+    build: Callable[[], Any] = {
+        "stable-diffusion": tiny_models.tiny_stable_diffusion, "qwen-image": tiny_models.tiny_qwen_image
+    }[request.param]  # fmt: skip
+    pipeline = build()
+    pipeline.save_pretrained(folder / "model")
+    tiny_control(pipeline).save_pretrained(folder / "control")
+    server = servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"))
+    server.wait_until_ready(120)
+    return server
+
+
+def png(seed: int = 0, width: int = 96, height: int = 64) -> bytes:
+    target = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(noise).save(target, "PNG")
+    return target.getvalue()
+
+
+def coded(seed: int = 0, width: int = 96, height: int = 64) -> str:
+    return base64.b64encode(png(seed, width, height)).decode()
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def drawn(answer: requests.Response) -> np.ndarray:
+    assert answer.status_code == 200, answer.text
+    return pixels(answer.content)
+
+
+def test_the_picture_guides_and_gives_its_size(server):
+    one = drawn(server.generate("a house", control_image=coded(0), **COMMON))
+    assert one.shape == (64, 96, 3)
+    assert (one != drawn(server.generate("a house", control_image=coded(1), **COMMON))).any()
+    weak = [
+        drawn(server.generate("a house", control_image=coded(seed), controlnet_conditioning_scale=0, **COMMON))
+        for seed in (0, 1)
+    ]
+    assert (weak[0] == weak[1]).all()
+    early = server.generate("a house", control_image=coded(0), control_guidance_end=0.5, **COMMON)
+    assert (drawn(early) != one).any()
+    asked = drawn(server.generate("a house", control_image=coded(0), size="128x64", **COMMON))
+    assert asked.shape == (64, 128, 3)
+
+
+def test_it_may_be_sent_as_a_file(server):
+    fields = {"prompt": "a house", "num_inference_steps": "4", "add_overlay": "false"}
+    answer = requests.post(
+        f"{server.url}/generate", data=fields, files={"control_image": ("a.png", png(), "image/png")}, timeout=60
+    )
+    assert (drawn(answer) == drawn(server.generate("a house", control_image=coded(), **COMMON))).all()
+
+
+def test_beside_a_picture_to_start_from_it_guides_or_is_refused_by_name(server):
+    answer = server.generate("a house", control_image=coded(0), image=coded(1), strength=0.5, **COMMON)
+    if server.get("/info").json()["model_family"] == "qwen-image":
+        assert (answer.status_code, answer.json()["param"]) == (422, "image")
+        return
+    other = server.generate("a house", control_image=coded(2), image=coded(1), strength=0.5, **COMMON)
+    assert (drawn(answer) != drawn(other)).any()
+    black = io.BytesIO()
+    Image.new("L", (96, 64), 0).save(black, "PNG")
+    mask = base64.b64encode(black.getvalue()).decode()
+    masked = server.generate("a house", control_image=coded(0), image=coded(1), mask=mask, **COMMON)
+    assert (drawn(masked) == pixels(png(1))).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"controlnet_conditioning_scale": 3}, "controlnet_conditioning_scale"),
+        ({"control_guidance_start": 0.6, "control_guidance_end": 0.5}, "control_guidance_start"),
+        ({"control_image": "!"}, "control_image"),
+        ({"control_image": 5}, "control_image"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(server, fields, param):
+    answer = server.generate("a house", **({"control_image": coded()} | fields), **COMMON)
+    assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
+
+
+def test_settings_of_a_picture_that_was_not_sent_are_warned_of(server):
+    answer = server.generate("a house", control_guidance_end=0.5, size="64x64", **COMMON)
+    assert "control_guidance_end is ignored without control_image" in answer.headers["X-Warnings"]
+
+
+def test_automatic1111s_extension_guides_too(server):
+    def draw(**unit: Any) -> tuple[np.ndarray, str]:
+        body = {"prompt": "a house", "steps": 4, "seed": 1, "width": 96, "height": 64}
+        scripts = {"alwayson_scripts": {"controlnet": {"args": [unit]}}} if unit else {}
+        answer = requests.post(f"{server.url}/sdapi/v1/txt2img", json=body | scripts, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return pixels(base64.b64decode(answer.json()["images"][0])), answer.headers.get("X-Warnings", "")
+
+    unguided, _ = draw()
+    guided, warnings = draw(image=coded(), module="none", weight=0.7)
+    assert (guided != unguided).any()
+    assert "controlnet" not in warnings
+    native = server.generate(
+        "a house", control_image=coded(), controlnet_conditioning_scale=0.7, seed=1, positive_magic=False,
+        size="96x64", **COMMON,
+    )  # fmt: skip
+    assert (drawn(native) == guided).all()
+    same, warnings = draw(input_image=coded(), module="canny", weight=0.7, model="control_canny")
+    assert (same == guided).all()
+    assert "module 'canny' is not done" in warnings
+    off, warnings = draw(enabled=False, image=coded())
+    assert (off == unguided).all()
+    assert "alwayson_scripts is ignored: 'controlnet'" in warnings
+
+
+def test_several_clients_at_a_time_get_what_each_gets_alone(server):
+    def draw(seed: int) -> np.ndarray:
+        return drawn(server.generate("a house", control_image=coded(seed), seed=seed, **(COMMON | {"cache": False})))
+
+    alone = [draw(seed) for seed in range(3)]
+    together = [in_background(draw, seed) for seed in range(3)]
+    for expected, picture in zip(alone, together, strict=True):
+        assert np.abs(picture.result(60) - expected).max() <= 1
+
+
+def test_a_client_that_leaves_stops_its_picture(server):
+    with pytest.raises(requests.Timeout):
+        server.post({"prompt": "leaves", "control_image": coded(), "num_inference_steps": 150}, timeout=0.3)
+    server.wait_until_idle()
+    assert server.get("/v1/jobs?state=cancelled").json()["data"][0]["prompt"].startswith("leaves")
+
+
+def test_without_a_control_net_it_is_refused_by_name(fake_server):
+    answer = fake_server.generate("a house", control_image=coded())
+    assert (answer.status_code, answer.json()["param"]) == (422, "control_image")
+    assert "CONTROLNET" in answer.json()["error"]
