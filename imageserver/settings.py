@@ -115,8 +115,8 @@ class Settings(BaseSettings):
     )
     memory: MemoryPlanName | Literal["auto"] = Field(
         "auto",
-        description="How the model is fitted into memory: full, int8, model-offload, int8-offload, nf4, group-offload "
-        "or sequential-offload; auto takes the fastest that fits.",
+        description="How the model is fitted into memory: full, int8, model-offload, int8-offload, nf4, group-offload, "
+        "sequential-offload or device-map; auto takes the fastest that fits.",
     )
     text_encoder_path: str = Field(
         "", description="Folder or id of the text encoder that HiDream-I1 needs beside its own files: a Llama 3.1 8B."

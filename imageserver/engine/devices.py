@@ -44,6 +44,14 @@ def module_of(device: torch.device) -> ModuleType | None:
     return getattr(torch, device.type, None) if device.type in ACCELERATORS else None
 
 
+def all_like(device: torch.device) -> list[torch.device]:
+    """Return all devices of a device's kind."""
+    module = module_of(device)
+    if module is None or not hasattr(module, "device_count"):
+        return [device]
+    return [torch.device(device.type, index) for index in range(module.device_count())]
+
+
 def is_accelerator(device: torch.device) -> bool:
     """Return whether the device has memory of its own, or computes beside the CPU."""
     return module_of(device) is not None

@@ -40,6 +40,7 @@ class MemoryPlan:
     sentence: str
     offload: Literal["none", "model", "group", "sequential"] = "none"
     bits: Literal[None, 8, 4] = None
+    spread: bool = False
 
 
 # The fastest first.
@@ -53,10 +54,11 @@ PLANS = (
     MemoryPlan("nf4", "transformer and text encoders stay on the device with weights of 4 bits", bits=4),
     MemoryPlan("group-offload", "weights wait in RAM and come to the device block by block", offload="group"),
     MemoryPlan("sequential-offload", "weights wait in RAM and come to the device layer by layer", offload="sequential"),
+    MemoryPlan("device-map", "the model's parts are spread over all devices of the kind", spread=True),
 )
 BY_NAME = {plan.name: plan for plan in PLANS}
-# Taken only by name: it needs a package of its own, and its pictures differ most.
-NOT_AUTOMATIC = {"nf4"}
+# Taken only by name: one needs a package of its own, and its pictures differ most; the other takes all devices.
+NOT_AUTOMATIC = {"nf4", "device-map"}
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,8 @@ def choose(
     as free: those of models that would leave.
     """
     free = devices.free_memory(device) + reclaimable
-    ram = devices.free_memory(torch.device("cpu")) + reclaimable
-
-    def fits(plan: MemoryPlan) -> bool:
-        need = need_of(plan, weights, dtype)
-        return need.device <= free and need.ram <= ram
-
     usable = [plan for plan in PLANS if obstacle(plan, device) is None]
-    fitting = [plan for plan in usable if fits(plan)]
+    fitting = [plan for plan in usable if fits(plan, weights, dtype, device, reclaimable)]
     whole = need_of(PLANS[0], weights, dtype).device
     memory = f"{model} needs about {whole / GIB:.1f} GiB and {devices.gpu_name(device)} has {free / GIB:.1f} GiB free"
     if wanted != "auto":
@@ -119,6 +115,16 @@ def choose(
     return automatic[0], f"MEMORY=auto: {memory}, so {automatic[0].sentence} (MEMORY={automatic[0].name})."
 
 
+def fits(
+    plan: MemoryPlan, weights: Mapping[str, int], dtype: torch.dtype, device: torch.device, reclaimable: int = 0
+) -> bool:
+    """Return whether there is the memory for a plan, `reclaimable` bytes more than are free."""
+    need = need_of(plan, weights, dtype)
+    used = devices.all_like(device) if plan.spread else [device]
+    free = reclaimable + sum(map(devices.free_memory, used))
+    return need.device <= free and need.ram <= reclaimable + devices.free_memory(torch.device("cpu"))
+
+
 def obstacle(plan: MemoryPlan, device: torch.device) -> str | None:
     """Return why a plan cannot be used on a device at all, None where it can."""
     if plan.offload != "none" and not devices.is_accelerator(device):
@@ -133,6 +139,9 @@ def obstacle(plan: MemoryPlan, device: torch.device) -> str | None:
 
 def loading_options(plan: MemoryPlan, folder: Path, given: Collection[str]) -> dict[str, Any]:
     """Return what `from_pretrained` is told so that weights are quantized while they are read, but those `given`."""
+    if plan.spread:
+        # Source: diffusers `DiffusionPipeline.from_pretrained`: whole components, the largest first.
+        return {"device_map": "balanced"}
     wanted = {name: library for name, library in _quantizable(folder).items() if name not in given}
     if plan.bits is None or not wanted:
         return {}
@@ -141,7 +150,9 @@ def loading_options(plan: MemoryPlan, folder: Path, given: Collection[str]) -> d
 
 
 def place(pipeline: Pipeline, plan: MemoryPlan, device: torch.device) -> None:
-    """Put a loaded pipeline where the plan wants it."""
+    """Put a loaded pipeline where the plan wants it; one that is spread is there already."""
+    if plan.spread:
+        return
     match plan.offload:
         case "none":
             pipeline.to(device)

@@ -30,7 +30,7 @@ GREY = 128
 # A prompt of Qwen-Image takes up to 7 MiB as embeddings.
 CACHED_PROMPTS = 64
 # What an offloading pipeline remembers beside its components.
-OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id")
+OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id", "hf_device_map")
 
 # Looks at a picture in the making; called after a step, and only where somebody wants to see it.
 Look = Callable[[], Frame]

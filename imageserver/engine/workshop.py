@@ -134,9 +134,7 @@ class Workshop:
         if most and len(self._models) >= most:
             return False
         plan = memory_plans.PLANS[0] if found.memory == "auto" else memory_plans.BY_NAME[found.memory]
-        need = memory_plans.need_of(plan, found.weights, found.dtype)
-        ram = devices.free_memory(torch.device("cpu"))
-        return need.device <= devices.free_memory(found.device) and need.ram <= ram
+        return memory_plans.fits(plan, found.weights, found.dtype, found.device)
 
     def _forget(self, name: str) -> None:
         del self._models[name], self._facts[name]

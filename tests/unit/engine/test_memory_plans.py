@@ -80,6 +80,17 @@ def test_a_cpu_takes_eight_bits_where_it_must(machine) -> None:
     assert choose("auto", "m", {"transformer": 80 * GIB}, torch.float32, CPU)[0].name == "int8"
 
 
+def test_two_cards_hold_together_what_neither_can_alone(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine["cuda"] = 40
+    with pytest.raises(NoPlanFits, match="too little for MEMORY=device-map"):
+        choose("device-map", "m", WEIGHTS, torch.bfloat16, CUDA)
+    monkeypatch.setattr(devices, "all_like", lambda device: [CUDA, torch.device("cuda", 1)])
+    chosen, reason = choose("device-map", "m", WEIGHTS, torch.bfloat16, CUDA)
+    assert chosen.spread
+    assert reason == "MEMORY=device-map was asked for: the model's parts are spread over all devices of the kind."
+    assert choose("auto", "m", WEIGHTS, torch.bfloat16, CUDA)[0].name != "device-map"
+
+
 def test_a_plan_by_name_is_taken_although_another_would_be_faster(machine) -> None:
     chosen, reason = choose("nf4", "m", WEIGHTS, torch.bfloat16, CUDA)
     assert (chosen.name, reason[:28]) == ("nf4", "MEMORY=nf4 was asked for: tr")

@@ -10,6 +10,7 @@ import pytest
 from imageserver.engine import batch_caps, devices, workshop
 from imageserver.engine.model_loads import ModelLoads, Search
 from imageserver.engine.workshop import Workshop, open_workshop
+from imageserver.generation import Source
 from imageserver.messages import Failed, Finished, LoadModel, Message, ModelsHeld, Run, UnloadModel
 from imageserver.settings import Settings
 from tests.factories import generation
@@ -54,6 +55,10 @@ class Shop:
 
     def send(self, message: Message, raw: bytes = b"") -> None:
         self.sent.append((message, raw))
+
+    def of(self, kind: type[Message]) -> list[bytes]:
+        """Return what came with the messages of one kind."""
+        return [raw for message, raw in list(self.sent) if isinstance(message, kind)]
 
     @property
     def names(self) -> list[str]:
@@ -231,3 +236,18 @@ def test_a_model_is_measured_at_its_first_load_alone(shop: Shop, monkeypatch: py
     assert shop.load("sd") is None
     second = shop.workshop.held[-1]
     assert (second.batch_caps, second.revision) == (first.batch_caps, first.revision)
+
+
+def test_a_model_whose_parts_are_spread_draws_the_same_from_text_and_from_a_picture(folders: dict[str, Path]) -> None:
+    def draw(memory: str) -> tuple[bytes, bytes]:
+        shop = Shop(folders, memory=memory)
+        plain = shop.draw("qwen", deterministic=True)[0]
+        wanted = generation(model="qwen", deterministic=True, source=Source(strength=0.5, digest="x"))
+        shop.workshop.add(Run(job=0, generation=wanted), plain)
+        while shop.workshop.turns.busy:
+            shop.workshop.turns.take_one()
+        while not shop.of(Finished):
+            pass
+        return plain, shop.of(Finished)[0]
+
+    assert draw("device-map") == draw("full")
