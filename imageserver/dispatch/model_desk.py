@@ -99,13 +99,13 @@ class ModelDesk:
 
     def may_run(self, name: str) -> bool:
         """Return whether a job of this model may be sent now; where the model is missing, it is loaded first."""
-        if self._load is not None:
-            # One that waits for room would never get it if ever new jobs came.
-            return self._engine.loading is not None and self._engine.loading.phase == "downloading"
-        if name in self.held:
-            return True
-        self._begin(name)
-        return False
+        held = name in self.held
+        if self._load is None:
+            if not held:
+                self._begin(name)
+            return held
+        # One that waits for room would never get it if ever new jobs came.
+        return held and self._engine.loading is not None and self._engine.loading.phase == "downloading"
 
     def heed_progress(self, message: Loading) -> None:
         """Tell those who wait for the model how far it has come."""

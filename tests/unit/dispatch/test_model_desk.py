@@ -70,6 +70,21 @@ def test_jobs_of_loaded_models_go_on_during_a_download_that_somebody_asked_for(p
     play(scene, room=2)
 
 
+def test_a_job_of_the_very_model_that_is_fetched_again_waits_for_it(play):
+    async def scene(stage):
+        stage.hold("scripted", "large")
+        stage.hold("scripted")
+        ask(stage, 9, load="large", fetch=True)
+        stage.engine.loading = Loading(phase="downloading", sentence="", fraction=0.1)
+        stage.dispatcher.model_progress(stage.engine.loading)
+        stage.submit(1, model="large")
+        assert stage.engine.runs == []
+        stage.hold("scripted", "large", job=1)
+        assert stage.engine.runs == [1]
+
+    play(scene, room=2)
+
+
 def test_a_model_that_cannot_be_loaded_fails_its_jobs_alone(play):
     async def scene(stage):
         stage.submit(1, model="broken")
