@@ -49,6 +49,13 @@ def test_a_size_not_seen_yet_is_scaled_from_the_nearest_one() -> None:
     assert costs.seconds(generation(width=1024, height=1024)) == 8.0
 
 
+def test_a_tiny_picture_does_not_make_a_large_one_look_hopeless() -> None:
+    costs = CostModel()
+    costs.observe(generation(width=64, height=64), 2.0)
+    assert costs.seconds(generation(width=512, height=512)) == 2.0
+    assert costs.seconds(generation(width=1024, height=1024)) == 8.0
+
+
 def test_fewer_steps_never_cost_more_and_never_less_than_nothing() -> None:
     dice, costs = random.Random(2), CostModel()
     for _ in range(30):
