@@ -45,9 +45,16 @@ def shown(value: Any) -> str:
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> InvalidParameter:
     first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "body"
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields)
-        return InvalidParameter(f"{shown(name)} is not a parameter; known are {known}.", param=name[:100])
+    place, wrong = first["loc"], first["type"]
+    # An object in a list: what is wrong with it stands in one of its fields, and other types' names do not follow.
+    in_list = len(place) > 2 and isinstance(place[1], int)
+    name = f"{place[0]}[{place[1]}].{place[2]}" if in_list else str(place[0]) if place else "body"
+    if wrong == "extra_forbidden":
+        known = "" if in_list else f"; known are {', '.join(model.model_fields)}"
+        return InvalidParameter(f"{shown(name)} is not a parameter{known}.", param=name[:100])
+    if wrong == "missing":
+        return InvalidParameter(f"{name} is required.", param=name)
     message = first["msg"][0].lower() + first["msg"][1:]
+    if wrong == "model_type":
+        message = "input should be a JSON object"
     return InvalidParameter(f"{name}: {message} (got {shown(first['input'])}).", param=name)

@@ -52,7 +52,9 @@ class OptionsBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    sd_model_checkpoint: str | None = Field(None, description="The loaded model; another one is refused.")
+    sd_model_checkpoint: str | None = Field(
+        None, description="Title of a model of sd-models, which answers requests that name none from then on."
+    )
     samples_format: SamplesFormat | None = Field(None, description="File format of the pictures from now on.")
 
 

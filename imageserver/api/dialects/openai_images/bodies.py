@@ -26,7 +26,9 @@ class ImagesBody(Drawing):
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    model: str | None = Field(None, description="Name of a model of /v1/models; any other means the usual one.")
+    model: str | None = Field(
+        None, description="Name of a model, see /v1/models; one that is unknown means the usual one."
+    )
     seed: Seed | None = Field(None, description="Random seed; drawn if left out.")
     size: str | None = Field(
         None,

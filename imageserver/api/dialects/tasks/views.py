@@ -117,6 +117,8 @@ def batch_submit() -> Response:
     """Take several tasks; those for which there is no room say so in their place."""
     service = services()
     content = read_json()
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
     batch = validated(BatchBody, content)
     # A batch with a wrong field is refused as a whole: nothing is drawn of what its sender has to correct.
     _check_webhook(service, batch.webhook_url)
