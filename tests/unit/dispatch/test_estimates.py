@@ -56,6 +56,12 @@ def test_a_tiny_picture_does_not_make_a_large_one_look_hopeless() -> None:
     assert costs.seconds(generation(width=1024, height=1024)) == 8.0
 
 
+def test_a_single_step_is_not_taken_for_the_pace_of_many() -> None:
+    costs = CostModel()
+    costs.observe(generation(steps=1, true_cfg_scale=1.0), 0.5)
+    assert costs.seconds(generation(steps=41, true_cfg_scale=1.0)) == 4.5
+
+
 def test_fewer_steps_never_cost_more_and_never_less_than_nothing() -> None:
     dice, costs = random.Random(2), CostModel()
     for _ in range(30):
