@@ -288,12 +288,11 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Give waiting jobs to the engine while it has room."""
-        while self.engine.listens and len(self._queue):
-            job = self._queue.peek()
+        while self.engine.listens and (job := self._queue.peek(lambda each: self.models.holds_back(each.generation))):
             job.generation = self.models.named(job.generation)
             if not (self._may_join(job) and self.models.may_run(job.generation.model) and self._has_room(job)):
                 return
-            self._queue.pop()
+            self._queue.take(job)
             job.state, job.started = "processing", time.monotonic()
             self._running[job.id] = job
             waited = job.started - job.arrived

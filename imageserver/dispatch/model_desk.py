@@ -64,6 +64,10 @@ class ModelDesk:
         """What is known of the model that answers requests which name none."""
         return self.known.get(self.default)
 
+    @property
+    def _downloads(self) -> bool:
+        return self._engine.loading is not None and self._engine.loading.phase == "downloading"
+
     def named(self, generation: Generation) -> Generation:
         """Return the generation with the name of its model, as far as that is known already."""
         return generation if generation.model else replace(generation, model=self.default)
@@ -105,7 +109,12 @@ class ModelDesk:
                 self._begin(name)
             return held
         # One that waits for room would never get it if ever new jobs came.
-        return held and self._engine.loading is not None and self._engine.loading.phase == "downloading"
+        return held and self._downloads
+
+    def holds_back(self, generation: Generation) -> bool:
+        """Return whether a generation has to wait for a download that others need not wait for, maybe for hours."""
+        fetches = self._load is not None and self._load.fetch and self._downloads
+        return fetches and self.named(generation).model not in self.held
 
     def heed_progress(self, message: Loading) -> None:
         """Tell those who wait for the model how far it has come."""

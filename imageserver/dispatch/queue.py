@@ -1,7 +1,7 @@
 """The jobs that wait, in the order in which they will be served."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from imageserver.dispatch.jobs import Job
 from imageserver.turn_order import TurnOrder
@@ -24,20 +24,19 @@ class JobQueue:
         """Let `job` wait."""
         self._jobs[job.id] = job
 
-    def peek(self) -> Job:
-        """Return the next job and leave it; raises IndexError when none waits."""
-        lost = [job for job in self._jobs.values() if job.engine_deaths]
-        if lost:
-            return min(lost, key=lambda job: job.arrived)
-        claims = self._order.sort([job.claim() for job in self._jobs.values()], time.monotonic())
+    def peek(self, is_held_back: Callable[[Job], bool] = lambda job: False) -> Job | None:
+        """Return the next of the jobs that are not held back and leave it; None when no such job waits."""
+        ready = [job for job in self._jobs.values() if not is_held_back(job)]
+        lost = [job for job in ready if job.engine_deaths]
+        if lost or not ready:
+            return min(lost, key=lambda job: job.arrived, default=None)
+        claims = self._order.sort([job.claim() for job in ready], time.monotonic())
         return self._jobs[claims[0].owner]
 
-    def pop(self) -> Job:
-        """Take the next job; raises IndexError when none waits."""
-        job = self.peek()
+    def take(self, job: Job) -> None:
+        """Let a job wait no longer, and count its work as its credential's."""
         del self._jobs[job.id]
         self._order.charge(job.credential, job.work)
-        return job
 
     def remove(self, job: Job) -> None:
         """Forget a waiting job; one that does not wait is ignored."""

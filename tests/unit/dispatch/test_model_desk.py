@@ -85,6 +85,26 @@ def test_a_job_of_the_very_model_that_is_fetched_again_waits_for_it(play):
     play(scene, room=2)
 
 
+def test_a_job_that_waits_for_a_download_keeps_no_other_waiting(play):
+    async def scene(stage):
+        stage.hold("scripted", "large", "other")
+        stage.hold("scripted")
+        ask(stage, 9, load="large", fetch=True)
+        stage.engine.loading = Loading(phase="downloading", sentence="", fraction=0.1)
+        stage.dispatcher.model_progress(stage.engine.loading)
+        stage.submit(1, model="large")
+        stage.submit(2, model="other")
+        stage.submit(3, 4)
+        assert stage.engine.runs == [3]
+        stage.finish(3)
+        assert stage.engine.runs == [3, 4]
+        stage.finish(4)
+        stage.hold("scripted", "large", job=1)
+        assert stage.engine.models[2:] == ["large"]
+
+    play(scene)
+
+
 def test_a_model_that_cannot_be_loaded_fails_its_jobs_alone(play):
     async def scene(stage):
         stage.submit(1, model="broken")

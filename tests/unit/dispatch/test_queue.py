@@ -1,7 +1,5 @@
 """The order of the waiting jobs."""
 
-import pytest
-
 from imageserver.dispatch.jobs import Job
 from imageserver.dispatch.queue import JobQueue
 from tests.factories import generation
@@ -18,22 +16,36 @@ def filled(*jobs):
     return queue
 
 
+def served(queue):
+    """Take all jobs; return their numbers in the order of their turns."""
+    order = []
+    while next_one := queue.peek():
+        queue.take(next_one)
+        order.append(next_one.id)
+    return order
+
+
 def test_equal_jobs_are_served_in_the_order_they_came():
     queue = filled(*(job(number) for number in range(3)))
     assert queue.peek().id == 0
-    assert [queue.pop().id for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(IndexError):
-        queue.pop()
+    assert served(queue) == [0, 1, 2]
+
+
+def test_a_job_that_is_held_back_lets_others_pass_and_keeps_its_place():
+    queue = filled(*(job(number) for number in range(3)), job(3, engine_deaths=1))
+    assert queue.peek(lambda waiting: waiting.id in (0, 3)).id == 1
+    assert queue.peek(lambda waiting: True) is None
+    assert served(queue) == [3, 0, 1, 2]
 
 
 def test_short_job_goes_before_a_long_one():
     queue = filled(job(1, work=60.0), job(2, work=1.0))
-    assert [queue.pop().id for _ in range(2)] == [2, 1]
+    assert served(queue) == [2, 1]
 
 
 def test_job_that_lost_an_engine_goes_first():
     queue = filled(job(1), job(2, work=60.0, engine_deaths=1))
-    assert [queue.pop().id for _ in range(2)] == [2, 1]
+    assert served(queue) == [2, 1]
 
 
 def test_removed_job_is_forgotten_and_a_stranger_is_ignored():
