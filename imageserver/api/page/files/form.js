@@ -131,7 +131,7 @@ export class RequestForm {
   /** Show a refusal at the field that it names. */
   refuse(refusal) {
     this.accept();
-    const control = this.#fields[refusal.param];
+    const control = this.#fields[fieldOf(refusal.param)];
     const field = control?.closest(".field");
     if (field) field.append(byId("refusal"));
     else byId("sending").prepend(byId("refusal"));
@@ -142,7 +142,8 @@ export class RequestForm {
   }
 
   /** Return whether a refusal is about something in this form. */
-  has(name) {
+  has(param) {
+    const name = fieldOf(param);
     return name === "loras" || this.#fields[name] !== undefined;
   }
 
@@ -186,6 +187,11 @@ export class RequestForm {
     else shown.src = URL.createObjectURL(blob);
     this.#offerSizes();
   }
+}
+
+/** Return the field of the form that the server means: it may name a part of it, such as `loras[0].scale`. */
+function fieldOf(param) {
+  return param?.split(/[.[]/)[0];
 }
 
 /** Return a request as the server reads it; a seed may have more digits than a number of JavaScript's can hold. */

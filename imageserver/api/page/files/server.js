@@ -43,7 +43,7 @@ export async function ask(path, body) {
   // OpenAI's addresses wrap what the others say as it is.
   const told = content.error?.message === undefined ? content : { ...content.error, error: content.error.message };
   throw new Refusal(told.error ?? `The server answered ${response.status}.`, {
-    status: response.status, code: told.code, param: told.param,
+    status: response.status, code: told.code, param: told.param ?? null,
   });
 }
 
