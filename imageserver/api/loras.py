@@ -11,6 +11,7 @@ from imageserver.api.answers import Answer
 from imageserver.api.current import request_id, services
 from imageserver.api.documentation import documented
 from imageserver.api.json_body import read_json
+from imageserver.api.model_catalog import ask_for
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, InvalidParameter, Loading, NotFound
@@ -68,12 +69,15 @@ def list_loras_as_documented() -> Response:
 
 
 @blueprint.post("/load")
-@documented(body=LoraBody, answer=LoraAnswer, errors=(400, 404, 413, 422, 500, 503))
+@documented(body=LoraBody, answer=LoraAnswer, errors=(400, 404, 413, 422, 500, 503, 504))
 def load() -> Response:
     """Load a LoRA now, so that the first request for it need not wait; requests load what they name by themselves."""
     service, body = services(), _body()
     file = _find(service, body.name)
     lora = Lora(name=file.name, digest=file.digest)
+    usual, snapshot = service.loaded_facts(), service.snapshot
+    if snapshot is None or usual.name not in snapshot.held:
+        ask_for(service, service.request_ids.take(), usual.name, service.settings.request_timeout).model()
     return jsonify(_shown(file, service.client.loras(AskLoras(job=request_id(), load=lora))).model_dump())
 
 

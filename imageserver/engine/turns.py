@@ -136,6 +136,8 @@ class Turns:
         """Load or unload a LoRA between two forwards; one that is being drawn with stays."""
         model = self._models.get(request.model)
         adapters = model.adapters if model else None
+        if adapters is None and request.load is None:
+            return LorasLoaded(job=request.job)  # a model that is not in memory holds none
         try:
             if model is None:
                 raise EngineUnavailable(GONE, retry_after=1)

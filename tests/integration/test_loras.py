@@ -5,6 +5,7 @@ import io
 import json
 
 import numpy as np
+import openai
 import pytest
 import requests
 from PIL import Image
@@ -40,6 +41,12 @@ def pixels(data):
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
+def teal():
+    target = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(target, "PNG")
+    return target.getvalue()
+
+
 def ask(server, path, body):
     return requests.post(server.url + path, json=body, timeout=60, headers={"Connection": "close"})
 
@@ -69,6 +76,14 @@ def test_they_are_listed_loaded_and_unloaded(server):
     unloaded = ask(server, "/v1/loras/unload", {"name": "night"})
     assert (unloaded.status_code, unloaded.json()["loaded"]) == (200, False)
     assert not listed(server)["night"]["loaded"]
+
+
+def test_they_are_there_while_their_model_is_not_which_loading_one_brings_back(server):
+    assert ask(server, "/v1/models/unload", {"model": "plain"}).status_code == 200
+    assert {item["loaded"] for item in listed(server).values()} == {False}
+    assert ask(server, "/v1/loras/unload", {"name": "night"}).json()["loaded"] is False
+    assert ask(server, "/v1/loras/load", {"name": "night"}).json()["loaded"] is True
+    assert server.get("/v1/models/plain").json()["loaded"] is True
 
 
 def test_a_picture_is_drawn_with_them_and_the_next_one_without(server):
@@ -133,6 +148,18 @@ def test_automatic1111_names_them_in_the_prompt(server):
         "no LoRA is drawn with for what was taken out of the prompts: 'absent'."
     ]
     assert requests.post(server.url + "/sdapi/v1/refresh-loras", timeout=20).status_code == 200
+
+
+def test_openais_sdk_sends_them_with_an_edit_too(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0) as client:
+        settings = {"seed": 5, "num_inference_steps": 3}
+        files = [
+            client.images.edit(image=teal(), prompt="a boat", extra_body=settings | more)
+            for more in ({}, {"loras": [{"name": "night", "scale": 0.8}]})
+        ]
+    assert [answer.warnings for answer in files] == [[], []]
+    plain, dark = (pixels(base64.b64decode(answer.data[0].b64_json)) for answer in files)
+    assert (plain != dark).any()
 
 
 def test_openai_and_hugging_face_take_them_too(server):
