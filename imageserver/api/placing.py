@@ -1,5 +1,6 @@
 """Make an order of a request: one way for every dialect that speaks in the native body's terms."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -46,8 +47,11 @@ def place(
     idempotency_key = idempotency_key_of(headers)
     # Before a model is loaded for it.
     bodies.check(body, service.settings)
-    timeout = body.timeout or service.settings.request_timeout
+    timeout, patience = body.timeout or service.settings.request_timeout, body.timeout or patience_of(headers)
+    began = time.monotonic()
     facts = facts_for(service, body.model, timeout)
+    # A model that had to be loaded has taken its part of them; the rest is told to clients, and shall be short to read.
+    loaded_for = round(time.monotonic() - began, 1)
     control_images.refuse_unserved(service.settings, facts, control_image, init_image)
     refuse_unserved(facts, init_image)
     read = init_images.read(service, init_image, facts) if init_image else None
@@ -90,8 +94,8 @@ def place(
             aspect_ratio_name=shown_ratio if body.add_overlay else None,
             font_path=service.settings.font_path,
         ),
-        timeout=timeout,
-        patience=body.timeout or patience_of(headers),
+        timeout=max(0.0, timeout - loaded_for),
+        patience=None if patience is None else max(0.0, patience - loaded_for),
         use_cache=body.cache,
         # Where the cache is used, the seed alone makes a repetition the same order.
         idempotency_key=idempotency_key or (None if body.cache else attempt),

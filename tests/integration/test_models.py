@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 
 import openai
@@ -217,6 +218,15 @@ def test_whoever_waits_for_a_model_longer_than_they_said_is_told_so(own_servers,
     assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
     assert server.get("/livez").status_code == 200
     assert server.generate("a red circle", model="tiny-sd").status_code == 200, "the load went on"
+
+
+def test_the_time_that_a_model_was_loaded_for_is_a_part_of_the_clients_time(own_servers, names):
+    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="1")
+    server.wait_until_ready()
+    refused = server.generate("[step=0.5] slow", model="tiny-sd", num_inference_steps=40, timeout=3)
+    assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
+    left = re.match(r"The time limit of ([\d.]+) s passed while it was running", refused.json()["error"])
+    assert float(left[1]) <= 2.0, "a second of the three is gone"
 
 
 def test_progress_of_a_load_is_in_startupz_and_in_its_job(own_servers, names):
