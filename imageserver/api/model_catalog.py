@@ -63,7 +63,17 @@ def find_name(service: Services, asked: str) -> str | None:
     return asked if service.settings.model_loading == "any" and "/" in asked else None
 
 
-def facts_for(service: Services, asked: str | None, timeout: float, *, param: str = "model") -> ModelFacts | None:
+@dataclass(frozen=True)
+class Waiter:
+    """A request that may have to wait for its model: its number, its dialect, its prompt, and its seconds."""
+
+    number: int
+    dialect: str
+    prompt: str
+    timeout: float
+
+
+def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: str = "model") -> ModelFacts | None:
     """Return what is known of the model that a request names; one that was never loaded is loaded first.
 
     None is the one that answers requests which name none, while it is loading. Raises ModelNotFound, ModelUnloadable,
@@ -81,8 +91,10 @@ def facts_for(service: Services, asked: str | None, timeout: float, *, param: st
     known = service.known_facts(name)
     if known is not None:
         return known
-    ticket = ask_for(service, service.request_ids.take(), name, timeout)
-    return ticket.model()
+    question = AskModel(
+        job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt
+    )  # fmt: skip
+    return service.client.load_model(question, waiter.timeout).model()
 
 
 def ask_for(

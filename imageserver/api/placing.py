@@ -12,7 +12,7 @@ from imageserver.api.control_images import ControlImage
 from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
 from imageserver.api.lora_stacks import LoraChoice, Stack, read_stack
-from imageserver.api.model_catalog import facts_for
+from imageserver.api.model_catalog import Waiter, facts_for
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
@@ -35,21 +35,22 @@ def place(
     previews: int = 0,
     prompt_required: bool = True,
     attempt: str | None = None,
+    waited: float = 0.0,
 ) -> tuple[Order, list[str], bodies.GenerateBody]:
     """Return the order, the warnings and the body it was made of; raises the ServiceError that names what is wrong.
 
     `content` is what the native API takes. Dialects hand the picture to start from over as `init_image`, the one for a
     ControlNet as `control_image`; `previews` are the pictures on the way that each picture's client wants to see. A
     request that its client may repeat without an idempotency key of its own has that of its `attempt`: the same seed is
-    drawn for the same attempt.
+    drawn for the same attempt. It may have `waited` seconds for its model already.
     """
     body = bodies.parse(content, prompt_required=prompt_required)
     idempotency_key = idempotency_key_of(headers)
     # Before a model is loaded for it.
     bodies.check(body, service.settings)
     timeout, patience = body.timeout or service.settings.request_timeout, body.timeout or patience_of(headers)
-    began = time.monotonic()
-    facts = facts_for(service, body.model, timeout)
+    began = time.monotonic() - waited
+    facts = facts_for(service, body.model, Waiter(number, dialect, body.prompt, timeout))
     # A model that had to be loaded has taken its part of them; the rest is told to clients, and shall be short to read.
     loaded_for = round(time.monotonic() - began, 1)
     control_images.refuse_unserved(service.settings, facts, control_image, init_image)

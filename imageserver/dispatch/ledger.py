@@ -47,6 +47,8 @@ class Entry:
     credential: str
     worker: Listener
     client: str = ""
+    # Whether it waits for its model, and will be told more about itself then.
+    awaits_model: bool = False
     # The last picture in the making and its pixels, as long as it is in the making.
     preview: tuple[Preview, bytes] | None = None
     events: deque[tuple[int, str, JobStatus]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_EVENTS))
@@ -99,6 +101,12 @@ class Entry:
     def _write_down(self, message: Message) -> None:
         now = time.time()
         match message:
+            case Started() if self.awaits_model:
+                self.happen("model_loading")
+            case Progress() if self.awaits_model:
+                pass  # these are no steps of its own; the reason in the server's state tells how far the model is
+            case ModelAnswer() if self.awaits_model:
+                self.happen("model_loaded")
             case Queued():
                 self.happen(
                     "queued",
@@ -146,17 +154,24 @@ class Ledger:
         self._entries: OrderedDict[int, Entry] = OrderedDict()
 
     def open(self, request: Submit, worker: Listener) -> Entry:
-        """Return the new entry of a request; it is what the request's job shall tell."""
+        """Return the entry of a request, a new one or that of its wait for its model; it is what its job shall tell."""
         status = _status(request.job, request.dialect, request.generation)
+        entry = self._entries.get(request.job)
+        if entry is not None and entry.awaits_model:
+            entry.status = msgspec.structs.replace(status, created_at=entry.status.created_at)
+            entry.worker, entry.client, entry.awaits_model = worker, request.client, False
+            return entry
         return self._add(Entry(status, request.credential, worker, request.client))
 
     def open_load(self, request: AskModel, worker: Listener) -> Entry:
-        """Return the new entry of a model that shall be loaded; it is what the load shall tell."""
+        """Return the new entry of a model that shall be loaded, or of a request that waits for it."""
+        awaits_model = request.prompt is not None
         status = JobStatus(
-            id=request.job, kind="model", model=request.load, dialect=request.dialect, state="queued", prompt="",
-            width=0, height=0, steps=0, n=0, seed=0, priority="normal", created_at=time.time(), total_steps=100,
+            id=request.job, kind="generation" if awaits_model else "model", model=request.load, dialect=request.dialect,
+            state="queued", prompt=request.prompt or "", width=0, height=0, steps=0, n=0, seed=0, priority="normal",
+            created_at=time.time(), total_steps=0 if awaits_model else 100,
         )  # fmt: skip
-        return self._add(Entry(status, request.credential, worker))
+        return self._add(Entry(status, request.credential, worker, awaits_model=awaits_model))
 
     def note(self, request: Answered, worker: Listener) -> None:
         """Write down a request that was answered from the cache."""

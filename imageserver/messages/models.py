@@ -30,7 +30,7 @@ class AskModel(Message, frozen=True, kw_only=True):
 
     With `default`, requests that name no model are answered by the loaded one from then on; with `fetch` it is
     downloaded where it has to be. It is a job like any other: `credential` owns it, `dialect` names the API that the
-    client speaks.
+    client speaks. With a `prompt` it is the beginning of a request that will be submitted under the same number.
     """
 
     job: int
@@ -40,6 +40,7 @@ class AskModel(Message, frozen=True, kw_only=True):
     fetch: bool = False
     credential: str = ""
     dialect: str = "native"
+    prompt: str | None = None
 
 
 class LoadModel(Message, frozen=True, kw_only=True):

@@ -229,6 +229,32 @@ def test_the_time_that_a_model_was_loaded_for_is_a_part_of_the_clients_time(own_
     assert float(left[1]) <= 2.0, "a second of the three is gone"
 
 
+def test_a_request_that_waits_for_its_model_is_a_job_under_its_own_number(own_servers, names):
+    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="3")
+    server.wait_until_ready()
+    running = server.start_generating("a red circle", model="tiny-sd")
+    server.wait_for(lambda: server.get("/v1/jobs").json()["data"], "the job")
+    [job] = server.get("/v1/jobs").json()["data"]
+    told = {name: job[name] for name in ("kind", "state", "prompt", "model", "dialect")}
+    assert told == {
+        "kind": "generation", "state": "queued", "prompt": "a red circle", "model": "tiny-sd", "dialect": "native"
+    }  # fmt: skip
+    with requests.get(f"{server.url}/v1/jobs/{job['id']}/events", stream=True, timeout=60) as events:
+        lines = [line.decode() for line in events.iter_lines()]
+    named = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert named[:4] == ["model_loading", "model_loaded", "queued", "started"]
+    assert named[-1] == "completed"
+    assert int(running.result().headers["X-Request-Id"]) == job["id"]
+    [ended] = server.get("/v1/jobs").json()["data"]
+    assert (ended["state"], ended["width"]) == ("completed", 512)
+
+
+def test_a_request_whose_model_never_comes_is_a_failed_job(server):
+    refused = server.generate("a red circle", model="broken")
+    job = server.get(f"/v1/jobs/{refused.headers['X-Request-Id']}").json()
+    assert (job["state"], job["code"]) == ("failed", "model_unloadable")
+
+
 def test_progress_of_a_load_is_in_startupz_and_in_its_job(own_servers, names):
     server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="4")
     server.wait_until_ready()

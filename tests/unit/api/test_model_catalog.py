@@ -11,6 +11,7 @@ from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
 from tests.unit.dispatch.conftest import FACTS
 
+WAITER = model_catalog.Waiter(1, "native", "x", 1.0)
 FIRST = replace(FACTS, name="first", source="owner/first")
 OTHER = replace(FACTS, name="other", source="owner/other")
 
@@ -33,18 +34,18 @@ def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held
 
 @pytest.mark.parametrize("asked", [None, "", "auto"])
 def test_no_name_means_the_usual_model(tmp_path, asked):
-    assert model_catalog.facts_for(service(tmp_path), asked, 1.0) is FIRST
-    assert model_catalog.facts_for(service(tmp_path, loading=True), asked, 1.0) is None
+    assert model_catalog.facts_for(service(tmp_path), asked, WAITER) is FIRST
+    assert model_catalog.facts_for(service(tmp_path, loading=True), asked, WAITER) is None
 
 
 @pytest.mark.parametrize("asked", ["other", "owner/other"])
 def test_a_model_that_was_loaded_once_answers_to_its_name_and_its_source(tmp_path, asked):
-    assert model_catalog.facts_for(service(tmp_path), asked, 1.0) is OTHER
+    assert model_catalog.facts_for(service(tmp_path), asked, WAITER) is OTHER
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are(tmp_path):
     with pytest.raises(ModelNotFound, match="this server serves first, other, demo") as refusal:
-        model_catalog.facts_for(service(tmp_path), "yours", 1.0)
+        model_catalog.facts_for(service(tmp_path), "yours", WAITER)
     assert refusal.value.param == "model"
 
 
@@ -53,10 +54,10 @@ def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_pa
         tmp_path, loading=True, registry={"first": ModelEntry(source="owner/first"), "more": ModelEntry(source="x")}
     )
     for asked in ("first", "owner/first"):
-        assert model_catalog.facts_for(waiting, asked, 1.0) is None
+        assert model_catalog.facts_for(waiting, asked, WAITER) is None
     for asked in ("more", "yours"):
         with pytest.raises(Loading):
-            model_catalog.facts_for(waiting, asked, 1.0)
+            model_catalog.facts_for(waiting, asked, WAITER)
 
 
 @pytest.mark.parametrize(

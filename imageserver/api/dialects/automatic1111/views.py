@@ -29,7 +29,7 @@ from imageserver.api.documentation import DRAWING_ERRORS, documented
 from imageserver.api.image_inputs import fetch
 from imageserver.api.init_images import LARGEST_INPUT, InitImage, Resize
 from imageserver.api.json_body import read_json
-from imageserver.api.model_catalog import facts_for
+from imageserver.api.model_catalog import Waiter, facts_for
 from imageserver.api.orders import Delivery, Order, stream
 from imageserver.api.placing import place
 from imageserver.api.responses import add_warnings
@@ -151,7 +151,10 @@ def png_info() -> Response:
 
 def _answer(service: Services, body: DrawingBody, init_image: InitImage | None = None) -> Response:
     checkpoint = find_checkpoint(service, body.override_settings.get("sd_model_checkpoint"))
-    facts = facts_for(service, checkpoint, service.settings.request_timeout, param="sd_model_checkpoint")
+    began = time.monotonic()
+    waiter = Waiter(request_id(), DIALECT, body.prompt, service.settings.request_timeout)
+    facts = facts_for(service, checkpoint, waiter, param="sd_model_checkpoint")
+    waited = time.monotonic() - began
     usual = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
     body, control = take_unit(service, body)
@@ -167,6 +170,7 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
         control_image=control.image,
         previews=PREVIEWS,
         prompt_required=False,
+        waited=waited,
     )
     result = _draw(service, order)
     if body.save_images and not result.interrupted:
