@@ -154,6 +154,13 @@ def test_a_cancelled_neighbour_changes_nothing_and_every_step_is_told(shop):
     assert (stays == alone).all()
 
 
+def test_the_format_of_graphics_cards_serves_layers_too():
+    shop = Shop()
+    shop.stock.to(torch.bfloat16)
+    [layers] = shop.run((apart(previews=1, true_cfg_scale=3.0), noise().tobytes()))
+    assert layers.shape == (2, SIDE, SIDE, 4)
+
+
 def test_what_it_cannot_do_is_refused_by_name(shop):
     masked, several = replace(SOURCE, masked=True), replace(SOURCE, further=((64, 64),))
     for source, param in ((None, "image"), (masked, "mask"), (several, "image")):
