@@ -1,5 +1,6 @@
 """What is asked for and what comes back: the nouns every room shares."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,9 @@ MemoryPlanName = Literal[
 
 # Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
 POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
+
+# What the layers of a picture are drawn at: as many pixels as this square, and sides that are multiples of the second.
+LAYER_SIDE, LAYER_MULTIPLE = 640, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,8 @@ class Generation:
     the centre. Picture k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
     `previews` is the number of pictures on the way that are wanted of each picture, spread evenly over its steps.
     `model` is the name of the model that draws it; empty is the one that is loaded first. `scheduler` is a name of
-    `ModelFacts.schedulers`; empty is the model's own, or what its `loras` (by name) recommend.
+    `ModelFacts.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many a
+    picture is taken apart into; 0 is the model's usual number, or no layers where it draws none.
     """
 
     prompt: str
@@ -81,6 +86,7 @@ class Generation:
     scheduler: str = ""
     loras: tuple[Lora, ...] = ()
     model: str = ""
+    layers: int = 0
 
     @property
     def drawn_steps(self) -> int:
@@ -95,7 +101,8 @@ class Generation:
 class Outcome:
     """How a generation went; its pixels travel beside it.
 
-    The pixels on the wire are `count * height * width * 3` bytes, RGB, row by row. Times in seconds: `inference_time`
+    The pixels on the wire are `count * layers * height * width * channels` bytes row by row, RGB or, of 4 channels,
+    RGBA; every layer is a file of its own, and `seeds` has one for each file. Times in seconds: `inference_time`
     from the first device call to the last picture, `queue_time` from arrival to the first device call, `device_time`
     the job's share of the device: forwards that it shared are divided by those who shared them.
     `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
@@ -116,6 +123,8 @@ class Outcome:
     image_tokens: int = 0
     vram_peak_mb: float = 0.0
     unsafe: tuple[bool, ...] = ()
+    layers: int = 1
+    channels: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +138,7 @@ class ModelFacts:
     `source` is the id or folder that the name stands for, `default_size` width and height of requests that name none.
     `most_pictures` of one request are seen each by itself. `memory_plan` is how it was fitted into memory,
     `memory_reason` why.
+    `layers` is how many a picture is usually taken apart into; 0 where the model draws whole pictures.
     `sampler` is the name of the model's own scheduler, `schedulers` gives the class of diffusers of each that fits.
     """
 
@@ -160,7 +170,18 @@ class ModelFacts:
     default_size: tuple[int, int] | None = None
     sampler: str = ""
     schedulers: dict[str, str] = field(default_factory=dict)
+    layers: int = 0
 
     def sampler_of(self, generation: Generation) -> str:
         """Return the name of the scheduler that a generation is drawn with."""
         return generation.scheduler or self.sampler
+
+
+def layer_size(width: int, height: int) -> tuple[int, int]:
+    """Return the width and height of the layers of a picture of that shape, whatever its size.
+
+    Source: `calculate_dimensions` of diffusers' `pipeline_qwenimage_layered.py` (0.42), with resolution 640.
+    """
+    wide = math.sqrt(LAYER_SIDE * LAYER_SIDE * (width / height))
+    high = wide / (width / height)
+    return round(wide / LAYER_MULTIPLE) * LAYER_MULTIPLE, round(high / LAYER_MULTIPLE) * LAYER_MULTIPLE

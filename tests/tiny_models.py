@@ -84,7 +84,7 @@ def tiny_qwen_image() -> QwenImagePipeline:
         joint_attention_dim=HIDDEN, axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    pipeline = QwenImagePipeline(scheduler, vae, _text_encoder(tokenizer), tokenizer, transformer)
+    pipeline = QwenImagePipeline(scheduler, vae, qwen_text_encoder(tokenizer), tokenizer, transformer)
     for part in (vae, transformer, pipeline.text_encoder):
         part.eval()
     pipeline.set_progress_bar_config(disable=True)
@@ -239,7 +239,7 @@ def tiny_qwen_image_edit(*, plus: bool = False) -> QwenImageEditPipeline | QwenI
     kind = QwenImageEditPlusPipeline if plus else QwenImageEditPipeline
     pipeline = kind(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae=vae,
-        text_encoder=_text_encoder(tokenizer), tokenizer=tokenizer,
+        text_encoder=qwen_text_encoder(tokenizer), tokenizer=tokenizer,
         # Beyond this it makes a picture smaller for the text encoder.
         processor=StillProcessor(Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=112 * 112), tokenizer),
         transformer=transformer,
@@ -345,7 +345,7 @@ def byte_tokenizer() -> Qwen2Tokenizer:
     )
 
 
-def _text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+def qwen_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     ids = tokenizer.get_vocab()
     return Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(

@@ -42,6 +42,7 @@ Whole = Annotated[int, AS_WHOLE]
 Steps = Annotated[int, Field(ge=1), AS_WHOLE]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS), AS_WHOLE]
 Percent = Annotated[int, Field(ge=0, le=100), AS_WHOLE]
+Layers = Annotated[int, Field(ge=1, le=10), AS_WHOLE]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
 
 
@@ -74,6 +75,10 @@ class Drawing(BaseModel):
     )
     loras: list[LoraChoice] | None = Field(
         None, max_length=MOST_IN_STACK, description='LoRAs to draw with, such as {"name": "night", "scale": 0.8}.'
+    )
+    layers: Layers | None = Field(
+        None,
+        description="How many layers a model that takes `image` apart answers; 4 by default.",
     )
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
     cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
@@ -223,6 +228,7 @@ def resolve(
         scheduler=_scheduler(body.scheduler or stack.scheduler or "", facts),
         loras=stack.loras,
         model=facts.name if facts else "",
+        layers=body.layers or 0,
     )
     return generation, warnings
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from imageserver.api.services import Services
-from imageserver.generation import Generation, ModelFacts, Source
+from imageserver.generation import Generation, ModelFacts, Source, layer_size
 from imageserver.settings import Settings
 
 # numpy and Pillow take 0.2 s to import: the port answers before that.
@@ -84,10 +84,11 @@ def read(service: Services, given: InitImage, facts: ModelFacts | None = None) -
     As many pictures as the model of the `facts` sees each by itself stay apart.
     """
     most_pictures = facts.most_pictures if facts else 1
-    return service.native_pool.run(_read, given, service.settings, most_pictures)
+    layered = facts is not None and facts.layers > 0
+    return service.native_pool.run(_read, given, service.settings, most_pictures, layered)
 
 
-def _read(given: InitImage, settings: Settings, most_pictures: int) -> ReadImage:
+def _read(given: InitImage, settings: Settings, most_pictures: int, layered: bool) -> ReadImage:
     inputs = importlib.import_module(INPUTS)
     most = LARGEST_INPUT * settings.max_pixels
     image_name, mask_name = given.names
@@ -110,13 +111,16 @@ def _read(given: InitImage, settings: Settings, most_pictures: int) -> ReadImage
         if first is not None:
             mask = inputs.over_the_first(mask, first, picture)
     size = usual_size(picture.width, picture.height, settings.max_pixels)
+    if layered:
+        size = layer_size(*size)
     warnings = []
     if in_a_row:
         seen = "starts from one picture" if most_pictures == 1 else f"sees up to {most_pictures} pictures by themselves"
         warnings.append(f"The model {seen}: the {len(files)} that were sent were put side by side.")
     if size != (picture.width, picture.height):
         was, becomes = f"{picture.width}x{picture.height}", f"{size[0]}x{size[1]}"
-        warnings.append(f"{image_name} is {was}; without a size asked for, {becomes} is drawn.")
+        drawn = f"its layers are {becomes}" if layered else f"without a size asked for, {becomes} is drawn"
+        warnings.append(f"{image_name} is {was}; {drawn}.")
     return ReadImage(picture, mask, given.resize, size, further, warnings)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from werkzeug.datastructures import Headers
 
 import aspect_ratios
-from imageserver.api import bodies, control_images, init_images, studio
+from imageserver.api import bodies, control_images, init_images, layering, studio
 from imageserver.api.control_images import ControlImage
 from imageserver.api.current import arrival, client_address, credential
 from imageserver.api.init_images import InitImage
@@ -55,6 +55,7 @@ def place(
     loaded_for = round(time.monotonic() - began, 1)
     control_images.refuse_unserved(service.settings, facts, control_image, init_image)
     refuse_unserved(facts, init_image)
+    layering.refuse_unserved(facts, body)
     read = init_images.read(service, init_image, facts) if init_image else None
     guide = control_images.read(service, control_image) if control_image else None
     sizing = read or guide
@@ -67,6 +68,9 @@ def place(
         previews=previews,
         stack=_stack(service, body, facts),
     )
+    if facts is not None and facts.layers and read is not None:
+        generation = layering.sized(generation, read)
+        warnings += layering.without_effect(body)
     pixels = b""
     if read is not None:
         edits = facts is not None and "edit" in facts.kinds

@@ -72,7 +72,7 @@ class Glimpse:
 
 @dataclass(frozen=True)
 class Picture:
-    """The answer of a ticket: how it went, and `count * height * width * 3` bytes of RGB."""
+    """The answer of a ticket: how it went, and the pixels that its outcome describes."""
 
     outcome: Outcome
     pixels: bytes

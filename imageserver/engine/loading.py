@@ -160,6 +160,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         memory_reason=plan_reason,
         kinds=tuple(control_net.kinds_of(family, controlled=control is not None)),
         most_pictures=family.most_pictures,
+        layers=family.layers,
         sampler=schedulers.own,
         schedulers=schedulers.classes,
         positive_magic=dict(family.positive_magic),

@@ -22,7 +22,7 @@ from imageserver.engine.readings import Reading
 from imageserver.engine.schedulers import Schedulers
 from imageserver.engine.single_frame_vae import stock_arithmetic
 from imageserver.errors import InvalidParameter
-from imageserver.generation import Generation, Source
+from imageserver.generation import Generation, Source, layer_size
 from imageserver.schedulers import calls_factor
 
 MAX_SEED = 2**64
@@ -84,6 +84,7 @@ class Painter:
     def draw(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return picture `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
 
+        One that is taken apart comes as (layers, 4, height, width), the last channel being the opacity.
         `on_step` is called after every step; `source` holds the pixels that `generation.source` describes.
         """
         stock = self._pipeline_for(generation)
@@ -94,8 +95,7 @@ class Painter:
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
             pipeline.vae = with_stock_vae(pipeline.vae)
-        multiple, most_tokens = self._family.size_multiple(pipeline), self._family.most_tokens(pipeline)
-        width, height = drawn_size(generation.width, generation.height, multiple, most_tokens)
+        width, height = self._drawn_size(pipeline, generation)
         size = {"width": width, "height": height}
 
         def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -126,13 +126,22 @@ class Painter:
             raise
         finally:
             self._on_end()
-        return on_white(images[0])
+        return images[0] if self._family.layers else on_white(images[0])
+
+    def _drawn_size(self, pipeline: Pipeline, generation: Generation) -> tuple[int, int]:
+        if self._family.layers:
+            return layer_size(generation.width, generation.height)
+        multiple, most_tokens = self._family.size_multiple(pipeline), self._family.most_tokens(pipeline)
+        return drawn_size(generation.width, generation.height, multiple, most_tokens)
 
     def _pipeline_for(self, generation: Generation) -> Pipeline:
         kind = kind_of(generation)
         source, most = generation.source, self._family.most_pictures
         if source is not None and len(source.further) >= most:
             raise InvalidParameter(f"The model ({self._family.name}) sees at most {most} at a time.", param="image")
+        if generation.layers and not self._family.layers:
+            name = self._family.name
+            raise InvalidParameter(f"layers: the model ({name}) takes no picture apart; leave it out.", param="layers")
         if kind == "image" and "edit" in self._pipelines:
             kind = "edit"
         if kind in self._pipelines:
@@ -163,13 +172,23 @@ class Painter:
         if generation.source is None:
             return {}
         strength = self._family.strength_for(generation)
+        if self._family.layers:
+            # Scaled by the pipeline itself.
+            width, height = generation.width, generation.height
         given = init_image.arguments(generation, source, width, height, strength)
         if not takes(pipeline, "strength"):
             del given["strength"]
+        if self._family.layers:
+            given["image"] = given["image"].convert("RGBA")
         return given
 
     def develop(self, picture: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
-        """Return a drawn picture as its `height * width * 3` bytes; safe on any thread."""
+        """Return a drawn picture as its `height * width * 3` bytes; safe on any thread.
+
+        Layers stay as large as they were drawn: `layers * height * width * 4` bytes.
+        """
+        if self._family.layers:
+            return to_bytes(picture).cpu().numpy().tobytes()
         picture = enlarged(picture, generation.width, generation.height)
         pixels = crop_to_centre(to_bytes(picture), generation.width, generation.height).cpu()
         return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()
@@ -253,8 +272,8 @@ def on_white(picture: torch.Tensor) -> torch.Tensor:
 
 
 def to_bytes(image: torch.Tensor) -> torch.Tensor:
-    """Return (3, height, width) in [0, 1] as uint8 (height, width, 3), rounded as diffusers does for PIL."""
-    return (image.permute(1, 2, 0).float() * 255).round().to(torch.uint8)
+    """Return (..., 3, height, width) in [0, 1] as uint8 (..., height, width, 3), rounded as diffusers does for PIL."""
+    return (image.movedim(-3, -1).float() * 255).round().to(torch.uint8)
 
 
 def enlarged(picture: torch.Tensor, width: int, height: int) -> torch.Tensor:

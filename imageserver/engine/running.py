@@ -65,6 +65,15 @@ class RunningJob:
         return self.generation.width * self.generation.height
 
     @property
+    def form(self) -> tuple[int, int, int, int]:
+        """Layers, height, width and channels of each finished picture as it is answered."""
+        drawn = self.tracks[0].result
+        if drawn.ndim == 4:
+            layers, channels, height, width = drawn.shape
+            return layers, height, width, channels
+        return 1, self.generation.height, self.generation.width, 3
+
+    @property
     def finished(self) -> bool:
         """Whether every picture is there."""
         return all(track.dead for track in self.tracks)

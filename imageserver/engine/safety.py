@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError
 
 from imageserver.engine.sources import ModelUnavailable, Report, locate
-from imageserver.generation import Generation
 from imageserver.settings import Settings
 
 
@@ -23,10 +22,15 @@ class SafetyChecker:
         self._model = model
         self._processor = processor
 
-    def unsafe(self, pixels: bytes, generation: Generation) -> tuple[bool, ...]:
-        """Return for every picture whether it was found unsafe; `pixels` are those of an Outcome."""
-        shape = (generation.count, generation.height, generation.width, 3)
-        pictures = np.frombuffer(pixels, np.uint8).reshape(shape)
+    def unsafe(self, pixels: bytes, shape: tuple[int, int, int]) -> tuple[bool, ...]:
+        """Return for every picture whether it was found unsafe; `pixels` are those of an Outcome.
+
+        `shape` is the height, width and channels of each; what is transparent is seen on white.
+        """
+        pictures = np.frombuffer(pixels, np.uint8).reshape(-1, *shape)
+        if shape[2] == 4:
+            colours, opacity = pictures[..., :3].astype(np.uint16), pictures[..., 3:].astype(np.uint16)
+            pictures = ((colours * opacity + 255 * (255 - opacity)) // 255).astype(np.uint8)
         with torch.inference_mode():
             seen = self._processor(images=list(pictures), return_tensors="pt")
             # It paints over what it is given beside what it looks at; only its verdict is wanted.
@@ -53,7 +57,7 @@ def open_checker(settings: Settings, report: Report) -> SafetyChecker | None:
 
 
 def blackened(pixels: bytes, unsafe: tuple[bool, ...]) -> bytes:
-    """Return the pixels with every unsafe picture black."""
+    """Return the pixels with every unsafe picture black; one of four channels is transparent too."""
     size = len(pixels) // len(unsafe)
     return b"".join(
         bytes(size) if is_unsafe else pixels[index * size : (index + 1) * size]

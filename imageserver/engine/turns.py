@@ -298,7 +298,8 @@ class Turns:
         try:
             pixels, warnings = job.pictures(), list(dict.fromkeys(job.notes))
             reading = job.model.painter.reading(generation)
-            unsafe = self._safety.unsafe(pixels, generation) if self._safety else ()
+            layers, height, width, channels = job.form
+            unsafe = self._safety.unsafe(pixels, (height, width, channels)) if self._safety else ()
             if any(unsafe):
                 pixels = blackened(pixels, unsafe)
                 warnings.append(sentence(unsafe))
@@ -306,9 +307,11 @@ class Turns:
             self._send(failed(job.id, self._as_service_error(error, job)), b"")
             return
         outcome = Outcome(
-            width=generation.width,
-            height=generation.height,
-            seeds=tuple((generation.seed + index) % MAX_SEED for index in range(generation.count)),
+            width=width,
+            height=height,
+            layers=layers,
+            channels=channels,
+            seeds=tuple((generation.seed + index // layers) % MAX_SEED for index in range(generation.count * layers)),
             inference_time=inference_time,
             queue_time=0.0,
             batch_size=job.largest_batch,

@@ -23,14 +23,15 @@ def encode(
     compression: int | None = None,
     metadata: PictureMetadata | None = None,
 ) -> bytes:
-    """Return the bytes of a picture from 8-bit RGB pixels (height, width, 3).
+    """Return the bytes of a picture from 8-bit RGB pixels (height, width, 3), or RGBA (height, width, 4).
 
+    JPEG knows no transparency: there the picture is laid on white.
     `compression` is the quality of JPEG and WebP, 0 to 100 (OpenAI's `output_compression`); PNG is exact and ignores
     it. Raises InvalidParameter for a size that the format cannot hold and for a compression out of range, ValueError
     for an array of another kind.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ValueError(f"Pixels must be uint8 of shape (height, width, 3), not {pixels.dtype} of {pixels.shape}.")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or 0 in pixels.shape:
+        raise ValueError(f"Pixels must be uint8 (height, width, 3 or 4), not {pixels.dtype} of {pixels.shape}.")
     if compression is not None and not 0 <= compression <= 100:
         raise InvalidParameter("output_compression must be 0 to 100.", param="output_compression")
     if max(pixels.shape) > LONGEST_SIDE[output_format]:
@@ -52,6 +53,9 @@ def _encode_lossy(
     image = Image.fromarray(np.ascontiguousarray(pixels))
     buffer = io.BytesIO()
     if output_format == "jpeg":
+        if image.mode == "RGBA":
+            ground = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(ground, image).convert("RGB")
         # Halved colour blurs the edges of drawings and of the overlay; only those who ask for small files get it.
         image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0", exif=exif)
     else:

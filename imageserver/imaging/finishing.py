@@ -25,13 +25,16 @@ def finish(
     aspect_ratio_name: str | None,
     font_path: Path | None,
 ) -> list[bytes]:
-    """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay."""
-    pictures = np.frombuffer(pixels, np.uint8).reshape(generation.count, outcome.height, outcome.width, 3)
+    """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay.
+
+    Every layer is a file, and has none in any case.
+    """
+    pictures = np.frombuffer(pixels, np.uint8).reshape(-1, outcome.height, outcome.width, outcome.channels)
     loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in generation.loras)
     files = []
     for index, picture in enumerate(pictures):
         shown = picture
-        if aspect_ratio_name is not None:
+        if aspect_ratio_name is not None and outcome.channels == 3:
             shown = _with_overlay(picture, outcome, facts, aspect_ratio_name, font_path)
         metadata = PictureMetadata(
             prompt=generation.prompt,

@@ -17,14 +17,18 @@ except ImportError:  # Platforms without a wheel, such as 32-bit ARM: zlib's own
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FILTER_UP = 2
+COLOUR_TYPES = {3: 2, 4: 6}
 # Levels 2 and 3 of isal, like the filters sub and average, were measured slower or larger on photographs and drawings.
 LEVEL = 1
 
 
 def write_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
-    """Return an exact PNG of an 8-bit RGB array (height, width, 3), its `texts` by keyword before the pixels."""
-    height, width, _ = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    """Return an exact PNG of an 8-bit RGB or RGBA array (height, width, 3 or 4).
+
+    Its `texts` stand by keyword before the pixels.
+    """
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
     chunks = [SIGNATURE, _chunk(b"IHDR", header)]
     chunks += [_text_chunk(keyword, text) for keyword, text in texts.items()]
     chunks += [_chunk(b"IDAT", deflate.compress(_filtered(pixels), LEVEL)), _chunk(b"IEND", b"")]
@@ -33,9 +37,9 @@ def write_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
 
 def _filtered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the filtered rows: a filter byte each, then the difference to the row above, modulo 256."""
-    height, width, _ = pixels.shape
-    rows = np.ascontiguousarray(pixels).reshape(height, 3 * width)
-    filtered = np.empty((height, 1 + 3 * width), np.uint8)
+    height, width, channels = pixels.shape
+    rows = np.ascontiguousarray(pixels).reshape(height, channels * width)
+    filtered = np.empty((height, 1 + channels * width), np.uint8)
     filtered[:, 0] = FILTER_UP
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])

@@ -20,7 +20,7 @@ EXAMPLES = 300 if FULL else 25
 RULES = {
     "size", "width", "height", "aspect_ratio", "seed", "quality", "image", "images", "mask", "Idempotency-Key",
     "Last-Event-ID", "batch_size", "init_images", "inputs", "target_size", "resolution", "scheduler", "loras",
-    "webhook_url", "control_image", "control_guidance_start",
+    "webhook_url", "control_image", "control_guidance_start", "layers",
 }  # fmt: skip
 
 
@@ -82,10 +82,10 @@ def has_empty_list(body):
 
 
 def wrong_field(body):
-    """Return the field that an error names, in whichever envelope; of a task in a batch its own field."""
+    """Return the field that an error names, in whichever envelope; of a task in a batch its own, of a list the list."""
     error = body["error"]
     param = error["param"] if isinstance(error, dict) else body.get("param")
-    return re.sub(r"^requests\[\d+\]\.", "", param or "")
+    return re.sub(r"^requests\[\d+\]\.|\[\d+\]$", "", param or "")
 
 
 @pytest.fixture(scope="module")

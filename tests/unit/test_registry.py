@@ -36,6 +36,7 @@ def test_the_file_that_is_shipped_has_the_names_of_the_documents():
         "qwen-image",
         "qwen-image-2512",
         "qwen-image-2.1",
+        "qwen-image-layered",
         "cogview4",
         "hidream-i1-full",
         "runwayml/stable-diffusion-v1-5",

@@ -144,6 +144,8 @@ def _draw(model: str | None) -> Response:
     )
     g.huggingface_warnings = [*asked.warnings, *warnings]
     delivery = fulfil(service, order, request.environ)
+    if len(delivery.files) > 1:
+        warnings.append(f"Of {len(delivery.files)} pictures this API answers the first.")
     return _picture(order, delivery, [*asked.warnings, *warnings, *delivery.outcome.warnings])
 
 

@@ -13,6 +13,7 @@ from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.families.qwen_image_21 import QwenImage21
 from imageserver.engine.families.qwen_image_edit import QwenImageEdit, QwenImageEditPlus
+from imageserver.engine.families.qwen_image_layered import QwenImageLayered
 from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.families.z_image import ZImage
@@ -101,6 +102,10 @@ class Family(Protocol):
     def most_pictures(self) -> int:
         """How many pictures of one request the model sees each by itself."""
 
+    @property
+    def layers(self) -> int:
+        """Into how many layers a picture is taken apart where a request does not say; 0 draws whole pictures."""
+
     def calls_per_step(self, generation: Generation) -> int:
         """Return how often one step calls the denoiser."""
 
@@ -116,6 +121,7 @@ FAMILIES: tuple[Family, ...] = (
     QwenImageEdit(),
     QwenImageEditPlus(),
     QwenImage21(),
+    QwenImageLayered(),
     StableDiffusion(),
     StableDiffusionXL(),
     CogView4(),

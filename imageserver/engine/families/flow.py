@@ -70,6 +70,7 @@ class FlowFamily:
     separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = {}
     most_pictures = 1
+    layers = 0
     control_net = ""
     preview_tensors = ("latents", "noise_pred")
 

@@ -72,6 +72,7 @@ class UNetFamily:
     preview_tensors = ("latents", "noise_pred")
     positive_magic: Mapping[str, str] = {}
     most_pictures = 1
+    layers = 0
     control_net = "ControlNetModel"
 
     def load_parts(self, folder: Path) -> dict[str, Any]:

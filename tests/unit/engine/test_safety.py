@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_a_safe_picture_stays_as_it_is(checked_bench: Callable[[float], Bench], 
 def test_only_the_unsafe_one_of_several_is_black() -> None:
     assert blackened(b"aabbcc", (False, True, False)) == b"aa\0\0cc"
     assert sentence((False, True, False)) == "Found unsafe and sent as black (SAFETY_CHECKER): picture 2."
+
+
+def test_what_is_transparent_is_seen_on_white() -> None:
+    seen = []
+
+    def look(images: list[np.ndarray], return_tensors: str) -> Any:
+        seen.extend(images)
+        return SimpleNamespace(pixel_values=None)
+
+    checker = SafetyChecker(lambda clip_input, images: (images, [False] * len(images)), look)
+    pixels = bytes([10, 20, 30, 255, 10, 20, 30, 0])
+    assert checker.unsafe(pixels, (1, 2, 4)) == (False,)
+    assert seen[0].tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
 def test_without_the_setting_nothing_is_looked_at(make_bench: Callable[..., Bench]) -> None:

@@ -53,6 +53,16 @@ def test_png_gives_back_pure_noise_and_flat_colour() -> None:
         assert np.array_equal(decoded(encode(pixels, output_format="png")), pixels)
 
 
+def test_png_and_webp_keep_the_transparency_and_jpeg_is_laid_on_white() -> None:
+    pixels = np.dstack([natural(70, 50), np.random.default_rng(1).integers(0, 256, (50, 70), dtype=np.uint8)])
+    pixels[:20, :, 3] = 0
+    assert np.array_equal(decoded(encode(pixels, output_format="png")), pixels)
+    assert np.array_equal(decoded(encode(pixels, output_format="webp"))[..., 3], pixels[..., 3])
+    jpeg = decoded(encode(pixels, output_format="jpeg"))
+    assert jpeg.shape == (50, 70, 3)
+    assert jpeg[:16].min() > 250
+
+
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
 def test_a_cropped_view_encodes_like_its_copy(output_format: OutputFormat) -> None:
     view = natural(80, 60)[3:40, 5:60]
@@ -124,7 +134,7 @@ def test_the_longest_webp_and_jpeg_are_written() -> None:
 
 @pytest.mark.parametrize(
     "pixels",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
 )
 def test_pixels_of_another_kind_are_refused(pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match="uint8"):

@@ -102,8 +102,8 @@ def answer(service: Services, order: Order, delivery: Delivery, warnings: list[s
     body = {
         "created": int(time.time()),
         "data": [picture | {"seed": seed} for picture, seed in zip(pictures, outcome.seeds, strict=True)],
-        **_described(order),
-        "usage": _usage(order, outcome, range(order.generation.count)),
+        **_described(order, outcome),
+        "usage": _usage(order, outcome, range(len(pictures))),
         "model": delivery.facts.name if delivery.facts else None,
         "warnings": warnings + list(outcome.warnings),
     }
@@ -157,7 +157,7 @@ def _partial(service: Services, order: Order, glimpse: Glimpse, kind: Kind, numb
         "partial_image_index": number,
         "created_at": int(time.time()),
         **_described(order),
-        **_place(order, glimpse.preview.index),
+        **_place(order.generation.count, glimpse.preview.index),
     }
 
 
@@ -170,8 +170,8 @@ def _completed(
             "type": f"{kind}.completed",
             "b64_json": service.native_pool.run(_encoded, (data,))[0],
             "created_at": int(time.time()),
-            **_described(order),
-            **_place(order, index),
+            **_described(order, outcome),
+            **_place(len(delivery.files), index),
             "usage": _usage(order, outcome, range(index, index + 1)),
             "seed": outcome.seeds[index],
             "model": delivery.facts.name if delivery.facts else None,
@@ -179,25 +179,27 @@ def _completed(
         }
 
 
-def _described(order: Order) -> dict[str, Any]:
+def _described(order: Order, outcome: Outcome | None = None) -> dict[str, Any]:
     """Return what the pictures of an order are like, for an answer and for every event."""
     generation = order.generation
+    transparent = outcome is not None and outcome.channels == 4 and order.finish.output_format != "jpeg"
     return {
-        "background": "opaque",
+        "background": "transparent" if transparent else "opaque",
         "output_format": order.finish.output_format,
         "quality": QUALITIES[generation.quality],
         "size": f"{generation.width}x{generation.height}",
     }
 
 
-def _place(order: Order, index: int) -> dict[str, int]:
+def _place(count: int, index: int) -> dict[str, int]:
     """Return which of several pictures an event is about; OpenAI's own events know of one alone."""
-    return {"image_index": index} if order.generation.count > 1 else {}
+    return {"image_index": index} if count > 1 else {}
 
 
 def _usage(order: Order, outcome: Outcome, pictures: range) -> dict[str, Any]:
     """Return the tokens of some of the pictures; what was read counts for the first, so that the events add up."""
-    of_one = outcome.image_tokens // order.generation.count
+    # Every layer is a picture here.
+    of_one = outcome.image_tokens // len(outcome.seeds)
     first = pictures.start == 0
     text = outcome.prompt_tokens if first else 0
     source = of_one if first and order.generation.source is not None else 0

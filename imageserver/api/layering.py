@@ -1,0 +1,36 @@
+"""A model that takes a picture apart chooses the size of the layers, and they are transparent: what that changes."""
+
+from dataclasses import replace
+
+from imageserver.api.bodies import GenerateBody
+from imageserver.api.init_images import ReadImage
+from imageserver.errors import InvalidParameter
+from imageserver.generation import Generation, ModelFacts
+
+SIZE_FIELDS = {"size", "width", "height", "aspect_ratio"}
+
+
+def refuse_unserved(facts: ModelFacts | None, body: GenerateBody) -> None:
+    """Raise InvalidParameter where layers are asked of a model that draws whole pictures."""
+    if facts is not None and body.layers is not None and not facts.layers:
+        raise InvalidParameter(
+            f"layers: {facts.name} ({facts.family}) takes no picture apart; leave it out.", param="layers"
+        )
+
+
+def sized(generation: Generation, read: ReadImage) -> Generation:
+    """Return the generation in the size that the picture's shape decides, whatever was asked for."""
+    width, height = read.usual_size
+    return replace(generation, width=width, height=height)
+
+
+def without_effect(body: GenerateBody) -> list[str]:
+    """Return warnings for what a body asks for that layers do not have."""
+    warnings = []
+    if body.model_fields_set & SIZE_FIELDS:
+        warnings.append("The size has no effect: the model chooses that of the layers by the picture's shape.")
+    if body.add_overlay and "add_overlay" in body.model_fields_set:
+        warnings.append("add_overlay is ignored for layers.")
+    if body.output_format == "jpeg":
+        warnings.append("jpeg knows no transparency: the layers are laid on white; png and webp keep it.")
+    return warnings
