@@ -6,6 +6,7 @@ from imageserver.api.bodies import GenerateBody
 from imageserver.api.init_images import ReadImage
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelFacts
+from imageserver.registry import MAX_SIDE
 
 SIZE_FIELDS = {"size", "width", "height", "aspect_ratio"}
 
@@ -19,8 +20,17 @@ def refuse_unserved(facts: ModelFacts | None, body: GenerateBody) -> None:
 
 
 def sized(generation: Generation, read: ReadImage) -> Generation:
-    """Return the generation in the size that the picture's shape decides, whatever was asked for."""
+    """Return the generation in the size that the picture's shape decides, whatever was asked for.
+
+    Raises InvalidParameter for a picture whose layers would have no size at all, or one side that no answer has.
+    """
     width, height = read.usual_size
+    if min(width, height) == 0 or max(width, height) > MAX_SIDE:
+        raise InvalidParameter(
+            f"image is too long and narrow: its layers would be {width}x{height}, and no side may be 0 or more than "
+            f"{MAX_SIDE} pixels.",
+            param="image",
+        )
     return replace(generation, width=width, height=height)
 
 

@@ -130,7 +130,10 @@ class Painter:
 
     def _drawn_size(self, pipeline: Pipeline, generation: Generation) -> tuple[int, int]:
         if self._family.layers:
-            return layer_size(generation.width, generation.height)
+            width, height = layer_size(generation.width, generation.height)
+            if min(width, height) == 0:
+                raise InvalidParameter("image is too long and narrow to be taken apart.", param="image")
+            return width, height
         multiple, most_tokens = self._family.size_multiple(pipeline), self._family.most_tokens(pipeline)
         return drawn_size(generation.width, generation.height, multiple, most_tokens)
 

@@ -155,6 +155,13 @@ def test_what_it_cannot_do_is_refused_by_name(server):
         assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
 
 
+@pytest.mark.parametrize(("width", "height"), [(8000, 4), (4, 8000)])
+def test_a_picture_whose_layers_no_answer_could_hold_is_refused(server, width, height):
+    refused = server.generate(PROMPT, image=coded(width=width, height=height), **COMMON)
+    assert (refused.status_code, refused.json()["param"]) == (422, "image"), refused.text
+    assert "too long and narrow" in refused.json()["error"]
+
+
 def test_a_model_that_takes_nothing_apart_refuses_layers(demo_server):
     answer = demo_server.generate(PROMPT, layers=2)
     assert (answer.status_code, answer.json()["param"]) == (422, "layers")
