@@ -74,9 +74,9 @@ unit_tests() {
     OMP_NUM_THREADS=1 run_pytest tests/unit -n 2 --dist loadgroup
 }
 
-# One after the other: these measure times, and start servers that want both cores.
+# Two processes, of which each takes whole files: the tests of a file share servers, and mostly wait for them.
 integration_tests() {
-    run_pytest tests/integration tests/gpu
+    run_pytest tests/integration tests/gpu -n 2 --dist loadfile
 }
 
 # In a process of their own: Playwright keeps an event loop running, in which no asyncio client can be tested.

@@ -26,6 +26,7 @@ from imageserver.messages import (
     AnyMessage,
     AskLoras,
     Cancel,
+    FetchModel,
     Finished,
     Hello,
     Inspect,
@@ -34,6 +35,7 @@ from imageserver.messages import (
     Loading,
     LoadModel,
     LorasLoaded,
+    ModelFetched,
     ModelsHeld,
     Preview,
     Progress,
@@ -86,26 +88,44 @@ class FakeEngine:
         self.channel.send(Ready(facts=FACTS))
         while True:
             message, raw = self.inbox.get()
-            if isinstance(message, Inspect):
+            self.heed(message, raw)
+
+    def heed(self, message: AnyMessage, raw: bytes) -> None:
+        match message:
+            case Inspect():
                 words = len(message.generation.prompt.split())
                 self.channel.send(Inspected(job=message.job, prompt_tokens=words, image_tokens=4))
-            if isinstance(message, AskLoras):
+            case AskLoras():
                 if message.load is not None:
                     self.loras.add(message.load.name)
                 self.loras.discard(message.unload or "")
                 self.channel.send(LorasLoaded(job=message.job, names=tuple(self.loras)))
-            if isinstance(message, LoadModel):
+            case FetchModel():
+                threading.Thread(target=self.fetch, args=(message,), daemon=True).start()
+            case LoadModel():
                 self.load(message)
-            if isinstance(message, UnloadModel):
+            case UnloadModel():
                 self.models = [name for name in self.models if name != message.name]
                 self.hold(message.job)
-            if isinstance(message, Run):
+            case Run():
                 self.run(message.job, message.generation, raw)
+
+    def fetch(self, message: FetchModel) -> None:
+        """Let a model's files arrive: FAKE_FETCH="far:3" within 3 seconds for the one called far, others at once."""
+        slow, _, seconds = os.environ.get("FAKE_FETCH", "").partition(":")
+        for tenth in range(10 if message.name == slow else 0):
+            news = Loading(
+                job=message.job, phase="downloading", sentence=f"{message.name} arrives.", fraction=tenth / 10
+            )
+            self.channel.send(news)
+            time.sleep(float(seconds) / 10)
+        self.channel.send(ModelFetched(job=message.job))
 
     def load(self, message: LoadModel) -> None:
         pause = float(os.environ.get("FAKE_LOAD_MODEL", "0")) / 2
         time.sleep(pause)
-        self.channel.send(Loading(phase="loading", sentence=f"{message.name} is loading.", fraction=0.5))
+        news = Loading(job=message.job, phase="loading", sentence=f"{message.name} is loading.", fraction=0.5)
+        self.channel.send(news)
         time.sleep(pause)
         if "FAKE_LOAD_MODEL_DIE" in os.environ:
             os._exit(3)

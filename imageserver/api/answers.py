@@ -138,7 +138,7 @@ class Health(Open):
     """How the server is."""
 
     status: Literal["loading", "healthy", "degraded", "draining"]
-    model_loaded: bool
+    model_loaded: bool = Field(description="Whether the model of requests that name none is in memory.")
     device: str | None
     gpu: str | None
     cuda_version: str | None

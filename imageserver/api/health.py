@@ -11,7 +11,7 @@ from imageserver.api.answers import Health, Index, Info, ServerStatus, StartupAn
 from imageserver.api.current import services
 from imageserver.api.documentation import documented
 from imageserver.api.page import views as page
-from imageserver.generation import ModelFacts
+from imageserver.messages import Snapshot
 from imageserver.telemetry.metrics import exposition
 
 blueprint = Blueprint("health", __name__)
@@ -41,7 +41,7 @@ def health() -> Response:
         status=service.status,
         reason=snapshot.reason if snapshot else "The dispatcher is being started.",
         load_fraction=snapshot.load_fraction if snapshot else None,
-        model_loaded=facts is not None,
+        model_loaded=_is_loaded(snapshot),
         device=facts.device if facts else None,
         gpu=facts.gpu if facts else None,
         cuda_version=facts.cuda_version if facts else None,
@@ -57,7 +57,7 @@ def health() -> Response:
         engine_pid=snapshot.engine_pid if snapshot else None,
         dispatcher_pid=snapshot.dispatcher_pid if snapshot else None,
         queue_wait=snapshot.queue_wait if snapshot else None,
-        generator_info=_generator_info(facts),
+        generator_info=_generator_info(snapshot),
         version=__version__,
     )
 
@@ -193,7 +193,13 @@ def _summary(rule: Any) -> str:
     return (current_app.view_functions[rule.endpoint].__doc__ or "").strip().splitlines()[0]
 
 
-def _generator_info(facts: ModelFacts | None) -> dict[str, Any]:
+def _is_loaded(snapshot: Snapshot | None) -> bool:
+    """Return whether the model that answers requests which name none is in memory, and not only known."""
+    return snapshot is not None and snapshot.facts is not None and snapshot.facts.name in snapshot.held
+
+
+def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:
+    facts = snapshot.facts if snapshot else None
     usual = facts.default_size if facts else None
     width, height = usual or aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
     return {
@@ -201,7 +207,7 @@ def _generator_info(facts: ModelFacts | None) -> dict[str, Any]:
         "device": facts.device if facts else None,
         "dtype": facts.dtype if facts else None,
         "scheduler": facts.scheduler if facts else None,
-        "model_loaded": facts is not None,
+        "model_loaded": _is_loaded(snapshot),
         "defaults": {
             "steps": facts.default_steps if facts else None,
             "guidance_scale": facts.default_true_cfg_scale if facts else None,

@@ -36,6 +36,7 @@ from imageserver.messages import (
     Inspect,
     Inspected,
     Loading,
+    ModelFetched,
     ModelsHeld,
     Preview,
     Progress,
@@ -178,11 +179,12 @@ class Dispatcher:
         """Return the state of the service."""
         engine = self.engine
         state = {"ready": "healthy", "loading": "loading"}.get(engine.state, "degraded")
+        beside = engine.loading or self.models.download
         return Snapshot(
             state=state,
-            reason=engine.loading.sentence if engine.loading else engine.reason,
-            phase=engine.loading.phase if engine.loading else engine.phase,
-            load_fraction=engine.loading.fraction if engine.loading else engine.fraction,
+            reason=beside.sentence if beside else engine.reason,
+            phase=beside.phase if beside else engine.phase,
+            load_fraction=beside.fraction if beside else engine.fraction,
             facts=self.models.facts if engine.ready else None,
             models=tuple(self.models.known.values()),
             held=self.models.held,
@@ -255,6 +257,12 @@ class Dispatcher:
     def model_progress(self, message: Loading) -> None:
         """Tell those who wait for a model how far it has come."""
         self.models.heed_progress(message)
+        self.engine_changed()
+
+    def model_fetched(self, message: ModelFetched) -> None:
+        """Load a model whose files have come, or tell those who wait that they cannot."""
+        self.models.take_fetched(message)
+        self.models.answer()
         self.engine_changed()
 
     def _after_load(self, ended: LoadEnded | None) -> None:

@@ -1,4 +1,4 @@
-"""Which models the engine holds and has held, and their loads: one at a time, each a job in the ledger."""
+"""Which models the engine holds and has held, and what is fetched and loaded; each wish is a job in the ledger."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -12,10 +12,12 @@ from imageserver.generation import Generation, ModelFacts
 from imageserver.messages import (
     AskModel,
     Failed,
+    FetchModel,
     Loading,
     LoadModel,
     Message,
     ModelAnswer,
+    ModelFetched,
     ModelsHeld,
     Progress,
     Started,
@@ -24,15 +26,37 @@ from imageserver.messages import (
 )
 
 PERCENT = 100
+# Downloads at a time; more would only share the line.
+MOST_FETCHES = 4
+
+
+@dataclass
+class Wish:
+    """A client's wish for a model; `on_disk` once nothing more has to be fetched for it."""
+
+    question: AskModel
+    listener: Listener
+    on_disk: bool
+    begun: bool = False
+
+    @property
+    def name(self) -> str:
+        """The model."""
+        return self.question.load
+
+    def begin(self) -> None:
+        """Tell the client that it is under way."""
+        if not self.begun:
+            self.begun = True
+            self.listener.send(Started(job=self.question.job))
 
 
 @dataclass(frozen=True)
 class Load:
-    """A model that the engine is loading, and the number of that exchange; with `fetch` it may be downloaded."""
+    """A model that the engine is loading, and the number of that exchange."""
 
     number: int
     name: str
-    fetch: bool
 
 
 @dataclass(frozen=True)
@@ -44,29 +68,31 @@ class LoadEnded:
 
 
 class ModelDesk:
-    """Loads models for clients who ask, and for the job whose turn it is."""
+    """Loads models for clients who ask, and for the job whose turn it is.
+
+    One is loaded at a time, and only from the disk; files are fetched beside that.
+    """
 
     def __init__(self, engine: Engine, ledger: Ledger) -> None:
         self._engine = engine
         self._ledger = ledger
         self._numbers = itertools.count(1)
         self._load: Load | None = None
-        self._asks: dict[int, tuple[AskModel, Listener]] = {}
+        self._fetches: dict[int, str] = {}  # number of the exchange -> model
+        self._wishes: dict[int, Wish] = {}
         self._unloads: dict[int, tuple[AskModel, Listener]] = {}
         self._first = ""
         self._answers: list[tuple[Listener, Message]] = []
         self.known: dict[str, ModelFacts] = {}
         self.held: tuple[str, ...] = ()
         self.default = ""
+        # How far the download is that came further last, while there is one.
+        self.download: Loading | None = None
 
     @property
     def facts(self) -> ModelFacts | None:
         """What is known of the model that answers requests which name none."""
         return self.known.get(self.default)
-
-    @property
-    def _downloads(self) -> bool:
-        return self._engine.loading is not None and self._engine.loading.phase == "downloading"
 
     def named(self, generation: Generation) -> Generation:
         """Return the generation with the name of its model, as far as that is known already."""
@@ -86,7 +112,10 @@ class ModelDesk:
             self._unloads[number] = (question, worker)
             self._engine.tell(UnloadModel(job=number, name=question.unload))
         else:
-            self._asks[question.job] = (question, self._ledger.open_load(question, worker))
+            listener = self._ledger.open_load(question, worker)
+            # What is being fetched is not whole yet, also for those who may not fetch it.
+            on_disk = not question.fetch and question.load not in self._fetches.values()
+            self._wishes[question.job] = Wish(question, listener, on_disk)
             self._go_on()
 
     def answer(self) -> None:
@@ -96,32 +125,49 @@ class ModelDesk:
             listener.send(message)
 
     def withdraw(self, number: int) -> None:
-        """Let a client go who has asked for a model; a load that has begun goes on, for the next one who asks."""
-        _, listener = self._asks.pop(number, (None, None))
-        if listener is not None:
-            listener.send(failed(number, Cancelled("The client does not wait for the model any more.")))
+        """Let a client go who has asked for a model; what has begun goes on, for the next one who asks."""
+        wish = self._wishes.pop(number, None)
+        if wish is not None:
+            wish.listener.send(failed(number, Cancelled("The client does not wait for the model any more.")))
 
     def may_run(self, name: str) -> bool:
         """Return whether a job of this model may be sent now; where the model is missing, it is loaded first."""
-        held = name in self.held
-        if self._load is None:
-            if not held:
-                self._begin(name)
-            return held
-        # One that waits for room would never get it if ever new jobs came.
-        return held and self._downloads
+        if self._load is not None:
+            # One that waits for room would never get it if ever new jobs came.
+            return False
+        if name not in self.held:
+            self._begin_load(name)
+            return False
+        return True
 
     def holds_back(self, generation: Generation) -> bool:
         """Return whether a generation has to wait for a download that others need not wait for, maybe for hours."""
-        fetches = self._load is not None and self._load.fetch and self._downloads
-        return fetches and self.named(generation).model not in self.held
+        name = self.named(generation).model
+        return name not in self.held and name in self._fetches.values()
 
     def heed_progress(self, message: Loading) -> None:
         """Tell those who wait for the model how far it has come."""
+        waiting = []
+        if message.job in self._fetches:
+            self.download = message
+            waiting = self._waiting(self._fetches[message.job], on_disk=False)
+        elif self._load is not None and message.job == self._load.number:
+            waiting = self._waiting(self._load.name, on_disk=True)
         if message.fraction is not None:
-            for question, listener in self._waiting():
+            for wish in waiting:
                 percent = int(message.fraction * PERCENT)
-                listener.send(Progress(job=question.job, step=percent, total=PERCENT))
+                wish.listener.send(Progress(job=wish.question.job, step=percent, total=PERCENT))
+
+    def take_fetched(self, message: ModelFetched) -> None:
+        """Go on with the wishes whose files have come, or refuse them."""
+        name = self._fetches.pop(message.job, "")
+        if self.download is not None and self.download.job == message.job:
+            self.download = None
+        for wish in self._waiting(name, on_disk=False):
+            wish.on_disk = True
+            if message.failure is not None:
+                self._settle(wish, message.failure)
+        self._go_on()
 
     def take(self, message: ModelsHeld) -> LoadEnded | None:
         """Note what the engine holds now; return the load that has ended with it."""
@@ -134,13 +180,12 @@ class ModelDesk:
             self._answers.append((listener, _for(question, message.failure, self.known.get(question.unload))))
         if self._load is None or message.job != self._load.number:
             return None
-        ended = LoadEnded(self._load.name, message.failure.as_error() if message.failure else None)
-        self._end(message.failure)
-        return ended
+        return self._end_load(message.failure)
 
     def engine_lost(self) -> LoadEnded | None:
         """Forget what a dead engine held; return the load that has died with it."""
-        self.held = ()
+        self.held, self.download = (), None
+        self._fetches.clear()
         error = EngineUnavailable("The engine died meanwhile.", retry_after=5)
         for question, listener in self._unloads.values():
             self._answers.append((listener, failed(question.job, error)))
@@ -148,56 +193,60 @@ class ModelDesk:
         ended = None
         if self._load is not None:
             error = EngineUnavailable(f"The engine died while {self._load.name} was loaded.", retry_after=5)
-            ended = LoadEnded(self._load.name, error)
-            self._end(failed(0, error))
-        for number in list(self._asks):
-            _, listener = self._asks.pop(number)
-            self._answers.append((listener, failed(number, error)))
+            ended = self._end_load(failed(0, error))
+        for wish in list(self._wishes.values()):
+            self._settle(wish, failed(0, error))
         return ended
 
-    def _end(self, failure: Failed | None) -> None:
-        """Answer those who wait for the load, then begin the next one."""
+    def _end_load(self, failure: Failed | None) -> LoadEnded:
+        """Answer those who wait for the load, then go on with the next one."""
         assert self._load is not None
-        name = self._load.name
-        for question, listener in self._waiting():
-            del self._asks[question.job]
-            if failure is None and question.default:
-                self._make_default(name)
-            self._answers.append((listener, _for(question, failure, self.known.get(name))))
-        self._load = None
+        name, self._load = self._load.name, None
+        for wish in self._waiting(name, on_disk=True):
+            self._settle(wish, failure)
         self._go_on()
+        return LoadEnded(name, failure.as_error() if failure else None)
+
+    def _settle(self, wish: Wish, failure: Failed | None) -> None:
+        """Answer a wish, whose model is held unless there is a failure."""
+        del self._wishes[wish.question.job]
+        if failure is None and wish.question.default:
+            self._make_default(wish.name)
+        self._answers.append((wish.listener, _for(wish.question, failure, self.known.get(wish.name))))
 
     def _go_on(self) -> None:
-        """Answer who asks for what is there already, and begin the next load."""
-        if self._load is not None or not self._engine.listens:
+        """Answer who asks for what is held already, and begin what can be begun."""
+        if not self._engine.listens:
             return
-        for question, listener in list(self._asks.values()):
-            if question.load in self.held:
-                del self._asks[question.job]
-                if question.default:
-                    self._make_default(question.load)
-                self._answers.append((listener, ModelAnswer(job=question.job, facts=self.known[question.load])))
-        if self._asks:
-            question, _ = next(iter(self._asks.values()))
-            self._begin(question.load)
+        for wish in list(self._wishes.values()):
+            loads = self._load.name if self._load else None
+            if wish.name in self.held:
+                # Unless it may have to leave for the one that is being loaded.
+                if loads is None:
+                    self._settle(wish, None)
+            elif not wish.on_disk and wish.name != loads:
+                self._begin_fetch(wish)
+            elif loads is None:
+                self._begin_load(wish.name)
 
-    def _begin(self, name: str) -> None:
-        fetch = any(question.fetch for question, _ in self._asks.values() if question.load == name)
-        self._load = Load(next(self._numbers), name, fetch)
-        for question, listener in self._waiting():
-            listener.send(Started(job=question.job))
-        self._engine.tell(LoadModel(job=self._load.number, name=name, fetch=fetch))
+    def _begin_fetch(self, wish: Wish) -> None:
+        if wish.name not in self._fetches.values():
+            if len(self._fetches) >= MOST_FETCHES:
+                return
+            number = next(self._numbers)
+            self._fetches[number] = wish.name
+            self._engine.tell(FetchModel(job=number, name=wish.name))
+        wish.begin()
 
-    def _waiting(self) -> list[tuple[AskModel, Listener]]:
-        """Return who waits for the load under way; one that may fetch nothing is not what others wait for who may."""
-        load = self._load
-        if load is None:
-            return []
-        return [
-            (question, listener)
-            for question, listener in self._asks.values()
-            if question.load == load.name and question.fetch <= load.fetch
-        ]
+    def _begin_load(self, name: str) -> None:
+        self._load = Load(next(self._numbers), name)
+        for wish in self._waiting(name, on_disk=True):
+            wish.begin()
+        self._engine.tell(LoadModel(job=self._load.number, name=name))
+
+    def _waiting(self, name: str, *, on_disk: bool) -> list[Wish]:
+        """Return the wishes for a model whose files are awaited, or are there."""
+        return [wish for wish in self._wishes.values() if (wish.name, wish.on_disk) == (name, on_disk)]
 
     def _make_default(self, name: str) -> None:
         self.default = name

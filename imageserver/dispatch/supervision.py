@@ -26,6 +26,7 @@ from imageserver.messages import (
     AskLoras,
     Cancel,
     Failed,
+    FetchModel,
     Finished,
     Inspect,
     Inspected,
@@ -33,6 +34,7 @@ from imageserver.messages import (
     Loading,
     LoadModel,
     LorasLoaded,
+    ModelFetched,
     ModelsHeld,
     Preview,
     Progress,
@@ -52,6 +54,8 @@ FIRST_BACK_OFF = 0.5
 LONGEST_BACK_OFF = 30.0
 MEDIANS_OF_SILENCE = 20
 STOP_GRACE = 3.0
+# Phases of a model during which others are drawn with: its files arrive; it waits for their pictures to be done.
+DOWNLOADING, WAITING = "downloading", "waiting"
 MEASURED_PIXELS = 1024 * 1024
 
 
@@ -72,6 +76,9 @@ class EngineEvents(Protocol):
 
     def model_progress(self, message: Loading) -> None:
         """A model has come further, beside those that are loaded."""
+
+    def model_fetched(self, message: ModelFetched) -> None:
+        """A model's files are on the disk, or could not be brought there."""
 
     def engine_lost(self, *, silent: bool) -> None:
         """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
@@ -103,7 +110,7 @@ class Engine:
         self.ready: Ready | None = None
         self.restarts = 0
         self.usage = Usage()
-        # The model that a new engine begins with, and how far another one has come beside it.
+        # The model that a new engine begins with, and how far the load of another one has come beside it.
         self.model = ""
         self.loading: Loading | None = None
         self._asked: dict[int, Listener] = {}
@@ -171,7 +178,7 @@ class Engine:
         self._running[message.job] = share_of_memory(message.generation)
         self._peer.send(message, source)
 
-    def tell(self, message: LoadModel | UnloadModel) -> None:
+    def tell(self, message: FetchModel | LoadModel | UnloadModel) -> None:
         """Send word about a model; without an engine it is lost, as are the models."""
         if self._peer is not None:
             self._peer.send(message)
@@ -247,7 +254,7 @@ class Engine:
 
     def _take(self, message: AnyMessage, raw: bytes) -> None:
         match message:
-            case Loading() | Ready() | LoadFailed() | ModelsHeld():
+            case Loading() | Ready() | LoadFailed() | ModelsHeld() | ModelFetched():
                 self._take_model_news(message)
             case Started() | Progress() | Preview() | Finished() | Failed():
                 self._note(message)
@@ -263,11 +270,12 @@ class Engine:
             case _:
                 logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
 
-    def _take_model_news(self, message: Loading | Ready | LoadFailed | ModelsHeld) -> None:
+    def _take_model_news(self, message: Loading | Ready | LoadFailed | ModelsHeld | ModelFetched) -> None:
         """Note how far the first model has come, or another one beside it."""
         match message:
             case Loading() if self.ready is not None:
-                self.loading = message
+                if message.phase != DOWNLOADING:
+                    self.loading = message
                 self._events.model_progress(message)
             case Loading():
                 self.fraction = message.fraction
@@ -279,6 +287,8 @@ class Engine:
             case ModelsHeld():
                 self.loading = None
                 self._events.models_held(message)
+            case ModelFetched():
+                self._events.model_fetched(message)
             case LoadFailed():
                 logger.error("%s", message.sentence)
                 self._change("failed", "failed", message.sentence)
@@ -309,8 +319,8 @@ class Engine:
             patience = self._settings.step_timeout
             if self._step_times:
                 patience = max(patience, MEDIANS_OF_SILENCE * statistics.median(self._step_times))
-            # What loads a model between two forwards cannot do both.
-            pauses = self.loading is not None and self.loading.phase in ("loading", "measuring")
+            # What loads, measures or compiles a model between two forwards cannot do both.
+            pauses = self.loading is not None and self.loading.phase != WAITING
             if self._running and self.state == "ready" and not pauses and time.monotonic() - self._last_sign > patience:
                 logger.error("The engine gave no sign of life for %.1f s; it is killed.", patience)
                 self._silent = True

@@ -18,6 +18,7 @@ from imageserver.channel import Address, Channel
 from imageserver.messages import (
     AskLoras,
     Cancel,
+    FetchModel,
     Hello,
     Inspect,
     Inspected,
@@ -58,10 +59,10 @@ class Link:
         """Send soon; never blocks."""
         self._outbox.put((message, raw))
 
-    def report(self, phase: str, sentence: str, fraction: float | None) -> None:
-        """Tell how far the model has come."""
+    def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
+        """Tell how far a model has come."""
         logger.info("%s", sentence)
-        self.send(Loading(phase=phase, sentence=sentence, fraction=fraction))
+        self.send(Loading(job=job, phase=phase, sentence=sentence, fraction=fraction))
 
     def _read(self) -> None:
         try:
@@ -138,6 +139,8 @@ def _heed(request: object, raw: bytes, workshop: "Workshop", loads: "ModelLoads"
                         warnings=reading.warnings,
                     )
                 )
+        case FetchModel():
+            loads.fetch(request)
         case LoadModel():
             loads.begin(request)
         case UnloadModel():

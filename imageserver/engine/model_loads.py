@@ -1,9 +1,11 @@
 """Loads models while others draw: their files are fetched beside, their weights are read between two forwards."""
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from imageserver.engine.devices import DeviceUnavailable
 from imageserver.engine.loading import FoundModel
@@ -11,9 +13,16 @@ from imageserver.engine.sources import ModelUnavailable, NotOnDisk, Report
 from imageserver.engine.turns import Send
 from imageserver.engine.workshop import Workshop
 from imageserver.errors import ModelUnloadable, ServiceError
-from imageserver.messages import LoadModel, ModelsHeld, UnloadModel, failed
+from imageserver.messages import FetchModel, LoadModel, ModelFetched, ModelsHeld, UnloadModel, failed
 
 logger = logging.getLogger(__name__)
+
+
+class JobReport(Protocol):
+    """A `Report` that also says of which fetch or load it tells."""
+
+    def __call__(self, phase: str, sentence: str, fraction: float | None, job: int) -> None:
+        """Tell how far it has come."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +35,9 @@ class Search:
 
 
 class ModelLoads:
-    """One load at a time; the dispatcher sends no second one before the first is answered."""
+    """Any number of fetches, and one load at a time: the dispatcher sends no second one before that is answered."""
 
-    def __init__(self, workshop: Workshop, send: Send, report: Report, wake: Callable[[Search], None]) -> None:
+    def __init__(self, workshop: Workshop, send: Send, report: JobReport, wake: Callable[[Search], None]) -> None:
         """`wake` hands a search that has ended to the engine's own thread, which calls `take`."""
         self._workshop = workshop
         self._send = send
@@ -36,8 +45,12 @@ class ModelLoads:
         self._wake = wake
         self._waiting: tuple[LoadModel, FoundModel] | None = None
 
+    def fetch(self, request: FetchModel) -> None:
+        """Bring a model's files to the disk in a thread of its own: that may take hours."""
+        threading.Thread(target=self._fetch, args=(request,), name="fetch-model", daemon=True).start()
+
     def begin(self, request: LoadModel) -> None:
-        """Look for the model's files in a thread of its own: fetching them may take hours."""
+        """Look for the model's files in a thread of its own: disks may be slow, and far away."""
         if self._workshop.holds(request.name):
             self._answer(request.job)
             return
@@ -53,7 +66,8 @@ class ModelLoads:
         self._waiting = (search.request, search.found)
         self.go_on()
         if self._waiting is not None:
-            self._report("waiting", f"{search.found.name} waits for running pictures to be done.", None)
+            waits = f"{search.found.name} waits for running pictures to be done."
+            self._report("waiting", waits, None, search.request.job)
 
     def go_on(self) -> None:
         """Load what waits, once there is room; everything else pauses meanwhile."""
@@ -63,7 +77,7 @@ class ModelLoads:
         try:
             if not self._workshop.make_room(found):
                 return
-            self._workshop.load(found, self._report)
+            self._workshop.load(found, self._report_on(request.job))
         except (ModelUnavailable, DeviceUnavailable) as error:
             self._waiting = None
             self._answer(request.job, ModelUnloadable(str(error), param="model"))
@@ -80,22 +94,34 @@ class ModelLoads:
             return
         self._answer(request.job)
 
+    def _fetch(self, request: FetchModel) -> None:
+        ended = self._find(request, fetch=True)
+        failure = failed(request.job, ended) if isinstance(ended, ServiceError) else None
+        self._send(ModelFetched(job=request.job, failure=failure), b"")
+
     def _search(self, request: LoadModel) -> None:
+        ended = self._find(request, fetch=False)
+        if isinstance(ended, ServiceError):
+            self._wake(Search(request, failure=ended))
+        else:
+            self._wake(Search(request, found=ended))
+
+    def _find(self, request: FetchModel | LoadModel, *, fetch: bool) -> FoundModel | ServiceError:
         try:
-            search = Search(request, found=self._workshop.find(request.name, self._report, fetch=request.fetch))
+            return self._workshop.find(request.name, self._report_on(request.job), fetch=fetch)
         except NotOnDisk as error:
             sentence = str(error)
-            if not request.fetch:
+            if not fetch:
                 sentence = f"The files of {request.name} are not on the disk; POST /v1/models/load fetches them."
-            search = Search(request, failure=ModelUnloadable(sentence, param="model"))
+            return ModelUnloadable(sentence, param="model")
         except (ModelUnavailable, DeviceUnavailable) as error:
-            search = Search(request, failure=ModelUnloadable(str(error), param="model"))
+            return ModelUnloadable(str(error), param="model")
         except Exception as error:
             logger.exception("Looking for %s failed.", request.name)
-            search = Search(
-                request, failure=ServiceError(f"{request.name} could not be read ({type(error).__name__}).")
-            )
-        self._wake(search)
+            return ServiceError(f"{request.name} could not be read ({type(error).__name__}).")
+
+    def _report_on(self, job: int) -> Report:
+        return functools.partial(self._report, job=job)
 
     def _answer(self, job: int, error: ServiceError | None = None) -> None:
         failure = failed(job, error) if error else None

@@ -30,11 +30,13 @@ from imageserver.messages.message import Message
 from imageserver.messages.models import (
     AskLoras,
     AskModel,
+    FetchModel,
     LoadFailed,
     Loading,
     LoadModel,
     LorasLoaded,
     ModelAnswer,
+    ModelFetched,
     ModelsHeld,
     Ready,
     UnloadModel,
@@ -47,8 +49,8 @@ MAX_HEADER = 16 * 1024 * 1024
 AnyMessage = (
     Hello | Submit | Answered | Ask | Queued | Inspect | Inspected | Forecast | Cancel | Run | Started | Progress
     | Preview | Finished | Failed | ListJobs | JobList | AskCurrent | Current | CancelJob | Watch | JobEvent
-    | AskLoras | LorasLoaded | AskModel | LoadModel | UnloadModel | ModelsHeld | ModelAnswer
-    | Loading | Ready | LoadFailed | Usage | Snapshot
+    | AskLoras | LorasLoaded | AskModel | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsHeld
+    | ModelAnswer | Loading | Ready | LoadFailed | Usage | Snapshot
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -79,6 +81,7 @@ __all__ = [
     "CancelJob",
     "Current",
     "Failed",
+    "FetchModel",
     "Finished",
     "Forecast",
     "Hello",
@@ -94,6 +97,7 @@ __all__ = [
     "LorasLoaded",
     "Message",
     "ModelAnswer",
+    "ModelFetched",
     "ModelsHeld",
     "Preview",
     "Progress",

@@ -43,15 +43,25 @@ class AskModel(Message, frozen=True, kw_only=True):
     prompt: str | None = None
 
 
-class LoadModel(Message, frozen=True, kw_only=True):
-    """Dispatcher to engine: load a model as soon as there is room, answered by ModelsHeld.
-
-    Without `fetch` only from the disk.
-    """
+class FetchModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: bring a model's files to the disk, answered by ModelFetched."""
 
     job: int
     name: str
-    fetch: bool = False
+
+
+class ModelFetched(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the files are there, or why they are not."""
+
+    job: int
+    failure: Failed | None = None
+
+
+class LoadModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: load a model from the disk as soon as there is room, answered by ModelsHeld."""
+
+    job: int
+    name: str
 
 
 class UnloadModel(Message, frozen=True, kw_only=True):
@@ -80,8 +90,12 @@ class ModelAnswer(Message, frozen=True, kw_only=True):
 
 
 class Loading(Message, frozen=True, kw_only=True):
-    """Engine to dispatcher: how far the model has come; `fraction` is None while it cannot be known."""
+    """Engine to dispatcher: how far a model has come; `fraction` is None while it cannot be known.
 
+    `job` is that of FetchModel or LoadModel, 0 for the model that the engine begins with.
+    """
+
+    job: int = 0
     phase: str
     sentence: str
     fraction: float | None = None

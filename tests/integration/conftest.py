@@ -1,6 +1,7 @@
 """Real servers for the integration tests, on free loopback ports; each is stopped by its process id."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ def _starter(tmp_path_factory: pytest.TempPathFactory, running: list[Server]) ->
     return start
 
 
+def _stop(servers: list[Server]) -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Server.stop, servers))
+
+
 @pytest.fixture(scope="session")
 def all_servers() -> list[Server]:
     """Every server that was started, shared or not."""
@@ -37,8 +43,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, all_servers: list[Server])
         return server
 
     yield start
-    for server in running:
-        server.stop()
+    _stop(running)
 
 
 @pytest.fixture
@@ -46,8 +51,7 @@ def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """Start servers that one test may break; afterwards no process of theirs is left, and no traceback in a log."""
     running: list[Server] = []
     yield _starter(tmp_path_factory, running)
-    for server in running:
-        server.stop()
+    _stop(running)
     for server in running:
         assert "Traceback" not in server.log, server.log
         assert not server.leftovers(), server.log

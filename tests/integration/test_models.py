@@ -68,6 +68,16 @@ def test_a_model_is_unloaded_and_loaded_again_by_the_next_request(server):
     assert drawn_by(server.generate("a red circle", model="tiny-sd"))[1] == "tiny-sd"
 
 
+def test_health_tells_when_the_usual_model_is_not_in_memory(server):
+    assert server.health()["model_loaded"]
+    assert ask(server, "unload", "demo").status_code == 200
+    health = server.health()
+    told = health["model_loaded"], health["generator_info"]["model_loaded"], health["pipeline_ready"], health["status"]
+    assert told == (False, False, True, "healthy"), "the next request loads it"
+    assert drawn_by(server.generate("a red circle", size="64x64"))[1] == "demo"
+    assert server.health()["model_loaded"]
+
+
 def test_a_model_in_use_is_not_unloaded(server):
     running = server.start_generating("a red circle", size="256x256", num_inference_steps=40)
     server.wait_until_active()
@@ -139,6 +149,7 @@ def test_a_wrong_field_of_a_load_is_named(server, body, param):
 
 def test_openais_client_chooses_a_model_and_names_of_openai_mean_the_usual_one(server):
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        ask(server, "load", "tiny-sd", default=False)
         listed = [model.id for model in client.models.list()]
         assert listed[0] == "demo"
         assert "tiny-sd" in listed
@@ -264,6 +275,22 @@ def test_progress_of_a_load_is_in_startupz_and_in_its_job(own_servers, names):
     assert told["reason"] == "tiny-sd is loading."
     assert server.get(f"/v1/jobs/{number}").json()["progress"] == 0.5
     server.wait_for(lambda: server.get(f"/v1/jobs/{number}").json()["state"] == "completed", "the load")
+
+
+def test_a_download_keeps_neither_pictures_nor_other_models_waiting(own_servers, names):
+    server = own_servers(MODELS_FILE=str(names), FAKE_FETCH="far:8")
+    server.wait_until_ready()
+    number = ask(server, "load", "far", wait=False).json()["job"]
+    server.wait_for(lambda: server.get("/startupz").json()["phase"] == "downloading", "the download")
+    assert server.generate("a red circle").status_code == 200
+    assert ask(server, "load", "tiny-sd", default=False).status_code == 200
+    assert server.generate("a red circle", model="tiny-sd").status_code == 200
+    told = server.get("/startupz").json()
+    assert (told["phase"], told["reason"]) == ("downloading", "far arrives.")
+    job = server.get(f"/v1/jobs/{number}").json()
+    assert (job["state"], job["progress"] < 1) == ("processing", True)
+    server.wait_for(lambda: server.get(f"/v1/jobs/{number}").json()["state"] == "completed", "the load")
+    assert models_of(server)["far"] == (True, True)
 
 
 def test_with_loading_off_no_other_model_is_served(own_servers, names):

@@ -13,11 +13,13 @@ from imageserver.dispatch.model_desk import ModelDesk
 from imageserver.generation import ModelFacts, Outcome
 from imageserver.messages import (
     Failed,
+    FetchModel,
     Finished,
     Inspect,
     Loading,
     LoadModel,
     Message,
+    ModelFetched,
     ModelsHeld,
     Progress,
     Queued,
@@ -57,7 +59,7 @@ class ScriptedEngine:
         self.answers_inspections = False
         self.model = ""
         self.loading: Loading | None = None
-        self.told: list[LoadModel | UnloadModel] = []
+        self.told: list[FetchModel | LoadModel | UnloadModel] = []
         self.models: list[str] = []
 
     @property
@@ -80,7 +82,7 @@ class ScriptedEngine:
     def cancel(self, job: int) -> None:
         self.cancels.append(job)
 
-    def tell(self, message: LoadModel | UnloadModel) -> None:
+    def tell(self, message: FetchModel | LoadModel | UnloadModel) -> None:
         self.told.append(message)
 
 
@@ -119,6 +121,10 @@ class Stage:
         """Let the engine say which models it holds."""
         models = tuple(dataclasses.replace(FACTS, name=name) for name in names)
         self.dispatcher.models_held(ModelsHeld(job=job, models=models, failure=failure))
+
+    def fetched(self, job: int, failure: Failed | None = None) -> None:
+        """Let the engine say that a model's files are on the disk, or why not."""
+        self.dispatcher.model_fetched(ModelFetched(job=job, failure=failure))
 
     def submit(self, *jobs: int, timeout: float = 60.0, ear: Ear | None = None, model: str = "") -> None:
         for job in jobs:

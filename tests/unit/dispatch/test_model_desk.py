@@ -1,8 +1,9 @@
-"""Models are loaded one at a time, for clients and for the job whose turn it is."""
+"""Models are loaded one at a time, for clients and for the job whose turn it is; files are fetched beside that."""
 
 from imageserver.messages import (
     AskModel,
     Failed,
+    FetchModel,
     JobEvent,
     Loading,
     LoadModel,
@@ -20,6 +21,11 @@ def refused(job, sentence="It is broken."):
 
 def ask(stage, job, ear=None, **wanted):
     stage.dispatcher.ask_model(AskModel(job=job, **wanted), ear or stage.ear)
+
+
+def arrives(stage, job, share=0.1):
+    """Let the engine say that a part of a model's files has come."""
+    stage.dispatcher.model_progress(Loading(job=job, phase="downloading", sentence="It arrives.", fraction=share))
 
 
 def answers(ear):
@@ -46,28 +52,92 @@ def test_jobs_that_name_no_model_get_the_usual_one(play):
     play(scene)
 
 
-def test_nothing_else_begins_while_a_model_waits_for_room_but_while_it_is_downloaded(play):
+def test_nothing_else_begins_while_a_model_waits_for_room(play):
     async def scene(stage):
         stage.submit(1, model="other")
         stage.submit(2)
         assert stage.engine.runs == []
-        stage.engine.loading = Loading(phase="downloading", sentence="", fraction=0.1)
-        stage.dispatcher.model_progress(stage.engine.loading)
-        assert stage.engine.runs == [], "the job that waits for the model has its turn first"
+        stage.hold("scripted", "other", job=1)
+        assert stage.engine.runs == [1, 2]
 
     play(scene, room=2)
 
 
-def test_jobs_of_loaded_models_go_on_during_a_download_that_somebody_asked_for(play):
+def test_what_somebody_asks_for_is_fetched_first_and_then_loaded(play):
     async def scene(stage):
         ask(stage, 9, load="large", fetch=True)
-        assert stage.engine.told == [LoadModel(job=1, name="large", fetch=True)]
-        stage.engine.loading = Loading(phase="downloading", sentence="", fraction=0.1)
-        stage.dispatcher.model_progress(stage.engine.loading)
+        assert stage.engine.told == [FetchModel(job=1, name="large")]
+        arrives(stage, 1)
+        stage.fetched(1)
+        assert stage.engine.told[1:] == [LoadModel(job=2, name="large")]
+        stage.hold("scripted", "large", job=2)
+        [answer] = answers(stage.ear)
+        assert answer.facts.name == "large"
+        assert stage.ear.of(9) == ["Started", "Progress", "ModelAnswer"]
+
+    play(scene)
+
+
+def test_jobs_of_loaded_models_go_on_during_a_download(play):
+    async def scene(stage):
+        ask(stage, 9, load="large", fetch=True)
+        arrives(stage, 1)
         stage.submit(1)
         assert stage.engine.runs == [1]
 
     play(scene, room=2)
+
+
+def test_a_download_keeps_no_model_that_is_on_the_disk_waiting(play):
+    async def scene(stage):
+        ask(stage, 8, load="large", fetch=True)
+        arrives(stage, 1)
+        ask(stage, 9, load="other", fetch=True)
+        assert stage.engine.told[1:] == [FetchModel(job=2, name="other")]
+        stage.fetched(2)
+        assert stage.engine.told[2:] == [LoadModel(job=3, name="other")]
+        stage.hold("scripted", "other", job=3)
+        assert [answer.job for answer in answers(stage.ear)] == [9]
+        stage.submit(1, model="third")
+        assert stage.engine.told[3:] == [LoadModel(job=4, name="third")]
+
+    play(scene)
+
+
+def test_no_more_than_four_downloads_go_on_at_a_time(play):
+    async def scene(stage):
+        for job, name in enumerate("abcde", 1):
+            ask(stage, job, load=name, fetch=True)
+        assert [message.name for message in stage.engine.told] == ["a", "b", "c", "d"]
+        stage.fetched(3, failure=refused(3))
+        assert stage.engine.told[-1] == FetchModel(job=5, name="e")
+
+    play(scene)
+
+
+def test_a_download_that_fails_refuses_those_who_wait_for_it(play):
+    async def scene(stage):
+        ask(stage, 1, load="far", fetch=True)
+        arrives(stage, 1)
+        assert stage.dispatcher.snapshot().phase == "downloading"
+        stage.fetched(1, failure=refused(1, "There is no such id."))
+        assert [message.sentence for message in answers(stage.ear)] == ["There is no such id."]
+        assert stage.dispatcher.snapshot().phase == "ready"
+        assert len(stage.engine.told) == 1
+
+    play(scene)
+
+
+def test_who_may_not_fetch_waits_for_a_download_that_is_under_way(play):
+    async def scene(stage):
+        ask(stage, 1, load="large", fetch=True)
+        ask(stage, 2, load="large")
+        assert stage.engine.told == [FetchModel(job=1, name="large")], "half of its files are no model"
+        stage.fetched(1)
+        stage.hold("scripted", "large", job=2)
+        assert [answer.job for answer in answers(stage.ear)] == [1, 2]
+
+    play(scene)
 
 
 def test_a_job_of_the_very_model_that_is_fetched_again_waits_for_it(play):
@@ -75,11 +145,10 @@ def test_a_job_of_the_very_model_that_is_fetched_again_waits_for_it(play):
         stage.hold("scripted", "large")
         stage.hold("scripted")
         ask(stage, 9, load="large", fetch=True)
-        stage.engine.loading = Loading(phase="downloading", sentence="", fraction=0.1)
-        stage.dispatcher.model_progress(stage.engine.loading)
         stage.submit(1, model="large")
         assert stage.engine.runs == []
-        stage.hold("scripted", "large", job=1)
+        stage.fetched(1)
+        stage.hold("scripted", "large", job=2)
         assert stage.engine.runs == [1]
 
     play(scene, room=2)
@@ -90,17 +159,31 @@ def test_a_job_that_waits_for_a_download_keeps_no_other_waiting(play):
         stage.hold("scripted", "large", "other")
         stage.hold("scripted")
         ask(stage, 9, load="large", fetch=True)
-        stage.engine.loading = Loading(phase="downloading", sentence="", fraction=0.1)
-        stage.dispatcher.model_progress(stage.engine.loading)
         stage.submit(1, model="large")
         stage.submit(2, model="other")
-        stage.submit(3, 4)
-        assert stage.engine.runs == [3]
+        stage.hold("scripted", "other", job=2)
+        assert stage.engine.runs == [2]
+        stage.submit(3)
+        stage.finish(2)
+        assert stage.engine.runs == [2, 3]
         stage.finish(3)
-        assert stage.engine.runs == [3, 4]
-        stage.finish(4)
-        stage.hold("scripted", "large", job=1)
+        stage.fetched(1)
+        stage.hold("scripted", "large", job=3)
         assert stage.engine.models[2:] == ["large"]
+
+    play(scene)
+
+
+def test_an_engine_that_dies_during_a_download_leaves_nobody_waiting(play):
+    async def scene(stage):
+        ask(stage, 1, load="large", fetch=True)
+        arrives(stage, 1)
+        stage.lose_engine()
+        assert stage.ear.of(1)[-1] == "engine_unavailable"
+        assert stage.dispatcher.models.download is None
+        stage.revive()
+        ask(stage, 2, load="large", fetch=True)
+        assert stage.engine.told[-1] == FetchModel(job=2, name="large")
 
     play(scene)
 
@@ -122,7 +205,7 @@ def test_two_that_ask_for_one_model_share_its_load_and_hear_how_far_it_is(play):
         ask(stage, 1, first, load="other")
         ask(stage, 2, second, load="other")
         assert len(stage.engine.told) == 1
-        stage.dispatcher.model_progress(Loading(phase="downloading", sentence="", fraction=0.25))
+        stage.dispatcher.model_progress(Loading(job=1, phase="loading", sentence="", fraction=0.25))
         stage.hold("scripted", "other", job=1)
         for job, ear in ((1, first), (2, second)):
             assert Progress(job=job, step=25, total=100) in ear.heard
@@ -148,10 +231,11 @@ def test_who_may_fetch_is_not_refused_because_another_may_not(play):
         patient, hurried = Ear(), Ear()
         ask(stage, 1, hurried, load="far")
         ask(stage, 2, patient, load="far", fetch=True)
+        assert stage.engine.told == [LoadModel(job=1, name="far")]
         stage.hold("scripted", job=1, failure=refused(1, "It is not on the disk."))
         assert [message.code for message in answers(hurried)] == ["model_unloadable"]
         assert answers(patient) == []
-        assert stage.engine.told[-1] == LoadModel(job=2, name="far", fetch=True)
+        assert stage.engine.told[1:] == [FetchModel(job=2, name="far")]
 
     play(scene)
 

@@ -11,7 +11,17 @@ from imageserver.engine import batch_caps, devices, workshop
 from imageserver.engine.model_loads import ModelLoads, Search
 from imageserver.engine.workshop import Workshop, open_workshop
 from imageserver.generation import Source
-from imageserver.messages import Failed, Finished, LoadModel, Message, ModelsHeld, Run, UnloadModel
+from imageserver.messages import (
+    Failed,
+    FetchModel,
+    Finished,
+    LoadModel,
+    Message,
+    ModelFetched,
+    ModelsHeld,
+    Run,
+    UnloadModel,
+)
 from imageserver.settings import Settings
 from tests.factories import generation
 from tests.tiny_models import save_tiny_qwen_image, tiny_stable_diffusion
@@ -49,7 +59,7 @@ class Shop:
         self.reports: list[str] = []
         self.loads = ModelLoads(self.workshop, self.send, self.report, self.searches.put)
 
-    def report(self, phase: str, sentence: str, fraction: float | None) -> None:
+    def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
         if hasattr(self, "reports"):
             self.reports.append(phase)
 
@@ -64,14 +74,14 @@ class Shop:
     def names(self) -> list[str]:
         return [facts.name for facts in self.workshop.held]
 
-    def find(self, name: str, **asked: Any) -> None:
+    def find(self, name: str) -> None:
         """Let a model be looked for, and go on when it is found."""
-        self.loads.begin(LoadModel(job=7, name=name, **asked))
+        self.loads.begin(LoadModel(job=7, name=name))
         self.loads.take(self.searches.get(timeout=60))
 
-    def load(self, name: str, **asked: Any) -> Failed | None:
+    def load(self, name: str) -> Failed | None:
         """Load a model and return why it was not."""
-        self.find(name, **asked)
+        self.find(name)
         [answer] = [message for message, _ in self.sent if isinstance(message, ModelsHeld)]
         self.sent.clear()
         assert [facts.name for facts in answer.models] == self.names
@@ -201,6 +211,19 @@ def test_what_is_no_model_is_said_in_one_sentence(shop: Shop, name: str, sentenc
     assert failure is not None
     assert sentence in failure.sentence
     assert "\n" not in failure.sentence
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("sd", None), ("unheard-of", "neither a folder nor an id")])
+def test_fetching_says_when_the_files_are_there_or_why_not(shop: Shop, name: str, sentence: str | None) -> None:
+    shop.loads.fetch(FetchModel(job=3, name=name))
+    while not shop.of(ModelFetched):
+        pass
+    [(answer, _)] = shop.sent
+    assert isinstance(answer, ModelFetched)
+    assert answer.job == 3
+    assert (answer.failure is None) == (sentence is None)
+    assert answer.failure is None or str(sentence) in answer.failure.sentence
+    assert shop.names == ["qwen"], "nothing is loaded yet"
 
 
 def test_a_model_can_be_unloaded_but_not_while_it_draws(shop: Shop) -> None:
