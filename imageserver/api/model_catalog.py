@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver.api.current import credential
+from imageserver.api.current import client_address, credential
 from imageserver.api.services import Services
 from imageserver.api.validation import shown
 from imageserver.dispatch.client import Ticket
@@ -16,6 +16,8 @@ from imageserver.registry import ModelEntry
 DEMO = "demo"
 # What stands for the model that answers requests which name none.
 UNNAMED = (None, "", "auto")
+# What requests leave open is decided the same way by these, before one is loaded: it is Qwen-Image's.
+FORESEEN = ("auto", DEMO, "Qwen/Qwen-Image")
 
 
 @dataclass(frozen=True)
@@ -76,23 +78,29 @@ class Waiter:
 def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: str = "model") -> ModelFacts | None:
     """Return what is known of the model that a request names; one that was never loaded is loaded first.
 
-    None is the one that answers requests which name none, while it is loading. Raises ModelNotFound, ModelUnloadable,
-    Loading, DeadlineExceeded.
+    None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
+    ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded, QueueFull, EngineUnavailable.
     """
+    usual = service.known_facts("")
+    if usual is None and asked in (*UNNAMED, *_names_of_first(service)):
+        return None if _is_foreseen(service) else _await(service, "", waiter)
     if asked in UNNAMED:
-        return service.facts
-    if service.facts is None and asked in _names_of_first(service):
-        return None
-    service.loaded_facts()
+        return usual
+    if usual is None:
+        service.loaded_facts()
     name = find_name(service, asked)
     if name is None:
         served = ", ".join(listed.name for listed in listing(service))
         raise ModelNotFound(f"model {shown(asked)} is not served here; this server serves {served}.", param=param)
     known = service.known_facts(name)
-    if known is not None:
-        return known
+    return known or _await(service, name, waiter)
+
+
+def _await(service: Services, name: str, waiter: Waiter) -> ModelFacts | None:
+    """Let a request wait until its model is loaded; "" is the one that the server begins with."""
     question = AskModel(
-        job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt
+        job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,
+        client=client_address(),
     )  # fmt: skip
     return service.client.load_model(question, waiter.timeout).model()
 
@@ -117,6 +125,15 @@ def _names_of_first(service: Services) -> tuple[str, ...]:
     first = service.settings.model
     entry = service.registry.get(first)
     return (first, entry.source) if entry else (first,)
+
+
+def _is_foreseen(service: Services) -> bool:
+    """Return whether the defaults of the model that the server begins with are known before it is loaded."""
+    settings = service.settings
+    entry = service.registry.get(settings.model) or ModelEntry(source=settings.model)
+    chosen = settings.default_steps, settings.default_guidance_scale, settings.default_size
+    own = entry.steps, entry.guidance, entry.size, entry.loras or None
+    return entry.source in FORESEEN and not any(value is not None for value in (*chosen, *own))
 
 
 def _is_on_disk(service: Services, entry: ModelEntry) -> bool:

@@ -69,11 +69,14 @@ class Services:
         return self.snapshot.facts if self.snapshot else None
 
     def known_facts(self, name: str) -> ModelFacts | None:
-        """Return what is known of a model by its name, None where it was never loaded; "" is the default's."""
-        if not name:
-            return self.facts
-        models = self.snapshot.models if self.snapshot else ()
-        return next((facts for facts in models if facts.name == name), None)
+        """Return what is known of a model by its name, also while its engine restarts; None before its first load.
+
+        "" is the one that answers requests which name none.
+        """
+        if self.snapshot is None:
+            return None
+        wanted = name or self.snapshot.default
+        return next((facts for facts in self.snapshot.models if facts.name == wanted), None)
 
     @cached_property
     def registry(self) -> Registry:

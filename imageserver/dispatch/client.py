@@ -138,7 +138,8 @@ class Ticket:
                 message, _ = self._news.get(timeout=max(0.0, give_up - time.monotonic()))
             except queue.Empty:
                 self.cancel()
-                raise DeadlineExceeded(f"The model was not loaded within {self._timeout:g} s.") from None
+                sentence = f"The time limit of {self._timeout:g} s passed while it waited for the model."
+                raise DeadlineExceeded(sentence) from None
             match message:
                 case ModelAnswer():
                     return message.facts

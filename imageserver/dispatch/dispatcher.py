@@ -186,9 +186,10 @@ class Dispatcher:
             phase=beside.phase if beside else engine.phase,
             load_fraction=beside.fraction if beside else engine.fraction,
             facts=self.models.facts if engine.ready else None,
+            default=self.models.default,
             models=tuple(self.models.known.values()),
             held=self.models.held,
-            queue_length=len(self._queue),
+            queue_length=len(self._queue) + self.models.requests_waiting,
             active=len(self._running),
             total=self._tally.total,
             completed=self._tally.completed,
@@ -249,7 +250,14 @@ class Dispatcher:
         self._pump()
 
     def ask_model(self, question: AskModel, worker: Listener) -> None:
-        """Load or unload a model for a client."""
+        """Load or unload a model for a client; a request that waits for its model takes a place like any other."""
+        if question.prompt is not None:
+            try:
+                refuse_if_hopeless(self.engine)
+                refuse_if_full(len(self._jobs) + self.models.requests_waiting, self._max_jobs, self._queue_wait())
+            except ServiceError as error:
+                worker.send(failed(question.job, error))
+                return
         self.models.ask(question, worker)
         self._send_snapshot()
         self.models.answer()

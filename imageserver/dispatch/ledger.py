@@ -171,7 +171,7 @@ class Ledger:
             state="queued", prompt=request.prompt or "", width=0, height=0, steps=0, n=0, seed=0, priority="normal",
             created_at=time.time(), total_steps=0 if awaits_model else 100,
         )  # fmt: skip
-        return self._add(Entry(status, request.credential, worker, awaits_model=awaits_model))
+        return self._add(Entry(status, request.credential, worker, request.client, awaits_model))
 
     def note(self, request: Answered, worker: Listener) -> None:
         """Write down a request that was answered from the cache."""

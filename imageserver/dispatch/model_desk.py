@@ -104,7 +104,8 @@ class ModelDesk:
 
     def ask(self, question: AskModel, worker: Listener) -> None:
         """Load or unload a model for a client, who is told by `answer` when that is done."""
-        if not self._engine.listens:
+        waits_for_first = question.prompt is not None and not question.load
+        if not self._engine.listens and not waits_for_first:
             error = StillLoading(f"The first model is not loaded yet: {self._engine.reason}", retry_after=2)
             self._answers.append((worker, failed(question.job, error)))
         elif question.unload:
@@ -115,8 +116,15 @@ class ModelDesk:
             listener = self._ledger.open_load(question, worker)
             # What is being fetched is not whole yet, also for those who may not fetch it.
             on_disk = not question.fetch and question.load not in self._fetches.values()
-            self._wishes[question.job] = Wish(question, listener, on_disk)
+            wish = self._wishes[question.job] = Wish(question, listener, on_disk)
+            if waits_for_first:
+                wish.begin()
             self._go_on()
+
+    @property
+    def requests_waiting(self) -> int:
+        """How many requests wait for their models, before they are jobs."""
+        return sum(wish.question.prompt is not None for wish in self._wishes.values())
 
     def answer(self) -> None:
         """Tell clients what has been done for them; by then everybody must know of it."""
@@ -175,6 +183,8 @@ class ModelDesk:
         self.held = tuple(facts.name for facts in message.models)
         self._first = self._first or self.held[0]
         self.default = self.default or self._first
+        for wish in self._waiting("", on_disk=True):
+            self._settle(wish, None)
         question, listener = self._unloads.pop(message.job, (None, None))
         if question is not None and listener is not None:
             self._answers.append((listener, _for(question, message.failure, self.known.get(question.unload))))
@@ -195,7 +205,10 @@ class ModelDesk:
             error = EngineUnavailable(f"The engine died while {self._load.name} was loaded.", retry_after=5)
             ended = self._end_load(failed(0, error))
         for wish in list(self._wishes.values()):
-            self._settle(wish, failed(0, error))
+            if self._engine.state == "failed":
+                self._settle(wish, failed(0, EngineUnavailable(self._engine.reason)))
+            elif wish.name:
+                self._settle(wish, failed(0, error))
         return ended
 
     def _end_load(self, failure: Failed | None) -> LoadEnded:
@@ -212,7 +225,8 @@ class ModelDesk:
         del self._wishes[wish.question.job]
         if failure is None and wish.question.default:
             self._make_default(wish.name)
-        self._answers.append((wish.listener, _for(wish.question, failure, self.known.get(wish.name))))
+        facts = self.known.get(wish.name or self.default)
+        self._answers.append((wish.listener, _for(wish.question, failure, facts)))
 
     def _go_on(self) -> None:
         """Answer who asks for what is held already, and begin what can be begun."""
@@ -220,7 +234,9 @@ class ModelDesk:
             return
         for wish in list(self._wishes.values()):
             loads = self._load.name if self._load else None
-            if wish.name in self.held:
+            if not wish.name:
+                self._settle(wish, None)
+            elif wish.name in self.held:
                 # Unless it may have to leave for the one that is being loaded.
                 if loads is None:
                     self._settle(wish, None)

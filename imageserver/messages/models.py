@@ -30,7 +30,8 @@ class AskModel(Message, frozen=True, kw_only=True):
 
     With `default`, requests that name no model are answered by the loaded one from then on; with `fetch` it is
     downloaded where it has to be. It is a job like any other: `credential` owns it, `dialect` names the API that the
-    client speaks. With a `prompt` it is the beginning of a request that will be submitted under the same number.
+    client speaks. With a `prompt` it is the beginning of a request that will be submitted under the same number, by the
+    `client` with that address; without a name it waits for the model that the server begins with.
     """
 
     job: int
@@ -41,6 +42,7 @@ class AskModel(Message, frozen=True, kw_only=True):
     credential: str = ""
     dialect: str = "native"
     prompt: str | None = None
+    client: str = ""
 
 
 class FetchModel(Message, frozen=True, kw_only=True):

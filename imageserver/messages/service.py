@@ -28,8 +28,9 @@ class Snapshot(Message, frozen=True, kw_only=True):
     """Dispatcher to workers: the state of the service, sent at every change.
 
     `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
-    `facts` are those of the model that answers requests which name none; `models` are all that were loaded since the
-    dispatcher's start, `held` the names of those that are loaded now. `phase`, `load_fraction` and `reason` tell of the
+    `facts` are those of the model that answers requests which name none, None while no engine is ready; `default` is
+    its name. `models` are all that were loaded since the dispatcher's start, `held` the names of those that are loaded
+    now. `phase`, `load_fraction` and `reason` tell of the
     model that is being loaded, whatever the state.
     """
 
@@ -38,6 +39,7 @@ class Snapshot(Message, frozen=True, kw_only=True):
     phase: str
     load_fraction: float | None
     facts: ModelFacts | None
+    default: str = ""
     models: tuple[ModelFacts, ...] = ()
     held: tuple[str, ...] = ()
     queue_length: int

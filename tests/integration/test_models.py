@@ -207,10 +207,20 @@ def test_after_an_engines_death_the_chosen_model_answers_again(own_servers, name
     assert ask(server, "load", "tiny-sd").status_code == 200
     os.kill(server.health()["engine_pid"], signal.SIGKILL)
     server.wait_for(lambda: server.health()["engine_restarts"] == 1, "the restart")
+    early = server.start_generating("a red circle")
     server.wait_until_ready(120)
     assert server.get("/info").json()["model_name"] == "tiny-sd"
+    assert drawn_by(early.result()) == ((128, 64), "tiny-sd"), "its defaults are remembered"
     assert drawn_by(server.generate("a red circle"))[1] == "tiny-sd"
     assert drawn_by(server.generate("a red circle", model="demo", size="64x64"))[1] == "demo"
+
+
+def test_requests_that_come_before_the_first_model_get_its_own_defaults(own_servers, names):
+    server = own_servers(engine="real", MODEL="tiny-sd", MODELS_FILE=str(names), MAX_PIXELS="65536")
+    early, named = server.start_generating("early"), server.start_generating("named", model="tiny-sd")
+    assert server.health()["model_loaded"] is False
+    assert drawn_by(early.result()) == drawn_by(named.result()) == ((128, 64), "tiny-sd")
+    assert {job["state"] for job in server.get("/v1/jobs").json()["data"]} == {"completed"}
 
 
 def test_an_engine_that_dies_over_a_model_comes_back_with_the_usual_one(own_servers, names):

@@ -16,6 +16,14 @@ FIRST = replace(FACTS, name="first", source="owner/first")
 OTHER = replace(FACTS, name="other", source="owner/other")
 
 
+class Desk:
+    """A client of a dispatcher whose first model is there as soon as somebody waits for it."""
+
+    def load_model(self, question, timeout):
+        assert (question.load, question.prompt) == ("", "x")
+        return SimpleNamespace(model=lambda: FIRST)
+
+
 def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held=("first",), **settings):
     facts = None if loading else models[0]
     chosen = Settings(_env_file=None, models_dir=tmp_path, **({"model": "first"} | settings))
@@ -26,16 +34,37 @@ def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held
         return facts
 
     return SimpleNamespace(
-        settings=chosen, facts=facts, loaded_facts=loaded_facts, registry=dict(registry),
+        settings=chosen, facts=facts, client=Desk(), loaded_facts=loaded_facts, registry=dict(registry),
         snapshot=SimpleNamespace(models=() if loading else models, held=held),
-        known_facts=lambda name: next((each for each in models if each.name == name), None),
+        known_facts=lambda name: next((each for each in models if each.name == name), None) if name else facts,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("asked", [None, "", "auto"])
 def test_no_name_means_the_usual_model(tmp_path, asked):
     assert model_catalog.facts_for(service(tmp_path), asked, WAITER) is FIRST
-    assert model_catalog.facts_for(service(tmp_path, loading=True), asked, WAITER) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "registry", "waits"),
+    [
+        ({"model": "auto"}, {}, False),
+        ({"model": "Qwen/Qwen-Image"}, {}, False),
+        ({"model": "named"}, {"named": ModelEntry(source="Qwen/Qwen-Image", family="qwen-image")}, False),
+        ({"model": "named"}, {"named": ModelEntry(source="Qwen/Qwen-Image", steps=50)}, True),
+        ({"model": "named"}, {"named": ModelEntry(source="demo", loras={"night": 1.0})}, True),
+        ({"model": "demo", "default_guidance_scale": 3.0}, {}, True),
+        ({"model": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, {}, True),
+    ],
+)
+def test_requests_wait_for_the_first_model_where_its_defaults_are_not_known(
+    tmp_path, monkeypatch, settings, registry, waits
+):
+    monkeypatch.setattr(model_catalog, "credential", lambda: "")
+    monkeypatch.setattr(model_catalog, "client_address", lambda: "")
+    waiting = service(tmp_path, loading=True, registry=registry, **settings)
+    for asked in (None, "", "auto", settings["model"]):
+        assert model_catalog.facts_for(waiting, asked, WAITER) is (FIRST if waits else None)
 
 
 @pytest.mark.parametrize("asked", ["other", "owner/other"])
@@ -49,12 +78,14 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(tmp_path):
     assert refusal.value.param == "model"
 
 
-def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_path):
+def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_catalog, "credential", lambda: "")
+    monkeypatch.setattr(model_catalog, "client_address", lambda: "")
     waiting = service(
         tmp_path, loading=True, registry={"first": ModelEntry(source="owner/first"), "more": ModelEntry(source="x")}
     )
     for asked in ("first", "owner/first"):
-        assert model_catalog.facts_for(waiting, asked, WAITER) is None
+        assert model_catalog.facts_for(waiting, asked, WAITER) is FIRST
     for asked in ("more", "yours"):
         with pytest.raises(Loading):
             model_catalog.facts_for(waiting, asked, WAITER)

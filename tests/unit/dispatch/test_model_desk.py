@@ -1,5 +1,6 @@
 """Models are loaded one at a time, for clients and for the job whose turn it is; files are fetched beside that."""
 
+from imageserver.dispatch.model_desk import ModelDesk
 from imageserver.messages import (
     AskModel,
     Failed,
@@ -329,6 +330,48 @@ def test_before_the_first_model_is_there_no_other_is_loaded(play):
         assert [message.code for message in answers(stage.ear)] == ["loading"]
 
     play(scene)
+
+
+def test_requests_for_the_first_model_wait_for_it_through_crashes_and_hear_what_it_is(play):
+    async def scene(stage):
+        stage.dispatcher.models = ModelDesk(stage.engine, stage.dispatcher.ledger)
+        stage.engine.state = "loading"
+        ask(stage, 1, prompt="a red circle")
+        assert stage.dispatcher.snapshot().queue_length == 1
+        stage.lose_engine()
+        assert answers(stage.ear) == []
+        stage.revive()
+        [answer] = answers(stage.ear)
+        assert (answer.job, answer.facts.name) == (1, "scripted")
+        assert stage.dispatcher.snapshot().queue_length == 0
+        assert stage.engine.told == [], "it is loaded without that"
+        ask(stage, 2, prompt="one whose worker has not heard of it yet")
+        assert [answer.job for answer in answers(stage.ear)] == [1, 2]
+
+    play(scene)
+
+
+def test_requests_for_a_first_model_that_will_never_come_are_told_why(play):
+    async def scene(stage):
+        stage.engine.state = "loading"
+        ask(stage, 1, prompt="a red circle")
+        stage.engine.state, stage.engine.reason = "failed", "The weights are gone."
+        stage.dispatcher.engine_lost(silent=False)
+        ask(stage, 2, prompt="another")
+        told = [(answer.code, answer.sentence) for answer in answers(stage.ear)]
+        assert told == [("engine_unavailable", "The weights are gone.")] * 2
+
+    play(scene)
+
+
+def test_requests_that_wait_for_their_model_take_places_in_the_queue(play):
+    async def scene(stage):
+        stage.engine.state = "loading"
+        for job in (1, 2, 3):
+            ask(stage, job, prompt="a red circle")
+        assert [(answer.job, answer.code) for answer in answers(stage.ear)] == [(3, "queue_full")]
+
+    play(scene, max_queue=2)
 
 
 def test_a_load_is_a_job_that_can_be_watched_and_left(play):
