@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask import request
+
+from imageserver.api.client_presence import while_client_stays
 from imageserver.api.current import credential
 from imageserver.api.services import Services
 from imageserver.api.validation import shown
@@ -77,7 +80,7 @@ def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: st
     """Return what is known of the model that a request names; one that was never loaded is loaded first.
 
     None is the one that answers requests which name none, while it is loading. Raises ModelNotFound, ModelUnloadable,
-    Loading, DeadlineExceeded.
+    Loading, DeadlineExceeded, and Cancelled when the client has left meanwhile.
     """
     if asked in UNNAMED:
         return service.facts
@@ -94,7 +97,9 @@ def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: st
     question = AskModel(
         job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt
     )  # fmt: skip
-    return service.client.load_model(question, waiter.timeout).model()
+    ticket = service.client.load_model(question, waiter.timeout)
+    with while_client_stays(request.environ, ticket.cancel):
+        return ticket.model()
 
 
 def ask_for(
