@@ -30,11 +30,6 @@ class Conditions:
             "HF_HUB_OFFLINE": "1",
         }
 
-    @property
-    def is_real_time(self) -> bool:
-        """Whether nothing sleeps shorter than it should."""
-        return self.device != "simulated" or self.time_scale == 1
-
 
 def conditions_from_environment() -> Conditions:
     """Return what `Conditions.environment` has told."""

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from flask import request
 from pydantic import BaseModel
 
+from imageserver.api.json_body import refuse_if_deep
 from imageserver.errors import InvalidParameter
 
 TRUTHS = {"true": True, "false": False, "null": None}
@@ -80,6 +81,7 @@ def _typed(text: str) -> Any:
         return TRUTHS[lowered]
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
+    refuse_if_deep(value)
     return value if isinstance(value, int | float | list | dict) else text

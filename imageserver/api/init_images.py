@@ -60,18 +60,20 @@ class ReadImage:
         inputs = importlib.import_module(INPUTS)
         size = (generation.width, generation.height)
 
-        def work() -> bytes:
+        def work() -> tuple[bytes, str]:
             pixels: bytes = inputs.fit_picture(self.picture, *size, self.resize).data
             if self.mask is not None:
                 pixels += inputs.fit_mask(self.mask, *size, self.resize).data
-            return pixels + b"".join(picture.data for picture in self.further)
+            pixels += b"".join(picture.data for picture in self.further)
+            # Ten pictures of four megapixels take 0.1 s.
+            return pixels, hashlib.sha256(pixels).hexdigest()
 
-        pixels = service.native_pool.run(work)
+        pixels, digest = service.native_pool.run(work)
         masked = self.mask is not None
         usual = 1.0 if masked else USUAL_STRENGTH
         source = Source(
             strength=usual if strength is None else strength,
-            digest=hashlib.sha256(pixels).hexdigest(),
+            digest=digest,
             masked=masked,
             further=tuple((picture.width, picture.height) for picture in self.further),
         )

@@ -7,6 +7,9 @@ from flask import request
 
 from imageserver.errors import BadRequest
 
+# No body of any dialect needs ten. What Python can just read so, it may not be able to write or show any more.
+DEEPEST = 100
+
 
 def read_json() -> Any:
     """Return what the body holds; raises BadRequest, or werkzeug's 413 when it is over the limit."""
@@ -24,6 +27,23 @@ def read_body() -> bytes:
 def parsed(data: bytes) -> Any:
     """Return what the JSON says; raises BadRequest."""
     try:
-        return json.loads(data)
+        content = json.loads(data)
     except (ValueError, RecursionError):
         raise BadRequest("The body is not valid JSON.") from None
+    refuse_if_deep(content)
+    return content
+
+
+def refuse_if_deep(content: Any) -> None:
+    """Raise BadRequest for lists and objects that lie inside each other beyond the limit."""
+    level = _inside([content])
+    for _ in range(DEEPEST):
+        level = [inner for each in level for inner in _inside(each)]
+    if level:
+        raise BadRequest(f"The JSON is nested more than {DEEPEST} levels deep.")
+
+
+def _inside(value: Any) -> list[Any]:
+    """Return the lists and objects that a list or an object holds."""
+    values = value.values() if isinstance(value, dict) else value
+    return [each for each in values if isinstance(each, list | dict)]

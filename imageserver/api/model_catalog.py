@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask import request
+
+from imageserver.api.client_presence import while_client_stays
 from imageserver.api.current import client_address, credential
 from imageserver.api.services import Services
 from imageserver.api.validation import shown
@@ -79,7 +82,8 @@ def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: st
     """Return what is known of the model that a request names; one that was never loaded is loaded first.
 
     None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
-    ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded, QueueFull, EngineUnavailable.
+    ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded, QueueFull, EngineUnavailable, and Cancelled when the
+    client has left meanwhile.
     """
     usual = service.known_facts("")
     if usual is None and asked in (*UNNAMED, *_names_of_first(service)):
@@ -102,7 +106,9 @@ def _await(service: Services, name: str, waiter: Waiter) -> ModelFacts | None:
         job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,
         client=client_address(),
     )  # fmt: skip
-    return service.client.load_model(question, waiter.timeout).model()
+    ticket = service.client.load_model(question, waiter.timeout)
+    with while_client_stays(request.environ, ticket.cancel):
+        return ticket.model()
 
 
 def ask_for(

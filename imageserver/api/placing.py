@@ -10,14 +10,14 @@ import aspect_ratios
 from imageserver.api import bodies, control_images, init_images, layering, studio
 from imageserver.api.control_images import ControlImage
 from imageserver.api.current import arrival, client_address, credential
-from imageserver.api.init_images import InitImage
+from imageserver.api.init_images import InitImage, ReadImage
 from imageserver.api.lora_stacks import LoraChoice, Stack, read_stack
 from imageserver.api.model_catalog import Waiter, facts_for
 from imageserver.api.orders import Order
 from imageserver.api.retries import idempotency_key_of, patience_of
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
-from imageserver.generation import ModelFacts
+from imageserver.generation import Generation, ModelFacts
 
 # A library that repeats itself hangs up when its read timeout passes; the clock here starts a little later.
 PATIENCE_LOST = 0.9
@@ -68,26 +68,7 @@ def place(
         previews=previews,
         stack=_stack(service, body, facts),
     )
-    if facts is not None and facts.layers and read is not None:
-        generation = layering.sized(generation, read)
-        warnings += layering.without_effect(body)
-    pixels = b""
-    if read is not None:
-        edits = facts is not None and "edit" in facts.kinds
-        if edits and body.strength is not None:
-            warnings.append("strength has no effect: the model edits, it does not draw over the picture.")
-        # All steps of an edit are done.
-        source, pixels = read.fit(service, generation, 1.0 if edits else body.strength)
-        generation = replace(generation, source=source)
-    elif body.strength is not None:
-        warnings.append("strength is ignored without an image.")
-    if sizing is not None:
-        warnings += sizing.warnings
-    if guide is not None:
-        generation, guiding = control_images.guide(service, body, generation, guide)
-        pixels += guiding
-    else:
-        warnings += control_images.unused(body)
+    generation, pixels, about_pictures = _with_pictures(service, body, facts, generation, read, guide)
     as_named = (generation.width, generation.height) == aspect_ratios.size_of(body.aspect_ratio)
     shown_ratio = body.aspect_ratio_name if as_named else "custom"
     order = Order(
@@ -112,7 +93,40 @@ def place(
         client=client_address(),
         source=pixels,
     )
-    return order, warnings, body
+    return order, warnings + about_pictures, body
+
+
+def _with_pictures(
+    service: Services,
+    body: bodies.GenerateBody,
+    facts: ModelFacts | None,
+    generation: Generation,
+    read: ReadImage | None,
+    guide: ReadImage | None,
+) -> tuple[Generation, bytes, list[str]]:
+    """Return the generation with what it starts from and what guides it, the pixels of both, and warnings."""
+    warnings: list[str] = []
+    pixels = b""
+    if read is not None:
+        if facts is not None and facts.layers:
+            generation = layering.sized(generation, read)
+            warnings += layering.without_effect(body)
+        edits = facts is not None and "edit" in facts.kinds
+        if edits and body.strength is not None:
+            warnings.append("strength has no effect: the model edits, it does not draw over the picture.")
+        # All steps of an edit are done.
+        source, pixels = read.fit(service, generation, 1.0 if edits else body.strength)
+        generation = replace(generation, source=source)
+    elif body.strength is not None:
+        warnings.append("strength is ignored without an image.")
+    if sizing := read or guide:
+        warnings += sizing.warnings
+    if guide is not None:
+        generation, guiding = control_images.guide(service, body, generation, guide)
+        pixels += guiding
+    else:
+        warnings += control_images.unused(body)
+    return generation, pixels, warnings
 
 
 def _stack(service: Services, body: bodies.GenerateBody, facts: ModelFacts | None) -> Stack:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from flask import Flask, Response, g
 
+from imageserver.telemetry.logs import current_request
+
 # Clients read header lines of 8 KiB.
 LONGEST_WARNINGS = 2000
 
@@ -15,6 +17,8 @@ def register(app: Flask) -> None:
     @app.before_request
     def note_arrival() -> None:
         g.arrived = time.monotonic()
+        # A connection that is kept alive serves its next request in the same context.
+        current_request.set(None)
 
     @app.after_request
     def add_headers(response: Response) -> Response:

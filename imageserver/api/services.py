@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from imageserver.api.webhooks import WebhookSender
 
 WARM_UP_DELAY = 1.0
+# Pictures grow old also where no new ones are saved.
+SWEEP_PAUSE = 60.0
 # Our own 503 must be out before gunicorn cuts the connections that are left.
 DRAIN_MARGIN = 1.5
 
@@ -54,9 +56,15 @@ class Services:
     draining: bool = False
 
     def start(self) -> None:
-        """Connect to the dispatcher, and import what finishing needs once the port answers."""
+        """Connect to the dispatcher, import what finishing needs once the port answers, and look after old pictures."""
         self.client.start()
         gevent.spawn_later(WARM_UP_DELAY, self.native_pool.run, importlib.import_module, FINISHING)
+        gevent.spawn(self._sweep_for_ever)
+
+    def _sweep_for_ever(self) -> None:
+        while True:
+            gevent.sleep(SWEEP_PAUSE)
+            self.native_pool.run(self.outputs.sweep_if_due)
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -10,6 +10,7 @@ import time
 
 from imageserver.channel import Address
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_hopeless, refuse_if_too_late
+from imageserver.dispatch.announcements import Announcements
 from imageserver.dispatch.expectations import Expectations
 from imageserver.dispatch.forecast import Outlook, outlook
 from imageserver.dispatch.inspections import Inspections
@@ -18,14 +19,7 @@ from imageserver.dispatch.ledger import Ledger
 from imageserver.dispatch.model_desk import LoadEnded, ModelDesk
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.supervision import Engine
-from imageserver.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    Draining,
-    EngineUnavailable,
-    OutOfMemory,
-    ServiceError,
-)
+from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation, Outcome
 from imageserver.messages import (
     Answered,
@@ -53,7 +47,6 @@ from imageserver.turn_order import CLASSES
 logger = logging.getLogger(__name__)
 
 MAX_ENGINE_DEATHS = 2
-SNAPSHOT_PAUSE = 0.05
 
 
 class Dispatcher:
@@ -70,10 +63,7 @@ class Dispatcher:
         self._tally = Tally()
         self.ledger = Ledger()
         self._expectations = Expectations()
-        self._workers: set[Listener] = set()
-        self._snapshot_due = False
-        self._last_snapshot = 0.0
-        self._told_state = ""
+        self._announcements = Announcements(self.snapshot)
         self._supervision: asyncio.Task[None] | None = None
         self.engine = Engine(settings, self, address)
         self.models = ModelDesk(self.engine, self.ledger)
@@ -94,12 +84,11 @@ class Dispatcher:
 
     def join(self, worker: Listener) -> None:
         """Tell `worker` the state now and at every change."""
-        self._workers.add(worker)
-        worker.send(self.snapshot())
+        self._announcements.join(worker)
 
     def leave(self, worker: Listener) -> None:
         """Cancel everything that `worker` waited for."""
-        self._workers.discard(worker)
+        self._announcements.leave(worker)
         for job in list(self._jobs.values()):
             for waiter in [waiter for waiter in job.waiters if waiter.worker is worker]:
                 self.cancel(waiter.id)
@@ -117,7 +106,7 @@ class Dispatcher:
         job.source = source
         try:
             refuse_if_hopeless(self.engine)
-            refuse_if_full(len(self._jobs), self._max_jobs, self._queue_wait())
+            self._refuse_if_full()
             self._expectations.refuse_if_too_large(job.generation, self.models)
             self._refuse_if_too_late(job, request.patience)
         except ServiceError as error:
@@ -209,12 +198,7 @@ class Dispatcher:
         if self.engine.state == "failed":
             for job in list(self._jobs.values()):
                 self._end(job, "failed", failed(job.id, EngineUnavailable(self.engine.reason)))
-        if self.engine.state != self._told_state:
-            self._send_snapshot()  # at once: no picture may arrive before the facts of its model
-        elif not self._snapshot_due:
-            pause = max(0.0, self._last_snapshot + SNAPSHOT_PAUSE - time.monotonic())
-            self._snapshot_due = True
-            asyncio.get_running_loop().call_later(pause, self._send_snapshot)
+        self._announcements.change(self.engine.state)
 
     def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
         """Pass an engine's news on; news of a job that nobody waits for any more only frees its place."""
@@ -245,7 +229,7 @@ class Dispatcher:
         """Use a model that has been loaded, or end what waited for it in vain."""
         ended = self.models.take(message)
         # At once: neither a picture nor an answer may arrive before the facts of its model.
-        self._send_snapshot()
+        self._announcements.tell()
         self._after_load(ended)
         self._pump()
 
@@ -254,12 +238,14 @@ class Dispatcher:
         if question.prompt is not None:
             try:
                 refuse_if_hopeless(self.engine)
-                refuse_if_full(len(self._jobs) + self.models.requests_waiting, self._max_jobs, self._queue_wait())
+                self._refuse_if_full()
             except ServiceError as error:
+                self._tally.total += 1
+                self._tally.count_end("failed")
                 worker.send(failed(question.job, error))
                 return
         self.models.ask(question, worker)
-        self._send_snapshot()
+        self._announcements.tell()
         self.models.answer()
 
     def model_progress(self, message: Loading) -> None:
@@ -297,6 +283,9 @@ class Dispatcher:
                 continue
             self._end(job, "failed", failed(job.id, error))
         self.engine_changed()
+
+    def _refuse_if_full(self) -> None:
+        refuse_if_full(len(self._jobs) + self.models.requests_waiting, self._max_jobs, self._queue_wait())
 
     def _refuse_if_too_late(self, job: Job, patience: float | None) -> None:
         if patience is not None and self._expectations.costs.learnt:
@@ -396,13 +385,6 @@ class Dispatcher:
     def _tell_all(self, job: Job, message: Started | Progress | Preview, raw: bytes = b"") -> None:
         for waiter in job.waiters:
             waiter.tell(message, raw)
-
-    def _send_snapshot(self) -> None:
-        self._snapshot_due, self._last_snapshot = False, time.monotonic()
-        self._told_state = self.engine.state
-        snapshot = self.snapshot()
-        for worker in self._workers:
-            worker.send(snapshot)
 
 
 def _for_waiter(message: Finished | Failed, job: Job, waiter: Waiter) -> Finished | Failed:

@@ -5,7 +5,7 @@ what was measured, recent jobs weighing more. The fixed part is the text encoder
 """
 
 import statistics
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from imageserver.generation import Generation
@@ -21,6 +21,8 @@ INITIAL_FIXED_CALLS = 4.0
 OVERHEAD_PIXELS = 512 * 512
 FORGETTING = 0.9
 REMEMBERED_ERRORS = 50
+# Clients choose the sizes: of more than these, the one that was drawn least recently is forgotten.
+MOST_SIZES = 256
 
 
 @dataclass
@@ -57,7 +59,7 @@ class CostModel:
     """Device seconds of generations."""
 
     def __init__(self) -> None:
-        self._models: dict[str, dict[int, _Line]] = {}
+        self._models: dict[str, OrderedDict[int, _Line]] = {}
         self._errors: deque[float] = deque(maxlen=REMEMBERED_ERRORS)
 
     @property
@@ -82,11 +84,14 @@ class CostModel:
 
     def observe(self, generation: Generation, seconds: float) -> None:
         """Learn from a finished generation that kept the device for `seconds`."""
-        lines = self._models.setdefault(generation.model, {})
+        lines = self._models.setdefault(generation.model, OrderedDict())
         if lines and seconds > 0:
             self._errors.append(abs(self.seconds(generation) - seconds) / seconds)
-        line = lines.setdefault(generation.width * generation.height, _Line())
-        line.add(_calls(generation), seconds / generation.count)
+        pixels = generation.width * generation.height
+        lines.setdefault(pixels, _Line()).add(_calls(generation), seconds / generation.count)
+        lines.move_to_end(pixels)
+        if len(lines) > MOST_SIZES:
+            lines.popitem(last=False)
 
 
 def _calls(generation: Generation) -> int:

@@ -4,16 +4,19 @@ The ledger hears what a request's client hears, because it stands between the jo
 It is kept in memory: a new dispatcher begins a new one.
 """
 
+import asyncio
 import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
 from imageserver.dispatch.forecast import Outlook
 from imageserver.dispatch.jobs import Listener
+from imageserver.errors import Cancelled
 from imageserver.generation import Generation
 from imageserver.messages import (
     Answered,
@@ -29,12 +32,15 @@ from imageserver.messages import (
     Queued,
     Started,
     Submit,
+    failed,
 )
 
 # Requests that have ended are remembered until so many newer ones have come.
 REMEMBERED = 1000
 # Events of one request; a picture of 150 steps has fewer.
 REMEMBERED_EVENTS = 512
+# Seconds that a request whose model has come is given to say what shall be drawn; many are refused then.
+PATIENCE = 30.0
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -47,8 +53,8 @@ class Entry:
     credential: str
     worker: Listener
     client: str = ""
-    # Whether it waits for its model, and will be told more about itself then.
-    awaits_model: bool = False
+    # What it waits for before its own job: its model, then that its worker says what shall be drawn with that.
+    awaits: Literal["model", "order", None] = None
     # The last picture in the making and its pixels, as long as it is in the making.
     preview: tuple[Preview, bytes] | None = None
     events: deque[tuple[int, str, JobStatus]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_EVENTS))
@@ -101,12 +107,14 @@ class Entry:
     def _write_down(self, message: Message) -> None:
         now = time.time()
         match message:
-            case Started() if self.awaits_model:
+            case Started() if self.awaits:
                 self.happen("model_loading")
-            case Progress() if self.awaits_model:
+            case Progress() if self.awaits:
                 pass  # these are no steps of its own; the reason in the server's state tells how far the model is
-            case ModelAnswer() if self.awaits_model:
+            case ModelAnswer() if self.awaits:
+                self.awaits = "order"
                 self.happen("model_loaded")
+                asyncio.get_running_loop().call_later(PATIENCE, self._give_up)
             case Queued():
                 self.happen(
                     "queued",
@@ -146,6 +154,12 @@ class Entry:
                     code=message.code,
                 )
 
+    def _give_up(self) -> None:
+        """End a request that was refused once its model was known, was no more than a question, or lost its worker."""
+        if self.awaits == "order":
+            self.awaits = None
+            self._write_down(failed(self.status.id, Cancelled("Nothing was asked for once the model was there.")))
+
 
 class Ledger:
     """Every request that is under way, and the last ones that ended."""
@@ -157,9 +171,9 @@ class Ledger:
         """Return the entry of a request, a new one or that of its wait for its model; it is what its job shall tell."""
         status = _status(request.job, request.dialect, request.generation)
         entry = self._entries.get(request.job)
-        if entry is not None and entry.awaits_model:
+        if entry is not None and entry.awaits:
             entry.status = msgspec.structs.replace(status, created_at=entry.status.created_at)
-            entry.worker, entry.client, entry.awaits_model = worker, request.client, False
+            entry.worker, entry.client, entry.awaits = worker, request.client, None
             return entry
         return self._add(Entry(status, request.credential, worker, request.client))
 
@@ -171,7 +185,8 @@ class Ledger:
             state="queued", prompt=request.prompt or "", width=0, height=0, steps=0, n=0, seed=0, priority="normal",
             created_at=time.time(), total_steps=0 if awaits_model else 100,
         )  # fmt: skip
-        return self._add(Entry(status, request.credential, worker, request.client, awaits_model))
+        awaits: Literal["model", None] = "model" if awaits_model else None
+        return self._add(Entry(status, request.credential, worker, request.client, awaits))
 
     def note(self, request: Answered, worker: Listener) -> None:
         """Write down a request that was answered from the cache."""

@@ -1,9 +1,10 @@
 """How much memory a generation will have the device hold, and what it cannot hold, learnt from the ones before it."""
 
 import time
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 
+from imageserver.dispatch.estimates import MOST_SIZES
 from imageserver.generation import Generation, ModelFacts
 
 # Of each size the highest of so many peaks counts; they include what ran beside it.
@@ -25,7 +26,7 @@ class MemoryModel:
     """Peaks in MiB, weights included, by model and size."""
 
     def __init__(self) -> None:
-        self._peaks: dict[str, dict[int, deque[float]]] = defaultdict(dict)
+        self._peaks: dict[str, OrderedDict[int, deque[float]]] = defaultdict(OrderedDict)
         self._largest: dict[str, int] = defaultdict(int)
         self._failures: dict[str, Failure] = {}
 
@@ -34,6 +35,9 @@ class MemoryModel:
         if peak_mb > 0:
             sizes = self._peaks[facts.name]
             sizes.setdefault(_pixels(generation), deque(maxlen=REMEMBERED_PEAKS)).append(peak_mb)
+            sizes.move_to_end(_pixels(generation))
+            if len(sizes) > MOST_SIZES:
+                sizes.popitem(last=False)
         self._largest[facts.name] = max(self._largest[facts.name], _pixels(generation))
         failure = self._failures.get(facts.name)
         if failure is not None and _pixels(generation) >= failure.pixels:

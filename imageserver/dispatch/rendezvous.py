@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import json
 import os
+import stat
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ class Rendezvous:
         user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
         folder = Path(tempfile.gettempdir()) / f"qwen-image-server-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        # Not followed: whoever may write beside it could lead us to other files of ours.
+        state = folder.lstat()
+        if not stat.S_ISDIR(state.st_mode) or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
             raise PermissionError(f"The folder {folder} belongs to somebody else; set TMPDIR to a folder of your own.")
         return folder
 

@@ -232,9 +232,13 @@ class Engine:
         self._last_steps.clear()
         self._token = secrets.token_hex(32)
         self._last_sign = time.monotonic()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
+            )
+        except OSError as error:  # memory is short, perhaps still that of the last engine
+            logger.error("No engine process can be started: %s", error)
+            return False
         assert self._process.stdin is not None
         settings = self._settings.model_copy(update={"model": self.model}) if self.model else self._settings
         self._process.stdin.write(write_brief(settings, dataclasses.replace(self._address, key=self._token)))

@@ -5,7 +5,6 @@ Negative prompts are pinned: nearly every request has the same one.
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import torch
 
@@ -22,26 +21,17 @@ class EmbeddingCache:
         self.scope: Hashable = ()
         self._entries: OrderedDict[Hashable, Encoded] = OrderedDict()
         self._pinned: OrderedDict[Hashable, Encoded] = OrderedDict()
-        self.hits = 0
-        self.misses = 0
 
     def get(self, text: str, encode: Encode, *, pinned: bool = False) -> Encoded:
         """Return what `encode` makes of `text`, such as (embeddings, mask), each with a batch dimension of one."""
         key = (self.scope, text)
         for entries in (self._pinned, self._entries):
             if key in entries:
-                self.hits += 1
                 entries.move_to_end(key)
                 return entries[key]
-        self.misses += 1
         encoded = encode(text)
         entries = self._pinned if pinned else self._entries
         entries[key] = encoded
         if len(entries) > self._capacity:
             entries.popitem(last=False)
         return encoded
-
-    def bytes_held(self) -> int:
-        """Return the memory that the cache takes."""
-        tensors: list[Any] = [*self._entries.values(), *self._pinned.values()]
-        return sum(tensor.numel() * tensor.element_size() for pair in tensors for tensor in pair)

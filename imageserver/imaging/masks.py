@@ -9,6 +9,7 @@ from imageserver.errors import InvalidParameter
 from imageserver.imaging.inputs import Mask, read_mask
 
 HALF = 128
+INVERTED = bytes(range(255, -1, -1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,4 +46,4 @@ def _read(data: bytes, name: str, max_pixels: int) -> Mask:
     except InvalidParameter:
         # Without a hole; whatever else is wrong with it is said here as well.
         return read_mask(data, name=name, max_pixels=max_pixels, transparent_means_edit=False)
-    return Mask(holes.width, holes.height, bytes(255 - value for value in holes.data))
+    return Mask(holes.width, holes.height, holes.data.translate(INVERTED))

@@ -20,6 +20,7 @@ MOST_ATTEMPTS = 3
 # Forgotten tasks are still known to have been there for so many times their time to live.
 TOMBSTONE = 7
 OPEN = "('queued', 'processing')"
+ENDED = "('completed', 'failed', 'cancelled')"
 
 COLUMNS = """
     task_id TEXT PRIMARY KEY, number INTEGER NOT NULL, credential TEXT NOT NULL, wanted TEXT NOT NULL,
@@ -65,7 +66,7 @@ class TaskStore:
             self._database.row_factory = sqlite3.Row
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute(f"CREATE TABLE IF NOT EXISTS tasks ({COLUMNS})")
-            self._database.execute("CREATE INDEX IF NOT EXISTS open_tasks ON tasks (state)")
+            self._database.execute("CREATE INDEX IF NOT EXISTS tasks_by_state ON tasks (state, completed_at)")
         except (OSError, sqlite3.Error) as error:
             raise SystemExit(f"STATE_DIR={state_dir} cannot be written: {error}.") from error
 
@@ -136,16 +137,12 @@ class TaskStore:
                 adopted.append(found)
         return adopted
 
-    def count_open(self) -> int:
-        """Return how many tasks are under way."""
-        return int(self._database.execute(f"SELECT COUNT(*) FROM tasks WHERE state IN {OPEN}").fetchone()[0])
-
     def _forget(self) -> None:
         """Let what is over expire: its prompt goes, then the tombstone too."""
         now = time.time()
         self._write(
             "UPDATE tasks SET state = 'expired', wanted = '', files = '[]', error = NULL "
-            f"WHERE state NOT IN {OPEN} AND state != 'expired' AND completed_at < ?",
+            f"WHERE state IN {ENDED} AND completed_at < ?",
             (now - self._ttl,),
         )
         self._write("DELETE FROM tasks WHERE state = 'expired' AND completed_at < ?", (now - TOMBSTONE * self._ttl,))

@@ -232,42 +232,65 @@ def test_an_engine_that_dies_over_a_model_comes_back_with_the_usual_one(own_serv
     assert server.generate("a red circle").status_code == 200
 
 
-def test_whoever_waits_for_a_model_longer_than_they_said_is_told_so(own_servers, names):
-    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="3")
+# Each is loaded by one test: a request for a model that is known already does not wait before it is a job.
+NEVER_LOADED = ("awaited", "timed", "numbered", "left", "followed")
+
+
+@pytest.fixture(scope="module")
+def slow_server(servers, tmp_path_factory):
+    """A server whose fake engine loads another model for two seconds."""
+    file = tmp_path_factory.mktemp("slow") / "names.toml"
+    file.write_text("".join(f"[{name}]\nsource = 'owner/{name}'\n" for name in NEVER_LOADED))
+    server = servers(MODELS_FILE=str(file), FAKE_LOAD_MODEL="2")
     server.wait_until_ready()
-    refused = server.generate("a red circle", model="tiny-sd", timeout=0.5)
+    return server
+
+
+def job_with(server, prompt):
+    """Return the job of a prompt, None before it is there."""
+    return next((job for job in server.get("/v1/jobs").json()["data"] if prompt in job["prompt"]), None)
+
+
+def test_whoever_waits_for_a_model_longer_than_they_said_is_told_so(slow_server):
+    refused = slow_server.generate("a red circle", model="awaited", timeout=0.5)
     assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
-    assert server.get("/livez").status_code == 200
-    assert server.generate("a red circle", model="tiny-sd").status_code == 200, "the load went on"
+    assert slow_server.get("/livez").status_code == 200
+    assert slow_server.generate("a red circle", model="awaited").status_code == 200, "the load went on"
 
 
-def test_the_time_that_a_model_was_loaded_for_is_a_part_of_the_clients_time(own_servers, names):
-    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="1")
-    server.wait_until_ready()
-    refused = server.generate("[step=0.5] slow", model="tiny-sd", num_inference_steps=40, timeout=3)
+def test_the_time_that_a_model_was_loaded_for_is_a_part_of_the_clients_time(slow_server):
+    refused = slow_server.generate("[step=0.5] slow", model="timed", num_inference_steps=40, timeout=4)
     assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
     left = re.match(r"The time limit of ([\d.]+) s passed while it was running", refused.json()["error"])
-    assert float(left[1]) <= 2.0, "a second of the three is gone"
+    assert float(left[1]) <= 2.0, "two seconds of the four are gone"
 
 
-def test_a_request_that_waits_for_its_model_is_a_job_under_its_own_number(own_servers, names):
-    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="3")
-    server.wait_until_ready()
-    running = server.start_generating("a red circle", model="tiny-sd")
-    server.wait_for(lambda: server.get("/v1/jobs").json()["data"], "the job")
-    [job] = server.get("/v1/jobs").json()["data"]
+def test_a_request_that_waits_for_its_model_is_a_job_under_its_own_number(slow_server):
+    running = slow_server.start_generating("waits for its model", model="numbered")
+    slow_server.wait_for(lambda: job_with(slow_server, "waits for its model"), "the job")
+    job = job_with(slow_server, "waits for its model")
     told = {name: job[name] for name in ("kind", "state", "prompt", "model", "dialect")}
     assert told == {
-        "kind": "generation", "state": "queued", "prompt": "a red circle", "model": "tiny-sd", "dialect": "native"
+        "kind": "generation", "state": "queued", "prompt": "waits for its model", "model": "numbered",
+        "dialect": "native",
     }  # fmt: skip
-    with requests.get(f"{server.url}/v1/jobs/{job['id']}/events", stream=True, timeout=60) as events:
+    with requests.get(f"{slow_server.url}/v1/jobs/{job['id']}/events", stream=True, timeout=60) as events:
         lines = [line.decode() for line in events.iter_lines()]
     named = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
     assert named[:4] == ["model_loading", "model_loaded", "queued", "started"]
     assert named[-1] == "completed"
     assert int(running.result().headers["X-Request-Id"]) == job["id"]
-    [ended] = server.get("/v1/jobs").json()["data"]
+    ended = job_with(slow_server, "waits for its model")
     assert (ended["state"], ended["width"]) == ("completed", 512)
+
+
+def test_a_client_that_hangs_up_while_its_model_is_loaded_is_let_go_at_once(slow_server):
+    body = b'{"prompt": "left its model", "model": "left"}'
+    with slow_server.raw_generation(body):
+        slow_server.wait_for(lambda: job_with(slow_server, "left its model"), "the job")
+    slow_server.wait_for(lambda: job_with(slow_server, "left its model")["state"] == "cancelled", "the end")
+    assert "left" not in models_of(slow_server), "before the model was there"
+    assert slow_server.generate("a red circle", model="left").status_code == 200
 
 
 def test_a_request_whose_model_never_comes_is_a_failed_job(server):
@@ -276,15 +299,13 @@ def test_a_request_whose_model_never_comes_is_a_failed_job(server):
     assert (job["state"], job["code"]) == ("failed", "model_unloadable")
 
 
-def test_progress_of_a_load_is_in_startupz_and_in_its_job(own_servers, names):
-    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="4")
-    server.wait_until_ready()
-    number = ask(server, "load", "tiny-sd", wait=False).json()["job"]
-    server.wait_for(lambda: server.get("/startupz").json()["fraction"] == 0.5, "half of the load")
-    told = server.get("/startupz").json()
-    assert told["reason"] == "tiny-sd is loading."
-    assert server.get(f"/v1/jobs/{number}").json()["progress"] == 0.5
-    server.wait_for(lambda: server.get(f"/v1/jobs/{number}").json()["state"] == "completed", "the load")
+def test_progress_of_a_load_is_in_startupz_and_in_its_job(slow_server):
+    number = ask(slow_server, "load", "followed", default=False, wait=False).json()["job"]
+    slow_server.wait_for(lambda: slow_server.get("/startupz").json()["fraction"] == 0.5, "half of the load")
+    told = slow_server.get("/startupz").json()
+    assert told["reason"] == "followed is loading."
+    assert slow_server.get(f"/v1/jobs/{number}").json()["progress"] == 0.5
+    slow_server.wait_for(lambda: slow_server.get(f"/v1/jobs/{number}").json()["state"] == "completed", "the load")
 
 
 def test_a_download_keeps_neither_pictures_nor_other_models_waiting(own_servers, names):

@@ -36,7 +36,7 @@ from imageserver.settings import Settings  # noqa: E402
 README = ROOT / "README.md"
 DIALECTS = ROOT / "docs" / "dialects.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
-PAGES = sorted([README, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*.sh")) + sorted((ROOT / "examples").glob("*.py"))
 ADDRESS = "localhost:5000"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -293,11 +293,20 @@ def test_every_variable_is_a_setting(page):
     assert set(re.findall(r"\b([A-Z][A-Z_]{2,})=", text)) - known == set()
 
 
+def sections_of(page: Path) -> set[str]:
+    """Return what the headings of a page are linked by."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page):
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
-    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    missing = []
+    for target, _, section in re.findall(r"\]\(([^)#\s]*)(#([\w-]+))?\)", text):
+        file = page.parent / target if target else page
+        if "://" not in target and not (file.exists() and (not section or section in sections_of(file))):
+            missing.append(f"{target}#{section}")
     assert missing == []
 
 

@@ -1,5 +1,6 @@
 """Every failure leaves in the same envelope, and nothing of our insides with it."""
 
+from contextvars import copy_context
 from types import SimpleNamespace
 
 import flask
@@ -8,6 +9,7 @@ import pytest
 from imageserver.api import errors, responses
 from imageserver.api.current import EXTENSION
 from imageserver.errors import BY_CODE, QueueFull
+from imageserver.telemetry.logs import current_request
 
 
 @pytest.fixture
@@ -47,3 +49,19 @@ def test_unexpected_error_tells_nothing_but_its_id(app, caplog):
     assert answer.get_json()["code"] == "internal_error"
     assert "secret" not in answer.text
     assert "secret" in caplog.text
+
+
+def test_a_request_on_a_kept_connection_is_not_logged_under_the_number_of_the_one_before(app):
+    logged_under = []
+
+    def view():
+        logged_under.append(current_request.get())
+        return ""
+
+    def ask():
+        current_request.set(4)
+        app.test_client().get("/")
+
+    app.add_url_rule("/", view_func=view)
+    copy_context().run(ask)
+    assert logged_under == [None]

@@ -5,7 +5,7 @@ from flask import Flask
 
 from imageserver.api.dialects.openai_images.bodies import EditsBody
 from imageserver.api.form_body import read_form
-from imageserver.errors import InvalidParameter
+from imageserver.errors import BadRequest, InvalidParameter
 
 
 def read(fields):
@@ -26,3 +26,9 @@ def test_objects_that_leave_different_fields_out_cannot_be_told_apart():
 
 def test_what_is_no_list_of_objects_stays_as_it_came():
     assert read({"seed[][x]": "1", "mood[][x]": "2"}) == {"seed[][x]": "1", "mood[][x]": "2"}
+
+
+def test_a_field_that_is_nested_too_deeply_is_no_mistake_of_the_server():
+    assert read({"prompt": "x", "seed": "[" * 100_000})["seed"] == "[" * 100_000
+    with pytest.raises(BadRequest, match="100 levels"):
+        read({"prompt": "x", "seed": "[" * 500 + "]" * 500})

@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from flask import Flask
 
 from imageserver.api import model_catalog
 from imageserver.errors import Loading, ModelNotFound
@@ -21,7 +22,7 @@ class Desk:
 
     def load_model(self, question, timeout):
         assert (question.load, question.prompt) == ("", "x")
-        return SimpleNamespace(model=lambda: FIRST)
+        return SimpleNamespace(model=lambda: FIRST, cancel=lambda: None)
 
 
 def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held=("first",), **settings):
@@ -57,14 +58,11 @@ def test_no_name_means_the_usual_model(tmp_path, asked):
         ({"model": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, {}, True),
     ],
 )
-def test_requests_wait_for_the_first_model_where_its_defaults_are_not_known(
-    tmp_path, monkeypatch, settings, registry, waits
-):
-    monkeypatch.setattr(model_catalog, "credential", lambda: "")
-    monkeypatch.setattr(model_catalog, "client_address", lambda: "")
+def test_requests_wait_for_the_first_model_where_its_defaults_are_not_known(tmp_path, settings, registry, waits):
     waiting = service(tmp_path, loading=True, registry=registry, **settings)
     for asked in (None, "", "auto", settings["model"]):
-        assert model_catalog.facts_for(waiting, asked, WAITER) is (FIRST if waits else None)
+        with Flask(__name__).test_request_context():
+            assert model_catalog.facts_for(waiting, asked, WAITER) is (FIRST if waits else None)
 
 
 @pytest.mark.parametrize("asked", ["other", "owner/other"])
@@ -78,14 +76,13 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(tmp_path):
     assert refusal.value.param == "model"
 
 
-def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_catalog, "credential", lambda: "")
-    monkeypatch.setattr(model_catalog, "client_address", lambda: "")
+def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_path):
     waiting = service(
         tmp_path, loading=True, registry={"first": ModelEntry(source="owner/first"), "more": ModelEntry(source="x")}
     )
     for asked in ("first", "owner/first"):
-        assert model_catalog.facts_for(waiting, asked, WAITER) is FIRST
+        with Flask(__name__).test_request_context():
+            assert model_catalog.facts_for(waiting, asked, WAITER) is FIRST
     for asked in ("more", "yours"):
         with pytest.raises(Loading):
             model_catalog.facts_for(waiting, asked, WAITER)

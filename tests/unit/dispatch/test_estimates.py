@@ -2,7 +2,7 @@
 
 import random
 
-from imageserver.dispatch.estimates import CostModel
+from imageserver.dispatch.estimates import MOST_SIZES, CostModel
 from imageserver.generation import Generation
 from tests.factories import generation
 
@@ -78,3 +78,12 @@ def test_a_device_that_became_slower_is_followed() -> None:
     for _ in range(30):
         costs.observe(generation(), 2.0)
     assert abs(costs.seconds(generation()) - 2.0) < 0.1
+
+
+def test_of_very_many_sizes_the_last_ones_are_remembered() -> None:
+    costs = CostModel()
+    costs.observe(generation(width=4000, height=4000), 1.0)
+    for side in range(64, 64 + MOST_SIZES):
+        costs.observe(generation(width=side, height=side), 2.0)
+    assert costs.seconds(generation(width=64, height=64)) == 2.0
+    assert costs.seconds(generation(width=4000, height=4000)) > 2.0, "only the small ones are known, and scaled"

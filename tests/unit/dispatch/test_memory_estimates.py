@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from imageserver.dispatch.estimates import MOST_SIZES
 from imageserver.dispatch.memory_estimates import REMEMBERED_FAILURE, REMEMBERED_PEAKS, MemoryModel
 from imageserver.generation import Generation, ModelFacts
 
@@ -98,3 +99,11 @@ def test_with_other_models_in_memory_or_after_a_while_it_is_tried_again(
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + REMEMBERED_FAILURE + 1)
     assert model.obstacle(FACTS, of(1024), HELD) is None
+
+
+def test_of_very_many_sizes_the_last_ones_are_remembered(model: MemoryModel) -> None:
+    model.observe(FACTS, of(4000), 9000.0)
+    for side in range(64, 64 + MOST_SIZES):
+        model.observe(FACTS, of(side), 1100.0)
+    assert model.expected(FACTS, of(64)) == 1100.0
+    assert model.expected(FACTS, of(4000)) > 10_000, "only the small ones are known, and scaled"

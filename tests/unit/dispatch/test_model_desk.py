@@ -1,11 +1,17 @@
 """Models are loaded one at a time, for clients and for the job whose turn it is; files are fetched beside that."""
 
+import asyncio
+
+from imageserver.dispatch import ledger
+from imageserver.dispatch.inquiries import Inquiries
 from imageserver.dispatch.model_desk import ModelDesk
 from imageserver.messages import (
     AskModel,
     Failed,
     FetchModel,
     JobEvent,
+    JobList,
+    ListJobs,
     Loading,
     LoadModel,
     ModelAnswer,
@@ -376,8 +382,6 @@ def test_requests_that_wait_for_their_model_take_places_in_the_queue(play):
 
 def test_a_load_is_a_job_that_can_be_watched_and_left(play):
     async def scene(stage):
-        from imageserver.dispatch.inquiries import Inquiries
-
         watcher = Ear()
         ask(stage, 1, load="other")
         ask(stage, 2, load="other")
@@ -390,3 +394,42 @@ def test_a_load_is_a_job_that_can_be_watched_and_left(play):
         assert events == [("started", "model"), ("completed", "model")]
 
     play(scene)
+
+
+def state_of(stage, job):
+    ear = Ear()
+    Inquiries(stage.dispatcher).list_jobs(ListJobs(job=99, wanted=job), ear)
+    [answer] = ear.heard
+    assert isinstance(answer, JobList)
+    return answer.jobs[0].state if answer.jobs else None
+
+
+def test_a_request_that_asks_for_nothing_once_its_model_is_there_is_no_job_for_ever(play, monkeypatch):
+    monkeypatch.setattr(ledger, "PATIENCE", 0.01)
+
+    async def scene(stage):
+        ask(stage, 1, load="other", prompt="refused when its model is known")
+        ask(stage, 2, load="other", prompt="drawn")
+        stage.hold("scripted", "other", job=1)
+        stage.submit(2, model="other")
+        assert [state_of(stage, job) for job in (1, 2)] == ["queued", "queued"]
+        await asyncio.sleep(0.1)
+        assert [state_of(stage, job) for job in (1, 2)] == ["cancelled", "queued"]
+
+    play(scene)
+
+
+def test_requests_that_wait_for_their_model_count_against_max_queue(play):
+    async def scene(stage):
+        for job in (1, 2, 3):
+            ask(stage, job, load="other", prompt="x")
+        stage.submit(4)
+        assert [stage.ear.of(job)[-1:] for job in (3, 4)] == [["queue_full"]] * 2
+        assert "queue_full" not in stage.ear.of(1) + stage.ear.of(2)
+        ask(stage, 5, load="third", fetch=True)
+        assert "queue_full" not in stage.ear.of(5), "what prepares a model is no generation"
+        stage.hold("scripted", "other", job=1)
+        stage.submit(1, 2, model="other")
+        assert "queue_full" not in stage.ear.of(1) + stage.ear.of(2)
+
+    play(scene, max_queue=2)

@@ -76,6 +76,14 @@ def test_folder_of_somebody_else_is_not_trusted(monkeypatch):
         _ = Rendezvous(1).folder
 
 
+def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path):
+    place = Rendezvous(1).folder
+    place.rmdir()
+    place.symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(PermissionError, match="TMPDIR"):
+        _ = Rendezvous(1).folder
+
+
 def test_ended_process_lives_no_more_even_before_it_is_reaped(ended):
     assert process_lives(os.getpid())
     assert not process_lives(ended)

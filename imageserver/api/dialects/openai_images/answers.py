@@ -60,7 +60,7 @@ class Images(Answer):
 
     created: int = Field(description="Unix seconds.")
     data: list[DrawnPicture]
-    background: Literal["opaque"]
+    background: Literal["opaque", "transparent"] = Field(description="Layers are transparent, but in jpeg.")
     output_format: OutputFormat
     quality: Literal["low", "medium", "high"] = Field(description="How it was drawn: high is every block computed.")
     size: str

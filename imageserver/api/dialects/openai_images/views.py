@@ -175,28 +175,22 @@ def _attempt(service: Services, body: ImagesBody, init_image: InitImage | None) 
 
 def _init_image(service: Services, body: VariationsBody) -> InitImage:
     """Return the pictures of a form or a JSON body, and the first one's mask."""
-    pictures = list(_pictures(service, body))
-    if not pictures:
+    uploads = [file for name, files in request.files.lists() if IMAGE_PART.fullmatch(name) for file in files]
+    named: list[str | ImageReference] = [*(body.images or [])]
+    named += [body.image] if isinstance(body.image, str) else body.image or []
+    count, most = len(uploads) + len(named), MOST_IMAGES if isinstance(body, EditsBody) else MOST_VARIED
+    if not count:
         raise BadRequest("image is missing: send the picture as a file, as base64 or as a data URL.", param="image")
-    most = MOST_IMAGES if isinstance(body, EditsBody) else MOST_VARIED
-    if len(pictures) > most:
-        raise InvalidParameter(f"image: {len(pictures)} pictures were sent; the limit is {most}.", param="image")
+    # Before any of them is fetched: they may be web addresses.
+    if count > most:
+        raise InvalidParameter(f"image: {count} pictures were sent; the limit is {most}.", param="image")
+    pictures = [read_upload(file, service.settings, name="image") for file in uploads]
+    pictures += [_named(service, given, "image") for given in named]
     if "mask" in request.files:
         mask: bytes | None = read_upload(request.files["mask"], service.settings, name="mask")
     else:
         mask = _named(service, body.mask, "mask") if isinstance(body, EditsBody) and body.mask is not None else None
     return InitImage(image=pictures[0], further=tuple(pictures[1:]), mask=mask, transparent_means_edit=True)
-
-
-def _pictures(service: Services, body: VariationsBody) -> Iterator[bytes]:
-    for name, files in request.files.lists():
-        if IMAGE_PART.fullmatch(name):
-            for file in files:
-                yield read_upload(file, service.settings, name="image")
-    named: list[str | ImageReference] = [*(body.images or [])]
-    named += [body.image] if isinstance(body.image, str) else body.image or []
-    for given in named:
-        yield _named(service, given, "image")
 
 
 def _named(service: Services, given: str | ImageReference, name: str) -> bytes:

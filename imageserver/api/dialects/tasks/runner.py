@@ -114,9 +114,23 @@ def _adopt_for_ever(service: Services) -> None:
         if service.draining or service.snapshot is None:
             continue
         try:
-            for task in service.tasks.adopt(os.getpid(), process_lives, service.request_ids.take):
-                logger.info("Task %s is taken over.", task.task_id)
-                order = order_of(service, task)
-                follow(service, task, order, Fulfilment(service, order).news())
+            adopt(service)
         except ServiceError as error:
             logger.error("Tasks cannot be taken over: %s", error.sentence)
+        except Exception:
+            # Whoever looks for them must go on looking: nobody else draws them.
+            logger.exception("Tasks cannot be taken over.")
+
+
+def adopt(service: Services) -> None:
+    """Take over the tasks that nobody follows; raises StorageFull."""
+    for task in service.tasks.adopt(os.getpid(), process_lives, service.request_ids.take):
+        try:
+            order = order_of(service, task)
+        except ValueError:
+            # One that another version has written must not keep all others from being drawn.
+            logger.exception("Task %s cannot be read.", task.task_id)
+            service.tasks.fail(task.task_id, code="internal_error", sentence="The task cannot be read any more.")
+            continue
+        logger.info("Task %s is taken over.", task.task_id)
+        follow(service, task, order, Fulfilment(service, order).news())

@@ -81,6 +81,8 @@ def prepare() -> None:
 @_sock.route(PATH, bp=blueprint)  # type: ignore[untyped-decorator]
 def generate(connection: Connection) -> None:
     """Draw what each frame asks for, until the client hangs up."""
+    # Nobody else may listen on it: what the client sends would be lost.
+    del request.environ[SOCKET_KEY]
     conversation = _Conversation(services(), connection, request_id())
     try:
         conversation.run()

@@ -1,0 +1,38 @@
+"""Tasks whose worker is gone are taken over by another one."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from imageserver.api import studio
+from imageserver.api.dialects.tasks import runner
+from imageserver.api.orders import Order
+from imageserver.outputs.task_store import TaskStore
+from tests.factories import generation
+
+WHOLE = runner.wanted_of(Order(number=1, generation=generation(), finish=studio.Finish("png", None, None), timeout=60))
+
+
+@pytest.fixture
+def service(tmp_path):
+    return SimpleNamespace(
+        tasks=TaskStore(tmp_path, ttl=100), request_ids=SimpleNamespace(take=lambda: 9),
+        settings=SimpleNamespace(font_path=None), client=None,
+    )  # fmt: skip
+
+
+def left_behind(service, wanted):
+    task = service.tasks.add(number=1, credential="", wanted=wanted, owner=1, warnings=[])
+    service.tasks.release(task.task_id)
+    return task.task_id
+
+
+@pytest.mark.parametrize("unreadable", ['{"generation": {"prompt": "of another version"}}', "no JSON"])
+def test_a_task_that_cannot_be_read_fails_and_keeps_no_other_from_being_drawn(service, monkeypatch, unreadable):
+    followed = []
+    monkeypatch.setattr(runner, "follow", lambda service, task, order, news: followed.append(task.task_id))
+    broken, whole = left_behind(service, unreadable), left_behind(service, WHOLE)
+    runner.adopt(service)
+    assert followed == [whole]
+    ended = service.tasks.find(broken, "")
+    assert (ended.state, ended.code) == ("failed", "internal_error")
