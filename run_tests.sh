@@ -74,9 +74,14 @@ unit_tests() {
     OMP_NUM_THREADS=1 run_pytest tests/unit -n 2 --dist loadgroup
 }
 
-# Two processes, of which each takes whole files: the tests of a file share servers, and mostly wait for them.
+# Two processes, of which each takes whole files: the tests of a file share servers, and mostly wait for them. Threads
+# that spin while they wait would starve each other.
 integration_tests() {
-    run_pytest tests/integration tests/gpu -n 2 --dist loadfile
+    OMP_WAIT_POLICY=PASSIVE run_pytest tests/integration tests/gpu -m "not alone" -n 2 --dist loadfile
+}
+
+timed_tests() {
+    run_pytest tests/integration -m alone
 }
 
 # In a process of their own: Playwright keeps an event loop running, in which no asyncio client can be tested.
@@ -112,6 +117,7 @@ else
     if [ "$fast" = no ]; then
         if browser_is_missing; then stage "browser" install_browser; fi
         stage "integration tests" integration_tests
+        stage "timed tests" timed_tests
         stage "browser tests" browser_tests
     fi
 fi

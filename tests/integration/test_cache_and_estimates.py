@@ -8,6 +8,9 @@ import requests
 
 from tests.integration.server import in_background
 
+# Times are measured here, so nothing may run beside it.
+pytestmark = pytest.mark.alone
+
 
 def ask(server, prompt, **fields):
     headers = fields.pop("headers", None)

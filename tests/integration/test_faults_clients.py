@@ -11,6 +11,9 @@ import pytest
 
 from tests.integration.server import SERVE, in_background
 
+# Times are measured here, so nothing may run beside it.
+pytestmark = pytest.mark.alone
+
 SLOW = b'{"prompt": "[step=0.2]", "num_inference_steps": 50}'
 STEP = 0.2
 

@@ -5,6 +5,10 @@ import signal
 import time
 
 import psutil
+import pytest
+
+# Times are measured here, so nothing may run beside it.
+pytestmark = pytest.mark.alone
 
 
 def engines(server):

@@ -11,6 +11,9 @@ import requests
 
 from tests.integration.server import SERVE
 
+# Times are measured here, so nothing may run beside it.
+pytestmark = pytest.mark.alone
+
 BOTH = pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
 
 

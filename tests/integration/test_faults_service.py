@@ -4,10 +4,15 @@ import http.client
 import statistics
 import time
 
+import pytest
+
 from imageserver.channel import Channel
 from imageserver.dispatch.rendezvous import Rendezvous
 from imageserver.messages import LENGTHS, Hello
 from tests.integration.server import in_background
+
+# Times are measured here, so nothing may run beside it.
+pytestmark = pytest.mark.alone
 
 
 def health_p99(server, polls=100, pause=0.01):

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 
+# Times are measured here, so nothing may run beside it.
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 START = ["bash", "start_server.sh"]
 
