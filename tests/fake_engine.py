@@ -58,7 +58,7 @@ class FakeEngine:
     """Runs one job at a time, as slowly and as badly as it is told."""
 
     def __init__(self) -> None:
-        _, address = read_brief()
+        address = read_brief().address
         self.channel = Channel(address.connect())
         self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
         self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()

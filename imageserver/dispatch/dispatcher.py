@@ -227,6 +227,8 @@ class Dispatcher:
 
     def models_held(self, message: ModelsHeld) -> None:
         """Use a model that has been loaded, or end what waited for it in vain."""
+        if message.job == 0:  # a new engine, which may have been unable to begin with the usual model
+            self.models.default = message.models[0].name
         ended = self.models.take(message)
         # At once: neither a picture nor an answer may arrive before the facts of its model.
         self._announcements.tell()
@@ -259,15 +261,15 @@ class Dispatcher:
         self.models.answer()
         self.engine_changed()
 
-    def _after_load(self, ended: LoadEnded | None) -> None:
+    def _after_load(self, ended: LoadEnded | None, spared: str = "") -> None:
         self.models.answer()
-        if ended is not None and ended.failure is not None and ended.name != self.models.default:
+        if ended is not None and ended.failure is not None and ended.name != spared:
             for job in [job for job in self._queue if job.generation.model == ended.name]:
                 self._end(job, "failed", failed(job.id, ended.failure))
 
     def engine_lost(self, *, silent: bool) -> None:
         """Run the jobs of a dead engine again; fail those that have killed two, or that it went silent over."""
-        self._after_load(self.models.engine_lost())
+        self._after_load(self.models.engine_lost(), spared=self.models.default)  # a new engine begins with that one
         lost, self._running = list(self._running.values()), {}
         for job in lost:
             if job.id not in self._jobs:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import Protocol
 
-from imageserver.briefing import write_brief
+from imageserver.briefing import Brief, write_brief
 from imageserver.channel import Address
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.streams import Peer
@@ -240,8 +240,8 @@ class Engine:
             logger.error("No engine process can be started: %s", error)
             return False
         assert self._process.stdin is not None
-        settings = self._settings.model_copy(update={"model": self.model}) if self.model else self._settings
-        self._process.stdin.write(write_brief(settings, dataclasses.replace(self._address, key=self._token)))
+        address = dataclasses.replace(self._address, key=self._token)
+        self._process.stdin.write(write_brief(Brief(self._settings, address, chosen=self.model)))
         self._process.stdin.write_eof()
         if self.state != "loading":
             self._change("loading", "starting", "A new engine process is starting.")
@@ -286,6 +286,8 @@ class Engine:
                 self._change("loading", message.phase, message.sentence)
             case Ready():
                 self.ready, self.fraction = message, 1.0
+                if message.facts.name != self.model:
+                    self.model = ""  # it could not be loaded again, or nobody has chosen one
                 self._events.models_held(ModelsHeld(job=0, models=(message.facts,)))
                 self._change("ready", "ready", message.facts.reason)
             case ModelsHeld():

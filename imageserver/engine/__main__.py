@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from imageserver.briefing import read_brief
+from imageserver.briefing import Brief, read_brief
 from imageserver.channel import Address, Channel
 from imageserver.messages import (
     AskLoras,
@@ -30,7 +30,6 @@ from imageserver.messages import (
     Run,
     UnloadModel,
 )
-from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -83,14 +82,14 @@ def main(trace: "Trace | None" = None) -> None:
     """Load the model, then draw what is asked for until the connection closes; `trace` is told of every forward."""
     _die_with_parent()
     _prepare_environment()
-    settings, address = read_brief()
-    configure_logging(settings)
-    link = Link(address)
+    brief = read_brief()
+    configure_logging(brief.settings)
+    link = Link(brief.address)
     link.report("importing", "torch and diffusers are being imported.", None)
-    _serve(settings, link, trace)
+    _serve(brief, link, trace)
 
 
-def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
+def _serve(brief: Brief, link: Link, trace: "Trace | None") -> None:
     # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
     from imageserver.engine.devices import DeviceUnavailable
     from imageserver.engine.model_loads import ModelLoads
@@ -99,7 +98,7 @@ def _serve(settings: Settings, link: Link, trace: "Trace | None") -> None:
     from imageserver.engine.workshop import open_workshop
 
     try:
-        workshop = open_workshop(settings, link.report, link.send, trace or no_trace)
+        workshop = open_workshop(brief.settings, link.report, link.send, trace or no_trace, chosen=brief.chosen)
     except (ModelUnavailable, DeviceUnavailable) as error:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up

@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import json
+import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +13,6 @@ from typing import Literal
 import diffusers
 import torch
 import transformers
-from safetensors import SafetensorError
 
 from imageserver.engine import (
     control_net,
@@ -22,11 +23,12 @@ from imageserver.engine import (
     transformer_file,
 )
 from imageserver.engine.families import FAMILIES, Family, family_of, published_class
+from imageserver.engine.load_failures import told_in_one_sentence
 from imageserver.engine.memory import bytes_of
 from imageserver.engine.memory_plans import MemoryPlan
 from imageserver.engine.pipelines import Pipeline
 from imageserver.engine.schedulers import Schedulers
-from imageserver.engine.sources import ModelUnavailable, Report, locate
+from imageserver.engine.sources import PIPELINE_FILES, ModelUnavailable, Report, locate
 from imageserver.generation import MemoryPlanName, ModelFacts
 from imageserver.registry import ModelEntry, RegistryUnusable
 from imageserver.schedulers import find_scheduler, split_name
@@ -35,6 +37,8 @@ from imageserver.settings import Settings
 QWEN_IMAGE = "Qwen/Qwen-Image"
 # The whole of Qwen-Image in bfloat16 is about 54 GiB, and a tenth more is wanted beside the weights.
 QWEN_IMAGE_BYTES = 60 * 1024**3
+# As diffusers and transformers name weights, whole or in parts, where no variant is asked for.
+PLAIN_WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d+-of-\d+)?\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class FoundModel:
     device: torch.device
     weights: dict[str, int]
     settings: Settings
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that its parts come from."""
+        return [part for part in (self.folder, self.encoder_folder, self.control_folder) if part is not None]
 
     @property
     def memory(self) -> MemoryPlanName | Literal["auto"]:
@@ -88,12 +97,16 @@ def find(settings: Settings, report: Report) -> FoundModel:
     name, reason = choose_model(settings.model, device)
     entry, setting = registered(name, settings)
     entry = _as_chosen(entry, settings)
-    folder = locate(entry.source, settings, report, setting=setting, hub=entry.hub, revision=entry.revision)
+    folder = locate(
+        entry.source, settings, report,
+        setting=setting, hub=entry.hub, revision=entry.revision, wanted=PIPELINE_FILES,
+    )  # fmt: skip
     family = _family_in(folder, name, entry)
+    _refuse_if_incomplete(name, folder, family)
     dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report)
     control_folder = control_net.find(settings, family, report)
-    weights = weight_bytes(folder, dtype)
+    weights = weight_bytes(folder, dtype, left_out=family.loading)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         weights[family.separate_text_encoder.component] = _bytes_in(encoder_folder, dtype)
     try:
@@ -120,18 +133,14 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
     # Their bars would break our log lines; progress is told in the log and in /startupz.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-    try:
+    with told_in_one_sentence(found.name, found.folder):
         pipeline = _assemble(found, plan)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        # Clients are told too; where the owner keeps files is not their business.
-        sentence = str(error).strip().splitlines()[0].replace(str(found.folder), found.name)[:300]
-        raise ModelUnavailable(f"{found.name} cannot be loaded: {sentence}") from error
-    pipeline.set_progress_bar_config(disable=True)
-    family.prepare(pipeline)
-    _choose_scheduler(pipeline, family, found.name, settings)
-    if settings.vae_tiling:
-        pipeline.vae.enable_tiling()
-    memory_plans.place(pipeline, plan, device)
+        pipeline.set_progress_bar_config(disable=True)
+        family.prepare(pipeline)
+        _choose_scheduler(pipeline, family, found.name, settings)
+        if settings.vae_tiling:
+            pipeline.vae.enable_tiling()
+        memory_plans.place(pipeline, plan, device)
     defaults = family.defaults(pipeline)
     schedulers = Schedulers(pipeline.scheduler, family.schedulers)
     modules = [part for part in (*pipeline.components.values(), control) if isinstance(part, torch.nn.Module)]
@@ -149,8 +158,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         load_time=round(time.monotonic() - began, 2),
         pid=0,
-        revision="".join(fingerprint(part) for part in (found.folder, found.control_folder) if part is not None)
-        + transformer_file.fingerprint(settings),
+        revision="".join(fingerprint(part) for part in found.folders) + transformer_file.fingerprint(settings),
         default_steps=defaults.steps if entry.steps is None else entry.steps,
         default_true_cfg_scale=defaults.guidance if entry.guidance is None else entry.guidance,
         default_size=entry.width_and_height,
@@ -247,16 +255,35 @@ def _choose_scheduler(pipeline: Pipeline, family: Family, model: str, settings: 
         pipeline.scheduler = family.schedulers[name].make(pipeline.scheduler)
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype) -> dict[str, int]:
-    """Return the bytes that the weights of every component take in `dtype`, read from the headers of their files."""
-    sizes: dict[str, int] = {}
-    for component in {file.parent for file in folder.glob("*/*.safetensors")}:
-        sizes[component.name] = _bytes_in(component, dtype)
-    return sizes
+def weight_bytes(folder: Path, dtype: torch.dtype, left_out: Collection[str] = ()) -> dict[str, int]:
+    """Return the bytes that the weights of every component take in `dtype`, read from the headers of their files.
+
+    What the pipeline does not name, or is told to leave out, lies beside it for others and is not loaded.
+    """
+    sizes = {name: _bytes_in(folder / name, dtype) for name in _parts_of(folder) if name not in left_out}
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _parts_of(folder: Path) -> list[str]:
+    """Return the components that a model's pipeline is made of."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return [name for name, entry in index.items() if isinstance(entry, list) and any(entry)]
+
+
+def _refuse_if_incomplete(model: str, folder: Path, family: Family) -> None:
+    """Raise ModelUnavailable where a component has no folder: what loads it might make an empty one instead."""
+    elsewhere = family.separate_text_encoder
+    without = {*family.loading, *((elsewhere.component, elsewhere.tokenizer) if elsewhere else ())}
+    missing = [name for name in _parts_of(folder) if name not in without and not (folder / name).is_dir()]
+    if missing:
+        raise ModelUnavailable(f"{model} is not whole: its folder has no {' and no '.join(missing)}.")
 
 
 def _bytes_in(component: Path, dtype: torch.dtype) -> int:
-    return sum(sum(_elements(file)) for file in component.glob("*.safetensors")) * dtype.itemsize
+    files = list(component.glob("*.safetensors"))
+    # Beside them may lie the same in another format: SDXL's UNet has a `diffusion_pytorch_model.fp16.safetensors` too.
+    plain = [file for file in files if PLAIN_WEIGHTS.fullmatch(file.name)]
+    return sum(sum(_elements(file)) for file in plain or files) * dtype.itemsize
 
 
 def fingerprint(folder: Path) -> str:
@@ -291,7 +318,7 @@ def _elements(file: Path) -> list[int]:
 def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
     try:
         pipeline_class = json.loads((folder / "model_index.json").read_text())["_class_name"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(f"{model} has no readable model_index.json, so it is no diffusers folder.") from error
     family = family_of(str(pipeline_class))
     if family is None:

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,12 @@ from imageserver.settings import PROJECT_ROOT, Settings
 
 DEMO_FOLDER = PROJECT_ROOT / "imageserver" / "demo_model"
 # Pickle weights can run code when they are loaded, so they are not even downloaded.
-WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+DESCRIPTIONS = ["*.json", "*.txt", "*.model", "*.jinja"]
+# A pipeline's weights lie in the folders of its components; what lies beside them is the same again in one file.
+PIPELINE_FILES = [*DESCRIPTIONS, "*/*.safetensors"]
+COMPONENT_FILES = [*DESCRIPTIONS, "*.safetensors"]
+# The same weights in another format, or as training left them. ModelScope's library reads `.*` as a regular expression.
+VARIANTS = [f"*.{variant}{end}.safetensors" for variant in ("fp16", "bf16", "non_ema") for end in ("", "-*")]
 
 GROWTH_PAUSE = 1.0
 # Seconds before a download is tried again, from where it stopped; connections come back within minutes or not at all.
@@ -38,8 +43,9 @@ def locate(
     setting: str = "MODEL",
     hub: str | None = None,
     revision: str | None = None,
+    wanted: Sequence[str] = COMPONENT_FILES,
 ) -> Path:
-    """Return the folder with the model's files, downloading them where that is allowed.
+    """Return the folder with the model's files, downloading those `wanted` where that is allowed.
 
     `report` is told (phase, sentence, fraction); `setting` is where the name came from. `hub` is
     MODEL_SOURCE unless it is given, `revision` the newest there. Raises ModelUnavailable.
@@ -52,7 +58,7 @@ def locate(
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise ModelUnavailable(f"{setting}={model} is neither a folder nor an id like Qwen/Qwen-Image.")
     download = _from_modelscope if (hub or settings.model_source) == "modelscope" else _from_huggingface
-    return download(model, revision, settings, report)
+    return download(model, revision, list(wanted), settings, report)
 
 
 class _Meter:
@@ -79,7 +85,7 @@ class _Meter:
         self._report("downloading", f"{self._model}: {gigabytes}", min(1.0, self._done / max(1, self._total)))
 
 
-def _from_modelscope(model: str, revision: str | None, settings: Settings, report: Report) -> Path:
+def _from_modelscope(model: str, revision: str | None, wanted: list[str], settings: Settings, report: Report) -> Path:
     from modelscope import snapshot_download
     from modelscope.hub.callback import ProgressCallback
 
@@ -103,7 +109,8 @@ def _from_modelscope(model: str, revision: str | None, settings: Settings, repor
                 revision=revision,
                 cache_dir=str(settings.resolve(settings.models_dir)),
                 local_files_only=settings.offline,
-                allow_patterns=WANTED_FILES,
+                allow_patterns=wanted,
+                ignore_patterns=VARIANTS,
                 progress_callbacks=[Metered],
             )
         )
@@ -111,25 +118,25 @@ def _from_modelscope(model: str, revision: str | None, settings: Settings, repor
     return _patiently(fetch, model, "ModelScope", settings, report)
 
 
-def _from_huggingface(model: str, revision: str | None, settings: Settings, report: Report) -> Path:
+def _from_huggingface(model: str, revision: str | None, wanted: list[str], settings: Settings, report: Report) -> Path:
     from huggingface_hub import snapshot_download
 
     folder = settings.resolve(settings.models_dir)
-    wanted: dict[str, Any] = {
-        "cache_dir": str(folder), "revision": revision, "allow_patterns": WANTED_FILES,
+    options: dict[str, Any] = {
+        "cache_dir": str(folder), "revision": revision, "allow_patterns": wanted, "ignore_patterns": VARIANTS,
         "endpoint": settings.hf_endpoint,
     }  # fmt: skip
 
     def fetch() -> Path:
         if settings.offline:
-            return Path(str(snapshot_download(model, local_files_only=True, **wanted)))
+            return Path(str(snapshot_download(model, local_files_only=True, **options)))
         report("downloading", f"{model} is being fetched from Hugging Face.", None)
         meter = _Meter(model, report)
         meter.expect(
-            sum(file.file_size for file in snapshot_download(model, dry_run=True, **wanted) if file.will_download)
+            sum(file.file_size for file in snapshot_download(model, dry_run=True, **options) if file.will_download)
         )
         with _growth_of(folder / f"models--{model.replace('/', '--')}", meter):
-            return Path(str(snapshot_download(model, **wanted)))
+            return Path(str(snapshot_download(model, **options)))
 
     return _patiently(fetch, model, "Hugging Face", settings, report)
 

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from imageserver.engine import devices, memory_plans, quality
-from imageserver.engine.loading import FoundModel, find
+from imageserver.engine.load_failures import told_in_one_sentence
+from imageserver.engine.loading import FoundModel, choose_model, find
 from imageserver.engine.memory import peak_memory
 from imageserver.engine.preparing import prepare
 from imageserver.engine.readings import Reading
 from imageserver.engine.safety import open_checker
 from imageserver.engine.served_model import ServedModel
-from imageserver.engine.sources import Report
+from imageserver.engine.sources import ModelUnavailable, Report
 from imageserver.engine.turns import Send, Trace, Turns, no_trace
 from imageserver.errors import Busy
 from imageserver.generation import Generation, ModelFacts
@@ -44,7 +45,7 @@ class Workshop:
         self._device = devices.choose(settings.device)
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
         self._facts: dict[str, ModelFacts] = {}
-        self._first = ""
+        self._first, _ = choose_model(settings.model, self._device)
         self.turns = Turns(
             self._models,
             send,
@@ -75,15 +76,19 @@ class Workshop:
 
     def load(self, found: FoundModel, report: Report) -> ModelFacts:
         """Load a model; raises ModelUnavailable, and leaves the others as they were."""
+        failure = None
         try:
-            prepared = prepare(found, report)
-        except BaseException:
+            with told_in_one_sentence(found.name, found.folder):
+                prepared = prepare(found, report)
+        except ModelUnavailable as error:
+            # Without its cause, whose traceback holds what was loaded until then.
+            failure = ModelUnavailable(str(error))
+        if failure is not None:
             self._collect()
-            raise
+            raise failure
         facts = dataclasses.replace(prepared.facts, pid=os.getpid())
-        if self._first not in ("", facts.name):
+        if facts.name != self._first:
             facts = dataclasses.replace(facts, reason=f"{facts.name} was asked for by a client.")
-        self._first = self._first or facts.name
         self._models[facts.name], self._facts[facts.name] = prepared.served, facts
         logger.info("%s is ready on %s after %.1f s.", facts.name, facts.gpu, facts.load_time)
         return facts
@@ -146,8 +151,20 @@ class Workshop:
         devices.release_cached(self._device)
 
 
-def open_workshop(settings: Settings, report: Report, send: Send, trace: Trace = no_trace) -> Workshop:
-    """Open a workshop with the model of the settings; raises ModelUnavailable or DeviceUnavailable."""
+def open_workshop(
+    settings: Settings, report: Report, send: Send, trace: Trace = no_trace, *, chosen: str = ""
+) -> Workshop:
+    """Open a workshop with the model that clients have `chosen`, or with the one of the settings.
+
+    The latter also where the chosen one cannot be loaded any more. Raises ModelUnavailable or DeviceUnavailable.
+    """
     workshop = Workshop(settings, send, report, trace)
+    if chosen:
+        try:
+            workshop.load(workshop.find(chosen, report), report)
+        except ModelUnavailable as error:
+            logger.error("%s; the server begins with MODEL=%s instead.", str(error).rstrip("."), settings.model)
+        else:
+            return workshop
     workshop.load(workshop.find(settings.model, report), report)
     return workshop

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 
 import openai
@@ -132,6 +133,13 @@ def test_what_cannot_be_served_is_refused_naming_the_field(server, model, status
     assert server.get("/readyz").status_code == 200
 
 
+def test_a_batch_names_the_task_whose_model_cannot_be_loaded(server):
+    tasks = [{"prompt": "a circle", "resolution": "64x64"}, {"prompt": "a circle", "model": "broken"}]
+    refused = requests.post(f"{server.url}/batch_submit", json={"requests": tasks}, timeout=60)
+    assert (refused.status_code, refused.json()["param"]) == (422, "requests[1].model")
+    assert refused.json()["error"].startswith("Task 1: broken cannot be loaded: ")
+
+
 def test_loading_what_is_nowhere_says_why(server):
     refused = ask(server, "load", "far")
     assert refused.status_code == 422
@@ -202,16 +210,52 @@ def test_with_room_for_one_models_are_exchanged_and_nothing_is_lost(servers, nam
 
 
 def test_after_an_engines_death_the_chosen_model_answers_again(own_servers, names):
-    server = own_servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536")
+    # A setting for the first model, which the chosen one has never had.
+    server = own_servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536", DEFAULT_STEPS="2")
     server.wait_until_ready(120)
     assert ask(server, "load", "tiny-sd").status_code == 200
-    os.kill(server.health()["engine_pid"], signal.SIGKILL)
-    server.wait_for(lambda: server.health()["engine_restarts"] == 1, "the restart")
+    kill_engine(server)
     early = server.start_generating("a red circle")
     server.wait_until_ready(120)
     assert server.get("/info").json()["model_name"] == "tiny-sd"
     assert drawn_by(early.result()) == ((128, 64), "tiny-sd"), "its defaults are remembered"
-    assert drawn_by(server.generate("a red circle"))[1] == "tiny-sd"
+    assert steps_of(server, server.generate("a red circle")) == ("tiny-sd", 3)
+    assert steps_of(server, server.generate("a red circle", model="demo", size="64x64")) == ("demo", 2)
+
+
+def kill_engine(server):
+    os.kill(server.health()["engine_pid"], signal.SIGKILL)
+    server.wait_for(lambda: server.health()["engine_restarts"] == 1, "the restart")
+
+
+def steps_of(server, answer):
+    """Return the model that drew a picture, and in how many steps."""
+    drawn_by(answer)
+    job = server.get(f"/v1/jobs/{answer.headers['X-Request-Id']}").json()
+    return job["model"], job["steps"]
+
+
+def test_after_an_engines_death_the_first_model_answers_where_the_chosen_one_is_gone(own_servers, tmp_path):
+    server = own_servers(engine="real", MODELS_FILE=str(write_names(tmp_path)), MAX_PIXELS="65536")
+    server.wait_until_ready(120)
+    assert ask(server, "load", "tiny-sd").status_code == 200
+    shutil.rmtree(tmp_path / "sd")
+    kill_engine(server)
+    server.wait_until_ready(120)
+    assert server.get("/info").json()["model_name"] == "demo"
+    assert drawn_by(server.generate("a red circle", size="64x64"))[1] == "demo"
+    gone = server.generate("a red circle", model="tiny-sd")
+    assert (gone.status_code, gone.json()["code"]) == (422, "model_unloadable")
+
+
+def test_a_usual_model_whose_files_are_gone_fails_its_requests_with_a_sentence(own_servers, tmp_path):
+    server = own_servers(engine="real", MODELS_FILE=str(write_names(tmp_path)), MAX_PIXELS="65536")
+    server.wait_until_ready(120)
+    assert ask(server, "load", "tiny-sd").status_code == 200
+    assert ask(server, "unload", "tiny-sd").status_code == 200
+    shutil.rmtree(tmp_path / "sd")
+    gone = server.generate("a red circle", timeout=20)
+    assert (gone.status_code, gone.json()["code"]) == (422, "model_unloadable")
     assert drawn_by(server.generate("a red circle", model="demo", size="64x64"))[1] == "demo"
 
 

@@ -1,5 +1,8 @@
 """Models from the disk and the hubs: what loads, and one clear sentence for everything that does not."""
 
+import json
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,8 @@ from tests.fake_hub import FakeHub
 from tests.tiny_models import load, save_tiny_qwen_image
 
 Said = list[tuple[str, str, float | None]]
+
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +59,33 @@ def test_half_the_bytes_are_needed_in_bfloat16(model_folder: Path) -> None:
     assert {name: size // 2 for name, size in whole.items()} == weight_bytes(model_folder, torch.bfloat16)
 
 
+def test_what_lies_beside_the_weights_for_others_needs_no_memory(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    shutil.copytree(model_folder, folder)
+    needed = weight_bytes(folder, torch.float32)
+    weights = folder / WEIGHTS
+    for name in ("diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.non_ema.safetensors"):
+        shutil.copy(weights, weights.with_name(name))
+    (folder / "vae_1_0").mkdir()
+    shutil.copy(weights, folder / "vae_1_0")
+    shutil.copy(weights, folder / "all-in-one.safetensors")
+    assert weight_bytes(folder, torch.float32) == needed
+    weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00002.safetensors"))
+    shutil.copy(
+        folder / "vae_1_0" / weights.name, weights.with_name("diffusion_pytorch_model-00002-of-00002.safetensors")
+    )
+    assert weight_bytes(folder, torch.float32) == needed | {"transformer": 2 * needed["transformer"]}
+
+
+def test_a_safety_checker_that_is_not_loaded_needs_no_memory(tmp_path: Path) -> None:
+    tiny_models.tiny_stable_diffusion().save_pretrained(tmp_path)
+    shutil.copytree(tmp_path / "text_encoder", tmp_path / "safety_checker")
+    index = tmp_path / "model_index.json"
+    parts = json.loads(index.read_text()) | {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
+    index.write_text(json.dumps(parts))
+    assert set(loading.find(with_model(tmp_path), silent).weights) == {"unet", "text_encoder", "vae"}
+
+
 def test_another_revision_of_the_weights_has_another_fingerprint(model_folder: Path, tmp_path: Path) -> None:
     other = save_tiny_qwen_image(tmp_path / "other")
     config = other / "scheduler" / "scheduler_config.json"
@@ -86,12 +118,25 @@ def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path:
         loaded(str(tmp_path))
     model = loaded(str(tmp_path / "llama"))
     assert type(model.pipeline.text_encoder_4).__name__ == "LlamaForCausalLM"
+    # Another one reads prompts otherwise, so what was drawn with this one is no answer any more.
+    (weights,) = (tmp_path / "llama").glob("*.safetensors")
+    os.utime(weights, (1, 1))
+    assert loaded(str(tmp_path / "llama")).facts.revision != model.facts.revision
 
 
 def test_a_pipeline_that_nobody_serves_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "NoSuchPipeline"}')
     with pytest.raises(ModelUnavailable, match=r"NoSuchPipeline.*it knows QwenImagePipeline"):
         load(with_model(tmp_path), silent)
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "vae", "scheduler"])
+def test_a_part_that_is_missing_is_named(tmp_path: Path, part: str) -> None:
+    # Without its files transformers makes an empty tokenizer, of which nobody would have said what is wrong.
+    tiny_models.tiny_stable_diffusion().save_pretrained(tmp_path / "sd")
+    shutil.rmtree(tmp_path / "sd" / part)
+    with pytest.raises(ModelUnavailable, match=rf"^[^\n]* is not whole: its folder has no {part}\.$"):
+        load(with_model(tmp_path / "sd"), silent)
 
 
 def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
@@ -250,9 +295,6 @@ def fetched(hub: FakeHub, folder: Path, said: Said | None = None, **asked: Any) 
     return locate("owner/tiny", settings, lambda *words: said.append(words) if said is not None else None, **asked)
 
 
-WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
-
-
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub: FakeHub, model_folder: Path, tmp_path: Path) -> None:
     hub.cut.add(WEIGHTS)
     folder = fetched(hub, tmp_path)
@@ -279,6 +321,31 @@ def test_what_was_fetched_needs_no_hub_any_more(hub: FakeHub, tmp_path: Path) ->
 def test_the_revision_that_was_asked_for_is_fetched(hub: FakeHub, tmp_path: Path) -> None:
     fetched(hub, tmp_path, revision="v1.0")
     assert set(hub.revisions) == {"v1.0"}
+
+
+def test_of_what_lies_beside_the_weights_for_others_nothing_is_fetched(model_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_folder, tmp_path / "hub")
+    for name in ("all-in-one.safetensors", WEIGHTS.replace(".", ".fp16."), WEIGHTS.replace(".", ".non_ema.")):
+        shutil.copy(model_folder / WEIGHTS, tmp_path / "hub" / name)
+    with (hub := FakeHub(tmp_path / "hub", "owner/tiny")).open():
+        pipeline = fetched(hub, tmp_path / "models", wanted=sources.PIPELINE_FILES)
+        component = fetched(hub, tmp_path / "parts")
+    wanted = {str(file.relative_to(model_folder)) for file in model_folder.rglob("*.safetensors")}
+    assert {str(file.relative_to(pipeline)) for file in pipeline.rglob("*.safetensors")} == wanted
+    # A component alone has its weights at the top.
+    assert (component / "all-in-one.safetensors").is_file()
+
+
+def test_modelscopes_library_reads_the_patterns_as_they_are_meant() -> None:
+    # It takes `.*` for a regular expression, so that `*.*.safetensors` would leave out all weights.
+    from modelscope_hub._download import _matches_patterns as matches
+
+    for name in (WEIGHTS, "text_encoder/model-00001-of-00004.safetensors"):
+        assert matches(name, sources.PIPELINE_FILES)
+        assert not matches(name, sources.VARIANTS)
+    assert not matches("flux1-dev.safetensors", sources.PIPELINE_FILES)
+    for name in ("unet/model.fp16.safetensors", "unet/model.fp16-00001-of-00002.safetensors"):
+        assert matches(name, sources.VARIANTS)
 
 
 def test_a_model_that_the_hub_does_not_have_is_said_at_once(hub: FakeHub, tmp_path: Path) -> None:

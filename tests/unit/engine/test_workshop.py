@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from imageserver.engine import batch_caps, devices, workshop
+from imageserver.engine import batch_caps, devices, memory_plans, workshop
 from imageserver.engine.model_loads import ModelLoads, Search
 from imageserver.engine.workshop import Workshop, open_workshop
 from imageserver.generation import Source
@@ -46,7 +47,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 class Shop:
     """A workshop that begins with `qwen`, and everything that it sends."""
 
-    def __init__(self, folders: dict[str, Path], **changes: Any) -> None:
+    def __init__(self, folders: dict[str, Path], *, chosen: str = "", **changes: Any) -> None:
         self.sent: list[tuple[Message, bytes]] = []
         names = folders["state"].parent / "names.toml"
         names.write_text("\n".join(f"[{name}]\nsource = '{path}'" for name, path in folders.items()))
@@ -54,7 +55,7 @@ class Shop:
             _env_file=None, model="qwen", models_file=names, device="cpu", state_dir=folders["state"],
             max_pixels=256 * 256, **changes,
         )  # fmt: skip
-        self.workshop: Workshop = open_workshop(settings, self.report, self.send)
+        self.workshop: Workshop = open_workshop(settings, self.report, self.send, chosen=chosen)
         self.searches: queue.SimpleQueue[Search] = queue.SimpleQueue()
         self.reports: list[str] = []
         self.loads = ModelLoads(self.workshop, self.send, self.report, self.searches.put)
@@ -196,6 +197,72 @@ def test_a_broken_model_leaves_the_others_and_its_folder_unsaid(shop: Shop, fold
     assert str(folders["broken"]) not in failure.sentence
     assert shop.names == ["qwen"]
     assert shop.draw("qwen") == before
+
+
+def _names_a_class_that_is_not_there(folder: Path, _: pytest.MonkeyPatch) -> None:
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("UNet2DConditionModel", "UNet9DConditionModel"))
+
+
+def _fills_the_device(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def place(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(memory_plans, "place", place)
+
+
+def _needs_a_package(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(*_: Any) -> None:
+        raise ImportError("\nT5Tokenizer requires the sentencepiece library.\nSee its page.")
+
+    monkeypatch.setattr(workshop, "prepare", prepare)
+
+
+def _says_nothing(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(workshop, "prepare", prepare)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (_names_a_class_that_is_not_there, "UNet9DConditionModel"),
+        (_fills_the_device, "CUDA out of memory. Tried to allocate 2 GiB."),
+        (_needs_a_package, "spoilt cannot be loaded: ImportError: T5Tokenizer requires the sentencepiece library."),
+        (_says_nothing, "spoilt cannot be loaded: AssertionError: AssertionError"),
+    ],
+)
+def test_whatever_goes_wrong_over_a_model_ends_no_engine(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, sentence: str
+) -> None:
+    shop = Shop(folders | {"spoilt": tmp_path / "spoilt"})
+    before = shop.draw("qwen")
+    tiny_stable_diffusion().save_pretrained(tmp_path / "spoilt")
+    spoil(tmp_path / "spoilt", monkeypatch)
+    failure = shop.load("spoilt")
+    assert failure is not None
+    assert (failure.code, failure.param) == ("model_unloadable", "model")
+    assert sentence in failure.sentence
+    assert str(tmp_path) not in failure.sentence
+    assert shop.names == ["qwen"]
+    monkeypatch.undo()
+    assert shop.draw("qwen") == before
+
+
+def test_a_new_engine_begins_with_the_chosen_model_and_settings_of_the_first_stay_its_own(
+    folders: dict[str, Path],
+) -> None:
+    shop = Shop(folders, chosen="sd", default_steps=7)
+    [chosen] = shop.workshop.held
+    assert (chosen.name, chosen.default_steps) == ("sd", 28)
+    assert shop.load("qwen") is None
+    assert shop.workshop.held[-1].default_steps == 7
+
+
+def test_a_new_engine_begins_with_the_first_model_where_the_chosen_one_is_gone(folders: dict[str, Path]) -> None:
+    assert Shop(folders, chosen="broken").names == ["qwen"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,15 @@ from imageserver.api.orders import Fulfilment, Order
 from imageserver.api.placing import place
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
-from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
+from imageserver.errors import (
+    BadRequest,
+    Gone,
+    InvalidParameter,
+    ModelNotFound,
+    ModelUnloadable,
+    NotFound,
+    ServiceError,
+)
 from imageserver.messages import CancelJob, Queued
 from imageserver.outputs.task_store import Task
 
@@ -127,7 +135,7 @@ def batch_submit() -> Response:
         try:
             number = request_id() if index == 0 else service.request_ids.take()
             all_placed.append(_placed(service, number, body.model_dump(exclude_unset=True)))
-        except (BadRequest, InvalidParameter, ModelNotFound) as error:
+        except (BadRequest, InvalidParameter, ModelNotFound, ModelUnloadable) as error:
             raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None
     told: list[dict[str, Any]] = []
     for placed in all_placed:
