@@ -3,7 +3,7 @@
 import contextlib
 from typing import Any, Literal
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
@@ -11,7 +11,7 @@ from imageserver.api.answers import Answer
 from imageserver.api.current import request_id, services
 from imageserver.api.documentation import documented
 from imageserver.api.json_body import read_json
-from imageserver.api.model_catalog import ask_for
+from imageserver.api.model_catalog import ask_for, name_of
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, InvalidParameter, Loading, NotFound
@@ -29,6 +29,19 @@ class LoraBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=200, description="The LoRA's file name without its ending.")
+    model: str | None = Field(
+        None, min_length=1, max_length=200, description="Model of /v1/models that is meant; the usual one by default."
+    )
+
+
+class LorasQuery(BaseModel):
+    """Which model's LoRAs are meant."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: str | None = Field(
+        None, min_length=1, max_length=200, description="Model whose loaded LoRAs are told; the usual one by default."
+    )
 
 
 class LoraAnswer(Answer):
@@ -55,14 +68,14 @@ class LoraListAnswer(Answer):
 
 
 @blueprint.get("")
-@documented(answer=LoraListAnswer, errors=(500, 503))
+@documented(query=LorasQuery, answer=LoraListAnswer, errors=(404, 422, 500, 503))
 def list_loras() -> Response:
     """List the LoRAs that requests may name."""
     return _listed()
 
 
 @blueprint.get("/list")
-@documented(answer=LoraListAnswer, errors=(500, 503))
+@documented(query=LorasQuery, answer=LoraListAnswer, errors=(404, 422, 500, 503))
 def list_loras_as_documented() -> Response:
     """List the LoRAs that requests may name; another address of /v1/loras."""
     return _listed()
@@ -75,10 +88,11 @@ def load() -> Response:
     service, body = services(), _body()
     file = _find(service, body.name)
     lora = Lora(name=file.name, digest=file.digest)
-    usual, snapshot = service.loaded_facts(), service.snapshot
-    if snapshot is None or usual.name not in snapshot.held:
-        ask_for(service, service.request_ids.take(), usual.name, service.settings.request_timeout).model()
-    return jsonify(_shown(file, service.client.loras(AskLoras(job=request_id(), load=lora))).model_dump())
+    model, snapshot = name_of(service, body.model), service.snapshot
+    if snapshot is None or model not in snapshot.held:
+        ask_for(service, service.request_ids.take(), model, service.settings.request_timeout).model()
+    question = AskLoras(job=request_id(), load=lora, model=model)
+    return jsonify(_shown(file, service.client.loras(question)).model_dump())
 
 
 @blueprint.post("/unload")
@@ -87,7 +101,8 @@ def unload() -> Response:
     """Take a LoRA off the model; without any, the model is the very one it was before."""
     service, body = services(), _body()
     file = _find(service, body.name)
-    return jsonify(_shown(file, service.client.loras(AskLoras(job=request_id(), unload=file.name))).model_dump())
+    question = AskLoras(job=request_id(), unload=file.name, model=name_of(service, body.model))
+    return jsonify(_shown(file, service.client.loras(question)).model_dump())
 
 
 def _body() -> LoraBody:
@@ -106,7 +121,7 @@ def _find(service: Services, name: str) -> LoraFile:
 
 
 def _listed() -> Response:
-    service = services()
+    service, query = services(), validated(LorasQuery, request.args.to_dict())
     loaded: tuple[str, ...] | None = None
     files, warnings = [], []
     for name in service.loras.names():
@@ -115,7 +130,7 @@ def _listed() -> Response:
         except InvalidParameter as error:
             warnings.append(error.sentence)
     with contextlib.suppress(Loading):
-        loaded = service.client.loras(AskLoras(job=request_id()))
+        loaded = service.client.loras(AskLoras(job=request_id(), model=name_of(service, query.model)))
     return jsonify(object="list", data=[_shown(file, loaded).model_dump() for file in files], warnings=warnings)
 
 

@@ -68,6 +68,18 @@ def find_name(service: Services, asked: str) -> str | None:
     return asked if service.settings.model_loading == "any" and "/" in asked else None
 
 
+def name_of(service: Services, asked: str | None, *, param: str = "model") -> str:
+    """Return the name of the model that is meant; raises ModelNotFound, or Loading before the first one is there."""
+    usual = service.known_facts("") or service.loaded_facts()
+    if asked in UNNAMED:
+        return usual.name
+    name = find_name(service, asked)
+    if name is None:
+        served = ", ".join(listed.name for listed in listing(service))
+        raise ModelNotFound(f"model {shown(asked)} is not served here; this server serves {served}.", param=param)
+    return name
+
+
 @dataclass(frozen=True)
 class Waiter:
     """A request that may have to wait for its model: its number, its dialect, its prompt, and its seconds."""
@@ -90,12 +102,7 @@ def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: st
         return None if _is_foreseen(service) else _await(service, "", waiter)
     if asked in UNNAMED:
         return usual
-    if usual is None:
-        service.loaded_facts()
-    name = find_name(service, asked)
-    if name is None:
-        served = ", ".join(listed.name for listed in listing(service))
-        raise ModelNotFound(f"model {shown(asked)} is not served here; this server serves {served}.", param=param)
+    name = name_of(service, asked, param=param)
     known = service.known_facts(name)
     return known or _await(service, name, waiter)
 

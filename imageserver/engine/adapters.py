@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from imageserver.engine.pipelines import Pipeline
 from imageserver.errors import InvalidParameter
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Beyond this the one that was used least recently is taken off.
 MOST_LOADED = 16
+# Beside weights of 8 bits lie LoRAs in whole numbers; how they fare with weights that move has not been tried.
+TAKE_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
 # The one of a LoRA's two matrices that every writer names so.
 DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
 
@@ -104,7 +106,8 @@ class Adapters:
             layers = {name: _layers(part, adapter) for name, part in self._parts()}
             if not layers[self._denoiser] or sum(layers.values()) < wanted:
                 raise ValueError(f"{sum(layers.values())} of its {wanted} layers are the model's")
-        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
+        except Exception as error:
+            # What files of other programs make diffusers' converters raise is any of a dozen kinds.
             self._remove(adapter)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
             raise InvalidParameter(f"loras: {file.name} does not fit the model: {reason}.", param="loras") from error
@@ -139,8 +142,9 @@ def open_adapters(
     refusal = ""
     if compiled:
         refusal = "loras: with COMPILE=1 the model's layers are compiled as they are; start without it to use LoRAs."
-    elif plan != "full":
-        refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need MEMORY=full."
+    elif plan not in TAKE_LORAS:
+        known = " or ".join(f"MEMORY={name}" for name in TAKE_LORAS)
+        refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need {known}."
     return Adapters(pipeline, denoiser, folder, refusal)
 
 

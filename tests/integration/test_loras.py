@@ -86,6 +86,32 @@ def test_they_are_there_while_their_model_is_not_which_loading_one_brings_back(s
     assert server.get("/v1/models/plain").json()["loaded"] is True
 
 
+def test_each_model_holds_its_own(server):
+    assert ask(server, "/v1/loras/load", {"name": "night", "model": "dark"}).json()["loaded"] is True
+    try:
+        held = {
+            model: [item["id"] for item in server.get(f"/v1/loras?model={model}").json()["data"] if item["loaded"]]
+            for model in ("plain", "dark")
+        }
+        assert held == {"plain": [], "dark": ["night"]}
+        assert ask(server, "/v1/loras/unload", {"name": "night"}).status_code == 200
+        again = {item["id"]: item["loaded"] for item in server.get("/v1/loras/list?model=dark").json()["data"]}
+        assert again["night"] is True
+    finally:
+        unloaded = ask(server, "/v1/loras/unload", {"name": "night", "model": "dark"})
+    assert unloaded.json()["loaded"] is False
+
+
+def test_a_model_that_is_none_is_refused_by_name(server):
+    for refused in (
+        server.get("/v1/loras?model=absent"),
+        ask(server, "/v1/loras/load", {"name": "night", "model": "absent"}),
+        ask(server, "/v1/loras/unload", {"name": "night", "model": "absent"}),
+    ):
+        assert (refused.status_code, refused.json()["param"]) == (404, "model")
+        assert "this server serves plain" in refused.json()["error"]
+
+
 def test_a_picture_is_drawn_with_them_and_the_next_one_without(server):
     plain = pixels(server.generate("a cat", **SMALL).content)
     answer = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
@@ -168,10 +194,9 @@ def test_openai_and_hugging_face_take_them_too(server):
     openai = ask(server, "/v1/images/generations", {"prompt": "a cat", "size": "64x64", **fields}).json()
     assert (pixels(base64.b64decode(openai["data"][0]["b64_json"])) == native).all()
     parameters = fields | {"width": 64, "height": 64, "true_cfg_scale": 4.0}
-    hugging_face = ask(server, "/models/any", {"inputs": "a cat", "parameters": parameters})
-    assert hugging_face.status_code in (200, 404)
-    hugging_face = ask(server, "/", {"inputs": "a cat", "parameters": parameters})
-    assert (pixels(hugging_face.content) == native).all()
+    for address in ("/", "/models/auto", "/models/plain"):
+        hugging_face = ask(server, address, {"inputs": "a cat", "parameters": parameters})
+        assert (pixels(hugging_face.content) == native).all()
 
 
 @pytest.mark.parametrize("name", ["../night", "/etc/passwd", "absent", "night.safetensors", "a\u0000b"])

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ BUILD = {
     "flux": tiny_models.tiny_flux,
     "z-image": tiny_models.tiny_z_image,
 }
+ROOT = Path(__file__).resolve().parents[3]
 LIGHTNING = {"_class_name": "FlowMatchEulerDiscreteScheduler", "base_shift": math.log(3), "max_shift": math.log(3)}
 
 
@@ -244,6 +248,18 @@ def test_a_broken_file_is_refused(flow, content):
     assert (failure.code, failure.param) == ("invalid_parameter", "loras")
 
 
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), AssertionError(), ImportError("No dctorch.")])
+def test_whatever_a_file_makes_diffusers_raise_is_told_to_whoever_loads_it(flow, monkeypatch, error):
+    def load(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(flow.pipeline, "load_lora_weights", load, raising=False)
+    answer = flow.turns.adapt(AskLoras(job=2, load=flow.lora("red")))
+    assert (answer.failure.code, answer.failure.param) == ("invalid_parameter", "loras")
+    assert str(error) in answer.failure.sentence
+    assert flow.adapters.names == ()
+
+
 def test_a_replaced_file_is_another_lora(flow):
     path = save_lora(flow.folder._folders[0], "changing", flow.pipeline, seed=8)
     old = plainly(loras=(flow.lora("changing"),))
@@ -278,7 +294,11 @@ def test_one_that_is_being_drawn_with_is_not_unloaded(flow):
     assert flow.turns.adapt(AskLoras(job=4, unload="red")).names == ("blue",)
 
 
-EXCLUDING = [(True, "full", "COMPILE"), (False, "model-offload", "by model-offload"), (False, "int8", "MEMORY=full")]
+EXCLUDING = [
+    (True, "full", "COMPILE"),
+    (False, "model-offload", "by model-offload"),
+    (False, "nf4", "MEMORY=full or MEMORY=int8"),
+]
 
 
 @pytest.mark.parametrize(("compiled", "plan", "named"), EXCLUDING)
@@ -286,6 +306,63 @@ def test_what_excludes_loras_says_so(flow, compiled, plan, named):
     adapters = open_adapters(flow.pipeline, "transformer", flow.folder, compiled=compiled, plan=plan)
     with pytest.raises(InvalidParameter, match=named):
         adapters.load(flow.lora("red"))
+
+
+INT8 = """
+import sys
+import numpy as np
+from imageserver.engine.workshop import open_workshop
+from imageserver.generation import Lora
+from imageserver.lora_folder import PACKAGED, LoraFolder
+from imageserver.messages import Failed, Finished, Run
+from imageserver.settings import Settings
+from tests.factories import generation
+
+night = Lora(name="night", digest=LoraFolder(PACKAGED).find("night").digest)
+
+def opened(memory):
+    sent = []
+    settings = Settings(_env_file=None, model="demo", device="cpu", memory=memory, state_dir=sys.argv[1], max_batch=1)
+    shop = open_workshop(settings, lambda *news: None, lambda *frame: sent.append(frame))
+
+    def draw(*loras):
+        wanted = generation("a red circle", model="demo", width=128, height=128, steps=6, loras=loras)
+        sent.clear()
+        shop.add(Run(job=1, generation=wanted), b"")
+        while not sent or not isinstance(sent[-1][0], Finished):
+            shop.turns.take_one()
+            assert not any(isinstance(message, Failed) for message, _ in sent), sent
+        return np.frombuffer(sent[-1][1], np.uint8).astype(int)
+
+    return shop._models["demo"], draw
+
+def parts(model):
+    return {name: (type(part), id(getattr(part, "weight", None))) for name, part in transformer.named_modules()}
+
+_, draw_exactly = opened("full")
+model, draw = opened("int8")
+transformer = model.painter._own.transformer
+before, base = draw(), parts(model)
+dark = draw(night)
+assert parts(model) != base
+model.adapters.unload("night")
+assert parts(model) == base
+assert (draw() == before).all()
+print(np.abs(dark - draw_exactly(night)).mean(), np.abs(dark - before).mean())
+"""
+
+
+def test_beside_weights_of_eight_bits_it_draws_nearly_the_same_and_leaves_no_trace(tmp_path):
+    optional = Path(sys.executable).parents[1] / "optional"
+    assert (optional / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
+    done = subprocess.run(
+        [sys.executable, "-W", "error:TorchaoLoraLinear", "-c", INT8, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{optional}"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    difference, effect = map(float, done.stdout.split()[-2:])
+    assert difference < 3
+    assert effect > 10
 
 
 def test_a_profiles_scheduler_must_be_one(flow):
