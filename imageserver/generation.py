@@ -126,6 +126,11 @@ class Outcome:
     layers: int = 1
     channels: int = 3
 
+    @property
+    def nsfw_detected(self) -> bool | None:
+        """Whether the safety checker found a picture unsafe; None where none has looked."""
+        return any(self.unsafe) if self.unsafe else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:

@@ -169,7 +169,7 @@ def _delivered(service: Services, order: Order, picture: Picture) -> Delivery:
             "prompt": order.generation.prompt, "seed": outcome.seeds[0], "model_id": facts.name if facts else None,
             "latency_ms": round(1000 * (outcome.queue_time + outcome.inference_time)),
             "vram_peak_mb": outcome.vram_peak_mb or None,
-            "nsfw_detected": any(outcome.unsafe) if outcome.unsafe else None,
+            "nsfw_detected": outcome.nsfw_detected,
         },
     )  # fmt: skip
     return Delivery(outcome, files, facts, "join" if picture.joined else "miss")

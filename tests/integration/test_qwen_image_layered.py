@@ -12,7 +12,9 @@ import requests
 import torch
 from PIL import Image
 
+from imageserver.api.dialects.openai_images.answers import Images
 from tests.integration.server import Server
+from tests.tiny_loras import save_lora
 from tests.tiny_qwen_image_layered import save_tiny_qwen_image_layered, tiny_qwen_image_layered
 
 SIDE = 640
@@ -24,7 +26,8 @@ PROMPT = "a cat before a house"
 def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     folder: Path = tmp_path_factory.mktemp("qwen-image-layered")
     save_tiny_qwen_image_layered(folder)
-    server = servers(engine="real", MODEL=str(folder))
+    save_lora(folder / "loras", "red", tiny_qwen_image_layered())
+    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
     server.wait_until_ready(120)
     return server
 
@@ -111,6 +114,7 @@ def test_the_openai_dialect_answers_a_picture_for_each_layer(server):
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["background"], body["size"]) == ("transparent", "640x640")
+    Images.model_validate(body)
     assert [picture["seed"] for picture in body["data"]] == [3, 3]
     layers = [Image.open(io.BytesIO(base64.b64decode(picture["b64_json"]))) for picture in body["data"]]
     native = layers_in(server.generate(PROMPT, image=coded(), positive_magic=False, **COMMON, seed=3))
@@ -143,6 +147,16 @@ def test_the_quality_tiers_draw_layers_too(server):
     )
     assert [layer.mode for layer in fast] == ["RGBA", "RGBA"]
     assert not any(same(one, other) for one, other in zip(exact, fast, strict=True))
+
+
+def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
+    def draw(*loras: str) -> np.ndarray:
+        named = [{"name": name} for name in loras]
+        return np.stack(layers_in(server.generate(PROMPT, image=coded(), loras=named, **COMMON)))
+
+    before = draw()
+    assert (draw("red") != before).any()
+    assert (draw() == before).all()
 
 
 def test_what_it_cannot_do_is_refused_by_name(server):

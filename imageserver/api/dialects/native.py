@@ -127,7 +127,7 @@ def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[s
         seeds=outcome.seeds,
         model=delivery.facts.name if delivery.facts else None,
         warnings=warnings,
-        nsfw_detected=any(outcome.unsafe) if outcome.unsafe else None,
+        nsfw_detected=outcome.nsfw_detected,
         queue_time=round(outcome.queue_time, 2),
         batch_size=outcome.batch_size,
         cache=delivery.origin,

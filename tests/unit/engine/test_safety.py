@@ -7,34 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from transformers import CLIPConfig, CLIPImageProcessorPil
 
 from imageserver.engine.safety import SafetyChecker, blackened, open_checker, sentence
 from imageserver.engine.sources import ModelUnavailable
 from imageserver.messages import Finished, Preview
 from imageserver.settings import Settings
 from tests.factories import generation
+from tests.tiny_safety_checker import LENIENT, SEVERE, save_checker
 from tests.unit.engine.conftest import Bench
-
-SEVERE, LENIENT = -2.0, 2.0
-
-
-def save_checker(folder: Path, threshold: float) -> Path:
-    """Write a checker of random weights whose every concept is found above a cosine of `threshold`."""
-    torch.manual_seed(0)
-    text = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = CLIPConfig(
-        text_config=text, vision_config=text | {"image_size": 32, "patch_size": 16}, projection_dim=8
-    )  # fmt: skip
-    checker = StableDiffusionSafetyChecker(config)
-    with torch.no_grad():
-        checker.concept_embeds_weights.fill_(threshold)
-        checker.special_care_embeds_weights.fill_(LENIENT)
-    checker.save_pretrained(folder)
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
-    return folder
 
 
 def opened(folder: Path) -> SafetyChecker:

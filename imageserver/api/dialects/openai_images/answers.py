@@ -56,7 +56,7 @@ class DrawnPicture(Answer):
 
 
 class Images(Answer):
-    """Finished pictures, as OpenAI answers them; seed, model and warnings are ours."""
+    """Finished pictures, as OpenAI answers them; seed, model, warnings and nsfw_detected are ours."""
 
     created: int = Field(description="Unix seconds.")
     data: list[DrawnPicture]
@@ -67,6 +67,7 @@ class Images(Answer):
     usage: Usage
     model: str | None
     warnings: list[str]
+    nsfw_detected: bool | None = Field(description="Whether the safety checker blackened one; null without a checker.")
 
 
 class ModelAnswer(Answer):
@@ -106,6 +107,7 @@ def answer(service: Services, order: Order, delivery: Delivery, warnings: list[s
         "usage": _usage(order, outcome, range(len(pictures))),
         "model": delivery.facts.name if delivery.facts else None,
         "warnings": warnings + list(outcome.warnings),
+        "nsfw_detected": outcome.nsfw_detected,
     }
     return Response(_as_json(body), mimetype="application/json")
 
@@ -176,6 +178,7 @@ def _completed(
             "seed": outcome.seeds[index],
             "model": delivery.facts.name if delivery.facts else None,
             "warnings": warnings + list(outcome.warnings),
+            "nsfw_detected": outcome.nsfw_detected,
         }
 
 

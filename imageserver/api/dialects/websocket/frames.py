@@ -115,6 +115,7 @@ def result(order: Order, delivery: Delivery, pictures: list[str], warnings: list
         "model": delivery.facts.name if delivery.facts else None,
         "output_format": order.finish.output_format,
         "warnings": warnings + list(outcome.warnings),
+        "nsfw_detected": outcome.nsfw_detected,
         "request_id": order.number,
         "cache": delivery.origin,
     }
