@@ -64,7 +64,7 @@ class ModelUnloadable(ServiceError):
 
 
 class Busy(ServiceError):
-    """The connection does one thing at a time, and does it already."""
+    """The connection is drawing already, or pictures are being drawn with what should be unloaded."""
 
     status, code = 409, "busy"
 

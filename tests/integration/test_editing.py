@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests import tiny_models
 from tests.integration.server import Server, in_background
+from tests.tiny_loras import save_lora
 
 COMMON = {"num_inference_steps": 3, "add_overlay": False}
 
@@ -20,6 +21,17 @@ COMMON = {"num_inference_steps": 3, "add_overlay": False}
 def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=True)
+    save_lora(folder / "loras", "red", tiny_models.tiny_qwen_image_edit(plus=True))
+    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
+    server.wait_until_ready(120)
+    return server
+
+
+@pytest.fixture(scope="module")
+def first_edition(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server with the first Qwen-Image-Edit, which sees one picture."""
+    folder: Path = tmp_path_factory.mktemp("edit")
+    tiny_models.save_tiny_qwen_image_edit(folder, plus=False)
     server = servers(engine="real", MODEL=str(folder))
     server.wait_until_ready(120)
     return server
@@ -94,6 +106,26 @@ def test_more_than_it_sees_apart_are_put_side_by_side_with_a_warning(server):
     answer = server.generate("all four", image=[coded(seed) for seed in range(4)], **COMMON)
     assert pixels(answer.content).shape == (128, 512, 3)
     assert "sees up to 3 pictures by themselves: the 4 that were sent" in answer.headers["X-Warnings"]
+
+
+def test_the_first_edition_sees_one_picture_and_several_as_a_row(first_edition):
+    assert first_edition.get("/info").json()["model_family"] == "qwen-image-edit"
+    one = first_edition.generate("make it blue", image=coded(width=100, height=68), **COMMON)
+    assert one.status_code == 200, one.text
+    assert pixels(one.content).shape == (68, 100, 3)
+    row = first_edition.generate("make both blue", image=[coded(0), coded(1)], **COMMON)
+    assert pixels(row.content).shape == (128, 256, 3)
+    assert "X-Warnings" in row.headers
+
+
+def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
+    def draw(*loras: str) -> np.ndarray:
+        named = [{"name": name} for name in loras]
+        return pixels(server.generate("make it blue", image=coded(), loras=named, **COMMON).content)
+
+    before = draw()
+    assert (draw("red") != before).any()
+    assert (draw() == before).all()
 
 
 def test_several_pictures_may_be_sent_as_files_too(server):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests import tiny_models
 from tests.integration.server import Server, in_background
+from tests.tiny_loras import save_lora
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ def save_hidream(folder: Path) -> dict[str, str]:
 
 MODELS = {
     "stable-diffusion": Model(tiny_models.tiny_stable_diffusion, 28, 7.0),
+    "stable-diffusion (2.1)": Model(
+        lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"), 28, 7.0
+    ),
     "stable-diffusion-xl": Model(tiny_models.tiny_stable_diffusion_xl, 30, 5.0),
     "cogview4": Model(tiny_models.tiny_cogview4, 50, 5.0, from_pictures=False),
     "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_pictures=False, save=save_hidream),
@@ -59,7 +63,8 @@ def server(servers: Callable[..., Server], family: str, tmp_path_factory: pytest
         model.build().save_pretrained(folder / "model")
     else:
         further = model.save(folder)
-    server = servers(engine="real", MODEL=str(folder / "model"), **further)
+    save_lora(folder / "loras", "red", model.build())
+    server = servers(engine="real", MODEL=str(folder / "model"), LORA_DIR=str(folder / "loras"), **further)
     server.wait_until_ready(120)
     return server
 
@@ -76,7 +81,7 @@ def picture() -> str:
 
 def test_info_names_the_family_and_its_defaults(server, family):
     info = server.get("/info").json()
-    assert info["model_family"] == family
+    assert info["model_family"] == family.split()[0]
     defaults = server.health()["generator_info"]["defaults"]
     assert (defaults["steps"], defaults["guidance_scale"]) == (MODELS[family].steps, MODELS[family].guidance)
 
@@ -116,6 +121,18 @@ def test_guidance_matters_and_has_the_familys_own_name(server):
     ]
     assert "X-Warnings" not in drawn[1].headers
     assert (pixels(drawn[0].content) != pixels(drawn[1].content)).any()
+
+
+def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
+    def draw(*loras: str) -> np.ndarray:
+        named = [{"name": name} for name in loras]
+        return pixels(
+            server.generate("a cat", size="64x64", num_inference_steps=4, add_overlay=False, loras=named).content
+        )
+
+    before = draw()
+    assert (draw("red") != before).any()
+    assert (draw() == before).all()
 
 
 def test_quality_words_of_another_family_are_not_appended(server):

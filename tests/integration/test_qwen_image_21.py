@@ -11,7 +11,8 @@ import requests
 from PIL import Image
 
 from tests.integration.server import Server, in_background
-from tests.tiny_qwen_image_21 import save_tiny_qwen_image_21
+from tests.tiny_loras import save_lora
+from tests.tiny_qwen_image_21 import save_tiny_qwen_image_21, tiny_qwen_image_21
 
 COMMON = {"num_inference_steps": 3, "add_overlay": False}
 
@@ -20,7 +21,8 @@ COMMON = {"num_inference_steps": 3, "add_overlay": False}
 def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     folder: Path = tmp_path_factory.mktemp("qwen-image-2.1")
     save_tiny_qwen_image_21(folder)
-    server = servers(engine="real", MODEL=str(folder))
+    save_lora(folder / "loras", "red", tiny_qwen_image_21())
+    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
     server.wait_until_ready(120)
     return server
 
@@ -51,6 +53,16 @@ def test_it_edits_one_picture_or_several(server):
     several = server.generate("both together", image=[coded(0), coded(1, 96)], **COMMON)
     assert drawn(several).shape == (64, 64, 3)
     assert "X-Warnings" not in several.headers
+
+
+def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
+    def draw(*loras: str) -> np.ndarray:
+        named = [{"name": name} for name in loras]
+        return drawn(server.generate("a cat", size="64x64", loras=named, **COMMON))
+
+    before = draw()
+    assert (draw("red") != before).any()
+    assert (draw() == before).all()
 
 
 def test_what_it_cannot_do_is_refused_by_name(server):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from imageserver.engine import single_frame_vae
+from imageserver.engine.adapters import Adapters
 from imageserver.engine.families import family_of
 from imageserver.engine.painter import Painter
 from imageserver.engine.preparing import capture_call
@@ -18,11 +19,13 @@ from imageserver.engine.safety import SafetyChecker
 from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
 from imageserver.engine.turns import Turns
-from imageserver.generation import Generation, Source, layer_size
+from imageserver.generation import Generation, Lora, Source, layer_size
+from imageserver.lora_folder import LoraFolder
 from imageserver.messages import Failed, Finished, Message, Preview, Progress, Run
 from imageserver.settings import Settings
 from tests import tiny_models
 from tests.factories import generation
+from tests.tiny_loras import save_lora
 from tests.tiny_qwen_image_layered import save_tiny_qwen_image_layered, tiny_qwen_image_layered
 
 SIDE = 640
@@ -42,7 +45,11 @@ class Shop:
         self.sent: list[tuple[Message, bytes]] = []
 
     def run(
-        self, *wanted: tuple[Generation, bytes], cancelled: int | None = None, safety: SafetyChecker | None = None
+        self,
+        *wanted: tuple[Generation, bytes],
+        cancelled: int | None = None,
+        safety: SafetyChecker | None = None,
+        adapters: Adapters | None = None,
     ) -> list[np.ndarray]:
         """Take pictures apart at the same time, cancel one after the third forward; return the others' layers."""
         gate = Gate(self.stock.transformer)
@@ -54,9 +61,8 @@ class Shop:
             return gate.forward(**arguments)
 
         try:
-            model = ServedModel(
-                Painter(copy.copy(self.stock), self.family), forward, merger=self.family.merger, cap_of=lambda _: 8
-            )
+            painter = Painter(copy.copy(self.stock), self.family, adapters=adapters)
+            model = ServedModel(painter, forward, merger=self.family.merger, cap_of=lambda _: 8, adapters=adapters)
             turns = Turns({"": model}, lambda *frame: self.sent.append(frame), safety=safety)
             for number, (one, source) in enumerate(wanted):
                 turns.add(Run(job=number, generation=one), source)
@@ -159,6 +165,18 @@ def test_the_format_of_graphics_cards_serves_layers_too():
     shop.stock.to(torch.bfloat16)
     [layers] = shop.run((apart(previews=1, true_cfg_scale=3.0), noise().tobytes()))
     assert layers.shape == (2, SIDE, SIDE, 4)
+
+
+def test_a_lora_changes_what_is_drawn_and_unloading_it_restores_the_base(shop, tmp_path):
+    path = save_lora(tmp_path, "red", shop.stock)
+    folder = LoraFolder(tmp_path)
+    adapters = Adapters(shop.stock, "transformer", folder)
+    lora = Lora(name="red", digest=folder.find(path.stem).digest)
+    [before] = shop.run((apart(), noise().tobytes()))
+    [changed] = shop.run((apart(loras=(lora,)), noise().tobytes()), adapters=adapters)
+    assert (changed != before).any()
+    adapters.unload("red")
+    assert (shop.run((apart(), noise().tobytes()))[0] == before).all()
 
 
 def test_what_it_cannot_do_is_refused_by_name(shop):
