@@ -22,8 +22,8 @@ CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", 
 MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
 
 
-def find(settings: Settings, family: Family, report: Report) -> Path | None:
-    """Return the folder that CONTROLNET names; None where it names none.
+def find(settings: Settings, family: Family, report: Report, hub: str | None) -> Path | None:
+    """Return the folder that CONTROLNET names; None where it names none. An id is looked up on the model's `hub`.
 
     Raises ModelUnavailable where it cannot be had, or is none of the family's.
     """
@@ -31,7 +31,7 @@ def find(settings: Settings, family: Family, report: Report) -> Path | None:
         return None
     if not family.control_net:
         raise ModelUnavailable(f"CONTROLNET is set, but {family.name} is served without; leave it empty.")
-    folder = locate(settings.controlnet, settings, report, setting="CONTROLNET")
+    folder = locate(settings.controlnet, settings, report, setting="CONTROLNET", hub=hub)
     config = _config(folder, settings)
     if config.get("_class_name") != family.control_net:
         raise ModelUnavailable(

@@ -104,15 +104,12 @@ def find(settings: Settings, report: Report) -> FoundModel:
     family = _family_in(folder, name, entry)
     _refuse_if_incomplete(name, folder, family)
     dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
-    encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report)
-    control_folder = control_net.find(settings, family, report)
+    encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
+    control_folder = control_net.find(settings, family, report, entry.hub)
     weights = weight_bytes(folder, dtype, left_out=family.loading)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         weights[family.separate_text_encoder.component] = _bytes_in(encoder_folder, dtype)
-    try:
-        weights |= transformer_file.bytes_by_component(settings, family.denoiser)
-    except transformer_file.Unusable as error:
-        raise ModelUnavailable(str(error)) from error
+    weights |= transformer_file.bytes_by_component(settings, family.denoiser)
     return FoundModel(
         name, reason, entry, folder, encoder_folder, control_folder, family, dtype, device, weights, settings
     )

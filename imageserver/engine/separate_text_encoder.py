@@ -22,11 +22,11 @@ class SeparateTextEncoder:
 
 
 def find(
-    wanted: SeparateTextEncoder | None, model: str, folder: Path, settings: Settings, report: Report
+    wanted: SeparateTextEncoder | None, model: str, folder: Path, settings: Settings, report: Report, hub: str | None
 ) -> Path | None:
     """Return the folder of the text encoder; None where the model needs none or has its own.
 
-    Raises ModelUnavailable where TEXT_ENCODER_PATH is missing or leads nowhere.
+    An id is looked up on the model's `hub`. Raises ModelUnavailable where TEXT_ENCODER_PATH is missing or misleads.
     """
     if wanted is None or any((folder / wanted.component).glob("*.safetensors")):
         return None
@@ -34,7 +34,7 @@ def find(
         raise ModelUnavailable(
             f"{model} needs {wanted.title}, which is published apart: set TEXT_ENCODER_PATH to its folder or id."
         )
-    found = locate(settings.text_encoder_path, settings, report, setting="TEXT_ENCODER_PATH")
+    found = locate(settings.text_encoder_path, settings, report, setting="TEXT_ENCODER_PATH", hub=hub)
     if not any(found.glob("*.safetensors")):
         raise ModelUnavailable(f"TEXT_ENCODER_PATH={settings.text_encoder_path} has no safetensors weights.")
     return found

@@ -8,18 +8,15 @@ from typing import Any
 import diffusers
 import torch
 
+from imageserver.engine.sources import ModelUnavailable
 from imageserver.settings import Settings
 
 FORMATS = (".gguf", ".safetensors")
 GGUF_MAGIC = b"GGUF"
 
 
-class Unusable(Exception):
-    """TRANSFORMER_FILE cannot be used; the message is one sentence for the user."""
-
-
 def bytes_by_component(settings: Settings, denoiser: str) -> dict[str, int]:
-    """Return the size of the file as that of the component it replaces; raises Unusable."""
+    """Return the size of the file as that of the component it replaces; raises ModelUnavailable."""
     file = _checked(settings)
     return {} if file is None else {denoiser: file.stat().st_size}
 
@@ -36,7 +33,7 @@ def fingerprint(settings: Settings) -> str:
 def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) -> dict[str, Any]:
     """Return the loaded component under its name, to be given to the pipeline; empty without TRANSFORMER_FILE.
 
-    Raises Unusable, or what diffusers raises for a file that is none of this model.
+    Raises ModelUnavailable, or what diffusers raises for a file that is none of this model.
     """
     file = _checked(settings)
     if file is None:
@@ -45,9 +42,18 @@ def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) ->
     quantized = (
         {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)} if file.suffix == ".gguf" else {}
     )
-    model = getattr(diffusers, name).from_single_file(
-        str(file), config=str(folder), subfolder=denoiser, torch_dtype=dtype, local_files_only=True, **quantized
+    another = ModelUnavailable(
+        f"TRANSFORMER_FILE={file.name} is another model's: it lacks weights that this one needs."
     )
+    try:
+        model = getattr(diffusers, name).from_single_file(
+            str(file), config=str(folder), subfolder=denoiser, torch_dtype=dtype, local_files_only=True, **quantized
+        )
+    except NotImplementedError as error:
+        # What diffusers finds no weights for it leaves empty, without a word, and then cannot move it.
+        raise another from error
+    if any(weight.is_meta for weight in model.parameters()):
+        raise another
     return {denoiser: model}
 
 
@@ -56,10 +62,12 @@ def _checked(settings: Settings) -> Path | None:
         return None
     file = settings.resolve(settings.transformer_file.expanduser())
     if file.suffix not in FORMATS:
-        raise Unusable(f"TRANSFORMER_FILE={file.name} is neither .gguf nor .safetensors; other formats can run code.")
+        raise ModelUnavailable(
+            f"TRANSFORMER_FILE={file.name} is neither .gguf nor .safetensors; other formats can run code."
+        )
     if not file.is_file():
-        raise Unusable(f"TRANSFORMER_FILE={settings.transformer_file} does not exist.")
+        raise ModelUnavailable(f"TRANSFORMER_FILE={settings.transformer_file} does not exist.")
     with file.open("rb") as content:
         if file.suffix == ".gguf" and content.read(4) != GGUF_MAGIC:
-            raise Unusable(f"TRANSFORMER_FILE={file.name} is no GGUF file.")
+            raise ModelUnavailable(f"TRANSFORMER_FILE={file.name} is no GGUF file.")
     return file

@@ -336,6 +336,19 @@ def test_of_what_lies_beside_the_weights_for_others_nothing_is_fetched(model_fol
     assert (component / "all-in-one.safetensors").is_file()
 
 
+def test_what_belongs_to_a_model_comes_from_its_own_hub(tmp_path: Path) -> None:
+    tiny_models.save_tiny_hidream(tmp_path / "model", tmp_path / "llama")
+    names = tmp_path / "names.toml"
+    names.write_text(f"[mine]\nsource = '{tmp_path / 'model'}'\nhub = 'huggingface'\n")
+    with (hub := FakeHub(tmp_path / "llama", "owner/llama")).open():
+        settings = with_model(
+            "mine", models_file=names, models_dir=tmp_path / "models", hf_endpoint=hub.url, model_source="modelscope"
+        ).model_copy(update={"text_encoder_path": "owner/llama"})
+        found = loading.find(settings, silent)
+    assert found.encoder_folder is not None
+    assert any(found.encoder_folder.glob("*.safetensors"))
+
+
 def test_modelscopes_library_reads_the_patterns_as_they_are_meant() -> None:
     # It takes `.*` for a regular expression, so that `*.*.safetensors` would leave out all weights.
     from modelscope_hub._download import _matches_patterns as matches

@@ -10,9 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from imageserver.engine import transformer_file
+from imageserver.engine.adapters import Adapters
 from imageserver.engine.sources import ModelUnavailable
+from imageserver.generation import Lora
+from imageserver.lora_folder import LoraFolder
 from imageserver.settings import Settings
-from tests.tiny_models import load, save_tiny_qwen_image
+from tests.tiny_loras import save_lora
+from tests.tiny_models import load, save_tiny_qwen_image, tiny_qwen_image
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,24 @@ def test_a_gguf_file_is_drawn_with_and_differs_slightly(folder: Path, tmp_path: 
     assert "+" in model.facts.revision
 
 
+def test_a_lora_beside_a_gguf_file_changes_what_is_drawn_as_beside_whole_weights(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model-q8_0.gguf"
+    write_gguf(weights_of(folder), file, gguf.GGMLQuantizationType.Q8_0)
+    loras = LoraFolder(save_lora(tmp_path / "loras", "red", tiny_qwen_image()).parent)
+    red = Lora(name="red", digest=loras.find("red").digest)
+    pictures = []
+    for settings in (with_file(folder, file), Settings(_env_file=None, model=str(folder), device="cpu")):
+        model = load(settings, silent)
+        adapters = Adapters(model.pipeline, "transformer", loras)
+        before = drawn(model)
+        adapters.use((red,))
+        pictures.append(drawn(model))
+        assert (pictures[-1] != before).any()
+        adapters.unload("red")
+        assert (drawn(model) == before).all()
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
 def test_a_safetensors_file_is_the_transformer_to_the_bit(folder: Path, tmp_path: Path) -> None:
     weights = weights_of(folder)
     other = {name: weight * 1.5 for name, weight in weights.items()}
@@ -103,6 +125,16 @@ def test_a_broken_safetensors_file_is_said(folder: Path, tmp_path: Path) -> None
     (tmp_path / "broken.safetensors").write_bytes(b"\x10" + b"\x00" * 7 + b"not json at all!")
     with pytest.raises(ModelUnavailable):
         load(with_file(folder, tmp_path / "broken.safetensors"), silent)
+
+
+def test_another_models_file_is_said(folder: Path, tmp_path: Path) -> None:
+    weights = weights_of(folder)
+    some = {name: weights[name] for name in list(weights)[:5]}
+    save_file(some, tmp_path / "other.safetensors")
+    write_gguf(some, tmp_path / "other.gguf", gguf.GGMLQuantizationType.Q8_0)
+    for file in ("other.safetensors", "other.gguf"):
+        with pytest.raises(ModelUnavailable, match=f"^TRANSFORMER_FILE={file} is another model's: it lacks weights"):
+            load(with_file(folder, tmp_path / file), silent)
 
 
 def test_another_file_of_the_same_name_is_another_revision(folder: Path, tmp_path: Path) -> None:
