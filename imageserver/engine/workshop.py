@@ -72,7 +72,11 @@ class Workshop:
             settings = settings.model_copy(update={"offline": True})
         if name not in (settings.model, self._first):
             settings = settings.model_copy(update=OF_THE_FIRST_ALONE)
-        return find(settings.model_copy(update={"model": name}), report)
+        found = find(settings.model_copy(update={"model": name}), report)
+        if name == settings.model:
+            # What MODEL=auto takes depends on the memory that is free at the moment.
+            self._first = found.name
+        return found
 
     def load(self, found: FoundModel, report: Report) -> ModelFacts:
         """Load a model; raises ModelUnavailable, and leaves the others as they were."""
