@@ -17,7 +17,7 @@ from imageserver.engine.preparing import prepare
 from imageserver.engine.readings import Reading
 from imageserver.engine.safety import open_checker
 from imageserver.engine.served_model import ServedModel
-from imageserver.engine.sources import ModelUnavailable, Report
+from imageserver.engine.sources import ModelUnavailable, NotOnDisk, Report
 from imageserver.engine.turns import Send, Trace, Turns, no_trace
 from imageserver.errors import Busy
 from imageserver.generation import Generation, ModelFacts
@@ -165,9 +165,12 @@ def open_workshop(
     workshop = Workshop(settings, send, report, trace)
     if chosen:
         try:
-            workshop.load(workshop.find(chosen, report), report)
+            # Not fetched again: that may take hours, during which nobody would draw.
+            workshop.load(workshop.find(chosen, report, fetch=False), report)
+        except NotOnDisk:
+            logger.error("%s is not on the disk any more; MODEL=%s is loaded instead.", chosen, settings.model)
         except ModelUnavailable as error:
-            logger.error("%s; the server begins with MODEL=%s instead.", str(error).rstrip("."), settings.model)
+            logger.error("%s; MODEL=%s is loaded instead.", str(error).rstrip("."), settings.model)
         else:
             return workshop
     workshop.load(workshop.find(settings.model, report), report)

@@ -206,31 +206,6 @@ def test_a_model_that_cannot_be_loaded_fails_its_jobs_alone(play):
     play(scene)
 
 
-def test_the_usual_model_that_cannot_be_loaded_again_fails_its_jobs_and_is_not_tried_for_ever(play):
-    async def scene(stage):
-        stage.hold(job=9)
-        stage.submit(1)
-        assert stage.engine.told == [LoadModel(job=1, name="scripted")]
-        stage.hold(job=1, failure=refused(1))
-        assert stage.ear.of(1) == ["model_unloadable"]
-        assert len(stage.engine.told) == 1
-
-    play(scene)
-
-
-def test_a_new_engine_that_could_not_begin_with_the_chosen_model_has_another_usual_one(play):
-    async def scene(stage):
-        ask(stage, 1, load="other", default=True)
-        stage.hold("scripted", "other", job=1)
-        stage.lose_engine()
-        stage.revive()
-        assert stage.dispatcher.snapshot().facts.name == "scripted"
-        stage.submit(5)
-        assert stage.engine.models == ["scripted"]
-
-    play(scene)
-
-
 def test_two_that_ask_for_one_model_share_its_load_and_hear_how_far_it_is(play):
     async def scene(stage):
         first, second = Ear(), Ear()

@@ -261,8 +261,11 @@ def test_a_new_engine_begins_with_the_chosen_model_and_settings_of_the_first_sta
     assert shop.workshop.held[-1].default_steps == 7
 
 
-def test_a_new_engine_begins_with_the_first_model_where_the_chosen_one_is_gone(folders: dict[str, Path]) -> None:
-    assert Shop(folders, chosen="broken").names == ["qwen"]
+@pytest.mark.parametrize("chosen", ["broken", "owner/gone"])
+def test_a_new_engine_begins_with_the_first_model_where_the_chosen_one_is_gone(
+    folders: dict[str, Path], chosen: str
+) -> None:
+    assert Shop(folders, chosen=chosen).names == ["qwen"]
 
 
 @pytest.mark.parametrize(
