@@ -111,6 +111,8 @@ class ModelDesk:
         elif question.unload:
             number = next(self._numbers)
             self._unloads[number] = (question, worker)
+            # From now on: jobs that were sent after it would find their model gone.
+            self.held = tuple(name for name in self.held if name != question.unload)
             self._engine.tell(UnloadModel(job=number, name=question.unload))
         else:
             listener = self._ledger.open_load(question, worker)

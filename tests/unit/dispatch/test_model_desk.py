@@ -311,6 +311,21 @@ def test_after_an_engines_death_a_model_that_it_held_is_loaded_again_for_its_job
     play(scene)
 
 
+def test_a_job_that_comes_after_an_unload_has_its_model_loaded_again(play):
+    async def scene(stage):
+        ask(stage, 9, unload="scripted")
+        stage.submit(1)
+        assert stage.engine.runs == []
+        unload, load = stage.engine.told
+        assert (type(unload), type(load)) == (UnloadModel, LoadModel)
+        stage.hold(job=unload.job)
+        assert stage.engine.runs == []
+        stage.hold("scripted", job=load.job)
+        assert stage.engine.runs == [1]
+
+    play(scene)
+
+
 def test_unloading_is_passed_on_and_its_refusal_too(play):
     async def scene(stage):
         ask(stage, 1, unload="scripted")
