@@ -85,6 +85,16 @@ def fake_server(servers: Starter) -> Server:
 
 
 @pytest.fixture
+def quiet_server(fake_server: Server) -> Server:
+    """The shared server with the fake engine, with nothing under way: for tests that count on that and break nothing.
+
+    It has learnt what pictures take, so it may refuse a client who tells how long it waits.
+    """
+    fake_server.wait_until_idle()
+    return fake_server
+
+
+@pytest.fixture
 def own_server(own_servers: Starter) -> Server:
     """A server with the fake engine that one test may break."""
     server = own_servers()

@@ -18,6 +18,8 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_TIMEOUT = 30.0
+# Of a model that draws small pictures: batches of larger ones are then not measured at the start.
+SMALL_PICTURES = {"MAX_PIXELS": str(512 * 512)}
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn_config.py", "qwen_image_server:app"]
 SERVE = [sys.executable, "qwen_image_server.py", "serve"]
 

@@ -87,8 +87,8 @@ def test_an_interrupted_request_is_answered_with_its_previews_whichever_worker_i
     assert (idle["progress"], idle["state"]["job_count"], idle["state"]["interrupted"]) == (0, 0, True)
 
 
-def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_pictures(own_server):
-    first, second = Client(own_server), Client(own_server, "127.0.0.2")
+def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_pictures(quiet_server):
+    first, second = Client(quiet_server, "127.0.0.21"), Client(quiet_server, "127.0.0.22")
     running = first.start_drawing("[step=0.05] first", steps=60)
     first.wait_until_busy(steps=1)
     waiting = second.start_drawing("second")
@@ -102,8 +102,8 @@ def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_pictur
     assert not info_of(running.result(30))["interrupted"]
 
 
-def test_interrupting_nothing_is_no_error(own_server):
-    client = Client(own_server)
+def test_interrupting_nothing_is_no_error(quiet_server):
+    client = Client(quiet_server, "127.0.0.23")
     for path in ("interrupt", "skip"):
         assert client.post(f"/sdapi/v1/{path}").status_code == 200
     assert client.progress()["state"] == {
@@ -112,8 +112,8 @@ def test_interrupting_nothing_is_no_error(own_server):
     }  # fmt: skip
 
 
-def test_skip_stops_one_picture_and_says_that_several_are_drawn_together(own_server):
-    client = Client(own_server)
+def test_skip_stops_one_picture_and_says_that_several_are_drawn_together(quiet_server):
+    client = Client(quiet_server, "127.0.0.24")
     drawing = client.start_drawing("[step=0.05] two", steps=30, n_iter=2)
     client.wait_until_busy(steps=1)
     assert "drawn together" in client.post("/sdapi/v1/skip").headers["X-Warnings"]
@@ -124,10 +124,10 @@ def test_skip_stops_one_picture_and_says_that_several_are_drawn_together(own_ser
     assert info_of(drawing.result(10))["interrupted"]
 
 
-def test_a_drawing_in_another_dialect_is_neither_shown_nor_stopped(own_server):
-    client = Client(own_server)
-    drawing = own_server.start_generating("[step=0.05]", num_inference_steps=30)
-    own_server.wait_until_active()
+def test_a_drawing_in_another_dialect_is_neither_shown_nor_stopped(quiet_server):
+    client = Client(quiet_server, "127.0.0.25")
+    drawing = quiet_server.start_generating("[step=0.05]", num_inference_steps=30)
+    quiet_server.wait_until_active()
     assert client.progress()["state"]["job_count"] == 0
     client.post("/sdapi/v1/interrupt")
     assert drawing.result(30).status_code == 200

@@ -240,13 +240,13 @@ def test_a_failure_is_a_frame_and_the_end(fake_server):
     assert client.done
 
 
-def test_a_failure_in_the_middle_comes_after_the_frames_that_were_there(own_server):
-    with ask(own_server, prompt="[step=0.05] ended from outside", num_inference_steps=50) as answer:
+def test_a_failure_in_the_middle_comes_after_the_frames_that_were_there(quiet_server):
+    with ask(quiet_server, prompt="[step=0.05] ended from outside", num_inference_steps=50) as answer:
         client, lines = Client(), answer.iter_lines(decode_unicode=True)
         while not client.frames:
             client.read([next(lines)])
-        number = job_with(own_server, "ended from outside")["id"]
-        assert requests.delete(f"{own_server.url}/v1/jobs/{number}", timeout=10, headers=CLOSE).ok
+        number = job_with(quiet_server, "ended from outside")["id"]
+        assert requests.delete(f"{quiet_server.url}/v1/jobs/{number}", timeout=10, headers=CLOSE).ok
         client.read(lines)
     assert not any(frame["is_final"] for frame in client.frames)
     assert client.error["code"] == "cancelled"
@@ -265,20 +265,20 @@ def test_after_the_death_of_an_engine_the_frames_begin_again_and_end_well(own_se
     assert client.error is None
 
 
-def test_a_client_that_hangs_up_cancels_its_pictures_and_no_others(own_server):
+def test_a_client_that_hangs_up_cancels_its_pictures_and_no_others(quiet_server):
     body = json.dumps(
-        {"stream": True, "stream_format": "cogview4", "prompt": "[step=0.05] given up", "num_inference_steps": 100}
+        {"stream": True, "stream_format": "cogview4", "prompt": "[step=0.05] given up on", "num_inference_steps": 100}
     ).encode()
-    with socket.create_connection(("127.0.0.1", own_server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", quiet_server.port), timeout=30) as connection:
         connection.sendall(
             b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         )
         seen = b""
         while b'"is_final":false' not in seen:
             seen += connection.recv(65536)
-        neighbour = own_server.start_generating("a neighbour", seed=9)
-        own_server.wait_for(lambda: own_server.health()["queue_length"] == 1, "the neighbour")
-    own_server.wait_for(lambda: job_with(own_server, "given up")["state"] == "cancelled", "the cancel")
+        neighbour = quiet_server.start_generating("a neighbour", seed=9)
+        quiet_server.wait_for(lambda: quiet_server.health()["queue_length"] == 1, "the neighbour")
+    quiet_server.wait_for(lambda: job_with(quiet_server, "given up on")["state"] == "cancelled", "the cancel")
     assert neighbour.result(30).headers["X-Seed"] == "9"
 
 
@@ -339,12 +339,12 @@ def test_status_tells_what_the_server_is_made_of(fake_server):
     assert (status["model"], status["device"]) == ("fake", "cpu")
 
 
-def test_status_counts_what_runs_and_what_waits(own_server):
-    running = own_server.start_generating("[step=0.05]", num_inference_steps=20)
-    own_server.wait_until_active()
-    waiting = own_server.start_generating("waiting")
-    own_server.wait_for(lambda: own_server.get("/status").json()["queue"]["length"] == 1, "the queue")
-    status = own_server.get("/status").json()
+def test_status_counts_what_runs_and_what_waits(quiet_server):
+    running = quiet_server.start_generating("[step=0.05]", num_inference_steps=20)
+    quiet_server.wait_until_active()
+    waiting = quiet_server.start_generating("waiting")
+    quiet_server.wait_for(lambda: quiet_server.get("/status").json()["queue"]["length"] == 1, "the queue")
+    status = quiet_server.get("/status").json()
     assert status["worker_pool"]["active_requests"] == 1
     assert status["queue"]["limit"] == 64
     assert all(answer.result(30).ok for answer in (running, waiting))

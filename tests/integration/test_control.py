@@ -12,7 +12,7 @@ import requests
 from PIL import Image
 
 from tests import tiny_models
-from tests.integration.server import Server, in_background
+from tests.integration.server import SMALL_PICTURES, Server, in_background
 from tests.tiny_controls import tiny_control
 
 COMMON = {"num_inference_steps": 4, "add_overlay": False}
@@ -27,7 +27,7 @@ def server(request, servers: Callable[..., Server], tmp_path_factory: pytest.Tem
     pipeline = build()
     pipeline.save_pretrained(folder / "model")
     tiny_control(pipeline).save_pretrained(folder / "control")
-    server = servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"))
+    server = servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"), **SMALL_PICTURES)
     server.wait_until_ready(120)
     return server
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny_models
-from tests.integration.server import in_background
+from tests.integration.server import SMALL_PICTURES, in_background
 
 DOCUMENTED = {
     "DEVICE": "cpu", "TORCH_DTYPE": "float32", "DEFAULT_STEPS": "28", "DEFAULT_GUIDANCE_SCALE": "7.0",
@@ -20,7 +20,7 @@ def server(servers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("diffusion") / "model"
     tiny_models.tiny_stable_diffusion().save_pretrained(folder)
     # Empty means not set: what the tests usually choose would go before the documented name.
-    server = servers(engine="real", MODEL="", OFFLINE="", MODEL_ID=str(folder), **DOCUMENTED)
+    server = servers(engine="real", MODEL="", OFFLINE="", MODEL_ID=str(folder), **DOCUMENTED, **SMALL_PICTURES)
     server.wait_until_ready(120)
     return server
 

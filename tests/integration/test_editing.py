@@ -11,7 +11,7 @@ import requests
 from PIL import Image
 
 from tests import tiny_models
-from tests.integration.server import Server, in_background
+from tests.integration.server import SMALL_PICTURES, Server, in_background
 from tests.tiny_loras import save_lora
 
 COMMON = {"num_inference_steps": 3, "add_overlay": False}
@@ -22,7 +22,7 @@ def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=True)
     save_lora(folder / "loras", "red", tiny_models.tiny_qwen_image_edit(plus=True))
-    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
+    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"), **SMALL_PICTURES)
     server.wait_until_ready(120)
     return server
 
@@ -32,7 +32,7 @@ def first_edition(servers: Callable[..., Server], tmp_path_factory: pytest.TempP
     """A server with the first Qwen-Image-Edit, which sees one picture."""
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=False)
-    server = servers(engine="real", MODEL=str(folder))
+    server = servers(engine="real", MODEL=str(folder), **SMALL_PICTURES)
     server.wait_until_ready(120)
     return server
 

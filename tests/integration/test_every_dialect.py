@@ -142,38 +142,40 @@ def test_a_server_without_a_model_says_why(broken_server, dialect):
     assert "it is broken" in dialect.sentence(answer.json())
 
 
-@ALL
-def test_a_stopping_server_ends_what_takes_too_long_with_its_own_503(own_servers, dialect):
-    server = own_servers(GRACEFUL_TIMEOUT="3")
+def test_a_stopping_server_ends_what_takes_too_long_with_its_own_503(own_servers, subtests):
+    server = own_servers(GRACEFUL_TIMEOUT="2")
     server.wait_until_ready()
-    future = in_background(dialect.ask, server, "[step=0.2] endless", 100)
-    server.wait_until_active()
+    asked = [(each, in_background(each.ask, server, f"[step=0.2] endless {each.name}", 100)) for each in DIALECTS]
+    server.wait_for(lambda: server.health()["queue_length"] == len(DIALECTS) - 1, "all of them")
     server.process.send_signal(signal.SIGTERM)
-    answer = future.result(20)
-    if "event-stream" in answer.headers["Content-Type"]:
-        data = [line[len("data: ") :] for line in answer.text.splitlines() if line.startswith("data: ")]
-        errors = [json.loads(one) for one in data if one != "[DONE]" and "error" in json.loads(one)]
-        assert "stopping" in json.dumps(errors[-1])
-    else:
-        assert answer.status_code == 503, answer.text
-        assert "stopping" in dialect.sentence(answer.json())
+    for dialect, future in asked:
+        with subtests.test(dialect.name):
+            answer = future.result(20)
+            if "event-stream" in answer.headers["Content-Type"]:
+                data = [line[len("data: ") :] for line in answer.text.splitlines() if line.startswith("data: ")]
+                errors = [json.loads(one) for one in data if one != "[DONE]" and "error" in json.loads(one)]
+                assert "stopping" in json.dumps(errors[-1])
+            else:
+                assert answer.status_code == 503, answer.text
+                assert "stopping" in dialect.sentence(answer.json())
 
 
 @ALL
-def test_a_client_that_hangs_up_frees_the_device_and_harms_no_neighbour(own_server, dialect):
-    neighbour = own_server.start_generating("[step=0.02] neighbour", num_inference_steps=10, seed=9)
-    body = json.dumps(dialect.json("[step=0.2] gone", 100)).encode()
+def test_a_client_that_hangs_up_frees_the_device_and_harms_no_neighbour(quiet_server, dialect):
+    neighbour = quiet_server.start_generating("[step=0.02] neighbour", num_inference_steps=10, seed=9)
+    marker = f"gone from {dialect.name}"
+    body = json.dumps(dialect.json(f"[step=0.2] {marker}", 100)).encode()
     kind = "application/json"
     if dialect.files is not None:
         prepared = requests.Request(
-            "POST", own_server.url, data=dialect.json("[step=0.2] gone", 100), files=dialect.files
+            "POST", quiet_server.url, data=dialect.json(f"[step=0.2] {marker}", 100), files=dialect.files
         ).prepare()
         body, kind = prepared.body, prepared.headers["Content-Type"]
-    with socket.create_connection(("127.0.0.1", own_server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", quiet_server.port), timeout=10) as connection:
         head = f"POST {dialect.path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
-        own_server.wait_for(lambda: state_of(own_server, "gone") == "processing", "the job")
-    own_server.wait_for(lambda: state_of(own_server, "gone") == "cancelled", "the end of the job")
+        quiet_server.wait_for(lambda: state_of(quiet_server, marker) == "processing", "the job")
+    quiet_server.wait_for(lambda: state_of(quiet_server, marker) == "cancelled", "the end of the job")
     answer = neighbour.result(20)
     assert answer.status_code == 200
     assert answer.headers["X-Seed"] == "9"

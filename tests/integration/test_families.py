@@ -13,7 +13,7 @@ import requests
 from PIL import Image
 
 from tests import tiny_models
-from tests.integration.server import Server, in_background
+from tests.integration.server import SMALL_PICTURES, Server, in_background
 from tests.tiny_loras import save_lora
 
 
@@ -64,7 +64,8 @@ def server(servers: Callable[..., Server], family: str, tmp_path_factory: pytest
     else:
         further = model.save(folder)
     save_lora(folder / "loras", "red", model.build())
-    server = servers(engine="real", MODEL=str(folder / "model"), LORA_DIR=str(folder / "loras"), **further)
+    further |= {"LORA_DIR": str(folder / "loras")} | SMALL_PICTURES
+    server = servers(engine="real", MODEL=str(folder / "model"), **further)
     server.wait_until_ready(120)
     return server
 

@@ -44,12 +44,12 @@ def test_client_that_leaves_frees_the_device_within_a_step_and_half_a_second(own
     assert time.monotonic() - began < 5
 
 
-def test_client_that_leaves_while_it_waits_leaves_the_queue(own_server):
-    running = own_server.start_generating("[step=0.1]", num_inference_steps=15)
-    own_server.wait_until_active()
-    with own_server.raw_generation(SLOW):
-        own_server.wait_for(lambda: own_server.health()["queue_length"] == 1, "the queue")
-    own_server.wait_for(lambda: own_server.health()["queue_length"] == 0, "an empty queue", 1)
+def test_client_that_leaves_while_it_waits_leaves_the_queue(quiet_server):
+    running = quiet_server.start_generating("[step=0.1]", num_inference_steps=15)
+    quiet_server.wait_until_active()
+    with quiet_server.raw_generation(SLOW):
+        quiet_server.wait_for(lambda: quiet_server.health()["queue_length"] == 1, "the queue")
+    quiet_server.wait_for(lambda: quiet_server.health()["queue_length"] == 0, "an empty queue", 1)
     assert running.result(30).status_code == 200
 
 

@@ -326,23 +326,23 @@ def test_an_engine_that_comes_back_is_503_with_an_estimated_time(own_server):
     assert answer.json()["estimated_time"] == int(answer.headers["Retry-After"])
 
 
-def test_a_client_that_hangs_up_cancels_its_picture_and_no_other(own_server):
-    body = json.dumps({"inputs": "[step=0.05] given up", "parameters": {"num_inference_steps": 100}}).encode()
+def test_a_client_that_hangs_up_cancels_its_picture_and_no_other(quiet_server):
+    body = json.dumps({"inputs": "[step=0.05] given up here", "parameters": {"num_inference_steps": 100}}).encode()
     neighbour = None
-    with socket.create_connection(("127.0.0.1", own_server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", quiet_server.port), timeout=30) as connection:
         connection.sendall(b"POST /models/fake HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        own_server.wait_until_active()
-        neighbour = own_server.start_generating("a neighbour", seed=9)
-        own_server.wait_for(lambda: own_server.health()["queue_length"] == 1, "the neighbour")
-    own_server.wait_for(lambda: job_with(own_server, "given up")["state"] == "cancelled", "the cancel")
+        quiet_server.wait_until_active()
+        neighbour = quiet_server.start_generating("a neighbour", seed=9)
+        quiet_server.wait_for(lambda: quiet_server.health()["queue_length"] == 1, "the neighbour")
+    quiet_server.wait_for(lambda: job_with(quiet_server, "given up here")["state"] == "cancelled", "the cancel")
     assert neighbour.result(30).headers["X-Seed"] == "9"
 
 
-def test_a_client_that_loses_its_patience_is_told_so_and_frees_the_engine(own_server):
-    client = InferenceClient(model=own_server.url, timeout=0.5, headers=CLOSE)
+def test_a_client_that_loses_its_patience_is_told_so_and_frees_the_engine(quiet_server):
+    client = InferenceClient(model=quiet_server.url, timeout=0.5, headers=CLOSE)
     with pytest.raises(InferenceTimeoutError):
         client.text_to_image("[step=0.1] too slow", num_inference_steps=100)
-    own_server.wait_for(lambda: job_with(own_server, "too slow")["state"] == "cancelled", "the cancel")
+    quiet_server.wait_for(lambda: job_with(quiet_server, "too slow")["state"] == "cancelled", "the cancel")
 
 
 def test_the_async_client_draws_several_at_once(fake_server):

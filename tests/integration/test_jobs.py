@@ -55,12 +55,12 @@ def test_a_failed_request_says_why(fake_server):
     assert job["error"] == answer.json()["error"]
 
 
-def test_waiting_jobs_know_their_place_and_their_wait(own_server):
-    first = own_server.start_generating("[step=0.05] ahead", num_inference_steps=40)
-    running_job(own_server, "ahead")
-    second = own_server.start_generating("[step=0.05] behind", num_inference_steps=2)
-    own_server.wait_for(lambda: len(jobs(own_server)) == 2, "the second job")
-    behind = jobs(own_server)[0]
+def test_waiting_jobs_know_their_place_and_their_wait(quiet_server):
+    first = quiet_server.start_generating("[step=0.05] ahead", num_inference_steps=40)
+    running_job(quiet_server, "ahead")
+    second = quiet_server.start_generating("[step=0.05] behind", num_inference_steps=2)
+    quiet_server.wait_for(lambda: "behind" in jobs(quiet_server)[0]["prompt"], "the second job")
+    behind = jobs(quiet_server)[0]
     assert (behind["state"], behind["queue_position"]) == ("queued", 1)
     assert behind["queue_wait"] > 0
     assert behind["expected_seconds"] > 0
@@ -68,15 +68,15 @@ def test_waiting_jobs_know_their_place_and_their_wait(own_server):
         assert future.result(30).status_code == 200
 
 
-def test_events_tell_the_whole_life_and_resume_after_the_last_one_seen(own_server):
-    future = own_server.start_generating("[step=0.1] watched", num_inference_steps=10)
-    number = running_job(own_server, "watched")
+def test_events_tell_the_whole_life_and_resume_after_the_last_one_seen(quiet_server):
+    future = quiet_server.start_generating("[step=0.1] watched", num_inference_steps=10)
+    number = running_job(quiet_server, "watched")
     seen = []
-    for event in events(own_server, number):
+    for event in events(quiet_server, number):
         seen.append(event)
         if event[1] == "progress" and event[2]["step"] == 3:
             break
-    rest = list(events(own_server, number, last=str(seen[-1][0])))
+    rest = list(events(quiet_server, number, last=str(seen[-1][0])))
     everything = seen + rest
     assert [event[0] for event in everything] == list(range(1, len(everything) + 1))
     names = [event[1] for event in everything]
@@ -85,14 +85,14 @@ def test_events_tell_the_whole_life_and_resume_after_the_last_one_seen(own_serve
     assert future.result(30).status_code == 200
 
 
-def test_delete_stops_a_running_job_and_its_client_is_told(own_server):
-    future = own_server.start_generating("[step=0.1] to be stopped", num_inference_steps=100)
-    number = running_job(own_server, "to be stopped")
-    answer = requests.delete(f"{own_server.url}/v1/jobs/{number}", timeout=10)
+def test_delete_stops_a_running_job_and_its_client_is_told(quiet_server):
+    future = quiet_server.start_generating("[step=0.1] to be stopped", num_inference_steps=100)
+    number = running_job(quiet_server, "to be stopped")
+    answer = requests.delete(f"{quiet_server.url}/v1/jobs/{number}", timeout=10)
     assert answer.json()["state"] == "cancelled"
     assert future.result(10).json()["code"] == "cancelled"
-    own_server.wait_until_idle()
-    again = requests.delete(f"{own_server.url}/v1/jobs/{number}", timeout=10)
+    quiet_server.wait_until_idle()
+    again = requests.delete(f"{quiet_server.url}/v1/jobs/{number}", timeout=10)
     assert (again.status_code, again.json()["state"]) == (200, "cancelled")
 
 

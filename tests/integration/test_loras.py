@@ -11,6 +11,7 @@ import requests
 from PIL import Image
 
 from tests import tiny_models
+from tests.integration.server import SMALL_PICTURES
 from tests.tiny_loras import save_lora
 
 SMALL = {"size": "64x64", "num_inference_steps": 3, "add_overlay": False, "seed": 5, "positive_magic": False}
@@ -32,7 +33,7 @@ def server(servers, lora_dir, tmp_path_factory):
     names = model.parent / "names.toml"
     # The same weights twice: as they are, and as their owner has them drawn.
     names.write_text(f"[plain]\nsource = '{model}'\n[dark]\nsource = '{model}'\nloras = {{ night = 0.5 }}\n")
-    server = servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir))
+    server = servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_PICTURES)
     server.wait_until_ready(120)
     return server
 

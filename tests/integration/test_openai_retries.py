@@ -117,34 +117,34 @@ def post(server: Server, prompt: str, retry: int | None, **options: Any) -> requ
     return requests.post(f"{server.url}/v1/images/generations", json=body, headers=headers, **options)
 
 
-def test_only_a_client_that_may_come_back_is_worked_for_after_it_left(own_server):
+def test_only_a_client_that_may_come_back_is_worked_for_after_it_left(quiet_server):
     for retry, expected in ((None, "cancelled"), (0, "completed")):
         prompt = f"[step=0.05] left with {retry}"
         with pytest.raises(requests.ReadTimeout):
-            post(own_server, prompt, retry, timeout=0.5)
-        own_server.wait_until_idle()
-        assert [job["state"] for job in jobs_with(own_server, prompt)] == [expected]
+            post(quiet_server, prompt, retry, timeout=0.5)
+        quiet_server.wait_until_idle()
+        assert [job["state"] for job in jobs_with(quiet_server, prompt)] == [expected]
 
 
-def test_a_client_of_the_sdk_that_is_stopped_frees_the_device_at_once(own_server):
+def test_a_client_of_the_sdk_that_is_stopped_frees_the_device_at_once(quiet_server):
     prompt = "[step=0.05] stopped by hand"
     body = {"prompt": prompt, "size": "64x64", "num_inference_steps": 100}
     headers = {"X-Stainless-Retry-Count": "0", "X-Stainless-Read-Timeout": "60"}
     with pytest.raises(requests.ReadTimeout):
-        requests.post(f"{own_server.url}/v1/images/generations", json=body, headers=headers, timeout=1)
-    own_server.wait_for(lambda: jobs_with(own_server, prompt)[0]["state"] == "cancelled", "the end", 5)
+        requests.post(f"{quiet_server.url}/v1/images/generations", json=body, headers=headers, timeout=1)
+    quiet_server.wait_for(lambda: jobs_with(quiet_server, prompt)[0]["state"] == "cancelled", "the end", 5)
 
 
-def test_another_client_with_the_same_request_is_no_retry(own_server):
+def test_another_client_with_the_same_request_is_no_retry(quiet_server):
     with pytest.raises(requests.ReadTimeout):
-        post(own_server, "[step=0.02] same", 0, timeout=0.3)
-    own_server.wait_until_idle()
+        post(quiet_server, "[step=0.02] the same", 0, timeout=0.3)
+    quiet_server.wait_until_idle()
     stranger = requests.post(
-        f"{own_server.url}/v1/images/generations", json={"prompt": "[step=0.02] same", "size": "64x64", **SLOW},
+        f"{quiet_server.url}/v1/images/generations", json={"prompt": "[step=0.02] the same", "size": "64x64", **SLOW},
         headers={"X-Stainless-Retry-Count": "1", "Authorization": "Bearer another", "Connection": "close"}, timeout=30,
     )  # fmt: skip
-    own = post(own_server, "[step=0.02] same", 1)
-    first = jobs_with(own_server, "same")[0]["seed"]
+    own = post(quiet_server, "[step=0.02] the same", 1)
+    first = jobs_with(quiet_server, "the same")[0]["seed"]
     assert own.json()["data"][0]["seed"] == first
     assert stranger.json()["data"][0]["seed"] != first
 
@@ -158,12 +158,12 @@ def test_a_retry_count_that_is_no_number_is_as_good_as_none(fake_server, count):
     assert answer.status_code == 200
 
 
-def test_what_would_fail_again_is_not_sent_again(own_server):
-    with impatient(own_server, timeout=30.0) as client:
-        for prompt in ("once [fail]", "once [oom]"):
+def test_what_would_fail_again_is_not_sent_again(quiet_server):
+    with impatient(quiet_server, timeout=30.0) as client:
+        for prompt in ("tried once [fail]", "tried once [oom]"):
             with pytest.raises(openai.InternalServerError):
                 client.images.generate(prompt=prompt)
-    assert [job["state"] for job in jobs_with(own_server, "once")] == ["failed", "failed"]
+    assert [job["state"] for job in jobs_with(quiet_server, "tried once")] == ["failed", "failed"]
 
 
 def test_a_loading_server_is_waited_for_and_then_draws(own_servers):
@@ -187,7 +187,7 @@ def test_a_server_whose_model_cannot_load_answers_503(own_servers):
 
 
 def test_a_stopping_server_answers_503(own_servers):
-    server = own_servers(GRACEFUL_TIMEOUT="3")
+    server = own_servers(GRACEFUL_TIMEOUT="2")
     server.wait_until_ready()
     with impatient(server, max_retries=0, timeout=30.0) as client:
         drawing = in_background(
@@ -209,14 +209,14 @@ def test_an_unknown_model_is_not_found(fake_server):
     assert raised.value.request_id
 
 
-def test_a_neighbour_is_not_touched_by_a_client_that_leaves_for_good(own_server):
-    with own_server.connect() as connection:
-        body = b'{"prompt": "[step=0.05] gone", "num_inference_steps": 100}'
+def test_a_neighbour_is_not_touched_by_a_client_that_leaves_for_good(quiet_server):
+    with quiet_server.connect() as connection:
+        body = b'{"prompt": "[step=0.05] gone for good", "num_inference_steps": 100}'
         head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
-        own_server.wait_until_active()
-        neighbour = in_background(own_server.generate, "a neighbour", seed=5)
-        own_server.wait_for(lambda: own_server.health()["queue_length"] == 1, "the neighbour")
+        quiet_server.wait_until_active()
+        neighbour = in_background(quiet_server.generate, "a neighbour", seed=5)
+        quiet_server.wait_for(lambda: quiet_server.health()["queue_length"] == 1, "the neighbour")
         connection.shutdown(socket.SHUT_RDWR)
     assert neighbour.result(30).headers["X-Seed"] == "5"
-    assert [job["state"] for job in jobs_with(own_server, "gone")] == ["cancelled"]
+    assert [job["state"] for job in jobs_with(quiet_server, "gone for good")] == ["cancelled"]

@@ -193,30 +193,30 @@ def raw_stream(server: Server, prompt: str) -> Iterator[socket.socket]:
         yield connection
 
 
-def test_who_hangs_up_in_the_middle_of_a_stream_stops_it_and_no_neighbour(own_server):
-    with raw_stream(own_server, "[step=0.05] left alone") as connection:
+def test_who_hangs_up_in_the_middle_of_a_stream_stops_it_and_no_neighbour(quiet_server):
+    with raw_stream(quiet_server, "[step=0.05] left alone") as connection:
         assert b"200 OK" in connection.recv(4096)
-        own_server.wait_for(lambda: job_with(own_server, "left alone")["step"] >= 2, "its second step")
-        neighbour = in_background(own_server.generate, "a neighbour", seed=5, add_overlay=False)
-        own_server.wait_for(lambda: job_with(own_server, "neighbour")["state"] == "queued", "the neighbour")
-    own_server.wait_for(lambda: job_with(own_server, "left alone")["state"] == "cancelled", "its cancellation")
+        quiet_server.wait_for(lambda: job_with(quiet_server, "left alone")["step"] >= 2, "its second step")
+        neighbour = in_background(quiet_server.generate, "a streams neighbour", seed=5, add_overlay=False)
+        quiet_server.wait_for(lambda: job_with(quiet_server, "streams neighbour")["state"] == "queued", "the neighbour")
+    quiet_server.wait_for(lambda: job_with(quiet_server, "left alone")["state"] == "cancelled", "its cancellation")
     answer = neighbour.result(30)
     assert (answer.status_code, answer.headers["X-Seed"]) == (200, "5")
-    own_server.wait_until_idle()
+    quiet_server.wait_until_idle()
 
 
-def test_who_closes_the_sdks_stream_stops_it_too(own_server):
-    with openai.OpenAI(base_url=own_server.url + "/v1", api_key="unused") as client:
+def test_who_closes_the_sdks_stream_stops_it_too(quiet_server):
+    with openai.OpenAI(base_url=quiet_server.url + "/v1", api_key="unused") as client:
         stream = client.images.generate(
             prompt="[step=0.05] closed early", stream=True, partial_images=3, extra_body={"num_inference_steps": 100}
         )
         assert next(iter(stream)).type == PARTIAL
         stream.close()
-        own_server.wait_for(lambda: job_with(own_server, "closed early")["state"] == "cancelled", "its cancellation")
+        quiet_server.wait_for(lambda: job_with(quiet_server, "closed early")["state"] == "cancelled", "its end")
 
 
 def test_a_stopping_server_says_so_in_the_stream(own_servers):
-    server = own_servers(GRACEFUL_TIMEOUT="3")
+    server = own_servers(GRACEFUL_TIMEOUT="2")
     server.wait_until_ready()
     with openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=0) as client:
         stream = client.images.generate(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny_models
-from tests.integration.server import GUNICORN, ROOT
+from tests.integration.server import GUNICORN, ROOT, SMALL_PICTURES
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 def server(servers, folder):
     file = folder.parent / "names.toml"
     file.write_text(f'["mine"]\nsource = "{folder}"\nsteps = 3\nguidance = 1.0\nsize = "128x64"\n', encoding="utf-8")
-    server = servers(engine="real", MODEL="mine", MODELS_FILE=str(file))
+    server = servers(engine="real", MODEL="mine", MODELS_FILE=str(file), **SMALL_PICTURES)
     server.wait_until_ready(120)
     return server
 

@@ -9,6 +9,7 @@ import requests
 from PIL import Image
 
 from tests import tiny_models
+from tests.integration.server import SMALL_PICTURES
 
 MODELS = {
     "stable-diffusion": tiny_models.tiny_stable_diffusion,
@@ -25,7 +26,7 @@ def family(request):
 def server(servers, family, tmp_path_factory):
     folder = tmp_path_factory.mktemp(family)
     MODELS[family]().save_pretrained(folder)
-    server = servers(engine="real", MODEL=str(folder))
+    server = servers(engine="real", MODEL=str(folder), **SMALL_PICTURES)
     server.wait_until_ready(120)
     return server
 

@@ -110,32 +110,32 @@ def test_previews_become_the_picture(demo_server):
     assert errors[-1] < 25
 
 
-def test_cancel_stops_it_and_the_connection_goes_on(own_server):
-    with open_socket(own_server) as connection:
+def test_cancel_stops_it_and_the_connection_goes_on(quiet_server):
+    with open_socket(quiet_server) as connection:
         ask(connection, "[step=0.1] cancelled", num_inference_steps=100)
         while json.loads(connection.recv(timeout=10))["type"] != "progress":
             pass
         connection.send(json.dumps({"type": "cancel"}))
         assert frames(connection)[-1]["code"] == "cancelled"
-        own_server.wait_until_idle()
+        quiet_server.wait_until_idle()
         ask(connection, "afterwards")
         assert frames(connection)[-1]["type"] == "result"
 
 
-def test_a_dropped_socket_cancels_and_harms_no_neighbour(own_server):
-    neighbour = own_server.start_generating("[step=0.02] neighbour", num_inference_steps=10)
-    connection = websocket.create_connection(address(own_server), timeout=10)
+def test_a_dropped_socket_cancels_and_harms_no_neighbour(quiet_server):
+    neighbour = quiet_server.start_generating("[step=0.02] neighbour", num_inference_steps=10)
+    connection = websocket.create_connection(address(quiet_server), timeout=10)
     connection.send(json.dumps({"prompt": "[step=0.1] dropped", "num_inference_steps": 100}))
     while json.loads(connection.recv())["type"] != "progress":
         pass
-    number = next(job["id"] for job in own_server.get("/v1/jobs").json()["data"] if "dropped" in job["prompt"])
+    number = next(job["id"] for job in quiet_server.get("/v1/jobs").json()["data"] if "dropped" in job["prompt"])
     connection.sock.close()
-    own_server.wait_for(lambda: own_server.get(f"/v1/jobs/{number}").json()["state"] == "cancelled", "the end")
+    quiet_server.wait_for(lambda: quiet_server.get(f"/v1/jobs/{number}").json()["state"] == "cancelled", "the end")
     assert neighbour.result(20).status_code == 200
 
 
-def test_a_second_request_at_the_same_time_is_refused_and_harms_nothing(own_server):
-    with open_socket(own_server) as connection:
+def test_a_second_request_at_the_same_time_is_refused_and_harms_nothing(quiet_server):
+    with open_socket(quiet_server) as connection:
         ask(connection, "[step=0.05] first", seed=3)
         ask(connection, "second")
         first_end = frames(connection)[-1]
