@@ -14,6 +14,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import path
 from PIL import Image
+from urllib3.util import Retry
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "examples" / "node"
@@ -72,7 +73,9 @@ def test_the_django_view_asks_a_full_server_again(website, own_servers):
     assert busy.result(30).ok
 
 
-def test_the_django_view_says_so_when_there_is_no_server(website):
+def test_the_django_view_says_so_when_there_is_no_server(website, monkeypatch):
+    # It asks five times, which would take seven seconds.
+    monkeypatch.setattr(Retry, "sleep", lambda retry, response=None: None)
     settings.IMAGE_SERVER_URL = "http://127.0.0.1:9"
     answer = website.post("/pictures/", {"prompt": "x"})
     assert (answer.status_code, answer.json()["error"]) == (502, "The image server cannot be reached.")
