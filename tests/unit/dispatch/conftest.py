@@ -12,6 +12,7 @@ from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.model_desk import ModelDesk
 from imageserver.generation import ModelFacts, Outcome
 from imageserver.messages import (
+    AskModel,
     Failed,
     FetchModel,
     Finished,
@@ -19,6 +20,7 @@ from imageserver.messages import (
     Loading,
     LoadModel,
     Message,
+    ModelAnswer,
     ModelFetched,
     ModelsHeld,
     Progress,
@@ -101,6 +103,11 @@ class Ear:
         return [message.code if isinstance(message, Failed) else type(message).__name__ for message in mine]
 
     @property
+    def answers(self) -> list[ModelAnswer | Failed]:
+        """What became of models that were asked for, and of jobs that failed."""
+        return [message for message in self.heard if isinstance(message, ModelAnswer | Failed)]
+
+    @property
     def snapshots(self) -> list[Snapshot]:
         return [message for message in self.heard if isinstance(message, Snapshot)]
 
@@ -130,6 +137,10 @@ class Stage:
         for job in jobs:
             request = Submit(job=job, generation=generation(model=model), timeout=timeout)
             self.dispatcher.submit(request, ear or self.ear)
+
+    def ask(self, job: int, ear: Ear | None = None, **wanted: Any) -> None:
+        """Let a client ask for a model."""
+        self.dispatcher.ask_model(AskModel(job=job, **wanted), ear or self.ear)
 
     def progress(self, job: int) -> None:
         self.dispatcher.job_event(Started(job=job), b"")
