@@ -268,7 +268,7 @@ class DispatchClient:
         return self._send(question, LINK_TIMEOUT)
 
     def _send(self, request: Submit | Question, timeout: float, raw: bytes = b"") -> Ticket:
-        ticket = Ticket(request.job, timeout, self._cancel)
+        ticket = Ticket(request.job, timeout, self.cancel)
         if not self._linked.wait(min(timeout, LINK_TIMEOUT)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
         self._tickets[request.job] = ticket
@@ -285,7 +285,8 @@ class DispatchClient:
         for job in list(self._tickets):
             self._withdraw(job, error)
 
-    def _cancel(self, job: int) -> None:
+    def cancel(self, job: int) -> None:
+        """Stop what was asked for under a number; whoever waits for it gets Cancelled."""
         self._withdraw(job, Cancelled("The generation was cancelled."))
 
     def _withdraw(self, job: int, error: ServiceError) -> None:

@@ -136,9 +136,12 @@ def test_a_socket_may_have_its_key_in_the_address(locked):
         websocket.create_connection(address, timeout=10)
     connection = websocket.create_connection(f"{address}?api_key={ANN}", timeout=10)
     connection.send(json.dumps({"prompt": "x", "size": "64x64", "num_inference_steps": 2}))
-    while json.loads(connection.recv())["type"] != "result":
+    while (frame := json.loads(connection.recv()))["type"] != "result":
         pass
     connection.close()
+    path = f"/v1/jobs/{frame['data']['request_id']}"
+    assert ask(locked, path, **{"X-API-Key": ANN}).ok
+    assert ask(locked, path, **{"X-API-Key": BOB}).status_code == 404
 
 
 def test_a_saved_picture_opens_by_its_signed_address_and_by_no_other(locked):

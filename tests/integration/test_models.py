@@ -11,6 +11,7 @@ import openai
 import pytest
 import requests
 from PIL import Image
+from websockets.sync.client import connect
 
 from tests.integration.automatic1111_client import Client, info_of
 from tests.integration.named_models import write_names
@@ -277,7 +278,7 @@ def test_an_engine_that_dies_over_a_model_comes_back_with_the_usual_one(own_serv
 
 
 # Each is loaded by one test: a request for a model that is known already does not wait before it is a job.
-NEVER_LOADED = ("awaited", "timed", "numbered", "left", "followed")
+NEVER_LOADED = ("awaited", "timed", "numbered", "left", "stopped", "followed")
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +342,19 @@ def test_a_request_whose_model_never_comes_is_a_failed_job(server):
     refused = server.generate("a red circle", model="broken")
     job = server.get(f"/v1/jobs/{refused.headers['X-Request-Id']}").json()
     assert (job["state"], job["code"]) == ("failed", "model_unloadable")
+
+
+def test_a_socket_can_stop_a_request_that_waits_for_its_model_and_goes_on(slow_server):
+    with connect(f"ws://127.0.0.1:{slow_server.port}/ws/generate") as connection:
+        connection.send(json.dumps({"prompt": "stopped before its model", "model": "stopped"}))
+        slow_server.wait_for(lambda: job_with(slow_server, "stopped before its model"), "the job")
+        connection.send(json.dumps({"type": "cancel"}))
+        assert json.loads(connection.recv(timeout=10))["code"] == "cancelled"
+        assert job_with(slow_server, "stopped before its model")["state"] == "cancelled"
+        assert "stopped" not in models_of(slow_server), "before the model was there"
+        connection.send(json.dumps({"prompt": "a red circle", "size": "64x64"}))
+        while (frame := json.loads(connection.recv(timeout=10)))["type"] != "result":
+            assert frame["type"] != "error", frame
 
 
 def test_progress_of_a_load_is_in_startupz_and_in_its_job(slow_server):

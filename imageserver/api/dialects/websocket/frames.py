@@ -55,12 +55,19 @@ def is_cancel(frame: Frame) -> bool:
     return frame.get("type") == "cancel"
 
 
-def place_frame(service: Services, number: int, frame: Frame) -> tuple[Order, list[str], WebSocketBody]:
-    """Return the order in a frame, the warnings and the body; raises the ServiceError that names what is wrong."""
+def checked(frame: Frame) -> WebSocketBody:
+    """Return what a generate frame holds; raises BadRequest or InvalidParameter naming the field and its limit."""
     if not frame.get("prompt"):
         raise BadRequest("Prompt is required", param="prompt")
-    body = validated(WebSocketBody, frame)
-    pictures = read_pictures(service, frame)
+    return validated(WebSocketBody, frame)
+
+
+def place_frame(service: Services, number: int, body: WebSocketBody) -> tuple[Order, list[str]]:
+    """Return the order in a frame, and the warnings; raises the ServiceError that names what is wrong.
+
+    Its model may have to be loaded first, which takes minutes.
+    """
+    pictures = read_pictures(service, body.model_dump(include={"image", "mask", "control_image"}))
     order, warnings, _ = place(
         service,
         number,
@@ -72,7 +79,7 @@ def place_frame(service: Services, number: int, frame: Frame) -> tuple[Order, li
         control_image=pictures.control_image,
         previews=body.previews,
     )
-    return order, warnings, body
+    return order, warnings
 
 
 def queued(number: int, news: Queued) -> Frame:

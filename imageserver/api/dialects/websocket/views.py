@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 
 import gevent
-from flask import Blueprint, Flask, Response, copy_current_request_context, request
+from flask import Blueprint, Flask, Response, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed
 from simple_websocket import ConnectionError as HandshakeFailed
@@ -120,26 +120,34 @@ def _ask_for_upgrade(_: Exception) -> Response:
 
 
 class _Turn:
-    """One generation of a conversation."""
+    """One generation of a conversation; it may be cancelled from any greenlet."""
 
-    def __init__(self, service: Services, order: Order, warnings: list[str], body: WebSocketBody) -> None:
-        self.order, self.warnings, self.body = order, warnings, body
+    def __init__(self, service: Services, number: int, body: WebSocketBody) -> None:
+        self.number, self.body = number, body
+        self.warnings: list[str] = []
         self.missed_previews = 0
-        self._fulfilment = Fulfilment(service, order)
+        self._service = service
+        self._fulfilment: Fulfilment | None = None
         self._is_cancelled = False
 
-    def news(self) -> Iterator[News]:
-        """Yield what happens; raises the ServiceError that prevented the pictures."""
+    def news(self) -> Iterator[tuple[Order, News]]:
+        """Place the order and yield what happens to it; raises the ServiceError that prevented the pictures."""
+        order, self.warnings = frames.place_frame(self._service, self.number, self.body)
+        self._fulfilment = Fulfilment(self._service, order)
         for news in self._fulfilment.news():
             if self._is_cancelled and not isinstance(news, Delivery):
                 self._fulfilment.cancel()
                 continue
-            yield news
+            yield order, news
 
     def cancel(self) -> None:
         """Stop it, though it may not have reached the queue yet."""
         self._is_cancelled = True
-        self._fulfilment.cancel()
+        if self._fulfilment is not None:
+            self._fulfilment.cancel()
+        else:
+            # It may be waiting for its model.
+            self._service.client.cancel(self.number)
 
     def miss_preview(self) -> None:
         """Note that the client was too slow for a preview."""
@@ -214,42 +222,42 @@ class _Conversation:
             raise Busy("A generation runs on this connection already; cancel it, or open another one.")
         if self._service.draining:
             raise Draining("The server is stopping.", retry_after=5)
-        self._turn = _Turn(self._service, *frames.place_frame(self._service, number, frame))
-        # In a copy of this greenlet's context, so that what is logged names the request.
-        gevent.spawn(copy_context().run, copy_current_request_context(self._follow), self._turn)
+        self._turn = _Turn(self._service, number, frames.checked(frame))
+        # In a copy of this greenlet's context: it is the same request, with its key and its number.
+        gevent.spawn(copy_context().run, self._follow, self._turn)
 
     def _follow(self, turn: _Turn) -> None:
-        """Tell what happens to an order, in a greenlet of its own."""
+        """Tell what happens to a generation, in a greenlet of its own."""
         try:
             last = self._tell(turn)
         except ServiceError as error:
             logger.info("%d %s: %s", error.status, error.code, error.sentence)
-            last = frames.failure(turn.order.number, error)
+            last = frames.failure(turn.number, error)
         except ConnectionClosed:
             turn.cancel()
             return
         except Exception:
             logger.exception("The generation failed.")
             mistake = ServiceError("The server made a mistake; its log has the details under this request id.")
-            last = frames.failure(turn.order.number, mistake)
+            last = frames.failure(turn.number, mistake)
         try:
             self._outbox.put(lambda: self._last(turn, last))
         except ConnectionClosed:
             logger.info("The client left before its answer.")
 
     def _tell(self, turn: _Turn) -> Frame:
-        """Send the news of an order; return its result."""
-        number, put = turn.order.number, self._outbox.put
-        for news in turn.news():
+        """Send the news of a generation; return its result."""
+        number, put = turn.number, self._outbox.put
+        for order, news in turn.news():
             match news:
                 case Queued():
                     put(partial(frames.queued, number, news), Rank.PROGRESS)
                 case Progress():
                     put(partial(frames.progress, number, news), Rank.PROGRESS)
                 case Glimpse():
-                    put(partial(self._preview, turn.order, news), Rank.PREVIEW, turn.miss_preview)
+                    put(partial(self._preview, order, news), Rank.PREVIEW, turn.miss_preview)
                 case Delivery():
-                    return self._result(turn, news)
+                    return self._result(turn, order, news)
         raise AssertionError("The news end with the delivery.")
 
     def _last(self, turn: _Turn, frame: Frame) -> Frame:
@@ -267,11 +275,11 @@ class _Conversation:
         )
         return frames.preview(order.number, glimpse.preview, picture)
 
-    def _result(self, turn: _Turn, delivery: Delivery) -> Frame:
+    def _result(self, turn: _Turn, order: Order, delivery: Delivery) -> Frame:
         pictures = [self._service.native_pool.run(base64.b64encode, data).decode() for data in delivery.files]
-        frame = frames.result(turn.order, delivery, pictures, turn.warnings)
+        frame = frames.result(order, delivery, pictures, turn.warnings)
         if turn.body.save_to_file:
-            paths = save_all(self._service, turn.order, delivery)
+            paths = save_all(self._service, order, delivery)
             folder, urls = self._service.settings.output_dir.as_posix(), urls_of(paths)
             frame["data"] |= {"file_path": f"{folder}/{paths[0].name}", "url": urls[0], "urls": urls}
         return frame
