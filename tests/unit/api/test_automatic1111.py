@@ -334,6 +334,11 @@ def test_a_request_that_waits_is_no_idle_one():
     assert "2" in answer.textinfo
 
 
+def test_a_request_that_waits_for_its_model_is_no_idle_one_either():
+    answer = answers.progress(job(state="queued", started_at=None, n=0, total_steps=0), None)
+    assert (answer.progress, answer.state.job_count) == (answers.LEAST_PROGRESS, 1)
+
+
 @pytest.mark.parametrize(
     ("step", "number", "sampling_step", "share"), [(0, 0, 0, 0.01), (4, 0, 4, 0.2), (10, 1, 0, 0.5), (20, 1, 10, 1.0)]
 )

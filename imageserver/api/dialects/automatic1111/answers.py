@@ -155,8 +155,10 @@ def progress(status: JobStatus | None, preview: str | None) -> ProgressAnswer:
     """Return how far the current request is."""
     if status is None or status.state not in UNDER_WAY:
         return _idle(status)
-    each = max(1, status.total_steps // status.n)
-    number = min(status.step // each, status.n - 1)
+    # Nothing is known of its pictures while a request waits for its model.
+    count = max(1, status.n)
+    each = max(1, status.total_steps // count)
+    number = min(status.step // each, count - 1)
     done = status.step / status.total_steps if status.total_steps else 0.0
     return ProgressAnswer(
         progress=round(min(1.0, max(LEAST_PROGRESS, done)), 4),
@@ -165,8 +167,8 @@ def progress(status: JobStatus | None, preview: str | None) -> ProgressAnswer:
             skipped=False,
             interrupted=False,
             stopping_generation=False,
-            job=f"Batch {number + 1} out of {status.n}",
-            job_count=status.n,
+            job=f"Batch {number + 1} out of {count}",
+            job_count=count,
             job_timestamp=_moment(status.started_at or status.created_at),
             job_no=number,
             sampling_step=status.step - number * each,
