@@ -1,5 +1,6 @@
 """Every request of every dialect as a job: what became of it, as it happens, and an end to it."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -71,15 +72,16 @@ def job_events(number: int) -> Response:
         Watch(job=question, credential=credential(), wanted=_checked(number), after=_last_event_id())
     )
     events = ticket.events(HEARTBEAT)
-    first = next(events, None)
-    if first is None:
-        raise _unknown(number)
-    return sse.event_stream(_frames(ticket, first, events), _say_error)
-
-
-def _frames(ticket: Ticket, first: JobEvent, events: Iterator[JobEvent | None]) -> Iterator[bytes]:
     try:
-        yield _frame(first)
+        # None where nothing has happened to it yet.
+        first = next(events)
+    except StopIteration:
+        raise _unknown(number) from None
+    return sse.event_stream(_frames(ticket, itertools.chain([first], events)), _say_error)
+
+
+def _frames(ticket: Ticket, events: Iterator[JobEvent | None]) -> Iterator[bytes]:
+    try:
         for event in events:
             yield sse.HEARTBEAT_FRAME if event is None else _frame(event)
     except GeneratorExit:
