@@ -55,12 +55,13 @@ def test_a_failed_request_says_why(fake_server):
     assert job["error"] == answer.json()["error"]
 
 
-def test_waiting_jobs_know_their_place_and_their_wait(quiet_server):
-    first = quiet_server.start_generating("[step=0.05] ahead", num_inference_steps=40)
-    running_job(quiet_server, "ahead")
-    second = quiet_server.start_generating("[step=0.05] behind", num_inference_steps=2)
-    quiet_server.wait_for(lambda: "behind" in jobs(quiet_server)[0]["prompt"], "the second job")
-    behind = jobs(quiet_server)[0]
+# With a server of its own: one that has drawn nothing yet expects every picture to take its time.
+def test_waiting_jobs_know_their_place_and_their_wait(own_server):
+    first = own_server.start_generating("[step=0.05] ahead", num_inference_steps=40)
+    running_job(own_server, "ahead")
+    second = own_server.start_generating("[step=0.05] behind", num_inference_steps=2)
+    own_server.wait_for(lambda: "behind" in jobs(own_server)[0]["prompt"], "the second job")
+    behind = jobs(own_server)[0]
     assert (behind["state"], behind["queue_position"]) == ("queued", 1)
     assert behind["queue_wait"] > 0
     assert behind["expected_seconds"] > 0
