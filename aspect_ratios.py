@@ -1,4 +1,4 @@
-"""The table of named picture sizes, in pixels, and its look-ups.
+"""The table of named picture sizes, in pixels, and its look-up.
 
 Source: the sizes of the Qwen-Image model card, plus two 512 x 512 squares for quick pictures.
 """
@@ -21,8 +21,3 @@ DEFAULT_ASPECT_RATIO = "s1:1"
 def size_of(name: str) -> tuple[int, int]:
     """Return (width, height) in pixels of a named aspect ratio; raises KeyError for an unknown name."""
     return ASPECT_RATIOS[name]
-
-
-def name_of(width: int, height: int) -> str:
-    """Return the first name with exactly this size, or `custom`."""
-    return next((name for name, size in ASPECT_RATIOS.items() if size == (width, height)), "custom")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aspect_ratios import ASPECT_RATIOS, DEFAULT_ASPECT_RATIO, name_of, size_of
+from aspect_ratios import ASPECT_RATIOS, DEFAULT_ASPECT_RATIO, size_of
 
 DOCUMENTED = {
     "s1:1": (512, 512), "m1:1": (512, 512), "1:1": (1328, 1328), "16:9": (1664, 928), "9:16": (928, 1664),
@@ -23,12 +23,3 @@ def test_no_other_name_exists() -> None:
 
 def test_the_default_is_the_small_square() -> None:
     assert size_of(DEFAULT_ASPECT_RATIO) == (512, 512)
-
-
-def test_a_size_is_called_by_its_first_name() -> None:
-    assert name_of(1664, 928) == "16:9"
-    assert name_of(512, 512) == "s1:1"
-
-
-def test_a_size_outside_the_table_is_custom() -> None:
-    assert name_of(640, 480) == "custom"
