@@ -48,6 +48,8 @@ class Inquiries:
             worker.send(JobList(job=question.job, jobs=()))
             return
         entry.watch(question.job, worker, question.after)
+        # An entry whose request has ended has no watchers any more, and nobody ends their watches.
+        self._watched = {number: watch for number, watch in self._watched.items() if number in watch[0].watchers}
         if entry.status.state not in ENDED:
             self._watched[question.job] = (entry, worker)
 

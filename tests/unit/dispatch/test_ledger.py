@@ -1,5 +1,7 @@
 """Every request can be listed, looked at, watched and stopped, by its own credential alone."""
 
+import gc
+import weakref
 from collections.abc import Iterable
 
 from imageserver.dispatch import ledger
@@ -143,6 +145,25 @@ def test_an_ended_watch_hears_nothing_and_a_worker_that_leaves_ends_its_own(play
         heard = len(one.heard), len(other.heard)
         stage.finish(1)
         assert (len(one.heard), len(other.heard)) == heard
+
+    play(scene)
+
+
+def test_a_request_that_was_watched_to_its_end_is_forgotten_like_any_other(play, monkeypatch):
+    monkeypatch.setattr(ledger, "REMEMBERED", 1)
+
+    async def scene(stage):
+        inquiries = Inquiries(stage.dispatcher)
+        submit(stage, 1)
+        inquiries.watch(Watch(job=50, wanted=1), Ear())
+        watched = weakref.ref(stage.dispatcher.ledger.find(1, ""))
+        stage.finish(1)
+        for job in (2, 3):
+            submit(stage, job)
+            inquiries.watch(Watch(job=50 + job, wanted=job), Ear())
+            stage.finish(job)
+        gc.collect()
+        assert watched() is None
 
     play(scene)
 
