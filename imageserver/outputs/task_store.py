@@ -82,10 +82,10 @@ class TaskStore:
         return task
 
     def find(self, task_id: str, credential: str) -> Task | None:
-        """Return a task, unless it is another credential's."""
+        """Return a task, unless it is another credential's; raises StorageFull."""
         self._forget()
-        row = self._database.execute("SELECT * FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-        return None if row is None or credential not in ("", row["credential"]) else _task(row)
+        rows = self._read("SELECT * FROM tasks WHERE task_id = ?", (task_id,))
+        return next((_task(row) for row in rows if credential in ("", row["credential"])), None)
 
     def start(self, task_id: str) -> None:
         """The device has begun with it."""
@@ -117,9 +117,12 @@ class TaskStore:
         )
 
     def adopt(self, owner: int, lives: Callable[[int], bool], take_number: Callable[[], int]) -> list[Task]:
-        """Take over the tasks whose owner does not live any more; each gets a number for its new attempt."""
+        """Take over the tasks whose owner does not live any more; each gets a number for its new attempt.
+
+        Raises StorageFull.
+        """
         adopted = []
-        for row in self._database.execute(f"SELECT * FROM tasks WHERE state IN {OPEN}").fetchall():
+        for row in self._read(f"SELECT * FROM tasks WHERE state IN {OPEN}"):
             task = _task(row)
             if task.owner is not None and lives(task.owner):
                 continue
@@ -146,6 +149,13 @@ class TaskStore:
             (now - self._ttl,),
         )
         self._write("DELETE FROM tasks WHERE state = 'expired' AND completed_at < ?", (now - TOMBSTONE * self._ttl,))
+
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        """Return the rows; raises StorageFull."""
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise StorageFull(f"The tasks cannot be read: {error}.") from error
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> int:
         """Return how many rows were changed; raises StorageFull."""

@@ -63,17 +63,18 @@ class WebhookStore:
         self._write("INSERT INTO webhooks VALUES (?, ?, ?, 'waiting', 0, 0, NULL)", (task_id, url, site))
 
     def find(self, task_id: str) -> Webhook | None:
-        """Return a task's webhook, if it has one."""
-        row = self._database.execute("SELECT * FROM webhooks WHERE task_id = ?", (task_id,)).fetchone()
-        return None if row is None else Webhook(**row)
+        """Return a task's webhook, if it has one; raises StorageFull."""
+        rows = self._read("SELECT * FROM webhooks WHERE task_id = ?", (task_id,))
+        return next((Webhook(**row) for row in rows), None)
 
     def claim(self, now: float, *, lease: float, most: int) -> list[Webhook]:
         """Return what is due, for this process alone: whoever dies with one leaves it to others after `lease` seconds.
 
-        The attempt is counted before it is made, so that one which ends its worker does not end all of them.
+        The attempt is counted before it is made, so that one which ends its worker does not end all of them. Raises
+        StorageFull.
         """
         claimed = []
-        for row in self._database.execute(DUE, (now, most)).fetchall():
+        for row in self._read(DUE, (now, most)):
             taken = self._write(
                 "UPDATE webhooks SET due = ?, attempts = attempts + 1 "
                 "WHERE task_id = ? AND state = 'waiting' AND due = ?",
@@ -95,6 +96,13 @@ class WebhookStore:
     def give_up(self, task_id: str, *, error: str) -> None:
         """It failed for the last time."""
         self._write("UPDATE webhooks SET state = 'failed', error = ? WHERE task_id = ?", (error, task_id))
+
+    def _read(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        """Return the rows; raises StorageFull."""
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise StorageFull(f"The webhooks cannot be read: {error}.") from error
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> int:
         """Return how many rows were changed; raises StorageFull."""

@@ -1,9 +1,11 @@
 """Webhooks on disk: due when the task has ended, one worker's at a time, and gone with the task."""
 
+import sqlite3
 import time
 
 import pytest
 
+from imageserver.errors import StorageFull
 from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
 
@@ -87,3 +89,19 @@ def test_a_webhook_survives_a_new_start(tasks, store, tmp_path):
     name = add(tasks, store)
     TaskStore(tmp_path, ttl=100)
     assert WebhookStore(tmp_path).find(name).url == URL
+
+
+def test_a_disk_that_cannot_be_read_is_said_and_ends_nobody_s_look_at_it(tasks, store, tmp_path):
+    name = add(tasks, store)
+    with sqlite3.connect(tmp_path / "tasks.sqlite") as database:
+        database.execute("DROP TABLE webhooks")
+        database.execute("DROP TABLE tasks")
+    database.close()
+    for ask in (
+        lambda: claim(store),
+        lambda: store.find(name),
+        lambda: tasks.find(name, ""),
+        lambda: tasks.adopt(1, lambda owner: False, lambda: 2),
+    ):
+        with pytest.raises(StorageFull):
+            ask()
