@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     )
     max_steps: int = Field(150, ge=1, description="Largest num_inference_steps of a request.")
     max_images: int = Field(10, ge=1, description="Largest n of a request.")
-    max_prompt_chars: int = Field(10_000, ge=1, description="Longest prompt, in characters.")
+    max_prompt_chars: int = Field(10_000, ge=1, le=1_000_000, description="Longest prompt, in characters.")
     max_body_mb: float = Field(32.0, gt=0, description="Largest request body, in MiB.")
     body_timeout: float = Field(60.0, gt=0, description="Seconds that a request's body has to arrive.")
     max_image_mb: float = Field(20.0, gt=0, description="Largest picture file in a request, in MiB.")

@@ -107,7 +107,7 @@ class JobAnswer(Answer):
 
 
 class JobListAnswer(Answer):
-    """Requests, the newest first."""
+    """Requests, the newest first; prompts of more than 1000 characters are cut, and whole in `/v1/jobs/{number}`."""
 
     object: Literal["list"]
     data: list[JobAnswer]

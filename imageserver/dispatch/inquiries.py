@@ -1,9 +1,14 @@
 """Answers the workers' questions about requests: which there are, what becomes of one, and stop it."""
 
+import msgspec
+
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.ledger import ENDED, Entry
 from imageserver.messages import AskCurrent, CancelJob, Current, JobList, JobStatus, ListJobs, Watch
+
+# A thousand whole prompts, of which each may take 40 kB, would be more than a message may hold.
+LONGEST_LISTED_PROMPT = 1000
 
 
 class Inquiries:
@@ -15,13 +20,14 @@ class Inquiries:
         self._watched: dict[int, tuple[Entry, Listener]] = {}
 
     def list_jobs(self, question: ListJobs, worker: Listener) -> None:
-        """Answer one request's status, or the newest ones'."""
+        """Answer one request's status, or the newest ones' with their prompts cut."""
         if question.wanted is not None:
             entry = self._ledger.find(question.wanted, question.credential)
-            found = [] if entry is None else [entry]
+            jobs = [] if entry is None else [self._status(entry)]
         else:
-            found = list(self._ledger.newest(question.credential, question.state, question.limit))
-        worker.send(JobList(job=question.job, jobs=tuple(self._status(entry) for entry in found)))
+            found = self._ledger.newest(question.credential, question.state, question.limit)
+            jobs = [_with_cut_prompt(self._status(entry)) for entry in found]
+        worker.send(JobList(job=question.job, jobs=tuple(jobs)))
 
     def current(self, question: AskCurrent, worker: Listener) -> None:
         """Answer what a client of a dialect is busy with, and the last preview of it."""
@@ -72,3 +78,9 @@ class Inquiries:
             return status
         expected = self._dispatcher.outlook(job)
         return entry.status_with(expected, running=job.state == "processing")
+
+
+def _with_cut_prompt(status: JobStatus) -> JobStatus:
+    if len(status.prompt) <= LONGEST_LISTED_PROMPT:
+        return status
+    return msgspec.structs.replace(status, prompt=f"{status.prompt[: LONGEST_LISTED_PROMPT - 1]}…")

@@ -8,6 +8,7 @@ from imageserver.dispatch import ledger
 from imageserver.dispatch.inquiries import Inquiries
 from imageserver.generation import Outcome, Source
 from imageserver.messages import (
+    MAX_HEADER,
     Answered,
     AskCurrent,
     CancelJob,
@@ -21,6 +22,7 @@ from imageserver.messages import (
     Started,
     Submit,
     Watch,
+    pack,
 )
 from tests.factories import generation
 from tests.unit.dispatch.conftest import Ear, Stage
@@ -166,6 +168,19 @@ def test_a_request_that_was_watched_to_its_end_is_forgotten_like_any_other(play,
         assert watched() is None
 
     play(scene)
+
+
+def test_a_list_of_the_longest_prompts_is_a_message_that_a_worker_takes(play):
+    async def scene(stage):
+        longest = "\N{EARTH GLOBE EUROPE-AFRICA}" * 10_000
+        for job in range(1000):
+            stage.dispatcher.submit(Submit(job=job, generation=generation(longest), timeout=60), stage.ear)
+        listed = ask(stage, limit=1000)
+        assert len(listed) == 1000
+        assert len(pack(JobList(job=1, jobs=listed))) < MAX_HEADER
+        assert ask(stage, wanted=7)[0].prompt == longest
+
+    play(scene, max_queue=1)
 
 
 def test_twins_are_two_requests_and_share_previews(play):

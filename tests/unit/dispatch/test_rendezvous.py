@@ -76,10 +76,10 @@ def test_folder_of_somebody_else_is_not_trusted(monkeypatch):
         _ = Rendezvous(1).folder
 
 
-def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path):
+def test_a_link_in_place_of_the_folder_is_not_followed():
     place = Rendezvous(1).folder
-    place.rmdir()
-    place.symlink_to(tmp_path, target_is_directory=True)
+    elsewhere = place.rename(place.with_name("elsewhere"))
+    place.symlink_to(elsewhere, target_is_directory=True)
     with pytest.raises(PermissionError, match="TMPDIR"):
         _ = Rendezvous(1).folder
 
