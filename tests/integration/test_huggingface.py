@@ -320,6 +320,13 @@ def test_a_broken_model_is_503_with_its_reason(own_servers):
     assert told.value.response.status_code == 503
 
 
+def test_a_thousand_unknown_parameters_are_no_thousand_headers(fake_server):
+    unknown = {f"unknown{number}": 1 for number in range(1000)}
+    answer = post(fake_server, json={"inputs": "x", "parameters": unknown | {"width": 64, "height": 64}})
+    assert answer.status_code == 200
+    assert len(answer.raw.headers.getlist("X-HF-Warning")) == 20
+
+
 def test_an_engine_that_comes_back_is_503_with_an_estimated_time(own_server):
     answer = post(own_server, json={"inputs": "[die]"})
     assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")

@@ -31,6 +31,8 @@ DIALECT = "huggingface"
 PICTURE_AS_TEXT = re.compile(r"data:image/|[A-Za-z0-9+/_-]{64}")
 # Qwen's own way of saying nothing.
 NO_PROMPT = " "
+# Each is a header of its own, of which clients take a hundred.
+MOST_WARNINGS = 20
 EXAMPLE = {"inputs": "a red circle on a blue background", "parameters": {"num_inference_steps": 4, "seed": 7}}
 # What `Accept` may ask for; image/jpg is wrong and common.
 FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/jpg": "jpeg"}
@@ -223,7 +225,7 @@ def _picture(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
     response.headers["X-Seed"] = str(outcome.seeds[0])
     response.headers["X-Inference-Time"] = f"{outcome.inference_time:.2f}"
     response.headers["X-Cache"] = delivery.origin
-    for sentence in map(in_a_header, warnings):
+    for sentence in map(in_a_header, warnings[:MOST_WARNINGS]):
         # The client logs one of these for each topic.
         response.headers.add("X-HF-Warning", f"{zlib.crc32(sentence.encode()):08x}; {sentence}")
     return add_warnings(response, warnings)
