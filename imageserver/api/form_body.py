@@ -7,9 +7,11 @@ from typing import Any, get_args
 from flask import request
 from pydantic import BaseModel
 
-from imageserver.api.json_body import refuse_if_deep
-from imageserver.errors import InvalidParameter
+from imageserver.api.json_body import refuse_if_unwieldy
+from imageserver.errors import BadRequest, InvalidParameter
 
+# As many as werkzeug takes of a multipart form.
+MOST_FIELDS = 1000
 TRUTHS = {"true": True, "false": False, "null": None}
 # How the openai SDK writes a field of the objects in a list.
 IN_A_LIST = re.compile(r"(\w+)\[\]\[(\w+)\]", re.ASCII)
@@ -26,6 +28,8 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
     A field sent twice is an error naming it, unless the model does not know it: then its texts come as a list. Empty
     text stands for a field that was left out. `loras[][name]` and `loras[][scale]` make the list `loras`.
     """
+    if len(request.form) > MOST_FIELDS:
+        raise BadRequest(f"The form has more than {MOST_FIELDS} fields.")
     content: dict[str, Any] = {}
     columns: dict[str, dict[str, list[Any]]] = {}
     for sent, values in request.form.lists():
@@ -83,5 +87,5 @@ def _typed(text: str) -> Any:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    refuse_if_deep(value)
+    refuse_if_unwieldy(value)
     return value if isinstance(value, int | float | list | dict) else text

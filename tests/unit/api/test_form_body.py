@@ -32,3 +32,8 @@ def test_a_field_that_is_nested_too_deeply_is_no_mistake_of_the_server():
     assert read({"prompt": "x", "seed": "[" * 100_000})["seed"] == "[" * 100_000
     with pytest.raises(BadRequest, match="100 levels"):
         read({"prompt": "x", "seed": "[" * 500 + "]" * 500})
+
+
+def test_a_form_of_very_many_fields_is_refused_before_each_is_checked():
+    with pytest.raises(BadRequest, match="1000 fields"):
+        read({"prompt": "x"} | {f"field{number}": "1" for number in range(1000)})

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from imageserver.api.json_body import DEEPEST, parsed
+from imageserver.api.json_body import DEEPEST, MOST_VALUES, parsed
 from imageserver.errors import BadRequest
 
 
@@ -24,4 +24,12 @@ def test_a_body_is_read_up_to_a_depth_and_refused_beyond_whatever_python_can_rea
 
 
 def test_many_lists_beside_each_other_are_not_deep():
-    assert len(parsed(b"[" + b"[[]]," * 5000 + b"1]")) == 5001
+    assert len(parsed(b"[" + b"[[]]," * 3000 + b"1]")) == 3001
+
+
+@pytest.mark.parametrize(
+    "body", [[1] * (MOST_VALUES + 1), {str(n): 1 for n in range(MOST_VALUES + 1)}, [[1] * 100] * (MOST_VALUES // 100)]
+)
+def test_more_values_than_anybody_needs_are_refused_before_each_is_checked(body):
+    with pytest.raises(BadRequest, match="more than 10000 values"):
+        parsed(json.dumps(body).encode())

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from werkzeug.datastructures import Headers
 
 from imageserver.api.bodies import GenerateBody, Whole
-from imageserver.api.json_body import refuse_if_deep
+from imageserver.api.json_body import refuse_if_unwieldy
 from imageserver.api.native_pictures import read_pictures
 from imageserver.api.orders import Delivery, Order
 from imageserver.api.placing import place
@@ -44,7 +44,7 @@ def read(text: str | bytes) -> Frame:
         content = json.loads(text, parse_int=_number)
     except (ValueError, RecursionError):
         raise BadRequest("The frame is not valid JSON.") from None
-    refuse_if_deep(content)
+    refuse_if_unwieldy(content)
     if not isinstance(content, dict):
         raise BadRequest("The frame must be a JSON object.")
     return content
