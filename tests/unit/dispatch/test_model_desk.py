@@ -297,7 +297,7 @@ def test_after_an_engines_death_a_model_that_it_held_is_loaded_again_for_its_job
 
 def test_a_job_that_comes_after_an_unload_has_its_model_loaded_again(play):
     async def scene(stage):
-        ask(stage, 9, unload="scripted")
+        stage.ask(9, unload="scripted")
         stage.submit(1)
         assert stage.engine.runs == []
         unload, load = stage.engine.told
