@@ -214,6 +214,12 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(10_000, ge=1, le=1_000_000, description="Longest prompt, in characters.")
     max_body_mb: float = Field(32.0, gt=0, description="Largest request body, in MiB.")
     body_timeout: float = Field(60.0, gt=0, description="Seconds that a request's body has to arrive.")
+    send_timeout: float = Field(
+        120.0,
+        ge=1,
+        le=86400,
+        description="Seconds after which a client that takes nothing of its answer is hung up on.",
+    )
     max_image_mb: float = Field(20.0, gt=0, description="Largest picture file in a request, in MiB.")
     allow_remote_images: bool = Field(
         False, description="1 opens public web addresses that requests name as their picture; off, they are refused."

@@ -2,7 +2,18 @@
 
 from flask import Flask
 
-from imageserver.api import body_deadline, credentials, errors, health, jobs, loras, models, openapi, responses
+from imageserver.api import (
+    body_deadline,
+    credentials,
+    errors,
+    health,
+    jobs,
+    loras,
+    models,
+    openapi,
+    responses,
+    stalled_clients,
+)
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
 from imageserver.api.dialects.openai_images import views as openai_images
@@ -16,6 +27,7 @@ def register(app: Flask, settings: Settings) -> None:
     """Put all routes into the application."""
     errors.register(app)
     body_deadline.register(app, settings.body_timeout)
+    stalled_clients.register(app, settings.send_timeout)
     responses.register(app)
     credentials.register(app)
     for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):

@@ -4,6 +4,7 @@ import gevent.monkey
 
 gevent.monkey.patch_all()
 
+import logging  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
@@ -16,12 +17,15 @@ from gevent.pool import Pool  # noqa: E402
 from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
 
 from imageserver import startup  # noqa: E402
+from imageserver.api import stalled_clients  # noqa: E402
 from imageserver.api.client_presence import SOCKET_KEY  # noqa: E402
 from imageserver.api.current import EXTENSION  # noqa: E402
 from imageserver.api.keyring import read_keys  # noqa: E402
 from imageserver.dispatch import launch  # noqa: E402
 from imageserver.dispatch.rendezvous import Rendezvous  # noqa: E402
 from imageserver.settings import load_settings  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 1000
 
@@ -46,6 +50,13 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
             self.close_connection = True
         finally:
             self.server.busy -= 1
+
+    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
+        if stalled_clients.is_stalled(error):
+            logger.warning(stalled_clients.SENTENCE)
+            self.close_connection = True
+        else:
+            super().handle_error(kind, error, trace)
 
 
 def serve(create_app: Callable[..., Any]) -> int:

@@ -146,14 +146,19 @@ class Server:
                 self.process.kill()
                 self.process.wait()
 
-    def connect(self) -> socket.socket:
-        """Return a raw connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+    def connect(self, receive_buffer: int | None = None) -> socket.socket:
+        """Return a raw connection; `receive_buffer` is how many bytes it takes before they are read."""
+        connection = socket.socket()
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", self.port))
+        return connection
 
     @contextlib.contextmanager
-    def raw_generation(self, body: bytes) -> Iterator[socket.socket]:
+    def raw_generation(self, body: bytes, receive_buffer: int | None = None) -> Iterator[socket.socket]:
         """POST /generate on a raw socket and leave reading, or leaving, to the caller."""
-        with self.connect() as connection:
+        with self.connect(receive_buffer) as connection:
             head = f"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
             yield connection

@@ -44,6 +44,33 @@ def test_client_that_leaves_frees_the_device_within_a_step_and_half_a_second(own
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="The system cannot hang up on stalled clients.")
+@pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
+def test_client_that_takes_nothing_of_its_answer_is_hung_up_on_and_a_slow_one_is_not(own_servers, command):
+    server = own_servers(command=command, SEND_TIMEOUT="2")
+    server.wait_until_ready()
+    body = b'{"prompt": "[noise]", "n": 4, "num_inference_steps": 1, "size": "1024x1024", "add_overlay": false}'
+    with server.raw_generation(body, receive_buffer=4096) as stalled, server.raw_generation(body) as slow:
+        taken = 0
+        for _ in range(12):
+            taken += len(slow.recv(65536))
+            time.sleep(0.5)
+        whole = taken + received(slow)
+        assert whole > 10 * 2**20
+        assert received(stalled) < whole
+    assert server.log.count("A client took nothing of its answer for so long (SEND_TIMEOUT)") == 1
+
+
+def received(connection):
+    """Return how many bytes come until the server hangs up, or has sent four pictures and keeps the connection."""
+    taken = 0
+    connection.settimeout(3)
+    with contextlib.suppress(OSError):
+        while data := connection.recv(1 << 20):
+            taken += len(data)
+    return taken
+
+
 def test_client_that_leaves_while_it_waits_leaves_the_queue(quiet_server):
     running = quiet_server.start_generating("[step=0.1]", num_inference_steps=15)
     quiet_server.wait_until_active()
