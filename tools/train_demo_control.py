@@ -1,6 +1,6 @@
 """Train the ControlNet "silhouettes" for the embedded demo model: white on black, where the objects stand.
 
-    python tools/train_demo_control.py                       about five minutes on two CPU cores
+    python tools/train_demo_control.py                       about ten minutes on two CPU cores
     python tools/train_demo_control.py --output /tmp/mine    to try it without replacing the shipped one
 
 The same seed and number of steps give the same ControlNet on the same machine. At the end it is told how well discs
