@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     )
     controlnet: str = Field(
         "",
-        description="Folder or id of a ControlNet that is loaded beside Qwen-Image or Stable Diffusion; requests send "
-        "control_image.",
+        description="Folder or id of a ControlNet that is loaded beside Qwen-Image or Stable Diffusion, or silhouettes "
+        "for the demo model; requests send control_image.",
     )
     transformer_file: Path | None = Field(
         None, description="One file, .gguf or .safetensors, that takes the place of the model's own transformer."

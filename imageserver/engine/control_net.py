@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 from imageserver.engine.families import Family
 from imageserver.engine.pipelines import Kind
 from imageserver.engine.sources import ModelUnavailable, Report, locate
-from imageserver.settings import Settings
+from imageserver.settings import PROJECT_ROOT, Settings
 
+# ControlNets for the demo model that come with the server.
+SHIPPED = PROJECT_ROOT / "imageserver" / "controls"
 CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", "inpaint": "control-inpaint"}
 # What tells that it was made for another model: the width of the texts that both read.
 MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
@@ -31,7 +33,9 @@ def find(settings: Settings, family: Family, report: Report, hub: str | None) ->
         return None
     if not family.control_net:
         raise ModelUnavailable(f"CONTROLNET is set, but {family.name} is served without; leave it empty.")
-    folder = locate(settings.controlnet, settings, report, setting="CONTROLNET", hub=hub)
+    folder = SHIPPED / settings.controlnet
+    if "/" in settings.controlnet or not folder.is_dir():
+        folder = locate(settings.controlnet, settings, report, setting="CONTROLNET", hub=hub)
     config = _config(folder, settings)
     if config.get("_class_name") != family.control_net:
         raise ModelUnavailable(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests import tiny_models
 from tests.integration.server import SMALL_PICTURES, Server, in_background
@@ -148,6 +148,24 @@ def test_a_client_that_leaves_stops_its_picture(server):
         server.post({"prompt": "leaves", "control_image": coded(), "num_inference_steps": 150}, timeout=0.3)
     server.wait_until_idle()
     assert server.get("/v1/jobs?state=cancelled").json()["data"][0]["prompt"].startswith("leaves")
+
+
+def test_the_shipped_one_puts_things_where_the_silhouettes_are(servers):
+    server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes")
+    server.wait_until_ready(120)
+    guide = Image.new("L", (512, 512))
+    ImageDraw.Draw(guide).ellipse((60, 260, 260, 460), fill=255)
+    file = io.BytesIO()
+    guide.save(file, "PNG")
+
+    def overlap(**fields: Any) -> float:
+        answer = server.generate("a red circle on a blue background", seed=7, add_overlay=False, **fields)
+        colours = drawn(answer)
+        red, wanted = (colours[..., 0] > 120) & (colours[..., 2] < 120), np.asarray(guide) == 255
+        return float((red & wanted).sum() / (red | wanted).sum())
+
+    assert overlap(control_image=base64.b64encode(file.getvalue()).decode()) > 0.7
+    assert overlap() < 0.3, "without it stands in the middle"
 
 
 def test_without_a_control_net_it_is_refused_by_name(fake_server):

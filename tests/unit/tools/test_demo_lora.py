@@ -8,7 +8,7 @@ import torch
 from imageserver.engine.adapters import Adapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
-from tests import tiny_models
+from tests.unit.tools.conftest import tiny_demo
 from tools.demo.rendering import render
 from tools.demo.scenes import sample_scene
 from tools.demo.train_lora import LoraPlan, LoraTraining, at_night
@@ -30,27 +30,13 @@ def test_what_is_trained_is_small_repeats_itself_and_fits_the_model(tmp_path):
     files = []
     for folder in ("first", "second"):
         with torch.enable_grad():
-            training = LoraTraining(demo(), plan)
+            training = LoraTraining(tiny_demo(), plan)
             training.run()
         files.append(training.save(tmp_path / folder, "night"))
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].stat().st_size < 100_000
     file = LoraFolder(tmp_path / "first").find("night")
     assert file.profile.description
-    adapters = Adapters(demo(), "transformer", LoraFolder(tmp_path / "first"))
+    adapters = Adapters(tiny_demo(), "transformer", LoraFolder(tmp_path / "first"))
     adapters.use((Lora(name="night", digest=file.digest),))
     assert adapters.names == ("night",)
-
-
-def demo():
-    """Return a tiny model with as many latent channels as the demo model."""
-    pipeline = tiny_models.tiny_qwen_image()
-    vae, transformer = pipeline.vae, pipeline.transformer
-    vae.register_to_config(z_dim=12, latents_mean=[0.1] * 12, latents_std=[0.6] * 12)
-    pipeline.transformer = type(transformer).from_config(
-        dict(transformer.config) | {"in_channels": 48, "out_channels": 12}
-    )
-    torch.manual_seed(0)
-    for parameter in pipeline.transformer.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    return pipeline
