@@ -79,7 +79,7 @@ def create_app(settings: "Settings", owner: int) -> "Flask":
     app.extensions[EXTENSION] = services
     routes.register(app, settings)
     services.start()
-    runner.start(services)
+    runner.start(app)
     deliveries.start(app)
     return app
 

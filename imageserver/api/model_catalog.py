@@ -90,6 +90,28 @@ class Waiter:
     timeout: float
 
 
+@dataclass(frozen=True)
+class Unloaded:
+    """A model of which nothing is known before it is loaded; without a name the one that the server begins with."""
+
+    name: str
+
+
+def look_up(service: Services, asked: str | None, *, param: str = "model") -> ModelFacts | Unloaded | None:
+    """Return what is known of the model that a request names, without waiting for it.
+
+    None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
+    ModelNotFound, Loading.
+    """
+    usual = service.known_facts("")
+    if usual is None and asked in (*UNNAMED, *_names_of_first(service)):
+        return None if _is_foreseen(service) else Unloaded("")
+    if asked in UNNAMED:
+        return usual
+    name = name_of(service, asked, param=param)
+    return service.known_facts(name) or Unloaded(name)
+
+
 def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: str = "model") -> ModelFacts | None:
     """Return what is known of the model that a request names; one that was never loaded is loaded first.
 
@@ -97,14 +119,8 @@ def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: st
     ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded, QueueFull, EngineUnavailable, and Cancelled when the
     client has left meanwhile.
     """
-    usual = service.known_facts("")
-    if usual is None and asked in (*UNNAMED, *_names_of_first(service)):
-        return None if _is_foreseen(service) else _await(service, "", waiter)
-    if asked in UNNAMED:
-        return usual
-    name = name_of(service, asked, param=param)
-    known = service.known_facts(name)
-    return known or _await(service, name, waiter)
+    found = look_up(service, asked, param=param)
+    return _await(service, found.name, waiter) if isinstance(found, Unloaded) else found
 
 
 def _await(service: Services, name: str, waiter: Waiter) -> ModelFacts | None:

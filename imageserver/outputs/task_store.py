@@ -81,11 +81,22 @@ class TaskStore:
         assert task is not None
         return task
 
+    def count_open(self) -> int:
+        """Return how many tasks have not ended; raises StorageFull."""
+        [[count]] = self._read(f"SELECT COUNT(*) FROM tasks WHERE state IN {OPEN}")
+        return int(count)
+
     def find(self, task_id: str, credential: str) -> Task | None:
         """Return a task, unless it is another credential's; raises StorageFull."""
         self._forget()
         rows = self._read("SELECT * FROM tasks WHERE task_id = ?", (task_id,))
         return next((_task(row) for row in rows if credential in ("", row["credential"])), None)
+
+    def place(self, task_id: str, *, wanted: str, warnings: list[str]) -> None:
+        """Its model is known, and with that what is drawn."""
+        self._write(
+            "UPDATE tasks SET wanted = ?, warnings = ? WHERE task_id = ?", (wanted, json.dumps(warnings), task_id)
+        )
 
     def start(self, task_id: str) -> None:
         """The device has begun with it."""

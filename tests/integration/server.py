@@ -149,10 +149,14 @@ class Server:
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """Return a raw connection; `receive_buffer` is how many bytes it takes before they are read."""
         connection = socket.socket()
-        if receive_buffer is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.settimeout(30)
-        connection.connect(("127.0.0.1", self.port))
+        try:
+            if receive_buffer is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            connection.settimeout(30)
+            connection.connect(("127.0.0.1", self.port))
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     @contextlib.contextmanager

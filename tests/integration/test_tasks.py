@@ -49,6 +49,28 @@ def test_a_task_is_answered_at_once_and_its_pictures_are_fetched_later(fake_serv
         assert Image.open(io.BytesIO(by_url)).size == (64, 64)
 
 
+def test_a_task_is_answered_at_once_while_its_model_loads_and_survives_that_its_worker_dies(own_servers, tmp_path):
+    names = tmp_path / "models.toml"
+    names.write_text('["slow"]\nsource = "demo"\n')
+    server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="6")
+    server.wait_until_ready()
+    began = time.monotonic()
+    first, second = submit(server, "first", model="slow"), submit(server, "second", model="slow", n=2)
+    assert time.monotonic() - began < 3
+    assert [task["estimated_time"] for task in (first, second)] == [None, None]
+    assert second["warnings"] == []
+    refused = requests.post(f"{server.url}/submit", json={"prompt": "x", "model": "slow", "n": 99}, timeout=5)
+    assert (refused.status_code, refused.json()["param"]) == (422, "n")
+    server.wait_for(lambda: status(server, first["task_id"])["status"] == "queued", "the wait for the model")
+    requests.delete(f"{server.url}/status/{first['task_id']}", timeout=5)
+    [worker] = server.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    done = wait_for(server, second["task_id"], "completed")
+    assert len(done["result_urls"]) == 2
+    assert status(server, first["task_id"])["status"] == "cancelled"
+    assert server.get(f"/v1/jobs/{done['requestId']}").json()["model"] == "slow"
+
+
 def test_a_running_task_tells_its_progress_and_is_a_job(fake_server):
     taken = submit(fake_server, "[step=0.1] progress", num_inference_steps=20)
     fake_server.wait_for(lambda: 0 < status(fake_server, taken["task_id"])["progress"] < 100, "progress")

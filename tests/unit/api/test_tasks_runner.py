@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
+import gevent
 import pytest
+from flask import Flask
 
 from imageserver.api import studio
 from imageserver.api.dialects.tasks import runner
@@ -27,12 +29,18 @@ def left_behind(service, wanted):
     return task.task_id
 
 
-@pytest.mark.parametrize("unreadable", ['{"generation": {"prompt": "of another version"}}', "no JSON"])
+@pytest.mark.parametrize("unreadable", ['{"generation": {"prompt": "of another version"}}', "no JSON", "[1]"])
 def test_a_task_that_cannot_be_read_fails_and_keeps_no_other_from_being_drawn(service, monkeypatch, unreadable):
-    followed = []
-    monkeypatch.setattr(runner, "follow", lambda service, task, order, news: followed.append(task.task_id))
-    broken, whole = left_behind(service, unreadable), left_behind(service, WHOLE)
-    runner.adopt(service)
-    assert followed == [whole]
+    drawn = []
+
+    def draw(service, order):
+        drawn.append(order.generation.prompt)
+        return SimpleNamespace(news=lambda: iter(()))
+
+    monkeypatch.setattr(runner, "Fulfilment", draw)
+    broken, _ = left_behind(service, unreadable), left_behind(service, WHOLE)
+    runner.adopt(Flask(__name__), service)
+    gevent.sleep(0.01)
+    assert drawn == [generation().prompt]
     ended = service.tasks.find(broken, "")
     assert (ended.state, ended.code) == ("failed", "internal_error")

@@ -1,14 +1,22 @@
 """Run tasks in the background of an HTTP worker, and take over those whose worker is gone."""
 
+import functools
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import gevent
 import msgspec
+from flask import Flask, g
+from werkzeug.datastructures import Headers
 
 from imageserver.api import studio
+from imageserver.api.current import EXTENSION
 from imageserver.api.orders import Delivery, Fulfilment, News, Order
+from imageserver.api.placing import place
 from imageserver.api.saving import save_all
 from imageserver.api.services import Services
 from imageserver.dispatch.rendezvous import process_lives
@@ -24,6 +32,10 @@ DIALECT = "tasks"
 ADOPTION_PAUSE = 1.0
 # How long a task that found the queue full, or no engine, waits before it tries again.
 RETRY_PAUSE = 1.0
+
+
+# A task as it is known now, its order, and the news of that.
+Beginning = tuple[Task, Order, Iterator[News]]
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +63,29 @@ def wanted_of(order: Order) -> str:
     ).decode()
 
 
-def order_of(service: Services, task: Task) -> Order:
-    """Return the order of a task's present attempt."""
-    wanted = msgspec.json.decode(task.wanted, type=Wanted)
+def unplaced(fields: dict[str, Any]) -> str:
+    """Return the JSON of what a task is drawn from that waits for its model, in the terms of the native API."""
+    return msgspec.json.encode({"fields": fields}).decode()
+
+
+def begin(app: Flask, service: Services, task: Task) -> Beginning:
+    """Return the order of a task's present attempt and the news of it; one that is not placed yet waits for its model.
+
+    Raises ValueError for what another version has written, and whatever a request of the same fields is refused for.
+    """
+    content = msgspec.json.decode(task.wanted)
+    if isinstance(content, dict) and "fields" in content:
+        with app.test_request_context():
+            g.credential, g.arrived = task.credential, time.monotonic()
+            order, warnings, _ = place(service, task.number, content["fields"], Headers(), dialect=DIALECT)
+        task = replace(task, warnings=(*task.warnings, *warnings))
+        service.tasks.place(task.task_id, wanted=wanted_of(order), warnings=list(task.warnings))
+    else:
+        order = _order_of(service, task, msgspec.convert(content, type=Wanted))
+    return task, order, Fulfilment(service, order).news()
+
+
+def _order_of(service: Services, task: Task, wanted: Wanted) -> Order:
     finish = studio.Finish(
         wanted.output_format, wanted.compression, wanted.aspect_ratio_name, service.settings.font_path
     )
@@ -68,21 +100,22 @@ def order_of(service: Services, task: Task) -> Order:
     )
 
 
-def start(service: Services) -> None:
+def start(app: Flask) -> None:
     """Look for tasks without an owner from now on."""
-    gevent.spawn(_adopt_for_ever, service)
+    gevent.spawn(_adopt_for_ever, app, app.extensions[EXTENSION])
 
 
-def follow(service: Services, task: Task, order: Order, news: Iterator[News]) -> None:
-    """Follow a task in the background of this process, its owner."""
-    gevent.spawn(_follow, service, task, order, news)
+def follow(service: Services, task: Task, begin: Callable[[], Beginning]) -> None:
+    """Begin a task and follow it to its end, in the background of this process, its owner."""
+    gevent.spawn(_follow, service, task, begin)
 
 
-def _follow(service: Services, task: Task, order: Order, news: Iterator[News]) -> None:
+def _follow(service: Services, task: Task, begin: Callable[[], Beginning]) -> None:
     store = service.tasks
-    current_request.set(order.number)
-    current_credential.set(order.credential)
+    current_request.set(task.number)
+    current_credential.set(task.credential)
     try:
+        task, order, news = begin()
         for event in news:
             if isinstance(event, Started):
                 store.start(task.task_id)
@@ -103,18 +136,21 @@ def _follow(service: Services, task: Task, order: Order, news: Iterator[News]) -
         store.release(task.task_id)
     except ServiceError as error:
         store.fail(task.task_id, code=error.code, sentence=error.sentence)
+    except ValueError:
+        logger.exception("Task %s cannot be read.", task.task_id)
+        store.fail(task.task_id, code="internal_error", sentence="The task cannot be read any more.")
     except Exception:
         logger.exception("The task failed.")
         store.fail(task.task_id, code="internal_error", sentence="The server made a mistake; see its log.")
 
 
-def _adopt_for_ever(service: Services) -> None:
+def _adopt_for_ever(app: Flask, service: Services) -> None:
     while True:
         gevent.sleep(ADOPTION_PAUSE)
         if service.draining or service.snapshot is None:
             continue
         try:
-            adopt(service)
+            adopt(app, service)
         except ServiceError as error:
             logger.error("Tasks cannot be taken over: %s", error.sentence)
         except Exception:
@@ -122,15 +158,8 @@ def _adopt_for_ever(service: Services) -> None:
             logger.exception("Tasks cannot be taken over.")
 
 
-def adopt(service: Services) -> None:
+def adopt(app: Flask, service: Services) -> None:
     """Take over the tasks that nobody follows; raises StorageFull."""
     for task in service.tasks.adopt(os.getpid(), process_lives, service.request_ids.take):
-        try:
-            order = order_of(service, task)
-        except ValueError:
-            # One that another version has written must not keep all others from being drawn.
-            logger.exception("Task %s cannot be read.", task.task_id)
-            service.tasks.fail(task.task_id, code="internal_error", sentence="The task cannot be read any more.")
-            continue
         logger.info("Task %s is taken over.", task.task_id)
-        follow(service, task, order, Fulfilment(service, order).news())
+        follow(service, task, functools.partial(begin, app, service, task))

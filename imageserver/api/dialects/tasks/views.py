@@ -3,14 +3,16 @@
 Source: the user's HiDream-I1 API document.
 """
 
+import functools
 import itertools
 import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from flask import Blueprint, Response, jsonify, request, send_file
+from flask import Blueprint, Response, current_app, jsonify, request, send_file
 from pydantic import BaseModel, ConfigDict, Field
 
+from imageserver.api import bodies
 from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Steps, Whole, check_limit
 from imageserver.api.current import credential, request_id, services
 from imageserver.api.dialects.tasks import runner
@@ -18,10 +20,12 @@ from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
 from imageserver.api.dialects.tasks.statuses import TaskStatus, status_of
 from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
 from imageserver.api.json_body import read_json
+from imageserver.api.model_catalog import Unloaded, look_up
 from imageserver.api.orders import Fulfilment, Order
 from imageserver.api.placing import place
 from imageserver.api.services import Services
 from imageserver.api.validation import validated
+from imageserver.dispatch.admission import refuse_if_full
 from imageserver.errors import (
     BadRequest,
     Gone,
@@ -70,7 +74,9 @@ class Submitted(BaseModel):
     task_id: str
     requestId: int  # noqa: N815 - the documented name
     status: Literal["queued"]
-    estimated_time: float = Field(description="Expected seconds until the pictures are there, waiting included.")
+    estimated_time: float | None = Field(
+        description="Expected seconds until the pictures are there, waiting included; null before its model is known."
+    )
     queue_position: int
     message: str
     warnings: list[str]
@@ -93,10 +99,12 @@ class DownloadQuery(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A task that can be taken."""
+class _Wish:
+    """A task that can be taken: its order, or the fields of one that waits for its model."""
 
-    order: Order
+    number: int
+    order: Order | None
+    fields: dict[str, Any]
     warnings: list[str]
     webhook_url: str | None
 
@@ -111,7 +119,7 @@ class _Placed:
 def submit() -> Response:
     """Take a task and answer at once."""
     service = services()
-    return jsonify(_submit(service, _placed(service, request_id(), read_json())))
+    return jsonify(_submit(service, _read(service, request_id(), read_json())))
 
 
 @blueprint.post("/batch_submit")
@@ -130,19 +138,19 @@ def batch_submit() -> Response:
     batch = validated(BatchBody, content)
     # A batch with a wrong field is refused as a whole: nothing is drawn of what its sender has to correct.
     _check_webhook(service, batch.webhook_url)
-    all_placed = []
+    wishes = []
     for index, body in enumerate(batch.requests):
         try:
             number = request_id() if index == 0 else service.request_ids.take()
-            all_placed.append(_placed(service, number, body.model_dump(exclude_unset=True)))
+            wishes.append(_read(service, number, body.model_dump(exclude_unset=True)))
         except (BadRequest, InvalidParameter, ModelNotFound, ModelUnloadable) as error:
             raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None
     told: list[dict[str, Any]] = []
-    for placed in all_placed:
+    for wish in wishes:
         try:
-            told.append(_submit(service, replace(placed, webhook_url=placed.webhook_url or batch.webhook_url)))
+            told.append(_submit(service, replace(wish, webhook_url=wish.webhook_url or batch.webhook_url)))
         except ServiceError as error:
-            if len(all_placed) == 1:
+            if len(wishes) == 1:
                 raise
             told.append({"status": "refused", "error": error.sentence, "code": error.code, "param": error.param})
     taken = [task["task_id"] for task in told if "task_id" in task]
@@ -186,44 +194,61 @@ def download(task_id: str) -> Response:
     return send_file(path)
 
 
-def _submit(service: Services, placed: _Placed) -> dict[str, Any]:
-    order, warnings = placed.order, placed.warnings
+def _submit(service: Services, wish: _Wish) -> dict[str, Any]:
+    if wish.order is None:
+        return _take_unplaced(service, wish)
+    order = wish.order
     fulfilment = Fulfilment(service, order)
     news = fulfilment.news()
     # A refusal is raised here: what was answered with a task id is wanted until it is drawn.
     first = next(news)
     try:
-        task = service.tasks.add(
-            number=order.number,
-            credential=order.credential,
-            wanted=wanted_of(order),
-            owner=os.getpid(),
-            warnings=warnings,
-        )
+        task = _write_down(service, wish, wanted_of(order))
     except ServiceError:
         fulfilment.cancel()
         raise
-    if placed.webhook_url is not None:
+    runner.follow(service, task, lambda: (task, order, itertools.chain([first], news)))
+    expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
+    return _taken(wish, task, estimated_time=round(expected, 2), position=position)
+
+
+def _take_unplaced(service: Services, wish: _Wish) -> dict[str, Any]:
+    """Take a task whose model is loaded first, which may take minutes."""
+    waiting = service.tasks.count_open()
+    refuse_if_full(waiting, service.settings.max_queue, queue_wait=0.0)
+    task = _write_down(service, wish, runner.unplaced(wish.fields))
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    runner.follow(service, task, functools.partial(runner.begin, app, service, task))
+    return _taken(wish, task, estimated_time=None, position=waiting)
+
+
+def _write_down(service: Services, wish: _Wish, wanted: str) -> Task:
+    """Return the new task; raises StorageFull."""
+    task = service.tasks.add(
+        number=wish.number, credential=credential(), wanted=wanted, owner=os.getpid(), warnings=wish.warnings
+    )
+    if wish.webhook_url is not None:
         try:
-            service.webhook_store.add(task.task_id, url=placed.webhook_url, site=request.url_root)
+            service.webhook_store.add(task.task_id, url=wish.webhook_url, site=request.url_root)
         except ServiceError as error:
-            fulfilment.cancel()
             service.tasks.fail(task.task_id, code=error.code, sentence=error.sentence)
             raise
-    runner.follow(service, task, order, itertools.chain([first], news))
-    expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
+    return task
+
+
+def _taken(wish: _Wish, task: Task, *, estimated_time: float | None, position: int) -> dict[str, Any]:
     return {
         "task_id": task.task_id,
-        "requestId": order.number,
+        "requestId": wish.number,
         "status": "queued",
-        "estimated_time": round(expected, 2),
+        "estimated_time": estimated_time,
         "queue_position": position,
         "message": "Task submitted successfully",
-        "warnings": warnings,
+        "warnings": wish.warnings,
     }
 
 
-def _placed(service: Services, number: int, content: Any) -> _Placed:
+def _read(service: Services, number: int, content: Any) -> _Wish:
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
     if not content.get("prompt"):
@@ -243,17 +268,23 @@ def _placed(service: Services, number: int, content: Any) -> _Placed:
         "positive_magic": body.positive_magic,
         "n": count if count is not None else body.n,
     }
+    ignored = (
+        ["n is ignored beside num_images_per_prompt."]
+        if {"n", "num_images_per_prompt"} <= body.model_fields_set
+        else []
+    )
+    _check_webhook(service, body.webhook_url)
     try:
+        if isinstance(look_up(service, body.model), Unloaded):
+            bodies.check(bodies.parse(fields), service.settings)
+            return _Wish(number, None, fields, ignored, body.webhook_url)
         order, warnings, _ = place(service, number, fields, request.headers, dialect=DIALECT)
     except InvalidParameter as error:
         if error.param != "size":
             raise
         # The client has never heard of a size.
         raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
-    if count is not None and "n" in body.model_fields_set:
-        warnings.append("n is ignored beside num_images_per_prompt.")
-    _check_webhook(service, body.webhook_url)
-    return _Placed(order, warnings, body.webhook_url)
+    return _Wish(number, order, fields, warnings + ignored, body.webhook_url)
 
 
 def _check_webhook(service: Services, url: str | None) -> None:
