@@ -134,11 +134,18 @@ def test_what_cannot_be_served_is_refused_naming_the_field(server, model, status
     assert server.get("/readyz").status_code == 200
 
 
-def test_a_batch_names_the_task_whose_model_cannot_be_loaded(server):
+def test_the_task_of_a_batch_whose_model_cannot_be_loaded_fails_alone_and_says_why(server):
     tasks = [{"prompt": "a circle", "resolution": "64x64"}, {"prompt": "a circle", "model": "broken"}]
-    refused = requests.post(f"{server.url}/batch_submit", json={"requests": tasks}, timeout=60)
-    assert (refused.status_code, refused.json()["param"]) == (422, "requests[1].model")
-    assert refused.json()["error"].startswith("Task 1: broken cannot be loaded: ")
+    taken = requests.post(f"{server.url}/batch_submit", json={"requests": tasks}, timeout=60).json()["task_ids"]
+    addresses = [f"/status/{task_id}" for task_id in taken]
+    server.wait_for(lambda: all(server.get(each).json()["completed_at"] for each in addresses), "both ends", 60)
+    whole, broken = (server.get(each).json() for each in addresses)
+    assert whole["status"] == "completed"
+    assert (broken["status"], broken["code"]) == ("failed", "model_unloadable")
+    assert broken["error"].startswith("broken cannot be loaded: ")
+    unknown = {"requests": [tasks[0], {"prompt": "a circle", "model": "nobody/nothing"}]}
+    refused = requests.post(f"{server.url}/batch_submit", json=unknown, timeout=60)
+    assert (refused.status_code, refused.json()["param"]) == (404, "requests[1].model")
 
 
 def test_loading_what_is_nowhere_says_why(server):

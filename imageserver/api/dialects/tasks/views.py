@@ -31,7 +31,6 @@ from imageserver.errors import (
     Gone,
     InvalidParameter,
     ModelNotFound,
-    ModelUnloadable,
     NotFound,
     ServiceError,
 )
@@ -143,7 +142,7 @@ def batch_submit() -> Response:
         try:
             number = request_id() if index == 0 else service.request_ids.take()
             wishes.append(_read(service, number, body.model_dump(exclude_unset=True)))
-        except (BadRequest, InvalidParameter, ModelNotFound, ModelUnloadable) as error:
+        except (BadRequest, InvalidParameter, ModelNotFound) as error:
             raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None
     told: list[dict[str, Any]] = []
     for wish in wishes:
