@@ -181,13 +181,14 @@ class ModelDesk:
 
     def take(self, message: ModelsHeld) -> LoadEnded | None:
         """Note what the engine holds now; return the load that has ended with it."""
+        question, listener = self._unloads.pop(message.job, (None, None))
         self.known |= {facts.name: facts for facts in message.models}
-        self.held = tuple(facts.name for facts in message.models)
+        leaving = {asked.unload for asked, _ in self._unloads.values()}
+        self.held = tuple(facts.name for facts in message.models if facts.name not in leaving)
         self._first = self._first or self.held[0]
         self.default = self.default or self._first
         for wish in self._waiting("", on_disk=True):
             self._settle(wish, None)
-        question, listener = self._unloads.pop(message.job, (None, None))
         if question is not None and listener is not None:
             self._answers.append((listener, _for(question, message.failure, self.known.get(question.unload))))
         if self._load is None or message.job != self._load.number:
@@ -244,7 +245,7 @@ class ModelDesk:
                     self._settle(wish, None)
             elif not wish.on_disk and wish.name != loads:
                 self._begin_fetch(wish)
-            elif loads is None:
+            elif loads is None and wish.name not in self._fetches.values():
                 self._begin_load(wish.name)
 
     def _begin_fetch(self, wish: Wish) -> None:

@@ -310,6 +310,32 @@ def test_a_job_that_comes_after_an_unload_has_its_model_loaded_again(play):
     play(scene)
 
 
+def test_a_model_that_is_about_to_leave_counts_as_gone_whatever_else_the_engine_says_first(play):
+    async def scene(stage):
+        stage.ask(8, load="other")
+        stage.ask(9, unload="scripted")
+        stage.hold("scripted", "other", job=1)
+        stage.submit(1)
+        assert stage.engine.runs == []
+        assert stage.engine.told[-1] == LoadModel(job=3, name="scripted")
+
+    play(scene)
+
+
+def test_half_of_a_models_files_are_not_loaded_for_one_who_asked_before_the_download(play):
+    async def scene(stage):
+        stage.ask(7, load="slow")
+        stage.ask(8, load="large")
+        stage.ask(9, load="large", fetch=True)
+        assert stage.engine.told[-1] == FetchModel(job=2, name="large")
+        stage.hold("scripted", "slow", job=1)
+        assert len(stage.engine.told) == 2, "it is being fetched"
+        stage.fetched(2)
+        assert stage.engine.told[-1] == LoadModel(job=3, name="large")
+
+    play(scene)
+
+
 def test_unloading_is_passed_on_and_its_refusal_too(play):
     async def scene(stage):
         stage.ask(1, unload="scripted")
