@@ -7,7 +7,6 @@ The same seed and number of steps give the same LoRA on the same machine. At the
 and with it, and the brightness of their borders is told.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -23,27 +22,16 @@ def main(arguments: list[str] | None = None) -> None:
     # Threads that spin at every barrier starve each other beside a busy neighbour.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
-    from diffusers import QwenImagePipeline
 
+    from tools.demo.fine_tuning import read_command_line
     from tools.demo.train_lora import LoraPlan, LoraTraining, border_brightness
 
-    usual = LoraPlan()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "imageserver" / "demo_model", help="model folder")
-    parser.add_argument("--output", type=Path, default=ROOT / "imageserver" / "loras", help="where night.* is written")
-    parser.add_argument("--steps", type=int, default=usual.steps, help=f"training steps (default: {usual.steps})")
-    parser.add_argument("--scenes", type=int, default=usual.scenes, help=f"pictures (default: {usual.scenes})")
-    parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after so many at the latest")
-    parser.add_argument("--seed", type=int, default=usual.seed)
-    given = parser.parse_args(arguments)
-    pipeline = QwenImagePipeline.from_pretrained(given.model, dtype=torch.float32, local_files_only=True)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline, plan, output = read_command_line(__doc__, LoraPlan(), ROOT / "imageserver" / "loras", arguments)
     with torch.no_grad():
         before = border_brightness(pipeline, PROMPTS)
-    plan = LoraPlan(scenes=given.scenes, steps=given.steps, minutes=given.minutes, seed=given.seed)
     training = LoraTraining(pipeline, plan)
     loss = training.run()
-    file = training.save(given.output, "night")
+    file = training.save(output, "night")
     with torch.no_grad():
         after = border_brightness(pipeline, PROMPTS)
     size = file.stat().st_size / 1024

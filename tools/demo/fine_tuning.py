@@ -1,14 +1,18 @@
 """Train a small part beside the frozen demo model: scenes, their texts, and the flow-matching loss on both."""
 
+import argparse
+import dataclasses
 import random
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from diffusers import QwenImagePipeline
 from PIL import Image
 
 from tools.demo.captions import scene_text
@@ -23,6 +27,7 @@ GRIDS: tuple[tuple[Grid, float], ...] = ((SQUARE, 0.7), ((12, 8), 0.1), ((8, 12)
 # As often as in the model's own training: guidance draws a picture without any text too.
 WITHOUT_TEXT = 0.1
 NO_TEXT = " "
+DEMO_MODEL = Path(__file__).resolve().parents[2] / "imageserver" / "demo_model"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,27 @@ class Plan:
     minutes: float
     batch: int = 12  # pictures of 64 tokens
     seed: int = 1
+
+
+P = TypeVar("P", bound=Plan)
+
+
+def read_command_line(
+    description: str | None, usual: P, output: Path, arguments: list[str] | None
+) -> tuple[Model, P, Path]:
+    """Return the model, the plan and the folder to write to that the options of a training name."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="model folder")
+    parser.add_argument("--output", type=Path, default=output, help="where it is written")
+    parser.add_argument("--steps", type=int, default=usual.steps, help=f"training steps (default: {usual.steps})")
+    parser.add_argument("--scenes", type=int, default=usual.scenes, help=f"pictures (default: {usual.scenes})")
+    parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after so many at the latest")
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    given = parser.parse_args(arguments)
+    pipeline = QwenImagePipeline.from_pretrained(given.model, dtype=torch.float32, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    plan = dataclasses.replace(usual, scenes=given.scenes, steps=given.steps, minutes=given.minutes, seed=given.seed)
+    return pipeline, plan, given.output
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Qwen-Image 2.1 draws and edits with one pipeline: to the bit what the stock one does, each picture by itself."""
 
-import copy
 import json
 from typing import Any
 
@@ -10,67 +9,27 @@ import torch
 from PIL import Image
 
 from imageserver.engine.adapters import Adapters
-from imageserver.engine.families import family_of
 from imageserver.engine.families.qwen_image_21 import MAX_PROMPT_TOKENS
-from imageserver.engine.painter import Painter, on_white
-from imageserver.engine.served_model import ServedModel
-from imageserver.engine.suspension import Gate
-from imageserver.engine.turns import Turns
+from imageserver.engine.painter import on_white
 from imageserver.generation import Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
-from imageserver.messages import Failed, Finished, Message, Preview, Progress, Run
+from imageserver.messages import Failed, Preview, Progress
 from imageserver.settings import Settings
 from tests.factories import generation
 from tests.tiny_loras import save_lora
 from tests.tiny_models import load
 from tests.tiny_qwen_image_21 import save_tiny_qwen_image_21, tiny_qwen_image_21
+from tests.unit.engine.shop import Shop
 
 SIDE = 64
 
 
-class Shop:
-    """A tiny model behind a gate, and the stock pipeline beside it."""
+class Shop21(Shop):
+    """One picture of each drawing, and what the stock pipeline draws."""
 
-    def __init__(self, sample_sigmas: list[float] | None = None) -> None:
-        self.stock: Any = tiny_qwen_image_21(sample_sigmas=sample_sigmas)
-        torch.set_grad_enabled(False)
-        found = family_of("QwenImage21Pipeline")
-        assert found is not None
-        self.family = found
-        self.forwards = 0
-        self.sent: list[tuple[Message, bytes]] = []
-
-    def run(
-        self, *wanted: tuple[Generation, bytes], cancelled: int | None = None, adapters: Adapters | None = None
-    ) -> list[np.ndarray]:
-        """Draw together, cancel one after the third forward, and return the others in order."""
-        gate = Gate(self.stock.transformer)
-        self.sent.clear()
-        self.forwards = 0
-
-        def forward(**arguments: Any) -> Any:
-            self.forwards += 1
-            return gate.forward(**arguments)
-
-        try:
-            model = ServedModel(
-                Painter(copy.copy(self.stock), self.family, adapters=adapters), forward, merger=self.family.merger,
-                cap_of=lambda pixels: 8, adapters=adapters,
-            )  # fmt: skip
-            turns = Turns({"": model}, lambda *frame: self.sent.append(frame))
-            for number, (one, source) in enumerate(wanted):
-                turns.add(Run(job=number, generation=one), source)
-            while turns.busy:
-                turns.take_one()
-                if self.forwards == 3 and cancelled is not None:
-                    turns.cancel(cancelled)
-        finally:
-            gate.remove()
-        raws = {message.job: raw for message, raw in self.sent if isinstance(message, Finished)}
-        return [
-            np.frombuffer(raw, np.uint8).reshape(wanted[job][0].height, wanted[job][0].width, 3).astype(int)
-            for job, raw in sorted(raws.items())
-        ]
+    def run(self, *wanted: tuple[Generation, bytes], **options: Any) -> list[np.ndarray]:
+        """Draw as every shop does, and return the picture of each."""
+        return [picture for [picture] in super().run(*wanted, **options)]
 
     def plain(self, wanted: Generation, *pictures: Image.Image) -> np.ndarray:
         """Return what a plain call draws, its transparency laid on white."""
@@ -86,8 +45,8 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop() -> Shop:
-    return Shop()
+def shop() -> Shop21:
+    return Shop21(tiny_qwen_image_21())
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +107,7 @@ def test_a_lora_changes_what_is_drawn_and_unloading_it_restores_the_base(shop, t
 
 
 def test_the_format_of_graphics_cards_serves_both_kinds_too():
-    shop = Shop()
+    shop = Shop21(tiny_qwen_image_21())
     shop.stock.to(torch.bfloat16)
     for source in (None, Source(strength=1.0, digest="x")):
         [drawn] = shop.run((wanted(previews=1, steps=2, source=source), noise().tobytes() if source else b""))
@@ -170,7 +129,7 @@ def test_transparency_is_laid_on_white():
 
 
 def test_a_distilled_models_steps_are_its_own_unless_a_request_names_others():
-    shop = Shop([1.0, 0.7, 0.4])
+    shop = Shop21(tiny_qwen_image_21(sample_sigmas=[1.0, 0.7, 0.4]))
     assert shop.family.defaults(shop.stock).steps == 3
     one = wanted(steps=3)
     assert (shop.run((one, b""))[0] == shop.plain(one)).all()

@@ -16,66 +16,23 @@ from imageserver.engine.families import family_of
 from imageserver.engine.painter import Painter
 from imageserver.engine.preparing import capture_call
 from imageserver.engine.safety import SafetyChecker
-from imageserver.engine.served_model import ServedModel
 from imageserver.engine.suspension import Gate
-from imageserver.engine.turns import Turns
 from imageserver.generation import Generation, Lora, Source, layer_size
 from imageserver.lora_folder import LoraFolder
-from imageserver.messages import Failed, Finished, Message, Preview, Progress, Run
+from imageserver.messages import Preview, Progress
 from imageserver.settings import Settings
 from tests import tiny_models
 from tests.factories import generation
 from tests.tiny_loras import save_lora
 from tests.tiny_qwen_image_layered import save_tiny_qwen_image_layered, tiny_qwen_image_layered
+from tests.unit.engine.shop import Shop
 
 SIDE = 640
 SOURCE = Source(strength=1.0, digest="x")
 
 
-class Shop:
-    """A tiny model behind a gate, and the stock pipeline beside it."""
-
-    def __init__(self) -> None:
-        self.stock: Any = tiny_qwen_image_layered()
-        torch.set_grad_enabled(False)
-        found = family_of("QwenImageLayeredPipeline")
-        assert found is not None
-        self.family = found
-        self.forwards = 0
-        self.sent: list[tuple[Message, bytes]] = []
-
-    def run(
-        self,
-        *wanted: tuple[Generation, bytes],
-        cancelled: int | None = None,
-        safety: SafetyChecker | None = None,
-        adapters: Adapters | None = None,
-    ) -> list[np.ndarray]:
-        """Take pictures apart at the same time, cancel one after the third forward; return the others' layers."""
-        gate = Gate(self.stock.transformer)
-        self.sent.clear()
-        self.forwards = 0
-
-        def forward(**arguments: Any) -> Any:
-            self.forwards += 1
-            return gate.forward(**arguments)
-
-        try:
-            painter = Painter(copy.copy(self.stock), self.family, adapters=adapters)
-            model = ServedModel(painter, forward, merger=self.family.merger, cap_of=lambda _: 8, adapters=adapters)
-            turns = Turns({"": model}, lambda *frame: self.sent.append(frame), safety=safety)
-            for number, (one, source) in enumerate(wanted):
-                turns.add(Run(job=number, generation=one), source)
-            while turns.busy:
-                turns.take_one()
-                if self.forwards == 3 and cancelled is not None:
-                    turns.cancel(cancelled)
-        finally:
-            gate.remove()
-        return [
-            np.frombuffer(raw, np.uint8).reshape(-1, outcome.height, outcome.width, outcome.channels).astype(int)
-            for outcome, raw in ((message.outcome, raw) for message, raw in self.sent if isinstance(message, Finished))
-        ]
+class LayeredShop(Shop):
+    """What the stock pipeline makes of the same picture."""
 
     def plain(self, wanted: Generation, picture: Image.Image) -> np.ndarray:
         """Return the layers of a plain call."""
@@ -87,20 +44,10 @@ class Shop:
         ).images  # fmt: skip
         return np.stack([np.asarray(layer) for layer in layers]).astype(int)
 
-    def finished(self) -> Finished:
-        """Return the one picture that was finished."""
-        [finished] = [message for message, _ in self.sent if isinstance(message, Finished)]
-        return finished
-
-    def failure(self) -> Failed:
-        """Return the one failure."""
-        [failed] = [message for message, _ in self.sent if isinstance(message, Failed)]
-        return failed
-
 
 @pytest.fixture(scope="module")
-def shop() -> Shop:
-    return Shop()
+def shop() -> LayeredShop:
+    return LayeredShop(tiny_qwen_image_layered())
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +108,7 @@ def test_a_cancelled_neighbour_changes_nothing_and_every_step_is_told(shop):
 
 
 def test_the_format_of_graphics_cards_serves_layers_too():
-    shop = Shop()
+    shop = LayeredShop(tiny_qwen_image_layered())
     shop.stock.to(torch.bfloat16)
     [layers] = shop.run((apart(previews=1, true_cfg_scale=3.0), noise().tobytes()))
     assert layers.shape == (2, SIDE, SIDE, 4)
