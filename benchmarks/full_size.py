@@ -66,6 +66,7 @@ def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
     import transformers
 
     sizes: dict[str, Any] = {**TRANSFORMER, **smaller}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tokenizer_model / "tokenizer"))
     previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -73,7 +74,7 @@ def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
         with torch.device(device):
             transformer: Any = diffusers.QwenImageTransformer2DModel(**sizes)
             vae: Any = diffusers.AutoencoderKLQwenImage()
-            text_config = _text_config(sizes["joint_attention_dim"])
+            text_config = _text_config(sizes["joint_attention_dim"], len(tokenizer))
             text_encoder: Any = transformers.Qwen2_5_VLForConditionalGeneration(text_config)
     finally:
         torch.set_default_dtype(previous)
@@ -88,13 +89,13 @@ def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**SCHEDULER),
         vae=vae,
         text_encoder=text_encoder,
-        tokenizer=transformers.AutoTokenizer.from_pretrained(str(tokenizer_model / "tokenizer")),
+        tokenizer=tokenizer,
         transformer=transformer,
     )
     return pipeline.to(torch.bfloat16)
 
 
-def _text_config(width: int) -> Any:
+def _text_config(width: int, tokens: int) -> Any:
     from transformers import Qwen2_5_VLConfig
 
     text = {
@@ -103,7 +104,7 @@ def _text_config(width: int) -> Any:
         "num_hidden_layers": 1,
         "num_attention_heads": width // 128,
         "num_key_value_heads": max(1, width // 896),
-        "vocab_size": 2048,
+        "vocab_size": tokens,
         "max_position_embeddings": 2048,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [16, 24, 24]},
     }
