@@ -13,6 +13,7 @@ from typing import Any, Literal
 import diffusers
 import torch
 import transformers
+from diffusers.hooks import apply_group_offloading
 from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 
 from imageserver.engine import devices
@@ -29,6 +30,7 @@ LAYER_SHARE = 0.05
 INT8_BYTES, NF4_BYTES = 1.1, 0.65
 # Small, and what they draw suffers most.
 NEVER_QUANTIZED = {"vae", "safety_checker", "image_encoder"}
+DENOISERS = {"transformer", "unet"}
 LIBRARIES = ("diffusers", "transformers")
 
 
@@ -159,11 +161,28 @@ def place(pipeline: Pipeline, plan: MemoryPlan, device: torch.device) -> None:
         case "model":
             pipeline.enable_model_cpu_offload(device=device)
         case "group":
-            # The next block is copied while one computes; only CUDA has the streams for it.
-            streams = device.type == "cuda"
-            pipeline.enable_group_offload(device, num_blocks_per_group=1, use_stream=streams)
+            _offload_in_groups(pipeline, device)
         case "sequential":
             pipeline.enable_sequential_cpu_offload(device=device)
+
+
+def _offload_in_groups(pipeline: Pipeline, device: torch.device) -> None:
+    """Move the denoiser block by block and everything else layer by layer.
+
+    A text encoder would come as one block, because its layers lie deeper than diffusers looks, and a VAE's blocks stay
+    behind where `encode` or `decode` is called: only its own `forward` would bring them.
+    """
+    for name, component in pipeline.components.items():
+        if isinstance(component, torch.nn.Module):
+            blocks = name in DENOISERS
+            apply_group_offloading(
+                component,
+                onload_device=device,
+                offload_type="block_level" if blocks else "leaf_level",
+                num_blocks_per_group=1 if blocks else None,
+                # The next one is copied while this one computes; only CUDA has the streams for it.
+                use_stream=device.type == "cuda",
+            )
 
 
 def _advice(fitting: list[MemoryPlan]) -> str:

@@ -2,7 +2,8 @@
 
 The stock VAE is a video model: its causal 3-D convolutions pad two zero frames in front of a single picture, so only
 the last temporal tap meets data. Using that tap as a 2-D convolution gives the same picture (8e-6 in float32) and takes
-0.08 s instead of 0.90 s for 512 x 512 on two CPU cores. Source: diffusers `autoencoder_kl_qwenimage`.
+0.08 s instead of 0.90 s for 512 x 512 on two CPU cores. It also copies the input of every convolution for the frames to
+come, which changes no bit of a single one and took 3.2 of 5.4 GiB at 1328 x 1328 on an H100. Source: diffusers `autoencoder_kl_qwenimage`.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import torch.nn.functional as functional
 from diffusers.models.autoencoders import autoencoder_kl_qwenimage as stock
 
 _stock_convolution = stock.QwenImageCausalConv3d.forward
+_stock_decode = stock.AutoencoderKLQwenImage._decode
 _bypassed = False
 _stock_norm = stock.QwenImageRMS_norm.forward
 
@@ -43,6 +45,14 @@ def _normalise(self: Any, x: torch.Tensor) -> torch.Tensor:
     return normalised
 
 
+def _decode(self: Any, z: torch.Tensor, return_dict: bool = True) -> Any:
+    """Decode without the copies for later frames; z has shape (batch, channels, frames, height, width)."""
+    if self.use_tiling or z.shape[2] != 1:
+        return _stock_decode(self, z, return_dict)
+    pixels = self.decoder(self.post_quant_conv(z)).clamp(-1.0, 1.0)
+    return stock.DecoderOutput(sample=pixels) if return_dict else (pixels,)
+
+
 @contextlib.contextmanager
 def stock_arithmetic() -> Iterator[None]:
     """Compute as the stock VAE does, to the bit, inside this block."""
@@ -55,12 +65,14 @@ def stock_arithmetic() -> Iterator[None]:
 
 
 def install() -> None:
-    """Replace the two slow forwards of every Qwen-Image VAE in this process."""
+    """Replace the slow forwards and the decoding of every Qwen-Image VAE in this process."""
+    stock.AutoencoderKLQwenImage._decode = _decode  # type: ignore[method-assign]
     stock.QwenImageCausalConv3d.forward = _convolve  # type: ignore[method-assign]
     stock.QwenImageRMS_norm.forward = _normalise  # type: ignore[method-assign]
 
 
 def uninstall() -> None:
-    """Put the stock forwards back."""
+    """Put the stock forwards and the stock decoding back."""
+    stock.AutoencoderKLQwenImage._decode = _stock_decode  # type: ignore[method-assign]
     stock.QwenImageCausalConv3d.forward = _stock_convolution  # type: ignore[method-assign]
     stock.QwenImageRMS_norm.forward = _stock_norm  # type: ignore[method-assign]

@@ -94,8 +94,14 @@ class Gate:
             self._denoiser.forward = self
 
     def forward(self, **arguments: Any) -> Any:
-        """Compute with the forward whose place this is."""
-        return self._stock(**arguments)
+        """Compute with the forward whose place this is.
+
+        Group offloading on CUDA hooks itself out in the first call and puts what it had wrapped in this place.
+        """
+        try:
+            return self._stock(**arguments)
+        finally:
+            self.install()
 
     def __call__(self, *positional: Any, **arguments: Any) -> Any:
         """Suspend the current track; outside any track, simply compute."""

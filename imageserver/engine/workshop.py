@@ -118,10 +118,10 @@ class Workshop:
 
     def unload(self, name: str) -> None:
         """Free the memory of a model; raises Busy while pictures are drawn with it, an unknown name is ignored."""
-        model = self._models.get(name)
-        if model is None:
+        if name not in self._models:
             return
-        if self.turns.uses(model):
+        # No name of its own for the model here: it would keep the weights alive while they are collected.
+        if self.turns.uses(self._models[name]):
             raise Busy("Pictures are being drawn with this model; unload it later.", param="model", retry_after=5)
         self._forget(name)
         logger.info("%s is unloaded.", name)

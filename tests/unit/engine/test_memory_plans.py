@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import QwenImagePipeline
 
 from imageserver.engine import devices, memory_plans
-from imageserver.engine.memory_plans import GIB, NoPlanFits, choose, need_of
+from imageserver.engine.memory_plans import BY_NAME, GIB, NoPlanFits, choose, need_of, place
 from imageserver.generation import MemoryPlanName
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -149,3 +150,17 @@ def test_weights_of_eight_bits_draw_nearly_the_same_picture() -> None:
     # The decoder and the embeddings stay as they are.
     assert share < 0.75
     assert 0 < difference < 3
+
+
+def test_only_the_denoiser_is_offloaded_in_blocks(pipeline: QwenImagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A VAE in blocks stayed behind when it was called to encode, a text encoder came as a whole (seen on an H100)."""
+    kinds: dict[object, object] = {}
+    monkeypatch.setattr(
+        memory_plans, "apply_group_offloading", lambda part, **options: kinds.update({part: options["offload_type"]})
+    )
+    place(pipeline, BY_NAME["group-offload"], CPU)
+    assert kinds == {
+        pipeline.transformer: "block_level",
+        pipeline.vae: "leaf_level",
+        pipeline.text_encoder: "leaf_level",
+    }

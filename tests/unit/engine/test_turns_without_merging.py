@@ -79,3 +79,23 @@ def test_offloading_that_hooks_itself_in_anew_after_every_call_leaves_the_next_j
     while turns.busy:
         turns.take_one()
     assert pixels_of(sent, 3) == pixels_of(sent, 1)
+
+
+def test_a_hook_that_hooks_itself_out_in_a_call_leaves_the_next_call_suspendable(
+    pipeline: QwenImagePipeline, gate: Gate, sent: list[tuple[Message, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As diffusers' lazy prefetching does on CUDA in the first forward of group offloading."""
+    transformer = pipeline.transformer
+    stock = gate.forward
+
+    def forward_once(**arguments: object) -> object:
+        monkeypatch.setattr(transformer, "forward", type(transformer).forward.__get__(transformer))
+        return type(transformer).forward(transformer, **arguments)
+
+    monkeypatch.setattr(gate, "_stock", forward_once)
+    turns = Turns({"": ServedModel(Painter(pipeline, QwenImage()), stock)}, lambda *frame: sent.append(frame))
+    turns.add(Run(job=1, generation=generation(steps=9)))
+    for _ in range(3):
+        turns.take_one()
+    turns.cancel(1)
+    assert [message.code for message, _ in sent if isinstance(message, Failed)] == ["cancelled"]

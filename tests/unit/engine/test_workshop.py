@@ -1,5 +1,6 @@
 """Several models in one engine: side by side where they fit, one for another where they do not."""
 
+import gc
 import queue
 import weakref
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import QwenImageTransformer2DModel
 
 from imageserver.engine import batch_caps, devices, memory_plans, workshop
 from imageserver.engine.model_loads import ModelLoads, Search
@@ -308,6 +310,14 @@ def test_a_model_can_be_unloaded_but_not_while_it_draws(shop: Shop) -> None:
     assert shop.names == []
     shop.sent.clear()
     assert shop.load("qwen") is None
+
+
+def test_an_unloaded_model_has_left_the_memory_when_unload_returns(shop: Shop) -> None:
+    gc.collect()
+    # By the exact type: asking every object for its class wakes libraries' deprecations.
+    denoisers = [weakref.ref(each) for each in gc.get_objects() if type(each) is QwenImageTransformer2DModel]
+    shop.workshop.unload("qwen")
+    assert [each() for each in denoisers].count(None) == 1
 
 
 def test_a_job_whose_model_has_just_left_is_told_so(shop: Shop) -> None:
