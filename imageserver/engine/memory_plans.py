@@ -13,7 +13,7 @@ from typing import Any, Literal
 import diffusers
 import torch
 import transformers
-from diffusers.hooks import apply_group_offloading
+from diffusers.hooks.group_offloading import apply_group_offloading
 from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 
 from imageserver.engine import devices

@@ -3,7 +3,8 @@
 The stock VAE is a video model: its causal 3-D convolutions pad two zero frames in front of a single picture, so only
 the last temporal tap meets data. Using that tap as a 2-D convolution gives the same picture (8e-6 in float32) and takes
 0.08 s instead of 0.90 s for 512 x 512 on two CPU cores. It also copies the input of every convolution for the frames to
-come, which changes no bit of a single one and took 3.2 of 5.4 GiB at 1328 x 1328 on an H100. Source: diffusers `autoencoder_kl_qwenimage`.
+come, which changes no bit of a single one and took 3.2 of 5.4 GiB at 1328 x 1328 on an H100. Source: diffusers
+`autoencoder_kl_qwenimage`.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from diffusers.models.autoencoders import autoencoder_kl_qwenimage as stock
+from diffusers.models.autoencoders.vae import DecoderOutput
 
 _stock_convolution = stock.QwenImageCausalConv3d.forward
 _stock_decode = stock.AutoencoderKLQwenImage._decode
@@ -50,7 +52,7 @@ def _decode(self: Any, z: torch.Tensor, return_dict: bool = True) -> Any:
     if self.use_tiling or z.shape[2] != 1:
         return _stock_decode(self, z, return_dict)
     pixels = self.decoder(self.post_quant_conv(z)).clamp(-1.0, 1.0)
-    return stock.DecoderOutput(sample=pixels) if return_dict else (pixels,)
+    return DecoderOutput(sample=pixels) if return_dict else (pixels,)
 
 
 @contextlib.contextmanager
@@ -66,13 +68,13 @@ def stock_arithmetic() -> Iterator[None]:
 
 def install() -> None:
     """Replace the slow forwards and the decoding of every Qwen-Image VAE in this process."""
-    stock.AutoencoderKLQwenImage._decode = _decode  # type: ignore[method-assign]
+    stock.AutoencoderKLQwenImage._decode = _decode
     stock.QwenImageCausalConv3d.forward = _convolve  # type: ignore[method-assign]
     stock.QwenImageRMS_norm.forward = _normalise  # type: ignore[method-assign]
 
 
 def uninstall() -> None:
     """Put the stock forwards and the stock decoding back."""
-    stock.AutoencoderKLQwenImage._decode = _stock_decode  # type: ignore[method-assign]
+    stock.AutoencoderKLQwenImage._decode = _stock_decode
     stock.QwenImageCausalConv3d.forward = _stock_convolution  # type: ignore[method-assign]
     stock.QwenImageRMS_norm.forward = _stock_norm  # type: ignore[method-assign]
