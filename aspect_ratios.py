@@ -1,6 +1,6 @@
-"""The table of named picture sizes, in pixels, and its look-up.
+"""The table of named image sizes, in pixels, and its look-up.
 
-Source: the sizes of the Qwen-Image model card, plus two 512 x 512 squares for quick pictures.
+Source: the sizes of the Qwen-Image model card, plus two 512 x 512 squares for quick images.
 """
 
 ASPECT_RATIOS: dict[str, tuple[int, int]] = {

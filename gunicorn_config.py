@@ -6,9 +6,9 @@ from types import FrameType
 from typing import Any
 
 from imageserver import startup
-from imageserver.api.keyring import read_keys
-from imageserver.dispatch import launch
-from imageserver.dispatch.rendezvous import Rendezvous
+from imageserver.api.auth.api_keys import read_keys
+from imageserver.dispatch.client import launch
+from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.settings import load_settings
 
 _settings = load_settings()
@@ -53,4 +53,4 @@ def post_worker_init(worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """End the dispatcher and its engines with the server."""
-    launch.stop(Rendezvous(server.pid))
+    launch.stop(RuntimeDir(server.pid))

@@ -1,4 +1,4 @@
-"""Draw the info panel into the top right corner of a picture; needs Pillow alone."""
+"""Draw the info panel into the top right corner of an image; needs Pillow alone."""
 
 import functools
 import itertools
@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 # Below 7 pixels the digits of Pillow's default font can no longer be told apart.
 SMALLEST_FONT = 7
-FEWEST_CHARACTERS = 8
-LONGEST_LINE = 400
-# 0.65 of black under white letters keeps a contrast above 5:1 on a white picture.
+MIN_CHARACTERS = 8
+MAX_LINE_CHARACTERS = 400
+# 0.65 of black under white letters keeps a contrast above 5:1 on a white image.
 BOX_OPACITY = 0.65
 TITLE_SHADE, TEXT_SHADE = 255, 232
 # FreeType rounds every letter's width to whole pixels, which tears words apart at 7 to 20 pixels ("DateT ime"): letters
@@ -80,19 +80,19 @@ def panel_lines(
 
 
 def draw_overlay(image: Image.Image, lines: Sequence[str], font_path: Path | None = None) -> Image.Image:
-    """Return a new RGB picture with `lines` in a dark box at its top right.
+    """Return a new RGB image with `lines` in a dark box at its top right.
 
     Box and margin stay within a third of the width and a quarter of the height: the font shrinks, then long lines end
-    in an ellipsis, and a picture too small for anything legible gets no box. All other pixels keep their values.
+    in an ellipsis, and an image too small for anything legible gets no box. All other pixels keep their values.
     """
-    picture = image.convert("RGB")
-    layout = _lay_out([_cleaned(line) for line in lines], picture.width, picture.height, font_path)
+    panelled = image.convert("RGB")
+    layout = _lay_out([_cleaned(line) for line in lines], panelled.width, panelled.height, font_path)
     if layout is None:
-        return picture
-    left, top = picture.width - layout.margin - layout.width, layout.margin
+        return panelled
+    left, top = panelled.width - layout.margin - layout.width, layout.margin
     area = (left, top, left + layout.width, top + layout.height)
-    picture.paste(_draw_box(picture.crop(area), layout, font_path), area)
-    return picture
+    panelled.paste(_draw_box(panelled.crop(area), layout, font_path), area)
+    return panelled
 
 
 def _lay_out(lines: list[str], width: int, height: int, font_path: Path | None) -> Layout | None:
@@ -108,7 +108,7 @@ def _lay_out(lines: list[str], width: int, height: int, font_path: Path | None) 
         if box_height + margin > height // 4:
             continue
         room = width // 3 - margin - 2 * padding
-        if room < FEWEST_CHARACTERS * 0.5 * size:
+        if room < MIN_CHARACTERS * 0.5 * size:
             continue
         longest = max(_text_width(line, size, font_path) for line in lines)
         if longest > room and size > least:
@@ -152,7 +152,7 @@ def _line_height(font_size: int) -> int:
 
 
 def _text_width(line: str, size: int, font_path: Path | None) -> float:
-    """Return the width of `line` in pixels of the picture."""
+    """Return the width of `line` in pixels of the image."""
     return sum(font.getlength(text) for font, text in _runs(line, size, font_path)) / OVERSAMPLING
 
 
@@ -174,7 +174,7 @@ def _shortened(line: str, room: int, size: int, font_path: Path | None) -> str:
 def _cleaned(line: str) -> str:
     """Return `line` without anything that breaks a layout: controls, surrogates, invisible joiners and selectors."""
     characters = []
-    for character in unicodedata.normalize("NFC", line[:LONGEST_LINE]):
+    for character in unicodedata.normalize("NFC", line[:MAX_LINE_CHARACTERS]):
         category = unicodedata.category(character)
         if character.isspace():
             characters.append(" ")

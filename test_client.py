@@ -1,8 +1,8 @@
-"""Try a running server: health, info, a picture saved by the server, one as bytes, one from a Chinese prompt.
+"""Try a running server: health, info, an image saved by the server, one as bytes, one from a Chinese prompt.
 
     python test_client.py --url http://localhost:5000 --prompt "a red circle on a blue background"
     python test_client.py --test-streaming --save-intermediates        a stream, its previews kept as files
-    python test_client.py --test-non-streaming --output-dir results    the same picture in one answer
+    python test_client.py --test-non-streaming --output-dir results    the same image in one answer
     python test_client.py --all                                        everything, and both compared
     QIS_API_KEY=... python test_client.py            where the server asks for a key
 
@@ -31,8 +31,8 @@ FRAME_KEYS = {
     "step", "total_steps", "progress", "image", "timestamp", "is_final", "is_chunked", "chunk_id", "chunk_index",
     "total_chunks", "image_index", "total_images", "seed",
 }  # fmt: skip
-# Streamed and not, the picture is the same; the cache would answer the second for the first.
-PICTURE: dict[str, object] = {
+# Streamed and not, the image is the same; the cache would answer the second for the first.
+IMAGE: dict[str, object] = {
     "size": "512x512", "num_inference_steps": 20, "true_cfg_scale": 4.0, "seed": 7, "cache": False
 }  # fmt: skip
 KEY_VARIABLE = "QIS_API_KEY"
@@ -90,16 +90,16 @@ class Client:
         """POST /generate, which must answer 200."""
         return expect_success(self.request("POST", "/generate", parameters))
 
-    def draw(self, **parameters: object) -> bytes:
-        """POST /v1/images/generations and return the one picture of the answer."""
+    def generate_openai(self, **parameters: object) -> bytes:
+        """POST /v1/images/generations and return the one image of the answer."""
         answer = json_of(expect_success(self.request("POST", GENERATIONS, parameters)))
         try:
             return decoded(answer["data"][0]["b64_json"])
         except (LookupError, TypeError):
-            raise CheckError(f"{GENERATIONS} answered no picture in data[0].b64_json.") from None
+            raise CheckError(f"{GENERATIONS} answered no image in data[0].b64_json.") from None
 
     def stream(self, **parameters: object) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield every picture of a stream, put together from its chunks, with the last frame that brought it."""
+        """Yield every image of a stream, put together from its chunks, with the last frame that brought it."""
         body = parameters | {"stream": True, "stream_format": "cogview4"}
         pieces: dict[str, dict[int, str]] = {}
         with expect_success(self.request("POST", GENERATIONS, body, stream=True)) as response:
@@ -169,7 +169,7 @@ def decoded(text: object) -> bytes:
     try:
         return base64.b64decode(str(text), validate=True)
     except ValueError:
-        raise CheckError("What should be a picture is no base64.") from None
+        raise CheckError("What should be an image is no base64.") from None
 
 
 def sentence_of(response: requests.Response) -> str:
@@ -193,7 +193,7 @@ def expect_success(response: requests.Response) -> requests.Response:
 def png_size(data: bytes) -> tuple[int, int]:
     """Return (width, height) in pixels as the header of a PNG says."""
     if not data.startswith(PNG_SIGNATURE) or len(data) < 24:
-        raise CheckError("The answer is not a PNG picture.")
+        raise CheckError("The answer is not a PNG image.")
     width, height = struct.unpack(">II", data[16:24])
     return width, height
 
@@ -216,7 +216,7 @@ def check_info(client: Client) -> str:
 
 
 def check_file(client: Client, prompt: str) -> str:
-    """The server saves a picture and says where."""
+    """The server saves an image and says where."""
     answer = json_of(client.generate(prompt=prompt, aspect_ratio="s1:1", save_to_file=True))
     missing = {"status", "request_id", "inference_time", "file_path", "width", "height"} - answer.keys()
     if missing:
@@ -229,7 +229,7 @@ def check_file(client: Client, prompt: str) -> str:
 
 
 def check_bytes(client: Client, prompt: str, language: str, target: Path) -> str:
-    """The server sends a picture; it is kept in `target`."""
+    """The server sends an image; it is kept in `target`."""
     response = client.generate(prompt=prompt, aspect_ratio="s1:1", language=language)
     expect_size(response.content, (512, 512))
     target.write_bytes(response.content)
@@ -237,51 +237,51 @@ def check_bytes(client: Client, prompt: str, language: str, target: Path) -> str
 
 
 def check_non_streaming(client: Client, prompt: str, target: Path) -> str:
-    """The server sends a picture as the OpenAI SDK asks for it; it is kept in `target`."""
-    data = client.draw(prompt=prompt, **PICTURE)
+    """The server sends an image as the OpenAI SDK asks for it; it is kept in `target`."""
+    data = client.generate_openai(prompt=prompt, **IMAGE)
     expect_size(data, (512, 512))
     target.write_bytes(data)
     return str(target)
 
 
 def check_streaming(client: Client, prompt: str, folder: Path, save_intermediates: bool) -> str:
-    """The server streams a picture as it comes about; previews are kept if wanted."""
+    """The server streams an image as it comes about; previews are kept if wanted."""
     began, first, previews, finished = time.perf_counter(), 0.0, 0, b""
-    for frame, data in client.stream(prompt=prompt, **PICTURE):
+    for frame, data in client.stream(prompt=prompt, **IMAGE):
         first = first or time.perf_counter() - began
         if frame["is_final"]:
             finished = data
             continue
         if not data.startswith(JPEG_SIGNATURE):
-            raise CheckError(f"What is shown after step {frame['step'] + 1} is not a JPEG picture.")
+            raise CheckError(f"What is shown after step {frame['step'] + 1} is not a JPEG image.")
         if save_intermediates:
             (folder / f"test_client_step_{frame['step']:03}.jpg").write_bytes(data)
         previews += 1
     expect_size(finished, (512, 512))
     target = folder / "test_client_streamed.png"
     target.write_bytes(finished)
-    return f"{target}, {previews} previews, the first picture after {first:.2f} s"
+    return f"{target}, {previews} previews, the first image after {first:.2f} s"
 
 
 def check_streams_at_once(client: Client, prompt: str) -> str:
-    """Two streams at the same time each bring their own two pictures."""
+    """Two streams at the same time each bring their own two images."""
 
     def seeds_of(seed: int) -> list[int]:
-        pictures = client.stream(prompt=prompt, **PICTURE | {"n": 2, "seed": seed})
-        return [frame["seed"] for frame, _ in pictures if frame["is_final"]]
+        images = client.stream(prompt=prompt, **IMAGE | {"n": 2, "seed": seed})
+        return [frame["seed"] for frame, _ in images if frame["is_final"]]
 
     with ThreadPoolExecutor(2) as pool:
         seeds = list(pool.map(seeds_of, (100, 200)))
     if seeds != [[100, 101], [200, 201]]:
-        raise CheckError(f"Expected the pictures of the seeds 100, 101 and 200, 201; got {seeds}.")
-    return "2 streams of 2 pictures"
+        raise CheckError(f"Expected the images of the seeds 100, 101 and 200, 201; got {seeds}.")
+    return "2 streams of 2 images"
 
 
 def check_refusal(client: Client, prompt: str) -> str:
     """The server refuses a size that cannot be, and says why."""
     response = client.request("POST", GENERATIONS, {"prompt": prompt, "size": "0x0"})
     if not 400 <= response.status_code < 500:
-        raise CheckError(f"A picture of 0x0 was answered with {response.status_code}.")
+        raise CheckError(f"An image of 0x0 was answered with {response.status_code}.")
     return f"{response.status_code}: {sentence_of(response)}"
 
 
@@ -312,7 +312,7 @@ def common_arguments(description: str) -> argparse.ArgumentParser:
     """Return a parser that knows what all three scripts understand."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--url", default="http://localhost:5000", help="address of the server (%(default)s)")
-    parser.add_argument("--prompt", default="a red circle on a blue background", help="what to draw (%(default)s)")
+    parser.add_argument("--prompt", default="a red circle on a blue background", help="what to generate (%(default)s)")
     parser.add_argument(
         "--api-key",
         type=_key,
@@ -334,10 +334,10 @@ def _key(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the checks that the command line asks for; return the exit status."""
-    parser = common_arguments("Try a running server: health, info, and three pictures; with options, other things.")
-    parser.add_argument("--output-dir", type=Path, default=Path("tmp"), help="folder for the pictures (%(default)s)")
-    parser.add_argument("--test-streaming", action="store_true", help="try a streamed picture")
-    parser.add_argument("--test-non-streaming", action="store_true", help="try the same picture in one answer")
+    parser = common_arguments("Try a running server: health, info, and three images; with options, other things.")
+    parser.add_argument("--output-dir", type=Path, default=Path("tmp"), help="folder for the images (%(default)s)")
+    parser.add_argument("--test-streaming", action="store_true", help="try a streamed image")
+    parser.add_argument("--test-non-streaming", action="store_true", help="try the same image in one answer")
     parser.add_argument("--all", action="store_true", help="try everything there is")
     parser.add_argument("--save-intermediates", action="store_true", help="keep a stream's previews in the folder")
     options = parser.parse_args(arguments)
@@ -358,8 +358,8 @@ def chosen_checks(client: Client, options: argparse.Namespace) -> list[tuple[str
     usual: list[tuple[str, Callable[[], str]]] = [
         ("health", lambda: check_health(client)),
         ("info", lambda: check_info(client)),
-        ("picture to a file", lambda: check_file(client, prompt)),
-        ("picture as bytes", lambda: check_bytes(client, prompt, "en", folder / "test_client.png")),
+        ("image to a file", lambda: check_file(client, prompt)),
+        ("image as bytes", lambda: check_bytes(client, prompt, "en", folder / "test_client.png")),
         ("Chinese prompt", lambda: check_bytes(client, "蓝色背景上的红色圆形", "zh", folder / "test_client_zh.png")),
     ]
     named: list[tuple[str, Callable[[], str]]] = []

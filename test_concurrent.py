@@ -29,24 +29,24 @@ class Measurement:
 
     @property
     def images_per_second(self) -> float:
-        """Return how many pictures arrived per second of wall time."""
+        """Return how many images arrived per second of wall time."""
         return len(self.latencies) / self.wall_time
 
     def percentile(self, percent: int) -> float:
-        """Return the time within which `percent` of the pictures arrived."""
+        """Return the time within which `percent` of the images arrived."""
         if len(self.latencies) < 2:
             return self.latencies[0] if self.latencies else float("nan")
         return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
 
 
-def measure(name: str, draw: Callable[[int], float], seeds: list[int], concurrency: int) -> Measurement:
-    """Draw one picture per seed, at most `concurrency` at a time."""
+def measure(name: str, generate: Callable[[int], float], seeds: list[int], concurrency: int) -> Measurement:
+    """Generate one image per seed, at most `concurrency` at a time."""
     latencies: list[float] = []
     failures: list[str] = []
 
     def attempt(seed: int) -> None:
         try:
-            latencies.append(draw(seed))
+            latencies.append(generate(seed))
         except CheckError as error:
             failures.append(str(error))
         print(".", end="", flush=True)
@@ -64,7 +64,7 @@ def table(sequential: Measurement, concurrent: Measurement) -> str:
     """Return the comparison as lines of text."""
     rows: list[tuple[str, Callable[[Measurement], str]]] = [
         ("", lambda run: run.name),
-        ("pictures", lambda run: str(len(run.latencies))),
+        ("images", lambda run: str(len(run.latencies))),
         ("failures", lambda run: str(len(run.failures))),
         ("wall time", lambda run: f"{run.wall_time:.2f} s"),
         ("images/s", lambda run: f"{run.images_per_second:.2f}"),
@@ -95,7 +95,7 @@ def draw_chart(sequential: Measurement, concurrent: Measurement, target: Path) -
     latency.boxplot([run.latencies for run in runs], tick_labels=names, widths=0.5)
     for position, run in enumerate(runs, start=1):
         latency.plot([position] * len(run.latencies), run.latencies, "o", color="#3a6ea5", alpha=0.5)
-    latency.set(title="Latency of each picture", ylabel="seconds")
+    latency.set(title="Latency of each image", ylabel="seconds")
     latency.set_ylim(bottom=0)
     figure.savefig(target, format="png", dpi=120)
     print(f"The chart is in {target}.")
@@ -104,10 +104,10 @@ def draw_chart(sequential: Measurement, concurrent: Measurement, target: Path) -
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison that the command line asks for; return the exit status."""
     parser = common_arguments("Compare sequential with concurrent requests.")
-    parser.add_argument("--requests", type=int, default=4, metavar="N", help="pictures per run (%(default)s)")
+    parser.add_argument("--requests", type=int, default=4, metavar="N", help="images per run (%(default)s)")
     parser.add_argument("--concurrency", type=int, metavar="N", help="requests at a time (as many as --requests)")
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps of each picture (%(default)s)")
-    parser.add_argument("--aspect-ratio", default="s1:1", help="size of each picture (%(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps of each image (%(default)s)")
+    parser.add_argument("--aspect-ratio", default="s1:1", help="size of each image (%(default)s)")
     parser.add_argument("--chart", type=Path, metavar="FILE.png", help="write a chart there (needs matplotlib)")
     options = parser.parse_args(arguments)
     count: int = options.requests
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--requests and --concurrency must be at least 1")
     client = Client(options.url, options.timeout, options.api_key)
 
-    def draw(seed: int) -> float:
+    def generate(seed: int) -> float:
         started = time.perf_counter()
         answer = client.generate(
             prompt=options.prompt, aspect_ratio=options.aspect_ratio, num_inference_steps=options.steps, seed=seed
@@ -127,9 +127,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         client.wait_until_ready(options.wait)
         first = random.randrange(2**31)
-        draw(first)
-        sequential = measure("sequential", draw, [first + 1 + number for number in range(count)], 1)
-        concurrent = measure("concurrent", draw, [first + 1 + count + number for number in range(count)], concurrency)
+        generate(first)
+        sequential = measure("sequential", generate, [first + 1 + number for number in range(count)], 1)
+        concurrent = measure(
+            "concurrent", generate, [first + 1 + count + number for number in range(count)], concurrency
+        )
         print(table(sequential, concurrent))
         for sentence in sorted({*sequential.failures, *concurrent.failures}):
             print(sentence, file=sys.stderr)

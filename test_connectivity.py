@@ -1,4 +1,4 @@
-"""See in a few seconds whether a server is reachable: its addresses, a one-step picture, and a short stream.
+"""See in a few seconds whether a server is reachable: its addresses, a one-step image, and a short stream.
 
     python test_connectivity.py --url http://localhost:5000
 
@@ -34,26 +34,26 @@ def check_health(client: Client) -> str:
 
 
 def check_generation(client: Client, prompt: str) -> str:
-    """A picture of one step arrives; it shows that the way is open, not what the model can draw."""
+    """An image of one step arrives; it shows that the way is open, not what the model can generate."""
     response = client.generate(prompt=prompt, num_inference_steps=1, true_cfg_scale=1.0, add_overlay=False)
     width, height = png_size(response.content)
     return f"{width}x{height} pixels, computed in {response.headers.get('X-Inference-Time', 'unknown')} s"
 
 
 def check_stream(client: Client, prompt: str) -> str:
-    """A stream of two steps shows a picture on the way and ends with one."""
-    pictures = [
+    """A stream of two steps shows an image on the way and ends with one."""
+    images = [
         (frame["is_final"], len(data))
         for frame, data in client.stream(prompt=prompt, size="256x256", num_inference_steps=2, true_cfg_scale=1.0)
     ]
-    if not pictures or not pictures[-1][0]:
-        raise CheckError("The stream ended without a finished picture.")
-    return f"{len(pictures)} pictures, {sum(size for _, size in pictures)} bytes"
+    if not images or not images[-1][0]:
+        raise CheckError("The stream ended without a finished image.")
+    return f"{len(images)} images, {sum(size for _, size in images)} bytes"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the checks that the command line asks for; return the exit status."""
-    options = common_arguments("See whether a server is reachable and can draw.").parse_args(arguments)
+    options = common_arguments("See whether a server is reachable and can generate.").parse_args(arguments)
     client = Client(options.url, options.timeout, options.api_key)
     try:
         client.wait_until_ready(options.wait)
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("info", lambda: check_address(client, "/info")),
         ("status", lambda: check_optional_address(client, "/status")),
         ("models", lambda: check_optional_address(client, "/v1/models")),
-        ("one-step picture", lambda: check_generation(client, options.prompt)),
+        ("one-step image", lambda: check_generation(client, options.prompt)),
         ("short stream", lambda: check_stream(client, options.prompt)),
     ]
     return 0 if run_checks(checks) else 1

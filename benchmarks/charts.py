@@ -20,9 +20,9 @@ Axes = Any
 def draw_charts(results: Results, folder: Path) -> list[Path]:
     """Draw what the run has measured and return the files."""
     charts: dict[str, tuple[str, Callable[[Axes, Any], None]]] = {
-        "throughput": ("Pictures per second, 16 clients", _throughput),
-        "traffic": ("Latency of Poisson traffic, pictures of 4 and 8 steps", _traffic),
-        "interruption": ("A small picture during a large one, times its time alone", _interruption),
+        "throughput": ("Images per second, 16 clients", _throughput),
+        "traffic": ("Latency of Poisson traffic, images of 4 and 8 steps", _traffic),
+        "interruption": ("A small image during a large one, times its time alone", _interruption),
     }
     files = []
     for name, (title, paint) in charts.items():
@@ -55,7 +55,7 @@ def _chart(
 
 def _throughput(axes: Axes, found: dict[str, Any]) -> None:
     names = list(found)
-    rates = [found[name]["pictures_per_second"] for name in names]
+    rates = [found[name]["images_per_second"] for name in names]
     means = [sum(values) / len(values) for values in rates]
     bars = axes.barh(names, means, color=[OURS if name == "ours" else OTHERS for name in names])
     axes.bar_label(bars, [f"{mean:.2f}" for mean in means], padding=3, fontsize=8)

@@ -1,4 +1,4 @@
-"""Clients that ask a server for pictures, and note when they sent and when they had the whole answer."""
+"""Clients that ask a server for images, and note when they sent and when they had the whole answer."""
 
 import http.client
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from benchmarks.traffic import Order
+from benchmarks.traffic import GenerationRequest
 
 TIMEOUT = 600.0
 
@@ -18,7 +18,7 @@ TIMEOUT = 600.0
 class Answer:
     """One answered order; times are monotonic seconds."""
 
-    order: Order
+    order: GenerationRequest
     due: float
     received: float
     status: int
@@ -30,8 +30,8 @@ class Answer:
         return self.received - self.due
 
     @property
-    def is_picture(self) -> bool:
-        """Whether a PNG came back that was drawn for this order."""
+    def is_image(self) -> bool:
+        """Whether a PNG came back that was generated for this order."""
         return self.status == 200 and self.size > 0
 
 
@@ -42,7 +42,7 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         self._path = path
 
-    def ask(self, order: Order, due: float | None = None) -> Answer:
+    def ask(self, order: GenerationRequest, due: float | None = None) -> Answer:
         """Return the answer to an order; `due` is when it should have been sent, now without it."""
         asked = time.monotonic() if due is None else due
         try:
@@ -53,9 +53,9 @@ class Client:
         except (OSError, http.client.HTTPException):
             self._connection.close()
             return Answer(order, asked, time.monotonic(), 0, 0)
-        # A picture from a cache, or shared with an equal request, would be no measurement.
-        drawn = response.headers.get("X-Cache", "miss") == "miss"
-        size = len(content) if drawn and content.startswith(b"\x89PNG") else 0
+        # An image from a cache, or shared with an equal request, would be no measurement.
+        generated = response.headers.get("X-Cache", "miss") == "miss"
+        size = len(content) if generated and content.startswith(b"\x89PNG") else 0
         return Answer(order, asked, time.monotonic(), response.status, size)
 
     def close(self) -> None:
@@ -68,8 +68,8 @@ class Client:
             self._connection.sock.shutdown(socket.SHUT_RDWR)
 
 
-def closed_loop(port: int, clients: int, orders: Iterator[Order], seconds: float) -> list[Answer]:
-    """Let `clients` ask one picture after the other; whoever still waits at the end waits for its answer."""
+def closed_loop(port: int, clients: int, orders: Iterator[GenerationRequest], seconds: float) -> list[Answer]:
+    """Let `clients` ask one image after the other; whoever still waits at the end waits for its answer."""
     deadline, lock = time.monotonic() + seconds, threading.Lock()
     answers: list[Answer] = []
 
@@ -85,7 +85,7 @@ def closed_loop(port: int, clients: int, orders: Iterator[Order], seconds: float
     return answers
 
 
-def open_loop(port: int, arrivals: Sequence[float], orders: Sequence[Order]) -> list[Answer]:
+def open_loop(port: int, arrivals: Sequence[float], orders: Sequence[GenerationRequest]) -> list[Answer]:
     """Ask at the given moments, whether earlier orders have been answered or not."""
     answers: list[Answer] = []
     began = time.monotonic()
@@ -106,8 +106,8 @@ def run_all(works: Sequence[Callable[[], None]]) -> None:
 
 
 def throughput(answers: Sequence[Answer]) -> float:
-    """Return pictures per second from the first question to the last answer."""
-    pictures = [answer for answer in answers if answer.is_picture]
-    if not pictures:
+    """Return images per second from the first question to the last answer."""
+    images = [answer for answer in answers if answer.is_image]
+    if not images:
         return 0.0
-    return len(pictures) / (max(answer.received for answer in answers) - min(answer.due for answer in answers))
+    return len(images) / (max(answer.received for answer in answers) - min(answer.due for answer in answers))

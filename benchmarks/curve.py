@@ -1,7 +1,7 @@
 """What one forward of the full Qwen-Image costs on an H200, after the published figures.
 
-At 512 x 512 they are seconds by batch size. For larger pictures they only say that three of 1024 x 1024 in one forward
-draw 1.02 times as many per second as one. We read the rest from the tokens: a picture of 1024 x 1024 has as many as
+At 512 x 512 they are seconds by batch size. For larger images they only say that three of 1024 x 1024 in one forward
+generate 1.02 times as many per second as one. We read the rest from the tokens: an image of 1024 x 1024 has as many as
 four of 512 x 512 and costs as much as those four in one forward (0.240 s). So sizes in between profit from a batch as
 far as their tokens leave room on the curve; from 1024 x 1024 up a batch gains the published 2 % and no more.
 """
@@ -17,7 +17,7 @@ BATCH_OF_FULL_GAIN = 3
 
 
 def seconds_at_512(batch: float) -> float:
-    """Return the seconds of a forward with `batch` pictures of 512 x 512: linear between and beyond the points."""
+    """Return the seconds of a forward with `batch` images of 512 x 512: linear between and beyond the points."""
     if batch <= POINTS[0][0]:
         return POINTS[0][1]
     index = min(max(1, bisect_left([point[0] for point in POINTS], batch)), len(POINTS) - 1)
@@ -26,7 +26,7 @@ def seconds_at_512(batch: float) -> float:
 
 
 def forward_seconds(pixels: int, batch: int) -> float:
-    """Return the seconds of a forward with `batch` pictures of `pixels` each."""
+    """Return the seconds of a forward with `batch` images of `pixels` each."""
     equivalents = pixels / PIXELS
     if pixels < FULL_FROM:
         return seconds_at_512(equivalents * batch)

@@ -1,4 +1,4 @@
-"""The full-size Qwen-Image with random weights, for a CUDA card: what it draws is noise, what it costs is real.
+"""The full-size Qwen-Image with random weights, for a CUDA card: what it generates is noise, what it costs is real.
 
 Transformer and VAE have the configuration of Qwen/Qwen-Image (60 layers, 24 heads of 128, 20 billion parameters); the
 text encoder has its width (3584) but one layer, because its cost is not what is measured. Nothing is downloaded and
@@ -60,7 +60,7 @@ def replace_loading(tokenizer_model: Path) -> None:
 
 
 def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
-    """Return the pipeline in bfloat16, its weights drawn on the device itself; `smaller` is for trying it out."""
+    """Return the pipeline in bfloat16, its weights generated on the device itself; `smaller` is for trying it out."""
     import diffusers
     import torch
     import transformers

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-PAUSE = 0.05
+INTERVAL_SECONDS = 0.05
 TIMEOUT = 120.0
 
 
@@ -36,7 +36,7 @@ def poll(port: int, seconds: float) -> list[float]:
         connection.getresponse().read()
         connection.close()
         latencies.append(time.monotonic() - due)
-        due += PAUSE
+        due += INTERVAL_SECONDS
     return latencies
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import psutil
 
-PAUSE = 0.05
+INTERVAL_SECONDS = 0.05
 MIB = 1024 * 1024
 
 
@@ -32,7 +32,7 @@ class PeakMemory:
     def _watch(self) -> None:
         while True:
             self.peak = max(self.peak, sum(memory_of(process) for process in self._processes))
-            if self._stop.wait(PAUSE):
+            if self._stop.wait(INTERVAL_SECONDS):
                 return
 
 

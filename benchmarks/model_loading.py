@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from imageserver.engine.workshop import Workshop
-from imageserver.messages import Message
+from imageserver.engine.models.model_pool import ModelPool
+from imageserver.protocol.messages import Message
 from imageserver.settings import Settings
 
 
@@ -25,13 +25,13 @@ def load_again_and_again(model: str, state: Path, times: int) -> list[float]:
     def send(message: Message, raw: bytes) -> None:
         """Tell nobody."""
 
-    workshop = Workshop(Settings(model=model, state_dir=state), send, report)
+    pool = ModelPool(Settings(model=model, state_dir=state), send, report)
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
-        facts = workshop.load(workshop.find(model, report, fetch=False), report)
+        facts = pool.load(pool.find(model, report, fetch=False), report)
         seconds.append(time.perf_counter() - began)
-        workshop.unload(facts.name)
+        pool.unload(facts.name)
     return seconds
 
 

@@ -1,7 +1,7 @@
 """What `quality` high and fast gain and cost with each cache: `python -m benchmarks.quality_tiers`.
 
-The engine draws in this process, without a server. Exact, high and fast take turns for every picture, so that a busy
-machine slows all three; the error is against the exact picture of the same seed.
+The engine generates in this process, without a server. Exact, high and fast take turns for every image, so that a busy
+machine slows all three; the error is against the exact image of the same seed.
 """
 
 import argparse
@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.traffic import Order, Orders
-from imageserver.engine.workshop import open_workshop
+from benchmarks.traffic import GenerationRequest, Orders
+from imageserver.engine.models.model_pool import open_model_pool
 from imageserver.generation import Generation, Quality
-from imageserver.messages import Finished, Message, Run
+from imageserver.protocol.messages import Finished, Message, Run
 from imageserver.settings import Settings
 
 CACHES = ("taylorseer", "first_block", "magcache")
-HEADINGS = ("cache", "quality", "speed-up", "mean error", "worst picture's")
+HEADINGS = ("cache", "quality", "speed-up", "mean error", "worst image's")
 
 
 @dataclass(frozen=True)
 class Gain:
-    """One cache and tier: the speed-up, and mean absolute errors of pictures in levels of 255."""
+    """One cache and tier: the speed-up, and mean absolute errors of images in levels of 255."""
 
     cache: str
     quality: Quality
@@ -41,41 +41,41 @@ class Gain:
 
 
 class Studio:
-    """An engine with one cache, and the last picture it sent."""
+    """An engine with one cache, and the last image it sent."""
 
     def __init__(self, model: str, cache: str, folder: Path) -> None:
         def keep(message: Message, raw: bytes) -> None:
             if isinstance(message, Finished):
-                self._picture = raw
+                self._image = raw
 
         settings = Settings(model=model, quality_cache=cache, state_dir=folder / cache, max_batch=1)
-        self._workshop = open_workshop(settings, lambda phase, sentence, fraction: print(f"  {sentence}"), keep)
+        self._workshop = open_model_pool(settings, lambda phase, sentence, fraction: print(f"  {sentence}"), keep)
 
-    def draw(self, order: Order, quality: Quality) -> tuple[float, np.ndarray]:
-        """Return the seconds and the pixels of one picture."""
+    def generate(self, order: GenerationRequest, quality: Quality) -> tuple[float, np.ndarray]:
+        """Return the seconds and the pixels of one image."""
         wanted = Generation(
             prompt=order.prompt, negative_prompt=" ", width=order.side, height=order.side, steps=order.steps,
             true_cfg_scale=order.true_cfg_scale, seed=order.seed, quality=quality, model=self._workshop.held[0].name,
         )  # fmt: skip
-        self._picture = b""
+        self._image = b""
         began = time.perf_counter()
         self._workshop.add(Run(job=1, generation=wanted), b"")
         while self._workshop.turns.busy:
-            self._workshop.turns.take_one()
-        while not self._picture:
+            self._workshop.turns.step()
+        while not self._image:
             time.sleep(0.001)  # another thread turns it into bytes
-        return time.perf_counter() - began, np.frombuffer(self._picture, np.uint8).astype(np.int16)
+        return time.perf_counter() - began, np.frombuffer(self._image, np.uint8).astype(np.int16)
 
 
-def measure(studio: Studio, cache: str, orders: list[Order]) -> list[Gain]:
-    """Draw every order in every quality."""
+def measure(studio: Studio, cache: str, orders: list[GenerationRequest]) -> list[Gain]:
+    """Generate every order in every quality."""
     ratios: dict[Quality, list[float]] = {"high": [], "fast": []}
     errors: dict[Quality, list[float]] = {"high": [], "fast": []}
-    studio.draw(orders[0], "fast")  # the first one is slower
+    studio.generate(orders[0], "fast")  # the first one is slower
     for order in orders:
-        seconds, exact = studio.draw(order, "exact")
+        seconds, exact = studio.generate(order, "exact")
         for quality in ratios:
-            tiered_seconds, tiered = studio.draw(order, quality)
+            tiered_seconds, tiered = studio.generate(order, quality)
             ratios[quality].append(seconds / tiered_seconds)
             errors[quality].append(float(np.abs(tiered - exact).mean()))
     return [
@@ -89,12 +89,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality_tiers", description=__doc__)
     parser.add_argument("--cache", nargs="+", choices=CACHES, default=list(CACHES), help="caches; all by default")
     parser.add_argument("--model", default="demo", help="model, as the setting MODEL takes it")
-    parser.add_argument("--pictures", type=int, default=24, help="pictures per cache and quality")
+    parser.add_argument("--images", type=int, default=24, help="images per cache and quality")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps")
     parser.add_argument("--side", type=int, default=512, help="width and height in pixels")
     chosen = parser.parse_args()
     source = Orders(seed=700)
-    orders = [source.take((chosen.steps,), chosen.side, true_cfg_scale=4.0) for _ in range(chosen.pictures)]
+    orders = [source.take((chosen.steps,), chosen.side, true_cfg_scale=4.0) for _ in range(chosen.images)]
     gains: list[Gain] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         for cache in chosen.cache:

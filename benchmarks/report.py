@@ -11,9 +11,9 @@ from benchmarks.table import markdown_table
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- results: python -m benchmarks.report -->", "<!-- end of results -->"
 CHARTS = {
-    "throughput.png": "Pictures per second by server",
+    "throughput.png": "Images per second by server",
     "traffic.png": "Latency under Poisson traffic",
-    "interruption.png": "A small picture during a large one",
+    "interruption.png": "A small image during a large one",
 }
 
 

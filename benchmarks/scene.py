@@ -13,9 +13,9 @@ from benchmarks.conditions import Conditions
 from benchmarks.servers import OURS
 from benchmarks.servers.fleet import Fleet
 from benchmarks.trace import Span, read_trace
-from benchmarks.traffic import Order
+from benchmarks.traffic import GenerationRequest
 
-PAUSE = 0.004
+INTERVAL_SECONDS = 0.004
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ForwardClock:
     def wait_for(self, count: int) -> None:
         """Wait until so many forwards are over."""
         while len(self.forwards()) < count:
-            time.sleep(PAUSE)
+            time.sleep(INTERVAL_SECONDS)
 
 
 def _perform(port: int, part: Part, index: int, clock: ForwardClock) -> None:
@@ -90,8 +90,12 @@ def _perform(port: int, part: Part, index: int, clock: ForwardClock) -> None:
     clock.wait_for(part.at)
     leaver = threading.Thread(target=_leave, args=(client, part, clock))
     leaver.start()
-    # Equal prompts, so that the texts are equally long and the picture shows the order of turns alone.
-    client.ask(Order("a red circle on a blue background", 9_000 + index, part.steps, part.side, part.true_cfg_scale))
+    # Equal prompts, so that the texts are equally long and the image shows the order of turns alone.
+    client.ask(
+        GenerationRequest(
+            "a red circle on a blue background", 9_000 + index, part.steps, part.side, part.true_cfg_scale
+        )
+    )
     leaver.join()
     client.close()
 

@@ -37,7 +37,7 @@ class SimulatedDevice:
             _model: Any, hidden_states: torch.Tensor, img_shapes: Shapes, **_others: Any
         ) -> tuple[torch.Tensor]:
             device.work(img_shapes[0][0], hidden_states.shape[0])
-            # Any velocity will do; this one leaves pictures that differ with the seed.
+            # Any velocity will do; this one leaves images that differ with the seed.
             return (0.5 * hidden_states,)
 
         transformer: Any = diffusers.QwenImageTransformer2DModel
@@ -45,7 +45,7 @@ class SimulatedDevice:
         transformer.forward, vae.decode = forward, _enlarge
 
     def work(self, grid: tuple[int, int, int], batch: int) -> None:
-        """Take as long as a forward of `batch` pictures whose tokens form `grid`."""
+        """Take as long as a forward of `batch` images whose tokens form `grid`."""
         pixels = grid[1] * grid[2] * self._pixels_per_token
         with self._lock:
             began = time.monotonic()
@@ -61,10 +61,10 @@ def simulate(model: Path, time_scale: float) -> None:
 
 
 def _enlarge(vae: Any, z: torch.Tensor, return_dict: bool = True) -> tuple[torch.Tensor]:
-    """Return latents of shape (batch, channels, 1, height, width) as smooth pictures with three channels."""
+    """Return latents of shape (batch, channels, 1, height, width) as smooth images with three channels."""
     factor = 2 ** len(vae.config.temperal_downsample)
-    picture = torch.nn.functional.interpolate(z[:, :3, 0].float(), scale_factor=factor, mode="bilinear")
-    return (picture.clamp(-1, 1).to(z.dtype).unsqueeze(2),)
+    image = torch.nn.functional.interpolate(z[:, :3, 0].float(), scale_factor=factor, mode="bilinear")
+    return (image.clamp(-1, 1).to(z.dtype).unsqueeze(2),)
 
 
 def _original(module: str, name: str) -> Any:

@@ -71,7 +71,7 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.timeline", description=__doc__)
     parser.add_argument("trace", type=Path, nargs="?", help="trace of an engine (JSON lines)")
-    parser.add_argument("picture", type=Path, help="PNG file to write")
+    parser.add_argument("image", type=Path, help="PNG file to write")
     parser.add_argument("--run", action="store_true", help="make the trace from a real run")
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="folder of the model for --run")
     chosen = parser.parse_args()
@@ -80,10 +80,10 @@ def main() -> int:
     if chosen.run:
         with tempfile.TemporaryDirectory(prefix="timeline-") as folder:
             trace, labels = play(chosen.model.resolve(), Path(folder))
-            draw_timeline(trace, chosen.picture, labels)
+            draw_timeline(trace, chosen.image, labels)
     else:
-        draw_timeline(read_trace(chosen.trace), chosen.picture)
-    print(f"Written: {chosen.picture}")
+        draw_timeline(read_trace(chosen.trace), chosen.image)
+    print(f"Written: {chosen.image}")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Span:
-    """Device work from `began` to `ended` (monotonic seconds); a forward names the (job, picture) of each call."""
+    """Device work from `began` to `ended` (monotonic seconds); a forward names the (job, image) of each call."""
 
     kind: str
     began: float

@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def prepare(conditions: Conditions) -> None:
-    """Make this process draw on the device that the conditions name; call it before a pipeline is loaded."""
+    """Make this process generate on the device that the conditions name; call it before a pipeline is loaded."""
     if conditions.device == "simulated":
         from benchmarks.simulation import simulate
 

@@ -1,4 +1,4 @@
-"""What clients ask for and when: seeded, and never the same picture twice, so that no cache can answer."""
+"""What clients ask for and when: seeded, and never the same image twice, so that no cache can answer."""
 
 import itertools
 import random
@@ -11,8 +11,8 @@ THINGS = ("circle", "square", "triangle", "star", "ring", "cross", "house", "tre
 
 
 @dataclass(frozen=True)
-class Order:
-    """One picture that a client asks for."""
+class GenerationRequest:
+    """One image that a client asks for."""
 
     prompt: str
     seed: int
@@ -34,19 +34,19 @@ class Order:
 
 
 class Orders:
-    """Draws orders; two with the same seed give the same sequence."""
+    """Generates orders; two with the same seed give the same sequence."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._seeds = itertools.count(seed * 1_000_000)
 
-    def take(self, steps: tuple[int, ...], side: int = 512, true_cfg_scale: float = 1.0) -> Order:
+    def take(self, steps: tuple[int, ...], side: int = 512, true_cfg_scale: float = 1.0) -> GenerationRequest:
         """Return the next order; its steps are one of `steps`."""
         pick = self._random.choice
         prompt = f"a {pick(COLOURS)} {pick(THINGS)} beside a {pick(COLOURS)} {pick(THINGS)} on {pick(COLOURS)} ground"
-        return Order(prompt, next(self._seeds), pick(steps), side, true_cfg_scale)
+        return GenerationRequest(prompt, next(self._seeds), pick(steps), side, true_cfg_scale)
 
-    def endless(self, steps: tuple[int, ...], side: int = 512) -> Iterator[Order]:
+    def endless(self, steps: tuple[int, ...], side: int = 512) -> Iterator[GenerationRequest]:
         """Return orders without end."""
         while True:
             yield self.take(steps, side)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Ask a server for pictures with curl; the server runs on localhost:5000 (bash start_server.sh).
+# Ask a server for images with curl; the server runs on localhost:5000 (bash start_server.sh).
 set -eu
 url=http://localhost:5000
 
-# One picture as PNG bytes.
+# One image as PNG bytes.
 curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' \
     -d '{"prompt": "a red circle on a blue background"}' --output circle.png
 
@@ -11,7 +11,7 @@ curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/
 curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' --dump-header - \
     -d '{"prompt": "a yellow star on a black background", "seed": 7, "output_format": "jpeg"}' --output star.jpg
 
-# Three pictures, seeds 1, 2 and 3, in one ZIP.
+# Three images, seeds 1, 2 and 3, in one ZIP.
 curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' \
     -d '{"prompt": "a white house on green grass", "n": 3, "seed": 1}' --output houses.zip
 

@@ -1,4 +1,4 @@
-"""Watch a picture being drawn with the OpenAI SDK; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Watch an image being generated with the OpenAI SDK; the server runs on localhost:5000 (bash start_server.sh)."""
 
 import base64
 from pathlib import Path
@@ -19,7 +19,7 @@ for event in stream:
         Path("circle.png").write_bytes(data)
         print("done", event.size)
 
-# A picture to start from; without a mask all of it is changed, by `strength`.
+# An image to start from; without a mask all of it is changed, by `strength`.
 edited = client.images.edit(
     image=("circle.png", Path("circle.png").read_bytes()),
     prompt="a yellow circle on a blue background",

@@ -1,4 +1,4 @@
-"""Ask a server for pictures with the `requests` package; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Ask a server for images with the `requests` package; the server runs on localhost:5000 (bash start_server.sh)."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import requests
 URL = "http://localhost:5000"
 
 
-def draw(prompt: str, **parameters: object) -> requests.Response:
+def generate(prompt: str, **parameters: object) -> requests.Response:
     """Return the server's answer; a refusal is raised with the server's own sentence."""
     answer = requests.post(f"{URL}/generate", json={"prompt": prompt, **parameters}, timeout=660)
     if not answer.ok:
@@ -15,17 +15,17 @@ def draw(prompt: str, **parameters: object) -> requests.Response:
     return answer
 
 
-# One picture as bytes; the headers tell how it was made.
-answer = draw("a red circle on a blue background", seed=7)
+# One image as bytes; the headers tell how it was made.
+answer = generate("a red circle on a blue background", seed=7)
 Path("circle.png").write_bytes(answer.content)
 print("seed", answer.headers["X-Seed"], "took", answer.headers["X-Inference-Time"], "s")
 
 # Saved by the server: the answer is JSON, and `url` gives the bytes.
-saved = draw("a white house on green grass", aspect_ratio="16:9", save_to_file=True).json()
+saved = generate("a white house on green grass", aspect_ratio="16:9", save_to_file=True).json()
 print(saved["file_path"], f"{saved['width']}x{saved['height']}")
 Path("house.png").write_bytes(requests.get(saved["url"], timeout=60).content)
 
-# `null` draws a seed, which the answer tells, so that every picture can be drawn again.
-surprise = draw("a yellow star on a black background", seed=None, add_overlay=False)
+# `null` generates a seed, which the answer tells, so that every image can be generated again.
+surprise = generate("a yellow star on a black background", seed=None, add_overlay=False)
 Path("star.png").write_bytes(surprise.content)
-print("draw it again with seed", surprise.headers["X-Seed"])
+print("generate it again with seed", surprise.headers["X-Seed"])

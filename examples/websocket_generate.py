@@ -1,4 +1,4 @@
-"""Follow a picture over a WebSocket with websocket-client; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Follow an image over a WebSocket with websocket-client; the server runs on localhost:5000 (bash start_server.sh)."""
 
 import base64
 import json

@@ -64,7 +64,7 @@ class ModelUnloadable(ServiceError):
 
 
 class Busy(ServiceError):
-    """The connection is drawing already, or pictures are being drawn with what should be unloaded."""
+    """The connection is generating already, or images are being generated with what should be unloaded."""
 
     status, code = 409, "busy"
 
@@ -100,7 +100,7 @@ class QueueFull(ServiceError):
 
 
 class WouldTimeOut(ServiceError):
-    """The pictures cannot be there by the time that the client says it waits."""
+    """The images cannot be there by the time that the client says it waits."""
 
     status, code = 429, "would_time_out"
 
@@ -148,7 +148,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class StorageFull(ServiceError):
-    """A picture could not be written."""
+    """An image could not be written."""
 
     status, code = 507, "storage_full"
 

@@ -14,17 +14,17 @@ MemoryPlanName = Literal[
 # Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
 POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
 
-# What the layers of a picture are drawn at: as many pixels as this square, and sides that are multiples of the second.
+# Layers have as many pixels as a square of the first, and sides that are multiples of the second.
 LAYER_SIDE, LAYER_MULTIPLE = 640, 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The picture that a generation starts from; its pixels travel beside, `digest` names them.
+    """The image that a generation starts from; its pixels travel beside, `digest` names them.
 
     The pixels are `height * width * 3` bytes of RGB in the generation's own size and, when `masked`, `height * width`
-    bytes after them: 255 is drawn anew, 0 keeps the source. `strength` in (0, 1] is the share of the steps that are
-    done: 1 leaves nothing of the source. `further` are the widths and heights of pictures that are seen beside it, each
+    bytes after them: 255 is regenerated, 0 keeps the source. `strength` in (0, 1] is the share of the steps that are
+    done: 1 leaves nothing of the source. `further` are the widths and heights of images that are seen beside it, each
     by itself; their RGB follows.
     """
 
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """The picture that guides a generation through a ControlNet; its pixels travel beside, `digest` names them.
+    """The image that guides a generation through a ControlNet; its pixels travel beside, `digest` names them.
 
     They are `height * width * 3` bytes of RGB in the generation's own size, after the source's. `scale` is how strongly
     it guides, from the share `start` to the share `end` of the steps, 0 to 1.
@@ -50,7 +50,7 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """A LoRA that a generation is drawn with; `digest` names the content of its files, `scale` is its strength."""
+    """A LoRA that a generation is generated with; `digest` names the content of its files, `scale` is its strength."""
 
     name: str
     digest: str
@@ -59,14 +59,14 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """One request for `count` pictures, with every choice already made.
+    """One request for `count` images, with every choice already made.
 
-    `width` and `height` are the pixels of the answer; the engine draws at the next multiple its VAE needs and crops to
-    the centre. Picture k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
-    `previews` is the number of pictures on the way that are wanted of each picture, spread evenly over its steps.
-    `model` is the name of the model that draws it; empty is the one that is loaded first. `scheduler` is a name of
-    `ModelFacts.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many a
-    picture is taken apart into; 0 is the model's usual number, or no layers where it draws none.
+    `width` and `height` are the pixels of the answer; the engine generates at the next multiple its VAE needs and crops
+    to the centre. Image k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
+    `previews` is the number of images on the way that are wanted of each image, spread evenly over its steps.
+    `model` is the name of the model that generates it; empty is the one that is loaded first. `scheduler` is a name of
+    `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many a
+    image is taken apart into; 0 is the model's usual number, or no layers where it generates none.
     """
 
     prompt: str
@@ -89,8 +89,8 @@ class Generation:
     layers: int = 0
 
     @property
-    def drawn_steps(self) -> int:
-        """The denoising steps of one picture: with a source only its strength's share of them is done."""
+    def generated_steps(self) -> int:
+        """The denoising steps of one image: with a source only its strength's share of them is done."""
         if self.source is None:
             return self.steps
         # As `get_timesteps` of diffusers' image-to-image pipelines counts them.
@@ -103,12 +103,12 @@ class Outcome:
 
     The pixels on the wire are `count * layers * height * width * channels` bytes row by row, RGB or, of 4 channels,
     RGBA; every layer is a file of its own, and `seeds` has one for each file. Times in seconds: `inference_time`
-    from the first device call to the last picture, `queue_time` from arrival to the first device call, `device_time`
+    from the first device call to the last image, `queue_time` from arrival to the first device call, `device_time`
     the job's share of the device: forwards that it shared are divided by those who shared them.
     `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
-    `image_tokens` is how many tokens the denoiser worked on, those of all pictures together. `vram_peak_mb` is the most
+    `image_tokens` is how many tokens the denoiser worked on, those of all images together. `vram_peak_mb` is the most
     that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured. `unsafe` tells
-    of every picture whether the safety checker found it so, in which case it is black; empty without a checker.
+    of every image whether the safety checker found it so, in which case it is black; empty without a checker.
     """
 
     width: int
@@ -128,22 +128,22 @@ class Outcome:
 
     @property
     def nsfw_detected(self) -> bool | None:
-        """Whether the safety checker found a picture unsafe; None where none has looked."""
+        """Whether the safety checker found an image unsafe; None where none has looked."""
         return any(self.unsafe) if self.unsafe else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFacts:
+class ModelInfo:
     """What the engine tells about the loaded model and its device; sizes in MiB, times in seconds.
 
-    `revision` changes whenever the weights do; `batch_caps` tells how many pictures of a size share one forward.
+    `revision` changes whenever the weights do; `batch_caps` tells how many images of a size share one forward.
     `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
-    its quality words by language, `kinds` what it draws from: text, an image, an image with a mask to inpaint, each
+    its quality words by language, `kinds` what it generates from: text, an image, an image with a mask to inpaint, each
     with `control` where a ControlNet guides it, or an image to edit.
     `source` is the id or folder that the name stands for, `default_size` width and height of requests that name none.
-    `most_pictures` of one request are seen each by itself. `memory_plan` is how it was fitted into memory,
+    `most_images` of one request are seen each by itself. `memory_plan` is how it was fitted into memory,
     `memory_reason` why.
-    `layers` is how many a picture is usually taken apart into; 0 where the model draws whole pictures.
+    `layers` is how many an image is usually taken apart into; 0 where the model generates whole images.
     `sampler` is the name of the model's own scheduler, `schedulers` gives the class of diffusers of each that fits.
     """
 
@@ -168,7 +168,7 @@ class ModelFacts:
     guidance: str = "true_cfg_scale"
     positive_magic: dict[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("text", "image", "inpaint")
-    most_pictures: int = 1
+    most_images: int = 1
     memory_plan: MemoryPlanName = "full"
     memory_reason: str = ""
     source: str = ""
@@ -178,12 +178,12 @@ class ModelFacts:
     layers: int = 0
 
     def sampler_of(self, generation: Generation) -> str:
-        """Return the name of the scheduler that a generation is drawn with."""
+        """Return the name of the scheduler that a generation is generated with."""
         return generation.scheduler or self.sampler
 
 
 def layer_size(width: int, height: int) -> tuple[int, int]:
-    """Return the width and height of the layers of a picture of that shape, whatever its size.
+    """Return the width and height of the layers of an image of that shape, whatever its size.
 
     Source: `calculate_dimensions` of diffusers' `pipeline_qwenimage_layered.py` (0.42), with resolution 640.
     """

@@ -1,4 +1,4 @@
-"""The LoRA files that this server has, by name: what they are, and what each recommends for drawing with it.
+"""The LoRA files that this server has, by name: what they are, and what each recommends for generating with it.
 
 A LoRA is `NAME.safetensors` in `LORA_DIR` or in the package; a `NAME.json` beside it is its profile. Names are looked
 up among the files that are there, so none can lead anywhere else.
@@ -17,7 +17,7 @@ from imageserver.settings import PROJECT_ROOT, Settings
 PACKAGED = PROJECT_ROOT / "imageserver" / "loras"
 SUFFIX = ".safetensors"
 CHUNK = 4 * 1024 * 1024
-LARGEST_PROFILE = 100_000
+MAX_PROFILE_BYTES = 100_000
 
 
 class LoraProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +104,7 @@ def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
             digest.update(chunk)
     if profile_path is not None:
         with profile_path.open("rb") as content:
-            told = content.read(LARGEST_PROFILE)
+            told = content.read(MAX_PROFILE_BYTES)
     digest.update(told)
     try:
         profile = msgspec.json.decode(told, type=LoraProfile)

@@ -15,7 +15,7 @@ from imageserver.generation import MemoryPlanName
 from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable, read_registry
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-SHORTEST_SECRET = 16
+MIN_SECRET_CHARACTERS = 16
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         description="Folder or id of a Stable Diffusion safety checker; what it finds unsafe is sent as black.",
     )
     vae_tiling: bool = Field(
-        False, description="Decode every picture in tiles: less memory, slower, faint seams are possible."
+        False, description="Decode every image in tiles: less memory, slower, faint seams are possible."
     )
 
     default_steps: int | None = Field(
@@ -187,14 +187,14 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=64,
-        description="Most pictures in one forward; 0 takes what was measured to pay, 1 switches batching off.",
+        description="Most images in one forward; 0 takes what was measured to pay, 1 switches batching off.",
     )
     max_in_flight: int = Field(
         0,
         ge=0,
         le=256,
         validation_alias=AliasChoices("MAX_IN_FLIGHT", "MAX_CONCURRENT_REQUESTS"),
-        description="Most pictures begun at a time, the other requests wait; 0 takes as many as the measured memory "
+        description="Most images begun at a time, the other requests wait; 0 takes as many as the measured memory "
         "allows.",
     )
     max_queue: int = Field(
@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         60.0, gt=0, description="Least number of seconds without a sign of life after which an engine is restarted."
     )
     max_pixels: int = Field(
-        2048 * 2048, ge=64 * 64, description="Largest width x height of one picture, in pixels; guards memory."
+        2048 * 2048, ge=64 * 64, description="Largest width x height of one image, in pixels; guards memory."
     )
     max_steps: int = Field(150, ge=1, description="Largest num_inference_steps of a request.")
     max_images: int = Field(10, ge=1, description="Largest n of a request.")
@@ -220,9 +220,9 @@ class Settings(BaseSettings):
         le=86400,
         description="Seconds after which a client that takes nothing of its answer is hung up on.",
     )
-    max_image_mb: float = Field(20.0, gt=0, description="Largest picture file in a request, in MiB.")
+    max_image_mb: float = Field(20.0, gt=0, description="Largest image file in a request, in MiB.")
     allow_remote_images: bool = Field(
-        False, description="1 opens public web addresses that requests name as their picture; off, they are refused."
+        False, description="1 opens public web addresses that requests name as their image; off, they are refused."
     )
     stream_format: Literal["openai", "cogview4"] = Field(
         "openai",
@@ -230,9 +230,9 @@ class Settings(BaseSettings):
         "CogView4-FastAPI clients, but streams of the OpenAI SDK must then send stream_format openai.",
     )
 
-    output_dir: Path = Field(Path("tmp"), description="Folder for pictures saved by save_to_file.")
+    output_dir: Path = Field(Path("tmp"), description="Folder for images saved by save_to_file.")
     tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")
-    tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved pictures are kept.")
+    tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved images are kept.")
     task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is remembered.")
     webhook_secret: SecretStr | None = Field(
         None, description="Key that webhooks of tasks are signed with; without it webhook_url is refused."
@@ -307,6 +307,6 @@ def _contradiction(settings: Settings) -> str | None:
         return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or none."
     if width and height and width * height > settings.max_pixels:
         return f"DEFAULT_WIDTH x DEFAULT_HEIGHT is {width}x{height}, more than MAX_PIXELS={settings.max_pixels}."
-    if settings.webhook_secret and len(settings.webhook_secret) < SHORTEST_SECRET:
-        return f"WEBHOOK_SECRET is too short: it has at least {SHORTEST_SECRET} characters."
+    if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
+        return f"WEBHOOK_SECRET is too short: it has at least {MIN_SECRET_CHARACTERS} characters."
     return None

@@ -4,7 +4,7 @@ import errno
 import socket
 import sys
 
-from imageserver.generation import ModelFacts
+from imageserver.generation import ModelInfo
 from imageserver.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -37,8 +37,8 @@ def greeting(settings: Settings) -> str:
     return f"qwen-image-server listens on {url(settings)}; the model is being loaded."
 
 
-def banner(settings: Settings, facts: ModelFacts) -> str:
-    """Return the lines that say where the server is, what it draws with and why, and how to change that."""
+def banner(settings: Settings, facts: ModelInfo) -> str:
+    """Return the lines that say where the server is, what it generates with and why, and how to change that."""
     body = '{"prompt":"a red circle on a blue background"}'
     key = " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
     example = (

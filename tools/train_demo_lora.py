@@ -3,7 +3,7 @@
     python tools/train_demo_lora.py                       a few minutes on two CPU cores
     python tools/train_demo_lora.py --output loras        to try it without replacing the shipped one
 
-The same seed and number of steps give the same LoRA on the same machine. At the end a few pictures are drawn without
+The same seed and number of steps give the same LoRA on the same machine. At the end a few images are drawn without
 and with it, and the brightness of their borders is told.
 """
 

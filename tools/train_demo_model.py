@@ -1,7 +1,7 @@
 """Train the embedded demo model from nothing: draw, tokenise, train, evaluate, export.
 
     python tools/train_demo_model.py                        about 150 minutes on two CPU cores, minutes on a GPU
-    python tools/train_demo_model.py --minutes 300          better pictures
+    python tools/train_demo_model.py --minutes 300          better images
     python tools/train_demo_model.py --stages decoder,export --work build/demo_model
 
 Every stage leaves a checkpoint in the working folder and goes on from it: the same command continues an interrupted
@@ -49,7 +49,7 @@ class Recipe:
 
 
 def draw_scenes(recipe: Recipe) -> None:
-    """Draw the transformer's training pictures."""
+    """Draw the transformer's training images."""
     from tools.demo.latents import draw_all
 
     path = recipe.work / "scenes.pt"
@@ -127,12 +127,12 @@ def evaluate(recipe: Recipe) -> None:
     """Score the exported model, write its card and draw its contact sheets."""
     from tools.demo.card import write_card
     from tools.demo.evaluate import evaluate as score
-    from tools.demo.painter import Painter
+    from tools.demo.painter import PipelineRunner
     from tools.demo.sheets import draw_sheets
 
     scores = score(recipe.output)
     write_card(recipe.output, scores)
-    draw_sheets(Painter(recipe.output), recipe.work / "sheets")
+    draw_sheets(PipelineRunner(recipe.output), recipe.work / "sheets")
 
 
 RUNNERS: dict[str, Callable[[Recipe], None]] = {
@@ -156,8 +156,8 @@ def read_arguments(arguments: list[str] | None = None) -> tuple[Recipe, list[str
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stages", default=",".join(STAGES), help=f"comma separated, of {', '.join(STAGES)}")
     parser.add_argument("--processes", type=int, help="transformer processes (default: one per CPU core, two at most)")
-    parser.add_argument("--scenes", type=int, default=110_000, help="pictures of 512 x 512 to draw (default: 110000)")
-    parser.add_argument("--batch", type=int, help="pictures per process and step (default: 24 on a CPU, 256 on a GPU)")
+    parser.add_argument("--scenes", type=int, default=110_000, help="images of 512 x 512 to draw (default: 110000)")
+    parser.add_argument("--batch", type=int, help="images per process and step (default: 24 on a CPU, 256 on a GPU)")
     parser.add_argument("--no-compile", action="store_true", help="train without torch.compile (no compiler needed)")
     given = parser.parse_args(arguments)
     stages = [stage for stage in given.stages.split(",") if stage]

@@ -8,6 +8,7 @@ import time
 
 import torch
 import transformers
+
 from benchmarks.gpu.figures import say
 
 STAGE = "encoder"

@@ -3,8 +3,9 @@
 import time
 
 import torch
-from benchmarks.machine import describe_machine
+
 from benchmarks.gpu.figures import say
+from benchmarks.machine import describe_machine
 
 STAGE = "machine"
 SIDE = 8192

@@ -1,6 +1,6 @@
-"""The whole server with the demo model on the device: pictures, eight clients, a cancel, short memory, a killed engine.
+"""The whole server with the demo model on the device: images, eight clients, a cancel, short memory, a killed engine.
 
-Uses the servers and clients of `benchmarks`; `--tiny` draws smaller pictures.
+Uses the servers and clients of `benchmarks`; `--tiny` generates smaller images.
 """
 
 import argparse
@@ -20,14 +20,15 @@ from typing import Any
 
 import numpy as np
 import requests
+from PIL import Image
+
 from benchmarks.clients import Client, run_all
 from benchmarks.conditions import Conditions
+from benchmarks.gpu.figures import say
 from benchmarks.servers import OURS
 from benchmarks.servers.process import ServerProcess
 from benchmarks.trace import read_trace
 from benchmarks.traffic import Orders
-from benchmarks.gpu.figures import say
-from PIL import Image
 
 STAGE = "smoke"
 DEMO = Path("imageserver/demo_model").resolve()
@@ -46,14 +47,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         server = start(Path(folder), "plain", {"MAX_PIXELS": str(512 * 512)} if chosen.tiny else {})
         try:
-            draw(server, side, steps)
-            draw_together(server, side, steps)
+            generate(server, side, steps)
+            generate_together(server, side, steps)
             leave(server, side)
             kill_the_engine(server, side)
         finally:
             server.stop()
         say(STAGE, "memory of the card after the server's end", card_memory(), "MiB")
-        cramped = {"ENGINE_MODULE": "benchmarks.gpu.cramped_engine", "CHECK_MEMORY_GIB": CRAMPED_GIB, "MAX_PIXELS": str(4096 * 4096)}
+        cramped = {
+            "ENGINE_MODULE": "benchmarks.gpu.cramped_engine",
+            "CHECK_MEMORY_GIB": CRAMPED_GIB,
+            "MAX_PIXELS": str(4096 * 4096),
+        }
         if chosen.tiny:
             cramped["MAX_PIXELS"] = str(256 * 256)
         server = start(Path(folder), "cramped", cramped)
@@ -79,12 +84,12 @@ def start(folder: Path, name: str, settings: dict[str, str]) -> ServerProcess:
     return server
 
 
-def draw(server: ServerProcess, side: int, steps: int) -> None:
-    """Draw alone, and the same seed twice."""
+def generate(server: ServerProcess, side: int, steps: int) -> None:
+    """Generate alone, and the same seed twice."""
     client, orders = Client(server.port), Orders(seed=11)
     answers = [client.ask(orders.take((steps,), side, 4.0)) for _ in range(4)]
-    say(STAGE, f"one picture {side}, {steps} steps with guidance", statistics.median(a.latency for a in answers[1:]),
-        "s", first=round(answers[0].latency, 3), all_pictures=all(a.is_picture for a in answers))  # fmt: skip
+    say(STAGE, f"one image {side}, {steps} steps with guidance", statistics.median(a.latency for a in answers[1:]),
+        "s", first=round(answers[0].latency, 3), all_images=all(a.is_image for a in answers))  # fmt: skip
     body = orders.take((steps,), side).body() | {"cache": False, "add_overlay": False}
     exact = [pixels_of(server, body | {"deterministic": True}) for _ in range(2)]
     usual = [pixels_of(server, body) for _ in range(2)]
@@ -93,7 +98,7 @@ def draw(server: ServerProcess, side: int, steps: int) -> None:
     say(STAGE, "largest difference of the two", int(abs(exact[0] - usual[0]).max()), "of 255")
 
 
-def draw_together(server: ServerProcess, side: int, steps: int) -> None:
+def generate_together(server: ServerProcess, side: int, steps: int) -> None:
     """Let eight clients ask at once."""
     before = len(forwards(server))
     orders = [Orders(seed=20 + index).take((steps,), side) for index in range(CLIENTS)]
@@ -101,12 +106,12 @@ def draw_together(server: ServerProcess, side: int, steps: int) -> None:
     began = time.monotonic()
     run_all([lambda order=order: answers.append(Client(server.port).ask(order)) for order in orders])
     spans = forwards(server)[before:]
-    say(STAGE, f"{CLIENTS} clients at once", time.monotonic() - began, "s", pictures=sum(a.is_picture for a in answers),
+    say(STAGE, f"{CLIENTS} clients at once", time.monotonic() - began, "s", images=sum(a.is_image for a in answers),
         largest_batch=max(len(span.calls) for span in spans), forwards=len(spans))  # fmt: skip
 
 
 def leave(server: ServerProcess, side: int) -> None:
-    """Hang up in the middle of a long picture; then the next one must not wait for it."""
+    """Hang up in the middle of a long image; then the next one must not wait for it."""
     client = Client(server.port)
     before = len(forwards(server))
     asking = threading.Thread(target=client.ask, args=(Orders(seed=31).take((150,), side),))
@@ -117,12 +122,12 @@ def leave(server: ServerProcess, side: int) -> None:
     asking.join()
     answer = Client(server.port).ask(Orders(seed=32).take((4,), side))
     last = [span for span in forwards(server) if span.began < left][-1]
-    say(STAGE, "picture after a cancel", answer.latency, "s", is_picture=answer.is_picture,
+    say(STAGE, "image after a cancel", answer.latency, "s", is_image=answer.is_image,
         forward=round(last.ended - last.began, 4), forwards_of_150=len(forwards(server)) - before - 4)  # fmt: skip
 
 
 def kill_the_engine(server: ServerProcess, side: int) -> None:
-    """Kill the engine while it draws: the picture must come all the same, from a new one."""
+    """Kill the engine while it generates: the image must come all the same, from a new one."""
     health = get(server, "/health")
     pid = health["engine_pid"]
     before = len(forwards(server))
@@ -135,13 +140,13 @@ def kill_the_engine(server: ServerProcess, side: int) -> None:
     os.kill(pid, signal.SIGKILL)
     asking.join()
     after = get(server, "/health")
-    say(STAGE, "picture of a killed engine, after the kill", time.monotonic() - killed, "s",
-        is_picture=answers[0].is_picture, restarts=after["engine_restarts"], new_engine=after["engine_pid"] != pid,
+    say(STAGE, "image of a killed engine, after the kill", time.monotonic() - killed, "s",
+        is_image=answers[0].is_image, restarts=after["engine_restarts"], new_engine=after["engine_pid"] != pid,
         gpu=after["gpu"])  # fmt: skip
 
 
 def run_out_of_memory(server: ServerProcess, sides: tuple[int, ...], small: int) -> None:
-    """Ask for larger and larger pictures until one does not fit; a small one must be drawn after it."""
+    """Ask for larger and larger images until one does not fit; a small one must be generated after it."""
     for side in sides:
         body = Orders(seed=50 + side).take((1,), side).body()
         began = time.monotonic()
@@ -154,7 +159,7 @@ def run_out_of_memory(server: ServerProcess, sides: tuple[int, ...], small: int)
     orders = [Orders(seed=70 + index).take((4,), small) for index in range(CLIENTS)]
     run_all([lambda order=order: together.append(Client(server.port).ask(order)) for order in orders])
     health = get(server, "/health")
-    say(STAGE, f"{CLIENTS} small pictures after it", sum(a.is_picture for a in together), "pictures",
+    say(STAGE, f"{CLIENTS} small images after it", sum(a.is_image for a in together), "images",
         restarts=health["engine_restarts"])  # fmt: skip
     log = (server.trace.parent / "server.log").read_text(errors="replace") if server.trace else ""
     told = [line[:200] for line in log.splitlines() if "forward of" in line or "in tiles" in line or "lost" in line]

@@ -19,17 +19,19 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+
 from benchmarks import full_size
-from benchmarks.servers.drawing import Wanted
-from benchmarks.servers.drawing import draw as draw_bare
 from benchmarks.gpu.figures import say
-from imageserver.engine import memory_plans, single_frame_vae
-from imageserver.engine.acceleration import accelerate
-from imageserver.engine.batch_caps import seconds_of
-from imageserver.engine.preparing import capture_call, suspended_call
-from imageserver.engine.workshop import Workshop, open_workshop
+from benchmarks.servers.generating import Wanted
+from benchmarks.servers.generating import generate as generate_bare
+from imageserver.engine.devices import memory_plans
+from imageserver.engine.devices.batch_limits import seconds_of
+from imageserver.engine.models.acceleration import accelerate
+from imageserver.engine.models.model_pool import ModelPool, open_model_pool
+from imageserver.engine.models.warmup import capture_call, suspended_call
+from imageserver.engine.pipelines import single_frame_vae
 from imageserver.generation import Generation
-from imageserver.messages import Failed, Finished, Message, Run
+from imageserver.protocol.messages import Failed, Finished, Message, Run
 from imageserver.settings import Settings
 
 DEMO = Path("imageserver/demo_model").resolve()
@@ -75,15 +77,15 @@ class Check:
         self.ended: dict[int, tuple[float, Message]] = {}
         loader: Any = diffusers.DiffusionPipeline
         loader.from_pretrained = lambda *_arguments, **_options: self.pipeline
-        self.workshop = self._open(compiled)
-        [facts] = self.workshop.held
+        self.pool = self._open(compiled)
+        [facts] = self.pool.held
         self.name = facts.name
-        self.served = self.workshop.turns._models[self.name]
+        self.served = self.pool.turns._models[self.name]
         say(self.stage, "opening the workshop", facts.load_time, "s", caps=facts.batch_caps, gpu=facts.gpu,
             max_in_flight=facts.max_in_flight, memory_mb=facts.memory_mb, dtype=facts.dtype,
             plan=facts.memory_plan)  # fmt: skip
 
-    def _open(self, compiled: bool) -> Workshop:
+    def _open(self, compiled: bool) -> ModelPool:
         state = Path(tempfile.mkdtemp(prefix="check-"))
         largest = max(self.scale.sides) ** 2
         settings = Settings(
@@ -101,7 +103,7 @@ class Check:
             if isinstance(message, Finished | Failed):
                 self.ended[message.job] = time.perf_counter(), message
 
-        return open_workshop(settings, report, send, trace)
+        return open_model_pool(settings, report, send, trace)
 
     def wait(self) -> None:
         """Wait for the card."""
@@ -113,34 +115,34 @@ class Check:
         return round(torch.cuda.memory_allocated() / 2**30, 2) if self.device.type == "cuda" else 0.0
 
     def bare(self, side: int, steps: int, guidance: float = 1.0, count: int = 1) -> float:
-        """Return the seconds of `count` bare pictures, one after the other."""
+        """Return the seconds of `count` bare images, one after the other."""
         self.wait()
         began = time.perf_counter()
         for index in range(count):
-            draw_bare(self.pipeline, [Wanted("a red circle", index, steps, side, side, guidance)])
+            generate_bare(self.pipeline, [Wanted("a red circle", index, steps, side, side, guidance)])
         self.wait()
         return time.perf_counter() - began
 
     def engine(self, wanted: Sequence[Generation], on_turn: Callable[[int], None] = lambda turn: None) -> float:
-        """Return the seconds until the engine has sent all pictures; `on_turn` is called before every turn."""
+        """Return the seconds until the engine has sent all images; `on_turn` is called before every turn."""
         self.ended.clear()
         self.spans.clear()
         began = time.perf_counter()
         for job, generation in enumerate(wanted):
             self.add(job, generation)
         turn = 0
-        while self.workshop.turns.busy:
+        while self.pool.turns.busy:
             on_turn(turn)
-            self.workshop.turns.take_one()
+            self.pool.turns.step()
             turn += 1
         return max(self.end_of(job) for job in range(len(wanted))) - began
 
     def add(self, job: int, generation: Generation) -> None:
         """Give the engine a job."""
-        self.workshop.add(Run(job=job, generation=dataclasses.replace(generation, model=self.name)), b"")
+        self.pool.add(Run(job=job, generation=dataclasses.replace(generation, model=self.name)), b"")
 
     def end_of(self, job: int) -> float:
-        """Return when a picture was sent, waiting for it; raises RuntimeError for a failure."""
+        """Return when an image was sent, waiting for it; raises RuntimeError for a failure."""
         deadline = time.perf_counter() + 60
         while job not in self.ended and time.perf_counter() < deadline:
             time.sleep(0.001)
@@ -172,7 +174,7 @@ def widen_vocabulary(stage: str) -> None:
     say(stage, "benchmarks/full_size.py", "has fewer tokens than its tokenizer; widened here", tokens=tokens)
 
 
-def picture(side: int, steps: int, guidance: float = 1.0, seed: int = 0, prompt: str = "a red circle") -> Generation:
+def image(side: int, steps: int, guidance: float = 1.0, seed: int = 0, prompt: str = "a red circle") -> Generation:
     """Return a generation."""
     return Generation(
         prompt=prompt, negative_prompt=" ", width=side, height=side, steps=steps, true_cfg_scale=guidance, seed=seed
@@ -194,7 +196,7 @@ def call_of(check: Check, side: int, prompt: str = "") -> dict[str, Any]:
 
 
 def step_times(check: Check) -> None:
-    """Say the seconds of a step, bare and in the engine: the slope between a short and a long picture, in turns."""
+    """Say the seconds of a step, bare and in the engine: the slope between a short and a long image, in turns."""
     for side, (few, many) in check.scale.sides.items():
         for guidance in (1.0, 4.0) if side == min(check.scale.sides) else (1.0,):
             check.bare(side, few, guidance)
@@ -203,12 +205,12 @@ def step_times(check: Check) -> None:
             for _ in range(2):
                 for steps in (few, many):
                     bare[steps].append(check.bare(side, steps, guidance))
-                    engine[steps].append(check.engine([picture(side, steps, guidance)]))
+                    engine[steps].append(check.engine([image(side, steps, guidance)]))
             idle = check.idle_share()
             a_bare, an_engine = (_slope(times, few, many) for times in (bare, engine))
             say(check.stage, f"step {side}, guidance {guidance:g}", an_engine, "s", bare=round(a_bare, 4),
-                over_bare_percent=round(100 * (an_engine / a_bare - 1), 2), engine_picture=round(min(engine[many]), 4),
-                bare_picture=round(min(bare[many]), 4), idle_between_forwards_percent=round(100 * idle, 2))  # fmt: skip
+                over_bare_percent=round(100 * (an_engine / a_bare - 1), 2), engine_image=round(min(engine[many]), 4),
+                bare_image=round(min(bare[many]), 4), idle_between_forwards_percent=round(100 * idle, 2))  # fmt: skip
 
 
 def _slope(times: dict[int, list[float]], few: int, many: int) -> float:
@@ -248,25 +250,35 @@ def batches(check: Check) -> None:
 
 
 def syncs(check: Check) -> None:
-    """Say where the host waits for the card within a picture, beside the forward's own synchronisation."""
+    """Say where the host waits for the card within an image, beside the forward's own synchronisation."""
     if check.device.type != "cuda":
         say(check.stage, "implicit synchronisations", "needs a card")
         return
     side = min(check.scale.sides)
-    check.engine([picture(side, 2)])
+    check.engine([image(side, 2)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            check.engine([dataclasses.replace(picture(side, 6, 4.0, prompt="never seen"), previews=1)])
+            check.engine([dataclasses.replace(image(side, 6, 4.0, prompt="never seen"), previews=1)])
             alone = Counter(_place(each) for each in caught)
             caught.clear()
-            check.engine([picture(side, 4, prompt=text) for text in ("short", LONG_PROMPT)])
+            check.engine([image(side, 4, prompt=text) for text in ("short", LONG_PROMPT)])
             merged = Counter(_place(each) for each in caught)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    say(check.stage, "implicit synchronisations, 6 steps with guidance", sum(alone.values()), places=alone.most_common(12))
-    say(check.stage, "implicit synchronisations, 2 pictures of 4 steps", sum(merged.values()), places=merged.most_common(12))
+    say(
+        check.stage,
+        "implicit synchronisations, 6 steps with guidance",
+        sum(alone.values()),
+        places=alone.most_common(12),
+    )
+    say(
+        check.stage,
+        "implicit synchronisations, 2 images of 4 steps",
+        sum(merged.values()),
+        places=merged.most_common(12),
+    )
 
 
 def _place(warning: Any) -> str:
@@ -310,22 +322,22 @@ def _timed(check: Check, work: Callable[[], Any]) -> tuple[float, float]:
 
 
 def clients(check: Check) -> None:
-    """Say pictures a second of sixteen jobs at once, against one `pipe()` after the other."""
+    """Say images a second of sixteen jobs at once, against one `pipe()` after the other."""
     side, steps, count = min(check.scale.sides), check.scale.client_steps, check.scale.clients
-    check.engine([picture(side, steps, seed=seed) for seed in range(count)])
-    seconds = check.engine([picture(side, steps, seed=seed) for seed in range(count)])
+    check.engine([image(side, steps, seed=seed) for seed in range(count)])
+    seconds = check.engine([image(side, steps, seed=seed) for seed in range(count)])
     largest = max(len(calls) for _, _, calls in check.spans)
     idle = check.idle_share()
     some = max(1, count // 4)
     one_by_one = check.bare(side, steps, count=some) * count / some
-    say(check.stage, f"{count} pictures {side}, {steps} steps, at once", count / seconds, "/s", bare=round(count / one_by_one, 3),
+    say(check.stage, f"{count} images {side}, {steps} steps, at once", count / seconds, "/s", bare=round(count / one_by_one, 3),
         gain=round(one_by_one / seconds, 2), largest_batch=largest, outside_forwards_percent=round(100 * idle, 2))  # fmt: skip
 
 
 def interruption(check: Check) -> None:
-    """Say what a small picture takes that arrives while a large one is drawn, alone and in between."""
+    """Say what a small image takes that arrives while a large one is generated, alone and in between."""
     small_side, large_side = min(check.scale.sides), max(check.scale.sides)
-    small, large = picture(small_side, 4, seed=5), picture(large_side, check.scale.large_steps, seed=6)
+    small, large = image(small_side, 4, seed=5), image(large_side, check.scale.large_steps, seed=6)
     alone = min(check.engine([small]) for _ in range(2))
     arrived: dict[int, float] = {}
 
@@ -337,42 +349,42 @@ def interruption(check: Check) -> None:
 
     whole = check.engine([large], on_turn)
     took = [round(check.end_of(job) - moment, 4) for job, moment in arrived.items()]
-    say(check.stage, f"small picture {small_side} during one of {large_side}", max(took), "s", alone=round(alone, 4),
+    say(check.stage, f"small image {small_side} during one of {large_side}", max(took), "s", alone=round(alone, 4),
         ratio=round(max(took) / alone, 2), all=took, the_large_one=round(whole, 2))  # fmt: skip
 
 
 def decode_charge(check: Check) -> None:
-    """Say whether decoding, which the host does not wait for, is told with its own picture or with its neighbour's."""
+    """Say whether decoding, which the host does not wait for, is told with its own image or with its neighbour's."""
     small_side, large_side = min(check.scale.sides), max(check.scale.sides)
-    seconds = check.engine([picture(large_side, 2)])
+    seconds = check.engine([image(large_side, 2)])
     _, message = check.ended[0]
     told = message.outcome.inference_time if isinstance(message, Finished) else 0.0
-    check.engine([picture(large_side, 2), picture(small_side, 12)])
+    check.engine([image(large_side, 2), image(small_side, 12)])
     own = [ended - began for began, ended, calls in check.spans if calls[0][0] == 1]
-    say(check.stage, f"picture {large_side} of 2 steps", seconds, "s", told=round(told, 4))
+    say(check.stage, f"image {large_side} of 2 steps", seconds, "s", told=round(told, 4))
     say(check.stage, f"longest forward of a {small_side} beside a decode of {large_side}", 1000 * max(own), "ms",
         median_ms=round(1000 * statistics.median(own), 2))  # fmt: skip
 
 
 def memory(check: Check) -> None:
-    """Say what is left behind: after pictures, after one that is cancelled, and after the model is unloaded."""
+    """Say what is left behind: after images, after one that is cancelled, and after the model is unloaded."""
     side = min(check.scale.sides)
     before = check.held()
-    check.engine([picture(side, 2, seed=1)])
-    check.add(900, picture(side, 20, seed=2))
-    check.workshop.turns.take_one()
-    check.workshop.turns.cancel(900)
+    check.engine([image(side, 2, seed=1)])
+    check.add(900, image(side, 20, seed=2))
+    check.pool.turns.step()
+    check.pool.turns.cancel(900)
     told = [each.outcome.vram_peak_mb for _, each in check.ended.values() if isinstance(each, Finished)]
     if check.device.type == "cuda":
         reserved = torch.cuda.memory_reserved() / 2**30
         free = torch.cuda.mem_get_info()[0] / 2**30
-        say(check.stage, "memory after pictures and a cancel", check.held(), "GiB", before=before, told_mb=told,
+        say(check.stage, "memory after images and a cancel", check.held(), "GiB", before=before, told_mb=told,
             reserved=round(reserved, 2), free_for_the_driver=round(free, 2))  # fmt: skip
     check.served = None  # type: ignore[assignment]
     check.pipeline = None
     loader: Any = diffusers.DiffusionPipeline
     loader.from_pretrained = None
-    check.workshop.unload(check.name)
+    check.pool.unload(check.name)
     if check.device.type == "cuda":
         reserved = torch.cuda.memory_reserved() / 2**30
         say(check.stage, "memory after unloading", check.held(), "GiB", reserved=round(reserved, 2))
@@ -472,7 +484,18 @@ def graphs(check: Check) -> None:
 PARTS: dict[str, Callable[[Check], None]] = {
     part.__name__: part
     for part in (
-        step_times, batches, syncs, decoding, decode_charge, clients, interruption, attention, shapes, graphs, int8, memory,
+        step_times,
+        batches,
+        syncs,
+        decoding,
+        decode_charge,
+        clients,
+        interruption,
+        attention,
+        shapes,
+        graphs,
+        int8,
+        memory,
     )  # fmt: skip
 }
 

@@ -1,4 +1,4 @@
-"""A client hangs up in the middle of a large picture: how many steps later is the device free?"""
+"""A client hangs up in the middle of a large image: how many steps later is the device free?"""
 
 import statistics
 import threading
@@ -12,16 +12,16 @@ from benchmarks.figures import at_most
 from benchmarks.servers import OURS
 from benchmarks.servers.process import ServerProcess
 from benchmarks.trace import Span, read_trace
-from benchmarks.traffic import Order, Orders
+from benchmarks.traffic import GenerationRequest, Orders
 
 NAME = "cancelling"
 SIDE, STEPS = 1328, 50
 FORWARDS_BEFORE = 4
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 def run(bench: Bench) -> None:
-    """Measure ours; the others draw on for nobody."""
+    """Measure ours; the others generate on for nobody."""
     orders, steps, seconds = Orders(seed=400), [], []
     with bench.fleet.serving(OURS) as server:
         assert server.trace is not None
@@ -34,7 +34,7 @@ def run(bench: Bench) -> None:
     bench.find(NAME, "longest from hanging up to a free device", max(steps), "steps", at_most(1.0), note)
 
 
-def _hang_up(server: ServerProcess, trace: Path, order: Order, share: float) -> tuple[float, float]:
+def _hang_up(server: ServerProcess, trace: Path, order: GenerationRequest, share: float) -> tuple[float, float]:
     """Return the seconds until the device was free and those of a step; hang up after `share` of a step."""
     before = len(_forwards(trace))
     client = Client(server.port)
@@ -48,7 +48,7 @@ def _hang_up(server: ServerProcess, trace: Path, order: Order, share: float) -> 
     client.hang_up()
     asking.join()
     time.sleep(5 * step)
-    # Of the server's own warm-ups nothing is left by now: all further forwards are the cancelled picture's.
+    # Of the server's own warm-ups nothing is left by now: all further forwards are the cancelled image's.
     last = max(span.ended for span in _forwards(trace)[before:])
     return max(0.0, last - left), step
 
@@ -58,8 +58,8 @@ def _forwards(trace: Path) -> list[Span]:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"The engine did not begin to draw within {PATIENCE:g} s.")
+            raise RuntimeError(f"The engine did not begin to generate within {TIMEOUT_SECONDS:g} s.")
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""A small picture (512 x 512, 4 steps) that arrives while a large one (1328 x 1328, 50 steps) is being drawn."""
+"""A small image (512 x 512, 4 steps) that arrives while a large one (1328 x 1328, 50 steps) is being generated."""
 
 import statistics
 import threading
@@ -16,7 +16,7 @@ NAME = "interruption"
 LARGE, LARGE_STEPS = 1328, 50
 SMALL, SMALL_STEPS = 512, 4
 # Seconds after which the small one arrives; odd, so that it meets every moment of a step.
-PAUSE = 0.317
+INTERVAL_SECONDS = 0.317
 
 
 def run(bench: Bench) -> None:
@@ -28,29 +28,29 @@ def run(bench: Bench) -> None:
         for what, value in (("mean", statistics.fmean(during)), ("worst", max(during))):
             bar = at_most(2.0) if kind is OURS else None
             note = f"{len(during)} small ones, alone {solo:.2f} s, the large one {large:.1f} s"
-            bench.find(NAME, f"{what} time of a small picture / alone, {kind.name}", value / solo, "x", bar, note)
+            bench.find(NAME, f"{what} time of a small image / alone, {kind.name}", value / solo, "x", bar, note)
     bench.measurements[NAME] = results
 
 
 def _measure(bench: Bench, kind: Kind) -> tuple[float, list[float], float]:
-    """Return the seconds of a small picture alone, of small ones beside a large one, and of that large one."""
+    """Return the seconds of a small image alone, of small ones beside a large one, and of that large one."""
     orders = Orders(seed=300)
     with bench.fleet.serving(kind) as server:
         client = Client(server.port)
         alone = [client.ask(orders.take((SMALL_STEPS,), SMALL)).latency for _ in range(bench.plan.repeats)]
         large: list[Answer] = []
         order = orders.take((LARGE_STEPS,), LARGE)
-        drawing = threading.Thread(target=lambda: large.append(Client(server.port).ask(order)))
-        drawing.start()
+        generating = threading.Thread(target=lambda: large.append(Client(server.port).ask(order)))
+        generating.start()
         during: list[float] = []
         while len(during) < 2 * bench.plan.repeats:
-            time.sleep(PAUSE)
-            if not drawing.is_alive():
+            time.sleep(INTERVAL_SECONDS)
+            if not generating.is_alive():
                 break
             during.append(client.ask(orders.take((SMALL_STEPS,), SMALL)).latency)
-        drawing.join()
+        generating.join()
         client.close()
-    if not large[0].is_picture:
-        raise RuntimeError(f"The server {kind.name} answered {large[0].status} to the large picture.")
-    print(f"  {kind.name}: {summary(during)['count']} small pictures during a large one", flush=True)
+    if not large[0].is_image:
+        raise RuntimeError(f"The server {kind.name} answered {large[0].status} to the large image.")
+    print(f"  {kind.name}: {summary(during)['count']} small images during a large one", flush=True)
     return summary(alone)["p50"], during, large[0].latency

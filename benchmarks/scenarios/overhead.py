@@ -21,12 +21,12 @@ def run(bench: Bench) -> None:
     bare, served = [], []
     with BarePipeline(bench.conditions, clean_environment()) as pipeline, bench.fleet.serving(OURS) as server:
         client = Client(server.port)
-        pipeline.draw(orders.take((2,)))
+        pipeline.generate(orders.take((2,)))
         for _ in range(bench.plan.pairs):
-            bare.append(pipeline.draw(orders.take((STEPS,), true_cfg_scale=TRUE_CFG_SCALE)))
+            bare.append(pipeline.generate(orders.take((STEPS,), true_cfg_scale=TRUE_CFG_SCALE)))
             answer = client.ask(orders.take((STEPS,), true_cfg_scale=TRUE_CFG_SCALE))
-            if not answer.is_picture:
-                raise RuntimeError(f"The server answered {answer.status} instead of a picture.")
+            if not answer.is_image:
+                raise RuntimeError(f"The server answered {answer.status} instead of an image.")
             served.append(answer.latency)
         client.close()
     bench.measurements[NAME] = {"bare": bare, "served": served}

@@ -1,4 +1,4 @@
-"""Sixteen clients, each asking for the next 512 x 512 picture of 8 steps as soon as it has the last one.
+"""Sixteen clients, each asking for the next 512 x 512 image of 8 steps as soon as it has the last one.
 
 Equal steps are what static batching does best. The servers take turns in rounds; meanwhile `/health` is polled.
 """
@@ -31,13 +31,13 @@ def run(bench: Bench) -> None:
                 health[kind.name] += poll.latencies()
             rates[kind.name].append(throughput(got))
             answers[kind.name] += got
-            print(f"  round {turn + 1}, {kind.name}: {rates[kind.name][-1]:.2f} pictures/s", flush=True)
+            print(f"  round {turn + 1}, {kind.name}: {rates[kind.name][-1]:.2f} images/s", flush=True)
     means = {name: sum(values) / len(values) for name, values in rates.items()}
     bench.measurements[NAME] = {
         kind.name: {
             "label": kind.label,
-            "pictures_per_second": rates[kind.name],
-            "failed": sum(not answer.is_picture for answer in answers[kind.name]),
+            "images_per_second": rates[kind.name],
+            "failed": sum(not answer.is_image for answer in answers[kind.name]),
             "latency": summary([answer.latency for answer in answers[kind.name]]),
             "health": summary(health[kind.name]),
         }

@@ -1,4 +1,4 @@
-"""Clients that come when they come: a Poisson stream of 512 x 512 pictures, of 4 and of 8 steps, against FIFO (b).
+"""Clients that come when they come: a Poisson stream of 512 x 512 images, of 4 and of 8 steps, against FIFO (b).
 
 The rate is a share of what FIFO can serve, which is measured first; both servers get the very same arrivals.
 """
@@ -30,7 +30,7 @@ def run(bench: Bench) -> None:
 
 
 def _capacity(bench: Bench) -> float:
-    """Return the pictures per second that FIFO serves one after the other."""
+    """Return the images per second that FIFO serves one after the other."""
     orders = Orders(seed=200)
     with bench.fleet.serving(NATIVE_THREAD) as server:
         client = Client(server.port)
@@ -49,7 +49,7 @@ def _compare(bench: Bench, where: str, load: float, capacity: float, seconds: fl
     results: dict[str, dict[str, Any]] = {
         name: {
             "latency": summary([answer.latency for answer in got]),
-            "failed": sum(not answer.is_picture for answer in got),
+            "failed": sum(not answer.is_image for answer in got),
             "latencies": [round(answer.latency, 4) for answer in got],
         }
         for name, got in answers.items()
@@ -57,11 +57,11 @@ def _compare(bench: Bench, where: str, load: float, capacity: float, seconds: fl
     bench.measurements[NAME][where] = {"load": load, "servers": results}
     fifo, ours = results[NATIVE_THREAD.name], results[OURS.name]
     for name, result in results.items():
-        note = f"{load:g} of FIFO's capacity, {result['latency']['count']} pictures"
+        note = f"{load:g} of FIFO's capacity, {result['latency']['count']} images"
         note += f", {result['failed']} failed" if result["failed"] else ""
         bench.find(NAME, f"mean latency {where}, {name}", result["latency"]["mean"], "s", note=note)
     if ours["failed"] or fifo["failed"]:
-        raise RuntimeError(f"{ours['failed']} answers of ours and {fifo['failed']} of FIFO are no new pictures.")
+        raise RuntimeError(f"{ours['failed']} answers of ours and {fifo['failed']} of FIFO are no new images.")
     ratio = ours["latency"]["mean"] / fifo["latency"]["mean"]
     bench.find(NAME, f"mean latency {where}, ours / FIFO (b)", ratio, "x", bar)
 
@@ -72,5 +72,5 @@ def _one_round(bench: Bench, kind: Kind, rate: float, seconds: float, seed: int)
     orders = [source.take(STEPS) for _ in arrivals]
     with bench.fleet.serving(kind) as server:
         answers = open_loop(server.port, arrivals, orders)
-    print(f"  {kind.name} at {rate:.2f}/s: {len(answers)} pictures", flush=True)
+    print(f"  {kind.name} at {rate:.2f}/s: {len(answers)} images", flush=True)
     return answers

@@ -1,7 +1,7 @@
 """The servers that are compared, each one file: how people serve a pipeline today, and ours.
 
-All draw with the same pipeline on the same device, and finish with the same overlay and the same PNG encoder, so that
-what differs is the design alone.
+All use the same pipeline on the same device, and finish with the same overlay and the same PNG encoder, so that what
+differs is the design alone.
 """
 
 from benchmarks.servers.kind import Kind, ours, project_python

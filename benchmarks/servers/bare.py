@@ -11,7 +11,7 @@ from types import TracebackType
 
 from benchmarks.conditions import Conditions
 from benchmarks.servers.kind import project_python
-from benchmarks.traffic import Order
+from benchmarks.traffic import GenerationRequest
 
 
 class BarePipeline:
@@ -26,7 +26,7 @@ class BarePipeline:
             text=True,
         )
 
-    def draw(self, order: Order) -> float:
+    def generate(self, order: GenerationRequest) -> float:
         """Return the seconds of one `pipe()` call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -46,14 +46,14 @@ class BarePipeline:
 
 
 def main() -> None:
-    """Draw until the input ends."""
-    from benchmarks.servers.drawing import draw, load_pipeline, read
+    """Generate until the input ends."""
+    from benchmarks.servers.generating import generate, load_pipeline, read
 
     pipeline = load_pipeline()
     for line in sys.stdin:
         wanted = read(json.loads(line))
         began = time.monotonic()
-        draw(pipeline, [wanted])
+        generate(pipeline, [wanted])
         print(time.monotonic() - began, flush=True)
 
 

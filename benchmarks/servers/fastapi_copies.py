@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Response
 
-from benchmarks.servers.drawing import copy_of, draw, finish, load_pipeline, read
+from benchmarks.servers.generating import copy_of, finish, generate, load_pipeline, read
 
 
 def create_app() -> FastAPI:
@@ -19,9 +19,9 @@ def create_app() -> FastAPI:
 
     # Not async: FastAPI runs it on its thread pool.
     @app.post("/generate")
-    def generate(body: dict[str, Any]) -> Response:
+    def generate_view(body: dict[str, Any]) -> Response:
         began = time.monotonic()
-        image = draw(copy_of(pipeline), [read(body)])[0]
+        image = generate(copy_of(pipeline), [read(body)])[0]
         return Response(finish(image, began), media_type="image/png")
 
     @app.get("/health")

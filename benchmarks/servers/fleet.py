@@ -66,7 +66,7 @@ class Fleet:
         client, orders = Client(server.port), Orders(seed=900 + self._started)
         for _ in range(WARM_UPS):
             answer = client.ask(orders.take((2,)))
-            if not answer.is_picture:
-                raise RuntimeError(f"The server {server.kind.name} answered {answer.status} instead of a picture.")
+            if not answer.is_image:
+                raise RuntimeError(f"The server {server.kind.name} answered {answer.status} instead of an image.")
         client.close()
         server.is_warm = True

@@ -38,7 +38,7 @@ def ours(python: str) -> Kind:
         arguments=("-m", "gunicorn", "-c", "gunicorn_config.py", "qwen_image_server:app"),
         python=python,
         ready_path="/readyz",
-        # An open queue: a refused picture would look like a fast one.
+        # An open queue: a refused image would look like a fast one.
         environment={"ENGINE_MODULE": "benchmarks.traced_engine", "MAX_QUEUE": "1000", "LOG_LEVEL": "WARNING"},
     )
 

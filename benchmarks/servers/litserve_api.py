@@ -10,7 +10,7 @@ from typing import Any
 import litserve
 from fastapi import Response
 
-from benchmarks.servers.drawing import Wanted, draw, finish, load_pipeline, read
+from benchmarks.servers.generating import Wanted, finish, generate, load_pipeline, read
 
 BATCH_TIMEOUT = 0.05
 
@@ -30,14 +30,14 @@ class ImageApi(litserve.LitAPI):  # type: ignore[misc]
     def predict(self, inputs: Any) -> Any:
         began = time.monotonic()
         if isinstance(inputs, Wanted):
-            return (draw(self.pipeline, [inputs])[0], began)
+            return (generate(self.pipeline, [inputs])[0], began)
         groups: dict[Any, list[int]] = {}
         for index, wanted in enumerate(inputs):
             groups.setdefault(wanted.batch_key, []).append(index)
         images: dict[int, Any] = {}
         for indexes in groups.values():
-            drawn = draw(self.pipeline, [inputs[index] for index in indexes])
-            images |= dict(zip(indexes, drawn, strict=True))
+            generated = generate(self.pipeline, [inputs[index] for index in indexes])
+            images |= dict(zip(indexes, generated, strict=True))
         return [(images[index], began) for index in range(len(inputs))]
 
     def unbatch(self, output: list[Any]) -> list[Any]:

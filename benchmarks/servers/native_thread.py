@@ -6,7 +6,7 @@ import time
 import gevent
 from flask import Flask, Response, jsonify, request
 
-from benchmarks.servers.drawing import draw, finish, load_pipeline, read
+from benchmarks.servers.generating import finish, generate, load_pipeline, read
 
 
 def create_app() -> Flask:
@@ -15,11 +15,11 @@ def create_app() -> Flask:
     pipeline, lock = load_pipeline(), threading.Lock()
 
     @app.post("/generate")
-    def generate() -> Response:
+    def generate_view() -> Response:
         wanted, threads = read(request.get_json()), gevent.get_hub().threadpool
         with lock:
             began = time.monotonic()
-            image = threads.apply(draw, (pipeline, [wanted]))[0]
+            image = threads.apply(generate, (pipeline, [wanted]))[0]
         return Response(threads.apply(finish, (image, began)), mimetype="image/png")
 
     @app.get("/health")

@@ -5,7 +5,7 @@ import time
 
 from flask import Flask, Response, jsonify, request
 
-from benchmarks.servers.drawing import draw, finish, load_pipeline, read
+from benchmarks.servers.generating import finish, generate, load_pipeline, read
 
 
 def create_app() -> Flask:
@@ -14,11 +14,11 @@ def create_app() -> Flask:
     pipeline, lock = load_pipeline(), threading.Lock()
 
     @app.post("/generate")
-    def generate() -> Response:
+    def generate_view() -> Response:
         wanted = read(request.get_json())
         with lock:
             began = time.monotonic()
-            image = draw(pipeline, [wanted])[0]
+            image = generate(pipeline, [wanted])[0]
         return Response(finish(image, began), mimetype="image/png")
 
     @app.get("/health")

@@ -46,7 +46,7 @@ class ServerProcess:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until it can draw; raises RuntimeError with the end of its log when it cannot."""
+        """Wait until it can generate; raises RuntimeError with the end of its log when it cannot."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(requests.RequestException):

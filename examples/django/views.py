@@ -1,4 +1,4 @@
-"""A Django view that draws what a form asks for: `path("pictures/", views.picture)` in your urls.py.
+"""A Django view that generates what a form asks for: `path("images/", views.image)` in your urls.py.
 
 A busy or restarting image server is asked again; everything else becomes one sentence for the user.
 
@@ -26,8 +26,8 @@ RETRY = Retry(
 )
 
 
-class PictureFailed(Exception):
-    """There is no picture; the message is a sentence for the user, `status` an HTTP status, `field` what is wrong."""
+class ImageFailed(Exception):
+    """There is no image; the message is a sentence for the user, `status` an HTTP status, `field` what is wrong."""
 
     def __init__(self, sentence: str, status: int, field: str | None = None) -> None:
         super().__init__(sentence)
@@ -35,9 +35,9 @@ class PictureFailed(Exception):
         self.field = field
 
 
-def draw(prompt: str, **parameters: object) -> tuple[bytes, dict[str, str]]:
-    """Return the PNG bytes and the headers that tell how it was made; raises PictureFailed."""
-    # A repeated request with the same key joins the picture under way instead of drawing another one.
+def generate(prompt: str, **parameters: object) -> tuple[bytes, dict[str, str]]:
+    """Return the PNG bytes and the headers that tell how it was made; raises ImageFailed."""
+    # A repeated request with the same key joins the image under way instead of generating another one.
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     key = getattr(settings, "IMAGE_SERVER_KEY", "")
     if key:
@@ -51,27 +51,27 @@ def draw(prompt: str, **parameters: object) -> tuple[bytes, dict[str, str]]:
                 f"{url}/generate", json={"prompt": prompt, **parameters}, headers=headers, timeout=(5, timeout)
             )
         except requests.Timeout:
-            raise PictureFailed("The picture took too long; try a smaller one.", 504) from None
+            raise ImageFailed("The image took too long; try a smaller one.", 504) from None
         except requests.RequestException:
-            raise PictureFailed("The image server cannot be reached.", 502) from None
+            raise ImageFailed("The image server cannot be reached.", 502) from None
     if answer.ok:
         return answer.content, dict(answer.headers)
     try:
         error = answer.json()
-        raise PictureFailed(error["error"], answer.status_code, error.get("param"))
+        raise ImageFailed(error["error"], answer.status_code, error.get("param"))
     except (ValueError, KeyError):
-        raise PictureFailed(f"The image server answered {answer.status_code}.", 502) from None
+        raise ImageFailed(f"The image server answered {answer.status_code}.", 502) from None
 
 
 @require_POST
-def picture(request: HttpRequest) -> HttpResponse:
-    """Answer a picture of the form's `prompt`, or what went wrong as JSON."""
+def image(request: HttpRequest) -> HttpResponse:
+    """Answer an image of the form's `prompt`, or what went wrong as JSON."""
     prompt = request.POST.get("prompt", "").strip()
     if not prompt:
-        return JsonResponse({"error": "Say what to draw.", "field": "prompt"}, status=400)
+        return JsonResponse({"error": "Say what to generate.", "field": "prompt"}, status=400)
     try:
-        data, made = draw(prompt, aspect_ratio=request.POST.get("aspect_ratio", "s1:1"), seed=None)
-    except PictureFailed as error:
+        data, made = generate(prompt, aspect_ratio=request.POST.get("aspect_ratio", "s1:1"), seed=None)
+    except ImageFailed as error:
         return JsonResponse({"error": str(error), "field": error.field}, status=error.status)
     response = HttpResponse(data, content_type="image/png")
     response["X-Seed"] = made["X-Seed"]

@@ -1,4 +1,4 @@
-// Draw with the OpenAI SDK for Node: `npm install && node generate.mjs`; the server runs on localhost:5000.
+// Generate with the OpenAI SDK for Node: `npm install && node generate.mjs`; the server runs on localhost:5000.
 import { writeFileSync } from "node:fs";
 import OpenAI, { toFile } from "openai";
 
@@ -7,7 +7,7 @@ const client = new OpenAI({ baseURL: "http://localhost:5000/v1", apiKey: process
 const answer = await client.images.generate({ prompt: "a red circle on a blue background", size: "512x512" });
 const circle = Buffer.from(answer.data[0].b64_json, "base64");
 writeFileSync("circle.png", circle);
-console.log("drawn", answer.size);
+console.log("generated", answer.size);
 
 const stream = await client.images.generate({ prompt: "a yellow star", size: "512x512", stream: true, partial_images: 2 });
 for await (const event of stream) {

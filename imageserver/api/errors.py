@@ -9,8 +9,8 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
-from imageserver.api.answers import NativeError
-from imageserver.api.current import request_id
+from imageserver.api.request_context import request_id
+from imageserver.api.schemas import NativeError
 from imageserver.errors import BodyTooLarge, NotFound, ServiceError
 
 logger = logging.getLogger(__name__)

@@ -7,33 +7,33 @@ from typing import TYPE_CHECKING
 
 import gevent
 
-from imageserver.api.attempts import Attempts
-from imageserver.api.keyring import Keyring
-from imageserver.api.native_pool import NativePool
-from imageserver.api.request_ids import RequestIds
-from imageserver.api.studio import FINISHING
-from imageserver.dispatch.client import DispatchClient
+from imageserver.api.auth.api_keys import Keyring
+from imageserver.api.output_options import FINISHING
+from imageserver.api.wsgi.attempts import Attempts
+from imageserver.api.wsgi.request_ids import RequestIds
+from imageserver.api.wsgi.thread_pool import ThreadPool
+from imageserver.dispatch.client.client import DispatchClient
 from imageserver.errors import Draining, Loading
-from imageserver.generation import ModelFacts
+from imageserver.generation import ModelInfo
 from imageserver.lora_folder import LoraFolder
-from imageserver.messages import Snapshot
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.folder import OutputFolder
 from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
+from imageserver.protocol.messages import Snapshot
 from imageserver.registry import Registry
 from imageserver.settings import Settings
 
 if TYPE_CHECKING:
     # They bring requests along, which only those who use them pay for.
-    from imageserver.api.hub_tokens import HubTokens
-    from imageserver.api.webhooks import WebhookSender
+    from imageserver.api.auth.huggingface_tokens import HuggingFaceTokens
+    from imageserver.api.outbound.webhooks import WebhookSender
 
-WARM_UP_DELAY = 1.0
-# Pictures grow old also where no new ones are saved.
-SWEEP_PAUSE = 60.0
+WARM_UP_SECONDS = 1.0
+# Images grow old also where no new ones are saved.
+SWEEP_INTERVAL_SECONDS = 60.0
 # Our own 503 must be out before gunicorn cuts the connections that are left.
-DRAIN_MARGIN = 1.5
+DRAIN_MARGIN_SECONDS = 1.5
 
 
 @dataclass
@@ -44,27 +44,27 @@ class Services:
     client: DispatchClient
     outputs: OutputFolder
     cache: OutputCache
-    native_pool: NativePool
+    thread_pool: ThreadPool
     request_ids: RequestIds
     attempts: Attempts
     tasks: TaskStore
     webhook_store: WebhookStore
     webhooks: "WebhookSender | None"
     keyring: Keyring
-    hub_tokens: "HubTokens | None"
+    huggingface_tokens: "HuggingFaceTokens | None"
     loras: LoraFolder
     draining: bool = False
 
     def start(self) -> None:
-        """Connect to the dispatcher, import what finishing needs once the port answers, and look after old pictures."""
+        """Connect to the dispatcher, import what finishing needs once the port answers, and look after old images."""
         self.client.start()
-        gevent.spawn_later(WARM_UP_DELAY, self.native_pool.run, importlib.import_module, FINISHING)
+        gevent.spawn_later(WARM_UP_SECONDS, self.thread_pool.run, importlib.import_module, FINISHING)
         gevent.spawn(self._sweep_for_ever)
 
     def _sweep_for_ever(self) -> None:
         while True:
-            gevent.sleep(SWEEP_PAUSE)
-            self.native_pool.run(self.outputs.sweep_if_due)
+            gevent.sleep(SWEEP_INTERVAL_SECONDS)
+            self.thread_pool.run(self.outputs.sweep_if_due)
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -72,11 +72,11 @@ class Services:
         return self.client.snapshot
 
     @property
-    def facts(self) -> ModelFacts | None:
+    def facts(self) -> ModelInfo | None:
         """What is known of the model that answers requests which name none, or None while it is being loaded."""
         return self.snapshot.facts if self.snapshot else None
 
-    def known_facts(self, name: str) -> ModelFacts | None:
+    def info_of(self, name: str) -> ModelInfo | None:
         """Return what is known of a model by its name, also while its engine restarts; None before its first load.
 
         "" is the one that answers requests which name none.
@@ -91,7 +91,7 @@ class Services:
         """The models that have names."""
         return self.settings.registry()
 
-    def loaded_facts(self) -> ModelFacts:
+    def loaded_facts(self) -> ModelInfo:
         """Return what is known of the model that answers requests which name none; raises Loading before that."""
         facts = self.facts
         if facts is None:
@@ -113,6 +113,6 @@ class Services:
         """
         if not self.draining:
             self.draining = True
-            patience = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN)
+            patience = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN_SECONDS)
             # Called from a signal handler, where a thread's start would block the loop.
             gevent.spawn_later(patience, self.client.fail_all, Draining("The server is stopping.", retry_after=5))

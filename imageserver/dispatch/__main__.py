@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 
-from imageserver.dispatch.rendezvous import Rendezvous
+from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.dispatch.server import serve
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
@@ -21,7 +21,7 @@ def main() -> None:
         os.setsid()
     settings = Settings.model_validate_json(sys.stdin.buffer.read())
     configure_logging(settings)
-    asyncio.run(serve(settings, Rendezvous(int(sys.argv[1]))))
+    asyncio.run(serve(settings, RuntimeDir(int(sys.argv[1]))))
 
 
 if __name__ == "__main__":

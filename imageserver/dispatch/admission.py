@@ -1,7 +1,7 @@
 """What a new request is refused for at the door: no engine to come, no room, or no chance to be done in time."""
 
-from imageserver.dispatch.forecast import Outlook
-from imageserver.dispatch.supervision import Engine
+from imageserver.dispatch.engine_process import Engine
+from imageserver.dispatch.estimates.queue_wait import WaitEstimate
 from imageserver.errors import EngineUnavailable, QueueFull, WouldTimeOut
 from imageserver.errors import Loading as StillLoading
 
@@ -22,11 +22,11 @@ def refuse_if_full(jobs: int, most: int, queue_wait: float) -> None:
         raise QueueFull(f"The server is full: {most} generations run or wait (MAX_QUEUE).", retry_after=pause)
 
 
-def refuse_if_too_late(expected: Outlook, patience: float) -> None:
-    """Raise WouldTimeOut when a client that waits `patience` seconds would be gone before its pictures are there."""
+def refuse_if_too_late(expected: WaitEstimate, patience: float) -> None:
+    """Raise WouldTimeOut when a client that waits `patience` seconds would be gone before its images are there."""
     if expected.total > patience:
         raise WouldTimeOut(
-            f"The pictures would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
+            f"The images would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
             f"client waits {patience:g} s.",
             retry_after=expected.total - patience,
         )

@@ -8,20 +8,20 @@ import logging
 import os
 import time
 
-from imageserver.channel import Address
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_hopeless, refuse_if_too_late
-from imageserver.dispatch.announcements import Announcements
-from imageserver.dispatch.expectations import Expectations
-from imageserver.dispatch.forecast import Outlook, outlook
-from imageserver.dispatch.inspections import Inspections
+from imageserver.dispatch.engine_process import Engine
+from imageserver.dispatch.estimates.estimator import Expectations
+from imageserver.dispatch.estimates.pending_estimates import Inspections
+from imageserver.dispatch.estimates.queue_wait import WaitEstimate, outlook
+from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
-from imageserver.dispatch.ledger import Ledger
-from imageserver.dispatch.model_desk import LoadEnded, ModelDesk
+from imageserver.dispatch.model_loading import LoadEnded, ModelLoading
 from imageserver.dispatch.queue import JobQueue
-from imageserver.dispatch.supervision import Engine
+from imageserver.dispatch.snapshot_broadcast import Announcements
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation, Outcome
-from imageserver.messages import (
+from imageserver.protocol.framing import Address
+from imageserver.protocol.messages import (
     Answered,
     Ask,
     AskModel,
@@ -41,8 +41,8 @@ from imageserver.messages import (
     Submit,
     failed,
 )
+from imageserver.scheduling_policy import CLASSES
 from imageserver.settings import Settings
-from imageserver.turn_order import CLASSES
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +61,12 @@ class Dispatcher:
         self._twins: dict[str, Job] = {}
         self._inspections = Inspections()
         self._tally = Tally()
-        self.ledger = Ledger()
+        self.job_records = JobRecords()
         self._expectations = Expectations()
         self._announcements = Announcements(self.snapshot)
         self._supervision: asyncio.Task[None] | None = None
         self.engine = Engine(settings, self, address)
-        self.models = ModelDesk(self.engine, self.ledger)
+        self.models = ModelLoading(self.engine, self.job_records)
 
     def start(self) -> None:
         """Start the engine."""
@@ -96,7 +96,7 @@ class Dispatcher:
     def submit(self, request: Submit, worker: Listener, source: bytes = b"") -> None:
         """Queue a job, or let the client wait for its twin; a refusal is sent like any other failure."""
         self._tally.total += 1
-        listener = self.ledger.open(request, worker)
+        listener = self.job_records.open(request, worker)
         waiter = Waiter(request.job, listener, worker, request.timeout)
         twin = self._twins.get(request.twin_key) if request.twin_key else None
         if twin is not None and self._is_of_one_model(request.generation, twin.generation):
@@ -142,7 +142,7 @@ class Dispatcher:
         """Count a request that a worker answered from the cache."""
         self._tally.total += 1
         self._tally.count_end("completed")
-        self.ledger.note(request, worker)
+        self.job_records.note(request, worker)
 
     def ask(self, request: Ask, listener: Listener) -> None:
         """Answer when a generation would be done if it came now, and what the engine would read of it."""
@@ -230,7 +230,7 @@ class Dispatcher:
         if message.job == 0:  # a new engine, which may have been unable to begin with the usual model
             self.models.default = message.models[0].name
         ended = self.models.take(message)
-        # At once: neither a picture nor an answer may arrive before the facts of its model.
+        # At once: neither an image nor an answer may arrive before the facts of its model.
         self._announcements.tell()
         self._after_load(ended)
         self._pump()
@@ -328,7 +328,7 @@ class Dispatcher:
         """Return the job that a request waits for."""
         return self._waiting_for.get(request)
 
-    def outlook(self, job: Job) -> Outlook:
+    def outlook(self, job: Job) -> WaitEstimate:
         """Return when a job would be done, as things stand."""
         return outlook(job, self._running.values(), self._queue, room=self._has_room(job))
 

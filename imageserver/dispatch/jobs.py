@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from imageserver.generation import Generation
-from imageserver.messages import Failed, Finished, Message, Preview, Progress, Queued, Started
-from imageserver.turn_order import Claim
+from imageserver.protocol.messages import Failed, Finished, Message, Preview, Progress, Queued, Started
+from imageserver.scheduling_policy import Claim
 
 JobState = Literal["queued", "processing", "completed", "failed", "cancelled"]
 
@@ -23,7 +23,7 @@ class Listener(Protocol):
 
 @dataclass
 class Waiter:
-    """One client's wait for a job; several wait for one job when they asked for the same pictures.
+    """One client's wait for a job; several wait for one job when they asked for the same images.
 
     `listener` is told the job's news; `worker` is the process that the client is connected to.
     """

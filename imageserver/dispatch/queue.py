@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from imageserver.dispatch.jobs import Job
-from imageserver.turn_order import TurnOrder
+from imageserver.scheduling_policy import SchedulingPolicy
 
 
 class JobQueue:
-    """Jobs that have lost an engine go first; the others by `TurnOrder`."""
+    """Jobs that have lost an engine go first; the others by `SchedulingPolicy`."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
-        self._order = TurnOrder()
+        self._order = SchedulingPolicy()
 
     def __len__(self) -> int:
         return len(self._jobs)

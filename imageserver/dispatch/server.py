@@ -11,12 +11,12 @@ import sys
 
 import msgspec
 
-from imageserver.channel import Address
+from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
-from imageserver.dispatch.inquiries import Inquiries
-from imageserver.dispatch.rendezvous import Rendezvous, process_lives
+from imageserver.dispatch.job_queries import Inquiries
 from imageserver.dispatch.streams import READ_LIMIT, Peer
-from imageserver.messages import (
+from imageserver.protocol.framing import Address
+from imageserver.protocol.messages import (
     Answered,
     AnyMessage,
     Ask,
@@ -40,10 +40,10 @@ OWNER_POLL = 0.5
 FAREWELL_TIMEOUT = 2.0
 
 
-async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
+async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     """Run the dispatcher until its owner is gone or it is told to stop."""
-    rendezvous.remove_stale()
-    listener, address = _listen(settings, rendezvous, secrets.token_hex(32))
+    runtime_dir.remove_stale()
+    listener, address = _listen(settings, runtime_dir, secrets.token_hex(32))
     dispatcher = Dispatcher(settings, address)
     inquiries = Inquiries(dispatcher)
     conversations: dict[asyncio.Task[None], Peer] = {}
@@ -57,12 +57,12 @@ async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
 
     starter = asyncio.start_unix_server if address.path else asyncio.start_server
     server = await starter(welcome, sock=listener, limit=READ_LIMIT)
-    rendezvous.write(address, os.getpid())
+    runtime_dir.write(address, os.getpid())
     stop = asyncio.Event()
     with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
-    owner_watch = asyncio.create_task(_wait_for_end_of(rendezvous.owner, stop))
+    owner_watch = asyncio.create_task(_wait_for_end_of(runtime_dir.owner, stop))
     dispatcher.start()
     await stop.wait()
     owner_watch.cancel()
@@ -72,7 +72,7 @@ async def serve(settings: Settings, rendezvous: Rendezvous) -> None:
         peer.close()
     if conversations:
         await asyncio.wait(list(conversations), timeout=FAREWELL_TIMEOUT)
-    rendezvous.remove()
+    runtime_dir.remove()
 
 
 async def _converse(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, key: str) -> None:
@@ -127,12 +127,12 @@ def _answer(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, question: 
             inquiries.watch(question, peer)
 
 
-def _listen(settings: Settings, rendezvous: Rendezvous, key: str) -> tuple[socket.socket, Address]:
+def _listen(settings: Settings, runtime_dir: RuntimeDir, key: str) -> tuple[socket.socket, Address]:
     unix = settings.dispatcher_transport == "unix" or (
         settings.dispatcher_transport == "auto" and sys.platform != "win32"
     )
     if unix:
-        path = rendezvous.socket_path
+        path = runtime_dir.socket_path
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))

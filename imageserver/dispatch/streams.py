@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from imageserver.messages import LENGTHS, MAX_HEADER, AnyMessage, Message, pack, unpack
+from imageserver.protocol.messages import LENGTHS, MAX_HEADER, AnyMessage, Message, pack, unpack
 
-# Pictures are a few megabytes; with the default of 64 KiB the loop would wake a hundred times for each.
+# Images are a few megabytes; with the default of 64 KiB the loop would wake a hundred times for each.
 READ_LIMIT = 4 * 1024 * 1024
 
 

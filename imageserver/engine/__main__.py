@@ -13,9 +13,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from imageserver.briefing import Brief, read_brief
-from imageserver.channel import Address, Channel
-from imageserver.messages import (
+from imageserver.protocol.engine_config import EngineConfig, read_engine_config
+from imageserver.protocol.framing import Address, Channel
+from imageserver.protocol.messages import (
     AskLoras,
     Cancel,
     FetchModel,
@@ -33,18 +33,18 @@ from imageserver.messages import (
 from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
-    from imageserver.engine.model_loads import ModelLoads
-    from imageserver.engine.turns import Trace
-    from imageserver.engine.workshop import Workshop
+    from imageserver.engine.batching.step_scheduler import Trace
+    from imageserver.engine.models.load_queue import ModelLoads
+    from imageserver.engine.models.model_pool import ModelPool
 
 logger = logging.getLogger("imageserver.engine")
 
 PR_SET_PDEATHSIG = 1
-USAGE_PAUSE = 1.0
+USAGE_INTERVAL_SECONDS = 1.0
 
 
 class Link:
-    """The engine's connection: one thread reads, one writes, so that no picture waits for a socket."""
+    """The engine's connection: one thread reads, one writes, so that no image waits for a socket."""
 
     def __init__(self, address: Address) -> None:
         self._channel = Channel(address.connect())
@@ -68,7 +68,7 @@ class Link:
             while True:
                 self.inbox.put(self._channel.receive())
         except (EOFError, OSError, ValueError):
-            os._exit(0)  # nobody is left to draw for, and the main thread may be deep inside a forward
+            os._exit(0)  # nobody is left to generate for, and the main thread may be deep inside a forward
 
     def _write(self) -> None:
         try:
@@ -79,56 +79,56 @@ class Link:
 
 
 def main(trace: "Trace | None" = None) -> None:
-    """Load the model, then draw what is asked for until the connection closes; `trace` is told of every forward."""
+    """Load the model, then generate what is asked for until the connection closes; `trace` is told of every forward."""
     _die_with_parent()
     _prepare_environment()
-    brief = read_brief()
+    brief = read_engine_config()
     configure_logging(brief.settings)
     link = Link(brief.address)
     link.report("importing", "torch and diffusers are being imported.", None)
     _serve(brief, link, trace)
 
 
-def _serve(brief: Brief, link: Link, trace: "Trace | None") -> None:
+def _serve(brief: EngineConfig, link: Link, trace: "Trace | None") -> None:
     # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
-    from imageserver.engine.devices import DeviceUnavailable
-    from imageserver.engine.model_loads import ModelLoads
-    from imageserver.engine.sources import ModelUnavailable
-    from imageserver.engine.turns import no_trace
-    from imageserver.engine.workshop import open_workshop
+    from imageserver.engine.batching.step_scheduler import no_trace
+    from imageserver.engine.devices.devices import DeviceUnavailable
+    from imageserver.engine.downloads import ModelUnavailable
+    from imageserver.engine.models.load_queue import ModelLoads
+    from imageserver.engine.models.model_pool import open_model_pool
 
     try:
-        workshop = open_workshop(brief.settings, link.report, link.send, trace or no_trace, chosen=brief.chosen)
+        pool = open_model_pool(brief.settings, link.report, link.send, trace or no_trace, chosen=brief.chosen)
     except (ModelUnavailable, DeviceUnavailable) as error:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up
         return
-    [facts] = workshop.held
+    [facts] = pool.held
     link.send(Ready(facts=facts))
-    loads = ModelLoads(workshop, link.send, link.report, lambda search: link.inbox.put((search, b"")))
-    turns, last_usage = workshop.turns, 0.0
+    loads = ModelLoads(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
+    turns, last_usage = pool.turns, 0.0
     while True:
         loads.go_on()
         while not turns.busy or not link.inbox.empty():
             request, raw = link.inbox.get()
-            _heed(request, raw, workshop, loads, link)
-        turns.take_one()
-        if time.monotonic() - last_usage > USAGE_PAUSE or not turns.busy:
+            _heed(request, raw, pool, loads, link)
+        turns.step()
+        if time.monotonic() - last_usage > USAGE_INTERVAL_SECONDS or not turns.busy:
             last_usage = time.monotonic()
             link.send(turns.usage())
 
 
-def _heed(request: object, raw: bytes, workshop: "Workshop", loads: "ModelLoads", link: Link) -> None:
+def _heed(request: object, raw: bytes, pool: "ModelPool", loads: "ModelLoads", link: Link) -> None:
     """Do what the dispatcher asks for, or go on with a model whose files have been found."""
     match request:
         case Run():
-            workshop.add(request, raw)
+            pool.add(request, raw)
         case Cancel():
-            workshop.turns.cancel(request.job)
+            pool.turns.cancel(request.job)
         case AskLoras():
-            link.send(workshop.turns.adapt(request))
+            link.send(pool.turns.adapt(request))
         case Inspect():
-            reading = workshop.reading(request.generation)
+            reading = pool.reading(request.generation)
             if reading is not None:
                 link.send(
                     Inspected(
@@ -150,7 +150,7 @@ def _heed(request: object, raw: bytes, workshop: "Workshop", loads: "ModelLoads"
 
 def _prepare_environment() -> None:
     """Set what torch and the hub libraries read when they are imported; what the user has set wins."""
-    # Threads that spin at every barrier starve each other when another process wants a core: one 512 x 512 picture
+    # Threads that spin at every barrier starve each other when another process wants a core: one 512 x 512 image
     # took 10 s instead of 0.8 s beside a busy neighbour on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -9,11 +9,11 @@ from PIL import Image
 
 from imageserver.errors import InvalidParameter
 from imageserver.generation import OutputFormat
-from imageserver.imaging.metadata import PictureMetadata
+from imageserver.imaging.metadata import ImageMetadata
 from imageserver.imaging.png import write_png
 
 DEFAULT_QUALITY = {"jpeg": 95, "webp": 90}
-LONGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}
+MAX_SIDE = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}
 
 
 def encode(
@@ -21,11 +21,11 @@ def encode(
     *,
     output_format: OutputFormat,
     compression: int | None = None,
-    metadata: PictureMetadata | None = None,
+    metadata: ImageMetadata | None = None,
 ) -> bytes:
-    """Return the bytes of a picture from 8-bit RGB pixels (height, width, 3), or RGBA (height, width, 4).
+    """Return the bytes of an image from 8-bit RGB pixels (height, width, 3), or RGBA (height, width, 4).
 
-    JPEG knows no transparency: there the picture is laid on white.
+    JPEG knows no transparency: there the image is laid on white.
     `compression` is the quality of JPEG and WebP, 0 to 100 (OpenAI's `output_compression`); PNG is exact and ignores
     it. Raises InvalidParameter for a size that the format cannot hold and for a compression out of range, ValueError
     for an array of another kind.
@@ -34,9 +34,9 @@ def encode(
         raise ValueError(f"Pixels must be uint8 (height, width, 3 or 4), not {pixels.dtype} of {pixels.shape}.")
     if compression is not None and not 0 <= compression <= 100:
         raise InvalidParameter("output_compression must be 0 to 100.", param="output_compression")
-    if max(pixels.shape) > LONGEST_SIDE[output_format]:
+    if max(pixels.shape) > MAX_SIDE[output_format]:
         raise InvalidParameter(
-            f"A {output_format} picture can be at most {LONGEST_SIDE[output_format]} pixels wide or high; png can hold "
+            f"A {output_format} image can be at most {MAX_SIDE[output_format]} pixels wide or high; png can hold "
             "larger ones.",
             param="output_format",
         )
@@ -56,7 +56,7 @@ def _encode_lossy(
         if image.mode == "RGBA":
             ground = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(ground, image).convert("RGB")
-        # Halved colour blurs the edges of drawings and of the overlay; only those who ask for small files get it.
+        # Halved colour blurs the edges of generations and of the overlay; only those who ask for small files get it.
         image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if quality >= 90 else "4:2:0", exif=exif)
     else:
         # Method 2 takes 40 ms for 1328 x 1328 where the default takes 102 ms, for 4 % larger files.

@@ -1,4 +1,4 @@
-"""Carry two texts in the EXIF block of JPEG and WebP pictures, where AUTOMATIC1111 and its gallery tools look for them.
+"""Carry two texts in the EXIF block of JPEG and WebP images, where AUTOMATIC1111 and its gallery tools look for them.
 
 The infotext is the UserComment (Exif 3.0, 4.6.6: eight bytes name the encoding), the JSON is the ImageDescription.
 """

@@ -9,16 +9,16 @@ from PIL import Image
 
 import overlay
 from imageserver import __version__
-from imageserver.generation import Generation, ModelFacts, Outcome, OutputFormat
+from imageserver.generation import Generation, ModelInfo, Outcome, OutputFormat
 from imageserver.imaging.encoding import encode
-from imageserver.imaging.metadata import PictureMetadata
+from imageserver.imaging.metadata import ImageMetadata
 
 
 def finish(
     pixels: bytes,
     outcome: Outcome,
     generation: Generation,
-    facts: ModelFacts | None,
+    facts: ModelInfo | None,
     *,
     output_format: OutputFormat,
     compression: int | None,
@@ -29,14 +29,14 @@ def finish(
 
     Every layer is a file, and has none in any case.
     """
-    pictures = np.frombuffer(pixels, np.uint8).reshape(-1, outcome.height, outcome.width, outcome.channels)
+    images = np.frombuffer(pixels, np.uint8).reshape(-1, outcome.height, outcome.width, outcome.channels)
     loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in generation.loras)
     files = []
-    for index, picture in enumerate(pictures):
-        shown = picture
+    for index, image in enumerate(images):
+        shown = image
         if aspect_ratio_name is not None and outcome.channels == 3:
-            shown = _with_overlay(picture, outcome, facts, aspect_ratio_name, font_path)
-        metadata = PictureMetadata(
+            shown = _with_overlay(image, outcome, facts, aspect_ratio_name, font_path)
+        metadata = ImageMetadata(
             prompt=generation.prompt,
             negative_prompt=generation.negative_prompt,
             steps=generation.steps,
@@ -55,7 +55,7 @@ def finish(
 
 
 def _with_overlay(
-    pixels: np.ndarray[Any, Any], outcome: Outcome, facts: ModelFacts | None, aspect_ratio_name: str, font: Path | None
+    pixels: np.ndarray[Any, Any], outcome: Outcome, facts: ModelInfo | None, aspect_ratio_name: str, font: Path | None
 ) -> np.ndarray[Any, Any]:
     lines = overlay.panel_lines(
         model=facts.name if facts else "unknown",

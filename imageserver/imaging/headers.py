@@ -1,6 +1,6 @@
-"""What a picture file says of itself before any of it is decoded: its format, its size, and how long it would take.
+"""What an image file says of itself before any of it is decoded: its format, its size, and how long it would take.
 
-Read here and not by Pillow, whose GIF and WebP readers set memory aside for the picture while they open it. Sources:
+Read here and not by Pillow, whose GIF and WebP readers set memory aside for the image while they open it. Sources:
 W3C PNG, ITU-T T.81 (JPEG), RFC 9649 (WebP), GIF89a, and Microsoft's BITMAPINFOHEADER.
 """
 
@@ -18,9 +18,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Everything else, such as texts, colour profiles and further frames, is not looked at.
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"}
 # Pillow walks over blocks in Python: 20 MB of empty ones kept a thread for 7 s. 50,000 take 50 ms.
-MOST_BLOCKS = 50_000
-# Every scan goes over the whole picture again: 500 of them made 82 kB take 8 s. Encoders write about 10.
-MOST_SCANS = 100
+MAX_BLOCKS = 50_000
+# Every scan goes over the whole image again: 500 of them made 82 kB take 8 s. Encoders write about 10.
+MAX_SCANS = 100
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 # All but the tables DHT and DAC and the reserved JPG among 0xC0 to 0xCF start a frame.
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -30,22 +30,22 @@ WITHOUT_LENGTH = {0x01, 0xD8}
 RUN_LENGTH_ENCODED = {1, 2}
 
 
-class UnreadablePicture(Exception):
-    """The bytes are no picture that is read here; the text is the rest of a sentence about them."""
+class UnreadableImage(Exception):
+    """The bytes are no image that is read here; the text is the rest of a sentence about them."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """A picture's format and its size in pixels, as stored: EXIF may turn it."""
+    """An image's format and its size in pixels, as stored: EXIF may turn it."""
 
     format: Format
     size: Size
 
 
 def read_header(data: bytes) -> Header:
-    """Return what the file says of itself; raises UnreadablePicture for anything else than a picture."""
+    """Return what the file says of itself; raises UnreadableImage for anything else than an image."""
     if not data:
-        raise UnreadablePicture("is empty.")
+        raise UnreadableImage("is empty.")
     kind = _format_of(data)
     try:
         size = READERS[kind](data)
@@ -56,9 +56,9 @@ def read_header(data: bytes) -> Header:
     return Header(kind, size)
 
 
-def damaged(kind: Format) -> UnreadablePicture:
+def damaged(kind: Format) -> UnreadableImage:
     """Return what is said of a file that breaks off or contradicts itself."""
-    return UnreadablePicture(f"is a {kind} file that is damaged, or of a kind that is not read.")
+    return UnreadableImage(f"is a {kind} file that is damaged, or of a kind that is not read.")
 
 
 def bare_png(data: bytes) -> bytes:
@@ -78,7 +78,7 @@ def _format_of(data: bytes) -> Format:
         return "GIF"
     if data.startswith(b"BM"):
         return "BMP"
-    raise UnreadablePicture("is not a readable picture: PNG, JPEG, WebP, GIF and BMP files are.")
+    raise UnreadableImage("is not a readable image: PNG, JPEG, WebP, GIF and BMP files are.")
 
 
 def _png_size(data: bytes) -> Size:
@@ -91,7 +91,7 @@ def _png_size(data: bytes) -> Size:
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the kind, the start and the end of every chunk."""
     position = len(PNG_SIGNATURE)
-    for _ in range(MOST_BLOCKS):
+    for _ in range(MAX_BLOCKS):
         if position + 8 > len(data):
             return
         length, kind = unpack_from(">I4s", data, position)
@@ -101,14 +101,14 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise too_many_blocks("PNG")
 
 
-def too_many_blocks(kind: Format) -> UnreadablePicture:
+def too_many_blocks(kind: Format) -> UnreadableImage:
     """Return what is said of a file that would take long to walk through."""
-    return UnreadablePicture(f"is a {kind} file of more than {MOST_BLOCKS} blocks, which is the limit.")
+    return UnreadableImage(f"is a {kind} file of more than {MAX_BLOCKS} blocks, which is the limit.")
 
 
 def _jpeg_size(data: bytes) -> Size:
     size, scans, position = (0, 0), 0, 2
-    for _ in range(MOST_BLOCKS):
+    for _ in range(MAX_BLOCKS):
         marker = JPEG_MARKER.search(data, position)
         if marker is None:
             return size
@@ -121,8 +121,8 @@ def _jpeg_size(data: bytes) -> Size:
             height, width = unpack_from(">HH", data, position + 3)
             size = width, height
         scans += code == START_OF_SCAN
-        if scans > MOST_SCANS:
-            raise UnreadablePicture(f"is a JPEG file of more than {MOST_SCANS} scans, which is the limit.")
+        if scans > MAX_SCANS:
+            raise UnreadableImage(f"is a JPEG file of more than {MAX_SCANS} scans, which is the limit.")
         position += unpack_from(">H", data, position)[0]
     raise too_many_blocks("JPEG")
 
@@ -157,7 +157,7 @@ def _gif_size(data: bytes) -> Size:
                 blocks += 1
             position += 1
         blocks += 1
-        if blocks > MOST_BLOCKS:
+        if blocks > MAX_BLOCKS:
             raise too_many_blocks("GIF")
     left, top, across, down = unpack_from("<HHHH", data, position + 1)
     return max(width, left + across), max(height, top + down)
@@ -170,7 +170,7 @@ def _bmp_size(data: bytes) -> Size:
     width, height, compression = unpack_from("<ii4xI", data, 18)
     if compression in RUN_LENGTH_ENCODED:
         # Pillow decodes these in Python: 20 MB took 5 s.
-        raise UnreadablePicture("is a run-length encoded BMP file, which is not read.")
+        raise UnreadableImage("is a run-length encoded BMP file, which is not read.")
     # A negative height means that the rows run from the top.
     return width, abs(height)
 

@@ -9,7 +9,7 @@ NEGATIVE = "Negative prompt:"
 SETTING = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)\s*(?:,|$)')
 SIZE = re.compile(r"(\d+)x(\d+)")
 # The last line is one of settings when it holds so many; a prompt seldom does.
-FEWEST_SETTINGS = 3
+MIN_SETTINGS = 3
 
 
 def parse_infotext(text: str) -> dict[str, str]:
@@ -21,7 +21,7 @@ def parse_infotext(text: str) -> dict[str, str]:
     if lines == [""]:
         return {}
     settings = list(_settings(lines[-1]))
-    if len(settings) < FEWEST_SETTINGS:
+    if len(settings) < MIN_SETTINGS:
         settings = []
     prompt, negative = _prompts(lines[:-1] if settings else lines)
     parsed = {"Prompt": prompt, "Negative prompt": negative}

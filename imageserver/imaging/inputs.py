@@ -1,4 +1,4 @@
-"""Pictures and masks that clients send: checked from their headers, decoded, turned upright, and fitted to a size."""
+"""Images and masks that clients send: checked from their headers, decoded, turned upright, and fitted to a size."""
 
 import io
 import warnings
@@ -15,12 +15,12 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging.headers import Format, UnreadablePicture, bare_png, damaged, read_header
+from imageserver.imaging.headers import Format, UnreadableImage, bare_png, damaged, read_header
 
 FitMode = Literal["stretch", "crop", "pad"]
 
-# Lanczos keeps 48 bytes for every pixel of a side: this bounds what a picture of one row takes.
-LONGEST_SIDE = 32_768
+# Lanczos keeps 48 bytes for every pixel of a side: this bounds what an image of one row takes.
+MAX_SIDE = 32_768
 DECODERS: dict[Format, type[ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
@@ -28,7 +28,7 @@ DECODERS: dict[Format, type[ImageFile.ImageFile]] = {
     "GIF": GifImageFile,
     "BMP": BmpImageFile,
 }
-# Source: Exif 3.0, 4.6.5.1.6; a value of 1, and any unknown one, leaves the picture as it is.
+# Source: Exif 3.0, 4.6.5.1.6; a value of 1, and any unknown one, leaves the image as it is.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,7 +42,7 @@ UPRIGHT = {
 
 @dataclass(frozen=True)
 class Pixels:
-    """A picture: `height * width * 3` bytes of RGB, row by row from the top."""
+    """An image: `height * width * 3` bytes of RGB, row by row from the top."""
 
     width: int
     height: int
@@ -51,14 +51,14 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Mask:
-    """What is drawn anew: `height * width` bytes, row by row from the top; 255 is drawn anew, 0 keeps the picture."""
+    """What is regenerated: `height * width` bytes, row by row from the top; 255 is regenerated, 0 keeps the image."""
 
     width: int
     height: int
     data: bytes
 
 
-def read_picture(data: bytes, *, name: str, max_pixels: int) -> Pixels:
+def read_image(data: bytes, *, name: str, max_pixels: int) -> Pixels:
     """Return the pixels of a PNG, JPEG, WebP, GIF or BMP file; an animation gives its first frame.
 
     EXIF's orientation is applied, transparency becomes white, colour profiles are ignored and 16 bits are cut to 8.
@@ -69,10 +69,10 @@ def read_picture(data: bytes, *, name: str, max_pixels: int) -> Pixels:
 
 
 def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit: bool) -> Mask:
-    """Return a mask from a picture file; raises InvalidParameter, which names the field `name` and the limit.
+    """Return a mask from an image file; raises InvalidParameter, which names the field `name` and the limit.
 
-    White is drawn anew, black is kept and grey is mixed; what is transparent counts as black. With
-    `transparent_means_edit` (OpenAI's masks) the colours mean nothing: what is transparent is drawn anew. A mask that
+    White is regenerated, black is kept and grey is mixed; what is transparent counts as black. With
+    `transparent_means_edit` (OpenAI's masks) the colours mean nothing: what is transparent is regenerated. A mask that
     is read in one way and can only have been meant in the other is refused.
     """
     image = _read(data, name, max_pixels)
@@ -82,21 +82,21 @@ def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit
     if transparent_means_edit:
         if holes is None:
             raise InvalidParameter(
-                f"{name} has no transparent pixels: they tell what is drawn anew. Send a PNG with an alpha channel.",
+                f"{name} has no transparent pixels: they tell what is regenerated. Send a PNG with an alpha channel.",
                 param=name,
             )
-        drawn = holes
+        generated = holes
     else:
-        drawn = _on("black", image).convert("L")
-        if holes is not None and drawn.getbbox() is None:
+        generated = _on("black", image).convert("L")
+        if holes is not None and generated.getbbox() is None:
             raise InvalidParameter(
-                f"{name} has transparent and black pixels alone: paint what is drawn anew in white.", param=name
+                f"{name} has transparent and black pixels alone: paint what is regenerated in white.", param=name
             )
-    return Mask(image.width, image.height, drawn.tobytes())
+    return Mask(image.width, image.height, generated.tobytes())
 
 
-def fit_picture(pixels: Pixels, width: int, height: int, mode: FitMode) -> Pixels:
-    """Return the picture in another size, filtered with Lanczos; in its own size it is unchanged.
+def fit_image(pixels: Pixels, width: int, height: int, mode: FitMode) -> Pixels:
+    """Return the image in another size, filtered with Lanczos; in its own size it is unchanged.
 
     `stretch` ignores its shape, `crop` fills the size and cuts evenly what reaches beyond, `pad` shows all of it and
     continues its edges. Source: AUTOMATIC1111's resize modes 0, 1 and 2.
@@ -106,18 +106,18 @@ def fit_picture(pixels: Pixels, width: int, height: int, mode: FitMode) -> Pixel
 
 
 def fit_mask(mask: Mask, width: int, height: int, mode: FitMode) -> Mask:
-    """Return the mask in another size, as `fit_picture` does, but bilinear: Lanczos rings at its edges."""
+    """Return the mask in another size, as `fit_image` does, but bilinear: Lanczos rings at its edges."""
     image = Image.frombytes("L", (mask.width, mask.height), mask.data)
     return Mask(width, height, _fit(image, (width, height), mode, Image.Resampling.BILINEAR).tobytes())
 
 
-def side_by_side(pictures: Iterable[Pixels], highest: int) -> tuple[Pixels, int]:
-    """Return pictures in one row, each as high as the first but at most `highest`, and the width of the first there."""
+def side_by_side(images: Iterable[Pixels], highest: int) -> tuple[Pixels, int]:
+    """Return images in one row, each as high as the first but at most `highest`, and the width of the first there."""
     parts: list[Image.Image] = []
-    for pixels in pictures:
+    for pixels in images:
         height = parts[0].height if parts else min(highest, pixels.height)
         width = max(1, round(pixels.width * height / pixels.height))
-        scaled = fit_picture(pixels, width, height, "stretch")
+        scaled = fit_image(pixels, width, height, "stretch")
         parts.append(Image.frombytes("RGB", (width, height), scaled.data))
     row = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
     left = 0
@@ -128,7 +128,7 @@ def side_by_side(pictures: Iterable[Pixels], highest: int) -> tuple[Pixels, int]
 
 
 def over_the_first(mask: Mask, first: int, row: Pixels) -> Mask:
-    """Return the mask of a row whose first picture is `first` pixels wide: the others are kept."""
+    """Return the mask of a row whose first image is `first` pixels wide: the others are kept."""
     canvas = Image.new("L", (row.width, row.height), 0)
     fitted = fit_mask(mask, first, row.height, "stretch")
     canvas.paste(Image.frombytes("L", (first, row.height), fitted.data), (0, 0))
@@ -140,12 +140,12 @@ def _read(data: bytes, name: str, max_pixels: int) -> Image.Image:
     try:
         header = read_header(data)
         width, height = header.size
-        if max(width, height) > LONGEST_SIDE:
-            raise UnreadablePicture(f"is {width}x{height}; the limit of a side is {LONGEST_SIDE} pixels.")
+        if max(width, height) > MAX_SIDE:
+            raise UnreadableImage(f"is {width}x{height}; the limit of a side is {MAX_SIDE} pixels.")
         if width * height > max_pixels:
-            raise UnreadablePicture(f"is {width}x{height}, {width * height} pixels; the limit is {max_pixels}.")
+            raise UnreadableImage(f"is {width}x{height}, {width * height} pixels; the limit is {max_pixels}.")
         image = _decode(data, header.format, header.size)
-    except UnreadablePicture as error:
+    except UnreadableImage as error:
         raise InvalidParameter(f"{name} {error}", param=name) from error
     return image
 
@@ -163,7 +163,7 @@ def _decode(data: bytes, kind: Format, size: tuple[int, int]) -> Image.Image:
             whole = _eight_bits(image) if image.mode == "I;16" else image
             plain = whole.convert("RGBA" if whole.has_transparency_data else "RGB")
             turn = UPRIGHT.get(_orientation(image))
-    except UnreadablePicture:
+    except UnreadableImage:
         raise
     # Pillow raises whatever the broken bytes lead to: OSError, SyntaxError, struct.error, ValueError, ...
     except Exception as error:
@@ -174,7 +174,7 @@ def _decode(data: bytes, kind: Format, size: tuple[int, int]) -> Image.Image:
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    # A damaged EXIF block is no reason to refuse the picture around it.
+    # A damaged EXIF block is no reason to refuse the image around it.
     except Exception:
         return None
 

@@ -22,7 +22,7 @@ class MaskShape:
 
 
 def shape_mask(data: bytes, shape: MaskShape, *, name: str, max_pixels: int) -> bytes:
-    """Return a mask file's shaped mask as a PNG, white being drawn anew; raises InvalidParameter naming the limit.
+    """Return a mask file's shaped mask as a PNG, white being regenerated; raises InvalidParameter naming the limit.
 
     Source: AUTOMATIC1111's `create_binary_mask` and `StableDiffusionProcessingImg2Img.init`.
     """

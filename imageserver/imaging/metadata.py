@@ -1,4 +1,4 @@
-"""What a picture tells about its own making, as AUTOMATIC1111's infotext and as JSON."""
+"""What an image tells about its own making, as AUTOMATIC1111's infotext and as JSON."""
 
 import io
 import json
@@ -14,12 +14,12 @@ from imageserver.imaging.exif import exif_block, read_exif
 
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 # A JPEG segment holds 65,533 bytes, six of which say that it is EXIF.
-LARGEST_EXIF = 65_500
+MAX_EXIF_BYTES = 65_500
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureMetadata:
-    """How one picture was made; sizes in pixels, `extra` holds further named values."""
+class ImageMetadata:
+    """How one image was made; sizes in pixels, `extra` holds further named values."""
 
     prompt: str
     negative_prompt: str
@@ -64,20 +64,20 @@ class PictureMetadata:
         for longest in (None, 3000, 500):
             shortened = self if longest is None else self._with_prompts_of(longest)
             block = exif_block(parameters=shortened.parameters_text(), generation=shortened.as_json())
-            if len(block) <= LARGEST_EXIF:
+            if len(block) <= MAX_EXIF_BYTES:
                 return block
         return b""
 
-    def _with_prompts_of(self, longest: int) -> "PictureMetadata":
+    def _with_prompts_of(self, longest: int) -> "ImageMetadata":
         prompt, negative_prompt = _cut(self.prompt, longest), _cut(self.negative_prompt, longest)
         return replace(self, prompt=prompt, negative_prompt=negative_prompt)
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """Return the texts inside a PNG, JPEG or WebP picture without decoding its pixels.
+    """Return the texts inside a PNG, JPEG or WebP image without decoding its pixels.
 
     The infotext is `parameters`, our JSON is `generation`; a PNG's other texts keep their keywords. Raises
-    InvalidParameter for anything that is no such picture.
+    InvalidParameter for anything that is no such image.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
@@ -86,7 +86,7 @@ def read_metadata(data: bytes) -> dict[str, str]:
             return found | {name: str(text) for name, text in texts.items()}
     # Pillow raises whatever the broken bytes lead to: OSError, SyntaxError, struct.error, DecompressionBombError, ...
     except Exception as error:
-        raise InvalidParameter("The data is not a readable PNG, JPEG or WebP picture.", param="image") from error
+        raise InvalidParameter("The data is not a readable PNG, JPEG or WebP image.", param="image") from error
 
 
 def _plain_number(value: float) -> int | float:

@@ -1,4 +1,4 @@
-"""A picture in the making as a picture file: a few pixels from the latents, enlarged to the size of the answer."""
+"""An image in the making as an image file: a few pixels from the latents, enlarged to the size of the answer."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from imageserver.generation import OutputFormat
 from imageserver.imaging.encoding import encode
 
 
-def picture_file(
+def image_file(
     pixels: bytes,
     size: tuple[int, int],
     scale: int,
@@ -18,9 +18,9 @@ def picture_file(
     compression: int | None = None,
     longest: int | None = None,
 ) -> bytes:
-    """Return the bytes of a picture of `wanted` (width, height) from RGB pixels of `size`, row by row.
+    """Return the bytes of an image of `wanted` (width, height) from RGB pixels of `size`, row by row.
 
-    Each of them stands for `scale * scale` pixels of the drawing. No side is longer than `longest`.
+    Each of them stands for `scale * scale` pixels of the generation. No side is longer than `longest`.
     """
     large = enlarged(pixels, size, scale, wanted, longest=longest)
     return encode(large, output_format=output_format, compression=compression)
@@ -29,9 +29,9 @@ def picture_file(
 def enlarged(
     pixels: bytes, size: tuple[int, int], scale: int, wanted: tuple[int, int], *, longest: int | None = None
 ) -> NDArray[np.uint8]:
-    """Return the pixels (height, width, 3) of the picture that `picture_file` writes.
+    """Return the pixels (height, width, 3) of the image that `image_file` writes.
 
-    The engine draws at the next multiple its VAE needs and crops to the centre, and so does this.
+    The engine generates at the next multiple its VAE needs and crops to the centre, and so does this.
     """
     small = Image.frombytes("RGB", size, pixels)
     across, down = (min(side, most / scale) for side, most in zip(size, wanted, strict=True))

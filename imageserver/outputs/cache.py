@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".answer"
 MIB = 1024 * 1024
 # Looking at every file after every answer would cost more than the answers.
-SWEEP_PAUSE = 10.0
+SWEEP_INTERVAL_SECONDS = 10.0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ class OutputCache:
                 aside.unlink()
             return
         now = time.monotonic()
-        if now - self._last_sweep > SWEEP_PAUSE:
+        if now - self._last_sweep > SWEEP_INTERVAL_SECONDS:
             self._last_sweep = now
             self.sweep()
 

@@ -1,4 +1,4 @@
-"""The folder that pictures are saved in."""
+"""The folder that images are saved in."""
 
 import contextlib
 import errno
@@ -28,7 +28,7 @@ REASONS = {
 
 
 class OutputFolder:
-    """A folder of pictures that never overwrites one and stays below `max_mb` MiB and `max_age` seconds."""
+    """A folder of images that never overwrites one and stays below `max_mb` MiB and `max_age` seconds."""
 
     def __init__(self, path: Path, *, max_mb: float, max_age: float) -> None:
         self.path = path
@@ -57,7 +57,7 @@ class OutputFolder:
             # A path in the sentence would tell strangers about the machine, and the answer may go to one.
             reason = REASONS.get(error.errno or 0, (error.strerror or "the disk refused").lower())
             raise StorageFull(
-                f"The picture could not be saved because {reason}; free some space or let save_to_file be false to get "
+                f"The image could not be saved because {reason}; free some space or let save_to_file be false to get "
                 "the bytes instead."
             ) from error
         self.sweep_if_due(keep=saved.name)
@@ -74,11 +74,11 @@ class OutputFolder:
             self.path, max_mb=self.max_mb, max_age=self.max_age, now=time.time(), keep=() if keep is None else (keep,)
         )
 
-    def open_picture(self, name: str) -> Path:
-        """Return the path of a saved picture; raises NotFound for everything else, links and folders included."""
+    def open_image(self, name: str) -> Path:
+        """Return the path of a saved image; raises NotFound for everything else, links and folders included."""
         path = self.path / name if SERVED_NAME.fullmatch(name) else None
         if path is None or path.is_symlink() or not path.is_file():
-            raise NotFound("There is no picture of that name.", param="name")
+            raise NotFound("There is no image of that name.", param="name")
         return path
 
     def _publish(self, aside: Path, stem: str, extension: str) -> Path:

@@ -1,15 +1,15 @@
-"""The names of saved pictures, which tell ours from everybody else's files."""
+"""The names of saved images, which tell ours from everybody else's files."""
 
 import re
 from datetime import datetime
 
 PREFIX = "Qwen-Image"
-PICTURE = re.compile(rf"{PREFIX}-\d{{8}}_\d{{6}}-req\d+(-\d+)*\.(png|jpg|jpeg|webp|zip)", re.ASCII)
+IMAGE = re.compile(rf"{PREFIX}-\d{{8}}_\d{{6}}-req\d+(-\d+)*\.(png|jpg|jpeg|webp|zip)", re.ASCII)
 UNFINISHED = re.compile(rf"\.{PREFIX}-[0-9a-f]{{32}}\.part")
 
 
 def file_stem(when: datetime, request_id: int, index: int | None = None) -> str:
-    """Return the documented name without its extension, with `index` where a request makes several pictures.
+    """Return the documented name without its extension, with `index` where a request makes several images.
 
     Every model, the demo included, shares the documented prefix: clients look for it, and retention goes by it.
     """

@@ -1,4 +1,4 @@
-"""Keep the output folder below its limits by deleting the oldest pictures."""
+"""Keep the output folder below its limits by deleting the oldest images."""
 
 import os
 import stat
@@ -6,16 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver.outputs.naming import PICTURE, UNFINISHED
+from imageserver.outputs.naming import IMAGE, UNFINISHED
 
 MEBIBYTE = 2**20
-# A writer that is still at work after an hour is dead: a picture takes milliseconds.
+# A writer that is still at work after an hour is dead: an image takes milliseconds.
 UNFINISHED_MAX_AGE = 3600.0
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep did: files deleted, their bytes, and the bytes of pictures that stay."""
+    """What a sweep did: files deleted, their bytes, and the bytes of images that stay."""
 
     deleted: int = 0
     deleted_bytes: int = 0
@@ -23,21 +23,21 @@ class Swept:
 
 
 def sweep(path: Path, *, max_mb: float, max_age: float, now: float, keep: Collection[str] = ()) -> Swept:
-    """Delete pictures older than `max_age` seconds, then the oldest until the others take at most `max_mb` MiB.
+    """Delete images older than `max_age` seconds, then the oldest until the others take at most `max_mb` MiB.
 
     `now` is the wall clock (`time.time()`), like the files' times. Only plain files directly in the folder that bear
     our names are touched, `keep` names those that stay; links are not followed. Never raises for what the disk does.
     """
-    pictures = []
+    images = []
     deleted = deleted_bytes = kept_bytes = 0
     for name, size, modified in _files(path):
         if UNFINISHED.fullmatch(name):
             if now - modified > UNFINISHED_MAX_AGE and _delete(path / name):
                 deleted, deleted_bytes = deleted + 1, deleted_bytes + size
-        elif PICTURE.fullmatch(name):
-            pictures.append((modified, name, size))
+        elif IMAGE.fullmatch(name):
+            images.append((modified, name, size))
             kept_bytes += size
-    for modified, name, size in sorted(pictures):
+    for modified, name, size in sorted(images):
         over = now - modified > max_age or kept_bytes > max_mb * MEBIBYTE
         if over and name not in keep and _delete(path / name):
             deleted, deleted_bytes, kept_bytes = deleted + 1, deleted_bytes + size, kept_bytes - size

@@ -16,7 +16,7 @@ from typing import Any
 from imageserver.errors import StorageFull
 
 # A task that has lost so many owners is given up: it may be what ends them.
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 # Forgotten tasks are still known to have been there for so many times their time to live.
 TOMBSTONE = 7
 OPEN = "('queued', 'processing')"
@@ -31,7 +31,7 @@ COLUMNS = """
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task; `wanted` is the JSON that it can be drawn from again, `number` the request id of its last attempt.
+    """One task; `wanted` is the JSON that it can be generated from again, `number` the request id of its last attempt.
 
     `state` is `queued`, `processing`, `completed`, `failed`, `cancelled` or `expired`.
     """
@@ -93,7 +93,7 @@ class TaskStore:
         return next((_task(row) for row in rows if credential in ("", row["credential"])), None)
 
     def place(self, task_id: str, *, wanted: str, warnings: list[str]) -> None:
-        """Its model is known, and with that what is drawn."""
+        """Its model is known, and with that what is generated."""
         self._write(
             "UPDATE tasks SET wanted = ?, warnings = ? WHERE task_id = ?", (wanted, json.dumps(warnings), task_id)
         )
@@ -105,7 +105,7 @@ class TaskStore:
     def complete(
         self, task_id: str, *, files: list[str], seeds: tuple[int, ...], processing_time: float, warnings: list[str]
     ) -> None:
-        """Its pictures are saved."""
+        """Its images are saved."""
         self._write(
             "UPDATE tasks SET state = 'completed', completed_at = ?, files = ?, seeds = ?, processing_time = ?, "
             f"warnings = ?, owner = NULL WHERE task_id = ? AND state IN {OPEN}",
@@ -113,7 +113,7 @@ class TaskStore:
         )
 
     def fail(self, task_id: str, *, code: str, sentence: str) -> None:
-        """It ended without pictures, cancelled or not."""
+        """It ended without images, cancelled or not."""
         state = "cancelled" if code == "cancelled" else "failed"
         self._write(
             "UPDATE tasks SET state = ?, completed_at = ?, code = ?, error = ?, owner = NULL "
@@ -137,7 +137,7 @@ class TaskStore:
             task = _task(row)
             if task.owner is not None and lives(task.owner):
                 continue
-            if task.attempts >= MOST_ATTEMPTS:
+            if task.attempts >= MAX_ATTEMPTS:
                 self.fail(task.task_id, code="engine_unavailable", sentence="The server died with this task too often.")
                 continue
             taken = self._write(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from imageserver.messages import Snapshot
+from imageserver.protocol.messages import Snapshot
 
 PREFIX = "qwen_image_server_"
 

@@ -14,13 +14,13 @@ WATCH = """() => {
 }"""
 
 
-def draw(page, prompt, **fields):
+def generate(page, prompt, **fields):
     """Fill the form, press the button, and return the new card."""
     page.get_by_label("Prompt", exact=True).fill(prompt)
     for label, value in fields.items():
         page.get_by_label(label, exact=True).fill(value)
     cards = page.locator(".card").count()
-    page.get_by_role("button", name="Draw").click()
+    page.get_by_role("button", name="Generate").click()
     expect(page.locator(".card")).to_have_count(cards + 1)
     return page.locator(".card").first
 
@@ -39,37 +39,37 @@ def newest_job(server):
     return server.get("/v1/jobs", params={"limit": 1}).json()["data"][0]
 
 
-def test_a_picture_is_previewed_and_drawn(demo_server, opened):
+def test_a_image_is_previewed_and_generated(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     page.evaluate(WATCH)
-    card = draw(page, "a red circle on a blue background", Steps="30")
+    card = generate(page, "a red circle on a blue background", Steps="30")
     expect(card).to_have_attribute("data-state", "done")
     seen = page.evaluate("window.seen")
     assert "preview" in seen
     assert seen.index("preview") < seen.index("done")
-    name, picture = download(page, card)
-    assert (picture.format, picture.size) == ("PNG", (512, 512))
+    name, image = download(page, card)
+    assert (image.format, image.size) == ("PNG", (512, 512))
     job = demo_server.get(f"/v1/jobs/{number_of(card)}").json()
     assert (job["steps"], job["state"]) == (30, "completed")
     expect(card.locator(".seed")).to_have_text(f"seed {job['seed']}")
     assert name == f"demo-{job['id']}-{job['seed']}.png"
 
 
-def test_the_same_seed_again_and_a_picture_to_start_from(demo_server, opened):
+def test_the_same_seed_again_and_a_image_to_start_from(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
-    card = draw(page, "a yellow star on a black background", Pictures="2")
+    card = generate(page, "a yellow star on a black background", Images="2")
     expect(card).to_have_attribute("data-state", "done")
     second = card.locator("figure").nth(1)
     seed = second.locator(".seed").inner_text().removeprefix("seed ")
     second.get_by_role("button", name="Again with this seed").click()
     expect(page.get_by_label("Seed", exact=True)).to_have_value(seed)
-    expect(page.get_by_label("Pictures", exact=True)).to_have_value("1")
+    expect(page.get_by_label("Images", exact=True)).to_have_value("1")
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a yellow star on a black background")
-    second.get_by_role("button", name="Start from this picture").click()
-    expect(page.get_by_alt_text("The picture to start from")).to_be_visible()
-    changed = draw(page, "a red star on a black background", Strength="0.5")
+    second.get_by_role("button", name="Start from this image").click()
+    expect(page.get_by_alt_text("The image to start from")).to_be_visible()
+    changed = generate(page, "a red star on a black background", Strength="0.5")
     expect(changed).to_have_attribute("data-state", "done")
     # Half of the steps are done: that is what the strength says.
     job = demo_server.get(f"/v1/jobs/{number_of(changed)}").json()
@@ -80,11 +80,11 @@ def test_two_requests_run_side_by_side_and_one_is_cancelled(demo_server, opened)
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     page.get_by_label("Aspect ratio").select_option("16:9")
-    long = draw(page, "a white house on green grass", Steps="150", Pictures="10")
+    long = generate(page, "a white house on green grass", Steps="150", Images="10")
     expect(long).to_have_attribute("data-state", "running")
     long_job = newest_job(demo_server)
     page.get_by_label("Aspect ratio").select_option("s1:1")
-    draw(page, "a red circle on a blue background", Steps="4", Pictures="1")
+    generate(page, "a red circle on a blue background", Steps="4", Images="1")
     expect(page.locator(".card").first).to_have_attribute("data-state", "done")
     running = page.locator(".card").nth(1)
     assert demo_server.get(f"/v1/jobs/{long_job['id']}").json()["state"] == "processing"
@@ -93,10 +93,10 @@ def test_two_requests_run_side_by_side_and_one_is_cancelled(demo_server, opened)
     assert demo_server.get(f"/v1/jobs/{long_job['id']}").json()["state"] == "cancelled"
 
 
-def test_who_closes_the_page_cancels_what_it_drew(demo_server, opened):
+def test_who_closes_the_page_cancels_what_it_generated(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
-    expect(draw(page, "a green square", Steps="150", Pictures="10")).to_have_attribute("data-state", "running")
+    expect(generate(page, "a green square", Steps="150", Images="10")).to_have_attribute("data-state", "running")
     number = newest_job(demo_server)["id"]
     page.close()
     demo_server.wait_for(
@@ -109,7 +109,7 @@ def test_who_closes_the_page_cancels_what_it_drew(demo_server, opened):
     [
         ("Steps", "1000", {"num_inference_steps": 1000}),
         ("Guidance", "51", {"true_cfg_scale": 51}),
-        ("Pictures", "0", {"n": 0}),
+        ("Images", "0", {"n": 0}),
         ("Prompt", "", {"prompt": ""}),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_wrong_value_shows_the_server_s_sentence_at_its_field(fake_server, ope
     control = page.get_by_label(label, exact=True)
     page.get_by_label("Prompt", exact=True).fill("a cat")
     control.fill(value)
-    page.get_by_role("button", name="Draw").click()
+    page.get_by_role("button", name="Generate").click()
     sentence = fake_server.post({"prompt": "a cat", **fields}).json()["error"]
     expect(page.get_by_role("alert")).to_have_text(sentence)
     expect(control).to_have_attribute("aria-invalid", "true")
@@ -130,8 +130,8 @@ def test_a_wrong_value_shows_the_server_s_sentence_at_its_field(fake_server, ope
 def test_a_full_queue_is_said_on_the_card_and_may_be_tried_again(fake_server, opened):
     page = opened(fake_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
-    expect(draw(page, "a cat [step=0.5]", Steps="150")).to_have_attribute("data-state", "running")
-    refused = draw(page, "a dog", Steps="2")
+    expect(generate(page, "a cat [step=0.5]", Steps="150")).to_have_attribute("data-state", "running")
+    refused = generate(page, "a dog", Steps="2")
     expect(refused).to_have_attribute("data-state", "failed")
     sentence = fake_server.generate("a dog").json()["error"]
     assert refused.locator(".error").inner_text().split("(")[0] == sentence.split("(")[0]
@@ -146,7 +146,7 @@ def test_a_prompt_is_shown_as_text_and_large_seeds_stay_whole(fake_server, opene
     expect(page.get_by_label("Steps")).to_have_value("20")
     page.get_by_label("random").uncheck()
     prompt = "<img src=x onerror=alert(1)> <b>cat</b>"
-    card = draw(page, prompt, Steps="2", Seed="18446744073709551614")
+    card = generate(page, prompt, Steps="2", Seed="18446744073709551614")
     expect(card.locator("h3")).to_have_text(prompt)
     expect(card.locator(".seed")).to_have_text("seed 18446744073709551614")
 
@@ -163,7 +163,7 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
             expect(page.get_by_text("The API key is wrong.")).to_be_visible()
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(page.get_by_label("API key")).to_be_hidden()
-    expect(draw(page, "a cat", Steps="2")).to_have_attribute("data-state", "done")
+    expect(generate(page, "a cat", Steps="2")).to_have_attribute("data-state", "done")
     assert page.evaluate("localStorage.length + document.cookie.length") == 0
     assert KEY not in page.url
     page.reload()
@@ -174,13 +174,13 @@ def test_it_says_that_the_model_loads_and_takes_requests_meanwhile(start, opened
     server = start(FAKE_LOAD="4")
     page = opened(server)
     expect(page.locator("#state")).to_contain_text("The model is loading.")
-    card = draw(page, "a cat", Steps="2")
+    card = generate(page, "a cat", Steps="2")
     expect(card).to_have_attribute("data-state", "queued")
     expect(card).to_have_attribute("data-state", "done")
     expect(page.locator("#state")).to_contain_text("fake on cpu")
 
 
-def test_it_fits_a_phone_and_every_control_has_a_name_and_loras_are_drawn_with(demo_server, opened):
+def test_it_fits_a_phone_and_every_control_has_a_name_and_loras_are_generated_with(demo_server, opened):
     page = opened(demo_server, viewport={"width": 360, "height": 740}, color_scheme="dark")
     expect(page.get_by_label("Steps")).to_have_value("20")
     page.get_by_role("checkbox", name="night").check()
@@ -192,8 +192,8 @@ def test_it_fits_a_phone_and_every_control_has_a_name_and_loras_are_drawn_with(d
     page.keyboard.press("Control+Enter")
     expect(page.locator(".card")).to_have_attribute("data-state", "done")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    _, picture = download(page, page.locator(".card"))
-    assert 'Loras: "night:0.5"' in picture.text["parameters"]
+    _, image = download(page, page.locator(".card"))
+    assert 'Loras: "night:0.5"' in image.text["parameters"]
 
 
 def test_another_model_is_chosen_and_the_form_follows_it(models_server, opened):
@@ -204,7 +204,7 @@ def test_another_model_is_chosen_and_the_form_follows_it(models_server, opened):
     choice.select_option("tiny-sd")
     expect(page.get_by_label("Steps")).to_have_value("3")
     expect(choice).to_have_value("tiny-sd")
-    card = draw(page, "a red circle")
+    card = generate(page, "a red circle")
     expect(card).to_have_attribute("data-state", "done")
     assert newest_job(models_server)["model"] == "tiny-sd"
     choice.select_option("broken")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.server import Server
+from tests.support.server import Server
 
 Starter = Callable[..., Server]
 
@@ -79,7 +79,7 @@ def fake_server(servers: Starter) -> Server:
     """A server whose engine only pretends, shared by all tests that do not break it."""
     server = servers()
     server.wait_until_ready()
-    # What was drawn once is not refused after the fake device has been full.
+    # What was generated once is not refused after the fake device has been full.
     assert server.generate("large", size="2048x2048", num_inference_steps=1).status_code == 200
     return server
 
@@ -88,7 +88,7 @@ def fake_server(servers: Starter) -> Server:
 def quiet_server(fake_server: Server) -> Server:
     """The shared server with the fake engine, with nothing under way: for tests that count on that and break nothing.
 
-    It has learnt what pictures take, so it may refuse a client who tells how long it waits.
+    It has learnt what images take, so it may refuse a client who tells how long it waits.
     """
     fake_server.wait_until_idle()
     return fake_server

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imageserver.imaging.inputs import fit_picture, read_picture
+from imageserver.imaging.inputs import fit_image, read_image
 from imageserver.imaging.metadata import read_metadata
-from tests.integration.automatic1111_client import Client, files_of, info_of, job_of, pictures_of, text_of
-from tests.integration.server import in_background
-from tests.pictures import colours, file_of
+from tests.support.automatic1111_client import Client, files_of, images_of, info_of, job_of, text_of
+from tests.support.images import colours, file_of
+from tests.support.server import in_background
 
 # What both clients send where no password is set.
 NO_PASSWORD = {"Authorization": "Basic "}
@@ -24,7 +24,7 @@ def client(fake_server):
     return Client(fake_server, **NO_PASSWORD)
 
 
-def test_open_webui_verifies_chooses_a_model_and_draws(client):
+def test_open_webui_verifies_chooses_a_model_and_generates(client):
     options = client.get("/sdapi/v1/options").json()
     model = client.get("/sdapi/v1/sd-models").json()[0]
     assert options["sd_model_checkpoint"] == model["title"] == "fake"
@@ -39,7 +39,7 @@ def test_open_webui_verifies_chooses_a_model_and_draws(client):
         "cfg_scale": 6.5, "sampler_name": "FakeScheduler", "scheduler": "Automatic",
     }  # fmt: skip
     answer = client.post("/sdapi/v1/txt2img", body)
-    assert [picture.size for picture in pictures_of(answer)] == [(96, 64)] * 2
+    assert [image.size for image in images_of(answer)] == [(96, 64)] * 2
     info = info_of(answer)
     assert info["all_seeds"] == [info["seed"], info["seed"] + 1]
     assert info.items() >= {"cfg_scale": 6.5, "steps": 5, "width": 96, "height": 64, "negative_prompt": "dog"}.items()
@@ -48,7 +48,7 @@ def test_open_webui_verifies_chooses_a_model_and_draws(client):
     assert job_of(client.server, answer)["dialect"] == "automatic1111"
 
 
-def test_sillytavern_connects_loads_its_lists_and_draws(client):
+def test_sillytavern_connects_loads_its_lists_and_generates(client):
     assert client.get("/sdapi/v1/options").status_code == 200
     assert "forge_preset" not in client.get("/sdapi/v1/options").json()
     upscalers = [item["name"] for item in client.get("/sdapi/v1/upscalers").json()]
@@ -71,12 +71,12 @@ def test_sillytavern_connects_loads_its_lists_and_draws(client):
         "override_settings_restore_afterwards": True, "send_images": True, "do_not_save_grid": False,
         "do_not_save_samples": False,
     }  # fmt: skip
-    drawing = in_background(client.post, "/sdapi/v1/txt2img", body)
+    generating = in_background(client.post, "/sdapi/v1/txt2img", body)
     client.wait_until_busy()
     seen = client.progress()
     assert 0 < seen["progress"] < 1
-    answer = drawing.result(30)
-    assert pictures_of(answer)[0].getpixel((0, 0)) == (21, 21, 21)
+    answer = generating.result(30)
+    assert images_of(answer)[0].getpixel((0, 0)) == (21, 21, 21)
     assert "secret" not in answer.text
     assert info_of(answer)["warnings"] == []
     saved = [path for path in client.server.output_dir.iterdir() if f"req{answer.headers['X-Request-Id']}" in path.name]
@@ -91,7 +91,9 @@ def test_krita_connects_reads_every_list_and_is_told_what_its_results_are(client
     assert [lora["name"] for lora in client.get("/sdapi/v1/loras").json()] == ["night"]
     assert client.get("/sdapi/v1/scripts").json() == {"txt2img": [], "img2img": []}
     assert client.get("/sdapi/v1/embeddings").json() == {"loaded": {}, "skipped": {}}
-    answer = client.draw("a layer", batch_size=2, save_images=False, override_settings={"sd_model_checkpoint": "fake"})
+    answer = client.generate(
+        "a layer", batch_size=2, save_images=False, override_settings={"sd_model_checkpoint": "fake"}
+    )
     told = answer.json()["parameters"]
     assert (told["batch_size"], told["n_iter"], told["save_images"]) == (2, 1, False)
     assert len(files_of(answer)) == told["batch_size"] * told["n_iter"]
@@ -99,26 +101,26 @@ def test_krita_connects_reads_every_list_and_is_told_what_its_results_are(client
     assert (info_of(answer)["width"], info_of(answer)["height"]) == (64, 64)
 
 
-def test_a_picture_starts_from_another_and_is_fitted_as_the_resize_mode_says(client):
+def test_a_image_starts_from_another_and_is_fitted_as_the_resize_mode_says(client):
     source = colours(64, 32)
     fields = {"prompt": "x", "width": 128, "height": 128, "denoising_strength": 0.4, "include_init_images": False}
     for mode, expected in enumerate(("stretch", "crop", "pad", "stretch")):
         body = fields | {"init_images": [text_of(source, "data:image/png;base64,")], "resize_mode": mode}
         answer = client.post("/sdapi/v1/img2img", body)
-        [picture] = pictures_of(answer)
+        [image] = images_of(answer)
         # The fake engine answers with what it starts from.
-        assert np.abs(np.asarray(picture).astype(int) - fitted(source, expected)).max() <= 1, expected
+        assert np.abs(np.asarray(image).astype(int) - fitted(source, expected)).max() <= 1, expected
         assert info_of(answer)["denoising_strength"] == 0.4
         assert answer.json()["parameters"]["init_images"] is None
     assert "resize_mode 3" in answer.headers["X-Warnings"]
 
 
 def fitted(image: Image.Image, mode: str) -> np.ndarray:
-    pixels = fit_picture(read_picture(file_of(image), name="x", max_pixels=10**6), 128, 128, mode)
+    pixels = fit_image(read_image(file_of(image), name="x", max_pixels=10**6), 128, 128, mode)
     return np.frombuffer(pixels.data, np.uint8).reshape(128, 128, 3).astype(int)
 
 
-def test_the_mask_says_what_is_drawn_anew_and_the_inverted_one_what_is_not(demo_server):
+def test_the_mask_says_what_is_generated_anew_and_the_inverted_one_what_is_not(demo_server):
     client = Client(demo_server)
     source = colours(128, 128)
     mask = Image.new("L", (128, 128), 0)
@@ -128,26 +130,26 @@ def test_the_mask_says_what_is_drawn_anew_and_the_inverted_one_what_is_not(demo_
         "steps": 2, "denoising_strength": 1, "mask_blur": 0, "seed": 3,
     }  # fmt: skip
     for invert in (0, 1):
-        [picture] = pictures_of(client.post("/sdapi/v1/img2img", fields | {"inpainting_mask_invert": invert}))
-        same = (np.asarray(picture) == np.asarray(source)).all(-1)
-        kept, drawn = (same[:, 64:], same[:, :64]) if not invert else (same[:, :64], same[:, 64:])
+        [image] = images_of(client.post("/sdapi/v1/img2img", fields | {"inpainting_mask_invert": invert}))
+        same = (np.asarray(image) == np.asarray(source)).all(-1)
+        kept, generated = (same[:, 64:], same[:, :64]) if not invert else (same[:, :64], same[:, 64:])
         assert kept.all()
-        assert drawn.mean() < 0.1
+        assert generated.mean() < 0.1
 
 
-def test_a_denoising_strength_of_0_leaves_the_picture_almost_as_it_is(demo_server):
+def test_a_denoising_strength_of_0_leaves_the_image_almost_as_it_is(demo_server):
     source = Image.new("RGB", (128, 128), (200, 40, 40))
     body = {"prompt": "x", "init_images": [text_of(source)], "width": 128, "height": 128, "denoising_strength": 0}
     answer = Client(demo_server).post("/sdapi/v1/img2img", body)
-    [picture] = pictures_of(answer)
-    assert np.abs(np.asarray(picture).astype(int) - np.asarray(source)).mean() < 25
-    assert info_of(answer)["warnings"] == ["denoising_strength 0 still draws the last step."]
+    [image] = images_of(answer)
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(source)).mean() < 25
+    assert info_of(answer)["warnings"] == ["denoising_strength 0 still generates the last step."]
 
 
-def test_every_picture_carries_the_infotext_that_the_answer_tells(client):
-    answer = client.draw("a cat, sitting\non a mat", negative_prompt="dog", n_iter=2, seed=5, cfg_scale=3)
+def test_every_image_carries_the_infotext_that_the_answer_tells(client):
+    answer = client.generate("a cat, sitting\non a mat", negative_prompt="dog", n_iter=2, seed=5, cfg_scale=3)
     infotexts = info_of(answer)["infotexts"]
-    assert [picture.info["parameters"] for picture in pictures_of(answer)] == infotexts
+    assert [image.info["parameters"] for image in images_of(answer)] == infotexts
     assert infotexts[1].startswith("a cat, sitting\non a mat\nNegative prompt: dog\nSteps: 4, Sampler: FakeScheduler, ")
     for data, seed in zip(answer.json()["images"], (5, 6), strict=True):
         told = client.post("/sdapi/v1/png-info", {"image": "data:image/png;base64," + data}).json()
@@ -159,7 +161,7 @@ def test_every_picture_carries_the_infotext_that_the_answer_tells(client):
         assert "generation" in told["items"]
 
 
-def test_a_picture_that_tells_nothing_has_no_parameters(client):
+def test_a_image_that_tells_nothing_has_no_parameters(client):
     told = client.post("/sdapi/v1/png-info", {"image": text_of(colours())})
     assert told.json() == {"info": "", "items": {}, "parameters": {}}
 
@@ -173,20 +175,22 @@ def test_the_file_format_is_an_option_that_every_worker_keeps_and_a_request_may_
     assert (answer.json(), answer.headers["X-Warnings"]) == (None, "options are ignored: 'jpeg_quality'.")
     assert {client.get("/sdapi/v1/options").json()["samples_format"] for _ in range(POLLS)} == {"webp"}
     for number, (fields, expected) in enumerate([({}, "WEBP"), ({"samples_format": "jpg"}, "JPEG")] * 4):
-        answer = client.draw(f"number {number}", override_settings=fields)
-        [picture] = pictures_of(answer)
-        assert picture.format == expected
+        answer = client.generate(f"number {number}", override_settings=fields)
+        [image] = images_of(answer)
+        assert image.format == expected
         assert [read_metadata(data)["parameters"] for data in files_of(answer)] == info_of(answer)["infotexts"]
 
 
-def test_pictures_that_are_not_to_be_sent_are_not(client):
-    answer = client.draw("not sent", send_images=False)
+def test_images_that_are_not_to_be_sent_are_not(client):
+    answer = client.generate("not sent", send_images=False)
     assert answer.json()["images"] == []
     assert len(info_of(answer)["infotexts"]) == 1
 
 
 def test_what_is_not_done_is_said_in_the_info_and_in_a_header(client):
-    answer = client.draw("<lora:x:1> ü", sampler_name="DPM++ 2M", alwayson_scripts={"ÄDetailer": {}}, enable_hr=True)
+    answer = client.generate(
+        "<lora:x:1> ü", sampler_name="DPM++ 2M", alwayson_scripts={"ÄDetailer": {}}, enable_hr=True
+    )
     warnings = info_of(answer)["warnings"]
     assert len(warnings) == 4
     assert answer.headers["X-Warnings"] == " | ".join(warnings)
@@ -194,7 +198,7 @@ def test_what_is_not_done_is_said_in_the_info_and_in_a_header(client):
 
 def test_the_header_of_warnings_stays_short_enough_for_every_client(client):
     scripts = {"script " + "x" * 70 + str(number): {} for number in range(100)}
-    answer = client.draw("x", alwayson_scripts=scripts, styles=list(scripts), **scripts)
+    answer = client.generate("x", alwayson_scripts=scripts, styles=list(scripts), **scripts)
     assert len(answer.headers["X-Warnings"]) <= 2000
 
 
@@ -249,9 +253,9 @@ def test_a_full_server_says_when_to_come_back_in_the_dialects_shape(own_servers)
     server = own_servers(MAX_QUEUE="1")
     server.wait_until_ready()
     client = Client(server)
-    busy = client.start_drawing("[step=0.05]", steps=40)
+    busy = client.start_generating("[step=0.05]", steps=40)
     client.wait_until_busy()
-    answer = client.draw("one too many")
+    answer = client.generate("one too many")
     assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
     assert int(answer.headers["Retry-After"]) >= 1
     assert busy.result(30).status_code == 200
@@ -267,14 +271,14 @@ def test_while_the_model_loads_the_server_is_there_and_says_that_it_has_none_yet
         assert (answer.status_code, answer.json()["code"]) == (503, "loading")
         assert int(answer.headers["Retry-After"]) >= 1
     assert client.post("/sdapi/v1/options", {"sd_model_checkpoint": "fake"}).status_code == 503
-    assert len(files_of(client.draw("it waits for the model"))) == 1
+    assert len(files_of(client.generate("it waits for the model"))) == 1
 
 
-def test_the_same_seed_is_the_same_picture_and_another_draw_another(client):
-    first, again = (files_of(client.draw("seeded", seed=11)) for _ in range(2))
+def test_the_same_seed_is_the_same_image_and_another_generate_another(client):
+    first, again = (files_of(client.generate("seeded", seed=11)) for _ in range(2))
     assert first == again
-    drawn = {info_of(client.draw("drawn"))["seed"] for _ in range(3)}
-    assert len(drawn) == 3
+    generated = {info_of(client.generate("generated"))["seed"] for _ in range(3)}
+    assert len(generated) == 3
 
 
 def test_the_tolerated_orders_change_nothing(client):
@@ -282,7 +286,7 @@ def test_the_tolerated_orders_change_nothing(client):
         assert client.post(f"/sdapi/v1/{path}").json() is None
     for path in ("unload-checkpoint", "reload-checkpoint"):
         assert client.post(f"/sdapi/v1/{path}").json() == {}
-    assert client.draw("still here").status_code == 200
+    assert client.generate("still here").status_code == 200
     assert client.get("/sdapi/v1/cmd-flags").json()["api"] is True
     ram = client.get("/sdapi/v1/memory").json()["ram"]
     assert ram["total"] == pytest.approx(ram["free"] + ram["used"])

@@ -1,4 +1,4 @@
-"""Whoever draws with AUTOMATIC1111's words sees and stops its own request, and nobody else's, on every worker."""
+"""Whoever generates with AUTOMATIC1111's words sees and stops its own request, and nobody else's, on every worker."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.integration.automatic1111_client import Client, info_of, job_of, pictures_of
+from tests.support.automatic1111_client import Client, images_of, info_of, job_of
 
 POLLS = 15
 
@@ -21,7 +21,7 @@ def two_workers(servers):
 
 def test_sillytavern_that_stops_interrupts_and_hangs_up_and_nobody_else_is_stopped(two_workers):
     tavern, neighbour = Client(two_workers), Client(two_workers, "127.0.0.2")
-    untouched = neighbour.start_drawing("[step=0.05] neighbour", steps=40, seed=90)
+    untouched = neighbour.start_generating("[step=0.05] neighbour", steps=40, seed=90)
     neighbour.wait_until_busy()
     body = json.dumps({"prompt": "[step=0.05] tavern", "steps": 100, "width": 64, "height": 64}).encode()
     with two_workers.connect() as connection:
@@ -31,13 +31,13 @@ def test_sillytavern_that_stops_interrupts_and_hangs_up_and_nobody_else_is_stopp
         assert tavern.post("/sdapi/v1/interrupt").json() == {}
     tavern.wait_until_idle()
     assert tavern.progress()["state"]["interrupted"]
-    assert pictures_of(untouched.result(30))[0].getpixel((0, 0)) == (90, 90, 90)
+    assert images_of(untouched.result(30))[0].getpixel((0, 0)) == (90, 90, 90)
     assert not info_of(untouched.result())["interrupted"]
 
 
 def test_a_client_that_hangs_up_cancels_its_request_and_leaves_its_neighbours(two_workers):
     leaver, neighbour = Client(two_workers), Client(two_workers, "127.0.0.2")
-    untouched = neighbour.start_drawing("[step=0.05] the neighbour of a leaver", steps=30, seed=91)
+    untouched = neighbour.start_generating("[step=0.05] the neighbour of a leaver", steps=30, seed=91)
     neighbour.wait_until_busy()
     body = json.dumps({"prompt": "[step=0.05] leaver", "steps": 100, "width": 64, "height": 64}).encode()
     with two_workers.connect() as connection:
@@ -47,12 +47,12 @@ def test_a_client_that_hangs_up_cancels_its_request_and_leaves_its_neighbours(tw
     leaver.wait_until_idle()
     [job] = [job for job in two_workers.get("/v1/jobs").json()["data"] if job["prompt"] == "[step=0.05] leaver"]
     assert job["state"] == "cancelled"
-    assert pictures_of(untouched.result(30))[0].getpixel((0, 0)) == (91, 91, 91)
+    assert images_of(untouched.result(30))[0].getpixel((0, 0)) == (91, 91, 91)
 
 
 def test_the_progress_is_the_same_whichever_worker_is_asked(two_workers):
     client = Client(two_workers)
-    drawing = client.start_drawing("[step=0.1] watched", steps=30, seed=150, batch_size=2, width=1024, height=512)
+    generating = client.start_generating("[step=0.1] watched", steps=30, seed=150, batch_size=2, width=1024, height=512)
     client.wait_until_busy(steps=4)
     seen = [client.progress() for _ in range(POLLS)]
     assert all(answer["state"]["job_count"] == 2 for answer in seen)
@@ -65,33 +65,33 @@ def test_the_progress_is_the_same_whichever_worker_is_asked(two_workers):
             assert preview.getpixel((0, 0)) == (150, 150, 150)
     assert client.progress(skip_current_image="true")["current_image"] is None
     assert client.post("/sdapi/v1/interrupt").status_code == 200
-    assert drawing.result(30).status_code == 200
+    assert generating.result(30).status_code == 200
 
 
 @pytest.mark.parametrize("turn", range(4))
 def test_an_interrupted_request_is_answered_with_its_previews_whichever_worker_is_told(two_workers, turn):
     client = Client(two_workers)
-    drawing = client.start_drawing("[step=0.05] interrupted", steps=100, seed=160, n_iter=2, width=96)
+    generating = client.start_generating("[step=0.05] interrupted", steps=100, seed=160, n_iter=2, width=96)
     client.wait_until_busy(steps=15)
     assert client.post("/sdapi/v1/interrupt").json() == {}
-    answer = drawing.result(10)
-    [picture] = pictures_of(answer)  # the second one was not begun
-    assert picture.size == (96, 64)
-    assert picture.getpixel((50, 50)) == (160, 160, 160)
+    answer = generating.result(10)
+    [image] = images_of(answer)  # the second one was not begun
+    assert image.size == (96, 64)
+    assert image.getpixel((50, 50)) == (160, 160, 160)
     info = info_of(answer)
     assert (info["interrupted"], info["all_seeds"]) == (True, [160])
-    assert info["infotexts"] == [picture.info["parameters"]]
+    assert info["infotexts"] == [image.info["parameters"]]
     assert "interrupted" in answer.headers["X-Warnings"]
     assert job_of(two_workers, answer)["state"] == "cancelled"
     idle = client.progress()
     assert (idle["progress"], idle["state"]["job_count"], idle["state"]["interrupted"]) == (0, 0, True)
 
 
-def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_pictures(quiet_server):
+def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_images(quiet_server):
     first, second = Client(quiet_server, "127.0.0.21"), Client(quiet_server, "127.0.0.22")
-    running = first.start_drawing("[step=0.05] first", steps=60)
+    running = first.start_generating("[step=0.05] first", steps=60)
     first.wait_until_busy(steps=1)
-    waiting = second.start_drawing("second")
+    waiting = second.start_generating("second")
     second.wait_until_busy()
     waits = second.progress()
     assert waits["progress"] > 0
@@ -112,22 +112,22 @@ def test_interrupting_nothing_is_no_error(quiet_server):
     }  # fmt: skip
 
 
-def test_skip_stops_one_picture_and_says_that_several_are_drawn_together(quiet_server):
+def test_skip_stops_one_image_and_says_that_several_are_generated_together(quiet_server):
     client = Client(quiet_server, "127.0.0.24")
-    drawing = client.start_drawing("[step=0.05] two", steps=30, n_iter=2)
+    generating = client.start_generating("[step=0.05] two", steps=30, n_iter=2)
     client.wait_until_busy(steps=1)
-    assert "drawn together" in client.post("/sdapi/v1/skip").headers["X-Warnings"]
-    assert not info_of(drawing.result(30))["interrupted"]
-    drawing = client.start_drawing("[step=0.05] one", steps=100)
+    assert "generated together" in client.post("/sdapi/v1/skip").headers["X-Warnings"]
+    assert not info_of(generating.result(30))["interrupted"]
+    generating = client.start_generating("[step=0.05] one", steps=100)
     client.wait_until_busy(steps=1)
     assert client.post("/sdapi/v1/skip").json() is None
-    assert info_of(drawing.result(10))["interrupted"]
+    assert info_of(generating.result(10))["interrupted"]
 
 
-def test_a_drawing_in_another_dialect_is_neither_shown_nor_stopped(quiet_server):
+def test_a_generating_in_another_dialect_is_neither_shown_nor_stopped(quiet_server):
     client = Client(quiet_server, "127.0.0.25")
-    drawing = quiet_server.start_generating("[step=0.05]", num_inference_steps=30)
+    generating = quiet_server.start_generating("[step=0.05]", num_inference_steps=30)
     quiet_server.wait_until_active()
     assert client.progress()["state"]["job_count"] == 0
     client.post("/sdapi/v1/interrupt")
-    assert drawing.result(30).status_code == 200
+    assert generating.result(30).status_code == 200

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the answer is a picture or a 4xx that names the field; never a 5xx, never a hung socket."""
+"""Whatever a client sends, the answer is an image or a 4xx that names the field; never a 5xx, never a hung socket."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imageserver.api.bodies import GenerateBody
+from imageserver.api.inputs.generate_request import GenerateBody
 
 TEXTS = {
     "one character": "x",
@@ -29,11 +29,11 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
-def test_any_text_makes_a_picture(fake_server, field, text, output_format):
+def test_any_text_makes_a_image(fake_server, field, text, output_format):
     response = fake_server.post({"prompt": "a cat", field: text, "output_format": output_format, "size": "64x64"})
     assert response.status_code == 200, response.text
-    with Image.open(io.BytesIO(response.content)) as picture:
-        picture.load()
+    with Image.open(io.BytesIO(response.content)) as image:
+        image.load()
 
 
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
@@ -108,7 +108,7 @@ def test_seeds_that_would_count_past_their_range_are_refused(fake_server):
         "folder.png", "folder.png/x.png", "x" * 300 + ".png", "%ff.png", "con.png%0a", "~root/x.png",
     ],
 )  # fmt: skip
-def test_no_name_reaches_outside_the_folder_of_pictures(fake_server, name):
+def test_no_name_reaches_outside_the_folder_of_images(fake_server, name):
     fake_server.output_dir.mkdir(exist_ok=True)
     link = fake_server.output_dir / "link.png"
     if not link.is_symlink():
@@ -137,7 +137,7 @@ ANYTHING = st.recursive(
 )
 BODIES = st.fixed_dictionaries(
     {"prompt": st.text(st.characters(), max_size=20) | ANYTHING},
-    # A tiny timeout is a right one, and the answer to it no picture.
+    # A tiny timeout is a right one, and the answer to it no image.
     optional={name: ANYTHING for name in GenerateBody.model_fields if name not in ("prompt", "timeout")}
     | {"other": ANYTHING},
 )

@@ -1,4 +1,4 @@
-"""The same request costs the device nothing twice; what a picture will cost is known before."""
+"""The same request costs the device nothing twice; what an image will cost is known before."""
 
 import statistics
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 import requests
 
-from tests.integration.server import in_background
+from tests.support.server import in_background
 
 # Times are measured here, so nothing may run beside it.
 pytestmark = pytest.mark.alone
@@ -24,9 +24,9 @@ def settled_total(server):
 
 
 def test_the_same_request_is_a_hit_with_the_same_bytes_and_the_engine_rests(fake_server):
-    first = ask(fake_server, "the same picture twice")
+    first = ask(fake_server, "the same image twice")
     total = settled_total(fake_server)
-    second = ask(fake_server, "the same picture twice")
+    second = ask(fake_server, "the same image twice")
     assert (first.headers["X-Cache"], second.headers["X-Cache"]) == ("miss", "hit")
     assert second.content == first.content
     assert second.headers["X-Request-Id"] != first.headers["X-Request-Id"]
@@ -56,12 +56,12 @@ def test_another_seed_format_or_overlay_is_another_request(fake_server):
         assert ask(fake_server, "one of many", **change).headers["X-Cache"] == "miss"
 
 
-def test_cache_false_draws_again(fake_server):
-    ask(fake_server, "drawn again")
-    assert ask(fake_server, "drawn again", cache=False).headers["X-Cache"] == "miss"
+def test_cache_false_generates_again(fake_server):
+    ask(fake_server, "generated again")
+    assert ask(fake_server, "generated again", cache=False).headers["X-Cache"] == "miss"
 
 
-def test_identical_requests_in_flight_are_drawn_once(own_servers):
+def test_identical_requests_in_flight_are_generated_once(own_servers):
     server = own_servers()
     server.wait_until_ready()
     answers = [in_background(ask, server, "[step=0.05] together", add_overlay=False) for _ in range(6)]
@@ -70,7 +70,7 @@ def test_identical_requests_in_flight_are_drawn_once(own_servers):
     assert len({answer.content for answer in answers}) == 1
 
 
-def test_a_repeated_idempotency_key_gives_the_same_picture_even_of_a_random_seed(fake_server):
+def test_a_repeated_idempotency_key_gives_the_same_image_even_of_a_random_seed(fake_server):
     headers = {"Idempotency-Key": "order-1"}
     first = ask(fake_server, "surprise me", seed=None, headers=headers)
     second = ask(fake_server, "surprise me", seed=None, headers=headers)
@@ -88,7 +88,7 @@ def test_an_idempotency_key_of_another_request_is_refused(fake_server):
     assert refused.json()["param"] == "Idempotency-Key"
 
 
-def test_an_estimate_tells_what_would_be_drawn_and_draws_nothing(fake_server):
+def test_an_estimate_tells_what_would_be_generated_and_generates_nothing(fake_server):
     total = settled_total(fake_server)
     body = {"prompt": "an estimate", "aspect_ratio": "4:3", "n": 2, "guidance_scale": 3.0}
     answer = fake_server._ask("POST", "/v1/estimate", json=body, timeout=20)
@@ -178,7 +178,7 @@ def test_an_estimate_tells_the_tokens_that_would_be_read_and_what_would_be_cut(d
     assert any("the model read the first 1024" in warning for warning in long["warnings"])
 
 
-def test_the_memory_of_a_picture_is_measured_and_then_expected(demo_server):
+def test_the_memory_of_a_image_is_measured_and_then_expected(demo_server):
     body = {"prompt": "a green square", "size": "768x768", "num_inference_steps": 2, "cache": False}
     answer = demo_server.post(body)
     assert answer.ok, answer.text

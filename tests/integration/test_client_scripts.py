@@ -93,32 +93,32 @@ def test_connectivity_says_what_a_real_server_offers(demo_server):
     outcome = run("test_connectivity.py", "--url", demo_server.url)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert "8 of 8 checks passed." in outcome.stdout
-    assert "2 pictures" in outcome.stdout
+    assert "2 images" in outcome.stdout
 
 
-def test_client_checks_a_real_server_and_keeps_its_pictures(demo_server, tmp_path):
+def test_client_checks_a_real_server_and_keeps_its_images(demo_server, tmp_path):
     folder = tmp_path / "new folder"
     outcome = run("test_client.py", "--url", demo_server.url, "--prompt", "a yellow star", "--output-dir", folder)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert "5 of 5 checks passed." in outcome.stdout
     for name in ("test_client.png", "test_client_zh.png"):
-        with Image.open(folder / name) as picture:
-            picture.load()
-            assert picture.size == (512, 512)
+        with Image.open(folder / name) as image:
+            image.load()
+            assert image.size == (512, 512)
 
 
 def test_all_checks_of_the_client_pass_and_keep_what_they_saw(demo_server, tmp_path):
     outcome = run("test_client.py", "--url", demo_server.url, "--all", "--save-intermediates", "--output-dir", tmp_path)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert "9 of 9 checks passed." in outcome.stdout
-    assert "9 previews, the first picture after" in outcome.stdout
+    assert "9 previews, the first image after" in outcome.stdout
     names = {f"test_client{name}.png" for name in ("", "_zh", "_streamed", "_not_streamed")}
     names |= {f"test_client_step_{step:03}.jpg" for step in range(1, 19, 2)}
     assert {file.name for file in tmp_path.iterdir()} == names
     for name in names:
-        with Image.open(tmp_path / name) as picture:
-            picture.load()
-            assert picture.size == (512, 512)
+        with Image.open(tmp_path / name) as image:
+            image.load()
+            assert image.size == (512, 512)
     streamed, at_once = (Image.open(tmp_path / f"test_client_{name}.png") for name in ("streamed", "not_streamed"))
     with streamed, at_once:
         assert ImageChops.difference(streamed, at_once).getextrema() == ((0, 0),) * 3
@@ -155,13 +155,13 @@ FRAME = {
         (["no JSON"], "The stream broke off: JSONDecodeError"),
         ([{"error": "The model is gone.", "timestamp": 0.0}], "The stream failed: The model is gone."),
         ([{"step": 1}], "A frame lacks chunk_id, chunk_index"),
-        ([FRAME | {"image": "??"}, "[DONE]"], "What should be a picture is no base64."),
+        ([FRAME | {"image": "??"}, "[DONE]"], "What should be an image is no base64."),
         (
             [FRAME | {"is_chunked": True, "chunk_id": "a", "chunk_index": 0, "total_chunks": 2}, "[DONE]"],
             "The stream ended before all chunks were there.",
         ),
-        ([FRAME, "[DONE]"], "The answer is not a PNG picture."),
-        (["[DONE]"], "The answer is not a PNG picture."),
+        ([FRAME, "[DONE]"], "The answer is not a PNG image."),
+        (["[DONE]"], "The answer is not a PNG image."),
     ],
 )
 def test_a_stream_that_is_not_as_it_should_be_fails_with_a_sentence(stand_in, tmp_path, frames, sentence):
@@ -183,8 +183,8 @@ def test_comparison_of_a_real_server_has_a_table_and_a_chart(demo_server, tmp_pa
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     for word in ("sequential", "concurrent", "wall time", "images/s", "p50", "p95", "speed-up"):
         assert word in outcome.stdout
-    with Image.open(chart) as picture:
-        assert picture.width > 500
+    with Image.open(chart) as image:
+        assert image.width > 500
 
 
 def test_every_request_of_the_comparison_has_its_own_seed(stand_in):

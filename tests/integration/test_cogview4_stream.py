@@ -12,7 +12,7 @@ import pytest
 import requests
 from PIL import Image
 
-LARGEST_PIECE = 400 * 1024
+MAX_CHUNK_BYTES = 400 * 1024
 KEYS = {
     "step", "total_steps", "progress", "image", "timestamp", "is_final", "is_chunked", "chunk_id", "chunk_index",
     "total_chunks", "image_index", "total_images", "seed",
@@ -21,11 +21,11 @@ CLOSE = {"Connection": "close"}
 
 
 class Client:
-    """What a client of the document does with a stream: finished pictures by their index, and every frame it saw."""
+    """What a client of the document does with a stream: finished images by their index, and every frame it saw."""
 
     def __init__(self):
         self.frames = []
-        self.pictures = []
+        self.images = []
         self.error = None
         self.done = False
         self._pieces = {}
@@ -47,27 +47,27 @@ class Client:
             return
         self.frames.append(frame)
         if not frame["is_chunked"]:
-            self.pictures.append((frame, frame["image"]))
+            self.images.append((frame, frame["image"]))
             return
         pieces = self._pieces.setdefault(frame["chunk_id"], {})
         pieces[frame["chunk_index"]] = frame["image"]
         if len(pieces) == frame["total_chunks"]:
-            self.pictures.append((frame, "".join(pieces[index] for index in range(frame["total_chunks"]))))
+            self.images.append((frame, "".join(pieces[index] for index in range(frame["total_chunks"]))))
             del self._pieces[frame["chunk_id"]]
 
     def shown(self, final, index=0):
-        """Return the frames and pictures of one picture: those on the way, or the finished one."""
+        """Return the frames and images of one image: those on the way, or the finished one."""
         return [
             (frame, opened(text))
-            for frame, text in self.pictures
+            for frame, text in self.images
             if (frame["is_final"], frame["image_index"]) == (final, index)
         ]
 
 
 def opened(text):
-    with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as picture:
-        picture.load()
-        return picture
+    with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+        image.load()
+        return image
 
 
 def ask(server, headers=None, **body):
@@ -91,7 +91,7 @@ def job_with(server, marker):
     return next((job for job in server.get("/v1/jobs").json()["data"] if marker in job["prompt"]), {"state": "unknown"})
 
 
-def test_a_frame_comes_about_every_tenth_of_the_steps_and_the_last_is_the_picture(fake_server):
+def test_a_frame_comes_about_every_tenth_of_the_steps_and_the_last_is_the_image(fake_server):
     client = streamed(fake_server, prompt="the usual [mark 1]", seed=7)
     assert client.done
     assert [frame["step"] for frame in client.frames] == [4, 9, 14, 19, 24, 29, 34, 39, 44, 49]
@@ -103,12 +103,12 @@ def test_a_frame_comes_about_every_tenth_of_the_steps_and_the_last_is_the_pictur
         assert (frame["image_index"], frame["total_images"], frame["seed"]) == (0, 1, 7)
         assert abs(frame["timestamp"] - time.time()) < 60
     assert [frame["timestamp"] for frame in client.frames] == sorted(frame["timestamp"] for frame in client.frames)
-    # The fake engine's previews and pictures are of the seed's colour; an overlay would add others.
-    for _, picture in client.shown(final=False):
-        assert (picture.format, picture.size, picture.getextrema()) == ("JPEG", (1024, 1024), ((7, 7),) * 3)
-    [(_, picture)] = client.shown(final=True)
-    assert (picture.format, picture.size, picture.getextrema()) == ("PNG", (1024, 1024), ((7, 7),) * 3)
-    assert "CFG scale: 5" in picture.info["parameters"]
+    # The fake engine's previews and images are of the seed's colour; an overlay would add others.
+    for _, image in client.shown(final=False):
+        assert (image.format, image.size, image.getextrema()) == ("JPEG", (1024, 1024), ((7, 7),) * 3)
+    [(_, image)] = client.shown(final=True)
+    assert (image.format, image.size, image.getextrema()) == ("PNG", (1024, 1024), ((7, 7),) * 3)
+    assert "CFG scale: 5" in image.info["parameters"]
     job = job_with(fake_server, "[mark 1]")
     # Nothing is appended to the prompt.
     assert (job["dialect"], job["prompt"], job["steps"]) == ("cogview4", "the usual [mark 1]", 50)
@@ -127,16 +127,16 @@ def test_the_wire_has_nothing_but_lines_of_data(fake_server):
     assert lines[-2] == "data: [DONE]"
 
 
-def test_large_pictures_travel_in_chunks_and_are_whole_again(fake_server):
+def test_large_images_travel_in_chunks_and_are_whole_again(fake_server):
     client = streamed(fake_server, prompt="[noise] in chunks", n=4, seed=100, num_inference_steps=10)
-    assert all(len(frame["image"]) <= LARGEST_PIECE for frame in client.frames)
+    assert all(len(frame["image"]) <= MAX_CHUNK_BYTES for frame in client.frames)
     ids = set()
     for index in range(4):
         assert len(client.shown(final=False, index=index)) == 9
-        [(frame, picture)] = client.shown(final=True, index=index)
+        [(frame, image)] = client.shown(final=True, index=index)
         assert frame["seed"] == 100 + index
-        assert (picture.size, picture.format) == ((1024, 1024), "PNG")
-        assert len(np.unique(np.asarray(picture))) == 256
+        assert (image.size, image.format) == ((1024, 1024), "PNG")
+        assert len(np.unique(np.asarray(image))) == 256
         chunks = [f for f in client.frames if f["is_final"] and f["image_index"] == index]
         # 3 MiB of noise are 4 MiB of base64.
         assert len(chunks) == frame["total_chunks"] >= 10
@@ -146,34 +146,34 @@ def test_large_pictures_travel_in_chunks_and_are_whole_again(fake_server):
     assert client.done
 
 
-def test_pictures_in_chunks_are_those_that_others_are_answered_with(fake_server):
+def test_images_in_chunks_are_those_that_others_are_answered_with(fake_server):
     fields = {"prompt": "[noise] twice", "n": 2, "seed": 5, "num_inference_steps": 10, "true_cfg_scale": 4.0}
     client = streamed(fake_server, **fields)
     plain = requests.post(
         f"{fake_server.url}/v1/images/generations", json=fields | {"size": "1024x1024"}, timeout=60, headers=CLOSE
     ).json()
     for index in range(2):
-        [(_, picture)] = client.shown(final=True, index=index)
-        assert np.array_equal(np.asarray(picture), np.asarray(opened(plain["data"][index]["b64_json"])))
+        [(_, image)] = client.shown(final=True, index=index)
+        assert np.array_equal(np.asarray(image), np.asarray(opened(plain["data"][index]["b64_json"])))
 
 
 @pytest.mark.parametrize(("output_format", "kind"), [("jpeg", "JPEG"), ("webp", "WEBP")])
-def test_finished_pictures_have_the_format_asked_for(fake_server, output_format, kind):
+def test_finished_images_have_the_format_asked_for(fake_server, output_format, kind):
     client = streamed(fake_server, prompt="formats", output_format=output_format, size="64x64", num_inference_steps=4)
-    assert {picture.format for _, picture in client.shown(final=False)} == {"JPEG"}
-    assert [picture.format for _, picture in client.shown(final=True)] == [kind]
+    assert {image.format for _, image in client.shown(final=False)} == {"JPEG"}
+    assert [image.format for _, image in client.shown(final=True)] == [kind]
 
 
-def test_a_seed_that_was_drawn_is_told_and_draws_the_same_again(fake_server):
-    first = streamed(fake_server, prompt="drawn [noise]", size="64x64", num_inference_steps=2)
+def test_a_seed_that_was_generated_is_told_and_generates_the_same_again(fake_server):
+    first = streamed(fake_server, prompt="generated [noise]", size="64x64", num_inference_steps=2)
     seed = first.frames[-1]["seed"]
-    again = streamed(fake_server, prompt="drawn [noise]", size="64x64", num_inference_steps=2, seed=seed)
+    again = streamed(fake_server, prompt="generated [noise]", size="64x64", num_inference_steps=2, seed=seed)
     assert first.frames[-1]["image"] == again.frames[-1]["image"]
-    other = streamed(fake_server, prompt="drawn [noise]", size="64x64", num_inference_steps=2)
+    other = streamed(fake_server, prompt="generated [noise]", size="64x64", num_inference_steps=2)
     assert other.frames[-1]["seed"] != seed
 
 
-def test_a_picture_from_the_cache_is_one_frame(fake_server):
+def test_a_image_from_the_cache_is_one_frame(fake_server):
     body = {"prompt": "a cached stream", "seed": 1, "size": "64x64", "cache": True}
     first, second = streamed(fake_server, **body), streamed(fake_server, **body)
     assert len(first.frames) == 10
@@ -265,7 +265,7 @@ def test_after_the_death_of_an_engine_the_frames_begin_again_and_end_well(own_se
     assert client.error is None
 
 
-def test_a_client_that_hangs_up_cancels_its_pictures_and_no_others(quiet_server):
+def test_a_client_that_hangs_up_cancels_its_images_and_no_others(quiet_server):
     body = json.dumps(
         {"stream": True, "stream_format": "cogview4", "prompt": "[step=0.05] given up on", "num_inference_steps": 100}
     ).encode()
@@ -282,7 +282,7 @@ def test_a_client_that_hangs_up_cancels_its_pictures_and_no_others(quiet_server)
     assert neighbour.result(30).headers["X-Seed"] == "9"
 
 
-def test_a_slow_client_makes_the_worker_keep_no_more_than_its_pictures(own_server):
+def test_a_slow_client_makes_the_worker_keep_no_more_than_its_images(own_server):
     [worker] = own_server.worker_pids()
     fields = {"prompt": "[noise]", "n": 4, "num_inference_steps": 1}
     streamed(own_server, **fields)
@@ -291,7 +291,7 @@ def test_a_slow_client_makes_the_worker_keep_no_more_than_its_pictures(own_serve
     with ask(own_server, **fields) as answer:
         lines = answer.iter_lines(chunk_size=65536, decode_unicode=True)
         client = Client().read([next(lines)])
-        # The pictures are drawn and encoded; only the frame that is being sent exists beside them.
+        # The images are generated and encoded; only the frame that is being sent exists beside them.
         time.sleep(1)
         held = psutil.Process(worker).memory_info().rss - before
         client.read(lines)
@@ -314,16 +314,16 @@ def test_an_unknown_stream_format_is_refused_naming_this_one(fake_server):
     assert "cogview4" in answer.json()["error"]["message"]
 
 
-def test_two_pictures_of_the_demo_model_become_what_their_previews_promise(demo_server):
+def test_two_images_of_the_demo_model_become_what_their_previews_promise(demo_server):
     client = streamed(demo_server, prompt="a red circle on a blue background", n=2, num_inference_steps=10, seed=3)
     for index in range(2):
         assert [frame["step"] for frame, _ in client.shown(final=False, index=index)] == list(range(9))
-        [(frame, picture)] = client.shown(final=True, index=index)
+        [(frame, image)] = client.shown(final=True, index=index)
         assert frame["is_final"]
         # What was shown last promised what came: a red thing on blue.
         _, promised = client.shown(final=False, index=index)[-1]
-        assert promised.size == picture.size == (1024, 1024)
-        difference = np.asarray(promised.resize((16, 16))).astype(int) - np.asarray(picture.resize((16, 16)))
+        assert promised.size == image.size == (1024, 1024)
+        difference = np.asarray(promised.resize((16, 16))).astype(int) - np.asarray(image.resize((16, 16)))
         assert np.abs(difference).mean() < 40
     assert client.done
 

@@ -11,9 +11,9 @@ import pytest
 import requests
 from PIL import Image, ImageDraw
 
-from tests import tiny_models
-from tests.integration.server import SMALL_PICTURES, Server, in_background
-from tests.tiny_controls import tiny_control
+from tests.support import tiny_models
+from tests.support.server import SMALL_IMAGES, Server, in_background
+from tests.support.tiny_controls import tiny_control
 
 COMMON = {"num_inference_steps": 4, "add_overlay": False}
 
@@ -27,7 +27,7 @@ def server(request, servers: Callable[..., Server], tmp_path_factory: pytest.Tem
     pipeline = build()
     pipeline.save_pretrained(folder / "model")
     tiny_control(pipeline).save_pretrained(folder / "control")
-    server = servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"), **SMALL_PICTURES)
+    server = servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"), **SMALL_IMAGES)
     server.wait_until_ready(120)
     return server
 
@@ -47,23 +47,23 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
-def drawn(answer: requests.Response) -> np.ndarray:
+def generated(answer: requests.Response) -> np.ndarray:
     assert answer.status_code == 200, answer.text
     return pixels(answer.content)
 
 
-def test_the_picture_guides_and_gives_its_size(server):
-    one = drawn(server.generate("a house", control_image=coded(0), **COMMON))
+def test_the_image_guides_and_gives_its_size(server):
+    one = generated(server.generate("a house", control_image=coded(0), **COMMON))
     assert one.shape == (64, 96, 3)
-    assert (one != drawn(server.generate("a house", control_image=coded(1), **COMMON))).any()
+    assert (one != generated(server.generate("a house", control_image=coded(1), **COMMON))).any()
     weak = [
-        drawn(server.generate("a house", control_image=coded(seed), controlnet_conditioning_scale=0, **COMMON))
+        generated(server.generate("a house", control_image=coded(seed), controlnet_conditioning_scale=0, **COMMON))
         for seed in (0, 1)
     ]
     assert (weak[0] == weak[1]).all()
     early = server.generate("a house", control_image=coded(0), control_guidance_end=0.5, **COMMON)
-    assert (drawn(early) != one).any()
-    asked = drawn(server.generate("a house", control_image=coded(0), size="128x64", **COMMON))
+    assert (generated(early) != one).any()
+    asked = generated(server.generate("a house", control_image=coded(0), size="128x64", **COMMON))
     assert asked.shape == (64, 128, 3)
 
 
@@ -72,21 +72,21 @@ def test_it_may_be_sent_as_a_file(server):
     answer = requests.post(
         f"{server.url}/generate", data=fields, files={"control_image": ("a.png", png(), "image/png")}, timeout=60
     )
-    assert (drawn(answer) == drawn(server.generate("a house", control_image=coded(), **COMMON))).all()
+    assert (generated(answer) == generated(server.generate("a house", control_image=coded(), **COMMON))).all()
 
 
-def test_beside_a_picture_to_start_from_it_guides_or_is_refused_by_name(server):
+def test_beside_a_image_to_start_from_it_guides_or_is_refused_by_name(server):
     answer = server.generate("a house", control_image=coded(0), image=coded(1), strength=0.5, **COMMON)
     if server.get("/info").json()["model_family"] == "qwen-image":
         assert (answer.status_code, answer.json()["param"]) == (422, "image")
         return
     other = server.generate("a house", control_image=coded(2), image=coded(1), strength=0.5, **COMMON)
-    assert (drawn(answer) != drawn(other)).any()
+    assert (generated(answer) != generated(other)).any()
     black = io.BytesIO()
     Image.new("L", (96, 64), 0).save(black, "PNG")
     mask = base64.b64encode(black.getvalue()).decode()
     masked = server.generate("a house", control_image=coded(0), image=coded(1), mask=mask, **COMMON)
-    assert (drawn(masked) == pixels(png(1))).all()
+    assert (generated(masked) == pixels(png(1))).all()
 
 
 @pytest.mark.parametrize(
@@ -103,47 +103,49 @@ def test_what_is_wrong_is_refused_by_name(server, fields, param):
     assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
 
 
-def test_settings_of_a_picture_that_was_not_sent_are_warned_of(server):
+def test_settings_of_a_image_that_was_not_sent_are_warned_of(server):
     answer = server.generate("a house", control_guidance_end=0.5, size="64x64", **COMMON)
     assert "control_guidance_end is ignored without control_image" in answer.headers["X-Warnings"]
 
 
 def test_automatic1111s_extension_guides_too(server):
-    def draw(**unit: Any) -> tuple[np.ndarray, str]:
+    def generate(**unit: Any) -> tuple[np.ndarray, str]:
         body = {"prompt": "a house", "steps": 4, "seed": 1, "width": 96, "height": 64}
         scripts = {"alwayson_scripts": {"controlnet": {"args": [unit]}}} if unit else {}
         answer = requests.post(f"{server.url}/sdapi/v1/txt2img", json=body | scripts, timeout=60)
         assert answer.status_code == 200, answer.text
         return pixels(base64.b64decode(answer.json()["images"][0])), answer.headers.get("X-Warnings", "")
 
-    unguided, _ = draw()
-    guided, warnings = draw(image=coded(), module="none", weight=0.7)
+    unguided, _ = generate()
+    guided, warnings = generate(image=coded(), module="none", weight=0.7)
     assert (guided != unguided).any()
     assert "controlnet" not in warnings
     native = server.generate(
         "a house", control_image=coded(), controlnet_conditioning_scale=0.7, seed=1, positive_magic=False,
         size="96x64", **COMMON,
     )  # fmt: skip
-    assert (drawn(native) == guided).all()
-    same, warnings = draw(input_image=coded(), module="canny", weight=0.7, model="control_canny")
+    assert (generated(native) == guided).all()
+    same, warnings = generate(input_image=coded(), module="canny", weight=0.7, model="control_canny")
     assert (same == guided).all()
     assert "module 'canny' is not done" in warnings
-    off, warnings = draw(enabled=False, image=coded())
+    off, warnings = generate(enabled=False, image=coded())
     assert (off == unguided).all()
     assert "alwayson_scripts is ignored: 'controlnet'" in warnings
 
 
 def test_several_clients_at_a_time_get_what_each_gets_alone(server):
-    def draw(seed: int) -> np.ndarray:
-        return drawn(server.generate("a house", control_image=coded(seed), seed=seed, **(COMMON | {"cache": False})))
+    def generate(seed: int) -> np.ndarray:
+        return generated(
+            server.generate("a house", control_image=coded(seed), seed=seed, **(COMMON | {"cache": False}))
+        )
 
-    alone = [draw(seed) for seed in range(3)]
-    together = [in_background(draw, seed) for seed in range(3)]
-    for expected, picture in zip(alone, together, strict=True):
-        assert np.abs(picture.result(60) - expected).max() <= 1
+    alone = [generate(seed) for seed in range(3)]
+    together = [in_background(generate, seed) for seed in range(3)]
+    for expected, image in zip(alone, together, strict=True):
+        assert np.abs(image.result(60) - expected).max() <= 1
 
 
-def test_a_client_that_leaves_stops_its_picture(server):
+def test_a_client_that_leaves_stops_its_image(server):
     with pytest.raises(requests.Timeout):
         server.post({"prompt": "leaves", "control_image": coded(), "num_inference_steps": 150}, timeout=0.3)
     server.wait_until_idle()
@@ -154,13 +156,13 @@ def test_the_shipped_one_puts_things_where_the_silhouettes_are(servers):
     server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes")
     server.wait_until_ready(120)
     guide = Image.new("L", (512, 512))
-    ImageDraw.Draw(guide).ellipse((60, 260, 260, 460), fill=255)
+    ImageDraw.Generate(guide).ellipse((60, 260, 260, 460), fill=255)
     file = io.BytesIO()
     guide.save(file, "PNG")
 
     def overlap(**fields: Any) -> float:
         answer = server.generate("a red circle on a blue background", seed=7, add_overlay=False, **fields)
-        colours = drawn(answer)
+        colours = generated(answer)
         red, wanted = (colours[..., 0] > 120) & (colours[..., 2] < 120), np.asarray(guide) == 255
         return float((red & wanted).sum() / (red | wanted).sum())
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 import websocket
 
-from tests.integration.server import GUNICORN, ROOT, SERVE, Server, free_port
+from tests.support.server import GUNICORN, ROOT, SERVE, Server, free_port
 
 ANN, BOB = "ann-secret-0123456789", "bob-secret-0123456789"
 
@@ -144,7 +144,7 @@ def test_a_socket_may_have_its_key_in_the_address(locked):
     assert ask(locked, path, **{"X-API-Key": BOB}).status_code == 404
 
 
-def test_a_saved_picture_opens_by_its_signed_address_and_by_no_other(locked):
+def test_a_saved_image_opens_by_its_signed_address_and_by_no_other(locked):
     body = {"prompt": "saved", "size": "64x64", "save_to_file": True}
     url = requests.post(f"{locked.url}/generate", json=body, headers={"X-API-Key": ANN}, timeout=20).json()["url"]
     assert requests.get(url, timeout=5).headers["Content-Type"] == "image/png"
@@ -214,7 +214,7 @@ def test_a_flood_of_one_credential_does_not_delay_another(own_servers):
 def test_wrong_keys_end_the_start_with_one_sentence(command, name, value, sentence, tmp_path):
     environment = os.environ | {
         name: value, "PORT": str(free_port()), "MODEL": "demo", "OFFLINE": "1", "STATE_DIR": str(tmp_path),
-        "ENGINE_MODULE": "tests.fake_engine",
+        "ENGINE_MODULE": "tests.support.fake_engine",
     }  # fmt: skip
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode != 0
@@ -259,7 +259,7 @@ def test_a_flood_that_has_waited_long_does_not_delay_another_either(own_servers)
     server = own_servers(API_KEYS=f"ann:{ANN},zoe:{BOB}")
     server.wait_until_ready()
     body = {"prompt": "[step=0.05] alone", "size": "64x64", "num_inference_steps": 10, "cache": False}
-    # The server has learnt what a picture costs before it says when one is due.
+    # The server has learnt what an image costs before it says when one is due.
     for _ in range(3):
         assert server.post(body, headers={"X-API-Key": ANN}).ok
     flood = [
@@ -283,7 +283,7 @@ def test_a_flood_that_has_waited_long_does_not_delay_another_either(own_servers)
         requests.delete(f"{server.url}/status/{task}", headers={"X-API-Key": ANN}, timeout=10)
 
 
-def test_a_line_of_the_json_log_tells_what_was_drawn_and_for_whom(locked):
+def test_a_line_of_the_json_log_tells_what_was_generated_and_for_whom(locked):
     answer = locked.post({"prompt": "for the log", "size": "64x64", "seed": 7}, headers={"X-API-Key": ANN})
     assert answer.ok
     lines = [json.loads(line) for line in locked.log.splitlines() if "Generated 1 x" in line]

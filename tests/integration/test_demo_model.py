@@ -1,4 +1,4 @@
-"""The embedded demo model as shipped: a stock folder, small, and able to draw what its card promises."""
+"""The embedded demo model as shipped: a stock folder, small, and able to generate what its card promises."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 import imageserver
 from tools.demo.evaluate import held_out_singles, judge_single, score_landscapes, score_pairs, share
-from tools.demo.painter import MAGIC, Look, Painter, pixels
+from tools.demo.painter import MAGIC, Look, PipelineRunner, pixels
 from tools.demo.tokenizer import PREFIX, PREFIX_TOKENS
 from tools.demo.vocabulary import SHAPES, SUBJECTS
 
@@ -15,8 +15,8 @@ MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def painter() -> Painter:
-    return Painter(FOLDER)
+def painter() -> PipelineRunner:
+    return PipelineRunner(FOLDER)
 
 
 def test_the_folder_is_small_and_holds_only_safetensors() -> None:
@@ -28,7 +28,7 @@ def test_the_folder_is_small_and_holds_only_safetensors() -> None:
     assert (FOLDER / "evaluation.json").exists()
 
 
-def test_the_stock_pipeline_loads_with_the_template_it_expects(painter: Painter) -> None:
+def test_the_stock_pipeline_loads_with_the_template_it_expects(painter: PipelineRunner) -> None:
     classes = {name: type(part).__name__ for name, part in painter.pipeline.components.items()}
     assert classes == {
         "scheduler": "FlowMatchEulerDiscreteScheduler",
@@ -44,33 +44,33 @@ def test_the_stock_pipeline_loads_with_the_template_it_expects(painter: Painter)
     )
 
 
-def test_shapes_and_colours_follow_held_out_words(painter: Painter) -> None:
+def test_shapes_and_colours_follow_held_out_words(painter: PipelineRunner) -> None:
     wanted = held_out_singles(SHAPES, 3, 77)
-    pictures = painter.paint([item.prompt + MAGIC for item in wanted], list(range(77, 77 + len(wanted))))
-    judged = [judge_single(picture, item, SHAPES) for picture, item in zip(pictures, wanted, strict=True)]
+    images = painter.paint([item.prompt + MAGIC for item in wanted], list(range(77, 77 + len(wanted))))
+    judged = [judge_single(image, item, SHAPES) for image, item in zip(images, wanted, strict=True)]
     assert share([item["background_colour"] for item in judged]) >= 0.95
     assert share([item["object_colour"] for item in judged]) >= 0.95
     assert share([item["kind"] for item in judged]) >= 0.85
 
 
-def test_subjects_are_recognised(painter: Painter) -> None:
+def test_subjects_are_recognised(painter: PipelineRunner) -> None:
     wanted = held_out_singles(SUBJECTS, 1, 78)
-    pictures = painter.paint([item.prompt for item in wanted], list(range(78, 78 + len(wanted))))
-    judged = [judge_single(picture, item, SUBJECTS) for picture, item in zip(pictures, wanted, strict=True)]
+    images = painter.paint([item.prompt for item in wanted], list(range(78, 78 + len(wanted))))
+    judged = [judge_single(image, item, SUBJECTS) for image, item in zip(images, wanted, strict=True)]
     assert share([item["kind"] for item in judged]) >= 0.8
 
 
-def test_things_stand_where_the_words_say(painter: Painter) -> None:
+def test_things_stand_where_the_words_say(painter: PipelineRunner) -> None:
     score = score_pairs(painter, 16, "", 79)
     assert score["left_right"] >= 0.85
     assert score["above_below"] >= 0.85
 
 
-def test_landscapes_are_recognised(painter: Painter) -> None:
+def test_landscapes_are_recognised(painter: PipelineRunner) -> None:
     assert score_landscapes(painter, 1, "", 80)["landscape"] >= 0.85
 
 
-def test_seed_negative_prompt_and_guidance_matter(painter: Painter) -> None:
+def test_seed_negative_prompt_and_guidance_matter(painter: PipelineRunner) -> None:
     prompt = "a red circle on a blue background"
     first, again, other = painter.paint([prompt] * 3, [1, 1, 2])
     assert first.tobytes() == again.tobytes()
@@ -82,10 +82,10 @@ def test_seed_negative_prompt_and_guidance_matter(painter: Painter) -> None:
 
 
 @pytest.mark.parametrize("size", [(1472, 1140), (928, 1664)])
-def test_large_sizes_are_exact_and_show_one_object(painter: Painter, size: tuple[int, int]) -> None:
+def test_large_sizes_are_exact_and_show_one_object(painter: PipelineRunner, size: tuple[int, int]) -> None:
     wanted = held_out_singles(("circle",), 1, 81)[0]
-    picture = painter.paint([wanted.prompt], [81], Look(*size))[0]
-    assert picture.size == size
-    judged = judge_single(picture, wanted, SHAPES)
+    image = painter.paint([wanted.prompt], [81], Look(*size))[0]
+    assert image.size == size
+    judged = judge_single(image, wanted, SHAPES)
     assert judged["object_colour"]
     assert judged["background_colour"]

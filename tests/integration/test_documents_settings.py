@@ -5,8 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from tests import tiny_models
-from tests.integration.server import SMALL_PICTURES, in_background
+from tests.support import tiny_models
+from tests.support.server import SMALL_IMAGES, in_background
 
 DOCUMENTED = {
     "DEVICE": "cpu", "TORCH_DTYPE": "float32", "DEFAULT_STEPS": "28", "DEFAULT_GUIDANCE_SCALE": "7.0",
@@ -20,7 +20,7 @@ def server(servers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("diffusion") / "model"
     tiny_models.tiny_stable_diffusion().save_pretrained(folder)
     # Empty means not set: what the tests usually choose would go before the documented name.
-    server = servers(engine="real", MODEL="", OFFLINE="", MODEL_ID=str(folder), **DOCUMENTED, **SMALL_PICTURES)
+    server = servers(engine="real", MODEL="", OFFLINE="", MODEL_ID=str(folder), **DOCUMENTED, **SMALL_IMAGES)
     server.wait_until_ready(120)
     return server
 
@@ -32,7 +32,7 @@ def test_health_tells_what_the_document_s_settings_chose(server):
     assert server.get("/info").json()["max_in_flight"] == 2
 
 
-def test_a_request_that_names_nothing_is_drawn_with_them(server):
+def test_a_request_that_names_nothing_is_generated_with_them(server):
     answer = server.generate("a cat on a mat, digital art")
     assert answer.status_code == 200, answer.text
     assert Image.open(io.BytesIO(answer.content)).size == (128, 64)

@@ -10,9 +10,9 @@ import pytest
 import requests
 from PIL import Image
 
-from tests import tiny_models
-from tests.integration.server import SMALL_PICTURES, Server, in_background
-from tests.tiny_loras import save_lora
+from tests.support import tiny_models
+from tests.support.server import SMALL_IMAGES, Server, in_background
+from tests.support.tiny_loras import save_lora
 
 COMMON = {"num_inference_steps": 3, "add_overlay": False}
 
@@ -22,17 +22,17 @@ def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=True)
     save_lora(folder / "loras", "red", tiny_models.tiny_qwen_image_edit(plus=True))
-    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"), **SMALL_PICTURES)
+    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"), **SMALL_IMAGES)
     server.wait_until_ready(120)
     return server
 
 
 @pytest.fixture(scope="module")
 def first_edition(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server with the first Qwen-Image-Edit, which sees one picture."""
+    """A server with the first Qwen-Image-Edit, which sees one image."""
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=False)
-    server = servers(engine="real", MODEL=str(folder), **SMALL_PICTURES)
+    server = servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
     server.wait_until_ready(120)
     return server
 
@@ -52,7 +52,7 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
-def test_a_picture_is_edited_at_its_own_size_or_the_one_asked_for(server):
+def test_a_image_is_edited_at_its_own_size_or_the_one_asked_for(server):
     own = server.generate("make it blue", image=coded(width=100, height=68), **COMMON)
     assert own.status_code == 200, own.text
     assert pixels(own.content).shape == (68, 100, 3)
@@ -63,7 +63,7 @@ def test_a_picture_is_edited_at_its_own_size_or_the_one_asked_for(server):
 def test_what_it_cannot_do_is_refused_by_name(server):
     alone = server.generate("a cat", **COMMON)
     assert (alone.status_code, alone.json()["param"]) == (422, "image")
-    assert alone.json()["error"].endswith("edits pictures; send image.")
+    assert alone.json()["error"].endswith("edits images; send image.")
     masked = server.generate("a cat", image=coded(), mask=coded(), **COMMON)
     assert (masked.status_code, masked.json()["param"]) == (422, "mask")
     assert masked.json()["error"].endswith("does not inpaint; leave mask out.")
@@ -80,35 +80,35 @@ def test_the_openai_dialect_edits(server):
     answer = requests.post(
         f"{server.url}/v1/images/edits",
         data={"prompt": "make it blue", "num_inference_steps": 3},
-        files={"image": ("picture.png", png(), "image/png")},
+        files={"image": ("image.png", png(), "image/png")},
         timeout=60,
     )
     assert answer.status_code == 200, answer.text
     assert pixels(base64.b64decode(answer.json()["data"][0]["b64_json"])).shape == (128, 128, 3)
 
 
-def test_several_pictures_are_seen_each_by_itself(server):
-    def draw(*images: str) -> requests.Response:
+def test_several_images_are_seen_each_by_itself(server):
+    def generate(*images: str) -> requests.Response:
         answer = server.generate("put both together", image=list(images), seed=1, **COMMON)
         assert answer.status_code == 200, answer.text
         return answer
 
     first, second = coded(0), coded(1, width=192)
-    both = draw(first, second)
+    both = generate(first, second)
     assert "X-Warnings" not in both.headers
     # The first one's size, not that of a row.
     assert pixels(both.content).shape == (128, 128, 3)
-    for other in (draw(first), draw(first, coded(2, width=192)), draw(first, coded(1, 128, 192))):
+    for other in (generate(first), generate(first, coded(2, width=192)), generate(first, coded(1, 128, 192))):
         assert (pixels(both.content) != pixels(other.content)).any()
 
 
 def test_more_than_it_sees_apart_are_put_side_by_side_with_a_warning(server):
     answer = server.generate("all four", image=[coded(seed) for seed in range(4)], **COMMON)
     assert pixels(answer.content).shape == (128, 512, 3)
-    assert "sees up to 3 pictures by themselves: the 4 that were sent" in answer.headers["X-Warnings"]
+    assert "sees up to 3 images by themselves: the 4 that were sent" in answer.headers["X-Warnings"]
 
 
-def test_the_first_edition_sees_one_picture_and_several_as_a_row(first_edition):
+def test_the_first_edition_sees_one_image_and_several_as_a_row(first_edition):
     assert first_edition.get("/info").json()["model_family"] == "qwen-image-edit"
     one = first_edition.generate("make it blue", image=coded(width=100, height=68), **COMMON)
     assert one.status_code == 200, one.text
@@ -118,17 +118,17 @@ def test_the_first_edition_sees_one_picture_and_several_as_a_row(first_edition):
     assert "X-Warnings" in row.headers
 
 
-def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
-    def draw(*loras: str) -> np.ndarray:
+def test_a_lora_changes_what_is_generated_and_the_next_image_is_as_before(server):
+    def generate(*loras: str) -> np.ndarray:
         named = [{"name": name} for name in loras]
         return pixels(server.generate("make it blue", image=coded(), loras=named, **COMMON).content)
 
-    before = draw()
-    assert (draw("red") != before).any()
-    assert (draw() == before).all()
+    before = generate()
+    assert (generate("red") != before).any()
+    assert (generate() == before).all()
 
 
-def test_several_pictures_may_be_sent_as_files_too(server):
+def test_several_images_may_be_sent_as_files_too(server):
     files = [("image", ("a.png", png(0), "image/png")), ("image", ("b.png", png(1), "image/png"))]
     fields = {"prompt": "put both together", "seed": "1", "num_inference_steps": "3", "add_overlay": "false"}
     sent = requests.post(f"{server.url}/generate", data=fields, files=files, timeout=60)
@@ -141,20 +141,20 @@ def test_several_pictures_may_be_sent_as_files_too(server):
         files=[("image[]", file) for _, file in files],
         timeout=60,
     )
-    drawn = base64.b64decode(edited.json()["data"][0]["b64_json"])
-    assert (pixels(drawn) == pixels(sent.content)).all()
+    generated = base64.b64decode(edited.json()["data"][0]["b64_json"])
+    assert (pixels(generated) == pixels(sent.content)).all()
 
 
 def test_several_clients_at_a_time_get_what_each_gets_alone(server):
-    def draw(seed: int) -> np.ndarray:
-        drawn = server.generate("make it blue", image=coded(seed), seed=seed, **COMMON)
-        assert drawn.status_code == 200, drawn.text
-        return pixels(drawn.content)
+    def generate(seed: int) -> np.ndarray:
+        generated = server.generate("make it blue", image=coded(seed), seed=seed, **COMMON)
+        assert generated.status_code == 200, generated.text
+        return pixels(generated.content)
 
-    alone = [draw(seed) for seed in range(3)]
-    together = [in_background(draw, seed) for seed in range(3)]
-    for expected, drawn in zip(alone, together, strict=True):
-        assert np.abs(drawn.result(60) - expected).max() <= 1
+    alone = [generate(seed) for seed in range(3)]
+    together = [in_background(generate, seed) for seed in range(3)]
+    for expected, generated in zip(alone, together, strict=True):
+        assert np.abs(generated.result(60) - expected).max() <= 1
 
 
 def test_a_client_that_leaves_stops_its_edit(server):

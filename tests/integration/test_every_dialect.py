@@ -13,10 +13,10 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.integration.server import Server, in_background
+from tests.support.server import Server, in_background
 
 
-def picture() -> bytes:
+def image() -> bytes:
     target = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(target, "PNG")
     return target.getvalue()
@@ -28,7 +28,7 @@ def text_of(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """One way to ask for a picture; `sentence` reads an error's sentence out of its own shape."""
+    """One way to ask for an image; `sentence` reads an error's sentence out of its own shape."""
 
     name: str
     path: str
@@ -65,7 +65,7 @@ def automatic1111_sentence(answer: dict[str, Any]) -> str:
     return answer["errors"] or answer["detail"]
 
 
-FILE = {"image": ("a.png", picture(), "image/png")}
+FILE = {"image": ("a.png", image(), "image/png")}
 DIALECTS = [
     Dialect(
         "native", "/generate",
@@ -89,7 +89,7 @@ DIALECTS = [
     Dialect("automatic1111", "/sdapi/v1/txt2img", automatic1111, automatic1111_sentence),
     Dialect(
         "automatic1111 img2img", "/sdapi/v1/img2img",
-        lambda *a: automatic1111(*a) | {"init_images": [text_of(picture())], "denoising_strength": 1.0},
+        lambda *a: automatic1111(*a) | {"init_images": [text_of(image())], "denoising_strength": 1.0},
         automatic1111_sentence,
     ),
 ]  # fmt: skip
@@ -102,8 +102,8 @@ ALL = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.n
 
 
 @ALL
-def test_every_dialect_draws(fake_server, dialect):
-    assert dialect.ask(fake_server, f"drawn in {dialect.name}").status_code == 200
+def test_every_dialect_generates(fake_server, dialect):
+    assert dialect.ask(fake_server, f"generated in {dialect.name}").status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def broken_server(servers):
 
 @ALL
 def test_a_server_without_a_model_says_why(broken_server, dialect):
-    answer = dialect.ask(broken_server, "nobody draws")
+    answer = dialect.ask(broken_server, "nobody generates")
     assert answer.status_code == 503, answer.text
     assert "it is broken" in dialect.sentence(answer.json())
 

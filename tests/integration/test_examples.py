@@ -34,7 +34,7 @@ def website():
     """A Django site with the example's view."""
     settings.configure(ALLOWED_HOSTS=["testserver"], ROOT_URLCONF=__name__, SECRET_KEY="of a test", USE_TZ=True)
     django.setup()
-    globals()["urlpatterns"] = [path("pictures/", django_views().picture)]
+    globals()["urlpatterns"] = [path("images/", django_views().image)]
     return Client()
 
 
@@ -46,8 +46,8 @@ def server_of_website(fake_server):
 
 
 @pytest.mark.usefixtures("server_of_website")
-def test_the_django_view_answers_a_picture(website):
-    answer = website.post("/pictures/", {"prompt": "a red circle"})
+def test_the_django_view_answers_a_image(website):
+    answer = website.post("/images/", {"prompt": "a red circle"})
     assert answer.status_code == 200
     assert int(answer["X-Seed"]) >= 0
     assert Image.open(io.BytesIO(answer.content)).size == (512, 512)
@@ -55,10 +55,10 @@ def test_the_django_view_answers_a_picture(website):
 
 @pytest.mark.usefixtures("server_of_website")
 def test_the_django_view_passes_the_servers_own_sentence_on(website):
-    assert website.post("/pictures/", {"prompt": " "}).json() == {"error": "Say what to draw.", "field": "prompt"}
-    answer = website.post("/pictures/", {"prompt": "x", "aspect_ratio": "7:1"})
+    assert website.post("/images/", {"prompt": " "}).json() == {"error": "Say what to generate.", "field": "prompt"}
+    answer = website.post("/images/", {"prompt": "x", "aspect_ratio": "7:1"})
     assert (answer.status_code, answer.json()["field"]) == (400, "aspect_ratio")
-    answer = website.post("/pictures/", {"prompt": "[fail]"})
+    answer = website.post("/images/", {"prompt": "[fail]"})
     assert (answer.status_code, answer.json()["field"]) == (500, None)
 
 
@@ -69,7 +69,7 @@ def test_the_django_view_asks_a_full_server_again(website, own_servers):
     settings.IMAGE_SERVER_TIMEOUT = 30
     busy = server.start_generating("[step=0.05]")
     server.wait_until_active()
-    assert website.post("/pictures/", {"prompt": "patient"}).status_code == 200
+    assert website.post("/images/", {"prompt": "patient"}).status_code == 200
     assert busy.result(30).ok
 
 
@@ -77,12 +77,12 @@ def test_the_django_view_says_so_when_there_is_no_server(website, monkeypatch):
     # It asks five times, which would take seven seconds.
     monkeypatch.setattr(Retry, "sleep", lambda retry, response=None: None)
     settings.IMAGE_SERVER_URL = "http://127.0.0.1:9"
-    answer = website.post("/pictures/", {"prompt": "x"})
+    answer = website.post("/images/", {"prompt": "x"})
     assert (answer.status_code, answer.json()["error"]) == (502, "The image server cannot be reached.")
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
-def test_the_node_example_draws_streams_edits_and_is_refused(fake_server, tmp_path):
+def test_the_node_example_generates_streams_edits_and_is_refused(fake_server, tmp_path):
     assert (NODE / "node_modules" / "openai").is_dir(), "run_tests.sh installs the SDK with npm"
     script = (NODE / "generate.mjs").read_text().replace("localhost:5000", f"127.0.0.1:{fake_server.port}")
     (tmp_path / "generate.mjs").write_text(script)
@@ -97,7 +97,7 @@ def test_the_node_example_draws_streams_edits_and_is_refused(fake_server, tmp_pa
     )
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.splitlines() == [
-        "drawn 512x512",
+        "generated 512x512",
         "image_generation.partial_image",
         "image_generation.partial_image",
         "image_generation.completed",

@@ -12,14 +12,14 @@ import pytest
 import requests
 from PIL import Image
 
-from tests import tiny_models
-from tests.integration.server import SMALL_PICTURES, Server, in_background
-from tests.tiny_loras import save_lora
+from tests.support import tiny_models
+from tests.support.server import SMALL_IMAGES, Server, in_background
+from tests.support.tiny_loras import save_lora
 
 
 @dataclass(frozen=True)
 class Model:
-    """A tiny model, what it is drawn with where a request does not say, and what it starts from.
+    """A tiny model, what it is generated with where a request does not say, and what it starts from.
 
     `save` writes one whose published folder is not what diffusers writes, and returns the settings that it needs.
     """
@@ -27,7 +27,7 @@ class Model:
     build: Callable[[], Any]
     steps: int
     guidance: float
-    from_pictures: bool = True
+    from_images: bool = True
     save: Callable[[Path], dict[str, str]] | None = None
 
 
@@ -43,8 +43,8 @@ MODELS = {
         lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"), 28, 7.0
     ),
     "stable-diffusion-xl": Model(tiny_models.tiny_stable_diffusion_xl, 30, 5.0),
-    "cogview4": Model(tiny_models.tiny_cogview4, 50, 5.0, from_pictures=False),
-    "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_pictures=False, save=save_hidream),
+    "cogview4": Model(tiny_models.tiny_cogview4, 50, 5.0, from_images=False),
+    "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_images=False, save=save_hidream),
     "flux": Model(tiny_models.tiny_flux, 50, 3.5),
     "z-image": Model(tiny_models.tiny_z_image, 50, 4.0),
 }
@@ -64,7 +64,7 @@ def server(servers: Callable[..., Server], family: str, tmp_path_factory: pytest
     else:
         further = model.save(folder)
     save_lora(folder / "loras", "red", model.build())
-    further |= {"LORA_DIR": str(folder / "loras")} | SMALL_PICTURES
+    further |= {"LORA_DIR": str(folder / "loras")} | SMALL_IMAGES
     server = servers(engine="real", MODEL=str(folder / "model"), **further)
     server.wait_until_ready(120)
     return server
@@ -74,7 +74,7 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
-def picture() -> str:
+def image() -> str:
     target = io.BytesIO()
     Image.effect_noise((64, 64), 80).convert("RGB").save(target, "PNG")
     return base64.b64encode(target.getvalue()).decode()
@@ -87,20 +87,20 @@ def test_info_names_the_family_and_its_defaults(server, family):
     assert (defaults["steps"], defaults["guidance_scale"]) == (MODELS[family].steps, MODELS[family].guidance)
 
 
-def test_a_picture_is_drawn_at_the_exact_size(server):
+def test_a_image_is_generated_at_the_exact_size(server):
     text = server.generate("a cat", size="100x68", num_inference_steps=4, add_overlay=False)
     assert text.status_code == 200, text.text
     assert pixels(text.content).shape == (68, 100, 3)
 
 
-def test_pictures_and_masks_are_taken_or_refused_by_name(server, family):
+def test_images_and_masks_are_taken_or_refused_by_name(server, family):
     common = {"num_inference_steps": 4, "add_overlay": False}
-    start = picture()
-    if not MODELS[family].from_pictures:
+    start = image()
+    if not MODELS[family].from_images:
         for sent in ({"image": start}, {"image": start, "mask": black()}):
             refused = server.generate("a cat", **sent, **common)
             assert (refused.status_code, refused.json()["param"]) == (422, "image")
-            assert refused.json()["error"].endswith("draws from text alone; leave image out.")
+            assert refused.json()["error"].endswith("generates from text alone; leave image out.")
         return
     changed = server.generate("a cat", image=start, strength=0.5, **common)
     assert changed.status_code == 200, changed.text
@@ -116,24 +116,24 @@ def black() -> str:
 
 
 def test_guidance_matters_and_has_the_familys_own_name(server):
-    drawn = [
+    generated = [
         server.generate("a cat", size="64x64", num_inference_steps=4, guidance_scale=scale, add_overlay=False)
         for scale in (1.0, 9.0)
     ]
-    assert "X-Warnings" not in drawn[1].headers
-    assert (pixels(drawn[0].content) != pixels(drawn[1].content)).any()
+    assert "X-Warnings" not in generated[1].headers
+    assert (pixels(generated[0].content) != pixels(generated[1].content)).any()
 
 
-def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
-    def draw(*loras: str) -> np.ndarray:
+def test_a_lora_changes_what_is_generated_and_the_next_image_is_as_before(server):
+    def generate(*loras: str) -> np.ndarray:
         named = [{"name": name} for name in loras]
         return pixels(
             server.generate("a cat", size="64x64", num_inference_steps=4, add_overlay=False, loras=named).content
         )
 
-    before = draw()
-    assert (draw("red") != before).any()
-    assert (draw() == before).all()
+    before = generate()
+    assert (generate("red") != before).any()
+    assert (generate() == before).all()
 
 
 def test_quality_words_of_another_family_are_not_appended(server):
@@ -144,18 +144,18 @@ def test_quality_words_of_another_family_are_not_appended(server):
 def test_several_clients_at_a_time_get_what_each_gets_alone(server):
     prompts = ["a cat", "a long story about a dog", "a boat"]
 
-    def draw(prompt: str) -> np.ndarray:
-        drawn = server.generate(prompt, size="64x64", num_inference_steps=6, add_overlay=False)
-        assert drawn.status_code == 200, drawn.text
-        return pixels(drawn.content)
+    def generate(prompt: str) -> np.ndarray:
+        generated = server.generate(prompt, size="64x64", num_inference_steps=6, add_overlay=False)
+        assert generated.status_code == 200, generated.text
+        return pixels(generated.content)
 
-    alone = [draw(prompt) for prompt in prompts]
-    together = [in_background(draw, prompt) for prompt in prompts]
-    for expected, drawn in zip(alone, together, strict=True):
-        assert np.abs(drawn.result(60) - expected).max() <= 1
+    alone = [generate(prompt) for prompt in prompts]
+    together = [in_background(generate, prompt) for prompt in prompts]
+    for expected, generated in zip(alone, together, strict=True):
+        assert np.abs(generated.result(60) - expected).max() <= 1
 
 
-def test_a_client_that_leaves_stops_its_picture_and_no_other(server):
+def test_a_client_that_leaves_stops_its_image_and_no_other(server):
     alone = pixels(server.generate("stays", size="64x64", num_inference_steps=20, add_overlay=False).content)
     with pytest.raises(requests.Timeout):
         server.post({"prompt": "leaves", "size": "64x64", "num_inference_steps": 150}, timeout=0.3)

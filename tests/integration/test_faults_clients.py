@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.integration.server import SERVE, in_background
+from tests.support.server import SERVE, in_background
 
 # Times are measured here, so nothing may run beside it.
 pytestmark = pytest.mark.alone
@@ -62,7 +62,7 @@ def test_client_that_takes_nothing_of_its_answer_is_hung_up_on_and_a_slow_one_is
 
 
 def received(connection):
-    """Return how many bytes come until the server hangs up, or has sent four pictures and keeps the connection."""
+    """Return how many bytes come until the server hangs up, or has sent four images and keeps the connection."""
     taken = 0
     connection.settimeout(3)
     with contextlib.suppress(OSError):
@@ -80,7 +80,7 @@ def test_client_that_leaves_while_it_waits_leaves_the_queue(quiet_server):
     assert running.result(30).status_code == 200
 
 
-def test_eight_requests_at_a_max_queue_of_four_are_four_pictures_and_four_429(own_servers):
+def test_eight_requests_at_a_max_queue_of_four_are_four_images_and_four_429(own_servers):
     server = own_servers(MAX_QUEUE="4")
     server.wait_until_ready()
     start = threading.Barrier(8)
@@ -108,7 +108,7 @@ def test_full_queue_says_so_within_50_ms(own_servers):
     assert running.result(30).status_code == 200
 
 
-# Both with a server of their own: one that has learnt how long pictures take refuses what cannot be there in time.
+# Both with a server of their own: one that has learnt how long images take refuses what cannot be there in time.
 def test_deadline_passes_in_the_queue_not_after_the_running_job(own_server):
     running = own_server.start_generating("[step=0.1]", num_inference_steps=30)
     own_server.wait_until_active()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.alone
 
 def engines(server):
     """Return the living engine processes of a server."""
-    return [process for process in server.processes() if "tests.fake_engine" in process.cmdline()]
+    return [process for process in server.processes() if "tests.support.fake_engine" in process.cmdline()]
 
 
 def test_server_answers_while_the_model_loads_and_serves_what_waited(own_servers):

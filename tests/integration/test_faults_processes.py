@@ -9,7 +9,7 @@ import psutil
 import pytest
 import requests
 
-from tests.integration.server import SERVE
+from tests.support.server import SERVE
 
 # Times are measured here, so nothing may run beside it.
 pytestmark = pytest.mark.alone

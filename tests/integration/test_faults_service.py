@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from imageserver.channel import Channel
-from imageserver.dispatch.rendezvous import Rendezvous
-from imageserver.messages import LENGTHS, Hello
-from tests.integration.server import in_background
+from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from imageserver.protocol.framing import Channel
+from imageserver.protocol.messages import LENGTHS, Hello
+from tests.support.server import in_background
 
 # Times are measured here, so nothing may run beside it.
 pytestmark = pytest.mark.alone
@@ -46,11 +46,11 @@ def test_health_answers_within_50_ms_during_a_generation(fake_server):
     assert best_p99_while_generating(fake_server, "[step=0.02]", num_inference_steps=75) < 0.05
 
 
-def test_health_answers_within_50_ms_while_the_demo_model_draws(demo_server):
+def test_health_answers_within_50_ms_while_the_demo_model_generates(demo_server):
     assert best_p99_while_generating(demo_server, "a red circle", num_inference_steps=100) < 0.05
 
 
-def test_health_answers_within_50_ms_while_large_pictures_are_encoded(fake_server):
+def test_health_answers_within_50_ms_while_large_images_are_encoded(fake_server):
     running = [
         in_background(lambda: [fake_server.generate(aspect_ratio="1:1", num_inference_steps=1) for _ in range(6)])
     ]
@@ -79,7 +79,7 @@ def test_two_workers_share_one_queue_one_engine_and_one_count(own_servers):
 
 
 def test_ids_go_on_after_a_restart_and_names_differ_within_a_second(own_servers, tmp_path):
-    folders = {"STATE_DIR": str(tmp_path / "state"), "OUTPUT_DIR": str(tmp_path / "pictures")}
+    folders = {"STATE_DIR": str(tmp_path / "state"), "OUTPUT_DIR": str(tmp_path / "images")}
     ids, paths = [], []
     for _ in range(2):
         server = own_servers(**folders)
@@ -91,7 +91,7 @@ def test_ids_go_on_after_a_restart_and_names_differ_within_a_second(own_servers,
         assert server.stop() == 0
     assert len(set(ids)) == len(set(paths)) == 10
     assert max(ids[:5]) < min(ids[5:])
-    assert len(list((tmp_path / "pictures").iterdir())) == 10
+    assert len(list((tmp_path / "images").iterdir())) == 10
 
 
 def test_output_folder_that_cannot_be_written_is_507_and_bytes_still_work(own_servers, tmp_path):
@@ -130,7 +130,7 @@ def test_dispatcher_on_tcp_serves_and_refuses_a_wrong_key(own_servers):
     server = own_servers(DISPATCHER_TRANSPORT="tcp")
     server.wait_until_ready()
     assert server.generate().ok
-    address, pid = Rendezvous(server.process.pid).read()
+    address, pid = RuntimeDir(server.process.pid).read()
     assert (address.path, pid) == (None, server.health()["dispatcher_pid"])
     for key in ("", "wrong", "falsch äöü", address.key[:-1]):
         channel = Channel(address.connect())

@@ -15,7 +15,7 @@ import requests
 import websocket
 from huggingface_hub import InferenceClient
 
-from tests.integration.server import GUNICORN, ROOT, SERVE, Server, free_port
+from tests.support.server import GUNICORN, ROOT, SERVE, Server, free_port
 
 KEY = "cat-secret-0123456789"
 ANN, BOB, EVE = "hf_annsToken0123456789", "hf_bobsToken0123456789", "hf_evesToken0123456789"
@@ -191,11 +191,11 @@ def test_a_hub_that_is_down_is_503_in_every_dialect_and_opens_nothing(server, hu
 
 
 def test_hugging_face_s_own_client_sends_its_token(server):
-    picture = InferenceClient(f"{server.url}/models/auto", token=ANN).text_to_image("a cat", width=64, height=64)
-    assert picture.size == (64, 64)
+    image = InferenceClient(f"{server.url}/models/auto", token=ANN).text_to_image("a cat", width=64, height=64)
+    assert image.size == (64, 64)
 
 
-def test_a_saved_picture_opens_by_its_signed_address_without_api_keys_too(own_servers, hub):
+def test_a_saved_image_opens_by_its_signed_address_without_api_keys_too(own_servers, hub):
     server = own_servers(**settings(hub, API_KEYS="", HF_USERS="", HF_AUTH="any", HOST="0.0.0.0"))
     server.wait_for(lambda: "Ctrl+C" in server.log, "the banner")
     assert "WARNING HF_AUTH=any lets in whoever has an account" in server.log
@@ -218,7 +218,8 @@ def test_a_saved_picture_opens_by_its_signed_address_without_api_keys_too(own_se
 )
 def test_settings_that_cannot_go_together_end_the_start_with_one_sentence(command, chosen, sentence, tmp_path):
     environment = os.environ | {
-        "PORT": str(free_port()), "MODEL": "demo", "STATE_DIR": str(tmp_path), "ENGINE_MODULE": "tests.fake_engine",
+        "PORT": str(free_port()), "MODEL": "demo", "STATE_DIR": str(tmp_path),
+        "ENGINE_MODULE": "tests.support.fake_engine",
     } | chosen  # fmt: skip
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode != 0

@@ -12,7 +12,7 @@ from huggingface_hub import AsyncInferenceClient, ImageToImageTargetSize, Infere
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, InferenceTimeoutError
 from PIL import Image
 
-from tests.pictures import BLUE, file_of
+from tests.support.images import BLUE, file_of
 
 CLOSE = {"Connection": "close"}
 
@@ -28,16 +28,16 @@ def post(server, path="/models/fake", **options):
 
 
 def opened(data):
-    with Image.open(io.BytesIO(data)) as picture:
-        picture.load()
-        return picture
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return image
 
 
-def colours_of(picture):
-    return {colour for _, colour in picture.convert("RGB").getcolors()}
+def colours_of(image):
+    return {colour for _, colour in image.convert("RGB").getcolors()}
 
 
-def a_picture(size=(96, 64), colour=BLUE):
+def an_image(size=(96, 64), colour=BLUE):
     return Image.new("RGB", size, colour)
 
 
@@ -45,14 +45,14 @@ def job_with(server, marker):
     return next((job for job in server.get("/v1/jobs").json()["data"] if marker in job["prompt"]), {"state": "unknown"})
 
 
-def test_a_text_becomes_a_picture_of_the_size_asked_for(client):
-    picture = client.text_to_image("a red circle", width=320, height=256, seed=7)
-    assert (picture.format, picture.size) == ("PNG", (320, 256))
-    # The fake engine's pictures are of the seed's colour; an overlay would add others.
-    assert colours_of(picture) == {(7, 7, 7)}
+def test_a_text_becomes_a_image_of_the_size_asked_for(client):
+    image = client.text_to_image("a red circle", width=320, height=256, seed=7)
+    assert (image.format, image.size) == ("PNG", (320, 256))
+    # The fake engine's images are of the seed's colour; an overlay would add others.
+    assert colours_of(image) == {(7, 7, 7)}
 
 
-def test_without_a_size_and_a_seed_it_is_the_usual_size_and_another_picture_every_time(client):
+def test_without_a_size_and_a_seed_it_is_the_usual_size_and_another_image_every_time(client):
     first, second = (client.text_to_image("a red circle") for _ in range(2))
     assert first.size == second.size == (512, 512)
     assert first.info["parameters"] != second.info["parameters"]
@@ -72,14 +72,14 @@ def test_the_parameters_are_those_of_the_generation_and_guidance_is_true_cfg(cli
     assert (job["dialect"], job["state"]) == ("huggingface", "completed")
     # Nothing is appended to the prompt.
     assert (job["prompt"], job["steps"], job["seed"]) == ("every parameter [mark 1]", 3, 11)
-    picture = client.text_to_image("every parameter [mark 1]", guidance_scale=2.5, negative_prompt="blurry", seed=11)
-    assert "CFG scale: 2.5" in picture.info["parameters"]
-    assert "Negative prompt: blurry" in picture.info["parameters"]
+    image = client.text_to_image("every parameter [mark 1]", guidance_scale=2.5, negative_prompt="blurry", seed=11)
+    assert "CFG scale: 2.5" in image.info["parameters"]
+    assert "Negative prompt: blurry" in image.info["parameters"]
 
 
 def test_true_cfg_scale_goes_before_guidance_scale(client):
-    picture = client.text_to_image("two scales", guidance_scale=2.5, extra_body={"true_cfg_scale": 1.5})
-    assert "CFG scale: 1.5" in picture.info["parameters"]
+    image = client.text_to_image("two scales", guidance_scale=2.5, extra_body={"true_cfg_scale": 1.5})
+    assert "CFG scale: 1.5" in image.info["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -110,47 +110,47 @@ def test_an_answer_says_which_seed_it_has_and_under_which_id_it_is_a_job(fake_se
 
 
 @pytest.mark.parametrize("kind", ["bytes", "file", "path as text"])
-def test_a_picture_and_a_prompt_become_a_picture(client, tmp_path, kind):
-    path = tmp_path / "picture.png"
-    path.write_bytes(file_of(a_picture()))
+def test_a_image_and_a_prompt_become_a_image(client, tmp_path, kind):
+    path = tmp_path / "image.png"
+    path.write_bytes(file_of(an_image()))
     given = {"bytes": path.read_bytes(), "file": path, "path as text": str(path)}[kind]
-    drawn = client.image_to_image(given, prompt="a yellow star")
-    assert drawn.size == (96, 64)
-    assert colours_of(drawn) == {BLUE}  # the fake engine leaves the source as it is
+    generated = client.image_to_image(given, prompt="a yellow star")
+    assert generated.size == (96, 64)
+    assert colours_of(generated) == {BLUE}  # the fake engine leaves the source as it is
 
 
 def test_a_target_size_is_the_size_of_the_answer(client):
     size = ImageToImageTargetSize(width=128, height=72)
-    drawn = client.image_to_image(file_of(a_picture()), prompt="larger", target_size={"width": 128, "height": 72})
-    assert drawn.size == (size.width, size.height)
+    generated = client.image_to_image(file_of(an_image()), prompt="larger", target_size={"width": 128, "height": 72})
+    assert generated.size == (size.width, size.height)
 
 
-def test_strength_says_how_much_is_drawn(client, fake_server):
+def test_strength_says_how_much_is_generated(client, fake_server):
     client.image_to_image(
-        file_of(a_picture()), prompt="half [mark 2]", strength=0.5, num_inference_steps=10, guidance_scale=3.0
+        file_of(an_image()), prompt="half [mark 2]", strength=0.5, num_inference_steps=10, guidance_scale=3.0
     )
     assert job_with(fake_server, "[mark 2]")["total_steps"] == 5
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_alone_is_sent_raw_and_becomes_a_variation(fake_server, kind):
+def test_a_image_alone_is_sent_raw_and_becomes_a_variation(fake_server, kind):
     client = InferenceClient(model=fake_server.url, headers=CLOSE)
-    drawn = client.image_to_image(file_of(a_picture(), kind))
-    assert drawn.size == (96, 64)
+    generated = client.image_to_image(file_of(an_image(), kind))
+    assert generated.size == (96, 64)
 
 
 @pytest.mark.parametrize("content_type", [None, "image/png", "application/octet-stream", "text/plain"])
-def test_a_raw_picture_is_one_whatever_its_content_type_says(fake_server, content_type):
+def test_a_raw_image_is_one_whatever_its_content_type_says(fake_server, content_type):
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = post(fake_server, data=file_of(a_picture()), headers=headers)
+    answer = post(fake_server, data=file_of(an_image()), headers=headers)
     assert opened(answer.content).size == (96, 64)
-    assert answer.headers["X-Warnings"] == "Without a prompt, a variation of the picture is drawn."
+    assert answer.headers["X-Warnings"] == "Without a prompt, a variation of the image is generated."
 
 
-def test_a_picture_with_parameters_but_no_prompt_is_no_prompt_itself(client):
-    drawn = client.image_to_image(file_of(a_picture()), negative_prompt="blurry")
-    assert drawn.size == (96, 64)
-    assert colours_of(drawn) == {BLUE}
+def test_a_image_with_parameters_but_no_prompt_is_no_prompt_itself(client):
+    generated = client.image_to_image(file_of(an_image()), negative_prompt="blurry")
+    assert generated.size == (96, 64)
+    assert colours_of(generated) == {BLUE}
 
 
 def test_json_is_json_whatever_its_content_type_says(fake_server):
@@ -158,7 +158,7 @@ def test_json_is_json_whatever_its_content_type_says(fake_server):
     assert opened(answer.content).size == (512, 512)
 
 
-def test_a_long_text_is_no_picture(client):
+def test_a_long_text_is_no_image(client):
     assert client.text_to_image("a very long prompt, " * 20, width=64, height=64).size == (64, 64)
 
 
@@ -175,8 +175,8 @@ def test_ignored_parameters_are_warnings_that_the_client_logs(client, fake_serve
 
 
 def test_a_scheduler_is_the_models_or_is_refused(client, fake_server):
-    client.text_to_image("drawn", scheduler="FakeScheduler")
-    refused = post(fake_server, json={"inputs": "not drawn", "parameters": {"scheduler": "DDIM"}})
+    client.text_to_image("generated", scheduler="FakeScheduler")
+    refused = post(fake_server, json={"inputs": "not generated", "parameters": {"scheduler": "DDIM"}})
     assert refused.status_code == 422
     assert refused.json()["param"] == "scheduler"
     assert "known are FakeScheduler" in refused.json()["error"]
@@ -188,7 +188,7 @@ def test_a_name_that_no_header_can_carry_is_still_warned_of(fake_server):
     assert "gr\\xf6\\xdfe\\n\\u2713" in answer.headers["X-Warnings"]
 
 
-def test_strength_without_a_picture_is_a_warning(fake_server):
+def test_strength_without_a_image_is_a_warning(fake_server):
     answer = post(fake_server, json={"inputs": "warned", "parameters": {"strength": 0.5}})
     assert answer.headers["X-Warnings"] == "strength is ignored without an image."
 
@@ -275,7 +275,7 @@ def test_the_sentence_of_a_failure_is_in_the_clients_exception(client):
     assert told.value.response.json()["warnings"] == ["'unheard_of' is not a parameter and was ignored."]
 
 
-def test_an_address_that_only_draws_answers_other_methods_in_this_dialect(fake_server):
+def test_an_address_that_only_generates_answers_other_methods_in_this_dialect(fake_server):
     answer = fake_server.get("/models/fake")
     assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (405, {"OPTIONS", "POST"})
     assert isinstance(answer.json()["error"], str)
@@ -333,7 +333,7 @@ def test_an_engine_that_comes_back_is_503_with_an_estimated_time(own_server):
     assert answer.json()["estimated_time"] == int(answer.headers["Retry-After"])
 
 
-def test_a_client_that_hangs_up_cancels_its_picture_and_no_other(quiet_server):
+def test_a_client_that_hangs_up_cancels_its_image_and_no_other(quiet_server):
     body = json.dumps({"inputs": "[step=0.05] given up here", "parameters": {"num_inference_steps": 100}}).encode()
     neighbour = None
     with socket.create_connection(("127.0.0.1", quiet_server.port), timeout=30) as connection:
@@ -352,30 +352,32 @@ def test_a_client_that_loses_its_patience_is_told_so_and_frees_the_engine(quiet_
     quiet_server.wait_for(lambda: job_with(quiet_server, "too slow")["state"] == "cancelled", "the cancel")
 
 
-def test_the_async_client_draws_several_at_once(fake_server):
-    async def draw():
+def test_the_async_client_generates_several_at_once(fake_server):
+    async def generate():
         async with AsyncInferenceClient(model=fake_server.url, headers=CLOSE) as client:
             return await asyncio.gather(
                 *(client.text_to_image(f"number {n}", width=64, height=64, seed=n) for n in range(4))
             )
 
-    assert [colours_of(picture) for picture in asyncio.run(draw())] == [{(n, n, n)} for n in range(4)]
+    assert [colours_of(image) for image in asyncio.run(generate())] == [{(n, n, n)} for n in range(4)]
 
 
 # The client's own: it hands raw bytes to httpx in a way of yesterday.
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-def test_the_async_client_draws_after_a_picture(fake_server):
-    async def draw():
+def test_the_async_client_generates_after_a_image(fake_server):
+    async def generate():
         async with AsyncInferenceClient(model=fake_server.url, headers=CLOSE) as client:
-            return await client.image_to_image(file_of(a_picture()), prompt="a yellow star")
+            return await client.image_to_image(file_of(an_image()), prompt="a yellow star")
 
-    assert colours_of(asyncio.run(draw())) == {BLUE}
+    assert colours_of(asyncio.run(generate())) == {BLUE}
 
 
-def test_the_demo_model_draws_what_the_client_asks_for(demo_server):
+def test_the_demo_model_generates_what_the_client_asks_for(demo_server):
     client = InferenceClient(model=demo_server.url + "/models/auto", headers=CLOSE)
-    drawn = client.text_to_image("a red circle on a blue background", num_inference_steps=8, guidance_scale=4.0, seed=3)
-    red, _, blue = drawn.resize((32, 32)).getpixel((1, 1))
+    generated = client.text_to_image(
+        "a red circle on a blue background", num_inference_steps=8, guidance_scale=4.0, seed=3
+    )
+    red, _, blue = generated.resize((32, 32)).getpixel((1, 1))
     assert blue > red
-    changed = client.image_to_image(file_of(drawn), prompt="a yellow circle on a blue background", strength=0.9)
+    changed = client.image_to_image(file_of(generated), prompt="a yellow circle on a blue background", strength=0.9)
     assert changed.size == (512, 512)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.server import Server
+from tests.support.server import Server
 
 
 def jobs(server: Server, query: str = "") -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def test_a_failed_request_says_why(fake_server):
     assert job["error"] == answer.json()["error"]
 
 
-# With a server of its own: one that has drawn nothing yet expects every picture to take its time.
+# With a server of its own: one that has generated nothing yet expects every image to take its time.
 def test_waiting_jobs_know_their_place_and_their_wait(own_server):
     first = own_server.start_generating("[step=0.05] ahead", num_inference_steps=40)
     running_job(own_server, "ahead")

@@ -1,4 +1,4 @@
-"""LoRAs over HTTP: listed, loaded, drawn with in every dialect, unloaded; hot, and refused in clear sentences."""
+"""LoRAs over HTTP: listed, loaded, generated with in every dialect, unloaded; hot, and refused in clear sentences."""
 
 import base64
 import io
@@ -10,9 +10,9 @@ import pytest
 import requests
 from PIL import Image
 
-from tests import tiny_models
-from tests.integration.server import SMALL_PICTURES
-from tests.tiny_loras import save_lora
+from tests.support import tiny_models
+from tests.support.server import SMALL_IMAGES
+from tests.support.tiny_loras import save_lora
 
 SMALL = {"size": "64x64", "num_inference_steps": 3, "add_overlay": False, "seed": 5, "positive_magic": False}
 
@@ -31,9 +31,9 @@ def lora_dir(tmp_path_factory):
 def server(servers, lora_dir, tmp_path_factory):
     model = tiny_models.save_tiny_qwen_image(tmp_path_factory.mktemp("model"))
     names = model.parent / "names.toml"
-    # The same weights twice: as they are, and as their owner has them drawn.
+    # The same weights twice: as they are, and as their owner has them generated.
     names.write_text(f"[plain]\nsource = '{model}'\n[dark]\nsource = '{model}'\nloras = {{ night = 0.5 }}\n")
-    server = servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_PICTURES)
+    server = servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_IMAGES)
     server.wait_until_ready(120)
     return server
 
@@ -113,7 +113,7 @@ def test_a_model_that_is_none_is_refused_by_name(server):
         assert "this server serves plain" in refused.json()["error"]
 
 
-def test_a_picture_is_drawn_with_them_and_the_next_one_without(server):
+def test_a_image_is_generated_with_them_and_the_next_one_without(server):
     plain = pixels(server.generate("a cat", **SMALL).content)
     answer = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
     assert answer.status_code == 200, answer.text
@@ -152,16 +152,16 @@ def test_the_cache_knows_the_set_by_its_content(server, lora_dir):
 
 
 def test_a_model_may_have_loras_of_its_own_that_a_request_can_leave_out(server):
-    def draw(**fields):
+    def generate(**fields):
         answer = server.generate(**SMALL, deterministic=True, **fields)
         assert answer.status_code == 200, answer.text
         return pixels(answer.content)
 
-    chosen = draw(model="plain", loras=[{"name": "night", "scale": 0.5}])
-    assert np.array_equal(draw(model="dark"), chosen)
-    plain = draw(model="plain")
+    chosen = generate(model="plain", loras=[{"name": "night", "scale": 0.5}])
+    assert np.array_equal(generate(model="dark"), chosen)
+    plain = generate(model="plain")
     assert not np.array_equal(plain, chosen)
-    assert np.array_equal(draw(model="dark", loras=[]), plain)
+    assert np.array_equal(generate(model="dark", loras=[]), plain)
 
 
 def test_automatic1111_names_them_in_the_prompt(server):
@@ -172,7 +172,7 @@ def test_automatic1111_names_them_in_the_prompt(server):
     native = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
     assert (pixels(base64.b64decode(with_tag["images"][0])) == pixels(native.content)).all()
     assert json.loads(with_tag["info"])["warnings"] == [
-        "no LoRA is drawn with for what was taken out of the prompts: 'absent'."
+        "no LoRA is generated with for what was taken out of the prompts: 'absent'."
     ]
     assert requests.post(server.url + "/sdapi/v1/refresh-loras", timeout=20).status_code == 200
 
@@ -202,8 +202,8 @@ def test_openai_and_hugging_face_take_them_too(server):
 
 @pytest.mark.parametrize("name", ["../night", "/etc/passwd", "absent", "night.safetensors", "a\u0000b"])
 def test_a_name_that_is_none_is_refused_everywhere(server, name):
-    drawn = server.generate("a cat", loras=[{"name": name}], **SMALL)
-    assert (drawn.status_code, drawn.json()["param"]) == (422, "loras")
+    generated = server.generate("a cat", loras=[{"name": name}], **SMALL)
+    assert (generated.status_code, generated.json()["param"]) == (422, "loras")
     for path in ("/v1/loras/load", "/v1/loras/unload"):
         answer = ask(server, path, {"name": name})
         assert (answer.status_code, answer.json()["param"]) == (404, "name")
@@ -230,9 +230,9 @@ def test_without_a_model_the_files_are_listed_and_loading_waits(own_servers, lor
 
 
 def border(data: bytes) -> float:
-    """Return how bright the edges of a picture are, 0 to 255."""
-    picture = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(float)
-    return float(np.concatenate([picture[:16].ravel(), picture[-16:].ravel(), picture[:, :16].ravel()]).mean())
+    """Return how bright the edges of an image are, 0 to 255."""
+    image = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(float)
+    return float(np.concatenate([image[:16].ravel(), image[-16:].ravel(), image[:, :16].ravel()]).mean())
 
 
 def test_the_night_that_is_shipped_darkens_the_demo_models_backgrounds_and_no_objects(demo_server):

@@ -13,8 +13,8 @@ import requests
 from PIL import Image
 from websockets.sync.client import connect
 
-from tests.integration.automatic1111_client import Client, info_of
-from tests.integration.named_models import write_names
+from tests.support.automatic1111_client import Client, info_of
+from tests.support.named_models import write_names
 
 
 @pytest.fixture(scope="module")
@@ -38,28 +38,28 @@ def models_of(server):
     return {model["id"]: (model["loaded"], model["default"]) for model in server.get("/v1/models").json()["data"]}
 
 
-def drawn_by(answer):
-    """Return the size of a picture and the model that its metadata names."""
+def generated_by(answer):
+    """Return the size of an image and the model that its metadata names."""
     assert answer.status_code == 200, answer.text
     image = Image.open(io.BytesIO(answer.content))
     return image.size, image.text["parameters"].rpartition("Model: ")[2].split(",")[0]
 
 
-def test_a_request_that_names_a_model_is_drawn_by_it_and_others_by_the_usual_one(server):
-    assert drawn_by(server.generate("a red circle", model="tiny-sd")) == ((128, 64), "tiny-sd")
-    assert drawn_by(server.generate("a red circle", size="64x64")) == ((64, 64), "demo")
+def test_a_request_that_names_a_model_is_generated_by_it_and_others_by_the_usual_one(server):
+    assert generated_by(server.generate("a red circle", model="tiny-sd")) == ((128, 64), "tiny-sd")
+    assert generated_by(server.generate("a red circle", size="64x64")) == ((64, 64), "demo")
     assert models_of(server)["tiny-sd"] == (True, False)
     assert server.health()["generator_info"]["model_id"] == "demo"
 
 
-def test_both_draw_at_the_same_time(server):
+def test_both_generate_at_the_same_time(server):
     ask(server, "load", "tiny-sd", default=False)
     long = server.start_generating("a red circle", size="256x256", num_inference_steps=60)
     server.wait_until_active()
     short = server.generate("a red circle", model="tiny-sd")
     assert short.status_code == 200
     assert not long.done(), "a short job of another model overtakes"
-    assert drawn_by(long.result())[1] == "demo"
+    assert generated_by(long.result())[1] == "demo"
 
 
 def test_a_model_is_unloaded_and_loaded_again_by_the_next_request(server):
@@ -67,7 +67,7 @@ def test_a_model_is_unloaded_and_loaded_again_by_the_next_request(server):
     told = ask(server, "unload", "tiny-sd").json()
     assert (told["id"], told["loaded"], told["job"]) == ("tiny-sd", False, None)
     assert models_of(server)["tiny-sd"] == (False, False)
-    assert drawn_by(server.generate("a red circle", model="tiny-sd"))[1] == "tiny-sd"
+    assert generated_by(server.generate("a red circle", model="tiny-sd"))[1] == "tiny-sd"
 
 
 def test_health_tells_when_the_usual_model_is_not_in_memory(server):
@@ -76,7 +76,7 @@ def test_health_tells_when_the_usual_model_is_not_in_memory(server):
     health = server.health()
     told = health["model_loaded"], health["generator_info"]["model_loaded"], health["pipeline_ready"], health["status"]
     assert told == (False, False, True, "healthy"), "the next request loads it"
-    assert drawn_by(server.generate("a red circle", size="64x64"))[1] == "demo"
+    assert generated_by(server.generate("a red circle", size="64x64"))[1] == "demo"
     assert server.health()["model_loaded"]
 
 
@@ -107,12 +107,12 @@ def test_the_usual_model_is_chosen_and_a_failed_choice_leaves_it(server):
     try:
         assert (chosen["loaded"], chosen["default"]) == (True, True)
         assert server.get("/info").json()["model_name"] == "tiny-sd"
-        assert drawn_by(server.generate("a red circle")) == ((128, 64), "tiny-sd")
+        assert generated_by(server.generate("a red circle")) == ((128, 64), "tiny-sd")
         broken = ask(server, "load", "broken")
         assert broken.status_code == 422
         assert broken.json()["error"]["message"].startswith("broken cannot be loaded: ")
         assert server.get("/info").json()["model_name"] == "tiny-sd"
-        assert drawn_by(server.generate("a red circle"))[1] == "tiny-sd"
+        assert generated_by(server.generate("a red circle"))[1] == "tiny-sd"
     finally:
         ask(server, "load", "demo")
 
@@ -182,14 +182,14 @@ def test_automatic1111s_clients_choose_the_model_for_everybody_or_for_one_reques
     client = Client(server)
     titles = [model["title"] for model in client.get("/sdapi/v1/sd-models").json()]
     assert titles[0] == "demo"
-    once = client.draw("a red circle", override_settings={"sd_model_checkpoint": "tiny-sd"})
+    once = client.generate("a red circle", override_settings={"sd_model_checkpoint": "tiny-sd"})
     assert info_of(once)["sd_model_name"] == "tiny-sd"
     assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "demo"
     try:
         switched = client.post("/sdapi/v1/options", {"sd_model_checkpoint": "tiny-sd"})
         assert (switched.status_code, switched.json()) == (200, None)
         assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "tiny-sd"
-        assert info_of(client.draw("a red circle"))["sd_model_name"] == "tiny-sd"
+        assert info_of(client.generate("a red circle"))["sd_model_name"] == "tiny-sd"
         samplers = [sampler["name"] for sampler in client.get("/sdapi/v1/samplers").json()]
         assert "DPM++ 2M" in samplers
     finally:
@@ -200,7 +200,7 @@ def test_automatic1111s_clients_choose_the_model_for_everybody_or_for_one_reques
 
 def test_hugging_faces_address_names_the_model(server):
     answer = requests.post(f"{server.url}/models/tiny-sd", json={"inputs": "a red circle"}, timeout=60)
-    assert drawn_by(answer)[1] == "tiny-sd"
+    assert generated_by(answer)[1] == "tiny-sd"
 
 
 def test_with_room_for_one_models_are_exchanged_and_nothing_is_lost(servers, names):
@@ -210,11 +210,11 @@ def test_with_room_for_one_models_are_exchanged_and_nothing_is_lost(servers, nam
         server.start_generating("a red circle", model=model, size="64x64", seed=seed)
         for seed, model in enumerate(["demo", "tiny-sd", "demo", "tiny-sd"])
     ]
-    assert [drawn_by(each.result())[1] for each in running] == ["demo", "tiny-sd", "demo", "tiny-sd"]
+    assert [generated_by(each.result())[1] for each in running] == ["demo", "tiny-sd", "demo", "tiny-sd"]
     assert sum(loaded for loaded, _ in models_of(server).values()) == 1
     refused = server.generate("a red circle", model="broken")
     assert refused.status_code == 422
-    assert drawn_by(server.generate("a red circle", size="64x64"))[1] == "demo"
+    assert generated_by(server.generate("a red circle", size="64x64"))[1] == "demo"
 
 
 def test_after_an_engines_death_the_chosen_model_answers_again(own_servers, names):
@@ -226,7 +226,7 @@ def test_after_an_engines_death_the_chosen_model_answers_again(own_servers, name
     early = server.start_generating("a red circle")
     server.wait_until_ready(120)
     assert server.get("/info").json()["model_name"] == "tiny-sd"
-    assert drawn_by(early.result()) == ((128, 64), "tiny-sd"), "its defaults are remembered"
+    assert generated_by(early.result()) == ((128, 64), "tiny-sd"), "its defaults are remembered"
     assert steps_of(server, server.generate("a red circle")) == ("tiny-sd", 3)
     assert steps_of(server, server.generate("a red circle", model="demo", size="64x64")) == ("demo", 2)
 
@@ -237,8 +237,8 @@ def kill_engine(server):
 
 
 def steps_of(server, answer):
-    """Return the model that drew a picture, and in how many steps."""
-    drawn_by(answer)
+    """Return the model that generated an image, and in how many steps."""
+    generated_by(answer)
     job = server.get(f"/v1/jobs/{answer.headers['X-Request-Id']}").json()
     return job["model"], job["steps"]
 
@@ -251,7 +251,7 @@ def test_after_an_engines_death_the_first_model_answers_where_the_chosen_one_is_
     kill_engine(server)
     server.wait_until_ready(120)
     assert server.get("/info").json()["model_name"] == "demo"
-    assert drawn_by(server.generate("a red circle", size="64x64"))[1] == "demo"
+    assert generated_by(server.generate("a red circle", size="64x64"))[1] == "demo"
     gone = server.generate("a red circle", model="tiny-sd")
     assert (gone.status_code, gone.json()["code"]) == (422, "model_unloadable")
 
@@ -264,14 +264,14 @@ def test_a_usual_model_whose_files_are_gone_fails_its_requests_with_a_sentence(o
     shutil.rmtree(tmp_path / "sd")
     gone = server.generate("a red circle", timeout=20)
     assert (gone.status_code, gone.json()["code"]) == (422, "model_unloadable")
-    assert drawn_by(server.generate("a red circle", model="demo", size="64x64"))[1] == "demo"
+    assert generated_by(server.generate("a red circle", model="demo", size="64x64"))[1] == "demo"
 
 
 def test_requests_that_come_before_the_first_model_get_its_own_defaults(own_servers, names):
     server = own_servers(engine="real", MODEL="tiny-sd", MODELS_FILE=str(names), MAX_PIXELS="65536")
     early, named = server.start_generating("early"), server.start_generating("named", model="tiny-sd")
     assert server.health()["model_loaded"] is False
-    assert drawn_by(early.result()) == drawn_by(named.result()) == ((128, 64), "tiny-sd")
+    assert generated_by(early.result()) == generated_by(named.result()) == ((128, 64), "tiny-sd")
     assert {job["state"] for job in server.get("/v1/jobs").json()["data"]} == {"completed"}
 
 
@@ -373,7 +373,7 @@ def test_progress_of_a_load_is_in_startupz_and_in_its_job(slow_server):
     slow_server.wait_for(lambda: slow_server.get(f"/v1/jobs/{number}").json()["state"] == "completed", "the load")
 
 
-def test_a_download_keeps_neither_pictures_nor_other_models_waiting(own_servers, names):
+def test_a_download_keeps_neither_images_nor_other_models_waiting(own_servers, names):
     server = own_servers(MODELS_FILE=str(names), FAKE_FETCH="far:8")
     server.wait_until_ready()
     number = ask(server, "load", "far", wait=False).json()["job"]

@@ -11,18 +11,18 @@ from PIL import Image
 from aspect_ratios import ASPECT_RATIOS
 
 
-def picture_of(response):
-    """Return the picture in an answer."""
+def image_of(response):
+    """Return the image in an answer."""
     assert response.status_code == 200, response.text
-    with Image.open(io.BytesIO(response.content)) as picture:
-        picture.load()
-        return picture
+    with Image.open(io.BytesIO(response.content)) as image:
+        image.load()
+        return image
 
 
 def test_plain_prompt_is_a_512_by_512_png_with_its_facts_in_headers(fake_server):
     response = fake_server.generate("a red circle")
-    picture = picture_of(response)
-    assert (response.headers["Content-Type"], picture.format, picture.size) == ("image/png", "PNG", (512, 512))
+    image = image_of(response)
+    assert (response.headers["Content-Type"], image.format, image.size) == ("image/png", "PNG", (512, 512))
     assert response.headers["X-Seed"] == "42"
     assert (response.headers["X-Image-Width"], response.headers["X-Image-Height"]) == ("512", "512")
     assert re.fullmatch(r"\d+\.\d\d", response.headers["X-Inference-Time"])
@@ -43,39 +43,39 @@ def test_save_to_file_answers_the_documented_keys_and_a_url_that_works(fake_serv
     assert [path.name for path in fake_server.output_dir.iterdir() if path.name == name] == [name]
     assert answer["url"].startswith(fake_server.url + "/images/")
     saved = fake_server.get("/images/" + name)
-    assert picture_of(saved).size == (512, 512)
+    assert image_of(saved).size == (512, 512)
     assert saved.content == (fake_server.output_dir / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ASPECT_RATIOS)
 def test_aspect_ratio_has_exactly_its_documented_size(fake_server, name):
     response = fake_server.generate(aspect_ratio=name, num_inference_steps=1, output_format="jpeg")
-    assert picture_of(response).size == ASPECT_RATIOS[name]
+    assert image_of(response).size == ASPECT_RATIOS[name]
     assert (int(response.headers["X-Image-Width"]), int(response.headers["X-Image-Height"])) == ASPECT_RATIOS[name]
 
 
 def test_four_to_three_is_1472_by_1140(fake_server):
-    assert picture_of(fake_server.generate(aspect_ratio="4:3", num_inference_steps=1)).size == (1472, 1140)
+    assert image_of(fake_server.generate(aspect_ratio="4:3", num_inference_steps=1)).size == (1472, 1140)
 
 
 @pytest.mark.parametrize("fields", [{"width": 333, "height": 77}, {"size": "333x77"}])
 def test_any_size_is_exact_to_the_pixel(fake_server, fields):
-    assert picture_of(fake_server.generate(**fields)).size == (333, 77)
+    assert image_of(fake_server.generate(**fields)).size == (333, 77)
 
 
 @pytest.mark.parametrize("side", [64, 65])
-def test_smallest_pictures_carry_the_overlay_too(fake_server, side):
-    assert picture_of(fake_server.generate(width=side, height=side)).size == (side, side)
+def test_smallest_images_carry_the_overlay_too(fake_server, side):
+    assert image_of(fake_server.generate(width=side, height=side)).size == (side, side)
 
 
 def test_overlay_changes_pixels_and_can_be_left_out(fake_server):
-    with_panel = picture_of(fake_server.generate(seed=5))
-    plain = picture_of(fake_server.generate(seed=5, add_overlay=False))
+    with_panel = image_of(fake_server.generate(seed=5))
+    plain = image_of(fake_server.generate(seed=5, add_overlay=False))
     assert plain.getextrema() == ((5, 5), (5, 5), (5, 5))
     assert with_panel.getextrema() != plain.getextrema()
 
 
-def test_several_pictures_as_bytes_are_a_zip_with_seeds_that_count_up(fake_server):
+def test_several_images_as_bytes_are_a_zip_with_seeds_that_count_up(fake_server):
     response = fake_server.generate(n=3, seed=10, add_overlay=False)
     assert (response.status_code, response.headers["Content-Type"]) == (200, "application/zip")
     assert response.headers["X-Seed"] == "10,11,12"
@@ -87,20 +87,20 @@ def test_several_pictures_as_bytes_are_a_zip_with_seeds_that_count_up(fake_serve
     assert len(colours) == 3
 
 
-def test_several_pictures_as_files_are_all_listed(fake_server):
+def test_several_images_as_files_are_all_listed(fake_server):
     answer = fake_server.generate(n=2, seed=10, save_to_file=True).json()
     assert answer["file_path"] == answer["file_paths"][0]
     assert len(set(answer["file_paths"])) == len(set(answer["urls"])) == 2
     assert answer["seeds"] == [10, 11]
     for path in answer["file_paths"]:
-        assert picture_of(fake_server.get("/images/" + path.rsplit("/", 1)[1])).size == (512, 512)
+        assert image_of(fake_server.get("/images/" + path.rsplit("/", 1)[1])).size == (512, 512)
 
 
 @pytest.mark.parametrize(("output_format", "ending"), [("jpeg", "jpg"), ("webp", "webp"), ("png", "png")])
 def test_output_format_holds_for_bytes_and_files(fake_server, output_format, ending):
     response = fake_server.generate(output_format=output_format)
     assert response.headers["Content-Type"] == f"image/{output_format}"
-    assert picture_of(response).format == output_format.upper()
+    assert image_of(response).format == output_format.upper()
     assert fake_server.generate(output_format=output_format, save_to_file=True).json()["file_path"].endswith(ending)
 
 
@@ -116,27 +116,27 @@ def test_every_documented_parameter_is_honoured(fake_server):
         "猫", negative_prompt="blurry", aspect_ratio="16:9", num_inference_steps=7, true_cfg_scale=2.5, seed=123,
         language="zh", save_to_file=False, add_overlay=False, deterministic=True, timeout=30, model="fake",
     )  # fmt: skip
-    picture = picture_of(response)
-    assert picture.size == (1664, 928)
-    parameters = picture.text["parameters"]
+    image = image_of(response)
+    assert image.size == (1664, 928)
+    parameters = image.text["parameters"]
     assert parameters.startswith("猫, 超清，4K，电影级构图.")
     for fact in ("Negative prompt: blurry", "Steps: 7", "CFG scale: 2.5", "Seed: 123", "Size: 1664x928"):
         assert fact in parameters
 
 
 def test_defaults_are_the_documented_ones(fake_server):
-    parameters = picture_of(fake_server.generate("a cat")).text["parameters"]
+    parameters = image_of(fake_server.generate("a cat")).text["parameters"]
     assert parameters.startswith("a cat, Ultra HD, 4K, cinematic composition.")
     for fact in ("Steps: 20", "CFG scale: 4", "Seed: 42", "Size: 512x512"):
         assert fact in parameters
 
 
 def test_positive_magic_can_be_left_out(fake_server):
-    parameters = picture_of(fake_server.generate("a cat", positive_magic=False)).text["parameters"]
+    parameters = image_of(fake_server.generate("a cat", positive_magic=False)).text["parameters"]
     assert parameters.splitlines()[0] == "a cat"
 
 
-def test_null_seed_draws_one_and_says_which(fake_server):
+def test_null_seed_generates_one_and_says_which(fake_server):
     seeds = {fake_server.generate(seed=None).headers["X-Seed"] for _ in range(3)}
     assert len(seeds) == 3
 
@@ -156,7 +156,7 @@ def test_ignored_parameters_are_named_in_warnings(fake_server):
 def test_chunked_body_is_read(fake_server):
     body = json.dumps({"prompt": "a red circle"}).encode()
     response = fake_server.post(iter([body[:10], body[10:]]))
-    assert picture_of(response).size == (512, 512)
+    assert image_of(response).size == (512, 512)
 
 
 def test_unknown_model_is_404_naming_the_one_served(fake_server):

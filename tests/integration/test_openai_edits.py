@@ -1,4 +1,4 @@
-"""The OpenAI SDK's edits and variations: a picture goes in, by every way that clients send it."""
+"""The OpenAI SDK's edits and variations: an image goes in, by every way that clients send it."""
 
 import asyncio
 import base64
@@ -10,7 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.integration.openai_pictures import data_url, mask, opened, picture, pixels, png
+from tests.support.openai_images import data_url, image, mask, opened, pixels, png
 
 TEAL = [0, 128, 128]
 # OpenAI has retired its own variations; the SDK still sends them.
@@ -31,9 +31,9 @@ def job_of(server, answer):
     return server.get(f"/v1/jobs/{answer._request_id}").json()
 
 
-def test_an_edit_starts_from_the_picture_and_has_its_size(client, fake_server):
-    answer = client.images.edit(image=picture(), prompt="make it night")
-    # The fake engine gives the picture back as it came.
+def test_an_edit_starts_from_the_image_and_has_its_size(client, fake_server):
+    answer = client.images.edit(image=image(), prompt="make it night")
+    # The fake engine gives the image back as it came.
     assert (pixels(answer.data[0].b64_json) == TEAL).all()
     assert answer.size == "96x64"
     assert answer.usage.input_tokens_details.model_dump() == {"text_tokens": 3, "image_tokens": 100}
@@ -41,35 +41,35 @@ def test_an_edit_starts_from_the_picture_and_has_its_size(client, fake_server):
     assert job_of(fake_server, answer)["dialect"] == "openai"
 
 
-@pytest.mark.parametrize("images", [[picture()], ("photo.png", picture(), "image/png")])
-def test_a_list_of_one_and_a_named_file_are_one_picture(client, images):
+@pytest.mark.parametrize("images", [[image()], ("photo.png", image(), "image/png")])
+def test_a_list_of_one_and_a_named_file_are_one_image(client, images):
     assert client.images.edit(image=images, prompt="x").size == "96x64"
 
 
-def test_several_pictures_are_put_side_by_side(client):
-    answer = client.images.edit(image=[picture(), picture(colour="red")], prompt="x")
-    drawn = pixels(answer.data[0].b64_json)
+def test_several_images_are_put_side_by_side(client):
+    answer = client.images.edit(image=[image(), image(colour="red")], prompt="x")
+    generated = pixels(answer.data[0].b64_json)
     assert answer.size == "192x64"
-    assert (drawn[:, :96] == TEAL).all()
-    assert (drawn[:, 96:] == [255, 0, 0]).all()
+    assert (generated[:, :96] == TEAL).all()
+    assert (generated[:, 96:] == [255, 0, 0]).all()
     assert "the 2 that were sent were put side by side" in answer.warnings[0]
 
 
-def test_a_mask_covers_the_first_of_several_pictures(demo_server):
-    # White noise, so that anything drawn differs from it.
+def test_a_mask_covers_the_first_of_several_images(demo_server):
+    # White noise, so that anything generated differs from it.
     noise = png(Image.effect_noise((96, 64), 100).convert("RGB"))
     with openai.OpenAI(base_url=demo_server.url + "/v1", api_key="unused", max_retries=0) as client:
         answer = client.images.edit(
             image=[noise, noise], mask=mask(), prompt="a red circle", extra_body={"num_inference_steps": 2}
         )
-    drawn, kept = pixels(answer.data[0].b64_json), np.asarray(Image.open(io.BytesIO(noise)))
-    assert (drawn[:, 96:] == kept).all()
-    assert (drawn[:, :96] != kept).any()
+    generated, kept = pixels(answer.data[0].b64_json), np.asarray(Image.open(io.BytesIO(noise)))
+    assert (generated[:, 96:] == kept).all()
+    assert (generated[:, :96] != kept).any()
 
 
-def test_more_pictures_than_openai_takes_are_refused_with_the_limit(client):
-    with pytest.raises(openai.UnprocessableEntityError, match="17 pictures were sent; the limit is 16") as raised:
-        client.images.edit(image=[picture()] * 17, prompt="x")
+def test_more_images_than_openai_takes_are_refused_with_the_limit(client):
+    with pytest.raises(openai.UnprocessableEntityError, match="17 images were sent; the limit is 16") as raised:
+        client.images.edit(image=[image()] * 17, prompt="x")
     assert raised.value.param == "image"
 
 
@@ -83,26 +83,26 @@ def test_extras_of_a_form_keep_their_meaning_though_they_arrive_as_text(client, 
         "mood": "sad",
     }
     answer = client.images.edit(
-        image=picture(), prompt="x", n=2, size="128x64", quality="high", output_format="jpeg", output_compression=80,
+        image=image(), prompt="x", n=2, size="128x64", quality="high", output_format="jpeg", output_compression=80,
         background="auto", user="me", extra_body=extra,
     )  # fmt: skip
     assert [each.seed for each in answer.data] == [8, 9]
     assert {(opened(each.b64_json).format, opened(each.b64_json).size) for each in answer.data} == {("JPEG", (128, 64))}
     assert answer.warnings == ["'mood' is not a parameter and was ignored."]
-    # A quarter of eight steps, for each of two pictures.
+    # A quarter of eight steps, for each of two images.
     assert job_of(fake_server, answer)["total_steps"] == 4
 
 
 def test_what_changes_nothing_is_said(client):
-    answer = client.images.edit(image=picture(), prompt="x", input_fidelity="high", extra_body={"markup": "circle"})
+    answer = client.images.edit(image=image(), prompt="x", input_fidelity="high", extra_body={"markup": "circle"})
     assert answer.warnings == [
         "'markup' is not a parameter and was ignored.",
-        "input_fidelity is ignored; strength says how much of the picture is changed.",
+        "input_fidelity is ignored; strength says how much of the image is changed.",
     ]
 
 
 def test_an_unknown_file_is_named(fake_server):
-    files = {"image": ("a.png", picture()), "markup": ("b.png", picture())}
+    files = {"image": ("a.png", image()), "markup": ("b.png", image())}
     answer = post(fake_server, data={"prompt": "x"}, files=files).json()
     assert answer["warnings"] == ["'markup' is not a parameter and was ignored."]
 
@@ -110,12 +110,12 @@ def test_an_unknown_file_is_named(fake_server):
 @pytest.mark.parametrize(
     "body",
     [
-        {"images": [{"image_url": data_url(picture())}]},
-        {"image": data_url(picture())},
-        {"image": base64.b64encode(picture()).decode()},
-        {"image": [base64.b64encode(picture()).decode()]},
-        {"image": data_url(picture()), "mask": {"image_url": data_url(mask())}},
-        {"image": data_url(picture()), "mask": data_url(mask())},
+        {"images": [{"image_url": data_url(image())}]},
+        {"image": data_url(image())},
+        {"image": base64.b64encode(image()).decode()},
+        {"image": [base64.b64encode(image()).decode()]},
+        {"image": data_url(image()), "mask": {"image_url": data_url(mask())}},
+        {"image": data_url(image()), "mask": data_url(mask())},
     ],
 )
 def test_an_edit_in_json_is_the_same_edit(fake_server, body):
@@ -127,26 +127,26 @@ def test_an_edit_in_json_is_the_same_edit(fake_server, body):
 @pytest.mark.parametrize(
     ("body", "status", "param", "part"),
     [
-        ({"image": data_url(picture())}, 400, "prompt", "required"),
+        ({"image": data_url(image())}, 400, "prompt", "required"),
         ({"prompt": "x"}, 400, "image", "missing"),
         ({"prompt": "x", "mask": data_url(mask())}, 400, "image", "missing"),
         ({"prompt": "x", "image": "?"}, 422, "image", "base64"),
         ({"prompt": "x", "images": [{"file_id": "file-1"}]}, 422, "image", "image_url"),
         # Counted before any of them is fetched.
-        ({"prompt": "x", "images": [{"image_url": "http://127.0.0.1/a.png"}] * 17}, 422, "image", "17 pictures"),
+        ({"prompt": "x", "images": [{"image_url": "http://127.0.0.1/a.png"}] * 17}, 422, "image", "17 images"),
         (
             {
                 "prompt": "x",
-                "images": [{"image_url": data_url(picture())}, {"image_url": "data:image/png;base64,aaaa"}],
+                "images": [{"image_url": data_url(image())}, {"image_url": "data:image/png;base64,aaaa"}],
             },
             422,
             "image[1]",
             "image[1]",
         ),
         ({"prompt": "x", "image": "http://127.0.0.1/a.png"}, 422, "image", "ALLOW_REMOTE_IMAGES"),
-        ({"prompt": "x", "image": data_url(picture()), "mask": data_url(picture())}, 422, "mask", "alpha"),
-        ({"prompt": "x", "image": data_url(picture()), "strength": 2}, 422, "strength", "less than"),
-        ({"prompt": "x", "image": data_url(picture()), "n": "two"}, 422, "n", "integer"),
+        ({"prompt": "x", "image": data_url(image()), "mask": data_url(image())}, 422, "mask", "alpha"),
+        ({"prompt": "x", "image": data_url(image()), "strength": 2}, 422, "strength", "less than"),
+        ({"prompt": "x", "image": data_url(image()), "n": "two"}, 422, "n", "integer"),
         ([], 400, None, "object"),
     ],
 )
@@ -159,7 +159,7 @@ def test_wrong_edits_are_refused_by_name_in_openais_envelope(fake_server, body, 
     assert int(answer.headers["X-Request-Id"]) > 0
 
 
-def test_a_large_picture_may_be_text_in_a_form(fake_server):
+def test_a_large_image_may_be_text_in_a_form(fake_server):
     noise = np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8)
     target = data_url(png(Image.fromarray(noise)))
     assert len(target) > 700_000
@@ -169,7 +169,7 @@ def test_a_large_picture_may_be_text_in_a_form(fake_server):
 
 
 def test_an_edit_is_streamed_with_events_of_its_own(client):
-    seen = list(client.images.edit(image=picture(), prompt="x", stream=True, partial_images=2))
+    seen = list(client.images.edit(image=image(), prompt="x", stream=True, partial_images=2))
     assert [event.type for event in seen] == ["image_edit.partial_image"] * 2 + ["image_edit.completed"]
     assert [type(event).__name__ for event in seen] == ["ImageEditPartialImageEvent"] * 2 + ["ImageEditCompletedEvent"]
     assert {opened(event.b64_json).size for event in seen} == {(96, 64)}
@@ -179,14 +179,14 @@ def test_an_edit_is_streamed_with_events_of_its_own(client):
 def test_the_async_client_edits_as_well(fake_server):
     async def edit():
         async with openai.AsyncOpenAI(base_url=fake_server.url + "/v1", api_key="unused") as client:
-            return await client.images.edit(image=picture(), mask=mask(), prompt="x")
+            return await client.images.edit(image=image(), mask=mask(), prompt="x")
 
     assert asyncio.run(edit()).size == "96x64"
 
 
 @old_but_sent
 def test_a_variation_needs_no_prompt_and_is_another_one_every_time(client, fake_server):
-    first, second = (client.images.create_variation(image=picture(), n=2, size="64x64") for _ in range(2))
+    first, second = (client.images.create_variation(image=image(), n=2, size="64x64") for _ in range(2))
     assert first.size == "64x64"
     assert len({each.seed for answer in (first, second) for each in answer.data}) == 4
     assert job_of(fake_server, first)["prompt"] == " "
@@ -194,12 +194,12 @@ def test_a_variation_needs_no_prompt_and_is_another_one_every_time(client, fake_
 
 @old_but_sent
 def test_a_variation_by_url_resolves(client):
-    answer = client.images.create_variation(image=picture(), response_format="url")
+    answer = client.images.create_variation(image=image(), response_format="url")
     fetched = requests.get(answer.data[0].url, timeout=10, headers={"Connection": "close"})
     assert (fetched.status_code, fetched.headers["Content-Type"]) == (200, "image/png")
 
 
-def test_a_variation_without_a_picture_is_refused(fake_server):
+def test_a_variation_without_a_image_is_refused(fake_server):
     answer = post(fake_server, "variations", json={})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "image")
 
@@ -210,21 +210,21 @@ def demo(demo_server):
         yield client
 
 
-def test_the_demo_model_draws_where_the_mask_is_transparent_and_keeps_the_rest_to_the_bit(demo):
+def test_the_demo_model_generates_where_the_mask_is_transparent_and_keeps_the_rest_to_the_bit(demo):
     answer = demo.images.edit(
-        image=picture(256, 256, "blue"), mask=mask(256, 256), prompt="a red circle on a green background"
+        image=image(256, 256, "blue"), mask=mask(256, 256), prompt="a red circle on a green background"
     )
-    drawn = pixels(answer.data[0].b64_json)
-    assert (drawn[:, 128:] == [0, 0, 255]).all()
-    assert np.abs(drawn[:, :128] - [0, 0, 255]).mean() > 20
+    generated = pixels(answer.data[0].b64_json)
+    assert (generated[:, 128:] == [0, 0, 255]).all()
+    assert np.abs(generated[:, :128] - [0, 0, 255]).mean() > 20
 
 
 @old_but_sent
-def test_the_demo_model_varies_a_picture_and_stays_near_it(demo):
+def test_the_demo_model_varies_a_image_and_stays_near_it(demo):
     distances = []
     for strength in (0.1, 1.0):
         extra = {"strength": strength, "seed": 1}
-        answer = demo.images.create_variation(image=picture(256, 256, "blue"), extra_body=extra)
+        answer = demo.images.create_variation(image=image(256, 256, "blue"), extra_body=extra)
         distances.append(np.abs(pixels(answer.data[0].b64_json) - [0, 0, 255]).mean())
         assert answer.usage.input_tokens_details.text_tokens == 1
     assert 0.5 < distances[0] < distances[1] / 2

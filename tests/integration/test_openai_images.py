@@ -16,39 +16,39 @@ def client(fake_server):
         yield client
 
 
-def picture_of(data):
-    with Image.open(io.BytesIO(data)) as picture:
-        picture.load()
-        return picture
+def image_of(data):
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return image
 
 
-def test_a_generation_is_a_picture_of_the_size_asked_for(client):
+def test_a_generation_is_a_image_of_the_size_asked_for(client):
     answer = client.images.generate(prompt="a red circle", model="gpt-image-1", size="320x256", n=1)
-    picture = picture_of(base64.b64decode(answer.data[0].b64_json))
-    assert (picture.format, picture.size) == ("PNG", (320, 256))
+    image = image_of(base64.b64decode(answer.data[0].b64_json))
+    assert (image.format, image.size) == ("PNG", (320, 256))
     assert (answer.size, answer.output_format, answer.background) == ("320x256", "png", "opaque")
     assert answer.created > 1_700_000_000
     assert int(answer._request_id) > 0
 
 
-def test_auto_is_512_and_every_call_is_another_picture(client):
+def test_auto_is_512_and_every_call_is_another_image(client):
     first = client.images.generate(prompt="a red circle", size="auto")
     second = client.images.generate(prompt="a red circle")
     assert first.size == second.size == "512x512"
     assert first.data[0].seed != second.data[0].seed
 
 
-def test_several_pictures_in_another_format_from_one_seed(client):
+def test_several_images_in_another_format_from_one_seed(client):
     answer = client.images.generate(prompt="two", n=2, output_format="webp", extra_body={"seed": 7})
-    assert [picture.seed for picture in answer.data] == [7, 8]
-    assert {picture_of(base64.b64decode(picture.b64_json)).format for picture in answer.data} == {"WEBP"}
+    assert [image.seed for image in answer.data] == [7, 8]
+    assert {image_of(base64.b64decode(image.b64_json)).format for image in answer.data} == {"WEBP"}
 
 
 def test_urls_resolve(client):
     answer = client.images.generate(prompt="by url", response_format="url")
     fetched = requests.get(answer.data[0].url, timeout=10, headers={"Connection": "close"})
     assert fetched.headers["Content-Type"] == "image/png"
-    assert picture_of(fetched.content).size == (512, 512)
+    assert image_of(fetched.content).size == (512, 512)
 
 
 def test_extras_are_honoured_and_unknown_ones_named(client):
@@ -80,7 +80,7 @@ def test_wrong_fields_raise_the_sdks_own_errors_naming_them(client, fields, erro
     assert raised.value.request_id
 
 
-def test_an_answer_says_what_it_took_and_how_it_was_drawn(client):
+def test_an_answer_says_what_it_took_and_how_it_was_generated(client):
     answer = client.images.generate(prompt="three short words", n=2, size="64x64", quality="low")
     assert answer.usage.model_dump() == {
         "input_tokens": 3,
@@ -106,7 +106,7 @@ def test_what_a_client_leaves_open_may_be_null(client):
 def test_the_tokens_of_the_demo_model_are_those_of_its_tokenizer_and_its_grid(demo_server):
     with openai.OpenAI(base_url=demo_server.url + "/v1", api_key="unused", max_retries=0) as client:
         short = client.images.generate(prompt="a red circle", size="256x256")
-        # Drawn at 320 x 256 and cropped.
+        # Generated at 320 x 256 and cropped.
         longer = client.images.generate(prompt="a red circle on a blue background", size="300x256")
     assert 0 < short.usage.input_tokens < longer.usage.input_tokens < 20
     assert (short.usage.output_tokens, longer.usage.output_tokens) == (16, 20)
@@ -125,12 +125,12 @@ def test_the_loaded_model_is_listed_and_found(client):
         client.models.retrieve("dall-e-3")
 
 
-def test_the_async_client_draws_several_at_once(fake_server):
-    async def draw():
+def test_the_async_client_generates_several_at_once(fake_server):
+    async def generate():
         async with openai.AsyncOpenAI(base_url=fake_server.url + "/v1", api_key="unused") as client:
             return await asyncio.gather(*(client.images.generate(prompt=f"number {n}", size="64x64") for n in range(4)))
 
-    assert [answer.size for answer in asyncio.run(draw())] == ["64x64"] * 4
+    assert [answer.size for answer in asyncio.run(generate())] == ["64x64"] * 4
 
 
 def test_the_sdk_retries_what_is_full_and_succeeds(own_servers):

@@ -1,4 +1,4 @@
-"""The OpenAI SDK sends a request again when it loses patience: it gets its own picture, drawn once."""
+"""The OpenAI SDK sends a request again when it loses patience: it gets its own image, generated once."""
 
 import asyncio
 import socket
@@ -8,8 +8,8 @@ import openai
 import pytest
 import requests
 
-from tests.integration.openai_pictures import opened, picture
-from tests.integration.server import Server, in_background
+from tests.support.openai_images import image, opened
+from tests.support.server import Server, in_background
 
 # Longer than two tries of a client that waits one second, and shorter than its third.
 SLOW = {"num_inference_steps": 25}
@@ -21,8 +21,8 @@ def jobs_with(server: Server, marker: str) -> list[dict[str, Any]]:
     return found[::-1]
 
 
-def assert_drawn_once(server: Server, marker: str, seed: int) -> None:
-    """Check that several requests came, that the engine drew for the first alone, and that all are the same picture."""
+def assert_generated_once(server: Server, marker: str, seed: int) -> None:
+    """Check that several requests came, that the engine ran only the first, and that all got the same image."""
     found = jobs_with(server, marker)
     assert len(found) > 1
     assert [job["state"] for job in found] == ["completed"] * len(found)
@@ -37,41 +37,41 @@ def impatient(server: Server, **options: Any) -> openai.OpenAI:
 
 
 @pytest.mark.parametrize(("workers", "extra"), [("1", {}), ("2", {}), ("1", {"cache": False})])
-def test_a_client_that_loses_patience_gets_the_picture_that_is_being_drawn_for_it(own_servers, workers, extra):
+def test_a_client_that_loses_patience_gets_the_image_that_is_being_generated_for_it(own_servers, workers, extra):
     server = own_servers(WORKERS=workers)
     server.wait_until_ready()
     with impatient(server) as client:
         answer = client.images.generate(prompt="[step=0.1] again", size="64x64", extra_body=SLOW | extra)
     assert opened(answer.data[0].b64_json).size == (64, 64)
     server.wait_until_idle()
-    assert_drawn_once(server, "again", answer.data[0].seed)
+    assert_generated_once(server, "again", answer.data[0].seed)
 
 
 def test_the_async_client_is_no_different(own_server):
-    async def draw() -> int:
+    async def generate() -> int:
         async with openai.AsyncOpenAI(
             base_url=own_server.url + "/v1", api_key="unused", timeout=1.0, max_retries=2
         ) as client:
             answer = await client.images.generate(prompt="[step=0.1] async", size="64x64", extra_body=SLOW)
             return answer.data[0].seed
 
-    seed = asyncio.run(draw())
+    seed = asyncio.run(generate())
     own_server.wait_until_idle()
-    assert_drawn_once(own_server, "async", seed)
+    assert_generated_once(own_server, "async", seed)
 
 
 def test_a_form_is_the_same_request_though_its_boundary_is_another(own_server):
     with impatient(own_server) as client:
         answer = client.images.edit(
-            image=picture(), prompt="[step=0.1] edited", extra_body=SLOW | {"strength": 1.0, "seed": None}
+            image=image(), prompt="[step=0.1] edited", extra_body=SLOW | {"strength": 1.0, "seed": None}
         )
     assert answer.size == "96x64"
     own_server.wait_until_idle()
-    assert_drawn_once(own_server, "edited", answer.data[0].seed)
+    assert_generated_once(own_server, "edited", answer.data[0].seed)
 
 
 def test_the_server_counts_the_patience_of_all_tries(own_server):
-    # Once it knows what such a picture takes, it could refuse whoever waits for less.
+    # Once it knows what such an image takes, it could refuse whoever waits for less.
     with impatient(own_server) as client:
         for _ in range(2):
             answer = client.images.generate(
@@ -82,7 +82,7 @@ def test_the_server_counts_the_patience_of_all_tries(own_server):
     assert len({job["seed"] for job in jobs_with(own_server, "known")}) == 2
 
 
-def test_the_same_request_later_is_a_new_picture(own_server):
+def test_the_same_request_later_is_a_new_image(own_server):
     with impatient(own_server) as client:
         seeds = [
             client.images.generate(
@@ -93,18 +93,18 @@ def test_the_same_request_later_is_a_new_picture(own_server):
     assert seeds[0] != seeds[1]
 
 
-def test_equal_requests_at_the_same_time_keep_their_own_pictures_through_retries(own_servers):
+def test_equal_requests_at_the_same_time_keep_their_own_images_through_retries(own_servers):
     server = own_servers(MAX_QUEUE="2")
     server.wait_until_ready()
 
-    async def draw() -> list[int]:
+    async def generate() -> list[int]:
         async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=20) as client:
             answers = await asyncio.gather(
                 *(client.images.generate(prompt="[step=0.02] equal", size="64x64") for _ in range(4))
             )
             return [answer.data[0].seed for answer in answers]
 
-    seeds = asyncio.run(draw())
+    seeds = asyncio.run(generate())
     assert len(set(seeds)) == 4
     # Two of them were refused at first: there was something to mix up.
     assert any(job["code"] == "queue_full" for job in jobs_with(server, "equal"))
@@ -166,7 +166,7 @@ def test_what_would_fail_again_is_not_sent_again(quiet_server):
     assert [job["state"] for job in jobs_with(quiet_server, "tried once")] == ["failed", "failed"]
 
 
-def test_a_loading_server_is_waited_for_and_then_draws(own_servers):
+def test_a_loading_server_is_waited_for_and_then_generates(own_servers):
     server = own_servers(FAKE_LOAD="1")
     with impatient(server, max_retries=0, timeout=10.0) as client:
         with pytest.raises(openai.InternalServerError) as raised:
@@ -190,13 +190,13 @@ def test_a_stopping_server_answers_503(own_servers):
     server = own_servers(GRACEFUL_TIMEOUT="2")
     server.wait_until_ready()
     with impatient(server, max_retries=0, timeout=30.0) as client:
-        drawing = in_background(
+        generating = in_background(
             client.images.generate, prompt="[step=0.2] endless", extra_body={"num_inference_steps": 150}
         )
         server.wait_until_active()
         assert server.stop() == 0
         with pytest.raises(openai.InternalServerError, match="stopping") as raised:
-            drawing.result(10)
+            generating.result(10)
     assert (raised.value.status_code, raised.value.code) == (503, "draining")
 
 

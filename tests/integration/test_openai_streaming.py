@@ -1,4 +1,4 @@
-"""The OpenAI SDK's streams: true partial images, the finished picture, and nothing that its user could stumble over."""
+"""The OpenAI SDK's streams: true partial images, the finished image, and nothing that its user could stumble over."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ import openai
 import pytest
 import requests
 
-from tests.integration.openai_pictures import opened, pixels
-from tests.integration.server import Server, in_background
+from tests.support.openai_images import opened, pixels
+from tests.support.server import Server, in_background
 
 PARTIAL, COMPLETED = "image_generation.partial_image", "image_generation.completed"
 
@@ -43,7 +43,7 @@ def job_with(server: Server, marker: str) -> dict[str, Any]:
     return next((job for job in jobs if marker in job["prompt"]), {"state": "unknown"})
 
 
-def test_a_stream_shows_as_many_partial_images_as_asked_for_and_then_the_picture(client):
+def test_a_stream_shows_as_many_partial_images_as_asked_for_and_then_the_image(client):
     seen = list(client.images.generate(prompt="streamed words", stream=True, partial_images=2, size="320x256"))
     assert [event.type for event in seen] == [PARTIAL, PARTIAL, COMPLETED]
     assert [type(event).__name__ for event in seen] == ["ImageGenPartialImageEvent"] * 2 + ["ImageGenCompletedEvent"]
@@ -55,12 +55,12 @@ def test_a_stream_shows_as_many_partial_images_as_asked_for_and_then_the_picture
         assert event.quality == "high"
         assert event.created_at > 1_700_000_000
         assert "image_index" not in event.model_extra
-    # The fake engine's previews and pictures are of the seed's colour.
+    # The fake engine's previews and images are of the seed's colour.
     colour = seen[-1].seed % 256
     assert all((pixels(event.b64_json) == colour).all() for event in seen)
 
 
-def test_the_finished_picture_of_a_stream_says_what_it_took(client):
+def test_the_finished_image_of_a_stream_says_what_it_took(client):
     *_, last = client.images.generate(prompt="three short words", stream=True)
     assert last.usage.model_dump() == {
         "input_tokens": 3,
@@ -72,20 +72,20 @@ def test_the_finished_picture_of_a_stream_says_what_it_took(client):
 
 
 def test_the_async_client_sees_the_same(fake_server):
-    async def draw() -> list[str]:
+    async def generate() -> list[str]:
         async with openai.AsyncOpenAI(base_url=fake_server.url + "/v1", api_key="unused") as client:
             stream = await client.images.generate(prompt="async", stream=True, partial_images=3, size="64x64")
             return [event.type async for event in stream if opened(event.b64_json).size == (64, 64)]
 
-    assert asyncio.run(draw()) == [PARTIAL] * 3 + [COMPLETED]
+    assert asyncio.run(generate()) == [PARTIAL] * 3 + [COMPLETED]
 
 
-def test_a_stream_without_partial_images_is_the_picture_alone(client):
+def test_a_stream_without_partial_images_is_the_image_alone(client):
     [event] = client.images.generate(prompt="at once", stream=True, size="64x64")
     assert event.type == COMPLETED
 
 
-def test_every_one_of_several_pictures_has_its_own_partial_images(client):
+def test_every_one_of_several_images_has_its_own_partial_images(client):
     stream = client.images.generate(
         prompt="two words",
         stream=True,
@@ -117,7 +117,7 @@ def test_on_the_wire_progress_is_comments_and_every_event_is_one_that_the_sdk_kn
         assert json.loads(data.removeprefix("data: "))["type"] == name.removeprefix("event: ")
 
 
-def test_a_picture_from_the_cache_needs_no_partial_images(client):
+def test_a_image_from_the_cache_needs_no_partial_images(client):
     fields = {"prompt": "streamed twice", "stream": True, "partial_images": 2, "extra_body": {"seed": 4}}
     assert len(list(client.images.generate(**fields))) == 3
     [event] = client.images.generate(**fields)
@@ -126,7 +126,7 @@ def test_a_picture_from_the_cache_needs_no_partial_images(client):
 
 def test_a_url_cannot_be_streamed_and_the_client_is_told(client):
     [event] = client.images.generate(prompt="url", stream=True, response_format="url", size="64x64")
-    assert event.warnings == ["response_format is ignored in a stream: pictures travel as b64_json."]
+    assert event.warnings == ["response_format is ignored in a stream: images travel as b64_json."]
     assert opened(event.b64_json).size == (64, 64)
 
 
@@ -176,7 +176,7 @@ def test_a_full_server_refuses_a_stream_with_the_time_to_come_back(own_servers):
 
 def test_the_clients_patience_is_for_the_next_bytes_and_not_for_the_whole_stream(own_server):
     with openai.OpenAI(base_url=own_server.url + "/v1", api_key="unused", max_retries=0, timeout=1.0) as client:
-        # The first teaches the server what a picture takes; it could refuse the second for that.
+        # The first teaches the server what an image takes; it could refuse the second for that.
         for _ in range(2):
             [event] = client.images.generate(
                 prompt="[step=0.1] slow", stream=True, size="64x64", extra_body={"num_inference_steps": 20}
@@ -230,30 +230,30 @@ def test_a_stopping_server_says_so_in_the_stream(own_servers):
     assert stopping.result(30) == 0
 
 
-def test_the_last_partial_image_of_the_demo_model_resembles_the_picture_more_than_the_first(demo_server):
+def test_the_last_partial_image_of_the_demo_model_resembles_the_image_more_than_the_first(demo_server):
     with openai.OpenAI(base_url=demo_server.url + "/v1", api_key="unused", max_retries=0) as client:
         *partial, completed = client.images.generate(
             prompt="a red circle on a blue background", stream=True, partial_images=3, size="512x512",
             extra_body={"seed": 11, "cache": False},
         )  # fmt: skip
     assert [event.type for event in partial] == [PARTIAL] * 3
-    picture = pixels(completed.b64_json)
-    distances = [np.abs(pixels(event.b64_json) - picture).mean() for event in partial]
-    # A picture of another seed and prompt is the measure of what does not resemble at all.
+    image = pixels(completed.b64_json)
+    distances = [np.abs(pixels(event.b64_json) - image).mean() for event in partial]
+    # An image of another seed and prompt is the measure of what does not resemble at all.
     assert distances[-1] < distances[0]
     assert distances[-1] < 25
     assert completed.usage.output_tokens == 64
     assert 5 <= completed.usage.input_tokens <= 12
 
 
-def test_partial_images_of_a_size_that_is_cropped_show_the_same_part_as_the_picture(demo_server):
+def test_partial_images_of_a_size_that_is_cropped_show_the_same_part_as_the_image(demo_server):
     with openai.OpenAI(base_url=demo_server.url + "/v1", api_key="unused", max_retries=0) as client:
         *_, last, completed = client.images.generate(
             prompt="a red circle on a blue background", stream=True, partial_images=3, size="520x328",
             extra_body={"seed": 11, "cache": False},
         )  # fmt: skip
     assert opened(last.b64_json).size == opened(completed.b64_json).size == (520, 328)
-    preview, picture = pixels(last.b64_json), pixels(completed.b64_json)
-    aligned = np.abs(preview - picture).mean()
-    shifted = np.abs(np.roll(preview, 48, axis=1) - picture).mean()
+    preview, image = pixels(last.b64_json), pixels(completed.b64_json)
+    aligned = np.abs(preview - image).mean()
+    shifted = np.abs(np.roll(preview, 48, axis=1) - image).mean()
     assert aligned < shifted

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.integration.server import GUNICORN, SERVE
+from tests.support.server import GUNICORN, SERVE
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"}
 

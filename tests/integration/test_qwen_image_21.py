@@ -1,4 +1,4 @@
-"""Qwen-Image 2.1 is served end to end, from text and from pictures: its published layout and the real engine."""
+"""Qwen-Image 2.1 is served end to end, from text and from images: its published layout and the real engine."""
 
 import base64
 import io
@@ -10,9 +10,9 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.integration.server import Server, in_background
-from tests.tiny_loras import save_lora
-from tests.tiny_qwen_image_21 import save_tiny_qwen_image_21, tiny_qwen_image_21
+from tests.support.server import Server, in_background
+from tests.support.tiny_loras import save_lora
+from tests.support.tiny_qwen_image_21 import save_tiny_qwen_image_21, tiny_qwen_image_21
 
 COMMON = {"num_inference_steps": 3, "add_overlay": False}
 
@@ -33,36 +33,36 @@ def coded(seed: int = 0, width: int = 64, height: int = 64) -> str:
     return base64.b64encode(target.getvalue()).decode()
 
 
-def drawn(answer: requests.Response) -> np.ndarray:
+def generated(answer: requests.Response) -> np.ndarray:
     assert answer.status_code == 200, answer.text
     return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
 
 
-def test_it_draws_from_text_without_guidance_unless_that_is_asked_for(server):
+def test_it_generates_from_text_without_guidance_unless_that_is_asked_for(server):
     plain = server.generate("a cat", size="100x68", **COMMON)
-    assert drawn(plain).shape == (68, 100, 3)
+    assert generated(plain).shape == (68, 100, 3)
     assert server.get("/info").json()["model_family"] == "qwen-image-2.1"
     assert server.health()["generator_info"]["defaults"]["steps"] == 40
     guided = server.generate("a cat", size="100x68", true_cfg_scale=4.0, **COMMON)
-    assert (drawn(guided) != drawn(plain)).any()
+    assert (generated(guided) != generated(plain)).any()
 
 
-def test_it_edits_one_picture_or_several(server):
+def test_it_edits_one_image_or_several(server):
     one = server.generate("make it blue", image=coded(), **COMMON)
-    assert drawn(one).shape == (64, 64, 3)
+    assert generated(one).shape == (64, 64, 3)
     several = server.generate("both together", image=[coded(0), coded(1, 96)], **COMMON)
-    assert drawn(several).shape == (64, 64, 3)
+    assert generated(several).shape == (64, 64, 3)
     assert "X-Warnings" not in several.headers
 
 
-def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
-    def draw(*loras: str) -> np.ndarray:
+def test_a_lora_changes_what_is_generated_and_the_next_image_is_as_before(server):
+    def generate(*loras: str) -> np.ndarray:
         named = [{"name": name} for name in loras]
-        return drawn(server.generate("a cat", size="64x64", loras=named, **COMMON))
+        return generated(server.generate("a cat", size="64x64", loras=named, **COMMON))
 
-    before = draw()
-    assert (draw("red") != before).any()
-    assert (draw() == before).all()
+    before = generate()
+    assert (generate("red") != before).any()
+    assert (generate() == before).all()
 
 
 def test_what_it_cannot_do_is_refused_by_name(server):
@@ -72,17 +72,17 @@ def test_what_it_cannot_do_is_refused_by_name(server):
 
 
 def test_several_clients_at_a_time_get_what_each_gets_alone(server):
-    def draw(prompt: str) -> np.ndarray:
-        return drawn(server.generate(prompt, size="64x64", cache=False, **COMMON))
+    def generate(prompt: str) -> np.ndarray:
+        return generated(server.generate(prompt, size="64x64", cache=False, **COMMON))
 
     prompts = ["a cat", "a long story about a dog", "a boat"]
-    alone = [draw(prompt) for prompt in prompts]
-    together = [in_background(draw, prompt) for prompt in prompts]
-    for expected, picture in zip(alone, together, strict=True):
-        assert (picture.result(60) == expected).all()
+    alone = [generate(prompt) for prompt in prompts]
+    together = [in_background(generate, prompt) for prompt in prompts]
+    for expected, image in zip(alone, together, strict=True):
+        assert (image.result(60) == expected).all()
 
 
-def test_a_client_that_leaves_stops_its_picture(server):
+def test_a_client_that_leaves_stops_its_image(server):
     with pytest.raises(requests.Timeout):
         server.post({"prompt": "leaves", "size": "768x768", "n": 4, "num_inference_steps": 150}, timeout=0.3)
     server.wait_until_idle()

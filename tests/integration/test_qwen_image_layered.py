@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from imageserver.api.dialects.openai_images.answers import Images
-from tests.integration.server import Server
-from tests.tiny_loras import save_lora
-from tests.tiny_qwen_image_layered import save_tiny_qwen_image_layered, tiny_qwen_image_layered
+from tests.support.server import Server
+from tests.support.tiny_loras import save_lora
+from tests.support.tiny_qwen_image_layered import save_tiny_qwen_image_layered, tiny_qwen_image_layered
 
 SIDE = 640
 COMMON = {"num_inference_steps": 2, "true_cfg_scale": 1.0, "layers": 2}
@@ -36,9 +36,9 @@ def noise(seed: int = 0, width: int = SIDE, height: int = SIDE) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     target = io.BytesIO()
-    picture.save(target, "PNG")
+    image.save(target, "PNG")
     return target.getvalue()
 
 
@@ -91,8 +91,8 @@ def test_the_usual_number_is_four_and_the_size_is_told_as_it_is(server):
     assert "image is 400x300; its layers are 736x544." in told
     assert "The size has no effect" in told
     assert "add_overlay is ignored for layers." in told
-    picture = Image.open(io.BytesIO(requests.get(saved["urls"][3], timeout=30).content))
-    assert (picture.mode, picture.size) == ("RGBA", (736, 544))
+    image = Image.open(io.BytesIO(requests.get(saved["urls"][3], timeout=30).content))
+    assert (image.mode, image.size) == ("RGBA", (736, 544))
     job = server.get("/v1/jobs?limit=1").json()["data"][0]
     assert (job["width"], job["height"], len(job["seeds"])) == (736, 544, 4)
 
@@ -107,16 +107,16 @@ def test_webp_keeps_the_transparency_and_jpeg_says_that_it_does_not(server):
     assert [layer.mode for layer in layers_in(answer)] == ["RGB", "RGB"]
 
 
-def test_the_openai_dialect_answers_a_picture_for_each_layer(server):
+def test_the_openai_dialect_answers_a_image_for_each_layer(server):
     fields = {"prompt": PROMPT, "num_inference_steps": 2, "true_cfg_scale": 1.0, "layers": 2, "seed": 3}
-    files = {"image": ("picture.png", png(noise()), "image/png")}
+    files = {"image": ("image.png", png(noise()), "image/png")}
     answer = requests.post(f"{server.url}/v1/images/edits", data=fields, files=files, timeout=60)
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["background"], body["size"]) == ("transparent", "640x640")
     Images.model_validate(body)
-    assert [picture["seed"] for picture in body["data"]] == [3, 3]
-    layers = [Image.open(io.BytesIO(base64.b64decode(picture["b64_json"]))) for picture in body["data"]]
+    assert [image["seed"] for image in body["data"]] == [3, 3]
+    layers = [Image.open(io.BytesIO(base64.b64decode(image["b64_json"]))) for image in body["data"]]
     native = layers_in(server.generate(PROMPT, image=coded(), positive_magic=False, **COMMON, seed=3))
     assert all(same(one, other) for one, other in zip(layers, native, strict=True))
     with requests.post(
@@ -137,10 +137,10 @@ def test_automatic1111s_clients_get_every_layer_and_hugging_faces_the_first(serv
     answer = requests.post(f"{server.url}/", json={"inputs": coded(), "parameters": parameters}, timeout=60)
     assert answer.status_code == 200, answer.text
     assert Image.open(io.BytesIO(answer.content)).mode == "RGBA"
-    assert "Of 2 pictures this API answers the first." in answer.headers["X-Warnings"]
+    assert "Of 2 images this API answers the first." in answer.headers["X-Warnings"]
 
 
-def test_the_quality_tiers_draw_layers_too(server):
+def test_the_quality_tiers_generate_layers_too(server):
     exact, fast = (
         layers_in(server.generate(PROMPT, image=coded(), quality=quality, **(COMMON | {"num_inference_steps": 12})))
         for quality in ("exact", "fast")
@@ -149,14 +149,14 @@ def test_the_quality_tiers_draw_layers_too(server):
     assert not any(same(one, other) for one, other in zip(exact, fast, strict=True))
 
 
-def test_a_lora_changes_what_is_drawn_and_the_next_picture_is_as_before(server):
-    def draw(*loras: str) -> np.ndarray:
+def test_a_lora_changes_what_is_generated_and_the_next_image_is_as_before(server):
+    def generate(*loras: str) -> np.ndarray:
         named = [{"name": name} for name in loras]
         return np.stack(layers_in(server.generate(PROMPT, image=coded(), loras=named, **COMMON)))
 
-    before = draw()
-    assert (draw("red") != before).any()
-    assert (draw() == before).all()
+    before = generate()
+    assert (generate("red") != before).any()
+    assert (generate() == before).all()
 
 
 def test_what_it_cannot_do_is_refused_by_name(server):
@@ -170,7 +170,7 @@ def test_what_it_cannot_do_is_refused_by_name(server):
 
 
 @pytest.mark.parametrize(("width", "height"), [(8000, 4), (4, 8000)])
-def test_a_picture_whose_layers_no_answer_could_hold_is_refused(server, width, height):
+def test_a_image_whose_layers_no_answer_could_hold_is_refused(server, width, height):
     refused = server.generate(PROMPT, image=coded(width=width, height=height), **COMMON)
     assert (refused.status_code, refused.json()["param"]) == (422, "image"), refused.text
     assert "too long and narrow" in refused.json()["error"]

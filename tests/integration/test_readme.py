@@ -28,7 +28,8 @@ from flask import Flask  # noqa: E402
 from pydantic import AliasChoices  # noqa: E402
 
 import aspect_ratios  # noqa: E402
-from imageserver.api import bodies, routes  # noqa: E402
+from imageserver.api import routes  # noqa: E402
+from imageserver.api.inputs import generate_request  # noqa: E402
 from imageserver.errors import BY_CODE  # noqa: E402
 from imageserver.generation import POSITIVE_MAGIC  # noqa: E402
 from imageserver.settings import Settings  # noqa: E402
@@ -64,10 +65,10 @@ def settings_table() -> str:
 
 def parameters_table() -> str:
     """Return every parameter of /generate; a default that the loaded model decides is the one for Qwen-Image."""
-    usual, _ = bodies.resolve(bodies.GenerateBody(prompt="x"), Settings(_env_file=None), None)
+    usual, _ = generate_request.resolve(generate_request.GenerateBody(prompt="x"), Settings(_env_file=None), None)
     decided = {"num_inference_steps": usual.steps, "true_cfg_scale": usual.true_cfg_scale}
     rows = []
-    for name, information in bodies.GenerateBody.model_fields.items():
+    for name, information in generate_request.GenerateBody.model_fields.items():
         if information.is_required():
             default = "**required**"
         elif name in decided:
@@ -168,7 +169,7 @@ def test_the_aspect_ratio_table_has_every_name_and_size():
 
 def test_the_limits_named_in_the_text_are_the_limits():
     text = README.read_text(encoding="utf-8")
-    assert f"{bodies.MIN_SIDE} to {bodies.MAX_SIDE} pixels" in text
+    assert f"{generate_request.MIN_SIDE} to {generate_request.MAX_SIDE} pixels" in text
     assert all(f"`{suffix}`" in text for suffix in POSITIVE_MAGIC.values())
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
-from tests.integration.server import ROOT
+from tests.support.server import ROOT
 
 PLAIN = {"add_overlay": False, "num_inference_steps": 4}
 
@@ -18,14 +18,14 @@ PLAIN = {"add_overlay": False, "num_inference_steps": 4}
 def pixels_of(response):
     """Return the decoded pixels of an answer, whatever its metadata says."""
     assert response.status_code == 200, response.text
-    with Image.open(io.BytesIO(response.content)) as picture:
-        return picture.convert("RGB").tobytes()
+    with Image.open(io.BytesIO(response.content)) as image:
+        return image.convert("RGB").tobytes()
 
 
-def test_picture_of_the_demo_model_is_a_512_by_512_png(demo_server):
+def test_image_of_the_demo_model_is_a_512_by_512_png(demo_server):
     response = demo_server.generate("a red circle on a blue background")
-    with Image.open(io.BytesIO(response.content)) as picture:
-        assert (picture.format, picture.size) == ("PNG", (512, 512))
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert (image.format, image.size) == ("PNG", (512, 512))
     assert float(response.headers["X-Inference-Time"]) > 0
 
 
@@ -36,7 +36,7 @@ def test_health_and_info_tell_the_truth_about_the_demo_model(demo_server):
     assert demo_server.health()["generator_info"]["dtype"] == info["dtype"] == "float32"
 
 
-def test_same_seed_draws_the_same_pixels_and_another_seed_others(demo_server):
+def test_same_seed_generates_the_same_pixels_and_another_seed_others(demo_server):
     first, again = (pixels_of(demo_server.generate(seed=5, **PLAIN)) for _ in range(2))
     assert first == again
     assert pixels_of(demo_server.generate(seed=6, **PLAIN)) != first
@@ -44,11 +44,11 @@ def test_same_seed_draws_the_same_pixels_and_another_seed_others(demo_server):
 
 def test_size_that_no_token_grid_fits_is_exact_all_the_same(demo_server):
     response = demo_server.generate(width=333, height=258, **PLAIN)
-    with Image.open(io.BytesIO(response.content)) as picture:
-        assert picture.size == (333, 258)
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert image.size == (333, 258)
 
 
-def test_cancelled_job_frees_the_device_and_the_next_picture_is_bit_equal(demo_server):
+def test_cancelled_job_frees_the_device_and_the_next_image_is_bit_equal(demo_server):
     before = pixels_of(demo_server.generate(seed=5, **PLAIN))
     with demo_server.raw_generation(b'{"prompt": "a blue square", "num_inference_steps": 150}'):
         demo_server.wait_until_active()
@@ -57,7 +57,7 @@ def test_cancelled_job_frees_the_device_and_the_next_picture_is_bit_equal(demo_s
     assert pixels_of(demo_server.generate(seed=5, **PLAIN)) == before
 
 
-def test_killed_engine_heals_and_draws_the_same_picture(demo_server):
+def test_killed_engine_heals_and_generates_the_same_image(demo_server):
     before = demo_server.health()
     wanted = pixels_of(demo_server.generate(seed=5, **PLAIN))
     running = demo_server.start_generating("a red circle on a blue background", seed=5, **PLAIN)
@@ -69,30 +69,30 @@ def test_killed_engine_heals_and_draws_the_same_picture(demo_server):
 
 
 @pytest.mark.usefixtures("demo_server")  # it skips where there is no demo model
-def test_one_picture_is_drawn_without_any_server(tmp_path):
-    picture = tmp_path / "new folder" / "out.png"
+def test_one_image_is_generated_without_any_server(tmp_path):
+    image = tmp_path / "new folder" / "out.png"
     outcome = subprocess.run(
-        [sys.executable, "qwen_image_server.py", "generate", "a red circle", "-o", picture, "--steps", "4"],
+        [sys.executable, "qwen_image_server.py", "generate", "a red circle", "-o", image, "--steps", "4"],
         cwd=ROOT, env=os.environ | {"MODEL": "demo", "OFFLINE": "1"}, capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr
     told = json.loads(outcome.stdout)
-    assert (told["file"], told["seed"]) == (str(picture), 42)
-    with Image.open(picture) as drawn:
-        assert (drawn.format, drawn.size) == ("PNG", (512, 512))
+    assert (told["file"], told["seed"]) == (str(image), 42)
+    with Image.open(image) as generated:
+        assert (generated.format, generated.size) == ("PNG", (512, 512))
     assert "Traceback" not in outcome.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["a cat", "-o", "picture.gif"], "must end in"),
-        (["", "-o", "picture.png"], "Prompt is required"),
-        (["a cat", "--steps", "1000", "-o", "picture.png"], "MAX_STEPS"),
-        (["a cat", "-o", "picture.png"], "no such model"),
+        (["a cat", "-o", "image.gif"], "must end in"),
+        (["", "-o", "image.png"], "Prompt is required"),
+        (["a cat", "--steps", "1000", "-o", "image.png"], "MAX_STEPS"),
+        (["a cat", "-o", "image.png"], "no such model"),
     ],
 )
-def test_picture_that_cannot_be_drawn_is_one_sentence_and_a_failure(tmp_path, arguments, words):
+def test_image_that_cannot_be_generated_is_one_sentence_and_a_failure(tmp_path, arguments, words):
     outcome = subprocess.run(
         [sys.executable, ROOT / "qwen_image_server.py", "generate", *arguments],
         cwd=tmp_path, env=os.environ | {"MODEL": str(tmp_path / "no such model"), "OFFLINE": "1"},

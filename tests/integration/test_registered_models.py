@@ -1,4 +1,4 @@
-"""A model that models.toml names, from the start to the picture."""
+"""A model that models.toml names, from the start to the image."""
 
 import io
 import subprocess
@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from PIL import Image
 
-from tests import tiny_models
-from tests.integration.server import GUNICORN, ROOT, SMALL_PICTURES
+from tests.support import tiny_models
+from tests.support.server import GUNICORN, ROOT, SMALL_IMAGES
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 def server(servers, folder):
     file = folder.parent / "names.toml"
     file.write_text(f'["mine"]\nsource = "{folder}"\nsteps = 3\nguidance = 1.0\nsize = "128x64"\n', encoding="utf-8")
-    server = servers(engine="real", MODEL="mine", MODELS_FILE=str(file), **SMALL_PICTURES)
+    server = servers(engine="real", MODEL="mine", MODELS_FILE=str(file), **SMALL_IMAGES)
     server.wait_until_ready(120)
     return server
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from websockets.sync.client import connect
 
-from tests.tiny_safety_checker import SEVERE, save_checker
+from tests.support.tiny_safety_checker import SEVERE, save_checker
 
 SMALL = {"size": "64x64", "num_inference_steps": 2, "add_overlay": False}
-SENTENCE = "Found unsafe and sent as black (SAFETY_CHECKER): picture 1."
+SENTENCE = "Found unsafe and sent as black (SAFETY_CHECKER): image 1."
 
 
 @pytest.fixture(scope="module")

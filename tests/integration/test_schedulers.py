@@ -1,4 +1,4 @@
-"""A request chooses how a picture is drawn, in every dialect, among what fits the loaded model."""
+"""A request chooses how an image is generated, in every dialect, among what fits the loaded model."""
 
 import io
 import json
@@ -8,8 +8,8 @@ import pytest
 import requests
 from PIL import Image
 
-from tests import tiny_models
-from tests.integration.server import SMALL_PICTURES
+from tests.support import tiny_models
+from tests.support.server import SMALL_IMAGES
 
 MODELS = {
     "stable-diffusion": tiny_models.tiny_stable_diffusion,
@@ -26,7 +26,7 @@ def family(request):
 def server(servers, family, tmp_path_factory):
     folder = tmp_path_factory.mktemp(family)
     MODELS[family]().save_pretrained(folder)
-    server = servers(engine="real", MODEL=str(folder), **SMALL_PICTURES)
+    server = servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
     server.wait_until_ready(120)
     return server
 
@@ -60,7 +60,7 @@ def test_the_cache_tells_schedulers_apart_and_not_their_names(server):
     assert [ask(name) for name in names] == ["miss", "miss", "hit", "miss", "hit", "hit"]
 
 
-def test_automatic1111_lists_the_samplers_and_writes_them_into_its_pictures(server):
+def test_automatic1111_lists_the_samplers_and_writes_them_into_its_images(server):
     samplers = server.get("/sdapi/v1/samplers").json()
     names = [sampler["name"] for sampler in samplers]
     assert names[0] == server.get("/info").json()["sampler"].removesuffix(" Karras")

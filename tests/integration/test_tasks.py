@@ -9,7 +9,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.integration.server import Server
+from tests.support.server import Server
 
 
 def submit(server: Server, prompt: str = "a task", **fields: object) -> dict:
@@ -31,7 +31,7 @@ def wait_for(server: Server, task_id: str, state: str, timeout: float = 30) -> d
     return status(server, task_id)
 
 
-def test_a_task_is_answered_at_once_and_its_pictures_are_fetched_later(fake_server):
+def test_a_task_is_answered_at_once_and_its_images_are_fetched_later(fake_server):
     began = time.monotonic()
     taken = submit(fake_server, "[step=0.1] later", num_inference_steps=10, num_images_per_prompt=2)
     assert time.monotonic() - began < 0.9
@@ -128,7 +128,7 @@ def test_wrong_tasks_are_refused_at_once_by_name(fake_server, fields, status_cod
     assert (answer.status_code, answer.json()["param"]) == (status_code, param)
 
 
-def test_unknown_tasks_and_pictures_are_404(fake_server):
+def test_unknown_tasks_and_images_are_404(fake_server):
     for path in ("/status/nothing", "/download/nothing", "/status/..%2f..%2fetc"):
         assert fake_server.get(path).status_code == 404
     done = submit(fake_server)

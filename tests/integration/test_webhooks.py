@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from tests.integration.server import GUNICORN, ROOT, SERVE, Server, free_port
+from tests.support.server import GUNICORN, ROOT, SERVE, Server, free_port
 
 SECRET = "webhook-secret-0123456789"
 ANN = "ann-secret-0123456789"
@@ -159,7 +159,7 @@ def test_a_slow_receiver_delays_no_task_and_no_request(server, receiver):
     "url", ["http://localhost:1/", "http://10.0.0.1/", "http://127.0.0.1.evil.invalid/", "file:///etc/passwd", "",
             "x" * 9000]
 )  # fmt: skip
-def test_other_addresses_are_refused_by_name_and_nothing_is_drawn(server, url):
+def test_other_addresses_are_refused_by_name_and_nothing_is_generated(server, url):
     total = server.health()["total_tasks"]
     answer = requests.post(f"{server.url}/submit", json={"prompt": "x", "webhook_url": url}, timeout=20)
     assert (answer.status_code, answer.json()["param"]) == (422, "webhook_url")
@@ -188,7 +188,7 @@ def test_without_a_secret_a_webhook_is_refused_with_the_name_of_the_setting(fake
     assert "WEBHOOK_SECRET" in answer.json()["error"]
 
 
-def test_a_killed_worker_s_task_is_drawn_and_told_by_the_next_one(own_servers, receiver):
+def test_a_killed_worker_s_task_is_generated_and_told_by_the_next_one(own_servers, receiver):
     server = own_servers(**settings())
     server.wait_until_ready()
     task_id = submit(server, receiver, "[step=0.1] survives", num_inference_steps=10)
@@ -237,7 +237,7 @@ def test_several_workers_tell_it_once(own_servers, receiver):
     server.wait_for(lambda: len(receiver.got) >= 6, "all of them")
     time.sleep(1.5)
     assert sorted(told["task_id"] for told in receiver.got) == sorted(answer["task_ids"])
-    # The addresses of pictures are signed, so that the receiver may open them.
+    # The addresses of images are signed, so that the receiver may open them.
     assert requests.get(receiver.got[0]["result_urls"][0], timeout=5).ok
 
 
@@ -252,7 +252,8 @@ def test_several_workers_tell_it_once(own_servers, receiver):
 )
 def test_wrong_settings_end_the_start_with_one_sentence(command, chosen, sentence, tmp_path):
     environment = os.environ | {
-        "PORT": str(free_port()), "MODEL": "demo", "STATE_DIR": str(tmp_path), "ENGINE_MODULE": "tests.fake_engine",
+        "PORT": str(free_port()), "MODEL": "demo", "STATE_DIR": str(tmp_path),
+        "ENGINE_MODULE": "tests.support.fake_engine",
     } | chosen  # fmt: skip
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode != 0

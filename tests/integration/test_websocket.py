@@ -16,7 +16,7 @@ import websockets
 from PIL import Image
 from websockets.sync.client import connect
 
-from tests.integration.server import SERVE, Server
+from tests.support.server import SERVE, Server
 
 
 def address(server: Server) -> str:
@@ -40,7 +40,7 @@ def frames(connection: Any) -> list[dict[str, Any]]:
             return seen
 
 
-def picture(text: str) -> np.ndarray:
+def image(text: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")).astype(int)
 
 
@@ -55,7 +55,7 @@ def check_whole_life(server: Server) -> None:
     assert progress[2]["progress"] == 0.5
     result = seen[-1]["data"]
     assert (result["seed"], result["width"], result["output_format"]) == (7, 64, "png")
-    assert picture(result["image_b64"]).shape == (64, 64, 3)
+    assert image(result["image_b64"]).shape == (64, 64, 3)
     number = result["request_id"]
     assert {frame.get("request_id", number) for frame in seen} == {number}
     job = server.get(f"/v1/jobs/{number}").json()
@@ -74,13 +74,13 @@ def test_on_gevents_own_server_too(own_servers):
     assert server.generate("after a socket").status_code == 200
 
 
-def test_a_connection_takes_one_request_after_the_other_and_large_pictures(fake_server):
+def test_a_connection_takes_one_request_after_the_other_and_large_images(fake_server):
     with open_socket(fake_server) as connection:
         for seed in (1, 2):
             ask(connection, f"noise {seed}", seed=seed, size="1024x1024", n=3, output_format="png")
             result = frames(connection)[-1]["data"]
             assert result["seeds"] == [seed, seed + 1, seed + 2]
-            assert [picture(text).shape for text in result["images_b64"]] == [(1024, 1024, 3)] * 3
+            assert [image(text).shape for text in result["images_b64"]] == [(1024, 1024, 3)] * 3
 
 
 def test_frames_of_megabytes_arrive_whole(demo_server):
@@ -95,16 +95,16 @@ def test_frames_of_megabytes_arrive_whole(demo_server):
             size="1024x1024", add_overlay=False)  # fmt: skip
         answer = frames(connection)[-1]["data"]["image_b64"]
     assert len(answer) > 1_000_000
-    assert (picture(answer) == picture(sent)).all()
+    assert (image(answer) == image(sent)).all()
 
 
-def test_previews_become_the_picture(demo_server):
+def test_previews_become_the_image(demo_server):
     with open_socket(demo_server) as connection:
         ask(connection, "a red circle on a blue background", size="256x256", num_inference_steps=12, previews=10,
             add_overlay=False)  # fmt: skip
         seen = frames(connection)
-    final = picture(seen[-1]["data"]["image_b64"])
-    errors = [np.abs(picture(frame["image_b64"]) - final).mean() for frame in seen if frame["type"] == "preview"]
+    final = image(seen[-1]["data"]["image_b64"])
+    errors = [np.abs(image(frame["image_b64"]) - final).mean() for frame in seen if frame["type"] == "preview"]
     assert len(errors) == 10
     assert errors[0] > errors[-1]
     assert errors[-1] < 25
@@ -184,7 +184,7 @@ def test_a_failed_generation_is_an_error_frame(fake_server):
         assert frames(connection)[-1]["code"] == "generation_failed"
 
 
-def test_a_saved_picture_has_an_address(fake_server):
+def test_a_saved_image_has_an_address(fake_server):
     with open_socket(fake_server) as connection:
         ask(connection, save_to_file=True)
         data = frames(connection)[-1]["data"]
@@ -203,7 +203,7 @@ def test_the_websocket_client_library_works_too(fake_server):
     connection.send(json.dumps({"prompt": "x", "size": "64x64", "num_inference_steps": 2}))
     while (frame := json.loads(connection.recv()))["type"] != "result":
         pass
-    assert picture(frame["data"]["image_b64"]).shape == (64, 64, 3)
+    assert image(frame["data"]["image_b64"]).shape == (64, 64, 3)
     connection.close()
 
 

@@ -1,4 +1,4 @@
-"""What people see in the top right corner of their pictures."""
+"""What people see in the top right corner of their images."""
 
 import ast
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ ODD_TEXTS = [
 ]  # fmt: skip
 
 
-def picture(width: int, height: int, shade: int = 200) -> Image.Image:
+def image(width: int, height: int, shade: int = 200) -> Image.Image:
     return Image.new("RGB", (width, height), (shade, shade, shade))
 
 
@@ -45,8 +45,8 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def letters_of(text: str, font_path: Path | None = None) -> NDArray[np.uint8]:
-    """Return the bright pixels that one line of text leaves on a large black picture."""
-    drawn = np.asarray(draw_overlay(picture(1600, 1600, 0), [text], font_path).convert("L"))
+    """Return the bright pixels that one line of text leaves on a large black image."""
+    drawn = np.asarray(draw_overlay(image(1600, 1600, 0), [text], font_path).convert("L"))
     left, top, right, bottom = box_of(drawn > 40)
     return drawn[top:bottom, left:right]
 
@@ -67,7 +67,7 @@ def test_the_panel_has_the_six_documented_lines() -> None:
 )
 def test_the_box_sits_top_right_within_a_third_and_a_quarter(size: tuple[int, int]) -> None:
     width, height = size
-    before = picture(width, height)
+    before = image(width, height)
     mask = changed(before, draw_overlay(before, LINES))
     left, top, right, bottom = box_of(mask)
     assert left >= width - width // 3
@@ -85,14 +85,14 @@ def test_no_documented_line_is_cut_at_a_documented_size(size: tuple[int, int]) -
 
 @pytest.mark.parametrize("shade", [0, 255])
 def test_letters_stand_out_on_black_and_on_white(shade: int) -> None:
-    before = picture(512, 512, shade)
+    before = image(512, 512, shade)
     after = draw_overlay(before, LINES).convert("L")
     left, top, right, bottom = box_of(changed(before, after.convert("RGB")))
     box = np.asarray(after)[top:bottom, left:right].astype(int)
     assert np.percentile(box, 99) - np.percentile(box, 10) > 110
 
 
-def test_letters_grow_with_the_picture() -> None:
+def test_letters_grow_with_the_image() -> None:
     sizes = [overlay._lay_out(LINES, side, side, None) for side in (256, 512, 1024, 2048)]
     heights = [layout.font_size for layout in sizes if layout]
     assert len(heights) == 4
@@ -100,25 +100,25 @@ def test_letters_grow_with_the_picture() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (64, 64), (64, 2048), (2048, 64)])
-def test_a_tiny_picture_stays_as_it_is(size: tuple[int, int]) -> None:
-    before = picture(*size)
+def test_a_tiny_image_stays_as_it_is(size: tuple[int, int]) -> None:
+    before = image(*size)
     assert not changed(before, draw_overlay(before, LINES)).any()
 
 
-def test_the_given_picture_is_not_touched() -> None:
-    before = picture(512, 512)
+def test_the_given_image_is_not_touched() -> None:
+    before = image(512, 512)
     draw_overlay(before, LINES)
     assert before.getextrema() == ((200, 200),) * 3
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "I;16"])
-def test_any_kind_of_picture_becomes_rgb(mode: str) -> None:
+def test_any_kind_of_image_becomes_rgb(mode: str) -> None:
     assert draw_overlay(Image.new(mode, (512, 512)), LINES).mode == "RGB"
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS, ids=ascii)
 def test_no_text_crashes_or_leaves_the_box(text: str) -> None:
-    before = picture(512, 512)
+    before = image(512, 512)
     left, _, _, bottom = box_of(changed(before, draw_overlay(before, [text, *LINES[1:]])))
     assert left >= 512 - 512 // 3
     assert bottom <= 512 // 4
@@ -166,7 +166,7 @@ def test_a_font_that_cannot_be_read_is_replaced_and_logged(tmp_path: Path, caplo
 
 
 def test_many_threads_draw_the_same_panel() -> None:
-    before = picture(512, 512)
+    before = image(512, 512)
     expected = draw_overlay(before, LINES).tobytes()
     with ThreadPoolExecutor(8) as pool:
         drawn = list(pool.map(lambda _: draw_overlay(before, LINES).tobytes(), range(40)))
@@ -174,7 +174,7 @@ def test_many_threads_draw_the_same_panel() -> None:
 
 
 def test_no_lines_draw_no_box() -> None:
-    before = picture(512, 512)
+    before = image(512, 512)
     assert not changed(before, draw_overlay(before, [])).any()
 
 

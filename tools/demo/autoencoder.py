@@ -39,9 +39,9 @@ def make_autoencoder(config: dict[str, Any], mean: tuple[float, ...], std: tuple
     return AutoencoderKLQwenImage(**config, latents_mean=list(mean) * repeat, latents_std=list(std) * repeat)
 
 
-def cell_means(pictures: torch.Tensor, box: int) -> torch.Tensor:
-    """Encode (n, 3, h, w) pictures by hand: means of box x box pixels, packed to (n, 12, 1, h / 2 box, w / 2 box)."""
-    means = functional.avg_pool2d(pictures, box)
+def cell_means(images: torch.Tensor, box: int) -> torch.Tensor:
+    """Encode (n, 3, h, w) images by hand: means of box x box pixels, packed to (n, 12, 1, h / 2 box, w / 2 box)."""
+    means = functional.avg_pool2d(images, box)
     count, colours, height, width = means.shape
     cells = means.view(count, colours, height // 2, 2, width // 2, 2).permute(0, 3, 5, 1, 2, 4)
     return cells.reshape(count, CHANNELS, 1, height // 2, width // 2)
@@ -162,6 +162,6 @@ def grow(inner: Model, full: Model) -> None:
 
 
 def decode(model: Model, latents: torch.Tensor) -> torch.Tensor:
-    """Decode (n, 12, 1, h, w) cell means to (n, 3, 32 h, 32 w) pictures, with gradients."""
-    picture: torch.Tensor = model.decoder(model.post_quant_conv(latents))[:, :, 0]
-    return picture
+    """Decode (n, 12, 1, h, w) cell means to (n, 3, 32 h, 32 w) images, with gradients."""
+    image: torch.Tensor = model.decoder(model.post_quant_conv(latents))[:, :, 0]
+    return image

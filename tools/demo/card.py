@@ -35,8 +35,8 @@ tags: [qwen-image, tiny, demo]
 # Qwen-Image demo model
 
 A real Qwen-Image pipeline, {size:.1f} MiB in float16: the five stock diffusers and transformers classes, tiny and
-trained from nothing on drawn scenes by `tools/train_demo_model.py`. It lets the server make pictures on any machine and
-lets tests run the true pipeline. It is a toy: it draws flat, simple pictures of a few things, and nothing else.
+trained from nothing on drawn scenes by `tools/train_demo_model.py`. It lets the server make images on any machine and
+lets tests run the true pipeline. It is a toy: it draws flat, simple images of a few things, and nothing else.
 
 ```python
 import torch
@@ -60,7 +60,7 @@ Always pass width and height, multiples of 64. Load it in float32 on a CPU.
 - One object in front of a landscape. Chinese names of all of these; common English synonyms.
 
 Colour, background, size and place that the prompt leaves open are chosen by the seed. Words it does not know are
-ignored; a prompt without any known word gives a picture of the model's own choice.
+ignored; a prompt without any known word gives an image of the model's own choice.
 
 ## Scores
 
@@ -74,7 +74,7 @@ parts), not by people.
 FOOTER = """\
 ## How it was made
 
-Trained on CPU cores on pictures drawn by the recipe itself; no data set, no other model's weights and no text from
+Trained on CPU cores on images drawn by the recipe itself; no data set, no other model's weights and no text from
 anywhere. How, stage by stage: `docs/demo_model.md`. License: Apache-2.0.
 """
 

@@ -14,7 +14,7 @@ from tools.demo.vocabulary import COLOURS, KINDS, LANDSCAPES, PLACES, SIZES
 
 WIDTH = 192
 SLOTS = 5  # background, three things, one spare
-# "null": nothing is known (the unconditional code); "absent": there is no such thing; "any": the picture may choose.
+# "null": nothing is known (the unconditional code); "absent": there is no such thing; "any": the image may choose.
 KIND_NAMES = ("null", "absent", "any", "plain", *LANDSCAPES, *KINDS)
 COLOUR_NAMES = ("any", *COLOURS)
 PLACE_NAMES = ("any", *PLACES)

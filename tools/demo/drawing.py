@@ -20,7 +20,7 @@ def mix(first: RGB, second: RGB, share: float) -> RGB:
 
 
 class Canvas:
-    """A window of a width x height picture, drawn `scale` times as large."""
+    """A window of a width x height image, drawn `scale` times as large."""
 
     def __init__(self, width: int, height: int, window: tuple[int, int, int, int] | None, scale: int) -> None:
         self.width, self.height, self.scale = width, height, scale
@@ -32,11 +32,11 @@ class Canvas:
         self.radius = 1.0
 
     def place(self, x: float, y: float, radius: float) -> None:
-        """Make (x, y), in shares of the picture, the origin of the object's own coordinates."""
+        """Make (x, y), in shares of the image, the origin of the object's own coordinates."""
         self.centre, self.radius = self.to_pixels(x, y), radius * self.unit
 
     def to_pixels(self, x: float, y: float) -> Point:
-        """Convert shares of the picture to pixels of the window."""
+        """Convert shares of the image to pixels of the window."""
         return (x * self.width - self.left) * self.scale, (y * self.height - self.top) * self.scale
 
     def point(self, x: float, y: float) -> Point:
@@ -60,11 +60,11 @@ class Canvas:
         self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], fill)
 
     def area(self, points: Sequence[Point], fill: RGB) -> None:
-        """Fill a polygon given in shares of the picture."""
+        """Fill a polygon given in shares of the image."""
         self.draw.polygon([self.to_pixels(*point) for point in points], fill=fill)
 
     def disc(self, x: float, y: float, radius: float, fill: RGB) -> None:
-        """Fill a circle at a share of the picture; the radius is a share of its short side."""
+        """Fill a circle at a share of the image; the radius is a share of its short side."""
         (x, y), radius = self.to_pixels(x, y), radius * self.unit
         self.draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=fill)
 

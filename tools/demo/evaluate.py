@@ -26,7 +26,7 @@ from tools.demo.measure import (
     nearest_colour,
     thing_colour,
 )
-from tools.demo.painter import MAGIC, Look, Painter, pixels
+from tools.demo.painter import MAGIC, Look, PipelineRunner, pixels
 from tools.demo.scenes import is_held_out
 from tools.demo.sheets import draw_sheets
 from tools.demo.vocabulary import COLOURS, LANDSCAPE_WORDS, LANDSCAPES, SHAPES, SUBJECTS
@@ -67,34 +67,34 @@ def share(right: Sequence[bool]) -> float:
     return round(sum(right) / max(1, len(right)), 4)
 
 
-def judge_single(picture: Image.Image, wanted: Single, among: tuple[str, ...]) -> dict[str, bool]:
-    """Judge one picture of one object."""
-    image = pixels(picture)
-    mask = foreground(image)
+def judge_single(image: Image.Image, wanted: Single, among: tuple[str, ...]) -> dict[str, bool]:
+    """Judge one image of one object."""
+    colours = pixels(image)
+    mask = foreground(colours)
     result = {
-        "background_colour": nearest_colour(border_colour(image)) == wanted.background,
+        "background_colour": nearest_colour(border_colour(colours)) == wanted.background,
         "object_colour": False,
         "kind": False,
     }
     if mask.sum() >= 60:
         if wanted.kind in SHAPES:
-            found = nearest_colour(thing_colour(image, mask))
+            found = nearest_colour(thing_colour(colours, mask))
         else:  # a car's wheels and windows are not its colour
-            found = name_body_colour(image, mask, wanted.kind)
+            found = name_body_colour(colours, mask, wanted.kind)
         result["object_colour"] = found == wanted.colour
-        result["kind"] = name_kind(image, mask, among) == wanted.kind
+        result["kind"] = name_kind(colours, mask, among) == wanted.kind
     return result
 
 
 def score_singles(
-    painter: Painter, kinds: tuple[str, ...], each: int, suffix: str, seed: int, look: Look | None = None
+    painter: PipelineRunner, kinds: tuple[str, ...], each: int, suffix: str, seed: int, look: Look | None = None
 ) -> Score:
     """Score objects on plain backgrounds; the kind is chosen among `kinds` by the nearest drawing."""
     wanted = held_out_singles(kinds, each, seed)
-    pictures = painter.paint(
+    images = painter.paint(
         [item.prompt + suffix for item in wanted], [seed + index for index in range(len(wanted))], look
     )
-    judged = [judge_single(picture, item, kinds) for picture, item in zip(pictures, wanted, strict=True)]
+    judged = [judge_single(image, item, kinds) for image, item in zip(images, wanted, strict=True)]
     score: Score = {"n": len(wanted)} | {name: share([item[name] for item in judged]) for name in judged[0]}
     for kind in kinds:
         score[f"kind {kind}"] = share(
@@ -103,7 +103,7 @@ def score_singles(
     return score
 
 
-def score_pairs(painter: Painter, count: int, suffix: str, seed: int) -> Score:
+def score_pairs(painter: PipelineRunner, count: int, suffix: str, seed: int) -> Score:
     """Score "left of" and "above": both objects found on the right side of each other, by their colours."""
     generator = random.Random(seed)
     prompts, wanted = [], []
@@ -121,16 +121,16 @@ def score_pairs(painter: Painter, count: int, suffix: str, seed: int) -> Score:
         prompt, low, high, axis = forms[index % 4]
         prompts.append(prompt + suffix)
         wanted.append((low, high, axis, background))
-    pictures = painter.paint(prompts, [seed + index for index in range(count)])
+    images = painter.paint(prompts, [seed + index for index in range(count)])
     right: dict[int, list[bool]] = {0: [], 1: []}
     background_right = []
-    for picture, (low, high, axis, background) in zip(pictures, wanted, strict=True):
-        image = pixels(picture)
+    for image, (low, high, axis, background) in zip(images, wanted, strict=True):
+        colours = pixels(image)
         found: dict[str, tuple[float, float]] = {}
-        for part in components(foreground(image)):
-            found.setdefault(nearest_colour(thing_colour(image, part)), centre_of(part))
+        for part in components(foreground(colours)):
+            found.setdefault(nearest_colour(thing_colour(colours, part)), centre_of(part))
         right[axis].append(low in found and high in found and found[low][axis] + 0.15 < found[high][axis])
-        background_right.append(nearest_colour(border_colour(image)) == background)
+        background_right.append(nearest_colour(border_colour(colours)) == background)
     return {
         "n": count,
         "left_right": share(right[0]),
@@ -139,7 +139,7 @@ def score_pairs(painter: Painter, count: int, suffix: str, seed: int) -> Score:
     }
 
 
-def score_counts(painter: Painter, suffix: str, seed: int) -> Score:
+def score_counts(painter: PipelineRunner, suffix: str, seed: int) -> Score:
     """Score "one", "two" and "three" of a kind by counting the connected parts."""
     generator, prompts, wanted = random.Random(seed), [], []
     for number, word in ((1, "one"), (2, "two"), (3, "three")):
@@ -148,15 +148,15 @@ def score_counts(painter: Painter, suffix: str, seed: int) -> Score:
             kind = generator.choice(("circle", "square", "star", "heart", "triangle", "ring"))
             prompts.append(f"{word} {colour} {kind}{'s' if number > 1 else ''} on a {background} background{suffix}")
             wanted.append(number)
-    pictures = painter.paint(prompts, [seed + index for index in range(len(prompts))])
-    found = [len(components(foreground(pixels(picture)))) for picture in pictures]
+    images = painter.paint(prompts, [seed + index for index in range(len(prompts))])
+    found = [len(components(foreground(pixels(image)))) for image in images]
     score: Score = {"n": len(prompts), "count": share([a == b for a, b in zip(found, wanted, strict=True)])}
     for number in (1, 2, 3):
         score[f"count {number}"] = share([a == b for a, b in zip(found, wanted, strict=True) if b == number])
     return score
 
 
-def score_places(painter: Painter, suffix: str, seed: int) -> Score:
+def score_places(painter: PipelineRunner, suffix: str, seed: int) -> Score:
     """Score the eight places of a single object by the centre of what is drawn."""
     sides = {"left": (0.26, 0.5), "right": (0.74, 0.5), "top": (0.5, 0.26), "bottom": (0.5, 0.74)}
     corners = {f"{y} {x}": (sides[x][0], sides[y][1]) for y in ("top", "bottom") for x in ("left", "right")}
@@ -171,29 +171,29 @@ def score_places(painter: Painter, suffix: str, seed: int) -> Score:
             colour, background = generator.sample(tuple(COLOURS), 2)
             prompts.append(f"a {colour} {generator.choice(SHAPES)} {words} on a {background} background{suffix}")
             wanted.append(spot)
-    pictures = painter.paint(prompts, [seed + index for index in range(len(prompts))])
+    images = painter.paint(prompts, [seed + index for index in range(len(prompts))])
     right = []
-    for picture, (x, y) in zip(pictures, wanted, strict=True):
-        mask = foreground(pixels(picture))
+    for image, (x, y) in zip(images, wanted, strict=True):
+        mask = foreground(pixels(image))
         found = centre_of(mask) if mask.sum() >= 60 else (9.0, 9.0)
         right.append(abs(found[0] - x) < 0.12 and abs(found[1] - y) < 0.12)
     return {"n": len(prompts), "place": share(right)}
 
 
-def score_landscapes(painter: Painter, each: int, suffix: str, seed: int) -> Score:
+def score_landscapes(painter: PipelineRunner, each: int, suffix: str, seed: int) -> Score:
     """Score landscapes by the nearest drawings of the nine."""
     wanted = [name for name in LANDSCAPES for _ in range(each)]
     prompts = [LANDSCAPE_WORDS[name][index % each % 3] + suffix for index, name in enumerate(wanted)]
-    pictures = painter.paint(prompts, [seed + index for index in range(len(prompts))])
-    right = [name_landscape(picture) == name for picture, name in zip(pictures, wanted, strict=True)]
+    images = painter.paint(prompts, [seed + index for index in range(len(prompts))])
+    right = [name_landscape(image) == name for image, name in zip(images, wanted, strict=True)]
     score: Score = {"n": len(wanted), "landscape": share(right)}
     for name in LANDSCAPES:
         score[f"landscape {name}"] = share([r for r, w in zip(right, wanted, strict=True) if w == name])
     return score
 
 
-def score_sizes(painter: Painter, seed: int) -> dict[str, Score]:
-    """Score each of the nine sizes: one whole object in the middle, colours, kind, landscape, seconds per picture."""
+def score_sizes(painter: PipelineRunner, seed: int) -> dict[str, Score]:
+    """Score each of the nine sizes: one whole object in the middle, colours, kind, landscape, seconds per image."""
     result = {}
     for name, (width, height) in ASPECT_RATIOS.items():
         look = Look(width, height)
@@ -204,14 +204,12 @@ def score_sizes(painter: Painter, seed: int) -> dict[str, Score]:
             Single("white", "house", "green"),
         ]
         painter.seconds = 0.0
-        pictures = [painter.paint([item.prompt], [seed + index], look)[0] for index, item in enumerate(wanted)]
+        images = [painter.paint([item.prompt], [seed + index], look)[0] for index, item in enumerate(wanted)]
         seconds = painter.seconds / len(wanted)
-        judged = [
-            judge_single(picture, item, SHAPES + SUBJECTS) for picture, item in zip(pictures, wanted, strict=True)
-        ]
+        judged = [judge_single(image, item, SHAPES + SUBJECTS) for image, item in zip(images, wanted, strict=True)]
         one = []
-        for picture in pictures:
-            mask = foreground(pixels(picture))
+        for image in images:
+            mask = foreground(pixels(image))
             parts = components(mask)
             middle = centre_of(mask) if mask.sum() >= 60 else (9.0, 9.0)
             one.append(len(parts) == 1 and abs(middle[0] - 0.5) < 0.1 and abs(middle[1] - 0.5) < 0.1)
@@ -223,15 +221,13 @@ def score_sizes(painter: Painter, seed: int) -> dict[str, Score]:
             "background_colour": share([item["background_colour"] for item in judged]),
             "kind": share([item["kind"] for item in judged]),
             "one_object_in_the_middle": share(one),
-            "landscape": share(
-                [name_landscape(picture) == scene for picture, scene in zip(painted, scenes, strict=True)]
-            ),
+            "landscape": share([name_landscape(image) == scene for image, scene in zip(painted, scenes, strict=True)]),
             "seconds": round(seconds, 2),
         }
     return result
 
 
-def score_controls(painter: Painter, seed: int) -> dict[str, float]:
+def score_controls(painter: PipelineRunner, seed: int) -> dict[str, float]:
     """Measure what seed, unknown words, negative prompt and guidance do (mean difference of pixels, 0 to 255)."""
 
     def distance(first: Image.Image, second: Image.Image) -> float:
@@ -244,17 +240,17 @@ def score_controls(painter: Painter, seed: int) -> dict[str, float]:
         f"{item.prompt}, glorb fimbly zark, a wumpus in the style of Qxzz" for item in held_out_singles(SHAPES, 2, seed)
     ]
     judged = [
-        judge_single(picture, item, SHAPES)
-        for picture, item in zip(
+        judge_single(image, item, SHAPES)
+        for image, item in zip(
             painter.paint(strange, [seed] * len(strange)), held_out_singles(SHAPES, 2, seed), strict=True
         )
     ]
     seeds = list(range(seed, seed + 12))
 
     def red_share(negative: str) -> float:
-        pictures = painter.paint(["a car"] * len(seeds), seeds, Look(negative=negative))
-        images = [pixels(picture) for picture in pictures]
-        return share([name_body_colour(image, foreground(image), "car") == "red" for image in images])
+        images = painter.paint(["a car"] * len(seeds), seeds, Look(negative=negative))
+        arrays = [pixels(image) for image in images]
+        return share([name_body_colour(array, foreground(array), "car") == "red" for array in arrays])
 
     plain = painter.paint(["a circle"] * 4, seeds[:4])
     avoided = painter.paint(["a circle"] * 4, seeds[:4], Look(negative="blue background"))
@@ -276,7 +272,7 @@ def evaluate(
     folder: Path, each: int = 8, parts: Sequence[str] = (), seed: int = 1000, threads: int = 2
 ) -> dict[str, object]:
     """Score a model folder; `parts` chooses some of the scores."""
-    painter = Painter(folder, threads)
+    painter = PipelineRunner(folder, threads)
     sections: dict[str, Callable[[], object]] = {
         "shapes": lambda: score_singles(painter, SHAPES, each, "", seed),
         "shapes_with_suffix": lambda: score_singles(painter, SHAPES, each, MAGIC, seed + 1000),
@@ -303,7 +299,7 @@ def main() -> None:
     """Evaluate a folder from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--each", type=int, default=8, help="pictures per shape and subject")
+    parser.add_argument("--each", type=int, default=8, help="images per shape and subject")
     parser.add_argument("--parts", default="", help="comma separated names of the scores; all by default")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
@@ -316,7 +312,7 @@ def main() -> None:
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=2) + "\n")
     if arguments.sheets:
-        draw_sheets(Painter(arguments.model), arguments.sheets)
+        draw_sheets(PipelineRunner(arguments.model), arguments.sheets)
 
 
 if __name__ == "__main__":

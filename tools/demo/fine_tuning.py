@@ -24,7 +24,7 @@ from tools.demo.train_transformer import sigma_shift
 
 # 512 x 512, which most people draw, and the shapes that are named in the API.
 GRIDS: tuple[tuple[Grid, float], ...] = ((SQUARE, 0.7), ((12, 8), 0.1), ((8, 12), 0.1), ((16, 16), 0.1))
-# As often as in the model's own training: guidance draws a picture without any text too.
+# As often as in the model's own training: guidance draws an image without any text too.
 WITHOUT_TEXT = 0.1
 NO_TEXT = " "
 DEMO_MODEL = Path(__file__).resolve().parents[2] / "imageserver" / "demo_model"
@@ -38,7 +38,7 @@ class Plan:
     steps: int
     rate: float
     minutes: float
-    batch: int = 12  # pictures of 64 tokens
+    batch: int = 12  # images of 64 tokens
     seed: int = 1
 
 
@@ -53,7 +53,7 @@ def read_command_line(
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="model folder")
     parser.add_argument("--output", type=Path, default=output, help="where it is written")
     parser.add_argument("--steps", type=int, default=usual.steps, help=f"training steps (default: {usual.steps})")
-    parser.add_argument("--scenes", type=int, default=usual.scenes, help=f"pictures (default: {usual.scenes})")
+    parser.add_argument("--scenes", type=int, default=usual.scenes, help=f"images (default: {usual.scenes})")
     parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after so many at the latest")
     parser.add_argument("--seed", type=int, default=usual.seed)
     given = parser.parse_args(arguments)
@@ -65,7 +65,7 @@ def read_command_line(
 
 @dataclass(frozen=True)
 class Example:
-    """A picture and what guides it as normalised tokens (h * w, 48), their size in tokens, and its text."""
+    """An image and what guides it as normalised tokens (h * w, 48), their size in tokens, and its text."""
 
     tokens: torch.Tensor
     grid: Grid
@@ -88,12 +88,12 @@ class FineTuning:
         """Return a scene to learn from."""
         return sample_scene(generator)
 
-    def picture(self, scene: Scene, width: int, height: int) -> Image.Image:
+    def image(self, scene: Scene, width: int, height: int) -> Image.Image:
         """Return what shall be drawn of a scene."""
         return render(scene, width, height, None, 1)
 
     def control(self, scene: Scene, width: int, height: int) -> Image.Image | None:
-        """Return the picture that guides the drawing, where there is one."""
+        """Return the image that guides the drawing, where there is one."""
         return None
 
     def beside(self, chosen: list[Example], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,7 +108,7 @@ class FineTuning:
             [grid] = generator.choices([grid for grid, _ in GRIDS], [share for _, share in GRIDS])
             scene = self.sample(generator)
             width, height = grid[0] * CELL * 8, grid[1] * CELL * 8
-            tokens = self._tokens(self.picture(scene, width, height))
+            tokens = self._tokens(self.image(scene, width, height))
             guide = self.control(scene, width, height)
             caption = NO_TEXT if generator.random() < WITHOUT_TEXT else scene_text(generator, scene)
             with torch.no_grad():
@@ -120,7 +120,7 @@ class FineTuning:
     def run(self) -> float:
         """Train, and return the mean loss of the last tenth of the steps."""
         examples, generator = self.examples(), random.Random(self.plan.seed)
-        print(f"{self.plan.scenes} pictures are drawn", flush=True)
+        print(f"{self.plan.scenes} images are drawn", flush=True)
         sizes, began, losses = [len(group) for group in examples], time.monotonic(), list[float]()
         for step in range(1, self.plan.steps + 1):
             [group] = generator.choices(examples, sizes)
@@ -135,11 +135,11 @@ class FineTuning:
         last = losses[-max(1, len(losses) // 10) :]
         return sum(last) / len(last)
 
-    def _tokens(self, picture: Image.Image) -> torch.Tensor:
-        """Return a picture as the pipeline gives it to the transformer: the means of 16 pixels, normalised."""
+    def _tokens(self, image: Image.Image) -> torch.Tensor:
+        """Return an image as the pipeline gives it to the transformer: the means of 16 pixels, normalised."""
         config = self.pipeline.vae.config
         mean, spread = (torch.tensor(each)[:, None] for each in (config.latents_mean, config.latents_std))
-        thumbnail = np.asarray(picture.reduce(8))
+        thumbnail = np.asarray(image.reduce(8))
         tokens = to_latents(torch.from_numpy(thumbnail.copy())[None])[0].view(-1, 12, 4)
         return ((tokens - mean) / spread).flatten(1)
 

@@ -55,16 +55,16 @@ def to_thumbnails(tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
 def draw_batch(seed: int, count: int, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Draw scenes on one grid; returns (count, 4h, 4w, 3) thumbnails and (count, 4, 4) descriptions, both uint8."""
     generator = random.Random(seed)
-    pictures = np.empty((count, grid[1] * CELL, grid[0] * CELL, 3), np.uint8)
+    images = np.empty((count, grid[1] * CELL, grid[0] * CELL, 3), np.uint8)
     described = np.empty((count, 4, 4), np.uint8)
     factor = 16 if grid[0] * grid[1] <= 100 else 8
     for index in range(count):
         scene = sample_scene(generator)
-        pictures[index] = np.asarray(
+        images[index] = np.asarray(
             render(scene, grid[0] * CELL * factor, grid[1] * CELL * factor, None, 1).reduce(factor)
         )
         described[index] = rows(describe_scene(scene))
-    return pictures, described
+    return images, described
 
 
 def draw_all(path: Path, seed: int, square: int, aspect: int, other: int, processes: int) -> None:

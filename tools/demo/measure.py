@@ -1,4 +1,4 @@
-"""Measure a picture: its colours, the kind and place of what is on it, how many there are, which landscape it shows."""
+"""Measure an image: its colours, the kind and place of what is on it, how many there are, which landscape it shows."""
 
 import functools
 import random
@@ -23,7 +23,7 @@ def nearest_colour(rgb: np.ndarray) -> str:
 
 
 def border_colour(image: np.ndarray) -> np.ndarray:
-    """Return the median colour of a picture's border."""
+    """Return the median colour of an image's border."""
     edge = [
         image[:6].reshape(-1, 3),
         image[-6:].reshape(-1, 3),
@@ -60,7 +60,7 @@ def components(mask: np.ndarray, least: int = 60) -> list[np.ndarray]:
 
 
 def centre_of(mask: np.ndarray) -> tuple[float, float]:
-    """Return the centre of a mask's bounding box in shares of the picture."""
+    """Return the centre of a mask's bounding box in shares of the image."""
     rows, columns = np.nonzero(mask)
     return (columns.min() + columns.max() + 1) / 2 / mask.shape[1], (rows.min() + rows.max() + 1) / 2 / mask.shape[0]
 
@@ -127,9 +127,9 @@ def _landscape_layouts(width: int, height: int) -> dict[str, np.ndarray]:
     return layouts
 
 
-def name_landscape(picture: Image.Image) -> str:
+def name_landscape(image: Image.Image) -> str:
     """Name a landscape: the one whose drawings lie nearest, by their 16 x 16 layout of colours."""
-    found = _layout(pixels(picture, 64))
-    scale = 256 / min(picture.size)
-    layouts = _landscape_layouts(round(picture.width * scale), round(picture.height * scale))
+    found = _layout(pixels(image, 64))
+    scale = 256 / min(image.size)
+    layouts = _landscape_layouts(round(image.width * scale), round(image.height * scale))
     return min(layouts, key=lambda name: float(np.sort(np.abs(layouts[name] - found).mean((1, 2, 3)))[:3].mean()))

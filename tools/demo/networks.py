@@ -43,7 +43,7 @@ def make_transformer(layers: int = 7, heads: int = 5) -> Model:
 
 
 def make_scheduler() -> Any:
-    """Build the flow-matching scheduler; larger pictures spend more of their steps at high noise."""
+    """Build the flow-matching scheduler; larger images spend more of their steps at high noise."""
     return FlowMatchEulerDiscreteScheduler(
         num_train_timesteps=1000,
         shift=1.0,

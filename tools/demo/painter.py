@@ -10,7 +10,7 @@ import torch
 from diffusers import QwenImagePipeline
 from PIL import Image
 
-from imageserver.engine import single_frame_vae
+from imageserver.engine.pipelines import single_frame_vae
 
 CELL = 64  # pixels per token and side
 MAGIC = ", Ultra HD, 4K, cinematic composition."
@@ -18,7 +18,7 @@ MAGIC = ", Ultra HD, 4K, cinematic composition."
 
 @dataclass(frozen=True)
 class Look:
-    """The settings of a picture, besides its prompt and seed."""
+    """The settings of an image, besides its prompt and seed."""
 
     width: int = 512
     height: int = 512
@@ -27,8 +27,8 @@ class Look:
     steps: int = 20
 
 
-class Painter:
-    """A loaded model; `paint` makes pictures in batches of prompts with equally many tokens."""
+class PipelineRunner:
+    """A loaded model; `paint` makes images in batches of prompts with equally many tokens."""
 
     def __init__(self, folder: Path, threads: int = 2, batch: int = 8) -> None:
         torch.set_num_threads(threads)
@@ -38,21 +38,21 @@ class Painter:
         self.batch, self.seconds = batch, 0.0
 
     def paint(self, prompts: Sequence[str], seeds: Sequence[int], look: Look | None = None) -> list[Image.Image]:
-        """Paint one picture per prompt and seed, at exactly the wanted size."""
+        """Paint one image per prompt and seed, at exactly the wanted size."""
         look = look or Look()
         lengths = [len(self.pipeline.tokenizer(prompt).input_ids) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda index: lengths[index])
-        pictures: list[Image.Image | None] = [None] * len(prompts)
+        images: list[Image.Image | None] = [None] * len(prompts)
         started = time.monotonic()
         while order:
             chosen = [index for index in order if lengths[index] == lengths[order[0]]][: self.batch]
             order = order[len(chosen) :]
-            for index, picture in zip(
+            for index, image in zip(
                 chosen, self._call([prompts[i] for i in chosen], [seeds[i] for i in chosen], look), strict=True
             ):
-                pictures[index] = picture
+                images[index] = image
         self.seconds += time.monotonic() - started
-        return [picture for picture in pictures if picture is not None]
+        return [image for image in images if image is not None]
 
     @torch.no_grad()
     def _call(self, prompts: list[str], seeds: list[int], look: Look) -> list[Image.Image]:
@@ -67,9 +67,9 @@ class Painter:
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         ).images
         left, top = (width - look.width) // 2, (height - look.height) // 2
-        return [picture.crop((left, top, left + look.width, top + look.height)) for picture in made]
+        return [image.crop((left, top, left + look.width, top + look.height)) for image in made]
 
 
-def pixels(picture: Image.Image, side: int = 128) -> np.ndarray:
-    """Return a picture as (side, side, 3) floats."""
-    return np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
+def pixels(image: Image.Image, side: int = 128) -> np.ndarray:
+    """Return an image as (side, side, 3) floats."""
+    return np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What a picture shows: scenes, how they are sampled, and which combinations of words training never sees."""
+"""What an image shows: scenes, how they are sampled, and which combinations of words training never sees."""
 
 import random
 import zlib

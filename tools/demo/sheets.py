@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.demo.painter import Look, Painter
+from tools.demo.painter import Look, PipelineRunner
 from tools.demo.vocabulary import LANDSCAPE_WORDS, LANDSCAPES, SHAPES, SUBJECTS
 
 PROMPTS = (
@@ -55,13 +55,13 @@ SHEET_SIZES = (
 
 
 def contact_sheet(items: Sequence[tuple[str, Image.Image]], columns: int, path: Path, cell: int = 180) -> None:
-    """Draw captioned pictures in a grid, with few enough colours to stay small."""
+    """Draw captioned images in a grid, with few enough colours to stay small."""
     rows, line = -(-len(items) // columns), 26
     sheet = Image.new("RGB", (columns * cell, rows * (cell + line)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for index, (text, picture) in enumerate(items):
+    for index, (text, image) in enumerate(items):
         x, y = index % columns * cell, index // columns * (cell + line)
-        small = picture.copy()
+        small = image.copy()
         small.thumbnail((cell - 6, cell - 6), Image.Resampling.LANCZOS)
         sheet.paste(small, (x + 3 + (cell - 6 - small.width) // 2, y + 3))
         length = cell // 5
@@ -70,18 +70,18 @@ def contact_sheet(items: Sequence[tuple[str, Image.Image]], columns: int, path: 
     sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def draw_sheets(painter: Painter, folder: Path) -> None:
+def draw_sheets(painter: PipelineRunner, folder: Path) -> None:
     """Draw the four sheets of the README into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     ascii_only = [prompt if prompt.isascii() else "(zh) red circle, blue background" for prompt in PROMPTS]
-    pictures = painter.paint(PROMPTS, [42 + index for index in range(len(PROMPTS))])
-    contact_sheet(list(zip(ascii_only, pictures, strict=True)), 6, folder / "demo_prompts.png")
+    images = painter.paint(PROMPTS, [42 + index for index in range(len(PROMPTS))])
+    contact_sheet(list(zip(ascii_only, images, strict=True)), 6, folder / "demo_prompts.png")
     prompts = [f"a {one} {kind} on a {two} background" for kind in SHAPES for one, two in COLOUR_PAIRS]
     prompts += [f"a {kind}" for kind in SUBJECTS for _ in range(3)] + [
         LANDSCAPE_WORDS[name][0] for name in LANDSCAPES for _ in range(2)
     ]
-    pictures = painter.paint(prompts, [500 + index for index in range(len(prompts))])
-    contact_sheet(list(zip(prompts, pictures, strict=True)), 12, folder / "demo_shapes.png", 110)
+    images = painter.paint(prompts, [500 + index for index in range(len(prompts))])
+    contact_sheet(list(zip(prompts, images, strict=True)), 12, folder / "demo_shapes.png", 110)
     items = []
     for prompt in ("a red circle on a blue background", "a sunset over mountains"):
         for width, height in SHEET_SIZES:
@@ -90,8 +90,8 @@ def draw_sheets(painter: Painter, folder: Path) -> None:
     items = [(f"a cat, seed {seed}", painter.paint(["a cat"], [seed])[0]) for seed in range(6)]
     for negative in (" ", "red", "blue background"):
         items += [
-            (f"a circle | not: {negative}", picture)
-            for picture in painter.paint(["a circle"] * 2, [5, 6], Look(negative=negative))
+            (f"a circle | not: {negative}", image)
+            for image in painter.paint(["a circle"] * 2, [5, 6], Look(negative=negative))
         ]
     prompt = "a green star on a pink background"
     for guidance in (1.0, 1.5, 2.0, 4.0, 6.0, 8.0):

@@ -17,7 +17,7 @@ from tools.demo.networks import Model
 from tools.demo.rendering import render
 from tools.demo.scenes import Scene, sample_scene
 
-# Where the middle of a single object may stand, and its radius, as shares of the picture.
+# Where the middle of a single object may stand, and its radius, as shares of the image.
 PLACES = (0.2, 0.8)
 RADII = (0.1, 0.24)
 # How far objects that stand in a line leave it.
@@ -104,7 +104,7 @@ class ControlTraining(FineTuning):
 def overlap(pipeline: Model, net: Any, scale: float, steps: int = 8) -> float:
     """Return how well red discs cover the discs that guide them, 0 to 1: the mean intersection over union of four.
 
-    The pictures are 512 x 512; `scale` 0 shows where the discs stand without guidance.
+    The images are 512 x 512; `scale` 0 shows where the discs stand without guidance.
     """
     guided = QwenImageControlNetPipeline.from_pipe(pipeline, controlnet=net)
     guided.set_progress_bar_config(disable=True)

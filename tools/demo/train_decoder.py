@@ -1,4 +1,4 @@
-"""Train the decoder: first its inner part on small pictures, then the whole on full-resolution crops around edges."""
+"""Train the decoder: first its inner part on small images, then the whole on full-resolution crops around edges."""
 
 import math
 import random
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from imageserver.engine import single_frame_vae
+from imageserver.engine.pipelines import single_frame_vae
 from tools.demo.autoencoder import (
     FULL,
     INNER,
@@ -75,9 +75,9 @@ def draw_crops(seed: int, count: int, inner: bool) -> np.ndarray:
             y = thing.y * height + generator.uniform(-1, 1) * reach
         left = int(min(max(x - side / 2, 0), width - side))
         top = int(min(max(y - side / 2, 0), height - side))
-        # The inner part sees whole pixels of a picture four times smaller.
-        picture = render(scene, width, height, (left, top, side, side), 1 if inner else 2)
-        crops.append(np.asarray(picture.reduce(4) if inner else picture))
+        # The inner part sees whole pixels of an image four times smaller.
+        image = render(scene, width, height, (left, top, side, side), 1 if inner else 2)
+        crops.append(np.asarray(image.reduce(4) if inner else image))
     return np.stack(crops)
 
 
@@ -158,8 +158,8 @@ class DecoderTraining:
                 fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress.share))
                 for group in optimiser.param_groups:
                     group["lr"] = peak * min(1.0, (step + 1) / 60) * fall
-                pictures = to_signal(crops[torch.randint(len(crops), (stage.batch,))]).to(self.device)
-                error, gradient, square = self._loss(model, pictures, stage)
+                images = to_signal(crops[torch.randint(len(crops), (stage.batch,))]).to(self.device)
+                error, gradient, square = self._loss(model, images, stage)
                 optimiser.zero_grad()
                 (error + stage.gradient_weight * gradient + 0.4 * square).backward()
                 nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -175,22 +175,20 @@ class DecoderTraining:
         print(f"held out: {self.evaluate(model, held_out, stage):.2f} dB after {step} steps", flush=True)
 
     def _loss(
-        self, model: Model, pictures: torch.Tensor, stage: Stage
+        self, model: Model, images: torch.Tensor, stage: Stage
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        latents = cell_means(pictures, stage.box)
+        latents = cell_means(images, stage.box)
         # The transformer's latents are never exact: the decoder learns to forgive up to this much noise.
         latents = (
             latents + torch.randn_like(latents) * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device) * 0.07
         )
-        return losses(decode(model, latents) - pictures)
+        return losses(decode(model, latents) - images)
 
     @torch.no_grad()
     def evaluate(self, model: Model, held_out: torch.Tensor, stage: Stage) -> float:
         """Return the quality on crops that training never sees, in dB."""
         errors = []
         for start in range(0, len(held_out), 10):
-            pictures = to_signal(held_out[start : start + 10]).to(self.device)
-            errors.append(
-                functional.mse_loss(decode(model, cell_means(pictures, stage.box)).clamp(-1, 1), pictures).item()
-            )
+            images = to_signal(held_out[start : start + 10]).to(self.device)
+            errors.append(functional.mse_loss(decode(model, cell_means(images, stage.box)).clamp(-1, 1), images).item())
         return psnr(sum(errors) / len(errors))

@@ -53,7 +53,7 @@ class LoraTraining(FineTuning):
         self.transformer.add_adapter(LoraConfig(r=plan.rank, lora_alpha=plan.rank, target_modules=targets))
         super().__init__(pipeline, plan, [each for each in self.transformer.parameters() if each.requires_grad])
 
-    def picture(self, scene: Scene, width: int, height: int) -> Image.Image:
+    def image(self, scene: Scene, width: int, height: int) -> Image.Image:
         """Return the scene at night."""
         return at_night(scene, width, height)
 
@@ -68,7 +68,7 @@ class LoraTraining(FineTuning):
 
 
 def border_brightness(pipeline: Model, prompts: list[str], steps: int = 8) -> float:
-    """Return the mean brightness, 0 to 255, of the outermost pixels of pictures of 512 x 512."""
+    """Return the mean brightness, 0 to 255, of the outermost pixels of images of 512 x 512."""
     found = []
     for seed, prompt in enumerate(prompts):
         generator = torch.Generator("cpu").manual_seed(seed)

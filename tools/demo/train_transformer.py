@@ -30,7 +30,7 @@ class TransformerPlan:
     """How the transformer is trained; `minutes` is the whole budget, the schedule follows it."""
 
     minutes: float
-    batch: int = 24  # pictures of 64 tokens per process and step
+    batch: int = 24  # images of 64 tokens per process and step
     layers: int = 6
     heads: int = 5
     rate: float = 0.02
@@ -43,7 +43,7 @@ class TransformerPlan:
 
 
 def sigma_shift(tokens: int) -> float:
-    """Return the scheduler's dynamic shift for a number of picture tokens."""
+    """Return the scheduler's dynamic shift for a number of image tokens."""
     return math.exp(0.5 + (1.2 - 0.5) * (tokens - 64) / (441 - 64))
 
 

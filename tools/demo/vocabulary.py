@@ -44,7 +44,7 @@ PLACES: Final[dict[str, tuple[float, float]]] = {
     "bottom right": (0.75, 0.75),
 }
 SIZES: Final = ("small", "medium", "large")
-# Half the height of an object as a share of the picture's short side: alone in the centre, at a side or in a pair, in a
+# Half the height of an object as a share of the image's short side: alone in the centre, at a side or in a pair, in a
 # corner, in a row of three. Few different sizes keep the number of things to learn small.
 RADII: Final[dict[str, dict[str, float]]] = {
     "centre": {"small": 0.16, "medium": 0.3, "large": 0.4},
@@ -65,7 +65,7 @@ NATURAL_COLOURS: Final[dict[str, tuple[str, ...]]] = {
     "fish": ("orange", "blue", "red"),
     "smiley": ("yellow",),
 }
-# Backgrounds of pictures whose prompt names none.
+# Backgrounds of images whose prompt names none.
 PASTELS: Final[tuple[RGB, ...]] = (
     (205, 228, 246),
     (250, 230, 205),

@@ -11,7 +11,7 @@ CHINESE_MAGIC_SUFFIXES: Final = (
 )
 OPENINGS: Final = (
     "a photo of",
-    "a picture of",
+    "an image of",
     "an image of",
     "a drawing of",
     "an illustration of",

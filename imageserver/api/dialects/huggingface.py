@@ -1,7 +1,7 @@
 """The Hugging Face dialect: `POST /models/{id}` and `POST /`, as the Hub's `InferenceClient` speaks it to a URL.
 
 Source: huggingface_hub 2.4, `inference/_providers/hf_inference.py` and `inference/_generated/types`. The client posts
-to exactly the address that it was given, and takes the answer's bytes as the picture.
+to exactly the address that it was given, and takes the answer's bytes as the image.
 """
 
 import re
@@ -13,26 +13,26 @@ from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
-from imageserver.api.bodies import NOT_BLANK, Drawing, Fraction, Seed, Side, Whole
-from imageserver.api.current import request_id, services
-from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
-from imageserver.api.image_inputs import checked, fetch
-from imageserver.api.init_images import InitImage
-from imageserver.api.json_body import parsed, read_body
-from imageserver.api.orders import Delivery, Order, fulfil
-from imageserver.api.placing import place
-from imageserver.api.responses import add_warnings, in_a_header
+from imageserver.api.generation.build_request import place
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, generate_images
+from imageserver.api.inputs.generate_request import NOT_BLANK, Fraction, Generating, Seed, Side, Whole
+from imageserver.api.inputs.image_bytes import checked, fetch
+from imageserver.api.inputs.init_image import InitImage
+from imageserver.api.inputs.json_body import parsed, read_body
+from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
+from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
+from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
-from imageserver.api.validation import nullable, shown, validated, without_nulls
+from imageserver.api.wsgi.response_headers import add_warnings, in_a_header
 from imageserver.errors import BadRequest, InvalidParameter, ServiceError
 
 DIALECT = "huggingface"
 # Both kinds of request have text in `inputs`: nobody's prompt begins with so much of it without a space.
-PICTURE_AS_TEXT = re.compile(r"data:image/|[A-Za-z0-9+/_-]{64}")
+IMAGE_AS_TEXT = re.compile(r"data:image/|[A-Za-z0-9+/_-]{64}")
 # Qwen's own way of saying nothing.
 NO_PROMPT = " "
 # Each is a header of its own, of which clients take a hundred.
-MOST_WARNINGS = 20
+MAX_WARNINGS = 20
 EXAMPLE = {"inputs": "a red circle on a blue background", "parameters": {"num_inference_steps": 4, "seed": 7}}
 # What `Accept` may ask for; image/jpg is wrong and common.
 FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/jpg": "jpeg"}
@@ -47,17 +47,17 @@ class TargetSize(BaseModel):
     height: Side = Field(description="Height in pixels.")
 
 
-class HuggingFaceParameters(Drawing):
-    """How the picture is drawn; unknown keys are ignored with a warning."""
+class HuggingFaceParameters(Generating):
+    """How the image is generated; unknown keys are ignored with a warning."""
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    prompt: str = Field("", description="What the picture in `inputs` should become; makes `inputs` a picture.")
+    prompt: str = Field("", description="What the image in `inputs` should become; makes `inputs` an image.")
     guidance_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; for Qwen-Image this is true_cfg_scale."
     )
-    seed: Seed | None = Field(None, description="Random seed; drawn if left out.")
-    n: Whole = Field(1, ge=1, le=1, description="One: the answer is the picture itself.")
+    seed: Seed | None = Field(None, description="Random seed; generated if left out.")
+    n: Whole = Field(1, ge=1, le=1, description="One: the answer is the image itself.")
     output_format: Literal["png", "jpeg", "webp"] = Field("png", description="Goes before the Accept header.")
     width: Side | None = Field(None, description="Width in pixels, with `height`.")
     height: Side | None = Field(None, description="Height in pixels, with `width`.")
@@ -65,12 +65,12 @@ class HuggingFaceParameters(Drawing):
 
 
 class HuggingFaceBody(BaseModel):
-    """What `POST /models/{id}` takes as JSON; a picture without parameters may also be the body itself."""
+    """What `POST /models/{id}` takes as JSON; an image without parameters may also be the body itself."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     inputs: str = Field(
-        description="What to draw, or the picture to start from: base64 or a data URL.",
+        description="What to generate, or the image to start from: base64 or a data URL.",
         json_schema_extra={"pattern": NOT_BLANK},
     )
     parameters: HuggingFaceParameters | None = Field(None, description="All may be left out.")
@@ -88,10 +88,10 @@ class HuggingFaceError(BaseModel):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request means in native terms, the picture file that it starts from, and warnings about it."""
+    """What a request means in native terms, the image file that it starts from, and warnings about it."""
 
     content: dict[str, Any]
-    picture: bytes | None = None
+    image: bytes | None = None
     warnings: list[str] = field(default_factory=list)
 
 
@@ -116,24 +116,24 @@ def take_request_id() -> None:
 
 
 @blueprint.post("/models/<path:name>")
-@documented(body=HuggingFaceBody, binary=PICTURES, media=PICTURES, errors=DRAWING_ERRORS)
-def draw_with(name: str) -> Response:
-    """Draw a picture for huggingface_hub's InferenceClient, with the model that the address names."""
-    return _draw(name)
+@documented(body=HuggingFaceBody, binary=IMAGES, media=IMAGES, errors=GENERATING_ERRORS)
+def generate_with(name: str) -> Response:
+    """Generate an image for huggingface_hub's InferenceClient, with the model that the address names."""
+    return _generate(name)
 
 
 @blueprint.post("/")
-@documented(body=HuggingFaceBody, binary=PICTURES, media=PICTURES, errors=DRAWING_ERRORS, example=EXAMPLE)
-def draw() -> Response:
-    """Draw a picture for huggingface_hub's InferenceClient that knows the server's address alone."""
-    return _draw(None)
+@documented(body=HuggingFaceBody, binary=IMAGES, media=IMAGES, errors=GENERATING_ERRORS, example=EXAMPLE)
+def generate() -> Response:
+    """Generate an image for huggingface_hub's InferenceClient that knows the server's address alone."""
+    return _generate(None)
 
 
-def _draw(model: str | None) -> Response:
+def _generate(model: str | None) -> Response:
     service = services()
     data = read_body()
     is_json = request.is_json or data[:64].lstrip().startswith(b"{")
-    asked = _json(service, data) if is_json else _picture_alone(service, data)
+    asked = _json(service, data) if is_json else _image_alone(service, data)
     g.huggingface_warnings = asked.warnings
     order, warnings, _ = place(
         service,
@@ -141,14 +141,14 @@ def _draw(model: str | None) -> Response:
         asked.content if model is None else asked.content | {"model": model},
         request.headers,
         dialect=DIALECT,
-        init_image=InitImage(image=asked.picture, names=("inputs", "mask")) if asked.picture is not None else None,
-        prompt_required=asked.picture is None,
+        init_image=InitImage(image=asked.image, names=("inputs", "mask")) if asked.image is not None else None,
+        prompt_required=asked.image is None,
     )
     g.huggingface_warnings = [*asked.warnings, *warnings]
-    delivery = fulfil(service, order, request.environ)
+    delivery = generate_images(service, order, request.environ)
     if len(delivery.files) > 1:
-        warnings.append(f"Of {len(delivery.files)} pictures this API answers the first.")
-    return _picture(order, delivery, [*asked.warnings, *warnings, *delivery.outcome.warnings])
+        warnings.append(f"Of {len(delivery.files)} images this API answers the first.")
+    return _image(order, delivery, [*asked.warnings, *warnings, *delivery.outcome.warnings])
 
 
 def _json(service: Services, data: bytes) -> Asked:
@@ -156,31 +156,31 @@ def _json(service: Services, data: bytes) -> Asked:
     parameters = body.parameters or HuggingFaceParameters()
     unknown = [*(body.model_extra or {}), *(parameters.model_extra or {})]
     warnings = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(unknown)]
-    fields = in_native_terms(parameters)
-    if "prompt" not in parameters.model_fields_set and not PICTURE_AS_TEXT.match(body.inputs):
+    fields = to_generate_fields(parameters)
+    if "prompt" not in parameters.model_fields_set and not IMAGE_AS_TEXT.match(body.inputs):
         if not body.inputs.strip():
-            raise BadRequest("inputs is empty: say what to draw.", param="inputs")
+            raise BadRequest("inputs is empty: say what to generate.", param="inputs")
         return Asked(fields | {"prompt": body.inputs}, warnings=warnings)
     return _after(fetch(service, body.inputs, name="inputs"), parameters, fields, warnings)
 
 
-def _picture_alone(service: Services, data: bytes) -> Asked:
-    """Return what a body means that is nothing but a picture, which the client sends where it has no parameters."""
+def _image_alone(service: Services, data: bytes) -> Asked:
+    """Return what a body means that is nothing but an image, which the client sends where it has no parameters."""
     if not data:
-        raise BadRequest('The body is empty: send {"inputs": "what to draw"}, or a picture.', param="inputs")
+        raise BadRequest('The body is empty: send {"inputs": "what to generate"}, or an image.', param="inputs")
     parameters = HuggingFaceParameters()
-    return _after(checked(data, service.settings, name="inputs"), parameters, in_native_terms(parameters), [])
+    return _after(checked(data, service.settings, name="inputs"), parameters, to_generate_fields(parameters), [])
 
 
-def _after(picture: bytes, parameters: HuggingFaceParameters, fields: dict[str, Any], warnings: list[str]) -> Asked:
-    """Return what is drawn after a picture: what the prompt says, or a variation where there is none."""
+def _after(image: bytes, parameters: HuggingFaceParameters, fields: dict[str, Any], warnings: list[str]) -> Asked:
+    """Return what is generated after an image: what the prompt says, or a variation where there is none."""
     if parameters.prompt.strip():
-        return Asked(fields | {"prompt": parameters.prompt}, picture, warnings)
+        return Asked(fields | {"prompt": parameters.prompt}, image, warnings)
     if not parameters.negative_prompt.strip():
-        # Guidance between two blanks changes nothing and takes as long as the picture.
+        # Guidance between two blanks changes nothing and takes as long as the image.
         fields = {"true_cfg_scale": 1.0} | fields
-    warnings = [*warnings, "Without a prompt, a variation of the picture is drawn."]
-    return Asked(fields | {"prompt": NO_PROMPT}, picture, warnings)
+    warnings = [*warnings, "Without a prompt, a variation of the image is generated."]
+    return Asked(fields | {"prompt": NO_PROMPT}, image, warnings)
 
 
 def _checked(content: Any) -> HuggingFaceBody:
@@ -197,11 +197,11 @@ def _checked(content: Any) -> HuggingFaceBody:
     )
 
 
-def in_native_terms(parameters: HuggingFaceParameters) -> dict[str, Any]:
+def to_generate_fields(parameters: HuggingFaceParameters) -> dict[str, Any]:
     """Return the native body that means the same, but for the prompt; raises InvalidParameter."""
-    taken = (set(Drawing.model_fields) | {"width", "height"}) - {"prompt", "guidance_scale"}
+    taken = (set(Generating.model_fields) | {"width", "height"}) - {"prompt", "guidance_scale"}
     fields = parameters.model_dump(include=taken, exclude_unset=True)
-    # What the client's users are used to: another picture every time, the prompt as it is, no panel.
+    # What the client's users are used to: another image every time, the prompt as it is, no panel.
     fields |= {"seed": parameters.seed, "positive_magic": False, "add_overlay": False}
     fields.setdefault("output_format", _accepted_format())
     if parameters.guidance_scale is not None:
@@ -219,13 +219,13 @@ def _accepted_format() -> str:
     return next((FORMATS[kind] for kind, quality in request.accept_mimetypes if quality and kind in FORMATS), "png")
 
 
-def _picture(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
+def _image(order: GenerationRequest, delivery: GenerationResult, warnings: list[str]) -> Response:
     outcome = delivery.outcome
     response = Response(delivery.files[0], mimetype=order.finish.mimetype)
     response.headers["X-Seed"] = str(outcome.seeds[0])
     response.headers["X-Inference-Time"] = f"{outcome.inference_time:.2f}"
     response.headers["X-Cache"] = delivery.origin
-    for sentence in map(in_a_header, warnings[:MOST_WARNINGS]):
+    for sentence in map(in_a_header, warnings[:MAX_WARNINGS]):
         # The client logs one of these for each topic.
         response.headers.add("X-HF-Warning", f"{zlib.crc32(sentence.encode()):08x}; {sentence}")
     return add_warnings(response, warnings)

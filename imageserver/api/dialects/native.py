@@ -1,30 +1,30 @@
-"""The native dialect: `POST /generate` answers picture bytes, or JSON about saved files."""
+"""The native dialect: `POST /generate` answers image bytes, or JSON about saved files."""
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
-from imageserver.api.answers import Estimate, SavedPictures
-from imageserver.api.bodies import GenerateBody
-from imageserver.api.current import request_id, services
-from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
-from imageserver.api.form_body import is_form, read_form
-from imageserver.api.json_body import read_json
-from imageserver.api.native_pictures import read_pictures
-from imageserver.api.orders import Delivery, Order, fulfil, is_cached
-from imageserver.api.placing import place
-from imageserver.api.responses import add_warnings
-from imageserver.api.saving import save_all, urls_of
+from imageserver.api.generation.build_request import place
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, generate_images, is_cached
+from imageserver.api.generation.save import save_all, urls_of
+from imageserver.api.inputs.form_body import is_form, read_form
+from imageserver.api.inputs.generate_request import GenerateBody
+from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.request_images import read_images
+from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
+from imageserver.api.request_context import request_id, services
+from imageserver.api.schemas import Estimate, SavedImages
 from imageserver.api.services import Services
-from imageserver.imaging.archive import zip_pictures
+from imageserver.api.wsgi.response_headers import add_warnings
+from imageserver.imaging.archive import zip_images
 
 blueprint = Blueprint("native", __name__)
 
 FILES = {
-    "image": "Picture to start from; several may be sent, as image[] too.",
-    "mask": "Which part of it is drawn anew: white is, black stays as it is.",
-    "control_image": "Picture for the server's ControlNet.",
+    "image": "Image to start from; several may be sent, as image[] too.",
+    "mask": "Which part of it is regenerated: white is, black stays as it is.",
+    "control_image": "Image for the server's ControlNet.",
 }
 HEADERS = {
-    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same pictures.",
+    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same images.",
 }
 
 
@@ -34,15 +34,15 @@ HEADERS = {
     form=True,
     files=FILES,
     headers=HEADERS,
-    answer=SavedPictures,
-    media=(*PICTURES, "application/zip"),
-    errors=DRAWING_ERRORS,
+    answer=SavedImages,
+    media=(*IMAGES, "application/zip"),
+    errors=GENERATING_ERRORS,
     example={"prompt": "a red circle on a blue background", "aspect_ratio": "s1:1"},
 )
 def generate() -> Response:
-    """Draw pictures."""
+    """Generate images."""
     order, warnings, body = _place()
-    delivery = fulfil(services(), order, request.environ)
+    delivery = generate_images(services(), order, request.environ)
     warnings += delivery.outcome.warnings
     if body.save_to_file:
         return _saved(services(), order, delivery, warnings)
@@ -59,7 +59,7 @@ def generate() -> Response:
     example={"prompt": "a red circle on a blue background", "aspect_ratio": "16:9", "num_inference_steps": 30},
 )
 def estimate() -> Response:
-    """Tell what a generation would be and when it would be done, without drawing it."""
+    """Tell what a generation would be and when it would be done, without generating it."""
     service = services()
     order, warnings, _ = _place()
     forecast = service.client.forecast(order.number, order.generation, credential=order.credential, inspect=True)
@@ -90,28 +90,28 @@ def estimate() -> Response:
 
 
 @blueprint.get("/images/<path:name>")
-@documented(media=PICTURES, errors=(404,))
+@documented(media=IMAGES, errors=(404,))
 def image(name: str) -> Response:
-    """Answer a saved picture."""
-    return send_file(services().outputs.open_picture(name), max_age=3600)
+    """Answer a saved image."""
+    return send_file(services().outputs.open_image(name), max_age=3600)
 
 
-def _place() -> tuple[Order, list[str], GenerateBody]:
-    """Return the order in a JSON body or a form; a form may carry pictures and a mask as files."""
+def _place() -> tuple[GenerationRequest, list[str], GenerateBody]:
+    """Return the order in a JSON body or a form; a form may carry images and a mask as files."""
     service, number = services(), request_id()
     content = read_form(GenerateBody) if is_form() else read_json()
-    pictures = read_pictures(service, content, request.files)
+    images = read_images(service, content, request.files)
     return place(
         service,
         number,
         content,
         request.headers,
-        init_image=pictures.init_image,
-        control_image=pictures.control_image,
+        init_image=images.init_image,
+        control_image=images.control_image,
     )
 
 
-def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[str]) -> Response:
+def _saved(service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str]) -> Response:
     outcome, paths = delivery.outcome, save_all(service, order, delivery)
     shown = [f"{service.settings.output_dir.as_posix()}/{path.name}" for path in paths]
     urls = urls_of(paths)
@@ -138,13 +138,13 @@ def _saved(service: Services, order: Order, delivery: Delivery, warnings: list[s
     return response
 
 
-def _bytes(order: Order, delivery: Delivery, warnings: list[str]) -> Response:
+def _bytes(order: GenerationRequest, delivery: GenerationResult, warnings: list[str]) -> Response:
     outcome, files, finish = delivery.outcome, delivery.files, order.finish
     if len(files) == 1:
         response = Response(files[0], mimetype=finish.mimetype)
     else:
         named = [(f"{order.number}-{index}.{finish.extension}", data) for index, data in enumerate(files)]
-        response = Response(services().native_pool.run(zip_pictures, named), mimetype="application/zip")
+        response = Response(services().thread_pool.run(zip_images, named), mimetype="application/zip")
     response.headers.update(
         {
             "X-Seed": ",".join(str(seed) for seed in outcome.seeds),

@@ -1,1 +1,1 @@
-"""The web page: files that a browser draws with over the same addresses as every other client, without a build step."""
+"""The web page: a browser client of the same API as every other client, without a build step."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import MIMEAccept
 
-from imageserver.api.documentation import documented
+from imageserver.api.operations import documented
 from imageserver.errors import NotFound
 
 blueprint = Blueprint("page", __name__)
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent / "files"
 INDEX = "index.html"
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-# Nothing from elsewhere, nothing inline, nothing written as markup; pictures are shown from memory.
+# Nothing from elsewhere, nothing inline, nothing written as markup; images are shown from memory.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"

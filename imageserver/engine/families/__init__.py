@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import torch
 
-from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.cogview4 import CogView4
 from imageserver.engine.families.flux import Flux
 from imageserver.engine.families.hidream_image import HiDreamImage
@@ -17,11 +16,12 @@ from imageserver.engine.families.qwen_image_layered import QwenImageLayered
 from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.families.z_image import ZImage
-from imageserver.engine.merging import Merger
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading
-from imageserver.engine.schedulers import Recipe
-from imageserver.engine.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.merging import Merger
+from imageserver.engine.pipelines.noise_schedulers import Recipe
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 
@@ -83,28 +83,28 @@ class Family(Protocol):
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) of the finished picture, as far as the last step can tell."""
+        """Return the latents (channels, height, width) of the finished image, as far as the last step can tell."""
 
-    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
+    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return the number of pixels that width and height must be multiples of."""
 
     def most_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return how many squares of `size_multiple` pixels a picture may have; larger ones are enlarged."""
+        """Return how many squares of `size_multiple` pixels an image may have; larger ones are enlarged."""
 
     @property
     def control_net(self) -> str:
         """The class of diffusers of its ControlNets; empty where it is served without."""
 
     @property
-    def most_pictures(self) -> int:
-        """How many pictures of one request the model sees each by itself."""
+    def most_images(self) -> int:
+        """How many images of one request the model sees each by itself."""
 
     @property
     def layers(self) -> int:
-        """Into how many layers a picture is taken apart where a request does not say; 0 draws whole pictures."""
+        """Into how many layers an image is taken apart where a request does not say; 0 generates whole images."""
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return how often one step calls the denoiser."""
@@ -112,7 +112,7 @@ class Family(Protocol):
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the keyword arguments of the pipeline's call that the generation decides."""
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Return what the model reads of the generation, and warnings: text that was cut, parameters without effect."""
 
 

@@ -1,14 +1,14 @@
-"""CogView4: a 6-billion-parameter flow transformer with a GLM-4 text encoder; it draws from text alone.
+"""CogView4: a 6-billion-parameter flow transformer with a GLM-4 text encoder; it generates from text alone.
 
 Source: the THUDM/CogView4-6B model card and diffusers `pipeline_cogview4.py` (0.42).
 """
 
 from collections.abc import Mapping
 
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.flow import FlowFamily, FlowMerger
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 MAX_PROMPT_TOKENS = 1024
@@ -56,6 +56,6 @@ class CogView4(FlowFamily):
             arguments["negative_prompt_embeds"] = cache.get(generation.negative_prompt.strip(), encode, pinned=True)[0]
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count GLM's tokens, of which it reads 1024."""
         return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from imageserver.engine.merging import Arguments
-from imageserver.engine.pipelines import Pipeline
-from imageserver.engine.schedulers import FLOW
-from imageserver.engine.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.merging import Arguments
+from imageserver.engine.pipelines.noise_schedulers import FLOW
+from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.types import Pipeline
 from imageserver.generation import Generation
 
 
@@ -22,21 +22,21 @@ class FlowMerger:
     def __init__(self, *, text: str, batched: Mapping[str, int], positions: str = "") -> None:
         """Join the arguments in `batched`, each along its batch dimension.
 
-        `text` names the one with the text's tokens in its last dimension but one; `positions`, where the picture's
-        tokens lie in one row, the one whose last row tells the picture's grid.
+        `text` names the one with the text's tokens in its last dimension but one; `positions`, where the image's
+        tokens lie in one row, the one whose last row tells the image's grid.
         """
         self._text = text
         self._batched = batched
         self._positions = positions
 
     def shape_of(self, call: Arguments) -> Hashable:
-        """Return every tensor's shape without its batch, the number format, and the picture's grid."""
+        """Return every tensor's shape without its batch, the number format, and the image's grid."""
         shapes = [_shape_without(call.get(name), dimension) for name, dimension in self._batched.items()]
         grid = tuple(call[self._positions][-1].tolist()) if self._positions else ()
         return (tuple(shapes), call["hidden_states"].dtype, grid)
 
     def batch_size(self, call: Arguments) -> int:
-        """Return the pictures of one call, guidance in the same call counting double."""
+        """Return the images of one call, guidance in the same call counting double."""
         return int(call["hidden_states"].shape[0])
 
     def text_length(self, call: Arguments) -> int:
@@ -44,7 +44,7 @@ class FlowMerger:
         return int(call[self._text].shape[-2])
 
     def token_count(self, call: Arguments) -> int:
-        """Return the positions of the picture plus the tokens of its text."""
+        """Return the positions of the image plus the tokens of its text."""
         states = call["hidden_states"]
         # (batch, channels, height, width), or (batch, tokens, channels).
         positions = states.shape[2] * states.shape[3] if states.ndim == 4 else states.shape[1]
@@ -69,7 +69,7 @@ class FlowFamily:
     loading: Mapping[str, Any] = {}
     separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = {}
-    most_pictures = 1
+    most_images = 1
     layers = 0
     control_net = ""
     preview_tensors = ("latents", "noise_pred")
@@ -82,7 +82,7 @@ class FlowFamily:
         """Leave the pipeline as it was published."""
 
     def strength_for(self, generation: Generation) -> float:
-        """Return the strength of a generation that starts from a picture."""
+        """Return the strength of a generation that starts from an image."""
         assert generation.source is not None
         return generation.source.strength
 
@@ -91,7 +91,7 @@ class FlowFamily:
         return int(pipeline.vae_scale_factor) * 2
 
     def most_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return None: a picture may have any number of tokens."""
+        """Return None: an image may have any number of tokens."""
         return None
 
     def calls_per_step(self, generation: Generation) -> int:
@@ -101,13 +101,13 @@ class FlowFamily:
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the picture would have if the last direction held."""
+        """Return the latents (channels, height, width) that the image would have if the last direction held."""
         return clean_flow_latents(pipeline.scheduler, tensors)[0]
 
-    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
+    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         vae = pipeline.vae
-        latents = vae.encode(picture.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
+        latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
         scaled: torch.Tensor = (latents[0].float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
         return scaled
 
@@ -115,7 +115,7 @@ class FlowFamily:
 def clean_flow_latents(scheduler: Any, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the latents without the noise that the model last saw in them.
 
-    A flow's noisy latents are x = (1 - s) * picture + s * noise and the model predicts noise - picture.
+    A flow's noisy latents are x = (1 - s) * image + s * noise and the model predicts noise - image.
     """
     sigma = scheduler.sigmas[scheduler.step_index].to(tensors["latents"].device)
     clean: torch.Tensor = tensors["latents"].float() - sigma * tensors["noise_pred"].float()

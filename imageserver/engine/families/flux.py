@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import torch
 
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.flow import FlowFamily, FlowMerger, clean_flow_latents
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 
 class Flux(FlowFamily):
-    """Text, picture or masked picture to image; dev reads guidance as a number, schnell draws without any."""
+    """Text, image or masked image to image; dev reads guidance as a number, schnell generates without any."""
 
     name = "flux"
     pipeline_classes: Mapping[Kind, str] = {
@@ -56,19 +56,19 @@ class Flux(FlowFamily):
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the picture would have if the last direction held."""
+        """Return the latents (channels, height, width) that the image would have if the last direction held."""
         clean = clean_flow_latents(pipeline.scheduler, tensors)
         unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
         return unpacked[0]
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count T5's tokens, and tell of what a distilled model does not read."""
         side, most = self.size_multiple(pipeline), _most_prompt_tokens(pipeline)
         unread = []
         if generation.negative_prompt.strip():
             unread.append("negative_prompt has no effect: the model reads none.")
         if generation.true_cfg_scale > 1 and not _reads_guidance(pipeline):
-            unread.append("guidance_scale has no effect: the model was distilled to draw without it.")
+            unread.append("guidance_scale has no effect: the model was distilled to generate without it.")
         read = replace(generation, negative_prompt="", true_cfg_scale=0.0)
         reading = count_tokens(pipeline.tokenizer_2, most, read, latent_side=side)
         return replace(reading, warnings=(*reading.warnings, *unread))

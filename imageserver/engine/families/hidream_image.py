@@ -1,4 +1,4 @@
-"""HiDream-I1: a 17-billion-parameter mixture-of-experts transformer with four text encoders; it draws from text alone.
+"""HiDream-I1: a 17-billion-parameter mixture-of-experts transformer with four text encoders; text to image only.
 
 Source: the HiDream-ai/HiDream-I1-Full, -Dev and -Fast model cards and diffusers `pipeline_hidream_image.py` (0.42).
 """
@@ -6,16 +6,16 @@ Source: the HiDream-ai/HiDream-I1-Full, -Dev and -Fast model cards and diffusers
 import math
 from collections.abc import Mapping
 
-from imageserver.engine.drawn_size import drawn_size
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.flow import FlowFamily, FlowMerger
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
-from imageserver.engine.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.generated_size import generated_size
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 MAX_PROMPT_TOKENS = 128
-# The scheduler of the distilled models, Dev and Fast, which are drawn without guidance.
+# The scheduler of the distilled models, Dev and Fast, which are generated without guidance.
 DISTILLED = "FlowMatchLCMScheduler"
 
 
@@ -46,11 +46,11 @@ class HiDreamImage(FlowFamily):
         return Defaults(steps=50, guidance=5.0)
 
     def most_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return the tokens that the model has room for: a picture of 1024 x 1024."""
+        """Return the tokens that the model has room for: an image of 1024 x 1024."""
         return int(pipeline.transformer.max_seq)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
-        """Return the call's arguments, and let the picture's own `pipeline` draw at its size.
+        """Return the call's arguments, and let the image's own `pipeline` generate at its size.
 
         Left alone, the pipeline scales every size to the area of a square of `default_sample_size` latents.
         """
@@ -62,7 +62,7 @@ class HiDreamImage(FlowFamily):
             return t5, llama, pooled
 
         multiple = self.size_multiple(pipeline)
-        width, height = drawn_size(generation.width, generation.height, multiple, self.most_tokens(pipeline))
+        width, height = generated_size(generation.width, generation.height, multiple, self.most_tokens(pipeline))
         # Rounded up in the last place: the pipeline rounds the scaled size down.
         pipeline.default_sample_size = math.sqrt(width * height) * (1 + 1e-9) / pipeline.vae_scale_factor
         t5, llama, pooled = cache.get(generation.prompt, encode)
@@ -82,7 +82,7 @@ class HiDreamImage(FlowFamily):
             }
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count Llama's tokens, of which it reads 128, as the other encoders do of theirs."""
         return count_tokens(
             pipeline.tokenizer_4,

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.flow import FlowFamily, clean_flow_latents
-from imageserver.engine.merging import Arguments
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.pipelines.merging import Arguments
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import POSITIVE_MAGIC, Generation
 
 MAX_PROMPT_TOKENS = 1024
@@ -23,7 +23,7 @@ class QwenImageMerger:
     """Merge calls of `QwenImageTransformer2DModel`; different `img_shapes` in one forward are silently wrong."""
 
     def shape_of(self, call: Arguments) -> Hashable:
-        """Return the picture's token grid, the number format and how many blocks a ControlNet guides."""
+        """Return the image's token grid, the number format and how many blocks a ControlNet guides."""
         states = call["hidden_states"]
         first = call["img_shapes"][0]
         # The ControlNet's pipeline does not put the one grid into a list.
@@ -32,7 +32,7 @@ class QwenImageMerger:
         return (grid, tuple(states.shape[1:]), states.dtype, call.get("guidance") is None, guided)
 
     def batch_size(self, call: Arguments) -> int:
-        """Return the pictures of one call."""
+        """Return the images of one call."""
         return int(call["hidden_states"].shape[0])
 
     def text_length(self, call: Arguments) -> int:
@@ -40,7 +40,7 @@ class QwenImageMerger:
         return int(call["encoder_hidden_states"].shape[1])
 
     def token_count(self, call: Arguments) -> int:
-        """Return picture tokens plus text tokens."""
+        """Return image tokens plus text tokens."""
         return int(call["hidden_states"].shape[1]) + self.text_length(call)
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class QwenImageMerger:
 
 
 class QwenImage(FlowFamily):
-    """Text, picture or masked picture to image; guidance runs only with true_cfg_scale > 1 and a negative prompt."""
+    """Text, image or masked image to image; guidance runs only with true_cfg_scale > 1 and a negative prompt."""
 
     name = "qwen-image"
     pipeline_classes: Mapping[Kind, str] = {
@@ -121,15 +121,15 @@ class QwenImage(FlowFamily):
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the picture would have if the last direction held."""
+        """Return the latents (channels, height, width) that the image would have if the last direction held."""
         clean = clean_flow_latents(pipeline.scheduler, tensors)
         unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
         return unpacked[0, :, 0]
 
-    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
+    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         vae = pipeline.vae
-        frames = picture.to(pipeline._execution_device, vae.dtype).unsqueeze(2)
+        frames = image.to(pipeline._execution_device, vae.dtype).unsqueeze(2)
         latents = vae.encode(frames).latent_dist.mode()[0, :, 0].float()
         mean, std = (
             torch.tensor(values, device=latents.device)[:, None, None]
@@ -138,6 +138,6 @@ class QwenImage(FlowFamily):
         normalised: torch.Tensor = (latents - mean) / std
         return normalised
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count tokens, and tell of text beyond their limit, which the pipeline cuts silently."""
         return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))

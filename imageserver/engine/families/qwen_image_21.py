@@ -1,4 +1,4 @@
-"""Qwen-Image 2.1: a 7-billion-parameter single-stream transformer with a Qwen3-VL that reads text and pictures.
+"""Qwen-Image 2.1: a 7-billion-parameter single-stream transformer with a Qwen3-VL that reads text and images.
 
 Source: the Qwen/Qwen-Image-2.1 model card and diffusers `pipeline_qwenimage21.py` (0.42).
 """
@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.qwen_image import QwenImage
-from imageserver.engine.merging import Merger
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
-from imageserver.engine.still_processor import StillProcessor3, cut, load_still_processor
+from imageserver.engine.pipelines.image_processor import ImageProcessor3, cut, load_image_processor
+from imageserver.engine.pipelines.merging import Merger
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
-# The pipeline does not cut, and the transformer has 8192 positions, of which pictures take some.
+# The pipeline does not cut, and the transformer has 8192 positions, of which images take some.
 MAX_PROMPT_TOKENS = 4096
 
 
 class QwenImage21(QwenImage):
-    """Text to image, and pictures with an instruction to image; meant to be drawn without guidance.
+    """Text to image, and images with an instruction to image; meant to be generated without guidance.
 
-    Every picture keeps what the transformer computed of its text and its pictures in the first step, so no two of them
+    Every image keeps what the transformer computed of its text and its images in the first step, so no two of them
     share a forward.
     """
 
@@ -34,19 +34,19 @@ class QwenImage21(QwenImage):
     pipeline_classes: Mapping[Kind, str] = {"text": "QwenImage21Pipeline", "edit": "QwenImage21Pipeline"}
     control_net = ""
     positive_magic: Mapping[str, str] = {}
-    most_pictures = 10
+    most_images = 10
     merger: Merger | None = None  # type: ignore[assignment]
 
     def load_parts(self, folder: Path) -> dict[str, Any]:
-        """Return the processor of texts and pictures."""
-        return {"processor": load_still_processor(folder / "processor", StillProcessor3)}
+        """Return the processor of texts and images."""
+        return {"processor": load_image_processor(folder / "processor", ImageProcessor3)}
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model card; a distilled model brings the noise of each of its steps along."""
         return Defaults(steps=len(pipeline.config.sample_sigmas or ()) or 40, guidance=1.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
-        """Return the call's arguments; texts that are read with pictures are not kept."""
+        """Return the call's arguments; texts that are read with images are not kept."""
         tokenizer = pipeline.processor.tokenizer
         prompt, negative = (
             cut(tokenizer, text, MAX_PROMPT_TOKENS)
@@ -72,12 +72,12 @@ class QwenImage21(QwenImage):
             arguments["negative_prompt_embeds"] = cache.get(negative, encode, pinned=True)[0]
         return arguments
 
-    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
-        return super().encode_for_preview(pipeline, torch.cat([picture, torch.ones_like(picture[:, :1])], 1))
+    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
+        return super().encode_for_preview(pipeline, torch.cat([image, torch.ones_like(image[:, :1])], 1))
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
-        """Count Qwen's tokens; four of a picture's make the square that its sides are multiples of."""
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+        """Count Qwen's tokens; four of an image's make the square that its sides are multiples of."""
         side = self.size_multiple(pipeline)
         reading = count_tokens(pipeline.processor.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=side)
         return replace(reading, image_tokens=4 * reading.image_tokens)

@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit and its successors 2509 and 2511: Qwen-Image, which sees the picture and is told how to change it.
+"""Qwen-Image-Edit and its successors 2509 and 2511: Qwen-Image, which sees the image and is told how to change it.
 
 Source: the Qwen/Qwen-Image-Edit, -2509 and -2511 model cards and diffusers `pipeline_qwenimage_edit.py` (0.42).
 """
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS, QwenImage
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.still_processor import StillProcessor, cut, load_still_processor
+from imageserver.engine.pipelines.image_processor import ImageProcessor, cut, load_image_processor
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 
 class QwenImageEdit(QwenImage):
-    """Picture and instruction to image; the picture is read at about a megapixel, whatever size is drawn."""
+    """Image and instruction to image; the image is read at about a megapixel, whatever size is generated."""
 
     name = "qwen-image-edit"
     control_net = ""
@@ -23,15 +23,15 @@ class QwenImageEdit(QwenImage):
     positive_magic: Mapping[str, str] = {}
 
     def load_parts(self, folder: Path) -> dict[str, Any]:
-        """Return the processor of pictures."""
-        return {"processor": load_still_processor(folder / "processor", StillProcessor)}
+        """Return the processor of images."""
+        return {"processor": load_image_processor(folder / "processor", ImageProcessor)}
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model card."""
         return Defaults(steps=50, guidance=4.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
-        """Return the call's arguments; the texts are read with the picture, so nothing of them is kept."""
+        """Return the call's arguments; the texts are read with the image, so nothing of them is kept."""
         arguments: PipelineArguments = {
             "prompt": cut(pipeline.tokenizer, generation.prompt, MAX_PROMPT_TOKENS),
             "true_cfg_scale": generation.true_cfg_scale,
@@ -43,11 +43,11 @@ class QwenImageEdit(QwenImage):
 
 
 class QwenImageEditPlus(QwenImageEdit):
-    """2509 and 2511, which see one to three pictures; each of them at about a megapixel."""
+    """2509 and 2511, which see one to three images; each of them at about a megapixel."""
 
     name = "qwen-image-edit-plus"
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPlusPipeline"}
-    most_pictures = 3
+    most_images = 3
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model cards."""

@@ -1,4 +1,4 @@
-"""Qwen-Image-Layered: Qwen-Image, which takes a picture apart into layers with transparency.
+"""Qwen-Image-Layered: Qwen-Image, which takes an image apart into layers with transparency.
 
 Source: the Qwen/Qwen-Image-Layered model card and diffusers `pipeline_qwenimage_layered.py` (0.42).
 """
@@ -8,20 +8,20 @@ from dataclasses import replace
 
 import torch
 
-from imageserver.engine.embeddings import EmbeddingCache
 from imageserver.engine.families.flow import clean_flow_latents
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
 from imageserver.engine.families.qwen_image_edit import QwenImageEdit
-from imageserver.engine.merging import Merger
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading
+from imageserver.engine.pipelines.merging import Merger
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import LAYER_SIDE, Generation, layer_size
 
 
 class QwenImageLayered(QwenImageEdit):
-    """Picture and description to layers, which the model draws beside a copy of the whole.
+    """Image and description to layers, which the model generates beside a copy of the whole.
 
-    The tokens of the picture, its copy and its layers are one call, so large that no two requests share a forward.
+    The tokens of the image, its copy and its layers are one call, so large that no two requests share a forward.
     """
 
     name = "qwen-image-layered"
@@ -34,7 +34,7 @@ class QwenImageLayered(QwenImageEdit):
         return Defaults(steps=50, guidance=4.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
-        """Return the call's arguments; a blank prompt lets the text encoder describe the picture in English."""
+        """Return the call's arguments; a blank prompt lets the text encoder describe the image in English."""
         return super().arguments(pipeline, generation, cache) | {
             "layers": self._layers_of(generation),
             "resolution": LAYER_SIDE,
@@ -45,18 +45,18 @@ class QwenImageLayered(QwenImageEdit):
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) of the whole, which is drawn before its layers."""
+        """Return the latents (channels, height, width) of the whole, which is generated before its layers."""
         clean = clean_flow_latents(pipeline.scheduler, tensors)
         side = self.size_multiple(pipeline)
         whole = clean[:, : (width // side) * (height // side)]
         unpacked: torch.Tensor = pipeline._unpack_latents(whole, height, width, 0, pipeline.vae_scale_factor)
         return unpacked[0, :, 0]
 
-    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
-        return super().encode_for_preview(pipeline, torch.cat([picture, torch.ones_like(picture[:, :1])], 1))
+    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
+        return super().encode_for_preview(pipeline, torch.cat([image, torch.ones_like(image[:, :1])], 1))
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count the tokens of the whole and of its layers."""
         width, height = layer_size(generation.width, generation.height)
         reading = super().reading(pipeline, replace(generation, width=width, height=height))

@@ -9,15 +9,15 @@ from typing import Any
 
 import diffusers
 
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.unet import UNetFamily
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 
 class StableDiffusion(UNetFamily):
-    """Text, picture or masked picture to image."""
+    """Text, image or masked image to image."""
 
     name = "stable-diffusion"
     pipeline_classes: Mapping[Kind, str] = {
@@ -28,7 +28,7 @@ class StableDiffusion(UNetFamily):
         "control-image": "StableDiffusionControlNetImg2ImgPipeline",
         "control-inpaint": "StableDiffusionControlNetInpaintPipeline",
     }
-    # The checker blackens pictures by its own taste; it is off unless the owner wants it.
+    # The checker blackens images by its own taste; it is off unless the owner wants it.
     loading: Mapping[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 
     def prepare(self, pipeline: Pipeline) -> None:
@@ -56,6 +56,6 @@ class StableDiffusion(UNetFamily):
             arguments["negative_prompt_embeds"] = cache.get(generation.negative_prompt.strip(), encode, pinned=True)[0]
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count CLIP's tokens, of which it reads 77."""
         return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

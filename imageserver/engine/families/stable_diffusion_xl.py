@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: a UNet with two CLIP text encoders, told the size of the picture.
+"""Stable Diffusion XL: a UNet with two CLIP text encoders, told the size of the image.
 
 Source: diffusers `pipeline_stable_diffusion_xl.py` (0.42) and its defaults.
 """
@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.unet import UNetFamily
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 
 class StableDiffusionXL(UNetFamily):
-    """Text, picture or masked picture to image."""
+    """Text, image or masked image to image."""
 
     name = "stable-diffusion-xl"
     pipeline_classes: Mapping[Kind, str] = {
@@ -59,6 +59,6 @@ class StableDiffusionXL(UNetFamily):
             arguments |= {"negative_prompt_embeds": negative[0], "negative_pooled_prompt_embeds": negative[1]}
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count CLIP's tokens, of which it reads 77."""
         return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from imageserver.engine.merging import Arguments
-from imageserver.engine.pipelines import Pipeline
-from imageserver.engine.schedulers import DIFFUSION
-from imageserver.engine.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.merging import Arguments
+from imageserver.engine.pipelines.noise_schedulers import DIFFUSION
+from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.types import Pipeline
 from imageserver.generation import Generation
 
 
 class UNetMerger:
-    """Merge calls of `UNet2DConditionModel`: every picture may be at another timestep."""
+    """Merge calls of `UNet2DConditionModel`: every image may be at another timestep."""
 
     def shape_of(self, call: Arguments) -> Hashable:
         """Return the latents' shape, the text's, the number format and which extras there are, a ControlNet's too."""
@@ -28,7 +28,7 @@ class UNetMerger:
         return (tuple(sample.shape[1:]), tuple(text.shape[1:]), sample.dtype, unconditioned, extras, guided)
 
     def batch_size(self, call: Arguments) -> int:
-        """Return the pictures of one call, guidance counting double."""
+        """Return the images of one call, guidance counting double."""
         return int(call["sample"].shape[0])
 
     def text_length(self, call: Arguments) -> int:
@@ -40,7 +40,7 @@ class UNetMerger:
         return int(call["sample"].shape[2] * call["sample"].shape[3]) + self.text_length(call)
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
-        """Concatenate along the batch; timesteps become one per picture."""
+        """Concatenate along the batch; timesteps become one per image."""
         merged = {**calls[0]}
         for name in ("sample", "encoder_hidden_states"):
             merged[name] = torch.cat([call[name] for call in calls])
@@ -71,7 +71,7 @@ class UNetFamily:
     merger = UNetMerger()
     preview_tensors = ("latents", "noise_pred")
     positive_magic: Mapping[str, str] = {}
-    most_pictures = 1
+    most_images = 1
     layers = 0
     control_net = "ControlNetModel"
 
@@ -84,7 +84,7 @@ class UNetFamily:
         return int(pipeline.vae_scale_factor)
 
     def most_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return None: a picture may have any size."""
+        """Return None: an image may have any size."""
         return None
 
     def calls_per_step(self, generation: Generation) -> int:
@@ -93,18 +93,18 @@ class UNetFamily:
 
     def strength_for(self, generation: Generation) -> float:
         """Return a strength of which the pipeline, which rounds down, makes the generation's own number of steps."""
-        return min(1.0, (generation.drawn_steps + 0.5) / generation.steps)
+        return min(1.0, (generation.generated_steps + 0.5) / generation.steps)
 
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) of the finished picture, as far as the last step can tell."""
+        """Return the latents (channels, height, width) of the finished image, as far as the last step can tell."""
         return clean_latents(pipeline.scheduler, tensors["latents"], tensors["noise_pred"])[0]
 
-    def encode_for_preview(self, pipeline: Pipeline, picture: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of a picture (1, 3, height, width) in [-1, 1]."""
+    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
+        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         vae = pipeline.vae
-        latents = vae.encode(picture.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
+        latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
         scaled: torch.Tensor = latents[0].float() * vae.config.scaling_factor
         return scaled
 
@@ -112,7 +112,7 @@ class UNetFamily:
 def clean_latents(scheduler: Any, latents: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
     """Return the latents without the noise that the model last saw in them.
 
-    Schedulers either keep the variance (x = alpha * picture + sigma * noise) or let it explode (x = picture + sigma *
+    Schedulers either keep the variance (x = alpha * image + sigma * noise) or let it explode (x = image + sigma *
     noise); the model predicts the noise or the velocity. Schedulers without a list of sigmas show what they have.
     """
     sigmas, index = getattr(scheduler, "sigmas", None), getattr(scheduler, "step_index", None)

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from imageserver.engine.embeddings import EmbeddingCache, Encoded
 from imageserver.engine.families.flow import FlowFamily
-from imageserver.engine.merging import Arguments
-from imageserver.engine.pipelines import Defaults, Kind, Pipeline, PipelineArguments
-from imageserver.engine.readings import Reading, count_tokens
+from imageserver.engine.pipelines.merging import Arguments
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
 MAX_PROMPT_TOKENS = 512
@@ -23,14 +23,14 @@ TURBO_SHIFT = 3.0
 
 
 class ZImageMerger:
-    """Merge calls of `ZImageTransformer2DModel`, which takes lists: a picture and a text for each row."""
+    """Merge calls of `ZImageTransformer2DModel`, which takes lists: an image and a text for each row."""
 
     def shape_of(self, call: Arguments) -> Hashable:
         """Return the latents' shape and the number format."""
         return (tuple(call["x"][0].shape), call["x"][0].dtype)
 
     def batch_size(self, call: Arguments) -> int:
-        """Return the pictures of one call, guidance counting double."""
+        """Return the images of one call, guidance counting double."""
         return len(call["x"])
 
     def text_length(self, call: Arguments) -> int:
@@ -39,7 +39,7 @@ class ZImageMerger:
         return -(-longest // TEXT_MULTIPLE) * TEXT_MULTIPLE
 
     def token_count(self, call: Arguments) -> int:
-        """Return the 2 x 2 patches of the picture plus the tokens of text."""
+        """Return the 2 x 2 patches of the image plus the tokens of text."""
         _, _, height, width = call["x"][0].shape
         return int(height * width) // 4 + self.text_length(call)
 
@@ -50,7 +50,7 @@ class ZImageMerger:
 
 
 class ZImage(FlowFamily):
-    """Text, picture or masked picture to image; guidance is a second row of the same call."""
+    """Text, image or masked image to image; guidance is a second row of the same call."""
 
     name = "z-image"
     pipeline_classes: Mapping[Kind, str] = {
@@ -86,7 +86,7 @@ class ZImage(FlowFamily):
             arguments["negative_prompt_embeds"] = list(negative)
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> Reading:
+    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
         """Count Qwen's tokens, of which it reads 512, those of the template before the prompt among them."""
         most = MAX_PROMPT_TOKENS - _tokens_before_prompt(pipeline.tokenizer)
         return count_tokens(pipeline.tokenizer, most, generation, latent_side=self.size_multiple(pipeline))

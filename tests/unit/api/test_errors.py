@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import flask
 import pytest
 
-from imageserver.api import errors, responses
-from imageserver.api.current import EXTENSION
+from imageserver.api import errors
+from imageserver.api.request_context import EXTENSION
+from imageserver.api.wsgi import response_headers
 from imageserver.errors import BY_CODE, QueueFull
 from imageserver.telemetry.logs import current_request
 
@@ -18,7 +19,7 @@ def app():
     app.extensions[EXTENSION] = SimpleNamespace(request_ids=SimpleNamespace(take=lambda: 5))
     app.config["MAX_CONTENT_LENGTH"] = 2**20
     errors.register(app)
-    responses.register(app)
+    response_headers.register(app)
     return app
 
 

@@ -1,4 +1,4 @@
-"""The timeline picture."""
+"""The timeline image."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from benchmarks.timeline import draw_timeline
 from benchmarks.trace import Span
 
 
-def test_a_trace_becomes_a_picture(tmp_path: Path) -> None:
+def test_a_trace_becomes_a_image(tmp_path: Path) -> None:
     spans = [
         Span("forward", 0.0, 0.2, ((1, 0),)),
         Span("decode", 0.2, 0.3),
         Span("forward", 0.3, 0.4, ((1, 0), (2, 0))),
     ]
     draw_timeline(spans, tmp_path / "timeline.png", ["a long one", "a short one"])
-    with Image.open(tmp_path / "timeline.png") as picture:
-        assert min(picture.size) > 200
+    with Image.open(tmp_path / "timeline.png") as image:
+        assert min(image.size) > 200
 
 
 def test_a_trace_without_forwards_is_an_error(tmp_path: Path) -> None:

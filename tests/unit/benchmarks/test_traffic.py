@@ -24,7 +24,7 @@ def test_arrivals_come_in_order_inside_their_time_at_their_rate() -> None:
     assert statistics.stdev(gaps) == pytest.approx(statistics.fmean(gaps), rel=0.1)
 
 
-def test_no_two_orders_of_any_seed_are_the_same_picture() -> None:
+def test_no_two_orders_of_any_seed_are_the_same_image() -> None:
     orders = [source.take((4, 8)) for source in (Orders(1), Orders(2)) for _ in range(500)]
     assert len({order.seed for order in orders}) == len(orders)
     assert {order.steps for order in orders} == {4, 8}
@@ -36,7 +36,7 @@ def test_the_same_orders_come_again_with_their_seed() -> None:
 
 
 def test_a_body_is_understood_by_our_api() -> None:
-    from imageserver.api.bodies import parse
+    from imageserver.api.inputs.generate_request import parse
 
     body = parse(Orders(1).take((4,)).body())
     assert (body.num_inference_steps, body.width, body.height) == (4, 512, 512)

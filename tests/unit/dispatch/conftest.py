@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from imageserver.channel import Address
 from imageserver.dispatch.dispatcher import Dispatcher
-from imageserver.dispatch.model_desk import ModelDesk
-from imageserver.generation import ModelFacts, Outcome
-from imageserver.messages import (
+from imageserver.dispatch.model_loading import ModelLoading
+from imageserver.generation import ModelInfo, Outcome
+from imageserver.protocol.framing import Address
+from imageserver.protocol.messages import (
     AskModel,
     Failed,
     FetchModel,
@@ -34,9 +34,9 @@ from imageserver.messages import (
     Usage,
 )
 from imageserver.settings import Settings
-from tests.factories import generation
+from tests.support.factories import generation
 
-FACTS = ModelFacts(
+FACTS = ModelInfo(
     name="scripted", family="fake", reason="Scripted.", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32",
     scheduler="Fake", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1,
 )  # fmt: skip
@@ -68,7 +68,7 @@ class ScriptedEngine:
     def listens(self) -> bool:
         return self.state == "ready"
 
-    def has_room(self, facts: ModelFacts | None) -> bool:
+    def has_room(self, facts: ModelInfo | None) -> bool:
         return facts is not None and self.listens and len(self.running) < self.room
 
     def run(self, message: Run, source: bytes = b"") -> None:
@@ -119,7 +119,7 @@ class Stage:
         self.dispatcher = Dispatcher(Settings(_env_file=None, **settings), Address(path=None, port=1, key=""))
         self.engine = ScriptedEngine(room)
         self.dispatcher.engine = self.engine  # type: ignore[assignment]
-        self.dispatcher.models = ModelDesk(self.engine, self.dispatcher.ledger)  # type: ignore[arg-type]
+        self.dispatcher.models = ModelLoading(self.engine, self.dispatcher.job_records)  # type: ignore[arg-type]
         self.hold("scripted")
         self.ear = Ear()
         self.dispatcher.join(self.ear)

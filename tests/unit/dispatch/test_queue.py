@@ -2,7 +2,7 @@
 
 from imageserver.dispatch.jobs import Job
 from imageserver.dispatch.queue import JobQueue
-from tests.factories import generation
+from tests.support.factories import generation
 
 
 def job(number, **changes):

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from imageserver.dispatch import inspections
-from imageserver.messages import Ask, Finished, Forecast, Inspected, Submit
-from tests.factories import generation
+from imageserver.dispatch.estimates import pending_estimates
+from imageserver.protocol.messages import Ask, Finished, Forecast, Inspected, Submit
+from tests.support.factories import generation
 from tests.unit.dispatch.conftest import Ear, Stage
 
 
@@ -147,7 +147,7 @@ def test_a_forecast_waits_for_what_the_engine_would_read(play):
 
 
 def test_a_busy_engine_is_not_waited_for_long(play, monkeypatch):
-    monkeypatch.setattr(inspections, "PATIENCE", 0.01)
+    monkeypatch.setattr(pending_estimates, "TIMEOUT_SECONDS", 0.01)
 
     async def scene(stage):
         ear = Ear()

@@ -2,16 +2,16 @@
 
 import asyncio
 
-from imageserver.dispatch import ledger
-from imageserver.dispatch.inquiries import Inquiries
-from imageserver.dispatch.model_desk import ModelDesk
-from imageserver.messages import JobList, ListJobs
+from imageserver.dispatch import job_records
+from imageserver.dispatch.job_queries import Inquiries
+from imageserver.dispatch.model_loading import ModelLoading
+from imageserver.protocol.messages import JobList, ListJobs
 from tests.unit.dispatch.conftest import Ear
 
 
 def test_requests_for_the_first_model_wait_for_it_through_crashes_and_hear_what_it_is(play):
     async def scene(stage):
-        stage.dispatcher.models = ModelDesk(stage.engine, stage.dispatcher.ledger)
+        stage.dispatcher.models = ModelLoading(stage.engine, stage.dispatcher.job_records)
         stage.engine.state = "loading"
         stage.ask(1, prompt="a red circle")
         assert stage.dispatcher.snapshot().queue_length == 1
@@ -76,11 +76,11 @@ def state_of(stage, job):
 
 
 def test_a_request_that_asks_for_nothing_once_its_model_is_there_is_no_job_for_ever(play, monkeypatch):
-    monkeypatch.setattr(ledger, "PATIENCE", 0.01)
+    monkeypatch.setattr(job_records, "TIMEOUT_SECONDS", 0.01)
 
     async def scene(stage):
         stage.ask(1, load="other", prompt="refused when its model is known")
-        stage.ask(2, load="other", prompt="drawn")
+        stage.ask(2, load="other", prompt="generated")
         stage.hold("scripted", "other", job=1)
         stage.submit(2, model="other")
         assert [state_of(stage, job) for job in (1, 2)] == ["queued", "queued"]

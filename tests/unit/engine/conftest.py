@@ -7,15 +7,15 @@ import pytest
 import torch
 from diffusers import QwenImagePipeline
 
-from imageserver.engine import single_frame_vae
+from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.families import QwenImage
-from imageserver.engine.painter import Painter
-from imageserver.engine.served_model import ServedModel
-from imageserver.engine.suspension import Gate
-from imageserver.engine.turns import Turns
+from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.suspension import Gate
+from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
-from imageserver.messages import Message, Run
-from tests.tiny_models import tiny_qwen_image
+from imageserver.protocol.messages import Message, Run
+from tests.support.tiny_models import tiny_qwen_image
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +52,9 @@ class Bench:
         self.released = 0
         self._gate = gate
         model = ServedModel(
-            Painter(pipeline, QwenImage()), self.forward, merger=QwenImage.merger, cap_of=lambda pixels: cap
+            PipelineRunner(pipeline, QwenImage()), self.forward, merger=QwenImage.merger, cap_of=lambda pixels: cap
         )
-        self.turns = Turns(
+        self.turns = StepScheduler(
             {"": model}, lambda message, raw: self.sent.append((message, raw)), release_memory=self.release
         )
 
@@ -75,7 +75,7 @@ class Bench:
     def run(self) -> None:
         """Take turns until nothing is left."""
         while self.turns.busy:
-            self.turns.take_one()
+            self.turns.step()
 
     def of(self, kind: type[Message], job: int) -> list[tuple[Any, bytes]]:
         """Return the messages of one kind about one job."""
@@ -89,7 +89,7 @@ def make_bench(pipeline: QwenImagePipeline, gate: Gate) -> Callable[..., Bench]:
 
 
 def plain_pipe(pipeline: QwenImagePipeline, wanted: Generation) -> bytes:
-    """Return the pixels that a plain call of the stock pipeline draws."""
+    """Return the pixels that a plain call of the stock pipeline generates."""
     guided = wanted.true_cfg_scale > 1
     image = pipeline(
         prompt=wanted.prompt,

@@ -1,4 +1,4 @@
-"""Masks in both conventions, and pictures and masks fitted to the size that is drawn."""
+"""Masks in both conventions, and images and masks fitted to the size that is generated."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from PIL import Image
 
 from imageserver.errors import InvalidParameter
 from imageserver.imaging import inputs
-from tests.pictures import BLACK, BLUE, GREEN, RED, WHITE, array_of, colour_at, colours, file_of
+from tests.support.images import BLACK, BLUE, GREEN, RED, WHITE, array_of, colour_at, colours, file_of
 
 MANY = 10**6
 
@@ -18,19 +18,19 @@ def read_mask(image, transparent_means_edit=False, kind="PNG"):
     return inputs.read_mask(data, name="mask", max_pixels=MANY, transparent_means_edit=transparent_means_edit)
 
 
-def test_white_is_drawn_anew_black_is_kept_and_grey_is_between():
+def test_white_is_generated_anew_black_is_kept_and_grey_is_between():
     image = Image.fromarray(np.array([[0, 128, 255]], np.uint8))
     assert list(read_mask(image).data) == [0, 128, 255]
     assert list(read_mask(image.convert("RGB"), kind="BMP").data) == [0, 128, 255]
 
 
-def test_white_strokes_on_a_transparent_ground_are_drawn_anew():
+def test_white_strokes_on_a_transparent_ground_are_generated_anew():
     image = Image.new("RGBA", (2, 1), (*WHITE, 0))
     image.putpixel((1, 0), (*WHITE, 255))
     assert list(read_mask(image).data) == [0, 255]
 
 
-def test_openai_s_masks_draw_anew_what_is_transparent_whatever_its_colour():
+def test_openai_s_masks_generate_anew_what_is_transparent_whatever_its_colour():
     image = Image.new("RGBA", (3, 1), (*WHITE, 255))
     image.putpixel((1, 0), (*RED, 0))
     image.putpixel((2, 0), (*BLACK, 100))
@@ -62,13 +62,13 @@ def test_a_mask_is_held_to_the_limits_and_named():
         inputs.read_mask(data, name="mask", max_pixels=199, transparent_means_edit=False)
 
 
-def picture(image):
+def pixels_of(image):
     return inputs.Pixels(*image.size, image.tobytes())
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
-def test_a_picture_in_its_own_size_is_unchanged(mode):
-    assert inputs.fit_picture(picture(colours()), 16, 8, mode) == picture(colours())
+def test_a_image_in_its_own_size_is_unchanged(mode):
+    assert inputs.fit_image(pixels_of(colours()), 16, 8, mode) == pixels_of(colours())
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
@@ -78,7 +78,7 @@ def test_a_picture_in_its_own_size_is_unchanged(mode):
 @settings(max_examples=60, deadline=None)
 def test_every_size_fits_into_every_other_and_one_colour_stays_one(mode, given, wanted):
     colour = (200, 100, 50)
-    fitted = inputs.fit_picture(picture(Image.new("RGB", given, colour)), *wanted, mode)
+    fitted = inputs.fit_image(pixels_of(Image.new("RGB", given, colour)), *wanted, mode)
     assert (fitted.width, fitted.height) == wanted
     assert fitted.data == Image.new("RGB", wanted, colour).tobytes()
     mask = inputs.fit_mask(inputs.Mask(*given, b"\xff" * (given[0] * given[1])), *wanted, mode)
@@ -86,31 +86,31 @@ def test_every_size_fits_into_every_other_and_one_colour_stays_one(mode, given, 
 
 
 def thirds(size, box_left, box_right):
-    """Return a picture with a red left, a green middle and a blue right."""
+    """Return an image with a red left, a green middle and a blue right."""
     image = Image.new("RGB", size, GREEN)
     image.paste(RED, (0, 0, box_left, size[1]))
     image.paste(BLUE, (box_right, 0, size[0], size[1]))
-    return picture(image)
+    return pixels_of(image)
 
 
 def test_stretch_shows_all_of_it_in_another_shape():
-    fitted = inputs.fit_picture(thirds((90, 30), 30, 60), 30, 30, "stretch")
+    fitted = inputs.fit_image(thirds((90, 30), 30, 60), 30, 30, "stretch")
     assert [colour_at(fitted, x, 15) for x in (3, 15, 26)] == [RED, GREEN, BLUE]
 
 
 def test_crop_keeps_the_centre_and_its_shape():
-    fitted = inputs.fit_picture(thirds((90, 30), 20, 70), 60, 60, "crop")
+    fitted = inputs.fit_image(thirds((90, 30), 20, 70), 60, 60, "crop")
     assert {colour_at(fitted, x, y) for x in (0, 30, 59) for y in (0, 59)} == {GREEN}
 
 
 def test_pad_shows_all_of_it_and_continues_the_edges():
-    fitted = inputs.fit_picture(thirds((90, 30), 30, 60), 90, 90, "pad")
+    fitted = inputs.fit_image(thirds((90, 30), 30, 60), 90, 90, "pad")
     for y in (0, 45, 89):
         assert [colour_at(fitted, x, y) for x in (0, 45, 89)] == [RED, GREEN, BLUE]
     tall = Image.fromarray(
         np.asarray(Image.frombytes("RGB", (90, 30), thirds((90, 30), 30, 60).data)).transpose(1, 0, 2)
     )
-    fitted = inputs.fit_picture(picture(tall), 90, 90, "pad")
+    fitted = inputs.fit_image(pixels_of(tall), 90, 90, "pad")
     for x in (0, 45, 89):
         assert [colour_at(fitted, x, y) for y in (0, 45, 89)] == [RED, GREEN, BLUE]
 
@@ -125,11 +125,11 @@ def test_both_keep_a_square_square_and_in_the_centre():
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
-def test_a_mask_lies_where_its_picture_lies(mode):
+def test_a_mask_lies_where_its_image_lies(mode):
     shape = Image.new("L", (90, 30))
     shape.paste(255, (30, 10, 60, 20))
     mask = array_of(inputs.fit_mask(inputs.Mask(90, 30, shape.tobytes()), 64, 48, mode))
-    seen = array_of(inputs.fit_picture(picture(shape.convert("RGB")), 64, 48, mode))[..., 0]
+    seen = array_of(inputs.fit_image(pixels_of(shape.convert("RGB")), 64, 48, mode))[..., 0]
     assert ((mask > 127) == (seen > 127)).mean() > 0.98
     assert mask.max() == 255
     assert mask.min() == 0

@@ -1,4 +1,4 @@
-"""What is refused from a picture's header, before anything decodes it."""
+"""What is refused from an image's header, before anything decodes it."""
 
 import struct
 
@@ -8,15 +8,15 @@ from PIL.PngImagePlugin import PngImageFile
 
 from imageserver.errors import InvalidParameter
 from imageserver.imaging import inputs
-from imageserver.imaging.headers import MOST_BLOCKS, MOST_SCANS
-from tests.pictures import chunk, colours, file_of, png_with
+from imageserver.imaging.headers import MAX_BLOCKS, MAX_SCANS
+from tests.support.images import chunk, colours, file_of, png_with
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 MANY = 10**6
 
 
 def read(data, max_pixels=MANY):
-    return inputs.read_picture(data, name="image", max_pixels=max_pixels)
+    return inputs.read_image(data, name="image", max_pixels=max_pixels)
 
 
 def refusal(data, max_pixels=MANY):
@@ -37,8 +37,8 @@ def test_an_empty_field_says_so():
     [b"hello", b"\0" * 64, b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"\x89PNG", b"\xff\xd8", b"RIFF"],
     ids=ascii,
 )
-def test_what_is_no_picture_is_told_what_is_read(data):
-    assert refusal(data) == "image is not a readable picture: PNG, JPEG, WebP, GIF and BMP files are."
+def test_what_is_no_image_is_told_what_is_read(data):
+    assert refusal(data) == "image is not a readable image: PNG, JPEG, WebP, GIF and BMP files are."
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "ICO", "PPM", "TGA", "PCX"])
@@ -47,7 +47,7 @@ def test_formats_that_are_not_on_the_list_are_not_even_opened(kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_picture_at_the_limit_is_read_and_one_pixel_more_is_not(kind):
+def test_a_image_at_the_limit_is_read_and_one_pixel_more_is_not(kind):
     data = file_of(Image.new("RGB", (20, 10)), kind)
     assert read(data, max_pixels=200).width == 20
     assert refusal(data, max_pixels=199) == "image is 20x10, 200 pixels; the limit is 199."
@@ -71,16 +71,16 @@ def bombs():
 
 
 @pytest.mark.parametrize("kind", bombs())
-def test_a_picture_larger_than_the_limit_is_refused_before_anything_decodes_it(kind, monkeypatch):
+def test_a_image_larger_than_the_limit_is_refused_before_anything_decodes_it(kind, monkeypatch):
     monkeypatch.setattr(inputs, "DECODERS", {})
     assert "; the limit is " in refusal(bombs()[kind], max_pixels=16 * 2**20)
 
 
-def test_a_long_thin_picture_is_refused_for_its_side():
+def test_a_long_thin_image_is_refused_for_its_side():
     assert refusal(file_of(Image.new("1", (32_769, 1)))) == "image is 32769x1; the limit of a side is 32768 pixels."
 
 
-def test_a_second_header_cannot_make_a_picture_larger_than_what_was_checked(monkeypatch):
+def test_a_second_header_cannot_make_a_image_larger_than_what_was_checked(monkeypatch):
     monkeypatch.setattr(PngImageFile, "load", lambda _: pytest.fail("It was decoded."))
     second = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
     assert "damaged" in refusal(png_with(colours(), second), max_pixels=200)
@@ -89,20 +89,20 @@ def test_a_second_header_cannot_make_a_picture_larger_than_what_was_checked(monk
 def test_a_jpeg_of_endlessly_many_scans_is_refused():
     data = file_of(colours(), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
-    assert f"more than {MOST_SCANS} scans" in refusal(data[:-2] + scan * MOST_SCANS + data[-2:])
+    assert f"more than {MAX_SCANS} scans" in refusal(data[:-2] + scan * MAX_SCANS + data[-2:])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
 def test_a_file_of_endlessly_many_blocks_is_refused(kind):
     data = file_of(colours(), kind)
     if kind == "PNG":
-        data = png_with(colours(), chunk(b"tEXt") * MOST_BLOCKS)
+        data = png_with(colours(), chunk(b"tEXt") * MAX_BLOCKS)
     elif kind == "JPEG":
-        data = data[:2] + b"\xff\xfe\x00\x02" * MOST_BLOCKS + data[2:]
+        data = data[:2] + b"\xff\xfe\x00\x02" * MAX_BLOCKS + data[2:]
     else:
         end_of_palette = 13 + 3 * (2 << (data[10] & 7))
-        data = data[:end_of_palette] + b"!\xfe\x01a\x00" * MOST_BLOCKS + data[end_of_palette:]
-    assert f"more than {MOST_BLOCKS} blocks" in refusal(data)
+        data = data[:end_of_palette] + b"!\xfe\x01a\x00" * MAX_BLOCKS + data[end_of_palette:]
+    assert f"more than {MAX_BLOCKS} blocks" in refusal(data)
 
 
 def test_a_run_length_encoded_bmp_is_refused_because_it_decodes_slowly():

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from imageserver.imaging.infotext import parse_infotext
-from imageserver.imaging.metadata import PictureMetadata
+from imageserver.imaging.metadata import ImageMetadata
 
 LINE = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 965400086, Size: 512x768, Model hash: 45dee52b"
 
@@ -18,7 +18,7 @@ def test_prompts_of_several_lines_and_settings_are_told_apart():
 
 
 def test_what_this_server_writes_comes_back():
-    written = PictureMetadata(
+    written = ImageMetadata(
         prompt="a cat\nNext: line, x", negative_prompt="dog", steps=4, sampler="Euler", cfg_scale=4.5, seed=2**60,
         width=64, height=96, model='odd, "name": here', version="0.1.0", extra={"batch_size": 2},
     )  # fmt: skip

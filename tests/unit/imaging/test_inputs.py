@@ -1,4 +1,4 @@
-"""Whatever bytes a client calls a picture: pixels come out, or one sentence that names the field and the limit."""
+"""Whatever bytes a client calls an image: pixels come out, or one sentence that names the field and the limit."""
 
 import struct
 import tracemalloc
@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 
 from imageserver.errors import InvalidParameter
 from imageserver.imaging import inputs
-from tests.pictures import BLACK, BLUE, GREEN, RED, WHITE, array_of, chunk, colour_at, colours, file_of, png_with
+from tests.support.images import BLACK, BLUE, GREEN, RED, WHITE, array_of, chunk, colour_at, colours, file_of, png_with
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 EXACT = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}}
@@ -22,7 +22,7 @@ MANY = 10**6
 
 
 def read(data, max_pixels=MANY):
-    return inputs.read_picture(data, name="image", max_pixels=max_pixels)
+    return inputs.read_image(data, name="image", max_pixels=max_pixels)
 
 
 @pytest.mark.parametrize(("kind", "options"), EXACT.items())
@@ -190,7 +190,7 @@ def real_files():
 def holds(data):
     """Pixels come out whole, or one sentence does."""
     for channels, reading in (
-        (3, inputs.read_picture),
+        (3, inputs.read_image),
         (1, partial(inputs.read_mask, transparent_means_edit=True)),
         (1, partial(inputs.read_mask, transparent_means_edit=False)),
     ):
@@ -227,7 +227,7 @@ def test_damaged_files_raise_nothing_but_one_sentence(data):
     holds(bytes(content[: data.draw(st.one_of(st.none(), st.integers(0, len(content))))]))
 
 
-def test_pictures_of_other_sizes_stand_in_one_row_as_high_as_the_first() -> None:
+def test_images_of_other_sizes_stand_in_one_row_as_high_as_the_first() -> None:
     red, green = inputs.Pixels(4, 8, bytes([255, 0, 0]) * 32), inputs.Pixels(20, 10, bytes([0, 255, 0]) * 200)
     row, first = inputs.side_by_side([red, green], 1024)
     assert (row.width, row.height, first) == (4 + 16, 8, 4)

@@ -1,4 +1,4 @@
-"""Masks mean what AUTOMATIC1111's clients paint: white, or whatever is opaque, is drawn anew."""
+"""Masks mean what AUTOMATIC1111's clients paint: white, or whatever is opaque, is regenerated."""
 
 import io
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from imageserver.errors import InvalidParameter
 from imageserver.imaging.masks import MaskShape, shape_mask
-from tests.pictures import file_of
+from tests.support.images import file_of
 
 SHARP = MaskShape(blur=(0, 0))
 
@@ -20,20 +20,20 @@ def shaped(image, shape=SHARP):
 
 
 def half(mode="L", on=255, off=0):
-    """Return a picture of 40 x 20 pixels whose left half is `on`."""
+    """Return an image of 40 x 20 pixels whose left half is `on`."""
     image = Image.new(mode, (40, 20), off)
     image.paste(on, (0, 0, 20, 20))
     return image
 
 
-def test_white_is_drawn_anew():
+def test_white_is_generated_anew():
     mask = shaped(half())
     assert (mask[:, :20] == 255).all()
     assert (mask[:, 20:] == 0).all()
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255, 255), (0, 0, 0, 255), (255, 0, 0, 200)])
-def test_what_is_opaque_is_drawn_anew_whatever_its_colour_where_the_rest_is_transparent(colour):
+def test_what_is_opaque_is_generated_anew_whatever_its_colour_where_the_rest_is_transparent(colour):
     assert (shaped(half("RGBA", colour, (0, 0, 0, 0))) == shaped(half())).all()
 
 
@@ -60,7 +60,7 @@ def test_the_blur_softens_the_edge_across_and_leaves_what_is_far():
     assert (shaped(half(), MaskShape(blur=(0, 3))) == shaped(half())).all()
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", file_of(Image.new("L", (200, 100)))])
+@pytest.mark.parametrize("data", [b"", b"no image", file_of(Image.new("L", (200, 100)))])
 def test_anything_else_is_refused_by_name(data):
     with pytest.raises(InvalidParameter) as caught:
         shape_mask(data, SHARP, name="mask", max_pixels=10_000)

@@ -1,4 +1,4 @@
-"""What a picture tells about its own making, whoever reads it."""
+"""What an image tells about its own making, whoever reads it."""
 
 import io
 import json
@@ -12,10 +12,10 @@ from PIL import ExifTags, Image
 from imageserver.errors import InvalidParameter
 from imageserver.generation import OutputFormat
 from imageserver.imaging.encoding import encode
-from imageserver.imaging.metadata import PictureMetadata, read_metadata
+from imageserver.imaging.metadata import ImageMetadata, read_metadata
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
-METADATA = PictureMetadata(
+METADATA = ImageMetadata(
     prompt="a red circle",
     negative_prompt="blurry, dark",
     steps=20,
@@ -35,7 +35,7 @@ INFOTEXT = (
 FORMATS = pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
 
 
-def written(metadata: PictureMetadata, output_format: OutputFormat) -> dict[str, str]:
+def written(metadata: ImageMetadata, output_format: OutputFormat) -> dict[str, str]:
     return read_metadata(encode(PIXELS, output_format=output_format, metadata=metadata))
 
 
@@ -83,7 +83,7 @@ def test_nul_and_lone_surrogates_do_no_harm_and_the_json_keeps_them(output_forma
 
 @FORMATS
 @pytest.mark.parametrize("prompt", ["猫" * 100_000, "🐱" * 50_000])
-def test_an_endless_prompt_still_gives_a_picture_with_its_settings(output_format: OutputFormat, prompt: str) -> None:
+def test_an_endless_prompt_still_gives_a_image_with_its_settings(output_format: OutputFormat, prompt: str) -> None:
     found = written(replace(METADATA, prompt=prompt, negative_prompt=prompt), output_format)
     assert found["parameters"].startswith(prompt[:400])
     assert found["parameters"].splitlines()[-1].startswith("Steps: 20")
@@ -95,7 +95,7 @@ def test_a_jpeg_with_absurd_values_is_still_written() -> None:
 
 
 @FORMATS
-def test_a_picture_without_metadata_tells_nothing(output_format: OutputFormat) -> None:
+def test_a_image_without_metadata_tells_nothing(output_format: OutputFormat) -> None:
     assert read_metadata(encode(PIXELS, output_format=output_format)) == {}
 
 
@@ -124,13 +124,13 @@ def test_comments_of_other_programs_are_read(comment: bytes) -> None:
     assert read_metadata(buffer.getvalue()) == {"parameters": "a cat"}
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1\0\x10Exif\0\0garbage"])
-def test_bytes_that_are_no_picture_are_refused_in_one_sentence(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1\0\x10Exif\0\0garbage"])
+def test_bytes_that_are_no_image_are_refused_in_one_sentence(data: bytes) -> None:
     with pytest.raises(InvalidParameter, match="not a readable"):
         read_metadata(data)
 
 
-def test_a_picture_of_another_program_and_place_is_read(tmp_path: Path) -> None:
+def test_a_image_of_another_program_and_place_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plain.webp"
     Image.fromarray(PIXELS).save(path)
     assert read_metadata(path.read_bytes()) == {}

@@ -1,4 +1,4 @@
-"""A preview is enlarged to the size of the answer and shows the same part of the drawing."""
+"""A preview is enlarged to the size of the answer and shows the same part of the generation."""
 
 import io
 
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imageserver.imaging.previews import picture_file
+from imageserver.imaging.previews import image_file
 
 
 def enlarged(small, scale, wanted, **options):
     height, width = small.shape[:2]
-    data = picture_file(small.tobytes(), (width, height), scale, wanted, **({"output_format": "png"} | options))
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.size == wanted
-        return picture.format, np.asarray(picture.convert("RGB")).astype(int)
+    data = image_file(small.tobytes(), (width, height), scale, wanted, **({"output_format": "png"} | options))
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == wanted
+        return image.format, np.asarray(image.convert("RGB")).astype(int)
 
 
 def halves(width, height):
@@ -31,7 +31,7 @@ def test_a_preview_fills_the_answer():
 
 
 def test_what_the_engine_crops_is_not_shown():
-    # Drawn at 128 x 64 for an answer of 96 x 40: the outermost two columns and one and a half rows are cut away.
+    # Generated at 128 x 64 for an answer of 96 x 40: the outermost two columns and one and a half rows are cut away.
     small = np.full((8, 16, 3), 200, np.uint8)
     small[:, :2], small[:, -2:], small[0], small[-1] = 0, 0, 0, 0
     _, large = enlarged(small, 8, (96, 40))

@@ -7,7 +7,7 @@ import pytest
 
 from imageserver.generation import Outcome
 from imageserver.outputs.cache import Answer, OutputCache, key_of
-from tests.factories import generation
+from tests.support.factories import generation
 
 OUTCOME = Outcome(width=2, height=1, seeds=(1,), inference_time=0.5, queue_time=0.1, batch_size=1, warnings=("w",))
 

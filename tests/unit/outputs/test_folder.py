@@ -1,4 +1,4 @@
-"""Saving pictures and handing them out again."""
+"""Saving images and handing them out again."""
 
 import errno
 import io
@@ -38,10 +38,10 @@ def test_the_file_name_is_the_documented_one() -> None:
     assert file_stem(when, 5, 2) == f"{STEM}-2"
 
 
-def test_a_picture_is_saved_whole_and_nothing_else(folder: OutputFolder) -> None:
-    path = folder.save(b"picture", stem=STEM, extension="png")
+def test_a_image_is_saved_whole_and_nothing_else(folder: OutputFolder) -> None:
+    path = folder.save(b"image", stem=STEM, extension="png")
     assert path == folder.path / f"{STEM}.png"
-    assert path.read_bytes() == b"picture"
+    assert path.read_bytes() == b"image"
     assert names(folder) == [f"{STEM}.png"]
 
 
@@ -59,7 +59,7 @@ def test_a_taken_name_is_never_overwritten(folder: OutputFolder, monkeypatch: py
 def test_many_at_once_get_a_name_each(folder: OutputFolder, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:
         refuse(monkeypatch, os, "link", errno.ENOTSUP)
-    contents = [f"picture {number}".encode() for number in range(40)]
+    contents = [f"image {number}".encode() for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(lambda data: folder.save(data, stem=STEM, extension="png"), contents))
     assert len(set(paths)) == 40
@@ -87,7 +87,7 @@ def test_a_disk_that_refuses_says_507_and_leaves_nothing(
         else:
             refuse(patched, Path, "replace", number)
         with pytest.raises(StorageFull, match=reason) as caught:
-            folder.save(b"picture", stem=STEM, extension="png")
+            folder.save(b"image", stem=STEM, extension="png")
     assert caught.value.status == 507
     assert "/" not in caught.value.sentence.replace("input/output", "")
     assert names(folder) == []
@@ -106,26 +106,26 @@ def test_a_disk_that_fills_while_writing_leaves_no_partial_file(folder: OutputFo
 
         patched.setattr(Path, "open", open_then_fill)
         with pytest.raises(StorageFull, match="disk is full"):
-            folder.save(b"picture" * 10_000, stem=STEM, extension="png")
+            folder.save(b"image" * 10_000, stem=STEM, extension="png")
     assert names(folder) == []
 
 
 def test_a_file_where_the_folder_should_be_says_507(tmp_path: Path) -> None:
     (tmp_path / "tmp").write_bytes(b"in the way")
     with pytest.raises(StorageFull) as caught:
-        OutputFolder(tmp_path / "tmp", max_mb=1, max_age=1).save(b"picture", stem=STEM, extension="png")
+        OutputFolder(tmp_path / "tmp", max_mb=1, max_age=1).save(b"image", stem=STEM, extension="png")
     assert str(tmp_path) not in caught.value.sentence
 
 
 @pytest.mark.parametrize("stem", ["", "../escape", "a/b", "a\\b", ".hidden", "nul\0"])
 def test_a_stem_cannot_leave_the_folder(folder: OutputFolder, stem: str) -> None:
     with pytest.raises(ValueError, match="stem"):
-        folder.save(b"picture", stem=stem, extension="png")
+        folder.save(b"image", stem=stem, extension="png")
 
 
-def test_a_saved_picture_is_found_by_its_name(folder: OutputFolder) -> None:
-    path = folder.save(b"picture", stem=STEM, extension="png")
-    assert folder.open_picture(path.name).read_bytes() == b"picture"
+def test_a_saved_image_is_found_by_its_name(folder: OutputFolder) -> None:
+    path = folder.save(b"image", stem=STEM, extension="png")
+    assert folder.open_image(path.name).read_bytes() == b"image"
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_saved_picture_is_found_by_its_name(folder: OutputFolder) -> None:
     ],
     ids=ascii,
 )  # fmt: skip
-def test_no_name_reaches_anything_but_a_picture(folder: OutputFolder, name: str) -> None:
-    folder.save(b"picture", stem=STEM, extension="png")
+def test_no_name_reaches_anything_but_a_image(folder: OutputFolder, name: str) -> None:
+    folder.save(b"image", stem=STEM, extension="png")
     (folder.path.parent / "secret.png").write_bytes(b"secret")
     (folder.path / "link.png").symlink_to(folder.path.parent / "secret.png")
     (folder.path / "folder.png").mkdir()
@@ -149,16 +149,16 @@ def test_no_name_reaches_anything_but_a_picture(folder: OutputFolder, name: str)
     for other in (".gitkeep", "notes.txt"):
         (folder.path / other).write_bytes(b"secret")
     with pytest.raises(NotFound):
-        folder.open_picture(name)
+        folder.open_image(name)
 
 
-def test_a_saved_picture_survives_its_own_sweep(tmp_path: Path) -> None:
+def test_a_saved_image_survives_its_own_sweep(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path, max_mb=0.000_001, max_age=3600)
-    path = folder.save(b"picture" * 100, stem=STEM, extension="png")
+    path = folder.save(b"image" * 100, stem=STEM, extension="png")
     assert path.exists()
 
 
-def test_saving_sweeps_old_pictures_at_most_once_a_minute(tmp_path: Path) -> None:
+def test_saving_sweeps_old_images_at_most_once_a_minute(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path, max_mb=100, max_age=3600)
     for request, gone in ((1, True), (2, False)):
         old = tmp_path / f"Qwen-Image-20200101_000000-req{request}.png"

@@ -18,7 +18,7 @@ def put(folder: Path, name: str, *, age: float, size: int = 1000) -> Path:
     return path
 
 
-def picture(folder: Path, request: int, *, age: float, size: int = 1000, extension: str = "png") -> Path:
+def image(folder: Path, request: int, *, age: float, size: int = 1000, extension: str = "png") -> Path:
     return put(folder, f"Qwen-Image-20261120_150405-req{request}.{extension}", age=age, size=size)
 
 
@@ -26,8 +26,8 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_pictures_past_their_age_go(tmp_path: Path) -> None:
-    old, young = picture(tmp_path, 1, age=101), picture(tmp_path, 2, age=99)
+def test_images_past_their_age_go(tmp_path: Path) -> None:
+    old, young = image(tmp_path, 1, age=101), image(tmp_path, 2, age=99)
     assert sweep(tmp_path, max_mb=1, max_age=100, now=NOW) == Swept(1, 1000, 1000)
     assert left(tmp_path) == {young.name}
     assert not old.exists()
@@ -35,19 +35,19 @@ def test_pictures_past_their_age_go(tmp_path: Path) -> None:
 
 def test_the_oldest_go_first_until_the_rest_fits(tmp_path: Path) -> None:
     for request, age in ((1, 10), (2, 40), (3, 20), (4, 30)):
-        picture(tmp_path, request, age=age, size=2**20)
+        image(tmp_path, request, age=age, size=2**20)
     sweep(tmp_path, max_mb=2, max_age=1000, now=NOW)
     assert {name[-5] for name in left(tmp_path)} == {"1", "3"}
 
 
 def test_a_folder_below_its_limits_keeps_everything(tmp_path: Path) -> None:
-    picture(tmp_path, 1, age=10)
-    picture(tmp_path, 2, age=-50)
+    image(tmp_path, 1, age=10)
+    image(tmp_path, 2, age=-50)
     assert sweep(tmp_path, max_mb=1, max_age=100, now=NOW) == Swept(0, 0, 2000)
 
 
 def test_a_file_to_be_kept_stays_and_counts(tmp_path: Path) -> None:
-    kept, other = picture(tmp_path, 1, age=500, size=2**20), picture(tmp_path, 2, age=1, size=2**20)
+    kept, other = image(tmp_path, 1, age=500, size=2**20), image(tmp_path, 2, age=1, size=2**20)
     sweep(tmp_path, max_mb=1, max_age=100, now=NOW, keep=(kept.name,))
     assert left(tmp_path) == {kept.name}
     assert not other.exists()
@@ -55,7 +55,7 @@ def test_a_file_to_be_kept_stays_and_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "jpeg", "webp", "zip"])
 def test_every_kind_of_output_is_swept(tmp_path: Path, extension: str) -> None:
-    picture(tmp_path, 1, age=500, extension=extension)
+    image(tmp_path, 1, age=500, extension=extension)
     sweep(tmp_path, max_mb=1, max_age=100, now=NOW)
     assert left(tmp_path) == set()
 
@@ -74,14 +74,14 @@ def test_files_of_others_are_never_touched(tmp_path: Path) -> None:
 def test_folders_and_links_with_our_names_stay_and_lead_nowhere(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    treasure = picture(outside, 1, age=1e6)
+    treasure = image(outside, 1, age=1e6)
     folder = tmp_path / "tmp"
     folder.mkdir()
     (folder / "Qwen-Image-20261120_150405-req1.png").symlink_to(treasure)
     (folder / "Qwen-Image-20261120_150405-req2.png").symlink_to(outside, target_is_directory=True)
     inner = folder / "Qwen-Image-20261120_150405-req3.png"
     inner.mkdir()
-    picture(inner, 4, age=1e6)
+    image(inner, 4, age=1e6)
     assert sweep(folder, max_mb=0.000_001, max_age=1, now=NOW).deleted == 0
     assert treasure.exists()
     assert len(left(folder)) == 3
@@ -101,7 +101,7 @@ def test_a_missing_folder_is_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_a_file_that_vanishes_meanwhile_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone, old = picture(tmp_path, 1, age=500), picture(tmp_path, 2, age=500)
+    gone, old = image(tmp_path, 1, age=500), image(tmp_path, 2, age=500)
     listed = retention._files(tmp_path)
     gone.unlink()
     monkeypatch.setattr(retention, "_files", lambda _: listed)

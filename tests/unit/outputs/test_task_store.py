@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from imageserver.outputs.task_store import MOST_ATTEMPTS, TaskStore
+from imageserver.outputs.task_store import MAX_ATTEMPTS, TaskStore
 
 HERE, GONE = 1, 2
 
@@ -62,7 +62,7 @@ def test_only_tasks_of_the_gone_are_taken_over_and_only_once(store, tmp_path):
 
 def test_a_task_that_loses_owner_after_owner_is_given_up(store):
     task = add(store, owner=GONE)
-    for _ in range(MOST_ATTEMPTS - 1):
+    for _ in range(MAX_ATTEMPTS - 1):
         assert len(store.adopt(GONE, lives, lambda: 8)) == 1
     assert store.adopt(GONE, lives, lambda: 8) == []
     assert store.find(task.task_id, "").code == "engine_unavailable"
@@ -70,7 +70,7 @@ def test_a_task_that_loses_owner_after_owner_is_given_up(store):
 
 def test_a_task_that_was_released_may_wait_for_ever(store):
     task = add(store)
-    for _ in range(3 * MOST_ATTEMPTS):
+    for _ in range(3 * MAX_ATTEMPTS):
         store.release(task.task_id)
         assert [adopted.attempts for adopted in store.adopt(HERE, lives, lambda: 8)] == [1]
 

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from imageserver.messages import Snapshot, Usage
+from imageserver.protocol.messages import Snapshot, Usage
 from imageserver.telemetry.metrics import PREFIX, exposition
 
 SNAPSHOT = Snapshot(

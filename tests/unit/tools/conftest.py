@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from tests import tiny_models
+from tests.support import tiny_models
 
 
 def tiny_demo() -> Any:

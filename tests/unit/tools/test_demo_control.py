@@ -19,8 +19,8 @@ def test_silhouettes_are_white_where_the_objects_are_and_nowhere_else() -> None:
     generator = random.Random(5)
     for scene in [wandering(sample_scene(generator), generator) for _ in range(20)]:
         guide = np.asarray(silhouettes(scene, 128, 128))[..., 0] == 255
-        picture, empty = (np.asarray(render(shown, 128, 128, None, 1)) for shown in (scene, replace(scene, things=())))
-        assert (picture[~guide] == empty[~guide]).all()
+        image, empty = (np.asarray(render(shown, 128, 128, None, 1)) for shown in (scene, replace(scene, things=())))
+        assert (image[~guide] == empty[~guide]).all()
         assert guide.any() == bool(scene.things)
         for thing in scene.things:
             x, y, radius = int(thing.x * 128), int(thing.y * 128), int(thing.radius * 128)

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from imageserver.engine.adapters import Adapters
+from imageserver.engine.runner.lora_adapters import Adapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
 from tests.unit.tools.conftest import tiny_demo

@@ -1,4 +1,4 @@
-"""The demo model's training pictures: what is drawn, what is told, and what training never sees."""
+"""The demo model's training images: what is drawn, what is told, and what training never sees."""
 
 import random
 
@@ -94,8 +94,8 @@ def test_every_word_of_the_vocabulary_can_be_drawn() -> None:
     assert set(PAINTERS) == set(LANDSCAPES)
     assert set(NATURAL_COLOURS) == set(SUBJECTS)
     for kind in KINDS:
-        picture = render(scene(thing(kind, "red")), 128, 128)
-        assert np.asarray(picture).std() > 20, kind
+        image = render(scene(thing(kind, "red")), 128, 128)
+        assert np.asarray(image).std() > 20, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,11 +36,11 @@ def test_the_written_encoder_is_exact_even_in_float16() -> None:
     initialise_decoder(model)
     write_encoder(model)
     model.half().float().eval()
-    pictures = torch.rand(1, 3, 128, 192, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    images = torch.rand(1, 3, 128, 192, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.no_grad():
-        latents = model.encode(pictures.unsqueeze(2)).latent_dist.mode()
+        latents = model.encode(images.unsqueeze(2)).latent_dist.mode()
         decoded = model.decode(latents).sample
-    assert (latents - cell_means(pictures, 16)).abs().max() < 1e-5
+    assert (latents - cell_means(images, 16)).abs().max() < 1e-5
     assert decoded.shape == (1, 3, 1, 128, 192)
 
 
@@ -53,8 +53,8 @@ def test_latents_and_thumbnails_are_the_same_thing() -> None:
 
 def test_latents_are_what_the_encoder_gives() -> None:
     thumbnail = torch.from_numpy(draw_batch(5, 1, (2, 2))[0])
-    picture = thumbnail.float().div(127.5).sub(1).permute(0, 3, 1, 2).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    latents = cell_means(picture, 16)[:, :, 0]
+    image = thumbnail.float().div(127.5).sub(1).permute(0, 3, 1, 2).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    latents = cell_means(image, 16)[:, :, 0]
     packed = latents.view(1, 12, 2, 2, 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, 4, 48)
     assert torch.allclose(packed, to_latents(thumbnail), atol=1e-6)
 

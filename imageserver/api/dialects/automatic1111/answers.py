@@ -1,4 +1,4 @@
-"""What the AUTOMATIC1111 dialect answers: pictures with their `info`, how far a request is, and errors.
+"""What the AUTOMATIC1111 dialect answers: images with their `info`, how far a request is, and errors.
 
 Source: stable-diffusion-webui 1.10, `modules/api/models.py`, `Processed.js` and `State.dict`.
 """
@@ -15,25 +15,25 @@ from pydantic import BaseModel, Field
 
 from imageserver import __version__
 from imageserver.api import errors
-from imageserver.api.dialects.automatic1111.bodies import DrawingBody, Img2ImgBody, sent, warnings_of
+from imageserver.api.dialects.automatic1111.bodies import GeneratingBody, Img2ImgBody, sent, warnings_of
 from imageserver.api.dialects.automatic1111.checkpoints import short_name
-from imageserver.api.image_streams import PREVIEWS
-from imageserver.api.orders import Delivery, Order
+from imageserver.api.generation.previews import PREVIEWS
+from imageserver.api.generation.run import GenerationRequest, GenerationResult
+from imageserver.api.output_options import finish
 from imageserver.api.services import Services
-from imageserver.api.studio import finish
-from imageserver.dispatch.client import Glimpse, Picture
+from imageserver.dispatch.client.client import Image, PreviewImage
 from imageserver.errors import ServiceError
 from imageserver.generation import Outcome
-from imageserver.messages import JobStatus
+from imageserver.protocol.messages import JobStatus
 
 # numpy and Pillow take 0.2 s to import: the port answers before that.
 METADATA = "imageserver.imaging.metadata"
 # Clients poll previews every second, and scale them themselves.
-LONGEST_PREVIEW = 512
+MAX_PREVIEW_SIDE = 512
 UNDER_WAY = ("queued", "processing")
 MOMENT = "%Y%m%d%H%M%S"
 # What its progress bar starts with: some clients take 0 for the end.
-LEAST_PROGRESS = 0.01
+MIN_PROGRESS = 0.01
 
 
 class Failure(BaseModel):
@@ -48,8 +48,8 @@ class Failure(BaseModel):
     request_id: int | None
 
 
-class Drawn(BaseModel):
-    """Pictures, as base64 without a prefix; what was asked for; and as JSON in a text, how they were made."""
+class Generated(BaseModel):
+    """Images, as base64 without a prefix; what was asked for; and as JSON in a text, how they were made."""
 
     images: list[str]
     parameters: dict[str, Any]
@@ -57,13 +57,13 @@ class Drawn(BaseModel):
 
 
 class State(BaseModel):
-    """What a client's current request is doing; steps are those of the picture it is at."""
+    """What a client's current request is doing; steps are those of the image it is at."""
 
     skipped: bool
     interrupted: bool
     stopping_generation: bool
     job: str
-    job_count: int = Field(description="Number of pictures; 0 while there is no request under way.")
+    job_count: int = Field(description="Number of images; 0 while there is no request under way.")
     job_timestamp: str
     job_no: int
     sampling_step: int
@@ -82,9 +82,9 @@ class ProgressAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class Result:
-    """Pictures to answer with; an `interrupted` request has the previews it got."""
+    """Images to answer with; an `interrupted` request has the previews it got."""
 
-    delivery: Delivery
+    delivery: GenerationResult
     interrupted: bool = False
 
 
@@ -102,32 +102,34 @@ def envelope(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def drawn(
-    service: Services, order: Order, body: DrawingBody, result: Result, warnings: list[str]
-) -> tuple[Drawn, list[str]]:
+def generated(
+    service: Services, order: GenerationRequest, body: GeneratingBody, result: Result, warnings: list[str]
+) -> tuple[Generated, list[str]]:
     """Return the answer and all warnings; encoding and reading back the infotexts happen on a native thread."""
     delivery = result.delivery
     warnings = [*warnings, *delivery.outcome.warnings, *warnings_of(body)]
     if result.interrupted:
-        warnings.append("The generation was interrupted: the pictures are previews of what it would have become.")
+        warnings.append("The generation was interrupted: the images are previews of what it would have become.")
 
     def work() -> tuple[list[str], list[str]]:
         read_metadata = importlib.import_module(METADATA).read_metadata
-        pictures = [base64.b64encode(data).decode() for data in delivery.files] if body.send_images else []
-        return pictures, [read_metadata(data).get("parameters", "") for data in delivery.files]
+        images = [base64.b64encode(data).decode() for data in delivery.files] if body.send_images else []
+        return images, [read_metadata(data).get("parameters", "") for data in delivery.files]
 
-    pictures, infotexts = service.native_pool.run(work)
+    images, infotexts = service.thread_pool.run(work)
     info = _info(order, body, result, infotexts) | {"warnings": warnings}
     generation = order.generation
     parameters = sent(body) | {"steps": generation.steps, "cfg_scale": generation.true_cfg_scale}
-    return Drawn(images=pictures, parameters=parameters, info=json.dumps(info)), warnings
+    return Generated(images=images, parameters=parameters, info=json.dumps(info)), warnings
 
 
-def unfinished(service: Services, order: Order, glimpses: dict[int, Glimpse], seconds: float) -> Result:
-    """Return what an interrupted request has become: the last preview of each picture that was begun."""
+def unfinished(
+    service: Services, order: GenerationRequest, glimpses: dict[int, PreviewImage], seconds: float
+) -> Result:
+    """Return what an interrupted request has become: the last preview of each image that was begun."""
     generation = order.generation
     shown = sorted(glimpses.items())
-    facts = service.known_facts(generation.model)
+    facts = service.info_of(generation.model)
     outcome = Outcome(
         width=generation.width,
         height=generation.height,
@@ -144,24 +146,24 @@ def unfinished(service: Services, order: Order, glimpses: dict[int, Glimpse], se
             enlarged(glimpse.pixels, (glimpse.preview.width, glimpse.preview.height), glimpse.preview.scale, size)
             for _, glimpse in shown
         ]
-        picture = Picture(outcome, b"".join(each.tobytes() for each in pixels))
-        return finish(picture, replace(generation, count=len(shown)), facts, order.finish)
+        image = Image(outcome, b"".join(each.tobytes() for each in pixels))
+        return finish(image, replace(generation, count=len(shown)), facts, order.finish)
 
-    files = service.native_pool.run(work) if shown else []
-    return Result(Delivery(outcome, tuple(files), facts, "miss"), interrupted=True)
+    files = service.thread_pool.run(work) if shown else []
+    return Result(GenerationResult(outcome, tuple(files), facts, "miss"), interrupted=True)
 
 
 def progress(status: JobStatus | None, preview: str | None) -> ProgressAnswer:
     """Return how far the current request is."""
     if status is None or status.state not in UNDER_WAY:
         return _idle(status)
-    # Nothing is known of its pictures while a request waits for its model.
+    # Nothing is known of its images while a request waits for its model.
     count = max(1, status.n)
     each = max(1, status.total_steps // count)
     number = min(status.step // each, count - 1)
     done = status.step / status.total_steps if status.total_steps else 0.0
     return ProgressAnswer(
-        progress=round(min(1.0, max(LEAST_PROGRESS, done)), 4),
+        progress=round(min(1.0, max(MIN_PROGRESS, done)), 4),
         eta_relative=round(_seconds_left(status, done), 2),
         state=State(
             skipped=False,
@@ -179,21 +181,21 @@ def progress(status: JobStatus | None, preview: str | None) -> ProgressAnswer:
     )
 
 
-def preview_of(service: Services, status: JobStatus, glimpse: Glimpse) -> str:
+def preview_of(service: Services, status: JobStatus, glimpse: PreviewImage) -> str:
     """Return a preview as base64 of a PNG, which is the one format that every client reads here."""
 
     def work() -> str:
-        data: bytes = importlib.import_module(PREVIEWS).picture_file(
+        data: bytes = importlib.import_module(PREVIEWS).image_file(
             glimpse.pixels,
             (glimpse.preview.width, glimpse.preview.height),
             glimpse.preview.scale,
             (status.width, status.height),
             output_format="png",
-            longest=LONGEST_PREVIEW,
+            longest=MAX_PREVIEW_SIDE,
         )
         return base64.b64encode(data).decode()
 
-    return service.native_pool.run(work)
+    return service.thread_pool.run(work)
 
 
 def _seconds_left(status: JobStatus, done: float) -> float:
@@ -223,7 +225,7 @@ def _idle(last: JobStatus | None) -> ProgressAnswer:
     )
 
 
-def _info(order: Order, body: DrawingBody, result: Result, infotexts: list[str]) -> dict[str, Any]:
+def _info(order: GenerationRequest, body: GeneratingBody, result: Result, infotexts: list[str]) -> dict[str, Any]:
     delivery, generation = result.delivery, order.generation
     seeds, facts = list(delivery.outcome.seeds), delivery.facts
     extra = body.model_extra or {}

@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.bodies import SEEDS, Fraction, check_limit, check_text
 from imageserver.api.dialects.automatic1111.networks import without_tags
-from imageserver.api.validation import nullable, shown, validated, without_nulls
+from imageserver.api.inputs.generate_request import SEEDS, Fraction, check_limit, check_text
+from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import OutputFormat
 from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.settings import Settings
 
-B = TypeVar("B", bound="DrawingBody")
+B = TypeVar("B", bound="GeneratingBody")
 
 Flag = bool | Literal[0, 1]
 SamplesFormat = Literal["png", "jpg", "jpeg", "webp"]
@@ -28,10 +28,10 @@ Seed = Annotated[int, Field(ge=-1, lt=SEEDS)] | Annotated[str, Field(pattern=r"^
 FORMATS: dict[str, OutputFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 # A prompt may be left out: this is Qwen's own way of saying nothing.
 NO_PROMPT = " "
-# The least that can be changed of a picture is its last step, whatever the strength.
-LEAST_STRENGTH = 0.001
+# The least that can be changed of an image is its last step, whatever the strength.
+MIN_STRENGTH = 0.001
 # Names of unknown fields that one warning quotes.
-MOST_QUOTED = 20
+MAX_QUOTED = 20
 
 # What is not done here, and the values by which a client says that it does not want it.
 NOT_DONE: dict[str, tuple[Any, ...]] = {
@@ -78,25 +78,25 @@ OPTIONS_NOT_DONE: dict[str, tuple[Any, ...]] = {
 EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
 
 
-class DrawingBody(BaseModel):
+class GeneratingBody(BaseModel):
     """What both of the dialect's bodies share; unknown keys are ignored with a warning, null is the default."""
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    prompt: str = Field("", description="Image description; <lora:name:weight> in it draws with one of /v1/loras.")
+    prompt: str = Field("", description="Image description; <lora:name:weight> in it generates with one of /v1/loras.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
     styles: list[str] = Field([], description="Names of prompt styles; there are none, so they are ignored.")
-    seed: Seed = Field(-1, description="Random seed, -1 for a drawn one; picture k uses seed + k.")
+    seed: Seed = Field(-1, description="Random seed, -1 for a generated one; image k uses seed + k.")
     sampler_name: str = Field(
         "",
-        description="Sampler, one of /sdapi/v1/samplers; the model's own draws, with a warning, for one that is not.",
+        description="Sampler, one of /sdapi/v1/samplers; for any other the model's own is used, with a warning.",
     )
     scheduler: str = Field(
         "Automatic", description="How its noise goes down, one of /sdapi/v1/schedulers; others give a warning."
     )
     sampler_index: str = Field("", description="An older name of sampler_name.")
-    batch_size: int = Field(1, ge=1, description="Number of pictures, times n_iter.")
-    n_iter: int = Field(1, ge=1, description="Number of pictures, times batch_size.")
+    batch_size: int = Field(1, ge=1, description="Number of images, times n_iter.")
+    n_iter: int = Field(1, ge=1, description="Number of images, times batch_size.")
     steps: int | None = Field(None, ge=1, description="Number of denoising steps; the model's own number if left out.")
     cfg_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; the model's own if left out, 1 switches it off."
@@ -104,42 +104,42 @@ class DrawingBody(BaseModel):
     width: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels.")
     height: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels.")
     override_settings: dict[str, Any] = Field({}, description="Of the options samples_format alone changes something.")
-    send_images: Flag = Field(True, description="Send the pictures in the answer.")
-    save_images: Flag = Field(False, description="Save the pictures in the server's output folder.")
+    send_images: Flag = Field(True, description="Send the images in the answer.")
+    save_images: Flag = Field(False, description="Save the images in the server's output folder.")
 
     @property
     def count(self) -> int:
-        """The number of pictures."""
+        """The number of images."""
         return self.batch_size * self.n_iter
 
 
-class Txt2ImgBody(DrawingBody):
+class Txt2ImgBody(GeneratingBody):
     """What `POST /sdapi/v1/txt2img` takes."""
 
     denoising_strength: Fraction | None = Field(None, description="Without effect: it belongs to enable_hr.")
 
 
-class Img2ImgBody(DrawingBody):
+class Img2ImgBody(GeneratingBody):
     """What `POST /sdapi/v1/img2img` takes."""
 
     init_images: list[str] = Field(
-        min_length=1, description="The picture to start from, one: base64, a data URL or, where allowed, a web address."
+        min_length=1, description="The image to start from, one: base64, a data URL or, where allowed, a web address."
     )
     include_init_images: Flag = Field(False, description="Send init_images and mask back in the answer's parameters.")
     resize_mode: Literal[0, 1, 2, 3] = Field(
-        0, description="How a picture of another shape is fitted: 0 stretched, 1 cut, 2 padded, 3 as 0."
+        0, description="How an image of another shape is fitted: 0 stretched, 1 cut, 2 padded, 3 as 0."
     )
     denoising_strength: Fraction = Field(
-        0.75, ge=0, le=1, description="How much of the picture is changed; 0 draws its last step alone."
+        0.75, ge=0, le=1, description="How much of the image is changed; 0 generates its last step alone."
     )
     mask: str | None = Field(
-        None, description="What is drawn anew: white is, or what is opaque in a mask with transparency."
+        None, description="What is regenerated: white is, or what is opaque in a mask with transparency."
     )
     mask_blur: Fraction | None = Field(None, ge=0, le=256, description="Softens the mask, in its pixels, both ways.")
     mask_blur_x: Fraction = Field(4, ge=0, le=256, description="Softens the mask across.")
     mask_blur_y: Fraction = Field(4, ge=0, le=256, description="Softens the mask down.")
     mask_round: Flag = Field(True, description="Take the mask as black and white, without greys.")
-    inpainting_mask_invert: Flag = Field(0, description="1 draws anew what the mask leaves black.")
+    inpainting_mask_invert: Flag = Field(0, description="1 generates anew what the mask leaves black.")
 
     @property
     def blur(self) -> tuple[float, float]:
@@ -156,18 +156,18 @@ def checked(model: type[B], content: Any, settings: Settings) -> B:
         check_text(name, getattr(body, name), settings.max_prompt_chars)
     if body.count > settings.max_images:
         raise InvalidParameter(
-            f"batch_size x n_iter is {body.count} pictures; the limit is {settings.max_images} (MAX_IMAGES).",
+            f"batch_size x n_iter is {body.count} images; the limit is {settings.max_images} (MAX_IMAGES).",
             param="batch_size",
         )
     check_limit("steps", body.steps, settings.max_steps, "MAX_STEPS")
     if isinstance(body, Img2ImgBody) and len(body.init_images) > 1:
         raise InvalidParameter(
-            f"init_images holds {len(body.init_images)} pictures; send one request for each.", param="init_images"
+            f"init_images holds {len(body.init_images)} images; send one request for each.", param="init_images"
         )
     return body
 
 
-def in_native_terms(body: DrawingBody, output_format: OutputFormat, scheduler: str) -> dict[str, Any]:
+def to_generate_fields(body: GeneratingBody, output_format: OutputFormat, scheduler: str) -> dict[str, Any]:
     """Return the native body that means the same."""
     prompt, negative_prompt = (without_tags(text) for text in (body.prompt, body.negative_prompt))
     fields: dict[str, Any] = {
@@ -189,15 +189,15 @@ def in_native_terms(body: DrawingBody, output_format: OutputFormat, scheduler: s
     if body.cfg_scale is not None:
         fields["true_cfg_scale"] = body.cfg_scale
     elif not (prompt.strip() or negative_prompt.strip()):
-        # Guidance between two blanks changes nothing and takes as long as the picture.
+        # Guidance between two blanks changes nothing and takes as long as the image.
         fields["true_cfg_scale"] = 1.0
     if isinstance(body, Img2ImgBody):
-        fields["strength"] = max(body.denoising_strength, LEAST_STRENGTH)
+        fields["strength"] = max(body.denoising_strength, MIN_STRENGTH)
     return fields
 
 
-def output_format_of(body: DrawingBody, usual: str) -> OutputFormat:
-    """Return the pictures' format: that of `override_settings`, or the usual one; raises InvalidParameter."""
+def output_format_of(body: GeneratingBody, usual: str) -> OutputFormat:
+    """Return the images' format: that of `override_settings`, or the usual one; raises InvalidParameter."""
     name = body.override_settings.get("samples_format") or usual
     if not isinstance(name, str) or name not in FORMATS:
         raise InvalidParameter(
@@ -212,8 +212,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def sent(body: DrawingBody) -> dict[str, Any]:
-    """Return what is answered as `parameters`: the body with its defaults, without unknown keys and large pictures."""
+def sent(body: GeneratingBody) -> dict[str, Any]:
+    """Return what is answered as `parameters`: the body with its defaults, without unknown keys and large images."""
     known = body.model_dump()
     for name in body.model_extra or {}:
         if name not in {*NOT_DONE, *NOT_DONE_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}:
@@ -225,7 +225,7 @@ def sent(body: DrawingBody) -> dict[str, Any]:
     return plain
 
 
-def warnings_of(body: DrawingBody) -> list[str]:
+def warnings_of(body: GeneratingBody) -> list[str]:
     """Return what the client should know of what it asked for and does not get."""
     warnings = _about_prompts(body)
     given = body.model_extra or {}
@@ -237,9 +237,9 @@ def warnings_of(body: DrawingBody) -> list[str]:
     if options := ignored_options(body.override_settings):
         warnings.append(f"override_settings are ignored: {quoted(options)}.")
     if isinstance(body, Img2ImgBody) and body.resize_mode == 3:
-        warnings.append("resize_mode 3 is done as 0: the picture is stretched.")
-    if isinstance(body, Img2ImgBody) and body.denoising_strength < LEAST_STRENGTH:
-        warnings.append("denoising_strength 0 still draws the last step.")
+        warnings.append("resize_mode 3 is done as 0: the image is stretched.")
+    if isinstance(body, Img2ImgBody) and body.denoising_strength < MIN_STRENGTH:
+        warnings.append("denoising_strength 0 still generates the last step.")
     if unknown := sorted(given.keys() - {*NOT_DONE, *NOT_DONE_WITH_MASK, *WITHOUT_EFFECT}):
         warnings.append(f"unknown and ignored: {quoted(unknown)}.")
     return warnings
@@ -252,7 +252,7 @@ def ignored_options(options: dict[str, Any]) -> list[str]:
     return sorted(asked_for | (options.keys() - known - OPTIONS_NOT_DONE.keys()))
 
 
-def _about_prompts(body: DrawingBody) -> list[str]:
+def _about_prompts(body: GeneratingBody) -> list[str]:
     texts = (body.prompt, body.negative_prompt)
     warnings = []
     if any(EMPHASIS.search(text) for text in texts):
@@ -270,5 +270,5 @@ def _named(value: Any) -> str:
 
 def quoted(names: list[str]) -> str:
     """Return names that a client sent for a warning: printable, and not too many."""
-    quoted = ", ".join(ascii(name)[:80] for name in names[:MOST_QUOTED])
-    return quoted if len(names) <= MOST_QUOTED else f"{quoted} and {len(names) - MOST_QUOTED} more"
+    quoted = ", ".join(ascii(name)[:80] for name in names[:MAX_QUOTED])
+    return quoted if len(names) <= MAX_QUOTED else f"{quoted} and {len(names) - MAX_QUOTED} more"

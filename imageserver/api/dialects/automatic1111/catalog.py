@@ -1,4 +1,4 @@
-"""What clients of AUTOMATIC1111 ask for before they draw: options, models, samplers, and what there is none of."""
+"""What clients of AUTOMATIC1111 ask for before they generate: options, models, samplers, and what there is none of."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import psutil
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.current import credential, request_id, services
 from imageserver.api.dialects.automatic1111.bodies import (
     SamplesFormat,
     ignored_options,
@@ -15,14 +14,15 @@ from imageserver.api.dialects.automatic1111.bodies import (
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, short_name
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import USUAL_SCHEDULES, base_names
-from imageserver.api.documentation import documented
-from imageserver.api.json_body import read_json
-from imageserver.api.model_catalog import ask_for, listing
-from imageserver.api.responses import add_warnings
+from imageserver.api.generation.model_lookup import ask_for, listing
+from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.validation import validated
+from imageserver.api.operations import documented
+from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services
-from imageserver.api.validation import validated
+from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.errors import BadRequest
-from imageserver.generation import ModelFacts
+from imageserver.generation import ModelInfo
 from imageserver.lora_folder import SUFFIX
 from imageserver.schedulers import SCHEDULES, split_name
 
@@ -41,7 +41,7 @@ class Options(BaseModel):
 
     sd_model_checkpoint: str | None = Field(description="The loaded model; null while it is being loaded.")
     sd_checkpoint_hash: str | None
-    samples_format: str = Field(description="File format of the pictures.")
+    samples_format: str = Field(description="File format of the images.")
     sd_vae: str
     CLIP_stop_at_last_layers: int
     img2img_color_correction: bool
@@ -55,7 +55,7 @@ class OptionsBody(BaseModel):
     sd_model_checkpoint: str | None = Field(
         None, description="Title of a model of sd-models, which answers requests that name none from then on."
     )
-    samples_format: SamplesFormat | None = Field(None, description="File format of the pictures from now on.")
+    samples_format: SamplesFormat | None = Field(None, description="File format of the images from now on.")
 
 
 class Model(BaseModel):
@@ -70,7 +70,7 @@ class Model(BaseModel):
 
 
 class Sampler(BaseModel):
-    """What draws."""
+    """What generates."""
 
     name: str
     aliases: list[str]
@@ -156,7 +156,7 @@ def options() -> Response:
 @blueprint.post("/sdapi/v1/options")
 @documented(body=OptionsBody, errors=(400, 404, 413, 422, 500, 503, 504, 507), example={"samples_format": "png"})
 def set_options() -> Response:
-    """Change options: the pictures' file format, and the model, which is switched for everybody."""
+    """Change options: the images' file format, and the model, which is switched for everybody."""
     content = read_json()
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -281,7 +281,7 @@ def refresh() -> Response:
 
 
 def keep_checkpoint() -> Response:
-    """Leave the model loaded, for other clients draw with it."""
+    """Leave the model loaded, for other clients generate with it."""
     return add_warnings(jsonify({}), ["The model stays loaded."])
 
 
@@ -323,5 +323,5 @@ def _switch(service: Services, title: str) -> None:
         ask_for(service, request_id(), name, service.settings.request_timeout, default=True).model()
 
 
-def _hash(facts: ModelFacts) -> str | None:
+def _hash(facts: ModelInfo) -> str | None:
     return facts.revision[:10] or None

@@ -2,9 +2,9 @@
 
 import re
 
-from imageserver.api.model_catalog import listing
+from imageserver.api.generation.model_lookup import listing
+from imageserver.api.inputs.validation import shown
 from imageserver.api.services import Services
-from imageserver.api.validation import shown
 from imageserver.errors import ModelNotFound
 
 # A title may carry a hash: `name.safetensors [0123abcdef]`.

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.bodies import Fraction
-from imageserver.api.control_images import ControlImage
-from imageserver.api.dialects.automatic1111.bodies import DrawingBody
-from imageserver.api.image_inputs import fetch
+from imageserver.api.dialects.automatic1111.bodies import GeneratingBody
+from imageserver.api.inputs.control_image import ControlImage
+from imageserver.api.inputs.generate_request import Fraction
+from imageserver.api.inputs.image_bytes import fetch
+from imageserver.api.inputs.validation import shown, validated, without_nulls
 from imageserver.api.services import Services
-from imageserver.api.validation import shown, validated, without_nulls
 
-B = TypeVar("B", bound=DrawingBody)
+B = TypeVar("B", bound=GeneratingBody)
 
 SCRIPTS, SCRIPT = "alwayson_scripts", "controlnet"
 NO_MODULE = ("", "none", "None")
@@ -29,19 +29,19 @@ class ControlUnit(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     enabled: bool = Field(True, description="false leaves the unit out.")
-    image: str | None = Field(None, description="The picture that guides.")
+    image: str | None = Field(None, description="The image that guides.")
     input_image: str | None = Field(None, description="An older name of image.")
     weight: Fraction = Field(1.0, ge=0, le=2, description="How strongly it guides.")
     guidance_start: Fraction = Field(0.0, ge=0, le=1, description="Share of the steps after which it begins.")
     guidance_end: Fraction = Field(1.0, ge=0, le=1, description="Share of the steps after which it ends.")
-    module: str = Field("none", description="What would be searched in the picture; nothing is.")
+    module: str = Field("none", description="What would be searched in the image; nothing is.")
     model: str = Field("None", description="The server's one ControlNet guides, whatever is named.")
     control_mode: int | str = Field(0, description="0 or Balanced; others are not known.")
 
 
 @dataclass(frozen=True)
 class Taken:
-    """The picture of a request's unit, what it adds to the native body, and warnings."""
+    """The image of a request's unit, what it adds to the native body, and warnings."""
 
     image: ControlImage | None
     fields: dict[str, Any]
@@ -80,7 +80,7 @@ def _taken(service: Services, units: list[ControlUnit]) -> Taken:
     if len(units) > 1:
         warnings.append(f"{SCRIPT}: the first unit guides alone, {len(units) - 1} more are ignored.")
     if unit.module not in NO_MODULE:
-        warnings.append(f"{SCRIPT}: module {shown(unit.module)} is not done: the picture is taken as it is.")
+        warnings.append(f"{SCRIPT}: module {shown(unit.module)} is not done: the image is taken as it is.")
     if unit.model not in NO_MODEL:
         warnings.append(f"{SCRIPT}: model {shown(unit.model)} is ignored: the server has one ControlNet.")
     if unit.control_mode not in BALANCED:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from imageserver.api.lora_stacks import MOST_IN_STACK, STRONGEST
+from imageserver.api.inputs.loras import MAX_STACKED_LORAS, STRONGEST
 
 TAG = re.compile(r" ?<(lora|lyco|hypernet):([^<>:]{1,200})(?::([^<>]{0,200}))?>")
 # Names that one warning quotes.
-MOST_QUOTED = 20
+MAX_QUOTED = 20
 
 
 def without_tags(text: str) -> str:
@@ -29,12 +29,12 @@ def loras_in(prompt: str, negative_prompt: str, known: Sequence[str]) -> tuple[l
     unused = [name for _, name, _ in TAG.findall(negative_prompt)]
     for kind, name, told in TAG.findall(prompt):
         scale, found = _scale(told), names.get(name.strip().casefold())
-        if kind == "hypernet" or found is None or scale is None or len(chosen) == MOST_IN_STACK:
+        if kind == "hypernet" or found is None or scale is None or len(chosen) == MAX_STACKED_LORAS:
             unused.append(name)
         else:
             chosen[found] = scale
-    quoted = ", ".join(ascii(name)[:80] for name in unused[:MOST_QUOTED])
-    warnings = [f"no LoRA is drawn with for what was taken out of the prompts: {quoted}."] if unused else []
+    quoted = ", ".join(ascii(name)[:80] for name in unused[:MAX_QUOTED])
+    warnings = [f"no LoRA is generated with for what was taken out of the prompts: {quoted}."] if unused else []
     return [{"name": name, "scale": scale} for name, scale in chosen.items()], warnings
 
 

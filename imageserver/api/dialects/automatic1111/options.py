@@ -1,4 +1,4 @@
-"""The one option of AUTOMATIC1111 that a client can change here and that stays: the pictures' file format.
+"""The one option of AUTOMATIC1111 that a client can change here and that stays: the images' file format.
 
 A file in the state folder, because all workers share it and a restart keeps it; each credential has its own.
 """

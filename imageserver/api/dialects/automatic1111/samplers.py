@@ -5,8 +5,8 @@ Source: stable-diffusion-webui 1.10, `modules/sd_samplers_kdiffusion.py` and `mo
 
 from dataclasses import dataclass
 
-from imageserver.api.validation import shown
-from imageserver.generation import ModelFacts
+from imageserver.api.inputs.validation import shown
+from imageserver.generation import ModelInfo
 from imageserver.schedulers import SCHEDULES, find_scheduler, split_name
 
 # The schedule of a sampler whose client leaves the choice.
@@ -27,8 +27,8 @@ class Choice:
     warnings: tuple[str, ...] = ()
 
 
-def choose(sampler: str, schedule: str, facts: ModelFacts | None) -> Choice:
-    """Return the scheduler that is meant; what the model cannot be drawn with is a warning."""
+def choose(sampler: str, schedule: str, facts: ModelInfo | None) -> Choice:
+    """Return the scheduler that is meant; what the model cannot be generated with is a warning."""
     automatic = schedule.casefold() in AUTOMATIC
     if not sampler and automatic:
         return Choice()
@@ -38,7 +38,7 @@ def choose(sampler: str, schedule: str, facts: ModelFacts | None) -> Choice:
     known = facts.schedulers
     name, named_schedule = _base(sampler, known, own)
     if name is None:
-        return Choice(warnings=(f"sampler {shown(sampler)} is not used: the model's own draws, {own}.",))
+        return Choice(warnings=(f"sampler {shown(sampler)} is not used: the model's own generates, {own}.",))
     if automatic:
         wanted = named_schedule or USUAL_SCHEDULES.get(name, "")
         found = find_scheduler(f"{name} {wanted}", known, own)
@@ -50,7 +50,7 @@ def choose(sampler: str, schedule: str, facts: ModelFacts | None) -> Choice:
     return Choice(find_scheduler(name, known, own) or "", (f"scheduler {shown(schedule)} is not used with {name}.",))
 
 
-def base_names(facts: ModelFacts) -> dict[str, list[str]]:
+def base_names(facts: ModelInfo) -> dict[str, list[str]]:
     """Return the schedules of each sampler, its own first; an empty one is the plain one."""
     own = facts.sampler
     names: dict[str, list[str]] = {split_name(own)[0]: []}

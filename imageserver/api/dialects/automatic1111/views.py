@@ -10,39 +10,39 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
-from imageserver.api.client_presence import while_client_stays
-from imageserver.api.current import client_address, credential, request_id, services
 from imageserver.api.dialects.automatic1111 import answers, catalog
 from imageserver.api.dialects.automatic1111.bodies import (
-    DrawingBody,
+    GeneratingBody,
     Img2ImgBody,
     Txt2ImgBody,
     checked,
-    in_native_terms,
     output_format_of,
+    to_generate_fields,
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
 from imageserver.api.dialects.automatic1111.control_units import take_unit
 from imageserver.api.dialects.automatic1111.networks import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
-from imageserver.api.documentation import DRAWING_ERRORS, documented
-from imageserver.api.image_inputs import fetch
-from imageserver.api.init_images import LARGEST_INPUT, InitImage, Resize
-from imageserver.api.json_body import read_json
-from imageserver.api.model_catalog import Waiter, facts_for
-from imageserver.api.orders import Delivery, Order, stream
-from imageserver.api.placing import place
-from imageserver.api.responses import add_warnings
-from imageserver.api.saving import save_all
+from imageserver.api.generation.build_request import place
+from imageserver.api.generation.model_lookup import Waiter, facts_for
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, stream
+from imageserver.api.generation.save import save_all
+from imageserver.api.inputs.image_bytes import fetch
+from imageserver.api.inputs.init_image import MAX_INPUT, InitImage, Resize
+from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.validation import validated
+from imageserver.api.operations import GENERATING_ERRORS, documented
+from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services
-from imageserver.api.validation import validated
-from imageserver.dispatch.client import Glimpse
+from imageserver.api.wsgi.disconnect import while_client_stays
+from imageserver.api.wsgi.response_headers import add_warnings
+from imageserver.dispatch.client.client import PreviewImage
 from imageserver.errors import BadRequest, Cancelled
 from imageserver.imaging.infotext import parse_infotext
-from imageserver.messages import AskCurrent, CancelJob, JobStatus, Started
+from imageserver.protocol.messages import AskCurrent, CancelJob, JobStatus, Started
 
 DIALECT = "automatic1111"
-# What clients that poll the progress are shown of each picture.
+# What clients that poll the progress are shown of each image.
 PREVIEWS = 10
 RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad", "stretch")
 # numpy and Pillow take 0.2 s to import: the port answers before that.
@@ -64,11 +64,11 @@ class PngInfoBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    image: str = Field(description="A PNG, JPEG or WebP picture: base64, a data URL or, where allowed, a web address.")
+    image: str = Field(description="A PNG, JPEG or WebP image: base64, a data URL or, where allowed, a web address.")
 
 
 class PngInfo(BaseModel):
-    """What a picture tells of its making: the infotext, the other texts, and the infotext taken apart."""
+    """What an image tells of its making: the infotext, the other texts, and the infotext taken apart."""
 
     info: str
     items: dict[str, str]
@@ -78,20 +78,20 @@ class PngInfo(BaseModel):
 @blueprint.post("/sdapi/v1/txt2img")
 @documented(
     body=Txt2ImgBody,
-    answer=answers.Drawn,
-    errors=DRAWING_ERRORS,
+    answer=answers.Generated,
+    errors=GENERATING_ERRORS,
     example={"prompt": "a red circle on a blue background", "steps": 4, "seed": -1, "width": 256, "height": 256},
 )
 def txt2img() -> Response:
-    """Draw pictures."""
+    """Generate images."""
     service = services()
     return _answer(service, checked(Txt2ImgBody, read_json(), service.settings))
 
 
 @blueprint.post("/sdapi/v1/img2img")
-@documented(body=Img2ImgBody, answer=answers.Drawn, errors=DRAWING_ERRORS)
+@documented(body=Img2ImgBody, answer=answers.Generated, errors=GENERATING_ERRORS)
 def img2img() -> Response:
-    """Draw pictures that start from another, or anew what a mask says of it."""
+    """Generate images that start from another, or anew what a mask says of it."""
     service = services()
     body = checked(Img2ImgBody, read_json(), service.settings)
     return _answer(service, body, _init_image(service, body))
@@ -121,11 +121,11 @@ def interrupt() -> Response:
 
 @blueprint.post("/sdapi/v1/skip")
 def skip() -> Response:
-    """Stop the client's own current request when it is for one picture; several are drawn together and stay."""
+    """Stop the client's own current request when it is for one image; several are generated together and stay."""
     service = services()
     status = _under_way(service)
     if status is not None and status.n > 1:
-        return add_warnings(jsonify(None), ["Pictures of one request are drawn together: none was skipped."])
+        return add_warnings(jsonify(None), ["Images of one request are generated together: none was skipped."])
     if status is not None:
         _stop(service, status)
     return jsonify(None)
@@ -134,7 +134,7 @@ def skip() -> Response:
 @blueprint.post("/sdapi/v1/png-info")
 @documented(body=PngInfoBody, answer=PngInfo, errors=(400, 413, 422, 500))
 def png_info() -> Response:
-    """Tell what a picture says of its own making."""
+    """Tell what an image says of its own making."""
     content = read_json()
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -146,10 +146,10 @@ def png_info() -> Response:
         info = texts.pop("parameters", "")
         return PngInfo(info=info, items=texts, parameters=parse_infotext(info))
 
-    return jsonify(service.native_pool.run(work).model_dump())
+    return jsonify(service.thread_pool.run(work).model_dump())
 
 
-def _answer(service: Services, body: DrawingBody, init_image: InitImage | None = None) -> Response:
+def _answer(service: Services, body: GeneratingBody, init_image: InitImage | None = None) -> Response:
     checkpoint = find_checkpoint(service, body.override_settings.get("sd_model_checkpoint"))
     began = time.monotonic()
     waiter = Waiter(request_id(), DIALECT, body.prompt, service.settings.request_timeout)
@@ -159,7 +159,7 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
     body, control = take_unit(service, body)
     loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
-    fields = in_native_terms(body, output_format_of(body, usual), sampler.scheduler)
+    fields = to_generate_fields(body, output_format_of(body, usual), sampler.scheduler)
     order, warnings, _ = place(
         service,
         request_id(),
@@ -172,20 +172,20 @@ def _answer(service: Services, body: DrawingBody, init_image: InitImage | None =
         prompt_required=False,
         waited=waited,
     )
-    result = _draw(service, order)
+    result = _generate(service, order)
     if body.save_images and not result.interrupted:
         save_all(service, order, result.delivery)
     told = [*sampler.warnings, *about_loras, *control.warnings, *warnings]
-    answer, all_warnings = answers.drawn(service, order, body, result, told)
+    answer, all_warnings = answers.generated(service, order, body, result, told)
     return add_warnings(jsonify(answer.model_dump()), all_warnings)
 
 
-def _draw(service: Services, order: Order) -> answers.Result:
-    """Return the finished pictures, or the previews of a request that was interrupted.
+def _generate(service: Services, order: GenerationRequest) -> answers.Result:
+    """Return the finished images, or the previews of a request that was interrupted.
 
     Raises Cancelled when the client has left: there is nobody to show previews to.
     """
-    glimpses: dict[int, Glimpse] = {}
+    glimpses: dict[int, PreviewImage] = {}
     began, left = time.monotonic(), list[bool]()
     try:
         with while_client_stays(request.environ, lambda: left.append(True)):
@@ -195,13 +195,13 @@ def _draw(service: Services, order: Order) -> answers.Result:
                         # After the death of an engine everything begins again.
                         began = time.monotonic()
                         glimpses.clear()
-                    case Glimpse():
+                    case PreviewImage():
                         glimpses[news.preview.index] = news
     except Cancelled:
         if left:
             raise
         return answers.unfinished(service, order, glimpses, time.monotonic() - began)
-    assert isinstance(news, Delivery)
+    assert isinstance(news, GenerationResult)
     return answers.Result(news)
 
 
@@ -212,7 +212,7 @@ def _init_image(service: Services, body: Img2ImgBody) -> InitImage:
 
 
 def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
-    data, most = fetch(service, text, name="mask"), LARGEST_INPUT * service.settings.max_pixels
+    data, most = fetch(service, text, name="mask"), MAX_INPUT * service.settings.max_pixels
 
     def work() -> bytes:
         masks = importlib.import_module(MASKS)
@@ -220,10 +220,10 @@ def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
         shaped: bytes = masks.shape_mask(data, shape, name="mask", max_pixels=most)
         return shaped
 
-    return service.native_pool.run(work)
+    return service.thread_pool.run(work)
 
 
-def _current(service: Services) -> tuple[JobStatus | None, Glimpse | None]:
+def _current(service: Services) -> tuple[JobStatus | None, PreviewImage | None]:
     """Return what the client is busy with in this dialect, whichever worker serves it."""
     question = AskCurrent(job=request_id(), dialect=DIALECT, credential=credential(), client=client_address())
     return service.client.current(question)

@@ -1,7 +1,7 @@
-"""What the OpenAI Images dialect answers: the JSON of finished pictures, and the events of a stream.
+"""What the OpenAI Images dialect answers: the JSON of finished images, and the events of a stream.
 
 Source: openai-python 3.52, `openai/types/images_response.py` and `image_*_event.py`. Its streams give every event of
-another type to the user as a picture without data, so progress travels as comments.
+another type to the user as an image without data, so progress travels as comments.
 """
 
 import base64
@@ -15,54 +15,55 @@ import msgspec
 from flask import Response
 from pydantic import Field
 
-from imageserver.api import errors, sse
-from imageserver.api.answers import Answer
-from imageserver.api.image_streams import encoded_preview
-from imageserver.api.orders import Delivery, News, Order
-from imageserver.api.saving import save_all, urls_of
+from imageserver.api import errors
+from imageserver.api.generation.previews import encoded_preview
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, News
+from imageserver.api.generation.save import save_all, urls_of
+from imageserver.api.schemas import Answer
 from imageserver.api.services import Services
-from imageserver.dispatch.client import Glimpse
+from imageserver.api.wsgi import sse
+from imageserver.dispatch.client.client import PreviewImage
 from imageserver.errors import ServiceError
 from imageserver.generation import Outcome, OutputFormat
-from imageserver.messages import Progress, Queued, Started
+from imageserver.protocol.messages import Progress, Queued, Started
 
 # What the events of a stream are named after.
 Kind = Literal["image_generation", "image_edit"]
 
 
 class TokenDetails(Answer):
-    """Tokens of text and of pictures."""
+    """Tokens of text and of images."""
 
     text_tokens: int
     image_tokens: int
 
 
 class Usage(Answer):
-    """What was read and drawn, in tokens of the model; an answer from the cache tells what it took to draw it."""
+    """Tokens of the model that were read and generated; a cached answer repeats those of its generation."""
 
-    input_tokens: int = Field(description="Tokens of the prompt and of the picture to start from.")
+    input_tokens: int = Field(description="Tokens of the prompt and of the image to start from.")
     input_tokens_details: TokenDetails
-    output_tokens: int = Field(description="Tokens that the drawn pictures are made of.")
+    output_tokens: int = Field(description="Tokens that the generated images are made of.")
     output_tokens_details: TokenDetails
     total_tokens: int
 
 
-class DrawnPicture(Answer):
-    """One picture: either its base64 or its address."""
+class GeneratedImage(Answer):
+    """One image: either its base64 or its address."""
 
     b64_json: str | None = None
     url: str | None = None
-    seed: int = Field(description="The seed that draws this picture again.")
+    seed: int = Field(description="The seed that generates this image again.")
 
 
 class Images(Answer):
-    """Finished pictures, as OpenAI answers them; seed, model, warnings and nsfw_detected are ours."""
+    """Finished images, as OpenAI answers them; seed, model, warnings and nsfw_detected are ours."""
 
     created: int = Field(description="Unix seconds.")
-    data: list[DrawnPicture]
+    data: list[GeneratedImage]
     background: Literal["opaque", "transparent"] = Field(description="Layers are transparent, but in jpeg.")
     output_format: OutputFormat
-    quality: Literal["low", "medium", "high"] = Field(description="How it was drawn: high is every block computed.")
+    quality: Literal["low", "medium", "high"] = Field(description="How it was generated: high is every block computed.")
     size: str
     usage: Usage
     model: str | None
@@ -71,7 +72,7 @@ class Images(Answer):
 
 
 class ModelAnswer(Answer):
-    """A model that draws."""
+    """A model that generates."""
 
     id: str
     object: Literal["model"]
@@ -82,29 +83,31 @@ class ModelAnswer(Answer):
 
 
 class ModelListAnswer(Answer):
-    """The models that draw."""
+    """The models that generate."""
 
     object: Literal["list"]
     data: list[ModelAnswer]
 
 
-# How the drawing was done, in OpenAI's words.
+# How the generation was done, in OpenAI's words.
 QUALITIES = {"exact": "high", "high": "medium", "fast": "low"}
 DONE = "[DONE]"
 
 
-def answer(service: Services, order: Order, delivery: Delivery, warnings: list[str], *, as_urls: bool) -> Response:
+def answer(
+    service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str], *, as_urls: bool
+) -> Response:
     """Answer a delivery; URLs are those of files saved for it. Raises StorageFull."""
     outcome = delivery.outcome
     if as_urls:
-        pictures = [{"url": url} for url in urls_of(save_all(service, order, delivery))]
+        images = [{"url": url} for url in urls_of(save_all(service, order, delivery))]
     else:
-        pictures = [{"b64_json": text} for text in service.native_pool.run(_encoded, delivery.files)]
+        images = [{"b64_json": text} for text in service.thread_pool.run(_encoded, delivery.files)]
     body = {
         "created": int(time.time()),
-        "data": [picture | {"seed": seed} for picture, seed in zip(pictures, outcome.seeds, strict=True)],
+        "data": [image | {"seed": seed} for image, seed in zip(images, outcome.seeds, strict=True)],
         **_described(order, outcome),
-        "usage": _usage(order, outcome, range(len(pictures))),
+        "usage": _usage(order, outcome, range(len(images))),
         "model": delivery.facts.name if delivery.facts else None,
         "warnings": warnings + list(outcome.warnings),
         "nsfw_detected": outcome.nsfw_detected,
@@ -112,8 +115,10 @@ def answer(service: Services, order: Order, delivery: Delivery, warnings: list[s
     return Response(_as_json(body), mimetype="application/json")
 
 
-def frames(service: Services, order: Order, news: Generator[News], warnings: list[str], kind: Kind) -> Iterator[bytes]:
-    """Yield the events of a stream: partial images, the finished pictures, and comments on the way."""
+def frames(
+    service: Services, order: GenerationRequest, news: Generator[News], warnings: list[str], kind: Kind
+) -> Iterator[bytes]:
+    """Yield the events of a stream: partial images, the finished images, and comments on the way."""
     shown: Counter[int] = Counter()
     with contextlib.closing(news):
         for item in news:
@@ -128,11 +133,11 @@ def frames(service: Services, order: Order, news: Generator[News], warnings: lis
                     yield sse.comment("started")
                 case Progress():
                     yield sse.comment(f"step {item.step} of {item.total}")
-                case Glimpse():
+                case PreviewImage():
                     index = item.preview.index
                     yield _frame(_partial(service, order, item, kind, shown[index]))
                     shown[index] += 1
-                case Delivery():
+                case GenerationResult():
                     for event in _completed(service, order, item, warnings, kind):
                         yield _frame(event)
     yield sse.frame(DONE)
@@ -148,11 +153,13 @@ def _frame(event: dict[str, Any]) -> bytes:
 
 
 def _as_json(body: dict[str, Any]) -> bytes:
-    """Return JSON without looking at every letter of a picture: 3 ms for 4 MB, where Python's own takes 15."""
+    """Return JSON without looking at every letter of an image: 3 ms for 4 MB, where Python's own takes 15."""
     return msgspec.json.encode(body)
 
 
-def _partial(service: Services, order: Order, glimpse: Glimpse, kind: Kind, number: int) -> dict[str, Any]:
+def _partial(
+    service: Services, order: GenerationRequest, glimpse: PreviewImage, kind: Kind, number: int
+) -> dict[str, Any]:
     return {
         "type": f"{kind}.partial_image",
         "b64_json": encoded_preview(service, order, glimpse),
@@ -164,13 +171,13 @@ def _partial(service: Services, order: Order, glimpse: Glimpse, kind: Kind, numb
 
 
 def _completed(
-    service: Services, order: Order, delivery: Delivery, warnings: list[str], kind: Kind
+    service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str], kind: Kind
 ) -> Iterator[dict[str, Any]]:
     outcome = delivery.outcome
     for index, data in enumerate(delivery.files):
         yield {
             "type": f"{kind}.completed",
-            "b64_json": service.native_pool.run(_encoded, (data,))[0],
+            "b64_json": service.thread_pool.run(_encoded, (data,))[0],
             "created_at": int(time.time()),
             **_described(order, outcome),
             **_place(len(delivery.files), index),
@@ -182,8 +189,8 @@ def _completed(
         }
 
 
-def _described(order: Order, outcome: Outcome | None = None) -> dict[str, Any]:
-    """Return what the pictures of an order are like, for an answer and for every event."""
+def _described(order: GenerationRequest, outcome: Outcome | None = None) -> dict[str, Any]:
+    """Return what the images of an order are like, for an answer and for every event."""
     generation = order.generation
     transparent = outcome is not None and outcome.channels == 4 and order.finish.output_format != "jpeg"
     return {
@@ -195,24 +202,24 @@ def _described(order: Order, outcome: Outcome | None = None) -> dict[str, Any]:
 
 
 def _place(count: int, index: int) -> dict[str, int]:
-    """Return which of several pictures an event is about; OpenAI's own events know of one alone."""
+    """Return which of several images an event is about; OpenAI's own events know of one alone."""
     return {"image_index": index} if count > 1 else {}
 
 
-def _usage(order: Order, outcome: Outcome, pictures: range) -> dict[str, Any]:
-    """Return the tokens of some of the pictures; what was read counts for the first, so that the events add up."""
-    # Every layer is a picture here.
+def _usage(order: GenerationRequest, outcome: Outcome, images: range) -> dict[str, Any]:
+    """Return the tokens of some of the images; what was read counts for the first, so that the events add up."""
+    # Every layer is an image here.
     of_one = outcome.image_tokens // len(outcome.seeds)
-    first = pictures.start == 0
+    first = images.start == 0
     text = outcome.prompt_tokens if first else 0
     source = of_one if first and order.generation.source is not None else 0
-    drawn = of_one * len(pictures)
+    generated = of_one * len(images)
     return {
         "input_tokens": text + source,
         "input_tokens_details": {"text_tokens": text, "image_tokens": source},
-        "output_tokens": drawn,
-        "output_tokens_details": {"image_tokens": drawn, "text_tokens": 0},
-        "total_tokens": text + source + drawn,
+        "output_tokens": generated,
+        "output_tokens_details": {"image_tokens": generated, "text_tokens": 0},
+        "total_tokens": text + source + generated,
     }
 
 

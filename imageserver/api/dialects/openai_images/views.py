@@ -11,9 +11,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from imageserver.api import errors, sse
-from imageserver.api.attempts import name_of
-from imageserver.api.current import client_address, credential, request_id, services
+from imageserver.api import errors
 from imageserver.api.dialects.openai_images import answers
 from imageserver.api.dialects.openai_images.bodies import (
     EditsBody,
@@ -22,39 +20,42 @@ from imageserver.api.dialects.openai_images.bodies import (
     ImagesBody,
     VariationsBody,
     checked,
-    in_native_terms,
+    to_generate_fields,
     warnings_of,
 )
-from imageserver.api.documentation import DRAWING_ERRORS, EVENTS, documented
-from imageserver.api.form_body import is_form, read_form
-from imageserver.api.image_inputs import fetch, read_upload
-from imageserver.api.image_streams import other_format
-from imageserver.api.init_images import InitImage
-from imageserver.api.json_body import read_json
-from imageserver.api.model_catalog import Listed, find_name, listing
-from imageserver.api.native_pictures import MOST_IMAGES
-from imageserver.api.orders import Order, fulfil, stream
-from imageserver.api.placing import place
-from imageserver.api.retries import patience_of_all_tries, retry_count_of
+from imageserver.api.generation.build_request import place
+from imageserver.api.generation.model_lookup import Listed, find_name, listing
+from imageserver.api.generation.previews import other_format
+from imageserver.api.generation.run import GenerationRequest, generate_images, stream
+from imageserver.api.inputs.form_body import is_form, read_form
+from imageserver.api.inputs.image_bytes import fetch, read_upload
+from imageserver.api.inputs.init_image import InitImage
+from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.request_images import MAX_IMAGES
+from imageserver.api.inputs.retry_headers import patience_of_all_tries, retry_count_of
+from imageserver.api.operations import EVENTS, GENERATING_ERRORS, documented
+from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services
+from imageserver.api.wsgi import sse
+from imageserver.api.wsgi.attempts import name_of
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 
 DIALECT = "openai"
-# The SDK sends one picture as `image` and a list as `image[]`; other libraries number the list.
+# The SDK sends one image as `image` and a list as `image[]`; other libraries number the list.
 IMAGE_PART = re.compile(r"image(\[\d{0,3}\])?")
 # As OpenAI's own limit.
-MOST_VARIED = 1
+MAX_VARIED = 1
 # Sent again, the same would fare no better, and take as long.
 NOT_TO_BE_RETRIED = (500, 504, 507)
 
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/images", "/v1/models"))
 
-FILES = {"image": "The picture; image[] is the same.", "mask": "What is transparent in it is drawn anew."}
+FILES = {"image": "The image; image[] is the same.", "mask": "What is transparent in it is regenerated."}
 HEADERS = {
-    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same pictures.",
+    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same images.",
 }
-DRAWING = {"headers": HEADERS, "answer": answers.Images, "media": (EVENTS,), "errors": DRAWING_ERRORS}
+GENERATING = {"headers": HEADERS, "answer": answers.Images, "media": (EVENTS,), "errors": GENERATING_ERRORS}
 
 
 @blueprint.before_request
@@ -72,9 +73,11 @@ def discourage_retries(response: Response) -> Response:
 
 
 @blueprint.post("/images/generations")
-@documented(body=GenerationsBody, example={"prompt": "a red circle on a blue background", "size": "512x512"}, **DRAWING)
+@documented(
+    body=GenerationsBody, example={"prompt": "a red circle on a blue background", "size": "512x512"}, **GENERATING
+)
 def generations() -> Response:
-    """Draw pictures for the OpenAI SDK, at once or as a stream with partial images."""
+    """Generate images for the OpenAI SDK, at once or as a stream with partial images."""
     content = read_json()
     if isinstance(content, dict) and content.get("stream") is True:
         default = services().settings.stream_format
@@ -84,17 +87,17 @@ def generations() -> Response:
 
 
 @blueprint.post("/images/edits")
-@documented(body=EditsBody, form=True, files=FILES, **DRAWING)
+@documented(body=EditsBody, form=True, files=FILES, **GENERATING)
 def edits() -> Response:
-    """Change a picture as a prompt says, or the part of it that a mask leaves open."""
+    """Change an image as a prompt says, or the part of it that a mask leaves open."""
     body = checked(EditsBody, read_form(EditsBody) if is_form() else read_json())
     return _answer(body, "image_edit", _init_image(services(), body))
 
 
 @blueprint.post("/images/variations")
-@documented(body=VariationsBody, form=True, files={"image": FILES["image"]}, **DRAWING)
+@documented(body=VariationsBody, form=True, files={"image": FILES["image"]}, **GENERATING)
 def variations() -> Response:
-    """Draw after a picture, without being told what."""
+    """Generate after an image, without being told what."""
     body = checked(VariationsBody, read_form(VariationsBody) if is_form() else read_json())
     return _answer(body, "image_edit", _init_image(services(), body))
 
@@ -132,20 +135,20 @@ def _answer(body: ImagesBody, kind: answers.Kind, init_image: InitImage | None =
         order, warnings = _order(service, body, init_image, attempt=attempt)
         if attempt is not None:
             order = replace(order, patience=body.timeout or patience_of_all_tries(request.headers))
-        delivery = fulfil(service, order, request.environ)
+        delivery = generate_images(service, order, request.environ)
     as_urls = body.response_format == "url"
     return answers.answer(service, order, delivery, warnings, as_urls=as_urls)
 
 
 def _order(
     service: Services, body: ImagesBody, init_image: InitImage | None, *, attempt: str | None = None
-) -> tuple[Order, list[str]]:
+) -> tuple[GenerationRequest, list[str]]:
     # Scripts name models of OpenAI.
     model = find_name(service, body.model) if body.model else None
     order, warnings, _ = place(
         service,
         request_id(),
-        in_native_terms(body) | ({"model": model} if model else {}),
+        to_generate_fields(body) | ({"model": model} if model else {}),
         request.headers,
         dialect=DIALECT,
         init_image=init_image,
@@ -166,35 +169,35 @@ def _attempt(service: Services, body: ImagesBody, init_image: InitImage | None) 
         return
     client = f"{credential() or client_address()} {request.headers.get('Authorization', '')}"
     content = body.model_dump(exclude={"image", "images", "mask"})
-    pictures = (init_image.image, *init_image.further, init_image.mask) if init_image else ()
-    name = service.native_pool.run(name_of, client, request.path, content, *pictures)
+    images = (init_image.image, *init_image.further, init_image.mask) if init_image else ()
+    name = service.thread_pool.run(name_of, client, request.path, content, *images)
     key = service.attempts.resume(name) if count else service.attempts.begin(name)
     with service.attempts.under_way(key, request.environ):
         yield key
 
 
 def _init_image(service: Services, body: VariationsBody) -> InitImage:
-    """Return the pictures of a form or a JSON body, and the first one's mask."""
+    """Return the images of a form or a JSON body, and the first one's mask."""
     uploads = [file for name, files in request.files.lists() if IMAGE_PART.fullmatch(name) for file in files]
     named: list[str | ImageReference] = [*(body.images or [])]
     named += [body.image] if isinstance(body.image, str) else body.image or []
-    count, most = len(uploads) + len(named), MOST_IMAGES if isinstance(body, EditsBody) else MOST_VARIED
+    count, most = len(uploads) + len(named), MAX_IMAGES if isinstance(body, EditsBody) else MAX_VARIED
     if not count:
-        raise BadRequest("image is missing: send the picture as a file, as base64 or as a data URL.", param="image")
+        raise BadRequest("image is missing: send the image as a file, as base64 or as a data URL.", param="image")
     # Before any of them is fetched: they may be web addresses.
     if count > most:
-        raise InvalidParameter(f"image: {count} pictures were sent; the limit is {most}.", param="image")
-    pictures = [read_upload(file, service.settings, name="image") for file in uploads]
-    pictures += [_named(service, given, "image") for given in named]
+        raise InvalidParameter(f"image: {count} images were sent; the limit is {most}.", param="image")
+    images = [read_upload(file, service.settings, name="image") for file in uploads]
+    images += [_named(service, given, "image") for given in named]
     if "mask" in request.files:
         mask: bytes | None = read_upload(request.files["mask"], service.settings, name="mask")
     else:
         mask = _named(service, body.mask, "mask") if isinstance(body, EditsBody) and body.mask is not None else None
-    return InitImage(image=pictures[0], further=tuple(pictures[1:]), mask=mask, transparent_means_edit=True)
+    return InitImage(image=images[0], further=tuple(images[1:]), mask=mask, transparent_means_edit=True)
 
 
 def _named(service: Services, given: str | ImageReference, name: str) -> bytes:
-    """Return the bytes of a picture that is named in JSON, or lies there as text."""
+    """Return the bytes of an image that is named in JSON, or lies there as text."""
     text = given if isinstance(given, str) else given.image_url
     if text is None:
         raise InvalidParameter(f"{name} needs an image_url: this server keeps no uploaded files.", param=name)

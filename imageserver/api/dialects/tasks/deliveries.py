@@ -7,23 +7,23 @@ import gevent
 from flask import Flask, json
 from gevent.pool import Pool
 
-from imageserver.api.current import EXTENSION
 from imageserver.api.dialects.tasks.statuses import status_of
+from imageserver.api.outbound.webhooks import MAX_SECONDS, DeliveryFailed, WebhookSender
+from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
-from imageserver.api.webhooks import LONGEST, DeliveryFailed, WebhookSender
 from imageserver.errors import ServiceError
 from imageserver.outputs.webhook_store import Webhook
 from imageserver.telemetry.logs import current_request
 
 logger = logging.getLogger(__name__)
 
-LOOK = 0.5
+POLL_SECONDS = 0.5
 # Seconds between one attempt and the next: a receiver that is being restarted, or away for a quarter of an hour.
-PAUSES = (1.0, 5.0, 30.0, 180.0, 900.0)
+RETRY_SECONDS = (1.0, 5.0, 30.0, 180.0, 900.0)
 # A worker that dies with one leaves it to the others, or to the next start, when no attempt can still be under way.
-LEASE = LONGEST + 5.0
+LEASE = MAX_SECONDS + 5.0
 # Slow receivers must not keep all others waiting.
-MOST_AT_A_TIME = 16
+MAX_CONCURRENT = 16
 
 
 def start(app: Flask) -> None:
@@ -34,9 +34,9 @@ def start(app: Flask) -> None:
 
 
 def _deliver_for_ever(app: Flask, service: Services, sender: WebhookSender) -> None:
-    under_way = Pool(MOST_AT_A_TIME)
+    under_way = Pool(MAX_CONCURRENT)
     while True:
-        gevent.sleep(LOOK)
+        gevent.sleep(POLL_SECONDS)
         if service.draining or not under_way.free_count():
             continue
         try:
@@ -63,20 +63,20 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
     if task is None or task.state == "expired":
         return
     current_request.set(task.number)
-    if webhook.attempts > len(PAUSES) + 1:
+    if webhook.attempts > len(RETRY_SECONDS) + 1:
         store.give_up(webhook.task_id, error=webhook.error or "The server ended during every attempt.")
         return
-    # Addresses of pictures are those that the client would be told.
+    # Addresses of images are those that the client would be told.
     with app.test_request_context(base_url=webhook.site):
         body = json.dumps(status_of(service, task)).encode()
     try:
         sender.send(webhook.url, body, delivery=webhook.task_id)
     except DeliveryFailed as error:
-        if webhook.attempts > len(PAUSES):
+        if webhook.attempts > len(RETRY_SECONDS):
             logger.error("The webhook of task %s is given up: %s", webhook.task_id, error)
             store.give_up(webhook.task_id, error=str(error))
         else:
-            pause = PAUSES[webhook.attempts - 1]
+            pause = RETRY_SECONDS[webhook.attempts - 1]
             logger.warning("The webhook of task %s is tried again in %d s: %s", webhook.task_id, pause, error)
             store.postpone(webhook.task_id, due=time.time() + pause, error=str(error))
     else:

@@ -13,33 +13,33 @@ import msgspec
 from flask import Flask, g
 from werkzeug.datastructures import Headers
 
-from imageserver.api import studio
-from imageserver.api.current import EXTENSION
-from imageserver.api.orders import Delivery, Fulfilment, News, Order
-from imageserver.api.placing import place
-from imageserver.api.saving import save_all
+from imageserver.api import output_options
+from imageserver.api.generation.build_request import place
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, News, PendingGeneration
+from imageserver.api.generation.save import save_all
+from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
-from imageserver.dispatch.rendezvous import process_lives
+from imageserver.dispatch.client.runtime_dir import process_lives
 from imageserver.errors import Draining, EngineUnavailable, Loading, QueueFull, ServiceError
 from imageserver.generation import Generation, OutputFormat
-from imageserver.messages import Started
 from imageserver.outputs.task_store import Task
+from imageserver.protocol.messages import Started
 from imageserver.telemetry.logs import current_credential, current_request
 
 logger = logging.getLogger(__name__)
 
 DIALECT = "tasks"
-ADOPTION_PAUSE = 1.0
+ADOPTION_INTERVAL_SECONDS = 1.0
 # How long a task that found the queue full, or no engine, waits before it tries again.
-RETRY_PAUSE = 1.0
+RETRY_SECONDS = 1.0
 
 
 # A task as it is known now, its order, and the news of that.
-Beginning = tuple[Task, Order, Iterator[News]]
+Beginning = tuple[Task, GenerationRequest, Iterator[News]]
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task is drawn from, again if need be."""
+    """What a task is generated from, again if need be."""
 
     generation: Generation
     output_format: OutputFormat
@@ -49,7 +49,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     use_cache: bool
 
 
-def wanted_of(order: Order) -> str:
+def wanted_of(order: GenerationRequest) -> str:
     """Return the JSON that `order_of` reads."""
     return msgspec.json.encode(
         Wanted(
@@ -64,7 +64,7 @@ def wanted_of(order: Order) -> str:
 
 
 def unplaced(fields: dict[str, Any]) -> str:
-    """Return the JSON of what a task is drawn from that waits for its model, in the terms of the native API."""
+    """Return the JSON of what a task is generated from that waits for its model, in the terms of the native API."""
     return msgspec.json.encode({"fields": fields}).decode()
 
 
@@ -82,14 +82,14 @@ def begin(app: Flask, service: Services, task: Task) -> Beginning:
         service.tasks.place(task.task_id, wanted=wanted_of(order), warnings=list(task.warnings))
     else:
         order = _order_of(service, task, msgspec.convert(content, type=Wanted))
-    return task, order, Fulfilment(service, order).news()
+    return task, order, PendingGeneration(service, order).news()
 
 
-def _order_of(service: Services, task: Task, wanted: Wanted) -> Order:
-    finish = studio.Finish(
+def _order_of(service: Services, task: Task, wanted: Wanted) -> GenerationRequest:
+    finish = output_options.OutputOptions(
         wanted.output_format, wanted.compression, wanted.aspect_ratio_name, service.settings.font_path
     )
-    return Order(
+    return GenerationRequest(
         number=task.number,
         generation=wanted.generation,
         finish=finish,
@@ -119,7 +119,7 @@ def _follow(service: Services, task: Task, begin: Callable[[], Beginning]) -> No
         for event in news:
             if isinstance(event, Started):
                 store.start(task.task_id)
-            elif isinstance(event, Delivery):
+            elif isinstance(event, GenerationResult):
                 paths = save_all(service, order, event)
                 store.complete(
                     task.task_id,
@@ -132,7 +132,7 @@ def _follow(service: Services, task: Task, begin: Callable[[], Beginning]) -> No
         # The server stops or restarts a part of itself, or has no room yet: the task is still wanted.
         logger.info("The task waits: %s", error.sentence)
         if not service.draining:
-            gevent.sleep(error.retry_after or RETRY_PAUSE)
+            gevent.sleep(error.retry_after or RETRY_SECONDS)
         store.release(task.task_id)
     except ServiceError as error:
         store.fail(task.task_id, code=error.code, sentence=error.sentence)
@@ -146,7 +146,7 @@ def _follow(service: Services, task: Task, begin: Callable[[], Beginning]) -> No
 
 def _adopt_for_ever(app: Flask, service: Services) -> None:
     while True:
-        gevent.sleep(ADOPTION_PAUSE)
+        gevent.sleep(ADOPTION_INTERVAL_SECONDS)
         if service.draining or service.snapshot is None:
             continue
         try:
@@ -154,7 +154,7 @@ def _adopt_for_ever(app: Flask, service: Services) -> None:
         except ServiceError as error:
             logger.error("Tasks cannot be taken over: %s", error.sentence)
         except Exception:
-            # Whoever looks for them must go on looking: nobody else draws them.
+            # Whoever looks for them must go on looking: nobody else generates them.
             logger.exception("Tasks cannot be taken over.")
 
 

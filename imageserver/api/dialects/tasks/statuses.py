@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from imageserver.api.current import credential, request_id
-from imageserver.api.saving import urls_of
+from imageserver.api.generation.save import urls_of
+from imageserver.api.request_context import credential, request_id
 from imageserver.api.services import Services
-from imageserver.messages import JobStatus, ListJobs
 from imageserver.outputs.task_store import Task
+from imageserver.protocol.messages import JobStatus, ListJobs
 
 
 class WebhookStatus(BaseModel):

@@ -1,4 +1,4 @@
-"""The dialect of asynchronous tasks: submit now, ask later, fetch the pictures when they are there.
+"""The dialect of asynchronous tasks: submit now, ask later, fetch the images when they are there.
 
 Source: the user's HiDream-I1 API document.
 """
@@ -12,19 +12,19 @@ from typing import Any, Literal
 from flask import Blueprint, Response, current_app, jsonify, request, send_file
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api import bodies
-from imageserver.api.bodies import SIZE_PATTERN, Drawing, Seed, Steps, Whole, check_limit
-from imageserver.api.current import credential, request_id, services
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
 from imageserver.api.dialects.tasks.statuses import TaskStatus, status_of
-from imageserver.api.documentation import DRAWING_ERRORS, PICTURES, documented
-from imageserver.api.json_body import read_json
-from imageserver.api.model_catalog import Unloaded, look_up
-from imageserver.api.orders import Fulfilment, Order
-from imageserver.api.placing import place
+from imageserver.api.generation.build_request import place
+from imageserver.api.generation.model_lookup import Unloaded, look_up
+from imageserver.api.generation.run import GenerationRequest, PendingGeneration
+from imageserver.api.inputs import generate_request
+from imageserver.api.inputs.generate_request import SIZE_PATTERN, Generating, Seed, Steps, Whole, check_limit
+from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.validation import validated
+from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
+from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services
-from imageserver.api.validation import validated
 from imageserver.dispatch.admission import refuse_if_full
 from imageserver.errors import (
     BadRequest,
@@ -34,26 +34,26 @@ from imageserver.errors import (
     NotFound,
     ServiceError,
 )
-from imageserver.messages import CancelJob, Queued
 from imageserver.outputs.task_store import Task
+from imageserver.protocol.messages import CancelJob, Queued
 
 blueprint = Blueprint("tasks", __name__)
 
-MOST_IN_BATCH = 100
+MAX_BATCH_TASKS = 100
 USUAL_STEPS = 50
 WEBHOOK_HELP = "Web address that is sent the task's status when it has ended, signed; needs WEBHOOK_SECRET."
 
 
-class TaskBody(Drawing):
+class TaskBody(Generating):
     """What `POST /submit` takes; unknown keys are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     resolution: str = Field("1024x1024", pattern=SIZE_PATTERN, description="Size as WIDTHxHEIGHT.")
     num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 50 by default.")
-    num_images_per_prompt: Whole = Field(1, ge=1, description="Number of pictures; another name for n.")
-    seed: Seed | None = Field(None, description="Random seed; null draws one.")
-    add_overlay: bool = Field(False, description="Add the info overlay to the picture.")
+    num_images_per_prompt: Whole = Field(1, ge=1, description="Number of images; another name for n.")
+    seed: Seed | None = Field(None, description="Random seed; null generates one.")
+    add_overlay: bool = Field(False, description="Add the info overlay to the image.")
     positive_magic: bool = Field(False, description="Append Qwen's quality words to the prompt.")
     webhook_url: str | None = Field(None, description=WEBHOOK_HELP)
 
@@ -63,7 +63,7 @@ class BatchBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    requests: list[TaskBody] = Field(min_length=1, max_length=MOST_IN_BATCH, description="The tasks, in order.")
+    requests: list[TaskBody] = Field(min_length=1, max_length=MAX_BATCH_TASKS, description="The tasks, in order.")
     webhook_url: str | None = Field(None, description="The webhook_url of the tasks that name none.")
 
 
@@ -74,7 +74,7 @@ class Submitted(BaseModel):
     requestId: int  # noqa: N815 - the documented name
     status: Literal["queued"]
     estimated_time: float | None = Field(
-        description="Expected seconds until the pictures are there, waiting included; null before its model is known."
+        description="Expected seconds until the images are there, waiting included; null before its model is known."
     )
     queue_position: int
     message: str
@@ -90,7 +90,7 @@ class BatchSubmitted(BaseModel):
 
 
 class DownloadQuery(BaseModel):
-    """Which picture of a task is fetched."""
+    """Which image of a task is fetched."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -102,7 +102,7 @@ class _Wish:
     """A task that can be taken: its order, or the fields of one that waits for its model."""
 
     number: int
-    order: Order | None
+    order: GenerationRequest | None
     fields: dict[str, Any]
     warnings: list[str]
     webhook_url: str | None
@@ -112,7 +112,7 @@ class _Wish:
 @documented(
     body=TaskBody,
     answer=Submitted,
-    errors=DRAWING_ERRORS,
+    errors=GENERATING_ERRORS,
     example={"prompt": "a yellow star on a black background", "resolution": "512x512", "num_inference_steps": 4},
 )
 def submit() -> Response:
@@ -125,7 +125,7 @@ def submit() -> Response:
 @documented(
     body=BatchBody,
     answer=BatchSubmitted,
-    errors=DRAWING_ERRORS,
+    errors=GENERATING_ERRORS,
     example={"requests": [{"prompt": "a red circle", "resolution": "512x512", "num_inference_steps": 4}]},
 )
 def batch_submit() -> Response:
@@ -135,7 +135,7 @@ def batch_submit() -> Response:
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
     batch = validated(BatchBody, content)
-    # A batch with a wrong field is refused as a whole: nothing is drawn of what its sender has to correct.
+    # A batch with a wrong field is refused as a whole: nothing is generated of what its sender has to correct.
     _check_webhook(service, batch.webhook_url)
     wishes = []
     for index, body in enumerate(batch.requests):
@@ -175,21 +175,19 @@ def cancel(task_id: str) -> Response:
 
 
 @blueprint.get("/download/<task_id>")
-@documented(query=DownloadQuery, media=PICTURES, errors=(400, 404, 410, 422))
+@documented(query=DownloadQuery, media=IMAGES, errors=(400, 404, 410, 422))
 def download(task_id: str) -> Response:
-    """Answer a picture of a completed task."""
+    """Answer an image of a completed task."""
     query = validated(DownloadQuery, {name: _number(value) for name, value in request.args.to_dict().items()})
     task = _found(services(), task_id)
     if task.state != "completed":
         raise BadRequest("Task not completed", param="task_id")
     if query.image_index >= len(task.files):
-        raise NotFound(
-            f"image_index {query.image_index}: the task has {len(task.files)} pictures.", param="image_index"
-        )
+        raise NotFound(f"image_index {query.image_index}: the task has {len(task.files)} images.", param="image_index")
     try:
-        path = services().outputs.open_picture(task.files[query.image_index])
+        path = services().outputs.open_image(task.files[query.image_index])
     except NotFound:
-        raise Gone("The picture is not kept any more (TMP_MAX_AGE, TMP_MAX_MB).", param="task_id") from None
+        raise Gone("The image is not kept any more (TMP_MAX_AGE, TMP_MAX_MB).", param="task_id") from None
     return send_file(path)
 
 
@@ -197,9 +195,9 @@ def _submit(service: Services, wish: _Wish) -> dict[str, Any]:
     if wish.order is None:
         return _take_unplaced(service, wish)
     order = wish.order
-    fulfilment = Fulfilment(service, order)
+    fulfilment = PendingGeneration(service, order)
     news = fulfilment.news()
-    # A refusal is raised here: what was answered with a task id is wanted until it is drawn.
+    # A refusal is raised here: what was answered with a task id is wanted until it is generated.
     first = next(news)
     try:
         task = _write_down(service, wish, wanted_of(order))
@@ -275,7 +273,7 @@ def _read(service: Services, number: int, content: Any) -> _Wish:
     _check_webhook(service, body.webhook_url)
     try:
         if isinstance(look_up(service, body.model), Unloaded):
-            bodies.check(bodies.parse(fields), service.settings)
+            generate_request.check(generate_request.parse(fields), service.settings)
             return _Wish(number, None, fields, ignored, body.webhook_url)
         order, warnings, _ = place(service, number, fields, request.headers, dialect=DIALECT)
     except InvalidParameter as error:

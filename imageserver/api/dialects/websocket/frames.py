@@ -7,20 +7,20 @@ import msgspec
 from pydantic import ConfigDict, Field
 from werkzeug.datastructures import Headers
 
-from imageserver.api.bodies import GenerateBody, Whole
-from imageserver.api.json_body import refuse_if_unwieldy
-from imageserver.api.native_pictures import read_pictures
-from imageserver.api.orders import Delivery, Order
-from imageserver.api.placing import place
+from imageserver.api.generation.build_request import place
+from imageserver.api.generation.run import GenerationRequest, GenerationResult
+from imageserver.api.inputs.generate_request import GenerateBody, Whole
+from imageserver.api.inputs.json_body import refuse_if_unwieldy
+from imageserver.api.inputs.request_images import read_images
+from imageserver.api.inputs.validation import validated
 from imageserver.api.services import Services
-from imageserver.api.validation import validated
 from imageserver.errors import BadRequest, ServiceError
-from imageserver.messages import Preview, Progress, Queued
+from imageserver.protocol.messages import Preview, Progress, Queued
 
 DIALECT = "websocket"
-MOST_PREVIEWS = 1000
+MAX_PREVIEWS = 1000
 # All of 64 bits fit in 20 digits; Python reads longer numbers too, but cannot compare them with a float.
-LONGEST_WHOLE = 25
+MAX_WHOLE = 25
 
 Frame = dict[str, Any]
 
@@ -32,7 +32,7 @@ class WebSocketBody(GenerateBody):
 
     type: str = Field("generate", pattern="^generate$", description="generate; it may be left out.")
     previews: Whole = Field(
-        0, ge=0, le=MOST_PREVIEWS, description="Pictures on the way that are wanted of each picture, spread evenly."
+        0, ge=0, le=MAX_PREVIEWS, description="Images on the way that are wanted of each image, spread evenly."
     )
 
 
@@ -62,12 +62,12 @@ def checked(frame: Frame) -> WebSocketBody:
     return validated(WebSocketBody, frame)
 
 
-def place_frame(service: Services, number: int, body: WebSocketBody) -> tuple[Order, list[str]]:
+def place_frame(service: Services, number: int, body: WebSocketBody) -> tuple[GenerationRequest, list[str]]:
     """Return the order in a frame, and the warnings; raises the ServiceError that names what is wrong.
 
     Its model may have to be loaded first, which takes minutes.
     """
-    pictures = read_pictures(service, body.model_dump(include={"image", "mask", "control_image"}))
+    images = read_images(service, body.model_dump(include={"image", "mask", "control_image"}))
     order, warnings, _ = place(
         service,
         number,
@@ -75,8 +75,8 @@ def place_frame(service: Services, number: int, body: WebSocketBody) -> tuple[Or
         # Those of the handshake belong to no single generation: an idempotency key would make all of them one.
         Headers(),
         dialect=DIALECT,
-        init_image=pictures.init_image,
-        control_image=pictures.control_image,
+        init_image=images.init_image,
+        control_image=images.control_image,
         previews=body.previews,
     )
     return order, warnings
@@ -91,27 +91,27 @@ def queued(number: int, news: Queued) -> Frame:
 
 
 def progress(number: int, news: Progress) -> Frame:
-    """Return the frame for a step that is done; `progress` is 0 to 1 over all pictures."""
+    """Return the frame for a step that is done; `progress` is 0 to 1 over all images."""
     return {
         "type": "progress", "progress": round(news.step / news.total, 4), "step": news.step,
         "total_steps": news.total, "request_id": number,
     }  # fmt: skip
 
 
-def preview(number: int, shown: Preview, picture: str) -> Frame:
-    """Return the frame for a picture on the way, `picture` being its JPEG as base64."""
+def preview(number: int, shown: Preview, image: str) -> Frame:
+    """Return the frame for an image on the way, `image` being its JPEG as base64."""
     return {
-        "type": "preview", "image_b64": picture, "index": shown.index, "step": shown.step,
+        "type": "preview", "image_b64": image, "index": shown.index, "step": shown.step,
         "total_steps": shown.total, "request_id": number,
     }  # fmt: skip
 
 
-def result(order: Order, delivery: Delivery, pictures: list[str], warnings: list[str]) -> Frame:
-    """Return the frame for finished pictures, given as base64; several stand in `images_b64` too."""
+def result(order: GenerationRequest, delivery: GenerationResult, images: list[str], warnings: list[str]) -> Frame:
+    """Return the frame for finished images, given as base64; several stand in `images_b64` too."""
     outcome = delivery.outcome
-    data: dict[str, Any] = {"image_b64": pictures[0]}
-    if len(pictures) > 1:
-        data["images_b64"] = pictures
+    data: dict[str, Any] = {"image_b64": images[0]}
+    if len(images) > 1:
+        data["images_b64"] = images
     data |= {
         "seed": outcome.seeds[0],
         "seeds": list(outcome.seeds),
@@ -139,9 +139,9 @@ def failure(number: int | None, error: ServiceError) -> Frame:
 
 def encoded(frame: Frame) -> str:
     """Return a frame's text."""
-    # 16 MiB of pictures take 19 ms so, and 61 ms with the standard library.
+    # 16 MiB of images take 19 ms so, and 61 ms with the standard library.
     return msgspec.json.encode(frame).decode()
 
 
 def _number(digits: str) -> int | float:
-    return int(digits) if len(digits) <= LONGEST_WHOLE else float(digits)
+    return int(digits) if len(digits) <= MAX_WHOLE else float(digits)

@@ -21,25 +21,26 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import ProtocolError
 
-from imageserver.api import errors, image_streams
-from imageserver.api.client_presence import SOCKET_KEY
-from imageserver.api.current import request_id, services
+from imageserver.api import errors
 from imageserver.api.dialects.websocket import frames
 from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
 from imageserver.api.dialects.websocket.wire import Outbox, Rank, Wire
-from imageserver.api.orders import Delivery, Fulfilment, News, Order
-from imageserver.api.saving import save_all, urls_of
+from imageserver.api.generation import previews
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, News, PendingGeneration
+from imageserver.api.generation.save import save_all, urls_of
+from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
-from imageserver.dispatch.client import Glimpse
+from imageserver.api.wsgi.disconnect import SOCKET_KEY
+from imageserver.dispatch.client.client import PreviewImage
 from imageserver.errors import BadRequest, Busy, Draining, ServiceError, UpgradeRequired
-from imageserver.messages import Progress, Queued
+from imageserver.protocol.messages import Progress, Queued
 from imageserver.telemetry.logs import current_request
 
 logger = logging.getLogger(__name__)
 
 PATH = "/ws/generate"
 # How often a waiting connection looks whether the server stops, and how long it may say nothing.
-LOOK = 1.0
+POLL_SECONDS = 1.0
 IDLE_TIMEOUT = 300.0
 PING_INTERVAL = 25.0
 # How long a client may take nothing of what it is sent, usually and while the server stops.
@@ -74,13 +75,13 @@ def prepare() -> None:
     request.environ[SOCKET_KEY] = Wire(
         request.environ[SOCKET_KEY], lambda: STALLED_WHILE_STOPPING if service.draining else STALLED
     )
-    # The library would compress on the greenlet: 16 MiB of pictures kept every other client waiting for 0.5 s.
+    # The library would compress on the greenlet: 16 MiB of images kept every other client waiting for 0.5 s.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
 @_sock.route(PATH, bp=blueprint)  # type: ignore[untyped-decorator]
 def generate(connection: Connection) -> None:
-    """Draw what each frame asks for, until the client hangs up."""
+    """Generate what each frame asks for, until the client hangs up."""
     # Nobody else may listen on it: what the client sends would be lost.
     del request.environ[SOCKET_KEY]
     conversation = _Conversation(services(), connection, request_id())
@@ -127,15 +128,15 @@ class _Turn:
         self.warnings: list[str] = []
         self.missed_previews = 0
         self._service = service
-        self._fulfilment: Fulfilment | None = None
+        self._fulfilment: PendingGeneration | None = None
         self._is_cancelled = False
 
-    def news(self) -> Iterator[tuple[Order, News]]:
-        """Place the order and yield what happens to it; raises the ServiceError that prevented the pictures."""
+    def news(self) -> Iterator[tuple[GenerationRequest, News]]:
+        """Place the order and yield what happens to it; raises the ServiceError that prevented the images."""
         order, self.warnings = frames.place_frame(self._service, self.number, self.body)
-        self._fulfilment = Fulfilment(self._service, order)
+        self._fulfilment = PendingGeneration(self._service, order)
         for news in self._fulfilment.news():
-            if self._is_cancelled and not isinstance(news, Delivery):
+            if self._is_cancelled and not isinstance(news, GenerationResult):
                 self._fulfilment.cancel()
                 continue
             yield order, news
@@ -169,7 +170,7 @@ class _Conversation:
     def run(self) -> None:
         """Take frames until the connection or the server ends; raises ConnectionClosed when the client hung up."""
         while True:
-            text = self._connection.receive(timeout=LOOK)
+            text = self._connection.receive(timeout=POLL_SECONDS)
             if text is not None:
                 self._take(text)
             if self._turn is not None:
@@ -178,7 +179,7 @@ class _Conversation:
                 self._outbox.flush()
                 self.end(CloseReason.GOING_AWAY, "The server is stopping.")
                 return
-            self._silent_for = self._silent_for + LOOK if text is None and self._outbox.is_empty else 0.0
+            self._silent_for = self._silent_for + POLL_SECONDS if text is None and self._outbox.is_empty else 0.0
             if self._silent_for >= IDLE_TIMEOUT:
                 self.end(CloseReason.NORMAL_CLOSURE, "Nothing was asked for.")
                 return
@@ -254,9 +255,9 @@ class _Conversation:
                     put(partial(frames.queued, number, news), Rank.PROGRESS)
                 case Progress():
                     put(partial(frames.progress, number, news), Rank.PROGRESS)
-                case Glimpse():
+                case PreviewImage():
                     put(partial(self._preview, order, news), Rank.PREVIEW, turn.miss_preview)
-                case Delivery():
+                case GenerationResult():
                     return self._result(turn, order, news)
         raise AssertionError("The news end with the delivery.")
 
@@ -269,15 +270,15 @@ class _Conversation:
             )
         return frame
 
-    def _preview(self, order: Order, glimpse: Glimpse) -> Frame:
-        picture = image_streams.encoded_preview(
+    def _preview(self, order: GenerationRequest, glimpse: PreviewImage) -> Frame:
+        image = previews.encoded_preview(
             self._service, order, glimpse, output_format="jpeg", compression=PREVIEW_QUALITY
         )
-        return frames.preview(order.number, glimpse.preview, picture)
+        return frames.preview(order.number, glimpse.preview, image)
 
-    def _result(self, turn: _Turn, order: Order, delivery: Delivery) -> Frame:
-        pictures = [self._service.native_pool.run(base64.b64encode, data).decode() for data in delivery.files]
-        frame = frames.result(order, delivery, pictures, turn.warnings)
+    def _result(self, turn: _Turn, order: GenerationRequest, delivery: GenerationResult) -> Frame:
+        images = [self._service.thread_pool.run(base64.b64encode, data).decode() for data in delivery.files]
+        frame = frames.result(order, delivery, images, turn.warnings)
         if turn.body.save_to_file:
             paths = save_all(self._service, order, delivery)
             folder, urls = self._service.settings.output_dir.as_posix(), urls_of(paths)

@@ -22,11 +22,11 @@ from simple_websocket import ConnectionClosed
 logger = logging.getLogger(__name__)
 
 # Seconds between two looks at whether patience is over.
-LOOK = 0.5
+POLL_SECONDS = 0.5
 # Seconds in which a client is given what was said last, before the kernel may throw it away.
-LINGER = 2.0
+CLOSE_SECONDS = 2.0
 # Frames that wait for one client, and seconds that the one before them may take before some of them are dropped.
-MOST_WAITING = 32
+MAX_WAITING = 32
 HELD_UP = 0.25
 
 
@@ -78,7 +78,7 @@ class Wire:
         """Close it once the client has hung up too: the kernel throws unread words away when it closes earlier."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            with gevent.Timeout(LINGER, False):
+            with gevent.Timeout(CLOSE_SECONDS, False):
                 while self._socket.recv(65536):
                     pass
         self._socket.close()
@@ -86,9 +86,9 @@ class Wire:
     def _send_some(self, data: memoryview) -> int:
         waited = 0.0
         while waited < self._patience():
-            with gevent.Timeout(LOOK, False):
+            with gevent.Timeout(POLL_SECONDS, False):
                 return int(self._socket.send(data))
-            waited += LOOK
+            waited += POLL_SECONDS
         self.cut()
         raise TimeoutError("The client takes nothing.")
 
@@ -136,7 +136,7 @@ class Outbox:
         if rank is Rank.NOTHING:
             while self._is_held_up and self._drop(Rank.PREVIEW):
                 pass
-        while len(self._waiting) >= MOST_WAITING and not self._closed:
+        while len(self._waiting) >= MAX_WAITING and not self._closed:
             if self._is_held_up and not self._drop(Rank.PROGRESS) and rank is not Rank.NOTHING:
                 on_drop()
                 return
@@ -150,13 +150,13 @@ class Outbox:
         """Wait until everything is sent, or nothing can be any more."""
         while (self._waiting or self._taken_at is not None) and not self._closed:
             self._moved.clear()
-            self._moved.wait(LOOK)
+            self._moved.wait(POLL_SECONDS)
 
     def close(self) -> None:
         """Send nothing more but the rest of the frame that is being sent."""
         self._end()
         self._filled.set()
-        self._writer.join(LINGER)
+        self._writer.join(CLOSE_SECONDS)
         self._writer.kill()
 
     @property
@@ -169,7 +169,7 @@ class Outbox:
         return self._taken_at is not None and time.monotonic() - self._taken_at > HELD_UP
 
     def _wait_for_room(self) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self._moved.clear()
             self._moved.wait(HELD_UP)
 

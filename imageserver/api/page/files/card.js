@@ -1,11 +1,11 @@
-// A card: one request from the moment it is sent to its pictures, or to the reason why there are none.
+// A card: one request from the moment it is sent to its images, or to the reason why there are none.
 
-import { draw } from "./drawing.js";
+import { generate } from "./generating.js";
 import { asBlob } from "./fields.js";
 import { asText } from "./form.js";
 
-const PARTS = ["h3", ".told", "progress", ".pictures", ".error", ".warnings", ".cancel", ".again", ".remove"];
-const CACHE = { hit: "from the cache", join: "drawn together with the same request" };
+const PARTS = ["h3", ".told", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
+const CACHE = { hit: "from the cache", join: "generated together with the same request" };
 
 export class Card {
   #parts = {};
@@ -15,7 +15,7 @@ export class Card {
   #steps = null;
 
   /**
-   * Show and draw a request.
+   * Show and generate a request.
    *
    * `page` is told `news(sentence)`, `refused(card, refusal)` before it was taken, `lost(card)`, `removed(card)`,
    * and what a person asks for: `again(card)`, `withSeed(request, seed)`, `startFrom(blob)`.
@@ -37,9 +37,9 @@ export class Card {
   }
 
   /** Send the request. */
-  async draw() {
+  async generate() {
     try {
-      this.#stop = draw(await asText(this.request), this);
+      this.#stop = generate(await asText(this.request), this);
     } catch (error) {
       this.refused(error);
     }
@@ -52,7 +52,7 @@ export class Card {
     this.#stop();
   }
 
-  /** Take the card and its pictures away. */
+  /** Take the card and its images away. */
   remove() {
     for (const { url } of this.#slots) URL.revokeObjectURL(url);
     this.element.remove();
@@ -75,7 +75,7 @@ export class Card {
   progress({ step, total_steps: total }) {
     if (this.state !== "running") {
       this.#began = { at: performance.now(), step };
-      this.page.news(`Request ${this.number} is being drawn.`);
+      this.page.news(`Request ${this.number} is being generated.`);
     }
     const done = step - this.#began.step;
     const left = done ? ((performance.now() - this.#began.at) / 1000 / done) * (total - step) : null;
@@ -84,19 +84,19 @@ export class Card {
     this.#parts.progress.value = step / total;
   }
 
-  preview({ image_b64: picture, index }) {
-    this.#slot(index).show(asBlob(picture, "jpeg"), "preview");
+  preview({ image_b64: image, index }) {
+    this.#slot(index).show(asBlob(image, "jpeg"), "preview");
   }
 
   result(data) {
     const { request, page } = this;
-    const pictures = data.images_b64 ?? [data.image_b64];
-    pictures.forEach((picture, index) => {
-      const blob = asBlob(picture, data.output_format);
+    const images = data.images_b64 ?? [data.image_b64];
+    images.forEach((image, index) => {
+      const blob = asBlob(image, data.output_format);
       const seed = seedOf(request.seed, data.seeds[index], index);
       const slot = this.#slot(index);
       slot.show(blob, "done", data);
-      slot.describe(seed, `${data.model ?? "picture"}-${data.request_id}-${seed}.${data.output_format}`);
+      slot.describe(seed, `${data.model ?? "image"}-${data.request_id}-${seed}.${data.output_format}`);
       slot.find(".with-seed").addEventListener("click", () => page.withSeed(request, seed));
       slot.find(".start-from").addEventListener("click", () => page.startFrom(blob));
     });
@@ -115,7 +115,7 @@ export class Card {
     this.page.lost(this);
   }
 
-  /** Say why there is no picture, and when it may be tried again. */
+  /** Say why there is no image, and when it may be tried again. */
   fail({ message, code, retryAfter }) {
     const cancelled = code === "cancelled";
     this.#set(cancelled ? "cancelled" : "failed", cancelled ? "Cancelled." : "");
@@ -134,7 +134,7 @@ export class Card {
   }
 
   #set(state, sentence) {
-    const { told, progress, cancel, again, remove, pictures } = this.#parts;
+    const { told, progress, cancel, again, remove, images } = this.#parts;
     const over = ["done", "failed", "cancelled"].includes(state);
     const hasFocus = this.element.contains(document.activeElement);
     this.state = this.element.dataset.state = state;
@@ -142,7 +142,7 @@ export class Card {
     progress.hidden = cancel.hidden = over;
     remove.hidden = !over;
     again.hidden = !over || state === "done";
-    if (over && state !== "done") pictures.replaceChildren();
+    if (over && state !== "done") images.replaceChildren();
     // Its button is gone: who works with the keyboard shall not be sent back to the top of the page.
     if (over && hasFocus) this.element.focus();
   }
@@ -154,13 +154,13 @@ export class Card {
   }
 
   #slot(index) {
-    const { pictures } = this.#parts;
+    const { images } = this.#parts;
     while (this.#slots.length <= index) {
       const slot = new Slot(this.request.fields.prompt, this.#slots.length);
       this.#slots.push(slot);
-      pictures.append(slot.element);
+      images.append(slot.element);
     }
-    pictures.classList.toggle("single", this.#slots.length === 1);
+    images.classList.toggle("single", this.#slots.length === 1);
     return this.#slots[index];
   }
 }
@@ -168,8 +168,8 @@ export class Card {
 class Slot {
   constructor(prompt, index) {
     this.url = "";
-    this.element = document.getElementById("picture").content.firstElementChild.cloneNode(true);
-    this.prompt = index ? `${prompt}, picture ${index + 1}` : prompt;
+    this.element = document.getElementById("image").content.firstElementChild.cloneNode(true);
+    this.prompt = index ? `${prompt}, image ${index + 1}` : prompt;
   }
 
   find(part) {
@@ -180,7 +180,7 @@ class Slot {
     const image = this.find("img");
     const last = this.url;
     this.url = image.src = URL.createObjectURL(blob);
-    // The one before stays until this one can be seen, or the picture would flicker.
+    // The one before stays until this one can be seen, or the image would flicker.
     image.decode().catch(() => {}).finally(() => URL.revokeObjectURL(last));
     image.alt = state === "preview" ? `Preview of ${this.prompt}` : this.prompt;
     if (size) Object.assign(image, { width: size.width, height: size.height });
@@ -190,14 +190,14 @@ class Slot {
   describe(seed, name) {
     const download = this.find(".download");
     this.find("a").href = download.href = this.url;
-    this.find("a").setAttribute("aria-label", "Open the picture in a new tab");
+    this.find("a").setAttribute("aria-label", "Open the image in a new tab");
     download.download = name;
     this.find(".seed").textContent = `seed ${seed}`;
     this.find("figcaption").hidden = false;
   }
 }
 
-/** Return the seed of a picture; JavaScript's numbers cannot hold all that a person may have asked for. */
+/** Return the seed of an image; JavaScript's numbers cannot hold all that a person may have asked for. */
 function seedOf(asked, answered, index) {
   return asked === null ? String(answered) : String(BigInt(asked) + BigInt(index));
 }

@@ -43,7 +43,7 @@ export function asDataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new Refusal("The picture cannot be read.", { param: "image" }));
+    reader.onerror = () => reject(new Refusal("The image cannot be read.", { param: "image" }));
     reader.readAsDataURL(blob);
   });
 }

@@ -25,11 +25,11 @@ export class RequestForm {
   #described = false;
   #hasStrength = false;
 
-  /** `drawn` is called when a person asks for a picture. */
-  constructor(drawn) {
+  /** `generated` is called when a person asks for an image. */
+  constructor(generated) {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      drawn();
+      generated();
     });
     this.#form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#form.requestSubmit();
@@ -53,7 +53,7 @@ export class RequestForm {
     for (const name of ["seed", ...CHECKED]) this.#fields[name].title = plain(told(request, name).description);
     if (this.#described) return;
     this.#described = true;
-    byId("draw").disabled = false;
+    byId("generate").disabled = false;
     for (const name of ["seed", "n"]) this.#fields[name].value ||= told(request, name).default;
     this.#fields.positive_magic.checked = told(request, "positive_magic").default;
   }
@@ -66,8 +66,8 @@ export class RequestForm {
     this.#offerSizes();
   }
 
-  /** Take over what /info tells of the model: sizes, and what it can draw from. */
-  setModel({ aspect_ratio_sizes: sizes, draws_from: kinds }) {
+  /** Take over what /info tells of the model: sizes, and what it can generate from. */
+  setModel({ aspect_ratio_sizes: sizes, generates_from: kinds }) {
     this.#sizes = sizes;
     // An edit does all its steps, so there is no strength to choose.
     this.#hasStrength = kinds.includes("image");
@@ -81,7 +81,7 @@ export class RequestForm {
     this.#follow();
   }
 
-  /** Return the request: `fields` as they are sent but for the picture, `source` the picture to start from. */
+  /** Return the request: `fields` as they are sent but for the image, `source` the image to start from. */
   read() {
     const value = (name) => this.#fields[name].value;
     const number = (name) => numberOf(this.#fields[name]);
@@ -101,7 +101,7 @@ export class RequestForm {
     return { fields, seed: byId("random").checked ? null : value("seed").trim(), source: this.#source };
   }
 
-  /** Write a request into the form, with the seed of one of its pictures. */
+  /** Write a request into the form, with the seed of one of its images. */
   fill({ fields, source }, seed) {
     for (const name of ["prompt", "negative_prompt", "aspect_ratio", "quality", "strength"]) {
       this.#fields[name].value = fields[name] ?? "";
@@ -122,7 +122,7 @@ export class RequestForm {
     this.#fields.prompt.focus();
   }
 
-  /** Start from a picture, or from none. */
+  /** Start from an image, or from none. */
   startFrom(blob) {
     this.#fields.image.value = "";
     this.#setSource(blob);
@@ -172,7 +172,7 @@ export class RequestForm {
   }
 
   #offerSizes(names = [...this.#fields.aspect_ratio.options].map((each) => each.value).filter(Boolean)) {
-    const usual = this.#source === null ? `usual${this.#usualSize}` : "as the picture";
+    const usual = this.#source === null ? `usual${this.#usualSize}` : "as the image";
     const labels = names.map((name) => [name, [name, this.#sizes[name]?.join("×")].filter(Boolean).join(" · ")]);
     offer(this.#fields.aspect_ratio, ["", ...names], { "": usual, ...Object.fromEntries(labels) });
   }

@@ -1,4 +1,4 @@
-// The LoRAs to draw with: which there are, how strong each is, and what their profiles recommend.
+// The LoRAs to generate with: which there are, how strong each is, and what their profiles recommend.
 
 import { numberOf, plain } from "./fields.js";
 

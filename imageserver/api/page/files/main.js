@@ -10,7 +10,7 @@ const BUSY = 1.5;
 const IDLE = 6;
 
 const byId = (id) => document.getElementById(id);
-const form = new RequestForm(() => draw());
+const form = new RequestForm(() => generate());
 const models = new ModelChoice((name) => choose(name));
 const cards = new Set();
 let schemas = null;
@@ -50,7 +50,7 @@ const page = {
   }),
 };
 
-function draw() {
+function generate() {
   form.accept();
   if (locked !== null) {
     askForKey(locked);
@@ -69,9 +69,9 @@ function start(request) {
   cards.add(card);
   byId("empty").hidden = true;
   byId("results").prepend(card.element);
-  // In one column the results stand below the form: what is drawn shall have the screen.
+  // In one column the results stand below the form: what is generated shall have the screen.
   card.element.scrollIntoView({ block: matchMedia("(min-width: 62rem)").matches ? "nearest" : "start" });
-  card.draw();
+  card.generate();
   lookAfter(BUSY);
 }
 

@@ -47,8 +47,8 @@ export async function ask(path, body) {
   });
 }
 
-/** Return the address to draw at; a browser can give a WebSocket no header, so the key stands in it. */
-export function drawingAddress() {
+/** Return the address to generate at; a browser can give a WebSocket no header, so the key stands in it. */
+export function generatingAddress() {
   const address = new URL("ws/generate", document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   if (key) address.searchParams.set("api_key", key);

@@ -1,0 +1,87 @@
+"""Who asks: an API key or a token of Hugging Face, wherever clients can put one.
+
+Saved images open to whoever has their signed address. Without keys everybody is welcome and shares one credential.
+Names of credentials are logged, keys never.
+"""
+
+import base64
+import binascii
+
+from flask import Flask, Response, g, request
+
+from imageserver.api.request_context import request_id, services
+from imageserver.errors import ServiceError, Unauthorized
+from imageserver.telemetry.logs import current_credential
+
+# Monitors and orchestrators ask these without a key; the index, the page and the API's document are no secrets.
+OPEN_ENDPOINTS = {
+    "health.index", "health.health", "health.livez", "health.readyz", "health.startupz", "openapi.document",
+    "openapi.docs", "openapi.asset", "page.client", "page.file",
+}  # fmt: skip
+# A browser cannot give a WebSocket any header.
+KEY_IN_QUERY = "/ws/"
+SIGNED_ENDPOINT = "native.image"
+
+
+def register(app: Flask) -> None:
+    """Ask every request for its key, but those that anybody may make; each dialect refuses in its own shape."""
+
+    @app.before_request
+    def require_key() -> None:
+        # A connection that is kept alive serves its next request in the same context.
+        current_credential.set("")
+        keyring = services().keyring
+        if not keyring.locked or request.endpoint in OPEN_ENDPOINTS:
+            return
+        if request.endpoint == SIGNED_ENDPOINT and request.view_args:
+            signature = request.args.get("sig", "")
+            if signature and keyring.is_signed(str(request.view_args["name"]), signature):
+                return
+        try:
+            g.credential = _owner_of(_given_keys())
+        except ServiceError:
+            # The SDKs show the number of the request.
+            request_id()
+            raise
+        current_credential.set(g.credential)
+
+    @app.after_request
+    def keep_out_of_shared_caches(response: Response) -> Response:
+        if services().keyring.locked and request.endpoint not in OPEN_ENDPOINTS and response.cache_control.public:
+            # "public" lets a proxy give the next one, without a key, what it kept of one with a key.
+            response.cache_control.public = False
+            response.cache_control.private = True
+        return response
+
+
+def _owner_of(given: list[str]) -> str:
+    """Return whose the first right key is, our own ones first; raises Unauthorized, Forbidden or HubUnavailable."""
+    keyring, huggingface_tokens = services().keyring, services().huggingface_tokens
+    names = [name for key in given if (name := keyring.name_of(key)) is not None]
+    if not names and huggingface_tokens is not None:
+        names = [name for key in given if (name := huggingface_tokens.owner_of(key)) is not None]
+    if not names:
+        raise Unauthorized("The API key is wrong." if given else "This server asks for an API key.")
+    return names[0]
+
+
+def _given_keys() -> list[str]:
+    """Return what the request may mean as its key: bearer token, basic password, header, or a WebSocket's query."""
+    found = []
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        found.append(value.strip())
+    elif scheme.lower() == "basic" and (password := _password(value)):
+        found.append(password)
+    if request.headers.get("X-API-Key"):
+        found.append(request.headers["X-API-Key"])
+    if request.path.startswith(KEY_IN_QUERY) and request.args.get("api_key"):
+        found.append(request.args["api_key"])
+    return found
+
+
+def _password(encoded: str) -> str:
+    try:
+        return base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""

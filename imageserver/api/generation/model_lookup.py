@@ -1,0 +1,181 @@
+"""Which models requests may name, and what is known of each; one that is not loaded yet is loaded when it is named."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import request
+
+from imageserver.api.inputs.validation import shown
+from imageserver.api.request_context import client_address, credential
+from imageserver.api.services import Services
+from imageserver.api.wsgi.disconnect import while_client_stays
+from imageserver.dispatch.client.client import Ticket
+from imageserver.errors import ModelNotFound
+from imageserver.generation import ModelInfo
+from imageserver.protocol.messages import AskModel
+from imageserver.registry import ModelEntry
+
+DEMO = "demo"
+# What stands for the model that answers requests which name none.
+UNNAMED = (None, "", "auto")
+# What requests leave open is decided the same way by these, before one is loaded: it is Qwen-Image's.
+FORESEEN = ("auto", DEMO, "Qwen/Qwen-Image")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model that requests may name: `facts` once it has been loaded, `loaded` while it is in memory.
+
+    The `family` of one that was never loaded is what the registry says, empty where it says nothing.
+    """
+
+    name: str
+    source: str
+    family: str
+    facts: ModelInfo | None
+    loaded: bool
+
+
+def listing(service: Services) -> list[Listed]:
+    """Return the models that need no download, the one that answers requests which name none first.
+
+    Raises Loading while there is none.
+    """
+    default, snapshot = service.loaded_facts(), service.snapshot
+    known, held = (snapshot.models, snapshot.held) if snapshot else ((), ())
+    listed = {
+        facts.name: Listed(facts.name, facts.source, facts.family, facts, facts.name in held)
+        for facts in (default, *known)
+    }
+    if service.settings.model_loading != "off":
+        for name, entry in _named_models(service):
+            if _is_on_disk(service, entry):
+                listed.setdefault(name, Listed(name, entry.source, entry.family or "", None, loaded=False))
+    return list(listed.values())
+
+
+def find_name(service: Services, asked: str) -> str | None:
+    """Return the name of the model that is meant, by its name or its source; None where no request may name it."""
+    for facts in service.snapshot.models if service.snapshot else ():
+        if asked in (facts.name, facts.source):
+            return facts.name
+    if service.settings.model_loading == "off":
+        return None
+    for name, entry in _named_models(service):
+        if asked in (name, entry.source):
+            return name
+    return asked if service.settings.model_loading == "any" and "/" in asked else None
+
+
+def name_of(service: Services, asked: str | None, *, param: str = "model") -> str:
+    """Return the name of the model that is meant; raises ModelNotFound, or Loading before the first one is there."""
+    usual = service.info_of("") or service.loaded_facts()
+    if asked in UNNAMED:
+        return usual.name
+    name = find_name(service, asked)
+    if name is None:
+        served = ", ".join(listed.name for listed in listing(service))
+        raise ModelNotFound(f"model {shown(asked)} is not served here; this server serves {served}.", param=param)
+    return name
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A request that may have to wait for its model: its number, its dialect, its prompt, and its seconds."""
+
+    number: int
+    dialect: str
+    prompt: str
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """A model of which nothing is known before it is loaded; without a name the one that the server begins with."""
+
+    name: str
+
+
+def look_up(service: Services, asked: str | None, *, param: str = "model") -> ModelInfo | Unloaded | None:
+    """Return what is known of the model that a request names, without waiting for it.
+
+    None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
+    ModelNotFound, Loading.
+    """
+    usual = service.info_of("")
+    if usual is None and asked in (*UNNAMED, *_names_of_first(service)):
+        return None if _is_foreseen(service) else Unloaded("")
+    if asked in UNNAMED:
+        return usual
+    name = name_of(service, asked, param=param)
+    return service.info_of(name) or Unloaded(name)
+
+
+def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: str = "model") -> ModelInfo | None:
+    """Return what is known of the model that a request names; one that was never loaded is loaded first.
+
+    None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
+    ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded, QueueFull, EngineUnavailable, and Cancelled when the
+    client has left meanwhile.
+    """
+    found = look_up(service, asked, param=param)
+    return _await(service, found.name, waiter) if isinstance(found, Unloaded) else found
+
+
+def _await(service: Services, name: str, waiter: Waiter) -> ModelInfo | None:
+    """Let a request wait until its model is loaded; "" is the one that the server begins with."""
+    question = AskModel(
+        job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,
+        client=client_address(),
+    )  # fmt: skip
+    ticket = service.client.load_model(question, waiter.timeout)
+    with while_client_stays(request.environ, ticket.cancel):
+        return ticket.model()
+
+
+def ask_for(
+    service: Services, number: int, name: str, timeout: float, *, default: bool = False, fetch: bool = False
+) -> Ticket:
+    """Have a model loaded as job `number`; with `fetch` it is downloaded where it has to be."""
+    question = AskModel(
+        job=number, load=name, default=default, fetch=fetch, credential=credential(), dialect="models"
+    )  # fmt: skip
+    return service.client.load_model(question, timeout)
+
+
+def _named_models(service: Services) -> Iterator[tuple[str, ModelEntry]]:
+    yield from service.registry.items()
+    yield DEMO, ModelEntry(source=DEMO, family="qwen-image")
+
+
+def _names_of_first(service: Services) -> tuple[str, ...]:
+    """Return what the model may be called that the server begins with, as far as the settings tell."""
+    first = service.settings.model
+    entry = service.registry.get(first)
+    return (first, entry.source) if entry else (first,)
+
+
+def _is_foreseen(service: Services) -> bool:
+    """Return whether the defaults of the model that the server begins with are known before it is loaded."""
+    settings = service.settings
+    entry = service.registry.get(settings.model) or ModelEntry(source=settings.model)
+    chosen = settings.default_steps, settings.default_guidance_scale, settings.default_size
+    own = entry.steps, entry.guidance, entry.size, entry.loras or None
+    return entry.source in FORESEEN and not any(value is not None for value in (*chosen, *own))
+
+
+def _is_on_disk(service: Services, entry: ModelEntry) -> bool:
+    """Return whether a model's files seem to be there; whether they are whole is seen when it is loaded."""
+    if entry.source == DEMO:
+        return True
+    settings = service.settings
+    folder = settings.resolve(settings.models_dir)
+    # As ModelScope and the Hub's library lay their caches out.
+    places = [
+        settings.resolve(Path(entry.source).expanduser()),
+        folder / entry.source.replace(".", "___"),
+        folder / "models" / entry.source.replace(".", "___"),
+        folder / f"models--{entry.source.replace('/', '--')}" / "snapshots",
+    ]
+    return any(place.is_dir() for place in places)

@@ -1,0 +1,100 @@
+"""What dialects that stream images share: who streams what at a shared address, and previews as image files.
+
+`POST /v1/images/generations` is the OpenAI dialect's; a body may ask for another dialect's stream there by its name.
+"""
+
+import base64
+import importlib
+from collections.abc import Callable
+from typing import Any, cast
+
+from flask import Response, current_app
+from flask.sansio.app import App
+
+from imageserver.api.generation.run import GenerationRequest
+from imageserver.api.services import Services
+from imageserver.dispatch.client.client import PreviewImage
+from imageserver.errors import InvalidParameter
+
+EXTENSION = "imageserver_stream_formats"
+# numpy and Pillow take 0.2 s to import: the port answers before that.
+PREVIEWS = "imageserver.imaging.previews"
+
+# Answers a body whose `stream` is true; reads the rest of the request from Flask.
+StreamFormat = Callable[[dict[str, Any]], Response]
+
+
+def offer(app: App, name: str, answer: StreamFormat) -> None:
+    """Let `answer` stream to whoever sends `stream: true` and `stream_format: name` to `/v1/images/generations`.
+
+    A dialect offers its own when its blueprint is registered, whatever the order of the blueprints:
+
+        blueprint.record_once(lambda state: image_streams.offer(state.app, "cogview4", answer))
+
+    `answer` is given the whole JSON body, `stream` and `stream_format` included, within the request. What it raises is
+    answered in OpenAI's envelope; a dialect with its own catches its ServiceErrors and returns `errors.answer`.
+    """
+    app.extensions.setdefault(EXTENSION, {})[name] = answer
+
+
+def other_format(content: dict[str, Any], default: str = "openai") -> StreamFormat | None:
+    """Return who streams what a body asks for, None for OpenAI's own; raises InvalidParameter for unknown names.
+
+    A body that names no format gets `default`.
+    """
+    name = content.get("stream_format")
+    if name is None:
+        name = default
+    if name == "openai":
+        return None
+    offered = cast(dict[str, StreamFormat], current_app.extensions.get(EXTENSION, {}))
+    answer = offered.get(name) if isinstance(name, str) else None
+    if answer is None:
+        names = ", ".join(["openai", *sorted(offered)])
+        raise InvalidParameter(
+            f"stream_format {ascii(name)[:80]} is unknown; choose from {names}.", param="stream_format"
+        )
+    return answer
+
+
+def encoded_preview(
+    service: Services,
+    order: GenerationRequest,
+    glimpse: PreviewImage,
+    *,
+    output_format: str | None = None,
+    compression: int | None = None,
+) -> str:
+    """Return what `preview_file` does, as base64."""
+    data = preview_file(service, order, glimpse, output_format=output_format, compression=compression)
+    return service.thread_pool.run(base64.b64encode, data).decode()
+
+
+def preview_file(
+    service: Services,
+    order: GenerationRequest,
+    glimpse: PreviewImage,
+    *,
+    output_format: str | None = None,
+    compression: int | None = None,
+) -> bytes:
+    """Return an image in the making as the bytes of an image file, in the size of the answer.
+
+    The format is the order's unless another is asked for; enlarging and encoding happen on a native thread.
+    """
+    how, preview, generation = order.finish, glimpse.preview, order.generation
+    wanted = output_format or how.output_format
+    quality = compression if output_format else how.compression
+
+    def work() -> bytes:
+        data: bytes = importlib.import_module(PREVIEWS).image_file(
+            glimpse.pixels,
+            (preview.width, preview.height),
+            preview.scale,
+            (generation.width, generation.height),
+            output_format=wanted,
+            compression=quality,
+        )
+        return data
+
+    return service.thread_pool.run(work)

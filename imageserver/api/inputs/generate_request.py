@@ -1,0 +1,299 @@
+"""The body of `POST /generate`, and what it means: every choice made, every limit named."""
+
+import hashlib
+import secrets
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+import aspect_ratios
+from imageserver.api.inputs.loras import MAX_STACKED_LORAS, LoraChoice, Stack
+from imageserver.api.inputs.validation import shown, validated
+from imageserver.errors import BadRequest, InvalidParameter
+from imageserver.generation import POSITIVE_MAGIC, Generation, ModelInfo, Priority, Quality
+from imageserver.registry import MAX_SIDE, MIN_SIDE
+from imageserver.schedulers import find_scheduler
+from imageserver.settings import Settings
+
+SEEDS = 2**64
+SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
+# Some of what Python takes for blank is none for JSON Schema's regular expressions.
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+
+# What a request is taken to mean while nobody knows yet which model will answer it.
+UNKNOWN_MODEL = ModelInfo(
+    name="", family="", reason="", device="", gpu="", cuda_version="", dtype="", scheduler="", parameters=0,
+    size_mb=0.0, memory_mb=0.0, load_time=0.0, pid=0, positive_magic=POSITIVE_MAGIC,
+)  # fmt: skip
+
+NO_LORAS = Stack()
+
+Fraction = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON has one kind of number: 20.0 is as whole as 20.
+AS_WHOLE = BeforeValidator(_as_whole)
+Whole = Annotated[int, AS_WHOLE]
+# Limits of what may be null stand inside: outside, pydantic 2.14 leaves them out of the JSON schema.
+Steps = Annotated[int, Field(ge=1), AS_WHOLE]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS), AS_WHOLE]
+Percent = Annotated[int, Field(ge=0, le=100), AS_WHOLE]
+Layers = Annotated[int, Field(ge=1, le=10), AS_WHOLE]
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
+
+
+class Generating(BaseModel):
+    """What can be said of a generation in every dialect that speaks in these terms."""
+
+    model_config = ConfigDict(strict=True)
+
+    prompt: str = Field(description="Image description.", json_schema_extra={"pattern": NOT_BLANK})
+    negative_prompt: str = Field(" ", description="Concepts to avoid.")
+    num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 20 by default.")
+    true_cfg_scale: Fraction | None = Field(
+        None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 switches it off."
+    )
+    guidance_scale: Fraction | None = Field(None, ge=0, le=50, description="Ignored by Qwen-Image, with a warning.")
+    seed: Seed | None = Field(
+        42, description="Random seed for reproducibility; null generates one. Image k uses seed + k."
+    )
+    n: Whole = Field(1, ge=1, description="Number of images; several as bytes come in a ZIP.")
+    output_format: Literal["png", "jpeg", "webp"] = Field("png", description="File format of the images.")
+    output_compression: Percent | None = Field(
+        None, description="Quality of jpeg (95) and webp (90); png is always exact."
+    )
+    model: str | None = Field(None, max_length=200, description="Name of one of /v1/models; the usual one by default.")
+    scheduler: str | None = Field(
+        None,
+        max_length=100,
+        description="Scheduler by its AUTOMATIC1111 name, such as DPM++ 2M Karras, or its diffusers class; the model's "
+        "own by default, /info lists what fits.",
+    )
+    loras: list[LoraChoice] | None = Field(
+        None,
+        max_length=MAX_STACKED_LORAS,
+        description='LoRAs to generate with, such as {"name": "night", "scale": 0.8}.',
+    )
+    layers: Layers | None = Field(
+        None,
+        description="How many layers a model that takes `image` apart answers; 4 by default.",
+    )
+    priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
+    cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
+    deterministic: bool = Field(False, description="Generate alone, bit-equal to the plain pipeline.")
+    timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
+    strength: Fraction | None = Field(
+        None, gt=0, le=1, description="How much of `image` is changed; 0.6 by default, 1 with a mask."
+    )
+
+
+class GenerateBody(Generating):
+    """What a client of the native API may send; unknown keys are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    aspect_ratio: str = Field(
+        aspect_ratios.DEFAULT_ASPECT_RATIO,
+        description="Named size: " + ", ".join(aspect_ratios.ASPECT_RATIOS) + ".",
+        json_schema_extra={"enum": list(aspect_ratios.ASPECT_RATIOS)},
+    )
+    width: Side | None = Field(None, description="Exact width in pixels, with `height`.")
+    height: Side | None = Field(None, description="Exact height in pixels, with `width`.")
+    size: str | None = Field(
+        None,
+        pattern=SIZE_PATTERN,
+        description=f"Exact size as WIDTHxHEIGHT, each side {MIN_SIDE} to {MAX_SIDE} pixels.",
+    )
+    language: Literal["en", "zh"] = Field("en", description="Prompt language; chooses the quality words.")
+    positive_magic: bool = Field(True, description="Append Qwen's quality words to the prompt.")
+    save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
+    add_overlay: bool = Field(True, description="Add the info overlay to the image.")
+    quality: Quality = Field("exact", description="exact computes every block; high and fast skip what changes little.")
+    image: str | list[str] | None = Field(
+        None,
+        description="Image to start from: base64, a data URL or, where allowed, a web address; or up to 16.",
+    )
+    mask: str | None = Field(None, description="Which part of `image` is regenerated: white is, black stays as it is.")
+    control_image: str | None = Field(
+        None, description="Image for the server's ControlNet, such as edges or a depth map; taken as it is."
+    )
+    controlnet_conditioning_scale: Fraction = Field(
+        1.0, ge=0, le=2, description="How strongly `control_image` guides; 0 not at all."
+    )
+    control_guidance_start: Fraction = Field(
+        0.0, ge=0, le=1, description="Share of the steps after which `control_image` begins to guide."
+    )
+    control_guidance_end: Fraction = Field(
+        1.0, ge=0, le=1, description="Share of the steps after which `control_image` no longer guides."
+    )
+
+    @property
+    def aspect_ratio_name(self) -> str:
+        """The name shown in the overlay: the one asked for, unless an exact size was."""
+        return "custom" if self.has_exact_size else self.aspect_ratio
+
+    @property
+    def has_exact_size(self) -> bool:
+        """Whether a size in pixels was asked for."""
+        return not (self.size is None and self.width is None and self.height is None)
+
+
+def parse(content: Any, *, prompt_required: bool = True) -> GenerateBody:
+    """Return the validated body; raises BadRequest or InvalidParameter naming the field and its limit.
+
+    A dialect whose clients may say nothing sends a blank prompt, and does not require one.
+    """
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    if content.get("prompt") is None or content["prompt"] == "":
+        raise BadRequest("Prompt is required", param="prompt")
+    body = validated(GenerateBody, content)
+    if prompt_required and not body.prompt.strip():
+        raise BadRequest("Prompt is required", param="prompt")
+    if body.aspect_ratio not in aspect_ratios.ASPECT_RATIOS:
+        names = ", ".join(aspect_ratios.ASPECT_RATIOS)
+        raise BadRequest(
+            f"aspect_ratio {shown(body.aspect_ratio)} is unknown; choose from {names}.", param="aspect_ratio"
+        )
+    return body
+
+
+def check(body: GenerateBody, settings: Settings) -> None:
+    """Raise InvalidParameter for what no model generates."""
+    for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
+        check_text(name, text, settings.max_prompt_chars)
+    if body.deterministic and body.quality != "exact":
+        raise InvalidParameter("deterministic generates every block: quality must be exact.", param="quality")
+    check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
+    check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
+    check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
+    if body.seed is not None and body.seed + body.n > SEEDS:
+        raise InvalidParameter(f"seed is too large for n={body.n}: image k uses seed + k, below 2^64.", param="seed")
+
+
+def resolve(
+    body: GenerateBody,
+    settings: Settings,
+    facts: ModelInfo | None,
+    *,
+    seed_source: str | None = None,
+    usual_size: tuple[int, int] | None = None,
+    previews: int = 0,
+    stack: Stack = NO_LORAS,
+) -> tuple[Generation, list[str]]:
+    """Return the generation that `body` asks for, and warnings; raises InvalidParameter.
+
+    `facts` are those of the model that it names, None while the first one is loading.
+
+    What the LoRAs of the `stack` were made for stands in for what the body leaves open.
+
+    A random seed is derived from `seed_source` where there is one, so that a retry generates the same. Without any size in
+    the body, `usual_size` is taken where there is one, else the model's.
+    """
+    check(body, settings)
+    asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set
+    usual_size = usual_size or (facts.default_size if facts else None)
+    width, height = usual_size if usual_size and not asked_for_size else _size(body, settings)
+    warnings = []
+    usual = facts or UNKNOWN_MODEL
+    guidance = body.true_cfg_scale
+    if usual.guidance == "guidance_scale":
+        # Either name will do: it is the one guidance that the model has.
+        guidance = body.guidance_scale if body.guidance_scale is not None else guidance
+    elif body.guidance_scale is not None:
+        warnings.append("guidance_scale is ignored by Qwen-Image; use true_cfg_scale.")
+    if "aspect_ratio" in body.model_fields_set and body.aspect_ratio_name == "custom":
+        warnings.append("aspect_ratio is ignored beside an exact size.")
+    if body.output_compression is not None and body.output_format == "png":
+        warnings.append("output_compression is ignored for png, which is always exact.")
+    if guidance is None:
+        guidance = usual.default_true_cfg_scale if stack.guidance is None else stack.guidance
+    steps = body.num_inference_steps or min(stack.steps or usual.default_steps, settings.max_steps)
+    magic = usual.positive_magic.get(body.language, "") if body.positive_magic else ""
+    generation = Generation(
+        prompt=body.prompt + magic,
+        negative_prompt=body.negative_prompt,
+        width=width,
+        height=height,
+        steps=steps,
+        true_cfg_scale=guidance,
+        seed=body.seed if body.seed is not None else _generate_seed(seed_source),
+        count=body.n,
+        deterministic=body.deterministic,
+        priority=body.priority,
+        quality=body.quality,
+        previews=previews,
+        scheduler=_scheduler(body.scheduler or stack.scheduler or "", facts),
+        loras=stack.loras,
+        model=facts.name if facts else "",
+        layers=body.layers or 0,
+    )
+    return generation, warnings
+
+
+def _scheduler(asked: str, facts: ModelInfo | None) -> str:
+    """Return the scheduler's name, as it came while the model is not known yet; the engine looks again."""
+    if facts is None:
+        return asked
+    found = find_scheduler(asked, facts.schedulers, facts.sampler)
+    if found is None:
+        raise InvalidParameter(
+            f"scheduler {shown(asked)} does not fit {facts.name}; known are {', '.join(facts.schedulers)}.",
+            param="scheduler",
+        )
+    return found
+
+
+def _generate_seed(source: str | None) -> int:
+    """Return 52 bits, which every JSON reader can give back unchanged."""
+    if source is None:
+        return secrets.randbits(52)
+    return int(hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:13], 16)
+
+
+def _size(body: GenerateBody, settings: Settings) -> tuple[int, int]:
+    if body.size is not None:
+        if body.width is not None or body.height is not None:
+            raise InvalidParameter("size and width/height exclude each other.", param="size")
+        width, height = (int(side) for side in body.size.split("x"))
+        if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+            raise InvalidParameter(
+                f"size {body.size}: each side must be {MIN_SIDE} to {MAX_SIDE} pixels.", param="size"
+            )
+        param = "size"
+    elif body.width is not None or body.height is not None:
+        if body.width is None or body.height is None:
+            missing = "height" if body.height is None else "width"
+            raise InvalidParameter(f"{missing} is missing: width and height go together.", param=missing)
+        width, height, param = body.width, body.height, "width"
+    else:
+        width, height = aspect_ratios.size_of(body.aspect_ratio)
+        param = "aspect_ratio"
+    if width * height > settings.max_pixels:
+        raise InvalidParameter(
+            f"{width}x{height} is {width * height} pixels; the limit is {settings.max_pixels} (MAX_PIXELS).",
+            param=param,
+        )
+    return width, height
+
+
+def check_text(name: str, text: str, limit: int) -> None:
+    """Raise InvalidParameter for a text that is too long, or that is no Unicode."""
+    if len(text) > limit:
+        raise InvalidParameter(
+            f"{name} has {len(text)} characters; the limit is {limit} (MAX_PROMPT_CHARS).", param=name
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidParameter(f"{name} contains a lone surrogate, which is no Unicode text.", param=name) from None
+
+
+def check_limit(name: str, value: float | None, limit: float, setting: str) -> None:
+    """Raise InvalidParameter for a value above the limit that a setting gives."""
+    if value is not None and value > limit:
+        raise InvalidParameter(f"{name} is {value:g}; the limit is {limit:g} ({setting}).", param=name)

@@ -1,0 +1,68 @@
+"""The LoRAs that a request names, with their scales: a stack, and what the profiles in it recommend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api.inputs.validation import shown
+from imageserver.errors import InvalidParameter
+from imageserver.generation import Lora
+from imageserver.lora_folder import LoraFile, LoraFolder
+
+MAX_STACKED_LORAS = 8
+STRONGEST = 10.0
+
+
+class LoraChoice(BaseModel):
+    """One LoRA of a request."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, description="One of /v1/loras.")
+    scale: Annotated[float, Field(ge=-STRONGEST, le=STRONGEST, allow_inf_nan=False)] | None = Field(
+        None, description="Its strength; 1 if its profile says nothing else."
+    )
+
+
+@dataclass(frozen=True)
+class Stack:
+    """LoRAs in the order of their names; of what profiles recommend, the first that does is taken."""
+
+    loras: tuple[Lora, ...] = ()
+    files: tuple[LoraFile, ...] = ()
+
+    @property
+    def steps(self) -> int | None:
+        """The number of steps that it was made for."""
+        return next((steps for file in self.files if (steps := file.profile.num_inference_steps)), None)
+
+    @property
+    def guidance(self) -> float | None:
+        """The classifier-free guidance that it was made for."""
+        return next((each for file in self.files if (each := file.profile.true_cfg_scale) is not None), None)
+
+    @property
+    def scheduler(self) -> str | None:
+        """The name of the scheduler that it was made for; a configuration is the engine's business."""
+        wanted = next((each for file in self.files if (each := file.profile.scheduler) is not None), None)
+        return wanted if isinstance(wanted, str) else None
+
+
+def read_stack(chosen: Sequence[LoraChoice], folder: LoraFolder) -> Stack:
+    """Return the stack; raises InvalidParameter for a LoRA that is not there or is named twice."""
+    names = [choice.name for choice in chosen]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidParameter(f"loras: {shown(twice)} is named twice.", param="loras")
+    files = {choice.name: folder.find(choice.name) for choice in chosen}
+    ordered = sorted(chosen, key=lambda choice: choice.name)
+    loras = tuple(
+        Lora(
+            name=choice.name,
+            digest=files[choice.name].digest,
+            scale=files[choice.name].profile.scale if choice.scale is None else choice.scale,
+        )
+        for choice in ordered
+    )
+    return Stack(loras, tuple(files[choice.name] for choice in ordered))

@@ -1,0 +1,49 @@
+"""The images in the native body's terms, as a JSON object or a form brings them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.datastructures import FileStorage, MultiDict
+
+from imageserver.api.inputs.control_image import ControlImage
+from imageserver.api.inputs.image_bytes import fetch, fetch_all, read_upload, read_uploads
+from imageserver.api.inputs.init_image import InitImage
+from imageserver.api.services import Services
+from imageserver.errors import InvalidParameter
+
+# As OpenAI's own limit.
+MAX_IMAGES = 16
+
+NO_FILES: MultiDict[str, FileStorage] = MultiDict()
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a request starts from, and what guides it; None where none was sent."""
+
+    init_image: InitImage | None
+    control_image: ControlImage | None
+
+
+def read_images(service: Services, content: Any, files: MultiDict[str, FileStorage] = NO_FILES) -> Images:
+    """Return the images of a request; files go before what stands in `content`, a body not yet checked.
+
+    Raises InvalidParameter naming the field and its limit.
+    """
+    given = content if isinstance(content, dict) else {}
+    images = read_uploads(files, service.settings, name="image", most=MAX_IMAGES)
+    if not images and isinstance(given.get("image"), str | list):
+        images = fetch_all(service, given["image"], name="image", most=MAX_IMAGES)
+    mask, control = (_one(service, given, files, name) for name in ("mask", "control_image"))
+    if mask is not None and not images:
+        raise InvalidParameter("mask needs an image to cover.", param="mask")
+    return Images(
+        InitImage(image=images[0], further=tuple(images[1:]), mask=mask) if images else None,
+        None if control is None else ControlImage(image=control),
+    )
+
+
+def _one(service: Services, given: dict[str, Any], files: MultiDict[str, FileStorage], name: str) -> bytes | None:
+    if name in files:
+        return read_upload(files[name], service.settings, name=name)
+    return fetch(service, given[name], name=name) if isinstance(given.get(name), str) else None

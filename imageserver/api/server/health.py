@@ -1,0 +1,217 @@
+"""How the server is: for people, for monitors and for orchestrators."""
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from prometheus_client import CONTENT_TYPE_LATEST
+
+import aspect_ratios
+from imageserver import __version__
+from imageserver.api.operations import documented
+from imageserver.api.page import views as page
+from imageserver.api.request_context import services
+from imageserver.api.schemas import Health, Index, Info, ServerStatus, StartupAnswer, Status
+from imageserver.protocol.messages import Snapshot
+from imageserver.telemetry.metrics import exposition
+
+blueprint = Blueprint("health", __name__)
+
+ARCHITECTURE = "gunicorn gevent workers, one dispatcher, one engine process per device"
+# What a dialect or a room brings along, by its blueprint: only what is registered is told.
+FEATURES = {
+    "openai_images": "OpenAI-compatible images: generations, edits, variations and models",
+    "cogview4_stream": "Server-sent events with intermediate images, large ones in chunks",
+    "huggingface": "Hugging Face InferenceClient: text-to-image and image-to-image",
+    "automatic1111": "AUTOMATIC1111 API under /sdapi/v1",
+    "websocket": "WebSocket with progress, previews and cancel",
+    "tasks": "Asynchronous tasks that outlive their client and a restart",
+    "jobs": "Every request is a job that can be listed, followed and cancelled",
+    "native": "Concurrent generations share the device step by step",
+}
+
+
+@blueprint.get("/health")
+@documented(answer=Health)
+def health() -> Response:
+    """Tell how the server is: model, device, queue and processes."""
+    service = services()
+    snapshot = service.snapshot
+    facts = snapshot.facts if snapshot else None
+    return jsonify(
+        status=service.status,
+        reason=snapshot.reason if snapshot else "The dispatcher is being started.",
+        load_fraction=snapshot.load_fraction if snapshot else None,
+        model_loaded=_is_loaded(snapshot),
+        device=facts.device if facts else None,
+        gpu=facts.gpu if facts else None,
+        cuda_version=facts.cuda_version if facts else None,
+        worker_pool_initialized=facts is not None,
+        active_workers=service.settings.workers,
+        concurrent_support="enabled",
+        architecture=ARCHITECTURE,
+        pipeline_ready=facts is not None,
+        queue_length=snapshot.queue_length if snapshot else 0,
+        active_tasks=snapshot.active if snapshot else 0,
+        total_tasks=snapshot.total if snapshot else 0,
+        engine_restarts=snapshot.engine_restarts if snapshot else 0,
+        engine_pid=snapshot.engine_pid if snapshot else None,
+        dispatcher_pid=snapshot.dispatcher_pid if snapshot else None,
+        queue_wait=snapshot.queue_wait if snapshot else None,
+        generator_info=_generator_info(snapshot),
+        version=__version__,
+    )
+
+
+@blueprint.get("/status")
+@documented(answer=ServerStatus)
+def server_status() -> Response:
+    """Tell what the server is made of, what it offers and how busy it is."""
+    service = services()
+    snapshot = service.snapshot
+    facts = snapshot.facts if snapshot else None
+    return jsonify(
+        server="qwen-image-server",
+        version=__version__,
+        status=service.status,
+        worker_pool={
+            "initialized": facts is not None,
+            "num_workers": service.settings.workers,
+            "active_requests": snapshot.active if snapshot else 0,
+            "architecture": ARCHITECTURE,
+        },
+        features=[told for name, told in FEATURES.items() if name in current_app.blueprints],
+        model=facts.name if facts else None,
+        device=facts.device if facts else None,
+        gpu=facts.gpu if facts else None,
+        queue={
+            "length": snapshot.queue_length if snapshot else 0,
+            "limit": service.settings.max_queue,
+            "wait": snapshot.queue_wait if snapshot else None,
+        },
+    )
+
+
+@blueprint.get("/livez")
+@documented(answer=Status)
+def livez() -> Response:
+    """Answer 200 while this worker's loop turns."""
+    return jsonify(status="alive")
+
+
+@blueprint.get("/readyz")
+@documented(answer=Status, also=(503,))
+def readyz() -> Response:
+    """Answer 200 only when a generation would start."""
+    status = services().status
+    response = jsonify(status=status)
+    response.status_code = 200 if status == "healthy" else 503
+    return response
+
+
+@blueprint.get("/startupz")
+@documented(answer=StartupAnswer, also=(503,))
+def startupz() -> Response:
+    """Answer how far the model has come; 200 once it has been loaded."""
+    snapshot = services().snapshot
+    loaded = snapshot is not None and snapshot.facts is not None
+    response = jsonify(
+        status=services().status,
+        phase=snapshot.phase if snapshot else "starting",
+        fraction=snapshot.load_fraction if snapshot else None,
+        reason=snapshot.reason if snapshot else "The dispatcher is being started.",
+    )
+    response.status_code = 200 if loaded else 503
+    return response
+
+
+@blueprint.get("/metrics")
+@documented(media=("text/plain",))
+def metrics() -> Response:
+    """Answer the service's figures in Prometheus' text format."""
+    return Response(exposition(services().snapshot), content_type=CONTENT_TYPE_LATEST)
+
+
+@blueprint.get("/info")
+@documented(answer=Info, errors=(503,))
+def info() -> Response:
+    """Answer what is known of the model and the server."""
+    facts, snapshot = services().loaded_facts(), services().snapshot
+    return jsonify(
+        model_name=facts.name,
+        model_family=facts.family,
+        model_reason=facts.reason,
+        memory_plan=facts.memory_plan,
+        memory_reason=facts.memory_reason,
+        device=facts.device,
+        gpu=facts.gpu,
+        cuda_version=facts.cuda_version,
+        dtype=facts.dtype,
+        scheduler=facts.scheduler,
+        sampler=facts.sampler,
+        schedulers=facts.schedulers,
+        model_load_time=facts.load_time,
+        total_parameters=facts.parameters,
+        model_size_mb=facts.size_mb,
+        gpu_memory_mb=facts.memory_mb,
+        batch_caps=facts.batch_caps,
+        max_in_flight=facts.max_in_flight,
+        supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
+        aspect_ratio_sizes=aspect_ratios.ASPECT_RATIOS,
+        generates_from=facts.kinds,
+        total_requests_processed=snapshot.completed if snapshot else 0,
+        concurrent_support="enabled",
+        version=__version__,
+    )
+
+
+@blueprint.get("/")
+@documented(answer=Index, media=("text/html",))
+def index() -> Response:
+    """List the API for machines, or show the web page to a browser."""
+    response = page.answer() if page.is_wanted(request.accept_mimetypes) else _list_of_routes()
+    response.vary.add("Accept")
+    return response
+
+
+def _list_of_routes() -> Response:
+    routes = sorted(
+        (
+            {
+                "path": rule.rule,
+                "methods": sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}),
+                "summary": _summary(rule),
+            }
+            for rule in current_app.url_map.iter_rules()
+            if rule.endpoint != "static"
+        ),
+        key=lambda route: str(route["path"]),
+    )
+    return jsonify(name="qwen-image-server", version=__version__, status=services().status, endpoints=routes)
+
+
+def _summary(rule: Any) -> str:
+    return (current_app.view_functions[rule.endpoint].__doc__ or "").strip().splitlines()[0]
+
+
+def _is_loaded(snapshot: Snapshot | None) -> bool:
+    """Return whether the model that answers requests which name none is in memory, and not only known."""
+    return snapshot is not None and snapshot.facts is not None and snapshot.facts.name in snapshot.held
+
+
+def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:
+    facts = snapshot.facts if snapshot else None
+    usual = facts.default_size if facts else None
+    width, height = usual or aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
+    return {
+        "model_id": facts.name if facts else None,
+        "device": facts.device if facts else None,
+        "dtype": facts.dtype if facts else None,
+        "scheduler": facts.scheduler if facts else None,
+        "model_loaded": _is_loaded(snapshot),
+        "defaults": {
+            "steps": facts.default_steps if facts else None,
+            "guidance_scale": facts.default_true_cfg_scale if facts else None,
+            "height": height,
+            "width": width,
+        },
+    }

@@ -1,0 +1,131 @@
+"""Every request of every dialect as a job: what became of it, as it happens, and an end to it."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field
+
+from imageserver.api import errors
+from imageserver.api.inputs.validation import validated
+from imageserver.api.operations import EVENTS, documented
+from imageserver.api.request_context import credential, request_id, services
+from imageserver.api.schemas import JobAnswer, JobListAnswer
+from imageserver.api.wsgi import sse
+from imageserver.dispatch.client.client import Ticket
+from imageserver.errors import InvalidParameter, NotFound, ServiceError
+from imageserver.protocol.messages import CancelJob, JobEvent, JobStatus, ListJobs, Watch
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
+
+HEARTBEAT = 10.0
+MAX_ID = 2**63 - 1
+
+
+class JobsQuery(BaseModel):
+    """What may stand after the question mark of `GET /v1/jobs`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["queued", "processing", "completed", "failed", "cancelled"] | None = Field(
+        None, description="Only jobs in this state."
+    )
+    limit: int = Field(100, ge=1, le=1000, description="At most so many, the newest first.")
+
+
+@blueprint.get("")
+@documented(query=JobsQuery, answer=JobListAnswer, errors=(422, 503))
+def list_jobs() -> Response:
+    """List the requests under way and the last ones that ended."""
+    query = validated(JobsQuery, request.args.to_dict())
+    question = ListJobs(job=request_id(), credential=credential(), state=query.state, limit=query.limit)
+    return jsonify(object="list", data=[_shown(status) for status in services().client.jobs(question)])
+
+
+@blueprint.get("/<int:number>")
+@documented(answer=JobAnswer, errors=(404, 503))
+def show_job(number: int) -> Response:
+    """Tell how one request is getting on."""
+    question = ListJobs(job=request_id(), credential=credential(), wanted=_checked(number))
+    return jsonify(_shown(_only(services().client.jobs(question), number)))
+
+
+@blueprint.delete("/<int:number>")
+@documented(answer=JobAnswer, errors=(404, 503))
+def cancel_job(number: int) -> Response:
+    """Stop one request; one that has ended already is left as it is."""
+    question = CancelJob(job=request_id(), credential=credential(), wanted=_checked(number))
+    return jsonify(_shown(_only(services().client.jobs(question), number)))
+
+
+@blueprint.get("/<int:number>/events")
+@documented(
+    headers={"Last-Event-ID": "The number of the last event that was seen; those after it follow."},
+    media=(EVENTS,),
+    errors=(404, 422, 503),
+)
+def job_events(number: int) -> Response:
+    """Stream what happens to one request; `Last-Event-ID` resumes after an event."""
+    service, question = services(), request_id()
+    ticket = service.client.watch(
+        Watch(job=question, credential=credential(), wanted=_checked(number), after=_last_event_id())
+    )
+    events = ticket.events(HEARTBEAT)
+    try:
+        # None where nothing has happened to it yet.
+        first = next(events)
+    except StopIteration:
+        raise _unknown(number) from None
+    return sse.event_stream(_frames(ticket, itertools.chain([first], events)), _say_error)
+
+
+def _frames(ticket: Ticket, events: Iterator[JobEvent | None]) -> Iterator[bytes]:
+    try:
+        for event in events:
+            yield sse.HEARTBEAT_FRAME if event is None else _frame(event)
+    except GeneratorExit:
+        ticket.cancel()
+        raise
+
+
+def _frame(event: JobEvent) -> bytes:
+    return sse.frame(_shown(event.status), event=event.name, number=event.number)
+
+
+def _say_error(error: ServiceError) -> bytes:
+    return sse.frame(errors.native(error), event="error")
+
+
+def _shown(status: JobStatus) -> dict[str, Any]:
+    """Return a status as JSON, with how far it is as a share of its steps."""
+    shown: dict[str, Any] = msgspec.to_builtins(status)
+    return shown | {
+        "object": "job",
+        "progress": round(status.step / status.total_steps, 4) if status.total_steps else 0.0,
+    }
+
+
+def _only(found: tuple[JobStatus, ...], number: int) -> JobStatus:
+    if not found:
+        raise _unknown(number)
+    return found[0]
+
+
+def _unknown(number: int) -> NotFound:
+    return NotFound(f"There is no job {number}; ended ones are remembered until 1000 newer ones have come.")
+
+
+def _checked(number: int) -> int:
+    if number > MAX_ID:
+        raise _unknown(number)
+    return number
+
+
+def _last_event_id() -> int:
+    """Return the number of the last event that the client has seen; browsers send it when they connect again."""
+    text = request.headers.get("Last-Event-ID", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidParameter("Last-Event-ID must be the number of an event.", param="Last-Event-ID")
+    return int(text)

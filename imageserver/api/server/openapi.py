@@ -1,0 +1,321 @@
+"""The API's document: `/openapi.json` (OpenAPI 3.1) and `/docs`, a page for it that needs no network.
+
+Paths, methods and sentences come from the routes and their docstrings, schemas from the models that check what clients
+send, limits from the settings: nothing is written down twice.
+"""
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, render_template_string, send_from_directory
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from werkzeug.routing import Rule
+
+from imageserver import __version__
+from imageserver.api import errors
+from imageserver.api.operations import EVENTS, Operation
+from imageserver.api.request_context import services
+from imageserver.api.schemas import NativeError
+from imageserver.errors import NotFound
+from imageserver.settings import Settings
+
+blueprint = Blueprint("openapi", __name__)
+
+EXTENSION = "imageserver_openapi"
+SWAGGER = "flask_openapi_swagger"
+COMPONENTS = "#/components/schemas/{model}"
+HIDDEN = {"openapi", "static"}
+# Fields of bodies whose limit is a setting.
+LIMITED_BY_SETTINGS = {
+    "num_inference_steps": ("maximum", "max_steps"),
+    "steps": ("maximum", "max_steps"),
+    "n": ("maximum", "max_images"),
+    "num_images_per_prompt": ("maximum", "max_images"),
+    "timeout": ("maximum", "request_timeout"),
+    "prompt": ("maxLength", "max_prompt_chars"),
+    "negative_prompt": ("maxLength", "max_prompt_chars"),
+}
+CONVERTERS = {"int": {"type": "integer", "minimum": 0}, "path": {"type": "string"}, "default": {"type": "string"}}
+
+EMPTY = {"type": "string", "maxLength": 0}
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>qwen-image-server API</title>
+<link rel="icon" href="{{ url_for('openapi.asset', name='images/swagger.svg') }}">
+<link rel="stylesheet" href="{{ url_for('openapi.asset', name='css/swagger-ui.css') }}">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{{ url_for('openapi.asset', name='js/swagger-ui-bundle.js') }}"></script>
+<script>
+SwaggerUIBundle({url: "{{ url_for('openapi.document') }}", dom_id: "#swagger-ui", deepLinking: true,
+                 validatorUrl: null, defaultModelsExpandDepth: 0});
+</script>
+</body>
+</html>
+"""
+
+
+@blueprint.get("/openapi.json")
+def document() -> Response:
+    """Answer this API as an OpenAPI document."""
+    kept = current_app.extensions
+    if EXTENSION not in kept:
+        # It never changes, and takes 0.12 s to write.
+        kept[EXTENSION] = services().thread_pool.run(_written, current_app)
+    return Response(kept[EXTENSION], mimetype="application/json")
+
+
+@blueprint.get("/docs")
+def docs() -> str:
+    """Show this API to people."""
+    return render_template_string(PAGE)
+
+
+@blueprint.get("/docs/<path:name>")
+def asset(name: str) -> Response:
+    """Answer a file of the page."""
+    return send_from_directory(_swagger_folder(), name, max_age=86400)
+
+
+def _written(app: Flask) -> str:
+    return app.json.dumps(describe(app, services().settings)) + "\n"
+
+
+def describe(app: Flask, settings: Settings) -> dict[str, Any]:
+    """Return the OpenAPI document of every route."""
+    schemas = _Schemas(settings)
+    paths: dict[str, dict[str, Any]] = {}
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        blueprint_name = rule.endpoint.split(".")[0]
+        # A WebSocket has no place in OpenAPI 3.1; docs/dialects.md tells of it.
+        if blueprint_name in HIDDEN or rule.websocket:
+            continue
+        methods = sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        for method in methods:
+            view = app.view_functions[rule.endpoint]
+            described = _operation(rule, view, blueprint_name, schemas)
+            if len(methods) > 1:
+                described["operationId"] += f".{method.lower()}"
+            paths.setdefault(_path(rule), {})[method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "qwen-image-server",
+            "version": __version__,
+            "summary": "Self-hosted image generation in every dialect that clients speak.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": schemas.components, "securitySchemes": SECURITY},
+        # Keys are asked for only where the owner has set some.
+        "security": [{}, {"bearer": []}, {"basic": []}, {"key": []}],
+    }
+
+
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+class _Schemas:
+    """The schemas that the operations refer to, each written once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.components: dict[str, Any] = {}
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        """Return a reference to the schema of a model or type, or the schema itself where it has no name."""
+        schema = TypeAdapter(kind).json_schema(ref_template=COMPONENTS, schema_generator=GenerateJsonSchema)
+        self.components |= schema.pop("$defs", {})
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return schema
+        self.components[kind.__name__] = schema
+        return {"$ref": COMPONENTS.format(model=kind.__name__)}
+
+    def of_body(self, model: type[BaseModel]) -> dict[str, Any]:
+        """Return a reference to the schema of a body, with the limits that the settings give its fields.
+
+        What a body holds, such as the parameters of a dialect that keeps them apart, has the same limits.
+        """
+        reference = self.of(model)
+        for part in (model.__name__, *TypeAdapter(model).json_schema().get("$defs", {})):
+            properties = self.components[part].get("properties", {})
+            for name, (keyword, setting) in LIMITED_BY_SETTINGS.items():
+                for option in _options(properties.get(name)):
+                    if option.get("type") != "null":
+                        limit = getattr(self._settings, setting)
+                        option[keyword] = min(limit, option.get(keyword, limit))
+        return reference
+
+    def form_of(self, model: type[BaseModel], files: Mapping[str, str]) -> dict[str, Any]:
+        """Return the schema of a model as a multipart form."""
+        self.of_body(model)
+        schema = dict(self.components[model.__name__])
+        fields = {
+            name: part if name in schema.get("required", ()) else _in_form(part)
+            for name, part in schema["properties"].items()
+        }
+        parts = {name: {"type": "string", "format": "binary", "description": told} for name, told in files.items()}
+        schema["properties"] = fields | parts
+        return schema
+
+    def error_of(self, blueprint_name: str) -> dict[str, Any]:
+        """Return a reference to the schema of a dialect's errors."""
+        return self.of(errors.ENVELOPES.get(blueprint_name, NativeError))
+
+
+def _options(schema: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if schema is None:
+        return []
+    options: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    return options
+
+
+def _in_form(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an optional field's schema in a form, where all is text: an empty one says nothing, "null" is a text."""
+    options = _options(schema)
+    if {} in options:
+        return schema
+    told = {key: schema[key] for key in ("title", "description", "default") if key in schema}
+    if any(option.get("type") == "string" for option in options):
+        return told | {"anyOf": [_or_empty(option) for option in options if option.get("type") != "null"]}
+    if any("type" not in option for option in options):
+        return told | {"anyOf": [*options, EMPTY]}
+    # Each keyword looks at its own type alone, so they can stand side by side.
+    keywords = {key: value for option in options for key, value in option.items() if key not in ("type", *told)}
+    return told | keywords | EMPTY | {"type": [*(option["type"] for option in options), "string"]}
+
+
+def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a text that may also be empty."""
+    if "enum" in schema:
+        return schema | {"enum": [*schema["enum"], ""]}
+    if "const" in schema:
+        return {key: value for key, value in schema.items() if key != "const"} | {"enum": [schema["const"], ""]}
+    return schema | {"pattern": f"^$|{schema['pattern']}"} if "pattern" in schema else schema
+
+
+def _operation(rule: Rule, view: Any, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
+    facts: Operation = getattr(view, "operation", Operation())
+    summary, _, description = (view.__doc__ or "").strip().partition("\n")
+    described: dict[str, Any] = {
+        "operationId": rule.endpoint,
+        "tags": [blueprint_name.replace("_", " ")],
+        "summary": summary,
+        "parameters": [*_path_parameters(rule), *_query_parameters(facts), *_header_parameters(facts)],
+        "responses": _responses(facts, blueprint_name, schemas),
+    }
+    if description.strip():
+        described["description"] = " ".join(description.split())
+    body = _body(facts, schemas)
+    if body:
+        described["requestBody"] = {"required": True, "content": body}
+    return described
+
+
+def _body(facts: Operation, schemas: _Schemas) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if facts.body is not None:
+        content["application/json"] = {"schema": schemas.of_body(facts.body)}
+        if facts.example is not None:
+            content["application/json"]["example"] = facts.example
+        if facts.form:
+            content["multipart/form-data"] = {"schema": schemas.form_of(facts.body, facts.files)}
+    for kind in facts.binary:
+        content[kind] = {"schema": {"type": "string", "format": "binary"}}
+    return content
+
+
+def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
+    # A stream has no schema as a whole, and 3.1 has no word for its events.
+    content: dict[str, Any] = {kind: {} if kind == EVENTS else {"schema": {"type": "string"}} for kind in facts.media}
+    if facts.answer is not None:
+        content["application/json"] = {"schema": schemas.of(facts.answer)}
+    responses: dict[str, Any] = {
+        str(status): {"description": "The answer." if status == 200 else "The same, not well.", "content": content}
+        for status in (200, *facts.also)
+    }
+    error = {"application/json": {"schema": schemas.error_of(blueprint_name)}}
+    for status in sorted({*facts.errors, 401, 403, 503} - set(facts.also)):
+        responses[str(status)] = {"description": ERRORS[status], "content": error}
+    return responses
+
+
+ERRORS = {
+    400: "The request cannot be understood, or misses what it needs.",
+    401: "A key is asked for.",
+    403: "The Hugging Face token does not open this server.",
+    404: "There is no such thing.",
+    408: "The body did not arrive within BODY_TIMEOUT.",
+    409: "Not in this state.",
+    410: "It existed, and does not any more.",
+    413: "The body is over MAX_BODY_MB.",
+    422: "A field has a value outside its limits; the error names both.",
+    429: "The queue is full, or the image would not be there in time; Retry-After says when to come back.",
+    499: "The generation was cancelled.",
+    500: "The server made a mistake.",
+    503: "The model is loading, the server is stopping, or the hub that knows the token cannot be asked.",
+    504: "The time limit passed.",
+    507: "The device's memory or the disk is full.",
+}
+
+
+def _path(rule: Rule) -> str:
+    return re.sub(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", r"{\1}", rule.rule)
+
+
+def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    found = re.findall(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>", rule.rule)
+    return [
+        {"name": name, "in": "path", "required": True, "schema": CONVERTERS[converter or "default"]}
+        for converter, name in found
+    ]
+
+
+def _query_parameters(facts: Operation) -> list[dict[str, Any]]:
+    if facts.query is None:
+        return []
+    schema = TypeAdapter(facts.query).json_schema(ref_template=COMPONENTS)
+    parameters = []
+    for name, part in schema["properties"].items():
+        # A query has no null: leaving it out says the same.
+        options = [option for option in _options(part) if option.get("type") != "null"]
+        parameters.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": name in schema.get("required", ()),
+                "description": part.get("description", ""),
+                "schema": options[0] if len(options) == 1 else {"anyOf": options},
+            }
+        )
+    return parameters
+
+
+def _header_parameters(facts: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "required": False, "description": told, "schema": {"type": "string"}}
+        for name, told in facts.headers.items()
+    ]
+
+
+@cache
+def _swagger_folder() -> Path:
+    """Return where Swagger UI lies; the package itself is not imported, for it would bring Flask extensions along."""
+    found = importlib.util.find_spec(SWAGGER)
+    if found is None or not found.submodule_search_locations:
+        raise NotFound(f"The page needs the package {SWAGGER.replace('_', '-')}; /openapi.json works without it.")
+    return Path(found.submodule_search_locations[0]) / "templates" / "swagger"

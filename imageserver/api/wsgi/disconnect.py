@@ -1,0 +1,36 @@
+"""Notice that a client has left while its image is being generated, within a millisecond of its FIN or RST."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+
+# gunicorn puts the client's socket into the environment; the pywsgi server of `serve` does the same for us.
+SOCKET_KEY = "gunicorn.socket"
+
+
+@contextlib.contextmanager
+def while_client_stays(environ: dict[str, Any], on_leave: Callable[[], None]) -> Iterator[None]:
+    """Call `on_leave` once if the client hangs up before the block ends."""
+    connection = environ.get(SOCKET_KEY)
+    if connection is None:
+        yield
+        return
+    watcher = gevent.spawn(_watch, connection, on_leave)
+    try:
+        yield
+    finally:
+        watcher.kill(block=False)
+
+
+def _watch(connection: Any, on_leave: Callable[[], None]) -> None:
+    try:
+        gevent.socket.wait_read(connection.fileno())
+        left = connection.recv(1, socket.MSG_PEEK) == b""
+    except OSError:
+        left = True
+    if left:
+        on_leave()

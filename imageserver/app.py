@@ -1,0 +1,71 @@
+"""The Flask application: every long-lived object of one HTTP worker, wired once."""
+
+from flask import Flask
+
+from imageserver import startup
+from imageserver.api import routes
+from imageserver.api.auth.api_keys import read_keyring
+from imageserver.api.dialects.tasks import deliveries, runner
+from imageserver.api.request_context import EXTENSION
+from imageserver.api.services import Services
+from imageserver.api.wsgi.attempts import Attempts
+from imageserver.api.wsgi.request_ids import RequestIds
+from imageserver.api.wsgi.thread_pool import ThreadPool
+from imageserver.dispatch.client.client import DispatchClient
+from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from imageserver.generation import ModelInfo
+from imageserver.lora_folder import open_folder
+from imageserver.outputs.cache import OutputCache
+from imageserver.outputs.folder import OutputFolder
+from imageserver.outputs.task_store import TaskStore
+from imageserver.outputs.webhook_store import WebhookStore
+from imageserver.settings import Settings
+from imageserver.telemetry.logs import configure_logging
+
+
+def create_app(settings: Settings, owner: int) -> Flask:
+    """Build the application; `owner` is the process whose life the dispatcher follows."""
+    configure_logging(settings)
+    app = Flask("qwen_image_server", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * 2**20)
+    # A form may carry its image as text.
+    app.config["MAX_FORM_MEMORY_SIZE"] = app.config["MAX_CONTENT_LENGTH"]
+    runtime_dir = RuntimeDir(owner)
+
+    def announce(facts: ModelInfo) -> None:
+        if runtime_dir.is_first_to_announce():
+            startup.say(startup.banner(settings, facts))
+
+    # What asks other servers takes 0.1 s to import, which only those who use it pay for.
+    huggingface_tokens = webhooks = None
+    if settings.hf_auth != "off":
+        from imageserver.api.auth.huggingface_tokens import read_huggingface_tokens
+
+        huggingface_tokens = read_huggingface_tokens(settings)
+    if settings.webhook_secret:
+        from imageserver.api.outbound.webhooks import read_webhooks
+
+        webhooks = read_webhooks(settings)
+    services = Services(
+        settings=settings,
+        client=DispatchClient(settings, runtime_dir, on_ready=announce),
+        outputs=OutputFolder(
+            settings.resolve(settings.output_dir), max_mb=settings.tmp_max_mb, max_age=settings.tmp_max_age
+        ),
+        cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
+        thread_pool=ThreadPool(settings.threads),
+        request_ids=RequestIds(settings.resolve(settings.state_dir)),
+        attempts=Attempts(settings.resolve(settings.state_dir)),
+        tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
+        webhook_store=WebhookStore(settings.resolve(settings.state_dir)),
+        webhooks=webhooks,
+        keyring=read_keyring(settings),
+        huggingface_tokens=huggingface_tokens,
+        loras=open_folder(settings),
+    )
+    app.extensions[EXTENSION] = services
+    routes.register(app, settings)
+    services.start()
+    runner.start(app)
+    deliveries.start(app)
+    return app

@@ -1,0 +1,74 @@
+"""Generate one image from the command line with a private dispatcher and engine: the same path as a request."""
+
+import argparse
+import json
+import os
+import secrets
+import sys
+
+from tqdm import tqdm
+
+from imageserver.api import output_options
+from imageserver.api.inputs import generate_request
+from imageserver.dispatch.client import launch
+from imageserver.dispatch.client.client import DispatchClient, Image
+from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from imageserver.errors import InvalidParameter, ServiceError
+from imageserver.generation import OutputFormat
+from imageserver.protocol.messages import Progress
+from imageserver.settings import load_settings
+
+# How often Ctrl+C is looked for while nothing happens.
+POLL_SECONDS = 1.0
+
+FORMATS: dict[str, OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+
+
+def generate(chosen: argparse.Namespace) -> int:
+    """Generate, write the file, and return the exit status; every failure is one sentence."""
+    settings = load_settings()
+    runtime_dir = RuntimeDir(os.getpid())
+    client = DispatchClient(settings, runtime_dir)
+    try:
+        output_format = FORMATS.get(chosen.output.suffix.lower())
+        if output_format is None:
+            raise InvalidParameter(f"--output {chosen.output} must end in {', '.join(FORMATS)}.", param="output")
+        body = generate_request.parse(
+            {
+                "prompt": chosen.prompt,
+                "negative_prompt": chosen.negative_prompt,
+                "aspect_ratio": chosen.aspect_ratio,
+                "num_inference_steps": chosen.steps,
+                "true_cfg_scale": chosen.true_cfg_scale,
+                "seed": chosen.seed,
+                "language": chosen.language,
+            }
+        )
+        generation, _ = generate_request.resolve(body, settings, None)
+        client.start()
+        ticket = client.submit(secrets.randbits(31), generation, settings.request_timeout)
+        with tqdm(total=generation.steps, desc="steps", unit="step", disable=not sys.stderr.isatty()) as bar:
+            for news in ticket.news(pause=POLL_SECONDS):
+                if isinstance(news, Progress):
+                    bar.update(news.step - bar.n)
+        assert isinstance(news, Image)
+        facts = client.snapshot.facts if client.snapshot else None
+        how = output_options.OutputOptions(
+            output_format, None, None if chosen.no_overlay else body.aspect_ratio_name, settings.font_path
+        )
+        data = output_options.finish(news, generation, facts, how)[0]
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        chosen.output.write_bytes(data)
+        print(json.dumps({"file": str(chosen.output), "seed": generation.seed, "model": facts.name if facts else None}))
+        return 0
+    except ServiceError as error:
+        print(error.sentence, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{chosen.output} cannot be written: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        client.close()
+        launch.stop(runtime_dir)

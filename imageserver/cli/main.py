@@ -1,0 +1,31 @@
+"""The command line of `qwen_image_server.py`: serve without gunicorn, and generate one image without a server."""
+
+import argparse
+from pathlib import Path
+
+
+def run(arguments: list[str]) -> int:
+    """Parse and run; return the exit status."""
+    parser = argparse.ArgumentParser(prog="qwen_image_server.py", description="Self-hosted image generation.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve with gevent's own server (Windows, Linux, macOS)")
+    generate_parser = commands.add_parser("generate", help="generate one image; needs no running server")
+    generate_parser.add_argument("prompt")
+    generate_parser.add_argument(
+        "-o", "--output", type=Path, default=Path("image.png"), help="file to write (png, jpg, webp)"
+    )
+    generate_parser.add_argument("--negative-prompt", default=" ")
+    generate_parser.add_argument("--aspect-ratio", default="s1:1")
+    generate_parser.add_argument("--steps", type=int, default=20)
+    generate_parser.add_argument("--true-cfg-scale", type=float, default=4.0)
+    generate_parser.add_argument("--seed", type=int, default=42)
+    generate_parser.add_argument("--language", choices=("en", "zh"), default="en")
+    generate_parser.add_argument("--no-overlay", action="store_true")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "serve":
+        from imageserver.cli.serve import serve
+
+        return serve()
+    from imageserver.cli.generate import generate
+
+    return generate(chosen)

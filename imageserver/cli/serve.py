@@ -1,0 +1,91 @@
+"""Serve the same application with gevent's own server, where gunicorn does not run."""
+
+import gevent.monkey
+
+gevent.monkey.patch_all()
+
+import logging  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.pool import Pool  # noqa: E402
+from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
+
+from imageserver import startup  # noqa: E402
+from imageserver.api.auth.api_keys import read_keys  # noqa: E402
+from imageserver.api.request_context import EXTENSION  # noqa: E402
+from imageserver.api.wsgi import send_timeout  # noqa: E402
+from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402
+from imageserver.app import create_app  # noqa: E402
+from imageserver.dispatch.client import launch  # noqa: E402
+from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
+from imageserver.settings import load_settings  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 1000
+
+
+class _Server(WSGIServer):  # type: ignore[misc]
+    # Requests whose answers are not out yet; an idle kept-alive connection is none.
+    busy = 0
+
+
+class _Handler(WSGIHandler):  # type: ignore[misc]
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ[SOCKET_KEY] = self.socket
+        return environ
+
+    def run_application(self) -> None:
+        self.server.busy += 1
+        try:
+            super().run_application()
+        except StopIteration:
+            # How flask-sock ends a WebSocket under gunicorn, whose key for the socket is ours too.
+            self.close_connection = True
+        finally:
+            self.server.busy -= 1
+
+    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
+        if send_timeout.is_stalled(error):
+            logger.warning(send_timeout.SENTENCE)
+            self.close_connection = True
+        else:
+            super().handle_error(kind, error, trace)
+
+
+def serve() -> int:
+    """Serve until SIGTERM or Ctrl+C; running generations are finished first. Return the exit status."""
+    settings = load_settings()
+    read_keys(settings)
+    startup.require_free_port(settings)
+    startup.say(startup.greeting(settings))
+    app = create_app(settings, owner=os.getpid())
+    connections = Pool(MAX_CONNECTIONS)
+    server = _Server((settings.host, settings.port), app, spawn=connections, handler_class=_Handler, log=None)
+
+    def stop(*_: object) -> None:
+        app.extensions[EXTENSION].drain()
+        gevent.spawn(server.close)
+
+    for name in ("SIGTERM", "SIGINT"):
+        gevent.signal_handler(getattr(signal, name), stop) if sys.platform != "win32" else signal.signal(
+            getattr(signal, name), stop
+        )
+    server.start()
+    server._stop_event.wait()
+    _finish(server, connections, settings.graceful_timeout)
+    launch.stop(RuntimeDir(os.getpid()))
+    return 0
+
+
+def _finish(server: _Server, connections: Pool, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while server.busy and time.monotonic() < deadline:
+        gevent.sleep(0.05)
+    connections.kill(timeout=1.0)

@@ -1,0 +1,82 @@
+"""Find the server's dispatcher, or start it; whoever needs one does this, so a killed dispatcher comes back."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from filelock import FileLock, Timeout
+
+from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
+from imageserver.protocol.framing import Channel
+from imageserver.protocol.messages import Hello
+from imageserver.settings import PROJECT_ROOT, Settings
+
+START_TIMEOUT = 15.0
+POLL = 0.02
+
+
+def connect(runtime_dir: RuntimeDir, role: str) -> Channel:
+    """Return a channel to the running dispatcher; raises OSError when none answers."""
+    address, _ = runtime_dir.read()
+    channel = Channel(address.connect())
+    channel.send(Hello(role=role, key=address.key, pid=os.getpid()))
+    return channel
+
+
+def connect_or_start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
+    """Return a channel to the dispatcher, starting one where none answers; raises OSError when that fails."""
+    try:
+        return connect(runtime_dir, "worker")
+    except OSError:
+        if not process_lives(runtime_dir.owner):
+            raise ConnectionError("The server's main process is gone.") from None
+    try:
+        with FileLock(runtime_dir.launch_lock, timeout=START_TIMEOUT):
+            try:
+                return connect(runtime_dir, "worker")
+            except OSError:
+                return _start(runtime_dir, settings)
+    except Timeout as error:
+        raise TimeoutError("Another process is starting the dispatcher and does not finish.") from error
+
+
+def stop(runtime_dir: RuntimeDir, timeout: float = 10.0) -> None:
+    """End the dispatcher and wait until it is gone."""
+    try:
+        _, pid = runtime_dir.read()
+    except OSError:
+        return
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while process_lives(pid) and time.monotonic() < deadline:
+        time.sleep(POLL)
+
+
+def _start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
+    runtime_dir.address_file.unlink(missing_ok=True)
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imageserver.dispatch", str(runtime_dir.owner)],
+        stdin=subprocess.PIPE,
+        cwd=PROJECT_ROOT,
+        creationflags=flags,
+    )
+    assert process.stdin is not None
+    process.stdin.write(settings.model_dump_json().encode())
+    process.stdin.close()
+    if sys.platform != "win32":
+        process.wait()  # the detached half goes on
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            return connect(runtime_dir, "worker")
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL)

@@ -1,0 +1,119 @@
+"""Where the processes of one server meet, so that two servers on one machine never share a dispatcher.
+
+The owner is the process whose life the dispatcher follows: gunicorn's arbiter, or the process that runs `serve`.
+"""
+
+import contextlib
+import getpass
+import json
+import os
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from imageserver.protocol.framing import Address
+
+if sys.platform == "win32":
+    import ctypes
+
+
+@dataclass(frozen=True)
+class RuntimeDir:
+    """The files of one server's dispatcher, named by the process id of its owner."""
+
+    owner: int
+
+    @property
+    def folder(self) -> Path:
+        """The private folder that holds them, short enough for a Unix socket's path."""
+        # By number: in a container the user may have no name.
+        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        folder = Path(tempfile.gettempdir()) / f"qwen-image-server-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # Not followed: whoever may write beside it could lead us to other files of ours.
+        state = folder.lstat()
+        if not stat.S_ISDIR(state.st_mode) or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
+            raise PermissionError(f"The folder {folder} belongs to somebody else; set TMPDIR to a folder of your own.")
+        return folder
+
+    @property
+    def address_file(self) -> Path:
+        """Written by the dispatcher once it listens."""
+        return self.folder / f"{self.owner}.json"
+
+    @property
+    def launch_lock(self) -> Path:
+        """Held by the process that starts a dispatcher."""
+        return self.folder / f"{self.owner}.lock"
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket that the dispatcher listens on."""
+        return self.folder / f"{self.owner}.sock"
+
+    def write(self, address: Address, pid: int) -> None:
+        """Publish `address`, readable by this user alone."""
+        aside = self.address_file.with_suffix(f".{pid}.new")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"path": address.path, "port": address.port, "key": address.key, "pid": pid}, file)
+        aside.replace(self.address_file)
+
+    def read(self) -> tuple[Address, int]:
+        """Return the published address and the dispatcher's process id; raises OSError when there is none."""
+        try:
+            content = json.loads(self.address_file.read_text())
+            return Address(path=content["path"], port=content["port"], key=content["key"]), int(content["pid"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise FileNotFoundError(f"{self.address_file} is not an address file.") from error
+
+    def is_first_to_announce(self) -> bool:
+        """Return True to one caller of this server only, who then prints the banner."""
+        try:
+            (self.folder / f"{self.owner}.announced").touch(exist_ok=False)
+        except OSError:
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Delete the files of this server."""
+        for suffix in ("json", "sock", "lock", "announced"):
+            with contextlib.suppress(OSError):
+                (self.folder / f"{self.owner}.{suffix}").unlink()
+
+    def remove_stale(self) -> None:
+        """Delete the files of servers whose owner is gone."""
+        for file in self.folder.glob("*.*"):
+            owner = file.name.split(".")[0]
+            if owner.isdigit() and not process_lives(int(owner)):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+
+def process_lives(pid: int) -> bool:
+    """Return whether a process with this id runs; one that has ended but was not reaped yet does not."""
+    if sys.platform == "win32":
+        handle = ctypes.windll.kernel32.OpenProcess(0x00100000, False, pid)  # SYNCHRONIZE
+        if not handle:
+            return False
+        alive: bool = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == 0x102  # WAIT_TIMEOUT
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return alive
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell on Linux; the first process of a container may take seconds to reap, or never do it."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] == "Z"

@@ -1,0 +1,342 @@
+"""Keeps one engine process alive: starts it, listens to it, replaces it when it dies or falls silent.
+
+Engines are started with exec, never forked: a forked child of a torch process hangs.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import secrets
+import statistics
+import sys
+import time
+from collections import deque
+from typing import Protocol
+
+from imageserver.dispatch.jobs import Listener
+from imageserver.dispatch.streams import Peer
+from imageserver.errors import EngineUnavailable
+from imageserver.errors import Loading as StillLoading
+from imageserver.generation import Generation, ModelInfo
+from imageserver.protocol.engine_config import EngineConfig, write_engine_config
+from imageserver.protocol.framing import Address
+from imageserver.protocol.messages import (
+    AnyMessage,
+    AskLoras,
+    Cancel,
+    Failed,
+    FetchModel,
+    Finished,
+    Inspect,
+    Inspected,
+    LoadFailed,
+    Loading,
+    LoadModel,
+    LorasLoaded,
+    ModelFetched,
+    ModelsHeld,
+    Preview,
+    Progress,
+    Ready,
+    Run,
+    Started,
+    UnloadModel,
+    Usage,
+    failed,
+)
+from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_LOAD_FAILURES = 5
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 30.0
+MEDIANS_OF_SILENCE = 20
+STOP_GRACE = 3.0
+# Phases of a model during which others are generated with: its files arrive; it waits for their images to be done.
+DOWNLOADING, WAITING = "downloading", "waiting"
+MEASURED_PIXELS = 1024 * 1024
+
+
+class EngineEvents(Protocol):
+    """What the dispatcher wants to hear of its engine."""
+
+    def engine_changed(self) -> None:
+        """The state, reason or progress is another."""
+
+    def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
+        """A running job has news."""
+
+    def inspected(self, message: Inspected) -> None:
+        """The engine has answered what it would read of a generation."""
+
+    def models_held(self, message: ModelsHeld) -> None:
+        """The engine holds other models than before, or could not load one."""
+
+    def model_progress(self, message: Loading) -> None:
+        """A model has come further, beside those that are loaded."""
+
+    def model_fetched(self, message: ModelFetched) -> None:
+        """A model's files are on the disk, or could not be brought there."""
+
+    def engine_lost(self, *, silent: bool) -> None:
+        """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
+
+
+class Engine:
+    """One supervised engine process.
+
+    `state` is `loading`, `ready`, `restarting` or `failed`; `reason` says why in one sentence.
+    """
+
+    def __init__(self, settings: Settings, events: EngineEvents, address: Address) -> None:
+        self._settings = settings
+        self._events = events
+        self._address = address
+        self._process: asyncio.subprocess.Process | None = None
+        self._peer: Peer | None = None
+        self._stopping = False
+        self._last_sign = time.monotonic()
+        self._last_steps: dict[int, float] = {}
+        self._token = ""
+        self._step_times: deque[float] = deque(maxlen=100)
+        self._silent = False
+        self._running: dict[int, float] = {}  # job id -> its share of the memory
+        self.state = "loading"
+        self.phase = "starting"
+        self.reason = "The engine process is starting."
+        self.fraction: float | None = None
+        self.ready: Ready | None = None
+        self.restarts = 0
+        self.usage = Usage()
+        # The model that a new engine begins with, and how far the load of another one has come beside it.
+        self.model = ""
+        self.loading: Loading | None = None
+        self._asked: dict[int, Listener] = {}
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running engine."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is an engine that does what it is told."""
+        return self.state == "ready" and self.ready is not None and self._peer is not None
+
+    def has_room(self, facts: ModelInfo | None) -> bool:
+        """Return whether another job of a model may be sent now.
+
+        `max_in_flight` images' worth of memory is begun at a time.
+        """
+        return self.listens and facts is not None and sum(self._running.values()) < facts.max_in_flight
+
+    async def supervise(self) -> None:
+        """Run engines, one after the other, until `stop` or until loading has failed too often."""
+        failures = 0
+        watchdog = asyncio.create_task(self._watch())
+        try:
+            while not self._stopping:
+                was_ready = await self._live_once()
+                if self._is_over():
+                    return
+                failures = 0 if was_ready else failures + 1
+                if failures >= MAX_LOAD_FAILURES:
+                    self._change("failed", "failed", f"The engine died {failures} times while loading; see the log.")
+                    self._events.engine_lost(silent=False)
+                    return
+                self.restarts += 1
+                pause = 0.0 if failures == 0 else min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
+                self._change("restarting", "restarting", f"The engine died; a new one starts in {pause:g} s.")
+                self._events.engine_lost(silent=self._silent)
+                await asyncio.sleep(pause)
+        finally:
+            watchdog.cancel()
+
+    async def stop(self) -> None:
+        """End the engine: politely, then by force."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_GRACE)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def run(self, message: Run, source: bytes = b"") -> None:
+        """Send a job to the engine, and the pixels of its source."""
+        assert self._peer is not None
+        if not self._running:
+            # Only then: arrivals at a silent engine are no sign of its life.
+            self._last_sign = time.monotonic()
+        self._running[message.job] = share_of_memory(message.generation)
+        self._peer.send(message, source)
+
+    def tell(self, message: FetchModel | LoadModel | UnloadModel) -> None:
+        """Send word about a model; without an engine it is lost, as are the models."""
+        if self._peer is not None:
+            self._peer.send(message)
+
+    def inspect(self, question: Inspect) -> bool:
+        """Ask the engine what it would read of a generation; return whether there is one that can be asked."""
+        if self._peer is None or not self.listens:
+            return False
+        self._peer.send(question)
+        return True
+
+    def ask(self, question: AskLoras, listener: Listener) -> None:
+        """Pass a question about LoRAs on; the engine answers it between two forwards."""
+        if self._peer is None or not self.listens:
+            error = StillLoading(f"The model is not loaded yet: {self.reason}", retry_after=2)
+            listener.send(failed(question.job, error))
+            return
+        self._asked[question.job] = listener
+        self._peer.send(question)
+
+    def cancel(self, job: int) -> None:
+        """Ask the engine to stop a job; the answer is a Failed message."""
+        if self._peer is not None:
+            self._peer.send(Cancel(job=job))
+
+    async def attach(self, peer: Peer) -> None:
+        """Listen to the engine that has just connected, until it hangs up."""
+        self._peer = peer
+        async for message, raw in peer:
+            if self._peer is not peer:
+                return  # the last words of an engine that has been replaced
+            self._last_sign = time.monotonic()
+            self._take(message, raw)
+        if self._peer is peer:
+            self._peer = None
+
+    def is_own(self, key: str) -> bool:
+        """Return whether the key is that of the process that was started last.
+
+        Process ids would not tell: in a virtual environment on Windows the child is a launcher of the interpreter.
+        """
+        return bool(self._token) and secrets.compare_digest(key.encode(), self._token.encode())
+
+    def _is_over(self) -> bool:
+        return self._stopping or self.state == "failed"
+
+    async def _live_once(self) -> bool:
+        """Start one engine and wait for its end; return whether it had become ready."""
+        self._silent, self.ready, self.fraction, self.loading = False, None, None, None
+        self._running.clear()
+        self._last_steps.clear()
+        self._token = secrets.token_hex(32)
+        self._last_sign = time.monotonic()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
+            )
+        except OSError as error:  # memory is short, perhaps still that of the last engine
+            logger.error("No engine process can be started: %s", error)
+            return False
+        assert self._process.stdin is not None
+        address = dataclasses.replace(self._address, key=self._token)
+        self._process.stdin.write(write_engine_config(EngineConfig(self._settings, address, chosen=self.model)))
+        self._process.stdin.write_eof()
+        if self.state != "loading":
+            self._change("loading", "starting", "A new engine process is starting.")
+        code = await self._process.wait()
+        if not self._stopping:
+            logger.warning("The engine process %d ended with status %d.", self._process.pid, code)
+        if self._peer is not None:
+            self._peer.close()
+            self._peer = None
+        for job, listener in self._asked.items():
+            listener.send(failed(job, EngineUnavailable("The engine died meanwhile.", retry_after=5)))
+        self._asked.clear()
+        return self.ready is not None
+
+    def _take(self, message: AnyMessage, raw: bytes) -> None:
+        match message:
+            case Loading() | Ready() | LoadFailed() | ModelsHeld() | ModelFetched():
+                self._take_model_news(message)
+            case Started() | Progress() | Preview() | Finished() | Failed():
+                self._note(message)
+                self._events.job_event(message, raw)
+            case Inspected():
+                self._events.inspected(message)
+            case LorasLoaded():
+                listener = self._asked.pop(message.job, None)
+                if listener is not None:
+                    listener.send(message.failure or message)
+            case Usage():
+                self.usage = message
+            case _:
+                logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
+
+    def _take_model_news(self, message: Loading | Ready | LoadFailed | ModelsHeld | ModelFetched) -> None:
+        """Note how far the first model has come, or another one beside it."""
+        match message:
+            case Loading() if self.ready is not None:
+                if message.phase != DOWNLOADING:
+                    self.loading = message
+                self._events.model_progress(message)
+            case Loading():
+                self.fraction = message.fraction
+                self._change("loading", message.phase, message.sentence)
+            case Ready():
+                self.ready, self.fraction = message, 1.0
+                if message.facts.name != self.model:
+                    self.model = ""  # it could not be loaded again, or nobody has chosen one
+                self._events.models_held(ModelsHeld(job=0, models=(message.facts,)))
+                self._change("ready", "ready", message.facts.reason)
+            case ModelsHeld():
+                self.loading = None
+                self._events.models_held(message)
+            case ModelFetched():
+                self._events.model_fetched(message)
+            case LoadFailed():
+                logger.error("%s", message.sentence)
+                self._change("failed", "failed", message.sentence)
+                self._events.engine_lost(silent=False)
+                if self._peer is not None:
+                    self._peer.close()  # the engine ends, and frees what it had loaded
+
+    def _note(self, message: Started | Progress | Preview | Finished | Failed) -> None:
+        """Learn how long steps take, and what has ended."""
+        if isinstance(message, Progress):
+            now = time.monotonic()
+            # A job's own steps: those of its neighbours in one forward are reported in a burst.
+            if message.job in self._last_steps:
+                self._step_times.append(now - self._last_steps[message.job])
+            self._last_steps[message.job] = now
+        elif isinstance(message, Finished | Failed):
+            self._running.pop(message.job, None)
+            self._last_steps.pop(message.job, None)
+
+    def _change(self, state: str, phase: str, reason: str) -> None:
+        self.state, self.phase, self.reason = state, phase, reason
+        self._events.engine_changed()
+
+    async def _watch(self) -> None:
+        """Kill an engine that runs jobs but has given no sign of life for too long."""
+        while True:
+            await asyncio.sleep(min(0.5, self._settings.step_timeout / 4))
+            patience = self._settings.step_timeout
+            if self._step_times:
+                patience = max(patience, MEDIANS_OF_SILENCE * statistics.median(self._step_times))
+            # What loads, measures or compiles a model between two forwards cannot do both.
+            pauses = self.loading is not None and self.loading.phase != WAITING
+            if self._running and self.state == "ready" and not pauses and time.monotonic() - self._last_sign > patience:
+                logger.error("The engine gave no sign of life for %.1f s; it is killed.", patience)
+                self._silent = True
+                if self._process is not None and self._process.returncode is None:
+                    self._process.kill()
+
+
+def share_of_memory(generation: Generation) -> float:
+    """Return how many images of 1024 x 1024, by which `max_in_flight` is measured, a generation weighs.
+
+    Smaller ones count as one: text and bookkeeping stay the same.
+    """
+    return generation.count * max(1.0, generation.width * generation.height / MEASURED_PIXELS)

@@ -1,0 +1,91 @@
+"""How much memory a generation will have the device hold, and what it cannot hold, learnt from the ones before it."""
+
+import time
+from collections import OrderedDict, defaultdict, deque
+from dataclasses import dataclass
+
+from imageserver.dispatch.estimates.cost_model import MAX_SIZES
+from imageserver.generation import Generation, ModelInfo
+
+# Of each size the highest of so many peaks counts; they include what ran beside it.
+REMEMBERED_PEAKS = 10
+# Afterwards it is tried again: another process may have left the device.
+REMEMBERED_FAILURE = 600.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that did not fit although nothing else ran."""
+
+    pixels: int
+    moment: float
+    held: tuple[str, ...]
+
+
+class MemoryModel:
+    """Peaks in MiB, weights included, by model and size."""
+
+    def __init__(self) -> None:
+        self._peaks: dict[str, OrderedDict[int, deque[float]]] = defaultdict(OrderedDict)
+        self._largest: dict[str, int] = defaultdict(int)
+        self._failures: dict[str, Failure] = {}
+
+    def observe(self, facts: ModelInfo, generation: Generation, peak_mb: float) -> None:
+        """Learn from a finished generation; a peak of 0 was not measured."""
+        if peak_mb > 0:
+            sizes = self._peaks[facts.name]
+            sizes.setdefault(_pixels(generation), deque(maxlen=REMEMBERED_PEAKS)).append(peak_mb)
+            sizes.move_to_end(_pixels(generation))
+            if len(sizes) > MAX_SIZES:
+                sizes.popitem(last=False)
+        self._largest[facts.name] = max(self._largest[facts.name], _pixels(generation))
+        failure = self._failures.get(facts.name)
+        if failure is not None and _pixels(generation) >= failure.pixels:
+            del self._failures[facts.name]
+
+    def observe_failure(self, facts: ModelInfo, generation: Generation, held: tuple[str, ...]) -> None:
+        """Learn from a generation that ran alone and did not fit, while the models `held` were loaded.
+
+        Several images may fail where one would fit, and what was generated before may fit again.
+        """
+        if generation.count > 1 or _pixels(generation) <= self._largest[facts.name]:
+            return
+        known = self._failures.get(facts.name)
+        smallest = min(_pixels(generation), known.pixels) if known else _pixels(generation)
+        self._failures[facts.name] = Failure(smallest, time.monotonic(), held)
+
+    def obstacle(self, facts: ModelInfo, generation: Generation, held: tuple[str, ...]) -> str | None:
+        """Return why the device cannot hold a generation and what it could, None where nothing speaks against it."""
+        failure = self._failures.get(facts.name)
+        if failure is None or _pixels(generation) < failure.pixels:
+            return None
+        if failure.held != held or time.monotonic() - failure.moment > REMEMBERED_FAILURE:
+            del self._failures[facts.name]
+            return None
+        largest = self._largest[facts.name]
+        peaks = self._peaks[facts.name].get(largest)
+        advice = f"One of {largest} pixels was generated; ask for no more." if largest else "Ask for a smaller one."
+        if peaks:
+            advice = (
+                f"One of {largest} pixels was generated, with {max(peaks) / 1024:.1f} GiB at its peak; ask for no more."
+            )
+        return (
+            f"An image of {failure.pixels} pixels did not fit into the device's memory a short while ago, so one of "
+            f"{generation.width}x{generation.height} is not tried. {advice}"
+        )
+
+    def expected(self, facts: ModelInfo, generation: Generation) -> float | None:
+        """Return the expected peak, None before anything was measured.
+
+        Of a size not seen yet, what the nearest one took beside the model is scaled by the pixels.
+        """
+        sizes, pixels = self._peaks.get(facts.name), _pixels(generation)
+        if not sizes:
+            return None
+        nearest = min(sizes, key=lambda size: abs(size - pixels))
+        beside = max(0.0, max(sizes[nearest]) - facts.memory_mb)
+        return round(min(facts.memory_mb, max(sizes[nearest])) + beside * pixels / nearest, 1)
+
+
+def _pixels(generation: Generation) -> int:
+    return generation.width * generation.height

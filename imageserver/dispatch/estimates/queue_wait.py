@@ -1,0 +1,38 @@
+"""When a generation would be done: its own work after all the work that goes before it."""
+
+import itertools
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from imageserver.dispatch.jobs import Job
+from imageserver.scheduling_policy import SchedulingPolicy
+
+
+@dataclass(frozen=True)
+class WaitEstimate:
+    """Expected seconds: `own` on the device, `wait` before that; `position` is the number of jobs that go before."""
+
+    own: float
+    wait: float
+    position: int
+
+    @property
+    def total(self) -> float:
+        """Seconds until the images are there."""
+        return self.wait + self.own
+
+
+def outlook(job: Job, running: Iterable[Job], waiting: Iterable[Job], *, room: bool) -> WaitEstimate:
+    """Return the outlook of `job`, served in the order of turns.
+
+    It takes turns with what runs while the engine has room; without, what runs goes first.
+    """
+    before = {other.id: other for other in running if other.id != job.id}
+    rivals = {other.id: other for other in waiting if other.id != job.id}
+    if room:
+        rivals, before = rivals | before, {}
+    claims = SchedulingPolicy().play([job.claim(), *(other.claim() for other in rivals.values())], time.monotonic())
+    ahead = [rivals[claim.owner] for claim in itertools.takewhile(lambda claim: claim.owner != job.id, claims)]
+    ahead += before.values()
+    return WaitEstimate(own=job.remaining, wait=sum(other.remaining for other in ahead), position=len(ahead))

@@ -1,0 +1,129 @@
+"""A job inside the engine: its images, each on its own track, and what it may claim."""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.pipelines.previews import Frame
+from imageserver.engine.pipelines.suspension import Track, TrackCancelled
+from imageserver.engine.pipelines.tiled_decoding import current_notes
+from imageserver.engine.runner.pipeline_runner import Look
+from imageserver.generation import Generation
+from imageserver.protocol.messages import Run
+from imageserver.scheduling_policy import Claim
+from imageserver.telemetry.logs import current_request
+
+StepDone = Callable[["RunningJob"], None]
+# Told the image's index and its step beside what can be seen then.
+PreviewGenerated = Callable[["RunningJob", int, int, Frame], None]
+
+
+class RunningJob:
+    """A job and the tracks of its images; times in seconds, memory in bytes, `source` the source's pixels."""
+
+    def __init__(
+        self,
+        request: Run,
+        model: ServedModel,
+        step_done: StepDone,
+        preview_generated: PreviewGenerated,
+        source: bytes = b"",
+    ) -> None:
+        self.id = request.job
+        self.model = model
+        self.generation = request.generation
+        self.began = time.monotonic()
+        self.steps_done = 0
+        self.largest_batch = 1
+        self.device_time = 0.0
+        self.memory_peak = 0
+        self.notes: list[str] = []
+        self.calls_per_step = model.painter.calls_per_step(request.generation)
+        self.credential = request.credential
+        self._arrived = self.began - request.waited
+        self._step_done = step_done
+        self._preview_generated = preview_generated
+        self._source = source
+        self._preview_steps = preview_steps(request.generation)
+        self.tracks = [self._track(index) for index in range(request.generation.count)]
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of all images."""
+        return self.generation.generated_steps * self.generation.count
+
+    @property
+    def shares_forwards(self) -> bool:
+        """Whether its calls may be merged with others'; the cache tiers would couple neighbours."""
+        return not self.generation.deterministic and self.generation.quality == "exact"
+
+    def shares_forwards_with(self, leader: "RunningJob") -> bool:
+        """Whether its calls may join the leader's: a forward is one of one model with the same LoRAs for all."""
+        same = self.model is leader.model and self.generation.loras == leader.generation.loras
+        return same and self.shares_forwards
+
+    @property
+    def pixels(self) -> int:
+        """The size of one image."""
+        return self.generation.width * self.generation.height
+
+    @property
+    def form(self) -> tuple[int, int, int, int]:
+        """Layers, height, width and channels of each finished image as it is answered."""
+        generated = self.tracks[0].result
+        if generated.ndim == 4:
+            layers, channels, height, width = generated.shape
+            return layers, height, width, channels
+        return 1, self.generation.height, self.generation.width, 3
+
+    @property
+    def finished(self) -> bool:
+        """Whether every image is there."""
+        return all(track.dead for track in self.tracks)
+
+    def claim(self) -> Claim:
+        """Return what the job may claim at this moment."""
+        step = self.model.costs.seconds(self.pixels) * self.calls_per_step
+        return Claim(
+            owner=self.id,
+            credential=self.credential,
+            priority=self.generation.priority,
+            arrived=self._arrived,
+            work=self.total_steps * step,
+            remaining=(self.total_steps - self.steps_done) * step,
+        )
+
+    def abort(self) -> None:
+        """Unwind every image."""
+        for track in self.tracks:
+            track.abort(TrackCancelled())
+
+    def images(self) -> bytes:
+        """Return the pixels of all images, one after the other."""
+        painter = self.model.painter
+        return b"".join(painter.develop(track.result, self.generation, self._source) for track in self.tracks)
+
+    def _track(self, index: int) -> Track:
+        steps = itertools.count(1)
+
+        def step_ended(look: Look) -> None:
+            self.steps_done += 1
+            step = next(steps)
+            self._step_done(self)
+            if step in self._preview_steps:
+                self._preview_generated(self, index, step, look())
+
+        def generate() -> Any:
+            current_request.set(self.id)  # every line that is logged on the way carries it
+            current_notes.set(self.notes)
+            return self.model.painter.generate(self.generation, index, step_ended, self._source)
+
+        return Track(self.id, index, generate)
+
+
+def preview_steps(generation: Generation) -> frozenset[int]:
+    """Return the steps after which each image is looked at: evenly spread, the last step left to the image."""
+    steps, wanted = generation.generated_steps, generation.previews
+    return frozenset(round(k * steps / (wanted + 1)) for k in range(1, wanted + 1)) - {0, steps}

@@ -1,0 +1,351 @@
+"""The step scheduler: many suspended pipelines share batched forwards of one denoiser.
+
+Jobs join and leave at any step. Every turn the first claim leads, compatible waiting calls join it up to the cap for
+their size, one forward runs under the device lock, and every track goes on with its part. Everything that touches the
+device happens on this one thread.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from imageserver.engine.batching.running_job import RunningJob
+from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.devices.devices import MIB
+from imageserver.engine.devices.memory import PeakMemory
+from imageserver.engine.pipelines.merging import companions, split
+from imageserver.engine.pipelines.previews import Frame
+from imageserver.engine.pipelines.suspension import Track
+from imageserver.engine.runner.pipeline_runner import MAX_SEED
+from imageserver.engine.runner.safety_checker import SafetyChecker, blackened, sentence
+from imageserver.errors import (
+    Busy,
+    Cancelled,
+    EngineUnavailable,
+    GenerationFailed,
+    InvalidParameter,
+    OutOfMemory,
+    ServiceError,
+)
+from imageserver.generation import Outcome
+from imageserver.protocol.messages import (
+    AskLoras,
+    Finished,
+    LorasLoaded,
+    Message,
+    Preview,
+    Progress,
+    Run,
+    Started,
+    Usage,
+    failed,
+)
+from imageserver.scheduling_policy import SchedulingPolicy
+
+logger = logging.getLogger(__name__)
+
+GONE = "The model has just been unloaded; send the request again."
+
+Send = Callable[[Message, bytes], None]
+# Told of every forward: when it began and ended on the monotonic clock, and the (job, image) of each call in it.
+Trace = Callable[[float, float, Sequence[tuple[int, int]]], None]
+
+
+def no_trace(began: float, ended: float, calls: Sequence[tuple[int, int]]) -> None:
+    """Tell nobody."""
+
+
+class StepScheduler:
+    """Runs the jobs it is given; they take turns at every denoiser call."""
+
+    def __init__(
+        self,
+        models: Mapping[str, ServedModel],
+        send: Send,
+        *,
+        trace: Trace = no_trace,
+        peak_memory: PeakMemory = lambda: 0,
+        safety: SafetyChecker | None = None,
+        release_memory: Callable[[], None] = lambda: None,
+        in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
+    ) -> None:
+        """Serve `models`, by the names that generations call them; there may be others at any time."""
+        self._models = models
+        self._send = send
+        self._trace = trace
+        self._peak_memory = peak_memory
+        self._safety = safety
+        self._release_memory = release_memory
+        self._in_background = in_background
+        self._jobs: dict[int, RunningJob] = {}
+        self._order = SchedulingPolicy()
+        self.busy_seconds = 0.0
+        self.idle_seconds = 0.0
+        self.forwards = 0
+        self.calls = 0
+        self.device_lock = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is left."""
+        return bool(self._jobs)
+
+    def add(self, request: Run, source: bytes = b"") -> None:
+        """Take a job and the pixels of its source; it starts at the next turn."""
+        model = self._models.get(request.generation.model)
+        if model is None:
+            self._send(failed(request.job, EngineUnavailable(GONE, retry_after=1)), b"")
+            return
+        if request.generation.quality != "exact" and model.tiers is None:
+            error = InvalidParameter("quality: this model can only generate exact.", param="quality")
+            self._send(failed(request.job, error), b"")
+            return
+        self._take_stock()  # so that the peaks before it are not counted as its own
+        self._jobs[request.job] = RunningJob(request, model, self._report_step, self._send_preview, source)
+        self._send(Started(job=request.job), b"")
+
+    def cancel(self, job_id: int) -> None:
+        """Stop a job where it is suspended; unknown jobs are ignored."""
+        job = self._jobs.get(job_id)
+        if job is not None:
+            self._fail(job, Cancelled("The generation was cancelled."))
+
+    def step(self) -> None:
+        """Begin what is new, then serve one forward."""
+        began, busy = time.monotonic(), self.busy_seconds
+        with self.device_lock:
+            for job in list(self._jobs.values()):
+                for track in job.tracks:
+                    if track.waiting is None and not track.dead and job.id in self._jobs:
+                        self._advance(job, track, track.begin)
+            batch = self._next_batch()
+            if batch:
+                self._serve(batch)
+        self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
+
+    def uses(self, model: ServedModel) -> bool:
+        """Return whether a job that has begun is generated with a model."""
+        return any(job.model is model for job in self._jobs.values())
+
+    def adapt(self, request: AskLoras) -> LorasLoaded:
+        """Load or unload a LoRA between two forwards; one that is being generated with stays."""
+        model = self._models.get(request.model)
+        adapters = model.adapters if model else None
+        if adapters is None and request.load is None:
+            return LorasLoaded(job=request.job)  # a model that is not in memory holds none
+        try:
+            if model is None:
+                raise EngineUnavailable(GONE, retry_after=1)
+            if adapters is None:
+                raise InvalidParameter("loras: none can be used with this model.", param="loras")
+            if request.load is not None:
+                adapters.load(request.load)
+            in_use = {lora.name for job in self._jobs.values() if job.model is model for lora in job.generation.loras}
+            if request.unload in in_use:
+                raise Busy("Images are being generated with this LoRA; unload it later.", param="name", retry_after=5)
+            if request.unload is not None:
+                adapters.unload(request.unload)
+        except ServiceError as error:
+            return LorasLoaded(job=request.job, failure=failed(request.job, error))
+        return LorasLoaded(job=request.job, names=adapters.names)
+
+    def usage(self) -> Usage:
+        """Return what the device has done so far; idle is what passed between its work while jobs were there."""
+        return Usage(busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls)
+
+    def _next_batch(self) -> list[tuple[RunningJob, Track]]:
+        """Return the tracks of the next forward, the leader's first."""
+        claims = self._order.sort([job.claim() for job in self._jobs.values()], time.monotonic())
+        ranked = [
+            (self._jobs[claim.owner], track)
+            for claim in claims
+            for track in self._jobs[claim.owner].tracks
+            if track.waiting is not None
+        ]
+        if not ranked:
+            return []
+        leader, track = ranked[0]
+        model = leader.model
+        cap = min(model.cap_of(leader.pixels), model.fitting.get(leader.pixels, MAX_SEED))
+        if model.merger is None or cap <= 1 or not leader.shares_forwards:
+            return ranked[:1]
+        others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
+        chosen = companions(model.merger, _arguments(track), [_arguments(other) for _, other in others], cap)
+        return [ranked[0], *(others[index] for index in chosen)]
+
+    def _serve(self, batch: Sequence[tuple[RunningJob, Track]]) -> None:
+        began = time.monotonic()
+        outputs = self._compute_or_fail(batch)
+        if outputs is None:
+            return
+        ended = time.monotonic()
+        seconds = ended - began
+        self._trace(began, ended, [(job.id, track.index) for job, track in batch])
+        self.busy_seconds += seconds
+        self.forwards += 1
+        self.calls += len(batch)
+        if batch[0][0].generation.quality == "exact":
+            # A tiered forward may be a skipped one, which says nothing about what others cost.
+            batch[0][0].model.costs.observe(batch[0][0].pixels, len(batch), seconds)
+        for (job, track), output in zip(batch, outputs, strict=True):
+            self._order.charge(job.credential, seconds / len(batch))
+            job.device_time += seconds / len(batch)
+            job.largest_batch = max(job.largest_batch, len(batch))
+            if job.id in self._jobs:
+                self._advance(job, track, track.resume, output)
+
+    def _compute_or_fail(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any] | None:
+        """Return each call's result, or None after calls that failed have been served alone or their job was ended."""
+        try:
+            return self._compute(batch)
+        except Exception as error:
+            # Without its traceback, which would hold the failed batch's tensors while its calls are tried again.
+            failure = error.with_traceback(None) if len(batch) > 1 else error
+        if len(batch) == 1:
+            self._fail(batch[0][0], self._as_service_error(failure, batch[0][0]))
+            return None
+        if isinstance(failure, torch.OutOfMemoryError):
+            # It would fail every time; the next ones are smaller.
+            batch[0][0].model.fitting[batch[0][0].pixels] = len(batch) - 1
+        # One bad call must not harm its neighbours: each gets a forward of its own.
+        logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
+        del failure
+        self._release_memory()
+        for entry in batch:
+            if entry[0].id in self._jobs:
+                self._serve([entry])
+        return None
+
+    def _compute(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any]:
+        """Return each call's result; a lone call goes through untouched, so it is bit-equal to the plain pipeline."""
+        calls = [_arguments(track) for _, track in batch]
+        job, track = batch[0]
+        model = job.model
+        if model.adapters is not None:
+            model.adapters.use(job.generation.loras)
+        if job.generation.quality != "exact" and model.tiers is not None:
+            assert track.waiting is not None
+            name = f"{track.index}/{track.waiting.name}"
+            outputs = [model.tiers.forward(job.id, name, job.generation, calls[0])]
+        elif len(calls) == 1:
+            outputs = [model.forward(**calls[0])]
+        else:
+            assert model.merger is not None
+            sizes = [model.merger.batch_size(call) for call in calls]
+            outputs = split(model.forward(**model.merger.merge(calls)), sizes)
+        return outputs
+
+    def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
+        """Let a track run to its next call; an error of its pipeline ends its job alone."""
+        began = time.monotonic()
+        try:
+            go_on(*values)
+        except Exception as error:
+            self._fail(job, self._as_service_error(error, job))
+            return
+        finally:
+            seconds = time.monotonic() - began
+            self.busy_seconds += seconds
+        job.device_time += seconds
+        if job.finished:
+            self._finish(job)
+
+    def _report_step(self, job: RunningJob) -> None:
+        self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
+
+    def _send_preview(self, job: RunningJob, index: int, step: int, frame: Frame) -> None:
+        if self._safety is not None:
+            return  # nobody has looked at it yet
+        preview = Preview(
+            job=job.id,
+            index=index,
+            step=step,
+            total=job.generation.generated_steps,
+            width=frame.width,
+            height=frame.height,
+            scale=frame.scale,
+        )
+        self._send(preview, frame.pixels)
+
+    def _fail(self, job: RunningJob, error: ServiceError) -> None:
+        self._forget(job)
+        job.abort()
+        if isinstance(error, OutOfMemory):
+            self._release_memory()
+        self._send(failed(job.id, error), b"")
+
+    def _take_stock(self) -> None:
+        """Let all jobs know the most memory that was held since the last time."""
+        peak = self._peak_memory()
+        for job in self._jobs.values():
+            job.memory_peak = max(job.memory_peak, peak)
+
+    def _finish(self, job: RunningJob) -> None:
+        self._take_stock()
+        self._forget(job)
+        inference_time = time.monotonic() - job.began
+        logger.debug("Generated, in batches of up to %d.", job.largest_batch, extra={"request_id": job.id})
+        # The device goes on with the next turn while another thread turns the image into bytes.
+        self._in_background(lambda: self._deliver(job, inference_time))
+
+    def _deliver(self, job: RunningJob, inference_time: float) -> None:
+        generation = job.generation
+        try:
+            pixels, warnings = job.images(), list(dict.fromkeys(job.notes))
+            reading = job.model.painter.reading(generation)
+            layers, height, width, channels = job.form
+            unsafe = self._safety.unsafe(pixels, (height, width, channels)) if self._safety else ()
+            if any(unsafe):
+                pixels = blackened(pixels, unsafe)
+                warnings.append(sentence(unsafe))
+        except Exception as error:
+            self._send(failed(job.id, self._as_service_error(error, job)), b"")
+            return
+        outcome = Outcome(
+            width=width,
+            height=height,
+            layers=layers,
+            channels=channels,
+            seeds=tuple((generation.seed + index // layers) % MAX_SEED for index in range(generation.count * layers)),
+            inference_time=inference_time,
+            queue_time=0.0,
+            batch_size=job.largest_batch,
+            device_time=job.device_time,
+            warnings=(*reading.warnings, *warnings),
+            prompt_tokens=reading.prompt_tokens,
+            image_tokens=reading.image_tokens,
+            vram_peak_mb=round(job.memory_peak / MIB, 1),
+            unsafe=unsafe,
+        )
+        job.model.largest_generated = max(job.model.largest_generated, job.pixels)
+        self._send(Finished(job=job.id, outcome=outcome), pixels)
+
+    def _forget(self, job: RunningJob) -> None:
+        del self._jobs[job.id]
+        if job.model.tiers is not None:
+            job.model.tiers.forget(job.id)
+
+    def _as_service_error(self, error: Exception, job: RunningJob) -> ServiceError:
+        """Return what the client is told; ends the process when the device can never be used again."""
+        if isinstance(error, ServiceError):
+            return error
+        logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})
+        if isinstance(error, torch.OutOfMemoryError):
+            size, fits = f"{job.generation.width}x{job.generation.height}", job.model.largest_generated
+            known = f" of at most {fits} pixels, as one that was generated before" if 0 < fits < job.pixels else ""
+            return OutOfMemory(f"The device's memory cannot hold a {size} image; ask for a smaller one{known}.")
+        if isinstance(error, torch.AcceleratorError):
+            # Such an error is sticky: every later call of this process would fail too. The dispatcher starts a new one.
+            logger.critical("The device is lost; the engine ends.")
+            os._exit(70)
+        return GenerationFailed(f"The generation failed inside the pipeline ({type(error).__name__}).")
+
+
+def _arguments(track: Track) -> Any:
+    assert track.waiting is not None
+    return track.waiting.arguments

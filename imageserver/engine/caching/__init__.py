@@ -1,0 +1,11 @@
+"""The tiers `high` and `fast`: blocks that would change little are skipped by one of diffusers' caches.
+
+`QUALITY_CACHE` chooses the cache for the whole server, the request chooses the tier, and a tiered call is computed
+alone. May import what generates one image, not what takes turns.
+"""
+
+from imageserver.engine.caching.calibration import Calibration, load_or_measure, measure
+from imageserver.engine.caching.selector import open_tiers, refuse_unusable
+from imageserver.engine.caching.tiers import QualityTiers
+
+__all__ = ["Calibration", "QualityTiers", "load_or_measure", "measure", "open_tiers", "refuse_unusable"]

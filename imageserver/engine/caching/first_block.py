@@ -1,0 +1,33 @@
+"""FirstBlockCache: where the first block changes little since the last step, the others are taken from that step.
+
+Source: ParaAttention's First Block Cache, diffusers `hooks/first_block_cache.py` (0.42).
+"""
+
+from collections.abc import Sequence
+
+from diffusers.hooks.first_block_cache import FBCBlockHook, FBCHeadBlockHook, FirstBlockCacheConfig
+
+from imageserver.engine.caching.backend import TieredCall
+from imageserver.engine.caching.hooks import Hook
+from imageserver.generation import Quality
+
+# Relative change of the first block's residual below which the other blocks are skipped.
+THRESHOLDS: dict[Quality, float] = {"high": 0.08, "fast": 0.2}
+
+
+class FirstBlock:
+    """The only cache here that looks at the image: it decides anew at every step."""
+
+    hook_types: tuple[type, ...] = (FBCHeadBlockHook, FBCBlockHook)
+
+    def config(self) -> FirstBlockCacheConfig:
+        """Return any threshold: every call sets its own."""
+        return FirstBlockCacheConfig()
+
+    def adopt(self, hooks: Sequence[Hook]) -> None:
+        """Keep the hook of the first block, which decides."""
+        self._head = next(hook for hook in hooks if isinstance(hook, FBCHeadBlockHook))
+
+    def prepare(self, call: TieredCall) -> None:
+        """Set the threshold of the call's tier."""
+        self._head.threshold = THRESHOLDS[call.quality]

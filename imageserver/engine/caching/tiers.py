@@ -1,0 +1,86 @@
+"""One cache on one transformer, with a state of its own for every pass of every image."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from imageserver.engine.caching.backend import CacheBackend, TieredCall, time_of
+from imageserver.engine.caching.hooks import Hook, hooks_on
+from imageserver.engine.pipelines.suspension import SetContext
+from imageserver.generation import Generation
+
+
+class QualityTiers:
+    """The hooks of a cache: put on at the first use, taken off when nobody needs them.
+
+    Every other forward passes them by, so exact images are the same to the bit beside tiered ones.
+    """
+
+    def __init__(
+        self, transformer: torch.nn.Module, set_context: SetContext, forward: Callable[..., Any], method: CacheBackend
+    ) -> None:
+        """Take the transformer, what announces a pass to its hooks, its forward, and the cache."""
+        self._transformer: Any = transformer
+        self._context = set_context
+        self._forward = forward
+        self._method = method
+        self._hooks: list[Hook] = []
+        self._in_use = False
+        self._users: set[int] = set()
+
+    def forward(self, job: int, call: str, generation: Generation, arguments: Mapping[str, Any]) -> Any:
+        """Compute one lone call of `job`; `call` names the pass of one image, such as `0/cond`."""
+        if not self._hooks:
+            self._put_on()
+        self._users.add(job)
+        with self._context(f"{job}/{call}"), self._caching():
+            self._method.prepare(TieredCall(generation.quality, generation.generated_steps, time_of(arguments)))
+            return self._forward(**arguments)
+
+    def forget(self, job: int) -> None:
+        """Drop the states of a job that ended."""
+        if job not in self._users:
+            return
+        self._users.remove(job)
+        for manager in {hook.state_manager for hook in self._hooks}:
+            for name in [name for name in manager._state_cache if name.startswith(f"{job}/")]:
+                del manager._state_cache[name]
+        if not self._users:
+            self._take_off()
+
+    def try_on(self) -> None:
+        """Put the hooks on and off again; raises whatever diffusers does where the cache does not fit the model."""
+        self._put_on()
+        self._take_off()
+
+    @contextlib.contextmanager
+    def _caching(self) -> Iterator[None]:
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
+
+    def _put_on(self) -> None:
+        self._transformer.enable_cache(self._method.config())
+        self._hooks = hooks_on(self._transformer, self._method.hook_types)
+        for hook in self._hooks:
+            self._let_pass(hook)
+        self._method.adopt(self._hooks)
+        # Every pipeline resets the hooks' states at its end, those of all suspended neighbours too; `forget` does it.
+        self._transformer._reset_stateful_cache = lambda recurse=True: None
+
+    def _let_pass(self, hook: Hook) -> None:
+        caching, stock = hook.fn_ref.forward, hook.fn_ref.original_forward
+
+        def choose(*arguments: Any, **options: Any) -> Any:
+            return (caching if self._in_use else stock)(*arguments, **options)
+
+        hook.fn_ref.forward = choose
+
+    def _take_off(self) -> None:
+        del self._transformer._reset_stateful_cache
+        self._transformer.disable_cache()
+        self._hooks = []

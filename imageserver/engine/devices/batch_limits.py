@@ -1,0 +1,101 @@
+"""How many images of a size should share one forward: measured on this device, kept for the next start."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imageserver.engine.devices.measurement_cache import Measurements
+from imageserver.engine.pipelines.merging import Merger
+
+logger = logging.getLogger(__name__)
+
+# Side lengths that are measured; other sizes take the cap of the next larger one.
+PROBED_SIDES = (512, 768, 1024)
+PROBED_BATCHES = (1, 2, 4, 8, 16)
+# A larger batch must generate at least this much more per second, or its latency is not worth it.
+MIN_GAIN = 1.05
+# A device this slow gains nothing, and would make the start long.
+MAX_FORWARD_SECONDS = 3.0
+REPEATS = 3
+
+Probe = Callable[[int], Any]
+Forward = Callable[..., Any]
+
+
+class BatchLimits:
+    """The caps by image size; `limit` 0 leaves them as measured, anything else bounds them."""
+
+    def __init__(self, caps: dict[int, int], limit: int) -> None:
+        self._caps = caps
+        self._limit = limit
+
+    def cap_of(self, pixels: int) -> int:
+        """Return the most images of `pixels` that share a forward."""
+        larger = [size for size in self._caps if size >= pixels]
+        cap = self._caps[min(larger)] if larger else 1
+        return min(cap, self._limit) if self._limit else cap
+
+    def describe(self) -> dict[str, int]:
+        """Return the caps in words: `{"up to 262144 pixels": 8}`."""
+        return {f"up to {size} pixels": self.cap_of(size) for size in sorted(self._caps)}
+
+
+def measure(forward: Forward, merger: Merger, probe: Probe, max_pixels: int) -> dict[int, int]:
+    """Return the cap of every probed size; `probe(side)` gives the arguments of one call of a square image."""
+    caps = {}
+    for side in PROBED_SIDES:
+        if side * side > max_pixels:
+            break
+        caps[side * side] = cap = _best_batch(forward, merger, probe(side))
+        if cap == 1:
+            break  # larger images fill the device even more
+    return caps
+
+
+def load_or_measure(
+    file: Path, fingerprint: str, forward: Forward, merger: Merger, probe: Probe, max_pixels: int
+) -> dict[int, int]:
+    """Return the caps measured earlier for the same model on the same device, or measure them now."""
+    measurements = Measurements(file)
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return {int(size): int(cap) for size, cap in measurements.find(fingerprint).items()}
+    caps = measure(forward, merger, probe, max_pixels)
+    logger.info("Batch caps measured: %s", ", ".join(f"{cap} at {size} pixels" for size, cap in caps.items()))
+    measurements.keep(fingerprint, caps)
+    return caps
+
+
+def _best_batch(forward: Forward, merger: Merger, call: Any) -> int:
+    best, best_rate = 1, 0.0
+    for batch in PROBED_BATCHES:
+        calls: Sequence[Any] = [call] * batch
+        try:
+            seconds = seconds_of(forward, calls[0] if batch == 1 else merger.merge(calls))
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            break
+        rate = batch / seconds
+        if rate < best_rate * MIN_GAIN:
+            break
+        best, best_rate = batch, rate
+        if seconds > MAX_FORWARD_SECONDS:
+            break
+    return best
+
+
+def seconds_of(forward: Forward, arguments: Any) -> float:
+    """Return the least of a few timings: noise only ever adds."""
+    timings = []
+    for _ in range(REPEATS):
+        began = time.monotonic()
+        forward(**arguments)
+        timings.append(time.monotonic() - began)
+        if timings[-1] > MAX_FORWARD_SECONDS:
+            break
+    return min(timings)

@@ -1,0 +1,83 @@
+"""Make the loaded denoiser faster, once, at the start; what this device or model cannot do is said in one sentence.
+
+Left out on purpose is what does nothing or changes pixels (diffusers 0.42): fuse_qkv_projections does nothing to
+Qwen-Image, VAE slicing nothing to a decoder that gets one image at a time, VAE tiling changes pixels (VAE_TILING
+asks for it), and channels_last is refused by the VAE's 5-dimensional weights, whose 2-D form `single_frame_vae.py`
+lays out so already.
+The step caches are in `quality/`.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.batching.step_scheduler import StepScheduler
+from imageserver.engine.caching import QualityTiers
+from imageserver.engine.devices.batch_limits import Forward
+from imageserver.engine.downloads import ModelUnavailable, Report
+from imageserver.engine.runner.pipeline_runner import PipelineRunner
+from imageserver.generation import Generation
+from imageserver.protocol.messages import Failed, Message, Run
+from imageserver.settings import Settings
+
+
+def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
+    """Apply the settings; raises ModelUnavailable naming the setting that cannot be had."""
+    if settings.attention_backend:
+        try:
+            denoiser.set_attention_backend(settings.attention_backend)
+        except (ValueError, RuntimeError, ImportError, AttributeError) as error:
+            name = settings.attention_backend
+            raise ModelUnavailable(f"ATTENTION_BACKEND={name} cannot be used: {_first_line(error)}") from error
+    if settings.compile:
+        report("compiling", "The denoiser's repeated blocks are being compiled.", None)
+        try:
+            denoiser.compile_repeated_blocks(dynamic=True)
+        except (ValueError, RuntimeError, AttributeError) as error:
+            raise ModelUnavailable(f"COMPILE=1 cannot be used with this model: {_first_line(error)}") from error
+
+
+def rehearse(
+    painter: PipelineRunner, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report
+) -> None:
+    """Generate a fast image and an exact one beside it, so that what they need is compiled before the first request.
+
+    Compiling it took up to 46 s for the demo model, near the silence after which an engine is taken for dead. Raises
+    ModelUnavailable when an image fails.
+    """
+    report("compiling", f"What QUALITY_CACHE={settings.quality_cache} adds is being compiled.", None)
+    failures: list[str] = []
+
+    def hear(message: Message, raw: bytes) -> None:
+        if isinstance(message, Failed):
+            failures.append(message.sentence)
+
+    turns = StepScheduler({"": ServedModel(painter, forward, tiers=tiers)}, hear)
+    fast = Generation(
+        prompt="a red circle", negative_prompt=" ", width=512, height=512, steps=20, true_cfg_scale=4.0, seed=0,
+        quality="fast",
+    )  # fmt: skip
+    fast, source = painter.rehearsal(fast)
+    turns.add(Run(job=0, generation=fast), source)
+    turns.step()
+    turns.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=1)), source)
+    while turns.busy:
+        turns.step()
+    if failures:
+        name = settings.quality_cache
+        raise ModelUnavailable(f"QUALITY_CACHE={name} cannot be used with COMPILE=1: {failures[0]}")
+
+
+def explain_failed_measurement(settings: Settings, device: torch.device, error: Exception) -> ModelUnavailable:
+    """Return the sentence for a first forward that failed, naming what was switched on."""
+    switched_on = [f"ATTENTION_BACKEND={settings.attention_backend}"] if settings.attention_backend else []
+    switched_on += ["COMPILE=1"] if settings.compile else []
+    blame = f"; try without {' and '.join(switched_on)}" if switched_on else ""
+    return ModelUnavailable(f"The first forward on {device} failed: {_first_line(error)}{blame}.")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:600].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,128 @@
+"""Loads models while others generate: their files are fetched beside, their weights are read between two forwards."""
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from imageserver.engine.batching.step_scheduler import Send
+from imageserver.engine.devices.devices import DeviceUnavailable
+from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
+from imageserver.engine.models.loading import FoundModel
+from imageserver.engine.models.model_pool import ModelPool
+from imageserver.errors import ModelUnloadable, ServiceError
+from imageserver.protocol.messages import FetchModel, LoadModel, ModelFetched, ModelsHeld, UnloadModel, failed
+
+logger = logging.getLogger(__name__)
+
+
+class JobReport(Protocol):
+    """A `Report` that also says of which fetch or load it tells."""
+
+    def __call__(self, phase: str, sentence: str, fraction: float | None, job: int) -> None:
+        """Tell how far it has come."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the search for a model's files ended."""
+
+    request: LoadModel
+    found: FoundModel | None = None
+    failure: ServiceError | None = None
+
+
+class ModelLoads:
+    """Any number of fetches, and one load at a time: the dispatcher sends no second one before that is answered."""
+
+    def __init__(self, pool: ModelPool, send: Send, report: JobReport, wake: Callable[[Search], None]) -> None:
+        """`wake` hands a search that has ended to the engine's own thread, which calls `take`."""
+        self._workshop = pool
+        self._send = send
+        self._report = report
+        self._wake = wake
+        self._waiting: tuple[LoadModel, FoundModel] | None = None
+
+    def fetch(self, request: FetchModel) -> None:
+        """Bring a model's files to the disk in a thread of its own: that may take hours."""
+        threading.Thread(target=self._fetch, args=(request,), name="fetch-model", daemon=True).start()
+
+    def begin(self, request: LoadModel) -> None:
+        """Look for the model's files in a thread of its own: disks may be slow, and far away."""
+        if self._workshop.holds(request.name):
+            self._answer(request.job)
+            return
+        threading.Thread(target=self._search, args=(request,), name="find-model", daemon=True).start()
+
+    def take(self, search: object) -> None:
+        """Go on with a model whose files are there; anything but a `Search` is ignored."""
+        if not isinstance(search, Search):
+            return
+        if search.found is None:
+            self._answer(search.request.job, search.failure)
+            return
+        self._waiting = (search.request, search.found)
+        self.go_on()
+        if self._waiting is not None:
+            waits = f"{search.found.name} waits for running images to be done."
+            self._report("waiting", waits, None, search.request.job)
+
+    def go_on(self) -> None:
+        """Load what waits, once there is room; everything else pauses meanwhile."""
+        if self._waiting is None:
+            return
+        request, found = self._waiting
+        try:
+            if not self._workshop.make_room(found):
+                return
+            self._workshop.load(found, self._report_on(request.job))
+        except (ModelUnavailable, DeviceUnavailable) as error:
+            self._waiting = None
+            self._answer(request.job, ModelUnloadable(str(error), param="model"))
+            return
+        self._waiting = None
+        self._answer(request.job)
+
+    def unload(self, request: UnloadModel) -> None:
+        """Free the memory of a model."""
+        try:
+            self._workshop.unload(request.name)
+        except ServiceError as error:
+            self._answer(request.job, error)
+            return
+        self._answer(request.job)
+
+    def _fetch(self, request: FetchModel) -> None:
+        ended = self._find(request, fetch=True)
+        failure = failed(request.job, ended) if isinstance(ended, ServiceError) else None
+        self._send(ModelFetched(job=request.job, failure=failure), b"")
+
+    def _search(self, request: LoadModel) -> None:
+        ended = self._find(request, fetch=False)
+        if isinstance(ended, ServiceError):
+            self._wake(Search(request, failure=ended))
+        else:
+            self._wake(Search(request, found=ended))
+
+    def _find(self, request: FetchModel | LoadModel, *, fetch: bool) -> FoundModel | ServiceError:
+        try:
+            return self._workshop.find(request.name, self._report_on(request.job), fetch=fetch)
+        except NotOnDisk as error:
+            sentence = str(error)
+            if not fetch:
+                sentence = f"The files of {request.name} are not on the disk; POST /v1/models/load fetches them."
+            return ModelUnloadable(sentence, param="model")
+        except (ModelUnavailable, DeviceUnavailable) as error:
+            return ModelUnloadable(str(error), param="model")
+        except Exception as error:
+            logger.exception("Looking for %s failed.", request.name)
+            return ServiceError(f"{request.name} could not be read ({type(error).__name__}).")
+
+    def _report_on(self, job: int) -> Report:
+        return functools.partial(self._report, job=job)
+
+    def _answer(self, job: int, error: ServiceError | None = None) -> None:
+        failure = failed(job, error) if error else None
+        self._send(ModelsHeld(job=job, models=self._workshop.held, failure=failure), b"")

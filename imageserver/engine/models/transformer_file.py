@@ -1,0 +1,73 @@
+"""A transformer in one file, GGUF or safetensors, that takes the place of the model's own."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from imageserver.engine.downloads import ModelUnavailable
+from imageserver.settings import Settings
+
+FORMATS = (".gguf", ".safetensors")
+GGUF_MAGIC = b"GGUF"
+
+
+def bytes_by_component(settings: Settings, denoiser: str) -> dict[str, int]:
+    """Return the size of the file as that of the component it replaces; raises ModelUnavailable."""
+    file = _checked(settings)
+    return {} if file is None else {denoiser: file.stat().st_size}
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a short name of the file's content, from its name, size and time; empty without TRANSFORMER_FILE."""
+    file = _checked(settings)
+    if file is None:
+        return ""
+    status = file.stat()
+    return "+" + hashlib.sha256(f"{file} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
+
+
+def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Return the loaded component under its name, to be given to the pipeline; empty without TRANSFORMER_FILE.
+
+    Raises ModelUnavailable, or what diffusers raises for a file that is none of this model.
+    """
+    file = _checked(settings)
+    if file is None:
+        return {}
+    name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))[denoiser][1]
+    quantized = (
+        {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)} if file.suffix == ".gguf" else {}
+    )
+    another = ModelUnavailable(
+        f"TRANSFORMER_FILE={file.name} is another model's: it lacks weights that this one needs."
+    )
+    try:
+        model = getattr(diffusers, name).from_single_file(
+            str(file), config=str(folder), subfolder=denoiser, torch_dtype=dtype, local_files_only=True, **quantized
+        )
+    except NotImplementedError as error:
+        # What diffusers finds no weights for it leaves empty, without a word, and then cannot move it.
+        raise another from error
+    if any(weight.is_meta for weight in model.parameters()):
+        raise another
+    return {denoiser: model}
+
+
+def _checked(settings: Settings) -> Path | None:
+    if settings.transformer_file is None:
+        return None
+    file = settings.resolve(settings.transformer_file.expanduser())
+    if file.suffix not in FORMATS:
+        raise ModelUnavailable(
+            f"TRANSFORMER_FILE={file.name} is neither .gguf nor .safetensors; other formats can run code."
+        )
+    if not file.is_file():
+        raise ModelUnavailable(f"TRANSFORMER_FILE={settings.transformer_file} does not exist.")
+    with file.open("rb") as content:
+        if file.suffix == ".gguf" and content.read(4) != GGUF_MAGIC:
+            raise ModelUnavailable(f"TRANSFORMER_FILE={file.name} is no GGUF file.")
+    return file

@@ -1,0 +1,51 @@
+"""The processors of Qwen2-VL and Qwen3-VL for texts and still images: transformers' own want torchvision, for films.
+
+Source: transformers `processing_qwen2_vl.py`, `processing_qwen3_vl.py` (5.23).
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen2VLProcessor, Qwen3VLProcessor
+from transformers.processing_utils import ProcessorMixin
+
+IMAGE_TOKEN, VIDEO_TOKEN = "<|image_pad|>", "<|video_pad|>"
+
+P = TypeVar("P", bound=ProcessorMixin)
+
+
+class ImageProcessor(Qwen2VLProcessor):  # type: ignore[misc, unused-ignore]
+    """What its parent is, without the part for films."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        """Take the parts; transformers learns from these names which there are."""
+        self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN
+        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+
+class ImageProcessor3(Qwen3VLProcessor):  # type: ignore[misc, unused-ignore]
+    """What its parent is, without the part for films."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        """Take the parts; transformers learns from these names which there are."""
+        self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN
+        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+
+def load_image_processor(folder: Path, kind: type[P]) -> P:
+    """Return the processor that a model's folder of that name describes; raises OSError where there is none."""
+    images = Qwen2VLImageProcessorPil.from_pretrained(str(folder), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    described, _ = kind.get_processor_dict(str(folder), local_files_only=True)
+    processor: P = kind(images, tokenizer, chat_template=described.get("chat_template") or tokenizer.chat_template)
+    return processor
+
+
+def cut(tokenizer: Any, text: str, most: int) -> str:
+    """Return the text as far as a model reads it: pipelines that do not cut would run out of positions."""
+    tokens = tokenizer(text, truncation=False, verbose=False).input_ids
+    return text if len(tokens) <= most else str(tokenizer.decode(tokens[:most]))

@@ -1,0 +1,97 @@
+"""The images of a generation: handed to the pipeline at the generated size, and kept where the first one is masked."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from imageserver.generation import Generation
+
+CHANNELS = 3
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class SentPixels:
+    """The arrays of a source and of what guides: images are (height, width, 3), the mask is (height, width)."""
+
+    image: Bytes | None
+    mask: Bytes | None
+    further: tuple[Bytes, ...]
+    control: Bytes | None
+
+
+def arguments(generation: Generation, source: bytes, width: int, height: int, strength: float) -> dict[str, Any]:
+    """Return what the pipeline's call is told of the source, whose edges are continued to the generated size.
+
+    Images beside it keep their own sizes. All are PIL images, as in a plain call: a tensor of the same values has
+    another layout, and gives other last bits.
+    """
+    if generation.source is None:
+        return {}
+    pixels = _read(generation, source)
+    assert pixels.image is not None
+    first = Image.fromarray(_continued(pixels.image, width, height))
+    further = [Image.fromarray(image) for image in pixels.further]
+    given: dict[str, Any] = {"image": [first, *further] if further else first, "strength": strength}
+    if pixels.mask is not None:
+        given["mask_image"] = Image.fromarray(_continued(pixels.mask, width, height))
+    return given
+
+
+def control_arguments(generation: Generation, source: bytes, width: int, height: int, name: str) -> dict[str, Any]:
+    """Return what the pipeline's call is told of the image that guides it, which it calls `name`."""
+    if generation.control is None:
+        return {}
+    control, guide = generation.control, _read(generation, source).control
+    assert guide is not None
+    return {
+        name: Image.fromarray(_continued(guide, width, height)),
+        "controlnet_conditioning_scale": control.scale,
+        "control_guidance_start": control.start,
+        "control_guidance_end": control.end,
+    }
+
+
+def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -> torch.Tensor:
+    """Return generated pixels (height, width, 3), the source's to the bit where the mask keeps them; grey is blended."""
+    if generation.source is None or not generation.source.masked:
+        return pixels
+    given = _read(generation, source)
+    assert given.image is not None
+    assert given.mask is not None
+    image, mask = (torch.from_numpy(part.astype(np.int32)) for part in (given.image, given.mask))
+    share = mask[..., None]
+    mixed = pixels.to(torch.int32) * share + image * (255 - share)
+    return ((mixed + 127) // 255).to(torch.uint8)
+
+
+def _read(generation: Generation, source: bytes) -> SentPixels:
+    described = generation.source
+    values, read = np.frombuffer(source, np.uint8), 0
+
+    def take(*shape: int) -> Bytes:
+        nonlocal read
+        size = math.prod(shape)
+        read += size
+        return values[read - size : read].reshape(shape)
+
+    height, width = generation.height, generation.width
+    # In the order in which they lie there.
+    return SentPixels(
+        image=take(height, width, CHANNELS) if described else None,
+        mask=take(height, width) if described and described.masked else None,
+        further=tuple(take(high, wide, CHANNELS) for wide, high in described.further) if described else (),
+        control=take(height, width, CHANNELS) if generation.control else None,
+    )
+
+
+def _continued(pixels: Bytes, width: int, height: int) -> Bytes:
+    """Return the pixels with their edges continued to the generated size, the original in the centre."""
+    down, across = height - pixels.shape[0], width - pixels.shape[1]
+    margins = [(down // 2, down - down // 2), (across // 2, across - across // 2)]
+    return np.pad(pixels, margins + [(0, 0)] * (pixels.ndim - 2), mode="edge")

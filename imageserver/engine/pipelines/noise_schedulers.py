@@ -1,0 +1,121 @@
+"""Which schedulers of diffusers fit a family, by the names that AUTOMATIC1111's users know, and how one is made.
+
+Source: the table in diffusers' documentation, "Schedulers", API overview (0.42). Left out is what needs another
+library (LMS and Beta: scipy; DPM++ SDE of k-diffusion: torchsde) and what generates noise that no seed decides.
+"""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import diffusers
+
+from imageserver.errors import InvalidParameter
+from imageserver.generation import Generation
+from imageserver.schedulers import SCHEDULES, find_scheduler
+
+# A scheduler of diffusers.
+Scheduler = Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A class of diffusers, what it is told beside the model's own configuration, and the most steps it can do."""
+
+    class_name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    most_steps: int | None = None
+
+    def make(self, stock: Scheduler) -> Scheduler:
+        """Return a scheduler with the configuration of the model's own, as far as its class knows it."""
+        kind = getattr(diffusers, self.class_name)
+        known = inspect.signature(kind.__init__).parameters
+        # Left in, what another class wants is warned of in the log; what was never chosen is every class's own default.
+        kept = {*known, "_use_default_values"}
+        config = {name: value for name, value in stock.config.items() if name in kept}
+        return kind.from_config(config, **self.options)
+
+    def describes(self, scheduler: Scheduler) -> bool:
+        """Return whether a scheduler is what this recipe makes."""
+        same_class = type(scheduler).__name__ == self.class_name
+        return same_class and all(scheduler.config.get(name) == value for name, value in self.options.items())
+
+
+def _with_schedules(name: str, class_name: str, **options: Any) -> dict[str, Recipe]:
+    """Return a recipe for each schedule; each says no to the others, which the model's own configuration may say."""
+    flags = {schedule: f"use_{schedule.lower()}_sigmas" for schedule in SCHEDULES}
+    plain = dict.fromkeys(flags.values(), False)
+    recipes = {name: Recipe(class_name, options | plain)}
+    for schedule, flag in flags.items():
+        recipes[f"{name} {schedule}"] = Recipe(class_name, options | plain | {flag: True})
+    return recipes
+
+
+DIFFUSION: Mapping[str, Recipe] = {
+    **_with_schedules("DPM++ 2M", "DPMSolverMultistepScheduler", algorithm_type="dpmsolver++"),
+    **_with_schedules("DPM++ 2M SDE", "DPMSolverMultistepScheduler", algorithm_type="sde-dpmsolver++"),
+    **_with_schedules("DPM++ 2S a", "DPMSolverSinglestepScheduler", algorithm_type="dpmsolver++"),
+    **_with_schedules("DPM++ SDE", "DPMSolverSinglestepScheduler", algorithm_type="sde-dpmsolver++"),
+    **_with_schedules("Euler", "EulerDiscreteScheduler"),
+    "Euler a": Recipe("EulerAncestralDiscreteScheduler"),
+    **_with_schedules("Heun", "HeunDiscreteScheduler"),
+    **_with_schedules("DPM2", "KDPM2DiscreteScheduler"),
+    **_with_schedules("DPM2 a", "KDPM2AncestralDiscreteScheduler"),
+    **_with_schedules("UniPC", "UniPCMultistepScheduler"),
+    **_with_schedules("DEIS", "DEISMultistepScheduler", algorithm_type="deis"),
+    # Latents are not clipped; Stable Diffusion's pipelines see to that when they are made.
+    "DDIM": Recipe("DDIMScheduler", {"clip_sample": False}),
+    "PLMS": Recipe("PNDMScheduler", {"skip_prk_steps": True}),
+    # Made for distilled models, which were trained on 50 steps.
+    "LCM": Recipe("LCMScheduler", most_steps=50),
+    "TCD": Recipe("TCDScheduler", most_steps=50),
+}
+# Flow models generate with Euler's method; diffusers' Heun does not take the pipelines' own steps, its LCM and its
+# stochastic Euler generate noise that no seed decides.
+FLOW: Mapping[str, Recipe] = _with_schedules("Euler", "FlowMatchEulerDiscreteScheduler")
+
+
+class Schedulers:
+    """The schedulers of a loaded model: its own, and those that fit its family."""
+
+    def __init__(self, own: Scheduler, recipes: Mapping[str, Recipe]) -> None:
+        self._recipes = recipes
+        found = (name for name, recipe in recipes.items() if recipe.describes(own))
+        self.own = next(found, type(own).__name__)
+        self.classes = {self.own: type(own).__name__} | {name: each.class_name for name, each in recipes.items()}
+
+    def for_generation(self, stock: Scheduler, generation: Generation, config: Mapping[str, Any]) -> Scheduler:
+        """Return a scheduler that no other image uses; raises InvalidParameter for one that does not fit.
+
+        Where the generation names none, `config` says how the model's own is changed for it.
+        """
+        name = find_scheduler(generation.scheduler, self.classes, self.own)
+        if name is None:
+            # The API refuses it, but for what comes before the model is known.
+            raise InvalidParameter(
+                f"scheduler {generation.scheduler!a} does not fit the model; known are {', '.join(self.classes)}.",
+                param="scheduler",
+            )
+        if not name:
+            return _changed(stock, config) if config else copy.deepcopy(stock)
+        recipe = self._recipes[name]
+        if recipe.most_steps is not None and generation.steps > recipe.most_steps:
+            raise InvalidParameter(
+                f"num_inference_steps is {generation.steps}; {name} does at most {recipe.most_steps}.",
+                param="num_inference_steps",
+            )
+        return recipe.make(stock)
+
+
+def _changed(stock: Scheduler, config: Mapping[str, Any]) -> Scheduler:
+    """Return a model's own scheduler as a LoRA's profile wants it; raises InvalidParameter for what no scheduler is."""
+    class_name = str(config.get("_class_name", type(stock).__name__))
+    options = {name: value for name, value in config.items() if not name.startswith("_")}
+    try:
+        if not class_name.endswith("Scheduler"):
+            raise ValueError(f"{class_name} is no scheduler")
+        return Recipe(class_name, options).make(stock)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidParameter(f"loras: the profile's scheduler cannot be used: {error}.", param="loras") from error

@@ -1,0 +1,83 @@
+"""The ControlNet that is loaded beside a model (CONTROLNET): it reads an image and guides the denoiser by it.
+
+It stays on the device whatever plan fits the model into memory, and is called by the pipeline before the denoiser.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from safetensors import SafetensorError
+
+from imageserver.engine.downloads import ModelUnavailable, Report, locate
+from imageserver.engine.families import Family
+from imageserver.engine.pipelines.types import Kind
+from imageserver.settings import PROJECT_ROOT, Settings
+
+# ControlNets for the demo model that come with the server.
+SHIPPED = PROJECT_ROOT / "imageserver" / "controls"
+CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", "inpaint": "control-inpaint"}
+# What tells that it was made for another model: the width of the texts that both read.
+MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
+
+
+def find(settings: Settings, family: Family, report: Report, hub: str | None) -> Path | None:
+    """Return the folder that CONTROLNET names; None where it names none. An id is looked up on the model's `hub`.
+
+    Raises ModelUnavailable where it cannot be had, or is none of the family's.
+    """
+    if not settings.controlnet:
+        return None
+    if not family.control_net:
+        raise ModelUnavailable(f"CONTROLNET is set, but {family.name} is served without; leave it empty.")
+    folder = SHIPPED / settings.controlnet
+    if "/" in settings.controlnet or not folder.is_dir():
+        folder = locate(settings.controlnet, settings, report, setting="CONTROLNET", hub=hub)
+    config = _config(folder, settings)
+    if config.get("_class_name") != family.control_net:
+        raise ModelUnavailable(
+            f"CONTROLNET={settings.controlnet} is a {config.get('_class_name')}; {family.name} needs a "
+            f"{family.control_net}."
+        )
+    if config.get("extra_condition_channels"):
+        raise ModelUnavailable(f"CONTROLNET={settings.controlnet} is made to inpaint, which is not served.")
+    return folder
+
+
+def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    """Return the ControlNet on its device; raises ModelUnavailable where it does not fit the model in `base`."""
+    try:
+        own, other = (json.loads((part / "config.json").read_text()) for part in (folder, base / family.denoiser))
+        for name in MUST_EQUAL:
+            if own.get(name) != other.get(name):
+                raise ModelUnavailable(
+                    f"CONTROLNET was made for another model: its {name} is {own.get(name)}, that of the model is "
+                    f"{other.get(name)}."
+                )
+        net = getattr(diffusers, family.control_net).from_pretrained(
+            str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        # Clients are told too; where the owner keeps files is not their business.
+        sentence = str(error).strip().splitlines()[0].replace(str(folder), "its folder")[:300]
+        raise ModelUnavailable(f"CONTROLNET cannot be loaded: {sentence}") from error
+    module: torch.nn.Module = net.to(device).eval()
+    return module
+
+
+def kinds_of(family: Family, *, controlled: bool) -> dict[Kind, str]:
+    """Return the kinds of generation that a model of the family serves, and the pipeline class of each."""
+    return {
+        kind: name for kind, name in family.pipeline_classes.items() if controlled or kind not in CONTROLLED.values()
+    }
+
+
+def _config(folder: Path, settings: Settings) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"CONTROLNET={settings.controlnet} has no readable config.json.") from error
+    return config

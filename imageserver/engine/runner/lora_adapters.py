@@ -1,0 +1,164 @@
+"""LoRAs on the loaded model: put beside its weights by peft, switched from forward to forward, never fused into them.
+
+Source: diffusers `loaders/lora_base.py`, `loaders/peft.py` (0.42).
+"""
+
+import logging
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from imageserver.engine.pipelines.types import Pipeline
+from imageserver.errors import InvalidParameter
+from imageserver.generation import Lora, MemoryPlanName
+from imageserver.lora_folder import LoraFile, LoraFolder
+
+logger = logging.getLogger(__name__)
+
+# Beyond this the one that was used least recently is taken off.
+MAX_LOADED = 16
+# Beside weights of 8 bits lie LoRAs in whole numbers; how they fare with weights that move has not been tried.
+TAKE_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
+# The one of a LoRA's two matrices that every writer names so.
+DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
+
+
+class Adapters:
+    """The LoRAs that are loaded, by the digest of their content."""
+
+    def __init__(self, pipeline: Pipeline, denoiser: str, folder: LoraFolder, refusal: str = "") -> None:
+        """Serve `pipeline`; with a `refusal`, that sentence is all that a request for a LoRA gets."""
+        self._pipeline = pipeline
+        self._denoiser = denoiser
+        self._folder = folder
+        self._refusal = refusal
+        self._loaded: OrderedDict[str, LoraFile] = OrderedDict()
+        self._of_text: set[str] = set()
+        self._active: tuple[Lora, ...] | None = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the loaded LoRAs."""
+        return tuple(sorted(file.name for file in self._loaded.values()))
+
+    def load(self, lora: Lora) -> None:
+        """Load a LoRA that is not loaded yet; raises InvalidParameter for one that does not fit the model."""
+        if lora.digest in self._loaded:
+            self._loaded.move_to_end(lora.digest)
+            return
+        if self._refusal:
+            raise InvalidParameter(self._refusal, param="loras")
+        if not hasattr(self._pipeline, "load_lora_weights"):
+            raise InvalidParameter("loras: diffusers has no LoRA loader for this model.", param="loras")
+        file = self._folder.find(lora.name)
+        if file.digest != lora.digest:
+            raise InvalidParameter(f"loras: {lora.name} has just been replaced; send the request again.", param="loras")
+        while len(self._loaded) >= MAX_LOADED:
+            self._take_off(next(iter(self._loaded)))
+        self._put_on(file)
+        self._loaded[file.digest] = file
+        logger.info("LoRA %s is loaded.", file.name)
+
+    def unload(self, name: str) -> None:
+        """Take every version of a LoRA off; the last one leaves the model as it was before the first."""
+        for digest in [digest for digest, file in self._loaded.items() if file.name == name]:
+            self._take_off(digest)
+            logger.info("LoRA %s is unloaded.", name)
+
+    def use(self, loras: tuple[Lora, ...]) -> None:
+        """Let the model compute with exactly these LoRAs from now on, loading what is missing."""
+        if loras == self._active:
+            return
+        for lora in loras:
+            self.load(lora)
+        if loras:
+            self._pipeline.enable_lora()
+            self._pipeline.set_adapters([_adapter(each.digest) for each in loras], [each.scale for each in loras])
+        elif self._loaded:
+            self._pipeline.disable_lora()
+        self._active = loras
+
+    def text_scope(self, loras: tuple[Lora, ...]) -> Hashable:
+        """Return what a prompt's embeddings depend on: the LoRAs that change a text encoder."""
+        return tuple(each for each in loras if each.digest in self._of_text)
+
+    def scheduler_config(self, loras: tuple[Lora, ...]) -> dict[str, Any]:
+        """Return how the profiles of loaded LoRAs change the model's scheduler; the first that does is taken."""
+        profiles = (self._loaded[each.digest].profile for each in loras)
+        return next((each.scheduler for each in profiles if isinstance(each.scheduler, dict)), {})
+
+    def _put_on(self, file: LoraFile) -> None:
+        adapter = _adapter(file.digest)
+        self._active = None
+        try:
+            wanted = _matrices(file)
+            with warnings.catch_warnings():
+                # That there are others already is what is wanted.
+                warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
+                self._pipeline.load_lora_weights(
+                    str(file.path.parent), weight_name=file.path.name, adapter_name=adapter, local_files_only=True
+                )
+            layers = {name: _layers(part, adapter) for name, part in self._parts()}
+            if not layers[self._denoiser] or sum(layers.values()) < wanted:
+                raise ValueError(f"{sum(layers.values())} of its {wanted} layers are the model's")
+        except Exception as error:
+            # What files of other programs make diffusers' converters raise is any of a dozen kinds.
+            self._remove(adapter)
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+            raise InvalidParameter(f"loras: {file.name} does not fit the model: {reason}.", param="loras") from error
+        if any(count for name, count in layers.items() if name != self._denoiser):
+            self._of_text.add(file.digest)
+
+    def _take_off(self, digest: str) -> None:
+        self._active = None
+        del self._loaded[digest]
+        self._of_text.discard(digest)
+        self._remove(_adapter(digest))
+
+    def _remove(self, adapter: str) -> None:
+        if not self._loaded:
+            # Puts the model's own layers back where peft had wrapped them.
+            self._pipeline.unload_lora_weights()
+            self._active = ()
+            return
+        # While it is in use, peft would choose another one by itself, with a warning.
+        self._pipeline.set_adapters([_adapter(digest) for digest in self._loaded])
+        self._pipeline.delete_adapters(adapter)
+
+    def _parts(self) -> list[tuple[str, torch.nn.Module]]:
+        found = ((name, getattr(self._pipeline, name, None)) for name in self._pipeline._lora_loadable_modules)
+        return [(name, part) for name, part in found if part is not None]
+
+
+def open_adapters(
+    pipeline: Pipeline, denoiser: str, folder: LoraFolder, *, compiled: bool, plan: MemoryPlanName
+) -> Adapters:
+    """Return the adapters of a pipeline; how it was made faster or smaller may exclude them."""
+    refusal = ""
+    if compiled:
+        refusal = "loras: with COMPILE=1 the model's layers are compiled as they are; start without it to use LoRAs."
+    elif plan not in TAKE_LORAS:
+        known = " or ".join(f"MEMORY={name}" for name in TAKE_LORAS)
+        refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need {known}."
+    return Adapters(pipeline, denoiser, folder, refusal)
+
+
+def _adapter(digest: str) -> str:
+    return f"lora_{digest[:24]}"
+
+
+def _matrices(file: LoraFile) -> int:
+    """Return how many layers a file has something for."""
+    with safe_open(file.path, framework="pt") as content:
+        return sum(DOWN.search(name) is not None for name in content.keys())  # noqa: SIM118 - no mapping
+
+
+def _layers(part: torch.nn.Module, adapter: str) -> int:
+    """Return how many layers of a part of the model have an adapter."""
+    downs: list[Any] = [module.lora_A for module in part.modules() if hasattr(module, "lora_A")]
+    return sum(adapter in down for down in downs)

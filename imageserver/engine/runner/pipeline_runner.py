@@ -1,0 +1,295 @@
+"""Turn a generation into pixels with the loaded pipeline: one suspended pipeline call per image."""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import diffusers
+import torch
+
+from imageserver.engine.families import Family
+from imageserver.engine.pipelines import init_image
+from imageserver.engine.pipelines.generated_size import generated_size
+from imageserver.engine.pipelines.noise_schedulers import Schedulers
+from imageserver.engine.pipelines.previews import Frame, PreviewMap, fit
+from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.single_frame_vae import stock_arithmetic
+from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.pipelines.types import Kind, Pipeline
+from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
+from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.errors import InvalidParameter
+from imageserver.generation import Generation, Source, layer_size
+from imageserver.schedulers import calls_factor
+
+MAX_SEED = 2**64
+GREY = 128
+# A prompt of Qwen-Image takes up to 7 MiB as embeddings.
+CACHED_PROMPTS = 64
+# What an offloading pipeline remembers beside its components.
+OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id", "hf_device_map")
+
+# Looks at an image in the making; called after a step, and only where somebody wants to see it.
+Look = Callable[[], Frame]
+OnStep = Callable[[Look], None]
+
+
+class PipelineRunner:
+    """Generates one image at a time; every call has its own scheduler and its own shallow copy of the pipeline.
+
+    One pipeline object shared by two calls is wrong: they would share the scheduler's state.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        family: Family,
+        on_end: Callable[[], None] = lambda: None,
+        adapters: Adapters | None = None,
+        control: torch.nn.Module | None = None,
+    ) -> None:
+        """Call `on_end` after every pipeline call, however it ended.
+
+        Without `adapters` LoRAs are refused, without the ControlNet `control` images that guide.
+        """
+        options = {**family.loading, "controlnet": control}
+        self._pipelines = {
+            kind: pin_execution_device(as_class(pipeline, name, options))
+            for kind, name in kinds_of(family, controlled=control is not None).items()
+        }
+        self._own = next(iter(self._pipelines.values()))
+        self._family = family
+        self._on_end = on_end
+        self._adapters = adapters
+        self.schedulers = Schedulers(pipeline.scheduler, family.schedulers)
+        self.embeddings = EmbeddingCache(CACHED_PROMPTS)
+
+    @cached_property
+    def preview_map(self) -> PreviewMap:
+        """The model's latents in colours; fitting it encodes two small images."""
+        pipeline = self._own
+        scale = pipeline.vae_scale_factor
+        return fit(lambda image: self._family.encode_for_preview(pipeline, image), scale)
+
+    def rehearsal(self, generation: Generation) -> tuple[Generation, bytes]:
+        """Return a generation from text as this model can generate it: where it edits, with a grey image to edit."""
+        if "text" in self._pipelines:
+            return generation, b""
+        source = Source(strength=1.0, digest="")
+        return replace(generation, source=source), bytes([GREY]) * (3 * generation.width * generation.height)
+
+    def generate(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
+        """Return image `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
+
+        One that is taken apart comes as (layers, 4, height, width), the last channel being the opacity.
+        `on_step` is called after every step; `source` holds the pixels that `generation.source` describes.
+        """
+        stock = self._pipeline_for(generation)
+        pipeline = copy.copy(stock)
+        config = self._adapt(generation)
+        pipeline.scheduler = self.schedulers.for_generation(stock.scheduler, generation, config)
+        # Pipelines give their callback what this attribute names; on this copy alone.
+        pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
+        if generation.deterministic:
+            pipeline.vae = with_stock_vae(pipeline.vae)
+        width, height = self._generated_size(pipeline, generation)
+        size = {"width": width, "height": height}
+
+        def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            def look() -> Frame:
+                return self.preview_map.frame(self._family.preview_latents(pipeline, tensors, width, height))
+
+            # Schedulers of the second order are told of twice a step, PNDM of one step too many.
+            step, half = divmod(call, pipeline.scheduler.order)
+            if not half and step < generation.generated_steps:
+                on_step(look)
+            return {}
+
+        try:
+            images = pipeline(
+                **self._family.arguments(pipeline, generation, self.embeddings),
+                **self._start(pipeline, generation, source, width, height),
+                **init_image.control_arguments(generation, source, width, height, guide_of(pipeline)),
+                **(size if takes(pipeline, "width") else {}),
+                # Generated on the CPU, a seed means the same noise on every device.
+                generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
+                output_type="pt",
+                callback_on_step_end=step_ended,
+                callback_on_step_end_tensor_inputs=list(self._family.preview_tensors),
+            ).images
+        except BaseException:
+            # A cancelled call would leave offloaded weights on the device.
+            pipeline.maybe_free_model_hooks()
+            raise
+        finally:
+            self._on_end()
+        return images[0] if self._family.layers else on_white(images[0])
+
+    def _generated_size(self, pipeline: Pipeline, generation: Generation) -> tuple[int, int]:
+        if self._family.layers:
+            width, height = layer_size(generation.width, generation.height)
+            if min(width, height) == 0:
+                raise InvalidParameter("image is too long and narrow to be taken apart.", param="image")
+            return width, height
+        multiple, most_tokens = self._family.size_multiple(pipeline), self._family.most_tokens(pipeline)
+        return generated_size(generation.width, generation.height, multiple, most_tokens)
+
+    def _pipeline_for(self, generation: Generation) -> Pipeline:
+        kind = kind_of(generation)
+        source, most = generation.source, self._family.most_images
+        if source is not None and len(source.further) >= most:
+            raise InvalidParameter(f"The model ({self._family.name}) sees at most {most} at a time.", param="image")
+        if generation.layers and not self._family.layers:
+            name = self._family.name
+            raise InvalidParameter(f"layers: the model ({name}) takes no image apart; leave it out.", param="layers")
+        if kind == "image" and "edit" in self._pipelines:
+            kind = "edit"
+        if kind in self._pipelines:
+            return self._pipelines[kind]
+        # The API refuses it, but for what comes before the model is known.
+        name = self._family.name
+        if kind in CONTROLLED.values():
+            param = "image" if "control" in self._pipelines else "control_image"
+            raise InvalidParameter(f"The model ({name}) serves no {param} here; leave it out.", param=param)
+        if kind == "text":
+            raise InvalidParameter(f"The model ({name}) edits images; send image.", param="image")
+        param = "mask" if kind == "inpaint" and {"image", "edit"} & set(self._pipelines) else "image"
+        raise InvalidParameter(f"The model ({name}) serves no {param}; leave it out.", param=param)
+
+    def _adapt(self, generation: Generation) -> Mapping[str, Any]:
+        """Let the text encoders read with the generation's LoRAs; return how these change the scheduler."""
+        if self._adapters is None:
+            if generation.loras:
+                raise InvalidParameter("loras: none can be used with this model.", param="loras")
+            return {}
+        self._adapters.use(generation.loras)
+        self.embeddings.scope = self._adapters.text_scope(generation.loras)
+        return self._adapters.scheduler_config(generation.loras)
+
+    def _start(
+        self, pipeline: Pipeline, generation: Generation, source: bytes, width: int, height: int
+    ) -> dict[str, Any]:
+        if generation.source is None:
+            return {}
+        strength = self._family.strength_for(generation)
+        if self._family.layers:
+            # Scaled by the pipeline itself.
+            width, height = generation.width, generation.height
+        given = init_image.arguments(generation, source, width, height, strength)
+        if not takes(pipeline, "strength"):
+            del given["strength"]
+        if self._family.layers:
+            given["image"] = given["image"].convert("RGBA")
+        return given
+
+    def develop(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
+        """Return a generated image as its `height * width * 3` bytes; safe on any thread.
+
+        Layers stay as large as they were generated: `layers * height * width * 4` bytes.
+        """
+        if self._family.layers:
+            return to_bytes(image).cpu().numpy().tobytes()
+        image = enlarged(image, generation.width, generation.height)
+        pixels = crop_to_centre(to_bytes(image), generation.width, generation.height).cpu()
+        return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()
+
+    def calls_per_step(self, generation: Generation) -> int:
+        """Return the denoiser calls of one step."""
+        return self._family.calls_per_step(generation) * calls_factor(generation.scheduler)
+
+    def reading(self, generation: Generation) -> TokenReading:
+        """Return what the model reads of this generation, and what the client should know."""
+        return self._family.reading(self._own, generation)
+
+
+def takes(pipeline: Pipeline, name: str) -> bool:
+    """Return whether a call takes a parameter: some know no size but their image's, those that edit no strength."""
+    return name in inspect.signature(type(pipeline).__call__).parameters
+
+
+def kind_of(generation: Generation) -> Kind:
+    """Return what the generation starts from."""
+    kind: Kind = "text"
+    if generation.source is not None:
+        kind = "inpaint" if generation.source.masked else "image"
+    return kind if generation.control is None else CONTROLLED[kind]
+
+
+def guide_of(pipeline: Pipeline) -> str:
+    """Return what a pipeline calls the image for its ControlNet: some that start from text have no other."""
+    return "control_image" if takes(pipeline, "control_image") else "image"
+
+
+def as_class(pipeline: Pipeline, name: str, options: Mapping[str, Any]) -> Pipeline:
+    """Return a pipeline of another class of diffusers that shares every component of this one.
+
+    `options` are what its constructor is told where it knows of them, as at loading.
+    """
+    if type(pipeline).__name__ == name:
+        return pipeline
+    kind = getattr(diffusers, name)
+    known = inspect.signature(kind.__init__).parameters
+    further = {name: value for name, value in options.items() if name in known}
+    relative = kind(**(pipeline.components | further))
+    relative.set_progress_bar_config(disable=True)
+    for attribute in OFFLOADING:
+        if attribute in vars(pipeline):
+            setattr(relative, attribute, vars(pipeline)[attribute])
+    return relative
+
+
+def pin_execution_device(pipeline: Pipeline) -> Pipeline:
+    """Return a copy that knows its device; the stock property looks at every module, 8 ms an image on a CPU."""
+    device, stock = pipeline._execution_device, type(pipeline)
+    pinned = copy.copy(pipeline)
+    pinned.__class__ = type(stock.__name__, (stock,), {"_execution_device": property(lambda self: device)})
+    return pinned
+
+
+def with_stock_vae(vae: Any) -> Any:
+    """Return a view of the VAE that computes to the bit as diffusers does; the fast path differs in the last place."""
+    view = copy.copy(vae)
+
+    def in_stock_arithmetic(compute: Callable[..., Any]) -> Callable[..., Any]:
+        def computed(*arguments: Any, **options: Any) -> Any:
+            with stock_arithmetic():
+                return compute(*arguments, **options)
+
+        return computed
+
+    view.encode = in_stock_arithmetic(vae.encode)
+    # In tiles it would be another image.
+    view.decode = in_stock_arithmetic(getattr(vae.decode, "whole", vae.decode))
+    return view
+
+
+def on_white(image: torch.Tensor) -> torch.Tensor:
+    """Return an image (3 or 4, height, width) in [0, 1] without its transparency, where it has any."""
+    if image.shape[0] == 3:
+        return image
+    colours, opacity = image[:3].float(), image[3:].float()
+    return colours * opacity + 1 - opacity
+
+
+def to_bytes(image: torch.Tensor) -> torch.Tensor:
+    """Return (..., 3, height, width) in [0, 1] as uint8 (..., height, width, 3), rounded as diffusers does for PIL."""
+    return (image.movedim(-3, -1).float() * 255).round().to(torch.uint8)
+
+
+def enlarged(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Return an image (3, height, width) that covers the wanted size, its shape kept; one that does is returned."""
+    factor = max(height / image.shape[1], width / image.shape[2])
+    if factor <= 1:
+        return image
+    size = [max(height, round(image.shape[1] * factor)), max(width, round(image.shape[2] * factor))]
+    larger = torch.nn.functional.interpolate(image[None].float(), size=size, mode="bicubic")
+    return larger[0].clamp(0, 1)
+
+
+def crop_to_centre(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Cut (height, width, 3) out of the middle of an image that is at least as large."""
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width].contiguous()

@@ -1,0 +1,161 @@
+"""A generation on its way: asked for, run, told of, ended."""
+
+from imageserver.errors import BY_CODE, ServiceError
+from imageserver.generation import Generation, Outcome
+from imageserver.protocol.messages.message import Message
+
+
+class Submit(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: put a generation into the queue.
+
+    `timeout` is in seconds from now. With `patience`, a job that cannot be done within so many seconds is refused at
+    once. Jobs of one model with the same `twin_key` that are under way at a time are run once. The frame's raw bytes
+    are the pixels of the generation's source. `dialect` is the API that the client speaks, `client` the address it
+    speaks from.
+    """
+
+    job: int
+    generation: Generation
+    timeout: float
+    patience: float | None = None
+    twin_key: str | None = None
+    credential: str = ""
+    dialect: str = "native"
+    client: str = ""
+
+
+class Answered(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: a generation was answered from the cache; for the record."""
+
+    job: int
+    generation: Generation
+    outcome: Outcome
+    credential: str = ""
+    dialect: str = "native"
+
+
+class Ask(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: when would this generation be done?
+
+    With `inspect` the engine is asked what it would read, which it answers between two forwards.
+    """
+
+    job: int
+    generation: Generation
+    credential: str = ""
+    inspect: bool = False
+
+
+class Inspect(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: what would you read of this generation?"""
+
+    job: int
+    generation: Generation
+
+
+class Inspected(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: tokens of the prompt that would be read, tokens of all images, and warnings."""
+
+    job: int
+    prompt_tokens: int
+    image_tokens: int
+    warnings: tuple[str, ...] = ()
+
+
+class Forecast(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: expected seconds on the device and before it, and the number of jobs that go before.
+
+    `learnt` is False while nothing has been measured yet; `median_error` is that of the last jobs, as a share. What the
+    engine would read of the prompts is None while no engine can be asked. `memory_mb` is the expected peak of the
+    device's memory in MiB, None before one was measured.
+    """
+
+    job: int
+    own: float
+    wait: float
+    position: int
+    learnt: bool
+    median_error: float | None
+    memory_mb: float | None = None
+    inspected: Inspected | None = None
+
+
+class Queued(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: the job is taken; expected seconds on the device and before it, and jobs that go before."""
+
+    job: int
+    own: float
+    wait: float
+    position: int
+
+
+class Cancel(Message, frozen=True, kw_only=True):
+    """Stop a job; unknown or finished jobs are ignored."""
+
+    job: int
+
+
+class Run(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: start this job, which has `waited` seconds already on behalf of `credential`."""
+
+    job: int
+    generation: Generation
+    credential: str = ""
+    waited: float = 0.0
+
+
+class Started(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher to worker: the device has begun with the job."""
+
+    job: int
+
+
+class Progress(Message, frozen=True, kw_only=True):
+    """`step` of `total` denoising steps are done, over all images of the job."""
+
+    job: int
+    step: int
+    total: int
+
+
+class Preview(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher to worker: what image `index` promises to become, after `step` of its `total` steps.
+
+    The raw bytes are `height * width * 3` of RGB, as small as the latents: each pixel stands for `scale * scale` of the
+    generating, whose centre the answer shows.
+    """
+
+    job: int
+    index: int
+    step: int
+    total: int
+    width: int
+    height: int
+    scale: int = 1
+
+
+class Finished(Message, frozen=True, kw_only=True):
+    """The job is done; its pixels are the frame's raw bytes. `joined` tells that it was run for an earlier twin."""
+
+    job: int
+    outcome: Outcome
+    joined: bool = False
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """The job ended without an image."""
+
+    job: int
+    code: str
+    sentence: str
+    param: str | None = None
+    retry_after: float | None = None
+
+    def as_error(self) -> ServiceError:
+        """Return the failure as the exception it was before it travelled."""
+        return BY_CODE.get(self.code, ServiceError)(self.sentence, param=self.param, retry_after=self.retry_after)
+
+
+def failed(job: int, error: ServiceError) -> Failed:
+    """Return the message that carries `error`."""
+    return Failed(job=job, code=error.code, sentence=error.sentence, param=error.param, retry_after=error.retry_after)

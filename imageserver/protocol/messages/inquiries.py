@@ -1,0 +1,114 @@
+"""Questions about requests, whatever their dialect, and what is answered."""
+
+import msgspec
+
+from imageserver.protocol.messages.generations import Preview
+from imageserver.protocol.messages.message import Message
+
+
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """What is told of one request, whatever its dialect; moments are Unix seconds, the rest of the times seconds.
+
+    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it. Of a
+    `kind` `model`, a model that is being loaded, the steps are percents, and what is said of images is 0.
+    """
+
+    id: int
+    kind: str = "generation"
+    model: str = ""
+    dialect: str
+    state: str
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    n: int
+    seed: int
+    priority: str
+    created_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+    step: int = 0
+    total_steps: int = 0
+    queue_position: int | None = None
+    queue_wait: float | None = None
+    expected_seconds: float | None = None
+    inference_time: float | None = None
+    vram_peak_mb: float | None = None
+    seeds: tuple[int, ...] = ()
+    cache: str | None = None
+    error: str | None = None
+    code: str | None = None
+
+
+class ListJobs(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: which requests are known? `wanted` asks for one alone; the newest come first.
+
+    With a `credential` only its own are told. `job` is the number of the question.
+    """
+
+    job: int
+    credential: str = ""
+    wanted: int | None = None
+    state: str | None = None
+    limit: int = 100
+
+
+class JobList(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: the answer."""
+
+    job: int
+    jobs: tuple[JobStatus, ...]
+
+
+class AskCurrent(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: how is the one request that a client of a dialect is busy with?
+
+    It is the first of its own that runs, else the first that waits, else the newest. Its own are those of its
+    credential; without one, those from its address. `job` is the number of the question.
+    """
+
+    job: int
+    dialect: str
+    credential: str = ""
+    client: str = ""
+
+
+class Current(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: the answer, None where there is no such request.
+
+    The raw bytes are the pixels of `preview`, the last one of the image in the making.
+    """
+
+    job: int
+    status: JobStatus | None = None
+    preview: Preview | None = None
+
+
+class CancelJob(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: stop request `wanted`, whoever waits for it; answered by its status in a JobList."""
+
+    job: int
+    wanted: int
+    credential: str = ""
+
+
+class Watch(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: tell every event of request `wanted` that is later than `after`, past ones at once.
+
+    An unknown request is answered with an empty JobList. `Cancel` with the number of the question ends the watch.
+    """
+
+    job: int
+    wanted: int
+    credential: str = ""
+    after: int = 0
+
+
+class JobEvent(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: event `number` of a watched request; it is the last one when the status has ended."""
+
+    job: int
+    number: int
+    name: str
+    status: JobStatus

@@ -1,0 +1,115 @@
+"""Models and their LoRAs: loaded, held, unloaded."""
+
+from imageserver.generation import Lora, ModelInfo
+from imageserver.protocol.messages.generations import Failed
+from imageserver.protocol.messages.message import Message
+
+
+class AskLoras(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and tell which are loaded then.
+
+    They are those of `model`; a worker leaves it out for the one that answers requests which name none.
+    """
+
+    job: int
+    load: Lora | None = None
+    unload: str | None = None
+    model: str = ""
+
+
+class LorasLoaded(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher to worker: the names of the loaded LoRAs, or why it was not done."""
+
+    job: int
+    names: tuple[str, ...] = ()
+    failure: Failed | None = None
+
+
+class AskModel(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: load a model, or unload one, and tell of it.
+
+    With `default`, requests that name no model are answered by the loaded one from then on; with `fetch` it is
+    downloaded where it has to be. It is a job like any other: `credential` owns it, `dialect` names the API that the
+    client speaks. With a `prompt` it is the beginning of a request that will be submitted under the same number, by the
+    `client` with that address; without a name it waits for the model that the server begins with.
+    """
+
+    job: int
+    load: str = ""
+    unload: str = ""
+    default: bool = False
+    fetch: bool = False
+    credential: str = ""
+    dialect: str = "native"
+    prompt: str | None = None
+    client: str = ""
+
+
+class FetchModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: bring a model's files to the disk, answered by ModelFetched."""
+
+    job: int
+    name: str
+
+
+class ModelFetched(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the files are there, or why they are not."""
+
+    job: int
+    failure: Failed | None = None
+
+
+class LoadModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: load a model from the disk as soon as there is room, answered by ModelsHeld."""
+
+    job: int
+    name: str
+
+
+class UnloadModel(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: free the memory of a model, answered by ModelsHeld."""
+
+    job: int
+    name: str
+
+
+class ModelsHeld(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the models that are loaded now, and why it was not done as asked.
+
+    With job 0 nobody has asked.
+    """
+
+    job: int
+    models: tuple[ModelInfo, ...] = ()
+    failure: Failed | None = None
+
+
+class ModelAnswer(Message, frozen=True, kw_only=True):
+    """Dispatcher to worker: what is known of the model that was asked for."""
+
+    job: int
+    facts: ModelInfo | None = None
+
+
+class Loading(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: how far a model has come; `fraction` is None while it cannot be known.
+
+    `job` is that of FetchModel or LoadModel, 0 for the model that the engine begins with.
+    """
+
+    job: int = 0
+    phase: str
+    sentence: str
+    fraction: float | None = None
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the model is loaded."""
+
+    facts: ModelInfo
+
+
+class LoadFailed(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the model cannot be loaded; trying again would not help."""
+
+    sentence: str

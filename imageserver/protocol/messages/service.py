@@ -1,0 +1,56 @@
+"""The processes themselves: how they meet, and the state of the service."""
+
+from imageserver.generation import ModelInfo
+from imageserver.protocol.messages.message import Message
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """Open a connection; `key` proves that the peer may (it matters on TCP only)."""
+
+    role: str
+    key: str
+    pid: int
+
+
+class Usage(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
+
+    `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch.
+    """
+
+    busy: float = 0.0
+    idle: float = 0.0
+    forwards: int = 0
+    calls: int = 0
+
+
+class Snapshot(Message, frozen=True, kw_only=True):
+    """Dispatcher to workers: the state of the service, sent at every change.
+
+    `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
+    `facts` are those of the model that answers requests which name none, None while no engine is ready; `default` is
+    its name. `models` are all that were loaded since the dispatcher's start, `held` the names of those that are loaded
+    now. `phase`, `load_fraction` and `reason` tell of the
+    model that is being loaded, whatever the state.
+    """
+
+    state: str
+    reason: str
+    phase: str
+    load_fraction: float | None
+    facts: ModelInfo | None
+    default: str = ""
+    models: tuple[ModelInfo, ...] = ()
+    held: tuple[str, ...] = ()
+    queue_length: int
+    active: int
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+    engine_restarts: int
+    queue_wait: float
+    estimate_error: float | None = None
+    usage: Usage = Usage()
+    dispatcher_pid: int
+    engine_pid: int | None

@@ -1,0 +1,98 @@
+"""Whose turn it is: one order for the jobs that wait in the queue and for the images that wait at the denoiser.
+
+1. Deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the device's seconds,
+   however many requests it sends, however old they are and whatever priority they claim.
+2. Inside a credential, whoever is past its due moment goes first, the earliest due before the others: this is the
+   ageing, and why nobody starves. A job is due `AGEING_SECONDS` times its own work after it arrived, so short jobs are due
+   early.
+3. Then by priority class.
+4. Then the shortest remaining work first.
+
+Bound, where all share one credential: a job ends no later than its due moment plus the work of all jobs that were due
+before it plus one turn. Between credentials: of two that both want more, neither gets more seconds than the other plus
+two turns.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from imageserver.generation import Priority
+
+CLASSES: dict[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
+# Waiting four times as long as the work itself takes is where a queue begins to feel unfair; background may wait long.
+AGEING_SECONDS: dict[Priority, float] = {"interactive": 2.0, "normal": 4.0, "background": 32.0}
+# Device seconds that a credential may use before the next one has its turn.
+QUANTUM = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim to the next turn; times in seconds, `arrived` on the monotonic clock."""
+
+    owner: int
+    credential: str
+    priority: Priority
+    arrived: float
+    work: float
+    remaining: float
+
+    @property
+    def due(self) -> float:
+        """The moment from which the claim goes before all that are not due."""
+        return self.arrived + AGEING_SECONDS[self.priority] * self.work
+
+
+class SchedulingPolicy:
+    """Sorts claims, and remembers what each credential has had."""
+
+    def __init__(self) -> None:
+        self._deficits: OrderedDict[str, float] = OrderedDict()
+
+    def sort(self, claims: Sequence[Claim], now: float) -> list[Claim]:
+        """Return the claims, the next turn's first."""
+        self._forget_all_but({claim.credential for claim in claims})
+        ranks = {credential: rank for rank, credential in enumerate(self._round())}
+
+        def rank(claim: Claim) -> tuple[float, ...]:
+            turn = ranks[claim.credential]
+            if claim.due <= now:
+                return (turn, 0, claim.due, claim.owner)
+            return (turn, 1, CLASSES[claim.priority], claim.remaining, claim.arrived, claim.owner)
+
+        return sorted(claims, key=rank)
+
+    def play(self, claims: Sequence[Claim], now: float) -> Iterator[Claim]:
+        """Yield the claims in the order in which they are served to their ends; every turn is charged."""
+        waiting: dict[str, deque[Claim]] = {}
+        for claim in self.sort(claims, now):
+            waiting.setdefault(claim.credential, deque()).append(claim)
+        while waiting:
+            # Inside a credential the order is settled; only whose turn it is changes.
+            credential = self._round()[0]
+            first = waiting[credential].popleft()
+            yield first
+            self.charge(credential, first.remaining)
+            if not waiting[credential]:
+                del waiting[credential]
+                self._forget_all_but(set(waiting))
+
+    def charge(self, credential: str, seconds: float) -> None:
+        """Count device time that `credential` has had."""
+        if credential in self._deficits:
+            self._deficits[credential] -= seconds
+
+    def _forget_all_but(self, credentials: set[str]) -> None:
+        """Drop credentials that want nothing, so that silence saves up no turns; welcome new ones."""
+        for credential in [known for known in self._deficits if known not in credentials]:
+            del self._deficits[credential]
+        for credential in sorted(credentials - self._deficits.keys()):
+            self._deficits[credential] = QUANTUM
+
+    def _round(self) -> list[str]:
+        """Return the credentials in the order of their turns: one without seconds left gets a quantum and goes last."""
+        while self._deficits and next(iter(self._deficits.values())) <= 0:
+            credential = next(iter(self._deficits))
+            self._deficits[credential] += QUANTUM
+            self._deficits.move_to_end(credential)
+        return list(self._deficits)

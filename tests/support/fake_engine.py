@@ -1,0 +1,194 @@
+"""An engine without torch: timed, seeded and failable, speaking the real protocol to the real dispatcher.
+
+Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
+`[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
+sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
+at a time (it runs them one after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
+seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_DIE` ends the process in the middle of it. A
+image that starts from another is that one, unchanged; others are of one colour, the seed's, or of `[noise]`. Previews
+are of 2 x 2 pixels. Every word is a token, and every image a hundred.
+"""
+
+import dataclasses
+import os
+import queue
+import random
+import re
+import signal
+import threading
+import time
+
+from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
+from imageserver.generation import POSITIVE_MAGIC, Generation, ModelInfo, Outcome
+from imageserver.protocol.engine_config import read_engine_config
+from imageserver.protocol.framing import Channel
+from imageserver.protocol.messages import (
+    AnyMessage,
+    AskLoras,
+    Cancel,
+    FetchModel,
+    Finished,
+    Hello,
+    Inspect,
+    Inspected,
+    LoadFailed,
+    Loading,
+    LoadModel,
+    LorasLoaded,
+    ModelFetched,
+    ModelsHeld,
+    Preview,
+    Progress,
+    Ready,
+    Run,
+    Started,
+    UnloadModel,
+    failed,
+)
+
+FACTS = ModelInfo(
+    name="fake", family="fake", reason="The tests asked for it.", device="cpu", gpu="CPU", cuda_version="N/A",
+    dtype="float32", scheduler="FakeScheduler", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0,
+    pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
+    schedulers={"FakeScheduler": "FakeScheduler"},
+)  # fmt: skip
+
+
+class FakeEngine:
+    """Runs one job at a time, as slowly and as badly as it is told."""
+
+    def __init__(self) -> None:
+        address = read_engine_config().address
+        self.channel = Channel(address.connect())
+        self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
+        self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
+        self.cancelled: set[int] = set()
+        self.loras: set[str] = set()
+        self.models = [FACTS.name]
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self) -> None:
+        try:
+            while True:
+                message, raw = self.channel.receive()
+                if isinstance(message, Cancel):
+                    self.cancelled.add(message.job)
+                self.inbox.put((message, raw))
+        except (EOFError, OSError):
+            os._exit(0)
+
+    def serve(self) -> None:
+        self.channel.send(Loading(phase="loading", sentence="The fake model is loading.", fraction=0.5))
+        time.sleep(float(os.environ.get("FAKE_LOAD", "0")))
+        if "FAKE_CRASH" in os.environ:
+            os._exit(3)
+        if sentence := os.environ.get("FAKE_LOAD_FAIL"):
+            self.channel.send(LoadFailed(sentence=sentence))
+            self.inbox.get()
+        self.channel.send(Ready(facts=FACTS))
+        while True:
+            message, raw = self.inbox.get()
+            self.heed(message, raw)
+
+    def heed(self, message: AnyMessage, raw: bytes) -> None:
+        match message:
+            case Inspect():
+                words = len(message.generation.prompt.split())
+                self.channel.send(Inspected(job=message.job, prompt_tokens=words, image_tokens=4))
+            case AskLoras():
+                if message.load is not None:
+                    self.loras.add(message.load.name)
+                self.loras.discard(message.unload or "")
+                self.channel.send(LorasLoaded(job=message.job, names=tuple(self.loras)))
+            case FetchModel():
+                threading.Thread(target=self.fetch, args=(message,), daemon=True).start()
+            case LoadModel():
+                self.load(message)
+            case UnloadModel():
+                self.models = [name for name in self.models if name != message.name]
+                self.hold(message.job)
+            case Run():
+                self.run(message.job, message.generation, raw)
+
+    def fetch(self, message: FetchModel) -> None:
+        """Let a model's files arrive: FAKE_FETCH="far:3" within 3 seconds for the one called far, others at once."""
+        slow, _, seconds = os.environ.get("FAKE_FETCH", "").partition(":")
+        for tenth in range(10 if message.name == slow else 0):
+            news = Loading(
+                job=message.job, phase="downloading", sentence=f"{message.name} arrives.", fraction=tenth / 10
+            )
+            self.channel.send(news)
+            time.sleep(float(seconds) / 10)
+        self.channel.send(ModelFetched(job=message.job))
+
+    def load(self, message: LoadModel) -> None:
+        pause = float(os.environ.get("FAKE_LOAD_MODEL", "0")) / 2
+        time.sleep(pause)
+        news = Loading(job=message.job, phase="loading", sentence=f"{message.name} is loading.", fraction=0.5)
+        self.channel.send(news)
+        time.sleep(pause)
+        if "FAKE_LOAD_MODEL_DIE" in os.environ:
+            os._exit(3)
+        self.models.append(message.name)
+        self.hold(message.job)
+
+    def hold(self, job: int) -> None:
+        models = tuple(dataclasses.replace(FACTS, name=name) for name in self.models)
+        self.channel.send(ModelsHeld(job=job, models=models))
+
+    def run(self, job: int, generation: Generation, source: bytes) -> None:
+        prompt, began = generation.prompt, time.monotonic()
+        self.channel.send(Started(job=job))
+        pace = re.search(r"\[step=([\d.]+)\]", prompt)
+        total = generation.generated_steps * generation.count
+        for step in range(total):
+            time.sleep(float(pace.group(1)) if pace else 0.001)
+            if "[die]" in prompt:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if "[stop]" in prompt:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if job in self.cancelled:
+                self.channel.send(failed(job, Cancelled("The generation was cancelled.")))
+                return
+            if "[fail]" in prompt:
+                self.channel.send(failed(job, GenerationFailed("The fake engine was told to fail.")))
+                return
+            if "[oom]" in prompt:
+                self.channel.send(failed(job, OutOfMemory("The fake device is full.")))
+                return
+            self.channel.send(Progress(job=job, step=step + 1, total=total))
+            self.show(job, generation, step)
+        outcome = Outcome(
+            width=generation.width,
+            height=generation.height,
+            seeds=tuple(generation.seed + index for index in range(generation.count)),
+            inference_time=time.monotonic() - began,
+            queue_time=0.0,
+            batch_size=1,
+            device_time=time.monotonic() - began,
+            prompt_tokens=len(prompt.split()),
+            image_tokens=100 * generation.count,
+        )
+        size = generation.width * generation.height * 3
+        image = source[:size] or bytes([generation.seed % 256]) * size
+        images = image * generation.count
+        if "[noise]" in prompt:
+            images = b"".join(random.Random(seed).randbytes(size) for seed in outcome.seeds)
+        self.channel.send(Finished(job=job, outcome=outcome), images)
+
+    def show(self, job: int, generation: Generation, step: int) -> None:
+        index, step = divmod(step, generation.generated_steps)
+        if step + 1 in preview_steps(generation):
+            total, scale = generation.generated_steps, -(-max(generation.width, generation.height) // 2)
+            preview = Preview(job=job, index=index, step=step + 1, total=total, width=2, height=2, scale=scale)
+            self.channel.send(preview, bytes([generation.seed % 256]) * 12)
+
+
+def preview_steps(generation: Generation) -> set[int]:
+    """Return the steps after which the real engine would send a preview."""
+    steps, wanted = generation.generated_steps, generation.previews
+    return {round(k * steps / (wanted + 1)) for k in range(1, wanted + 1)} - {0, steps}
+
+
+if __name__ == "__main__":
+    FakeEngine().serve()

@@ -1,0 +1,105 @@
+"""What OpenAI's bodies mean in the native body's terms, and what of them changes nothing."""
+
+import pytest
+
+from imageserver.api.dialects.openai_images.bodies import (
+    EditsBody,
+    GenerationsBody,
+    VariationsBody,
+    checked,
+    to_generate_fields,
+    warnings_of,
+)
+from imageserver.errors import BadRequest, InvalidParameter
+
+USUAL = {"prompt": "x", "seed": None, "positive_magic": False, "add_overlay": False, "quality": "exact"}
+
+
+def native(model=GenerationsBody, **content):
+    return to_generate_fields(checked(model, content))
+
+
+def test_a_prompt_alone_is_generated_as_it_is_with_another_seed_every_time_and_no_panel():
+    assert native(prompt="x") == USUAL
+
+
+def test_what_both_speak_of_is_handed_on():
+    extras = {
+        "negative_prompt": "y", "n": 2, "num_inference_steps": 3, "true_cfg_scale": 1.5, "seed": 4,
+        "output_format": "webp", "output_compression": 5, "deterministic": True, "cache": False, "timeout": 6.0,
+        "strength": 0.5, "priority": "background",
+    }  # fmt: skip
+    assert native(prompt="x", **extras) == USUAL | extras
+
+
+@pytest.mark.parametrize(("size", "expected"), [("auto", None), (None, None), ("64x128", "64x128")])
+def test_auto_is_no_size(size, expected):
+    assert native(prompt="x", size=size).get("size") == expected
+
+
+def test_quality_tier_is_the_native_quality_and_openais_quality_has_no_effect():
+    assert native(prompt="x", quality="low", quality_tier="fast")["quality"] == "fast"
+    assert native(prompt="x", quality="low")["quality"] == "exact"
+
+
+def test_what_is_openais_alone_is_taken_and_has_no_effect():
+    ignored = {
+        "model": "gpt-image-1", "moderation": "low", "style": "vivid", "user": "me", "safety_identifier": "s",
+        "background": "opaque", "response_format": "url",
+    }  # fmt: skip
+    body = checked(GenerationsBody, {"prompt": "x", **ignored})
+    assert to_generate_fields(body) == USUAL
+    assert warnings_of(body, set()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        ({"prompt": "x", "background": "transparent"}, "background"),
+        ({"prompt": "x", "response_format": "gif"}, "response_format"),
+        ({"prompt": "x", "output_format": "gif"}, "output_format"),
+        ({"prompt": "x", "partial_images": 4}, "partial_images"),
+        ({"prompt": "x", "partial_images": -1}, "partial_images"),
+        ({"prompt": "x", "stream": "yes"}, "stream"),
+        ({"prompt": "x", "size": "64"}, "size"),
+        ({"prompt": 5}, "prompt"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(content, param):
+    with pytest.raises(InvalidParameter) as raised:
+        checked(GenerationsBody, content)
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize("model", [GenerationsBody, EditsBody])
+@pytest.mark.parametrize("content", [{}, {"prompt": ""}, {"prompt": None}])
+def test_a_prompt_is_required(model, content):
+    with pytest.raises(BadRequest, match="Prompt is required"):
+        checked(model, content)
+
+
+def test_a_variation_without_a_prompt_is_generated_without_guidance_between_two_blanks():
+    assert native(VariationsBody) == USUAL | {"prompt": " ", "true_cfg_scale": 1.0}
+    assert native(VariationsBody, prompt="") == native(VariationsBody)
+    assert "true_cfg_scale" not in native(VariationsBody, negative_prompt="blurry")
+    assert "true_cfg_scale" not in native(VariationsBody, prompt="darker")
+    assert native(VariationsBody, true_cfg_scale=3.0)["true_cfg_scale"] == 3.0
+
+
+def test_what_changes_nothing_is_named():
+    body = checked(GenerationsBody, {"prompt": "x", "zoom": 1, "partial_images": 1, "stream_format": "openai"})
+    assert warnings_of(body, {"markup"}) == [
+        "'markup' is not a parameter and was ignored.",
+        "'zoom' is not a parameter and was ignored.",
+        "partial_images is ignored without stream.",
+        "stream_format is ignored without stream.",
+    ]
+    streamed = checked(GenerationsBody, {"prompt": "x", "stream": True, "partial_images": 1, "response_format": "url"})
+    assert warnings_of(streamed, set()) == ["response_format is ignored in a stream: images travel as b64_json."]
+
+
+def test_an_unknown_name_is_quoted_short_and_in_ascii():
+    body = checked(GenerationsBody, {"prompt": "x", "é" * 500: 1})
+    [warning] = warnings_of(body, set())
+    assert warning.isascii()
+    assert len(warning) < 150

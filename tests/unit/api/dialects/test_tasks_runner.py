@@ -1,0 +1,50 @@
+"""Tasks whose worker is gone are taken over by another one."""
+
+from types import SimpleNamespace
+
+import gevent
+import pytest
+from flask import Flask
+
+from imageserver.api import output_options
+from imageserver.api.dialects.tasks import runner
+from imageserver.api.generation.run import GenerationRequest
+from imageserver.outputs.task_store import TaskStore
+from tests.support.factories import generation
+
+WHOLE = runner.wanted_of(
+    GenerationRequest(
+        number=1, generation=generation(), finish=output_options.OutputOptions("png", None, None), timeout=60
+    )
+)
+
+
+@pytest.fixture
+def service(tmp_path):
+    return SimpleNamespace(
+        tasks=TaskStore(tmp_path, ttl=100), request_ids=SimpleNamespace(take=lambda: 9),
+        settings=SimpleNamespace(font_path=None), client=None,
+    )  # fmt: skip
+
+
+def left_behind(service, wanted):
+    task = service.tasks.add(number=1, credential="", wanted=wanted, owner=1, warnings=[])
+    service.tasks.release(task.task_id)
+    return task.task_id
+
+
+@pytest.mark.parametrize("unreadable", ['{"generation": {"prompt": "of another version"}}', "no JSON", "[1]"])
+def test_a_task_that_cannot_be_read_fails_and_keeps_no_other_from_being_generated(service, monkeypatch, unreadable):
+    generated = []
+
+    def generate(service, order):
+        generated.append(order.generation.prompt)
+        return SimpleNamespace(news=lambda: iter(()))
+
+    monkeypatch.setattr(runner, "PendingGeneration", generate)
+    broken, _ = left_behind(service, unreadable), left_behind(service, WHOLE)
+    runner.adopt(Flask(__name__), service)
+    gevent.sleep(0.01)
+    assert generated == [generation().prompt]
+    ended = service.tasks.find(broken, "")
+    assert (ended.state, ended.code) == ("failed", "internal_error")

@@ -1,0 +1,128 @@
+"""Which models requests may name."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from flask import Flask
+
+from imageserver.api.generation import model_lookup
+from imageserver.errors import Loading, ModelNotFound
+from imageserver.registry import ModelEntry
+from imageserver.settings import Settings
+from tests.unit.dispatch.conftest import FACTS
+
+WAITER = model_lookup.Waiter(1, "native", "x", 1.0)
+FIRST = replace(FACTS, name="first", source="owner/first")
+OTHER = replace(FACTS, name="other", source="owner/other")
+
+
+class Desk:
+    """A client of a dispatcher whose first model is there as soon as somebody waits for it."""
+
+    def load_model(self, question, timeout):
+        assert (question.load, question.prompt) == ("", "x")
+        return SimpleNamespace(model=lambda: FIRST, cancel=lambda: None)
+
+
+def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held=("first",), **settings):
+    facts = None if loading else models[0]
+    chosen = Settings(_env_file=None, models_dir=tmp_path, **({"model": "first"} | settings))
+
+    def loaded_facts():
+        if facts is None:
+            raise Loading("It is loading.")
+        return facts
+
+    return SimpleNamespace(
+        settings=chosen, facts=facts, client=Desk(), loaded_facts=loaded_facts, registry=dict(registry),
+        snapshot=SimpleNamespace(models=() if loading else models, held=held),
+        info_of=lambda name: next((each for each in models if each.name == name), None) if name else facts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", [None, "", "auto"])
+def test_no_name_means_the_usual_model(tmp_path, asked):
+    assert model_lookup.facts_for(service(tmp_path), asked, WAITER) is FIRST
+
+
+@pytest.mark.parametrize(
+    ("settings", "registry", "waits"),
+    [
+        ({"model": "auto"}, {}, False),
+        ({"model": "Qwen/Qwen-Image"}, {}, False),
+        ({"model": "named"}, {"named": ModelEntry(source="Qwen/Qwen-Image", family="qwen-image")}, False),
+        ({"model": "named"}, {"named": ModelEntry(source="Qwen/Qwen-Image", steps=50)}, True),
+        ({"model": "named"}, {"named": ModelEntry(source="demo", loras={"night": 1.0})}, True),
+        ({"model": "demo", "default_guidance_scale": 3.0}, {}, True),
+        ({"model": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, {}, True),
+    ],
+)
+def test_requests_wait_for_the_first_model_where_its_defaults_are_not_known(tmp_path, settings, registry, waits):
+    waiting = service(tmp_path, loading=True, registry=registry, **settings)
+    for asked in (None, "", "auto", settings["model"]):
+        with Flask(__name__).test_request_context():
+            assert model_lookup.facts_for(waiting, asked, WAITER) is (FIRST if waits else None)
+
+
+@pytest.mark.parametrize("asked", ["other", "owner/other"])
+def test_a_model_that_was_loaded_once_answers_to_its_name_and_its_source(tmp_path, asked):
+    assert model_lookup.facts_for(service(tmp_path), asked, WAITER) is OTHER
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are(tmp_path):
+    with pytest.raises(ModelNotFound, match="this server serves first, other, demo") as refusal:
+        model_lookup.facts_for(service(tmp_path), "yours", WAITER)
+    assert refusal.value.param == "model"
+
+
+def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_path):
+    waiting = service(
+        tmp_path, loading=True, registry={"first": ModelEntry(source="owner/first"), "more": ModelEntry(source="x")}
+    )
+    for asked in ("first", "owner/first"):
+        with Flask(__name__).test_request_context():
+            assert model_lookup.facts_for(waiting, asked, WAITER) is FIRST
+    for asked in ("more", "yours"):
+        with pytest.raises(Loading):
+            model_lookup.facts_for(waiting, asked, WAITER)
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "name"),
+    [
+        ("off", "other", "other"),  # it was loaded: the owner chose it
+        ("off", "demo", None),
+        ("off", "mine", None),
+        ("named", "mine", "mine"),
+        ("named", "owner/mine", "mine"),
+        ("named", "demo", "demo"),
+        ("named", "anybody/anything", None),
+        ("named", "/etc", None),
+        ("any", "anybody/anything", "anybody/anything"),
+        ("any", "gpt-image-1", None),
+    ],
+)
+def test_the_policy_says_what_may_be_loaded(tmp_path, policy, asked, name):
+    known = service(tmp_path, registry={"mine": ModelEntry(source="owner/mine")}, model_loading=policy)
+    assert model_lookup.find_name(known, asked) == name
+
+
+def test_only_what_needs_no_download_is_listed_the_usual_model_first(tmp_path):
+    for place in ("models--owner--hugging/snapshots", "owner/scope___1", "folder"):
+        (tmp_path / place).mkdir(parents=True)
+    registry = {
+        "hugging": ModelEntry(source="owner/hugging"),
+        "scope": ModelEntry(source="owner/scope.1"),
+        "far": ModelEntry(source="owner/far"),
+        "folder": ModelEntry(source=str(tmp_path / "folder"), family="flux"),
+    }
+    listed = model_lookup.listing(service(tmp_path, registry=registry))
+    assert [one.name for one in listed] == ["first", "other", "hugging", "scope", "folder", "demo"]
+    assert [one.name for one in listed if one.loaded] == ["first"]
+    assert [one.family for one in listed] == ["fake", "fake", "", "", "flux", "qwen-image"]
+
+
+def test_with_loading_off_only_what_was_loaded_is_listed(tmp_path):
+    listed = model_lookup.listing(service(tmp_path, model_loading="off"))
+    assert [one.name for one in listed] == ["first", "other"]

@@ -1,0 +1,39 @@
+"""Forms become the JSON bodies that they stand for."""
+
+import pytest
+from flask import Flask
+
+from imageserver.api.dialects.openai_images.bodies import EditsBody
+from imageserver.api.inputs.form_body import read_form
+from imageserver.errors import BadRequest, InvalidParameter
+
+
+def read(fields):
+    with Flask(__name__).test_request_context(method="POST", data=fields):
+        return read_form(EditsBody)
+
+
+def test_objects_of_a_list_come_field_by_field_as_the_openai_sdk_sends_them():
+    sent = {"prompt": "x", "loras[][name]": ["night", "7"], "loras[][scale]": ["0.5", "1"]}
+    assert read(sent) == {"prompt": "x", "loras": [{"name": "night", "scale": 0.5}, {"name": "7", "scale": 1}]}
+
+
+def test_objects_that_leave_different_fields_out_cannot_be_told_apart():
+    with pytest.raises(InvalidParameter, match="loras") as refused:
+        read({"loras[][name]": ["night", "day"], "loras[][scale]": ["0.5"]})
+    assert refused.value.param == "loras"
+
+
+def test_what_is_no_list_of_objects_stays_as_it_came():
+    assert read({"seed[][x]": "1", "mood[][x]": "2"}) == {"seed[][x]": "1", "mood[][x]": "2"}
+
+
+def test_a_field_that_is_nested_too_deeply_is_no_mistake_of_the_server():
+    assert read({"prompt": "x", "seed": "[" * 100_000})["seed"] == "[" * 100_000
+    with pytest.raises(BadRequest, match="100 levels"):
+        read({"prompt": "x", "seed": "[" * 500 + "]" * 500})
+
+
+def test_a_form_of_very_many_fields_is_refused_before_each_is_checked():
+    with pytest.raises(BadRequest, match="1000 fields"):
+        read({"prompt": "x"} | {f"field{number}": "1" for number in range(1000)})

@@ -1,0 +1,35 @@
+"""JSON bodies: what is read of them, and what is refused before anything is made of it."""
+
+import json
+
+import pytest
+
+from imageserver.api.inputs.json_body import DEEPEST, MAX_VALUES, parsed
+from imageserver.errors import BadRequest
+
+
+def nested(levels, opening, closing):
+    return (opening * levels + "1" + closing * levels).encode()
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_a_body_is_read_up_to_a_depth_and_refused_beyond_whatever_python_can_read(opening, closing):
+    of_each = opening.count("[") + opening.count("{")
+    assert json.loads(nested(DEEPEST // of_each, opening, closing)) == parsed(
+        nested(DEEPEST // of_each, opening, closing)
+    )
+    for levels in (DEEPEST // of_each + 1, 450, 100_000):
+        with pytest.raises(BadRequest):
+            parsed(nested(levels, opening, closing))
+
+
+def test_many_lists_beside_each_other_are_not_deep():
+    assert len(parsed(b"[" + b"[[]]," * 3000 + b"1]")) == 3001
+
+
+@pytest.mark.parametrize(
+    "body", [[1] * (MAX_VALUES + 1), {str(n): 1 for n in range(MAX_VALUES + 1)}, [[1] * 100] * (MAX_VALUES // 100)]
+)
+def test_more_values_than_anybody_needs_are_refused_before_each_is_checked(body):
+    with pytest.raises(BadRequest, match="more than 10000 values"):
+        parsed(json.dumps(body).encode())

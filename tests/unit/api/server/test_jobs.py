@@ -1,0 +1,46 @@
+"""The events of a request, as a client follows them."""
+
+from types import SimpleNamespace
+
+import flask
+import pytest
+
+from imageserver.api import errors
+from imageserver.api.request_context import EXTENSION
+from imageserver.api.server import jobs
+from imageserver.protocol.messages import JobEvent, JobStatus
+
+STATUS = JobStatus(
+    id=7, dialect="native", state="completed", prompt="x", width=64, height=64, steps=4, n=1, seed=1, priority="normal",
+    created_at=1.0,
+)  # fmt: skip
+END = JobEvent(job=1, number=1, name="completed", status=STATUS)
+
+
+@pytest.fixture
+def follow():
+    """Ask for the events of a request of which a ticket tells these, None being a pause without any."""
+
+    def ask(*events):
+        ticket = SimpleNamespace(events=lambda pause: iter(events), cancel=lambda: None)
+        service = SimpleNamespace(
+            request_ids=SimpleNamespace(take=lambda: 1), client=SimpleNamespace(watch=lambda question: ticket)
+        )
+        app = flask.Flask("jobs")
+        app.extensions[EXTENSION] = service
+        errors.register(app)
+        app.register_blueprint(jobs.blueprint)
+        return app.test_client().get("/v1/jobs/7/events")
+
+    return ask
+
+
+def test_a_request_to_which_nothing_has_happened_yet_is_there_and_followed(follow):
+    answer = follow(None, None, END)
+    assert answer.status_code == 200
+    assert answer.text.count(": still here") == 2
+    assert "event: completed" in answer.text
+
+
+def test_a_request_that_is_not_there_is_404(follow):
+    assert follow().status_code == 404

@@ -1,0 +1,134 @@
+"""Random arrivals, cancels and failures on a fake denoiser: every job ends once, in its time, with its own pixels."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.batching.step_scheduler import StepScheduler
+from imageserver.engine.pipelines.previews import Frame
+from imageserver.engine.pipelines.suspension import Gate
+from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.runner.pipeline_runner import OnStep
+from imageserver.generation import Generation, Priority
+from imageserver.protocol.messages import Failed, Finished, Message, Progress, Run
+
+PRIORITIES: list[Priority] = ["interactive", "normal", "background"]
+
+
+class Denoiser(torch.nn.Module):
+    """Adds the seed of every image to its state; fails when it meets a poisoned one."""
+
+    def forward(self, state: torch.Tensor, seed: torch.Tensor) -> tuple[torch.Tensor]:
+        if bool((seed == POISON).any()):
+            raise RuntimeError("poisoned")
+        return (state + seed,)
+
+
+POISON = 13.0
+SEEN = Frame(1, 1, bytes(3), 8)
+
+
+class FakeMerger:
+    """Merges everything of one size."""
+
+    def shape_of(self, call: Mapping[str, Any]) -> Hashable:
+        return tuple(call["state"].shape[1:])
+
+    def batch_size(self, call: Mapping[str, Any]) -> int:
+        return int(call["state"].shape[0])
+
+    def text_length(self, call: Mapping[str, Any]) -> int:
+        return 0
+
+    def token_count(self, call: Mapping[str, Any]) -> int:
+        return 1
+
+    def merge(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {key: torch.cat([call[key] for call in calls]) for key in ("state", "seed")}
+
+
+class FakePainter:
+    """Calls the denoiser once a step."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+
+    def generate(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
+        state = torch.zeros(1, generation.width)
+        seed = torch.full((1, 1), float(generation.seed))
+        for _ in range(generation.steps):
+            state = self.denoiser.forward(state=state, seed=seed)[0]
+            on_step(lambda: SEEN)
+        return state
+
+    def develop(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
+        return bytes(image.to(torch.uint8).flatten().tolist())
+
+    def calls_per_step(self, generation: Generation) -> int:
+        return 1
+
+    def reading(self, generation: Generation) -> TokenReading:
+        return TokenReading(prompt_tokens=0, image_tokens=0)
+
+
+arrival = some.fixed_dictionaries(
+    {
+        "at": some.integers(0, 40),
+        "steps": some.integers(1, 12),
+        "width": some.sampled_from([1, 2, 3]),
+        "seed": some.sampled_from([1, 2, 3, 5, int(POISON)]),
+        "count": some.integers(1, 3),
+        "priority": some.sampled_from(PRIORITIES),
+        "credential": some.sampled_from(["", "ann", "bob"]),
+        "deterministic": some.booleans(),
+        "cancel_after": some.none() | some.integers(0, 30),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrivals=some.lists(arrival, min_size=1, max_size=12), cap=some.integers(1, 5))
+def test_every_job_ends_exactly_once_with_its_own_pixels(arrivals: list[dict[str, Any]], cap: int) -> None:
+    denoiser = Denoiser()
+    gate = Gate(denoiser)
+    sent: list[tuple[Message, bytes]] = []
+    model = ServedModel(FakePainter(denoiser), gate.forward, merger=FakeMerger(), cap_of=lambda pixels: cap)
+    turns = StepScheduler({"": model}, lambda message, raw: sent.append((message, raw)))
+    turn, waiting = 0, dict(enumerate(arrivals))
+    while waiting or turns.busy:
+        for job, plan in list(waiting.items()):
+            if plan["at"] <= turn:
+                turns.add(Run(job=job, generation=_generation(plan), credential=plan["credential"]))
+                del waiting[job]
+        for job, plan in enumerate(arrivals):
+            if plan["cancel_after"] is not None and turn == plan["at"] + plan["cancel_after"]:
+                turns.cancel(job)
+        if turns.busy:
+            turns.step()
+        turn += 1
+        assert turn < 40 + sum(plan["steps"] * plan["count"] * 2 for plan in arrivals) + 40
+    for job, plan in enumerate(arrivals):
+        ends = [
+            (message, raw) for message, raw in sent if isinstance(message, Finished | Failed) and message.job == job
+        ]
+        assert len(ends) == 1
+        message, raw = ends[0]
+        if isinstance(message, Finished):
+            assert raw == bytes([plan["seed"] * plan["steps"] % 256]) * plan["width"] * plan["count"]
+            steps = [step.step for step, _ in sent if isinstance(step, Progress) and step.job == job]
+            assert steps == list(range(1, plan["steps"] * plan["count"] + 1))
+        elif message.code == "cancelled":
+            assert plan["cancel_after"] is not None
+        else:
+            assert plan["seed"] == POISON
+
+
+def _generation(plan: dict[str, Any]) -> Generation:
+    return Generation(
+        prompt="", negative_prompt="", width=plan["width"], height=1, steps=plan["steps"], true_cfg_scale=1.0,
+        seed=plan["seed"], count=plan["count"], deterministic=plan["deterministic"], priority=plan["priority"],
+    )  # fmt: skip

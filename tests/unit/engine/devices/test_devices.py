@@ -1,0 +1,136 @@
+"""Every kind of device answers the same questions; a kind that nobody here has is played by a fake module."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from imageserver.engine.devices import devices
+from imageserver.engine.devices.memory import peak_memory
+
+GIB = 1024**3
+CPU = torch.device("cpu")
+
+
+class FakeNpu(ModuleType):
+    """What torch_npu puts at `torch.npu`: the functions of `torch.cuda` under another name."""
+
+    def __init__(self) -> None:
+        super().__init__("torch.npu")
+        self.peak = 7 * GIB
+        self.calls: list[str] = []
+
+    def is_available(self) -> bool:
+        return True
+
+    def get_device_name(self, device: torch.device) -> str:
+        return f"Ascend{device.index}"
+
+    def mem_get_info(self, device: torch.device) -> tuple[int, int]:
+        return 20 * GIB, 64 * GIB
+
+    def memory_reserved(self, device: torch.device) -> int:
+        return 5 * GIB
+
+    def max_memory_reserved(self, device: torch.device) -> int:
+        return self.peak
+
+    def reset_peak_memory_stats(self, device: torch.device) -> None:
+        self.peak = 5 * GIB
+
+    def synchronize(self, device: torch.device) -> None:
+        self.calls.append("synchronize")
+
+    def empty_cache(self) -> None:
+        self.calls.append("empty_cache")
+
+
+@dataclass
+class NpuDevice:
+    """Poses as `torch.device("npu", 0)`, which this process cannot have without torch_npu."""
+
+    type: str = "npu"
+    index: int = 0
+
+
+@pytest.fixture
+def npu(monkeypatch: pytest.MonkeyPatch) -> FakeNpu:
+    fake = FakeNpu()
+    monkeypatch.setattr(torch, "npu", fake, raising=False)
+    return fake
+
+
+def test_an_npu_is_asked_like_any_other_accelerator(npu: FakeNpu) -> None:
+    device: Any = NpuDevice()
+    assert devices.is_accelerator(device)
+    assert devices.gpu_name(device) == "Ascend0"
+    assert devices.free_memory(device) == 20 * GIB
+    assert devices.used_memory(device) == 5 * GIB
+    assert devices.usual_dtype(device) is torch.bfloat16
+    assert devices.cuda_version(device) == "N/A"
+    devices.synchronize(device)
+    devices.release_cached(device)
+    assert npu.calls == ["synchronize", "empty_cache"]
+
+
+def test_the_peak_of_an_accelerator_is_its_own_and_begins_anew(npu: FakeNpu) -> None:
+    device: Any = NpuDevice()
+    meter = peak_memory(device)
+    assert (meter(), meter()) == (7 * GIB, 5 * GIB)
+
+
+# What torch_npu does when it is imported; it cannot be undone, so it happens in a process of its own.
+TORCH_NPU = """
+import types, torch
+torch.utils.rename_privateuse1_backend("npu")
+torch.npu = types.ModuleType("torch.npu")
+torch.npu.is_available = lambda: True
+"""
+
+
+def test_auto_finds_an_npu_by_importing_its_package(tmp_path: Path) -> None:
+    (tmp_path / "torch_npu.py").write_text(TORCH_NPU)
+    code = "from imageserver.engine.devices import devices; print(devices.choose('auto'))"
+    root = Path(__file__).resolve().parents[4]
+    environment = os.environ | {"PYTHONPATH": f"{root}:{tmp_path}", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "npu:0"
+
+
+def test_an_npu_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_npu", None)
+    with pytest.raises(devices.DeviceUnavailable, match=r"^DEVICE=npu cannot be used: .*torch_npu"):
+        devices.choose("npu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "xpu:99", "nonsense", "cuda:"])
+def test_a_device_that_is_not_there_is_one_sentence(name: str) -> None:
+    with pytest.raises(devices.DeviceUnavailable, match=rf"^DEVICE={name} cannot be used: [^\n]+$"):
+        devices.choose(name)
+
+
+def test_a_cpu_has_the_machines_memory_and_nothing_to_wait_for() -> None:
+    assert not devices.is_accelerator(CPU)
+    assert devices.gpu_name(CPU) == "CPU"
+    assert devices.usual_dtype(CPU) is torch.float32
+    assert devices.free_memory(CPU) > 0
+    assert devices.used_memory(CPU) > 0
+    devices.synchronize(CPU)
+    devices.release_cached(CPU)
+
+
+def test_apples_devices_have_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 3 * GIB)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: GIB)
+    monkeypatch.setattr(devices.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 16 * GIB}))
+    device = torch.device("mps")
+    assert devices.free_memory(device) == 2 * GIB
+    assert devices.used_memory(device) == GIB

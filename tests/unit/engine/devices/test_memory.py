@@ -1,0 +1,39 @@
+"""The meter of the device's memory sees what was held between two looks, and forgets it then."""
+
+import sys
+
+import pytest
+import torch
+
+from imageserver.engine.devices.devices import MIB
+from imageserver.engine.devices.memory import living_tensors, peak_memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no high-water mark that can be reset")
+def test_what_was_held_for_a_moment_is_seen_once() -> None:
+    meter = peak_memory(CPU)
+    meter()
+    before = meter()
+    block = torch.ones(200 * MIB // 4)
+    del block
+    during, after = meter(), meter()
+    assert during - before > 150 * MIB
+    assert during - after > 150 * MIB
+
+
+def test_a_device_without_a_mark_tells_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imageserver.engine.devices.memory.devices.used_memory", lambda device: 77)
+    assert peak_memory(torch.device("meta"))() == 77
+
+
+def test_tensors_are_counted_as_long_as_they_live_and_views_once() -> None:
+    before = living_tensors()
+    block = torch.ones(1000)
+    half = block[:500]
+    new = living_tensors().items() - before.items()
+    assert [size for address, size in new if address == block.untyped_storage().data_ptr()] == [4000]
+    address = half.untyped_storage().data_ptr()
+    del block, half
+    assert living_tensors().get(address) != 4000

@@ -1,0 +1,350 @@
+"""Every family generates what its stock pipelines do: alone to the bit, merged nearly so, from text and from images."""
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.batching.step_scheduler import StepScheduler
+from imageserver.engine.caching import open_tiers
+from imageserver.engine.families import FAMILIES, Family, family_of
+from imageserver.engine.pipelines.suspension import Gate
+from imageserver.engine.runner.pipeline_runner import PipelineRunner, takes
+from imageserver.generation import Generation, Source
+from imageserver.protocol.messages import Failed, Finished, Message, Preview, Progress, Run
+from imageserver.settings import Settings
+from tests.support import tiny_models
+from tests.support.factories import generation
+from tests.support.tiny_qwen_image_21 import tiny_qwen_image_21
+
+
+@dataclass(frozen=True)
+class Model:
+    """A tiny model, the tokens that it reads of a prompt, and whether guidance is a second row of the same call.
+
+    `card` is what its model card tells a plain call beside, `guidance` a scale that it generates with unwarned,
+    `unguided` what a plain call is told where there is none, if that is not the scale itself.
+    """
+
+    build: Callable[[], Any]
+    most_tokens: int
+    doubled: bool = False
+    card: Mapping[str, Any] = field(default_factory=dict)
+    guidance: float = 3.0
+    unguided: float | None = None
+
+
+MODELS = {
+    "stable diffusion 1.5": Model(tiny_models.tiny_stable_diffusion, 77, doubled=True),
+    "stable diffusion 2.1": Model(
+        lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"), 77, doubled=True
+    ),
+    "stable diffusion xl": Model(tiny_models.tiny_stable_diffusion_xl, 77, doubled=True),
+    "cogview4": Model(tiny_models.tiny_cogview4, 1024),
+    "hidream-i1": Model(tiny_models.tiny_hidream, 128, doubled=True),
+    "flux dev": Model(tiny_models.tiny_flux, 512),
+    "flux schnell": Model(
+        lambda: tiny_models.tiny_flux(distilled=True), 256, card={"max_sequence_length": 256}, guidance=0.0
+    ),
+    # Of the 512 tokens that it reads, the template's first are six in this tokenizer.
+    "z-image": Model(tiny_models.tiny_z_image, 506, doubled=True, unguided=0.0),
+}
+# One of each family.
+BUILD = [
+    tiny_models.tiny_qwen_image, tiny_models.tiny_qwen_image_edit, tiny_models.tiny_stable_diffusion,
+    tiny_models.tiny_stable_diffusion_xl, tiny_models.tiny_cogview4, tiny_models.tiny_hidream, tiny_models.tiny_flux,
+    tiny_models.tiny_z_image, tiny_qwen_image_21,
+]  # fmt: skip
+# By the pipelines that diffusers has.
+FROM_TEXT_ALONE = ["cogview4", "hidream-i1"]
+FROM_IMAGES = [name for name in MODELS if name not in FROM_TEXT_ALONE]
+STRENGTH = 0.6
+
+
+class Shop:
+    """A tiny model of a family behind a gate, and the stock pipeline beside it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        pipeline = model.build()
+        torch.set_grad_enabled(False)
+        found = family_of(type(pipeline).__name__)
+        assert found is not None
+        self.family: Family = found
+        self.family.prepare(pipeline)
+        self.stock = pipeline
+        self.served = copy.copy(pipeline)
+        self.denoiser = getattr(pipeline, self.family.denoiser)
+        self.batches: list[int] = []
+        self.failures: list[Failed] = []
+        self.sent: list[tuple[Message, bytes]] = []
+
+    def generate(self, *wanted: Generation, sources: tuple[bytes, ...] = (), cap: int = 8) -> list[np.ndarray]:
+        """Generate together, and return the images in order."""
+        gate = Gate(self.denoiser)
+        self.sent.clear()
+        self.batches.clear()
+
+        def forward(**arguments: Any) -> Any:
+            self.batches.append(self.family.merger.batch_size(arguments))
+            return gate.forward(**arguments)
+
+        try:
+            model = ServedModel(
+                PipelineRunner(self.served, self.family), forward, merger=self.family.merger, cap_of=lambda pixels: cap
+            )
+            turns = StepScheduler({"": model}, lambda *frame: self.sent.append(frame))
+            for number, one in enumerate(wanted):
+                turns.add(Run(job=number, generation=one), sources[number] if sources else b"")
+            while turns.busy:
+                turns.step()
+        finally:
+            gate.remove()
+        self.failures = [message for message, _ in self.sent if isinstance(message, Failed)]
+        if self.failures:
+            return []
+        raws = {message.job: raw for message, raw in self.sent if isinstance(message, Finished)}
+        return [
+            np.frombuffer(raws[number], np.uint8).reshape(one.count, one.height, one.width, 3)[0].astype(int)
+            for number, one in enumerate(wanted)
+        ]
+
+    def plain(self, wanted: Generation, kind: str = "text", **images: Any) -> np.ndarray:
+        """Return what a plain call of the stock pipeline generates."""
+        stock = getattr(diffusers, self.family.pipeline_classes[kind])  # type: ignore[index]
+        options = (
+            {"requires_safety_checker": False}
+            if "requires_safety_checker" in stock.__init__.__code__.co_varnames
+            else {}
+        )
+        pipeline = stock(**copy.copy(self.stock.components), **options)
+        pipeline.scheduler = copy.deepcopy(self.stock.scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        size = {"width": wanted.width, "height": wanted.height} if takes(pipeline, "width") else {}
+        if type(pipeline).__name__ == "HiDreamImagePipeline":
+            # In latents: it would generate at 1024 x 1024.
+            pipeline.default_sample_size = wanted.width // 8
+        guidance = wanted.true_cfg_scale
+        if guidance <= 1 and self.model.unguided is not None:
+            guidance = self.model.unguided
+        image = pipeline(
+            prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip() or None, **size, **images,
+            **self.model.card,
+            num_inference_steps=wanted.steps, guidance_scale=guidance,
+            generator=torch.Generator("cpu").manual_seed(wanted.seed),
+        ).images[0]  # fmt: skip
+        return np.asarray(image).astype(int)
+
+    def rows(self, wanted: Generation) -> int:
+        """Return the rows of an image's call."""
+        return 2 if self.model.doubled and wanted.true_cfg_scale > 1 else 1
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=list(MODELS))
+def shop(request) -> Shop:
+    return Shop(MODELS[request.param])
+
+
+@pytest.fixture(autouse=True)
+def _without_gradients() -> None:
+    """As an engine's thread is; some operations round otherwise where gradients are wanted."""
+    torch.set_grad_enabled(False)
+
+
+def only(names: list[str]) -> pytest.MarkDecorator:
+    """Run a test with these models alone."""
+    return pytest.mark.parametrize("shop", names, indirect=True, scope="module")
+
+
+def gradient() -> np.ndarray:
+    rows, columns = np.mgrid[0:64, 0:64]
+    return np.stack([rows * 4, columns * 4, np.full_like(rows, 90)], 2).astype(np.uint8)
+
+
+def half() -> np.ndarray:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :32] = 255
+    return mask
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"true_cfg_scale": 1.0}, {"negative_prompt": "blurry"}, {"seed": 9, "steps": 7}]
+)
+def test_alone_it_is_bit_equal_to_the_stock_pipeline(shop, fields):
+    wanted = generation(**fields)
+    assert (shop.generate(wanted)[0] == shop.plain(wanted)).all()
+
+
+@only(FROM_IMAGES)
+def test_from_a_image_too(shop):
+    wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x"))
+    generated = shop.generate(wanted, sources=(gradient().tobytes(),))[0]
+    assert (generated == shop.plain(wanted, "image", image=Image.fromarray(gradient()), strength=STRENGTH)).all()
+    assert sum(isinstance(message, Progress) for message, _ in shop.sent) == wanted.generated_steps == 3
+
+
+@only(FROM_IMAGES)
+def test_inside_a_mask_too_and_outside_it_is_the_source(shop):
+    wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x", masked=True))
+    generated = shop.generate(wanted, sources=(gradient().tobytes() + half().tobytes(),))[0]
+    images = {"image": Image.fromarray(gradient()), "mask_image": Image.fromarray(half())}
+    expected = shop.plain(wanted, "inpaint", **images, strength=STRENGTH)
+    assert (generated[:, :32] == expected[:, :32]).all()
+    assert (generated[:, 32:] == gradient()[:, 32:]).all()
+
+
+def test_merged_images_are_those_generated_alone(shop):
+    wanted = [
+        generation(steps=4), generation("a blue square", steps=6, seed=3, true_cfg_scale=7.5),
+        generation("no guidance", steps=3, seed=4, true_cfg_scale=0.0),
+    ]  # fmt: skip
+    sources = [b"", b"", b""]
+    if "image" in shop.family.pipeline_classes:
+        wanted.append(generation("an image", steps=5, seed=5, source=Source(strength=STRENGTH, digest="x")))
+        sources.append(gradient().tobytes())
+    together = shop.generate(*wanted, sources=tuple(sources))
+    assert max(shop.batches) == sum(shop.rows(one) for one in wanted)
+    for one, source, generated in zip(wanted, sources, together, strict=True):
+        alone = shop.generate(one, sources=(source,))[0]
+        assert np.abs(generated - alone).max() <= 1
+
+
+def test_texts_of_different_lengths_and_images_of_different_shapes_do_not_harm_each_other(shop):
+    wanted = [
+        generation("a cat"), generation("a very long story about a dog " * 3, seed=2),
+        generation("wide", seed=3, width=128), generation("high", seed=4, height=128),
+    ]  # fmt: skip
+    together = shop.generate(*wanted)
+    for one, generated in zip(wanted, together, strict=True):
+        assert np.abs(generated - shop.generate(one)[0]).max() <= 1
+
+
+@only(["z-image"])
+def test_texts_of_different_lengths_share_forwards_where_padding_costs_little(shop):
+    wanted = [
+        generation("a cat", width=256, height=256, steps=2),
+        generation("a story about a dog and a cat", seed=2, width=256, height=256, steps=2),
+    ]
+    together = shop.generate(*wanted)
+    assert max(shop.batches) == 4
+    for one, generated in zip(wanted, together, strict=True):
+        assert np.abs(generated - shop.generate(one)[0]).max() <= 1
+
+
+@only(FROM_TEXT_ALONE)
+def test_a_model_of_text_alone_refuses_a_image(shop):
+    for masked in (False, True):
+        shop.generate(
+            generation(source=Source(strength=STRENGTH, digest="x", masked=masked)), sources=(bytes(64 * 64 * 4),)
+        )
+        [failure] = shop.failures
+        assert (failure.code, failure.param) == ("invalid_parameter", "image")
+
+
+def test_a_cancelled_neighbour_changes_nothing(shop):
+    gate = Gate(shop.denoiser)
+    sent: list[tuple[Message, bytes]] = []
+    try:
+        model = ServedModel(
+            PipelineRunner(shop.served, shop.family), gate.forward, merger=shop.family.merger, cap_of=lambda pixels: 8
+        )
+        turns = StepScheduler({"": model}, lambda *frame: sent.append(frame))
+        turns.add(Run(job=1, generation=generation()))
+        turns.add(Run(job=2, generation=generation(seed=5)))
+        turns.step()
+        turns.step()
+        turns.cancel(2)
+        while turns.busy:
+            turns.step()
+    finally:
+        gate.remove()
+    assert [message.code for message, _ in sent if isinstance(message, Failed)] == ["cancelled"]
+    [raw] = [raw for message, raw in sent if isinstance(message, Finished)]
+    generated = np.frombuffer(raw, np.uint8).reshape(64, 64, 3).astype(int)
+    assert np.abs(generated - shop.generate(generation())[0]).max() <= 1
+
+
+def test_previews_come_closer_to_the_image(shop):
+    [image] = shop.generate(generation(steps=10, previews=8))
+    frames = [
+        np.frombuffer(raw, np.uint8).reshape(message.height, message.width, 3).astype(int)
+        for message, raw in shop.sent if isinstance(message, Preview)
+    ]  # fmt: skip
+    assert len(frames) == 8
+    assert frames[0].shape == (8, 8, 3)
+    last = frames[-1]
+    assert np.abs(frames[-2] - last).mean() <= np.abs(frames[0] - last).mean() + 1
+    assert image.shape == (64, 64, 3)
+
+
+def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
+    long, most = generation("circle " * 150), shop.model.most_tokens
+    reading = shop.family.reading(shop.served, long)
+    assert reading.prompt_tokens == most
+    assert f"the model read the first {most}" in reading.warnings[0]
+    shop.generate(long)
+    short = generation("ab", true_cfg_scale=shop.model.guidance)
+    assert shop.family.reading(shop.served, short).warnings == ()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_format_of_graphics_cards_serves_every_kind_too(name):
+    model = MODELS[name]
+    shop = Shop(replace(model, build=lambda: model.build().to(torch.bfloat16)))
+    for masked in (None, False, True) if name in FROM_IMAGES else (None,):
+        source = None if masked is None else Source(strength=STRENGTH, digest="x", masked=masked)
+        [generated] = shop.generate(
+            generation(previews=1, source=source), sources=(gradient().tobytes() + half().tobytes(),)
+        )
+        assert generated.shape == (64, 64, 3)
+
+
+@only(["flux dev", "flux schnell"])
+def test_what_a_distilled_model_does_not_read_is_told(shop):
+    reading = shop.family.reading(shop.served, generation(negative_prompt="blurry", true_cfg_scale=2.0))
+    told = {warning.split()[0] for warning in reading.warnings}
+    assert told == ({"negative_prompt"} if shop.model.guidance else {"negative_prompt", "guidance_scale"})
+
+
+def documented() -> dict[str, list[str]]:
+    """Return the cells of each family's row in the documentation's table."""
+    page = (Path(__file__).resolve().parents[4] / "docs" / "models.md").read_text(encoding="utf-8")
+    return {
+        cells[0].split("`")[1]: cells
+        for line in page.splitlines()
+        if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 10
+    }
+
+
+def test_the_table_of_the_documentation_tells_of_every_family():
+    rows = documented()
+    assert set(rows) == {family.name for family in FAMILIES}
+    for family in FAMILIES:
+        _, classes, text, image, inpaint, edit, control, _, guidance, _ = rows[family.name]
+        assert re.findall(r"`(\w+)`", classes) == list(dict.fromkeys(family.pipeline_classes.values()))
+        told = {"text": text, "image": image, "inpaint": inpaint, "edit": edit}
+        assert told == {kind: "yes" if kind in family.pipeline_classes else "no" for kind in told}
+        kinds = {"text": "control", "image": "control-image", "mask": "control-inpaint"}
+        guided = [name for name, kind in kinds.items() if kind in family.pipeline_classes]
+        assert control == (", ".join(guided) or "no")
+        assert bool(family.control_net) == bool(guided)
+        assert guidance == f"`{family.guidance}`"
+
+
+@pytest.mark.parametrize("build", BUILD, ids=[build.__name__ for build in BUILD])
+def test_the_table_of_the_documentation_tells_who_has_quality_tiers(build):
+    pipeline = build()
+    family = family_of(type(pipeline).__name__)
+    denoiser = getattr(pipeline, family.denoiser)
+    gate = Gate(denoiser)
+    tiers = open_tiers(Settings(_env_file=None), denoiser, gate.set_context, gate.forward, lambda set_context: None)
+    assert documented()[family.name][7] == ("no" if tiers is None else "yes")

@@ -1,0 +1,98 @@
+"""Accelerations are applied once at the start, and what cannot be had is named in one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import QwenImagePipeline
+
+from imageserver.engine.caching import QualityTiers
+from imageserver.engine.caching.taylorseer import TaylorSeer
+from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.families import QwenImage
+from imageserver.engine.models import acceleration, warmup
+from imageserver.engine.models.model_pool import open_model_pool
+from imageserver.engine.pipelines.suspension import Gate
+from imageserver.engine.runner.pipeline_runner import PipelineRunner
+from imageserver.protocol.messages import Message
+from imageserver.settings import Settings
+from tests.support.factories import generate_in, generation
+from tests.support.tiny_models import save_tiny_qwen_image
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on the disk."""
+    return save_tiny_qwen_image(tmp_path_factory.mktemp("accelerated"))
+
+
+def silent(phase: str, sentence: str, fraction: float | None) -> None:
+    pass
+
+
+def settings(folder: Path, tmp_path: Path, **changes: Any) -> Settings:
+    return Settings(model=str(folder), device="cpu", state_dir=tmp_path, max_pixels=512 * 512, **changes)
+
+
+def test_an_opened_workshop_takes_jobs(folder: Path, tmp_path: Path) -> None:
+    sent: list[tuple[Message, bytes]] = []
+    opened = open_model_pool(settings(folder, tmp_path), silent, lambda *frame: sent.append(frame))
+    assert len(generate_in(opened, sent, generation())) == 64 * 64 * 3
+    assert opened.held[0].batch_caps
+    assert 1 <= opened.held[0].max_in_flight <= warmup.MAX_IN_FLIGHT
+
+
+def test_another_attention_backend_is_used(folder: Path, tmp_path: Path) -> None:
+    opened = open_model_pool(settings(folder, tmp_path, attention_backend="_native_math"), silent, lambda *frame: None)
+    assert opened.held[0].name == str(folder)
+
+
+def test_an_attention_backend_that_does_not_exist_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="ATTENTION_BACKEND=nonsense cannot be used"):
+        open_model_pool(settings(folder, tmp_path, attention_backend="nonsense"), silent, lambda *frame: None)
+
+
+def test_compile_reaches_the_transformers_blocks() -> None:
+    compiled: list[dict[str, Any]] = []
+
+    class Transformer:
+        def compile_repeated_blocks(self, **options: Any) -> None:
+            compiled.append(options)
+
+    acceleration.accelerate(Transformer(), Settings(compile=True), silent)
+    assert compiled == [{"dynamic": True}]
+
+
+def test_a_first_forward_that_fails_blames_what_was_switched_on() -> None:
+    error = acceleration.explain_failed_measurement(
+        Settings(compile=True, attention_backend="flash"), torch.device("cpu"), RuntimeError("no such kernel\nmore")
+    )
+    sentence = "The first forward on cpu failed: no such kernel; try without ATTENTION_BACKEND=flash and COMPILE=1."
+    assert str(error) == sentence
+
+
+def test_what_a_fast_image_and_an_exact_one_beside_it_need_is_computed_at_the_start(
+    pipeline: QwenImagePipeline, gate: Gate
+) -> None:
+    hooked: list[bool] = []
+
+    def forward(**arguments: Any) -> Any:
+        hooked.append(pipeline.transformer.is_cache_enabled)
+        return gate.forward(**arguments)
+
+    assert gate.set_context is not None
+    tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
+    acceleration.rehearse(PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)
+    assert hooked == [True] * (2 * 20 + 2 * 1)
+    assert not pipeline.transformer.is_cache_enabled
+
+
+def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipeline, gate: Gate) -> None:
+    def forward(**arguments: Any) -> Any:
+        raise RuntimeError("graph break")
+
+    assert gate.set_context is not None
+    tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
+    with pytest.raises(ModelUnavailable, match="QUALITY_CACHE=taylorseer cannot be used with COMPILE=1: "):
+        acceleration.rehearse(PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)

@@ -1,0 +1,120 @@
+"""MODEL takes the names of models.toml: the folder behind a name is loaded with the defaults that the owner gave it."""
+
+import json
+
+import pytest
+
+from imageserver.engine import downloads
+from imageserver.engine.downloads import ModelUnavailable
+from imageserver.settings import Settings
+from tests.support.tiny_models import load, save_tiny_qwen_image
+
+
+def silent(phase, sentence, fraction):
+    pass
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    return save_tiny_qwen_image(tmp_path_factory.mktemp("models") / "Qwen-Image")
+
+
+@pytest.fixture
+def settings_for(tmp_path):
+    def settings_for(model, source, further="", **changes):
+        file = tmp_path / "models.toml"
+        file.write_text(f'["mine"]\nsource = "{source}"\n{further}', encoding="utf-8")
+        return Settings(model=model, device="cpu", models_file=file, **changes)
+
+    return settings_for
+
+
+def test_a_name_loads_its_folder_with_its_defaults(settings_for, model_folder):
+    further = 'steps = 7\nguidance = 0.0\nsize = "320x256"\nfamily = "qwen-image"\ndtype = "bfloat16"'
+    facts = load(settings_for("mine", model_folder, further), silent).facts
+    assert (facts.name, facts.source, facts.family) == ("mine", str(model_folder), "qwen-image")
+    assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (7, 0.0, (320, 256))
+    assert facts.dtype == "bfloat16"
+
+
+def test_a_setting_goes_before_the_number_format_of_an_entry(settings_for, model_folder):
+    settings = settings_for("mine", model_folder, 'dtype = "bfloat16"', dtype="float32")
+    assert load(settings, silent).facts.dtype == "float32"
+
+
+def test_without_an_entry_a_folder_keeps_the_defaults_of_its_family(settings_for, model_folder):
+    facts = load(settings_for(str(model_folder), "elsewhere/model"), silent).facts
+    assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (20, 4.0, None)
+    assert facts.name == facts.source == str(model_folder)
+
+
+def test_files_of_another_family_are_refused(settings_for, model_folder):
+    with pytest.raises(ModelUnavailable, match="should be of the family cogview4, but its files are qwen-image"):
+        load(settings_for("mine", model_folder, 'family = "cogview4"'), silent)
+
+
+def test_a_usual_size_beyond_the_limit_is_refused_at_the_start(settings_for, model_folder):
+    with pytest.raises(ModelUnavailable, match=r"models\.toml: the size 320x256 of mine is more than 65536 pixels"):
+        load(settings_for("mine", model_folder, 'size = "320x256"', max_pixels=65536), silent)
+
+
+def test_an_unknown_word_is_answered_with_the_names_that_there_are(settings_for, model_folder):
+    with pytest.raises(ModelUnavailable, match=r"MODEL=mein is neither .* or mine of models\.toml"):
+        load(settings_for("mein", model_folder), silent)
+
+
+def test_a_source_that_leads_nowhere_is_said_with_its_entry(settings_for):
+    with pytest.raises(ModelUnavailable, match=r"models\.toml: mine: source=/no/such is neither a folder nor an id"):
+        load(settings_for("mine", "/no/such"), silent)
+
+
+@pytest.mark.parametrize(("hub", "module"), [("modelscope", "modelscope"), ("huggingface", "huggingface_hub")])
+def test_hub_and_revision_of_an_entry_decide_what_is_fetched(
+    settings_for, model_folder, monkeypatch, tmp_path, hub, module
+):
+    asked = {}
+
+    def download(model, **options):
+        asked.update(options, model=model)
+        return [] if options.get("dry_run") else str(model_folder)
+
+    other = "huggingface" if hub == "modelscope" else "modelscope"
+    monkeypatch.setattr(f"{module}.snapshot_download", download)
+    monkeypatch.setattr(downloads, "GROWTH_INTERVAL_SECONDS", 0.02)
+    settings = settings_for(
+        "mine", "owner/model", f'hub = "{hub}"\nrevision = "v1.2"', model_source=other, models_dir=tmp_path
+    )
+    assert load(settings, silent).facts.source == "owner/model"
+    assert (asked["model"], asked["revision"]) == ("owner/model", "v1.2")
+
+
+def test_an_entry_says_how_its_model_is_fitted_into_memory_and_a_setting_goes_before_it(settings_for, model_folder):
+    with pytest.raises(ModelUnavailable, match="MEMORY=group-offload is not possible here"):
+        load(settings_for("mine", model_folder, 'memory = "group-offload"'), silent)
+    assert load(settings_for("mine", model_folder, 'memory = "group-offload"', memory="full"), silent).facts
+
+
+def test_qwen_image_2512_is_served_from_the_hub_s_cache_as_qwen_image_is(tmp_path):
+    kept = tmp_path / "models--Qwen--Qwen-Image-2512"
+    folder = save_tiny_qwen_image(kept / "snapshots" / "0123")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("0123")
+    # The layout of the published folder.
+    assert (
+        json.loads((folder / "model_index.json").read_text()).items()
+        >= {
+            "_class_name": "QwenImagePipeline",
+            "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+            "text_encoder": ["transformers", "Qwen2_5_VLForConditionalGeneration"],
+            "tokenizer": ["transformers", "Qwen2Tokenizer"],
+            "transformer": ["diffusers", "QwenImageTransformer2DModel"],
+            "vae": ["diffusers", "AutoencoderKLQwenImage"],
+        }.items()
+    )
+    settings = Settings(
+        model="qwen-image-2512", model_source="huggingface", models_dir=tmp_path, offline=True, device="cpu",
+        _env_file=None,
+    )  # fmt: skip
+    facts = load(settings, silent).facts
+    assert (facts.name, facts.source, facts.family) == ("qwen-image-2512", "Qwen/Qwen-Image-2512", "qwen-image")
+    assert (facts.default_steps, facts.default_true_cfg_scale) == (50, 4.0)

@@ -1,0 +1,86 @@
+"""Previews show what the image becomes, cost next to nothing and change no pixel."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imageserver.engine.batching.running_job import preview_steps
+from imageserver.engine.families import QwenImage
+from imageserver.engine.runner.pipeline_runner import Look, PipelineRunner
+from imageserver.protocol.messages import Finished, Preview
+from tests.support.factories import generation
+from tests.unit.engine.conftest import Bench
+
+DEMO = Path(__file__).resolve().parents[4] / "imageserver" / "demo_model"
+
+
+@pytest.mark.parametrize(
+    ("steps", "previews", "expected"),
+    [(20, 0, []), (20, 3, [5, 10, 15]), (20, 1, [10]), (4, 3, [1, 2, 3]), (2, 3, [1]), (1, 3, []), (50, 10, 10)],
+)
+def test_previews_are_spread_over_the_steps_and_never_on_the_last(steps, previews, expected) -> None:
+    chosen = sorted(preview_steps(generation(steps=steps, previews=previews)))
+    assert chosen == expected if isinstance(expected, list) else len(chosen) == expected
+    assert steps not in chosen
+
+
+def test_each_image_of_a_job_sends_its_own_previews(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.add(1, generation(steps=8, count=2, previews=3))
+    bench.run()
+    seen = sorted((message.index, message.step, message.total) for message, _ in bench.of(Preview, 1))
+    assert seen == [(0, 2, 8), (0, 4, 8), (0, 6, 8), (1, 2, 8), (1, 4, 8), (1, 6, 8)]
+    assert all(len(raw) == message.width * message.height * 3 for message, raw in bench.of(Preview, 1))
+
+
+def test_looking_changes_no_pixel(make_bench: Callable[..., Bench]) -> None:
+    plain, watched = make_bench(), make_bench()
+    plain.add(1, generation())
+    watched.add(1, generation(previews=3))
+    plain.run()
+    watched.run()
+    assert plain.of(Finished, 1)[0][1] == watched.of(Finished, 1)[0][1]
+    assert plain.of(Preview, 1) == []
+
+
+@pytest.fixture(scope="module")
+def demo_painter() -> PipelineRunner:
+    torch.set_grad_enabled(False)
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(str(DEMO), dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return PipelineRunner(pipeline, QwenImage())
+
+
+def test_the_demo_models_previews_come_close_to_its_image_and_closer_every_time(demo_painter: PipelineRunner) -> None:
+    looks = []
+    wanted = generation("a red circle on a blue background", width=256, height=256, steps=12, true_cfg_scale=4.0)
+    image = demo_painter.generate(wanted, 0, lambda look: looks.append(look()))
+    pixels = np.frombuffer(demo_painter.develop(image, wanted), np.uint8).reshape(256, 256, 3)
+    frames = [np.frombuffer(frame.pixels, np.uint8).reshape(frame.height, frame.width, 3) for frame in looks]
+    small = np.asarray(Image.fromarray(pixels).resize((looks[0].width, looks[0].height), Image.Resampling.BOX))
+    errors = [float(np.abs(frame.astype(int) - small).mean()) for frame in frames]
+    assert errors[-1] < 12
+    assert errors[0] > errors[5] > errors[-1]
+
+
+def test_a_preview_costs_a_small_part_of_a_step(demo_painter: PipelineRunner) -> None:
+    looking: list[float] = []
+
+    def look_and_measure(look: Look) -> None:
+        began = time.perf_counter()
+        look()
+        looking.append(time.perf_counter() - began)
+
+    _ = demo_painter.preview_map
+    wanted = generation(width=512, height=512, steps=10, true_cfg_scale=4.0)
+    began = time.perf_counter()
+    demo_painter.generate(wanted, 0, look_and_measure)
+    step = (time.perf_counter() - began) / 10
+    # Measured: below 1 % of a step; the slack is for noisy machines.
+    assert sorted(looking)[5] < 0.1 * step
