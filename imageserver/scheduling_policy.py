@@ -3,8 +3,8 @@
 1. Deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the device's seconds,
    however many requests it sends, however old they are and whatever priority they claim.
 2. Inside a credential, whoever is past its due moment goes first, the earliest due before the others: this is the
-   ageing, and why nobody starves. A job is due `AGEING_SECONDS` times its own work after it arrived, so short jobs are due
-   early.
+   ageing, and why nobody starves. A job is due `AGEING_SECONDS` times its own work after it arrived, so short jobs
+   are due early.
 3. Then by priority class.
 4. Then the shortest remaining work first.
 

@@ -14,12 +14,23 @@ from benchmarks.gpu.figures import say
 STAGE = "encoder"
 # As in Qwen/Qwen-Image, text_encoder/config.json.
 TEXT = {
-    "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
-    "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 128000,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "max_position_embeddings": 128000,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
-}  # fmt: skip
-TINY = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "num_key_value_heads": 1, "vocab_size": 2112}  # fmt: skip
+}
+TINY = {
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 2112,
+}
 VISION = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2}
 
 
@@ -55,8 +66,14 @@ def main() -> None:
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - began)
         peak = (torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()) / 2**20 if on_card else 0.0
-        say(STAGE, f"a prompt of {tokens} tokens", 1000 * min(times), "ms", host_ms=round(1000 * min(told), 2),
-            beside_weights_mib=round(peak))  # fmt: skip
+        say(
+            STAGE,
+            f"a prompt of {tokens} tokens",
+            1000 * min(times),
+            "ms",
+            host_ms=round(1000 * min(told), 2),
+            beside_weights_mib=round(peak),
+        )
 
 
 if __name__ == "__main__":

@@ -15,15 +15,29 @@ LAUNCHES = 2000
 def main() -> None:
     """Say versions, memory, matrix rate, bandwidth and the host's pace at launching kernels."""
     machine = describe_machine()
-    say(STAGE, "machine", machine["processor"], cores=machine["cores"], packages=machine["packages"],
-        commit=machine["commit"], python=machine["python"])  # fmt: skip
+    say(
+        STAGE,
+        "machine",
+        machine["processor"],
+        cores=machine["cores"],
+        packages=machine["packages"],
+        commit=machine["commit"],
+        python=machine["python"],
+    )
     if not torch.cuda.is_available():
         say(STAGE, "cuda", "none")
         return
     card = torch.cuda.get_device_properties(0)
     free, total = torch.cuda.mem_get_info()
-    say(STAGE, "card", card.name, cuda=torch.version.cuda, cudnn=torch.backends.cudnn.version(),
-        total_gib=round(total / 2**30, 2), free_gib=round(free / 2**30, 2))  # fmt: skip
+    say(
+        STAGE,
+        "card",
+        card.name,
+        cuda=torch.version.cuda,
+        cudnn=torch.backends.cudnn.version(),
+        total_gib=round(total / 2**30, 2),
+        free_gib=round(free / 2**30, 2),
+    )
     left, right = (torch.randn(SIDE, SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     say(STAGE, "bf16 matrix product", 2 * SIDE**3 / seconds_of(lambda: left @ right) / 1e12, "TFLOP/s")
     source = torch.randn(1 << 30, device="cuda", dtype=torch.bfloat16)

@@ -88,8 +88,14 @@ def generate(server: ServerProcess, side: int, steps: int) -> None:
     """Generate alone, and the same seed twice."""
     client, orders = Client(server.port), Orders(seed=11)
     answers = [client.ask(orders.take((steps,), side, 4.0)) for _ in range(4)]
-    say(STAGE, f"one image {side}, {steps} steps with guidance", statistics.median(a.latency for a in answers[1:]),
-        "s", first=round(answers[0].latency, 3), all_images=all(a.is_image for a in answers))  # fmt: skip
+    say(
+        STAGE,
+        f"one image {side}, {steps} steps with guidance",
+        statistics.median(a.latency for a in answers[1:]),
+        "s",
+        first=round(answers[0].latency, 3),
+        all_images=all(a.is_image for a in answers),
+    )
     body = orders.take((steps,), side).body() | {"cache": False, "add_overlay": False}
     exact = [pixels_of(server, body | {"deterministic": True}) for _ in range(2)]
     usual = [pixels_of(server, body) for _ in range(2)]
@@ -106,8 +112,15 @@ def generate_together(server: ServerProcess, side: int, steps: int) -> None:
     began = time.monotonic()
     run_all([lambda order=order: answers.append(Client(server.port).ask(order)) for order in orders])
     spans = forwards(server)[before:]
-    say(STAGE, f"{CLIENTS} clients at once", time.monotonic() - began, "s", images=sum(a.is_image for a in answers),
-        largest_batch=max(len(span.calls) for span in spans), forwards=len(spans))  # fmt: skip
+    say(
+        STAGE,
+        f"{CLIENTS} clients at once",
+        time.monotonic() - began,
+        "s",
+        images=sum(a.is_image for a in answers),
+        largest_batch=max(len(span.calls) for span in spans),
+        forwards=len(spans),
+    )
 
 
 def leave(server: ServerProcess, side: int) -> None:
@@ -122,8 +135,15 @@ def leave(server: ServerProcess, side: int) -> None:
     asking.join()
     answer = Client(server.port).ask(Orders(seed=32).take((4,), side))
     last = [span for span in forwards(server) if span.began < left][-1]
-    say(STAGE, "image after a cancel", answer.latency, "s", is_image=answer.is_image,
-        forward=round(last.ended - last.began, 4), forwards_of_150=len(forwards(server)) - before - 4)  # fmt: skip
+    say(
+        STAGE,
+        "image after a cancel",
+        answer.latency,
+        "s",
+        is_image=answer.is_image,
+        forward=round(last.ended - last.began, 4),
+        forwards_of_150=len(forwards(server)) - before - 4,
+    )
 
 
 def kill_the_engine(server: ServerProcess, side: int) -> None:
@@ -140,9 +160,16 @@ def kill_the_engine(server: ServerProcess, side: int) -> None:
     os.kill(pid, signal.SIGKILL)
     asking.join()
     after = get(server, "/health")
-    say(STAGE, "image of a killed engine, after the kill", time.monotonic() - killed, "s",
-        is_image=answers[0].is_image, restarts=after["engine_restarts"], new_engine=after["engine_pid"] != pid,
-        gpu=after["gpu"])  # fmt: skip
+    say(
+        STAGE,
+        "image of a killed engine, after the kill",
+        time.monotonic() - killed,
+        "s",
+        is_image=answers[0].is_image,
+        restarts=after["engine_restarts"],
+        new_engine=after["engine_pid"] != pid,
+        gpu=after["gpu"],
+    )
 
 
 def run_out_of_memory(server: ServerProcess, sides: tuple[int, ...], small: int) -> None:
@@ -151,16 +178,28 @@ def run_out_of_memory(server: ServerProcess, sides: tuple[int, ...], small: int)
         body = Orders(seed=50 + side).take((1,), side).body()
         began = time.monotonic()
         status, headers, content = post(server, body)
-        say(STAGE, f"{side} with {CRAMPED_GIB} GiB", status, "HTTP", seconds=round(time.monotonic() - began, 2),
-            warnings=headers.get("X-Warnings", ""), answer="" if status == 200 else content[:300].decode(errors="replace"))  # fmt: skip
+        say(
+            STAGE,
+            f"{side} with {CRAMPED_GIB} GiB",
+            status,
+            "HTTP",
+            seconds=round(time.monotonic() - began, 2),
+            warnings=headers.get("X-Warnings", ""),
+            answer="" if status == 200 else content[:300].decode(errors="replace"),
+        )
         if status != 200:
             break
     together: list[Any] = []
     orders = [Orders(seed=70 + index).take((4,), small) for index in range(CLIENTS)]
     run_all([lambda order=order: together.append(Client(server.port).ask(order)) for order in orders])
     health = get(server, "/health")
-    say(STAGE, f"{CLIENTS} small images after it", sum(a.is_image for a in together), "images",
-        restarts=health["engine_restarts"])  # fmt: skip
+    say(
+        STAGE,
+        f"{CLIENTS} small images after it",
+        sum(a.is_image for a in together),
+        "images",
+        restarts=health["engine_restarts"],
+    )
     log = (server.trace.parent / "server.log").read_text(errors="replace") if server.trace else ""
     told = [line[:200] for line in log.splitlines() if "forward of" in line or "in tiles" in line or "lost" in line]
     say(STAGE, "what the log tells of it", told[-4:])

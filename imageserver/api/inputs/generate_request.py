@@ -191,8 +191,8 @@ def resolve(
 
     What the LoRAs of the `stack` were made for stands in for what the body leaves open.
 
-    A random seed is derived from `seed_source` where there is one, so that a retry generates the same. Without any size in
-    the body, `usual_size` is taken where there is one, else the model's.
+    A random seed is derived from `seed_source` where there is one, so that a retry generates the same. Without any size
+    in the body, `usual_size` is taken where there is one, else the model's.
     """
     check(body, settings)
     asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set

@@ -26,8 +26,8 @@ def count_tokens(
 ) -> TokenReading:
     """Return the reading of a model that reads the first `most` tokens; an image's token is `latent_side` pixels wide.
 
-    An image of more than `most_tokens` is generated smaller. The negative prompt is read only with guidance, which is on
-    above 1.
+    An image of more than `most_tokens` is generated smaller. The negative prompt is read only with guidance, that
+    is above 1.
     """
     texts = {"prompt": generation.prompt}
     guided = generation.true_cfg_scale > 1

@@ -1,0 +1,192 @@
+"""What single parts of a generation cost on the device: decoding, attention, 8 bits, captured and compiled forwards."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import torch
+
+from benchmarks.gpu.check import LONG_PROMPT, Check, call_of, image
+from benchmarks.gpu.figures import say
+from imageserver.engine.devices import memory_plans
+from imageserver.engine.devices.batch_limits import seconds_of
+from imageserver.engine.models.acceleration import accelerate
+from imageserver.engine.pipelines import single_frame_vae
+from imageserver.protocol.messages import Finished
+from imageserver.settings import Settings
+
+
+def decoding(check: Check) -> None:
+    """Say what decoding costs: as diffusers does it, in two dimensions, and without the frames that never come."""
+    vae = check.pipeline.vae
+    decode = getattr(vae.decode, "whole", vae.decode)
+
+    def straight(latents: torch.Tensor) -> torch.Tensor:
+        return vae.decoder(vae.post_quant_conv(latents), feat_cache=None, feat_idx=[0])
+
+    for side in check.scale.sides:
+        latents = torch.randn(1, 16, 1, side // 8, side // 8, device=check.device, dtype=vae.dtype)
+        for name, install, work in (
+            ("stock", single_frame_vae.uninstall, lambda value: decode(value, return_dict=False)[0]),
+            ("2-D", single_frame_vae.install, lambda value: decode(value, return_dict=False)[0]),
+            ("2-D, no frame cache", single_frame_vae.install, straight),
+        ):
+            install()
+            seconds, peak = _timed(check, lambda work=work, value=latents: work(value))
+            say(check.stage, f"decode {side}, {name}", 1000 * seconds, "ms", peak_gib=peak)
+    single_frame_vae.install()
+
+
+def _timed(check: Check, work: Callable[[], Any]) -> tuple[float, float]:
+    times = []
+    before = check.held()
+    if check.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(3):
+        check.wait()
+        began = time.perf_counter()
+        work()
+        check.wait()
+        times.append(time.perf_counter() - began)
+    peak = torch.cuda.max_memory_allocated() / 2**30 - before if check.device.type == "cuda" else 0.0
+    return min(times), round(peak, 2)
+
+
+def memory(check: Check) -> None:
+    """Say what is left behind: after images, after one that is cancelled, and after the model is unloaded."""
+    side = min(check.scale.sides)
+    before = check.held()
+    check.engine([image(side, 2, seed=1)])
+    check.add(900, image(side, 20, seed=2))
+    check.pool.turns.step()
+    check.pool.turns.cancel(900)
+    told = [each.outcome.vram_peak_mb for _, each in check.ended.values() if isinstance(each, Finished)]
+    if check.device.type == "cuda":
+        reserved = torch.cuda.memory_reserved() / 2**30
+        free = torch.cuda.mem_get_info()[0] / 2**30
+        say(
+            check.stage,
+            "memory after images and a cancel",
+            check.held(),
+            "GiB",
+            before=before,
+            told_mb=told,
+            reserved=round(reserved, 2),
+            free_for_the_driver=round(free, 2),
+        )
+    check.served = None  # type: ignore[assignment]
+    check.pipeline = None
+    loader: Any = diffusers.DiffusionPipeline
+    loader.from_pretrained = None
+    check.pool.unload(check.name)
+    if check.device.type == "cuda":
+        reserved = torch.cuda.memory_reserved() / 2**30
+        say(check.stage, "memory after unloading", check.held(), "GiB", reserved=round(reserved, 2))
+    else:
+        say(check.stage, "memory after unloading", "needs a card")
+
+
+def attention(check: Check) -> None:
+    """Say what diffusers' other attention backends change, through the project's own setting."""
+    for name in ("_native_cudnn", "_native_flash", "_native_efficient", "native"):
+        for side in sorted(check.scale.sides)[-2:]:
+            call = call_of(check, side)
+            try:
+                accelerate(check.pipeline.transformer, Settings(attention_backend=name), lambda *_: None)
+                seconds = seconds_of(check.served.forward, call)
+            except Exception as error:
+                say(check.stage, f"attention {name}, {side}", "fails", note=f"{type(error).__name__}: {error}"[:200])
+                continue
+            say(check.stage, f"attention {name}, {side}", 1000 * seconds, "ms")
+
+
+def int8(check: Check) -> None:
+    """Say what weights of 8 bits cost, with the configuration of MEMORY=int8; the model stays quantized."""
+    try:
+        from torchao.quantization import quantize_
+
+        config = memory_plans.quantization_of(memory_plans.BY_NAME["int8"], "diffusers").quant_type
+        quantize_(check.pipeline.transformer, config)
+        for side in sorted(check.scale.sides)[:2]:
+            seconds = seconds_of(check.served.forward, call_of(check, side))
+            say(check.stage, f"int8 forward {side}", 1000 * seconds, "ms", held_gib=check.held())
+    except Exception as error:
+        say(check.stage, "int8", "fails", note=f"{type(error).__name__}: {error}"[:300])
+
+
+def shapes(check: Check) -> None:
+    """Say how long the first forward of every new kind takes, and how often it compiled: what a client would wait."""
+    from torch._dynamo.utils import counters
+
+    merger, forward = check.served.merger, check.served.forward
+    assert merger is not None
+    for side in list(check.scale.sides)[:2]:
+        call, other = call_of(check, side), call_of(check, side, LONG_PROMPT)
+        for name, wanted in (
+            ("one", call),
+            ("one, longer text", other),
+            ("two", merger.merge([call] * 2)),
+            ("four", merger.merge([call] * 4)),
+            ("two, masked", merger.merge([call, other])),
+        ):
+            before = sum(counters["stats"].values())
+            began = time.perf_counter()
+            forward(**wanted)
+            first = time.perf_counter() - began
+            say(
+                check.stage,
+                f"first forward {side}, {name}",
+                first,
+                "s",
+                then_ms=round(1000 * seconds_of(forward, wanted), 2),
+                compiled=sum(counters["stats"].values()) - before,
+            )
+
+
+def graphs(check: Check) -> None:
+    """Say what a forward costs whose launches were captured once (CUDA graphs), against the eager one."""
+    merger = check.served.merger
+    transformer = check.pipeline.transformer
+    for side, sizes in ((512, (1, 2, 4)), (768, (1,)), (1024, (1,))):
+        call = call_of(check, side)
+        for batch in sizes:
+            try:
+                wanted = call if batch == 1 else merger.merge([call] * batch)
+                eager = transformer(**wanted)[0].clone()
+                before = torch.cuda.memory_reserved()
+                began = time.perf_counter()
+                stream = torch.cuda.Stream()
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    transformer(**wanted)
+                torch.cuda.current_stream().wait_stream(stream)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    output = transformer(**wanted)[0]
+                check.wait()
+                captured = time.perf_counter() - began
+                graph.replay()
+                check.wait()
+                equal = bool(torch.equal(output, eager))
+                times = []
+                for _ in range(5):
+                    check.wait()
+                    began = time.perf_counter()
+                    graph.replay()
+                    check.wait()
+                    times.append(time.perf_counter() - began)
+                seconds = seconds_of(check.served.forward, wanted)
+                say(
+                    check.stage,
+                    f"graph {side} x {batch}",
+                    1000 * min(times),
+                    "ms",
+                    eager_ms=round(1000 * seconds, 2),
+                    capture_s=round(captured, 2),
+                    equal=equal,
+                    reserved_more_gib=round((torch.cuda.memory_reserved() - before) / 2**30, 2),
+                )
+                del graph, output
+            except Exception as error:
+                say(check.stage, f"graph {side} x {batch}", "fails", note=f"{type(error).__name__}: {error}"[:300])
