@@ -1,14 +1,10 @@
 """How a request wants its images finished; the finishing itself is `imaging.finishing`, on the native pool."""
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from imageserver.dispatch.client.client import Image
 from imageserver.generation import Generation, ModelInfo, OutputFormat
-
-# numpy and Pillow take 0.2 s to import: the port answers before that.
-FINISHING = "imageserver.imaging.finishing"
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,10 @@ class OutputOptions:
 
 def finish(image: Image, generation: Generation, facts: ModelInfo | None, how: OutputOptions) -> list[bytes]:
     """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay."""
-    files: list[bytes] = importlib.import_module(FINISHING).finish(
+    # numpy and Pillow take 0.2 s to import: the port answers before that.
+    from imageserver.imaging import finishing
+
+    return finishing.finish(
         image.pixels,
         image.outcome,
         generation,
@@ -43,4 +42,3 @@ def finish(image: Image, generation: Generation, facts: ModelInfo | None, how: O
         aspect_ratio_name=how.aspect_ratio_name,
         font_path=how.font_path,
     )
-    return files

@@ -4,7 +4,6 @@
 """
 
 import base64
-import importlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -15,10 +14,9 @@ from imageserver.api.generation.run import GenerationRequest
 from imageserver.api.services import Services
 from imageserver.dispatch.client.client import PreviewImage
 from imageserver.errors import InvalidParameter
+from imageserver.generation import OutputFormat
 
 EXTENSION = "imageserver_stream_formats"
-# numpy and Pillow take 0.2 s to import: the port answers before that.
-PREVIEWS = "imageserver.imaging.previews"
 
 # Answers a body whose `stream` is true; reads the rest of the request from Flask.
 StreamFormat = Callable[[dict[str, Any]], Response]
@@ -62,7 +60,7 @@ def encoded_preview(
     order: GenerationRequest,
     glimpse: PreviewImage,
     *,
-    output_format: str | None = None,
+    output_format: OutputFormat | None = None,
     compression: int | None = None,
 ) -> str:
     """Return what `preview_file` does, as base64."""
@@ -75,7 +73,7 @@ def preview_file(
     order: GenerationRequest,
     glimpse: PreviewImage,
     *,
-    output_format: str | None = None,
+    output_format: OutputFormat | None = None,
     compression: int | None = None,
 ) -> bytes:
     """Return an image in the making as the bytes of an image file, in the size of the answer.
@@ -87,7 +85,9 @@ def preview_file(
     quality = compression if output_format else how.compression
 
     def work() -> bytes:
-        data: bytes = importlib.import_module(PREVIEWS).image_file(
+        from imageserver.imaging.previews import image_file
+
+        return image_file(
             glimpse.pixels,
             (preview.width, preview.height),
             preview.scale,
@@ -95,6 +95,5 @@ def preview_file(
             output_format=wanted,
             compression=quality,
         )
-        return data
 
     return service.thread_pool.run(work)

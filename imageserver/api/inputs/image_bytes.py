@@ -1,8 +1,8 @@
 """Where the bytes of a client's image come from: base64, a data URL, an upload, or, where allowed, a web address."""
 
 import binascii
-import importlib
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,8 +19,6 @@ URL_SAFE = bytes.maketrans(b"-_", b"+/")
 WHITESPACE = b" \t\r\n\f\v"
 # 20 MiB in one call would keep every other thread waiting for 0.1 s; a piece takes 5 ms.
 CHUNK_BYTES = 2**20
-# Most servers never need it, and it takes 0.1 s to import.
-REMOTE = "imageserver.api.inputs.remote_image"
 
 
 def fetch(service: Services, text: str, *, name: str) -> bytes:
@@ -101,9 +99,16 @@ def _fetch_remote(service: Services, url: str, name: str) -> bytes:
             f"{name} is a web address, which this server does not open ({setting}); send the image itself.",
             param=name,
         )
-    remote = service.thread_pool.run(importlib.import_module, REMOTE)
+    download = service.thread_pool.run(_import_download)
     # Not on a native thread: a slow site would keep it from finishing images.
-    return checked(remote.download(url, most_bytes(settings), name=name), settings, name=name)
+    return checked(download(url, most_bytes(settings), name=name), settings, name=name)
+
+
+def _import_download() -> Callable[..., bytes]:
+    # Takes 0.1 s, and most servers never need it.
+    from imageserver.api.inputs.remote_image import download
+
+    return download
 
 
 def _decoded(encoded: str, most: int) -> bytes:

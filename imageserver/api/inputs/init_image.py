@@ -1,7 +1,6 @@
 """The image that a request starts from, whatever dialect it came in: read, sized and named."""
 
 import hashlib
-import importlib
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -11,8 +10,6 @@ from imageserver.api.services import Services
 from imageserver.generation import Generation, ModelInfo, Source, layer_size
 from imageserver.settings import Settings
 
-# numpy and Pillow take 0.2 s to import: the port answers before that.
-INPUTS = "imageserver.imaging.inputs"
 # A photograph may be larger than what is generated of it.
 MAX_INPUT = 4
 SMALLEST_SIDE, LARGEST_SIDE = 64, 4096
@@ -57,13 +54,14 @@ class ReadImage:
 
     def fit(self, service: Services, generation: Generation, strength: float | None) -> tuple[Source, bytes]:
         """Return the source of a generation and its pixels, the first image's in the generation's own size."""
-        inputs = importlib.import_module(INPUTS)
         size = (generation.width, generation.height)
 
         def work() -> tuple[bytes, str]:
-            pixels: bytes = inputs.fit_image(self.image, *size, self.resize).data
+            from imageserver.imaging.inputs import fit_image, fit_mask
+
+            pixels = fit_image(self.image, *size, self.resize).data
             if self.mask is not None:
-                pixels += inputs.fit_mask(self.mask, *size, self.resize).data
+                pixels += fit_mask(self.mask, *size, self.resize).data
             pixels += b"".join(image.data for image in self.further)
             # Ten images of four megapixels take 0.1 s.
             return pixels, hashlib.sha256(pixels).hexdigest()
@@ -91,7 +89,8 @@ def read(service: Services, given: InitImage, facts: ModelInfo | None = None) ->
 
 
 def _read(given: InitImage, settings: Settings, most_images: int, layered: bool) -> ReadImage:
-    inputs = importlib.import_module(INPUTS)
+    from imageserver.imaging import inputs
+
     most = MAX_INPUT * settings.max_pixels
     image_name, mask_name = given.names
     files = (given.image, *given.further)
@@ -128,8 +127,10 @@ def _read(given: InitImage, settings: Settings, most_images: int, layered: bool)
 
 def _bounded(image: Any, max_pixels: int) -> Any:
     """Return an image, or one of its shape with as many pixels as may be generated."""
+    from imageserver.imaging.inputs import fit_image
+
     size = usual_size(image.width, image.height, max_pixels)
-    return importlib.import_module(INPUTS).fit_image(image, *size, "stretch")
+    return fit_image(image, *size, "stretch")
 
 
 def usual_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:

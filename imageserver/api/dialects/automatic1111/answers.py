@@ -4,7 +4,6 @@ Source: stable-diffusion-webui 1.10, `modules/api/models.py`, `Processed.js` and
 """
 
 import base64
-import importlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from imageserver import __version__
 from imageserver.api import errors
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody, Img2ImgBody, sent, warnings_of
 from imageserver.api.dialects.automatic1111.checkpoints import short_name
-from imageserver.api.generation.previews import PREVIEWS
 from imageserver.api.generation.run import GenerationRequest, GenerationResult
 from imageserver.api.output_options import finish
 from imageserver.api.services import Services
@@ -26,8 +24,6 @@ from imageserver.errors import ServiceError
 from imageserver.generation import Outcome
 from imageserver.protocol.messages import JobStatus
 
-# numpy and Pillow take 0.2 s to import: the port answers before that.
-METADATA = "imageserver.imaging.metadata"
 # Clients poll previews every second, and scale them themselves.
 MAX_PREVIEW_SIDE = 512
 UNDER_WAY = ("queued", "processing")
@@ -112,7 +108,8 @@ def generated(
         warnings.append("The generation was interrupted: the images are previews of what it would have become.")
 
     def work() -> tuple[list[str], list[str]]:
-        read_metadata = importlib.import_module(METADATA).read_metadata
+        from imageserver.imaging.metadata import read_metadata
+
         images = [base64.b64encode(data).decode() for data in delivery.files] if body.send_images else []
         return images, [read_metadata(data).get("parameters", "") for data in delivery.files]
 
@@ -140,7 +137,8 @@ def unfinished(
     )
 
     def work() -> list[bytes]:
-        enlarged = importlib.import_module(PREVIEWS).enlarged
+        from imageserver.imaging.previews import enlarged
+
         size = (generation.width, generation.height)
         pixels = [
             enlarged(glimpse.pixels, (glimpse.preview.width, glimpse.preview.height), glimpse.preview.scale, size)
@@ -185,7 +183,9 @@ def preview_of(service: Services, status: JobStatus, glimpse: PreviewImage) -> s
     """Return a preview as base64 of a PNG, which is the one format that every client reads here."""
 
     def work() -> str:
-        data: bytes = importlib.import_module(PREVIEWS).image_file(
+        from imageserver.imaging.previews import image_file
+
+        data = image_file(
             glimpse.pixels,
             (glimpse.preview.width, glimpse.preview.height),
             glimpse.preview.scale,

@@ -3,7 +3,6 @@
 Source: stable-diffusion-webui 1.10, `modules/api/api.py`.
 """
 
-import importlib
 import time
 
 from flask import Blueprint, Response, jsonify, request
@@ -45,8 +44,6 @@ DIALECT = "automatic1111"
 # What clients that poll the progress are shown of each image.
 PREVIEWS = 10
 RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad", "stretch")
-# numpy and Pillow take 0.2 s to import: the port answers before that.
-MASKS = "imageserver.imaging.masks"
 
 blueprint = Blueprint(DIALECT, __name__)
 blueprint.register_blueprint(catalog.blueprint)
@@ -142,7 +139,9 @@ def png_info() -> Response:
     data = fetch(service, validated(PngInfoBody, content).image, name="image")
 
     def work() -> PngInfo:
-        texts = importlib.import_module(answers.METADATA).read_metadata(data)
+        from imageserver.imaging.metadata import read_metadata
+
+        texts = read_metadata(data)
         info = texts.pop("parameters", "")
         return PngInfo(info=info, items=texts, parameters=parse_infotext(info))
 
@@ -215,10 +214,10 @@ def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
     data, most = fetch(service, text, name="mask"), MAX_INPUT * service.settings.max_pixels
 
     def work() -> bytes:
-        masks = importlib.import_module(MASKS)
-        shape = masks.MaskShape(hard=bool(body.mask_round), inverted=bool(body.inpainting_mask_invert), blur=body.blur)
-        shaped: bytes = masks.shape_mask(data, shape, name="mask", max_pixels=most)
-        return shaped
+        from imageserver.imaging.masks import MaskShape, shape_mask
+
+        shape = MaskShape(hard=bool(body.mask_round), inverted=bool(body.inpainting_mask_invert), blur=body.blur)
+        return shape_mask(data, shape, name="mask", max_pixels=most)
 
     return service.thread_pool.run(work)
 
