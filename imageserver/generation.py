@@ -133,52 +133,63 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """What the engine tells about the loaded model and its device; sizes in MiB, times in seconds.
+class DeviceInfo:
+    """The device a model runs on, and how the model was fitted to it; sizes in MiB.
 
-    `revision` changes whenever the weights do; `batch_caps` tells how many images of a size share one forward.
-    `guidance` is the parameter that the model's own documentation calls classifier-free guidance by, `positive_magic`
-    its quality words by language, `kinds` what it generates from: text, an image, an image with a mask to inpaint, each
-    with `control` where a ControlNet guides it, or an image to edit.
-    `source` is the id or folder that the name stands for, `default_size` width and height of requests that name none.
-    `most_images` of one request are seen each by itself. `memory_plan` is how it was fitted into memory,
-    `memory_reason` why.
-    `layers` is how many an image is usually taken apart into; 0 where the model generates whole images.
-    `sampler` is the name of the model's own scheduler, `schedulers` gives the class of diffusers of each that fits.
+    `kind` is PyTorch's name for the kind of device, such as `cuda`; `memory_mb` is what the engine held on it once the
+    model was loaded. `memory_plan` tells how the model was fitted into memory, `memory_reason` why. `batch_caps` tells
+    how many images of a size share one forward, `max_in_flight` how many requests may be under way at a time.
+    """
+
+    kind: str = "cpu"
+    gpu: str = "CPU"
+    cuda_version: str = "N/A"
+    dtype: str = "float32"
+    memory_mb: float = 0.0
+    memory_plan: MemoryPlanName = "full"
+    memory_reason: str = ""
+    batch_caps: dict[str, int] = field(default_factory=dict)
+    max_in_flight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What the engine reports about a loaded model; sizes in MiB, times in seconds.
+
+    `revision` changes whenever the weights do. `source` is the id or folder that the name stands for; `pid` is the
+    engine process. `guidance` is the parameter that the model's own documentation calls classifier-free guidance,
+    `positive_magic` its quality words by language, `kinds` what it generates from: text, an image, an image with a mask
+    to inpaint, each with `control` where a ControlNet guides it, or an image to edit. `default_size` is the width and
+    height of requests that name none. The model reads up to `max_images` images of one request, each by itself.
+    `scheduler` is the class of the model's own noise scheduler and `sampler` its name; `schedulers` gives the diffusers
+    class of each noise scheduler that fits. `layers` is how many layers an image is usually taken apart into; 0 where
+    the model generates whole images.
     """
 
     name: str
-    family: str
-    reason: str
-    device: str
-    gpu: str
-    cuda_version: str
-    dtype: str
-    scheduler: str
-    parameters: int
-    size_mb: float
-    memory_mb: float
-    load_time: float
-    pid: int
+    family: str = ""
+    reason: str = ""
+    source: str = ""
     revision: str = ""
-    max_in_flight: int = 1
-    batch_caps: dict[str, int] = field(default_factory=dict)
+    parameters: int = 0
+    size_mb: float = 0.0
+    load_time: float = 0.0
+    pid: int = 0
+    device: DeviceInfo = field(default_factory=DeviceInfo)
+    kinds: tuple[str, ...] = ("text", "image", "inpaint")
+    max_images: int = 1
+    layers: int = 0
     default_steps: int = 20
     default_true_cfg_scale: float = 4.0
+    default_size: tuple[int, int] | None = None
     guidance: str = "true_cfg_scale"
     positive_magic: dict[str, str] = field(default_factory=dict)
-    kinds: tuple[str, ...] = ("text", "image", "inpaint")
-    most_images: int = 1
-    memory_plan: MemoryPlanName = "full"
-    memory_reason: str = ""
-    source: str = ""
-    default_size: tuple[int, int] | None = None
+    scheduler: str = ""
     sampler: str = ""
     schedulers: dict[str, str] = field(default_factory=dict)
-    layers: int = 0
 
     def sampler_of(self, generation: Generation) -> str:
-        """Return the name of the scheduler that a generation is generated with."""
+        """Return the name of the noise scheduler that a generation uses."""
         return generation.scheduler or self.sampler
 
 

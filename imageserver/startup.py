@@ -40,14 +40,14 @@ def greeting(settings: Settings) -> str:
 def banner(settings: Settings, facts: ModelInfo) -> str:
     """Return the lines that say where the server is, what it generates with and why, and how to change that."""
     body = '{"prompt":"a red circle on a blue background"}'
-    key = " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
+    device, key = facts.device, " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
     example = (
         f"curl -X POST {url(settings)}/generate{key} -H 'Content-Type: application/json' -d '{body}' --output image.png"
     )
     lines = [
         f"qwen-image-server  {url(settings)}  (open it in a browser)",
         f"model   {facts.name} ({facts.parameters / 1e6:,.0f} million parameters). {facts.reason}",
-        f"device  {facts.gpu}, {facts.dtype}; loaded in {facts.load_time:.1f} s. {facts.memory_reason}",
+        f"device  {device.gpu}, {device.dtype}; loaded in {facts.load_time:.1f} s. {device.memory_reason}",
         "change  MODEL=… DEVICE=… PORT=… bash start_server.sh, or .env; .env.example lists every setting",
         f"try     {example}",
         "stop    Ctrl+C",

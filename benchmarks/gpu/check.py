@@ -77,12 +77,12 @@ class Check:
             "opening the workshop",
             facts.load_time,
             "s",
-            caps=facts.batch_caps,
-            gpu=facts.gpu,
-            max_in_flight=facts.max_in_flight,
-            memory_mb=facts.memory_mb,
-            dtype=facts.dtype,
-            plan=facts.memory_plan,
+            caps=facts.device.batch_caps,
+            gpu=facts.device.gpu,
+            max_in_flight=facts.device.max_in_flight,
+            memory_mb=facts.device.memory_mb,
+            dtype=facts.device.dtype,
+            plan=facts.device.memory_plan,
         )
 
     def _open(self, compiled: bool) -> ModelPool:

@@ -130,7 +130,7 @@ class Engine:
 
         `max_in_flight` images' worth of memory is begun at a time.
         """
-        return self.listens and facts is not None and sum(self._running.values()) < facts.max_in_flight
+        return self.listens and facts is not None and sum(self._running.values()) < facts.device.max_in_flight
 
     async def supervise(self) -> None:
         """Run engines, one after the other, until `stop` or until loading has failed too often."""

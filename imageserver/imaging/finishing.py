@@ -63,8 +63,8 @@ def _with_overlay(
         width=outcome.width,
         height=outcome.height,
         inference_time=outcome.inference_time,
-        gpu=facts.gpu if facts else "unknown",
-        cuda=facts.cuda_version if facts else "unknown",
+        gpu=facts.device.gpu if facts else "unknown",
+        cuda=facts.device.cuda_version if facts else "unknown",
         when=datetime.now().astimezone(),
     )
     return np.asarray(overlay.draw_overlay(Image.fromarray(pixels), lines, font))

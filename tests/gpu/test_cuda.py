@@ -40,11 +40,11 @@ def test_the_same_seed_gives_the_same_image_twice(folder: Path, tmp_path: Path) 
 
 def test_the_facts_name_the_card_and_its_format(folder: Path) -> None:
     facts = load(Settings(model=str(folder), device="cuda"), silent).facts
-    assert facts.device == "cuda"
-    assert facts.gpu == torch.cuda.get_device_name()
-    assert facts.cuda_version != "N/A"
-    assert facts.dtype == "bfloat16"
-    assert facts.memory_mb > 0
+    assert facts.device.kind == "cuda"
+    assert facts.device.gpu == torch.cuda.get_device_name()
+    assert facts.device.cuda_version != "N/A"
+    assert facts.device.dtype == "bfloat16"
+    assert facts.device.memory_mb > 0
 
 
 @pytest.mark.parametrize("memory", ["model-offload", "group-offload", "sequential-offload"])

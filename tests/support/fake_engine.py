@@ -19,7 +19,7 @@ import threading
 import time
 
 from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
-from imageserver.generation import POSITIVE_MAGIC, Generation, ModelInfo, Outcome
+from imageserver.generation import POSITIVE_MAGIC, DeviceInfo, Generation, ModelInfo, Outcome
 from imageserver.protocol.engine_config import read_engine_config
 from imageserver.protocol.framing import Channel
 from imageserver.protocol.messages import (
@@ -47,9 +47,8 @@ from imageserver.protocol.messages import (
 )
 
 FACTS = ModelInfo(
-    name="fake", family="fake", reason="The tests asked for it.", device="cpu", gpu="CPU", cuda_version="N/A",
-    dtype="float32", scheduler="FakeScheduler", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0,
-    pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
+    name="fake", family="fake", reason="The tests asked for it.", scheduler="FakeScheduler", parameters=1, size_mb=1.0,
+    device=DeviceInfo(memory_mb=1.0), pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
     schedulers={"FakeScheduler": "FakeScheduler"},
 )  # fmt: skip
 

@@ -201,7 +201,7 @@ def _cache_keys(order: GenerationRequest, facts: ModelInfo) -> list[str]:
     if order.idempotency_key is not None:
         keys.append(key_of("idempotency", order.credential, order.idempotency_key))
     if order.use_cache:
-        keys.append(key_of(__version__, facts.name, facts.revision, facts.device, _request_digest(order, facts)))
+        keys.append(key_of(__version__, facts.name, facts.revision, facts.device.kind, _request_digest(order, facts)))
     return keys
 
 

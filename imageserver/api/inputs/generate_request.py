@@ -21,10 +21,7 @@ SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
 # What a request is taken to mean while nobody knows yet which model will answer it.
-UNKNOWN_MODEL = ModelInfo(
-    name="", family="", reason="", device="", gpu="", cuda_version="", dtype="", scheduler="", parameters=0,
-    size_mb=0.0, memory_mb=0.0, load_time=0.0, pid=0, positive_magic=POSITIVE_MAGIC,
-)  # fmt: skip
+UNKNOWN_MODEL = ModelInfo(name="", positive_magic=POSITIVE_MAGIC)
 
 NO_LORAS = Stack()
 

@@ -83,12 +83,12 @@ def read(service: Services, given: InitImage, facts: ModelInfo | None = None) ->
 
     As many images as the model of the `facts` sees each by itself stay apart.
     """
-    most_images = facts.most_images if facts else 1
+    max_images = facts.max_images if facts else 1
     layered = facts is not None and facts.layers > 0
-    return service.thread_pool.run(_read, given, service.settings, most_images, layered)
+    return service.thread_pool.run(_read, given, service.settings, max_images, layered)
 
 
-def _read(given: InitImage, settings: Settings, most_images: int, layered: bool) -> ReadImage:
+def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) -> ReadImage:
     from imageserver.imaging import inputs
 
     most = MAX_INPUT * settings.max_pixels
@@ -99,7 +99,7 @@ def _read(given: InitImage, settings: Settings, most_images: int, layered: bool)
     images = (inputs.read_image(data, name=name, max_pixels=most) for data, name in zip(files, names, strict=True))
     image, first = next(images), None
     further: tuple[Any, ...] = ()
-    in_a_row = len(files) > most_images
+    in_a_row = len(files) > max_images
     if not in_a_row:
         further = tuple(_bounded(each, settings.max_pixels) for each in images)
     else:
@@ -116,7 +116,7 @@ def _read(given: InitImage, settings: Settings, most_images: int, layered: bool)
         size = layer_size(*size)
     warnings = []
     if in_a_row:
-        seen = "starts from one image" if most_images == 1 else f"sees up to {most_images} images by themselves"
+        seen = "starts from one image" if max_images == 1 else f"sees up to {max_images} images by themselves"
         warnings.append(f"The model {seen}: the {len(files)} that were sent were put side by side.")
     if size != (image.width, image.height):
         was, becomes = f"{image.width}x{image.height}", f"{size[0]}x{size[1]}"

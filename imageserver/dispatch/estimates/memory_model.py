@@ -83,8 +83,8 @@ class MemoryModel:
         if not sizes:
             return None
         nearest = min(sizes, key=lambda size: abs(size - pixels))
-        beside = max(0.0, max(sizes[nearest]) - facts.memory_mb)
-        return round(min(facts.memory_mb, max(sizes[nearest])) + beside * pixels / nearest, 1)
+        beside = max(0.0, max(sizes[nearest]) - facts.device.memory_mb)
+        return round(min(facts.device.memory_mb, max(sizes[nearest])) + beside * pixels / nearest, 1)
 
 
 def _pixels(generation: Generation) -> int:

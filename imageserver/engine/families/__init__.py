@@ -99,7 +99,7 @@ class Family(Protocol):
         """The class of diffusers of its ControlNets; empty where it is served without."""
 
     @property
-    def most_images(self) -> int:
+    def max_images(self) -> int:
         """How many images of one request the model sees each by itself."""
 
     @property

@@ -69,7 +69,7 @@ class FlowFamily:
     loading: Mapping[str, Any] = {}
     separate_text_encoder: SeparateTextEncoder | None = None
     positive_magic: Mapping[str, str] = {}
-    most_images = 1
+    max_images = 1
     layers = 0
     control_net = ""
     preview_tensors = ("latents", "noise_pred")

@@ -34,7 +34,7 @@ class QwenImage21(QwenImage):
     pipeline_classes: Mapping[Kind, str] = {"text": "QwenImage21Pipeline", "edit": "QwenImage21Pipeline"}
     control_net = ""
     positive_magic: Mapping[str, str] = {}
-    most_images = 10
+    max_images = 10
     merger: Merger | None = None  # type: ignore[assignment]
 
     def load_parts(self, folder: Path) -> dict[str, Any]:

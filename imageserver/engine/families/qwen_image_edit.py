@@ -47,7 +47,7 @@ class QwenImageEditPlus(QwenImageEdit):
 
     name = "qwen-image-edit-plus"
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPlusPipeline"}
-    most_images = 3
+    max_images = 3
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model cards."""

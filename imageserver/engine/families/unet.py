@@ -71,7 +71,7 @@ class UNetFamily:
     merger = UNetMerger()
     preview_tensors = ("latents", "noise_pred")
     positive_magic: Mapping[str, str] = {}
-    most_images = 1
+    max_images = 1
     layers = 0
     control_net = "ControlNetModel"
 

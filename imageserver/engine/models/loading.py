@@ -25,7 +25,7 @@ from imageserver.engine.pipelines import separate_text_encoder, single_frame_vae
 from imageserver.engine.pipelines.noise_schedulers import Schedulers
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner import controlnet
-from imageserver.generation import MemoryPlanName, ModelInfo
+from imageserver.generation import DeviceInfo, MemoryPlanName, ModelInfo
 from imageserver.registry import ModelEntry, RegistryUnusable
 from imageserver.schedulers import find_scheduler, split_name
 from imageserver.settings import Settings
@@ -141,26 +141,27 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         name=found.name,
         family=family.name,
         reason=found.reason,
-        device=device.type,
-        gpu=devices.gpu_name(device),
-        cuda_version=devices.cuda_version(device),
-        dtype=str(found.dtype).removeprefix("torch."),
+        device=DeviceInfo(
+            kind=device.type,
+            gpu=devices.gpu_name(device),
+            cuda_version=devices.cuda_version(device),
+            dtype=str(found.dtype).removeprefix("torch."),
+            memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
+            memory_plan=plan.name,
+            memory_reason=plan_reason,
+        ),
         scheduler=type(pipeline.scheduler).__name__,
         parameters=sum(parameter.numel() for module in modules for parameter in module.parameters()),
         size_mb=round(sum(bytes_of(weight) for module in modules for weight in module.parameters()) / devices.MIB, 2),
-        memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         load_time=round(time.monotonic() - began, 2),
-        pid=0,
         revision="".join(fingerprint(part) for part in found.folders) + transformer_file.fingerprint(settings),
         default_steps=defaults.steps if entry.steps is None else entry.steps,
         default_true_cfg_scale=defaults.guidance if entry.guidance is None else entry.guidance,
         default_size=entry.width_and_height,
         source=entry.source,
         guidance=family.guidance,
-        memory_plan=plan.name,
-        memory_reason=plan_reason,
         kinds=tuple(controlnet.kinds_of(family, controlled=control is not None)),
-        most_images=family.most_images,
+        max_images=family.max_images,
         layers=family.layers,
         sampler=schedulers.own,
         schedulers=schedulers.classes,

@@ -95,7 +95,7 @@ class ModelPool:
         if facts.name != self._first:
             facts = dataclasses.replace(facts, reason=f"{facts.name} was asked for by a client.")
         self._models[facts.name], self._facts[facts.name] = prepared.served, facts
-        logger.info("%s is ready on %s after %.1f s.", facts.name, facts.gpu, facts.load_time)
+        logger.info("%s is ready on %s after %.1f s.", facts.name, facts.device.gpu, facts.load_time)
         return facts
 
     def holds(self, name: str) -> bool:

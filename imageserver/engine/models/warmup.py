@@ -53,7 +53,7 @@ def prepare(found: FoundModel, report: Report) -> PreparedModel:
     accelerate(denoiser, settings, report)
     decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
     gate = Gate(denoiser)
-    plan = model.facts.memory_plan
+    plan = model.facts.device.memory_plan
     adapters = open_adapters(
         model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan
     )
@@ -81,9 +81,12 @@ def prepare(found: FoundModel, report: Report) -> PreparedModel:
         model.facts,
         revision=_revision(settings, model),
         load_time=round(time.monotonic() - began, 2),
-        batch_caps=caps.describe(),
-        max_in_flight=_max_in_flight(settings, model, painter, device),
-        memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
+        device=dataclasses.replace(
+            model.facts.device,
+            batch_caps=caps.describe(),
+            max_in_flight=_max_in_flight(settings, model, painter, device),
+            memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
+        ),
     )
     return PreparedModel(served, facts)
 
@@ -139,9 +142,9 @@ def _revision(settings: Settings, model: LoadedModel) -> str:
     """Return the name of all that decides the pixels and the pace: weights, scheduler, device, versions, speed."""
     facts = model.facts
     versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    fitted = f"{facts.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}/{facts.sampler}"
+    fitted = f"{facts.device.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}/{facts.sampler}"
     chosen = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
-    return f"{facts.revision}/{facts.gpu}/{facts.dtype}/{versions}/{chosen}"
+    return f"{facts.revision}/{facts.device.gpu}/{facts.device.dtype}/{versions}/{chosen}"
 
 
 def capture_call(painter: PipelineRunner, side: int) -> Mapping[str, Any]:
@@ -165,7 +168,7 @@ def suspended_call(painter: PipelineRunner, side: int, prompt: str = "a red circ
 
 
 def _max_in_flight(settings: Settings, model: LoadedModel, painter: PipelineRunner, device: torch.device) -> int:
-    if memory_plans.BY_NAME[model.facts.memory_plan].offload == "model":
+    if memory_plans.BY_NAME[model.facts.device.memory_plan].offload == "model":
         # One model at a time is on the device: a second job's text encoder would push the transformer out, or not fit.
         return 1
     return settings.max_in_flight or _memory_allows(painter, device)

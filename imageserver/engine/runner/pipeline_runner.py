@@ -139,7 +139,7 @@ class PipelineRunner:
 
     def _pipeline_for(self, generation: Generation) -> Pipeline:
         kind = kind_of(generation)
-        source, most = generation.source, self._family.most_images
+        source, most = generation.source, self._family.max_images
         if source is not None and len(source.further) >= most:
             raise InvalidParameter(f"The model ({self._family.name}) sees at most {most} at a time.", param="image")
         if generation.layers and not self._family.layers:

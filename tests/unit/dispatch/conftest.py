@@ -36,10 +36,7 @@ from imageserver.protocol.messages import (
 from imageserver.settings import Settings
 from tests.support.factories import generation
 
-FACTS = ModelInfo(
-    name="scripted", family="fake", reason="Scripted.", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32",
-    scheduler="Fake", parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1,
-)  # fmt: skip
+FACTS = ModelInfo(name="scripted", reason="Scripted.")
 
 
 class ScriptedEngine:

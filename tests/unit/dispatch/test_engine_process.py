@@ -12,10 +12,7 @@ from imageserver.protocol.framing import Address
 from imageserver.protocol.messages import Loading, Ready
 from imageserver.settings import Settings
 
-FACTS = ModelInfo(
-    name="m", family="f", reason="", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32", scheduler="S",
-    parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1,
-)  # fmt: skip
+FACTS = ModelInfo(name="m")
 
 
 def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up(monkeypatch):

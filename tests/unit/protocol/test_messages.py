@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from imageserver.errors import BY_CODE, QueueFull, ServiceError
-from imageserver.generation import ModelInfo, Outcome
+from imageserver.generation import DeviceInfo, ModelInfo, Outcome
 from imageserver.protocol.framing import Channel
 from imageserver.protocol.messages import LENGTHS, AnyMessage, Cancel, Failed, JobStatus, Message, failed, pack, unpack
 from tests.support.factories import generation
@@ -22,8 +22,8 @@ VALUES = {
     "generation": generation("猫 \x00 🐈", seed=2**64 - 1),
     "outcome": Outcome(width=1, height=2, seeds=(2**64 - 1,), inference_time=0.5, queue_time=0.0, batch_size=1),
     "facts": ModelInfo(
-        name="a", family="b", reason="c", device="d", gpu="e", cuda_version="f", dtype="g", scheduler="h", parameters=1,
-        size_mb=1.0, memory_mb=1.0, load_time=1.0, pid=1, batch_caps={"512x512": 4},
+        name="a", family="b", reason="c", scheduler="h", parameters=1, size_mb=1.0, load_time=1.0, pid=1,
+        device=DeviceInfo(kind="d", gpu="e", cuda_version="f", dtype="g", memory_mb=1.0, batch_caps={"512x512": 4}),
     ),
     "status": STATUS,
     "jobs": (STATUS, STATUS),

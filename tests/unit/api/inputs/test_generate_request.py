@@ -11,11 +11,8 @@ from imageserver.generation import ModelInfo
 from imageserver.settings import Settings
 
 FACTS = ModelInfo(
-    name="loaded", family="qwen", reason="", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32",
-    scheduler="s",
-    parameters=1, size_mb=1.0, memory_mb=1.0, load_time=0.0, pid=1, default_steps=8, default_true_cfg_scale=1.5,
-    positive_magic={"en": " Good!"},
-)  # fmt: skip
+    name="loaded", family="qwen", default_steps=8, default_true_cfg_scale=1.5, positive_magic={"en": " Good!"}
+)
 
 
 def resolve(facts=None, settings=None, **fields):

@@ -7,12 +7,9 @@ import pytest
 
 from imageserver.dispatch.estimates.cost_model import MAX_SIZES
 from imageserver.dispatch.estimates.memory_model import REMEMBERED_FAILURE, REMEMBERED_PEAKS, MemoryModel
-from imageserver.generation import Generation, ModelInfo
+from imageserver.generation import DeviceInfo, Generation, ModelInfo
 
-FACTS = ModelInfo(
-    name="m", family="f", reason="", device="cpu", gpu="CPU", cuda_version="N/A", dtype="float32", scheduler="",
-    parameters=1, size_mb=1.0, memory_mb=1000.0, load_time=0.0, pid=1,
-)  # fmt: skip
+FACTS = ModelInfo(name="m", device=DeviceInfo(memory_mb=1000.0))
 
 
 def of(side: int) -> Generation:

@@ -132,7 +132,7 @@ def generate(memory):
     return model.facts, np.asarray(image).astype(int)
 
 (full, exact), (facts, image) = generate("full"), generate("int8")
-assert facts.memory_plan == "int8", facts
+assert facts.device.memory_plan == "int8", facts
 print(facts.size_mb / full.size_mb, np.abs(image - exact).mean())
 """
 

@@ -158,7 +158,7 @@ def test_edits_of_as_many_images_share_forwards(shop):
 
 
 def test_more_images_than_the_model_sees_are_refused_by_name(shop):
-    further = ((SIDE, SIDE),) * shop.family.most_images
+    further = ((SIDE, SIDE),) * shop.family.max_images
     shop.run((edit(source=Source(strength=1.0, digest="x", further=further)), image() * (1 + len(further))))
     assert (shop.failure().code, shop.failure().param) == ("invalid_parameter", "image")
 
@@ -241,7 +241,7 @@ def test_it_is_loaded_from_its_published_layout(plus, tmp_path):
     model = load(Settings(model=str(tmp_path), _env_file=None), lambda *report: None)
     assert (model.facts.family, model.facts.kinds) == ("qwen-image-edit" + "-plus" * plus, ("edit",))
     assert (model.facts.default_steps, model.facts.default_true_cfg_scale) == (40 if plus else 50, 4.0)
-    assert model.facts.most_images == (3 if plus else 1)
+    assert model.facts.max_images == (3 if plus else 1)
 
 
 def test_the_processor_counts_a_images_tokens_and_leaves_its_pixels_to_the_stock_one(tmp_path):

@@ -39,8 +39,8 @@ def test_an_opened_workshop_takes_jobs(folder: Path, tmp_path: Path) -> None:
     sent: list[tuple[Message, bytes]] = []
     opened = open_model_pool(settings(folder, tmp_path), silent, lambda *frame: sent.append(frame))
     assert len(generate_in(opened, sent, generation())) == 64 * 64 * 3
-    assert opened.held[0].batch_caps
-    assert 1 <= opened.held[0].max_in_flight <= warmup.MAX_IN_FLIGHT
+    assert opened.held[0].device.batch_caps
+    assert 1 <= opened.held[0].device.max_in_flight <= warmup.MAX_IN_FLIGHT
 
 
 def test_another_attention_backend_is_used(folder: Path, tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def test_a_folder_with_the_true_layout_loads_and_its_facts_are_true(model_folder
     model = load(with_model(model_folder), lambda *words: said.append(words))
     assert type(model.pipeline).__name__ == "QwenImagePipeline"
     assert model.facts.family == "qwen-image"
-    assert model.facts.dtype == "float32"
-    assert model.facts.gpu == "CPU"
-    assert model.facts.cuda_version == "N/A"
+    assert model.facts.device.dtype == "float32"
+    assert model.facts.device.gpu == "CPU"
+    assert model.facts.device.cuda_version == "N/A"
     modules = (model.pipeline.transformer, model.pipeline.text_encoder, model.pipeline.vae)
     assert model.facts.parameters == sum(weight.numel() for module in modules for weight in module.parameters())
     assert sum(weight_bytes(model_folder, torch.float32).values()) >= model.facts.parameters * 4

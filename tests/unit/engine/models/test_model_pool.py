@@ -339,7 +339,7 @@ def test_a_model_is_measured_at_its_first_load_alone(shop: Shop, monkeypatch: py
     monkeypatch.setattr(batch_limits, "measure", measure)
     assert shop.load("sd") is None
     second = shop.pool.held[-1]
-    assert (second.batch_caps, second.revision) == (first.batch_caps, first.revision)
+    assert (second.device.batch_caps, second.revision) == (first.device.batch_caps, first.revision)
 
 
 def test_a_model_whose_parts_are_spread_generates_the_same_from_text_and_from_a_image(folders: dict[str, Path]) -> None:

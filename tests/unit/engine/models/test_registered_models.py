@@ -34,12 +34,12 @@ def test_a_name_loads_its_folder_with_its_defaults(settings_for, model_folder):
     facts = load(settings_for("mine", model_folder, further), silent).facts
     assert (facts.name, facts.source, facts.family) == ("mine", str(model_folder), "qwen-image")
     assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (7, 0.0, (320, 256))
-    assert facts.dtype == "bfloat16"
+    assert facts.device.dtype == "bfloat16"
 
 
 def test_a_setting_goes_before_the_number_format_of_an_entry(settings_for, model_folder):
     settings = settings_for("mine", model_folder, 'dtype = "bfloat16"', dtype="float32")
-    assert load(settings, silent).facts.dtype == "float32"
+    assert load(settings, silent).facts.device.dtype == "float32"
 
 
 def test_without_an_entry_a_folder_keeps_the_defaults_of_its_family(settings_for, model_folder):
