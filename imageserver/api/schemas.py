@@ -42,7 +42,7 @@ class SavedImages(Answer):
     urls: list[str]
 
 
-class Estimate(Answer):
+class EstimateAnswer(Answer):
     """What a generation would be, and when it would be done."""
 
     prompt: str

@@ -72,7 +72,7 @@ class Services:
     @property
     def facts(self) -> ModelInfo | None:
         """What is known of the model that answers requests which name none, or None while it is being loaded."""
-        return self.snapshot.facts if self.snapshot else None
+        return self.snapshot.info if self.snapshot else None
 
     def info_of(self, name: str) -> ModelInfo | None:
         """Return what is known of a model by its name, also while its engine restarts; None before its first load.

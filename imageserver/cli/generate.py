@@ -48,11 +48,11 @@ def generate(chosen: argparse.Namespace) -> int:
         client.start()
         ticket = client.submit(secrets.randbits(31), generation, settings.request_timeout)
         with tqdm(total=generation.steps, desc="steps", unit="step", disable=not sys.stderr.isatty()) as bar:
-            for news in ticket.news(pause=POLL_SECONDS):
+            for news in ticket.updates(pause=POLL_SECONDS):
                 if isinstance(news, Progress):
                     bar.update(news.step - bar.n)
         assert isinstance(news, Image)
-        facts = client.snapshot.facts if client.snapshot else None
+        facts = client.snapshot.info if client.snapshot else None
         how = output_options.OutputOptions(
             output_format, None, None if chosen.no_overlay else body.aspect_ratio_name, settings.font_path
         )

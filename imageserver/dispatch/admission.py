@@ -1,17 +1,16 @@
 """What a new request is refused for at the door: no engine to come, no room, or no chance to be done in time."""
 
-from imageserver.dispatch.engine_process import Engine
+from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate
-from imageserver.errors import EngineUnavailable, QueueFull, WouldTimeOut
-from imageserver.errors import Loading as StillLoading
+from imageserver.errors import EngineUnavailable, Loading, QueueFull, WouldTimeOut
 
 
-def refuse_if_hopeless(engine: Engine) -> None:
+def refuse_if_hopeless(engine: EngineProcess) -> None:
     """Raise EngineUnavailable where no engine will come, Loading where that may take hours."""
     if engine.state == "failed":
         raise EngineUnavailable(engine.reason)
     if engine.state == "loading" and engine.phase == "downloading":
-        raise StillLoading(f"The model is being downloaded: {engine.reason}", retry_after=30)
+        raise Loading(f"The model is being downloaded: {engine.reason}", retry_after=30)
 
 
 def refuse_if_full(jobs: int, most: int, queue_wait: float) -> None:

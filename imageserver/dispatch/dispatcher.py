@@ -9,29 +9,27 @@ import os
 import time
 
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_hopeless, refuse_if_too_late
-from imageserver.dispatch.engine_process import Engine
-from imageserver.dispatch.estimates.estimator import Expectations
-from imageserver.dispatch.estimates.pending_estimates import Inspections
-from imageserver.dispatch.estimates.queue_wait import WaitEstimate, outlook
+from imageserver.dispatch.engine_process import EngineProcess
+from imageserver.dispatch.estimates.estimator import Estimator
+from imageserver.dispatch.estimates.pending_estimates import PendingEstimates
+from imageserver.dispatch.estimates.queue_wait import WaitEstimate, estimate_wait
 from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
 from imageserver.dispatch.model_loading import LoadEnded, ModelLoading
 from imageserver.dispatch.queue import JobQueue
-from imageserver.dispatch.snapshot_broadcast import Announcements
+from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation, Outcome
 from imageserver.protocol.framing import Address
 from imageserver.protocol.messages import (
-    Answered,
-    Ask,
-    AskModel,
+    CacheHit,
+    EstimateRequest,
     Failed,
     Finished,
-    Inspect,
-    Inspected,
-    Loading,
+    LoadProgress,
     ModelFetched,
-    ModelsHeld,
+    ModelRequest,
+    ModelsLoaded,
     Preview,
     Progress,
     Queued,
@@ -39,6 +37,8 @@ from imageserver.protocol.messages import (
     Snapshot,
     Started,
     Submit,
+    TokenCountRequest,
+    TokenCounts,
     failed,
 )
 from imageserver.scheduling_policy import CLASSES
@@ -59,13 +59,13 @@ class Dispatcher:
         self._jobs: dict[int, Job] = {}
         self._waiting_for: dict[int, Job] = {}
         self._twins: dict[str, Job] = {}
-        self._inspections = Inspections()
+        self._inspections = PendingEstimates()
         self._tally = Tally()
         self.job_records = JobRecords()
-        self._expectations = Expectations()
-        self._announcements = Announcements(self.snapshot)
+        self._expectations = Estimator()
+        self._announcements = SnapshotBroadcast(self.snapshot)
         self._supervision: asyncio.Task[None] | None = None
-        self.engine = Engine(settings, self, address)
+        self.engine = EngineProcess(settings, self, address)
         self.models = ModelLoading(self.engine, self.job_records)
 
     def start(self) -> None:
@@ -138,24 +138,24 @@ class Dispatcher:
         if twin.begun:
             waiter.tell(Started(job=twin.id))
 
-    def note(self, request: Answered, worker: Listener) -> None:
+    def note(self, request: CacheHit, worker: Listener) -> None:
         """Count a request that a worker answered from the cache."""
         self._tally.total += 1
         self._tally.count_end("completed")
         self.job_records.note(request, worker)
 
-    def ask(self, request: Ask, listener: Listener) -> None:
+    def ask(self, request: EstimateRequest, listener: Listener) -> None:
         """Answer when a generation would be done if it came now, and what the engine would read of it."""
         generation = self.models.named(request.generation)
-        expected = self.outlook(self._new_job(request.job, generation, request.credential, None))
+        expected = self.estimate_wait(self._new_job(request.job, generation, request.credential, None))
         forecast = self._expectations.forecast(request.job, generation, self.models, expected)
-        inspection = Inspect(job=request.job, generation=generation)
-        if request.inspect and generation.model in self.models.held and self.engine.inspect(inspection):
+        inspection = TokenCountRequest(job=request.job, generation=generation)
+        if request.inspect and generation.model in self.models.loaded and self.engine.inspect(inspection):
             self._inspections.wait(listener, forecast)
         else:
             listener.send(forecast)
 
-    def inspected(self, message: Inspected) -> None:
+    def inspected(self, message: TokenCounts) -> None:
         """Complete the forecast that waits for what the engine would read."""
         self._inspections.take(message)
 
@@ -174,10 +174,10 @@ class Dispatcher:
             reason=beside.sentence if beside else engine.reason,
             phase=beside.phase if beside else engine.phase,
             load_fraction=beside.fraction if beside else engine.fraction,
-            facts=self.models.facts if engine.ready else None,
+            info=self.models.info if engine.ready else None,
             default=self.models.default,
             models=tuple(self.models.known.values()),
-            held=self.models.held,
+            loaded=self.models.loaded,
             queue_length=len(self._queue) + self.models.requests_waiting,
             active=len(self._running),
             total=self._tally.total,
@@ -225,7 +225,7 @@ class Dispatcher:
         if isinstance(message, Finished | Failed):
             self.engine_changed()
 
-    def models_held(self, message: ModelsHeld) -> None:
+    def models_held(self, message: ModelsLoaded) -> None:
         """Use a model that has been loaded, or end what waited for it in vain."""
         if message.job == 0:  # a new engine, which may have been unable to begin with the usual model
             self.models.default = message.models[0].name
@@ -235,7 +235,7 @@ class Dispatcher:
         self._after_load(ended)
         self._pump()
 
-    def ask_model(self, question: AskModel, worker: Listener) -> None:
+    def ask_model(self, question: ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client; a request that waits for its model takes a place like any other."""
         if question.prompt is not None:
             try:
@@ -250,7 +250,7 @@ class Dispatcher:
         self._announcements.tell()
         self.models.answer()
 
-    def model_progress(self, message: Loading) -> None:
+    def model_progress(self, message: LoadProgress) -> None:
         """Tell those who wait for a model how far it has come."""
         self.models.heed_progress(message)
         self.engine_changed()
@@ -291,7 +291,7 @@ class Dispatcher:
 
     def _refuse_if_too_late(self, job: Job, patience: float | None) -> None:
         if patience is not None and self._expectations.costs.learnt:
-            refuse_if_too_late(self.outlook(job), patience)
+            refuse_if_too_late(self.estimate_wait(job), patience)
 
     def _pump(self) -> None:
         """Give waiting jobs to the engine while it has room."""
@@ -307,7 +307,7 @@ class Dispatcher:
             self.engine.run(run, job.source)
 
     def _has_room(self, job: Job) -> bool:
-        return self.engine.has_room(self.models.facts_of(job.generation))
+        return self.engine.has_room(self.models.info_of(job.generation))
 
     def _may_join(self, job: Job) -> bool:
         """Let a job that has lost an engine run alone: one that kills engines must not take its neighbours along."""
@@ -328,16 +328,16 @@ class Dispatcher:
         """Return the job that a request waits for."""
         return self._waiting_for.get(request)
 
-    def outlook(self, job: Job) -> WaitEstimate:
+    def estimate_wait(self, job: Job) -> WaitEstimate:
         """Return when a job would be done, as things stand."""
-        return outlook(job, self._running.values(), self._queue, room=self._has_room(job))
+        return estimate_wait(job, self._running.values(), self._queue, room=self._has_room(job))
 
     def _queue_wait(self) -> float:
         return round(sum(job.remaining for job in itertools.chain(self._running.values(), self._queue)), 3)
 
     def _welcome(self, waiter: Waiter, job: Job) -> None:
         """Let a client wait for a job, and tell it what to expect."""
-        expected = self.outlook(job)
+        expected = self.estimate_wait(job)
         waiter.tell(Queued(job=waiter.id, own=expected.own, wait=expected.wait, position=expected.position))
         job.waiters.append(waiter)
         self._waiting_for[waiter.id] = job

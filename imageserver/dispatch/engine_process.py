@@ -16,33 +16,32 @@ from typing import Protocol
 
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.streams import Peer
-from imageserver.errors import EngineUnavailable
-from imageserver.errors import Loading as StillLoading
+from imageserver.errors import EngineUnavailable, Loading
 from imageserver.generation import Generation, ModelInfo
 from imageserver.protocol.engine_config import EngineConfig, write_engine_config
 from imageserver.protocol.framing import Address
 from imageserver.protocol.messages import (
     AnyMessage,
-    AskLoras,
     Cancel,
+    DeviceUsage,
     Failed,
     FetchModel,
     Finished,
-    Inspect,
-    Inspected,
     LoadFailed,
-    Loading,
     LoadModel,
+    LoadProgress,
+    LoraRequest,
     LorasLoaded,
     ModelFetched,
-    ModelsHeld,
+    ModelsLoaded,
     Preview,
     Progress,
     Ready,
     Run,
     Started,
+    TokenCountRequest,
+    TokenCounts,
     UnloadModel,
-    Usage,
     failed,
 )
 from imageserver.settings import Settings
@@ -68,13 +67,13 @@ class EngineEvents(Protocol):
     def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
         """A running job has news."""
 
-    def inspected(self, message: Inspected) -> None:
+    def inspected(self, message: TokenCounts) -> None:
         """The engine has answered what it would read of a generation."""
 
-    def models_held(self, message: ModelsHeld) -> None:
+    def models_held(self, message: ModelsLoaded) -> None:
         """The engine holds other models than before, or could not load one."""
 
-    def model_progress(self, message: Loading) -> None:
+    def model_progress(self, message: LoadProgress) -> None:
         """A model has come further, beside those that are loaded."""
 
     def model_fetched(self, message: ModelFetched) -> None:
@@ -84,7 +83,7 @@ class EngineEvents(Protocol):
         """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
 
 
-class Engine:
+class EngineProcess:
     """One supervised engine process.
 
     `state` is `loading`, `ready`, `restarting` or `failed`; `reason` says why in one sentence.
@@ -109,10 +108,10 @@ class Engine:
         self.fraction: float | None = None
         self.ready: Ready | None = None
         self.restarts = 0
-        self.usage = Usage()
+        self.usage = DeviceUsage()
         # The model that a new engine begins with, and how far the load of another one has come beside it.
         self.model = ""
-        self.loading: Loading | None = None
+        self.loading: LoadProgress | None = None
         self._asked: dict[int, Listener] = {}
 
     @property
@@ -183,17 +182,17 @@ class Engine:
         if self._peer is not None:
             self._peer.send(message)
 
-    def inspect(self, question: Inspect) -> bool:
+    def inspect(self, question: TokenCountRequest) -> bool:
         """Ask the engine what it would read of a generation; return whether there is one that can be asked."""
         if self._peer is None or not self.listens:
             return False
         self._peer.send(question)
         return True
 
-    def ask(self, question: AskLoras, listener: Listener) -> None:
+    def ask(self, question: LoraRequest, listener: Listener) -> None:
         """Pass a question about LoRAs on; the engine answers it between two forwards."""
         if self._peer is None or not self.listens:
-            error = StillLoading(f"The model is not loaded yet: {self.reason}", retry_after=2)
+            error = Loading(f"The model is not loaded yet: {self.reason}", retry_after=2)
             listener.send(failed(question.job, error))
             return
         self._asked[question.job] = listener
@@ -258,39 +257,39 @@ class Engine:
 
     def _take(self, message: AnyMessage, raw: bytes) -> None:
         match message:
-            case Loading() | Ready() | LoadFailed() | ModelsHeld() | ModelFetched():
+            case LoadProgress() | Ready() | LoadFailed() | ModelsLoaded() | ModelFetched():
                 self._take_model_news(message)
             case Started() | Progress() | Preview() | Finished() | Failed():
                 self._note(message)
                 self._events.job_event(message, raw)
-            case Inspected():
+            case TokenCounts():
                 self._events.inspected(message)
             case LorasLoaded():
                 listener = self._asked.pop(message.job, None)
                 if listener is not None:
                     listener.send(message.failure or message)
-            case Usage():
+            case DeviceUsage():
                 self.usage = message
             case _:
                 logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
 
-    def _take_model_news(self, message: Loading | Ready | LoadFailed | ModelsHeld | ModelFetched) -> None:
+    def _take_model_news(self, message: LoadProgress | Ready | LoadFailed | ModelsLoaded | ModelFetched) -> None:
         """Note how far the first model has come, or another one beside it."""
         match message:
-            case Loading() if self.ready is not None:
+            case LoadProgress() if self.ready is not None:
                 if message.phase != DOWNLOADING:
                     self.loading = message
                 self._events.model_progress(message)
-            case Loading():
+            case LoadProgress():
                 self.fraction = message.fraction
                 self._change("loading", message.phase, message.sentence)
             case Ready():
                 self.ready, self.fraction = message, 1.0
-                if message.facts.name != self.model:
+                if message.info.name != self.model:
                     self.model = ""  # it could not be loaded again, or nobody has chosen one
-                self._events.models_held(ModelsHeld(job=0, models=(message.facts,)))
-                self._change("ready", "ready", message.facts.reason)
-            case ModelsHeld():
+                self._events.models_held(ModelsLoaded(job=0, models=(message.info,)))
+                self._change("ready", "ready", message.info.reason)
+            case ModelsLoaded():
                 self.loading = None
                 self._events.models_held(message)
             case ModelFetched():

@@ -3,21 +3,21 @@
 import msgspec
 
 from imageserver.dispatch.dispatcher import Dispatcher
-from imageserver.dispatch.job_records import ENDED, Entry
+from imageserver.dispatch.job_records import ENDED, JobRecord
 from imageserver.dispatch.jobs import Listener
-from imageserver.protocol.messages import AskCurrent, CancelJob, Current, JobList, JobStatus, ListJobs, Watch
+from imageserver.protocol.messages import CancelJob, CurrentJob, CurrentJobRequest, JobList, JobStatus, ListJobs, Watch
 
 # A thousand whole prompts, of which each may take 40 kB, would be more than a message may hold.
 MAX_LISTED_PROMPT_CHARACTERS = 1000
 
 
-class Inquiries:
+class JobQueries:
     """The desk beside the dispatcher."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._ledger = dispatcher.job_records
-        self._watched: dict[int, tuple[Entry, Listener]] = {}
+        self._watched: dict[int, tuple[JobRecord, Listener]] = {}
 
     def list_jobs(self, question: ListJobs, worker: Listener) -> None:
         """Answer one request's status, or the newest ones' with their prompts cut."""
@@ -29,14 +29,14 @@ class Inquiries:
             jobs = [_with_cut_prompt(self._status(entry)) for entry in found]
         worker.send(JobList(job=question.job, jobs=tuple(jobs)))
 
-    def current(self, question: AskCurrent, worker: Listener) -> None:
+    def current(self, question: CurrentJobRequest, worker: Listener) -> None:
         """Answer what a client of a dialect is busy with, and the last preview of it."""
         entry = self._ledger.current(question.dialect, question.credential, question.client)
         if entry is None:
-            worker.send(Current(job=question.job))
+            worker.send(CurrentJob(job=question.job))
             return
         preview, pixels = entry.preview or (None, b"")
-        worker.send(Current(job=question.job, status=self._status(entry), preview=preview), pixels)
+        worker.send(CurrentJob(job=question.job, status=self._status(entry), preview=preview), pixels)
 
     def cancel(self, question: CancelJob, worker: Listener) -> None:
         """Stop a request that has not ended, and answer its status."""
@@ -70,13 +70,13 @@ class Inquiries:
         for question in [number for number, (_, listener) in self._watched.items() if listener is worker]:
             self.unwatch(question)
 
-    def _status(self, entry: Entry) -> JobStatus:
+    def _status(self, entry: JobRecord) -> JobStatus:
         """Return the entry's status with what is expected at this moment."""
         status = entry.status
         job = self._dispatcher.job_of(status.id)
         if job is None or status.state in ENDED:
             return status
-        expected = self._dispatcher.outlook(job)
+        expected = self._dispatcher.estimate_wait(job)
         return entry.status_with(expected, running=job.state == "processing")
 
 

@@ -19,14 +19,14 @@ from imageserver.dispatch.jobs import Listener
 from imageserver.errors import Cancelled
 from imageserver.generation import Generation
 from imageserver.protocol.messages import (
-    Answered,
-    AskModel,
+    CacheHit,
     Failed,
     Finished,
     JobEvent,
     JobStatus,
     Message,
-    ModelAnswer,
+    ModelRequest,
+    ModelResponse,
     Preview,
     Progress,
     Queued,
@@ -46,7 +46,7 @@ ENDED = ("completed", "failed", "cancelled")
 
 
 @dataclass
-class Entry:
+class JobRecord:
     """One request: it passes on what its worker is told, and writes it down."""
 
     status: JobStatus
@@ -111,7 +111,7 @@ class Entry:
                 self.happen("model_loading")
             case Progress() if self.awaits:
                 pass  # these are no steps of its own; the reason in the server's state tells how far the model is
-            case ModelAnswer() if self.awaits:
+            case ModelResponse() if self.awaits:
                 self.awaits = "order"
                 self.happen("model_loaded")
                 asyncio.get_running_loop().call_later(TIMEOUT_SECONDS, self._give_up)
@@ -140,7 +140,7 @@ class Entry:
                     seeds=message.outcome.seeds,
                     cache="join" if message.joined else "miss",
                 )
-            case ModelAnswer():
+            case ModelResponse():
                 self.happen("completed", state="completed", completed_at=now, step=self.status.total_steps)
             case Failed():
                 state = "cancelled" if message.code == "cancelled" else "failed"
@@ -165,9 +165,9 @@ class JobRecords:
     """Every request that is under way, and the last ones that ended."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._entries: OrderedDict[int, JobRecord] = OrderedDict()
 
-    def open(self, request: Submit, worker: Listener) -> Entry:
+    def open(self, request: Submit, worker: Listener) -> JobRecord:
         """Return the entry of a request, a new one or that of its wait for its model; it is what its job shall tell."""
         status = _status(request.job, request.dialect, request.generation)
         entry = self._entries.get(request.job)
@@ -175,9 +175,9 @@ class JobRecords:
             entry.status = msgspec.structs.replace(status, created_at=entry.status.created_at)
             entry.worker, entry.client, entry.awaits = worker, request.client, None
             return entry
-        return self._add(Entry(status, request.credential, worker, request.client))
+        return self._add(JobRecord(status, request.credential, worker, request.client))
 
-    def open_load(self, request: AskModel, worker: Listener) -> Entry:
+    def open_load(self, request: ModelRequest, worker: Listener) -> JobRecord:
         """Return the new entry of a model that shall be loaded, or of a request that waits for it."""
         awaits_model = request.prompt is not None
         status = JobStatus(
@@ -186,11 +186,13 @@ class JobRecords:
             created_at=time.time(), total_steps=0 if awaits_model else 100,
         )  # fmt: skip
         awaits: Literal["model", None] = "model" if awaits_model else None
-        return self._add(Entry(status, request.credential, worker, request.client, awaits))
+        return self._add(JobRecord(status, request.credential, worker, request.client, awaits))
 
-    def note(self, request: Answered, worker: Listener) -> None:
+    def note(self, request: CacheHit, worker: Listener) -> None:
         """Write down a request that was answered from the cache."""
-        entry = self._add(Entry(_status(request.job, request.dialect, request.generation), request.credential, worker))
+        entry = self._add(
+            JobRecord(_status(request.job, request.dialect, request.generation), request.credential, worker)
+        )
         status = entry.status
         entry.happen(
             "completed",
@@ -203,12 +205,12 @@ class JobRecords:
             cache="hit",
         )
 
-    def find(self, number: int, credential: str) -> Entry | None:
+    def find(self, number: int, credential: str) -> JobRecord | None:
         """Return a request's entry, unless it is another credential's."""
         entry = self._entries.get(number)
         return entry if entry is not None and credential in ("", entry.credential) else None
 
-    def newest(self, credential: str, state: str | None, limit: int) -> Iterator[Entry]:
+    def newest(self, credential: str, state: str | None, limit: int) -> Iterator[JobRecord]:
         """Yield the newest entries first."""
         for entry in reversed(self._entries.values()):
             if limit == 0:
@@ -217,7 +219,7 @@ class JobRecords:
                 limit -= 1
                 yield entry
 
-    def current(self, dialect: str, credential: str, client: str) -> Entry | None:
+    def current(self, dialect: str, credential: str, client: str) -> JobRecord | None:
         """Return the first of somebody's requests that runs, else the first that waits, else the newest.
 
         They are those of a credential; without one, those from an address.
@@ -233,7 +235,7 @@ class JobRecords:
         # Of equals the first is taken: a queued request may have begun before one that came earlier.
         return min(under_way, key=lambda entry: entry.status.started_at or math.inf, default=own[-1] if own else None)
 
-    def _add(self, entry: Entry) -> Entry:
+    def _add(self, entry: JobRecord) -> JobRecord:
         self._entries[entry.status.id] = entry
         if len(self._entries) > REMEMBERED:
             # What is under way stays, however old: MAX_QUEUE bounds it.

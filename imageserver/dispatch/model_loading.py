@@ -3,22 +3,21 @@
 import itertools
 from dataclasses import dataclass, replace
 
-from imageserver.dispatch.engine_process import Engine
+from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.jobs import Listener
-from imageserver.errors import Cancelled, EngineUnavailable, ServiceError
-from imageserver.errors import Loading as StillLoading
+from imageserver.errors import Cancelled, EngineUnavailable, Loading, ServiceError
 from imageserver.generation import Generation, ModelInfo
 from imageserver.protocol.messages import (
-    AskModel,
     Failed,
     FetchModel,
-    Loading,
     LoadModel,
+    LoadProgress,
     Message,
-    ModelAnswer,
     ModelFetched,
-    ModelsHeld,
+    ModelRequest,
+    ModelResponse,
+    ModelsLoaded,
     Progress,
     Started,
     UnloadModel,
@@ -34,7 +33,7 @@ MAX_FETCHES = 4
 class LoadRequest:
     """A client's wish for a model; `on_disk` once nothing more has to be fetched for it."""
 
-    question: AskModel
+    question: ModelRequest
     listener: Listener
     on_disk: bool
     begun: bool = False
@@ -73,24 +72,24 @@ class ModelLoading:
     One is loaded at a time, and only from the disk; files are fetched beside that.
     """
 
-    def __init__(self, engine: Engine, job_records: JobRecords) -> None:
+    def __init__(self, engine: EngineProcess, job_records: JobRecords) -> None:
         self._engine = engine
         self._ledger = job_records
         self._numbers = itertools.count(1)
         self._load: Load | None = None
         self._fetches: dict[int, str] = {}  # number of the exchange -> model
         self._wishes: dict[int, LoadRequest] = {}
-        self._unloads: dict[int, tuple[AskModel, Listener]] = {}
+        self._unloads: dict[int, tuple[ModelRequest, Listener]] = {}
         self._first = ""
         self._answers: list[tuple[Listener, Message]] = []
         self.known: dict[str, ModelInfo] = {}
-        self.held: tuple[str, ...] = ()
+        self.loaded: tuple[str, ...] = ()
         self.default = ""
         # How far the download is that came further last, while there is one.
-        self.download: Loading | None = None
+        self.download: LoadProgress | None = None
 
     @property
-    def facts(self) -> ModelInfo | None:
+    def info(self) -> ModelInfo | None:
         """What is known of the model that answers requests which name none."""
         return self.known.get(self.default)
 
@@ -98,21 +97,21 @@ class ModelLoading:
         """Return the generation with the name of its model, as far as that is known already."""
         return generation if generation.model else replace(generation, model=self.default)
 
-    def facts_of(self, generation: Generation) -> ModelInfo | None:
+    def info_of(self, generation: Generation) -> ModelInfo | None:
         """Return what is known of the model that generates a generation, None before it was loaded."""
         return self.known.get(self.named(generation).model)
 
-    def ask(self, question: AskModel, worker: Listener) -> None:
+    def ask(self, question: ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client, who is told by `answer` when that is done."""
         waits_for_first = question.prompt is not None and not question.load
         if not self._engine.listens and not waits_for_first:
-            error = StillLoading(f"The first model is not loaded yet: {self._engine.reason}", retry_after=2)
+            error = Loading(f"The first model is not loaded yet: {self._engine.reason}", retry_after=2)
             self._answers.append((worker, failed(question.job, error)))
         elif question.unload:
             number = next(self._numbers)
             self._unloads[number] = (question, worker)
             # From now on: jobs that were sent after it would find their model gone.
-            self.held = tuple(name for name in self.held if name != question.unload)
+            self.loaded = tuple(name for name in self.loaded if name != question.unload)
             self._engine.tell(UnloadModel(job=number, name=question.unload))
         else:
             listener = self._ledger.open_load(question, worker)
@@ -145,7 +144,7 @@ class ModelLoading:
         if self._load is not None:
             # One that waits for room would never get it if ever new jobs came.
             return False
-        if name not in self.held:
+        if name not in self.loaded:
             self._begin_load(name)
             return False
         return True
@@ -153,9 +152,9 @@ class ModelLoading:
     def holds_back(self, generation: Generation) -> bool:
         """Return whether a generation has to wait for a download that others need not wait for, maybe for hours."""
         name = self.named(generation).model
-        return name not in self.held and name in self._fetches.values()
+        return name not in self.loaded and name in self._fetches.values()
 
-    def heed_progress(self, message: Loading) -> None:
+    def heed_progress(self, message: LoadProgress) -> None:
         """Tell those who wait for the model how far it has come."""
         waiting = []
         if message.job in self._fetches:
@@ -179,13 +178,13 @@ class ModelLoading:
                 self._settle(wish, message.failure)
         self._go_on()
 
-    def take(self, message: ModelsHeld) -> LoadEnded | None:
+    def take(self, message: ModelsLoaded) -> LoadEnded | None:
         """Note what the engine holds now; return the load that has ended with it."""
         question, listener = self._unloads.pop(message.job, (None, None))
         self.known |= {facts.name: facts for facts in message.models}
         leaving = {asked.unload for asked, _ in self._unloads.values()}
-        self.held = tuple(facts.name for facts in message.models if facts.name not in leaving)
-        self._first = self._first or self.held[0]
+        self.loaded = tuple(facts.name for facts in message.models if facts.name not in leaving)
+        self._first = self._first or self.loaded[0]
         self.default = self.default or self._first
         for wish in self._waiting("", on_disk=True):
             self._settle(wish, None)
@@ -197,7 +196,7 @@ class ModelLoading:
 
     def engine_lost(self) -> LoadEnded | None:
         """Forget what a dead engine held; return the load that has died with it."""
-        self.held, self.download = (), None
+        self.loaded, self.download = (), None
         self._fetches.clear()
         error = EngineUnavailable("The engine died meanwhile.", retry_after=5)
         for question, listener in self._unloads.values():
@@ -239,7 +238,7 @@ class ModelLoading:
             loads = self._load.name if self._load else None
             if not wish.name:
                 self._settle(wish, None)
-            elif wish.name in self.held:
+            elif wish.name in self.loaded:
                 # Unless it may have to leave for the one that is being loaded.
                 if loads is None:
                     self._settle(wish, None)
@@ -273,7 +272,7 @@ class ModelLoading:
         self._engine.model = "" if name == self._first else name
 
 
-def _for(question: AskModel, failure: Failed | None, facts: ModelInfo | None) -> ModelAnswer | Failed:
+def _for(question: ModelRequest, failure: Failed | None, facts: ModelInfo | None) -> ModelResponse | Failed:
     if failure is not None:
         return failed(question.job, failure.as_error())
-    return ModelAnswer(job=question.job, facts=facts)
+    return ModelResponse(job=question.job, info=facts)

@@ -13,20 +13,20 @@ import msgspec
 
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
-from imageserver.dispatch.job_queries import Inquiries
+from imageserver.dispatch.job_queries import JobQueries
 from imageserver.dispatch.streams import READ_LIMIT, Peer
 from imageserver.protocol.framing import Address
 from imageserver.protocol.messages import (
-    Answered,
     AnyMessage,
-    Ask,
-    AskCurrent,
-    AskLoras,
-    AskModel,
+    CacheHit,
     Cancel,
     CancelJob,
+    CurrentJobRequest,
+    EstimateRequest,
     Hello,
     ListJobs,
+    LoraRequest,
+    ModelRequest,
     Submit,
     Watch,
 )
@@ -45,7 +45,7 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     runtime_dir.remove_stale()
     listener, address = _listen(settings, runtime_dir, secrets.token_hex(32))
     dispatcher = Dispatcher(settings, address)
-    inquiries = Inquiries(dispatcher)
+    inquiries = JobQueries(dispatcher)
     conversations: dict[asyncio.Task[None], Peer] = {}
 
     def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,7 +75,7 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     runtime_dir.remove()
 
 
-async def _converse(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, key: str) -> None:
+async def _converse(dispatcher: Dispatcher, inquiries: JobQueries, peer: Peer, key: str) -> None:
     try:
         hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT)
     except (EOFError, TimeoutError):
@@ -89,14 +89,14 @@ async def _converse(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, ke
     await _serve_worker(dispatcher, inquiries, peer)
 
 
-async def _serve_worker(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer) -> None:
+async def _serve_worker(dispatcher: Dispatcher, inquiries: JobQueries, peer: Peer) -> None:
     dispatcher.join(peer)
     try:
         async for message, raw in peer:
             match message:
                 case Submit():
                     dispatcher.submit(message, peer, raw)
-                case Answered():
+                case CacheHit():
                     dispatcher.note(message, peer)
                 case Cancel():
                     inquiries.unwatch(message.job)
@@ -108,18 +108,18 @@ async def _serve_worker(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer
         dispatcher.leave(peer)
 
 
-def _answer(dispatcher: Dispatcher, inquiries: Inquiries, peer: Peer, question: AnyMessage) -> None:
+def _answer(dispatcher: Dispatcher, inquiries: JobQueries, peer: Peer, question: AnyMessage) -> None:
     match question:
-        case Ask():
+        case EstimateRequest():
             dispatcher.ask(question, peer)
-        case AskLoras():
+        case LoraRequest():
             model = question.model or dispatcher.models.default
             dispatcher.engine.ask(msgspec.structs.replace(question, model=model), peer)
-        case AskModel():
+        case ModelRequest():
             dispatcher.ask_model(question, peer)
         case ListJobs():
             inquiries.list_jobs(question, peer)
-        case AskCurrent():
+        case CurrentJobRequest():
             inquiries.current(question, peer)
         case CancelJob():
             inquiries.cancel(question, peer)

@@ -11,7 +11,7 @@ from imageserver.protocol.messages import Snapshot
 INTERVAL_SECONDS = 0.05
 
 
-class Announcements:
+class SnapshotBroadcast:
     """The workers, and what they were told last."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:

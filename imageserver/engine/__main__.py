@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 from imageserver.protocol.engine_config import EngineConfig, read_engine_config
 from imageserver.protocol.framing import Address, Channel
 from imageserver.protocol.messages import (
-    AskLoras,
     Cancel,
     FetchModel,
     Hello,
-    Inspect,
-    Inspected,
     LoadFailed,
-    Loading,
     LoadModel,
+    LoadProgress,
+    LoraRequest,
     Message,
     Ready,
     Run,
+    TokenCountRequest,
+    TokenCounts,
     UnloadModel,
 )
 from imageserver.telemetry.logs import configure_logging
@@ -61,7 +61,7 @@ class Link:
     def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
         """Tell how far a model has come."""
         logger.info("%s", sentence)
-        self.send(Loading(job=job, phase=phase, sentence=sentence, fraction=fraction))
+        self.send(LoadProgress(job=job, phase=phase, sentence=sentence, fraction=fraction))
 
     def _read(self) -> None:
         try:
@@ -104,7 +104,7 @@ def _serve(brief: EngineConfig, link: Link, trace: "Trace | None") -> None:
         link.inbox.get()  # the dispatcher hangs up
         return
     [facts] = pool.held
-    link.send(Ready(facts=facts))
+    link.send(Ready(info=facts))
     loads = ModelLoads(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
     turns, last_usage = pool.turns, 0.0
     while True:
@@ -125,13 +125,13 @@ def _heed(request: object, raw: bytes, pool: "ModelPool", loads: "ModelLoads", l
             pool.add(request, raw)
         case Cancel():
             pool.turns.cancel(request.job)
-        case AskLoras():
+        case LoraRequest():
             link.send(pool.turns.adapt(request))
-        case Inspect():
+        case TokenCountRequest():
             reading = pool.reading(request.generation)
             if reading is not None:
                 link.send(
-                    Inspected(
+                    TokenCounts(
                         job=request.job,
                         prompt_tokens=reading.prompt_tokens,
                         image_tokens=reading.image_tokens,

@@ -20,7 +20,7 @@ class _SnapshotCollector:
         if snapshot is None:
             return
         usage = snapshot.usage
-        yield _gauge("ready", "1 while the model is loaded.", snapshot.facts is not None)
+        yield _gauge("ready", "1 while the model is loaded.", snapshot.info is not None)
         yield _gauge("queue_length", "Generations that wait.", snapshot.queue_length)
         yield _gauge("active_generations", "Generations that the engine has begun.", snapshot.active)
         yield _gauge("queue_wait_seconds", "Expected device seconds of all that runs and waits.", snapshot.queue_wait)

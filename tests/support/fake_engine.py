@@ -24,24 +24,24 @@ from imageserver.protocol.engine_config import read_engine_config
 from imageserver.protocol.framing import Channel
 from imageserver.protocol.messages import (
     AnyMessage,
-    AskLoras,
     Cancel,
     FetchModel,
     Finished,
     Hello,
-    Inspect,
-    Inspected,
     LoadFailed,
-    Loading,
     LoadModel,
+    LoadProgress,
+    LoraRequest,
     LorasLoaded,
     ModelFetched,
-    ModelsHeld,
+    ModelsLoaded,
     Preview,
     Progress,
     Ready,
     Run,
     Started,
+    TokenCountRequest,
+    TokenCounts,
     UnloadModel,
     failed,
 )
@@ -77,24 +77,24 @@ class FakeEngine:
             os._exit(0)
 
     def serve(self) -> None:
-        self.channel.send(Loading(phase="loading", sentence="The fake model is loading.", fraction=0.5))
+        self.channel.send(LoadProgress(phase="loading", sentence="The fake model is loading.", fraction=0.5))
         time.sleep(float(os.environ.get("FAKE_LOAD", "0")))
         if "FAKE_CRASH" in os.environ:
             os._exit(3)
         if sentence := os.environ.get("FAKE_LOAD_FAIL"):
             self.channel.send(LoadFailed(sentence=sentence))
             self.inbox.get()
-        self.channel.send(Ready(facts=FACTS))
+        self.channel.send(Ready(info=FACTS))
         while True:
             message, raw = self.inbox.get()
             self.heed(message, raw)
 
     def heed(self, message: AnyMessage, raw: bytes) -> None:
         match message:
-            case Inspect():
+            case TokenCountRequest():
                 words = len(message.generation.prompt.split())
-                self.channel.send(Inspected(job=message.job, prompt_tokens=words, image_tokens=4))
-            case AskLoras():
+                self.channel.send(TokenCounts(job=message.job, prompt_tokens=words, image_tokens=4))
+            case LoraRequest():
                 if message.load is not None:
                     self.loras.add(message.load.name)
                 self.loras.discard(message.unload or "")
@@ -113,7 +113,7 @@ class FakeEngine:
         """Let a model's files arrive: FAKE_FETCH="far:3" within 3 seconds for the one called far, others at once."""
         slow, _, seconds = os.environ.get("FAKE_FETCH", "").partition(":")
         for tenth in range(10 if message.name == slow else 0):
-            news = Loading(
+            news = LoadProgress(
                 job=message.job, phase="downloading", sentence=f"{message.name} arrives.", fraction=tenth / 10
             )
             self.channel.send(news)
@@ -123,7 +123,7 @@ class FakeEngine:
     def load(self, message: LoadModel) -> None:
         pause = float(os.environ.get("FAKE_LOAD_MODEL", "0")) / 2
         time.sleep(pause)
-        news = Loading(job=message.job, phase="loading", sentence=f"{message.name} is loading.", fraction=0.5)
+        news = LoadProgress(job=message.job, phase="loading", sentence=f"{message.name} is loading.", fraction=0.5)
         self.channel.send(news)
         time.sleep(pause)
         if "FAKE_LOAD_MODEL_DIE" in os.environ:
@@ -133,7 +133,7 @@ class FakeEngine:
 
     def hold(self, job: int) -> None:
         models = tuple(dataclasses.replace(FACTS, name=name) for name in self.models)
-        self.channel.send(ModelsHeld(job=job, models=models))
+        self.channel.send(ModelsLoaded(job=job, models=models))
 
     def run(self, job: int, generation: Generation, source: bytes) -> None:
         prompt, began = generation.prompt, time.monotonic()

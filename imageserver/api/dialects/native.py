@@ -11,7 +11,7 @@ from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import read_images
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import request_id, services
-from imageserver.api.schemas import Estimate, SavedImages
+from imageserver.api.schemas import EstimateAnswer, SavedImages
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.imaging.archive import zip_images
@@ -54,7 +54,7 @@ def generate() -> Response:
     body=GenerateBody,
     form=True,
     files=FILES,
-    answer=Estimate,
+    answer=EstimateAnswer,
     errors=(400, 404, 413, 422, 500, 503),
     example={"prompt": "a red circle on a blue background", "aspect_ratio": "16:9", "num_inference_steps": 30},
 )
@@ -62,7 +62,7 @@ def estimate() -> Response:
     """Tell what a generation would be and when it would be done, without generating it."""
     service = services()
     order, warnings, _ = _place()
-    forecast = service.client.forecast(order.number, order.generation, credential=order.credential, inspect=True)
+    forecast = service.client.estimate(order.number, order.generation, credential=order.credential, inspect=True)
     generation, inspected = order.generation, forecast.inspected
     hit = is_cached(service, order)
     return jsonify(

@@ -13,7 +13,7 @@ from imageserver.api.wsgi.disconnect import while_client_stays
 from imageserver.dispatch.client.client import Ticket
 from imageserver.errors import ModelNotFound
 from imageserver.generation import ModelInfo
-from imageserver.protocol.messages import AskModel
+from imageserver.protocol.messages import ModelRequest
 from imageserver.registry import ModelEntry
 
 DEMO = "demo"
@@ -43,7 +43,7 @@ def listing(service: Services) -> list[Listed]:
     Raises Loading while there is none.
     """
     default, snapshot = service.loaded_facts(), service.snapshot
-    known, held = (snapshot.models, snapshot.held) if snapshot else ((), ())
+    known, held = (snapshot.models, snapshot.loaded) if snapshot else ((), ())
     listed = {
         facts.name: Listed(facts.name, facts.source, facts.family, facts, facts.name in held)
         for facts in (default, *known)
@@ -125,7 +125,7 @@ def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: st
 
 def _await(service: Services, name: str, waiter: Waiter) -> ModelInfo | None:
     """Let a request wait until its model is loaded; "" is the one that the server begins with."""
-    question = AskModel(
+    question = ModelRequest(
         job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,
         client=client_address(),
     )  # fmt: skip
@@ -138,7 +138,7 @@ def ask_for(
     service: Services, number: int, name: str, timeout: float, *, default: bool = False, fetch: bool = False
 ) -> Ticket:
     """Have a model loaded as job `number`; with `fetch` it is downloaded where it has to be."""
-    question = AskModel(
+    question = ModelRequest(
         job=number, load=name, default=default, fetch=fetch, credential=credential(), dialect="models"
     )  # fmt: skip
     return service.client.load_model(question, timeout)

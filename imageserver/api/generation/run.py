@@ -16,7 +16,7 @@ from imageserver.dispatch.client.client import Image, PreviewImage, Ticket
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelInfo, Outcome
 from imageserver.outputs.cache import Answer, key_of
-from imageserver.protocol.messages import Answered, Progress, Queued, Started
+from imageserver.protocol.messages import CacheHit, Progress, Queued, Started
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ class PendingGeneration:
         service, order = self._service, self._order
         cached = _cached(service, order)
         if cached is not None:
-            service.client.note(
-                Answered(
+            service.client.record_cache_hit(
+                CacheHit(
                     job=order.number,
                     generation=order.generation,
                     outcome=cached.outcome,
@@ -107,7 +107,7 @@ class PendingGeneration:
             client=order.client,
             source=order.source,
         )
-        for news in self._ticket.news(HEARTBEAT):
+        for news in self._ticket.updates(HEARTBEAT):
             yield _delivered(service, order, news) if isinstance(news, Image) else news
 
     def cancel(self) -> None:

@@ -36,7 +36,7 @@ def health() -> Response:
     """Tell how the server is: model, device, queue and processes."""
     service = services()
     snapshot = service.snapshot
-    facts = snapshot.facts if snapshot else None
+    facts = snapshot.info if snapshot else None
     return jsonify(
         status=service.status,
         reason=snapshot.reason if snapshot else "The dispatcher is being started.",
@@ -68,7 +68,7 @@ def server_status() -> Response:
     """Tell what the server is made of, what it offers and how busy it is."""
     service = services()
     snapshot = service.snapshot
-    facts = snapshot.facts if snapshot else None
+    facts = snapshot.info if snapshot else None
     return jsonify(
         server="qwen-image-server",
         version=__version__,
@@ -113,7 +113,7 @@ def readyz() -> Response:
 def startupz() -> Response:
     """Answer how far the model has come; 200 once it has been loaded."""
     snapshot = services().snapshot
-    loaded = snapshot is not None and snapshot.facts is not None
+    loaded = snapshot is not None and snapshot.info is not None
     response = jsonify(
         status=services().status,
         phase=snapshot.phase if snapshot else "starting",
@@ -195,11 +195,11 @@ def _summary(rule: Any) -> str:
 
 def _is_loaded(snapshot: Snapshot | None) -> bool:
     """Return whether the model that answers requests which name none is in memory, and not only known."""
-    return snapshot is not None and snapshot.facts is not None and snapshot.facts.name in snapshot.held
+    return snapshot is not None and snapshot.info is not None and snapshot.info.name in snapshot.loaded
 
 
 def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:
-    facts = snapshot.facts if snapshot else None
+    facts = snapshot.info if snapshot else None
     usual = facts.default_size if facts else None
     width, height = usual or aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
     return {

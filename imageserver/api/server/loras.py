@@ -17,7 +17,7 @@ from imageserver.api.services import Services
 from imageserver.errors import BadRequest, InvalidParameter, Loading, NotFound
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFile
-from imageserver.protocol.messages import AskLoras
+from imageserver.protocol.messages import LoraRequest
 
 blueprint = Blueprint("loras", __name__, url_prefix="/v1/loras")
 errors.register(blueprint)
@@ -89,9 +89,9 @@ def load() -> Response:
     file = _find(service, body.name)
     lora = Lora(name=file.name, digest=file.digest)
     model, snapshot = name_of(service, body.model), service.snapshot
-    if snapshot is None or model not in snapshot.held:
+    if snapshot is None or model not in snapshot.loaded:
         ask_for(service, service.request_ids.take(), model, service.settings.request_timeout).model()
-    question = AskLoras(job=request_id(), load=lora, model=model)
+    question = LoraRequest(job=request_id(), load=lora, model=model)
     return jsonify(_shown(file, service.client.loras(question)).model_dump())
 
 
@@ -101,7 +101,7 @@ def unload() -> Response:
     """Take a LoRA off the model; without any, the model is the very one it was before."""
     service, body = services(), _body()
     file = _find(service, body.name)
-    question = AskLoras(job=request_id(), unload=file.name, model=name_of(service, body.model))
+    question = LoraRequest(job=request_id(), unload=file.name, model=name_of(service, body.model))
     return jsonify(_shown(file, service.client.loras(question)).model_dump())
 
 
@@ -130,7 +130,7 @@ def _listed() -> Response:
         except InvalidParameter as error:
             warnings.append(error.sentence)
     with contextlib.suppress(Loading):
-        loaded = service.client.loras(AskLoras(job=request_id(), model=name_of(service, query.model)))
+        loaded = service.client.loras(LoraRequest(job=request_id(), model=name_of(service, query.model)))
     return jsonify(object="list", data=[_shown(file, loaded).model_dump() for file in files], warnings=warnings)
 
 

@@ -14,7 +14,7 @@ from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import Answer
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, ModelNotFound
-from imageserver.protocol.messages import AskModel
+from imageserver.protocol.messages import ModelRequest
 
 # A model of 50 GB may have to be downloaded first; the job goes on without its client.
 MAX_WAIT_SECONDS = 24 * 3600.0
@@ -86,7 +86,7 @@ def unload() -> Response:
     """Free a model's memory; the next request for it loads it again."""
     service = services()
     name = _find(service, validated(ModelBody, _content()).model)
-    service.client.unload_model(AskModel(job=request_id(), unload=name, credential=credential()))
+    service.client.unload_model(ModelRequest(job=request_id(), unload=name, credential=credential()))
     return jsonify(_shown(service, name, job=None).model_dump())
 
 
@@ -115,7 +115,7 @@ def _shown(service: Services, name: str, *, job: int | None) -> LoadedModelAnswe
     return LoadedModelAnswer(
         id=name,
         object="model",
-        loaded=service.snapshot is not None and name in service.snapshot.held,
+        loaded=service.snapshot is not None and name in service.snapshot.loaded,
         default=usual is not None and usual.name == name,
         family=facts.family if facts else (entry.family if entry else None) or "",
         size_mb=facts.size_mb if facts else None,

@@ -18,23 +18,23 @@ from imageserver.errors import Cancelled, DeadlineExceeded, EngineUnavailable, S
 from imageserver.generation import Generation, ModelInfo, Outcome
 from imageserver.protocol.framing import Channel
 from imageserver.protocol.messages import (
-    Answered,
-    Ask,
-    AskCurrent,
-    AskLoras,
-    AskModel,
+    CacheHit,
     Cancel,
     CancelJob,
-    Current,
+    CurrentJob,
+    CurrentJobRequest,
+    Estimate,
+    EstimateRequest,
     Failed,
     Finished,
-    Forecast,
     JobEvent,
     JobList,
     JobStatus,
     ListJobs,
+    LoraRequest,
     LorasLoaded,
-    ModelAnswer,
+    ModelRequest,
+    ModelResponse,
     Preview,
     Progress,
     Queued,
@@ -47,7 +47,7 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-A = TypeVar("A", Forecast, JobList, Current, LorasLoaded, ModelAnswer)
+A = TypeVar("A", Estimate, JobList, CurrentJob, LorasLoaded, ModelResponse)
 
 LINK_TIMEOUT = 20.0
 # A large file may lie on a slow disk, and the engine answers between two forwards.
@@ -57,9 +57,9 @@ GRACE_AFTER_DEADLINE = 10.0
 
 
 # What a ticket is told; questions are answered by one message, or by events.
-Answers = Forecast | JobList | Current | LorasLoaded | ModelAnswer
+Answers = Estimate | JobList | CurrentJob | LorasLoaded | ModelResponse
 News = Answers | Queued | Started | Progress | Preview | JobEvent | Finished | Failed | ServiceError
-Question = Ask | ListJobs | AskCurrent | AskLoras | AskModel | CancelJob | Watch
+Question = EstimateRequest | ListJobs | CurrentJobRequest | LoraRequest | ModelRequest | CancelJob | Watch
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Ticket:
         """Pass news to whoever waits."""
         self._news.put((message, raw))
 
-    def news(self, pause: float) -> Iterator[Queued | Started | Progress | PreviewImage | Image | None]:
+    def updates(self, pause: float) -> Iterator[Queued | Started | Progress | PreviewImage | Image | None]:
         """Yield what happens, the image last; None after every `pause` seconds without news.
 
         Raises the ServiceError that ended the generation otherwise.
@@ -119,7 +119,7 @@ class Ticket:
                 case _:
                     raise _as_error(message)
 
-    def answer(self, kind: type[A]) -> tuple[A, bytes]:
+    def response(self, kind: type[A]) -> tuple[A, bytes]:
         """Wait for the one message that answers a question, and its raw bytes."""
         try:
             message, raw = self._news.get(timeout=self._timeout)
@@ -141,8 +141,8 @@ class Ticket:
                 sentence = f"The time limit of {self._timeout:g} s passed while it waited for the model."
                 raise DeadlineExceeded(sentence) from None
             match message:
-                case ModelAnswer():
-                    return message.facts
+                case ModelResponse():
+                    return message.info
                 case Started() | Progress():
                     continue
                 case _:
@@ -225,43 +225,43 @@ class DispatchClient:
             source,
         )
 
-    def forecast(self, job: int, generation: Generation, *, credential: str = "", inspect: bool = False) -> Forecast:
+    def estimate(self, job: int, generation: Generation, *, credential: str = "", inspect: bool = False) -> Estimate:
         """Return when a generation would be done, with `inspect` also what the engine would read of it.
 
         Raises EngineUnavailable when no dispatcher answers.
         """
-        question = Ask(job=job, generation=generation, credential=credential, inspect=inspect)
-        return self._send(question, LINK_TIMEOUT).answer(Forecast)[0]
+        question = EstimateRequest(job=job, generation=generation, credential=credential, inspect=inspect)
+        return self._send(question, LINK_TIMEOUT).response(Estimate)[0]
 
-    def note(self, answered: Answered) -> None:
+    def record_cache_hit(self, hit: CacheHit) -> None:
         """Let the dispatcher know of a request that was answered from the cache; without one it is lost."""
         with contextlib.suppress(OSError):
             if self._channel is not None:
-                self._channel.send(answered)
+                self._channel.send(hit)
 
     def jobs(self, question: ListJobs | CancelJob) -> tuple[JobStatus, ...]:
         """Return what the dispatcher knows of requests; raises EngineUnavailable when it does not answer."""
-        return self._send(question, LINK_TIMEOUT).answer(JobList)[0].jobs
+        return self._send(question, LINK_TIMEOUT).response(JobList)[0].jobs
 
-    def current(self, question: AskCurrent) -> tuple[JobStatus | None, PreviewImage | None]:
+    def current(self, question: CurrentJobRequest) -> tuple[JobStatus | None, PreviewImage | None]:
         """Return the request that a client is busy with, and its image in the making.
 
         Raises EngineUnavailable when the dispatcher does not answer.
         """
-        answer, pixels = self._send(question, LINK_TIMEOUT).answer(Current)
+        answer, pixels = self._send(question, LINK_TIMEOUT).response(CurrentJob)
         return answer.status, PreviewImage(answer.preview, pixels) if answer.preview else None
 
-    def loras(self, question: AskLoras) -> tuple[str, ...]:
+    def loras(self, question: LoraRequest) -> tuple[str, ...]:
         """Return the names of the LoRAs that are loaded then; raises what the engine refused it for."""
-        return self._send(question, LORA_TIMEOUT).answer(LorasLoaded)[0].names
+        return self._send(question, LORA_TIMEOUT).response(LorasLoaded)[0].names
 
-    def load_model(self, question: AskModel, timeout: float) -> Ticket:
+    def load_model(self, question: ModelRequest, timeout: float) -> Ticket:
         """Ask for a model to be loaded; `Ticket.model` waits for it."""
         return self._send(question, timeout)
 
-    def unload_model(self, question: AskModel) -> None:
+    def unload_model(self, question: ModelRequest) -> None:
         """Free a model's memory; raises what it was refused for."""
-        self._send(question, LORA_TIMEOUT).answer(ModelAnswer)
+        self._send(question, LORA_TIMEOUT).response(ModelResponse)
 
     def watch(self, question: Watch) -> Ticket:
         """Return a ticket that tells the events of a request."""
@@ -323,10 +323,10 @@ class DispatchClient:
         match message:
             case Snapshot():
                 self.snapshot = message
-                if message.facts is not None and self._on_ready is not None:
-                    self._on_ready(message.facts)
+                if message.info is not None and self._on_ready is not None:
+                    self._on_ready(message.info)
                     self._on_ready = None
-            case Finished() | Failed() | Forecast() | JobList() | Current() | LorasLoaded() | ModelAnswer():
+            case Finished() | Failed() | Estimate() | JobList() | CurrentJob() | LorasLoaded() | ModelResponse():
                 ticket = self._tickets.pop(message.job, None)
                 if ticket is not None:
                     ticket.tell(message, raw)

@@ -6,10 +6,10 @@ from imageserver.dispatch.estimates.queue_wait import WaitEstimate
 from imageserver.dispatch.model_loading import ModelLoading
 from imageserver.errors import OutOfMemory
 from imageserver.generation import Generation, Outcome
-from imageserver.protocol.messages import Forecast
+from imageserver.protocol.messages import Estimate
 
 
-class Expectations:
+class Estimator:
     """The costs and the memory of all models."""
 
     def __init__(self) -> None:
@@ -19,27 +19,27 @@ class Expectations:
     def learn(self, generation: Generation, models: ModelLoading, outcome: Outcome) -> None:
         """Learn from a finished generation."""
         self.costs.observe(generation, outcome.device_time)
-        facts = models.facts_of(generation)
+        facts = models.info_of(generation)
         if facts is not None:
             self._memory.observe(facts, generation, outcome.vram_peak_mb)
 
     def learn_failure(self, generation: Generation, models: ModelLoading) -> None:
         """Learn from a generation that ran alone and did not fit into the memory."""
-        facts = models.facts_of(generation)
+        facts = models.info_of(generation)
         if facts is not None:
-            self._memory.observe_failure(facts, generation, models.held)
+            self._memory.observe_failure(facts, generation, models.loaded)
 
     def refuse_if_too_large(self, generation: Generation, models: ModelLoading) -> None:
         """Raise OutOfMemory for a generation that is known not to fit."""
-        facts = models.facts_of(generation)
-        reason = self._memory.obstacle(facts, generation, models.held) if facts is not None else None
+        facts = models.info_of(generation)
+        reason = self._memory.obstacle(facts, generation, models.loaded) if facts is not None else None
         if reason is not None:
             raise OutOfMemory(reason)
 
-    def forecast(self, job: int, generation: Generation, models: ModelLoading, outlook: WaitEstimate) -> Forecast:
+    def forecast(self, job: int, generation: Generation, models: ModelLoading, outlook: WaitEstimate) -> Estimate:
         """Return all that is expected of a generation with this outlook."""
-        facts = models.facts_of(generation)
-        return Forecast(
+        facts = models.info_of(generation)
+        return Estimate(
             job=job,
             own=outlook.own,
             wait=outlook.wait,

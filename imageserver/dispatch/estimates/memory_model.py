@@ -14,7 +14,7 @@ REMEMBERED_FAILURE = 600.0
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedSize:
     """An image that did not fit although nothing else ran."""
 
     pixels: int
@@ -28,7 +28,7 @@ class MemoryModel:
     def __init__(self) -> None:
         self._peaks: dict[str, OrderedDict[int, deque[float]]] = defaultdict(OrderedDict)
         self._largest: dict[str, int] = defaultdict(int)
-        self._failures: dict[str, Failure] = {}
+        self._failures: dict[str, FailedSize] = {}
 
     def observe(self, facts: ModelInfo, generation: Generation, peak_mb: float) -> None:
         """Learn from a finished generation; a peak of 0 was not measured."""
@@ -52,7 +52,7 @@ class MemoryModel:
             return
         known = self._failures.get(facts.name)
         smallest = min(_pixels(generation), known.pixels) if known else _pixels(generation)
-        self._failures[facts.name] = Failure(smallest, time.monotonic(), held)
+        self._failures[facts.name] = FailedSize(smallest, time.monotonic(), held)
 
     def obstacle(self, facts: ModelInfo, generation: Generation, held: tuple[str, ...]) -> str | None:
         """Return why the device cannot hold a generation and what it could, None where nothing speaks against it."""

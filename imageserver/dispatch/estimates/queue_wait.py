@@ -23,7 +23,7 @@ class WaitEstimate:
         return self.wait + self.own
 
 
-def outlook(job: Job, running: Iterable[Job], waiting: Iterable[Job], *, room: bool) -> WaitEstimate:
+def estimate_wait(job: Job, running: Iterable[Job], waiting: Iterable[Job], *, room: bool) -> WaitEstimate:
     """Return the outlook of `job`, served in the order of turns.
 
     It takes turns with what runs while the engine has room; without, what runs goes first.

@@ -34,15 +34,15 @@ from imageserver.errors import (
 )
 from imageserver.generation import Outcome
 from imageserver.protocol.messages import (
-    AskLoras,
+    DeviceUsage,
     Finished,
+    LoraRequest,
     LorasLoaded,
     Message,
     Preview,
     Progress,
     Run,
     Started,
-    Usage,
     failed,
 )
 from imageserver.scheduling_policy import SchedulingPolicy
@@ -132,7 +132,7 @@ class StepScheduler:
         """Return whether a job that has begun is generated with a model."""
         return any(job.model is model for job in self._jobs.values())
 
-    def adapt(self, request: AskLoras) -> LorasLoaded:
+    def adapt(self, request: LoraRequest) -> LorasLoaded:
         """Load or unload a LoRA between two forwards; one that is being generated with stays."""
         model = self._models.get(request.model)
         adapters = model.adapters if model else None
@@ -154,9 +154,9 @@ class StepScheduler:
             return LorasLoaded(job=request.job, failure=failed(request.job, error))
         return LorasLoaded(job=request.job, names=adapters.names)
 
-    def usage(self) -> Usage:
+    def usage(self) -> DeviceUsage:
         """Return what the device has done so far; idle is what passed between its work while jobs were there."""
-        return Usage(busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls)
+        return DeviceUsage(busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls)
 
     def _next_batch(self) -> list[tuple[RunningJob, Track]]:
         """Return the tracks of the next forward, the leader's first."""

@@ -13,7 +13,7 @@ from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
 from imageserver.engine.models.loading import FoundModel
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.errors import ModelUnloadable, ServiceError
-from imageserver.protocol.messages import FetchModel, LoadModel, ModelFetched, ModelsHeld, UnloadModel, failed
+from imageserver.protocol.messages import FetchModel, LoadModel, ModelFetched, ModelsLoaded, UnloadModel, failed
 
 logger = logging.getLogger(__name__)
 
@@ -125,4 +125,4 @@ class ModelLoads:
 
     def _answer(self, job: int, error: ServiceError | None = None) -> None:
         failure = failed(job, error) if error else None
-        self._send(ModelsHeld(job=job, models=self._workshop.held, failure=failure), b"")
+        self._send(ModelsLoaded(job=job, models=self._workshop.held, failure=failure), b"")

@@ -9,26 +9,26 @@ import struct
 import msgspec
 
 from imageserver.protocol.messages.generations import (
-    Answered,
-    Ask,
+    CacheHit,
     Cancel,
+    Estimate,
+    EstimateRequest,
     Failed,
     Finished,
-    Forecast,
-    Inspect,
-    Inspected,
     Preview,
     Progress,
     Queued,
     Run,
     Started,
     Submit,
+    TokenCountRequest,
+    TokenCounts,
     failed,
 )
-from imageserver.protocol.messages.inquiries import (
-    AskCurrent,
+from imageserver.protocol.messages.job_queries import (
     CancelJob,
-    Current,
+    CurrentJob,
+    CurrentJobRequest,
     JobEvent,
     JobList,
     JobStatus,
@@ -37,29 +37,29 @@ from imageserver.protocol.messages.inquiries import (
 )
 from imageserver.protocol.messages.message import Message
 from imageserver.protocol.messages.models import (
-    AskLoras,
-    AskModel,
     FetchModel,
     LoadFailed,
-    Loading,
     LoadModel,
+    LoadProgress,
+    LoraRequest,
     LorasLoaded,
-    ModelAnswer,
     ModelFetched,
-    ModelsHeld,
+    ModelRequest,
+    ModelResponse,
+    ModelsLoaded,
     Ready,
     UnloadModel,
 )
-from imageserver.protocol.messages.service import Hello, Snapshot, Usage
+from imageserver.protocol.messages.service import DeviceUsage, Hello, Snapshot
 
 LENGTHS = struct.Struct(">II")
 MAX_HEADER = 16 * 1024 * 1024
 
 AnyMessage = (
-    Hello | Submit | Answered | Ask | Queued | Inspect | Inspected | Forecast | Cancel | Run | Started | Progress
-    | Preview | Finished | Failed | ListJobs | JobList | AskCurrent | Current | CancelJob | Watch | JobEvent
-    | AskLoras | LorasLoaded | AskModel | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsHeld
-    | ModelAnswer | Loading | Ready | LoadFailed | Usage | Snapshot
+    Hello | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest | TokenCounts | Estimate | Cancel | Run
+    | Started | Progress | Preview | Finished | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob
+    | Watch | JobEvent | LoraRequest | LorasLoaded | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel
+    | ModelsLoaded | ModelResponse | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -80,34 +80,33 @@ def unpack(header: bytes) -> AnyMessage:
 __all__ = [
     "LENGTHS",
     "MAX_HEADER",
-    "Answered",
     "AnyMessage",
-    "Ask",
-    "AskCurrent",
-    "AskLoras",
-    "AskModel",
+    "CacheHit",
     "Cancel",
     "CancelJob",
-    "Current",
+    "CurrentJob",
+    "CurrentJobRequest",
+    "DeviceUsage",
+    "Estimate",
+    "EstimateRequest",
     "Failed",
     "FetchModel",
     "Finished",
-    "Forecast",
     "Hello",
-    "Inspect",
-    "Inspected",
     "JobEvent",
     "JobList",
     "JobStatus",
     "ListJobs",
     "LoadFailed",
     "LoadModel",
-    "Loading",
+    "LoadProgress",
+    "LoraRequest",
     "LorasLoaded",
     "Message",
-    "ModelAnswer",
     "ModelFetched",
-    "ModelsHeld",
+    "ModelRequest",
+    "ModelResponse",
+    "ModelsLoaded",
     "Preview",
     "Progress",
     "Queued",
@@ -116,8 +115,9 @@ __all__ = [
     "Snapshot",
     "Started",
     "Submit",
+    "TokenCountRequest",
+    "TokenCounts",
     "UnloadModel",
-    "Usage",
     "Watch",
     "failed",
     "pack",

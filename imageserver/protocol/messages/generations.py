@@ -24,7 +24,7 @@ class Submit(Message, frozen=True, kw_only=True):
     client: str = ""
 
 
-class Answered(Message, frozen=True, kw_only=True):
+class CacheHit(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: a generation was answered from the cache; for the record."""
 
     job: int
@@ -34,7 +34,7 @@ class Answered(Message, frozen=True, kw_only=True):
     dialect: str = "native"
 
 
-class Ask(Message, frozen=True, kw_only=True):
+class EstimateRequest(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: when would this generation be done?
 
     With `inspect` the engine is asked what it would read, which it answers between two forwards.
@@ -46,14 +46,14 @@ class Ask(Message, frozen=True, kw_only=True):
     inspect: bool = False
 
 
-class Inspect(Message, frozen=True, kw_only=True):
+class TokenCountRequest(Message, frozen=True, kw_only=True):
     """Dispatcher to engine: what would you read of this generation?"""
 
     job: int
     generation: Generation
 
 
-class Inspected(Message, frozen=True, kw_only=True):
+class TokenCounts(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: tokens of the prompt that would be read, tokens of all images, and warnings."""
 
     job: int
@@ -62,7 +62,7 @@ class Inspected(Message, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class Forecast(Message, frozen=True, kw_only=True):
+class Estimate(Message, frozen=True, kw_only=True):
     """Dispatcher to worker: expected seconds on the device and before it, and the number of jobs that go before.
 
     `learnt` is False while nothing has been measured yet; `median_error` is that of the last jobs, as a share. What the
@@ -77,7 +77,7 @@ class Forecast(Message, frozen=True, kw_only=True):
     learnt: bool
     median_error: float | None
     memory_mb: float | None = None
-    inspected: Inspected | None = None
+    inspected: TokenCounts | None = None
 
 
 class Queued(Message, frozen=True, kw_only=True):

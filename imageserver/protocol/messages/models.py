@@ -5,7 +5,7 @@ from imageserver.protocol.messages.generations import Failed
 from imageserver.protocol.messages.message import Message
 
 
-class AskLoras(Message, frozen=True, kw_only=True):
+class LoraRequest(Message, frozen=True, kw_only=True):
     """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and tell which are loaded then.
 
     They are those of `model`; a worker leaves it out for the one that answers requests which name none.
@@ -25,7 +25,7 @@ class LorasLoaded(Message, frozen=True, kw_only=True):
     failure: Failed | None = None
 
 
-class AskModel(Message, frozen=True, kw_only=True):
+class ModelRequest(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: load a model, or unload one, and tell of it.
 
     With `default`, requests that name no model are answered by the loaded one from then on; with `fetch` it is
@@ -73,7 +73,7 @@ class UnloadModel(Message, frozen=True, kw_only=True):
     name: str
 
 
-class ModelsHeld(Message, frozen=True, kw_only=True):
+class ModelsLoaded(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: the models that are loaded now, and why it was not done as asked.
 
     With job 0 nobody has asked.
@@ -84,14 +84,14 @@ class ModelsHeld(Message, frozen=True, kw_only=True):
     failure: Failed | None = None
 
 
-class ModelAnswer(Message, frozen=True, kw_only=True):
+class ModelResponse(Message, frozen=True, kw_only=True):
     """Dispatcher to worker: what is known of the model that was asked for."""
 
     job: int
-    facts: ModelInfo | None = None
+    info: ModelInfo | None = None
 
 
-class Loading(Message, frozen=True, kw_only=True):
+class LoadProgress(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: how far a model has come; `fraction` is None while it cannot be known.
 
     `job` is that of FetchModel or LoadModel, 0 for the model that the engine begins with.
@@ -106,7 +106,7 @@ class Loading(Message, frozen=True, kw_only=True):
 class Ready(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: the model is loaded."""
 
-    facts: ModelInfo
+    info: ModelInfo
 
 
 class LoadFailed(Message, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ class Hello(Message, frozen=True, kw_only=True):
     pid: int
 
 
-class Usage(Message, frozen=True, kw_only=True):
+class DeviceUsage(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
 
     `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch.
@@ -28,20 +28,19 @@ class Snapshot(Message, frozen=True, kw_only=True):
     """Dispatcher to workers: the state of the service, sent at every change.
 
     `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
-    `facts` are those of the model that answers requests which name none, None while no engine is ready; `default` is
-    its name. `models` are all that were loaded since the dispatcher's start, `held` the names of those that are loaded
-    now. `phase`, `load_fraction` and `reason` tell of the
-    model that is being loaded, whatever the state.
+    `info` describes the default model, None while no engine is ready; `default` is its name. `models` are all that
+    were loaded since the dispatcher's start, `loaded` the names of those that are loaded now. `phase`, `load_fraction`
+    and `reason` describe the model that is being loaded, whatever the state.
     """
 
     state: str
     reason: str
     phase: str
     load_fraction: float | None
-    facts: ModelInfo | None
+    info: ModelInfo | None
     default: str = ""
     models: tuple[ModelInfo, ...] = ()
-    held: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
     queue_length: int
     active: int
     total: int
@@ -51,6 +50,6 @@ class Snapshot(Message, frozen=True, kw_only=True):
     engine_restarts: int
     queue_wait: float
     estimate_error: float | None = None
-    usage: Usage = Usage()
+    usage: DeviceUsage = DeviceUsage()
     dispatcher_pid: int
     engine_pid: int | None

@@ -12,17 +12,17 @@ from imageserver.dispatch.model_loading import ModelLoading
 from imageserver.generation import ModelInfo, Outcome
 from imageserver.protocol.framing import Address
 from imageserver.protocol.messages import (
-    AskModel,
+    DeviceUsage,
     Failed,
     FetchModel,
     Finished,
-    Inspect,
-    Loading,
     LoadModel,
+    LoadProgress,
     Message,
-    ModelAnswer,
     ModelFetched,
-    ModelsHeld,
+    ModelRequest,
+    ModelResponse,
+    ModelsLoaded,
     Progress,
     Queued,
     Ready,
@@ -30,8 +30,8 @@ from imageserver.protocol.messages import (
     Snapshot,
     Started,
     Submit,
+    TokenCountRequest,
     UnloadModel,
-    Usage,
 )
 from imageserver.settings import Settings
 from tests.support.factories import generation
@@ -46,9 +46,9 @@ class ScriptedEngine:
         self.room = room
         self.state, self.phase, self.reason = "ready", "ready", "Scripted."
         self.fraction: float | None = 1.0
-        self.ready: Ready | None = Ready(facts=FACTS)
+        self.ready: Ready | None = Ready(info=FACTS)
         self.restarts = 0
-        self.usage = Usage()
+        self.usage = DeviceUsage()
         self.pid: int | None = 1
         self.running: list[int] = []
         self.runs: list[int] = []
@@ -57,7 +57,7 @@ class ScriptedEngine:
         self.inspections: list[int] = []
         self.answers_inspections = False
         self.model = ""
-        self.loading: Loading | None = None
+        self.loading: LoadProgress | None = None
         self.told: list[FetchModel | LoadModel | UnloadModel] = []
         self.models: list[str] = []
 
@@ -74,7 +74,7 @@ class ScriptedEngine:
         self.runs.append(message.job)
         self.models.append(message.generation.model)
 
-    def inspect(self, question: Inspect) -> bool:
+    def inspect(self, question: TokenCountRequest) -> bool:
         self.inspections.append(question.job)
         return self.answers_inspections
 
@@ -100,9 +100,9 @@ class Ear:
         return [message.code if isinstance(message, Failed) else type(message).__name__ for message in mine]
 
     @property
-    def answers(self) -> list[ModelAnswer | Failed]:
+    def answers(self) -> list[ModelResponse | Failed]:
         """What became of models that were asked for, and of jobs that failed."""
-        return [message for message in self.heard if isinstance(message, ModelAnswer | Failed)]
+        return [message for message in self.heard if isinstance(message, ModelResponse | Failed)]
 
     @property
     def snapshots(self) -> list[Snapshot]:
@@ -124,7 +124,7 @@ class Stage:
     def hold(self, *names: str, job: int = 0, failure: Failed | None = None) -> None:
         """Let the engine say which models it holds."""
         models = tuple(dataclasses.replace(FACTS, name=name) for name in names)
-        self.dispatcher.models_held(ModelsHeld(job=job, models=models, failure=failure))
+        self.dispatcher.models_held(ModelsLoaded(job=job, models=models, failure=failure))
 
     def fetched(self, job: int, failure: Failed | None = None) -> None:
         """Let the engine say that a model's files are on the disk, or why not."""
@@ -137,7 +137,7 @@ class Stage:
 
     def ask(self, job: int, ear: Ear | None = None, **wanted: Any) -> None:
         """Let a client ask for a model."""
-        self.dispatcher.ask_model(AskModel(job=job, **wanted), ear or self.ear)
+        self.dispatcher.ask_model(ModelRequest(job=job, **wanted), ear or self.ear)
 
     def progress(self, job: int) -> None:
         self.dispatcher.job_event(Started(job=job), b"")

@@ -207,7 +207,7 @@ def test_change_of_state_is_told_before_any_answer_can_come(play):
     async def scene(stage):
         stage.engine.state, stage.engine.ready = "loading", None
         stage.dispatcher.engine_changed()
-        assert stage.ear.snapshots[-1].facts is None
+        assert stage.ear.snapshots[-1].info is None
         stage.engine.state, stage.engine.ready = "ready", stage.engine.ready
         stage.dispatcher.engine_changed()
         assert stage.ear.snapshots[-1].state == "healthy"

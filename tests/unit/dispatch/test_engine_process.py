@@ -9,7 +9,7 @@ import pytest
 from imageserver.dispatch import engine_process
 from imageserver.generation import ModelInfo
 from imageserver.protocol.framing import Address
-from imageserver.protocol.messages import Loading, Ready
+from imageserver.protocol.messages import LoadProgress, Ready
 from imageserver.settings import Settings
 
 FACTS = ModelInfo(name="m")
@@ -25,7 +25,7 @@ def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
     monkeypatch.setattr(engine_process, "FIRST_BACKOFF_SECONDS", 0.001)
     events = Mock()
-    engine = engine_process.Engine(Settings(_env_file=None), events, Address(path=None, port=1, key=""))
+    engine = engine_process.EngineProcess(Settings(_env_file=None), events, Address(path=None, port=1, key=""))
     asyncio.run(engine.supervise())
     assert len(tried) == engine_process.MAX_LOAD_FAILURES
     assert engine.state == "failed"
@@ -45,11 +45,11 @@ def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up
 def test_an_engine_that_is_silent_over_its_jobs_is_killed_unless_it_loads_a_model(
     phase: str | None, killed: bool
 ) -> None:
-    engine = engine_process.Engine(
+    engine = engine_process.EngineProcess(
         Settings(_env_file=None, step_timeout=0.04), Mock(), Address(path=None, port=1, key="")
     )
-    engine.state, engine.ready = "ready", Ready(facts=FACTS)
-    engine.loading = Loading(phase=phase, sentence="", fraction=None) if phase else None
+    engine.state, engine.ready = "ready", Ready(info=FACTS)
+    engine.loading = LoadProgress(phase=phase, sentence="", fraction=None) if phase else None
     engine._process = Mock(returncode=None)
     engine._running[1] = 1.0
     engine._last_sign = time.monotonic() - 60

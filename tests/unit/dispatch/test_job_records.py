@@ -5,14 +5,14 @@ import weakref
 from collections.abc import Iterable
 
 from imageserver.dispatch import job_records
-from imageserver.dispatch.job_queries import Inquiries
+from imageserver.dispatch.job_queries import JobQueries
 from imageserver.generation import Outcome, Source
 from imageserver.protocol.messages import (
     MAX_HEADER,
-    Answered,
-    AskCurrent,
+    CacheHit,
     CancelJob,
-    Current,
+    CurrentJob,
+    CurrentJobRequest,
     JobEvent,
     JobList,
     JobStatus,
@@ -38,7 +38,7 @@ def submit(stage: Stage, job: int, *, credential: str = "", key: str | None = No
 
 def ask(stage: Stage, **question: object) -> tuple[JobStatus, ...]:
     ear = Ear()
-    Inquiries(stage.dispatcher).list_jobs(ListJobs(job=99, **question), ear)
+    JobQueries(stage.dispatcher).list_jobs(ListJobs(job=99, **question), ear)
     [answer] = ear.heard
     assert isinstance(answer, JobList)
     return answer.jobs
@@ -108,7 +108,7 @@ def test_a_credential_sees_and_stops_its_own_alone(play):
         submit(stage, 2, credential="bob")
         assert ids(ask(stage, credential="ann")) == [1]
         assert ask(stage, credential="ann", wanted=2) == ()
-        inquiries, ear = Inquiries(stage.dispatcher), Ear()
+        inquiries, ear = JobQueries(stage.dispatcher), Ear()
         inquiries.cancel(CancelJob(job=9, wanted=2, credential="ann"), ear)
         inquiries.watch(Watch(job=10, wanted=2, credential="ann"), ear)
         assert [message.jobs for message in ear.heard] == [(), ()]
@@ -122,7 +122,7 @@ def test_a_credential_sees_and_stops_its_own_alone(play):
 
 def test_a_watch_tells_what_was_missed_then_what_comes_then_ends(play):
     async def scene(stage):
-        inquiries, ear = Inquiries(stage.dispatcher), Ear()
+        inquiries, ear = JobQueries(stage.dispatcher), Ear()
         submit(stage, 1)
         stage.progress(1)
         inquiries.watch(Watch(job=50, wanted=1, after=1), ear)
@@ -138,7 +138,7 @@ def test_a_watch_tells_what_was_missed_then_what_comes_then_ends(play):
 
 def test_an_ended_watch_hears_nothing_and_a_worker_that_leaves_ends_its_own(play):
     async def scene(stage):
-        inquiries, one, other = Inquiries(stage.dispatcher), Ear(), Ear()
+        inquiries, one, other = JobQueries(stage.dispatcher), Ear(), Ear()
         submit(stage, 1)
         inquiries.watch(Watch(job=50, wanted=1), one)
         inquiries.watch(Watch(job=51, wanted=1), other)
@@ -155,7 +155,7 @@ def test_a_request_that_was_watched_to_its_end_is_forgotten_like_any_other(play,
     monkeypatch.setattr(job_records, "REMEMBERED", 1)
 
     async def scene(stage):
-        inquiries = Inquiries(stage.dispatcher)
+        inquiries = JobQueries(stage.dispatcher)
         submit(stage, 1)
         inquiries.watch(Watch(job=50, wanted=1), Ear())
         watched = weakref.ref(stage.dispatcher.job_records.find(1, ""))
@@ -201,7 +201,7 @@ def test_twins_are_two_requests_and_share_previews(play):
 def test_an_answer_from_the_cache_is_a_request_like_any_other(play):
     async def scene(stage):
         outcome = Outcome(width=64, height=64, seeds=(1,), inference_time=2.0, queue_time=0.0, batch_size=1)
-        stage.dispatcher.note(Answered(job=5, generation=generation(), outcome=outcome), stage.ear)
+        stage.dispatcher.note(CacheHit(job=5, generation=generation(), outcome=outcome), stage.ear)
         [status] = ask(stage)
         assert (status.id, status.state, status.cache) == (5, "completed", "hit")
         assert stage.dispatcher.snapshot().completed == 1
@@ -231,12 +231,12 @@ def test_the_sources_pixels_reach_the_engine(play):
     play(scene)
 
 
-def current(stage: Stage, client: str = "", credential: str = "", dialect: str = "a1111") -> tuple[Current, bytes]:
-    heard: list[tuple[Current, bytes]] = []
+def current(stage: Stage, client: str = "", credential: str = "", dialect: str = "a1111") -> tuple[CurrentJob, bytes]:
+    heard: list[tuple[CurrentJob, bytes]] = []
     ear = Ear()
     ear.send = lambda message, raw=b"": heard.append((message, raw))  # type: ignore[method-assign]
-    question = AskCurrent(job=99, dialect=dialect, credential=credential, client=client)
-    Inquiries(stage.dispatcher).current(question, ear)
+    question = CurrentJobRequest(job=99, dialect=dialect, credential=credential, client=client)
+    JobQueries(stage.dispatcher).current(question, ear)
     [answer] = heard
     return answer
 
@@ -248,7 +248,7 @@ def submit_from(stage: Stage, job: int, client: str, *, credential: str = "", di
     stage.dispatcher.submit(request, stage.ear)
 
 
-def number(answer: tuple[Current, bytes]) -> int | None:
+def number(answer: tuple[CurrentJob, bytes]) -> int | None:
     return answer[0].status.id if answer[0].status else None
 
 

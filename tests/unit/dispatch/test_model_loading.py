@@ -1,7 +1,16 @@
 """Models are loaded one at a time, for clients and for the job whose turn it is; files are fetched beside that."""
 
-from imageserver.dispatch.job_queries import Inquiries
-from imageserver.protocol.messages import Failed, FetchModel, JobEvent, Loading, LoadModel, Progress, UnloadModel, Watch
+from imageserver.dispatch.job_queries import JobQueries
+from imageserver.protocol.messages import (
+    Failed,
+    FetchModel,
+    JobEvent,
+    LoadModel,
+    LoadProgress,
+    Progress,
+    UnloadModel,
+    Watch,
+)
 from tests.unit.dispatch.conftest import Ear
 
 
@@ -11,7 +20,7 @@ def refused(job, sentence="It is broken."):
 
 def arrives(stage, job, share=0.1):
     """Let the engine say that a part of a model's files has come."""
-    stage.dispatcher.model_progress(Loading(job=job, phase="downloading", sentence="It arrives.", fraction=share))
+    stage.dispatcher.model_progress(LoadProgress(job=job, phase="downloading", sentence="It arrives.", fraction=share))
 
 
 def test_a_job_of_a_model_that_is_not_there_waits_for_it(play):
@@ -54,8 +63,8 @@ def test_what_somebody_asks_for_is_fetched_first_and_then_loaded(play):
         assert stage.engine.told[1:] == [LoadModel(job=2, name="large")]
         stage.hold("scripted", "large", job=2)
         [answer] = stage.ear.answers
-        assert answer.facts.name == "large"
-        assert stage.ear.of(9) == ["Started", "Progress", "ModelAnswer"]
+        assert answer.info.name == "large"
+        assert stage.ear.of(9) == ["Started", "Progress", "ModelResponse"]
 
     play(scene)
 
@@ -187,12 +196,12 @@ def test_two_that_ask_for_one_model_share_its_load_and_hear_how_far_it_is(play):
         stage.ask(1, first, load="other")
         stage.ask(2, second, load="other")
         assert len(stage.engine.told) == 1
-        stage.dispatcher.model_progress(Loading(job=1, phase="loading", sentence="", fraction=0.25))
+        stage.dispatcher.model_progress(LoadProgress(job=1, phase="loading", sentence="", fraction=0.25))
         stage.hold("scripted", "other", job=1)
         for job, ear in ((1, first), (2, second)):
             assert Progress(job=job, step=25, total=100) in ear.heard
             [answer] = ear.answers
-            assert (answer.job, answer.facts.name) == (job, "other")
+            assert (answer.job, answer.info.name) == (job, "other")
 
     play(scene)
 
@@ -228,7 +237,7 @@ def test_a_loaded_model_becomes_the_usual_one_where_that_is_asked_and_everybody_
         stage.hold("scripted", "other", job=1)
         heard = [message for message in stage.ear.heard if message in (*stage.ear.snapshots, *stage.ear.answers)]
         [answer] = stage.ear.answers
-        assert any(message.facts.name == "other" for message in heard[: heard.index(answer)])
+        assert any(message.info.name == "other" for message in heard[: heard.index(answer)])
         stage.submit(5)
         assert stage.engine.models == ["other"]
         assert stage.engine.model == "other", "a new engine begins with it"
@@ -253,8 +262,8 @@ def test_a_model_that_is_there_already_is_answered_at_once(play):
         stage.ask(1, load="other", default=True)
         assert stage.engine.told == []
         [answer] = stage.ear.answers
-        assert answer.facts.name == "other"
-        assert stage.dispatcher.snapshot().facts.name == "other"
+        assert answer.info.name == "other"
+        assert stage.dispatcher.snapshot().info.name == "other"
 
     play(scene)
 
@@ -337,8 +346,8 @@ def test_unloading_is_passed_on_and_its_refusal_too(play):
         stage.hold(job=second.job)
         told = [getattr(message, "code", message.job) for message in stage.ear.answers]
         assert told == ["busy", 2]
-        assert stage.dispatcher.snapshot().held == ()
-        assert stage.dispatcher.snapshot().facts.name == "scripted", "it stays the usual one"
+        assert stage.dispatcher.snapshot().loaded == ()
+        assert stage.dispatcher.snapshot().info.name == "scripted", "it stays the usual one"
         stage.submit(5)
         assert isinstance(stage.engine.told[-1], LoadModel), "and is loaded again when it is wanted"
 
@@ -359,7 +368,7 @@ def test_a_load_is_a_job_that_can_be_watched_and_left(play):
         watcher = Ear()
         stage.ask(1, load="other")
         stage.ask(2, load="other")
-        desk = Inquiries(stage.dispatcher)
+        desk = JobQueries(stage.dispatcher)
         desk.watch(Watch(job=90, wanted=1), watcher)
         stage.dispatcher.cancel(2)
         assert stage.ear.of(2)[-1] == "cancelled"

@@ -3,7 +3,7 @@
 import asyncio
 
 from imageserver.dispatch.estimates import pending_estimates
-from imageserver.protocol.messages import Ask, Finished, Forecast, Inspected, Submit
+from imageserver.protocol.messages import Estimate, EstimateRequest, Finished, Submit, TokenCounts
 from tests.support.factories import generation
 from tests.unit.dispatch.conftest import Ear, Stage
 
@@ -118,9 +118,9 @@ def test_a_question_is_answered_without_queueing_anything(play):
         stage.finish(1)
         submit(stage, 2)
         ear = Ear()
-        stage.dispatcher.ask(Ask(job=9, generation=generation()), ear)
+        stage.dispatcher.ask(EstimateRequest(job=9, generation=generation()), ear)
         [answer] = ear.heard
-        assert isinstance(answer, Forecast)
+        assert isinstance(answer, Estimate)
         assert (answer.own, answer.wait, answer.position, answer.learnt) == (2.0, 2.0, 1, True)
         assert stage.engine.runs == [1, 2]
         assert stage.dispatcher.snapshot().queue_length == 0
@@ -128,18 +128,18 @@ def test_a_question_is_answered_without_queueing_anything(play):
     play(scene)
 
 
-def forecasts(ear: Ear) -> list[Forecast]:
-    return [message for message in ear.heard if isinstance(message, Forecast)]
+def forecasts(ear: Ear) -> list[Estimate]:
+    return [message for message in ear.heard if isinstance(message, Estimate)]
 
 
 def test_a_forecast_waits_for_what_the_engine_would_read(play):
     async def scene(stage):
         ear = Ear()
         stage.engine.answers_inspections = True
-        stage.dispatcher.ask(Ask(job=9, generation=generation(), inspect=True), ear)
+        stage.dispatcher.ask(EstimateRequest(job=9, generation=generation(), inspect=True), ear)
         assert (stage.engine.inspections, forecasts(ear)) == ([9], [])
-        stage.dispatcher.inspected(Inspected(job=9, prompt_tokens=3, image_tokens=16))
-        stage.dispatcher.inspected(Inspected(job=9, prompt_tokens=3, image_tokens=16))
+        stage.dispatcher.inspected(TokenCounts(job=9, prompt_tokens=3, image_tokens=16))
+        stage.dispatcher.inspected(TokenCounts(job=9, prompt_tokens=3, image_tokens=16))
         [forecast] = forecasts(ear)
         assert (forecast.inspected.prompt_tokens, forecast.inspected.image_tokens) == (3, 16)
 
@@ -152,7 +152,7 @@ def test_a_busy_engine_is_not_waited_for_long(play, monkeypatch):
     async def scene(stage):
         ear = Ear()
         stage.engine.answers_inspections = True
-        stage.dispatcher.ask(Ask(job=9, generation=generation(), inspect=True), ear)
+        stage.dispatcher.ask(EstimateRequest(job=9, generation=generation(), inspect=True), ear)
         await asyncio.sleep(0.05)
         [forecast] = forecasts(ear)
         assert forecast.inspected is None

@@ -3,7 +3,7 @@
 import asyncio
 
 from imageserver.dispatch import job_records
-from imageserver.dispatch.job_queries import Inquiries
+from imageserver.dispatch.job_queries import JobQueries
 from imageserver.dispatch.model_loading import ModelLoading
 from imageserver.protocol.messages import JobList, ListJobs
 from tests.unit.dispatch.conftest import Ear
@@ -19,7 +19,7 @@ def test_requests_for_the_first_model_wait_for_it_through_crashes_and_hear_what_
         assert stage.ear.answers == []
         stage.revive()
         [answer] = stage.ear.answers
-        assert (answer.job, answer.facts.name) == (1, "scripted")
+        assert (answer.job, answer.info.name) == (1, "scripted")
         assert stage.dispatcher.snapshot().queue_length == 0
         assert stage.engine.told == [], "it is loaded without that"
         stage.ask(2, prompt="one whose worker has not heard of it yet")
@@ -69,7 +69,7 @@ def test_requests_that_wait_for_their_model_count_against_max_queue(play):
 
 def state_of(stage, job):
     ear = Ear()
-    Inquiries(stage.dispatcher).list_jobs(ListJobs(job=99, wanted=job), ear)
+    JobQueries(stage.dispatcher).list_jobs(ListJobs(job=99, wanted=job), ear)
     [answer] = ear.heard
     assert isinstance(answer, JobList)
     return answer.jobs[0].state if answer.jobs else None

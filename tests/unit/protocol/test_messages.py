@@ -21,7 +21,7 @@ STATUS = JobStatus(
 VALUES = {
     "generation": generation("猫 \x00 🐈", seed=2**64 - 1),
     "outcome": Outcome(width=1, height=2, seeds=(2**64 - 1,), inference_time=0.5, queue_time=0.0, batch_size=1),
-    "facts": ModelInfo(
+    "info": ModelInfo(
         name="a", family="b", reason="c", scheduler="h", parameters=1, size_mb=1.0, load_time=1.0, pid=1,
         device=DeviceInfo(kind="d", gpu="e", cuda_version="f", dtype="g", memory_mb=1.0, batch_caps={"512x512": 4}),
     ),

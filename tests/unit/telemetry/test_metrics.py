@@ -2,13 +2,13 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from imageserver.protocol.messages import Snapshot, Usage
+from imageserver.protocol.messages import DeviceUsage, Snapshot
 from imageserver.telemetry.metrics import PREFIX, exposition
 
 SNAPSHOT = Snapshot(
-    state="healthy", reason="", phase="ready", load_fraction=1.0, facts=None, queue_length=3, active=2, total=11,
+    state="healthy", reason="", phase="ready", load_fraction=1.0, info=None, queue_length=3, active=2, total=11,
     completed=6, failed=1, cancelled=4, engine_restarts=1, queue_wait=7.5, dispatcher_pid=1, engine_pid=2,
-    estimate_error=0.12, usage=Usage(busy=90.0, idle=1.0, forwards=100, calls=250),
+    estimate_error=0.12, usage=DeviceUsage(busy=90.0, idle=1.0, forwards=100, calls=250),
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.dispatch.client.client import PreviewImage
 from imageserver.errors import BadRequest, Cancelled
 from imageserver.imaging.infotext import parse_infotext
-from imageserver.protocol.messages import AskCurrent, CancelJob, JobStatus, Started
+from imageserver.protocol.messages import CancelJob, CurrentJobRequest, JobStatus, Started
 
 DIALECT = "automatic1111"
 # What clients that poll the progress are shown of each image.
@@ -224,7 +224,7 @@ def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
 
 def _current(service: Services) -> tuple[JobStatus | None, PreviewImage | None]:
     """Return what the client is busy with in this dialect, whichever worker serves it."""
-    question = AskCurrent(job=request_id(), dialect=DIALECT, credential=credential(), client=client_address())
+    question = CurrentJobRequest(job=request_id(), dialect=DIALECT, credential=credential(), client=client_address())
     return service.client.current(question)
 
 

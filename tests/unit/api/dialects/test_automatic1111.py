@@ -287,7 +287,7 @@ def test_another_file_format_is_refused(name):
 
 def service_with(name: str) -> Any:
     facts = replace(FACTS, name=name)
-    snapshot = SimpleNamespace(models=(facts,), held=(name,))
+    snapshot = SimpleNamespace(models=(facts,), loaded=(name,))
     settings = Settings(_env_file=None, model_loading="off")
     return SimpleNamespace(facts=facts, loaded_facts=lambda: facts, snapshot=snapshot, settings=settings)
 

@@ -36,7 +36,7 @@ def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held
 
     return SimpleNamespace(
         settings=chosen, facts=facts, client=Desk(), loaded_facts=loaded_facts, registry=dict(registry),
-        snapshot=SimpleNamespace(models=() if loading else models, held=held),
+        snapshot=SimpleNamespace(models=() if loading else models, loaded=held),
         info_of=lambda name: next((each for each in models if each.name == name), None) if name else facts,
     )  # fmt: skip
 

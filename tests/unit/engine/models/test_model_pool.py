@@ -22,7 +22,7 @@ from imageserver.protocol.messages import (
     LoadModel,
     Message,
     ModelFetched,
-    ModelsHeld,
+    ModelsLoaded,
     Run,
     UnloadModel,
 )
@@ -86,7 +86,7 @@ class Shop:
     def load(self, name: str) -> Failed | None:
         """Load a model and return why it was not."""
         self.find(name)
-        [answer] = [message for message, _ in self.sent if isinstance(message, ModelsHeld)]
+        [answer] = [message for message, _ in self.sent if isinstance(message, ModelsLoaded)]
         self.sent.clear()
         assert [facts.name for facts in answer.models] == self.names
         return answer.failure
@@ -306,7 +306,7 @@ def test_a_model_can_be_unloaded_but_not_while_it_generates(shop: Shop) -> None:
     shop.pool.turns.cancel(1)
     shop.loads.unload(UnloadModel(job=2, name="qwen"))
     shop.loads.unload(UnloadModel(job=3, name="qwen"))
-    answers = [message for message, _ in shop.sent if isinstance(message, ModelsHeld)]
+    answers = [message for message, _ in shop.sent if isinstance(message, ModelsLoaded)]
     assert [answer.failure.code if answer.failure else None for answer in answers] == ["busy", None, None]
     assert shop.names == []
     shop.sent.clear()

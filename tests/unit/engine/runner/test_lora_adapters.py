@@ -23,7 +23,7 @@ from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Lora
 from imageserver.lora_folder import LoraFolder
-from imageserver.protocol.messages import AskLoras, Failed, Finished, Message, Run
+from imageserver.protocol.messages import Failed, Finished, LoraRequest, Message, Run
 from tests.support import tiny_models
 from tests.support.factories import generation
 from tests.support.tiny_loras import save_lora
@@ -254,7 +254,7 @@ def test_whatever_a_file_makes_diffusers_raise_is_told_to_whoever_loads_it(flow,
         raise error
 
     monkeypatch.setattr(flow.pipeline, "load_lora_weights", load, raising=False)
-    answer = flow.turns.adapt(AskLoras(job=2, load=flow.lora("red")))
+    answer = flow.turns.adapt(LoraRequest(job=2, load=flow.lora("red")))
     assert (answer.failure.code, answer.failure.param) == ("invalid_parameter", "loras")
     assert str(error) in answer.failure.sentence
     assert flow.adapters.names == ()
@@ -287,11 +287,11 @@ def test_the_least_recently_used_is_taken_off_when_there_are_many(flow, monkeypa
 def test_one_that_is_being_generated_with_is_not_unloaded(flow):
     flow.turns.add(Run(job=1, generation=generation(loras=(flow.lora("red"),))))
     flow.turns.step()
-    answer = flow.turns.adapt(AskLoras(job=2, unload="red"))
+    answer = flow.turns.adapt(LoraRequest(job=2, unload="red"))
     assert answer.failure.code == "busy"
-    assert "red" in flow.turns.adapt(AskLoras(job=3, load=flow.lora("blue"))).names
+    assert "red" in flow.turns.adapt(LoraRequest(job=3, load=flow.lora("blue"))).names
     flow.turns.cancel(1)
-    assert flow.turns.adapt(AskLoras(job=4, unload="red")).names == ("blue",)
+    assert flow.turns.adapt(LoraRequest(job=4, unload="red")).names == ("blue",)
 
 
 EXCLUDING = [

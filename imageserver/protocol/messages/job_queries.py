@@ -61,7 +61,7 @@ class JobList(Message, frozen=True, kw_only=True):
     jobs: tuple[JobStatus, ...]
 
 
-class AskCurrent(Message, frozen=True, kw_only=True):
+class CurrentJobRequest(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: how is the one request that a client of a dialect is busy with?
 
     It is the first of its own that runs, else the first that waits, else the newest. Its own are those of its
@@ -74,7 +74,7 @@ class AskCurrent(Message, frozen=True, kw_only=True):
     client: str = ""
 
 
-class Current(Message, frozen=True, kw_only=True):
+class CurrentJob(Message, frozen=True, kw_only=True):
     """Dispatcher to worker: the answer, None where there is no such request.
 
     The raw bytes are the pixels of `preview`, the last one of the image in the making.
