@@ -5,6 +5,7 @@ text encoder has its width (3584) but one layer, because its cost is not what is
 nothing is written: `replace_loading` makes diffusers build the pipeline wherever it would have loaded one.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,12 @@ def reason_against() -> str | None:
     return None
 
 
-def replace_loading(tokenizer_model: Path) -> None:
-    """Make `DiffusionPipeline.from_pretrained` build the random pipeline on the card."""
+def replace_loading(make_pipeline: Callable[[], Any]) -> None:
+    """Make `DiffusionPipeline.from_pretrained` return what `make_pipeline` builds, whatever it is asked for."""
     import diffusers
 
-    def from_pretrained(*_args: Any, **_options: Any) -> Any:
-        return build(tokenizer_model, "cuda")
-
     loader: Any = diffusers.DiffusionPipeline
-    loader.from_pretrained = from_pretrained
+    loader.from_pretrained = lambda *_args, **_options: make_pipeline()
 
 
 def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:

@@ -28,9 +28,9 @@ def prepare(conditions: Conditions) -> None:
 
         simulate(conditions.model, conditions.time_scale)
     elif conditions.device == "cuda":
-        from benchmarks.full_size import replace_loading
+        from benchmarks.full_size import build, replace_loading
 
-        replace_loading(conditions.model)
+        replace_loading(lambda: build(conditions.model, "cuda"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 
 from benchmarks import full_size
@@ -52,7 +51,7 @@ TINY = Scale(
 
 
 class Check:
-    """One pipeline, bare and in a workshop; the gate lets calls from outside a track pass."""
+    """One pipeline, bare and in an engine's model pool; the gate lets calls from outside a track pass."""
 
     def __init__(self, scale: Scale, *, tiny: bool, compiled: bool) -> None:
         self.scale = scale
@@ -66,15 +65,14 @@ class Check:
         self.spans: list[tuple[float, float, Sequence[tuple[int, int]]]] = []
         # When each job's last message came, and what it was.
         self.ended: dict[int, tuple[float, Message]] = {}
-        loader: Any = diffusers.DiffusionPipeline
-        loader.from_pretrained = lambda *_arguments, **_options: self.pipeline
+        full_size.replace_loading(lambda: self.pipeline)
         self.pool = self._open(compiled)
         [facts] = self.pool.held
         self.name = facts.name
-        self.served = self.pool.turns._models[self.name]
+        self.served = self.pool.served_model(self.name)
         say(
             self.stage,
-            "opening the workshop",
+            "loading it in the engine",
             facts.load_time,
             "s",
             caps=facts.device.batch_caps,
@@ -99,7 +97,7 @@ class Check:
         )
 
         def report(phase: str, sentence: str, fraction: float | None) -> None:
-            """Tell nobody."""
+            """Nobody waits for the model here."""
 
         def trace(began: float, ended: float, calls: Sequence[tuple[int, int]]) -> None:
             self.spans.append((began, ended, calls))

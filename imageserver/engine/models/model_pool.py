@@ -63,6 +63,10 @@ class ModelPool:
         """What is told of the loaded models, the one that was used last at the end."""
         return tuple(self._facts[name] for name in self._models)
 
+    def served_model(self, name: str) -> ServedModel:
+        """Return a loaded model; raises KeyError for any other."""
+        return self._models[name]
+
     def find(self, name: str, report: Report, *, fetch: bool = True) -> FoundModel:
         """Find a model's files, with `fetch` on a hub where they have to be; may run beside a generation.
 

@@ -52,14 +52,14 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_the_page_keeps_everything_outside_its_markers() -> None:
-    page = f"before\n{report.BEGIN}\nnot measured yet\n{report.END}\nafter\n"
+    page = f"before\n{report.MARKERS[0]}\nnot measured yet\n{report.MARKERS[1]}\nafter\n"
     filled = report.fill(page, report.block_of(results(), "../benchmarks/results"))
     assert filled.startswith("before\n")
     assert filled.endswith("\nafter\n")
     assert "not measured yet" not in filled
     assert "| 3.31× | ≥ 3.30× | reached |" in filled
     assert "(../benchmarks/results/throughput.png)" in filled
-    assert report.fill(filled, "again").count(report.BEGIN) == 1
+    assert report.fill(filled, "again").count(report.MARKERS[0]) == 1
 
 
 def test_a_page_without_markers_is_an_error() -> None:
