@@ -17,17 +17,8 @@ NEEDS_A_CARD = ("attention _native", "int8")
 @pytest.mark.xdist_group("gpu check")
 @pytest.mark.timeout(240)
 def test_the_tiny_check_prints_its_figures_on_a_cpu(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.gpu",
-        "--tiny",
-        "--output",
-        str(tmp_path),
-        "machine",
-        "steps",
-        "encoder",
-    ]
+    stages = ("machine", "steps", "encoder")
+    command = [sys.executable, "-m", "benchmarks.gpu", "--tiny", "--output", str(tmp_path), *stages]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=230)
     assert ended.returncode == 0, ended.stderr
     figures = [json.loads(line) for line in ended.stdout.splitlines()]
