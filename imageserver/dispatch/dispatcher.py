@@ -20,7 +20,7 @@ from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation, Outcome
-from imageserver.protocol.framing import Address
+from imageserver.protocol.channel import Address
 from imageserver.protocol.messages import (
     CacheHit,
     EstimateRequest,

@@ -18,8 +18,8 @@ from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.streams import Peer
 from imageserver.errors import EngineUnavailable, Loading
 from imageserver.generation import Generation, ModelInfo
-from imageserver.protocol.engine_config import EngineConfig, write_engine_config
-from imageserver.protocol.framing import Address
+from imageserver.protocol.channel import Address
+from imageserver.protocol.engine_config import EngineConfig
 from imageserver.protocol.messages import (
     AnyMessage,
     Cancel,
@@ -240,7 +240,7 @@ class EngineProcess:
             return False
         assert self._process.stdin is not None
         address = dataclasses.replace(self._address, key=self._token)
-        self._process.stdin.write(write_engine_config(EngineConfig(self._settings, address, chosen=self.model)))
+        self._process.stdin.write(EngineConfig(self._settings, address, self.model).write())
         self._process.stdin.write_eof()
         if self.state != "loading":
             self._change("loading", "starting", "A new engine process is starting.")

@@ -14,8 +14,8 @@ import msgspec
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.job_queries import JobQueries
-from imageserver.dispatch.streams import READ_LIMIT, Peer
-from imageserver.protocol.framing import Address
+from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
+from imageserver.protocol.channel import Address
 from imageserver.protocol.messages import (
     AnyMessage,
     CacheHit,
@@ -56,7 +56,7 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
         conversation.add_done_callback(lambda _: peer.close())
 
     starter = asyncio.start_unix_server if address.path else asyncio.start_server
-    server = await starter(welcome, sock=listener, limit=READ_LIMIT)
+    server = await starter(welcome, sock=listener, limit=READ_LIMIT_BYTES)
     runtime_dir.write(address, os.getpid())
     stop = asyncio.Event()
     with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import msgspec
-
-from imageserver.protocol.messages import LENGTHS, MAX_HEADER, AnyMessage, Message, pack, unpack
+from imageserver.protocol.framing import Frame, pack, read_frame
+from imageserver.protocol.messages import Message
 
 # Images are a few megabytes; with the default of 64 KiB the loop would wake a hundred times for each.
-READ_LIMIT = 4 * 1024 * 1024
+READ_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 class Peer:
@@ -19,25 +18,26 @@ class Peer:
         self._writer = writer
 
     def send(self, message: Message, raw: bytes = b"") -> None:
-        """Send one frame; a peer that is gone is noticed by the reader, so nothing is raised here."""
+        """Send one frame; the reader notices a peer that is gone, so nothing is raised here."""
         if not self._writer.is_closing():
             self._writer.write(pack(message, len(raw)))
             if raw:
                 self._writer.write(raw)
 
-    async def receive(self) -> tuple[AnyMessage, bytes]:
-        """Return the next frame; raises EOFError when the peer hung up or speaks something else."""
-        try:
-            header_size, raw_size = LENGTHS.unpack(await self._reader.readexactly(LENGTHS.size))
-            if header_size > MAX_HEADER:
-                raise EOFError(f"A header of {header_size} bytes is no message of ours.")
-            header = await self._reader.readexactly(header_size)
-            raw = await self._reader.readexactly(raw_size) if raw_size else b""
-            return unpack(header), raw
-        except (OSError, asyncio.IncompleteReadError, msgspec.DecodeError) as error:
-            raise EOFError(str(error)) from error
+    async def receive(self) -> Frame:
+        """Return the next message and its raw bytes; raises EOFError when the peer is gone or speaks something else."""
+        parser = read_frame()
+        size = next(parser)
+        while True:
+            try:
+                size = parser.send(await self._reader.readexactly(size))
+            except StopIteration as end:
+                frame: Frame = end.value
+                return frame
+            except OSError as error:  # asyncio.IncompleteReadError is an EOFError already
+                raise EOFError(str(error)) from error
 
-    async def __aiter__(self) -> AsyncIterator[tuple[AnyMessage, bytes]]:
+    async def __aiter__(self) -> AsyncIterator[Frame]:
         while True:
             try:
                 yield await self.receive()

@@ -1,4 +1,4 @@
-"""The engine process: `python -m imageserver.engine`, with its brief on standard input.
+"""The engine process: `python -m imageserver.engine`, with its configuration on standard input.
 
 It never outlives the dispatcher: it ends when the connection closes, and on Linux when its parent dies.
 """
@@ -13,8 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from imageserver.protocol.channel import Address, Channel
 from imageserver.protocol.engine_config import EngineConfig, read_engine_config
-from imageserver.protocol.framing import Address, Channel
 from imageserver.protocol.messages import (
     Cancel,
     FetchModel,
@@ -64,11 +64,9 @@ class Link:
         self.send(LoadProgress(job=job, phase=phase, sentence=sentence, fraction=fraction))
 
     def _read(self) -> None:
-        try:
-            while True:
-                self.inbox.put(self._channel.receive())
-        except (EOFError, OSError, ValueError):
-            os._exit(0)  # nobody is left to generate for, and the main thread may be deep inside a forward
+        for frame in self._channel:
+            self.inbox.put(frame)
+        os._exit(0)  # nobody is left to generate for, and the main thread may be deep inside a forward
 
     def _write(self) -> None:
         try:
@@ -82,14 +80,14 @@ def main(trace: "Trace | None" = None) -> None:
     """Load the model, then generate what is asked for until the connection closes; `trace` is told of every forward."""
     _die_with_parent()
     _prepare_environment()
-    brief = read_engine_config()
-    configure_logging(brief.settings)
-    link = Link(brief.address)
+    config = read_engine_config()
+    configure_logging(config.settings)
+    link = Link(config.address)
     link.report("importing", "torch and diffusers are being imported.", None)
-    _serve(brief, link, trace)
+    _serve(config, link, trace)
 
 
-def _serve(brief: EngineConfig, link: Link, trace: "Trace | None") -> None:
+def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
     # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
     from imageserver.engine.batching.step_scheduler import no_trace
     from imageserver.engine.devices.devices import DeviceUnavailable
@@ -98,7 +96,7 @@ def _serve(brief: EngineConfig, link: Link, trace: "Trace | None") -> None:
     from imageserver.engine.models.model_pool import open_model_pool
 
     try:
-        pool = open_model_pool(brief.settings, link.report, link.send, trace or no_trace, chosen=brief.chosen)
+        pool = open_model_pool(config.settings, link.report, link.send, trace or no_trace, chosen=config.default_model)
     except (ModelUnavailable, DeviceUnavailable) as error:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up

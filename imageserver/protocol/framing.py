@@ -1,72 +1,42 @@
-"""A blocking, framed connection for the sides that are not the dispatcher: HTTP workers and engines."""
+"""Frames, as both ends of every connection write and read them.
 
-import contextlib
-import socket
-import threading
-from dataclasses import dataclass
+A frame is two big-endian 32-bit lengths, a msgpack header and raw bytes for pixels. Nothing is pickled.
+"""
 
-from imageserver.protocol.messages import LENGTHS, MAX_HEADER, AnyMessage, Message, pack, unpack
+import struct
+from collections.abc import Generator
 
+import msgspec
 
-@dataclass(frozen=True)
-class Address:
-    """Where a dispatcher listens: a Unix socket path, or a loopback TCP port; `key` admits a peer."""
+from imageserver.protocol.messages import AnyMessage, Message
 
-    path: str | None
-    port: int | None
-    key: str
+LENGTHS = struct.Struct(">II")
+MAX_HEADER_BYTES = 16 * 1024 * 1024
 
-    def connect(self, timeout: float = 5.0) -> socket.socket:
-        """Return a connected blocking socket; raises OSError."""
-        if self.path is not None:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.settimeout(timeout)
-            try:
-                connection.connect(self.path)
-            except BaseException:
-                connection.close()
-                raise
-        else:
-            connection = socket.create_connection(("127.0.0.1", self.port or 0), timeout)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(None)
-        return connection
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+Frame = tuple[AnyMessage, bytes]
 
 
-class Channel:
-    """Send from any thread, receive from one."""
+def pack(message: Message, raw_size: int = 0) -> bytes:
+    """Return the lengths and header of a frame whose raw part has `raw_size` bytes."""
+    header = _encoder.encode(message)
+    return LENGTHS.pack(len(header), raw_size) + header
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._sending = threading.Lock()
 
-    def send(self, message: Message, raw: bytes | memoryview = b"") -> None:
-        """Send one frame; raises OSError when the peer is gone."""
-        with self._sending:
-            self._connection.sendall(pack(message, len(raw)))
-            if raw:
-                self._connection.sendall(raw)
+def read_frame() -> Generator[int, bytes, Frame]:
+    """Parse one frame: yield how many bytes to read next, be sent exactly those, return the message and its raw bytes.
 
-    def receive(self) -> tuple[AnyMessage, bytes]:
-        """Return the next message and its raw bytes; raises EOFError when the peer closed, OSError when it broke."""
-        header_size, raw_size = LENGTHS.unpack(self._read(LENGTHS.size))
-        if header_size > MAX_HEADER:
-            raise OSError(f"A header of {header_size} bytes is no message of ours.")
-        message = unpack(self._read(header_size))
-        return message, self._read(raw_size)
-
-    def close(self) -> None:
-        """Close the connection and wake a blocked `receive`."""
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
-
-    def _read(self, size: int) -> bytes:
-        buffer = bytearray(size)
-        view, position = memoryview(buffer), 0
-        while position < size:
-            count = self._connection.recv_into(view[position:])
-            if count == 0:
-                raise EOFError("The peer closed the connection.")
-            position += count
-        return bytes(buffer)
+    It does no reading of its own, so that a socket and an event loop share it. Raises EOFError where the peer speaks
+    something else: nothing that follows could be understood either.
+    """
+    header_size, raw_size = LENGTHS.unpack((yield LENGTHS.size))
+    if header_size > MAX_HEADER_BYTES:
+        raise EOFError(f"A header of {header_size} bytes is not one of our messages.")
+    header = yield header_size
+    try:
+        message = _decoder.decode(header)
+    except msgspec.DecodeError as error:
+        raise EOFError(f"The header is not one of our messages: {error}") from error
+    return message, (yield raw_size)

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
-from imageserver.protocol.framing import Channel
-from imageserver.protocol.messages import LENGTHS, Hello
+from imageserver.protocol.channel import Channel
+from imageserver.protocol.framing import LENGTHS
+from imageserver.protocol.messages import Hello
 from tests.support.server import in_background
 
 # Times are measured here, so nothing may run beside it.

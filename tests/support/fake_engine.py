@@ -20,8 +20,8 @@ import time
 
 from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
 from imageserver.generation import POSITIVE_MAGIC, DeviceInfo, Generation, ModelInfo, Outcome
+from imageserver.protocol.channel import Channel
 from imageserver.protocol.engine_config import read_engine_config
-from imageserver.protocol.framing import Channel
 from imageserver.protocol.messages import (
     AnyMessage,
     Cancel,
@@ -67,14 +67,11 @@ class FakeEngine:
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
-        try:
-            while True:
-                message, raw = self.channel.receive()
-                if isinstance(message, Cancel):
-                    self.cancelled.add(message.job)
-                self.inbox.put((message, raw))
-        except (EOFError, OSError):
-            os._exit(0)
+        for message, raw in self.channel:
+            if isinstance(message, Cancel):
+                self.cancelled.add(message.job)
+            self.inbox.put((message, raw))
+        os._exit(0)
 
     def serve(self) -> None:
         self.channel.send(LoadProgress(phase="loading", sentence="The fake model is loading.", fraction=0.5))

@@ -16,7 +16,7 @@ from imageserver.dispatch.client.launch import connect_or_start
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.errors import Cancelled, DeadlineExceeded, EngineUnavailable, ServiceError
 from imageserver.generation import Generation, ModelInfo, Outcome
-from imageserver.protocol.framing import Channel
+from imageserver.protocol.channel import Channel
 from imageserver.protocol.messages import (
     CacheHit,
     Cancel,
@@ -306,20 +306,18 @@ class DispatchClient:
                 logger.error("The dispatcher cannot be reached: %s", error)
                 time.sleep(1.0)
                 continue
-            try:
-                while True:
-                    self._take(*self._channel.receive())
-                    # Not before the first word: a dispatcher that is being killed may still accept a connection.
-                    self._linked.set()
-            except (OSError, EOFError, ValueError):
-                self._channel.close()
+            for message, raw in self._channel:
+                self._receive(message, raw)
+                # Not before the first message: a dispatcher that is being killed may still accept a connection.
+                self._linked.set()
+            self._channel.close()
             self._linked.clear()
             self.snapshot = None
             if not self._closed:
                 logger.warning("The dispatcher is gone; it is being restarted.")
             self.fail_all(EngineUnavailable("The dispatcher died with this generation.", retry_after=2))
 
-    def _take(self, message: object, raw: bytes) -> None:
+    def _receive(self, message: object, raw: bytes) -> None:
         match message:
             case Snapshot():
                 self.snapshot = message

@@ -10,7 +10,7 @@ import time
 from filelock import FileLock, Timeout
 
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
-from imageserver.protocol.framing import Channel
+from imageserver.protocol.channel import Channel
 from imageserver.protocol.messages import Hello
 from imageserver.settings import PROJECT_ROOT, Settings
 

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver.protocol.framing import Address
+from imageserver.protocol.channel import Address
 
 if sys.platform == "win32":
     import ctypes

@@ -1,12 +1,4 @@
-"""What crosses a process border: small typed messages, each with raw bytes beside it for pixels.
-
-A frame is two big-endian 32-bit lengths, a msgpack header and the raw bytes. Nothing is pickled. May import the
-vocabulary alone.
-"""
-
-import struct
-
-import msgspec
+"""What crosses a process border: small typed messages, each with raw bytes beside it for pixels."""
 
 from imageserver.protocol.messages.generations import (
     CacheHit,
@@ -52,9 +44,6 @@ from imageserver.protocol.messages.models import (
 )
 from imageserver.protocol.messages.service import DeviceUsage, Hello, Snapshot
 
-LENGTHS = struct.Struct(">II")
-MAX_HEADER = 16 * 1024 * 1024
-
 AnyMessage = (
     Hello | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest | TokenCounts | Estimate | Cancel | Run
     | Started | Progress | Preview | Finished | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob
@@ -62,24 +51,7 @@ AnyMessage = (
     | ModelsLoaded | ModelResponse | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot
 )  # fmt: skip
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
-
-
-def pack(message: Message, raw_size: int = 0) -> bytes:
-    """Return the lengths and header of a frame whose raw part has `raw_size` bytes."""
-    header = _encoder.encode(message)
-    return LENGTHS.pack(len(header), raw_size) + header
-
-
-def unpack(header: bytes) -> AnyMessage:
-    """Return the message in `header`; raises msgspec.DecodeError (a ValueError) for anything else."""
-    return _decoder.decode(header)
-
-
 __all__ = [
-    "LENGTHS",
-    "MAX_HEADER",
     "AnyMessage",
     "CacheHit",
     "Cancel",
@@ -120,6 +92,4 @@ __all__ = [
     "UnloadModel",
     "Watch",
     "failed",
-    "pack",
-    "unpack",
 ]

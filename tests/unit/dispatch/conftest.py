@@ -10,7 +10,7 @@ import pytest
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.model_loading import ModelLoading
 from imageserver.generation import ModelInfo, Outcome
-from imageserver.protocol.framing import Address
+from imageserver.protocol.channel import Address
 from imageserver.protocol.messages import (
     DeviceUsage,
     Failed,

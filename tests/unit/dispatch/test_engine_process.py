@@ -8,7 +8,7 @@ import pytest
 
 from imageserver.dispatch import engine_process
 from imageserver.generation import ModelInfo
-from imageserver.protocol.framing import Address
+from imageserver.protocol.channel import Address
 from imageserver.protocol.messages import LoadProgress, Ready
 from imageserver.settings import Settings
 

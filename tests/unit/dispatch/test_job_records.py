@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from imageserver.dispatch import job_records
 from imageserver.dispatch.job_queries import JobQueries
 from imageserver.generation import Outcome, Source
+from imageserver.protocol.framing import MAX_HEADER_BYTES, pack
 from imageserver.protocol.messages import (
-    MAX_HEADER,
     CacheHit,
     CancelJob,
     CurrentJob,
@@ -22,7 +22,6 @@ from imageserver.protocol.messages import (
     Started,
     Submit,
     Watch,
-    pack,
 )
 from tests.support.factories import generation
 from tests.unit.dispatch.conftest import Ear, Stage
@@ -177,7 +176,7 @@ def test_a_list_of_the_longest_prompts_is_a_message_that_a_worker_takes(play):
             stage.dispatcher.submit(Submit(job=job, generation=generation(longest), timeout=60), stage.ear)
         listed = ask(stage, limit=1000)
         assert len(listed) == 1000
-        assert len(pack(JobList(job=1, jobs=listed))) < MAX_HEADER
+        assert len(pack(JobList(job=1, jobs=listed))) < MAX_HEADER_BYTES
         assert ask(stage, wanted=7)[0].prompt == longest
 
     play(scene, max_queue=1)

@@ -11,7 +11,7 @@ import pytest
 
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
-from imageserver.protocol.framing import Address
+from imageserver.protocol.channel import Address
 from imageserver.settings import Settings
 
 
