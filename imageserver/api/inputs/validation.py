@@ -9,10 +9,13 @@ from imageserver.errors import InvalidParameter
 M = TypeVar("M", bound=BaseModel)
 
 
-def validated(model: type[M], content: Any) -> M:
-    """Return the content as a model; raises InvalidParameter naming the first wrong field and its limit."""
+def validated(model: type[M], content: Any, *, as_text: bool = False) -> M:
+    """Return the content as a model; raises InvalidParameter naming the first wrong field and its limit.
+
+    With `as_text` every value is text, as in a query, and stands for the number or the boolean that it spells.
+    """
     try:
-        return model.model_validate(content)
+        return model.model_validate_strings(content) if as_text else model.model_validate(content)
     except ValidationError as error:
         raise _explain(error, model) from None
 

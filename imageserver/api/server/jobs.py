@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
-from imageserver.api.inputs.validation import validated
+from imageserver.api.inputs.query import read_query
 from imageserver.api.operations import EVENTS, documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import JobAnswer, JobListAnswer
@@ -39,7 +39,7 @@ class JobsQuery(BaseModel):
 @documented(query=JobsQuery, answer=JobListAnswer, errors=(422, 503))
 def list_jobs() -> Response:
     """List the requests under way and the last ones that ended."""
-    query = validated(JobsQuery, request.args.to_dict())
+    query = read_query(JobsQuery)
     question = ListJobs(job=request_id(), credential=credential(), state=query.state, limit=query.limit)
     return jsonify(object="list", data=[_shown(status) for status in services().client.jobs(question)])
 

@@ -3,12 +3,13 @@
 import contextlib
 from typing import Any, Literal
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
 from imageserver.api.generation.model_lookup import ask_for, name_of
 from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.query import read_query
 from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import documented
 from imageserver.api.request_context import request_id, services
@@ -37,7 +38,7 @@ class LoraBody(BaseModel):
 class LorasQuery(BaseModel):
     """Which model's LoRAs are meant."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(
         None, min_length=1, max_length=200, description="Model whose loaded LoRAs are told; the usual one by default."
@@ -121,7 +122,7 @@ def _find(service: Services, name: str) -> LoraFile:
 
 
 def _listed() -> Response:
-    service, query = services(), validated(LorasQuery, request.args.to_dict())
+    service, query = services(), read_query(LorasQuery)
     loaded: tuple[str, ...] | None = None
     files, warnings = [], []
     for name in service.loras.names():

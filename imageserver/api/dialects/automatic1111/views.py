@@ -29,6 +29,7 @@ from imageserver.api.generation.save import save_all
 from imageserver.api.inputs.image_bytes import fetch
 from imageserver.api.inputs.init_image import MAX_INPUT, InitImage, Resize
 from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.query import read_query
 from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
@@ -98,7 +99,7 @@ def img2img() -> Response:
 @documented(query=ProgressQuery, answer=answers.ProgressAnswer, errors=(422, 500, 503))
 def progress() -> Response:
     """Tell how far the client's own current request is, and show its last preview."""
-    query, service = validated(ProgressQuery, request.args.to_dict()), services()
+    query, service = read_query(ProgressQuery), services()
     status, glimpse = _current(service)
     preview = None
     if status is not None and glimpse is not None and not query.skip_current_image:

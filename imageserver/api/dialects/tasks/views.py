@@ -21,6 +21,7 @@ from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.inputs import generate_request
 from imageserver.api.inputs.generate_request import SIZE_PATTERN, Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.query import read_query
 from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import credential, request_id, services
@@ -178,7 +179,7 @@ def cancel(task_id: str) -> Response:
 @documented(query=DownloadQuery, media=IMAGES, errors=(400, 404, 410, 422))
 def download(task_id: str) -> Response:
     """Answer an image of a completed task."""
-    query = validated(DownloadQuery, {name: _number(value) for name, value in request.args.to_dict().items()})
+    query = read_query(DownloadQuery)
     task = _found(services(), task_id)
     if task.state != "completed":
         raise BadRequest("Task not completed", param="task_id")
@@ -302,7 +303,3 @@ def _found(service: Services, task_id: str) -> Task:
     if task.state == "expired":
         raise Gone("The task is over, and its time to live too (TASK_TTL).", param="task_id")
     return task
-
-
-def _number(text: str) -> Any:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
