@@ -1,4 +1,7 @@
-"""Read a multipart form as the JSON body it stands for: every field arrives as text."""
+"""Read a form as the JSON body that it stands for: every field arrives as text.
+
+pydantic's own `model_validate_strings` does not fit here: it reads no lists, and takes "yes" and "1" for true.
+"""
 
 import json
 import re
@@ -10,11 +13,12 @@ from pydantic import BaseModel
 from imageserver.api.inputs.json_body import refuse_if_unwieldy
 from imageserver.errors import BadRequest, InvalidParameter
 
-# As many as werkzeug takes of a multipart form.
+# As many as werkzeug reads of a multipart form.
 MAX_FIELDS = 1000
-TRUTHS = {"true": True, "false": False, "null": None}
+# Python's clients send str(True).
+CONSTANTS = {"true": True, "false": False, "null": None}
 # How the openai SDK writes a field of the objects in a list.
-IN_A_LIST = re.compile(r"(\w+)\[\]\[(\w+)\]", re.ASCII)
+LIST_ITEM_FIELD = re.compile(r"(\w+)\[\]\[(\w+)\]", re.ASCII)
 
 
 def is_form() -> bool:
@@ -23,9 +27,9 @@ def is_form() -> bool:
 
 
 def read_form(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the form's fields with the types that `model` wants; fields that it does not know stay text.
+    """Return the form's fields as `model` has them in JSON; fields that are not in the model stay text.
 
-    A field sent twice is an error naming it, unless the model does not know it: then its texts come as a list. Empty
+    A field sent twice is an error that names it, unless it is not in the model: then its texts become a list. An empty
     text stands for a field that was left out. `loras[][name]` and `loras[][scale]` make the list `loras`.
     """
     if len(request.form) > MAX_FIELDS:
@@ -33,32 +37,33 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     columns: dict[str, dict[str, list[Any]]] = {}
     for sent, values in request.form.lists():
-        # werkzeug calls a part without any name None.
+        # werkzeug calls a part without a name None.
         name = sent or ""
-        nested = IN_A_LIST.fullmatch(name)
+        nested = LIST_ITEM_FIELD.fullmatch(name)
         if nested and (item := _item_model(model, nested[1])):
-            columns.setdefault(nested[1], {})[nested[2]] = [_read(item, nested[2], value) for value in values]
+            columns.setdefault(nested[1], {})[nested[2]] = [_value_of(item, nested[2], text) for text in values]
         elif len(values) > 1 and name not in model.model_fields:
             content[name] = values
         elif len(values) > 1:
             raise InvalidParameter(f"{ascii(name)[1:-1][:100]} was sent {len(values)} times.", param=name[:100])
         elif values[0] != "":
-            content[name] = _read(model, name, values[0])
-    return content | {name: _objects(name, parts) for name, parts in columns.items()}
+            content[name] = _value_of(model, name, values[0])
+    return content | {name: _objects(name, fields) for name, fields in columns.items()}
 
 
 def _objects(name: str, columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return the list whose fields were sent one by one."""
+    """Return the list of objects whose fields were sent one by one."""
     if len({len(values) for values in columns.values()}) > 1:
         raise InvalidParameter(
-            f"{name}: a form cannot tell which of them leaves a field out; send every field of each, or JSON.",
+            f"{name}: the objects of this list have different fields, which a form cannot express; send every field "
+            "for each object, or send JSON.",
             param=name,
         )
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _item_model(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """Return what the list in a field consists of, None where it is no list of objects."""
+    """Return the model of the objects in a list field; None for every other field."""
     annotation = model.model_fields[name].annotation if name in model.model_fields else None
     for kind in (annotation, *get_args(annotation)):
         for item in get_args(kind):
@@ -67,25 +72,21 @@ def _item_model(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     return None
 
 
-def _read(model: type[BaseModel], name: str, text: str) -> Any:
-    return _typed(text) if name in model.model_fields and not _takes_text(model, name) else text
-
-
-def _takes_text(model: type[BaseModel], name: str) -> bool:
-    """Return whether the field is text in JSON, an optional one included."""
-    annotation = model.model_fields[name].annotation
-    allowed = getattr(annotation, "__args__", (annotation,))
-    return any(kind is str or isinstance(kind, str) for kind in allowed)
-
-
-def _typed(text: str) -> Any:
-    """Return the number or truth that the text spells, or the text; validation names what is wrong with that."""
+def _value_of(model: type[BaseModel], name: str, text: str) -> Any:
+    """Return the text itself where JSON has text too, otherwise the JSON that it spells; validation does the rest."""
+    if name not in model.model_fields or _is_text(model.model_fields[name].annotation):
+        return text
     lowered = text.strip().lower()
-    if lowered in TRUTHS:
-        return TRUTHS[lowered]
+    if lowered in CONSTANTS:
+        return CONSTANTS[lowered]
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
     refuse_if_unwieldy(value)
-    return value if isinstance(value, int | float | list | dict) else text
+    return text if value is None or isinstance(value, str) else value
+
+
+def _is_text(annotation: Any) -> bool:
+    """Return whether a field may be text in JSON: a `str`, a choice of words, or one of these among other types."""
+    return any(kind is str or isinstance(kind, str) for kind in get_args(annotation) or (annotation,))

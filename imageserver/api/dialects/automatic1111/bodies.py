@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api.dialects.automatic1111.networks import without_tags
-from imageserver.api.inputs.generate_request import SEEDS, Fraction, check_limit, check_text
+from imageserver.api.inputs.generate_request import AS_WHOLE, SEEDS, Fraction, Steps, Whole, check_limit, check_text
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import OutputFormat
@@ -20,10 +20,10 @@ from imageserver.settings import Settings
 
 B = TypeVar("B", bound="GeneratingBody")
 
-Flag = bool | Literal[0, 1]
+Flag = Annotated[bool | Literal[0, 1], AS_WHOLE]
 SamplesFormat = Literal["png", "jpg", "jpeg", "webp"]
 # Some clients send the seed as text.
-Seed = Annotated[int, Field(ge=-1, lt=SEEDS)] | Annotated[str, Field(pattern=r"^(-1|[0-9]{1,19})$")]
+Seed = Annotated[int, Field(ge=-1, lt=SEEDS), AS_WHOLE] | Annotated[str, Field(pattern=r"^(-1|[0-9]{1,19})$")]
 
 FORMATS: dict[str, OutputFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 # A prompt may be left out: this is Qwen's own way of saying nothing.
@@ -95,14 +95,14 @@ class GeneratingBody(BaseModel):
         "Automatic", description="How its noise goes down, one of /sdapi/v1/schedulers; others give a warning."
     )
     sampler_index: str = Field("", description="An older name of sampler_name.")
-    batch_size: int = Field(1, ge=1, description="Number of images, times n_iter.")
-    n_iter: int = Field(1, ge=1, description="Number of images, times batch_size.")
-    steps: int | None = Field(None, ge=1, description="Number of denoising steps; the model's own number if left out.")
+    batch_size: Whole = Field(1, ge=1, description="Number of images, times n_iter.")
+    n_iter: Whole = Field(1, ge=1, description="Number of images, times batch_size.")
+    steps: Steps | None = Field(None, description="Number of denoising steps; the model's own number if left out.")
     cfg_scale: Fraction | None = Field(
         None, ge=0, le=50, description="Classifier-free guidance scale; the model's own if left out, 1 switches it off."
     )
-    width: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels.")
-    height: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels.")
+    width: Whole = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels.")
+    height: Whole = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels.")
     override_settings: dict[str, Any] = Field({}, description="Of the options samples_format alone changes something.")
     send_images: Flag = Field(True, description="Send the images in the answer.")
     save_images: Flag = Field(False, description="Save the images in the server's output folder.")
@@ -126,7 +126,7 @@ class Img2ImgBody(GeneratingBody):
         min_length=1, description="The image to start from, one: base64, a data URL or, where allowed, a web address."
     )
     include_init_images: Flag = Field(False, description="Send init_images and mask back in the answer's parameters.")
-    resize_mode: Literal[0, 1, 2, 3] = Field(
+    resize_mode: Annotated[Literal[0, 1, 2, 3], AS_WHOLE] = Field(
         0, description="How an image of another shape is fitted: 0 stretched, 1 cut, 2 padded, 3 as 0."
     )
     denoising_strength: Fraction = Field(
@@ -151,7 +151,7 @@ def checked(model: type[B], content: Any, settings: Settings) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
-    body = validated(model, {name: _whole(value) for name, value in without_nulls(content).items()})
+    body = validated(model, without_nulls(content))
     for name in ("prompt", "negative_prompt"):
         check_text(name, getattr(body, name), settings.max_prompt_chars)
     if body.count > settings.max_images:
@@ -205,11 +205,6 @@ def output_format_of(body: GeneratingBody, usual: str) -> OutputFormat:
             param="override_settings",
         )
     return FORMATS[name]
-
-
-def _whole(value: Any) -> Any:
-    """Return a whole number as one: to JSON, and to JavaScript, 20.0 is no other than 20."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def sent(body: GeneratingBody) -> dict[str, Any]:
