@@ -6,7 +6,7 @@ Raised anywhere, carried between processes as `messages.Failure`, and turned int
 
 
 class ServiceError(Exception):
-    """The server made a mistake; its log tells more under the request id.
+    """The server failed; its log has the details under the request id.
 
     `param` names the wrong field, `retry_after` is in seconds.
     """
@@ -22,7 +22,7 @@ class ServiceError(Exception):
 
 
 class BadRequest(ServiceError):
-    """The request cannot be understood, or misses what it needs."""
+    """The request cannot be parsed, or lacks something it needs."""
 
     status, code = 400, "bad_request"
 
@@ -34,19 +34,19 @@ class InvalidParameter(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """The request carries no key that this server knows."""
+    """The request carries no key that this server accepts."""
 
     status, code = 401, "unauthorized"
 
 
 class Forbidden(ServiceError):
-    """It is known whose the key is, and it does not open this server."""
+    """The key's owner is known but may not use this server."""
 
     status, code = 403, "forbidden"
 
 
 class NotFound(ServiceError):
-    """The thing that was asked for does not exist."""
+    """The requested resource does not exist."""
 
     status, code = 404, "not_found"
 
@@ -58,19 +58,19 @@ class ModelNotFound(ServiceError):
 
 
 class ModelUnloadable(ServiceError):
-    """The model that was asked for is known but cannot be loaded: files are broken or missing, or memory is short."""
+    """The requested model is known but cannot be loaded: files are damaged or missing, or memory is short."""
 
     status, code = 422, "model_unloadable"
 
 
 class Busy(ServiceError):
-    """The connection is generating already, or images are being generated with what should be unloaded."""
+    """The connection is already generating, or running generations use the model that should be unloaded."""
 
     status, code = 409, "busy"
 
 
 class Gone(ServiceError):
-    """The thing that was asked for existed, and does not any more."""
+    """The requested resource no longer exists."""
 
     status, code = 410, "gone"
 
@@ -88,31 +88,31 @@ class BodyTooSlow(ServiceError):
 
 
 class UpgradeRequired(ServiceError):
-    """The address speaks another protocol than the request."""
+    """The address needs another protocol."""
 
     status, code = 426, "upgrade_required"
 
 
 class QueueFull(ServiceError):
-    """As many generations wait as may wait."""
+    """The queue is full."""
 
     status, code = 429, "queue_full"
 
 
 class WouldTimeOut(ServiceError):
-    """The images cannot be there by the time that the client says it waits."""
+    """The images cannot be ready within the time that the client waits."""
 
     status, code = 429, "would_time_out"
 
 
 class Cancelled(ServiceError):
-    """The client left or cancelled; the status is nginx's, for logs alone."""
+    """The client disconnected or cancelled; the status is nginx's and appears in logs only."""
 
     status, code = 499, "cancelled"
 
 
 class GenerationFailed(ServiceError):
-    """The pipeline raised an error that is not the client's."""
+    """The pipeline failed through no fault of the client."""
 
     status, code = 500, "generation_failed"
 
@@ -130,19 +130,19 @@ class Draining(ServiceError):
 
 
 class HubUnavailable(ServiceError):
-    """The hub that knows whose a token is cannot be asked."""
+    """The hub that verifies tokens cannot be reached."""
 
     status, code = 503, "hub_unavailable"
 
 
 class EngineUnavailable(ServiceError):
-    """No engine runs, or it died with the job."""
+    """No engine is running, or it died during the job."""
 
     status, code = 503, "engine_unavailable"
 
 
 class DeadlineExceeded(ServiceError):
-    """The request's time is over."""
+    """The request's time limit has passed."""
 
     status, code = 504, "deadline_exceeded"
 
@@ -154,7 +154,7 @@ class StorageFull(ServiceError):
 
 
 class OutOfMemory(ServiceError):
-    """The device's memory cannot hold the generation."""
+    """The device has too little memory for the generation."""
 
     status, code = 507, "out_of_memory"
 

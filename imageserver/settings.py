@@ -1,6 +1,6 @@
 """Every setting of the server, read once from the environment and `.env`.
 
-Each field's description is its one sentence of help: `.env.example` and the README's table are tested against it.
+Each field's description is its one sentence of help: `.env.example` and docs/settings.md are generated from it.
 """
 
 import re
@@ -34,7 +34,7 @@ def _is_host(entry: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """What a user may set; names in the environment are the field names in capitals."""
+    """Everything a user can set; the environment variable is the field's name in capitals."""
 
     model_config = SettingsConfigDict(
         env_file=PROJECT_ROOT / ".env",
@@ -49,63 +49,64 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
     port: int = Field(5000, ge=0, le=65535, description="TCP port to listen on.")
     api_keys: SecretStr | None = Field(
-        None, description="Keys that clients must send, separated by commas, each KEY or NAME:KEY; empty asks for none."
+        None, description="Keys that clients must send, comma-separated, each KEY or NAME:KEY; empty requires none."
     )
-    api_keys_file: Path | None = Field(None, description="File with one key a line, for secrets that are mounted.")
+    api_keys_file: Path | None = Field(None, description="File with one key per line, for mounted secrets.")
     hf_auth: Literal["off", "read", "any"] = Field(
         "off",
-        description="Tokens of Hugging Face that open the server: off (none), read (those that cannot write there) or "
-        "any; the hub is asked whose they are.",
+        description="Hugging Face tokens that grant access: off (none), read (tokens without write permission) or any; "
+        "the server asks the hub who owns a token.",
     )
     hf_users: str = Field(
         "",
-        description="Users and organisations of the hub that HF_AUTH lets in, separated by commas; empty: everybody.",
+        description="Users and organisations of the hub that HF_AUTH admits, comma-separated; empty admits everybody.",
     )
     workers: int = Field(1, ge=1, le=64, description="HTTP worker processes; they share one queue and one model.")
     threads: int = Field(
-        4, ge=1, le=64, description="Native threads per worker for overlay, encoding and files; requests need none."
+        4,
+        ge=1,
+        le=64,
+        description="Native threads per worker for overlay, encoding and files; waiting requests need none.",
     )
     graceful_timeout: int = Field(
-        120, ge=2, description="Seconds that running generations get to finish when the server is told to stop."
+        120, ge=2, description="Seconds that running generations get to finish when the server stops."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe level that is logged."
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of the log lines: text for people, json for machines."
     )
-    log_format: Literal["text", "json"] = Field("text", description="Log lines for people (text) or machines (json).")
 
     model: str = Field(
         "auto",
         validation_alias=AliasChoices("MODEL", "MODEL_ID"),
-        description="auto, demo, a name in MODELS_FILE, an id such as Qwen/Qwen-Image, or a local folder; auto takes "
-        "Qwen/Qwen-Image where a CUDA device has the memory for it, else the embedded demo model.",
+        description="auto, demo, a name in MODELS_FILE, an id such as Qwen/Qwen-Image, or a local folder; auto uses "
+        "Qwen/Qwen-Image where a CUDA device has enough memory, otherwise the embedded demo model.",
     )
-    model_source: Literal["modelscope", "huggingface"] = Field(
-        "modelscope", description="Hub that model ids are downloaded from."
-    )
+    model_source: Literal["modelscope", "huggingface"] = Field("modelscope", description="Hub to download models from.")
     hf_endpoint: str = Field(
         "https://huggingface.co",
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
         description="Address of the Hugging Face hub, for models and tokens; a mirror sees the tokens of HF_AUTH.",
     )
     models_file: Path = Field(
-        Path("models.toml"), description="File that gives models names, with their sources and defaults."
+        Path("models.toml"), description="File that names models, with their sources and defaults."
     )
-    models_dir: Path = Field(Path("models"), description="Folder that downloaded models are kept in.")
+    models_dir: Path = Field(Path("models"), description="Folder for downloaded models.")
     lora_dir: Path = Field(
-        Path("loras"), description="Folder with LoRA files, NAME.safetensors each, and their profiles, NAME.json."
+        Path("loras"), description="Folder with LoRA files (NAME.safetensors) and their profiles (NAME.json)."
     )
     model_loading: Literal["off", "named", "any"] = Field(
         "named",
-        description="Models that clients may have loaded beside MODEL: off, named (those of MODELS_FILE and demo), or "
-        "any (every id and folder too).",
+        description="Models that clients may load beside MODEL: off (none), named (those of MODELS_FILE, and demo) or any "
+        "(every id and folder too).",
     )
     max_loaded_models: int = Field(
-        0, ge=0, description="Most models in memory at a time; 0 keeps as many as fit, those used last."
+        0, ge=0, description="Maximum number of models in memory; 0 keeps as many of the last used as fit."
     )
     offline: bool = Field(
         False,
         validation_alias=AliasChoices("OFFLINE", "OFFLINE_MODE", "LOCAL_FILES_ONLY"),
-        description="1 never touches a network: a model that is not on the disk is an error.",
+        description="1 never uses a network; a model that is not on the disk is an error.",
     )
     device: str = Field("auto", description="Device to compute on: auto, cpu, cuda (also ROCm), cuda:1, xpu, npu, mps.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
@@ -115,60 +116,62 @@ class Settings(BaseSettings):
     )
     memory: MemoryPlanName | Literal["auto"] = Field(
         "auto",
-        description="How the model is fitted into memory: full, int8, model-offload, int8-offload, nf4, group-offload, "
-        "sequential-offload or device-map; auto takes the fastest that fits.",
+        description="How the model fits into memory: full, int8, model-offload, int8-offload, nf4, group-offload, "
+        "sequential-offload or device-map; auto uses the fastest that fits.",
     )
     text_encoder_path: str = Field(
-        "", description="Folder or id of the text encoder that HiDream-I1 needs beside its own files: a Llama 3.1 8B."
+        "", description="Folder or id of the text encoder that HiDream-I1 needs besides its own files: a Llama 3.1 8B."
     )
     controlnet: str = Field(
         "",
-        description="Folder or id of a ControlNet that is loaded beside Qwen-Image or Stable Diffusion, or silhouettes "
-        "for the demo model; requests send control_image.",
+        description="Folder or id of a ControlNet to load with Qwen-Image or Stable Diffusion, or silhouettes for the "
+        "demo model; requests send control_image.",
     )
     transformer_file: Path | None = Field(
-        None, description="One file, .gguf or .safetensors, that takes the place of the model's own transformer."
+        None, description="A .gguf or .safetensors file that replaces the model's own transformer."
     )
     safety_checker: str = Field(
         "",
-        description="Folder or id of a Stable Diffusion safety checker; what it finds unsafe is sent as black.",
+        description="Folder or id of a Stable Diffusion safety checker; images that it finds unsafe are sent as black.",
     )
     vae_tiling: bool = Field(
-        False, description="Decode every image in tiles: less memory, slower, faint seams are possible."
+        False, description="Decode every image in tiles: less memory, but slower, and faint seams are possible."
     )
 
     default_steps: int | None = Field(
-        None, ge=1, description="Steps of a request that names none; empty takes the model's usual number."
+        None, ge=1, description="Steps of requests that name none; empty uses the model's default."
     )
     default_guidance_scale: float | None = Field(
         None,
         ge=0,
         allow_inf_nan=False,
-        description="Guidance of a request that names none, for Qwen-Image its true_cfg_scale; empty takes the usual.",
+        description="Guidance of requests that name none (true_cfg_scale of Qwen-Image); empty uses the model's default.",
     )
     default_width: int | None = Field(
         None,
         ge=MIN_SIDE,
         le=MAX_SIDE,
-        description="Width in pixels of a request that names no size, with DEFAULT_HEIGHT; empty takes the model's.",
+        description="Width in pixels of requests that name no size, together with DEFAULT_HEIGHT; empty uses the model's "
+        "default.",
     )
     default_height: int | None = Field(
-        None, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels of a request that names no size."
+        None, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels of requests that name no size."
     )
     default_scheduler: str = Field(
         "",
         validation_alias=AliasChoices("DEFAULT_SCHEDULER", "SCHEDULER_TYPE"),
-        description="Scheduler of a request that names none, such as DPM++ 2M; empty takes the model's own.",
+        description="Noise scheduler of requests that name none, such as DPM++ 2M; empty uses the model's own.",
     )
     use_karras_sigmas: bool | None = Field(
-        None, description="Whether that scheduler goes down Karras' noise levels; empty leaves it as it is."
+        None, description="Whether that scheduler uses Karras' noise levels; empty keeps its own choice."
     )
 
     compile: bool = Field(
-        False, description="Compile the transformer's repeated blocks: a longer start, then faster steps."
+        False, description="Compile the transformer's repeated blocks: a slower start, then faster steps."
     )
     attention_backend: str = Field(
-        "", description="Attention of diffusers, such as native, flash, _flash_3 or sage; empty leaves its default."
+        "",
+        description="Attention backend of diffusers, such as native, flash, _flash_3 or sage; empty keeps the default.",
     )
     quality_cache: Literal[
         "taylorseer",
@@ -180,101 +183,105 @@ class Settings(BaseSettings):
         "text_kv_cache",
     ] = Field(
         "taylorseer",
-        description="How quality high and fast skip work: taylorseer, first_block or magcache; the other caches of "
-        "diffusers are refused with the reason.",
+        description="Cache with which quality high and fast skip work: taylorseer, first_block or magcache; the server "
+        "refuses the other caches of diffusers and says why.",
     )
     max_batch: int = Field(
         0,
         ge=0,
         le=64,
-        description="Most images in one forward; 0 takes what was measured to pay, 1 switches batching off.",
+        description="Maximum number of images in one forward; 0 uses the measured optimum, 1 switches batching off.",
     )
     max_in_flight: int = Field(
         0,
         ge=0,
         le=256,
         validation_alias=AliasChoices("MAX_IN_FLIGHT", "MAX_CONCURRENT_REQUESTS"),
-        description="Most images begun at a time, the other requests wait; 0 takes as many as the measured memory "
+        description="Maximum number of images in progress, other requests wait; 0 uses as many as the measured memory "
         "allows.",
     )
     max_queue: int = Field(
-        64, ge=1, description="Generations that may run and wait at a time; one more is refused with 429."
+        64, ge=1, description="Maximum number of generations that run or wait; one more is refused with 429."
     )
     request_timeout: float = Field(
-        600.0, gt=0, description="Seconds a request may take, waiting included, before it is answered with 504."
+        600.0, gt=0, description="Seconds that a request may take, waiting included, before the server answers 504."
     )
     step_timeout: float = Field(
-        60.0, gt=0, description="Least number of seconds without a sign of life after which an engine is restarted."
+        60.0, gt=0, description="Minimum number of seconds without a sign of life before an engine is restarted."
     )
     max_pixels: int = Field(
-        2048 * 2048, ge=64 * 64, description="Largest width x height of one image, in pixels; guards memory."
+        2048 * 2048, ge=64 * 64, description="Maximum width x height of one image, in pixels; protects memory."
     )
-    max_steps: int = Field(150, ge=1, description="Largest num_inference_steps of a request.")
-    max_images: int = Field(10, ge=1, description="Largest n of a request.")
-    max_prompt_chars: int = Field(10_000, ge=1, le=1_000_000, description="Longest prompt, in characters.")
-    max_body_mb: float = Field(32.0, gt=0, description="Largest request body, in MiB.")
-    body_timeout: float = Field(60.0, gt=0, description="Seconds that a request's body has to arrive.")
+    max_steps: int = Field(150, ge=1, description="Maximum num_inference_steps of a request.")
+    max_images: int = Field(10, ge=1, description="Maximum n of a request.")
+    max_prompt_chars: int = Field(10_000, ge=1, le=1_000_000, description="Maximum length of a prompt, in characters.")
+    max_body_mb: float = Field(32.0, gt=0, description="Maximum size of a request body, in MiB.")
+    body_timeout: float = Field(60.0, gt=0, description="Seconds within which a request's body must arrive.")
     send_timeout: float = Field(
         120.0,
         ge=1,
         le=86400,
-        description="Seconds after which a client that takes nothing of its answer is hung up on.",
+        description="Seconds after which the server disconnects a client that reads nothing of its answer.",
     )
-    max_image_mb: float = Field(20.0, gt=0, description="Largest image file in a request, in MiB.")
+    max_image_mb: float = Field(20.0, gt=0, description="Maximum size of an image file in a request, in MiB.")
     allow_remote_images: bool = Field(
-        False, description="1 opens public web addresses that requests name as their image; off, they are refused."
+        False,
+        description="1 lets requests name a public web address as their image; otherwise such requests are refused.",
     )
     stream_format: Literal["openai", "cogview4"] = Field(
         "openai",
-        description="Stream of image requests that send stream without stream_format; cogview4 serves unmodified "
+        description="Stream format of image requests that send stream without stream_format; cogview4 serves unmodified "
         "CogView4-FastAPI clients, but streams of the OpenAI SDK must then send stream_format openai.",
     )
 
     output_dir: Path = Field(Path("tmp"), description="Folder for images saved by save_to_file.")
-    tmp_max_mb: float = Field(2048.0, gt=0, description="Size that the output folder is kept below, in MiB.")
+    tmp_max_mb: float = Field(
+        2048.0, gt=0, description="Maximum size of the output folder, in MiB; the oldest saved images go first."
+    )
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved images are kept.")
-    task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is remembered.")
+    task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is kept.")
     webhook_secret: SecretStr | None = Field(
-        None, description="Key that webhooks of tasks are signed with; without it webhook_url is refused."
+        None, description="Key that signs the webhooks of tasks; without it webhook_url is refused."
     )
     webhook_hosts: Annotated[str, AfterValidator(_checked_hosts)] = Field(
         "public",
-        description="Hosts that webhooks may go to, separated by commas, each HOST or HOST:PORT, private ones too; "
-        "public stands for every public address.",
+        description="Hosts that webhooks may go to, comma-separated, each HOST or HOST:PORT, private ones too; public "
+        "stands for every public address.",
     )
     cache_max_mb: float = Field(
-        512.0, ge=0, description="Size that the cache of finished answers is kept below, in MiB; 0 switches it off."
+        512.0, ge=0, description="Maximum size of the cache of finished answers, in MiB; 0 switches it off."
     )
     state_dir: Path = Field(Path("state"), description="Folder for what must survive a restart, such as request ids.")
     font_path: Path | None = Field(None, description="TrueType font of the overlay; the default covers Latin letters.")
 
     dispatcher_transport: Literal["auto", "unix", "tcp"] = Field(
         "auto",
-        description="How the processes talk: Unix socket, or loopback TCP with a key; auto is unix but on Windows.",
+        description="How the processes communicate: unix (a socket file) or tcp (loopback with a key); auto uses unix "
+        "except on Windows.",
     )
     engine_module: str = Field(
-        "imageserver.engine", description="Python module run as the engine process; tests put a fake one here."
+        "imageserver.engine", description="Python module that runs as the engine process; tests use a fake one."
     )
 
     @property
     def default_size(self) -> str | None:
-        """Return WIDTHxHEIGHT of requests that name no size, None for the model's own."""
+        """Return WIDTHxHEIGHT of requests that name no size, None for the model's default."""
         return f"{self.default_width}x{self.default_height}" if self.default_width and self.default_height else None
 
     @property
     def asks_for_keys(self) -> bool:
-        """Whether clients must say who they are."""
+        """Whether clients must authenticate."""
         return bool(self.api_keys) or self.api_keys_file is not None or self.hf_auth != "off"
 
     def resolve(self, path: Path) -> Path:
-        """Return `path`, taken from the project's root when it is relative."""
+        """Return `path`, relative to the project's root unless it is absolute."""
         return path if path.is_absolute() else PROJECT_ROOT / path
 
     def registry(self) -> Registry:
-        """Return the models that have names; raises RegistryUnusable."""
+        """Return the named models; raises RegistryUnusable."""
         file = self.resolve(self.models_file)
         if self.models_file == Settings.model_fields["models_file"].default and not file.exists():
-            return {}  # nobody asked for it
+            return {}  # the default file is optional
         return read_registry(file)
 
 
@@ -288,7 +295,7 @@ def load_settings() -> Settings:
             f"{str(item['loc'][0]).upper()}={item.get('input')!r} is not valid: {item['msg']}."
             for item in error.errors()
         ]
-        raise SystemExit("Wrong setting. " + " ".join(complaints)) from None
+        raise SystemExit("Invalid setting. " + " ".join(complaints)) from None
     except RegistryUnusable as error:
         raise SystemExit(f"MODELS_FILE={settings.models_file} cannot be used. {error}") from None
     if complaint := _contradiction(settings):
@@ -297,16 +304,16 @@ def load_settings() -> Settings:
 
 
 def _contradiction(settings: Settings) -> str | None:
-    """Return what is wrong with settings that are each valid, in one sentence without any secret."""
+    """Return one sentence, without any secret, about settings that are valid alone but not together."""
     if settings.offline and settings.hf_auth != "off":
-        return f"HF_AUTH={settings.hf_auth} asks the hub whose a token is, and OFFLINE=1 never touches a network."
+        return f"HF_AUTH={settings.hf_auth} must ask the hub who owns a token, but OFFLINE=1 never uses a network."
     if settings.hf_users and settings.hf_auth == "off":
-        return "HF_USERS lets users of the hub in, and HF_AUTH=off nobody: set HF_AUTH=read or any."
+        return "HF_USERS has no effect with HF_AUTH=off: set HF_AUTH=read or any."
     width, height = settings.default_width, settings.default_height
     if (width is None) != (height is None):
-        return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or none."
+        return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or neither."
     if width and height and width * height > settings.max_pixels:
         return f"DEFAULT_WIDTH x DEFAULT_HEIGHT is {width}x{height}, more than MAX_PIXELS={settings.max_pixels}."
     if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
-        return f"WEBHOOK_SECRET is too short: it has at least {MIN_SECRET_CHARACTERS} characters."
+        return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
     return None

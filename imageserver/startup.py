@@ -1,4 +1,4 @@
-"""What a user sees at the start: one banner, or one clear sentence why there is none."""
+"""The start-up banner, or one clear sentence that says why the server cannot start."""
 
 import errno
 import socket
@@ -11,7 +11,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def require_free_port(settings: Settings) -> None:
-    """Exit with one sentence when the address cannot be listened on."""
+    """Exit with one sentence when the server cannot listen on its address."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -24,21 +24,21 @@ def require_free_port(settings: Settings) -> None:
                     f"stop the other program, or choose another port: PORT={settings.port + 1} bash start_server.sh"
                 )
             elif error.errno == errno.EACCES:
-                reason = f"Port {settings.port} may not be used by this user"
-                advice = "choose one above 1023: PORT=5000 bash start_server.sh"
+                reason = f"This user may not use port {settings.port}"
+                advice = "choose a port above 1023: PORT=5000 bash start_server.sh"
             else:
                 reason = f"The server cannot listen on HOST={settings.host} ({error.strerror})"
-                advice = "HOST must be an address of this machine, for instance 127.0.0.1"
+                advice = "HOST must be an address of this machine, such as 127.0.0.1"
             raise SystemExit(f"{reason}: {advice}") from None
 
 
 def greeting(settings: Settings) -> str:
     """Return the line that is printed before the model is loaded."""
-    return f"qwen-image-server listens on {url(settings)}; the model is being loaded."
+    return f"qwen-image-server listens on {url(settings)}; the model is loading."
 
 
 def banner(settings: Settings, facts: ModelInfo) -> str:
-    """Return the lines that say where the server is, what it generates with and why, and how to change that."""
+    """Return the lines with the server's address, its model and device, why these were chosen, and how to change them."""
     body = '{"prompt":"a red circle on a blue background"}'
     device, key = facts.device, " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
     example = (
@@ -48,7 +48,7 @@ def banner(settings: Settings, facts: ModelInfo) -> str:
         f"qwen-image-server  {url(settings)}  (open it in a browser)",
         f"model   {facts.name} ({facts.parameters / 1e6:,.0f} million parameters). {facts.reason}",
         f"device  {device.gpu}, {device.dtype}; loaded in {facts.load_time:.1f} s. {device.memory_reason}",
-        "change  MODEL=… DEVICE=… PORT=… bash start_server.sh, or .env; .env.example lists every setting",
+        "change  MODEL=… DEVICE=… PORT=… bash start_server.sh, or edit .env; .env.example lists every setting",
         f"try     {example}",
         "stop    Ctrl+C",
     ]
@@ -59,13 +59,13 @@ def banner(settings: Settings, facts: ModelInfo) -> str:
 
 
 def _warning(settings: Settings) -> str:
-    """Return what the owner of a server that the network can reach should know; empty where there is nothing."""
+    """Return a warning about a server that the network can use too freely, or an empty string."""
     if not settings.asks_for_keys:
         return (
-            f"WARNING HOST={settings.host} lets everybody on the network use this server; API_KEYS would ask for keys."
+            f"WARNING HOST={settings.host} lets everybody on the network use this server; set API_KEYS to require keys."
         )
     if settings.hf_auth != "off" and not settings.hf_users:
-        return f"WARNING HF_AUTH={settings.hf_auth} lets in whoever has an account at the hub; HF_USERS would not."
+        return f"WARNING HF_AUTH={settings.hf_auth} admits every account of the hub; set HF_USERS to restrict it."
     return ""
 
 
@@ -80,6 +80,6 @@ def say(text: str) -> None:
 
 
 def url(settings: Settings) -> str:
-    """Return the address to open on this machine."""
+    """Return the server's URL for a browser on this machine."""
     host = "localhost" if settings.host in (*LOOPBACK, "0.0.0.0", "::") else settings.host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"

@@ -198,7 +198,7 @@ def test_hugging_face_s_own_client_sends_its_token(server):
 def test_a_saved_image_opens_by_its_signed_address_without_api_keys_too(own_servers, hub):
     server = own_servers(**settings(hub, API_KEYS="", HF_USERS="", HF_AUTH="any", HOST="0.0.0.0"))
     server.wait_for(lambda: "Ctrl+C" in server.log, "the banner")
-    assert "WARNING HF_AUTH=any lets in whoever has an account" in server.log
+    assert "WARNING HF_AUTH=any admits every account of the hub" in server.log
     assert "-H 'Authorization: Bearer KEY'" in server.log
     body = {"prompt": "saved", "size": "64x64", "save_to_file": True}
     url = server.post(body, headers={"Authorization": f"Bearer {WRITER}"}).json()["url"]
@@ -210,9 +210,9 @@ def test_a_saved_image_opens_by_its_signed_address_without_api_keys_too(own_serv
 @pytest.mark.parametrize(
     ("chosen", "sentence"),
     [
-        ({"HF_AUTH": "read", "OFFLINE": "1"}, "HF_AUTH=read asks the hub whose a token is, and OFFLINE=1 never"),
+        ({"HF_AUTH": "read", "OFFLINE": "1"}, "HF_AUTH=read must ask the hub who owns a token, but OFFLINE=1 never"),
         ({"HF_AUTH": "1"}, "HF_AUTH='1' is not valid: Input should be 'off', 'read' or 'any'."),
-        ({"HF_USERS": "ann"}, "HF_USERS lets users of the hub in, and HF_AUTH=off nobody"),
+        ({"HF_USERS": "ann"}, "HF_USERS has no effect with HF_AUTH=off"),
         ({"HF_ENDPOINT": "hub.example"}, "HF_ENDPOINT='hub.example' is not valid"),
     ],
 )

@@ -245,7 +245,7 @@ def test_several_workers_tell_it_once(own_servers, receiver):
 @pytest.mark.parametrize(
     ("chosen", "sentence"),
     [
-        ({"WEBHOOK_SECRET": "hush-hush"}, "WEBHOOK_SECRET is too short: it has at least 16 characters."),
+        ({"WEBHOOK_SECRET": "hush-hush"}, "WEBHOOK_SECRET is too short: it must have at least 16 characters."),
         ({"WEBHOOK_HOSTS": "a.example, http://b"}, "'http://b' is neither HOST nor HOST:PORT"),
         ({"WEBHOOK_HOSTS": "a.example:99999"}, "'a.example:99999' is neither HOST nor HOST:PORT"),
     ],

@@ -66,7 +66,7 @@ def test_wrong_setting_is_one_sentence_with_its_name_and_value(monkeypatch, name
         ({"DEFAULT_WIDTH": "63", "DEFAULT_HEIGHT": "64"}, "DEFAULT_WIDTH='63' is not valid"),
         ({"DEFAULT_STEPS": "0"}, "DEFAULT_STEPS='0' is not valid"),
         ({"DEFAULT_GUIDANCE_SCALE": "nan"}, "DEFAULT_GUIDANCE_SCALE='nan' is not valid"),
-        ({"HF_AUTH": "any", "OFFLINE": "1"}, "HF_AUTH=any asks the hub"),
+        ({"HF_AUTH": "any", "OFFLINE": "1"}, "HF_AUTH=any must ask the hub"),
         ({"WEBHOOK_SECRET": "hush"}, "WEBHOOK_SECRET is too short"),
     ],
 )
