@@ -97,8 +97,8 @@ class Settings(BaseSettings):
     )
     model_loading: Literal["off", "named", "any"] = Field(
         "named",
-        description="Models that clients may load beside MODEL: off (none), named (those of MODELS_FILE, and demo) or any "
-        "(every id and folder too).",
+        description="Models that clients may load beside MODEL: off (none), named (those of MODELS_FILE, and demo) or "
+        "any (every id and folder too).",
     )
     max_loaded_models: int = Field(
         0, ge=0, description="Maximum number of models in memory; 0 keeps as many of the last used as fit."
@@ -145,14 +145,15 @@ class Settings(BaseSettings):
         None,
         ge=0,
         allow_inf_nan=False,
-        description="Guidance of requests that name none (true_cfg_scale of Qwen-Image); empty uses the model's default.",
+        description="Guidance of requests that name none (true_cfg_scale of Qwen-Image); empty uses the model's "
+        "default.",
     )
     default_width: int | None = Field(
         None,
         ge=MIN_SIDE,
         le=MAX_SIDE,
-        description="Width in pixels of requests that name no size, together with DEFAULT_HEIGHT; empty uses the model's "
-        "default.",
+        description="Width in pixels of requests that name no size, together with DEFAULT_HEIGHT; empty uses the "
+        "model's default.",
     )
     default_height: int | None = Field(
         None, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels of requests that name no size."
@@ -230,8 +231,8 @@ class Settings(BaseSettings):
     )
     stream_format: Literal["openai", "cogview4"] = Field(
         "openai",
-        description="Stream format of image requests that send stream without stream_format; cogview4 serves unmodified "
-        "CogView4-FastAPI clients, but streams of the OpenAI SDK must then send stream_format openai.",
+        description="Stream format of image requests that send stream without stream_format; cogview4 serves "
+        "unmodified CogView4-FastAPI clients, but streams of the OpenAI SDK must then send stream_format openai.",
     )
 
     output_dir: Path = Field(Path("tmp"), description="Folder for images saved by save_to_file.")

@@ -38,7 +38,7 @@ def greeting(settings: Settings) -> str:
 
 
 def banner(settings: Settings, facts: ModelInfo) -> str:
-    """Return the lines with the server's address, its model and device, why these were chosen, and how to change them."""
+    """Return the banner: the address, the model and device, why these were chosen, and how to change them."""
     body = '{"prompt":"a red circle on a blue background"}'
     device, key = facts.device, " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
     example = (
