@@ -26,7 +26,7 @@ def generate(page, prompt, **fields):
 
 
 def number_of(card):
-    return int(card.locator(".told").inner_text().split(" · ")[0].removeprefix("request "))
+    return int(card.locator(".status").inner_text().split(" · ")[0].removeprefix("request "))
 
 
 def download(page, card):
@@ -39,7 +39,7 @@ def newest_job(server):
     return server.get("/v1/jobs", params={"limit": 1}).json()["data"][0]
 
 
-def test_a_image_is_previewed_and_generated(demo_server, opened):
+def test_an_image_is_previewed_and_generated(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     page.evaluate(WATCH)
@@ -56,7 +56,7 @@ def test_a_image_is_previewed_and_generated(demo_server, opened):
     assert name == f"demo-{job['id']}-{job['seed']}.png"
 
 
-def test_the_same_seed_again_and_a_image_to_start_from(demo_server, opened):
+def test_the_same_seed_again_and_an_image_to_start_from(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     card = generate(page, "a yellow star on a black background", Images="2")
@@ -89,11 +89,11 @@ def test_two_requests_run_side_by_side_and_one_is_cancelled(demo_server, opened)
     running = page.locator(".card").nth(1)
     assert demo_server.get(f"/v1/jobs/{long_job['id']}").json()["state"] == "processing"
     running.get_by_role("button", name="Cancel").click()
-    expect(running.locator(".told")).to_have_text("Cancelled.")
+    expect(running.locator(".status")).to_have_text("Cancelled.")
     assert demo_server.get(f"/v1/jobs/{long_job['id']}").json()["state"] == "cancelled"
 
 
-def test_who_closes_the_page_cancels_what_it_generated(demo_server, opened):
+def test_closing_the_page_cancels_its_generations(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(generate(page, "a green square", Steps="150", Images="10")).to_have_attribute("data-state", "running")
@@ -127,7 +127,7 @@ def test_a_wrong_value_shows_the_server_s_sentence_at_its_field(fake_server, ope
     expect(page.locator(".card")).to_have_count(0)
 
 
-def test_a_full_queue_is_said_on_the_card_and_may_be_tried_again(fake_server, opened):
+def test_a_full_queue_shows_on_the_card_and_can_be_tried_again(fake_server, opened):
     page = opened(fake_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(generate(page, "a cat [step=0.5]", Steps="150")).to_have_attribute("data-state", "running")
@@ -170,7 +170,7 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
     expect(page.get_by_label("Steps")).to_have_value("20")
 
 
-def test_it_says_that_the_model_loads_and_takes_requests_meanwhile(start, opened):
+def test_it_says_that_the_model_loads_and_accepts_requests_meanwhile(start, opened):
     server = start(FAKE_LOAD="4")
     page = opened(server)
     expect(page.locator("#state")).to_contain_text("The model is loading.")
@@ -180,7 +180,7 @@ def test_it_says_that_the_model_loads_and_takes_requests_meanwhile(start, opened
     expect(page.locator("#state")).to_contain_text("fake on cpu")
 
 
-def test_it_fits_a_phone_and_every_control_has_a_name_and_loras_are_generated_with(demo_server, opened):
+def test_it_fits_a_phone_every_control_has_a_name_and_loras_apply(demo_server, opened):
     page = opened(demo_server, viewport={"width": 360, "height": 740}, color_scheme="dark")
     expect(page.get_by_label("Steps")).to_have_value("20")
     page.get_by_role("checkbox", name="night").check()

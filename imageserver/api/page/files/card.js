@@ -1,10 +1,10 @@
-// A card: one request from the moment it is sent to its images, or to the reason why there are none.
+// A card: one request from sending to its images, or to the reason why it failed.
 
 import { generate } from "./generating.js";
 import { asBlob } from "./fields.js";
 import { asText } from "./form.js";
 
-const PARTS = ["h3", ".told", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
+const PARTS = ["h3", ".status", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
 const CACHE = { hit: "from the cache", join: "generated together with the same request" };
 
 export class Card {
@@ -15,10 +15,10 @@ export class Card {
   #steps = null;
 
   /**
-   * Show and generate a request.
+   * Show a request.
    *
-   * `page` is told `news(sentence)`, `refused(card, refusal)` before it was taken, `lost(card)`, `removed(card)`,
-   * and what a person asks for: `again(card)`, `withSeed(request, seed)`, `startFrom(blob)`.
+   * Calls the `page`'s `announce(sentence)`, `refused(card, refusal)` before the request is queued, `lost(card)`,
+   * `removed(card)`, and for its buttons `again(card)`, `withSeed(request, seed)` and `startFrom(blob)`.
    */
   constructor(request, page) {
     this.request = request;
@@ -45,14 +45,14 @@ export class Card {
     }
   }
 
-  /** Stop it. */
+  /** Cancel the request. */
   cancel() {
     this.#parts.cancel.disabled = true;
-    this.#parts.told.textContent = "Stopping.";
+    this.#parts.status.textContent = "Cancelling.";
     this.#stop();
   }
 
-  /** Take the card and its images away. */
+  /** Remove the card and its images. */
   remove() {
     for (const { url } of this.#slots) URL.revokeObjectURL(url);
     this.element.remove();
@@ -60,22 +60,22 @@ export class Card {
   }
 
   queued({ request_id: number, queue_position: position, queue_wait: wait }) {
-    if (this.number === null) this.page.news(`Request ${number} was taken.`);
+    if (this.number === null) this.page.announce(`Request ${number} is queued.`);
     this.number = number;
-    this.place(position, wait);
+    this.showPosition(position, wait);
   }
 
-  /** Say how many go before it, and for about how many seconds. */
-  place(position, wait) {
+  /** Show the position in the queue and the wait in seconds. */
+  showPosition(position, wait) {
     if (this.state !== "sending" && this.state !== "queued") return;
-    const before = position === 1 ? "1 request goes before it" : `${position} requests go before it`;
-    this.#set("queued", position ? `${before}, about ${seconds(wait)}.` : "It is next.");
+    const ahead = position === 1 ? "1 request ahead" : `${position} requests ahead`;
+    this.#set("queued", position ? `${ahead}, about ${seconds(wait)}.` : "Next in the queue.");
   }
 
   progress({ step, total_steps: total }) {
     if (this.state !== "running") {
       this.#began = { at: performance.now(), step };
-      this.page.news(`Request ${this.number} is being generated.`);
+      this.page.announce(`Request ${this.number} is being generated.`);
     }
     const done = step - this.#began.step;
     const left = done ? ((performance.now() - this.#began.at) / 1000 / done) * (total - step) : null;
@@ -102,7 +102,7 @@ export class Card {
     });
     this.#set("done", this.#summary(data));
     this.#parts.warnings.replaceChildren(...data.warnings.map(item));
-    page.news(`Request ${data.request_id} is done.`);
+    page.announce(`Request ${data.request_id} is done.`);
   }
 
   refused(refusal) {
@@ -115,41 +115,41 @@ export class Card {
     this.page.lost(this);
   }
 
-  /** Say why there is no image, and when it may be tried again. */
+  /** Show why the request failed, and when to try again. */
   fail({ message, code, retryAfter }) {
     const cancelled = code === "cancelled";
     this.#set(cancelled ? "cancelled" : "failed", cancelled ? "Cancelled." : "");
     this.#parts.error.textContent = cancelled ? "" : message;
-    this.page.news(cancelled ? "The request was cancelled." : message);
+    this.page.announce(cancelled ? "The request was cancelled." : message);
     this.#wait(Math.ceil(retryAfter ?? 0));
   }
 
   #summary(data) {
     const pace = Math.round((1000 * data.inference_time) / this.#steps);
-    const facts = [`request ${data.request_id}`, `${data.width}×${data.height}`, `${data.inference_time} s`];
-    if (data.cache === "miss" && this.#steps) facts.push(`${pace} ms a step`);
-    if (data.queue_time >= 0.1) facts.push(`${data.queue_time.toFixed(1)} s in the queue`);
-    if (data.cache in CACHE) facts.push(CACHE[data.cache]);
-    return facts.join(" · ");
+    const figures = [`request ${data.request_id}`, `${data.width}×${data.height}`, `${data.inference_time} s`];
+    if (data.cache === "miss" && this.#steps) figures.push(`${pace} ms a step`);
+    if (data.queue_time >= 0.1) figures.push(`${data.queue_time.toFixed(1)} s in the queue`);
+    if (data.cache in CACHE) figures.push(CACHE[data.cache]);
+    return figures.join(" · ");
   }
 
   #set(state, sentence) {
-    const { told, progress, cancel, again, remove, images } = this.#parts;
+    const { status, progress, cancel, again, remove, images } = this.#parts;
     const over = ["done", "failed", "cancelled"].includes(state);
     const hasFocus = this.element.contains(document.activeElement);
     this.state = this.element.dataset.state = state;
-    told.textContent = sentence;
+    status.textContent = sentence;
     progress.hidden = cancel.hidden = over;
     remove.hidden = !over;
     again.hidden = !over || state === "done";
     if (over && state !== "done") images.replaceChildren();
-    // Its button is gone: who works with the keyboard shall not be sent back to the top of the page.
+    // Its button is gone: the focus stays here, or the keyboard would start again at the top of the page.
     if (over && hasFocus) this.element.focus();
   }
 
   #wait(left) {
     const { again } = this.#parts;
-    again.textContent = left > 0 ? `Try again, best in ${left} s` : "Try again";
+    again.textContent = left > 0 ? `Try again (best in ${left} s)` : "Try again";
     if (left > 0) setTimeout(() => this.#wait(left - 1), 1000);
   }
 
@@ -180,7 +180,7 @@ class Slot {
     const image = this.find("img");
     const last = this.url;
     this.url = image.src = URL.createObjectURL(blob);
-    // The one before stays until this one can be seen, or the image would flicker.
+    // The last one stays until this one is decoded, or the image would flicker.
     image.decode().catch(() => {}).finally(() => URL.revokeObjectURL(last));
     image.alt = state === "preview" ? `Preview of ${this.prompt}` : this.prompt;
     if (size) Object.assign(image, { width: size.width, height: size.height });
@@ -197,7 +197,7 @@ class Slot {
   }
 }
 
-/** Return the seed of an image; JavaScript's numbers cannot hold all that a person may have asked for. */
+/** Return the seed of an image; a JavaScript number cannot hold every seed. */
 function seedOf(asked, answered, index) {
   return asked === null ? String(answered) : String(BigInt(asked) + BigInt(index));
 }

@@ -1,36 +1,36 @@
-// What the server's own description says of a field, and what a person wrote into it.
+// One field of the form: its description in the server's OpenAPI document, and its value.
 
 import { Refusal } from "./server.js";
 
-/** Return the description of a field without its "or null". */
-export function told(schema, name) {
+/** Return the schema of a field without its "or null". */
+export function schemaOf(schema, name) {
   const field = schema.properties[name] ?? {};
   const option = (field.anyOf ?? []).find((each) => each.type !== "null");
   return { ...option, ...field };
 }
 
-/** Give a number its range, and a hint what it may be. */
+/** Set a number's range, and a hint that names it. */
 export function limit(control, field) {
-  const least = field.minimum ?? field.exclusiveMinimum;
-  if (least !== undefined) control.min = least;
+  const minimum = field.minimum ?? field.exclusiveMinimum;
+  if (minimum !== undefined) control.min = minimum;
   if (field.maximum !== undefined) control.max = field.maximum;
-  const range = [least, field.maximum].filter((each) => each !== undefined).join(" to ");
+  const range = [minimum, field.maximum].filter((each) => each !== undefined).join(" to ");
   control.title = [plain(field.description), range && `Range: ${range}.`].filter(Boolean).join(" ");
 }
 
-/** Return a sentence of the server's without its marks for code. */
+/** Return a sentence of the server without the backticks around code. */
 export function plain(text = "") {
   return text.replaceAll("`", "");
 }
 
-/** Put the choices into a list; `labels` are shown instead of names. */
+/** Fill a list with choices; `labels` are shown instead of names. */
 export function offer(select, names, labels = {}) {
   const chosen = select.value;
   select.replaceChildren(...names.map((name) => new Option(labels[name] ?? name, name)));
   if (names.includes(chosen)) select.value = chosen;
 }
 
-/** Return the number in a field, null for none; throws Refusal for what is no number. */
+/** Return the number in a field, null for an empty one; throws Refusal for anything else. */
 export function numberOf(control) {
   if (control.validity.badInput) {
     throw new Refusal(`${control.labels[0].textContent.trim()}: ${control.validationMessage}`, { param: control.name });

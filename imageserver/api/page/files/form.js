@@ -1,10 +1,10 @@
-// The form: its ranges and defaults are the server's; what a person wrote becomes a request.
+// The form: ranges and defaults come from the server, and its values become a request.
 
-import { asDataUrl, limit, numberOf, offer, plain, told } from "./fields.js";
+import { asDataUrl, limit, numberOf, offer, plain, schemaOf } from "./fields.js";
 import { LoraList } from "./loras.js";
 
 const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength"];
-// What these are until somebody changes them is decided by the model and the LoRAs.
+// Until somebody changes these, the model and the LoRAs set them.
 const FOLLOWING = ["num_inference_steps", "true_cfg_scale"];
 const CHECKED = ["positive_magic", "add_overlay"];
 const PREVIEWS = 8;
@@ -17,9 +17,9 @@ export class RequestForm {
   #form = byId("request");
   #fields = this.#form.elements;
   #loras = new LoraList(() => this.#follow());
-  #usual = {};
+  #defaults = {};
   #sizes = {};
-  #usualSize = "";
+  #defaultSize = "";
   #touched = new Set();
   #source = null;
   #described = false;
@@ -43,30 +43,30 @@ export class RequestForm {
     byId("source-remove").addEventListener("click", () => this.startFrom(null));
   }
 
-  /** Take over what the API's document says of a request and of a LoRA in it. */
+  /** Set ranges, choices and hints from the OpenAPI schema of a request. */
   describe(request) {
-    for (const name of LIMITED) limit(this.#fields[name], told(request, name));
-    offer(this.#fields.quality, told(request, "quality").enum);
-    byId("quality-hint").textContent = plain(told(request, "quality").description);
-    byId("strength-hint").textContent = plain(told(request, "strength").description);
-    this.#offerSizes(told(request, "aspect_ratio").enum);
-    for (const name of ["seed", ...CHECKED]) this.#fields[name].title = plain(told(request, name).description);
+    for (const name of LIMITED) limit(this.#fields[name], schemaOf(request, name));
+    offer(this.#fields.quality, schemaOf(request, "quality").enum);
+    byId("quality-hint").textContent = plain(schemaOf(request, "quality").description);
+    byId("strength-hint").textContent = plain(schemaOf(request, "strength").description);
+    this.#offerSizes(schemaOf(request, "aspect_ratio").enum);
+    for (const name of ["seed", ...CHECKED]) this.#fields[name].title = plain(schemaOf(request, name).description);
     if (this.#described) return;
     this.#described = true;
     byId("generate").disabled = false;
-    for (const name of ["seed", "n"]) this.#fields[name].value ||= told(request, name).default;
-    this.#fields.positive_magic.checked = told(request, "positive_magic").default;
+    for (const name of ["seed", "n"]) this.#fields[name].value ||= schemaOf(request, name).default;
+    this.#fields.positive_magic.checked = schemaOf(request, "positive_magic").default;
   }
 
-  /** Take over the model's defaults, as /health tells them. */
+  /** Set the model's defaults, which /health returns. */
   setDefaults({ steps, guidance_scale: guidance, width, height }) {
-    this.#usual = { num_inference_steps: steps, true_cfg_scale: guidance };
-    this.#usualSize = ` · ${width}×${height}`;
+    this.#defaults = { num_inference_steps: steps, true_cfg_scale: guidance };
+    this.#defaultSize = ` · ${width}×${height}`;
     this.#follow();
     this.#offerSizes();
   }
 
-  /** Take over what /info tells of the model: sizes, and what it can generate from. */
+  /** Set the model's sizes and the kinds of input it accepts, which /info returns. */
   setModel({ aspect_ratio_sizes: sizes, generates_from: kinds }) {
     this.#sizes = sizes;
     // An edit does all its steps, so there is no strength to choose.
@@ -75,9 +75,9 @@ export class RequestForm {
     this.#setSource(byId("source").hidden ? null : this.#source);
   }
 
-  /** Take over the LoRAs that there are. */
+  /** Offer the server's LoRAs. */
   setLoras(loras, choice) {
-    this.#loras.offer(loras, told(choice, "scale"));
+    this.#loras.offer(loras, schemaOf(choice, "scale"));
     this.#follow();
   }
 
@@ -147,7 +147,7 @@ export class RequestForm {
     return name === "loras" || this.#fields[name] !== undefined;
   }
 
-  /** Forget the last refusal. */
+  /** Clear the last refusal. */
   accept() {
     byId("refusal").textContent = "";
     for (const control of this.#form.querySelectorAll("[aria-invalid]")) {
@@ -163,7 +163,8 @@ export class RequestForm {
 
   #follow() {
     for (const name of FOLLOWING) {
-      if (!this.#touched.has(name)) this.#fields[name].value = this.#loras.recommended(name) ?? this.#usual[name] ?? "";
+      if (this.#touched.has(name)) continue;
+      this.#fields[name].value = this.#loras.recommended(name) ?? this.#defaults[name] ?? "";
     }
   }
 
@@ -172,9 +173,10 @@ export class RequestForm {
   }
 
   #offerSizes(names = [...this.#fields.aspect_ratio.options].map((each) => each.value).filter(Boolean)) {
-    const usual = this.#source === null ? `usual${this.#usualSize}` : "as the image";
-    const labels = names.map((name) => [name, [name, this.#sizes[name]?.join("×")].filter(Boolean).join(" · ")]);
-    offer(this.#fields.aspect_ratio, ["", ...names], { "": usual, ...Object.fromEntries(labels) });
+    const unset = this.#source === null ? `default${this.#defaultSize}` : "same as the image";
+    const sized = names.map((name) => [name, [name, this.#sizes[name]?.join("×")].filter(Boolean).join(" · ")]);
+    const labels = { "": unset, ...Object.fromEntries(sized) };
+    offer(this.#fields.aspect_ratio, ["", ...names], labels);
   }
 
   #setSource(blob) {
@@ -189,12 +191,12 @@ export class RequestForm {
   }
 }
 
-/** Return the field of the form that the server means: it may name a part of it, such as `loras[0].scale`. */
+/** Return the field of the form that the server names, perhaps by a part of it such as `loras[0].scale`. */
 function fieldOf(param) {
   return param?.split(/[.[]/)[0];
 }
 
-/** Return a request as the server reads it; a seed may have more digits than a number of JavaScript's can hold. */
+/** Return a request as JSON; a seed may have more digits than a JavaScript number can hold. */
 export async function asText({ fields, seed, source }) {
   const content = source === null ? fields : { ...fields, image: await asDataUrl(source) };
   const written = seed === null ? "null" : WHOLE.test(seed) ? BigInt(seed).toString() : JSON.stringify(seed);

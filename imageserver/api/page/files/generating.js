@@ -1,14 +1,14 @@
-// One generation: a WebSocket of its own, so that any number can run side by side and each ends with its card.
+// One generation over a WebSocket of its own: any number can run side by side, and each ends with its card.
 
 import { Refusal, generatingAddress } from "./server.js";
 
 const TOO_BIG = 1009;
 
 /**
- * Generate what `text`, a request as JSON, asks for; return how to stop it.
+ * Send `text`, a request as JSON, and return a function that cancels it.
  *
- * `listener` is told `queued(frame)`, `progress(frame)`, `preview(frame)` and last `result(data)`, `refused(Refusal)`
- * or `lost(sentence)`.
+ * Calls the `listener`'s `queued(frame)`, `progress(frame)`, `preview(frame)` and finally one of `result(data)`,
+ * `refused(Refusal)` and `lost(sentence)`.
  */
 export function generate(text, listener) {
   const socket = new WebSocket(generatingAddress());
@@ -33,8 +33,8 @@ export function generate(text, listener) {
     } else if (!over && !stopped) listener[frame.type]?.(frame);
   });
   socket.addEventListener("close", (event) => {
-    const reason = event.code === TOO_BIG ? "The request is larger than the server takes." : event.reason;
-    end("lost", reason || "The connection to the server ended before the image was done.");
+    const reason = event.code === TOO_BIG ? "The request is larger than the server accepts." : event.reason;
+    end("lost", reason || "The connection to the server ended before the image was finished.");
   });
 
   return () => {

@@ -1,4 +1,4 @@
-// The LoRAs to generate with: which there are, how strong each is, and what their profiles recommend.
+// The list of LoRAs: which of them to use, at what scale, and what their profiles recommend.
 
 import { numberOf, plain } from "./fields.js";
 
@@ -12,7 +12,7 @@ export class LoraList {
     this.#list.addEventListener("change", changed);
   }
 
-  /** Show what /v1/loras answers, with the limits of their scale; what was chosen stays chosen. */
+  /** Show the LoRAs from /v1/loras with the limits of their scale; keep the selection. */
   offer(loras, limits) {
     const chosen = this.chosen();
     this.#rows = loras.map((lora) => row(lora, limits));
@@ -29,7 +29,7 @@ export class LoraList {
     });
   }
 
-  /** Choose these and no others. */
+  /** Select exactly these. */
   choose(chosen) {
     for (const { lora, check, scale } of this.#rows) {
       const found = chosen.find((each) => each.name === lora.id);

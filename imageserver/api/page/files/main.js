@@ -1,13 +1,13 @@
-// The page: how the server is, the key it asks for, the form, and a card for every request.
+// The page: the server's state, its key, the form, and a card for every request.
 
 import { Card } from "./card.js";
 import { RequestForm } from "./form.js";
 import { ModelChoice } from "./models.js";
 import { Refusal, UNREACHABLE, ask, keep } from "./server.js";
 
-// Seconds between two looks at the server, while something happens and while nothing does.
-const BUSY = 1.5;
-const IDLE = 6;
+// How often the page polls the server, while something happens and while nothing does.
+const BUSY_SECONDS = 1.5;
+const IDLE_SECONDS = 6;
 
 const byId = (id) => document.getElementById(id);
 const form = new RequestForm(() => generate());
@@ -16,11 +16,11 @@ const cards = new Set();
 let schemas = null;
 let model = null;
 let timer = null;
-// Why a key is asked for, until one is given.
+// Why the server requires a key, until one is given.
 let locked = null;
 
 const page = {
-  news: (sentence) => { byId("news").textContent = sentence; },
+  announce: (sentence) => { byId("announcement").textContent = sentence; },
   again: (card) => {
     card.remove();
     start(card.request);
@@ -43,10 +43,10 @@ const page = {
     byId("empty").hidden = cards.size > 0;
     (byId("results").firstElementChild ?? byId("results-title")).focus();
   },
-  // A WebSocket does not say why it was not let in, so the server is asked in another way.
+  // A WebSocket does not say why it was refused; another request does.
   lost: (card) => ask("v1/jobs?limit=1").catch((error) => {
     if (error.status === 401) card.fail(error);
-    trouble(error);
+    showFailure(error);
   }),
 };
 
@@ -69,58 +69,58 @@ function start(request) {
   cards.add(card);
   byId("empty").hidden = true;
   byId("results").prepend(card.element);
-  // In one column the results stand below the form: what is generated shall have the screen.
+  // In one column the results stand below the form: scroll to the new card.
   card.element.scrollIntoView({ block: matchMedia("(min-width: 62rem)").matches ? "nearest" : "start" });
   card.generate();
-  lookAfter(BUSY);
+  pollAfter(BUSY_SECONDS);
 }
 
-/** Have another model loaded; what the form offers follows it. */
+/** Load another default model; the form follows it. */
 async function choose(name) {
   form.accept();
-  models.wait();
-  lookAfter(0);
+  models.lock();
+  pollAfter(0);
   let loaded = false;
   try {
     await ask("v1/models/load", { model: name });
     loaded = true;
   } catch (error) {
     if (error instanceof Refusal && error.status !== 401) form.refuse(error);
-    else trouble(error);
+    else showFailure(error);
   }
-  models.settle(loaded);
-  lookAfter(0);
+  models.unlock(loaded);
+  pollAfter(0);
 }
 
-async function look() {
+async function poll() {
   clearTimeout(timer);
   let busy = true;
   try {
     const health = await ask("health");
     busy = health.status !== "healthy" || isAtWork() || models.loading !== "";
     show(health.status, sentenceOf(health), health.load_fraction);
-    if (locked === null) await learn(health);
-    if ([...cards].some((card) => card.state === "queued")) await tellPlaces();
+    if (locked === null) await updateForm(health);
+    if ([...cards].some((card) => card.state === "queued")) await showPositions();
   } catch (error) {
-    trouble(error);
+    showFailure(error);
   }
-  lookAfter(busy ? BUSY : IDLE);
+  pollAfter(busy ? BUSY_SECONDS : IDLE_SECONDS);
 }
 
-/** Take in that the server refused a question, or does not answer. */
-function trouble(error) {
+/** Show that the server refused a request, or does not answer. */
+function showFailure(error) {
   if (error.status === 401) askForKey(error.message);
-  else if (error.code === UNREACHABLE) forget();
+  else if (error.code === UNREACHABLE) showUnreachable();
   else if (!(error instanceof Refusal)) throw error;
 }
 
-function lookAfter(delay) {
+function pollAfter(delay) {
   clearTimeout(timer);
-  timer = setTimeout(look, 1000 * delay);
+  timer = setTimeout(poll, 1000 * delay);
 }
 
-/** Ask for what does not change while a model is served: once, and again after the server was away. */
-async function learn(health) {
+/** Fill the form with what depends on the model: once for each default model, and again after a restart. */
+async function updateForm(health) {
   if (schemas === null) {
     schemas = (await ask("openapi.json")).components.schemas;
     form.describe(schemas.GenerateBody);
@@ -134,18 +134,18 @@ async function learn(health) {
   model = name;
 }
 
-async function tellPlaces() {
+async function showPositions() {
   const waiting = await ask("v1/jobs?state=queued");
   for (const job of waiting.data) {
     const card = [...cards].find((each) => each.number === job.id);
-    card?.place(job.queue_position ?? 0, job.queue_wait ?? 0);
+    card?.showPosition(job.queue_position ?? 0, job.queue_wait ?? 0);
   }
 }
 
-function forget() {
+function showUnreachable() {
   schemas = model = null;
-  // One that stops takes nobody in, and finishes what it has begun.
-  const hope = isAtWork() ? "What is under way may still be finished." : "Trying again.";
+  // A stopping server accepts no connection, but finishes what it has begun.
+  const hope = isAtWork() ? "Requests in progress may still finish." : "Trying again.";
   show("unreachable", `The server does not answer. ${hope}`);
 }
 
@@ -156,16 +156,17 @@ function isAtWork() {
 function sentenceOf(health) {
   const { status, reason, device, queue_length: waiting, queue_wait: wait, active_tasks: active } = health;
   if (status === "loading") return `The model is loading. ${reason}`;
-  if (status === "draining") return "The server is stopping and takes no more requests.";
+  if (status === "draining") return "The server is stopping and accepts no more requests.";
   if (status === "degraded") return `The server has a problem. ${reason}`;
-  if (models.loading) return `${models.loading} is being loaded. ${health.reason}`;
-  const work = active + waiting === 0 ? "idle" : `${active} at work, ${waiting} waiting, ${Math.ceil(wait)} s in all`;
+  if (models.loading) return `${models.loading} is loading. ${health.reason}`;
+  const idle = active + waiting === 0;
+  const work = idle ? "idle" : `${active} running, ${waiting} waiting, about ${Math.ceil(wait)} s in total`;
   return `${health.generator_info.model_id} on ${device}: ${work}`;
 }
 
 function show(state, sentence, fraction = null) {
   const box = byId("state");
-  if (box.dataset.state !== state) page.news(sentence);
+  if (box.dataset.state !== state) page.announce(sentence);
   box.dataset.state = state;
   byId("state-text").textContent = sentence;
   byId("load").hidden = state !== "loading" || fraction === null;
@@ -185,6 +186,6 @@ byId("key").addEventListener("submit", (event) => {
   byId("key").hidden = true;
   byId("prompt").focus();
   locked = model = null;
-  look();
+  poll();
 });
-look();
+poll();

@@ -1,11 +1,11 @@
-// The server that this page came from: its addresses, and the key that it may ask for.
+// Requests to the server that sent this page, with the API key that it may require.
 
 export const UNREACHABLE = "unreachable";
 
 const KEY = "qwen-image-server key";
 let key = stored();
 
-/** What the server refused: its sentence, the field that is wrong, and the seconds until it may be tried again. */
+/** A refusal by the server: its sentence, the wrong field, and the seconds until a retry makes sense. */
 export class Refusal extends Error {
   constructor(sentence, { status = null, code = null, param = null, retryAfter = null } = {}) {
     super(sentence);
@@ -19,13 +19,13 @@ export function keep(text) {
   try {
     sessionStorage.setItem(KEY, text);
   } catch {
-    // Where the browser stores nothing, the key lives as long as the page.
+    // A browser that stores nothing keeps the key as long as the page.
   }
 }
 
 /**
- * Return the JSON at an address, which `body` is sent to where there is one; throws Refusal, with the code `unreachable`
- * where the server does not answer.
+ * Send a GET request, or a POST request with `body`, and return the JSON of the answer; throws Refusal, with the code
+ * `unreachable` where the server does not answer.
  */
 export async function ask(path, body) {
   const headers = { Accept: "application/json" };
@@ -40,14 +40,14 @@ export async function ask(path, body) {
   });
   const content = await response.json().catch(() => ({}));
   if (response.ok) return content;
-  // OpenAI's addresses wrap what the others say as it is.
-  const told = content.error?.message === undefined ? content : { ...content.error, error: content.error.message };
-  throw new Refusal(told.error ?? `The server answered ${response.status}.`, {
-    status: response.status, code: told.code, param: told.param ?? null,
+  // The OpenAI routes wrap the fields that the others send at the top level.
+  const failure = content.error?.message === undefined ? content : { ...content.error, error: content.error.message };
+  throw new Refusal(failure.error ?? `The server answered ${response.status}.`, {
+    status: response.status, code: failure.code, param: failure.param ?? null,
   });
 }
 
-/** Return the address to generate at; a browser can give a WebSocket no header, so the key stands in it. */
+/** Return the WebSocket's address; browsers cannot send headers with it, so it carries the key. */
 export function generatingAddress() {
   const address = new URL("ws/generate", document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
