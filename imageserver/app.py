@@ -5,7 +5,8 @@ from flask import Flask
 from imageserver import startup
 from imageserver.api import routes
 from imageserver.api.auth.api_keys import read_keyring
-from imageserver.api.dialects.tasks import deliveries, runner
+from imageserver.api.dialects.tasks import runner
+from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.api.wsgi.attempts import Attempts
@@ -67,5 +68,5 @@ def create_app(settings: Settings, owner: int) -> Flask:
     routes.register(app, settings)
     services.start()
     runner.start(app)
-    deliveries.start(app)
+    task_webhooks.start(app)
     return app

@@ -26,7 +26,7 @@ ENVELOPES: dict[str, type[BaseModel]] = {}
 PREFIXES: dict[str | tuple[str, ...], Envelope] = {}
 
 
-class OpenAIFailure(BaseModel):
+class OpenAIErrorDetail(BaseModel):
     """What went wrong, in OpenAI's words."""
 
     message: str
@@ -38,7 +38,7 @@ class OpenAIFailure(BaseModel):
 class OpenAIError(BaseModel):
     """An error as the OpenAI SDK reads it."""
 
-    error: OpenAIFailure
+    error: OpenAIErrorDetail
 
 
 def native(error: ServiceError) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def openai(error: ServiceError) -> dict[str, Any]:
     return {"error": {"message": error.sentence, "type": kind, "param": error.param, "code": error.code}}
 
 
-def answer(error: ServiceError, envelope: Envelope) -> Response:
+def error_response(error: ServiceError, envelope: Envelope) -> Response:
     """Return the error's answer with its status and, where it says so, when to come back."""
     response = jsonify(envelope(error))
     response.status_code = error.status
@@ -86,7 +86,7 @@ def register(
     @target.errorhandler(ServiceError)
     def service_error(error: ServiceError) -> Response:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
-        return answer(error, envelope)
+        return error_response(error, envelope)
 
     @target.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
@@ -94,12 +94,12 @@ def register(
         chosen = next((each for prefix, each in PREFIXES.items() if request.path.startswith(prefix)), envelope)
         if error.code == 413:
             limit = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
-            return answer(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."), chosen)
+            return error_response(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."), chosen)
         if error.code == 404:
-            return answer(NotFound("There is nothing at this address; GET / lists the API."), chosen)
+            return error_response(NotFound("There is nothing at this address; GET / lists the API."), chosen)
         shaped = ServiceError(error.description or error.name)
         shaped.status, shaped.code = error.code or 500, error.name.lower().replace(" ", "_")
-        response = answer(shaped, chosen)
+        response = error_response(shaped, chosen)
         for name, value in error.get_headers():
             if name == "Allow":
                 response.headers[name] = value
@@ -109,4 +109,4 @@ def register(
     def unexpected_error(error: Exception) -> Response:
         logger.error("An unexpected error.", exc_info=error)
         sentence = "The server made a mistake; its log has the details under this request id."
-        return answer(ServiceError(sentence), envelope)
+        return error_response(ServiceError(sentence), envelope)

@@ -19,7 +19,7 @@ class Operation:
     """One view as the API's document tells it.
 
     `body` is what it takes as JSON; with `form` it takes the same as a form, `files` being its file parts. `binary` are
-    media types that it takes as they are. `answer` is its JSON; `media` are the other types it may answer. `also`
+    media types that it takes as they are. `response` is its JSON; `media` are the other types it may answer. `also`
     are statuses that carry the same answer, such as 503 while loading; `errors` carry the dialect's error.
     """
 
@@ -29,7 +29,7 @@ class Operation:
     binary: tuple[str, ...] = ()
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    answer: Any = None
+    response: Any = None
     media: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
     errors: tuple[int, ...] = ()

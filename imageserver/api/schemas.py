@@ -5,13 +5,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Answer(BaseModel):
+class ResponseSchema(BaseModel):
     """Anything that is answered: every key is always there."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class NativeError(Answer):
+class NativeError(ResponseSchema):
     """An error of the native API."""
 
     error: str = Field(description="One sentence for people.")
@@ -20,7 +20,7 @@ class NativeError(Answer):
     request_id: int | None
 
 
-class SavedImages(Answer):
+class SavedImagesResponse(ResponseSchema):
     """What `save_to_file` answers."""
 
     status: Literal["success"]
@@ -42,7 +42,7 @@ class SavedImages(Answer):
     urls: list[str]
 
 
-class EstimateAnswer(Answer):
+class EstimateResponse(ResponseSchema):
     """What a generation would be, and when it would be done."""
 
     prompt: str
@@ -71,7 +71,7 @@ class EstimateAnswer(Answer):
     warnings: list[str]
 
 
-class JobAnswer(Answer):
+class JobResponse(ResponseSchema):
     """One request, whatever its dialect; moments are Unix seconds, the other times seconds."""
 
     object: Literal["job"]
@@ -106,20 +106,20 @@ class JobAnswer(Answer):
     code: str | None
 
 
-class JobListAnswer(Answer):
+class JobListResponse(ResponseSchema):
     """Requests, the newest first; prompts of more than 1000 characters are cut, and whole in `/v1/jobs/{number}`."""
 
     object: Literal["list"]
-    data: list[JobAnswer]
+    data: list[JobResponse]
 
 
-class Status(Answer):
+class StatusResponse(ResponseSchema):
     """A state in one word."""
 
     status: str
 
 
-class StartupAnswer(Answer):
+class StartupResponse(ResponseSchema):
     """How far the model has come."""
 
     status: str
@@ -128,13 +128,13 @@ class StartupAnswer(Answer):
     reason: str
 
 
-class Open(BaseModel):
+class OpenResponseSchema(BaseModel):
     """An answer that may grow: the keys that are named are always there."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class Health(Open):
+class HealthResponse(OpenResponseSchema):
     """How the server is."""
 
     status: Literal["loading", "healthy", "degraded", "draining"]
@@ -149,7 +149,7 @@ class Health(Open):
     generator_info: dict[str, Any]
 
 
-class WorkerPool(Answer):
+class WorkerPool(ResponseSchema):
     """The processes that serve; one is enough for many requests at a time."""
 
     initialized: bool = Field(description="Whether the model is loaded.")
@@ -158,7 +158,7 @@ class WorkerPool(Answer):
     architecture: str
 
 
-class QueueStatus(Answer):
+class QueueStatus(ResponseSchema):
     """What waits for the engine."""
 
     length: int
@@ -166,7 +166,7 @@ class QueueStatus(Answer):
     wait: float | None = Field(description="Seconds until a new request would start.")
 
 
-class ServerStatus(Open):
+class ServerStatusResponse(OpenResponseSchema):
     """What the server is made of, what it offers and how busy it is."""
 
     server: str
@@ -180,7 +180,7 @@ class ServerStatus(Open):
     queue: QueueStatus
 
 
-class Info(Open):
+class InfoResponse(OpenResponseSchema):
     """What is known of the model and the server."""
 
     model_name: str
@@ -194,7 +194,7 @@ class Info(Open):
     version: str
 
 
-class Index(Open):
+class IndexResponse(OpenResponseSchema):
     """The API for machines."""
 
     name: str

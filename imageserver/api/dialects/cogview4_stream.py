@@ -65,7 +65,7 @@ class CogView4Body(Generating):
 
 
 @dataclass(frozen=True)
-class View:
+class FrameFields:
     """What a frame shows: image `image_index` of `total_images` after `step` (from 0) of its `total_steps`."""
 
     step: int
@@ -94,7 +94,7 @@ def answer(content: dict[str, Any]) -> Response:
         news = stream(service, replace(order, patience=body.timeout), request.environ)
     except ServiceError as error:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
-        return errors.answer(error, envelope)
+        return errors.error_response(error, envelope)
     return add_warnings(sse.event_stream(_frames(service, order, news), say_error), warnings)
 
 
@@ -115,7 +115,7 @@ def to_generate_fields(body: CogView4Body, settings: Settings) -> dict[str, Any]
     return fields | {"size": body.size, "seed": body.seed, "positive_magic": False, "add_overlay": False}
 
 
-def frames_of(image: bytes, view: View) -> Iterator[bytes]:
+def frames_of(image: bytes, view: FrameFields) -> Iterator[bytes]:
     """Yield the frames that carry an image file: one, or as many as its base64 needs, each made when it is asked for.
 
     The pieces of one image share a `chunk_id`; put together in the order of `chunk_index` they are its base64.
@@ -160,12 +160,12 @@ def _frames(service: Services, order: GenerationRequest, news: Generator[News]) 
                         service, order, item, output_format="jpeg", compression=PREVIEW_QUALITY
                     )
                     seed = generation.seed + preview.index
-                    view = View(preview.step - 1, preview.total, False, preview.index, generation.count, seed)
+                    view = FrameFields(preview.step - 1, preview.total, False, preview.index, generation.count, seed)
                     yield from frames_of(image, view)
                 case GenerationResult(outcome=outcome, files=files):
                     for warning in outcome.warnings:
                         yield sse.comment(warning)
                     steps = generation.generated_steps
                     for index, (image, seed) in enumerate(zip(files, outcome.seeds, strict=True)):
-                        yield from frames_of(image, View(steps - 1, steps, True, index, generation.count, seed))
+                        yield from frames_of(image, FrameFields(steps - 1, steps, True, index, generation.count, seed))
     yield DONE

@@ -87,7 +87,7 @@ class HuggingFaceError(BaseModel):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReadBody:
     """What a request means in native terms, the image file that it starts from, and warnings about it."""
 
     content: dict[str, Any]
@@ -151,7 +151,7 @@ def _generate(model: str | None) -> Response:
     return _image(order, delivery, [*asked.warnings, *warnings, *delivery.outcome.warnings])
 
 
-def _json(service: Services, data: bytes) -> Asked:
+def _json(service: Services, data: bytes) -> ReadBody:
     body = _checked(parsed(data))
     parameters = body.parameters or HuggingFaceParameters()
     unknown = [*(body.model_extra or {}), *(parameters.model_extra or {})]
@@ -160,11 +160,11 @@ def _json(service: Services, data: bytes) -> Asked:
     if "prompt" not in parameters.model_fields_set and not IMAGE_AS_TEXT.match(body.inputs):
         if not body.inputs.strip():
             raise BadRequest("inputs is empty: say what to generate.", param="inputs")
-        return Asked(fields | {"prompt": body.inputs}, warnings=warnings)
+        return ReadBody(fields | {"prompt": body.inputs}, warnings=warnings)
     return _after(fetch(service, body.inputs, name="inputs"), parameters, fields, warnings)
 
 
-def _image_alone(service: Services, data: bytes) -> Asked:
+def _image_alone(service: Services, data: bytes) -> ReadBody:
     """Return what a body means that is nothing but an image, which the client sends where it has no parameters."""
     if not data:
         raise BadRequest('The body is empty: send {"inputs": "what to generate"}, or an image.', param="inputs")
@@ -172,15 +172,15 @@ def _image_alone(service: Services, data: bytes) -> Asked:
     return _after(checked(data, service.settings, name="inputs"), parameters, to_generate_fields(parameters), [])
 
 
-def _after(image: bytes, parameters: HuggingFaceParameters, fields: dict[str, Any], warnings: list[str]) -> Asked:
+def _after(image: bytes, parameters: HuggingFaceParameters, fields: dict[str, Any], warnings: list[str]) -> ReadBody:
     """Return what is generated after an image: what the prompt says, or a variation where there is none."""
     if parameters.prompt.strip():
-        return Asked(fields | {"prompt": parameters.prompt}, image, warnings)
+        return ReadBody(fields | {"prompt": parameters.prompt}, image, warnings)
     if not parameters.negative_prompt.strip():
         # Guidance between two blanks changes nothing and takes as long as the image.
         fields = {"true_cfg_scale": 1.0} | fields
     warnings = [*warnings, "Without a prompt, a variation of the image is generated."]
-    return Asked(fields | {"prompt": NO_PROMPT}, image, warnings)
+    return ReadBody(fields | {"prompt": NO_PROMPT}, image, warnings)
 
 
 def _checked(content: Any) -> HuggingFaceBody:

@@ -11,7 +11,7 @@ from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import read_images
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import request_id, services
-from imageserver.api.schemas import EstimateAnswer, SavedImages
+from imageserver.api.schemas import EstimateResponse, SavedImagesResponse
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.imaging.archive import zip_images
@@ -34,7 +34,7 @@ HEADERS = {
     form=True,
     files=FILES,
     headers=HEADERS,
-    answer=SavedImages,
+    response=SavedImagesResponse,
     media=(*IMAGES, "application/zip"),
     errors=GENERATING_ERRORS,
     example={"prompt": "a red circle on a blue background", "aspect_ratio": "s1:1"},
@@ -54,7 +54,7 @@ def generate() -> Response:
     body=GenerateBody,
     form=True,
     files=FILES,
-    answer=EstimateAnswer,
+    response=EstimateResponse,
     errors=(400, 404, 413, 422, 500, 503),
     example={"prompt": "a red circle on a blue background", "aspect_ratio": "16:9", "num_inference_steps": 30},
 )

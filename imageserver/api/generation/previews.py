@@ -30,7 +30,7 @@ def offer(app: App, name: str, answer: StreamFormat) -> None:
         blueprint.record_once(lambda state: image_streams.offer(state.app, "cogview4", answer))
 
     `answer` is given the whole JSON body, `stream` and `stream_format` included, within the request. What it raises is
-    answered in OpenAI's envelope; a dialect with its own catches its ServiceErrors and returns `errors.answer`.
+    answered in OpenAI's envelope; a dialect with its own catches its ServiceErrors and returns `errors.error_response`.
     """
     app.extensions.setdefault(EXTENSION, {})[name] = answer
 

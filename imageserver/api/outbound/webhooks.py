@@ -24,7 +24,7 @@ MAX_SECONDS = 15.0
 MAX_LOOKUP_SECONDS = 5.0
 
 
-class DeliveryFailed(Exception):
+class WebhookFailed(Exception):
     """The receiver did not take it; the message is one sentence that does not quote the address."""
 
 
@@ -65,12 +65,12 @@ class WebhookSender:
             raise InvalidParameter(f"{name} cannot be used: {reason_of(error)}.", param=name) from None
 
     def send(self, url: str, body: bytes, *, delivery: str) -> None:
-        """POST JSON; `delivery` is the same for every attempt. Waits for 15 s at the most; raises DeliveryFailed."""
+        """POST JSON; `delivery` is the same for every attempt. Waits for 15 s at the most; raises WebhookFailed."""
         status = gevent.with_timeout(MAX_SECONDS, self._status_of, url, body, delivery, timeout_value=None)
         if status is None:
-            raise DeliveryFailed(f"The receiver took longer than {MAX_SECONDS:g} s.")
+            raise WebhookFailed(f"The receiver took longer than {MAX_SECONDS:g} s.")
         if not 200 <= status < 300:
-            raise DeliveryFailed(f"The receiver answered {status}.")
+            raise WebhookFailed(f"The receiver answered {status}.")
 
     def signature(self, timestamp: str, body: bytes) -> str:
         """Return the value of `X-Webhook-Signature`."""
@@ -91,7 +91,7 @@ class WebhookSender:
             with answer_to(prepare("POST", url, headers, body), self._hosts.resolve) as answer:
                 return answer.status_code
         except (OSError, ValueError, HTTPError) as error:
-            raise DeliveryFailed(f"The receiver cannot be reached: {reason_of(error)}.") from None
+            raise WebhookFailed(f"The receiver cannot be reached: {reason_of(error)}.") from None
 
 
 def read_webhooks(settings: Settings) -> WebhookSender | None:

@@ -43,14 +43,14 @@ class PageFile:
 @documented(media=("text/html",))
 def client() -> Response:
     """Show the web page, where clients of CogView4-FastAPI look for it."""
-    return answer()
+    return page_response()
 
 
 @blueprint.get("/page/<name>")
 @documented(media=tuple(MEDIA.values()), errors=(404,))
 def file(name: str) -> Response:
     """Answer a file of the web page."""
-    return answer(name)
+    return page_response(name)
 
 
 def is_wanted(accepted: MIMEAccept) -> bool:
@@ -58,7 +58,7 @@ def is_wanted(accepted: MIMEAccept) -> bool:
     return accepted["text/html"] > accepted["application/json"]
 
 
-def answer(name: str = INDEX) -> Response:
+def page_response(name: str = INDEX) -> Response:
     """Return a file of the page; raises NotFound. Browsers ask each time, and are told when they have it already."""
     found = _files().get(name)
     if found is None:

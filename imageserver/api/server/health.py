@@ -10,7 +10,14 @@ from imageserver import __version__
 from imageserver.api.operations import documented
 from imageserver.api.page import views as page
 from imageserver.api.request_context import services
-from imageserver.api.schemas import Health, Index, Info, ServerStatus, StartupAnswer, Status
+from imageserver.api.schemas import (
+    HealthResponse,
+    IndexResponse,
+    InfoResponse,
+    ServerStatusResponse,
+    StartupResponse,
+    StatusResponse,
+)
 from imageserver.protocol.messages import Snapshot
 from imageserver.telemetry.metrics import exposition
 
@@ -31,7 +38,7 @@ FEATURES = {
 
 
 @blueprint.get("/health")
-@documented(answer=Health)
+@documented(response=HealthResponse)
 def health() -> Response:
     """Tell how the server is: model, device, queue and processes."""
     service = services()
@@ -63,7 +70,7 @@ def health() -> Response:
 
 
 @blueprint.get("/status")
-@documented(answer=ServerStatus)
+@documented(response=ServerStatusResponse)
 def server_status() -> Response:
     """Tell what the server is made of, what it offers and how busy it is."""
     service = services()
@@ -92,14 +99,14 @@ def server_status() -> Response:
 
 
 @blueprint.get("/livez")
-@documented(answer=Status)
+@documented(response=StatusResponse)
 def livez() -> Response:
     """Answer 200 while this worker's loop turns."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
-@documented(answer=Status, also=(503,))
+@documented(response=StatusResponse, also=(503,))
 def readyz() -> Response:
     """Answer 200 only when a generation would start."""
     status = services().status
@@ -109,7 +116,7 @@ def readyz() -> Response:
 
 
 @blueprint.get("/startupz")
-@documented(answer=StartupAnswer, also=(503,))
+@documented(response=StartupResponse, also=(503,))
 def startupz() -> Response:
     """Answer how far the model has come; 200 once it has been loaded."""
     snapshot = services().snapshot
@@ -132,7 +139,7 @@ def metrics() -> Response:
 
 
 @blueprint.get("/info")
-@documented(answer=Info, errors=(503,))
+@documented(response=InfoResponse, errors=(503,))
 def info() -> Response:
     """Answer what is known of the model and the server."""
     facts, snapshot = services().loaded_facts(), services().snapshot
@@ -165,10 +172,10 @@ def info() -> Response:
 
 
 @blueprint.get("/")
-@documented(answer=Index, media=("text/html",))
+@documented(response=IndexResponse, media=("text/html",))
 def index() -> Response:
     """List the API for machines, or show the web page to a browser."""
-    response = page.answer() if page.is_wanted(request.accept_mimetypes) else _list_of_routes()
+    response = page.page_response() if page.is_wanted(request.accept_mimetypes) else _list_of_routes()
     response.vary.add("Accept")
     return response
 

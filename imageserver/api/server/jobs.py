@@ -12,7 +12,7 @@ from imageserver.api import errors
 from imageserver.api.inputs.query import read_query
 from imageserver.api.operations import EVENTS, documented
 from imageserver.api.request_context import credential, request_id, services
-from imageserver.api.schemas import JobAnswer, JobListAnswer
+from imageserver.api.schemas import JobListResponse, JobResponse
 from imageserver.api.wsgi import sse
 from imageserver.dispatch.client.client import Ticket
 from imageserver.errors import InvalidParameter, NotFound, ServiceError
@@ -36,7 +36,7 @@ class JobsQuery(BaseModel):
 
 
 @blueprint.get("")
-@documented(query=JobsQuery, answer=JobListAnswer, errors=(422, 503))
+@documented(query=JobsQuery, response=JobListResponse, errors=(422, 503))
 def list_jobs() -> Response:
     """List the requests under way and the last ones that ended."""
     query = read_query(JobsQuery)
@@ -45,7 +45,7 @@ def list_jobs() -> Response:
 
 
 @blueprint.get("/<int:number>")
-@documented(answer=JobAnswer, errors=(404, 503))
+@documented(response=JobResponse, errors=(404, 503))
 def show_job(number: int) -> Response:
     """Tell how one request is getting on."""
     question = ListJobs(job=request_id(), credential=credential(), wanted=_checked(number))
@@ -53,7 +53,7 @@ def show_job(number: int) -> Response:
 
 
 @blueprint.delete("/<int:number>")
-@documented(answer=JobAnswer, errors=(404, 503))
+@documented(response=JobResponse, errors=(404, 503))
 def cancel_job(number: int) -> Response:
     """Stop one request; one that has ended already is left as it is."""
     question = CancelJob(job=request_id(), credential=credential(), wanted=_checked(number))

@@ -13,7 +13,7 @@ from imageserver.api.inputs.query import read_query
 from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import documented
 from imageserver.api.request_context import request_id, services
-from imageserver.api.schemas import Answer
+from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, InvalidParameter, Loading, NotFound
 from imageserver.generation import Lora
@@ -45,7 +45,7 @@ class LorasQuery(BaseModel):
     )
 
 
-class LoraAnswer(Answer):
+class LoraResponse(ResponseSchema):
     """A LoRA, and what its profile recommends; a request that names it gets that where it does not say."""
 
     id: str
@@ -60,30 +60,30 @@ class LoraAnswer(Answer):
     scheduler: str | dict[str, Any] | None
 
 
-class LoraListAnswer(Answer):
+class LoraListResponse(ResponseSchema):
     """All LoRAs by name, and what was wrong with files that are none."""
 
     object: Literal["list"]
-    data: list[LoraAnswer]
+    data: list[LoraResponse]
     warnings: list[str]
 
 
 @blueprint.get("")
-@documented(query=LorasQuery, answer=LoraListAnswer, errors=(404, 422, 500, 503))
+@documented(query=LorasQuery, response=LoraListResponse, errors=(404, 422, 500, 503))
 def list_loras() -> Response:
     """List the LoRAs that requests may name."""
     return _listed()
 
 
 @blueprint.get("/list")
-@documented(query=LorasQuery, answer=LoraListAnswer, errors=(404, 422, 500, 503))
+@documented(query=LorasQuery, response=LoraListResponse, errors=(404, 422, 500, 503))
 def list_loras_as_documented() -> Response:
     """List the LoRAs that requests may name; another address of /v1/loras."""
     return _listed()
 
 
 @blueprint.post("/load")
-@documented(body=LoraBody, answer=LoraAnswer, errors=(400, 404, 413, 422, 500, 503, 504))
+@documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 413, 422, 500, 503, 504))
 def load() -> Response:
     """Load a LoRA now, so that the first request for it need not wait; requests load what they name by themselves."""
     service, body = services(), _body()
@@ -97,7 +97,7 @@ def load() -> Response:
 
 
 @blueprint.post("/unload")
-@documented(body=LoraBody, answer=LoraAnswer, errors=(400, 404, 409, 413, 422, 500, 503))
+@documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 409, 413, 422, 500, 503))
 def unload() -> Response:
     """Take a LoRA off the model; without any, the model is the very one it was before."""
     service, body = services(), _body()
@@ -135,9 +135,9 @@ def _listed() -> Response:
     return jsonify(object="list", data=[_shown(file, loaded).model_dump() for file in files], warnings=warnings)
 
 
-def _shown(file: LoraFile, loaded: tuple[str, ...] | None) -> LoraAnswer:
+def _shown(file: LoraFile, loaded: tuple[str, ...] | None) -> LoraResponse:
     profile = file.profile
-    return LoraAnswer(
+    return LoraResponse(
         id=file.name,
         object="lora",
         loaded=None if loaded is None else file.name in loaded,

@@ -11,7 +11,7 @@ from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.validation import shown, validated
 from imageserver.api.operations import documented
 from imageserver.api.request_context import credential, request_id, services
-from imageserver.api.schemas import Answer
+from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, ModelNotFound
 from imageserver.protocol.messages import ModelRequest
@@ -43,7 +43,7 @@ class LoadBody(ModelBody):
     wait: bool = Field(True, description="Answer when it is loaded; otherwise at once, with the number of the job.")
 
 
-class LoadedModelAnswer(Answer):
+class ModelResponse(ResponseSchema):
     """A model, and whether it is in memory now."""
 
     id: str
@@ -59,7 +59,7 @@ class LoadedModelAnswer(Answer):
 @blueprint.post("/load")
 @documented(
     body=LoadBody,
-    answer=LoadedModelAnswer,
+    response=ModelResponse,
     also=(202,),
     errors=(400, 404, 413, 422, 500, 503, 504),
     example={"model": "demo"},
@@ -81,7 +81,7 @@ def load() -> Response:
 
 
 @blueprint.post("/unload")
-@documented(body=ModelBody, answer=LoadedModelAnswer, errors=(400, 404, 409, 413, 422, 500, 503))
+@documented(body=ModelBody, response=ModelResponse, errors=(400, 404, 409, 413, 422, 500, 503))
 def unload() -> Response:
     """Free a model's memory; the next request for it loads it again."""
     service = services()
@@ -110,9 +110,9 @@ def _find(service: Services, asked: str) -> str:
     return name
 
 
-def _shown(service: Services, name: str, *, job: int | None) -> LoadedModelAnswer:
+def _shown(service: Services, name: str, *, job: int | None) -> ModelResponse:
     facts, usual, entry = service.info_of(name), service.facts, service.registry.get(name)
-    return LoadedModelAnswer(
+    return ModelResponse(
         id=name,
         object="model",
         loaded=service.snapshot is not None and name in service.snapshot.loaded,

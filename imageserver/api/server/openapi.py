@@ -242,8 +242,8 @@ def _body(facts: Operation, schemas: _Schemas) -> dict[str, Any]:
 def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
     # A stream has no schema as a whole, and 3.1 has no word for its events.
     content: dict[str, Any] = {kind: {} if kind == EVENTS else {"schema": {"type": "string"}} for kind in facts.media}
-    if facts.answer is not None:
-        content["application/json"] = {"schema": schemas.of(facts.answer)}
+    if facts.response is not None:
+        content["application/json"] = {"schema": schemas.of(facts.response)}
     responses: dict[str, Any] = {
         str(status): {"description": "The answer." if status == 200 else "The same, not well.", "content": content}
         for status in (200, *facts.also)

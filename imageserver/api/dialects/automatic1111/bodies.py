@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.dialects.automatic1111.networks import without_tags
+from imageserver.api.dialects.automatic1111.lora_tags import without_tags
 from imageserver.api.inputs.generate_request import AS_WHOLE, SEEDS, Fraction, Steps, Whole, check_limit, check_text
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest, InvalidParameter

@@ -36,7 +36,7 @@ NONE_OF_THESE = (
 )  # fmt: skip
 
 
-class Options(BaseModel):
+class OptionsResponse(BaseModel):
     """The options that mean something here."""
 
     sd_model_checkpoint: str | None = Field(description="The loaded model; null while it is being loaded.")
@@ -58,7 +58,7 @@ class OptionsBody(BaseModel):
     samples_format: SamplesFormat | None = Field(None, description="File format of the images from now on.")
 
 
-class Model(BaseModel):
+class SDModelItem(BaseModel):
     """A model; `filename` is its name again, for nobody needs to know where it lies."""
 
     title: str
@@ -69,7 +69,7 @@ class Model(BaseModel):
     config: str | None
 
 
-class Sampler(BaseModel):
+class SamplerItem(BaseModel):
     """What generates."""
 
     name: str
@@ -77,7 +77,7 @@ class Sampler(BaseModel):
     options: dict[str, Any]
 
 
-class Scheduler(BaseModel):
+class SchedulerItem(BaseModel):
     """How the noise goes down."""
 
     name: str
@@ -87,7 +87,7 @@ class Scheduler(BaseModel):
     need_inner_model: bool
 
 
-class Upscaler(BaseModel):
+class UpscalerItem(BaseModel):
     """What enlarges."""
 
     name: str
@@ -97,13 +97,13 @@ class Upscaler(BaseModel):
     scale: float
 
 
-class Named(BaseModel):
+class NamedItem(BaseModel):
     """Something with a name."""
 
     name: str
 
 
-class Network(BaseModel):
+class LoraItem(BaseModel):
     """A LoRA; `path` is its file's name alone, for nobody needs to know where it lies."""
 
     name: str
@@ -112,21 +112,21 @@ class Network(BaseModel):
     metadata: dict[str, Any]
 
 
-class Embeddings(BaseModel):
+class EmbeddingsResponse(BaseModel):
     """Textual inversions by name."""
 
     loaded: dict[str, Any]
     skipped: dict[str, Any]
 
 
-class Scripts(BaseModel):
+class ScriptsResponse(BaseModel):
     """Titles of scripts."""
 
     txt2img: list[str]
     img2img: list[str]
 
 
-class Memory(BaseModel):
+class MemoryResponse(BaseModel):
     """Bytes of memory."""
 
     ram: dict[str, float]
@@ -139,12 +139,12 @@ def stored_options(service: Services) -> StoredOptions:
 
 
 @blueprint.get("/sdapi/v1/options")
-@documented(answer=Options)
+@documented(response=OptionsResponse)
 def options() -> Response:
     """Answer the options."""
     service = services()
     facts = service.facts
-    chosen = Options(
+    chosen = OptionsResponse(
         sd_model_checkpoint=facts.name if facts else None,
         sd_checkpoint_hash=_hash(facts) if facts else None,
         samples_format=stored_options(service).samples_format(credential()),
@@ -171,12 +171,12 @@ def set_options() -> Response:
 
 
 @blueprint.get("/sdapi/v1/sd-models")
-@documented(answer=list[Model], errors=(503,))
+@documented(response=list[SDModelItem], errors=(503,))
 def sd_models() -> Response:
     """List the models that can be chosen, the usual one first."""
     return _listed(
         *(
-            Model(
+            SDModelItem(
                 title=listed.name,
                 model_name=short_name(listed.name),
                 hash=_hash(listed.facts) if listed.facts else None,
@@ -190,7 +190,7 @@ def sd_models() -> Response:
 
 
 @blueprint.get("/sdapi/v1/samplers")
-@documented(answer=list[Sampler], errors=(503,))
+@documented(response=list[SamplerItem], errors=(503,))
 def samplers() -> Response:
     """List the samplers that fit the loaded model, its own first."""
     facts = services().loaded_facts()
@@ -199,12 +199,12 @@ def samplers() -> Response:
         usual = USUAL_SCHEDULES.get(name, "")
         class_name = next(each for known, each in facts.schedulers.items() if split_name(known)[0] == name)
         options = {"scheduler": usual.lower()} if usual in schedules and usual else {}
-        listed.append(Sampler(name=name, aliases=[class_name], options=options))
+        listed.append(SamplerItem(name=name, aliases=[class_name], options=options))
     return _listed(*listed)
 
 
 @blueprint.get("/sdapi/v1/schedulers")
-@documented(answer=list[Scheduler], errors=(503,))
+@documented(response=list[SchedulerItem], errors=(503,))
 def schedulers() -> Response:
     """List the schedules that samplers of the loaded model know."""
     known = {
@@ -213,28 +213,28 @@ def schedulers() -> Response:
     labels = ["Automatic", *(["Uniform", *(each for each in SCHEDULES if each in known)] if known else [])]
     return _listed(
         *(
-            Scheduler(name=label.lower(), label=label, aliases=None, default_rho=-1.0, need_inner_model=False)
+            SchedulerItem(name=label.lower(), label=label, aliases=None, default_rho=-1.0, need_inner_model=False)
             for label in labels
         )
     )
 
 
 @blueprint.get("/sdapi/v1/loras")
-@documented(answer=list[Network])
+@documented(response=list[LoraItem])
 def loras() -> Response:
     """List the LoRAs that a prompt may name."""
     names = services().loras.names()
-    return _listed(*(Network(name=name, alias=name, path=f"{name}{SUFFIX}", metadata={}) for name in names))
+    return _listed(*(LoraItem(name=name, alias=name, path=f"{name}{SUFFIX}", metadata={}) for name in names))
 
 
 @blueprint.get("/sdapi/v1/upscalers")
-@documented(answer=list[Upscaler])
+@documented(response=list[UpscalerItem])
 def upscalers() -> Response:
     """List None, for there are no upscalers."""
-    return _listed(Upscaler(name="None", model_name=None, model_path=None, model_url=None, scale=4.0))
+    return _listed(UpscalerItem(name="None", model_name=None, model_path=None, model_url=None, scale=4.0))
 
 
-@documented(answer=list[Named])
+@documented(response=list[NamedItem])
 def nothing() -> Response:
     """Answer an empty list: there is none of this here."""
     return _listed()
@@ -245,21 +245,21 @@ for _name in NONE_OF_THESE:
 
 
 @blueprint.get("/sdapi/v1/embeddings")
-@documented(answer=Embeddings)
+@documented(response=EmbeddingsResponse)
 def embeddings() -> Response:
     """Answer that there are no textual inversions."""
-    return jsonify(Embeddings(loaded={}, skipped={}).model_dump())
+    return jsonify(EmbeddingsResponse(loaded={}, skipped={}).model_dump())
 
 
 @blueprint.get("/sdapi/v1/scripts")
-@documented(answer=Scripts)
+@documented(response=ScriptsResponse)
 def scripts() -> Response:
     """Answer that there are no scripts."""
-    return jsonify(Scripts(txt2img=[], img2img=[]).model_dump())
+    return jsonify(ScriptsResponse(txt2img=[], img2img=[]).model_dump())
 
 
 @blueprint.get("/sdapi/v1/cmd-flags")
-@documented(answer=dict[str, Any])
+@documented(response=dict[str, Any])
 def cmd_flags() -> Response:
     """Answer the flags of a command line that would start AUTOMATIC1111 as this server is."""
     settings = services().settings
@@ -267,12 +267,14 @@ def cmd_flags() -> Response:
 
 
 @blueprint.get("/sdapi/v1/memory")
-@documented(answer=Memory)
+@documented(response=MemoryResponse)
 def memory() -> Response:
     """Answer the machine's memory; GET /info tells what the model takes of its device."""
     ram = psutil.virtual_memory()
     known = {"free": float(ram.available), "used": float(ram.total - ram.available), "total": float(ram.total)}
-    return jsonify(Memory(ram=known, cuda={"error": "unavailable here; GET /info tells of the device"}).model_dump())
+    return jsonify(
+        MemoryResponse(ram=known, cuda={"error": "unavailable here; GET /info tells of the device"}).model_dump()
+    )
 
 
 def refresh() -> Response:
@@ -298,7 +300,7 @@ def ping() -> Response:
 
 
 @blueprint.get("/queue/status")
-@documented(answer=dict[str, Any])
+@documented(response=dict[str, Any])
 def queue_status() -> Response:
     """Answer how long the queue is, as Gradio would: the Krita plug-in Cyanic asks before anything else."""
     snapshot = services().snapshot

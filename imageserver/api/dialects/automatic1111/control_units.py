@@ -40,7 +40,7 @@ class ControlUnit(BaseModel):
 
 
 @dataclass(frozen=True)
-class Taken:
+class ControlFields:
     """The image of a request's unit, what it adds to the native body, and warnings."""
 
     image: ControlImage | None
@@ -48,10 +48,10 @@ class Taken:
     warnings: list[str]
 
 
-NONE = Taken(None, {}, [])
+NONE = ControlFields(None, {}, [])
 
 
-def take_unit(service: Services, body: B) -> tuple[B, Taken]:
+def take_unit(service: Services, body: B) -> tuple[B, ControlFields]:
     """Return a body without the ControlNet's units, and the first of them that is enabled.
 
     Without a ControlNet on the server they stay among what is ignored. Raises InvalidParameter naming the field.
@@ -72,11 +72,11 @@ def take_unit(service: Services, body: B) -> tuple[B, Taken]:
     return body.model_copy(update={SCRIPTS: rest}), _taken(service, units)
 
 
-def _taken(service: Services, units: list[ControlUnit]) -> Taken:
+def _taken(service: Services, units: list[ControlUnit]) -> ControlFields:
     unit, warnings = units[0], []
     text = unit.image or unit.input_image
     if text is None:
-        return Taken(None, {}, [f"{SCRIPT}: a unit without an image of its own is ignored."])
+        return ControlFields(None, {}, [f"{SCRIPT}: a unit without an image of its own is ignored."])
     if len(units) > 1:
         warnings.append(f"{SCRIPT}: the first unit guides alone, {len(units) - 1} more are ignored.")
     if unit.module not in NO_MODULE:
@@ -90,4 +90,4 @@ def _taken(service: Services, units: list[ControlUnit]) -> Taken:
         "control_guidance_start": unit.guidance_start,
         "control_guidance_end": unit.guidance_end,
     }
-    return Taken(ControlImage(image=fetch(service, text, name=SCRIPT), name=SCRIPT), fields, warnings)
+    return ControlFields(ControlImage(image=fetch(service, text, name=SCRIPT), name=SCRIPT), fields, warnings)

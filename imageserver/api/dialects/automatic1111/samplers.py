@@ -20,34 +20,38 @@ PLAIN = "uniform"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SamplerChoice:
     """The scheduler to ask for, empty for the model's own, and what the client should know of it."""
 
     scheduler: str = ""
     warnings: tuple[str, ...] = ()
 
 
-def choose(sampler: str, schedule: str, facts: ModelInfo | None) -> Choice:
+def choose(sampler: str, schedule: str, facts: ModelInfo | None) -> SamplerChoice:
     """Return the scheduler that is meant; what the model cannot be generated with is a warning."""
     automatic = schedule.casefold() in AUTOMATIC
     if not sampler and automatic:
-        return Choice()
+        return SamplerChoice()
     if facts is None:
-        return Choice(warnings=(f"sampler {shown(sampler or schedule)} is not used: the model is still being loaded.",))
+        return SamplerChoice(
+            warnings=(f"sampler {shown(sampler or schedule)} is not used: the model is still being loaded.",)
+        )
     own = facts.sampler
     known = facts.schedulers
     name, named_schedule = _base(sampler, known, own)
     if name is None:
-        return Choice(warnings=(f"sampler {shown(sampler)} is not used: the model's own generates, {own}.",))
+        return SamplerChoice(warnings=(f"sampler {shown(sampler)} is not used: the model's own generates, {own}.",))
     if automatic:
         wanted = named_schedule or USUAL_SCHEDULES.get(name, "")
         found = find_scheduler(f"{name} {wanted}", known, own)
-        return Choice(name if found is None else found)
+        return SamplerChoice(name if found is None else found)
     wanted = next((each for each in SCHEDULES if each.casefold() == schedule.casefold()), "")
     found = find_scheduler(f"{name} {wanted}", known, own)
     if found is not None and (wanted or schedule.casefold() == PLAIN):
-        return Choice(found)
-    return Choice(find_scheduler(name, known, own) or "", (f"scheduler {shown(schedule)} is not used with {name}.",))
+        return SamplerChoice(found)
+    return SamplerChoice(
+        find_scheduler(name, known, own) or "", (f"scheduler {shown(schedule)} is not used with {name}.",)
+    )
 
 
 def base_names(facts: ModelInfo) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
-from imageserver.api.dialects.automatic1111 import answers, catalog
+from imageserver.api.dialects.automatic1111 import catalog, responses
 from imageserver.api.dialects.automatic1111.bodies import (
     GeneratingBody,
     Img2ImgBody,
@@ -20,7 +20,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
 from imageserver.api.dialects.automatic1111.control_units import take_unit
-from imageserver.api.dialects.automatic1111.networks import loras_in
+from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.generation.build_request import place
 from imageserver.api.generation.model_lookup import Waiter, facts_for
@@ -48,7 +48,7 @@ RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad", "stretch")
 
 blueprint = Blueprint(DIALECT, __name__)
 blueprint.register_blueprint(catalog.blueprint)
-errors.register(blueprint, answers.envelope, answers.Failure, prefix="/sdapi/")
+errors.register(blueprint, responses.envelope, responses.Automatic1111Error, prefix="/sdapi/")
 
 
 class ProgressQuery(BaseModel):
@@ -65,7 +65,7 @@ class PngInfoBody(BaseModel):
     image: str = Field(description="A PNG, JPEG or WebP image: base64, a data URL or, where allowed, a web address.")
 
 
-class PngInfo(BaseModel):
+class PngInfoResponse(BaseModel):
     """What an image tells of its making: the infotext, the other texts, and the infotext taken apart."""
 
     info: str
@@ -76,7 +76,7 @@ class PngInfo(BaseModel):
 @blueprint.post("/sdapi/v1/txt2img")
 @documented(
     body=Txt2ImgBody,
-    answer=answers.Generated,
+    response=responses.ImagesAndInfo,
     errors=GENERATING_ERRORS,
     example={"prompt": "a red circle on a blue background", "steps": 4, "seed": -1, "width": 256, "height": 256},
 )
@@ -87,7 +87,7 @@ def txt2img() -> Response:
 
 
 @blueprint.post("/sdapi/v1/img2img")
-@documented(body=Img2ImgBody, answer=answers.Generated, errors=GENERATING_ERRORS)
+@documented(body=Img2ImgBody, response=responses.ImagesAndInfo, errors=GENERATING_ERRORS)
 def img2img() -> Response:
     """Generate images that start from another, or anew what a mask says of it."""
     service = services()
@@ -96,19 +96,19 @@ def img2img() -> Response:
 
 
 @blueprint.get("/sdapi/v1/progress")
-@documented(query=ProgressQuery, answer=answers.ProgressAnswer, errors=(422, 500, 503))
+@documented(query=ProgressQuery, response=responses.ProgressResponse, errors=(422, 500, 503))
 def progress() -> Response:
     """Tell how far the client's own current request is, and show its last preview."""
     query, service = read_query(ProgressQuery), services()
     status, glimpse = _current(service)
     preview = None
     if status is not None and glimpse is not None and not query.skip_current_image:
-        preview = answers.preview_of(service, status, glimpse)
-    return jsonify(answers.progress(status, preview).model_dump())
+        preview = responses.preview_of(service, status, glimpse)
+    return jsonify(responses.progress(status, preview).model_dump())
 
 
 @blueprint.post("/sdapi/v1/interrupt")
-@documented(answer=dict[str, str], errors=(500, 503))
+@documented(response=dict[str, str], errors=(500, 503))
 def interrupt() -> Response:
     """Stop the client's own current request, which is answered with the previews it has."""
     service = services()
@@ -130,7 +130,7 @@ def skip() -> Response:
 
 
 @blueprint.post("/sdapi/v1/png-info")
-@documented(body=PngInfoBody, answer=PngInfo, errors=(400, 413, 422, 500))
+@documented(body=PngInfoBody, response=PngInfoResponse, errors=(400, 413, 422, 500))
 def png_info() -> Response:
     """Tell what an image says of its own making."""
     content = read_json()
@@ -139,12 +139,12 @@ def png_info() -> Response:
     service = services()
     data = fetch(service, validated(PngInfoBody, content).image, name="image")
 
-    def work() -> PngInfo:
+    def work() -> PngInfoResponse:
         from imageserver.imaging.metadata import read_metadata
 
         texts = read_metadata(data)
         info = texts.pop("parameters", "")
-        return PngInfo(info=info, items=texts, parameters=parse_infotext(info))
+        return PngInfoResponse(info=info, items=texts, parameters=parse_infotext(info))
 
     return jsonify(service.thread_pool.run(work).model_dump())
 
@@ -176,11 +176,11 @@ def _answer(service: Services, body: GeneratingBody, init_image: InitImage | Non
     if body.save_images and not result.interrupted:
         save_all(service, order, result.delivery)
     told = [*sampler.warnings, *about_loras, *control.warnings, *warnings]
-    answer, all_warnings = answers.generated(service, order, body, result, told)
+    answer, all_warnings = responses.generated(service, order, body, result, told)
     return add_warnings(jsonify(answer.model_dump()), all_warnings)
 
 
-def _generate(service: Services, order: GenerationRequest) -> answers.Result:
+def _generate(service: Services, order: GenerationRequest) -> responses.InterruptibleResult:
     """Return the finished images, or the previews of a request that was interrupted.
 
     Raises Cancelled when the client has left: there is nobody to show previews to.
@@ -200,9 +200,9 @@ def _generate(service: Services, order: GenerationRequest) -> answers.Result:
     except Cancelled:
         if left:
             raise
-        return answers.unfinished(service, order, glimpses, time.monotonic() - began)
+        return responses.unfinished(service, order, glimpses, time.monotonic() - began)
     assert isinstance(news, GenerationResult)
-    return answers.Result(news)
+    return responses.InterruptibleResult(news)
 
 
 def _init_image(service: Services, body: Img2ImgBody) -> InitImage:
@@ -231,7 +231,7 @@ def _current(service: Services) -> tuple[JobStatus | None, PreviewImage | None]:
 
 def _under_way(service: Services) -> JobStatus | None:
     status, _ = _current(service)
-    return status if status is not None and status.state in answers.UNDER_WAY else None
+    return status if status is not None and status.state in responses.UNDER_WAY else None
 
 
 def _stop(service: Services, status: JobStatus) -> None:

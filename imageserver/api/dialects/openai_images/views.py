@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from imageserver.api import errors
-from imageserver.api.dialects.openai_images import answers
+from imageserver.api.dialects.openai_images import responses
 from imageserver.api.dialects.openai_images.bodies import (
     EditsBody,
     GenerationsBody,
@@ -55,7 +55,7 @@ FILES = {"image": "The image; image[] is the same.", "mask": "What is transparen
 HEADERS = {
     "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same images.",
 }
-GENERATING = {"headers": HEADERS, "answer": answers.Images, "media": (EVENTS,), "errors": GENERATING_ERRORS}
+GENERATING = {"headers": HEADERS, "response": responses.ImagesResponse, "media": (EVENTS,), "errors": GENERATING_ERRORS}
 
 
 @blueprint.before_request
@@ -103,7 +103,7 @@ def variations() -> Response:
 
 
 @blueprint.get("/models")
-@documented(answer=answers.ModelListAnswer, errors=(503,))
+@documented(response=responses.OpenAIModelList, errors=(503,))
 def models() -> Response:
     """List the models that requests may name, the usual one first."""
     service = services()
@@ -111,7 +111,7 @@ def models() -> Response:
 
 
 @blueprint.get("/models/<path:name>")
-@documented(answer=answers.ModelAnswer, errors=(404, 503))
+@documented(response=responses.OpenAIModel, errors=(404, 503))
 def model(name: str) -> Response:
     """Tell of one model."""
     service = services()
@@ -123,21 +123,21 @@ def model(name: str) -> Response:
     raise ModelNotFound(f"model {ascii(name)[:80]} is not served here; this server serves {served}.", param="model")
 
 
-def _answer(body: ImagesBody, kind: answers.Kind, init_image: InitImage | None = None) -> Response:
+def _answer(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage | None = None) -> Response:
     service = services()
     if body.stream:
         order, warnings = _order(service, body, init_image)
         # The SDK's patience is for the next bytes of a stream, not for all of them.
         order = replace(order, patience=body.timeout)
         news = stream(service, order, request.environ)
-        return sse.event_stream(answers.frames(service, order, news, warnings, kind), answers.say_error)
+        return sse.event_stream(responses.frames(service, order, news, warnings, kind), responses.say_error)
     with _attempt(service, body, init_image) as attempt:
         order, warnings = _order(service, body, init_image, attempt=attempt)
         if attempt is not None:
             order = replace(order, patience=body.timeout or patience_of_all_tries(request.headers))
         delivery = generate_images(service, order, request.environ)
     as_urls = body.response_format == "url"
-    return answers.answer(service, order, delivery, warnings, as_urls=as_urls)
+    return responses.answer(service, order, delivery, warnings, as_urls=as_urls)
 
 
 def _order(

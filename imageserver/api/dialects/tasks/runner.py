@@ -38,7 +38,7 @@ RETRY_SECONDS = 1.0
 Beginning = tuple[Task, GenerationRequest, Iterator[News]]
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a task is generated from, again if need be."""
 
     generation: Generation
@@ -52,7 +52,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def wanted_of(order: GenerationRequest) -> str:
     """Return the JSON that `order_of` reads."""
     return msgspec.json.encode(
-        Wanted(
+        StoredRequest(
             generation=order.generation,
             output_format=order.finish.output_format,
             compression=order.finish.compression,
@@ -81,11 +81,11 @@ def begin(app: Flask, service: Services, task: Task) -> Beginning:
         task = replace(task, warnings=(*task.warnings, *warnings))
         service.tasks.place(task.task_id, wanted=wanted_of(order), warnings=list(task.warnings))
     else:
-        order = _order_of(service, task, msgspec.convert(content, type=Wanted))
+        order = _order_of(service, task, msgspec.convert(content, type=StoredRequest))
     return task, order, PendingGeneration(service, order).news()
 
 
-def _order_of(service: Services, task: Task, wanted: Wanted) -> GenerationRequest:
+def _order_of(service: Services, task: Task, wanted: StoredRequest) -> GenerationRequest:
     finish = output_options.OutputOptions(
         wanted.output_format, wanted.compression, wanted.aspect_ratio_name, service.settings.font_path
     )

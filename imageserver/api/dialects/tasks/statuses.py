@@ -21,7 +21,7 @@ class WebhookStatus(BaseModel):
     error: str | None = Field(description="Why the last attempt failed.")
 
 
-class TaskStatus(BaseModel):
+class TaskStatusResponse(BaseModel):
     """How a task is getting on; `created_at` and `completed_at` are ISO 8601."""
 
     task_id: str
@@ -42,7 +42,7 @@ class TaskStatus(BaseModel):
 
 
 def status_of(service: Services, task: Task) -> dict[str, Any]:
-    """Return what TaskStatus says; asks the dispatcher about a task under way."""
+    """Return what TaskStatusResponse says; asks the dispatcher about a task under way."""
     job = _job_of(service, task) if task.completed_at is None else None
     running = job is not None and job.state == "processing"
     done = 100 if task.state == "completed" else 0

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
-from imageserver.api.dialects.tasks.statuses import TaskStatus, status_of
+from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, status_of
 from imageserver.api.generation.build_request import place
 from imageserver.api.generation.model_lookup import Unloaded, look_up
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
@@ -68,7 +68,7 @@ class BatchBody(BaseModel):
     webhook_url: str | None = Field(None, description="The webhook_url of the tasks that name none.")
 
 
-class Submitted(BaseModel):
+class SubmitResponse(BaseModel):
     """A task that was taken."""
 
     task_id: str
@@ -82,7 +82,7 @@ class Submitted(BaseModel):
     warnings: list[str]
 
 
-class BatchSubmitted(BaseModel):
+class BatchSubmitResponse(BaseModel):
     """Tasks that were taken, and those that were refused."""
 
     task_ids: list[str]
@@ -99,7 +99,7 @@ class DownloadQuery(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _TaskRequest:
     """A task that can be taken: its order, or the fields of one that waits for its model."""
 
     number: int
@@ -112,7 +112,7 @@ class _Wish:
 @blueprint.post("/submit")
 @documented(
     body=TaskBody,
-    answer=Submitted,
+    response=SubmitResponse,
     errors=GENERATING_ERRORS,
     example={"prompt": "a yellow star on a black background", "resolution": "512x512", "num_inference_steps": 4},
 )
@@ -125,7 +125,7 @@ def submit() -> Response:
 @blueprint.post("/batch_submit")
 @documented(
     body=BatchBody,
-    answer=BatchSubmitted,
+    response=BatchSubmitResponse,
     errors=GENERATING_ERRORS,
     example={"requests": [{"prompt": "a red circle", "resolution": "512x512", "num_inference_steps": 4}]},
 )
@@ -138,19 +138,20 @@ def batch_submit() -> Response:
     batch = validated(BatchBody, content)
     # A batch with a wrong field is refused as a whole: nothing is generated of what its sender has to correct.
     _check_webhook(service, batch.webhook_url)
-    wishes = []
+    task_requests = []
     for index, body in enumerate(batch.requests):
         try:
             number = request_id() if index == 0 else service.request_ids.take()
-            wishes.append(_read(service, number, body.model_dump(exclude_unset=True)))
+            task_requests.append(_read(service, number, body.model_dump(exclude_unset=True)))
         except (BadRequest, InvalidParameter, ModelNotFound) as error:
             raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None
     told: list[dict[str, Any]] = []
-    for wish in wishes:
+    for task_request in task_requests:
         try:
-            told.append(_submit(service, replace(wish, webhook_url=wish.webhook_url or batch.webhook_url)))
+            url = task_request.webhook_url or batch.webhook_url
+            told.append(_submit(service, replace(task_request, webhook_url=url)))
         except ServiceError as error:
-            if len(wishes) == 1:
+            if len(task_requests) == 1:
                 raise
             told.append({"status": "refused", "error": error.sentence, "code": error.code, "param": error.param})
     taken = [task["task_id"] for task in told if "task_id" in task]
@@ -158,14 +159,14 @@ def batch_submit() -> Response:
 
 
 @blueprint.get("/status/<task_id>")
-@documented(answer=TaskStatus, errors=(404, 410, 503))
+@documented(response=TaskStatusResponse, errors=(404, 410, 503))
 def status(task_id: str) -> Response:
     """Tell how a task is getting on."""
     return jsonify(status_of(services(), _found(services(), task_id)))
 
 
 @blueprint.delete("/status/<task_id>")
-@documented(answer=TaskStatus, errors=(404, 410, 503))
+@documented(response=TaskStatusResponse, errors=(404, 410, 503))
 def cancel(task_id: str) -> Response:
     """Cancel a task; one that has ended already is left as it is."""
     service = services()
@@ -192,61 +193,65 @@ def download(task_id: str) -> Response:
     return send_file(path)
 
 
-def _submit(service: Services, wish: _Wish) -> dict[str, Any]:
-    if wish.order is None:
-        return _take_unplaced(service, wish)
-    order = wish.order
+def _submit(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
+    if task_request.order is None:
+        return _take_unplaced(service, task_request)
+    order = task_request.order
     fulfilment = PendingGeneration(service, order)
     news = fulfilment.news()
     # A refusal is raised here: what was answered with a task id is wanted until it is generated.
     first = next(news)
     try:
-        task = _write_down(service, wish, wanted_of(order))
+        task = _write_down(service, task_request, wanted_of(order))
     except ServiceError:
         fulfilment.cancel()
         raise
     runner.follow(service, task, lambda: (task, order, itertools.chain([first], news)))
     expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
-    return _taken(wish, task, estimated_time=round(expected, 2), position=position)
+    return _taken(task_request, task, estimated_time=round(expected, 2), position=position)
 
 
-def _take_unplaced(service: Services, wish: _Wish) -> dict[str, Any]:
+def _take_unplaced(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
     """Take a task whose model is loaded first, which may take minutes."""
     waiting = service.tasks.count_open()
     refuse_if_full(waiting, service.settings.max_queue, queue_wait=0.0)
-    task = _write_down(service, wish, runner.unplaced(wish.fields))
+    task = _write_down(service, task_request, runner.unplaced(task_request.fields))
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     runner.follow(service, task, functools.partial(runner.begin, app, service, task))
-    return _taken(wish, task, estimated_time=None, position=waiting)
+    return _taken(task_request, task, estimated_time=None, position=waiting)
 
 
-def _write_down(service: Services, wish: _Wish, wanted: str) -> Task:
+def _write_down(service: Services, task_request: _TaskRequest, wanted: str) -> Task:
     """Return the new task; raises StorageFull."""
     task = service.tasks.add(
-        number=wish.number, credential=credential(), wanted=wanted, owner=os.getpid(), warnings=wish.warnings
+        number=task_request.number,
+        credential=credential(),
+        wanted=wanted,
+        owner=os.getpid(),
+        warnings=task_request.warnings,
     )
-    if wish.webhook_url is not None:
+    if task_request.webhook_url is not None:
         try:
-            service.webhook_store.add(task.task_id, url=wish.webhook_url, site=request.url_root)
+            service.webhook_store.add(task.task_id, url=task_request.webhook_url, site=request.url_root)
         except ServiceError as error:
             service.tasks.fail(task.task_id, code=error.code, sentence=error.sentence)
             raise
     return task
 
 
-def _taken(wish: _Wish, task: Task, *, estimated_time: float | None, position: int) -> dict[str, Any]:
+def _taken(task_request: _TaskRequest, task: Task, *, estimated_time: float | None, position: int) -> dict[str, Any]:
     return {
         "task_id": task.task_id,
-        "requestId": wish.number,
+        "requestId": task_request.number,
         "status": "queued",
         "estimated_time": estimated_time,
         "queue_position": position,
         "message": "Task submitted successfully",
-        "warnings": wish.warnings,
+        "warnings": task_request.warnings,
     }
 
 
-def _read(service: Services, number: int, content: Any) -> _Wish:
+def _read(service: Services, number: int, content: Any) -> _TaskRequest:
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
     if not content.get("prompt"):
@@ -275,14 +280,14 @@ def _read(service: Services, number: int, content: Any) -> _Wish:
     try:
         if isinstance(look_up(service, body.model), Unloaded):
             generate_request.check(generate_request.parse(fields), service.settings)
-            return _Wish(number, None, fields, ignored, body.webhook_url)
+            return _TaskRequest(number, None, fields, ignored, body.webhook_url)
         order, warnings, _ = place(service, number, fields, request.headers, dialect=DIALECT)
     except InvalidParameter as error:
         if error.param != "size":
             raise
         # The client has never heard of a size.
         raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
-    return _Wish(number, order, fields, warnings + ignored, body.webhook_url)
+    return _TaskRequest(number, order, fields, warnings + ignored, body.webhook_url)
 
 
 def _check_webhook(service: Services, url: str | None) -> None:

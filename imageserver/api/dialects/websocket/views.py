@@ -23,8 +23,8 @@ from wsproto.utilities import ProtocolError
 
 from imageserver.api import errors
 from imageserver.api.dialects.websocket import frames
+from imageserver.api.dialects.websocket.client_socket import ClientSocket, FrameKind, Outbox
 from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
-from imageserver.api.dialects.websocket.wire import Outbox, Rank, Wire
 from imageserver.api.generation import previews
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, News, PendingGeneration
 from imageserver.api.generation.save import save_all, urls_of
@@ -72,7 +72,7 @@ def prepare() -> None:
     service = services()
     # Here, because the view cannot answer in HTTP any more.
     request_id()
-    request.environ[SOCKET_KEY] = Wire(
+    request.environ[SOCKET_KEY] = ClientSocket(
         request.environ[SOCKET_KEY], lambda: STALLED_WHILE_STOPPING if service.draining else STALLED
     )
     # The library would compress on the greenlet: 16 MiB of images kept every other client waiting for 0.5 s.
@@ -84,7 +84,7 @@ def generate(connection: Connection) -> None:
     """Generate what each frame asks for, until the client hangs up."""
     # Nobody else may listen on it: what the client sends would be lost.
     del request.environ[SOCKET_KEY]
-    conversation = _Conversation(services(), connection, request_id())
+    conversation = _Session(services(), connection, request_id())
     try:
         conversation.run()
     except ConnectionClosed:
@@ -101,7 +101,7 @@ def refuse_handshake(error: Exception) -> Response:
     """Answer what looks like a WebSocket's handshake and is none."""
     if request.headers.get("Sec-WebSocket-Version", VERSION) != VERSION:
         return _ask_for_upgrade(error)
-    return errors.answer(BadRequest(f"The WebSocket handshake is wrong: {error}."), errors.native)
+    return errors.error_response(BadRequest(f"The WebSocket handshake is wrong: {error}."), errors.native)
 
 
 @blueprint.errorhandler(OSError)
@@ -114,13 +114,13 @@ def bury_handshake(error: Exception) -> Response:
 
 def _ask_for_upgrade(_: Exception) -> Response:
     sentence = f"{PATH} speaks WebSocket, version {VERSION}: connect to it as ws:// and send JSON."
-    response = errors.answer(UpgradeRequired(sentence), errors.native)
+    response = errors.error_response(UpgradeRequired(sentence), errors.native)
     response.headers["Upgrade"] = "websocket"
     response.headers["Sec-WebSocket-Version"] = VERSION
     return response
 
 
-class _Turn:
+class _RunningGeneration:
     """One generation of a conversation; it may be cancelled from any greenlet."""
 
     def __init__(self, service: Services, number: int, body: WebSocketBody) -> None:
@@ -155,7 +155,7 @@ class _Turn:
         self.missed_previews += 1
 
 
-class _Conversation:
+class _Session:
     """One connection: at most one generation at a time."""
 
     def __init__(self, service: Services, connection: Connection, first_number: int) -> None:
@@ -163,7 +163,7 @@ class _Conversation:
         self._connection = connection
         self._outbox = Outbox(lambda frame: connection.send(frames.encoded(frame)))
         self._first_number: int | None = first_number
-        self._turn: _Turn | None = None
+        self._turn: _RunningGeneration | None = None
         self._silent_for = 0.0
         connection.sock.serve(connection)
 
@@ -223,11 +223,11 @@ class _Conversation:
             raise Busy("A generation runs on this connection already; cancel it, or open another one.")
         if self._service.draining:
             raise Draining("The server is stopping.", retry_after=5)
-        self._turn = _Turn(self._service, number, frames.checked(frame))
+        self._turn = _RunningGeneration(self._service, number, frames.checked(frame))
         # In a copy of this greenlet's context: it is the same request, with its key and its number.
         gevent.spawn(copy_context().run, self._follow, self._turn)
 
-    def _follow(self, turn: _Turn) -> None:
+    def _follow(self, turn: _RunningGeneration) -> None:
         """Tell what happens to a generation, in a greenlet of its own."""
         try:
             last = self._tell(turn)
@@ -246,22 +246,22 @@ class _Conversation:
         except ConnectionClosed:
             logger.info("The client left before its answer.")
 
-    def _tell(self, turn: _Turn) -> Frame:
+    def _tell(self, turn: _RunningGeneration) -> Frame:
         """Send the news of a generation; return its result."""
         number, put = turn.number, self._outbox.put
         for order, news in turn.news():
             match news:
                 case Queued():
-                    put(partial(frames.queued, number, news), Rank.PROGRESS)
+                    put(partial(frames.queued, number, news), FrameKind.PROGRESS)
                 case Progress():
-                    put(partial(frames.progress, number, news), Rank.PROGRESS)
+                    put(partial(frames.progress, number, news), FrameKind.PROGRESS)
                 case PreviewImage():
-                    put(partial(self._preview, order, news), Rank.PREVIEW, turn.miss_preview)
+                    put(partial(self._preview, order, news), FrameKind.PREVIEW, turn.miss_preview)
                 case GenerationResult():
                     return self._result(turn, order, news)
         raise AssertionError("The news end with the delivery.")
 
-    def _last(self, turn: _Turn, frame: Frame) -> Frame:
+    def _last(self, turn: _RunningGeneration, frame: Frame) -> Frame:
         # When it is its turn, and before it is sent: a client may answer it with its next request.
         self._turn = None
         if turn.missed_previews and frame["type"] == "result":
@@ -276,7 +276,7 @@ class _Conversation:
         )
         return frames.preview(order.number, glimpse.preview, image)
 
-    def _result(self, turn: _Turn, order: GenerationRequest, delivery: GenerationResult) -> Frame:
+    def _result(self, turn: _RunningGeneration, order: GenerationRequest, delivery: GenerationResult) -> Frame:
         images = [self._service.thread_pool.run(base64.b64encode, data).decode() for data in delivery.files]
         frame = frames.result(order, delivery, images, turn.warnings)
         if turn.body.save_to_file:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imageserver.api.dialects.automatic1111 import answers
+from imageserver.api.dialects.automatic1111 import responses
 from imageserver.api.dialects.automatic1111.bodies import (
     Img2ImgBody,
     Txt2ImgBody,
@@ -20,9 +20,9 @@ from imageserver.api.dialects.automatic1111.bodies import (
     warnings_of,
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
-from imageserver.api.dialects.automatic1111.networks import loras_in
+from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.options import StoredOptions
-from imageserver.api.dialects.automatic1111.samplers import Choice, choose
+from imageserver.api.dialects.automatic1111.samplers import SamplerChoice, choose
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound, QueueFull
 from imageserver.protocol.messages import JobStatus
 from imageserver.settings import Settings
@@ -172,9 +172,9 @@ def test_the_defaults_that_clients_send_along_give_no_warning():
 
 def test_the_models_own_sampler_may_be_named_as_people_do():
     for name in ("Euler", "euler", "FlowMatchEulerDiscreteScheduler"):
-        assert choose(name, "Automatic", FLOW) == Choice()
+        assert choose(name, "Automatic", FLOW) == SamplerChoice()
     refused = "sampler 'Euler a' is not used: the model's own generates, Euler."
-    assert choose("Euler a", "", FLOW) == Choice(warnings=(refused,))
+    assert choose("Euler a", "", FLOW) == SamplerChoice(warnings=(refused,))
 
 
 @pytest.mark.parametrize(
@@ -187,15 +187,19 @@ def test_the_models_own_sampler_may_be_named_as_people_do():
     ],
 )  # fmt: skip
 def test_a_sampler_and_its_schedule_are_one_scheduler(sampler, schedule, scheduler):
-    assert choose(sampler, schedule, DIFFUSION) == Choice(scheduler)
+    assert choose(sampler, schedule, DIFFUSION) == SamplerChoice(scheduler)
 
 
 @pytest.mark.parametrize(
     ("sampler", "schedule", "choice"),
     [
-        ("Euler a", "Karras", Choice("Euler a", ("scheduler 'Karras' is not used with Euler a.",))),
-        ("Euler", "Beta", Choice("Euler", ("scheduler 'Beta' is not used with Euler.",))),
-        ("Restart", "", Choice("", ("sampler 'Restart' is not used: the model's own generates, DPM++ 2M Karras.",))),
+        ("Euler a", "Karras", SamplerChoice("Euler a", ("scheduler 'Karras' is not used with Euler a.",))),
+        ("Euler", "Beta", SamplerChoice("Euler", ("scheduler 'Beta' is not used with Euler.",))),
+        (
+            "Restart",
+            "",
+            SamplerChoice("", ("sampler 'Restart' is not used: the model's own generates, DPM++ 2M Karras.",)),
+        ),
     ],
 )
 def test_what_does_not_fit_is_a_warning(sampler, schedule, choice):
@@ -203,7 +207,7 @@ def test_what_does_not_fit_is_a_warning(sampler, schedule, choice):
 
 
 def test_before_the_model_is_known_its_own_sampler_generates_and_that_is_said():
-    assert choose("", "Automatic", None) == Choice()
+    assert choose("", "Automatic", None) == SamplerChoice()
     choice = choose("Euler a", "", None)
     assert choice.scheduler == ""
     assert "still being loaded" in choice.warnings[0]
@@ -320,30 +324,30 @@ def test_the_parameters_answered_are_those_sent_with_defaults_and_no_secrets_or_
 
 def test_idle_is_a_progress_of_0_and_no_jobs():
     for last in (None, job(state="completed"), job(state="failed")):
-        answer = answers.progress(last, None)
+        answer = responses.progress(last, None)
         assert (answer.progress, answer.state.job_count, answer.current_image) == (0, 0, None)
         assert not answer.state.interrupted
-    assert answers.progress(job(state="cancelled"), None).state.interrupted
+    assert responses.progress(job(state="cancelled"), None).state.interrupted
 
 
 def test_a_request_that_waits_is_no_idle_one():
     waiting = job(state="queued", started_at=None, queue_position=2, queue_wait=5.0, expected_seconds=3.0)
-    answer = answers.progress(waiting, None)
+    answer = responses.progress(waiting, None)
     assert answer.progress > 0
     assert (answer.state.job_count, answer.state.sampling_step, answer.eta_relative) == (1, 0, 8.0)
     assert "2" in answer.textinfo
 
 
 def test_a_request_that_waits_for_its_model_is_no_idle_one_either():
-    answer = answers.progress(job(state="queued", started_at=None, n=0, total_steps=0), None)
-    assert (answer.progress, answer.state.job_count) == (answers.MIN_PROGRESS, 1)
+    answer = responses.progress(job(state="queued", started_at=None, n=0, total_steps=0), None)
+    assert (answer.progress, answer.state.job_count) == (responses.MIN_PROGRESS, 1)
 
 
 @pytest.mark.parametrize(
     ("step", "number", "sampling_step", "share"), [(0, 0, 0, 0.01), (4, 0, 4, 0.2), (10, 1, 0, 0.5), (20, 1, 10, 1.0)]
 )
 def test_steps_are_told_of_the_image_that_the_request_is_at(step, number, sampling_step, share):
-    answer = answers.progress(job(n=2, step=step, total_steps=20), "image")
+    answer = responses.progress(job(n=2, step=step, total_steps=20), "image")
     assert (answer.state.job_no, answer.state.job_count) == (number, 2)
     assert (answer.state.sampling_step, answer.state.sampling_steps) == (sampling_step, 10)
     assert (answer.progress, answer.current_image) == (share, "image")
@@ -351,7 +355,7 @@ def test_steps_are_told_of_the_image_that_the_request_is_at(step, number, sampli
 
 def test_the_rest_is_told_by_the_requests_own_pace():
     slow = job(step=5, started_at=time.time() - 60, expected_seconds=0.1)
-    assert answers.progress(slow, None).eta_relative == pytest.approx(60, abs=5)
+    assert responses.progress(slow, None).eta_relative == pytest.approx(60, abs=5)
 
 
 def test_options_are_kept_for_each_credential_and_read_by_every_worker(tmp_path):
@@ -367,10 +371,10 @@ def test_options_are_kept_for_each_credential_and_read_by_every_worker(tmp_path)
 
 def test_the_envelope_says_the_sentence_wherever_a_client_may_look(monkeypatch):
     monkeypatch.setattr("imageserver.api.errors.request_id", lambda: 5)
-    told = answers.envelope(QueueFull("The server is full."))
+    told = responses.envelope(QueueFull("The server is full."))
     assert told == {
         "error": "QueueFull", "detail": "The server is full.", "body": "", "errors": "The server is full.",
         "code": "queue_full", "param": None, "request_id": 5,
     }  # fmt: skip
-    assert answers.Failure.model_validate(told)
+    assert responses.Automatic1111Error.model_validate(told)
     json.dumps(told)

@@ -12,7 +12,7 @@ from imageserver.api.dialects import cogview4_stream
 from imageserver.api.dialects.cogview4_stream import (
     FILE_PIECE,
     MAX_CHUNK_BYTES,
-    View,
+    FrameFields,
     checked,
     frames_of,
     to_generate_fields,
@@ -37,7 +37,7 @@ def parsed(frame):
 
 def view(**changes):
     fields = {"step": 4, "total_steps": 50, "is_final": False, "image_index": 0, "total_images": 1, "seed": 7}
-    return View(**(fields | changes))
+    return FrameFields(**(fields | changes))
 
 
 # Sizes around the borders of a piece, for the pieces themselves as small as images in a test can be.

@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from imageserver.api.outbound import safe_http, webhooks
-from imageserver.api.outbound.webhooks import DeliveryFailed, WebhookHosts, WebhookSender, read_webhooks
+from imageserver.api.outbound.webhooks import WebhookFailed, WebhookHosts, WebhookSender, read_webhooks
 from imageserver.errors import InvalidParameter
 from imageserver.settings import PROJECT_ROOT, Settings
 
@@ -74,7 +74,7 @@ def test_the_documented_check_tells_a_genuine_webhook_from_any_other(receiver):
 @pytest.mark.parametrize("status", [300, 302, 404, 410, 500])
 def test_anything_but_2xx_is_a_failure_and_redirects_are_not_followed(receiver, status):
     receiver.status = status
-    with pytest.raises(DeliveryFailed, match=f"answered {status}"):
+    with pytest.raises(WebhookFailed, match=f"answered {status}"):
         sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/hook", BODY, delivery="7")
     assert len(receiver.got) == 1
 
@@ -96,7 +96,7 @@ def test_the_server_s_own_network_is_refused_before_anything_is_sent(monkeypatch
         sender().check(url, name="webhook_url")
     assert caught.value.param == "webhook_url"
     assert "password" not in caught.value.sentence
-    with pytest.raises(DeliveryFailed):
+    with pytest.raises(WebhookFailed):
         sender().send(url, BODY, delivery="7")
 
 
@@ -137,7 +137,7 @@ def test_where_a_name_leads_is_looked_at_again_before_each_delivery(monkeypatch)
     rebound = sender()
     rebound.check("http://rebound.example/", name="webhook_url")
     monkeypatch.setattr(safe_http, "addresses_of", lambda *_: ["127.0.0.1"])
-    with pytest.raises(DeliveryFailed, match="not a public address"):
+    with pytest.raises(WebhookFailed, match="not a public address"):
         rebound.send("http://rebound.example/", BODY, delivery="7")
 
 
@@ -147,12 +147,12 @@ def test_a_slow_look_up_and_a_slow_receiver_are_not_waited_for(monkeypatch):
     monkeypatch.setattr(webhooks, "addresses_of", lambda *_: gevent.sleep(60))
     with pytest.raises(InvalidParameter, match="could not be looked up in time"):
         sender("slow.example").check("http://slow.example/", name="webhook_url")
-    with pytest.raises(DeliveryFailed, match=r"longer than 0\.05 s"):
+    with pytest.raises(WebhookFailed, match=r"longer than 0\.05 s"):
         sender("slow.example").send("http://slow.example/", BODY, delivery="7")
 
 
 def test_a_receiver_that_is_not_there_is_a_failure_that_does_not_quote_the_address():
-    with pytest.raises(DeliveryFailed, match="cannot be reached: ConnectionError") as caught:
+    with pytest.raises(WebhookFailed, match="cannot be reached: ConnectionError") as caught:
         sender("127.0.0.1").send("http://127.0.0.1:1/hook?password", BODY, delivery="7")
     assert "password" not in str(caught.value)
 

@@ -30,7 +30,7 @@ MAX_WAITING = 32
 HELD_UP = 0.25
 
 
-class Wire:
+class ClientSocket:
     """A client's socket, as the library needs it.
 
     `patience()` is the number of seconds that the client may take nothing of what is sent.
@@ -93,18 +93,18 @@ class Wire:
         raise TimeoutError("The client takes nothing.")
 
 
-class Rank(IntEnum):
+class FrameKind(IntEnum):
     """What a client may miss, the first first."""
 
     PREVIEW = 0
     PROGRESS = 1
-    NOTHING = 2
+    REQUIRED = 2
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _WaitingFrame:
     make: Callable[[], dict[str, Any]]
-    rank: Rank
+    kind: FrameKind
     on_drop: Callable[[], None]
 
 
@@ -117,7 +117,7 @@ class Outbox:
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingFrame] = deque()
         self._taken_at: float | None = None
         self._closed = False
         self._filled, self._moved = Event(), Event()
@@ -126,24 +126,24 @@ class Outbox:
     def put(
         self,
         make: Callable[[], dict[str, Any]],
-        rank: Rank = Rank.NOTHING,
+        kind: FrameKind = FrameKind.REQUIRED,
         on_drop: Callable[[], None] = lambda: None,
     ) -> None:
         """Let `make()` be sent in its turn; waits for room, or calls `on_drop` where the client may miss it.
 
         Raises ConnectionClosed when nothing can be sent any more.
         """
-        if rank is Rank.NOTHING:
-            while self._is_held_up and self._drop(Rank.PREVIEW):
+        if kind is FrameKind.REQUIRED:
+            while self._is_held_up and self._drop(FrameKind.PREVIEW):
                 pass
         while len(self._waiting) >= MAX_WAITING and not self._closed:
-            if self._is_held_up and not self._drop(Rank.PROGRESS) and rank is not Rank.NOTHING:
+            if self._is_held_up and not self._drop(FrameKind.PROGRESS) and kind is not FrameKind.REQUIRED:
                 on_drop()
                 return
             self._wait_for_room()
         if self._closed:
             raise ConnectionClosed
-        self._waiting.append(_Waiting(make, rank, on_drop))
+        self._waiting.append(_WaitingFrame(make, kind, on_drop))
         self._filled.set()
 
     def flush(self) -> None:
@@ -173,10 +173,10 @@ class Outbox:
             self._moved.clear()
             self._moved.wait(HELD_UP)
 
-    def _drop(self, most: Rank) -> bool:
-        """Drop the oldest of what is missed least, up to a rank; return whether there was any."""
-        waiting = min(self._waiting, key=lambda each: each.rank, default=None)
-        if waiting is None or waiting.rank > most:
+    def _drop(self, most: FrameKind) -> bool:
+        """Drop the oldest of what is missed least, up to a kind; return whether there was any."""
+        waiting = min(self._waiting, key=lambda each: each.kind, default=None)
+        if waiting is None or waiting.kind > most:
             return False
         self._waiting.remove(waiting)
         waiting.on_drop()

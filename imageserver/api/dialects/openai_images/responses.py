@@ -19,7 +19,7 @@ from imageserver.api import errors
 from imageserver.api.generation.previews import encoded_preview
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, News
 from imageserver.api.generation.save import save_all, urls_of
-from imageserver.api.schemas import Answer
+from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
 from imageserver.dispatch.client.client import PreviewImage
@@ -28,17 +28,17 @@ from imageserver.generation import Outcome, OutputFormat
 from imageserver.protocol.messages import Progress, Queued, Started
 
 # What the events of a stream are named after.
-Kind = Literal["image_generation", "image_edit"]
+EventPrefix = Literal["image_generation", "image_edit"]
 
 
-class TokenDetails(Answer):
+class TokenDetails(ResponseSchema):
     """Tokens of text and of images."""
 
     text_tokens: int
     image_tokens: int
 
 
-class Usage(Answer):
+class ImagesUsage(ResponseSchema):
     """Tokens of the model that were read and generated; a cached answer repeats those of its generation."""
 
     input_tokens: int = Field(description="Tokens of the prompt and of the image to start from.")
@@ -48,7 +48,7 @@ class Usage(Answer):
     total_tokens: int
 
 
-class GeneratedImage(Answer):
+class GeneratedImage(ResponseSchema):
     """One image: either its base64 or its address."""
 
     b64_json: str | None = None
@@ -56,7 +56,7 @@ class GeneratedImage(Answer):
     seed: int = Field(description="The seed that generates this image again.")
 
 
-class Images(Answer):
+class ImagesResponse(ResponseSchema):
     """Finished images, as OpenAI answers them; seed, model, warnings and nsfw_detected are ours."""
 
     created: int = Field(description="Unix seconds.")
@@ -65,13 +65,13 @@ class Images(Answer):
     output_format: OutputFormat
     quality: Literal["low", "medium", "high"] = Field(description="How it was generated: high is every block computed.")
     size: str
-    usage: Usage
+    usage: ImagesUsage
     model: str | None
     warnings: list[str]
     nsfw_detected: bool | None = Field(description="Whether the safety checker blackened one; null without a checker.")
 
 
-class ModelAnswer(Answer):
+class OpenAIModel(ResponseSchema):
     """A model that generates."""
 
     id: str
@@ -82,11 +82,11 @@ class ModelAnswer(Answer):
     default: bool = Field(description="Whether it answers requests that name no model.")
 
 
-class ModelListAnswer(Answer):
+class OpenAIModelList(ResponseSchema):
     """The models that generate."""
 
     object: Literal["list"]
-    data: list[ModelAnswer]
+    data: list[OpenAIModel]
 
 
 # How the generation was done, in OpenAI's words.
@@ -116,7 +116,7 @@ def answer(
 
 
 def frames(
-    service: Services, order: GenerationRequest, news: Generator[News], warnings: list[str], kind: Kind
+    service: Services, order: GenerationRequest, news: Generator[News], warnings: list[str], kind: EventPrefix
 ) -> Iterator[bytes]:
     """Yield the events of a stream: partial images, the finished images, and comments on the way."""
     shown: Counter[int] = Counter()
@@ -158,7 +158,7 @@ def _as_json(body: dict[str, Any]) -> bytes:
 
 
 def _partial(
-    service: Services, order: GenerationRequest, glimpse: PreviewImage, kind: Kind, number: int
+    service: Services, order: GenerationRequest, glimpse: PreviewImage, kind: EventPrefix, number: int
 ) -> dict[str, Any]:
     return {
         "type": f"{kind}.partial_image",
@@ -171,7 +171,7 @@ def _partial(
 
 
 def _completed(
-    service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str], kind: Kind
+    service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str], kind: EventPrefix
 ) -> Iterator[dict[str, Any]]:
     outcome = delivery.outcome
     for index, data in enumerate(delivery.files):

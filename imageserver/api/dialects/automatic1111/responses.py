@@ -32,7 +32,7 @@ MOMENT = "%Y%m%d%H%M%S"
 MIN_PROGRESS = 0.01
 
 
-class Failure(BaseModel):
+class Automatic1111Error(BaseModel):
     """An error as clients of AUTOMATIC1111 read it; the last three are this server's own."""
 
     error: str = Field(description="The kind of error.")
@@ -44,7 +44,7 @@ class Failure(BaseModel):
     request_id: int | None
 
 
-class Generated(BaseModel):
+class ImagesAndInfo(BaseModel):
     """Images, as base64 without a prefix; what was asked for; and as JSON in a text, how they were made."""
 
     images: list[str]
@@ -52,7 +52,7 @@ class Generated(BaseModel):
     info: str
 
 
-class State(BaseModel):
+class ProgressState(BaseModel):
     """What a client's current request is doing; steps are those of the image it is at."""
 
     skipped: bool
@@ -66,18 +66,18 @@ class State(BaseModel):
     sampling_steps: int
 
 
-class ProgressAnswer(BaseModel):
+class ProgressResponse(BaseModel):
     """How far a client's current request is; 0 while there is none."""
 
     progress: float
     eta_relative: float = Field(description="Seconds until it is done, waiting included.")
-    state: State
+    state: ProgressState
     current_image: str | None = Field(description="The last preview, as base64 of a PNG.")
     textinfo: str | None
 
 
 @dataclass(frozen=True)
-class Result:
+class InterruptibleResult:
     """Images to answer with; an `interrupted` request has the previews it got."""
 
     delivery: GenerationResult
@@ -99,8 +99,8 @@ def envelope(error: ServiceError) -> dict[str, Any]:
 
 
 def generated(
-    service: Services, order: GenerationRequest, body: GeneratingBody, result: Result, warnings: list[str]
-) -> tuple[Generated, list[str]]:
+    service: Services, order: GenerationRequest, body: GeneratingBody, result: InterruptibleResult, warnings: list[str]
+) -> tuple[ImagesAndInfo, list[str]]:
     """Return the answer and all warnings; encoding and reading back the infotexts happen on a native thread."""
     delivery = result.delivery
     warnings = [*warnings, *delivery.outcome.warnings, *warnings_of(body)]
@@ -117,12 +117,12 @@ def generated(
     info = _info(order, body, result, infotexts) | {"warnings": warnings}
     generation = order.generation
     parameters = sent(body) | {"steps": generation.steps, "cfg_scale": generation.true_cfg_scale}
-    return Generated(images=images, parameters=parameters, info=json.dumps(info)), warnings
+    return ImagesAndInfo(images=images, parameters=parameters, info=json.dumps(info)), warnings
 
 
 def unfinished(
     service: Services, order: GenerationRequest, glimpses: dict[int, PreviewImage], seconds: float
-) -> Result:
+) -> InterruptibleResult:
     """Return what an interrupted request has become: the last preview of each image that was begun."""
     generation = order.generation
     shown = sorted(glimpses.items())
@@ -148,10 +148,10 @@ def unfinished(
         return finish(image, replace(generation, count=len(shown)), facts, order.finish)
 
     files = service.thread_pool.run(work) if shown else []
-    return Result(GenerationResult(outcome, tuple(files), facts, "miss"), interrupted=True)
+    return InterruptibleResult(GenerationResult(outcome, tuple(files), facts, "miss"), interrupted=True)
 
 
-def progress(status: JobStatus | None, preview: str | None) -> ProgressAnswer:
+def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
     """Return how far the current request is."""
     if status is None or status.state not in UNDER_WAY:
         return _idle(status)
@@ -160,10 +160,10 @@ def progress(status: JobStatus | None, preview: str | None) -> ProgressAnswer:
     each = max(1, status.total_steps // count)
     number = min(status.step // each, count - 1)
     done = status.step / status.total_steps if status.total_steps else 0.0
-    return ProgressAnswer(
+    return ProgressResponse(
         progress=round(min(1.0, max(MIN_PROGRESS, done)), 4),
         eta_relative=round(_seconds_left(status, done), 2),
-        state=State(
+        state=ProgressState(
             skipped=False,
             interrupted=False,
             stopping_generation=False,
@@ -205,11 +205,11 @@ def _seconds_left(status: JobStatus, done: float) -> float:
     return (status.queue_wait or 0.0) + (status.expected_seconds or 0.0)
 
 
-def _idle(last: JobStatus | None) -> ProgressAnswer:
-    return ProgressAnswer(
+def _idle(last: JobStatus | None) -> ProgressResponse:
+    return ProgressResponse(
         progress=0.0,
         eta_relative=0.0,
-        state=State(
+        state=ProgressState(
             skipped=False,
             interrupted=last is not None and last.state == "cancelled",
             stopping_generation=False,
@@ -225,7 +225,9 @@ def _idle(last: JobStatus | None) -> ProgressAnswer:
     )
 
 
-def _info(order: GenerationRequest, body: GeneratingBody, result: Result, infotexts: list[str]) -> dict[str, Any]:
+def _info(
+    order: GenerationRequest, body: GeneratingBody, result: InterruptibleResult, infotexts: list[str]
+) -> dict[str, Any]:
     delivery, generation = result.delivery, order.generation
     seeds, facts = list(delivery.outcome.seeds), delivery.facts
     extra = body.model_extra or {}

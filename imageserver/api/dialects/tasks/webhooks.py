@@ -8,7 +8,7 @@ from flask import Flask, json
 from gevent.pool import Pool
 
 from imageserver.api.dialects.tasks.statuses import status_of
-from imageserver.api.outbound.webhooks import MAX_SECONDS, DeliveryFailed, WebhookSender
+from imageserver.api.outbound.webhooks import MAX_SECONDS, WebhookFailed, WebhookSender
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.errors import ServiceError
@@ -71,7 +71,7 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
         body = json.dumps(status_of(service, task)).encode()
     try:
         sender.send(webhook.url, body, delivery=webhook.task_id)
-    except DeliveryFailed as error:
+    except WebhookFailed as error:
         if webhook.attempts > len(RETRY_SECONDS):
             logger.error("The webhook of task %s is given up: %s", webhook.task_id, error)
             store.give_up(webhook.task_id, error=str(error))
