@@ -56,18 +56,31 @@ SHEET_SIZES = (
 
 def contact_sheet(items: Sequence[tuple[str, Image.Image]], columns: int, path: Path, cell: int = 180) -> None:
     """Draw captioned images in a grid, with few enough colours to stay small."""
-    rows, line = -(-len(items) // columns), 26
-    sheet = Image.new("RGB", (columns * cell, rows * (cell + line)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for index, (text, image) in enumerate(items):
-        x, y = index % columns * cell, index // columns * (cell + line)
+    font = ImageFont.load_default(11)
+    captions = [wrap(text, cell - 8, font) for text, _ in items]
+    rows, caption_height = -(-len(items) // columns), 13 * max(len(caption) for caption in captions) + 5
+    sheet = Image.new("RGB", (columns * cell, rows * (cell + caption_height)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, ((_, image), caption) in enumerate(zip(items, captions, strict=True)):
+        x, y = index % columns * cell, index // columns * (cell + caption_height)
         small = image.copy()
         small.thumbnail((cell - 6, cell - 6), Image.Resampling.LANCZOS)
         sheet.paste(small, (x + 3 + (cell - 6 - small.width) // 2, y + 3))
-        length = cell // 5
-        for row, part in enumerate((text[:length], text[length : 2 * length])):
-            draw.text((x + 4, y + cell - 2 + 11 * row), part, fill="black", font=font)
+        for row, line in enumerate(caption):
+            draw.text((x + 4, y + cell - 2 + 13 * row), line, fill="black", font=font)
     sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def wrap(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """Return the text in lines of at most `width` pixels, broken between words; a longer word has a line of its own."""
+    lines = [""]
+    for word in text.split():
+        line = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(line) > width:
+            lines.append(word)
+        else:
+            lines[-1] = line
+    return lines
 
 
 def draw_sheets(painter: PipelineRunner, folder: Path) -> None:
