@@ -9,7 +9,6 @@ from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
-from imageserver.api.wsgi.attempts import Attempts
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
@@ -47,6 +46,9 @@ def create_app(settings: Settings, owner: int) -> Flask:
         from imageserver.api.outbound.webhooks import read_webhooks
 
         webhooks = read_webhooks(settings)
+    # Of versions that kept the attempts of clients in a table of their own.
+    for file in settings.resolve(settings.state_dir).glob("attempts.sqlite*"):
+        file.unlink(missing_ok=True)
     services = Services(
         settings=settings,
         client=DispatchClient(settings, runtime_dir, on_ready=announce),
@@ -56,7 +58,6 @@ def create_app(settings: Settings, owner: int) -> Flask:
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
         thread_pool=ThreadPool(settings.threads),
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
-        attempts=Attempts(settings.resolve(settings.state_dir)),
         tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
         webhook_store=WebhookStore(settings.resolve(settings.state_dir)),
         webhooks=webhooks,

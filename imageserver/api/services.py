@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import gevent
 
 from imageserver.api.auth.api_keys import Keyring
-from imageserver.api.wsgi.attempts import Attempts
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
@@ -44,7 +43,6 @@ class Services:
     cache: OutputCache
     thread_pool: ThreadPool
     request_ids: RequestIds
-    attempts: Attempts
     tasks: TaskStore
     webhook_store: WebhookStore
     webhooks: "WebhookSender | None"

@@ -15,7 +15,7 @@ from imageserver.dispatch.client.client import DispatchClient, Image
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.errors import InvalidParameter, ServiceError
 from imageserver.generation import OutputFormat
-from imageserver.protocol.messages import Progress
+from imageserver.protocol.messages import Progress, Submit
 from imageserver.settings import load_settings
 
 # How often Ctrl+C is looked for while nothing happens.
@@ -46,7 +46,9 @@ def generate(chosen: argparse.Namespace) -> int:
         )
         generation, _ = generate_request.resolve(body, settings, None)
         client.start()
-        ticket = client.submit(secrets.randbits(31), generation, settings.request_timeout)
+        ticket = client.submit(
+            Submit(job=secrets.randbits(31), generation=generation, timeout=settings.request_timeout)
+        )
         with tqdm(total=generation.steps, desc="steps", unit="step", disable=not sys.stderr.isatty()) as bar:
             for news in ticket.updates(pause=POLL_SECONDS):
                 if isinstance(news, Progress):

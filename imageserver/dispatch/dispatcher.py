@@ -8,6 +8,8 @@ import logging
 import os
 import time
 
+import msgspec
+
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_hopeless, refuse_if_too_late
 from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.estimator import Estimator
@@ -17,6 +19,7 @@ from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.jobs import Job, JobState, Listener, Tally, Waiter
 from imageserver.dispatch.model_loading import LoadEnded, ModelLoading
 from imageserver.dispatch.queue import JobQueue
+from imageserver.dispatch.single_flight import SingleFlight
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation, Outcome
@@ -47,6 +50,8 @@ from imageserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 MAX_ENGINE_DEATHS = 2
+# How long a job outlives a client that may come back: SDKs retry within eight seconds.
+RETURN_SECONDS = 30.0
 
 
 class Dispatcher:
@@ -58,7 +63,7 @@ class Dispatcher:
         self._running: dict[int, Job] = {}
         self._jobs: dict[int, Job] = {}
         self._waiting_for: dict[int, Job] = {}
-        self._twins: dict[str, Job] = {}
+        self._single_flight = SingleFlight()
         self._inspections = PendingEstimates()
         self._tally = Tally()
         self.job_records = JobRecords()
@@ -94,13 +99,19 @@ class Dispatcher:
                 self.cancel(waiter.id)
 
     def submit(self, request: Submit, worker: Listener, source: bytes = b"") -> None:
-        """Queue a job, or let the client wait for its twin; a refusal is sent like any other failure."""
+        """Queue a job, or let the client join what was asked for before; a refusal is sent like any other failure."""
         self._tally.total += 1
+        same = self._single_flight.find(request)
+        if same is not None and self._is_of_one_model(request.generation, same.generation):
+            # A retry gets the images of the seed that its first try was given.
+            generation = dataclasses.replace(request.generation, seed=same.generation.seed)
+            request = msgspec.structs.replace(request, generation=generation)
+        else:
+            same = None
         listener = self.job_records.open(request, worker)
         waiter = Waiter(request.job, listener, worker, request.timeout)
-        twin = self._twins.get(request.twin_key) if request.twin_key else None
-        if twin is not None and self._is_of_one_model(request.generation, twin.generation):
-            self._join_twin(waiter, twin, request)
+        if same is not None:
+            self._join(waiter, same, request)
             return
         job = self._new_job(request.job, self.models.named(request.generation), request.credential, request.twin_key)
         job.source = source
@@ -110,12 +121,11 @@ class Dispatcher:
             self._expectations.refuse_if_too_large(job.generation, self.models)
             self._refuse_if_too_late(job, request.patience)
         except ServiceError as error:
-            self._tally.count_end("failed")
+            self._release(waiter, "failed")
             listener.send(failed(request.job, error))
             return
         self._jobs[job.id] = job
-        if job.twin_key:
-            self._twins[job.twin_key] = job
+        self._single_flight.add(job)
         self._welcome(waiter, job)
         self._queue.push(job)
         self._pump()
@@ -124,14 +134,20 @@ class Dispatcher:
     def _is_of_one_model(self, *generations: Generation) -> bool:
         return len({self.models.named(generation).model for generation in generations}) == 1
 
-    def _join_twin(self, waiter: Waiter, twin: Job, request: Submit) -> None:
+    def _join(self, waiter: Waiter, twin: Job, request: Submit) -> None:
+        waiter.joined = True
+        if twin.result is not None:
+            finished, raw = twin.result
+            self._single_flight.join(waiter.id, twin)
+            self._release(waiter, "completed")
+            waiter.tell(_for_waiter(finished, twin, waiter), raw)
+            return
         try:
             self._refuse_if_too_late(twin, request.patience)
         except ServiceError as error:
-            self._tally.count_end("failed")
+            self._release(waiter, "failed")
             waiter.tell(failed(waiter.id, error))
             return
-        waiter.joined = True
         if CLASSES[request.generation.priority] < CLASSES[twin.generation.priority] and twin.state == "queued":
             twin.generation = dataclasses.replace(twin.generation, priority=request.generation.priority)
         self._welcome(waiter, twin)
@@ -163,6 +179,12 @@ class Dispatcher:
         """Let a client go; a job that nobody waits for any more is stopped wherever it is."""
         self.models.withdraw(waiter_id)
         self._dismiss(waiter_id, "cancelled", Cancelled("The generation was cancelled."))
+
+    def client_left(self, number: int) -> None:
+        """Keep a job for a while whose client has left and may come back."""
+        self._single_flight.client_left(number)
+        if number in self._waiting_for:
+            asyncio.get_running_loop().call_later(RETURN_SECONDS, self.cancel, number)
 
     def snapshot(self) -> Snapshot:
         """Return the state of the service."""
@@ -340,6 +362,7 @@ class Dispatcher:
         expected = self.estimate_wait(job)
         waiter.tell(Queued(job=waiter.id, own=expected.own, wait=expected.wait, position=expected.position))
         job.waiters.append(waiter)
+        self._single_flight.join(waiter.id, job)
         self._waiting_for[waiter.id] = job
         waiter.timer = asyncio.get_running_loop().call_later(waiter.timeout, self._expire, waiter)
 
@@ -372,8 +395,7 @@ class Dispatcher:
         job.state = state
         self._jobs.pop(job.id, None)
         self._queue.remove(job)
-        if job.twin_key is not None and self._twins.get(job.twin_key) is job:
-            del self._twins[job.twin_key]
+        self._single_flight.end(job, (message, raw) if isinstance(message, Finished) else None)
         for waiter in job.waiters:
             self._release(waiter, state)
             waiter.tell(_for_waiter(message, job, waiter), raw)
@@ -383,6 +405,7 @@ class Dispatcher:
         if waiter.timer is not None:
             waiter.timer.cancel()
         self._tally.count_end(state)
+        self._single_flight.answer(waiter.id, state)
 
     def _tell_all(self, job: Job, message: Started | Progress | Preview, raw: bytes = b"") -> None:
         for waiter in job.waiters:

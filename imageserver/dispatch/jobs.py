@@ -45,7 +45,8 @@ class Waiter:
 class Job:
     """One generation; `work` is its expected device time, moments are `time.monotonic()` seconds.
 
-    `source` holds the pixels that `generation.source` describes; `begun` tells that the engine has said so.
+    `source` holds the pixels that `generation.source` describes; `begun` tells that the engine has said so. `result` is
+    kept of a job whose client may come back.
     """
 
     id: int
@@ -61,6 +62,7 @@ class Job:
     engine_deaths: int = 0
     state: JobState = "queued"
     source: bytes = b""
+    result: tuple[Finished, bytes] | None = None
 
     @property
     def remaining(self) -> float:

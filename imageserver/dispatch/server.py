@@ -21,6 +21,7 @@ from imageserver.protocol.messages import (
     CacheHit,
     Cancel,
     CancelJob,
+    ClientLeft,
     CurrentJobRequest,
     EstimateRequest,
     Hello,
@@ -98,6 +99,8 @@ async def _serve_worker(dispatcher: Dispatcher, inquiries: JobQueries, peer: Pee
                     dispatcher.submit(message, peer, raw)
                 case CacheHit():
                     dispatcher.note(message, peer)
+                case ClientLeft():
+                    dispatcher.client_left(message.job)
                 case Cancel():
                     inquiries.unwatch(message.job)
                     dispatcher.cancel(message.job)

@@ -16,7 +16,7 @@ from imageserver.api.inputs import init_image as init_images
 from imageserver.api.inputs.control_image import ControlImage
 from imageserver.api.inputs.init_image import InitImage, ReadImage
 from imageserver.api.inputs.loras import LoraChoice, Stack, read_stack
-from imageserver.api.inputs.retry_headers import idempotency_key_of, patience_of
+from imageserver.api.inputs.retry_headers import Retry, idempotency_key_of, patience_of
 from imageserver.api.request_context import arrival, client_address, credential
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
@@ -37,15 +37,14 @@ def place(
     control_image: ControlImage | None = None,
     previews: int = 0,
     prompt_required: bool = True,
-    attempt: str | None = None,
+    retry: Retry | None = None,
     waited: float = 0.0,
 ) -> tuple[GenerationRequest, list[str], generate_request.GenerateBody]:
     """Return the order, the warnings and the body it was made of; raises the ServiceError that names what is wrong.
 
     `content` is what the native API takes. Dialects hand the image to start from over as `init_image`, the one for a
-    ControlNet as `control_image`; `previews` are the images on the way that each image's client wants to see. A
-    request that its client may repeat without an idempotency key of its own has that of its `attempt`: the same seed is
-    generated for the same attempt. It may have `waited` seconds for its model already.
+    ControlNet as `control_image`; `previews` are the images on the way that each image's client wants to see. It
+    may have `waited` seconds for its model already.
     """
     body = generate_request.parse(content, prompt_required=prompt_required)
     idempotency_key = idempotency_key_of(headers)
@@ -66,7 +65,7 @@ def place(
         body,
         service.settings,
         facts,
-        seed_source=idempotency_key or attempt,
+        seed_source=idempotency_key,
         usual_size=sizing.usual_size if sizing else None,
         previews=previews,
         stack=_stack(service, body, facts),
@@ -86,9 +85,9 @@ def place(
         timeout=max(0.0, timeout - loaded_for),
         patience=None if patience is None else max(0.0, patience - loaded_for),
         use_cache=body.cache,
-        # Where the cache is used, the seed alone makes a repetition the same order.
-        idempotency_key=idempotency_key or (None if body.cache else attempt),
-        client_returns=(idempotency_key or attempt) is not None,
+        idempotency_key=idempotency_key,
+        retry_key=retry.key if retry else None,
+        is_retry=retry is not None and retry.count > 0,
         arrived=arrival(),
         returns_after=0.0 if idempotency_key else RETRY_TIMEOUT_SHARE * (patience_of(headers) or 0.0),
         credential=credential(),

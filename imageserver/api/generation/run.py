@@ -6,22 +6,18 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import gevent
-
 from imageserver import __version__
 from imageserver.api import output_options
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
-from imageserver.dispatch.client.client import Image, PreviewImage, Ticket
+from imageserver.dispatch.client.client import Image, PreviewImage
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelInfo, Outcome
 from imageserver.outputs.cache import Answer, key_of
-from imageserver.protocol.messages import CacheHit, Progress, Queued, Started
+from imageserver.protocol.messages import CacheHit, Progress, Queued, Started, Submit
 
 logger = logging.getLogger(__name__)
 
-# Seconds that an order outlives a client who returns: SDKs retry within eight.
-KEYED_GRACE_SECONDS = 30.0
 # Streams say something at least so often, so that proxies keep them open.
 HEARTBEAT = 10.0
 
@@ -46,7 +42,8 @@ class GenerationRequest:
     patience: float | None = None
     use_cache: bool = True
     idempotency_key: str | None = None
-    client_returns: bool = False
+    retry_key: str | None = None
+    is_retry: bool = False
     returns_after: float = 0.0
     arrived: float = field(default_factory=time.monotonic)
     credential: str = ""
@@ -75,7 +72,6 @@ class PendingGeneration:
     def __init__(self, service: Services, order: GenerationRequest) -> None:
         self._service = service
         self._order = order
-        self._ticket: Ticket | None = None
 
     def news(self) -> Iterator[News]:
         """Yield what happens, the delivery last; raises the ServiceError that prevented it.
@@ -96,31 +92,35 @@ class PendingGeneration:
             )
             yield cached
             return
-        self._ticket = service.client.submit(
-            order.number,
-            order.generation,
-            order.timeout,
-            twin_key=_twin_key(order),
-            patience=order.patience,
-            credential=order.credential,
-            dialect=order.dialect,
-            client=order.client,
-            source=order.source,
+        ticket = service.client.submit(
+            Submit(
+                job=order.number,
+                generation=order.generation,
+                timeout=order.timeout,
+                patience=order.patience,
+                twin_key=_twin_key(order),
+                retry_key=order.retry_key,
+                is_retry=order.is_retry,
+                credential=order.credential,
+                dialect=order.dialect,
+                client=order.client,
+            ),
+            order.source,
         )
-        for news in self._ticket.updates(HEARTBEAT):
+        for news in ticket.updates(HEARTBEAT):
             yield _delivered(service, order, news) if isinstance(news, Image) else news
 
     def cancel(self) -> None:
         """Stop it; whoever iterates the news gets Cancelled."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._service.client.cancel(self._order.number)
 
     def client_left(self) -> None:
         """Stop it, unless its client will come back for it."""
         waited = time.monotonic() - self._order.arrived
-        if self._order.client_returns and waited >= self._order.returns_after:
-            # It shall find the image under way or done.
-            gevent.spawn_later(KEYED_GRACE_SECONDS, self.cancel)
+        may_return = self._order.idempotency_key is not None or self._order.retry_key is not None
+        if may_return and waited >= self._order.returns_after:
+            # It finds the image under way or done.
+            self._service.client.client_left(self._order.number)
         else:
             self.cancel()
 
@@ -154,6 +154,8 @@ def generate_images(service: Services, order: GenerationRequest, environ: dict[s
 
 
 def _delivered(service: Services, order: GenerationRequest, image: Image) -> GenerationResult:
+    # A retry gets the images of its first try, whose random seed was another.
+    order = replace(order, generation=replace(order.generation, seed=image.outcome.seeds[0]))
     facts = service.info_of(order.generation.model)
     files = tuple(service.thread_pool.run(output_options.finish, image, order.generation, facts, order.finish))
     outcome = image.outcome

@@ -1,5 +1,10 @@
 """What a client's headers say about its patience and its retries."""
 
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
 from werkzeug.datastructures import Headers
 
 from imageserver.errors import InvalidParameter
@@ -8,6 +13,22 @@ MAX_KEY = 255
 # The least seconds that the OpenAI SDK pauses before each of its retries, unless its user wants more or fewer.
 # Source: openai-python 3.52, `_base_client.py`, `_calculate_retry_timeout`.
 SDK_RETRY_SECONDS = (0.375, 0.75)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A request that its client's library may send again: the key of all its tries, and how many went before."""
+
+    key: str
+    count: int
+
+
+def key_of_tries(client: str, path: str, content: Any, *images: bytes | None) -> str:
+    """Return what a request and its repetitions have in common; the boundary of a form differs between them."""
+    digest = hashlib.sha256(json.dumps([client, path, content]).encode())
+    for image in images:
+        digest.update(hashlib.sha256(image or b"").digest())
+    return digest.hexdigest()
 
 
 def patience_of(headers: Headers) -> float | None:

@@ -21,6 +21,7 @@ from imageserver.protocol.messages import (
     CacheHit,
     Cancel,
     CancelJob,
+    ClientLeft,
     CurrentJob,
     CurrentJobRequest,
     Estimate,
@@ -196,34 +197,9 @@ class DispatchClient:
         if self._channel is not None:
             self._channel.close()
 
-    def submit(
-        self,
-        job: int,
-        generation: Generation,
-        timeout: float,
-        *,
-        patience: float | None = None,
-        twin_key: str | None = None,
-        credential: str = "",
-        dialect: str = "native",
-        client: str = "",
-        source: bytes = b"",
-    ) -> Ticket:
+    def submit(self, request: Submit, source: bytes = b"") -> Ticket:
         """Hand a generation and its source's pixels over; raises EngineUnavailable when no dispatcher answers."""
-        return self._send(
-            Submit(
-                job=job,
-                generation=generation,
-                timeout=timeout,
-                patience=patience,
-                twin_key=twin_key,
-                credential=credential,
-                dialect=dialect,
-                client=client,
-            ),
-            timeout,
-            source,
-        )
+        return self._send(request, request.timeout, source)
 
     def estimate(self, job: int, generation: Generation, *, credential: str = "", inspect: bool = False) -> Estimate:
         """Return when a generation would be done, with `inspect` also what the engine would read of it.
@@ -288,6 +264,12 @@ class DispatchClient:
     def cancel(self, job: int) -> None:
         """Stop what was asked for under a number; whoever waits for it gets Cancelled."""
         self._withdraw(job, Cancelled("The generation was cancelled."))
+
+    def client_left(self, job: int) -> None:
+        """Let the dispatcher know that a client has left, and may come back for its job."""
+        with contextlib.suppress(OSError):
+            if self._channel is not None:
+                self._channel.send(ClientLeft(job=job))
 
     def _withdraw(self, job: int, error: ServiceError) -> None:
         """Let the dispatcher know, then end the ticket: whoever waits for it may end the caller's greenlet."""

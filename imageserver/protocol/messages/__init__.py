@@ -3,6 +3,7 @@
 from imageserver.protocol.messages.generations import (
     CacheHit,
     Cancel,
+    ClientLeft,
     Estimate,
     EstimateRequest,
     Failed,
@@ -45,10 +46,11 @@ from imageserver.protocol.messages.models import (
 from imageserver.protocol.messages.service import DeviceUsage, Hello, Snapshot
 
 AnyMessage = (
-    Hello | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest | TokenCounts | Estimate | Cancel | Run
-    | Started | Progress | Preview | Finished | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob
-    | Watch | JobEvent | LoraRequest | LorasLoaded | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel
-    | ModelsLoaded | ModelResponse | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot
+    Hello | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest | TokenCounts | Estimate | Cancel
+    | ClientLeft | Run | Started | Progress | Preview | Finished | Failed | ListJobs | JobList | CurrentJobRequest
+    | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest | LorasLoaded | ModelRequest | FetchModel | ModelFetched
+    | LoadModel | UnloadModel | ModelsLoaded | ModelResponse | LoadProgress | Ready | LoadFailed | DeviceUsage
+    | Snapshot
 )  # fmt: skip
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "CacheHit",
     "Cancel",
     "CancelJob",
+    "ClientLeft",
     "CurrentJob",
     "CurrentJobRequest",
     "DeviceUsage",

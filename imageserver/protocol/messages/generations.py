@@ -9,9 +9,9 @@ class Submit(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: put a generation into the queue.
 
     `timeout` is in seconds from now. With `patience`, a job that cannot be done within so many seconds is refused at
-    once. Jobs of one model with the same `twin_key` that are under way at a time are run once. The frame's raw bytes
-    are the pixels of the generation's source. `dialect` is the API that the client speaks, `client` the address it
-    speaks from.
+    once. Jobs of one model with the same `twin_key` that are under way at a time are run once. A client that repeats
+    its request sends the same `retry_key`; `is_retry` says that it does. The frame's raw bytes are the pixels of the
+    generation's source. `dialect` is the API that the client speaks, `client` the address it speaks from.
     """
 
     job: int
@@ -19,6 +19,8 @@ class Submit(Message, frozen=True, kw_only=True):
     timeout: float
     patience: float | None = None
     twin_key: str | None = None
+    retry_key: str | None = None
+    is_retry: bool = False
     credential: str = ""
     dialect: str = "native"
     client: str = ""
@@ -91,6 +93,12 @@ class Queued(Message, frozen=True, kw_only=True):
 
 class Cancel(Message, frozen=True, kw_only=True):
     """Stop a job; unknown or finished jobs are ignored."""
+
+    job: int
+
+
+class ClientLeft(Message, frozen=True, kw_only=True):
+    """Worker to dispatcher: a job's client has left, and may come back for it soon."""
 
     job: int
 

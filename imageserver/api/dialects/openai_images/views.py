@@ -3,9 +3,7 @@
 Source: openai-python 3.52, `openai/resources/images.py`.
 """
 
-import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,12 +30,11 @@ from imageserver.api.inputs.image_bytes import fetch, read_upload
 from imageserver.api.inputs.init_image import InitImage
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import MAX_IMAGES
-from imageserver.api.inputs.retry_headers import patience_of_all_tries, retry_count_of
+from imageserver.api.inputs.retry_headers import Retry, key_of_tries, patience_of_all_tries, retry_count_of
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
-from imageserver.api.wsgi.attempts import name_of
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 
 DIALECT = "openai"
@@ -131,17 +128,17 @@ def _answer(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage
         order = replace(order, patience=body.timeout)
         news = stream(service, order, request.environ)
         return sse.event_stream(responses.frames(service, order, news, warnings, kind), responses.say_error)
-    with _attempt(service, body, init_image) as attempt:
-        order, warnings = _order(service, body, init_image, attempt=attempt)
-        if attempt is not None:
-            order = replace(order, patience=body.timeout or patience_of_all_tries(request.headers))
-        delivery = generate_images(service, order, request.environ)
+    retry = _retry(service, body, init_image)
+    order, warnings = _order(service, body, init_image, retry=retry)
+    if retry is not None:
+        order = replace(order, patience=body.timeout or patience_of_all_tries(request.headers))
+    delivery = generate_images(service, order, request.environ)
     as_urls = body.response_format == "url"
     return responses.answer(service, order, delivery, warnings, as_urls=as_urls)
 
 
 def _order(
-    service: Services, body: ImagesBody, init_image: InitImage | None, *, attempt: str | None = None
+    service: Services, body: ImagesBody, init_image: InitImage | None, *, retry: Retry | None = None
 ) -> tuple[GenerationRequest, list[str]]:
     # Scripts name models of OpenAI.
     model = find_name(service, body.model) if body.model else None
@@ -154,26 +151,21 @@ def _order(
         init_image=init_image,
         previews=body.partial_images if body.stream else 0,
         prompt_required=body.needs_prompt(),
-        attempt=attempt,
+        retry=retry,
     )
     files = {name for name in request.files if not (IMAGE_PART.fullmatch(name) or name == "mask")}
     return order, warnings + warnings_of(body, files)
 
 
-@contextlib.contextmanager
-def _attempt(service: Services, body: ImagesBody, init_image: InitImage | None) -> Iterator[str | None]:
-    """Name the attempt that a request of the SDK is, so that its retry joins it; None for other clients."""
+def _retry(service: Services, body: ImagesBody, init_image: InitImage | None) -> Retry | None:
+    """Return which try of a request of the SDK this is, so that a retry joins the first; None for other clients."""
     count = retry_count_of(request.headers)
     if count is None or "Idempotency-Key" in request.headers:
-        yield None
-        return
+        return None
     client = f"{credential() or client_address()} {request.headers.get('Authorization', '')}"
     content = body.model_dump(exclude={"image", "images", "mask"})
     images = (init_image.image, *init_image.further, init_image.mask) if init_image else ()
-    name = service.thread_pool.run(name_of, client, request.path, content, *images)
-    key = service.attempts.resume(name) if count else service.attempts.begin(name)
-    with service.attempts.under_way(key, request.environ):
-        yield key
+    return Retry(service.thread_pool.run(key_of_tries, client, request.path, content, *images), count)
 
 
 def _init_image(service: Services, body: VariationsBody) -> InitImage:

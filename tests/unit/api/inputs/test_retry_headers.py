@@ -3,7 +3,7 @@
 import pytest
 from werkzeug.datastructures import Headers
 
-from imageserver.api.inputs.retry_headers import patience_of, patience_of_all_tries, retry_count_of
+from imageserver.api.inputs.retry_headers import key_of_tries, patience_of, patience_of_all_tries, retry_count_of
 
 
 def headers(timeout=None, count=None):
@@ -32,3 +32,17 @@ def test_the_patience_of_all_tries_has_those_that_are_left_and_the_pauses_betwee
 
 def test_who_says_nothing_of_its_patience_has_any():
     assert patience_of_all_tries(headers(count="0")) is None
+
+
+def test_a_request_has_the_key_of_its_repetitions_alone():
+    key = key_of_tries("me", "/a", {"prompt": "x"}, b"image", None)
+    assert key == key_of_tries("me", "/a", {"prompt": "x"}, b"image", None)
+    others = [
+        key_of_tries("you", "/a", {"prompt": "x"}, b"image", None),
+        key_of_tries("me", "/b", {"prompt": "x"}, b"image", None),
+        key_of_tries("me", "/a", {"prompt": "y"}, b"image", None),
+        key_of_tries("me", "/a", {"prompt": "x"}, b"another", None),
+        key_of_tries("me", "/a", {"prompt": "x"}, b"image", b"mask"),
+        key_of_tries("me", "/a", {"prompt": "\ud800", "big": 2**70}),
+    ]
+    assert len({key, *others}) == 7

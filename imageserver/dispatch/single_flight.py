@@ -1,0 +1,109 @@
+"""The same request again: a twin joins the job under way, a retry the job of the attempt that it repeats.
+
+A client library that loses patience sends its request again, with a count of its tries and no key. A random seed makes
+another generation of the retry, so it is recognised by what its client sent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from imageserver.dispatch.jobs import Job, JobState
+from imageserver.protocol.messages import Finished, Submit
+
+# How long an image is kept for a client that has left; libraries retry within eight seconds.
+KEPT_SECONDS = 30.0
+# How long a refusal is remembered: the OpenAI SDK obeys a Retry-After of up to 60 seconds.
+REFUSED_SECONDS = 65.0
+
+
+def _call_later(seconds: float, callback: Callable[[], object]) -> None:
+    asyncio.get_running_loop().call_later(seconds, callback)
+
+
+@dataclass
+class Attempt:
+    """One client's request, sent once or again; `ended` means that the client has left or was refused."""
+
+    retry_key: str
+    job: Job | None = None
+    state: Literal["under way", "ended", "answered"] = "under way"
+
+    @property
+    def has_images(self) -> bool:
+        """Whether its job generates images for it, or has."""
+        return self.job is not None and (self.job.state in ("queued", "processing") or self.job.result is not None)
+
+
+class SingleFlight:
+    """The jobs that the same request may join."""
+
+    def __init__(self, call_later: Callable[[float, Callable[[], object]], object] | None = None) -> None:
+        self._call_later = call_later or (
+            lambda delay, callback: asyncio.get_running_loop().call_later(delay, callback)
+        )
+        self._twins: dict[str, Job] = {}
+        # By the number of the last request that made the attempt, the latest last.
+        self._attempts: dict[int, Attempt] = {}
+
+    def find(self, request: Submit) -> Job | None:
+        """Return the job that a request may join: of the attempt that it repeats, else its twin."""
+        if request.retry_key is not None:
+            attempt = (self._resume(request.retry_key) if request.is_retry else None) or Attempt(request.retry_key)
+            self._attempts[request.job] = attempt
+            if attempt.has_images:
+                return attempt.job
+        return self._twins.get(request.twin_key) if request.twin_key else None
+
+    def add(self, job: Job) -> None:
+        """Let later twins find a job."""
+        if job.twin_key is not None:
+            self._twins[job.twin_key] = job
+
+    def join(self, number: int, job: Job) -> None:
+        """Record which job a request waits for."""
+        if attempt := self._attempts.get(number):
+            attempt.job = job
+
+    def client_left(self, number: int) -> None:
+        """Let a retry take over the attempt."""
+        if attempt := self._attempts.get(number):
+            attempt.state = "ended"
+
+    def answer(self, number: int, state: JobState) -> None:
+        """Record how a request was answered: the next retry takes over an attempt that failed."""
+        attempt = self._attempts.get(number)
+        if attempt is None:
+            return
+        if state != "completed":
+            attempt.state = "ended"
+        elif attempt.state == "under way":
+            # Its client may still leave before the images are encoded.
+            attempt.state = "answered"
+        seconds = KEPT_SECONDS if attempt.has_images else REFUSED_SECONDS
+        self._call_later(seconds, lambda: self._attempts.pop(number, None))
+
+    def end(self, job: Job, result: tuple[Finished, bytes] | None) -> None:
+        """Let nobody join a job any more but the retries of the attempts that wait for it."""
+        if job.twin_key is not None and self._twins.get(job.twin_key) is job:
+            del self._twins[job.twin_key]
+        if any(attempt.job is job for attempt in self._attempts.values()):
+            job.result = result
+
+    def _resume(self, retry_key: str) -> Attempt | None:
+        """Return the attempt that a retry repeats, and leave it to the retry.
+
+        Ended ones go first: two clients may ask for the same at the same time, and only one of them repeats itself. One
+        under way is taken as well, for a proxy may hide that its client has left.
+        """
+        found = [
+            (attempt.state == "ended", number)
+            for number, attempt in self._attempts.items()
+            if attempt.retry_key == retry_key and attempt.state != "answered"
+        ]
+        if not found:
+            return None
+        attempt = self._attempts.pop(max(found)[1])
+        attempt.state = "under way"
+        return attempt
