@@ -1,5 +1,6 @@
 """Keep images as files: publish them whole, hand them out by name, delete the oldest.
 
-May import the vocabulary alone; never torch, flask, gevent or another room. Safe with any number of threads and
-processes on one folder: a name is claimed by the file system, nothing is overwritten, files may vanish at any time.
+Process: the HTTP workers. May import the modules beside this package; never torch, flask, gevent or another package.
+Safe with any number of threads and processes on one folder: the file system claims a name, nothing is overwritten, and
+files may vanish at any time.
 """

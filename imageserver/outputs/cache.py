@@ -7,13 +7,13 @@ import contextlib
 import hashlib
 import logging
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from imageserver.atomic_write import write_atomically
 from imageserver.generation import Outcome
 
 logger = logging.getLogger(__name__)
@@ -70,15 +70,10 @@ class OutputCache:
         """Keep an answer; a full or unwritable disk only costs the cache its entry."""
         if not self._max_bytes:
             return
-        aside = self._folder / f".{secrets.token_hex(8)}.part"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(msgspec.msgpack.encode(answer))
-            aside.replace(self._file(key))
+            write_atomically(self._file(key), msgspec.msgpack.encode(answer))
         except OSError as error:
             logger.warning("An answer cannot be cached: %s", error.strerror)
-            with contextlib.suppress(OSError):
-                aside.unlink()
             return
         now = time.monotonic()
         if now - self._last_sweep > SWEEP_INTERVAL_SECONDS:

@@ -3,12 +3,11 @@
 import contextlib
 import errno
 import itertools
-import os
 import re
 import time
-import uuid
 from pathlib import Path
 
+from imageserver.atomic_write import move_to_new, written_aside
 from imageserver.errors import NotFound, StorageFull
 from imageserver.outputs.naming import PREFIX, file_stem
 from imageserver.outputs.retention import Swept, sweep
@@ -43,16 +42,9 @@ class OutputFolder:
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
             raise ValueError(f"{stem!r} is no stem of a file name.")
-        aside = self.path / f".{PREFIX}-{uuid.uuid4().hex}.part"
         try:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                with aside.open("xb") as file:
-                    file.write(data)
+            with written_aside(self.path, data, prefix=PREFIX) as aside:
                 saved = self._publish(aside, stem, extension.lstrip("."))
-            finally:
-                with contextlib.suppress(OSError):
-                    aside.unlink()
         except OSError as error:
             # A path in the sentence would tell strangers about the machine, and the answer may go to one.
             reason = REASONS.get(error.errno or 0, (error.strerror or "the disk refused").lower())
@@ -85,22 +77,6 @@ class OutputFolder:
         for number in itertools.count(1):
             target = self.path / (f"{stem}.{extension}" if number == 1 else f"{stem}-{number}.{extension}")
             with contextlib.suppress(FileExistsError):
-                _move_to_new(aside, target)
+                move_to_new(aside, target)
                 return target
         raise AssertionError("unreachable")
-
-
-def _move_to_new(aside: Path, target: Path) -> None:
-    """Give a finished file its name in one step; raises FileExistsError when the name is taken."""
-    try:
-        os.link(aside, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # FAT, some network shares and Android have no hard links: claim the name with an empty file, then replace that.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        try:
-            aside.replace(target)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise

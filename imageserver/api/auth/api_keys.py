@@ -1,14 +1,13 @@
 """The keys of a server by their names, and its signature for addresses; keys are compared in constant time."""
 
+import contextlib
 import hashlib
 import hmac
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
+from imageserver.atomic_write import move_to_new, written_aside
 from imageserver.settings import Settings
 
 MIN_KEY_CHARACTERS = 16
@@ -112,9 +111,14 @@ def _secret(settings: Settings) -> bytes:
     """Return the secret of this server, made at its first start and shared by all workers."""
     file = settings.resolve(settings.state_dir) / "url_secret"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            _publish(file, secrets.token_bytes(SECRET_BYTES))
+            content = secrets.token_bytes(SECRET_BYTES)
+            with (
+                written_aside(file.parent, content, prefix=file.name, private=True) as aside,
+                # Another worker was faster.
+                contextlib.suppress(FileExistsError),
+            ):
+                move_to_new(aside, file)
         secret = file.read_bytes()
     except OSError as error:
         raise SystemExit(f"STATE_DIR={settings.state_dir} cannot keep url_secret: {error.strerror}.") from None
@@ -122,20 +126,3 @@ def _secret(settings: Settings) -> bytes:
         # Whoever knows it can sign, and everybody knows an empty one.
         raise SystemExit(f"STATE_DIR={settings.state_dir} has a damaged url_secret: delete it to have a new one made.")
     return secret
-
-
-def _publish(file: Path, content: bytes) -> None:
-    """Write a file whole, for this user alone, unless another worker was faster."""
-    descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as new:
-            new.write(content)
-        try:
-            os.link(draft, file)
-        except FileExistsError:
-            pass
-        except OSError:
-            # FAT and some network shares have no hard links.
-            Path(draft).replace(file)
-    finally:
-        Path(draft).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from imageserver.atomic_write import write_atomically
 from imageserver.protocol.channel import Address
 
 if sys.platform == "win32":
@@ -55,11 +56,8 @@ class RuntimeDir:
 
     def write(self, address: Address, pid: int) -> None:
         """Publish `address`, readable by this user alone."""
-        aside = self.address_file.with_suffix(f".{pid}.new")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"path": address.path, "port": address.port, "key": address.key, "pid": pid}, file)
-        aside.replace(self.address_file)
+        content = {"path": address.path, "port": address.port, "key": address.key, "pid": pid}
+        write_atomically(self.address_file, json.dumps(content).encode(), private=True)
 
     def read(self) -> tuple[Address, int]:
         """Return the published address and the dispatcher's process id; raises OSError when there is none."""

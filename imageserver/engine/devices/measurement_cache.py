@@ -1,4 +1,4 @@
-"""What was measured of a model on this device, kept for the next time it is loaded."""
+"""Measurements of a model on this device, kept for the next time it is loaded."""
 
 import contextlib
 import json
@@ -6,20 +6,22 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from imageserver.atomic_write import write_atomically
+
 logger = logging.getLogger(__name__)
 
-# Beyond this the one that was kept first is forgotten.
+# Beyond this number the oldest result is dropped.
 MAX_KEPT = 64
 
 
 class Measurements:
-    """One file of the state folder: a JSON object of results by fingerprint, which names all that decides them."""
+    """One file of the state folder: a JSON object of results by fingerprint, which names everything they depend on."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def find(self, fingerprint: str) -> Any:
-        """Return the kept result, None where there is none that can be read."""
+        """Return the kept result, or None without a readable one."""
         return self._read().get(fingerprint)
 
     def keep(self, fingerprint: str, result: Any) -> None:
@@ -29,11 +31,8 @@ class Measurements:
         kept[fingerprint] = result
         for oldest in list(kept)[:-MAX_KEPT]:
             del kept[oldest]
-        part = self._file.with_suffix(".part")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(kept))
-            part.replace(self._file)
+            write_atomically(self._file, json.dumps(kept).encode())
         except OSError as error:
             logger.warning("%s cannot be kept for the next start: %s", self._file.name, error.strerror)
 

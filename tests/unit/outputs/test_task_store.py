@@ -110,7 +110,7 @@ def test_a_store_that_was_killed_while_it_wrote_opens_again(tmp_path):
     writer.wait()
     writer.stdout.close()
     store = TaskStore(tmp_path, ttl=100)
-    with sqlite3.connect(tmp_path / "tasks.sqlite") as database:
+    with sqlite3.connect(tmp_path / "state.sqlite") as database:
         [found] = database.execute("SELECT COUNT(*) FROM tasks").fetchone()
         assert found > 0
         assert len(store.adopt(HERE, lives, lambda: 2)) == found

@@ -93,7 +93,7 @@ def test_a_webhook_survives_a_new_start(tasks, store, tmp_path):
 
 def test_a_disk_that_cannot_be_read_is_said_and_ends_nobody_s_look_at_it(tasks, store, tmp_path):
     name = add(tasks, store)
-    with sqlite3.connect(tmp_path / "tasks.sqlite") as database:
+    with sqlite3.connect(tmp_path / "state.sqlite") as database:
         database.execute("DROP TABLE webhooks")
         database.execute("DROP TABLE tasks")
     database.close()

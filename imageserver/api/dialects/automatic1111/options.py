@@ -4,10 +4,10 @@ A file in the state folder, because all workers share it and a restart keeps it;
 """
 
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
+from imageserver.atomic_write import write_atomically
 from imageserver.errors import StorageFull
 
 FILE = "automatic1111_options.json"
@@ -29,13 +29,9 @@ class StoredOptions:
         chosen = self._read()
         if chosen.get(credential, USUAL_FORMAT) == name:
             return
-        # Another worker may read at the same time: the file is whole at every moment.
-        draft = self._path.with_name(f"{FILE}.{secrets.token_hex(4)}")
         try:
-            draft.write_text(json.dumps(chosen | {credential: name}), encoding="utf-8")
-            draft.replace(self._path)
+            write_atomically(self._path, json.dumps(chosen | {credential: name}).encode())
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise StorageFull(f"The option cannot be kept: {error.strerror}.") from error
 
     def _read(self) -> dict[str, str]:

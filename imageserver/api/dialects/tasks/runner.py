@@ -79,7 +79,7 @@ def begin(app: Flask, service: Services, task: Task) -> Beginning:
             g.credential, g.arrived = task.credential, time.monotonic()
             order, warnings, _ = place(service, task.number, content["fields"], Headers(), dialect=DIALECT)
         task = replace(task, warnings=(*task.warnings, *warnings))
-        service.tasks.place(task.task_id, wanted=wanted_of(order), warnings=list(task.warnings))
+        service.tasks.set_wanted(task.task_id, wanted=wanted_of(order), warnings=list(task.warnings))
     else:
         order = _order_of(service, task, msgspec.convert(content, type=StoredRequest))
     return task, order, PendingGeneration(service, order).news()

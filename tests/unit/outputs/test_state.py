@@ -1,0 +1,131 @@
+"""The state database: made once, whoever comes first, and the databases of older servers are taken over."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from imageserver.api.wsgi.request_ids import RequestIds
+from imageserver.outputs.state import FILE, LOCK, StateDatabase
+from imageserver.outputs.task_store import TaskStore
+from imageserver.outputs.webhook_store import WebhookStore
+
+# As servers of November 2026 left it: SQL and all.
+OLD_COUNTER = """
+    CREATE TABLE counter (id INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+    INSERT INTO counter VALUES (1, 41);
+"""
+OLD_TASKS = """
+    CREATE TABLE tasks (
+        task_id TEXT PRIMARY KEY, number INTEGER NOT NULL, credential TEXT NOT NULL, wanted TEXT NOT NULL,
+        state TEXT NOT NULL, owner INTEGER, attempts INTEGER NOT NULL, created_at REAL NOT NULL, completed_at REAL,
+        processing_time REAL, files TEXT NOT NULL, seeds TEXT NOT NULL, error TEXT, code TEXT, warnings TEXT NOT NULL
+    );
+    CREATE INDEX tasks_by_state ON tasks (state, completed_at);
+    INSERT INTO tasks VALUES
+        ('open', 7, 'ann', '{}', 'queued', NULL, 1, 1e9, NULL, NULL, '[]', '[]', NULL, NULL, '["w"]'),
+        ('done', 8, '', '{}', 'completed', NULL, 1, 1e9, 9e9, 1.5, '["a.png"]', '[3]', NULL, NULL, '[]');
+"""
+OLD_WEBHOOKS = """
+    CREATE TABLE webhooks (
+        task_id TEXT PRIMARY KEY, url TEXT NOT NULL, site TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,
+        due REAL NOT NULL, error TEXT
+    );
+    CREATE INDEX due_webhooks ON webhooks (state, due);
+    CREATE TRIGGER forget_webhook AFTER UPDATE OF state ON tasks WHEN NEW.state = 'expired'
+    BEGIN DELETE FROM webhooks WHERE task_id = NEW.task_id; END;
+    INSERT INTO webhooks VALUES ('done', 'http://receiver.example/', 'http://here/', 'waiting', 2, 5.0, 'It slept.');
+"""
+# Killed without closing: the newest rows are in the -wal file beside the database.
+LEAVE = (
+    "import os, sqlite3, sys\ndatabase = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+    "database.execute('PRAGMA journal_mode = WAL')\ndatabase.executescript(sys.argv[2])\nos._exit(0)"
+)
+OPEN = (
+    "import sys\nfrom pathlib import Path\nfrom imageserver.api.wsgi.request_ids import RequestIds\n"
+    "from imageserver.outputs.task_store import TaskStore\n"
+    "sys.stdin.read()\nids, tasks = RequestIds(Path(sys.argv[1])), TaskStore(Path(sys.argv[1]), ttl=100)\n"
+    "for _ in range(100): print(ids.take())\nassert tasks.count_open() == 1"
+)
+
+
+def leave(file, script):
+    subprocess.run([sys.executable, "-c", LEAVE, str(file), script], check=True)
+
+
+@pytest.fixture
+def old_folder(tmp_path):
+    leave(tmp_path / "request_ids.sqlite", OLD_COUNTER)
+    leave(tmp_path / "tasks.sqlite", OLD_TASKS + OLD_WEBHOOKS)
+    return tmp_path
+
+
+def test_an_old_folder_is_taken_over_whole(old_folder):
+    assert (old_folder / "tasks.sqlite-wal").exists()
+    assert RequestIds(old_folder).take() == 42
+    tasks, webhooks = TaskStore(old_folder, ttl=100), WebhookStore(old_folder)
+    waiting, done = tasks.find("open", "ann"), tasks.find("done", "")
+    assert (waiting.state, waiting.number, waiting.warnings, waiting.created_at) == ("queued", 7, ("w",), 1e9)
+    assert (done.state, done.files, done.seeds, done.processing_time) == ("completed", ("a.png",), (3,), 1.5)
+    [webhook] = webhooks.claim(10.0, lease=20, most=10)
+    assert (webhook.task_id, webhook.url, webhook.attempts, webhook.error) == (
+        "done", "http://receiver.example/", 3, "It slept.",
+    )  # fmt: skip
+    assert {file.name for file in old_folder.iterdir()} <= {FILE, LOCK, f"{FILE}-wal", f"{FILE}-shm"}
+
+
+def test_workers_that_start_at_once_take_it_over_once_and_share_one_counter(old_folder):
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, str(old_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.stdin.close()
+    numbers = []
+    for worker in workers:
+        numbers += map(int, worker.stdout.read().split())
+        worker.stdout.close()
+        assert worker.wait() == 0
+    assert sorted(numbers) == list(range(42, 442))
+
+
+def test_a_folder_without_webhooks_is_taken_over_too(tmp_path):
+    leave(tmp_path / "tasks.sqlite", OLD_TASKS)
+    assert TaskStore(tmp_path, ttl=100).find("open", "ann") is not None
+
+
+def test_an_old_server_that_ran_in_between_sets_nothing_back(old_folder):
+    ids, tasks = RequestIds(old_folder), TaskStore(old_folder, ttl=100)
+    numbers = [ids.take() for _ in range(10)]
+    tasks.fail("open", code="cancelled", sentence="x")
+    leave(old_folder / "request_ids.sqlite", OLD_COUNTER)
+    leave(old_folder / "tasks.sqlite", OLD_TASKS + OLD_WEBHOOKS)
+    assert RequestIds(old_folder).take() == numbers[-1] + 1
+    assert TaskStore(old_folder, ttl=100).find("open", "").state == "cancelled"
+
+
+def test_an_old_database_that_cannot_be_read_stays_and_is_one_sentence(old_folder):
+    (old_folder / "tasks.sqlite-wal").unlink()
+    (old_folder / "tasks.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(SystemExit, match=r"^STATE_DIR=.* cannot be written: .*not a database\.$"):
+        StateDatabase(old_folder)
+    assert (old_folder / "tasks.sqlite").exists()
+    assert (old_folder / "request_ids.sqlite").exists()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_sentence(tmp_path):
+    StateDatabase(tmp_path)
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        database.execute("PRAGMA user_version = 1000")
+    with pytest.raises(SystemExit, match="newer version"):
+        StateDatabase(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^STATE_DIR=.* cannot be written: "):
+        StateDatabase(tmp_path / "file")
