@@ -55,13 +55,13 @@ class Studio:
         """Return the seconds and the pixels of one image."""
         wanted = Generation(
             prompt=order.prompt, negative_prompt=" ", width=order.side, height=order.side, steps=order.steps,
-            true_cfg_scale=order.true_cfg_scale, seed=order.seed, quality=quality, model=self._workshop.held[0].name,
+            true_cfg_scale=order.true_cfg_scale, seed=order.seed, quality=quality, model=self._workshop.loaded[0].name,
         )  # fmt: skip
         self._image = b""
         began = time.perf_counter()
         self._workshop.add(Run(job=1, generation=wanted), b"")
-        while self._workshop.turns.busy:
-            self._workshop.turns.step()
+        while self._workshop.step_scheduler.busy:
+            self._workshop.step_scheduler.step()
         while not self._image:
             time.sleep(0.001)  # another thread turns it into bytes
         return time.perf_counter() - began, np.frombuffer(self._image, np.uint8).astype(np.int16)

@@ -67,7 +67,7 @@ class Check:
         self.ended: dict[int, tuple[float, Message]] = {}
         full_size.replace_loading(lambda: self.pipeline)
         self.pool = self._open(compiled)
-        [facts] = self.pool.held
+        [facts] = self.pool.loaded
         self.name = facts.name
         self.served = self.pool.served_model(self.name)
         say(
@@ -134,9 +134,9 @@ class Check:
         for job, generation in enumerate(wanted):
             self.add(job, generation)
         turn = 0
-        while self.pool.turns.busy:
+        while self.pool.step_scheduler.busy:
             on_turn(turn)
-            self.pool.turns.step()
+            self.pool.step_scheduler.step()
             turn += 1
         return max(self.end_of(job) for job in range(len(wanted))) - began
 
@@ -173,10 +173,10 @@ def call_of(check: Check, side: int, prompt: str = "") -> dict[str, Any]:
 
     Numbers that are all NaN can compute faster than real ones.
     """
-    painter = check.served.painter
+    runner = check.served.runner
     if prompt:
-        with suspended_call(painter, side, prompt) as arguments:
+        with suspended_call(runner, side, prompt) as arguments:
             captured = arguments
     else:
-        captured = capture_call(painter, side)
+        captured = capture_call(runner, side)
     return {**captured, "timestep": torch.full_like(captured["timestep"], 0.5)}

@@ -58,8 +58,8 @@ def memory(check: Check) -> None:
     before = check.held()
     check.engine([image(side, 2, seed=1)])
     check.add(900, image(side, 20, seed=2))
-    check.pool.turns.step()
-    check.pool.turns.cancel(900)
+    check.pool.step_scheduler.step()
+    check.pool.step_scheduler.cancel(900)
     told = [each.outcome.vram_peak_mb for _, each in check.ended.values() if isinstance(each, Finished)]
     if check.device.type == "cuda":
         reserved = torch.cuda.memory_reserved() / 2**30

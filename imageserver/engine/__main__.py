@@ -34,7 +34,7 @@ from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from imageserver.engine.batching.step_scheduler import Trace
-    from imageserver.engine.models.load_queue import ModelLoads
+    from imageserver.engine.models.load_queue import LoadQueue
     from imageserver.engine.models.model_pool import ModelPool
 
 logger = logging.getLogger("imageserver.engine")
@@ -92,58 +92,58 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
     from imageserver.engine.batching.step_scheduler import no_trace
     from imageserver.engine.devices.devices import DeviceUnavailable
     from imageserver.engine.downloads import ModelUnavailable
-    from imageserver.engine.models.load_queue import ModelLoads
+    from imageserver.engine.models.load_queue import LoadQueue
     from imageserver.engine.models.model_pool import open_model_pool
 
     try:
-        pool = open_model_pool(config.settings, link.report, link.send, trace or no_trace, chosen=config.default_model)
+        pool = open_model_pool(config.settings, link.report, link.send, trace or no_trace, default_model=config.default_model)
     except (ModelUnavailable, DeviceUnavailable) as error:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up
         return
-    [facts] = pool.held
-    link.send(Ready(info=facts))
-    loads = ModelLoads(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
-    turns, last_usage = pool.turns, 0.0
+    [info] = pool.loaded
+    link.send(Ready(info=info))
+    loads = LoadQueue(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
+    scheduler, last_usage = pool.step_scheduler, 0.0
     while True:
-        loads.go_on()
-        while not turns.busy or not link.inbox.empty():
+        loads.load_waiting()
+        while not scheduler.busy or not link.inbox.empty():
             request, raw = link.inbox.get()
-            _heed(request, raw, pool, loads, link)
-        turns.step()
-        if time.monotonic() - last_usage > USAGE_INTERVAL_SECONDS or not turns.busy:
+            _receive(request, raw, pool, loads, link)
+        scheduler.step()
+        if time.monotonic() - last_usage > USAGE_INTERVAL_SECONDS or not scheduler.busy:
             last_usage = time.monotonic()
-            link.send(turns.usage())
+            link.send(scheduler.usage())
 
 
-def _heed(request: object, raw: bytes, pool: "ModelPool", loads: "ModelLoads", link: Link) -> None:
+def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue", link: Link) -> None:
     """Do what the dispatcher asks for, or go on with a model whose files have been found."""
     match request:
         case Run():
             pool.add(request, raw)
         case Cancel():
-            pool.turns.cancel(request.job)
+            pool.step_scheduler.cancel(request.job)
         case LoraRequest():
-            link.send(pool.turns.adapt(request))
+            link.send(pool.step_scheduler.change_loras(request))
         case TokenCountRequest():
-            reading = pool.reading(request.generation)
-            if reading is not None:
+            usage = pool.token_usage(request.generation)
+            if usage is not None:
                 link.send(
                     TokenCounts(
                         job=request.job,
-                        prompt_tokens=reading.prompt_tokens,
-                        image_tokens=reading.image_tokens,
-                        warnings=reading.warnings,
+                        prompt_tokens=usage.prompt_tokens,
+                        image_tokens=usage.image_tokens,
+                        warnings=usage.warnings,
                     )
                 )
         case FetchModel():
             loads.fetch(request)
         case LoadModel():
-            loads.begin(request)
+            loads.load(request)
         case UnloadModel():
             loads.unload(request)
         case _:
-            loads.take(request)
+            loads.receive(request)
 
 
 def _prepare_environment() -> None:

@@ -13,10 +13,10 @@ from imageserver.settings import PROJECT_ROOT, Settings
 
 DEMO_FOLDER = PROJECT_ROOT / "imageserver" / "demo_model"
 # Pickle weights can run code when they are loaded, so they are not even downloaded.
-DESCRIPTIONS = ["*.json", "*.txt", "*.model", "*.jinja"]
+CONFIG_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 # A pipeline's weights lie in the folders of its components; what lies beside them is the same again in one file.
-PIPELINE_FILES = [*DESCRIPTIONS, "*/*.safetensors"]
-COMPONENT_FILES = [*DESCRIPTIONS, "*.safetensors"]
+PIPELINE_FILES = [*CONFIG_FILES, "*/*.safetensors"]
+COMPONENT_FILES = [*CONFIG_FILES, "*.safetensors"]
 # The same weights in another format, or as training left them. ModelScope's library reads `.*` as a regular expression.
 VARIANTS = [f"*.{variant}{end}.safetensors" for variant in ("fp16", "bf16", "non_ema") for end in ("", "-*")]
 
@@ -115,7 +115,7 @@ def _from_modelscope(model: str, revision: str | None, wanted: list[str], settin
             )
         )
 
-    return _patiently(fetch, model, "ModelScope", settings, report)
+    return _with_retries(fetch, model, "ModelScope", settings, report)
 
 
 def _from_huggingface(model: str, revision: str | None, wanted: list[str], settings: Settings, report: Report) -> Path:
@@ -138,10 +138,10 @@ def _from_huggingface(model: str, revision: str | None, wanted: list[str], setti
         with _growth_of(folder / f"models--{model.replace('/', '--')}", meter):
             return Path(str(snapshot_download(model, **options)))
 
-    return _patiently(fetch, model, "Hugging Face", settings, report)
+    return _with_retries(fetch, model, "Hugging Face", settings, report)
 
 
-def _patiently(fetch: Callable[[], Path], model: str, source: str, settings: Settings, report: Report) -> Path:
+def _with_retries(fetch: Callable[[], Path], model: str, source: str, settings: Settings, report: Report) -> Path:
     """Return the folder that `fetch` brings; tries again where the network fails, which hub libraries resume."""
     pauses = iter(() if settings.offline else RETRY_SECONDS)
     while True:

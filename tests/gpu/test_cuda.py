@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_image_twice(folder: Path, tmp_path: Path) 
 
 
 def test_the_facts_name_the_card_and_its_format(folder: Path) -> None:
-    facts = load(Settings(model=str(folder), device="cuda"), silent).facts
+    facts = load(Settings(model=str(folder), device="cuda"), silent).info
     assert facts.device.kind == "cuda"
     assert facts.device.gpu == torch.cuda.get_device_name()
     assert facts.device.cuda_version != "N/A"

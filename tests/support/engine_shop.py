@@ -10,7 +10,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.families import family_of
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.engine.runner.safety_checker import SafetyChecker
 from imageserver.generation import Generation
@@ -34,7 +34,7 @@ class Shop:
         *wanted: tuple[Generation, bytes],
         cancelled: int | None = None,
         safety: SafetyChecker | None = None,
-        adapters: Adapters | None = None,
+        adapters: LoraAdapters | None = None,
     ) -> list[np.ndarray]:
         """Generate at the same time, cancel one after the third forward; return the images of each other, in order."""
         gate = Gate(self.stock.transformer)
@@ -46,8 +46,8 @@ class Shop:
             return gate.forward(**arguments)
 
         try:
-            painter = PipelineRunner(copy.copy(self.stock), self.family, adapters=adapters)
-            model = ServedModel(painter, forward, merger=self.family.merger, cap_of=lambda _: 8, adapters=adapters)
+            runner = PipelineRunner(copy.copy(self.stock), self.family, adapters=adapters)
+            model = ServedModel(runner, forward, merger=self.family.merger, cap_of=lambda _: 8, adapters=adapters)
             turns = StepScheduler({"": model}, lambda *frame: self.sent.append(frame), safety=safety)
             for number, (one, source) in enumerate(wanted):
                 turns.add(Run(job=number, generation=one), source)

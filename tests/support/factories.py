@@ -21,10 +21,10 @@ def generation(prompt: str = "a red circle", **changes: Any) -> Generation:
 
 def generate_in(pool: "ModelPool", sent: list[tuple[Message, bytes]], wanted: Generation) -> bytes:
     """Generate one generation in an engine's workshop and return its pixels; a failure fails the test."""
-    [facts] = pool.held
+    [facts] = pool.loaded
     pool.add(Run(job=1, generation=replace(wanted, model=facts.name)), b"")
-    while pool.turns.busy:
-        pool.turns.step()
+    while pool.step_scheduler.busy:
+        pool.step_scheduler.step()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for message, raw in sent:

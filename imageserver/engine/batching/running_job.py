@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from imageserver.engine.batching.served_model import ServedModel
-from imageserver.engine.pipelines.previews import Frame
+from imageserver.engine.pipelines.previews import PreviewImage
 from imageserver.engine.pipelines.suspension import Track, TrackCancelled
-from imageserver.engine.pipelines.tiled_decoding import current_notes
-from imageserver.engine.runner.pipeline_runner import Look
+from imageserver.engine.pipelines.tiled_decoding import current_warnings
+from imageserver.engine.runner.pipeline_runner import PreviewFn
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Run
 from imageserver.scheduling_policy import Claim
@@ -17,7 +17,7 @@ from imageserver.telemetry.logs import current_request
 
 StepDone = Callable[["RunningJob"], None]
 # Told the image's index and its step beside what can be seen then.
-PreviewGenerated = Callable[["RunningJob", int, int, Frame], None]
+PreviewGenerated = Callable[["RunningJob", int, int, PreviewImage], None]
 
 
 class RunningJob:
@@ -39,8 +39,8 @@ class RunningJob:
         self.largest_batch = 1
         self.device_time = 0.0
         self.memory_peak = 0
-        self.notes: list[str] = []
-        self.calls_per_step = model.painter.calls_per_step(request.generation)
+        self.warnings: list[str] = []
+        self.calls_per_step = model.runner.calls_per_step(request.generation)
         self.credential = request.credential
         self._arrived = self.began - request.waited
         self._step_done = step_done
@@ -70,7 +70,7 @@ class RunningJob:
         return self.generation.width * self.generation.height
 
     @property
-    def form(self) -> tuple[int, int, int, int]:
+    def shape(self) -> tuple[int, int, int, int]:
         """Layers, height, width and channels of each finished image as it is answered."""
         generated = self.tracks[0].result
         if generated.ndim == 4:
@@ -102,13 +102,13 @@ class RunningJob:
 
     def images(self) -> bytes:
         """Return the pixels of all images, one after the other."""
-        painter = self.model.painter
-        return b"".join(painter.develop(track.result, self.generation, self._source) for track in self.tracks)
+        runner = self.model.runner
+        return b"".join(runner.postprocess(track.result, self.generation, self._source) for track in self.tracks)
 
     def _track(self, index: int) -> Track:
         steps = itertools.count(1)
 
-        def step_ended(look: Look) -> None:
+        def step_ended(look: PreviewFn) -> None:
             self.steps_done += 1
             step = next(steps)
             self._step_done(self)
@@ -117,8 +117,8 @@ class RunningJob:
 
         def generate() -> Any:
             current_request.set(self.id)  # every line that is logged on the way carries it
-            current_notes.set(self.notes)
-            return self.model.painter.generate(self.generation, index, step_ended, self._source)
+            current_warnings.set(self.warnings)
+            return self.model.runner.run(self.generation, index, step_ended, self._source)
 
         return Track(self.id, index, generate)
 

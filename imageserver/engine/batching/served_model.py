@@ -9,25 +9,25 @@ import torch
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.devices.forward_costs import ForwardCosts
 from imageserver.engine.pipelines.merging import Merger
-from imageserver.engine.pipelines.token_counts import TokenReading
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import OnStep
 from imageserver.generation import Generation
 
 
-class Generates(Protocol):
+class ImageRunner(Protocol):
     """The part of a Painter that a job needs; tests have their own."""
 
-    def generate(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
+    def run(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return image `index`, calling the gated denoiser on the way."""
 
-    def develop(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
+    def postprocess(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         """Return the bytes of a generated image."""
 
     def calls_per_step(self, generation: Generation) -> int:
         """Return the denoiser calls of one step."""
 
-    def reading(self, generation: Generation) -> TokenReading:
+    def token_usage(self, generation: Generation) -> TokenUsage:
         """Return what the model reads of this generation, and what the client should know."""
 
 
@@ -40,12 +40,12 @@ class ServedModel:
     forwards, no quality but exact, and no LoRAs.
     """
 
-    painter: Generates
+    runner: ImageRunner
     forward: Callable[..., Any]
     merger: Merger | None = None
     cap_of: Callable[[int], int] = lambda pixels: 1
     tiers: QualityTiers | None = None
-    adapters: Adapters | None = None
+    adapters: LoraAdapters | None = None
     costs: ForwardCosts = field(default_factory=ForwardCosts)
-    fitting: dict[int, int] = field(default_factory=dict)
+    fitting_batches: dict[int, int] = field(default_factory=dict)
     largest_generated: int = 0

@@ -19,7 +19,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
 from imageserver.engine.pipelines.merging import companions, split
-from imageserver.engine.pipelines.previews import Frame
+from imageserver.engine.pipelines.previews import PreviewImage
 from imageserver.engine.pipelines.suspension import Track
 from imageserver.engine.runner.pipeline_runner import MAX_SEED
 from imageserver.engine.runner.safety_checker import SafetyChecker, blackened, sentence
@@ -49,7 +49,7 @@ from imageserver.scheduling_policy import SchedulingPolicy
 
 logger = logging.getLogger(__name__)
 
-GONE = "The model has just been unloaded; send the request again."
+MODEL_UNLOADED = "The model has just been unloaded; send the request again."
 
 Send = Callable[[Message, bytes], None]
 # Told of every forward: when it began and ended on the monotonic clock, and the (job, image) of each call in it.
@@ -83,7 +83,7 @@ class StepScheduler:
         self._release_memory = release_memory
         self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
-        self._order = SchedulingPolicy()
+        self._policy = SchedulingPolicy()
         self.busy_seconds = 0.0
         self.idle_seconds = 0.0
         self.forwards = 0
@@ -99,13 +99,13 @@ class StepScheduler:
         """Take a job and the pixels of its source; it starts at the next turn."""
         model = self._models.get(request.generation.model)
         if model is None:
-            self._send(failed(request.job, EngineUnavailable(GONE, retry_after=1)), b"")
+            self._send(failed(request.job, EngineUnavailable(MODEL_UNLOADED, retry_after=1)), b"")
             return
         if request.generation.quality != "exact" and model.tiers is None:
             error = InvalidParameter("quality: this model can only generate exact.", param="quality")
             self._send(failed(request.job, error), b"")
             return
-        self._take_stock()  # so that the peaks before it are not counted as its own
+        self._record_memory_peak()  # so that the peaks before it are not counted as its own
         self._jobs[request.job] = RunningJob(request, model, self._report_step, self._send_preview, source)
         self._send(Started(job=request.job), b"")
 
@@ -132,7 +132,7 @@ class StepScheduler:
         """Return whether a job that has begun is generated with a model."""
         return any(job.model is model for job in self._jobs.values())
 
-    def adapt(self, request: LoraRequest) -> LorasLoaded:
+    def change_loras(self, request: LoraRequest) -> LorasLoaded:
         """Load or unload a LoRA between two forwards; one that is being generated with stays."""
         model = self._models.get(request.model)
         adapters = model.adapters if model else None
@@ -140,7 +140,7 @@ class StepScheduler:
             return LorasLoaded(job=request.job)  # a model that is not in memory holds none
         try:
             if model is None:
-                raise EngineUnavailable(GONE, retry_after=1)
+                raise EngineUnavailable(MODEL_UNLOADED, retry_after=1)
             if adapters is None:
                 raise InvalidParameter("loras: none can be used with this model.", param="loras")
             if request.load is not None:
@@ -160,7 +160,7 @@ class StepScheduler:
 
     def _next_batch(self) -> list[tuple[RunningJob, Track]]:
         """Return the tracks of the next forward, the leader's first."""
-        claims = self._order.sort([job.claim() for job in self._jobs.values()], time.monotonic())
+        claims = self._policy.sort([job.claim() for job in self._jobs.values()], time.monotonic())
         ranked = [
             (self._jobs[claim.owner], track)
             for claim in claims
@@ -171,7 +171,7 @@ class StepScheduler:
             return []
         leader, track = ranked[0]
         model = leader.model
-        cap = min(model.cap_of(leader.pixels), model.fitting.get(leader.pixels, MAX_SEED))
+        cap = min(model.cap_of(leader.pixels), model.fitting_batches.get(leader.pixels, MAX_SEED))
         if model.merger is None or cap <= 1 or not leader.shares_forwards:
             return ranked[:1]
         others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
@@ -193,7 +193,7 @@ class StepScheduler:
             # A tiered forward may be a skipped one, which says nothing about what others cost.
             batch[0][0].model.costs.observe(batch[0][0].pixels, len(batch), seconds)
         for (job, track), output in zip(batch, outputs, strict=True):
-            self._order.charge(job.credential, seconds / len(batch))
+            self._policy.charge(job.credential, seconds / len(batch))
             job.device_time += seconds / len(batch)
             job.largest_batch = max(job.largest_batch, len(batch))
             if job.id in self._jobs:
@@ -211,7 +211,7 @@ class StepScheduler:
             return None
         if isinstance(failure, torch.OutOfMemoryError):
             # It would fail every time; the next ones are smaller.
-            batch[0][0].model.fitting[batch[0][0].pixels] = len(batch) - 1
+            batch[0][0].model.fitting_batches[batch[0][0].pixels] = len(batch) - 1
         # One bad call must not harm its neighbours: each gets a forward of its own.
         logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
         del failure
@@ -258,7 +258,7 @@ class StepScheduler:
     def _report_step(self, job: RunningJob) -> None:
         self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
 
-    def _send_preview(self, job: RunningJob, index: int, step: int, frame: Frame) -> None:
+    def _send_preview(self, job: RunningJob, index: int, step: int, frame: PreviewImage) -> None:
         if self._safety is not None:
             return  # nobody has looked at it yet
         preview = Preview(
@@ -279,26 +279,26 @@ class StepScheduler:
             self._release_memory()
         self._send(failed(job.id, error), b"")
 
-    def _take_stock(self) -> None:
+    def _record_memory_peak(self) -> None:
         """Let all jobs know the most memory that was held since the last time."""
         peak = self._peak_memory()
         for job in self._jobs.values():
             job.memory_peak = max(job.memory_peak, peak)
 
     def _finish(self, job: RunningJob) -> None:
-        self._take_stock()
+        self._record_memory_peak()
         self._forget(job)
         inference_time = time.monotonic() - job.began
         logger.debug("Generated, in batches of up to %d.", job.largest_batch, extra={"request_id": job.id})
         # The device goes on with the next turn while another thread turns the image into bytes.
-        self._in_background(lambda: self._deliver(job, inference_time))
+        self._in_background(lambda: self._send_result(job, inference_time))
 
-    def _deliver(self, job: RunningJob, inference_time: float) -> None:
+    def _send_result(self, job: RunningJob, inference_time: float) -> None:
         generation = job.generation
         try:
-            pixels, warnings = job.images(), list(dict.fromkeys(job.notes))
-            reading = job.model.painter.reading(generation)
-            layers, height, width, channels = job.form
+            pixels, warnings = job.images(), list(dict.fromkeys(job.warnings))
+            usage = job.model.runner.token_usage(generation)
+            layers, height, width, channels = job.shape
             unsafe = self._safety.unsafe(pixels, (height, width, channels)) if self._safety else ()
             if any(unsafe):
                 pixels = blackened(pixels, unsafe)
@@ -316,9 +316,9 @@ class StepScheduler:
             queue_time=0.0,
             batch_size=job.largest_batch,
             device_time=job.device_time,
-            warnings=(*reading.warnings, *warnings),
-            prompt_tokens=reading.prompt_tokens,
-            image_tokens=reading.image_tokens,
+            warnings=(*usage.warnings, *warnings),
+            prompt_tokens=usage.prompt_tokens,
+            image_tokens=usage.image_tokens,
             vram_peak_mb=round(job.memory_peak / MIB, 1),
             unsafe=unsafe,
         )

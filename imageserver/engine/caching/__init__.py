@@ -1,7 +1,7 @@
 """The tiers `high` and `fast`: blocks that would change little are skipped by one of diffusers' caches.
 
 `QUALITY_CACHE` chooses the cache for the whole server, the request chooses the tier, and a tiered call is computed
-alone. May import what generates one image, not what takes turns.
+alone. Process: engine. May import `runner` and below, not `batching`.
 """
 
 from imageserver.engine.caching.calibration import Calibration, load_or_measure, measure

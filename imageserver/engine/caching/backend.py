@@ -34,7 +34,7 @@ class CacheBackend(Protocol):
     def adopt(self, hooks: Sequence[Hook]) -> None:
         """Take the hooks that have been put on."""
 
-    def prepare(self, call: TieredCall) -> None:
+    def configure(self, call: TieredCall) -> None:
         """Set the hooks for the call that comes next; their context is the one of its image and pass."""
 
 

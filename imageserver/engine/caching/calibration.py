@@ -47,26 +47,26 @@ def load_or_measure(file: Path, fingerprint: str, measure: Callable[[], Calibrat
     return measured
 
 
-def measure(transformer: Any, set_context: SetContext, forward: Forward, painter: PipelineRunner) -> Calibration:
+def measure(transformer: Any, set_context: SetContext, forward: Forward, runner: PipelineRunner) -> Calibration:
     """Generate one image exactly, and return the magnitudes that diffusers' calibration sees in it."""
     # One step more than are generated: at the last one diffusers would print the ratios and forget them.
     transformer.enable_cache(MagCacheConfig(calibrate=True, num_inference_steps=STEPS + 1))
     try:
-        times, ratios = _generate(transformer, set_context, forward, painter)
+        times, ratios = _generate(transformer, set_context, forward, runner)
     finally:
         transformer.disable_cache()
     return Calibration(tuple(times), tuple(float(size) for size in np.cumprod(ratios)))
 
 
 def _generate(
-    transformer: Any, set_context: SetContext, forward: Forward, painter: PipelineRunner
+    transformer: Any, set_context: SetContext, forward: Forward, runner: PipelineRunner
 ) -> tuple[Sequence[float], Sequence[float]]:
     [head] = hooks_on(transformer, (MagCacheHeadHook,))
     wanted = Generation(
         prompt="a red circle", negative_prompt="", width=SIDE, height=SIDE, steps=STEPS, true_cfg_scale=1.0, seed=0
     )
-    wanted, source = painter.rehearsal(wanted)
-    track = Track(0, 0, lambda: painter.generate(wanted, 0, lambda look: None, source))
+    wanted, source = runner.warmup_generation(wanted)
+    track = Track(0, 0, lambda: runner.run(wanted, 0, lambda look: None, source))
     times: list[float] = []
     track.begin()
     while track.waiting is not None:

@@ -28,6 +28,6 @@ class FirstBlock:
         """Keep the hook of the first block, which decides."""
         self._head = next(hook for hook in hooks if isinstance(hook, FBCHeadBlockHook))
 
-    def prepare(self, call: TieredCall) -> None:
+    def configure(self, call: TieredCall) -> None:
         """Set the threshold of the call's tier."""
         self._head.threshold = THRESHOLDS[call.quality]

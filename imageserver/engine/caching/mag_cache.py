@@ -1,6 +1,6 @@
 """MagCache: a step is skipped while the size of what the blocks add is known to have changed little.
 
-How it changes along the schedule is a property of the model, measured once (`magnitudes.py`).
+How it changes along the schedule is a property of the model, measured once (`calibration.py`).
 Source: https://github.com/Zehong-Ma/MagCache, diffusers `hooks/mag_cache.py` (0.42).
 """
 
@@ -18,10 +18,10 @@ from imageserver.generation import Quality
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps are skipped up to `most_skips` in a row while their summed error stays below `threshold`."""
+    """Steps are skipped up to `max_skips` in a row while their summed error stays below `threshold`."""
 
     threshold: float
-    most_skips: int
+    max_skips: int
     whole_share: float
 
 
@@ -29,13 +29,13 @@ BUDGETS: dict[Quality, Budget] = {"high": Budget(0.02, 1, 0.3), "fast": Budget(0
 
 
 class MagCache:
-    """Takes ratios for any number of steps and any part of the schedule from the model's magnitudes."""
+    """Takes ratios for any number of steps and any part of the schedule from the model's calibration."""
 
     hook_types: tuple[type, ...] = (MagCacheHeadHook, MagCacheBlockHook)
 
-    def __init__(self, magnitudes: Calibration) -> None:
+    def __init__(self, calibration: Calibration) -> None:
         """Take what was measured of the model."""
-        self._magnitudes = magnitudes
+        self._calibration = calibration
         # Where each image's pass was at its last step; states go when their images do.
         self._last: WeakKeyDictionary[MagCacheState, float] = WeakKeyDictionary()
 
@@ -48,12 +48,12 @@ class MagCache:
         """Keep the states, which all hooks share."""
         self._states = hooks[0].state_manager
 
-    def prepare(self, call: TieredCall) -> None:
+    def configure(self, call: TieredCall) -> None:
         """Set the budget of the call's tier, and the ratio between its image's last step and this one."""
         budget, state = BUDGETS[call.quality], self._states.get_state()
-        ratio = self._magnitudes.ratio(self._last.get(state, call.time), call.time)
+        ratio = self._calibration.ratio(self._last.get(state, call.time), call.time)
         self._last[state] = call.time
-        self._config.threshold, self._config.max_skip_steps = budget.threshold, budget.most_skips
+        self._config.threshold, self._config.max_skip_steps = budget.threshold, budget.max_skips
         self._config.retention_ratio, self._config.num_inference_steps = budget.whole_share, call.steps
         # The hook looks at the place of this step alone.
         self._config.mag_ratios = [ratio] * (state.step_index + 1)

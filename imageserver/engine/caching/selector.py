@@ -42,11 +42,11 @@ def open_tiers(
     denoiser: torch.nn.Module,
     set_context: SetContext | None,
     forward: Forward,
-    magnitudes: Callable[[SetContext], Calibration],
+    calibrate: Callable[[SetContext], Calibration],
 ) -> QualityTiers | None:
     """Return the tiers, or None where the model cannot have any and no cache was asked for.
 
-    `magnitudes` is called for MagCache alone. Raises ModelUnavailable where the cache that was asked for does not fit.
+    `calibrate` is called for MagCache alone. Raises ModelUnavailable where the cache that was asked for does not fit.
     """
     name = settings.quality_cache
     try:
@@ -54,8 +54,8 @@ def open_tiers(
             raise ValueError(f"diffusers has no caches for {type(denoiser).__name__}")
         if "kv_cache" in inspect.signature(type(denoiser).forward).parameters:
             raise ValueError("its first step computes its texts too, and the others generate on that")
-        tiers = QualityTiers(denoiser, set_context, forward, _method(name, lambda: magnitudes(set_context)))
-        tiers.try_on()
+        tiers = QualityTiers(denoiser, set_context, forward, _backend(name, lambda: calibrate(set_context)))
+        tiers.check_fit()
     except (ValueError, IndexError, AttributeError, TypeError, RuntimeError) as error:
         sentence = f"QUALITY_CACHE={name} cannot be used with this model: {error}"
         if name != Settings.model_fields["quality_cache"].default:
@@ -65,7 +65,7 @@ def open_tiers(
     return tiers
 
 
-def _method(name: str, magnitudes: Callable[[], Calibration]) -> CacheBackend:
+def _backend(name: str, calibrate: Callable[[], Calibration]) -> CacheBackend:
     if name == "magcache":
-        return MagCache(magnitudes())
+        return MagCache(calibrate())
     return FirstBlock() if name == "first_block" else TaylorSeer()

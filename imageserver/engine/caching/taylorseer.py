@@ -19,11 +19,11 @@ from imageserver.generation import Quality
 
 @dataclass(frozen=True)
 class Pace:
-    """`whole_share` of the steps, at least `fewest_whole`, are computed at the beginning, then every `interval`-th."""
+    """`whole_share` of the steps, at least `min_whole`, are computed at the beginning, then every `interval`-th."""
 
     interval: int
     whole_share: float
-    fewest_whole: int
+    min_whole: int
 
 
 # The direction changes most in the first steps: the demo model's images of 8 steps were off by 22 of 255 levels where
@@ -44,9 +44,9 @@ class TaylorSeer:
         """Keep all hooks: each block's and the output's count for themselves."""
         self._hooks = hooks
 
-    def prepare(self, call: TieredCall) -> None:
+    def configure(self, call: TieredCall) -> None:
         """Set the pace of the call's tier."""
         pace = PACES[call.quality]
-        whole = max(pace.fewest_whole, math.ceil(pace.whole_share * call.steps))
+        whole = max(pace.min_whole, math.ceil(pace.whole_share * call.steps))
         for hook in self._hooks:
             hook.cache_interval, hook.disable_cache_before_step = pace.interval, whole

@@ -19,13 +19,13 @@ class QualityTiers:
     """
 
     def __init__(
-        self, transformer: torch.nn.Module, set_context: SetContext, forward: Callable[..., Any], method: CacheBackend
+        self, transformer: torch.nn.Module, set_context: SetContext, forward: Callable[..., Any], backend: CacheBackend
     ) -> None:
         """Take the transformer, what announces a pass to its hooks, its forward, and the cache."""
         self._transformer: Any = transformer
         self._context = set_context
         self._forward = forward
-        self._method = method
+        self._backend = backend
         self._hooks: list[Hook] = []
         self._in_use = False
         self._users: set[int] = set()
@@ -33,10 +33,10 @@ class QualityTiers:
     def forward(self, job: int, call: str, generation: Generation, arguments: Mapping[str, Any]) -> Any:
         """Compute one lone call of `job`; `call` names the pass of one image, such as `0/cond`."""
         if not self._hooks:
-            self._put_on()
+            self._attach()
         self._users.add(job)
         with self._context(f"{job}/{call}"), self._caching():
-            self._method.prepare(TieredCall(generation.quality, generation.generated_steps, time_of(arguments)))
+            self._backend.configure(TieredCall(generation.quality, generation.generated_steps, time_of(arguments)))
             return self._forward(**arguments)
 
     def forget(self, job: int) -> None:
@@ -48,12 +48,12 @@ class QualityTiers:
             for name in [name for name in manager._state_cache if name.startswith(f"{job}/")]:
                 del manager._state_cache[name]
         if not self._users:
-            self._take_off()
+            self._detach()
 
-    def try_on(self) -> None:
+    def check_fit(self) -> None:
         """Put the hooks on and off again; raises whatever diffusers does where the cache does not fit the model."""
-        self._put_on()
-        self._take_off()
+        self._attach()
+        self._detach()
 
     @contextlib.contextmanager
     def _caching(self) -> Iterator[None]:
@@ -63,12 +63,12 @@ class QualityTiers:
         finally:
             self._in_use = False
 
-    def _put_on(self) -> None:
-        self._transformer.enable_cache(self._method.config())
-        self._hooks = hooks_on(self._transformer, self._method.hook_types)
+    def _attach(self) -> None:
+        self._transformer.enable_cache(self._backend.config())
+        self._hooks = hooks_on(self._transformer, self._backend.hook_types)
         for hook in self._hooks:
             self._let_pass(hook)
-        self._method.adopt(self._hooks)
+        self._backend.adopt(self._hooks)
         # Every pipeline resets the hooks' states at its end, those of all suspended neighbours too; `forget` does it.
         self._transformer._reset_stateful_cache = lambda recurse=True: None
 
@@ -80,7 +80,7 @@ class QualityTiers:
 
         hook.fn_ref.forward = choose
 
-    def _take_off(self) -> None:
+    def _detach(self) -> None:
         del self._transformer._reset_stateful_cache
         self._transformer.disable_cache()
         self._hooks = []

@@ -44,7 +44,7 @@ def module_of(device: torch.device) -> ModuleType | None:
     return getattr(torch, device.type, None) if device.type in ACCELERATORS else None
 
 
-def all_like(device: torch.device) -> list[torch.device]:
+def all_of_kind(device: torch.device) -> list[torch.device]:
     """Return all devices of a device's kind."""
     module = module_of(device)
     if module is None or not hasattr(module, "device_count"):
@@ -74,7 +74,7 @@ def cuda_version(device: torch.device) -> str:
     return torch.version.cuda or torch.version.hip or "N/A"
 
 
-def usual_dtype(device: torch.device) -> torch.dtype:
+def default_dtype(device: torch.device) -> torch.dtype:
     """Return the number format of DTYPE=auto: accelerators compute faster in bfloat16, a CPU does not."""
     return torch.bfloat16 if is_accelerator(device) else torch.float32
 

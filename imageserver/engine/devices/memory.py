@@ -29,7 +29,7 @@ def peak_memory(device: torch.device) -> PeakMemory:
     return lambda: devices.used_memory(device)
 
 
-def living_tensors() -> dict[int, int]:
+def live_tensors() -> dict[int, int]:
     """Return the bytes of every tensor's storage that is alive on any device, by its address."""
     # isinstance would wake lazy modules among the objects.
     tensors = (thing for thing in gc.get_objects() if type(thing) is torch.Tensor)

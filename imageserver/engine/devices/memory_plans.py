@@ -1,6 +1,6 @@
 """How a model is fitted into memory: as it is, with its parts moved in and out, or with its weights in fewer bits.
 
-The bytes are those of the weights in their files; what a plan needs beside them is an estimate (`BESIDE_WEIGHTS`).
+The bytes are those of the weights in their files; what a plan needs beside them is an estimate (`MEMORY_OVERHEAD`).
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ from imageserver.generation import MemoryPlanName
 
 GIB = 1024**3
 # What a pipeline needs beside its weights, as a share of them.
-BESIDE_WEIGHTS = 1.1
+MEMORY_OVERHEAD = 1.1
 # Of a model that is moved block by block, so much is on the device at a time.
 GROUP_SHARE = 0.15
 LAYER_SHARE = 0.05
@@ -64,7 +64,7 @@ NOT_AUTOMATIC = {"nf4", "device-map"}
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """Bytes that a plan needs on the device and in RAM."""
 
     device: int
@@ -75,16 +75,16 @@ class NoPlanFits(Exception):
     """The memory cannot hold the model this way; the message is one sentence that says what would."""
 
 
-def need_of(plan: MemoryPlan, weights: Mapping[str, int], dtype: torch.dtype) -> Need:
+def need_of(plan: MemoryPlan, weights: Mapping[str, int], dtype: torch.dtype) -> MemoryNeed:
     """Return what a plan needs; `weights` are the bytes of every component in `dtype`."""
     per_weight = {None: float(dtype.itemsize), 8: INT8_BYTES, 4: NF4_BYTES}[plan.bits]
     sizes = {
         name: size if name in NEVER_QUANTIZED else int(size * per_weight / dtype.itemsize)
         for name, size in weights.items()
     }
-    total, largest = int(sum(sizes.values()) * BESIDE_WEIGHTS), int(max(sizes.values(), default=0) * BESIDE_WEIGHTS)
+    total, largest = int(sum(sizes.values()) * MEMORY_OVERHEAD), int(max(sizes.values(), default=0) * MEMORY_OVERHEAD)
     on_device = {"none": total, "model": largest, "group": int(total * GROUP_SHARE), "sequential": total * LAYER_SHARE}
-    return Need(int(on_device[plan.offload]), 0 if plan.offload == "none" else total)
+    return MemoryNeed(int(on_device[plan.offload]), 0 if plan.offload == "none" else total)
 
 
 def choose(
@@ -122,7 +122,7 @@ def fits(
 ) -> bool:
     """Return whether there is the memory for a plan, `reclaimable` bytes more than are free."""
     need = need_of(plan, weights, dtype)
-    used = devices.all_like(device) if plan.spread else [device]
+    used = devices.all_of_kind(device) if plan.spread else [device]
     free = reclaimable + sum(map(devices.free_memory, used))
     return need.device <= free and need.ram <= reclaimable + devices.free_memory(torch.device("cpu"))
 
@@ -151,7 +151,7 @@ def loading_options(plan: MemoryPlan, folder: Path, given: Collection[str]) -> d
     return {"quantization_config": PipelineQuantizationConfig(quant_mapping=mapping)}
 
 
-def place(pipeline: Pipeline, plan: MemoryPlan, device: torch.device) -> None:
+def move_to_device(pipeline: Pipeline, plan: MemoryPlan, device: torch.device) -> None:
     """Put a loaded pipeline where the plan wants it; one that is spread is there already."""
     if plan.spread:
         return

@@ -17,10 +17,10 @@ from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.families.stable_diffusion_xl import StableDiffusionXL
 from imageserver.engine.families.z_image import ZImage
 from imageserver.engine.pipelines.merging import Merger
-from imageserver.engine.pipelines.noise_schedulers import Recipe
+from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulerSpec
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
-from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -37,7 +37,7 @@ class Family(Protocol):
         """The classes of diffusers that serve each kind of generation, made of the same components."""
 
     @property
-    def schedulers(self) -> Mapping[str, Recipe]:
+    def noise_schedulers(self) -> Mapping[str, NoiseSchedulerSpec]:
         """The schedulers that fit beside the model's own, by name."""
 
     @property
@@ -63,7 +63,7 @@ class Family(Protocol):
     def load_parts(self, folder: Path) -> dict[str, Any]:
         """Return the components that diffusers cannot load from a model's folder by itself; raises OSError."""
 
-    def prepare(self, pipeline: Pipeline) -> None:
+    def customize(self, pipeline: Pipeline) -> None:
         """Make a freshly loaded pipeline what the family serves."""
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
@@ -91,7 +91,7 @@ class Family(Protocol):
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return the number of pixels that width and height must be multiples of."""
 
-    def most_tokens(self, pipeline: Pipeline) -> int | None:
+    def max_tokens(self, pipeline: Pipeline) -> int | None:
         """Return how many squares of `size_multiple` pixels an image may have; larger ones are enlarged."""
 
     @property
@@ -112,7 +112,7 @@ class Family(Protocol):
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the keyword arguments of the pipeline's call that the generation decides."""
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Return what the model reads of the generation, and warnings: text that was cut, parameters without effect."""
 
 

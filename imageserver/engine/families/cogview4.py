@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from imageserver.engine.families.flow import FlowFamily, FlowMerger
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -56,6 +56,6 @@ class CogView4(FlowFamily):
             arguments["negative_prompt_embeds"] = cache.get(generation.negative_prompt.strip(), encode, pinned=True)[0]
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count GLM's tokens, of which it reads 1024."""
         return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))

@@ -64,7 +64,7 @@ class FlowFamily:
     """The part of a family that flow transformers share: 2 x 2 patches of an AutoencoderKL's latents."""
 
     denoiser = "transformer"
-    schedulers = FLOW
+    noise_schedulers = FLOW
     guidance = "guidance_scale"
     loading: Mapping[str, Any] = {}
     separate_text_encoder: SeparateTextEncoder | None = None
@@ -78,7 +78,7 @@ class FlowFamily:
         """Return none: diffusers can load every part."""
         return {}
 
-    def prepare(self, pipeline: Pipeline) -> None:
+    def customize(self, pipeline: Pipeline) -> None:
         """Leave the pipeline as it was published."""
 
     def strength_for(self, generation: Generation) -> float:
@@ -90,7 +90,7 @@ class FlowFamily:
         """Return pixels per token: the VAE's factor times the 2 x 2 patches."""
         return int(pipeline.vae_scale_factor) * 2
 
-    def most_tokens(self, pipeline: Pipeline) -> int | None:
+    def max_tokens(self, pipeline: Pipeline) -> int | None:
         """Return None: an image may have any number of tokens."""
         return None
 

@@ -10,7 +10,7 @@ import torch
 
 from imageserver.engine.families.flow import FlowFamily, FlowMerger, clean_flow_latents
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -38,7 +38,7 @@ class Flux(FlowFamily):
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the call's arguments, without a negative prompt."""
-        most = _most_prompt_tokens(pipeline)
+        most = _max_prompt_tokens(pipeline)
 
         def encode(text: str) -> Encoded:
             embeddings, pooled, _ = pipeline.encode_prompt(text, max_sequence_length=most)
@@ -61,17 +61,17 @@ class Flux(FlowFamily):
         unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
         return unpacked[0]
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count T5's tokens, and tell of what a distilled model does not read."""
-        side, most = self.size_multiple(pipeline), _most_prompt_tokens(pipeline)
+        side, most = self.size_multiple(pipeline), _max_prompt_tokens(pipeline)
         unread = []
         if generation.negative_prompt.strip():
             unread.append("negative_prompt has no effect: the model reads none.")
         if generation.true_cfg_scale > 1 and not _reads_guidance(pipeline):
             unread.append("guidance_scale has no effect: the model was distilled to generate without it.")
         read = replace(generation, negative_prompt="", true_cfg_scale=0.0)
-        reading = count_tokens(pipeline.tokenizer_2, most, read, latent_side=side)
-        return replace(reading, warnings=(*reading.warnings, *unread))
+        usage = count_tokens(pipeline.tokenizer_2, most, read, latent_side=side)
+        return replace(usage, warnings=(*usage.warnings, *unread))
 
 
 def _reads_guidance(pipeline: Pipeline) -> bool:
@@ -79,6 +79,6 @@ def _reads_guidance(pipeline: Pipeline) -> bool:
     return bool(pipeline.transformer.config.guidance_embeds)
 
 
-def _most_prompt_tokens(pipeline: Pipeline) -> int:
+def _max_prompt_tokens(pipeline: Pipeline) -> int:
     """Return the tokens that T5 reads and that every text is padded to."""
     return 512 if _reads_guidance(pipeline) else 256

@@ -10,7 +10,7 @@ from imageserver.engine.families.flow import FlowFamily, FlowMerger
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
 from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -45,7 +45,7 @@ class HiDreamImage(FlowFamily):
             return Defaults(steps=28, guidance=0.0)
         return Defaults(steps=50, guidance=5.0)
 
-    def most_tokens(self, pipeline: Pipeline) -> int | None:
+    def max_tokens(self, pipeline: Pipeline) -> int | None:
         """Return the tokens that the model has room for: an image of 1024 x 1024."""
         return int(pipeline.transformer.max_seq)
 
@@ -62,7 +62,7 @@ class HiDreamImage(FlowFamily):
             return t5, llama, pooled
 
         multiple = self.size_multiple(pipeline)
-        width, height = generated_size(generation.width, generation.height, multiple, self.most_tokens(pipeline))
+        width, height = generated_size(generation.width, generation.height, multiple, self.max_tokens(pipeline))
         # Rounded up in the last place: the pipeline rounds the scaled size down.
         pipeline.default_sample_size = math.sqrt(width * height) * (1 + 1e-9) / pipeline.vae_scale_factor
         t5, llama, pooled = cache.get(generation.prompt, encode)
@@ -82,12 +82,12 @@ class HiDreamImage(FlowFamily):
             }
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count Llama's tokens, of which it reads 128, as the other encoders do of theirs."""
         return count_tokens(
             pipeline.tokenizer_4,
             MAX_PROMPT_TOKENS,
             generation,
             latent_side=self.size_multiple(pipeline),
-            most_tokens=self.most_tokens(pipeline),
+            max_tokens=self.max_tokens(pipeline),
         )

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from imageserver.engine.families.flow import FlowFamily, clean_flow_latents
 from imageserver.engine.pipelines.merging import Arguments
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import POSITIVE_MAGIC, Generation
 
@@ -138,6 +138,6 @@ class QwenImage(FlowFamily):
         normalised: torch.Tensor = (latents - mean) / std
         return normalised
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count tokens, and tell of text beyond their limit, which the pipeline cuts silently."""
         return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))

@@ -15,7 +15,7 @@ from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.pipelines.image_processor import ImageProcessor3, cut, load_image_processor
 from imageserver.engine.pipelines.merging import Merger
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -76,8 +76,8 @@ class QwenImage21(QwenImage):
         """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         return super().encode_for_preview(pipeline, torch.cat([image, torch.ones_like(image[:, :1])], 1))
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count Qwen's tokens; four of an image's make the square that its sides are multiples of."""
         side = self.size_multiple(pipeline)
-        reading = count_tokens(pipeline.processor.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=side)
-        return replace(reading, image_tokens=4 * reading.image_tokens)
+        usage = count_tokens(pipeline.processor.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=side)
+        return replace(usage, image_tokens=4 * usage.image_tokens)

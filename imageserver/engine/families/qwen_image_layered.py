@@ -13,7 +13,7 @@ from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
 from imageserver.engine.families.qwen_image_edit import QwenImageEdit
 from imageserver.engine.pipelines.merging import Merger
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
-from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import LAYER_SIDE, Generation, layer_size
 
@@ -56,11 +56,11 @@ class QwenImageLayered(QwenImageEdit):
         """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         return super().encode_for_preview(pipeline, torch.cat([image, torch.ones_like(image[:, :1])], 1))
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count the tokens of the whole and of its layers."""
         width, height = layer_size(generation.width, generation.height)
-        reading = super().reading(pipeline, replace(generation, width=width, height=height))
-        return replace(reading, image_tokens=(1 + self._layers_of(generation)) * reading.image_tokens)
+        usage = super().token_usage(pipeline, replace(generation, width=width, height=height))
+        return replace(usage, image_tokens=(1 + self._layers_of(generation)) * usage.image_tokens)
 
     def _layers_of(self, generation: Generation) -> int:
         return generation.layers or self.layers

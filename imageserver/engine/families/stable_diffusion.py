@@ -11,7 +11,7 @@ import diffusers
 
 from imageserver.engine.families.unet import UNetFamily
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -31,7 +31,7 @@ class StableDiffusion(UNetFamily):
     # The checker blackens images by its own taste; it is off unless the owner wants it.
     loading: Mapping[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 
-    def prepare(self, pipeline: Pipeline) -> None:
+    def customize(self, pipeline: Pipeline) -> None:
         """Give the pipeline the scheduler that it is served with."""
         pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
             pipeline.scheduler.config, algorithm_type="dpmsolver++", use_karras_sigmas=True
@@ -56,6 +56,6 @@ class StableDiffusion(UNetFamily):
             arguments["negative_prompt_embeds"] = cache.get(generation.negative_prompt.strip(), encode, pinned=True)[0]
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count CLIP's tokens, of which it reads 77."""
         return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

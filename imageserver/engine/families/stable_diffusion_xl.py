@@ -10,7 +10,7 @@ import torch
 
 from imageserver.engine.families.unet import UNetFamily
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -29,7 +29,7 @@ class StableDiffusionXL(UNetFamily):
     }
     loading: Mapping[str, Any] = {"add_watermarker": False}
 
-    def prepare(self, pipeline: Pipeline) -> None:
+    def customize(self, pipeline: Pipeline) -> None:
         """Leave the pipeline as it was published."""
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
@@ -59,6 +59,6 @@ class StableDiffusionXL(UNetFamily):
             arguments |= {"negative_prompt_embeds": negative[0], "negative_pooled_prompt_embeds": negative[1]}
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count CLIP's tokens, of which it reads 77."""
         return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

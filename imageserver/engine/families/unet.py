@@ -66,7 +66,7 @@ class UNetFamily:
 
     separate_text_encoder: SeparateTextEncoder | None = None
     denoiser = "unet"
-    schedulers = DIFFUSION
+    noise_schedulers = DIFFUSION
     guidance = "guidance_scale"
     merger = UNetMerger()
     preview_tensors = ("latents", "noise_pred")
@@ -83,7 +83,7 @@ class UNetFamily:
         """Return pixels per latent."""
         return int(pipeline.vae_scale_factor)
 
-    def most_tokens(self, pipeline: Pipeline) -> int | None:
+    def max_tokens(self, pipeline: Pipeline) -> int | None:
         """Return None: an image may have any size."""
         return None
 
@@ -112,8 +112,8 @@ class UNetFamily:
 def clean_latents(scheduler: Any, latents: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
     """Return the latents without the noise that the model last saw in them.
 
-    Schedulers either keep the variance (x = alpha * image + sigma * noise) or let it explode (x = image + sigma *
-    noise); the model predicts the noise or the velocity. Schedulers without a list of sigmas show what they have.
+    Noise schedulers either keep the variance (x = alpha * image + sigma * noise) or let it explode (x = image + sigma *
+    noise); the model predicts the noise or the velocity. Noise schedulers without a list of sigmas show what they have.
     """
     sigmas, index = getattr(scheduler, "sigmas", None), getattr(scheduler, "step_index", None)
     if sigmas is None or index is None:

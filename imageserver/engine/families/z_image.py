@@ -11,7 +11,7 @@ import torch
 from imageserver.engine.families.flow import FlowFamily
 from imageserver.engine.pipelines.merging import Arguments
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenReading, count_tokens
+from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -86,7 +86,7 @@ class ZImage(FlowFamily):
             arguments["negative_prompt_embeds"] = list(negative)
         return arguments
 
-    def reading(self, pipeline: Pipeline, generation: Generation) -> TokenReading:
+    def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count Qwen's tokens, of which it reads 512, those of the template before the prompt among them."""
         most = MAX_PROMPT_TOKENS - _tokens_before_prompt(pipeline.tokenizer)
         return count_tokens(pipeline.tokenizer, most, generation, latent_side=self.size_multiple(pipeline))

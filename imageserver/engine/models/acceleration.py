@@ -4,7 +4,7 @@ Left out on purpose is what does nothing or changes pixels (diffusers 0.42): fus
 Qwen-Image, VAE slicing nothing to a decoder that gets one image at a time, VAE tiling changes pixels (VAE_TILING
 asks for it), and channels_last is refused by the VAE's 5-dimensional weights, whose 2-D form `single_frame_vae.py`
 lays out so already.
-The step caches are in `quality/`.
+The step caches are in `caching/`.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
             raise ModelUnavailable(f"COMPILE=1 cannot be used with this model: {_first_line(error)}") from error
 
 
-def rehearse(
-    painter: PipelineRunner, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report
+def compile_tiers(
+    runner: PipelineRunner, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report
 ) -> None:
     """Generate a fast image and an exact one beside it, so that what they need is compiled before the first request.
 
@@ -54,17 +54,17 @@ def rehearse(
         if isinstance(message, Failed):
             failures.append(message.sentence)
 
-    turns = StepScheduler({"": ServedModel(painter, forward, tiers=tiers)}, hear)
+    scheduler = StepScheduler({"": ServedModel(runner, forward, tiers=tiers)}, hear)
     fast = Generation(
         prompt="a red circle", negative_prompt=" ", width=512, height=512, steps=20, true_cfg_scale=4.0, seed=0,
         quality="fast",
     )  # fmt: skip
-    fast, source = painter.rehearsal(fast)
-    turns.add(Run(job=0, generation=fast), source)
-    turns.step()
-    turns.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=1)), source)
-    while turns.busy:
-        turns.step()
+    fast, source = runner.warmup_generation(fast)
+    scheduler.add(Run(job=0, generation=fast), source)
+    scheduler.step()
+    scheduler.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=1)), source)
+    while scheduler.busy:
+        scheduler.step()
     if failures:
         name = settings.quality_cache
         raise ModelUnavailable(f"QUALITY_CACHE={name} cannot be used with COMPILE=1: {failures[0]}")

@@ -26,7 +26,7 @@ class JobReport(Protocol):
 
 
 @dataclass(frozen=True)
-class Search:
+class ModelSearch:
     """How the search for a model's files ended."""
 
     request: LoadModel
@@ -34,12 +34,12 @@ class Search:
     failure: ServiceError | None = None
 
 
-class ModelLoads:
+class LoadQueue:
     """Any number of fetches, and one load at a time: the dispatcher sends no second one before that is answered."""
 
-    def __init__(self, pool: ModelPool, send: Send, report: JobReport, wake: Callable[[Search], None]) -> None:
-        """`wake` hands a search that has ended to the engine's own thread, which calls `take`."""
-        self._workshop = pool
+    def __init__(self, pool: ModelPool, send: Send, report: JobReport, wake: Callable[[ModelSearch], None]) -> None:
+        """`wake` hands a search that has ended to the engine's own thread, which calls `receive`."""
+        self._pool = pool
         self._send = send
         self._report = report
         self._wake = wake
@@ -49,35 +49,35 @@ class ModelLoads:
         """Bring a model's files to the disk in a thread of its own: that may take hours."""
         threading.Thread(target=self._fetch, args=(request,), name="fetch-model", daemon=True).start()
 
-    def begin(self, request: LoadModel) -> None:
+    def load(self, request: LoadModel) -> None:
         """Look for the model's files in a thread of its own: disks may be slow, and far away."""
-        if self._workshop.holds(request.name):
+        if self._pool.is_loaded(request.name):
             self._answer(request.job)
             return
         threading.Thread(target=self._search, args=(request,), name="find-model", daemon=True).start()
 
-    def take(self, search: object) -> None:
-        """Go on with a model whose files are there; anything but a `Search` is ignored."""
-        if not isinstance(search, Search):
+    def receive(self, search: object) -> None:
+        """Go on with a model whose files are there; anything but a `ModelSearch` is ignored."""
+        if not isinstance(search, ModelSearch):
             return
         if search.found is None:
             self._answer(search.request.job, search.failure)
             return
         self._waiting = (search.request, search.found)
-        self.go_on()
+        self.load_waiting()
         if self._waiting is not None:
             waits = f"{search.found.name} waits for running images to be done."
             self._report("waiting", waits, None, search.request.job)
 
-    def go_on(self) -> None:
+    def load_waiting(self) -> None:
         """Load what waits, once there is room; everything else pauses meanwhile."""
         if self._waiting is None:
             return
         request, found = self._waiting
         try:
-            if not self._workshop.make_room(found):
+            if not self._pool.make_room(found):
                 return
-            self._workshop.load(found, self._report_on(request.job))
+            self._pool.load(found, self._report_on(request.job))
         except (ModelUnavailable, DeviceUnavailable) as error:
             self._waiting = None
             self._answer(request.job, ModelUnloadable(str(error), param="model"))
@@ -88,7 +88,7 @@ class ModelLoads:
     def unload(self, request: UnloadModel) -> None:
         """Free the memory of a model."""
         try:
-            self._workshop.unload(request.name)
+            self._pool.unload(request.name)
         except ServiceError as error:
             self._answer(request.job, error)
             return
@@ -102,13 +102,13 @@ class ModelLoads:
     def _search(self, request: LoadModel) -> None:
         ended = self._find(request, fetch=False)
         if isinstance(ended, ServiceError):
-            self._wake(Search(request, failure=ended))
+            self._wake(ModelSearch(request, failure=ended))
         else:
-            self._wake(Search(request, found=ended))
+            self._wake(ModelSearch(request, found=ended))
 
     def _find(self, request: FetchModel | LoadModel, *, fetch: bool) -> FoundModel | ServiceError:
         try:
-            return self._workshop.find(request.name, self._report_on(request.job), fetch=fetch)
+            return self._pool.find(request.name, self._report_on(request.job), fetch=fetch)
         except NotOnDisk as error:
             sentence = str(error)
             if not fetch:
@@ -125,4 +125,4 @@ class ModelLoads:
 
     def _answer(self, job: int, error: ServiceError | None = None) -> None:
         failure = failed(job, error) if error else None
-        self._send(ModelsLoaded(job=job, models=self._workshop.held, failure=failure), b"")
+        self._send(ModelsLoaded(job=job, models=self._pool.loaded, failure=failure), b"")

@@ -20,9 +20,9 @@ from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import PIPELINE_FILES, ModelUnavailable, Report, locate
 from imageserver.engine.families import FAMILIES, Family, family_of, published_class
 from imageserver.engine.models import transformer_file
-from imageserver.engine.models.load_errors import told_in_one_sentence
+from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.pipelines import separate_text_encoder, single_frame_vae
-from imageserver.engine.pipelines.noise_schedulers import Schedulers
+from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner import controlnet
 from imageserver.generation import DeviceInfo, MemoryPlanName, ModelInfo
@@ -80,7 +80,7 @@ class LoadedModel:
 
     pipeline: Pipeline
     family: Family
-    facts: ModelInfo
+    info: ModelInfo
     control: torch.nn.Module | None = None
 
 
@@ -126,18 +126,18 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
     # Their bars would break our log lines; progress is told in the log and in /startupz.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-    with told_in_one_sentence(found.name, found.folder):
+    with explaining_load_errors(found.name, found.folder):
         pipeline = _assemble(found, plan)
         pipeline.set_progress_bar_config(disable=True)
-        family.prepare(pipeline)
+        family.customize(pipeline)
         _choose_scheduler(pipeline, family, found.name, settings)
         if settings.vae_tiling:
             pipeline.vae.enable_tiling()
-        memory_plans.place(pipeline, plan, device)
+        memory_plans.move_to_device(pipeline, plan, device)
     defaults = family.defaults(pipeline)
-    schedulers = Schedulers(pipeline.scheduler, family.schedulers)
+    schedulers = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)
     modules = [part for part in (*pipeline.components.values(), control) if isinstance(part, torch.nn.Module)]
-    facts = ModelInfo(
+    info = ModelInfo(
         name=found.name,
         family=family.name,
         reason=found.reason,
@@ -167,7 +167,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         schedulers=schedulers.classes,
         positive_magic=dict(family.positive_magic),
     )
-    return LoadedModel(pipeline, family, facts, control)
+    return LoadedModel(pipeline, family, info, control)
 
 
 def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
@@ -233,7 +233,7 @@ def _as_chosen(entry: ModelEntry, settings: Settings) -> ModelEntry:
 
 def _choose_scheduler(pipeline: Pipeline, family: Family, model: str, settings: Settings) -> None:
     """Make the owner's choice the model's own scheduler; raises ModelUnavailable for one that does not fit."""
-    known = Schedulers(pipeline.scheduler, family.schedulers)
+    known = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)
     name = find_scheduler(settings.default_scheduler, known.classes, known.own)
     if name is not None and settings.use_karras_sigmas is not None:
         plain, _ = split_name(name or known.own)
@@ -246,7 +246,7 @@ def _choose_scheduler(pipeline: Pipeline, family: Family, model: str, settings: 
             f"{', '.join(known.classes)}."
         )
     if name:
-        pipeline.scheduler = family.schedulers[name].make(pipeline.scheduler)
+        pipeline.scheduler = family.noise_schedulers[name].make(pipeline.scheduler)
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype, left_out: Collection[str] = ()) -> dict[str, int]:
@@ -325,6 +325,6 @@ def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        return devices.usual_dtype(device)
+        return devices.default_dtype(device)
     dtype: torch.dtype = getattr(torch, name)
     return dtype

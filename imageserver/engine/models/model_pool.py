@@ -15,10 +15,10 @@ from imageserver.engine.batching.step_scheduler import Send, StepScheduler, Trac
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory import peak_memory
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
-from imageserver.engine.models.load_errors import told_in_one_sentence
+from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.loading import FoundModel, choose_model, find
-from imageserver.engine.models.warmup import prepare
-from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.models.warmup import load_and_warm_up
+from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.runner.safety_checker import open_checker
 from imageserver.errors import Busy
 from imageserver.generation import Generation, ModelInfo
@@ -28,7 +28,7 @@ from imageserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 # What the owner has made for, or chosen with a view to, the model that is loaded first.
-OF_THE_FIRST_ALONE = {
+CONFIGURED_MODEL_ONLY = {
     "transformer_file": None, "controlnet": "", "default_steps": None, "default_guidance_scale": None,
     "default_width": None, "default_height": None, "default_scheduler": "", "use_karras_sigmas": None,
 }  # fmt: skip
@@ -45,9 +45,9 @@ class ModelPool:
         self._settings = settings
         self._device = devices.choose(settings.device)
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
-        self._facts: dict[str, ModelInfo] = {}
-        self._first, _ = choose_model(settings.model, self._device)
-        self.turns = StepScheduler(
+        self._info: dict[str, ModelInfo] = {}
+        self._configured, _ = choose_model(settings.model, self._device)
+        self.step_scheduler = StepScheduler(
             self._models,
             send,
             # One thread: images are sent in the order in which they were done.
@@ -59,9 +59,9 @@ class ModelPool:
         )
 
     @property
-    def held(self) -> tuple[ModelInfo, ...]:
+    def loaded(self) -> tuple[ModelInfo, ...]:
         """What is told of the loaded models, the one that was used last at the end."""
-        return tuple(self._facts[name] for name in self._models)
+        return tuple(self._info[name] for name in self._models)
 
     def served_model(self, name: str) -> ServedModel:
         """Return a loaded model; raises KeyError for any other."""
@@ -75,34 +75,34 @@ class ModelPool:
         settings = self._settings
         if not fetch:
             settings = settings.model_copy(update={"offline": True})
-        if name not in (settings.model, self._first):
-            settings = settings.model_copy(update=OF_THE_FIRST_ALONE)
+        if name not in (settings.model, self._configured):
+            settings = settings.model_copy(update=CONFIGURED_MODEL_ONLY)
         found = find(settings.model_copy(update={"model": name}), report)
         if name == settings.model:
             # What MODEL=auto takes depends on the memory that is free at the moment.
-            self._first = found.name
+            self._configured = found.name
         return found
 
     def load(self, found: FoundModel, report: Report) -> ModelInfo:
         """Load a model; raises ModelUnavailable, and leaves the others as they were."""
         failure = None
         try:
-            with told_in_one_sentence(found.name, found.folder):
-                prepared = prepare(found, report)
+            with explaining_load_errors(found.name, found.folder):
+                warm = load_and_warm_up(found, report)
         except ModelUnavailable as error:
             # Without its cause, whose traceback holds what was loaded until then.
             failure = ModelUnavailable(str(error))
         if failure is not None:
             self._collect()
             raise failure
-        facts = dataclasses.replace(prepared.facts, pid=os.getpid())
-        if facts.name != self._first:
-            facts = dataclasses.replace(facts, reason=f"{facts.name} was asked for by a client.")
-        self._models[facts.name], self._facts[facts.name] = prepared.served, facts
-        logger.info("%s is ready on %s after %.1f s.", facts.name, facts.device.gpu, facts.load_time)
-        return facts
+        info = dataclasses.replace(warm.info, pid=os.getpid())
+        if info.name != self._configured:
+            info = dataclasses.replace(info, reason=f"{info.name} was asked for by a client.")
+        self._models[info.name], self._info[info.name] = warm.served, info
+        logger.info("%s is ready on %s after %.1f s.", info.name, info.device.gpu, info.load_time)
+        return info
 
-    def holds(self, name: str) -> bool:
+    def is_loaded(self, name: str) -> bool:
         """Return whether a model is loaded."""
         return name in self._models
 
@@ -111,9 +111,9 @@ class ModelPool:
 
         Raises ModelUnavailable where it would not fit even alone.
         """
-        found.plan(reclaimable=sum(int(facts.size_mb * devices.MIB) for facts in self._facts.values()))
+        found.plan(reclaimable=sum(int(info.size_mb * devices.MIB) for info in self._info.values()))
         while not self._fits_beside(found):
-            idle = next((name for name, model in self._models.items() if not self.turns.uses(model)), None)
+            idle = next((name for name, model in self._models.items() if not self.step_scheduler.uses(model)), None)
             if idle is None:
                 # With nothing left to unload it is loaded by whatever plan fits.
                 return not self._models
@@ -126,7 +126,7 @@ class ModelPool:
         if name not in self._models:
             return
         # No name of its own for the model here: it would keep the weights alive while they are collected.
-        if self.turns.uses(self._models[name]):
+        if self.step_scheduler.uses(self._models[name]):
             raise Busy("Images are being generated with this model; unload it later.", param="model", retry_after=5)
         self._forget(name)
         logger.info("%s is unloaded.", name)
@@ -135,12 +135,12 @@ class ModelPool:
         """Take a job; its model counts as used now."""
         if request.generation.model in self._models:
             self._models.move_to_end(request.generation.model)
-        self.turns.add(request, source)
+        self.step_scheduler.add(request, source)
 
-    def reading(self, generation: Generation) -> TokenReading | None:
+    def token_usage(self, generation: Generation) -> TokenUsage | None:
         """Return what its model would read of a generation, None where that is not loaded."""
         model = self._models.get(generation.model)
-        return model.painter.reading(generation) if model else None
+        return model.runner.token_usage(generation) if model else None
 
     def _fits_beside(self, found: FoundModel) -> bool:
         """Return whether a model fits beside the others as it would be if it were alone."""
@@ -151,7 +151,7 @@ class ModelPool:
         return memory_plans.fits(plan, found.weights, found.dtype, found.device)
 
     def _forget(self, name: str) -> None:
-        del self._models[name], self._facts[name]
+        del self._models[name], self._info[name]
         self._collect()
 
     def _collect(self) -> None:
@@ -161,19 +161,19 @@ class ModelPool:
 
 
 def open_model_pool(
-    settings: Settings, report: Report, send: Send, trace: Trace = no_trace, *, chosen: str = ""
+    settings: Settings, report: Report, send: Send, trace: Trace = no_trace, *, default_model: str = ""
 ) -> ModelPool:
     """Open a workshop with the model that clients have `chosen`, or with the one of the settings.
 
     The latter also where the chosen one cannot be loaded any more. Raises ModelUnavailable or DeviceUnavailable.
     """
     pool = ModelPool(settings, send, report, trace)
-    if chosen:
+    if default_model:
         try:
             # Not fetched again: that may take hours, during which nobody would generate.
-            pool.load(pool.find(chosen, report, fetch=False), report)
+            pool.load(pool.find(default_model, report, fetch=False), report)
         except NotOnDisk:
-            logger.error("%s is not on the disk any more; MODEL=%s is loaded instead.", chosen, settings.model)
+            logger.error("%s is not on the disk any more; MODEL=%s is loaded instead.", default_model, settings.model)
         except ModelUnavailable as error:
             logger.error("%s; MODEL=%s is loaded instead.", str(error).rstrip("."), settings.model)
         else:

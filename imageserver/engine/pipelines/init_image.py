@@ -16,7 +16,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
-class SentPixels:
+class RequestPixels:
     """The arrays of a source and of what guides: images are (height, width, 3), the mask is (height, width)."""
 
     image: Bytes | None
@@ -35,11 +35,11 @@ def arguments(generation: Generation, source: bytes, width: int, height: int, st
         return {}
     pixels = _read(generation, source)
     assert pixels.image is not None
-    first = Image.fromarray(_continued(pixels.image, width, height))
+    first = Image.fromarray(_padded(pixels.image, width, height))
     further = [Image.fromarray(image) for image in pixels.further]
     given: dict[str, Any] = {"image": [first, *further] if further else first, "strength": strength}
     if pixels.mask is not None:
-        given["mask_image"] = Image.fromarray(_continued(pixels.mask, width, height))
+        given["mask_image"] = Image.fromarray(_padded(pixels.mask, width, height))
     return given
 
 
@@ -50,7 +50,7 @@ def control_arguments(generation: Generation, source: bytes, width: int, height:
     control, guide = generation.control, _read(generation, source).control
     assert guide is not None
     return {
-        name: Image.fromarray(_continued(guide, width, height)),
+        name: Image.fromarray(_padded(guide, width, height)),
         "controlnet_conditioning_scale": control.scale,
         "control_guidance_start": control.start,
         "control_guidance_end": control.end,
@@ -70,7 +70,7 @@ def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -
     return ((mixed + 127) // 255).to(torch.uint8)
 
 
-def _read(generation: Generation, source: bytes) -> SentPixels:
+def _read(generation: Generation, source: bytes) -> RequestPixels:
     described = generation.source
     values, read = np.frombuffer(source, np.uint8), 0
 
@@ -82,7 +82,7 @@ def _read(generation: Generation, source: bytes) -> SentPixels:
 
     height, width = generation.height, generation.width
     # In the order in which they lie there.
-    return SentPixels(
+    return RequestPixels(
         image=take(height, width, CHANNELS) if described else None,
         mask=take(height, width) if described and described.masked else None,
         further=tuple(take(high, wide, CHANNELS) for wide, high in described.further) if described else (),
@@ -90,7 +90,7 @@ def _read(generation: Generation, source: bytes) -> SentPixels:
     )
 
 
-def _continued(pixels: Bytes, width: int, height: int) -> Bytes:
+def _padded(pixels: Bytes, width: int, height: int) -> Bytes:
     """Return the pixels with their edges continued to the generated size, the original in the centre."""
     down, across = height - pixels.shape[0], width - pixels.shape[1]
     margins = [(down // 2, down - down // 2), (across // 2, across - across // 2)]

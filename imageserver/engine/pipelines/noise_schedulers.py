@@ -17,18 +17,18 @@ from imageserver.generation import Generation
 from imageserver.schedulers import SCHEDULES, find_scheduler
 
 # A scheduler of diffusers.
-Scheduler = Any
+NoiseScheduler = Any
 
 
 @dataclass(frozen=True)
-class Recipe:
+class NoiseSchedulerSpec:
     """A class of diffusers, what it is told beside the model's own configuration, and the most steps it can do."""
 
     class_name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    most_steps: int | None = None
+    max_steps: int | None = None
 
-    def make(self, stock: Scheduler) -> Scheduler:
+    def make(self, stock: NoiseScheduler) -> NoiseScheduler:
         """Return a scheduler with the configuration of the model's own, as far as its class knows it."""
         kind = getattr(diffusers, self.class_name)
         known = inspect.signature(kind.__init__).parameters
@@ -37,56 +37,58 @@ class Recipe:
         config = {name: value for name, value in stock.config.items() if name in kept}
         return kind.from_config(config, **self.options)
 
-    def describes(self, scheduler: Scheduler) -> bool:
-        """Return whether a scheduler is what this recipe makes."""
+    def describes(self, scheduler: NoiseScheduler) -> bool:
+        """Return whether a scheduler is what this spec makes."""
         same_class = type(scheduler).__name__ == self.class_name
         return same_class and all(scheduler.config.get(name) == value for name, value in self.options.items())
 
 
-def _with_schedules(name: str, class_name: str, **options: Any) -> dict[str, Recipe]:
-    """Return a recipe for each schedule; each says no to the others, which the model's own configuration may say."""
+def _with_schedules(name: str, class_name: str, **options: Any) -> dict[str, NoiseSchedulerSpec]:
+    """Return a spec for each schedule; each says no to the others, which the model's own configuration may say."""
     flags = {schedule: f"use_{schedule.lower()}_sigmas" for schedule in SCHEDULES}
     plain = dict.fromkeys(flags.values(), False)
-    recipes = {name: Recipe(class_name, options | plain)}
+    specs = {name: NoiseSchedulerSpec(class_name, options | plain)}
     for schedule, flag in flags.items():
-        recipes[f"{name} {schedule}"] = Recipe(class_name, options | plain | {flag: True})
-    return recipes
+        specs[f"{name} {schedule}"] = NoiseSchedulerSpec(class_name, options | plain | {flag: True})
+    return specs
 
 
-DIFFUSION: Mapping[str, Recipe] = {
+DIFFUSION: Mapping[str, NoiseSchedulerSpec] = {
     **_with_schedules("DPM++ 2M", "DPMSolverMultistepScheduler", algorithm_type="dpmsolver++"),
     **_with_schedules("DPM++ 2M SDE", "DPMSolverMultistepScheduler", algorithm_type="sde-dpmsolver++"),
     **_with_schedules("DPM++ 2S a", "DPMSolverSinglestepScheduler", algorithm_type="dpmsolver++"),
     **_with_schedules("DPM++ SDE", "DPMSolverSinglestepScheduler", algorithm_type="sde-dpmsolver++"),
     **_with_schedules("Euler", "EulerDiscreteScheduler"),
-    "Euler a": Recipe("EulerAncestralDiscreteScheduler"),
+    "Euler a": NoiseSchedulerSpec("EulerAncestralDiscreteScheduler"),
     **_with_schedules("Heun", "HeunDiscreteScheduler"),
     **_with_schedules("DPM2", "KDPM2DiscreteScheduler"),
     **_with_schedules("DPM2 a", "KDPM2AncestralDiscreteScheduler"),
     **_with_schedules("UniPC", "UniPCMultistepScheduler"),
     **_with_schedules("DEIS", "DEISMultistepScheduler", algorithm_type="deis"),
     # Latents are not clipped; Stable Diffusion's pipelines see to that when they are made.
-    "DDIM": Recipe("DDIMScheduler", {"clip_sample": False}),
-    "PLMS": Recipe("PNDMScheduler", {"skip_prk_steps": True}),
+    "DDIM": NoiseSchedulerSpec("DDIMScheduler", {"clip_sample": False}),
+    "PLMS": NoiseSchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}),
     # Made for distilled models, which were trained on 50 steps.
-    "LCM": Recipe("LCMScheduler", most_steps=50),
-    "TCD": Recipe("TCDScheduler", most_steps=50),
+    "LCM": NoiseSchedulerSpec("LCMScheduler", max_steps=50),
+    "TCD": NoiseSchedulerSpec("TCDScheduler", max_steps=50),
 }
 # Flow models generate with Euler's method; diffusers' Heun does not take the pipelines' own steps, its LCM and its
 # stochastic Euler generate noise that no seed decides.
-FLOW: Mapping[str, Recipe] = _with_schedules("Euler", "FlowMatchEulerDiscreteScheduler")
+FLOW: Mapping[str, NoiseSchedulerSpec] = _with_schedules("Euler", "FlowMatchEulerDiscreteScheduler")
 
 
-class Schedulers:
+class NoiseSchedulers:
     """The schedulers of a loaded model: its own, and those that fit its family."""
 
-    def __init__(self, own: Scheduler, recipes: Mapping[str, Recipe]) -> None:
-        self._recipes = recipes
-        found = (name for name, recipe in recipes.items() if recipe.describes(own))
+    def __init__(self, own: NoiseScheduler, specs: Mapping[str, NoiseSchedulerSpec]) -> None:
+        self._specs = specs
+        found = (name for name, spec in specs.items() if spec.describes(own))
         self.own = next(found, type(own).__name__)
-        self.classes = {self.own: type(own).__name__} | {name: each.class_name for name, each in recipes.items()}
+        self.classes = {self.own: type(own).__name__} | {name: each.class_name for name, each in specs.items()}
 
-    def for_generation(self, stock: Scheduler, generation: Generation, config: Mapping[str, Any]) -> Scheduler:
+    def for_generation(
+        self, stock: NoiseScheduler, generation: Generation, config: Mapping[str, Any]
+    ) -> NoiseScheduler:
         """Return a scheduler that no other image uses; raises InvalidParameter for one that does not fit.
 
         Where the generation names none, `config` says how the model's own is changed for it.
@@ -100,22 +102,22 @@ class Schedulers:
             )
         if not name:
             return _changed(stock, config) if config else copy.deepcopy(stock)
-        recipe = self._recipes[name]
-        if recipe.most_steps is not None and generation.steps > recipe.most_steps:
+        spec = self._specs[name]
+        if spec.max_steps is not None and generation.steps > spec.max_steps:
             raise InvalidParameter(
-                f"num_inference_steps is {generation.steps}; {name} does at most {recipe.most_steps}.",
+                f"num_inference_steps is {generation.steps}; {name} does at most {spec.max_steps}.",
                 param="num_inference_steps",
             )
-        return recipe.make(stock)
+        return spec.make(stock)
 
 
-def _changed(stock: Scheduler, config: Mapping[str, Any]) -> Scheduler:
+def _changed(stock: NoiseScheduler, config: Mapping[str, Any]) -> NoiseScheduler:
     """Return a model's own scheduler as a LoRA's profile wants it; raises InvalidParameter for what no scheduler is."""
     class_name = str(config.get("_class_name", type(stock).__name__))
     options = {name: value for name, value in config.items() if not name.startswith("_")}
     try:
         if not class_name.endswith("Scheduler"):
             raise ValueError(f"{class_name} is no scheduler")
-        return Recipe(class_name, options).make(stock)
+        return NoiseSchedulerSpec(class_name, options).make(stock)
     except (AttributeError, TypeError, ValueError) as error:
         raise InvalidParameter(f"loras: the profile's scheduler cannot be used: {error}.", param="loras") from error

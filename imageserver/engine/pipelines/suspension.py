@@ -82,7 +82,7 @@ class Gate:
         # The pipeline announces each pass with a context for cache hooks. Suspended pipelines would overwrite each
         # other's, so it is only written down here; whoever computes sets the real one.
         self.set_context: SetContext | None = getattr(denoiser, "cache_context", None)
-        denoiser.cache_context = self._note_pass  # type: ignore[assignment]
+        denoiser.cache_context = self._record_pass  # type: ignore[assignment]
 
     def install(self) -> None:
         """Take the place of the denoiser's forward, again where somebody else has taken it.
@@ -119,7 +119,7 @@ class Gate:
         del self._denoiser.cache_context
 
     @contextlib.contextmanager
-    def _note_pass(self, name: str, **_: Any) -> Iterator[None]:
+    def _record_pass(self, name: str, **_: Any) -> Iterator[None]:
         current = greenlet.getcurrent()
         if isinstance(current, Track):
             current.pass_name = name

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 IN_TILES = "The memory could not hold the image as a whole, so it was decoded in tiles; faint seams are possible."
 # What the client of the image that is being generated shall know; every track has its own list.
-current_notes: ContextVar[list[str] | None] = ContextVar("current_notes", default=None)
+current_warnings: ContextVar[list[str] | None] = ContextVar("current_warnings", default=None)
 
 
 def decode_in_tiles_when_full(vae: Any, release: Callable[[], None]) -> None:
@@ -37,9 +37,9 @@ def decode_in_tiles_when_full(vae: Any, release: Callable[[], None]) -> None:
             image = whole(*arguments, **options)
         finally:
             vae.disable_tiling()
-        notes = current_notes.get()
-        if notes is not None:
-            notes.append(IN_TILES)
+        warnings = current_warnings.get()
+        if warnings is not None:
+            warnings.append(IN_TILES)
         return image
 
     decode.whole = whole  # type: ignore[attr-defined]

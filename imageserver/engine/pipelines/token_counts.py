@@ -8,7 +8,7 @@ from imageserver.generation import Generation
 
 
 @dataclass(frozen=True)
-class TokenReading:
+class TokenUsage:
     """Tokens of the prompt that were read, tokens that all images are made of, and what the client should know."""
 
     prompt_tokens: int
@@ -22,11 +22,11 @@ def count_tokens(
     generation: Generation,
     *,
     latent_side: int,
-    most_tokens: int | None = None,
-) -> TokenReading:
+    max_tokens: int | None = None,
+) -> TokenUsage:
     """Return the reading of a model that reads the first `most` tokens; an image's token is `latent_side` pixels wide.
 
-    An image of more than `most_tokens` is generated smaller. The negative prompt is read only with guidance, that
+    An image of more than `max_tokens` is generated smaller. The negative prompt is read only with guidance, that
     is above 1.
     """
     texts = {"prompt": generation.prompt}
@@ -40,12 +40,12 @@ def count_tokens(
     ]
     if not guided and generation.negative_prompt.strip():
         warnings.append("negative_prompt has no effect without guidance.")
-    width, height = generated_size(generation.width, generation.height, latent_side, most_tokens)
+    width, height = generated_size(generation.width, generation.height, latent_side, max_tokens)
     if width < generation.width or height < generation.height:
         warnings.append(
-            f"The model generates at most {most_tokens} tokens: {width}x{height} was generated and enlarged."
+            f"The model generates at most {max_tokens} tokens: {width}x{height} was generated and enlarged."
         )
-    return TokenReading(
+    return TokenUsage(
         prompt_tokens=min(counts["prompt"], most),
         image_tokens=(width // latent_side) * (height // latent_side) * generation.count,
         warnings=tuple(warnings),

@@ -28,7 +28,7 @@ TAKE_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
 DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
 
 
-class Adapters:
+class LoraAdapters:
     """The LoRAs that are loaded, by the digest of their content."""
 
     def __init__(self, pipeline: Pipeline, denoiser: str, folder: LoraFolder, refusal: str = "") -> None:
@@ -59,15 +59,15 @@ class Adapters:
         if file.digest != lora.digest:
             raise InvalidParameter(f"loras: {lora.name} has just been replaced; send the request again.", param="loras")
         while len(self._loaded) >= MAX_LOADED:
-            self._take_off(next(iter(self._loaded)))
-        self._put_on(file)
+            self._detach(next(iter(self._loaded)))
+        self._attach(file)
         self._loaded[file.digest] = file
         logger.info("LoRA %s is loaded.", file.name)
 
     def unload(self, name: str) -> None:
         """Take every version of a LoRA off; the last one leaves the model as it was before the first."""
         for digest in [digest for digest, file in self._loaded.items() if file.name == name]:
-            self._take_off(digest)
+            self._detach(digest)
             logger.info("LoRA %s is unloaded.", name)
 
     def use(self, loras: tuple[Lora, ...]) -> None:
@@ -92,7 +92,7 @@ class Adapters:
         profiles = (self._loaded[each.digest].profile for each in loras)
         return next((each.scheduler for each in profiles if isinstance(each.scheduler, dict)), {})
 
-    def _put_on(self, file: LoraFile) -> None:
+    def _attach(self, file: LoraFile) -> None:
         adapter = _adapter(file.digest)
         self._active = None
         try:
@@ -114,7 +114,7 @@ class Adapters:
         if any(count for name, count in layers.items() if name != self._denoiser):
             self._of_text.add(file.digest)
 
-    def _take_off(self, digest: str) -> None:
+    def _detach(self, digest: str) -> None:
         self._active = None
         del self._loaded[digest]
         self._of_text.discard(digest)
@@ -137,7 +137,7 @@ class Adapters:
 
 def open_adapters(
     pipeline: Pipeline, denoiser: str, folder: LoraFolder, *, compiled: bool, plan: MemoryPlanName
-) -> Adapters:
+) -> LoraAdapters:
     """Return the adapters of a pipeline; how it was made faster or smaller may exclude them."""
     refusal = ""
     if compiled:
@@ -145,7 +145,7 @@ def open_adapters(
     elif plan not in TAKE_LORAS:
         known = " or ".join(f"MEMORY={name}" for name in TAKE_LORAS)
         refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need {known}."
-    return Adapters(pipeline, denoiser, folder, refusal)
+    return LoraAdapters(pipeline, denoiser, folder, refusal)
 
 
 def _adapter(digest: str) -> str:

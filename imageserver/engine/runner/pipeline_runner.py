@@ -13,14 +13,14 @@ import torch
 from imageserver.engine.families import Family
 from imageserver.engine.pipelines import init_image
 from imageserver.engine.pipelines.generated_size import generated_size
-from imageserver.engine.pipelines.noise_schedulers import Schedulers
-from imageserver.engine.pipelines.previews import Frame, PreviewMap, fit
+from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
+from imageserver.engine.pipelines.previews import PreviewImage, PreviewMap, fit
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.single_frame_vae import stock_arithmetic
-from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Kind, Pipeline
 from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Source, layer_size
 from imageserver.schedulers import calls_factor
@@ -33,8 +33,8 @@ CACHED_PROMPTS = 64
 OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id", "hf_device_map")
 
 # Looks at an image in the making; called after a step, and only where somebody wants to see it.
-Look = Callable[[], Frame]
-OnStep = Callable[[Look], None]
+PreviewFn = Callable[[], PreviewImage]
+OnStep = Callable[[PreviewFn], None]
 
 
 class PipelineRunner:
@@ -48,7 +48,7 @@ class PipelineRunner:
         pipeline: Pipeline,
         family: Family,
         on_end: Callable[[], None] = lambda: None,
-        adapters: Adapters | None = None,
+        adapters: LoraAdapters | None = None,
         control: torch.nn.Module | None = None,
     ) -> None:
         """Call `on_end` after every pipeline call, however it ended.
@@ -64,7 +64,7 @@ class PipelineRunner:
         self._family = family
         self._on_end = on_end
         self._adapters = adapters
-        self.schedulers = Schedulers(pipeline.scheduler, family.schedulers)
+        self.noise_schedulers = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
     @cached_property
@@ -74,14 +74,14 @@ class PipelineRunner:
         scale = pipeline.vae_scale_factor
         return fit(lambda image: self._family.encode_for_preview(pipeline, image), scale)
 
-    def rehearsal(self, generation: Generation) -> tuple[Generation, bytes]:
+    def warmup_generation(self, generation: Generation) -> tuple[Generation, bytes]:
         """Return a generation from text as this model can generate it: where it edits, with a grey image to edit."""
         if "text" in self._pipelines:
             return generation, b""
         source = Source(strength=1.0, digest="")
         return replace(generation, source=source), bytes([GREY]) * (3 * generation.width * generation.height)
 
-    def generate(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
+    def run(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return image `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
 
         One that is taken apart comes as (layers, 4, height, width), the last channel being the opacity.
@@ -90,7 +90,7 @@ class PipelineRunner:
         stock = self._pipeline_for(generation)
         pipeline = copy.copy(stock)
         config = self._adapt(generation)
-        pipeline.scheduler = self.schedulers.for_generation(stock.scheduler, generation, config)
+        pipeline.scheduler = self.noise_schedulers.for_generation(stock.scheduler, generation, config)
         # Pipelines give their callback what this attribute names; on this copy alone.
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
@@ -99,10 +99,10 @@ class PipelineRunner:
         size = {"width": width, "height": height}
 
         def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            def look() -> Frame:
-                return self.preview_map.frame(self._family.preview_latents(pipeline, tensors, width, height))
+            def look() -> PreviewImage:
+                return self.preview_map.preview(self._family.preview_latents(pipeline, tensors, width, height))
 
-            # Schedulers of the second order are told of twice a step, PNDM of one step too many.
+            # Noise schedulers of the second order are told of twice a step, PNDM of one step too many.
             step, half = divmod(call, pipeline.scheduler.order)
             if not half and step < generation.generated_steps:
                 on_step(look)
@@ -134,8 +134,8 @@ class PipelineRunner:
             if min(width, height) == 0:
                 raise InvalidParameter("image is too long and narrow to be taken apart.", param="image")
             return width, height
-        multiple, most_tokens = self._family.size_multiple(pipeline), self._family.most_tokens(pipeline)
-        return generated_size(generation.width, generation.height, multiple, most_tokens)
+        multiple, max_tokens = self._family.size_multiple(pipeline), self._family.max_tokens(pipeline)
+        return generated_size(generation.width, generation.height, multiple, max_tokens)
 
     def _pipeline_for(self, generation: Generation) -> Pipeline:
         kind = kind_of(generation)
@@ -185,7 +185,7 @@ class PipelineRunner:
             given["image"] = given["image"].convert("RGBA")
         return given
 
-    def develop(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
+    def postprocess(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         """Return a generated image as its `height * width * 3` bytes; safe on any thread.
 
         Layers stay as large as they were generated: `layers * height * width * 4` bytes.
@@ -200,9 +200,9 @@ class PipelineRunner:
         """Return the denoiser calls of one step."""
         return self._family.calls_per_step(generation) * calls_factor(generation.scheduler)
 
-    def reading(self, generation: Generation) -> TokenReading:
+    def token_usage(self, generation: Generation) -> TokenUsage:
         """Return what the model reads of this generation, and what the client should know."""
-        return self._family.reading(self._own, generation)
+        return self._family.token_usage(self._own, generation)
 
 
 def takes(pipeline: Pipeline, name: str) -> bool:

@@ -9,9 +9,9 @@ from hypothesis import strategies as some
 
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import StepScheduler
-from imageserver.engine.pipelines.previews import Frame
+from imageserver.engine.pipelines.previews import PreviewImage
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.pipelines.token_counts import TokenReading
+from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.runner.pipeline_runner import OnStep
 from imageserver.generation import Generation, Priority
 from imageserver.protocol.messages import Failed, Finished, Message, Progress, Run
@@ -29,7 +29,7 @@ class Denoiser(torch.nn.Module):
 
 
 POISON = 13.0
-SEEN = Frame(1, 1, bytes(3), 8)
+SEEN = PreviewImage(1, 1, bytes(3), 8)
 
 
 class FakeMerger:
@@ -57,7 +57,7 @@ class FakePainter:
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
 
-    def generate(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
+    def run(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         state = torch.zeros(1, generation.width)
         seed = torch.full((1, 1), float(generation.seed))
         for _ in range(generation.steps):
@@ -65,14 +65,14 @@ class FakePainter:
             on_step(lambda: SEEN)
         return state
 
-    def develop(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
+    def postprocess(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
         return bytes(image.to(torch.uint8).flatten().tolist())
 
     def calls_per_step(self, generation: Generation) -> int:
         return 1
 
-    def reading(self, generation: Generation) -> TokenReading:
-        return TokenReading(prompt_tokens=0, image_tokens=0)
+    def token_usage(self, generation: Generation) -> TokenUsage:
+        return TokenUsage(prompt_tokens=0, image_tokens=0)
 
 
 arrival = some.fixed_dictionaries(

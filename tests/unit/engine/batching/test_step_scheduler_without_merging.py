@@ -68,8 +68,8 @@ def test_offloading_that_hooks_itself_in_anew_after_every_call_leaves_the_next_j
         monkeypatch.setattr(transformer, "forward", type(transformer).forward.__get__(transformer))
 
     monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", hook_in_anew)
-    painter = PipelineRunner(pipeline, QwenImage(), gate.install)
-    turns = StepScheduler({"": ServedModel(painter, gate.forward)}, lambda *frame: sent.append(frame))
+    runner = PipelineRunner(pipeline, QwenImage(), gate.install)
+    turns = StepScheduler({"": ServedModel(runner, gate.forward)}, lambda *frame: sent.append(frame))
     run(turns, generation())
     turns.add(Run(job=2, generation=generation(steps=9)))
     for _ in range(3):

@@ -73,7 +73,7 @@ def test_every_usable_cache_generates_a_fast_image(name: str, folder: Path, tmp_
 
 
 def test_answers_of_another_cache_are_not_taken_for_those_of_this_one(folder: Path, tmp_path: Path) -> None:
-    revisions = {open_with(folder, tmp_path, name)[0].held[0].revision for name in ("taylorseer", "first_block")}
+    revisions = {open_with(folder, tmp_path, name)[0].loaded[0].revision for name in ("taylorseer", "first_block")}
     assert len(revisions) == 2
 
 
@@ -105,9 +105,9 @@ def test_magnitudes_are_measured_again_when_the_file_is_of_no_use(content: str, 
 
 def test_measuring_magnitudes_leaves_no_trace_in_the_transformer(pipeline: QwenImagePipeline, gate: Gate) -> None:
     assert gate.set_context is not None
-    painter = PipelineRunner(pipeline, QwenImage(), gate.install)
+    runner = PipelineRunner(pipeline, QwenImage(), gate.install)
     before = plain_pipe(pipeline, generation())
-    measured = caching.measure(pipeline.transformer, gate.set_context, gate.forward, painter)
+    measured = caching.measure(pipeline.transformer, gate.set_context, gate.forward, runner)
     assert measured.sizes[0] == 1.0
     assert not pipeline.transformer.is_cache_enabled
     assert plain_pipe(pipeline, generation()) == before

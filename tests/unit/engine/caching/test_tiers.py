@@ -220,4 +220,4 @@ def test_a_cache_that_finds_no_blocks_is_an_error_when_it_is_tried_on(gate: Gate
 
     tiers = QualityTiers(Blockless(), gate.set_context, gate.forward, TaylorSeer())
     with pytest.raises(ValueError, match="diffusers finds no blocks in Blockless"):
-        tiers.try_on()
+        tiers.check_fit()

@@ -72,7 +72,7 @@ def test_an_npu_is_asked_like_any_other_accelerator(npu: FakeNpu) -> None:
     assert devices.gpu_name(device) == "Ascend0"
     assert devices.free_memory(device) == 20 * GIB
     assert devices.used_memory(device) == 5 * GIB
-    assert devices.usual_dtype(device) is torch.bfloat16
+    assert devices.default_dtype(device) is torch.bfloat16
     assert devices.cuda_version(device) == "N/A"
     devices.synchronize(device)
     devices.release_cached(device)
@@ -120,7 +120,7 @@ def test_a_device_that_is_not_there_is_one_sentence(name: str) -> None:
 def test_a_cpu_has_the_machines_memory_and_nothing_to_wait_for() -> None:
     assert not devices.is_accelerator(CPU)
     assert devices.gpu_name(CPU) == "CPU"
-    assert devices.usual_dtype(CPU) is torch.float32
+    assert devices.default_dtype(CPU) is torch.float32
     assert devices.free_memory(CPU) > 0
     assert devices.used_memory(CPU) > 0
     devices.synchronize(CPU)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imageserver.engine.devices.devices import MIB
-from imageserver.engine.devices.memory import living_tensors, peak_memory
+from imageserver.engine.devices.memory import live_tensors, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -29,11 +29,11 @@ def test_a_device_without_a_mark_tells_what_is_held(monkeypatch: pytest.MonkeyPa
 
 
 def test_tensors_are_counted_as_long_as_they_live_and_views_once() -> None:
-    before = living_tensors()
+    before = live_tensors()
     block = torch.ones(1000)
     half = block[:500]
-    new = living_tensors().items() - before.items()
+    new = live_tensors().items() - before.items()
     assert [size for address, size in new if address == block.untyped_storage().data_ptr()] == [4000]
     address = half.untyped_storage().data_ptr()
     del block, half
-    assert living_tensors().get(address) != 4000
+    assert live_tensors().get(address) != 4000

@@ -85,7 +85,7 @@ def test_two_cards_hold_together_what_neither_can_alone(machine, monkeypatch: py
     machine["cuda"] = 40
     with pytest.raises(NoPlanFits, match="too little for MEMORY=device-map"):
         choose("device-map", "m", WEIGHTS, torch.bfloat16, CUDA)
-    monkeypatch.setattr(devices, "all_like", lambda device: [CUDA, torch.device("cuda", 1)])
+    monkeypatch.setattr(devices, "all_of_kind", lambda device: [CUDA, torch.device("cuda", 1)])
     chosen, reason = choose("device-map", "m", WEIGHTS, torch.bfloat16, CUDA)
     assert chosen.spread
     assert reason == "MEMORY=device-map was asked for: the model's parts are spread over all devices of the kind."
@@ -129,7 +129,7 @@ def generate(memory):
     model = load(Settings(_env_file=None, model=sys.argv[1], device="cpu", memory=memory), lambda *news: None)
     image = model.pipeline(prompt="a red circle", width=128, height=128, num_inference_steps=2, true_cfg_scale=1.0,
                            generator=torch.Generator().manual_seed(0)).images[0]
-    return model.facts, np.asarray(image).astype(int)
+    return model.info, np.asarray(image).astype(int)
 
 (full, exact), (facts, image) = generate("full"), generate("int8")
 assert facts.device.memory_plan == "int8", facts

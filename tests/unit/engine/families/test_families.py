@@ -80,7 +80,7 @@ class Shop:
         found = family_of(type(pipeline).__name__)
         assert found is not None
         self.family: Family = found
-        self.family.prepare(pipeline)
+        self.family.customize(pipeline)
         self.stock = pipeline
         self.served = copy.copy(pipeline)
         self.denoiser = getattr(pipeline, self.family.denoiser)
@@ -288,12 +288,12 @@ def test_previews_come_closer_to_the_image(shop):
 
 def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
     long, most = generation("circle " * 150), shop.model.most_tokens
-    reading = shop.family.reading(shop.served, long)
+    reading = shop.family.token_usage(shop.served, long)
     assert reading.prompt_tokens == most
     assert f"the model read the first {most}" in reading.warnings[0]
     shop.generate(long)
     short = generation("ab", true_cfg_scale=shop.model.guidance)
-    assert shop.family.reading(shop.served, short).warnings == ()
+    assert shop.family.token_usage(shop.served, short).warnings == ()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -310,7 +310,7 @@ def test_the_format_of_graphics_cards_serves_every_kind_too(name):
 
 @only(["flux dev", "flux schnell"])
 def test_what_a_distilled_model_does_not_read_is_told(shop):
-    reading = shop.family.reading(shop.served, generation(negative_prompt="blurry", true_cfg_scale=2.0))
+    reading = shop.family.token_usage(shop.served, generation(negative_prompt="blurry", true_cfg_scale=2.0))
     told = {warning.split()[0] for warning in reading.warnings}
     assert told == ({"negative_prompt"} if shop.model.guidance else {"negative_prompt", "guidance_scale"})
 

@@ -39,13 +39,13 @@ def test_an_opened_workshop_takes_jobs(folder: Path, tmp_path: Path) -> None:
     sent: list[tuple[Message, bytes]] = []
     opened = open_model_pool(settings(folder, tmp_path), silent, lambda *frame: sent.append(frame))
     assert len(generate_in(opened, sent, generation())) == 64 * 64 * 3
-    assert opened.held[0].device.batch_caps
-    assert 1 <= opened.held[0].device.max_in_flight <= warmup.MAX_IN_FLIGHT
+    assert opened.loaded[0].device.batch_caps
+    assert 1 <= opened.loaded[0].device.max_in_flight <= warmup.MAX_IN_FLIGHT
 
 
 def test_another_attention_backend_is_used(folder: Path, tmp_path: Path) -> None:
     opened = open_model_pool(settings(folder, tmp_path, attention_backend="_native_math"), silent, lambda *frame: None)
-    assert opened.held[0].name == str(folder)
+    assert opened.loaded[0].name == str(folder)
 
 
 def test_an_attention_backend_that_does_not_exist_is_named(folder: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_a_fast_image_and_an_exact_one_beside_it_need_is_computed_at_the_st
 
     assert gate.set_context is not None
     tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
-    acceleration.rehearse(PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)
+    acceleration.compile_tiers(PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)
     assert hooked == [True] * (2 * 20 + 2 * 1)
     assert not pipeline.transformer.is_cache_enabled
 
@@ -95,4 +95,6 @@ def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipe
     assert gate.set_context is not None
     tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
     with pytest.raises(ModelUnavailable, match="QUALITY_CACHE=taylorseer cannot be used with COMPILE=1: "):
-        acceleration.rehearse(PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)
+        acceleration.compile_tiers(
+            PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent
+        )

@@ -33,9 +33,9 @@ def test_steps_guidance_and_size_of_the_owner_go_before_those_of_the_file(diffus
     file.write_text(
         f'["mine"]\nsource = "{diffusion}"\nsteps = 7\nguidance = 2.0\nsize = "128x128"\n', encoding="utf-8"
     )
-    facts = loaded("mine", models_file=file, default_steps=9, default_guidance_scale=0.0).facts
+    facts = loaded("mine", models_file=file, default_steps=9, default_guidance_scale=0.0).info
     assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (9, 0.0, (128, 128))
-    facts = loaded("mine", models_file=file, default_width=256, default_height=192).facts
+    facts = loaded("mine", models_file=file, default_width=256, default_height=192).info
     assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (7, 2.0, (256, 192))
 
 
@@ -53,8 +53,8 @@ def test_steps_guidance_and_size_of_the_owner_go_before_those_of_the_file(diffus
 )
 def test_the_owner_s_scheduler_becomes_the_model_s_own(diffusion, chosen, sampler):
     model = loaded(diffusion, **chosen)
-    assert model.facts.sampler == sampler
-    assert model.facts.scheduler == type(model.pipeline.scheduler).__name__ == model.facts.schedulers[sampler]
+    assert model.info.sampler == sampler
+    assert model.info.scheduler == type(model.pipeline.scheduler).__name__ == model.info.schedulers[sampler]
     assert model.pipeline.scheduler.config.get("use_karras_sigmas", False) == sampler.endswith("Karras")
 
 

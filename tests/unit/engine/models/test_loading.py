@@ -45,13 +45,13 @@ def test_a_folder_with_the_true_layout_loads_and_its_facts_are_true(model_folder
     said: Said = []
     model = load(with_model(model_folder), lambda *words: said.append(words))
     assert type(model.pipeline).__name__ == "QwenImagePipeline"
-    assert model.facts.family == "qwen-image"
-    assert model.facts.device.dtype == "float32"
-    assert model.facts.device.gpu == "CPU"
-    assert model.facts.device.cuda_version == "N/A"
+    assert model.info.family == "qwen-image"
+    assert model.info.device.dtype == "float32"
+    assert model.info.device.gpu == "CPU"
+    assert model.info.device.cuda_version == "N/A"
     modules = (model.pipeline.transformer, model.pipeline.text_encoder, model.pipeline.vae)
-    assert model.facts.parameters == sum(weight.numel() for module in modules for weight in module.parameters())
-    assert sum(weight_bytes(model_folder, torch.float32).values()) >= model.facts.parameters * 4
+    assert model.info.parameters == sum(weight.numel() for module in modules for weight in module.parameters())
+    assert sum(weight_bytes(model_folder, torch.float32).values()) >= model.info.parameters * 4
     assert [phase for phase, _, _ in said] == ["loading"]
 
 
@@ -123,7 +123,7 @@ def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path:
     # Another one reads prompts otherwise, so what was generated with this one is no answer any more.
     (weights,) = (tmp_path / "llama").glob("*.safetensors")
     os.utime(weights, (1, 1))
-    assert loaded(str(tmp_path / "llama")).facts.revision != model.facts.revision
+    assert loaded(str(tmp_path / "llama")).info.revision != model.info.revision
 
 
 def test_a_pipeline_that_nobody_serves_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from diffusers import QwenImageTransformer2DModel
 
 from imageserver.engine.devices import batch_limits, devices, memory_plans
 from imageserver.engine.models import model_pool
-from imageserver.engine.models.load_queue import ModelLoads, Search
+from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
 from imageserver.engine.models.model_pool import ModelPool, open_model_pool
 from imageserver.generation import Source
 from imageserver.protocol.messages import (
@@ -58,10 +58,10 @@ class Shop:
             _env_file=None, model="qwen", models_file=names, device="cpu", state_dir=folders["state"],
             max_pixels=256 * 256, **changes,
         )  # fmt: skip
-        self.pool: ModelPool = open_model_pool(settings, self.report, self.send, chosen=chosen)
-        self.searches: queue.SimpleQueue[Search] = queue.SimpleQueue()
+        self.pool: ModelPool = open_model_pool(settings, self.report, self.send, default_model=chosen)
+        self.searches: queue.SimpleQueue[ModelSearch] = queue.SimpleQueue()
         self.reports: list[str] = []
-        self.loads = ModelLoads(self.pool, self.send, self.report, self.searches.put)
+        self.loads = LoadQueue(self.pool, self.send, self.report, self.searches.put)
 
     def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
         if hasattr(self, "reports"):
@@ -76,12 +76,12 @@ class Shop:
 
     @property
     def names(self) -> list[str]:
-        return [facts.name for facts in self.pool.held]
+        return [facts.name for facts in self.pool.loaded]
 
     def find(self, name: str) -> None:
         """Let a model be looked for, and go on when it is found."""
-        self.loads.begin(LoadModel(job=7, name=name))
-        self.loads.take(self.searches.get(timeout=60))
+        self.loads.load(LoadModel(job=7, name=name))
+        self.loads.receive(self.searches.get(timeout=60))
 
     def load(self, name: str) -> Failed | None:
         """Load a model and return why it was not."""
@@ -99,8 +99,8 @@ class Shop:
         self.sent.clear()
         for job, model in enumerate(models):
             self.begin(job, model=model, **wanted)
-        while self.pool.turns.busy:
-            self.pool.turns.step()
+        while self.pool.step_scheduler.busy:
+            self.pool.step_scheduler.step()
         # Another thread turns them into bytes.
         images: dict[int, bytes] = {}
         while len(images) < len(models):
@@ -128,9 +128,9 @@ def test_images_of_different_models_never_share_a_forward(shop: Shop) -> None:
     assert shop.load("twin") is None
     shop.begin(1, model="qwen")
     shop.begin(2, model="twin")
-    while shop.pool.turns.busy:
-        shop.pool.turns.step()
-    turns = shop.pool.turns
+    while shop.pool.step_scheduler.busy:
+        shop.pool.step_scheduler.step()
+    turns = shop.pool.step_scheduler
     assert turns.calls == turns.forwards == 16, "2 images x 4 steps x 2 passes, though all are of one size"
 
 
@@ -138,12 +138,12 @@ def test_a_short_job_of_another_model_overtakes_a_long_one(shop: Shop) -> None:
     assert shop.load("sd") is None
     shop.begin(1, model="qwen", steps=40)
     for _ in range(3):
-        shop.pool.turns.step()
+        shop.pool.step_scheduler.step()
     shop.begin(2, model="sd", steps=2)
     ended = []
-    while shop.pool.turns.busy:
-        shop.pool.turns.step()
-        ended += [job for job in (1, 2) if job not in ended and job not in shop.pool.turns._jobs]
+    while shop.pool.step_scheduler.busy:
+        shop.pool.step_scheduler.step()
+        ended += [job for job in (1, 2) if job not in ended and job not in shop.pool.step_scheduler._jobs]
     assert ended == [2, 1]
 
 
@@ -151,7 +151,7 @@ def test_without_room_what_was_used_least_recently_leaves_and_its_memory_is_free
     shop = Shop(folders, max_loaded_models=2)
     assert shop.load("twin") is None
     shop.generate("qwen")
-    gone = weakref.ref(shop.pool._models["twin"].painter._own.transformer)  # type: ignore[attr-defined]
+    gone = weakref.ref(shop.pool._models["twin"].runner._own.transformer)  # type: ignore[attr-defined]
     assert shop.load("sd") is None
     assert shop.names == ["qwen", "sd"]
     assert gone() is None
@@ -163,10 +163,10 @@ def test_a_model_that_is_generated_with_is_waited_for(folders: dict[str, Path]) 
     shop.find("sd")
     assert shop.names == ["qwen"]
     assert shop.reports[-1] == "waiting"
-    while shop.pool.turns.busy:
+    while shop.pool.step_scheduler.busy:
         assert shop.names == ["qwen"]
-        shop.pool.turns.step()
-        shop.loads.go_on()
+        shop.pool.step_scheduler.step()
+        shop.loads.load_waiting()
     assert shop.names == ["sd"]
 
 
@@ -208,24 +208,24 @@ def _names_a_class_that_is_not_there(folder: Path, _: pytest.MonkeyPatch) -> Non
 
 
 def _fills_the_device(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def place(*_: Any) -> None:
+    def move_to_device(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
-    monkeypatch.setattr(memory_plans, "place", place)
+    monkeypatch.setattr(memory_plans, "move_to_device", move_to_device)
 
 
 def _needs_a_package(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(*_: Any) -> None:
         raise ImportError("\nT5Tokenizer requires the sentencepiece library.\nSee its page.")
 
-    monkeypatch.setattr(model_pool, "prepare", prepare)
+    monkeypatch.setattr(model_pool, "load_and_warm_up", prepare)
 
 
 def _says_nothing(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(model_pool, "prepare", prepare)
+    monkeypatch.setattr(model_pool, "load_and_warm_up", prepare)
 
 
 @pytest.mark.parametrize(
@@ -258,10 +258,10 @@ def test_a_new_engine_begins_with_the_chosen_model_and_settings_of_the_first_sta
     folders: dict[str, Path],
 ) -> None:
     shop = Shop(folders, chosen="sd", default_steps=7)
-    [chosen] = shop.pool.held
+    [chosen] = shop.pool.loaded
     assert (chosen.name, chosen.default_steps) == ("sd", 28)
     assert shop.load("qwen") is None
-    assert shop.pool.held[-1].default_steps == 7
+    assert shop.pool.loaded[-1].default_steps == 7
 
 
 @pytest.mark.parametrize("chosen", ["broken", "owner/gone"])
@@ -301,9 +301,9 @@ def test_fetching_says_when_the_files_are_there_or_why_not(shop: Shop, name: str
 
 def test_a_model_can_be_unloaded_but_not_while_it_generates(shop: Shop) -> None:
     shop.begin(1, model="qwen")
-    shop.pool.turns.step()
+    shop.pool.step_scheduler.step()
     shop.loads.unload(UnloadModel(job=1, name="qwen"))
-    shop.pool.turns.cancel(1)
+    shop.pool.step_scheduler.cancel(1)
     shop.loads.unload(UnloadModel(job=2, name="qwen"))
     shop.loads.unload(UnloadModel(job=3, name="qwen"))
     answers = [message for message, _ in shop.sent if isinstance(message, ModelsLoaded)]
@@ -330,7 +330,7 @@ def test_a_job_whose_model_has_just_left_is_told_so(shop: Shop) -> None:
 
 def test_a_model_is_measured_at_its_first_load_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.load("sd")
-    first = shop.pool.held[-1]
+    first = shop.pool.loaded[-1]
     shop.pool.unload("sd")
 
     def measure(*_: Any) -> dict[int, int]:
@@ -338,7 +338,7 @@ def test_a_model_is_measured_at_its_first_load_alone(shop: Shop, monkeypatch: py
 
     monkeypatch.setattr(batch_limits, "measure", measure)
     assert shop.load("sd") is None
-    second = shop.pool.held[-1]
+    second = shop.pool.loaded[-1]
     assert (second.device.batch_caps, second.revision) == (first.device.batch_caps, first.revision)
 
 
@@ -348,8 +348,8 @@ def test_a_model_whose_parts_are_spread_generates_the_same_from_text_and_from_a_
         plain = shop.generate("qwen", deterministic=True)[0]
         wanted = generation(model="qwen", deterministic=True, source=Source(strength=0.5, digest="x"))
         shop.pool.add(Run(job=0, generation=wanted), plain)
-        while shop.pool.turns.busy:
-            shop.pool.turns.step()
+        while shop.pool.step_scheduler.busy:
+            shop.pool.step_scheduler.step()
         while not shop.of(Finished):
             pass
         return plain, shop.of(Finished)[0]

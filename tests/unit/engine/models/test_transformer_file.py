@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import transformer_file
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
 from imageserver.settings import Settings
@@ -68,7 +68,7 @@ def test_a_gguf_file_is_generated_with_and_differs_slightly(folder: Path, tmp_pa
     whole = generated(load(Settings(_env_file=None, model=str(folder), device="cpu"), silent))
     difference = np.abs(generated(model) - whole).mean()
     assert 0 < difference < 8
-    assert "+" in model.facts.revision
+    assert "+" in model.info.revision
 
 
 def test_a_lora_beside_a_gguf_file_changes_what_is_generated_as_beside_whole_weights(
@@ -81,7 +81,7 @@ def test_a_lora_beside_a_gguf_file_changes_what_is_generated_as_beside_whole_wei
     images = []
     for settings in (with_file(folder, file), Settings(_env_file=None, model=str(folder), device="cpu")):
         model = load(settings, silent)
-        adapters = Adapters(model.pipeline, "transformer", loras)
+        adapters = LoraAdapters(model.pipeline, "transformer", loras)
         before = generated(model)
         adapters.use((red,))
         images.append(generated(model))

@@ -10,7 +10,7 @@ import torch
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.families import family_of
-from imageserver.engine.pipelines.noise_schedulers import DIFFUSION, FLOW, Schedulers
+from imageserver.engine.pipelines.noise_schedulers import DIFFUSION, FLOW, NoiseSchedulers
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.errors import InvalidParameter
@@ -29,9 +29,9 @@ class Shop:
         torch.set_grad_enabled(False)
         self.pipeline = pipeline
         self.family = family_of(type(pipeline).__name__)
-        self.family.prepare(pipeline)
+        self.family.customize(pipeline)
         self.gate = Gate(getattr(pipeline, self.family.denoiser))
-        self.painter = PipelineRunner(pipeline, self.family)
+        self.runner = PipelineRunner(pipeline, self.family)
         self.batches: list[int] = []
         self.sent: list[tuple[Message, bytes]] = []
 
@@ -44,7 +44,7 @@ class Shop:
             self.batches.append(self.family.merger.batch_size(arguments))
             return self.gate.forward(**arguments)
 
-        model = ServedModel(self.painter, forward, merger=self.family.merger, cap_of=lambda pixels: 8)
+        model = ServedModel(self.runner, forward, merger=self.family.merger, cap_of=lambda pixels: 8)
         turns = StepScheduler({"": model}, lambda *frame: self.sent.append(frame))
         for number, one in enumerate(wanted):
             turns.add(Run(job=number, generation=one), source if one.source else b"")
@@ -57,7 +57,7 @@ class Shop:
         ]
 
     def generate_scheduler(self, wanted: Generation) -> Any:
-        return self.painter.schedulers.for_generation(self.pipeline.scheduler, wanted, {})
+        return self.runner.noise_schedulers.for_generation(self.pipeline.scheduler, wanted, {})
 
     def plain(self, wanted: Generation, scheduler: Any) -> np.ndarray:
         """Return what a plain call of diffusers generates with a scheduler."""
@@ -153,7 +153,7 @@ def test_schedulers_matter(diffusion):
 
 
 def test_the_usual_scheduler_of_stable_diffusion_is_dpm_solver_with_karras_sigmas(diffusion):
-    schedulers = diffusion.painter.schedulers
+    schedulers = diffusion.runner.noise_schedulers
     assert schedulers.own == "DPM++ 2M Karras"
     assert next(iter(schedulers.classes)) == schedulers.own
     usual, named = diffusion.generate(generation()), diffusion.generate(generation(scheduler="DPM++ 2M Karras"))
@@ -174,6 +174,6 @@ def test_more_steps_than_a_distilled_models_scheduler_has_are_refused(diffusion)
 
 def test_a_scheduler_that_no_table_knows_keeps_the_name_of_its_class():
     own = diffusers.FlowMatchHeunDiscreteScheduler()
-    schedulers = Schedulers(own, FLOW)
+    schedulers = NoiseSchedulers(own, FLOW)
     assert schedulers.own == "FlowMatchHeunDiscreteScheduler"
     assert schedulers.for_generation(own, generation(scheduler=schedulers.own), {}) is not own

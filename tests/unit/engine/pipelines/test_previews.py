@@ -12,7 +12,7 @@ from PIL import Image
 
 from imageserver.engine.batching.running_job import preview_steps
 from imageserver.engine.families import QwenImage
-from imageserver.engine.runner.pipeline_runner import Look, PipelineRunner
+from imageserver.engine.runner.pipeline_runner import PipelineRunner, PreviewFn
 from imageserver.protocol.messages import Finished, Preview
 from tests.support.factories import generation
 from tests.unit.engine.conftest import Bench
@@ -50,18 +50,18 @@ def test_looking_changes_no_pixel(make_bench: Callable[..., Bench]) -> None:
 
 
 @pytest.fixture(scope="module")
-def demo_painter() -> PipelineRunner:
+def demo_runner() -> PipelineRunner:
     torch.set_grad_enabled(False)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(str(DEMO), dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return PipelineRunner(pipeline, QwenImage())
 
 
-def test_the_demo_models_previews_come_close_to_its_image_and_closer_every_time(demo_painter: PipelineRunner) -> None:
+def test_the_demo_models_previews_come_close_to_its_image_and_closer_every_time(demo_runner: PipelineRunner) -> None:
     looks = []
     wanted = generation("a red circle on a blue background", width=256, height=256, steps=12, true_cfg_scale=4.0)
-    image = demo_painter.generate(wanted, 0, lambda look: looks.append(look()))
-    pixels = np.frombuffer(demo_painter.develop(image, wanted), np.uint8).reshape(256, 256, 3)
+    image = demo_runner.run(wanted, 0, lambda look: looks.append(look()))
+    pixels = np.frombuffer(demo_runner.postprocess(image, wanted), np.uint8).reshape(256, 256, 3)
     frames = [np.frombuffer(frame.pixels, np.uint8).reshape(frame.height, frame.width, 3) for frame in looks]
     small = np.asarray(Image.fromarray(pixels).resize((looks[0].width, looks[0].height), Image.Resampling.BOX))
     errors = [float(np.abs(frame.astype(int) - small).mean()) for frame in frames]
@@ -69,18 +69,18 @@ def test_the_demo_models_previews_come_close_to_its_image_and_closer_every_time(
     assert errors[0] > errors[5] > errors[-1]
 
 
-def test_a_preview_costs_a_small_part_of_a_step(demo_painter: PipelineRunner) -> None:
+def test_a_preview_costs_a_small_part_of_a_step(demo_runner: PipelineRunner) -> None:
     looking: list[float] = []
 
-    def look_and_measure(look: Look) -> None:
+    def look_and_measure(look: PreviewFn) -> None:
         began = time.perf_counter()
         look()
         looking.append(time.perf_counter() - began)
 
-    _ = demo_painter.preview_map
+    _ = demo_runner.preview_map
     wanted = generation(width=512, height=512, steps=10, true_cfg_scale=4.0)
     began = time.perf_counter()
-    demo_painter.generate(wanted, 0, look_and_measure)
+    demo_runner.run(wanted, 0, look_and_measure)
     step = (time.perf_counter() - began) / 10
     # Measured: below 1 % of a step; the slack is for noisy machines.
     assert sorted(looking)[5] < 0.1 * step

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from imageserver.engine.pipelines.tiled_decoding import IN_TILES, current_notes, decode_in_tiles_when_full
+from imageserver.engine.pipelines.tiled_decoding import IN_TILES, current_warnings, decode_in_tiles_when_full
 from imageserver.engine.runner.pipeline_runner import with_stock_vae
 
 
@@ -46,9 +46,9 @@ class Released:
 def test_what_does_not_fit_is_decoded_in_tiles_and_the_client_is_told() -> None:
     vae, released, notes = Vae(), Released(), []  # type: tuple[Any, Released, list[str]]
     decode_in_tiles_when_full(vae, released)
-    token = current_notes.set(notes)
+    token = current_warnings.set(notes)
     assert vae.decode("image") == "image in tiles"
-    current_notes.reset(token)
+    current_warnings.reset(token)
     assert (vae.tries, released.times, notes) == ([False, True], 1, [IN_TILES])
     assert vae.use_tiling is False
 

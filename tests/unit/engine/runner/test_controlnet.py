@@ -17,7 +17,7 @@ from imageserver.engine.families import family_of
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner, guide_of
 from imageserver.generation import Control, Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
@@ -46,14 +46,14 @@ class Shop:
         found = family_of(type(self.stock).__name__)
         assert found is not None
         self.family = found
-        self.family.prepare(self.stock)
+        self.family.customize(self.stock)
         self.nets = {random: tiny_control(self.stock, random=random) for random in (False, True)}
         self.batches: list[int] = []
         self.sent: list[tuple[Message, bytes]] = []
 
     def run(
         self, *wanted: tuple[Generation, bytes], random: bool | None = True, cancelled: int | None = None,
-        adapters: Adapters | None = None,
+        adapters: LoraAdapters | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Generate together, cancel one after the second forward, and return the others in order.
 
@@ -240,7 +240,7 @@ def test_a_cancelled_neighbour_changes_nothing_and_every_step_is_told(shop):
 def test_a_lora_changes_what_is_generated_and_unloading_it_restores_the_base(shop, tmp_path):
     path = save_lora(tmp_path, "red", shop.stock)
     folder = LoraFolder(tmp_path)
-    adapters = Adapters(shop.stock, shop.family.denoiser, folder)
+    adapters = LoraAdapters(shop.stock, shop.family.denoiser, folder)
     lora = Lora(name="red", digest=folder.find(path.stem).digest)
     [before] = shop.run((guided(), image()))
     [changed] = shop.run((guided(loras=(lora,)), image()), adapters=adapters)
@@ -256,14 +256,14 @@ def test_it_is_loaded_beside_its_model(name, tmp_path):
     tiny_control(pipeline).save_pretrained(tmp_path / "control")
     without = load(Settings(model=str(tmp_path / "model"), _env_file=None), lambda *report: None)
     assert without.control is None
-    assert "control" not in without.facts.kinds
+    assert "control" not in without.info.kinds
     settings = Settings(model=str(tmp_path / "model"), controlnet=str(tmp_path / "control"), _env_file=None)
     model = load(settings, lambda *report: None)
     assert type(model.control).__name__ == model.family.control_net
-    assert "control" in model.facts.kinds
+    assert "control" in model.info.kinds
     # Answers that were kept from before are not given.
-    assert model.facts.revision != without.facts.revision
-    assert model.facts.parameters > without.facts.parameters
+    assert model.info.revision != without.info.revision
+    assert model.info.parameters > without.info.parameters
 
 
 def test_what_does_not_fit_the_model_is_refused_in_one_sentence(tmp_path):

@@ -18,7 +18,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.families import family_of
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.lora_adapters import Adapters, open_adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters, open_adapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Lora
@@ -66,14 +66,14 @@ class Shop:
         if name.startswith("stable"):
             save_lora(folder, "text", self.pipeline, seed=2, text=True)
         save_lora(folder, "quick", self.pipeline, seed=3, scheduler=LIGHTNING)
-        self.family.prepare(self.pipeline)
+        self.family.customize(self.pipeline)
         self.gate = Gate(getattr(self.pipeline, self.family.denoiser))
-        self.adapters = Adapters(self.pipeline, self.family.denoiser, self.folder)
-        self.painter = PipelineRunner(self.pipeline, self.family, adapters=self.adapters)
+        self.adapters = LoraAdapters(self.pipeline, self.family.denoiser, self.folder)
+        self.runner = PipelineRunner(self.pipeline, self.family, adapters=self.adapters)
         self.batches: list[int] = []
         self.sent: list[tuple[Message, bytes]] = []
         model = ServedModel(
-            self.painter, self.forward, merger=self.family.merger, cap_of=lambda pixels: 8, adapters=self.adapters
+            self.runner, self.forward, merger=self.family.merger, cap_of=lambda pixels: 8, adapters=self.adapters
         )
         self.turns = StepScheduler({"": model}, lambda *frame: self.sent.append(frame))
 
@@ -101,7 +101,7 @@ class Shop:
     def plain(self, wanted: Generation) -> np.ndarray:
         """Return what diffusers alone generates with the same LoRAs."""
         pipeline = self.build()
-        self.family.prepare(pipeline)
+        self.family.customize(pipeline)
         for lora in wanted.loras:
             path = self.folder.find(lora.name).path
             pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=lora.name)
@@ -254,7 +254,7 @@ def test_whatever_a_file_makes_diffusers_raise_is_told_to_whoever_loads_it(flow,
         raise error
 
     monkeypatch.setattr(flow.pipeline, "load_lora_weights", load, raising=False)
-    answer = flow.turns.adapt(LoraRequest(job=2, load=flow.lora("red")))
+    answer = flow.turns.change_loras(LoraRequest(job=2, load=flow.lora("red")))
     assert (answer.failure.code, answer.failure.param) == ("invalid_parameter", "loras")
     assert str(error) in answer.failure.sentence
     assert flow.adapters.names == ()
@@ -287,11 +287,11 @@ def test_the_least_recently_used_is_taken_off_when_there_are_many(flow, monkeypa
 def test_one_that_is_being_generated_with_is_not_unloaded(flow):
     flow.turns.add(Run(job=1, generation=generation(loras=(flow.lora("red"),))))
     flow.turns.step()
-    answer = flow.turns.adapt(LoraRequest(job=2, unload="red"))
+    answer = flow.turns.change_loras(LoraRequest(job=2, unload="red"))
     assert answer.failure.code == "busy"
-    assert "red" in flow.turns.adapt(LoraRequest(job=3, load=flow.lora("blue"))).names
+    assert "red" in flow.turns.change_loras(LoraRequest(job=3, load=flow.lora("blue"))).names
     flow.turns.cancel(1)
-    assert flow.turns.adapt(LoraRequest(job=4, unload="red")).names == ("blue",)
+    assert flow.turns.change_loras(LoraRequest(job=4, unload="red")).names == ("blue",)
 
 
 EXCLUDING = [
@@ -330,7 +330,7 @@ def opened(memory):
         sent.clear()
         shop.add(Run(job=1, generation=wanted), b"")
         while not sent or not isinstance(sent[-1][0], Finished):
-            shop.turns.step()
+            shop.step_scheduler.step()
             assert not any(isinstance(message, Failed) for message, _ in sent), sent
         return np.frombuffer(sent[-1][1], np.uint8).astype(int)
 
@@ -341,7 +341,7 @@ def parts(model):
 
 _, generate_exactly = opened("full")
 model, generate = opened("int8")
-transformer = model.painter._own.transformer
+transformer = model.runner._own.transformer
 before, base = generate(), parts(model)
 dark = generate(night)
 assert parts(model) != base
