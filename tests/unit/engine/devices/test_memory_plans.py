@@ -10,7 +10,7 @@ import torch
 from diffusers import QwenImagePipeline
 
 from imageserver.engine.devices import devices, memory_plans
-from imageserver.engine.devices.memory_plans import BY_NAME, GIB, NoPlanFits, choose, need_of, place
+from imageserver.engine.devices.memory_plans import BY_NAME, GIB, NoPlanFits, choose, move_to_device, need_of
 from imageserver.generation import MemoryPlanName
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -158,7 +158,7 @@ def test_only_the_denoiser_is_offloaded_in_blocks(pipeline: QwenImagePipeline, m
     monkeypatch.setattr(
         memory_plans, "apply_group_offloading", lambda part, **options: kinds.update({part: options["offload_type"]})
     )
-    place(pipeline, BY_NAME["group-offload"], CPU)
+    move_to_device(pipeline, BY_NAME["group-offload"], CPU)
     assert kinds == {
         pipeline.transformer: "block_level",
         pipeline.vae: "leaf_level",
