@@ -96,7 +96,9 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
     from imageserver.engine.models.model_pool import open_model_pool
 
     try:
-        pool = open_model_pool(config.settings, link.report, link.send, trace or no_trace, default_model=config.default_model)
+        pool = open_model_pool(
+            config.settings, link.report, link.send, trace or no_trace, default_model=config.default_model
+        )
     except (ModelUnavailable, DeviceUnavailable) as error:
         link.send(LoadFailed(sentence=str(error)))
         link.inbox.get()  # the dispatcher hangs up
