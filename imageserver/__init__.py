@@ -1,9 +1,8 @@
-"""The machinery of qwen-image-server.
+"""qwen-image-server: HTTP workers, one dispatcher, and one engine per device, each a process of its own.
 
-Rooms import only downwards: api > dispatch > engine | imaging | outputs > telemetry > vocabulary (what lies
-beside this file: `generation`, `messages`, `channel`, `briefing`, `turn_order`, `startup`, `lora_folder`, `registry`,
-`schedulers`, `settings`, `errors`).
-`lint-imports` holds this law; docs/architecture.md explains it.
+Packages import only downwards: cli > app > api > dispatch > engine | imaging | outputs > telemetry > protocol > the
+modules beside this file (`generation`, `settings`, `errors` and so on). Each package says in which process it runs.
+`lint-imports` enforces this law (pyproject.toml); docs/architecture.md explains it.
 """
 
 __version__ = "0.1.0"

@@ -1,5 +1,5 @@
-"""Speaks HTTP: one file per dialect, nothing but translation, and what all dialects share (errors, ids, limits).
+"""The HTTP API: the dialects, the server's own routes, and what they share (errors, authentication, request ids).
 
-May import every room below. Views translate and never decide; dialects never import each other. Nothing slow runs on
-a greenlet here: pixels go through the native pool.
+Process: HTTP worker (gevent). May import every package of imageserver except `cli`, `app` and `engine`. Views translate
+and never decide; no dialect imports another. Nothing slow runs on a greenlet: images go through the thread pool.
 """

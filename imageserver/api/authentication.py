@@ -1,6 +1,6 @@
-"""Who asks: an API key or a token of Hugging Face, wherever clients can put one.
+"""Authenticate requests by an API key or a Hugging Face token, wherever clients can send one.
 
-Saved images open to whoever has their signed address. Without keys everybody is welcome and shares one credential.
+The signed address of a saved image needs no key. A server without keys lets everyone in under one empty credential.
 Names of credentials are logged, keys never.
 """
 
@@ -13,22 +13,22 @@ from imageserver.api.request_context import request_id, services
 from imageserver.errors import ServiceError, Unauthorized
 from imageserver.telemetry.logs import current_credential
 
-# Monitors and orchestrators ask these without a key; the index, the page and the API's document are no secrets.
+# Monitoring and orchestrators need no key; the index, the page and the OpenAPI document are public.
 OPEN_ENDPOINTS = {
     "health.index", "health.health", "health.livez", "health.readyz", "health.startupz", "openapi.document",
     "openapi.docs", "openapi.asset", "page.client", "page.file",
 }  # fmt: skip
-# A browser cannot give a WebSocket any header.
+# A browser cannot set headers on a WebSocket.
 KEY_IN_QUERY = "/ws/"
 SIGNED_ENDPOINT = "native.image"
 
 
 def register(app: Flask) -> None:
-    """Ask every request for its key, but those that anybody may make; each dialect refuses in its own shape."""
+    """Require a key for every route that is not public; each dialect has its own error format."""
 
     @app.before_request
     def require_key() -> None:
-        # A connection that is kept alive serves its next request in the same context.
+        # A kept-alive connection serves its next request in the same context.
         current_credential.set("")
         keyring = services().keyring
         if not keyring.locked or request.endpoint in OPEN_ENDPOINTS:
@@ -40,7 +40,7 @@ def register(app: Flask) -> None:
         try:
             g.credential = _owner_of(_given_keys())
         except ServiceError:
-            # The SDKs show the number of the request.
+            # The SDKs show the request id.
             request_id()
             raise
         current_credential.set(g.credential)
@@ -48,25 +48,25 @@ def register(app: Flask) -> None:
     @app.after_request
     def keep_out_of_shared_caches(response: Response) -> Response:
         if services().keyring.locked and request.endpoint not in OPEN_ENDPOINTS and response.cache_control.public:
-            # "public" lets a proxy give the next one, without a key, what it kept of one with a key.
+            # "public" would let a proxy serve a cached response to a client without a key.
             response.cache_control.public = False
             response.cache_control.private = True
         return response
 
 
 def _owner_of(given: list[str]) -> str:
-    """Return whose the first right key is, our own ones first; raises Unauthorized, Forbidden or HubUnavailable."""
+    """Return the owner of the first valid key, API keys first; raises Unauthorized, Forbidden or HubUnavailable."""
     keyring, huggingface_tokens = services().keyring, services().huggingface_tokens
     names = [name for key in given if (name := keyring.name_of(key)) is not None]
     if not names and huggingface_tokens is not None:
         names = [name for key in given if (name := huggingface_tokens.owner_of(key)) is not None]
     if not names:
-        raise Unauthorized("The API key is wrong." if given else "This server asks for an API key.")
+        raise Unauthorized("The API key is wrong." if given else "This server requires an API key.")
     return names[0]
 
 
 def _given_keys() -> list[str]:
-    """Return what the request may mean as its key: bearer token, basic password, header, or a WebSocket's query."""
+    """Return all candidates for the key: bearer token, basic password, X-API-Key, or the query of a WebSocket."""
     found = []
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():

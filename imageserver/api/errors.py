@@ -1,4 +1,4 @@
-"""Turn every failure into a dialect's envelope; nothing of a traceback or a path reaches a client."""
+"""Turn every exception into the error format of a dialect; no traceback or path reaches a client."""
 
 import logging
 import math
@@ -15,19 +15,19 @@ from imageserver.errors import BodyTooLarge, NotFound, ServiceError
 
 logger = logging.getLogger(__name__)
 
-# Basic is taken too, but not asked for: a browser would ask its reader for a password.
+# Basic is accepted but not offered: browsers would open a password dialog.
 CHALLENGE = 'Bearer realm="qwen-image-server"'
 
 Envelope = Callable[[ServiceError], dict[str, Any]]
 
-# The schema of each dialect's errors, by its blueprint; the others answer NativeError.
+# The error schema of each dialect by its blueprint; all others use NativeError.
 ENVELOPES: dict[str, type[BaseModel]] = {}
-# How the addresses begin that are a dialect's even where it serves nothing there.
+# Path prefixes that belong to a dialect, also where it has no route.
 PREFIXES: dict[str | tuple[str, ...], Envelope] = {}
 
 
 class OpenAIErrorDetail(BaseModel):
-    """What went wrong, in OpenAI's words."""
+    """The error itself, in OpenAI's format."""
 
     message: str
     type: str
@@ -36,7 +36,7 @@ class OpenAIErrorDetail(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """An error as the OpenAI SDK reads it."""
+    """An error in the format of the OpenAI SDK."""
 
     error: OpenAIErrorDetail
 
@@ -46,19 +46,19 @@ def native(error: ServiceError) -> dict[str, Any]:
     try:
         number: int | None = request_id()
     except ServiceError:
-        number = None  # the counter itself is what failed
+        number = None  # the request id counter itself failed
     return {"error": error.sentence, "code": error.code, "param": error.param, "request_id": number}
 
 
 def openai(error: ServiceError) -> dict[str, Any]:
-    """Return `{"error": {"message", "type", "param", "code"}}`, as the OpenAI SDK reads it."""
+    """Return `{"error": {"message", "type", "param", "code"}}`, the format of the OpenAI SDK."""
     kind = "invalid_request_error" if error.status < 500 and error.status != 429 else "server_error"
     kind = "rate_limit_error" if error.status == 429 else kind
     return {"error": {"message": error.sentence, "type": kind, "param": error.param, "code": error.code}}
 
 
 def error_response(error: ServiceError, envelope: Envelope) -> Response:
-    """Return the error's answer with its status and, where it says so, when to come back."""
+    """Return the response for an error, with its status and, if it has one, its Retry-After."""
     response = jsonify(envelope(error))
     response.status_code = error.status
     if error.retry_after is not None:
@@ -75,9 +75,9 @@ def register(
     *,
     prefix: str | tuple[str, ...] | None = None,
 ) -> None:
-    """Answer every exception of every view of the application or of one dialect; `schema` is the envelope's.
+    """Handle every exception in the views of the application or of one dialect; `schema` documents the envelope.
 
-    A dialect with a `prefix` also answers for unknown addresses that begin so.
+    With a `prefix`, errors at unknown paths that begin with it use the envelope too.
     """
     ENVELOPES[target.name] = schema
     if prefix is not None:
@@ -90,13 +90,13 @@ def register(
 
     @target.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        # Of an address that no view serves the application alone is told.
+        # Flask reports an unknown path only to the application's handlers.
         chosen = next((each for prefix, each in PREFIXES.items() if request.path.startswith(prefix)), envelope)
         if error.code == 413:
             limit = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
             return error_response(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."), chosen)
         if error.code == 404:
-            return error_response(NotFound("There is nothing at this address; GET / lists the API."), chosen)
+            return error_response(NotFound("There is no route at this address; GET / lists all routes."), chosen)
         shaped = ServiceError(error.description or error.name)
         shaped.status, shaped.code = error.code or 500, error.name.lower().replace(" ", "_")
         response = error_response(shaped, chosen)
@@ -108,5 +108,5 @@ def register(
     @target.errorhandler(Exception)
     def unexpected_error(error: Exception) -> Response:
         logger.error("An unexpected error.", exc_info=error)
-        sentence = "The server made a mistake; its log has the details under this request id."
+        sentence = "Internal server error; the server's log has the details under this request id."
         return error_response(ServiceError(sentence), envelope)

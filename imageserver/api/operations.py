@@ -1,4 +1,4 @@
-"""What a view says of itself for the API's document: its body, its answers, its errors."""
+"""What a view declares for the OpenAPI document: its body, its responses, its errors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ V = TypeVar("V", bound=Callable[..., Any])
 
 IMAGES = ("image/png", "image/jpeg", "image/webp")
 EVENTS = "text/event-stream"
-# How a request that generates can fail.
+# The statuses with which a generation can fail.
 GENERATING_ERRORS = (400, 404, 408, 413, 422, 429, 499, 500, 503, 504, 507)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One view as the API's document tells it.
+    """One view in the OpenAPI document.
 
-    `body` is what it takes as JSON; with `form` it takes the same as a form, `files` being its file parts. `binary` are
-    media types that it takes as they are. `response` is its JSON; `media` are the other types it may answer. `also`
-    are statuses that carry the same answer, such as 503 while loading; `errors` carry the dialect's error.
+    `body` is its JSON body; with `form` it also accepts the same as a form, with `files` as its file parts. `binary`
+    are media types of bodies that are not parsed. `response` is its JSON; `media` are the other types it can return.
+    `also` are statuses with the same response, such as 503 while loading; `errors` are those with the dialect's error.
     """
 
     body: type[BaseModel] | None = None
@@ -37,7 +37,7 @@ class Operation:
 
 
 def documented(**facts: Any) -> Callable[[V], V]:
-    """Attach an Operation to a view; its sentences come from the view's docstring."""
+    """Attach an Operation to a view; summary and description come from the view's docstring."""
 
     def attach(view: V) -> V:
         view.operation = Operation(**facts)  # type: ignore[attr-defined]

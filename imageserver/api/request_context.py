@@ -1,4 +1,4 @@
-"""The request that is being served: its id, and the services of its worker."""
+"""The current request: its id, its credential, and the services of its worker."""
 
 from typing import cast
 
@@ -16,7 +16,7 @@ def services() -> Services:
 
 
 def request_id() -> int:
-    """Return this request's id; it is taken when it is first needed, so health polls use none up."""
+    """Return this request's id, assigned at the first call, so that health polls use none."""
     if "request_id" not in g:
         g.request_id = services().request_ids.take()
         current_request.set(g.request_id)
@@ -24,15 +24,15 @@ def request_id() -> int:
 
 
 def credential() -> str:
-    """Return the name of the credential that this request was sent with; empty while no keys are asked for."""
+    """Return the name of this request's credential; empty on a server without API keys."""
     return cast(str, g.get("credential", ""))
 
 
 def arrival() -> float:
-    """Return when this request arrived, in seconds of the monotonic clock."""
+    """Return the monotonic time, in seconds, at which this request arrived."""
     return cast(float, g.arrived)
 
 
 def client_address() -> str:
-    """Return the address that this request came from; behind a proxy it is the proxy's."""
+    """Return the address of the client; behind a proxy it is the proxy's."""
     return request.remote_addr or ""

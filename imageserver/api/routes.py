@@ -1,4 +1,4 @@
-"""Every address of the server: the dialects, the server's own pages, and what holds for all of them."""
+"""Every route of the server: the dialects, the server's own routes, and the handlers that apply to all of them."""
 
 from flask import Flask
 
@@ -15,7 +15,7 @@ from imageserver.settings import Settings
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Put all routes into the application."""
+    """Add all routes to the application."""
     errors.register(app)
     body_timeout.register(app, settings.body_timeout)
     send_timeout.register(app, settings.send_timeout)
@@ -23,6 +23,6 @@ def register(app: Flask, settings: Settings) -> None:
     authentication.register(app)
     for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):
         app.register_blueprint(dialect.blueprint)
-    for room in (health, page, jobs, loras, models, openapi):
-        app.register_blueprint(room.blueprint)
+    for own_routes in (health, page, jobs, loras, models, openapi):
+        app.register_blueprint(own_routes.blueprint)
     websocket.register(app)

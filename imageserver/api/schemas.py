@@ -1,4 +1,4 @@
-"""The JSON that the native views answer, as the API's document shows it; the tests compare the two."""
+"""The JSON responses of the native API and of the server's own routes, as /openapi.json documents them."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ResponseSchema(BaseModel):
-    """Anything that is answered: every key is always there."""
+    """A response whose keys are always all present."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -16,12 +16,12 @@ class NativeError(ResponseSchema):
 
     error: str = Field(description="One sentence for people.")
     code: str = Field(description="A stable name for programs.")
-    param: str | None = Field(description="The field that is wrong.")
+    param: str | None = Field(description="The field that caused the error.")
     request_id: int | None
 
 
 class SavedImagesResponse(ResponseSchema):
-    """What `save_to_file` answers."""
+    """The response to a request with `save_to_file`."""
 
     status: Literal["success"]
     request_id: int
@@ -34,16 +34,16 @@ class SavedImagesResponse(ResponseSchema):
     seeds: list[int]
     model: str | None
     warnings: list[str]
-    nsfw_detected: bool | None = Field(description="Whether the safety checker blackened one; null without a checker.")
+    nsfw_detected: bool | None = Field(description="Whether the safety checker blacked out an image; null without one.")
     queue_time: float = Field(description="Seconds from arrival to the first device call.")
-    batch_size: int = Field(description="The largest number of images that shared a forward with this one.")
+    batch_size: int = Field(description="The largest number of images that shared a forward pass with this one.")
     cache: Literal["hit", "miss", "join"]
     url: str
     urls: list[str]
 
 
 class EstimateResponse(ResponseSchema):
-    """What a generation would be, and when it would be done."""
+    """The parameters of a generation, its expected time and its memory."""
 
     prompt: str
     negative_prompt: str
@@ -62,24 +62,22 @@ class EstimateResponse(ResponseSchema):
     learnt: bool
     median_error: float | None
     memory_mb: float | None = Field(
-        description="Most memory that the device should hold, in MiB, model included; null before it was measured."
+        description="Expected peak memory of the device in MiB, including the model; null until it was measured."
     )
-    prompt_tokens: int | None = Field(
-        description="Tokens of the prompt that the model would read; null while it loads."
-    )
-    image_tokens: int | None = Field(description="Tokens that all images would be generated in.")
+    prompt_tokens: int | None = Field(description="Number of prompt tokens that the model reads; null while it loads.")
+    image_tokens: int | None = Field(description="Number of image tokens of all images together.")
     warnings: list[str]
 
 
 class JobResponse(ResponseSchema):
-    """One request, whatever its dialect; moments are Unix seconds, the other times seconds."""
+    """One request of any dialect; times ending in `_at` are Unix seconds, all others are durations in seconds."""
 
     object: Literal["job"]
     id: int
     kind: Literal["generation", "model"] = Field(
-        description="Of a model that is being loaded, the steps are percents and what is said of images is 0."
+        description="`model` is a model that is being loaded: its steps are percentages, its image fields are 0."
     )
-    model: str = Field(description="The model that generates, or is loaded; empty before the first one is there.")
+    model: str = Field(description="The model that generates or is loaded; empty until the first model is loaded.")
     dialect: str
     state: Literal["queued", "processing", "completed", "failed", "cancelled"]
     prompt: str
@@ -99,7 +97,7 @@ class JobResponse(ResponseSchema):
     queue_wait: float | None
     expected_seconds: float | None
     inference_time: float | None
-    vram_peak_mb: float | None = Field(description="Most memory that the device held meanwhile, in MiB.")
+    vram_peak_mb: float | None = Field(description="Peak memory of the device during the generation, in MiB.")
     seeds: list[int]
     cache: str | None
     error: str | None
@@ -107,20 +105,20 @@ class JobResponse(ResponseSchema):
 
 
 class JobListResponse(ResponseSchema):
-    """Requests, the newest first; prompts of more than 1000 characters are cut, and whole in `/v1/jobs/{number}`."""
+    """Requests, newest first; prompts are cut after 1000 characters and complete in `/v1/jobs/{number}`."""
 
     object: Literal["list"]
     data: list[JobResponse]
 
 
 class StatusResponse(ResponseSchema):
-    """A state in one word."""
+    """The state of the server in one word."""
 
     status: str
 
 
 class StartupResponse(ResponseSchema):
-    """How far the model has come."""
+    """The progress of loading the model."""
 
     status: str
     phase: str
@@ -129,16 +127,16 @@ class StartupResponse(ResponseSchema):
 
 
 class OpenResponseSchema(BaseModel):
-    """An answer that may grow: the keys that are named are always there."""
+    """A response that may get more keys in later versions; the documented ones are always present."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class HealthResponse(OpenResponseSchema):
-    """How the server is."""
+    """The state of the server."""
 
     status: Literal["loading", "healthy", "degraded", "draining"]
-    model_loaded: bool = Field(description="Whether the model of requests that name none is in memory.")
+    model_loaded: bool = Field(description="Whether the default model is in memory.")
     device: str | None
     gpu: str | None
     cuda_version: str | None
@@ -150,16 +148,16 @@ class HealthResponse(OpenResponseSchema):
 
 
 class WorkerPool(ResponseSchema):
-    """The processes that serve; one is enough for many requests at a time."""
+    """The HTTP workers; one is enough for many concurrent requests."""
 
     initialized: bool = Field(description="Whether the model is loaded.")
-    num_workers: int = Field(description="HTTP workers, as `active_workers` of /health.")
-    active_requests: int = Field(description="Generations that the engine works on.")
+    num_workers: int = Field(description="Number of HTTP workers, as `active_workers` in /health.")
+    active_requests: int = Field(description="Number of running generations.")
     architecture: str
 
 
 class QueueStatus(ResponseSchema):
-    """What waits for the engine."""
+    """The queue of the engine."""
 
     length: int
     limit: int
@@ -167,7 +165,7 @@ class QueueStatus(ResponseSchema):
 
 
 class ServerStatusResponse(OpenResponseSchema):
-    """What the server is made of, what it offers and how busy it is."""
+    """The parts of the server, its features and its load."""
 
     server: str
     version: str
@@ -181,7 +179,7 @@ class ServerStatusResponse(OpenResponseSchema):
 
 
 class InfoResponse(OpenResponseSchema):
-    """What is known of the model and the server."""
+    """Details of the model and the server."""
 
     model_name: str
     device: str
@@ -195,7 +193,7 @@ class InfoResponse(OpenResponseSchema):
 
 
 class IndexResponse(OpenResponseSchema):
-    """The API for machines."""
+    """The routes of the API."""
 
     name: str
     version: str

@@ -155,7 +155,7 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
     server = start(API_KEYS=KEY)
     server.wait_until_ready()
     page = opened(server, excused="401")
-    expect(page.get_by_text("This server asks for an API key.")).to_be_visible()
+    expect(page.get_by_text("This server requires an API key.")).to_be_visible()
     for key in ("wrong", KEY):
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Use this key").click()

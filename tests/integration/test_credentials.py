@@ -208,7 +208,7 @@ def test_a_flood_of_one_credential_does_not_delay_another(own_servers):
     ("name", "value", "sentence"),
     [
         ("API_KEYS", "hush-hush", "Key 1 of API_KEYS is too short"),
-        ("API_KEYS_FILE", os.devnull, "holds no key"),
+        ("API_KEYS_FILE", os.devnull, "contains no key"),
     ],
 )
 def test_wrong_keys_end_the_start_with_one_sentence(command, name, value, sentence, tmp_path):
@@ -252,7 +252,7 @@ def test_the_scripts_send_a_key(locked, script, tmp_path):
         assert ended.returncode == 0, ended.stdout + ended.stderr
     refused = run()
     assert refused.returncode == 1
-    assert "answered 401: This server asks for an API key." in refused.stdout + refused.stderr
+    assert "answered 401: This server requires an API key." in refused.stdout + refused.stderr
 
 
 def test_a_flood_that_has_waited_long_does_not_delay_another_either(own_servers):

@@ -1,1 +1,4 @@
-"""Keys and tokens: who may use the server. Process: HTTP worker. Knows settings and errors, no request."""
+"""API keys and Hugging Face tokens: who may use the server.
+
+Process: HTTP worker. May import settings, errors and `wsgi`; never sees a request.
+"""

@@ -1,4 +1,4 @@
-"""The keys of a server by their names, and its signature for addresses; keys are compared in constant time."""
+"""API keys by name, compared in constant time, and the signatures of the addresses of saved images."""
 
 import contextlib
 import hashlib
@@ -12,23 +12,23 @@ from imageserver.settings import Settings
 
 MIN_KEY_CHARACTERS = 16
 KEY = re.compile(r"[\x21-\x7e]+")
-# Names stand in logs and answers.
+# Names appear in logs and responses.
 NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 SECRET_BYTES = 32
-SIGNATURE_LETTERS = 32
+SIGNATURE_CHARACTERS = 32
 
 
 class Keyring:
-    """The keys of a server by their names; empty where none are asked for."""
+    """The API keys of a server by name; none if `locked` is false."""
 
     def __init__(self, keys: Mapping[str, str], secret: bytes, *, locked: bool) -> None:
-        """Take keys by name, the secret that addresses are signed with, and whether a key is asked for."""
+        """Store the digests of the keys by name; `secret` signs addresses, `locked` means that a key is required."""
         self._digests = {name: _digest(key) for name, key in keys.items()}
         self._secret = secret
         self.locked = locked
 
     def name_of(self, key: str) -> str | None:
-        """Return whose key this is; every key is compared, so that the time tells nothing."""
+        """Return the name of a key; compares it with every key, so that the time reveals nothing."""
         digest, found = _digest(key), None
         for name, known in self._digests.items():
             if hmac.compare_digest(digest, known):
@@ -36,35 +36,35 @@ class Keyring:
         return found
 
     def sign(self, name: str) -> str:
-        """Return the signature that opens a saved image's address to whoever was given it."""
-        return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_LETTERS]
+        """Return the signature with which the address of a saved image needs no key."""
+        return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_CHARACTERS]
 
     def is_signed(self, name: str, signature: str) -> bool:
-        """Return whether the signature is that of the name."""
+        """Return whether the signature belongs to the name."""
         return hmac.compare_digest(self.sign(name).encode(), signature.encode())
 
 
 def read_keyring(settings: Settings) -> Keyring:
-    """Return the keys of the settings; raises SystemExit with one sentence that holds no key."""
+    """Return the keys in the settings; raises SystemExit with one sentence that contains no key."""
     locked = settings.asks_for_keys
     return Keyring(read_keys(settings), _secret(settings) if locked else b"", locked=locked)
 
 
 def read_keys(settings: Settings) -> dict[str, str]:
-    """Return the keys of the settings by their names; raises SystemExit with one sentence that holds no key."""
+    """Return the keys in the settings by name; raises SystemExit with one sentence that contains no key."""
     keys: dict[str, str] = {}
-    for place, entry in _entries(settings):
-        name, key = _parsed(place, entry)
+    for location, entry in _entries(settings):
+        name, key = _parsed(location, entry)
         if key in keys.values():
-            raise SystemExit(f"{place} is there twice: every client has its own.")
+            raise SystemExit(f"{location} is a duplicate: give every client its own key.")
         if name in keys:
-            raise SystemExit(f"{place} has the name of another key: every key has its own.")
+            raise SystemExit(f"{location} has the name of another key: give every key its own name.")
         keys[name] = key
     return keys
 
 
 def _entries(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield every entry with the words that say where it stands."""
+    """Yield every entry with a description of its location for error messages."""
     if settings.api_keys:
         for number, entry in enumerate(settings.api_keys.get_secret_value().split(","), start=1):
             yield f"Key {number} of API_KEYS", entry.strip()
@@ -72,34 +72,34 @@ def _entries(settings: Settings) -> Iterator[tuple[str, str]]:
     if file is None:
         return
     try:
-        # Some editors write a mark in front that nobody sees.
+        # Some editors write a byte order mark.
         lines = settings.resolve(file).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise SystemExit(f"API_KEYS_FILE={file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise SystemExit(f"API_KEYS_FILE={file} is no text in UTF-8.") from None
+        raise SystemExit(f"API_KEYS_FILE={file} is not valid UTF-8 text.") from None
     stripped = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     entries = [(number, line) for number, line in stripped if line and not line.startswith("#")]
     if not entries:
-        # Whoever names a file wants the server locked.
-        raise SystemExit(f"API_KEYS_FILE={file} holds no key; to ask for none, do not set it.")
+        # A server whose owner names a key file must not run open.
+        raise SystemExit(f"API_KEYS_FILE={file} contains no key; to run without keys, do not set it.")
     for number, line in entries:
         yield f"The key in line {number} of API_KEYS_FILE", line
 
 
-def _parsed(place: str, entry: str) -> tuple[str, str]:
-    """Return the name and the key of an entry."""
+def _parsed(location: str, entry: str) -> tuple[str, str]:
+    """Return the name and the key of an entry; raises SystemExit."""
     if not entry:
-        raise SystemExit(f"{place} is empty: there is a comma too many.")
+        raise SystemExit(f"{location} is empty: remove the extra comma.")
     named = ":" in entry
     name, key = (part.strip() for part in entry.split(":", 1)) if named else ("", entry)
     if named and not NAME.fullmatch(name):
-        raise SystemExit(f"{place} has a wrong name: 1 to 64 letters, digits and . _ @ - before the colon.")
+        raise SystemExit(f"{location} has an invalid name: use 1 to 64 letters, digits and . _ @ - before the colon.")
     if len(key) < MIN_KEY_CHARACTERS:
-        raise SystemExit(f"{place} is too short: a key has at least {MIN_KEY_CHARACTERS} characters.")
+        raise SystemExit(f"{location} is too short: a key has at least {MIN_KEY_CHARACTERS} characters.")
     if not KEY.fullmatch(key):
-        raise SystemExit(f"{place} does not fit a header of HTTP: a key is ASCII without spaces.")
-    # A key without a name is known by what cannot be turned back into it.
+        raise SystemExit(f"{location} cannot be sent in an HTTP header: use ASCII characters without spaces.")
+    # A key without a name is named by its digest, which does not reveal it.
     return name or f"key-{_digest(key).hex()[:8]}", key
 
 
@@ -108,7 +108,7 @@ def _digest(key: str) -> bytes:
 
 
 def _secret(settings: Settings) -> bytes:
-    """Return the secret of this server, made at its first start and shared by all workers."""
+    """Return the signing secret, created at the first start and shared by all workers."""
     file = settings.resolve(settings.state_dir) / "url_secret"
     try:
         if not file.exists():
@@ -123,6 +123,8 @@ def _secret(settings: Settings) -> bytes:
     except OSError as error:
         raise SystemExit(f"STATE_DIR={settings.state_dir} cannot keep url_secret: {error.strerror}.") from None
     if len(secret) != SECRET_BYTES:
-        # Whoever knows it can sign, and everybody knows an empty one.
-        raise SystemExit(f"STATE_DIR={settings.state_dir} has a damaged url_secret: delete it to have a new one made.")
+        # An empty or short secret could be guessed.
+        raise SystemExit(
+            f"STATE_DIR={settings.state_dir} has a damaged url_secret: delete the file, and the server creates a new one."
+        )
     return secret

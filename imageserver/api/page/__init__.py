@@ -1,1 +1,4 @@
-"""The web page: a browser client of the same API as every other client, without a build step."""
+"""The web page: a browser client of the same API as every other client, without a build step.
+
+Process: HTTP worker. May import `operations`, `schemas` and `wsgi`.
+"""

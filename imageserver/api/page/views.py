@@ -1,4 +1,4 @@
-"""Serve the web page: which of its files there are, what they may do in a browser, and who gets it at `/`."""
+"""Serve the web page: its files, their security policy, and the choice between page and JSON at `/`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent / "files"
 INDEX = "index.html"
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-# Nothing from elsewhere, nothing inline, nothing written as markup; images are shown from memory.
+# Nothing from other hosts, no inline scripts, no markup from strings; images come from memory.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
@@ -32,7 +32,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file as it is sent; its tag changes when its content does."""
+    """A file with its media type and the ETag of its content."""
 
     content: bytes
     media: str
@@ -42,24 +42,24 @@ class PageFile:
 @blueprint.get("/client.html")
 @documented(media=("text/html",))
 def client() -> Response:
-    """Show the web page, where clients of CogView4-FastAPI look for it."""
+    """Return the web page, at the path where users of CogView4-FastAPI expect it."""
     return page_response()
 
 
 @blueprint.get("/page/<name>")
 @documented(media=tuple(MEDIA.values()), errors=(404,))
 def file(name: str) -> Response:
-    """Answer a file of the web page."""
+    """Return a file of the web page."""
     return page_response(name)
 
 
 def is_wanted(accepted: MIMEAccept) -> bool:
-    """Return whether a client prefers the page to the list for machines; who takes anything gets the list."""
+    """Return whether a client prefers HTML to JSON; a client that accepts anything gets JSON."""
     return accepted["text/html"] > accepted["application/json"]
 
 
 def page_response(name: str = INDEX) -> Response:
-    """Return a file of the page; raises NotFound. Browsers ask each time, and are told when they have it already."""
+    """Return a file of the page, or 304 if the browser has it; raises NotFound."""
     found = _files().get(name)
     if found is None:
         raise NotFound("The web page has no such file; GET / lists the API.")
@@ -73,7 +73,7 @@ def page_response(name: str = INDEX) -> Response:
 
 @cache
 def _files() -> dict[str, PageFile]:
-    """Return the files by name: what is not among them cannot be asked for."""
+    """Return the files by name; no other file can be requested."""
     contents = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in MEDIA}
     return {
         name: PageFile(content, MEDIA[Path(name).suffix], hashlib.sha256(content).hexdigest()[:32])

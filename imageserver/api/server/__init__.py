@@ -1,1 +1,4 @@
-"""The server's own pages: health, jobs, models, LoRAs, the OpenAPI document. Process: HTTP worker."""
+"""The server's own routes: health, jobs, models, LoRAs and the OpenAPI document.
+
+Process: HTTP worker. May import `generation`, `inputs` and everything below them, but no dialect.
+"""

@@ -1,4 +1,4 @@
-"""How the server is: for people, for monitors and for orchestrators."""
+"""The state of the server: for people, for monitoring and for orchestrators."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from imageserver.telemetry.metrics import exposition
 blueprint = Blueprint("health", __name__)
 
 ARCHITECTURE = "gunicorn gevent workers, one dispatcher, one engine process per device"
-# What a dialect or a room brings along, by its blueprint: only what is registered is told.
+# Features by the blueprint that provides them; /status lists those that are registered.
 FEATURES = {
     "openai_images": "OpenAI-compatible images: generations, edits, variations and models",
     "cogview4_stream": "Server-sent events with intermediate images, large ones in chunks",
@@ -40,13 +40,13 @@ FEATURES = {
 @blueprint.get("/health")
 @documented(response=HealthResponse)
 def health() -> Response:
-    """Tell how the server is: model, device, queue and processes."""
+    """Return the state of the server: model, device, queue and processes."""
     service = services()
     snapshot = service.snapshot
     facts = snapshot.info if snapshot else None
     return jsonify(
         status=service.status,
-        reason=snapshot.reason if snapshot else "The dispatcher is being started.",
+        reason=snapshot.reason if snapshot else "The dispatcher is starting.",
         load_fraction=snapshot.load_fraction if snapshot else None,
         model_loaded=_is_loaded(snapshot),
         device=facts.device.kind if facts else None,
@@ -72,7 +72,7 @@ def health() -> Response:
 @blueprint.get("/status")
 @documented(response=ServerStatusResponse)
 def server_status() -> Response:
-    """Tell what the server is made of, what it offers and how busy it is."""
+    """Return the parts of the server, its features and its load."""
     service = services()
     snapshot = service.snapshot
     facts = snapshot.info if snapshot else None
@@ -86,7 +86,7 @@ def server_status() -> Response:
             "active_requests": snapshot.active if snapshot else 0,
             "architecture": ARCHITECTURE,
         },
-        features=[told for name, told in FEATURES.items() if name in current_app.blueprints],
+        features=[feature for name, feature in FEATURES.items() if name in current_app.blueprints],
         model=facts.name if facts else None,
         device=facts.device.kind if facts else None,
         gpu=facts.device.gpu if facts else None,
@@ -101,14 +101,14 @@ def server_status() -> Response:
 @blueprint.get("/livez")
 @documented(response=StatusResponse)
 def livez() -> Response:
-    """Answer 200 while this worker's loop turns."""
+    """Return 200 while this worker's event loop runs."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
 @documented(response=StatusResponse, also=(503,))
 def readyz() -> Response:
-    """Answer 200 only when a generation would start."""
+    """Return 200 if a generation can start now, otherwise 503."""
     status = services().status
     response = jsonify(status=status)
     response.status_code = 200 if status == "healthy" else 503
@@ -118,14 +118,14 @@ def readyz() -> Response:
 @blueprint.get("/startupz")
 @documented(response=StartupResponse, also=(503,))
 def startupz() -> Response:
-    """Answer how far the model has come; 200 once it has been loaded."""
+    """Return the progress of loading the model; the status is 200 once it is loaded."""
     snapshot = services().snapshot
     loaded = snapshot is not None and snapshot.info is not None
     response = jsonify(
         status=services().status,
         phase=snapshot.phase if snapshot else "starting",
         fraction=snapshot.load_fraction if snapshot else None,
-        reason=snapshot.reason if snapshot else "The dispatcher is being started.",
+        reason=snapshot.reason if snapshot else "The dispatcher is starting.",
     )
     response.status_code = 200 if loaded else 503
     return response
@@ -134,14 +134,14 @@ def startupz() -> Response:
 @blueprint.get("/metrics")
 @documented(media=("text/plain",))
 def metrics() -> Response:
-    """Answer the service's figures in Prometheus' text format."""
+    """Return the metrics in Prometheus text format."""
     return Response(exposition(services().snapshot), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/info")
 @documented(response=InfoResponse, errors=(503,))
 def info() -> Response:
-    """Answer what is known of the model and the server."""
+    """Return details of the model and the server."""
     facts, snapshot = services().loaded_facts(), services().snapshot
     return jsonify(
         model_name=facts.name,
@@ -174,7 +174,7 @@ def info() -> Response:
 @blueprint.get("/")
 @documented(response=IndexResponse, media=("text/html",))
 def index() -> Response:
-    """List the API for machines, or show the web page to a browser."""
+    """List the routes of the API, or return the web page to a browser."""
     response = page.page_response() if page.is_wanted(request.accept_mimetypes) else _list_of_routes()
     response.vary.add("Accept")
     return response
@@ -201,14 +201,14 @@ def _summary(rule: Any) -> str:
 
 
 def _is_loaded(snapshot: Snapshot | None) -> bool:
-    """Return whether the model that answers requests which name none is in memory, and not only known."""
+    """Return whether the default model is in memory; its ModelInfo outlives its unloading."""
     return snapshot is not None and snapshot.info is not None and snapshot.info.name in snapshot.loaded
 
 
 def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:
     facts = snapshot.info if snapshot else None
-    usual = facts.default_size if facts else None
-    width, height = usual or aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
+    default_size = facts.default_size if facts else None
+    width, height = default_size or aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
     return {
         "model_id": facts.name if facts else None,
         "device": facts.device.kind if facts else None,

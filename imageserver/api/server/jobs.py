@@ -1,4 +1,4 @@
-"""Every request of every dialect as a job: what became of it, as it happens, and an end to it."""
+"""Every request of every dialect as a job: list, show, follow and cancel."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,65 +20,65 @@ from imageserver.protocol.messages import CancelJob, JobEvent, JobStatus, ListJo
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
-HEARTBEAT = 10.0
+HEARTBEAT_SECONDS = 10.0
 MAX_ID = 2**63 - 1
 
 
 class JobsQuery(BaseModel):
-    """What may stand after the question mark of `GET /v1/jobs`."""
+    """The query of `GET /v1/jobs`."""
 
     model_config = ConfigDict(extra="forbid")
 
     state: Literal["queued", "processing", "completed", "failed", "cancelled"] | None = Field(
         None, description="Only jobs in this state."
     )
-    limit: int = Field(100, ge=1, le=1000, description="At most so many, the newest first.")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of jobs, newest first.")
 
 
 @blueprint.get("")
 @documented(query=JobsQuery, response=JobListResponse, errors=(422, 503))
 def list_jobs() -> Response:
-    """List the requests under way and the last ones that ended."""
+    """List the running requests and the last ones that ended."""
     query = read_query(JobsQuery)
     question = ListJobs(job=request_id(), credential=credential(), state=query.state, limit=query.limit)
-    return jsonify(object="list", data=[_shown(status) for status in services().client.jobs(question)])
+    return jsonify(object="list", data=[_as_json(status) for status in services().client.jobs(question)])
 
 
 @blueprint.get("/<int:number>")
 @documented(response=JobResponse, errors=(404, 503))
 def show_job(number: int) -> Response:
-    """Tell how one request is getting on."""
+    """Return the state of one request."""
     question = ListJobs(job=request_id(), credential=credential(), wanted=_checked(number))
-    return jsonify(_shown(_only(services().client.jobs(question), number)))
+    return jsonify(_as_json(_only(services().client.jobs(question), number)))
 
 
 @blueprint.delete("/<int:number>")
 @documented(response=JobResponse, errors=(404, 503))
 def cancel_job(number: int) -> Response:
-    """Stop one request; one that has ended already is left as it is."""
+    """Cancel one request; one that has already ended stays as it is."""
     question = CancelJob(job=request_id(), credential=credential(), wanted=_checked(number))
-    return jsonify(_shown(_only(services().client.jobs(question), number)))
+    return jsonify(_as_json(_only(services().client.jobs(question), number)))
 
 
 @blueprint.get("/<int:number>/events")
 @documented(
-    headers={"Last-Event-ID": "The number of the last event that was seen; those after it follow."},
+    headers={"Last-Event-ID": "The number of the last event received; the stream continues after it."},
     media=(EVENTS,),
     errors=(404, 422, 503),
 )
 def job_events(number: int) -> Response:
-    """Stream what happens to one request; `Last-Event-ID` resumes after an event."""
+    """Stream the events of one request; `Last-Event-ID` resumes after an event."""
     service, question = services(), request_id()
     ticket = service.client.watch(
         Watch(job=question, credential=credential(), wanted=_checked(number), after=_last_event_id())
     )
-    events = ticket.events(HEARTBEAT)
+    events = ticket.events(HEARTBEAT_SECONDS)
     try:
-        # None where nothing has happened to it yet.
+        # None if it has no event yet.
         first = next(events)
     except StopIteration:
         raise _unknown(number) from None
-    return sse.event_stream(_frames(ticket, itertools.chain([first], events)), _say_error)
+    return sse.event_stream(_frames(ticket, itertools.chain([first], events)), _error_frame)
 
 
 def _frames(ticket: Ticket, events: Iterator[JobEvent | None]) -> Iterator[bytes]:
@@ -91,17 +91,17 @@ def _frames(ticket: Ticket, events: Iterator[JobEvent | None]) -> Iterator[bytes
 
 
 def _frame(event: JobEvent) -> bytes:
-    return sse.frame(_shown(event.status), event=event.name, number=event.number)
+    return sse.frame(_as_json(event.status), event=event.name, number=event.number)
 
 
-def _say_error(error: ServiceError) -> bytes:
+def _error_frame(error: ServiceError) -> bytes:
     return sse.frame(errors.native(error), event="error")
 
 
-def _shown(status: JobStatus) -> dict[str, Any]:
-    """Return a status as JSON, with how far it is as a share of its steps."""
-    shown: dict[str, Any] = msgspec.to_builtins(status)
-    return shown | {
+def _as_json(status: JobStatus) -> dict[str, Any]:
+    """Return a status as JSON, with the share of its steps that are done."""
+    fields: dict[str, Any] = msgspec.to_builtins(status)
+    return fields | {
         "object": "job",
         "progress": round(status.step / status.total_steps, 4) if status.total_steps else 0.0,
     }
@@ -114,7 +114,7 @@ def _only(found: tuple[JobStatus, ...], number: int) -> JobStatus:
 
 
 def _unknown(number: int) -> NotFound:
-    return NotFound(f"There is no job {number}; ended ones are remembered until 1000 newer ones have come.")
+    return NotFound(f"There is no job {number}; the server remembers the last 1000 jobs that ended.")
 
 
 def _checked(number: int) -> int:
@@ -124,7 +124,7 @@ def _checked(number: int) -> int:
 
 
 def _last_event_id() -> int:
-    """Return the number of the last event that the client has seen; browsers send it when they connect again."""
+    """Return the number of the last event that the client received; browsers send it when they reconnect."""
     text = request.headers.get("Last-Event-ID", "0")
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise InvalidParameter("Last-Event-ID must be the number of an event.", param="Last-Event-ID")

@@ -1,4 +1,4 @@
-"""The LoRAs of the server: which there are, and loading them before they are asked for."""
+"""The LoRAs of the server: list them, and load them before a request names them."""
 
 import contextlib
 from typing import Any, Literal
@@ -25,33 +25,36 @@ errors.register(blueprint)
 
 
 class LoraBody(BaseModel):
-    """Which LoRA is meant."""
+    """The body of `POST /v1/loras/load` and `/v1/loras/unload`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200, description="The LoRA's file name without its ending.")
+    name: str = Field(min_length=1, max_length=200, description="File name of the LoRA without its extension.")
     model: str | None = Field(
-        None, min_length=1, max_length=200, description="Model of /v1/models that is meant; the usual one by default."
+        None, min_length=1, max_length=200, description="Name of a model from /v1/models; the default model if omitted."
     )
 
 
 class LorasQuery(BaseModel):
-    """Which model's LoRAs are meant."""
+    """The query of `GET /v1/loras`."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(
-        None, min_length=1, max_length=200, description="Model whose loaded LoRAs are told; the usual one by default."
+        None,
+        min_length=1,
+        max_length=200,
+        description="Model that `loaded` refers to; the default model if omitted.",
     )
 
 
 class LoraResponse(ResponseSchema):
-    """A LoRA, and what its profile recommends; a request that names it gets that where it does not say."""
+    """A LoRA with the recommendations of its profile, which are the defaults of a request that names it."""
 
     id: str
     object: Literal["lora"]
-    loaded: bool | None = Field(description="Whether the model holds it already; null while that cannot be known.")
-    size: int = Field(description="Bytes of its file.")
+    loaded: bool | None = Field(description="Whether it is loaded into the model; null while that is unknown.")
+    size: int = Field(description="Size of its file in bytes.")
     digest: str = Field(description="SHA-256 of its file and its profile.")
     description: str
     scale: float
@@ -61,7 +64,7 @@ class LoraResponse(ResponseSchema):
 
 
 class LoraListResponse(ResponseSchema):
-    """All LoRAs by name, and what was wrong with files that are none."""
+    """All LoRAs by name, and warnings about files that are not valid LoRAs."""
 
     object: Literal["list"]
     data: list[LoraResponse]
@@ -71,21 +74,21 @@ class LoraListResponse(ResponseSchema):
 @blueprint.get("")
 @documented(query=LorasQuery, response=LoraListResponse, errors=(404, 422, 500, 503))
 def list_loras() -> Response:
-    """List the LoRAs that requests may name."""
+    """List the LoRAs that requests can name."""
     return _listed()
 
 
 @blueprint.get("/list")
 @documented(query=LorasQuery, response=LoraListResponse, errors=(404, 422, 500, 503))
 def list_loras_as_documented() -> Response:
-    """List the LoRAs that requests may name; another address of /v1/loras."""
+    """List the LoRAs that requests can name; the same as /v1/loras."""
     return _listed()
 
 
 @blueprint.post("/load")
 @documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 413, 422, 500, 503, 504))
 def load() -> Response:
-    """Load a LoRA now, so that the first request for it need not wait; requests load what they name by themselves."""
+    """Load a LoRA in advance, so that the first request that names it does not wait."""
     service, body = services(), _body()
     file = _find(service, body.name)
     lora = Lora(name=file.name, digest=file.digest)
@@ -93,17 +96,17 @@ def load() -> Response:
     if snapshot is None or model not in snapshot.loaded:
         ask_for(service, service.request_ids.take(), model, service.settings.request_timeout).model()
     question = LoraRequest(job=request_id(), load=lora, model=model)
-    return jsonify(_shown(file, service.client.loras(question)).model_dump())
+    return jsonify(_response_of(file, service.client.loras(question)).model_dump())
 
 
 @blueprint.post("/unload")
 @documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 409, 413, 422, 500, 503))
 def unload() -> Response:
-    """Take a LoRA off the model; without any, the model is the very one it was before."""
+    """Unload a LoRA; a model without LoRAs is exactly the model as it was loaded."""
     service, body = services(), _body()
     file = _find(service, body.name)
     question = LoraRequest(job=request_id(), unload=file.name, model=name_of(service, body.model))
-    return jsonify(_shown(file, service.client.loras(question)).model_dump())
+    return jsonify(_response_of(file, service.client.loras(question)).model_dump())
 
 
 def _body() -> LoraBody:
@@ -116,8 +119,8 @@ def _body() -> LoraBody:
 def _find(service: Services, name: str) -> LoraFile:
     if name not in service.loras.names():
         known = ", ".join(service.loras.names()) or "none"
-        raise NotFound(f"name: there is no LoRA {ascii(name)[:100]}; there are: {known}.", param="name")
-    # It may have to be read to its end.
+        raise NotFound(f"name: there is no LoRA {ascii(name)[:100]}; choose from {known}.", param="name")
+    # Hashing reads the whole file.
     return service.thread_pool.run(service.loras.find, name)
 
 
@@ -132,10 +135,10 @@ def _listed() -> Response:
             warnings.append(error.sentence)
     with contextlib.suppress(Loading):
         loaded = service.client.loras(LoraRequest(job=request_id(), model=name_of(service, query.model)))
-    return jsonify(object="list", data=[_shown(file, loaded).model_dump() for file in files], warnings=warnings)
+    return jsonify(object="list", data=[_response_of(file, loaded).model_dump() for file in files], warnings=warnings)
 
 
-def _shown(file: LoraFile, loaded: tuple[str, ...] | None) -> LoraResponse:
+def _response_of(file: LoraFile, loaded: tuple[str, ...] | None) -> LoraResponse:
     profile = file.profile
     return LoraResponse(
         id=file.name,

@@ -1,4 +1,4 @@
-"""Loading models before requests name them, choosing the usual one, and freeing their memory."""
+"""Load models before requests name them, choose the default model, and free the memory of models."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ from imageserver.api.services import Services
 from imageserver.errors import BadRequest, ModelNotFound
 from imageserver.protocol.messages import ModelRequest
 
-# A model of 50 GB may have to be downloaded first; the job goes on without its client.
+# The download of a 50 GB model takes hours; the job continues if its client disconnects.
 MAX_WAIT_SECONDS = 24 * 3600.0
 
 blueprint = Blueprint("models", __name__, url_prefix="/v1/models")
@@ -24,7 +24,7 @@ errors.register(blueprint, errors.openai, errors.OpenAIError)
 
 
 class ModelBody(BaseModel):
-    """Which model is meant."""
+    """The body of `POST /v1/models/unload`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
@@ -32,28 +32,28 @@ class ModelBody(BaseModel):
         min_length=1,
         max_length=200,
         validation_alias=AliasChoices("model", "model_id"),
-        description="Name of the model, one of MODELS_FILE, or its source.",
+        description="Name of a model in MODELS_FILE, or its source.",
     )
 
 
 class LoadBody(ModelBody):
-    """Which model is loaded, and what for."""
+    """The body of `POST /v1/models/load`."""
 
-    default: bool = Field(True, description="Let it answer requests that name no model from then on.")
-    wait: bool = Field(True, description="Answer when it is loaded; otherwise at once, with the number of the job.")
+    default: bool = Field(True, description="Make it the default model.")
+    wait: bool = Field(True, description="Respond once it is loaded; false responds at once with the job.")
 
 
 class ModelResponse(ResponseSchema):
-    """A model, and whether it is in memory now."""
+    """A model and its state."""
 
     id: str
     object: Literal["model"]
     loaded: bool
-    default: bool = Field(description="Whether it answers requests that name no model.")
+    default: bool = Field(description="Whether it is the default model.")
     family: str
-    size_mb: float | None = Field(description="MiB of its weights; null before it was loaded for the first time.")
-    load_time: float | None = Field(description="Seconds that loading it took the last time.")
-    job: int | None = Field(description="Job of its load, for /v1/jobs/{id}; null where nothing was to be done.")
+    size_mb: float | None = Field(description="Size of its weights in MiB; null until it was loaded once.")
+    load_time: float | None = Field(description="Seconds that its last load took.")
+    job: int | None = Field(description="Job that loads it, see /v1/jobs/{id}; null after unloading.")
 
 
 @blueprint.post("/load")
@@ -65,7 +65,7 @@ class ModelResponse(ResponseSchema):
     example={"model": "demo"},
 )
 def load() -> Response:
-    """Load a model, downloading it where it has to be; others stay in memory as long as they fit."""
+    """Load a model, downloading it first if necessary; other models stay in memory while they fit."""
     service = services()
     body = validated(LoadBody, _content())
     name = _find(service, body.model)
@@ -73,7 +73,7 @@ def load() -> Response:
     ticket = ask_for(service, number, name, MAX_WAIT_SECONDS, default=body.default, fetch=True)
     if body.wait:
         ticket.model()
-    response = jsonify(_shown(service, name, job=number).model_dump())
+    response = jsonify(_response_of(service, name, job=number).model_dump())
     if not body.wait:
         response.status_code = 202
         response.headers["Location"] = f"/v1/jobs/{number}"
@@ -83,11 +83,11 @@ def load() -> Response:
 @blueprint.post("/unload")
 @documented(body=ModelBody, response=ModelResponse, errors=(400, 404, 409, 413, 422, 500, 503))
 def unload() -> Response:
-    """Free a model's memory; the next request for it loads it again."""
+    """Free the memory of a model; the next request that names it loads it again."""
     service = services()
     name = _find(service, validated(ModelBody, _content()).model)
     service.client.unload_model(ModelRequest(job=request_id(), unload=name, credential=credential()))
-    return jsonify(_shown(service, name, job=None).model_dump())
+    return jsonify(_response_of(service, name, job=None).model_dump())
 
 
 def _content() -> object:
@@ -103,20 +103,20 @@ def _find(service: Services, asked: str) -> str:
     if name is None:
         named = ", ".join(listed.name for listed in listing(service))
         raise ModelNotFound(
-            f"model {shown(asked)} has no name here; this server serves {named}, MODELS_FILE gives further ones names "
-            "and MODEL_LOADING says which may be loaded.",
+            f"model {shown(asked)} is not available; this server serves {named}. MODELS_FILE adds models, and "
+            "MODEL_LOADING says which ones may be loaded.",
             param="model",
         )
     return name
 
 
-def _shown(service: Services, name: str, *, job: int | None) -> ModelResponse:
-    facts, usual, entry = service.info_of(name), service.facts, service.registry.get(name)
+def _response_of(service: Services, name: str, *, job: int | None) -> ModelResponse:
+    facts, default, entry = service.info_of(name), service.facts, service.registry.get(name)
     return ModelResponse(
         id=name,
         object="model",
         loaded=service.snapshot is not None and name in service.snapshot.loaded,
-        default=usual is not None and usual.name == name,
+        default=default is not None and default.name == name,
         family=facts.family if facts else (entry.family if entry else None) or "",
         size_mb=facts.size_mb if facts else None,
         load_time=facts.load_time if facts else None,

@@ -1,7 +1,7 @@
-"""The API's document: `/openapi.json` (OpenAPI 3.1) and `/docs`, a page for it that needs no network.
+"""The OpenAPI document: `/openapi.json` (OpenAPI 3.1) and `/docs`, a page for it that needs no network.
 
-Paths, methods and sentences come from the routes and their docstrings, schemas from the models that check what clients
-send, limits from the settings: nothing is written down twice.
+Paths, methods and summaries come from the routes and their docstrings, schemas from the pydantic models that validate
+requests, limits from the settings: nothing is written twice.
 """
 
 import importlib.util
@@ -67,27 +67,27 @@ SwaggerUIBundle({url: "{{ url_for('openapi.document') }}", dom_id: "#swagger-ui"
 
 @blueprint.get("/openapi.json")
 def document() -> Response:
-    """Answer this API as an OpenAPI document."""
-    kept = current_app.extensions
-    if EXTENSION not in kept:
-        # It never changes, and takes 0.12 s to write.
-        kept[EXTENSION] = services().thread_pool.run(_written, current_app)
-    return Response(kept[EXTENSION], mimetype="application/json")
+    """Return this API as an OpenAPI document."""
+    extensions = current_app.extensions
+    if EXTENSION not in extensions:
+        # It never changes, and takes 0.12 s to build.
+        extensions[EXTENSION] = services().thread_pool.run(_build, current_app)
+    return Response(extensions[EXTENSION], mimetype="application/json")
 
 
 @blueprint.get("/docs")
 def docs() -> str:
-    """Show this API to people."""
+    """Return a page that documents this API."""
     return render_template_string(PAGE)
 
 
 @blueprint.get("/docs/<path:name>")
 def asset(name: str) -> Response:
-    """Answer a file of the page."""
+    """Return a file of that page."""
     return send_from_directory(_swagger_folder(), name, max_age=86400)
 
 
-def _written(app: Flask) -> str:
+def _build(app: Flask) -> str:
     return app.json.dumps(describe(app, services().settings)) + "\n"
 
 
@@ -97,7 +97,7 @@ def describe(app: Flask, settings: Settings) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         blueprint_name = rule.endpoint.split(".")[0]
-        # A WebSocket has no place in OpenAPI 3.1; docs/dialects.md tells of it.
+        # OpenAPI 3.1 cannot describe a WebSocket; docs/dialects.md does.
         if blueprint_name in HIDDEN or rule.websocket:
             continue
         methods = sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
@@ -112,12 +112,12 @@ def describe(app: Flask, settings: Settings) -> dict[str, Any]:
         "info": {
             "title": "qwen-image-server",
             "version": __version__,
-            "summary": "Self-hosted image generation in every dialect that clients speak.",
+            "summary": "Self-hosted image generation for the clients of many APIs.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": SECURITY},
-        # Keys are asked for only where the owner has set some.
+        # The server asks for a key only if its owner has set API_KEYS.
         "security": [{}, {"bearer": []}, {"basic": []}, {"key": []}],
     }
 
@@ -130,14 +130,14 @@ SECURITY = {
 
 
 class _Schemas:
-    """The schemas that the operations refer to, each written once."""
+    """The schemas that the operations refer to, each defined once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.components: dict[str, Any] = {}
 
     def of(self, kind: Any) -> dict[str, Any]:
-        """Return a reference to the schema of a model or type, or the schema itself where it has no name."""
+        """Return a reference to the schema of a model, or the schema itself for a type without a name."""
         schema = TypeAdapter(kind).json_schema(ref_template=COMPONENTS, schema_generator=GenerateJsonSchema)
         self.components |= schema.pop("$defs", {})
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
@@ -146,9 +146,9 @@ class _Schemas:
         return {"$ref": COMPONENTS.format(model=kind.__name__)}
 
     def of_body(self, model: type[BaseModel]) -> dict[str, Any]:
-        """Return a reference to the schema of a body, with the limits that the settings give its fields.
+        """Return a reference to the schema of a body, with the limits that the settings set for its fields.
 
-        What a body holds, such as the parameters of a dialect that keeps them apart, has the same limits.
+        The limits apply to the models inside the body too, such as the Hugging Face `parameters`.
         """
         reference = self.of(model)
         for part in (model.__name__, *TypeAdapter(model).json_schema().get("$defs", {})):
@@ -168,7 +168,7 @@ class _Schemas:
             name: part if name in schema.get("required", ()) else _in_form(part)
             for name, part in schema["properties"].items()
         }
-        parts = {name: {"type": "string", "format": "binary", "description": told} for name, told in files.items()}
+        parts = {name: {"type": "string", "format": "binary", "description": text} for name, text in files.items()}
         schema["properties"] = fields | parts
         return schema
 
@@ -185,22 +185,22 @@ def _options(schema: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _in_form(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return an optional field's schema in a form, where all is text: an empty one says nothing, "null" is a text."""
+    """Return the schema of an optional form field: all values are text, and an empty text means a field left out."""
     options = _options(schema)
     if {} in options:
         return schema
-    told = {key: schema[key] for key in ("title", "description", "default") if key in schema}
+    annotations = {key: schema[key] for key in ("title", "description", "default") if key in schema}
     if any(option.get("type") == "string" for option in options):
-        return told | {"anyOf": [_or_empty(option) for option in options if option.get("type") != "null"]}
+        return annotations | {"anyOf": [_or_empty(option) for option in options if option.get("type") != "null"]}
     if any("type" not in option for option in options):
-        return told | {"anyOf": [*options, EMPTY]}
-    # Each keyword looks at its own type alone, so they can stand side by side.
-    keywords = {key: value for option in options for key, value in option.items() if key not in ("type", *told)}
-    return told | keywords | EMPTY | {"type": [*(option["type"] for option in options), "string"]}
+        return annotations | {"anyOf": [*options, EMPTY]}
+    # Each keyword applies only to its own type, so they can be combined.
+    keywords = {key: value for option in options for key, value in option.items() if key not in ("type", *annotations)}
+    return annotations | keywords | EMPTY | {"type": [*(option["type"] for option in options), "string"]}
 
 
 def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a text that may also be empty."""
+    """Return the schema of a text field that may also be empty."""
     if "enum" in schema:
         return schema | {"enum": [*schema["enum"], ""]}
     if "const" in schema:
@@ -240,12 +240,15 @@ def _body(facts: Operation, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
-    # A stream has no schema as a whole, and 3.1 has no word for its events.
+    # OpenAPI 3.1 has no schema for the events of a stream.
     content: dict[str, Any] = {kind: {} if kind == EVENTS else {"schema": {"type": "string"}} for kind in facts.media}
     if facts.response is not None:
         content["application/json"] = {"schema": schemas.of(facts.response)}
     responses: dict[str, Any] = {
-        str(status): {"description": "The answer." if status == 200 else "The same, not well.", "content": content}
+        str(status): {
+            "description": "Success." if status == 200 else "The same response in another state.",
+            "content": content,
+        }
         for status in (200, *facts.also)
     }
     error = {"application/json": {"schema": schemas.error_of(blueprint_name)}}
@@ -255,21 +258,21 @@ def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict
 
 
 ERRORS = {
-    400: "The request cannot be understood, or misses what it needs.",
-    401: "A key is asked for.",
-    403: "The Hugging Face token does not open this server.",
-    404: "There is no such thing.",
+    400: "The request is malformed, or a required field is missing.",
+    401: "The API key is missing or wrong.",
+    403: "The Hugging Face token gives no access to this server.",
+    404: "It does not exist.",
     408: "The body did not arrive within BODY_TIMEOUT.",
-    409: "Not in this state.",
-    410: "It existed, and does not any more.",
-    413: "The body is over MAX_BODY_MB.",
-    422: "A field has a value outside its limits; the error names both.",
-    429: "The queue is full, or the image would not be there in time; Retry-After says when to come back.",
+    409: "Not possible in the current state.",
+    410: "It existed, but was deleted.",
+    413: "The body is larger than MAX_BODY_MB.",
+    422: "A field is outside its limits; the error names the field and the limit.",
+    429: "The queue is full, or the image would come too late; Retry-After says when to try again.",
     499: "The generation was cancelled.",
-    500: "The server made a mistake.",
-    503: "The model is loading, the server is stopping, or the hub that knows the token cannot be asked.",
-    504: "The time limit passed.",
-    507: "The device's memory or the disk is full.",
+    500: "Internal error of the server.",
+    503: "The model is loading, the server is stopping, or the Hugging Face Hub cannot be reached.",
+    504: "The time limit was exceeded.",
+    507: "Out of device memory or disk space.",
 }
 
 
@@ -291,7 +294,7 @@ def _query_parameters(facts: Operation) -> list[dict[str, Any]]:
     schema = TypeAdapter(facts.query).json_schema(ref_template=COMPONENTS)
     parameters = []
     for name, part in schema["properties"].items():
-        # A query has no null: leaving it out says the same.
+        # A query has no null; the parameter is left out instead.
         options = [option for option in _options(part) if option.get("type") != "null"]
         parameters.append(
             {
@@ -307,15 +310,15 @@ def _query_parameters(facts: Operation) -> list[dict[str, Any]]:
 
 def _header_parameters(facts: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "header", "required": False, "description": told, "schema": {"type": "string"}}
-        for name, told in facts.headers.items()
+        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+        for name, text in facts.headers.items()
     ]
 
 
 @cache
 def _swagger_folder() -> Path:
-    """Return where Swagger UI lies; the package itself is not imported, for it would bring Flask extensions along."""
+    """Return the folder of Swagger UI without importing its package, which would import Flask extensions."""
     found = importlib.util.find_spec(SWAGGER)
     if found is None or not found.submodule_search_locations:
-        raise NotFound(f"The page needs the package {SWAGGER.replace('_', '-')}; /openapi.json works without it.")
+        raise NotFound(f"This page needs the package {SWAGGER.replace('_', '-')}; /openapi.json works without it.")
     return Path(found.submodule_search_locations[0]) / "templates" / "swagger"

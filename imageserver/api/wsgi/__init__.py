@@ -1,4 +1,4 @@
-"""HTTP below the views: timeouts, disconnects, headers, event streams, native threads. Process: HTTP worker.
+"""HTTP below the views: timeouts, disconnects, headers, event streams, native threads, request ids.
 
-Knows nothing of images, and no other room of the API.
+Process: HTTP worker. May import errors, settings and telemetry, but no other package of the API; knows no images.
 """

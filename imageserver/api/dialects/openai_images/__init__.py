@@ -1,1 +1,4 @@
-"""The OpenAI Images API."""
+"""The OpenAI Images API.
+
+Process: HTTP worker. May import what `imageserver.api.dialects` may.
+"""

@@ -1,1 +1,4 @@
-"""Generations over a WebSocket."""
+"""Generations over a WebSocket.
+
+Process: HTTP worker. May import what `imageserver.api.dialects` may.
+"""

@@ -56,9 +56,9 @@ def test_a_file_holds_one_a_line(state, tmp_path):
         (f"{LONG},,ann:{LONG}b", "Key 2 of API_KEYS is empty"),
         (" ", "Key 1 of API_KEYS is empty"),
         (f"ann:{LONG},ann:{LONG}b", "Key 2 of API_KEYS has the name of another"),
-        (f"a:{LONG},b:{LONG}", "Key 2 of API_KEYS is there twice"),
-        (f":{LONG}", "Key 1 of API_KEYS has a wrong name"),
-        (f"an n:{LONG}", "Key 1 of API_KEYS has a wrong name"),
+        (f"a:{LONG},b:{LONG}", "Key 2 of API_KEYS is a duplicate"),
+        (f":{LONG}", "Key 1 of API_KEYS has an invalid name"),
+        (f"an n:{LONG}", "Key 1 of API_KEYS has an invalid name"),
         (f"{LONG} {LONG}", "Key 1 of API_KEYS does not fit a header"),
         (f"{LONG}ä", "Key 1 of API_KEYS does not fit a header"),
     ],
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there_is_one_sentence(state, tmp_path):
 def test_a_file_without_a_key_does_not_open_the_server(content, state, tmp_path):
     file = tmp_path / "keys"
     file.write_text(content)
-    with pytest.raises(SystemExit, match="holds no key"):
+    with pytest.raises(SystemExit, match="contains no key"):
         keyring(api_keys_file=file, **state)
 
 
@@ -94,7 +94,7 @@ def test_a_wrong_line_of_a_file_is_told_by_its_number(state, tmp_path):
     with pytest.raises(SystemExit, match="The key in line 4 of API_KEYS_FILE is too short"):
         keyring(api_keys_file=file, **state)
     file.write_bytes(b"\xff" * 20)
-    with pytest.raises(SystemExit, match="no text in UTF-8"):
+    with pytest.raises(SystemExit, match="not valid UTF-8 text"):
         keyring(api_keys_file=file, **state)
 
 
