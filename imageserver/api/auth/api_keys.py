@@ -124,7 +124,5 @@ def _secret(settings: Settings) -> bytes:
         raise SystemExit(f"STATE_DIR={settings.state_dir} cannot keep url_secret: {error.strerror}.") from None
     if len(secret) != SECRET_BYTES:
         # An empty or short secret could be guessed.
-        raise SystemExit(
-            f"STATE_DIR={settings.state_dir} has a damaged url_secret: delete the file, and the server creates a new one."
-        )
+        raise SystemExit(f"STATE_DIR={settings.state_dir} has a damaged url_secret: delete it and start again.")
     return secret

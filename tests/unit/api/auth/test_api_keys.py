@@ -59,8 +59,8 @@ def test_a_file_holds_one_a_line(state, tmp_path):
         (f"a:{LONG},b:{LONG}", "Key 2 of API_KEYS is a duplicate"),
         (f":{LONG}", "Key 1 of API_KEYS has an invalid name"),
         (f"an n:{LONG}", "Key 1 of API_KEYS has an invalid name"),
-        (f"{LONG} {LONG}", "Key 1 of API_KEYS does not fit a header"),
-        (f"{LONG}ä", "Key 1 of API_KEYS does not fit a header"),
+        (f"{LONG} {LONG}", "Key 1 of API_KEYS cannot be sent in an HTTP header"),
+        (f"{LONG}ä", "Key 1 of API_KEYS cannot be sent in an HTTP header"),
     ],
 )
 def test_wrong_keys_are_one_sentence_without_the_key(keys, words, state):
