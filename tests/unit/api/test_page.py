@@ -41,6 +41,11 @@ def test_what_files_refer_to_is_there(path):
     assert {name for name in named if not (views.FOLDER / name).is_file()} == set()
 
 
+def test_no_id_occurs_twice():
+    ids = re.findall(r'\sid="([^"]+)"', (views.FOLDER / views.INDEX).read_text(encoding="utf-8"))
+    assert len(ids) == len(set(ids))
+
+
 def test_nothing_stands_inline_that_the_policy_would_block():
     page = (views.FOLDER / views.INDEX).read_text(encoding="utf-8")
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)

@@ -168,7 +168,7 @@ export class Card {
 class Slot {
   constructor(prompt, index) {
     this.url = "";
-    this.element = document.getElementById("image").content.firstElementChild.cloneNode(true);
+    this.element = document.getElementById("result-image").content.firstElementChild.cloneNode(true);
     this.prompt = index ? `${prompt}, image ${index + 1}` : prompt;
   }
 
