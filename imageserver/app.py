@@ -1,4 +1,4 @@
-"""The Flask application: every long-lived object of one HTTP worker, wired once."""
+"""The Flask application: creates every long-lived object of one HTTP worker and wires them together."""
 
 from flask import Flask
 
@@ -24,11 +24,11 @@ from imageserver.telemetry.logs import configure_logging
 
 
 def create_app(settings: Settings, owner: int) -> Flask:
-    """Build the application; `owner` is the process whose life the dispatcher follows."""
+    """Build the application; the dispatcher ends when the process `owner` ends."""
     configure_logging(settings)
     app = Flask("qwen_image_server", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * 2**20)
-    # A form may carry its image as text.
+    # A form may contain its image as text.
     app.config["MAX_FORM_MEMORY_SIZE"] = app.config["MAX_CONTENT_LENGTH"]
     runtime_dir = RuntimeDir(owner)
 
@@ -36,7 +36,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
         if runtime_dir.is_first_to_announce():
             startup.say(startup.banner(settings, facts))
 
-    # What asks other servers takes 0.1 s to import, which only those who use it pay for.
+    # These import requests, which takes 0.1 s, so only if the settings need them.
     huggingface_tokens = webhooks = None
     if settings.hf_auth != "off":
         from imageserver.api.auth.huggingface_tokens import read_huggingface_tokens

@@ -1,4 +1,4 @@
-"""What the views are given: every long-lived object of one HTTP worker, wired once in `create_app`."""
+"""Every long-lived object of one HTTP worker, created once in `create_app` and passed to the views."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,14 +22,14 @@ from imageserver.registry import Registry
 from imageserver.settings import Settings
 
 if TYPE_CHECKING:
-    # They bring requests along, which only those who use them pay for.
+    # They import requests, which takes 0.1 s and is needed only with these settings.
     from imageserver.api.auth.huggingface_tokens import HuggingFaceTokens
     from imageserver.api.outbound.webhooks import WebhookSender
 
 WARM_UP_SECONDS = 1.0
-# Images grow old also where no new ones are saved.
+# Saved images expire even if no new ones are saved.
 SWEEP_INTERVAL_SECONDS = 60.0
-# Our own 503 must be out before gunicorn cuts the connections that are left.
+# Our own 503 must be sent before gunicorn closes the remaining connections.
 DRAIN_MARGIN_SECONDS = 1.5
 
 
@@ -52,30 +52,30 @@ class Services:
     draining: bool = False
 
     def start(self) -> None:
-        """Connect to the dispatcher, import what finishing needs once the port answers, and look after old images."""
+        """Connect to the dispatcher; import numpy and Pillow and sweep old images in the background."""
         self.client.start()
         gevent.spawn_later(WARM_UP_SECONDS, self.thread_pool.run, _import_imaging)
-        gevent.spawn(self._sweep_for_ever)
+        gevent.spawn(self._sweep_forever)
 
-    def _sweep_for_ever(self) -> None:
+    def _sweep_forever(self) -> None:
         while True:
             gevent.sleep(SWEEP_INTERVAL_SECONDS)
             self.thread_pool.run(self.outputs.sweep_if_due)
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The dispatcher's last word, or None while it cannot be reached."""
+        """The dispatcher's last snapshot, or None while it cannot be reached."""
         return self.client.snapshot
 
     @property
     def facts(self) -> ModelInfo | None:
-        """What is known of the model that answers requests which name none, or None while it is being loaded."""
+        """The ModelInfo of the default model, or None while it loads for the first time."""
         return self.snapshot.info if self.snapshot else None
 
     def info_of(self, name: str) -> ModelInfo | None:
-        """Return what is known of a model by its name, also while its engine restarts; None before its first load.
+        """Return the ModelInfo of a model by name ("" is the default model), or None before its first load.
 
-        "" is the one that answers requests which name none.
+        It outlives a restart of the engine.
         """
         if self.snapshot is None:
             return None
@@ -84,14 +84,14 @@ class Services:
 
     @cached_property
     def registry(self) -> Registry:
-        """The models that have names."""
+        """The models in MODELS_FILE, and the built-in ones, by name."""
         return self.settings.registry()
 
     def loaded_facts(self) -> ModelInfo:
-        """Return what is known of the model that answers requests which name none; raises Loading before that."""
+        """Return the ModelInfo of the default model; raises Loading before its first load."""
         facts = self.facts
         if facts is None:
-            reason = self.snapshot.reason if self.snapshot else "the dispatcher is being started."
+            reason = self.snapshot.reason if self.snapshot else "the dispatcher is starting."
             raise Loading(f"The model is not loaded yet: {reason}", retry_after=2)
         return facts
 
@@ -103,15 +103,15 @@ class Services:
         return self.snapshot.state if self.snapshot else "loading"
 
     def drain(self) -> None:
-        """Send monitors away; what still runs when the grace is over is answered with our own 503.
+        """Report `draining`, and fail what still runs with our own 503 before GRACEFUL_TIMEOUT ends.
 
-        Work that comes before the listener is closed is still taken: at a reload its client could not know better.
+        Requests that arrive before the listener closes are still served: their clients cannot know of a reload.
         """
         if not self.draining:
             self.draining = True
-            patience = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN_SECONDS)
-            # Called from a signal handler, where a thread's start would block the loop.
-            gevent.spawn_later(patience, self.client.fail_all, Draining("The server is stopping.", retry_after=5))
+            delay = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN_SECONDS)
+            # Called from a signal handler, where starting a thread would block the loop.
+            gevent.spawn_later(delay, self.client.fail_all, Draining("The server is stopping.", retry_after=5))
 
 
 def _import_imaging() -> None:

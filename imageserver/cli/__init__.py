@@ -1,4 +1,4 @@
-"""The command line: `serve` and `generate`. Process: the one that the user starts.
+"""The command line: `serve` and `generate`.
 
-May import everything; nothing imports it but the entry.
+Process: the one that the user starts. May import everything but `engine`; only the entry imports it.
 """

@@ -1,18 +1,18 @@
-"""The command line of `qwen_image_server.py`: serve without gunicorn, and generate one image without a server."""
+"""The command line of `qwen_image_server.py`: serve without gunicorn, or generate one image without a server."""
 
 import argparse
 from pathlib import Path
 
 
 def run(arguments: list[str]) -> int:
-    """Parse and run; return the exit status."""
+    """Parse the arguments and run the command; return the exit status."""
     parser = argparse.ArgumentParser(prog="qwen_image_server.py", description="Self-hosted image generation.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="serve with gevent's own server (Windows, Linux, macOS)")
-    generate_parser = commands.add_parser("generate", help="generate one image; needs no running server")
+    generate_parser = commands.add_parser("generate", help="generate one image without a running server")
     generate_parser.add_argument("prompt")
     generate_parser.add_argument(
-        "-o", "--output", type=Path, default=Path("image.png"), help="file to write (png, jpg, webp)"
+        "-o", "--output", type=Path, default=Path("image.png"), help="image file to write: .png, .jpg or .webp"
     )
     generate_parser.add_argument("--negative-prompt", default=" ")
     generate_parser.add_argument("--aspect-ratio", default="s1:1")

@@ -1,4 +1,4 @@
-"""Serve the same application with gevent's own server, where gunicorn does not run."""
+"""Serve the same application with gevent's own server, for systems without gunicorn."""
 
 import gevent.monkey
 
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 1000
 
 
-class _Server(WSGIServer):  # type: ignore[misc]
-    # Requests whose answers are not out yet; an idle kept-alive connection is none.
+class _GeventServer(WSGIServer):  # type: ignore[misc]
+    # Requests in progress; idle kept-alive connections do not count.
     busy = 0
 
 
-class _Handler(WSGIHandler):  # type: ignore[misc]
+class _RequestHandler(WSGIHandler):  # type: ignore[misc]
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
         environ[SOCKET_KEY] = self.socket
@@ -46,7 +46,7 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
         try:
             super().run_application()
         except StopIteration:
-            # How flask-sock ends a WebSocket under gunicorn, whose key for the socket is ours too.
+            # flask-sock ends a WebSocket this way under gunicorn, whose socket key this server uses.
             self.close_connection = True
         finally:
             self.server.busy -= 1
@@ -60,14 +60,16 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
 
 
 def serve() -> int:
-    """Serve until SIGTERM or Ctrl+C; running generations are finished first. Return the exit status."""
+    """Serve until SIGTERM or Ctrl+C, finish the running generations, and return the exit status."""
     settings = load_settings()
     read_keys(settings)
     startup.require_free_port(settings)
     startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)
-    server = _Server((settings.host, settings.port), app, spawn=connections, handler_class=_Handler, log=None)
+    server = _GeventServer(
+        (settings.host, settings.port), app, spawn=connections, handler_class=_RequestHandler, log=None
+    )
 
     def stop(*_: object) -> None:
         app.extensions[EXTENSION].drain()
@@ -84,8 +86,8 @@ def serve() -> int:
     return 0
 
 
-def _finish(server: _Server, connections: Pool, patience: float) -> None:
-    deadline = time.monotonic() + patience
+def _finish(server: _GeventServer, connections: Pool, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     while server.busy and time.monotonic() < deadline:
         gevent.sleep(0.05)
     connections.kill(timeout=1.0)

@@ -1,7 +1,7 @@
-"""Tokens of Hugging Face as keys: the hub is asked whose they are, and its word is believed for some minutes.
+"""Hugging Face tokens as keys: the Hub says who owns a token, and the result is cached for some minutes.
 
-Tokens are neither kept nor logged; a verdict is remembered under the token's hash, in this process alone. Sources: the
-hub's `/api/whoami-v2`, and the user's document 004, section 3.
+Tokens are neither stored nor logged; a result is cached under the hash of its token, in this process only. Source: the
+Hub's `/api/whoami-v2`.
 """
 
 import contextlib
@@ -25,136 +25,136 @@ from imageserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 WHOAMI = "/api/whoami-v2"
-# Nothing else is sent to the hub: a key with a slip of the pen is none of its business.
+# Nothing else is sent to the Hub: a mistyped API key must not leave this server.
 TOKEN = re.compile(r"(?:hf_|api_org_)[\x21-\x7e]{1,4000}")
-# The names of API_KEYS have no colon, so that nobody gets the name of a key by registering it at the hub.
+# Names in API_KEYS have no colon, so a Hub user name can never equal one.
 PREFIX = "hf:"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,96}")
-# Seconds for a connection and for each piece of the answer, and for all of it.
+# For the connection and for each chunk of the response; then for the whole request.
 TIMEOUT_SECONDS = (3.0, 5.0)
 MAX_SECONDS = 5.0
-# Seconds that a known token is believed, and that a wrong one is not asked about again.
-KNOWN_FOR = 300.0
-WRONG_FOR = 60.0
-# Seconds after which a client may come back when the hub says nothing better.
-COME_BACK = 5.0
+# How long the result for a valid and for a wrong token is cached.
+VALID_SECONDS = 300.0
+WRONG_SECONDS = 60.0
+# Retry-After if the Hub sends none.
+RETRY_AFTER_SECONDS = 5.0
 MAX_RETRY_AFTER_SECONDS = 120.0
-MAX_REMEMBERED = 4096
+MAX_CACHED = 4096
 MAX_CONCURRENT = 16
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the hub said of a token: its owner's name, None for a wrong one, or why it does not open this server."""
+class TokenCheck:
+    """The Hub's result for a token: its owner, None for a wrong one, or why it gives no access to this server."""
 
     owner: str | None = None
     refusal: str | None = None
 
 
 class HuggingFaceTokens:
-    """Asks the hub whose a token is, once for all requests that come with it."""
+    """Asks the Hub who owns a token, once for all requests that use it."""
 
     def __init__(
         self, endpoint: str, users: Iterable[str], *, read_only: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Take the hub's address, and who of its users and organisations may come in; nobody named means everybody."""
+        """Allow only `users`, the names of Hub users and organisations; none allows everyone."""
         self._address = endpoint.rstrip("/") + WHOAMI
         self._users = {user.lower() for user in users}
         self._read_only = read_only
         self._clock = clock
-        self._verdicts: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
-        self._asking: dict[bytes, gevent.Greenlet] = {}
+        self._cached: OrderedDict[bytes, tuple[TokenCheck, float]] = OrderedDict()
+        self._running: dict[bytes, gevent.Greenlet] = {}
 
     def owner_of(self, token: str) -> str | None:
-        """Return the credential that a token stands for, None for what is no token of the hub's.
+        """Return the credential of a token, or None if it is not a valid Hub token.
 
-        Waits on a greenlet, 5 s at the most. Raises Forbidden for a token that does not open this server, and
-        HubUnavailable while the hub cannot be asked.
+        Waits up to 5 s, on a greenlet. Raises Forbidden for a token without access to this server, and
+        HubUnavailable while the Hub cannot be reached.
         """
         if not TOKEN.fullmatch(token):
             return None
         digest = hashlib.sha256(token.encode()).digest()
-        verdict = self._remembered(digest) or self._asked(digest, token)
-        if verdict.refusal is not None:
-            raise Forbidden(verdict.refusal)
-        return None if verdict.owner is None else PREFIX + verdict.owner
+        check = self._find(digest) or self._join(digest, token)
+        if check.refusal is not None:
+            raise Forbidden(check.refusal)
+        return None if check.owner is None else PREFIX + check.owner
 
-    def _remembered(self, digest: bytes) -> Verdict | None:
-        verdict, until = self._verdicts.get(digest, (None, 0.0))
-        return verdict if self._clock() < until else None
+    def _find(self, digest: bytes) -> TokenCheck | None:
+        check, until = self._cached.get(digest, (None, 0.0))
+        return check if self._clock() < until else None
 
-    def _asked(self, digest: bytes, token: str) -> Verdict:
-        """Return the hub's word; whoever comes with the same token meanwhile waits for the same question."""
-        question = self._asking.get(digest)
-        if question is None:
-            if len(self._asking) >= MAX_CONCURRENT:
+    def _join(self, digest: bytes, token: str) -> TokenCheck:
+        """Return the Hub's result; concurrent requests with the same token share one request to the Hub."""
+        request = self._running.get(digest)
+        if request is None:
+            if len(self._running) >= MAX_CONCURRENT:
                 raise HubUnavailable("Too many new tokens are being checked.", retry_after=1)
-            question = self._asking[digest] = gevent.spawn(self._ask, digest, token)
-        outcome: Verdict | ServiceError = question.get()
+            request = self._running[digest] = gevent.spawn(self._ask, digest, token)
+        outcome: TokenCheck | ServiceError = request.get()
         if isinstance(outcome, ServiceError):
             raise outcome
         return outcome
 
-    def _ask(self, digest: bytes, token: str) -> Verdict | ServiceError:
-        """Ask and remember; a failure is returned, for gevent prints what a greenlet raises."""
+    def _ask(self, digest: bytes, token: str) -> TokenCheck | ServiceError:
+        """Ask the Hub and cache the result; an error is returned, because gevent prints what a greenlet raises."""
         try:
-            verdict: Verdict | None = gevent.with_timeout(MAX_SECONDS, self._question, token, timeout_value=None)
-            if verdict is None:
-                raise HubUnavailable(_unavailable(f"no answer in {MAX_SECONDS:g} s"), retry_after=COME_BACK)
-            self._remember(digest, verdict)
+            check: TokenCheck | None = gevent.with_timeout(MAX_SECONDS, self._request, token, timeout_value=None)
+            if check is None:
+                raise HubUnavailable(_unavailable(f"no answer in {MAX_SECONDS:g} s"), retry_after=RETRY_AFTER_SECONDS)
+            self._store(digest, check)
         except ServiceError as error:
             logger.warning("%s", error.sentence)
             return error
         else:
-            return verdict
+            return check
         finally:
-            del self._asking[digest]
+            del self._running[digest]
 
-    def _remember(self, digest: bytes, verdict: Verdict) -> None:
-        known = verdict.owner is not None or verdict.refusal is not None
-        self._verdicts[digest] = (verdict, self._clock() + (KNOWN_FOR if known else WRONG_FOR))
-        self._verdicts.move_to_end(digest)
-        while len(self._verdicts) > MAX_REMEMBERED:
-            self._verdicts.popitem(last=False)
+    def _store(self, digest: bytes, check: TokenCheck) -> None:
+        valid = check.owner is not None or check.refusal is not None
+        self._cached[digest] = (check, self._clock() + (VALID_SECONDS if valid else WRONG_SECONDS))
+        self._cached.move_to_end(digest)
+        while len(self._cached) > MAX_CACHED:
+            self._cached.popitem(last=False)
 
-    def _question(self, token: str) -> Verdict:
+    def _request(self, token: str) -> TokenCheck:
         try:
-            # Not followed anywhere else: a token is for the hub alone.
+            # No redirects: the token is for the Hub only.
             answer = requests.get(
                 self._address, auth=_Bearer(token), timeout=TIMEOUT_SECONDS, allow_redirects=False,
                 headers={"User-Agent": f"qwen-image-server/{__version__}"},
             )  # fmt: skip
             if answer.status_code in (401, 403):
-                return Verdict()
+                return TokenCheck()
             if answer.status_code != 200:
                 raise HubUnavailable(_unavailable(f"it answered {answer.status_code}"), retry_after=_pause_of(answer))
-            return self._verdict(answer.json())
+            return self._evaluate(answer.json())
         except (requests.RequestException, OSError, TypeError, ValueError) as error:
-            # Whatever the hub sends is no mistake of ours; the error's own text may quote what was sent.
-            raise HubUnavailable(_unavailable(type(error).__name__), retry_after=COME_BACK) from None
+            # The text of the error may quote the request.
+            raise HubUnavailable(_unavailable(type(error).__name__), retry_after=RETRY_AFTER_SECONDS) from None
 
-    def _verdict(self, told: Any) -> Verdict:
-        """Return what follows from the hub's answer; raises ValueError for one that is no such answer."""
-        if not isinstance(told, dict) or not NAME.fullmatch(str(told.get("name", ""))):
+    def _evaluate(self, content: Any) -> TokenCheck:
+        """Return the result in the Hub's response; raises ValueError if it is malformed."""
+        if not isinstance(content, dict) or not NAME.fullmatch(str(content.get("name", ""))):
             raise ValueError
-        name = str(told["name"])
-        groups = {str(group.get("name", "")).lower() for group in told.get("orgs") or [] if isinstance(group, dict)}
+        name = str(content["name"])
+        groups = {str(group.get("name", "")).lower() for group in content.get("orgs") or [] if isinstance(group, dict)}
         if self._users and not self._users & {name.lower(), *groups}:
-            return Verdict(refusal="This Hugging Face account is not among those that this server lets in (HF_USERS).")
-        if self._read_only and not _only_reads(told):
-            sentence = "This Hugging Face token can write; this server takes tokens that only read (HF_AUTH)."
-            return Verdict(refusal=sentence)
-        return Verdict(owner=name)
+            return TokenCheck(refusal="This Hugging Face account has no access to this server (HF_USERS).")
+        if self._read_only and not _only_reads(content):
+            sentence = "This Hugging Face token can write; this server accepts only read tokens (HF_AUTH)."
+            return TokenCheck(refusal=sentence)
+        return TokenCheck(owner=name)
 
 
 def read_huggingface_tokens(settings: Settings) -> HuggingFaceTokens:
-    """Return what checks the hub's tokens."""
+    """Return the checker of Hub tokens that the settings describe."""
     users = [user.strip() for user in settings.hf_users.split(",") if user.strip()]
     return HuggingFaceTokens(settings.hf_endpoint, users, read_only=settings.hf_auth == "read")
 
 
 class _Bearer(AuthBase):
-    """Sends the token; requests would rather take what ~/.netrc has for the hub, and everybody would be its owner."""
+    """Sends the token; without it, requests would send the token in ~/.netrc, and everyone would be its owner."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -164,9 +164,9 @@ class _Bearer(AuthBase):
         return request
 
 
-def _only_reads(told: Mapping[str, Any]) -> bool:
-    """Return whether a token can change nothing at the hub: its role is `read`, or each of its permissions is."""
-    token = _part(_part(told, "auth"), "accessToken")
+def _only_reads(content: Mapping[str, Any]) -> bool:
+    """Return whether a token is read-only at the Hub: its role is `read`, or each of its permissions is."""
+    token = _part(_part(content, "auth"), "accessToken")
     if token.get("role") != "fineGrained":
         return bool(token.get("role") == "read")
     grants = _part(token, "fineGrained")
@@ -182,11 +182,11 @@ def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _unavailable(reason: str) -> str:
-    return f"Hugging Face, which knows whose token this is, cannot be asked: {reason}."
+    return f"The Hugging Face Hub cannot check the token: {reason}."
 
 
 def _pause_of(answer: requests.Response) -> float:
-    """Return when the hub wants to be asked again, in seconds."""
+    """Return the Hub's Retry-After in seconds, within limits."""
     with contextlib.suppress(ValueError):
-        return min(MAX_RETRY_AFTER_SECONDS, max(1.0, float(answer.headers.get("Retry-After", COME_BACK))))
-    return COME_BACK
+        return min(MAX_RETRY_AFTER_SECONDS, max(1.0, float(answer.headers.get("Retry-After", RETRY_AFTER_SECONDS))))
+    return RETRY_AFTER_SECONDS

@@ -6,10 +6,9 @@ import requests
 
 from imageserver.api.auth import huggingface_tokens
 from imageserver.api.auth.huggingface_tokens import (
-    KNOWN_FOR,
     MAX_CONCURRENT,
-    MAX_REMEMBERED,
-    WRONG_FOR,
+    VALID_SECONDS,
+    WRONG_SECONDS,
     HuggingFaceTokens,
 )
 from imageserver.errors import Forbidden, HubUnavailable
@@ -22,7 +21,7 @@ def told(name="ann", role="read", orgs=(), **fine_grained):
     return {"type": "user", "name": name, "orgs": [{"name": org} for org in orgs], "auth": {"accessToken": token}}
 
 
-class Hub:
+class StubHub:
     """Stands in for requests: answers in turn, and remembers what it was asked."""
 
     def __init__(self):
@@ -50,7 +49,7 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch):
-    hub = Hub()
+    hub = StubHub()
     monkeypatch.setattr(huggingface_tokens.requests, "get", hub.get)
     return hub
 
@@ -75,7 +74,7 @@ def test_what_is_no_token_is_never_sent_to_the_hub(hub, key):
 def test_the_hub_is_asked_again_when_its_word_is_old(hub):
     tokens = opened(hub)
     tokens.owner_of(TOKEN)
-    hub.now += KNOWN_FOR - 1
+    hub.now += VALID_SECONDS - 1
     tokens.owner_of(TOKEN)
     assert len(hub.asked) == 1
     hub.now += 2
@@ -89,7 +88,7 @@ def test_a_wrong_token_is_refused_for_a_while_without_the_hub(hub):
     hub.answer = (401, {"error": "Invalid credentials"}, {})
     assert tokens.owner_of(TOKEN) is tokens.owner_of(TOKEN) is None
     assert len(hub.asked) == 1
-    hub.now += WRONG_FOR + 1
+    hub.now += WRONG_SECONDS + 1
     hub.answer = (200, told(), {})
     assert tokens.owner_of(TOKEN) == "hf:ann"
 
@@ -119,18 +118,18 @@ def test_a_flood_of_new_tokens_is_not_passed_on_to_the_hub(hub):
     assert tokens.owner_of(f"{TOKEN}new") == "hf:ann"
 
 
-def test_what_is_remembered_is_bounded(hub):
+def test_the_oldest_results_leave_a_full_cache_first(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_tokens, "MAX_CACHED", 3)
     tokens = opened(hub)
-    for number in range(MAX_REMEMBERED + 10):
-        tokens._remember(str(number).encode(), huggingface_tokens.Verdict())
-    assert len(tokens._verdicts) == MAX_REMEMBERED
+    for number in (1, 2, 3, 4, 4, 1):
+        tokens.owner_of(f"{TOKEN}{number}")
+    assert [token[-1] for _, token in hub.asked] == ["1", "2", "3", "4", "1"]
 
 
-def test_what_is_remembered_does_not_hold_the_token(hub):
+def test_the_cache_does_not_hold_the_token(hub):
     tokens = opened(hub)
     tokens.owner_of(TOKEN)
     assert TOKEN not in repr(vars(tokens))
-    assert TOKEN.encode() not in b"".join(tokens._verdicts)
 
 
 @pytest.mark.parametrize(
