@@ -1,4 +1,4 @@
-"""Whose turn it is: one order for the jobs that wait in the queue and for the images that wait at the denoiser.
+"""Who is served next: one order for the jobs that wait in the queue and for the images that wait at the denoiser.
 
 1. Deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the device's seconds,
    however many requests it sends, however old they are and whatever priority they claim.
@@ -23,7 +23,7 @@ CLASSES: dict[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
 # Waiting four times as long as the work itself takes is where a queue begins to feel unfair; background may wait long.
 AGEING_SECONDS: dict[Priority, float] = {"interactive": 2.0, "normal": 4.0, "background": 32.0}
 # Device seconds that a credential may use before the next one has its turn.
-QUANTUM = 1.0
+QUANTUM_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class SchedulingPolicy:
 
         return sorted(claims, key=rank)
 
-    def play(self, claims: Sequence[Claim], now: float) -> Iterator[Claim]:
+    def simulate(self, claims: Sequence[Claim], now: float) -> Iterator[Claim]:
         """Yield the claims in the order in which they are served to their ends; every turn is charged."""
         waiting: dict[str, deque[Claim]] = {}
         for claim in self.sort(claims, now):
@@ -87,12 +87,12 @@ class SchedulingPolicy:
         for credential in [known for known in self._deficits if known not in credentials]:
             del self._deficits[credential]
         for credential in sorted(credentials - self._deficits.keys()):
-            self._deficits[credential] = QUANTUM
+            self._deficits[credential] = QUANTUM_SECONDS
 
     def _round(self) -> list[str]:
         """Return the credentials in the order of their turns: one without seconds left gets a quantum and goes last."""
         while self._deficits and next(iter(self._deficits.values())) <= 0:
             credential = next(iter(self._deficits))
-            self._deficits[credential] += QUANTUM
+            self._deficits[credential] += QUANTUM_SECONDS
             self._deficits.move_to_end(credential)
         return list(self._deficits)

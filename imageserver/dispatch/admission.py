@@ -1,4 +1,4 @@
-"""What a new request is refused for at the door: no engine to come, no room, or no chance to be done in time."""
+"""What a new request is refused for: no engine to come, no room, or no chance to be done in time."""
 
 from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate
@@ -13,12 +13,12 @@ def refuse_if_hopeless(engine: EngineProcess) -> None:
         raise Loading(f"The model is being downloaded: {engine.reason}", retry_after=30)
 
 
-def refuse_if_full(jobs: int, most: int, queue_wait: float) -> None:
-    """Raise QueueFull when `most` jobs run or wait already; all of them take `queue_wait` seconds."""
-    if jobs >= most:
+def refuse_if_full(jobs: int, max_jobs: int, queue_wait: float) -> None:
+    """Raise QueueFull when `max_jobs` jobs run or wait already; all of them take `queue_wait` seconds."""
+    if jobs >= max_jobs:
         # A place is free as soon as the next job ends.
         pause = max(1.0, queue_wait / jobs)
-        raise QueueFull(f"The server is full: {most} generations run or wait (MAX_QUEUE).", retry_after=pause)
+        raise QueueFull(f"The server is full: {max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause)
 
 
 def refuse_if_too_late(expected: WaitEstimate, patience: float) -> None:

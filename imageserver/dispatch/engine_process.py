@@ -1,4 +1,4 @@
-"""Keeps one engine process alive: starts it, listens to it, replaces it when it dies or falls silent.
+"""Keeps one engine process alive: starts it, receives its messages, replaces it when it dies or falls silent.
 
 Engines are started with exec, never forked: a forked child of a torch process hangs.
 """
@@ -10,7 +10,6 @@ import logging
 import secrets
 import statistics
 import sys
-import time
 from collections import deque
 from typing import Protocol
 
@@ -51,15 +50,15 @@ logger = logging.getLogger(__name__)
 MAX_LOAD_FAILURES = 5
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
-MEDIANS_OF_SILENCE = 20
-STOP_GRACE = 3.0
-# Phases of a model during which others are generated with: its files arrive; it waits for their images to be done.
+MAX_SILENT_STEPS = 20
+STOP_GRACE_SECONDS = 3.0
+# Phases of a model's load during which images are generated with others: its files arrive; it waits for those images.
 DOWNLOADING, WAITING = "downloading", "waiting"
 MEASURED_PIXELS = 1024 * 1024
 
 
 class EngineEvents(Protocol):
-    """What the dispatcher wants to hear of its engine."""
+    """What the dispatcher wants to know of its engine."""
 
     def engine_changed(self) -> None:
         """The state, reason or progress is another."""
@@ -67,17 +66,8 @@ class EngineEvents(Protocol):
     def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
         """A running job has news."""
 
-    def inspected(self, message: TokenCounts) -> None:
-        """The engine has answered what it would read of a generation."""
-
-    def models_held(self, message: ModelsLoaded) -> None:
-        """The engine holds other models than before, or could not load one."""
-
-    def model_progress(self, message: LoadProgress) -> None:
-        """A model has come further, beside those that are loaded."""
-
-    def model_fetched(self, message: ModelFetched) -> None:
-        """A model's files are on the disk, or could not be brought there."""
+    def model_event(self, message: ModelsLoaded | ModelFetched | LoadProgress) -> None:
+        """Other models are loaded than before, files have arrived on the disk, or either has failed or come further."""
 
     def engine_lost(self, *, silent: bool) -> None:
         """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
@@ -89,14 +79,16 @@ class EngineProcess:
     `state` is `loading`, `ready`, `restarting` or `failed`; `reason` says why in one sentence.
     """
 
-    def __init__(self, settings: Settings, events: EngineEvents, address: Address) -> None:
+    _events: EngineEvents
+
+    def __init__(self, settings: Settings, address: Address) -> None:
         self._settings = settings
-        self._events = events
         self._address = address
+        self._clock = asyncio.get_running_loop().time
         self._process: asyncio.subprocess.Process | None = None
         self._peer: Peer | None = None
         self._stopping = False
-        self._last_sign = time.monotonic()
+        self._last_sign = self._clock()
         self._last_steps: dict[int, float] = {}
         self._token = ""
         self._step_times: deque[float] = deque(maxlen=100)
@@ -110,8 +102,8 @@ class EngineProcess:
         self.restarts = 0
         self.usage = DeviceUsage()
         # The model that a new engine begins with, and how far the load of another one has come beside it.
-        self.model = ""
-        self.loading: LoadProgress | None = None
+        self.default_model = ""
+        self.load_progress: LoadProgress | None = None
         self._asked: dict[int, Listener] = {}
 
     @property
@@ -120,8 +112,8 @@ class EngineProcess:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
-    def listens(self) -> bool:
-        """Whether there is an engine that does what it is told."""
+    def is_ready(self) -> bool:
+        """Whether there is an engine that accepts jobs and questions."""
         return self.state == "ready" and self.ready is not None and self._peer is not None
 
     def has_room(self, facts: ModelInfo | None) -> bool:
@@ -129,25 +121,26 @@ class EngineProcess:
 
         `max_in_flight` images' worth of memory is begun at a time.
         """
-        return self.listens and facts is not None and sum(self._running.values()) < facts.device.max_in_flight
+        return self.is_ready and facts is not None and sum(self._running.values()) < facts.device.max_in_flight
 
-    async def supervise(self) -> None:
+    async def supervise(self, events: EngineEvents) -> None:
         """Run engines, one after the other, until `stop` or until loading has failed too often."""
+        self._events = events
         failures = 0
         watchdog = asyncio.create_task(self._watch())
         try:
             while not self._stopping:
-                was_ready = await self._live_once()
+                was_ready = await self._run_once()
                 if self._is_over():
                     return
                 failures = 0 if was_ready else failures + 1
                 if failures >= MAX_LOAD_FAILURES:
-                    self._change("failed", "failed", f"The engine died {failures} times while loading; see the log.")
+                    self._set_state("failed", "failed", f"The engine died {failures} times while loading; see the log.")
                     self._events.engine_lost(silent=False)
                     return
                 self.restarts += 1
                 pause = 0.0 if failures == 0 else min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
-                self._change("restarting", "restarting", f"The engine died; a new one starts in {pause:g} s.")
+                self._set_state("restarting", "restarting", f"The engine died; a new one starts in {pause:g} s.")
                 self._events.engine_lost(silent=self._silent)
                 await asyncio.sleep(pause)
         finally:
@@ -162,7 +155,7 @@ class EngineProcess:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_GRACE)
+            await asyncio.wait_for(process.wait(), STOP_GRACE_SECONDS)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -173,25 +166,18 @@ class EngineProcess:
         assert self._peer is not None
         if not self._running:
             # Only then: arrivals at a silent engine are no sign of its life.
-            self._last_sign = time.monotonic()
+            self._last_sign = self._clock()
         self._running[message.job] = share_of_memory(message.generation)
         self._peer.send(message, source)
 
-    def tell(self, message: FetchModel | LoadModel | UnloadModel) -> None:
-        """Send word about a model; without an engine it is lost, as are the models."""
+    def send(self, message: FetchModel | LoadModel | UnloadModel) -> None:
+        """Send a message about a model; without an engine it is lost, as are the models."""
         if self._peer is not None:
             self._peer.send(message)
 
-    def inspect(self, question: TokenCountRequest) -> bool:
-        """Ask the engine what it would read of a generation; return whether there is one that can be asked."""
-        if self._peer is None or not self.listens:
-            return False
-        self._peer.send(question)
-        return True
-
-    def ask(self, question: LoraRequest, listener: Listener) -> None:
-        """Pass a question about LoRAs on; the engine answers it between two forwards."""
-        if self._peer is None or not self.listens:
+    def ask(self, question: LoraRequest | TokenCountRequest, listener: Listener) -> None:
+        """Pass a question on; the engine answers it between two forwards."""
+        if self._peer is None or not self.is_ready:
             error = Loading(f"The model is not loaded yet: {self.reason}", retry_after=2)
             listener.send(failed(question.job, error))
             return
@@ -208,9 +194,9 @@ class EngineProcess:
         self._peer = peer
         async for message, raw in peer:
             if self._peer is not peer:
-                return  # the last words of an engine that has been replaced
-            self._last_sign = time.monotonic()
-            self._take(message, raw)
+                return  # it comes from an engine that has been replaced
+            self._last_sign = self._clock()
+            self._receive(message, raw)
         if self._peer is peer:
             self._peer = None
 
@@ -224,13 +210,13 @@ class EngineProcess:
     def _is_over(self) -> bool:
         return self._stopping or self.state == "failed"
 
-    async def _live_once(self) -> bool:
+    async def _run_once(self) -> bool:
         """Start one engine and wait for its end; return whether it had become ready."""
-        self._silent, self.ready, self.fraction, self.loading = False, None, None, None
+        self._silent, self.ready, self.fraction, self.load_progress = False, None, None, None
         self._running.clear()
         self._last_steps.clear()
         self._token = secrets.token_hex(32)
-        self._last_sign = time.monotonic()
+        self._last_sign = self._clock()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
@@ -240,10 +226,10 @@ class EngineProcess:
             return False
         assert self._process.stdin is not None
         address = dataclasses.replace(self._address, key=self._token)
-        self._process.stdin.write(EngineConfig(self._settings, address, self.model).write())
+        self._process.stdin.write(EngineConfig(self._settings, address, self.default_model).write())
         self._process.stdin.write_eof()
         if self.state != "loading":
-            self._change("loading", "starting", "A new engine process is starting.")
+            self._set_state("loading", "starting", "A new engine process is starting.")
         code = await self._process.wait()
         if not self._stopping:
             logger.warning("The engine process %d ended with status %d.", self._process.pid, code)
@@ -255,56 +241,54 @@ class EngineProcess:
         self._asked.clear()
         return self.ready is not None
 
-    def _take(self, message: AnyMessage, raw: bytes) -> None:
+    def _receive(self, message: AnyMessage, raw: bytes) -> None:
         match message:
             case LoadProgress() | Ready() | LoadFailed() | ModelsLoaded() | ModelFetched():
-                self._take_model_news(message)
+                self._receive_model_message(message)
             case Started() | Progress() | Preview() | Finished() | Failed():
-                self._note(message)
+                self._observe(message)
                 self._events.job_event(message, raw)
-            case TokenCounts():
-                self._events.inspected(message)
-            case LorasLoaded():
-                listener = self._asked.pop(message.job, None)
-                if listener is not None:
-                    listener.send(message.failure or message)
+            case LorasLoaded() | TokenCounts():
+                failure = message.failure if isinstance(message, LorasLoaded) else None
+                if listener := self._asked.pop(message.job, None):
+                    listener.send(failure or message)
             case DeviceUsage():
                 self.usage = message
             case _:
                 logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
 
-    def _take_model_news(self, message: LoadProgress | Ready | LoadFailed | ModelsLoaded | ModelFetched) -> None:
-        """Note how far the first model has come, or another one beside it."""
+    def _receive_model_message(self, message: LoadProgress | Ready | LoadFailed | ModelsLoaded | ModelFetched) -> None:
+        """Record how far the first model has come, or another one beside it."""
         match message:
             case LoadProgress() if self.ready is not None:
                 if message.phase != DOWNLOADING:
-                    self.loading = message
-                self._events.model_progress(message)
+                    self.load_progress = message
+                self._events.model_event(message)
             case LoadProgress():
                 self.fraction = message.fraction
-                self._change("loading", message.phase, message.sentence)
+                self._set_state("loading", message.phase, message.sentence)
             case Ready():
                 self.ready, self.fraction = message, 1.0
-                if message.info.name != self.model:
-                    self.model = ""  # it could not be loaded again, or nobody has chosen one
-                self._events.models_held(ModelsLoaded(job=0, models=(message.info,)))
-                self._change("ready", "ready", message.info.reason)
+                if message.info.name != self.default_model:
+                    self.default_model = ""  # it could not be loaded again, or nobody has chosen one
+                self._events.model_event(ModelsLoaded(job=0, models=(message.info,)))
+                self._set_state("ready", "ready", message.info.reason)
             case ModelsLoaded():
-                self.loading = None
-                self._events.models_held(message)
+                self.load_progress = None
+                self._events.model_event(message)
             case ModelFetched():
-                self._events.model_fetched(message)
+                self._events.model_event(message)
             case LoadFailed():
                 logger.error("%s", message.sentence)
-                self._change("failed", "failed", message.sentence)
+                self._set_state("failed", "failed", message.sentence)
                 self._events.engine_lost(silent=False)
                 if self._peer is not None:
                     self._peer.close()  # the engine ends, and frees what it had loaded
 
-    def _note(self, message: Started | Progress | Preview | Finished | Failed) -> None:
+    def _observe(self, message: Started | Progress | Preview | Finished | Failed) -> None:
         """Learn how long steps take, and what has ended."""
         if isinstance(message, Progress):
-            now = time.monotonic()
+            now = self._clock()
             # A job's own steps: those of its neighbours in one forward are reported in a burst.
             if message.job in self._last_steps:
                 self._step_times.append(now - self._last_steps[message.job])
@@ -313,7 +297,7 @@ class EngineProcess:
             self._running.pop(message.job, None)
             self._last_steps.pop(message.job, None)
 
-    def _change(self, state: str, phase: str, reason: str) -> None:
+    def _set_state(self, state: str, phase: str, reason: str) -> None:
         self.state, self.phase, self.reason = state, phase, reason
         self._events.engine_changed()
 
@@ -323,10 +307,10 @@ class EngineProcess:
             await asyncio.sleep(min(0.5, self._settings.step_timeout / 4))
             patience = self._settings.step_timeout
             if self._step_times:
-                patience = max(patience, MEDIANS_OF_SILENCE * statistics.median(self._step_times))
+                patience = max(patience, MAX_SILENT_STEPS * statistics.median(self._step_times))
             # What loads, measures or compiles a model between two forwards cannot do both.
-            pauses = self.loading is not None and self.loading.phase != WAITING
-            if self._running and self.state == "ready" and not pauses and time.monotonic() - self._last_sign > patience:
+            pauses = self.load_progress is not None and self.load_progress.phase != WAITING
+            if self._running and self.state == "ready" and not pauses and self._clock() - self._last_sign > patience:
                 logger.error("The engine gave no sign of life for %.1f s; it is killed.", patience)
                 self._silent = True
                 if self._process is not None and self._process.returncode is None:

@@ -1,4 +1,4 @@
-"""Answers the workers' questions about requests: which there are, what becomes of one, and stop it."""
+"""Lists, watches and stops requests for the workers."""
 
 import msgspec
 
@@ -12,72 +12,72 @@ MAX_LISTED_PROMPT_CHARACTERS = 1000
 
 
 class JobQueries:
-    """The desk beside the dispatcher."""
+    """Answers from the job records, and knows which of them are watched."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._ledger = dispatcher.job_records
+        self._job_records = dispatcher.job_records
         self._watched: dict[int, tuple[JobRecord, Listener]] = {}
 
-    def list_jobs(self, question: ListJobs, worker: Listener) -> None:
+    def list_jobs(self, query: ListJobs, worker: Listener) -> None:
         """Answer one request's status, or the newest ones' with their prompts cut."""
-        if question.wanted is not None:
-            entry = self._ledger.find(question.wanted, question.credential)
-            jobs = [] if entry is None else [self._status(entry)]
+        if query.wanted is not None:
+            record = self._job_records.find(query.wanted, query.credential)
+            jobs = [] if record is None else [self._status(record)]
         else:
-            found = self._ledger.newest(question.credential, question.state, question.limit)
-            jobs = [_with_cut_prompt(self._status(entry)) for entry in found]
-        worker.send(JobList(job=question.job, jobs=tuple(jobs)))
+            found = self._job_records.newest(query.credential, query.state, query.limit)
+            jobs = [_with_cut_prompt(self._status(record)) for record in found]
+        worker.send(JobList(job=query.job, jobs=tuple(jobs)))
 
-    def current(self, question: CurrentJobRequest, worker: Listener) -> None:
+    def current(self, query: CurrentJobRequest, worker: Listener) -> None:
         """Answer what a client of a dialect is busy with, and the last preview of it."""
-        entry = self._ledger.current(question.dialect, question.credential, question.client)
-        if entry is None:
-            worker.send(CurrentJob(job=question.job))
+        record = self._job_records.current(query.dialect, query.credential, query.client)
+        if record is None:
+            worker.send(CurrentJob(job=query.job))
             return
-        preview, pixels = entry.preview or (None, b"")
-        worker.send(CurrentJob(job=question.job, status=self._status(entry), preview=preview), pixels)
+        preview, pixels = record.preview or (None, b"")
+        worker.send(CurrentJob(job=query.job, status=self._status(record), preview=preview), pixels)
 
-    def cancel(self, question: CancelJob, worker: Listener) -> None:
+    def cancel(self, query: CancelJob, worker: Listener) -> None:
         """Stop a request that has not ended, and answer its status."""
-        entry = self._ledger.find(question.wanted, question.credential)
-        if entry is None:
-            worker.send(JobList(job=question.job, jobs=()))
+        record = self._job_records.find(query.wanted, query.credential)
+        if record is None:
+            worker.send(JobList(job=query.job, jobs=()))
             return
-        self._dispatcher.cancel(question.wanted)
-        worker.send(JobList(job=question.job, jobs=(entry.status,)))
+        self._dispatcher.cancel(query.wanted)
+        worker.send(JobList(job=query.job, jobs=(record.status,)))
 
-    def watch(self, question: Watch, worker: Listener) -> None:
-        """Tell a request's events from now on, and those it has missed."""
-        entry = self._ledger.find(question.wanted, question.credential)
-        if entry is None:
-            worker.send(JobList(job=question.job, jobs=()))
+    def watch(self, query: Watch, worker: Listener) -> None:
+        """Send a request's events from now on, and those that were missed."""
+        record = self._job_records.find(query.wanted, query.credential)
+        if record is None:
+            worker.send(JobList(job=query.job, jobs=()))
             return
-        entry.watch(question.job, worker, question.after)
-        # An entry whose request has ended has no watchers any more, and nobody ends their watches.
+        record.watch(query.job, worker, query.after)
+        # A record whose request has ended has no watchers any more, and nobody ends their watches.
         self._watched = {number: watch for number, watch in self._watched.items() if number in watch[0].watchers}
-        if entry.status.state not in ENDED:
-            self._watched[question.job] = (entry, worker)
+        if record.status.state not in ENDED:
+            self._watched[query.job] = (record, worker)
 
-    def unwatch(self, question: int) -> None:
+    def unwatch(self, number: int) -> None:
         """End a watch; unknown ones are ignored."""
-        entry, _ = self._watched.pop(question, (None, None))
-        if entry is not None:
-            entry.watchers.pop(question, None)
+        record, _ = self._watched.pop(number, (None, None))
+        if record is not None:
+            record.watchers.pop(number, None)
 
     def leave(self, worker: Listener) -> None:
         """End every watch of a worker that is gone."""
-        for question in [number for number, (_, listener) in self._watched.items() if listener is worker]:
-            self.unwatch(question)
+        for number in [number for number, (_, listener) in self._watched.items() if listener is worker]:
+            self.unwatch(number)
 
-    def _status(self, entry: JobRecord) -> JobStatus:
-        """Return the entry's status with what is expected at this moment."""
-        status = entry.status
-        job = self._dispatcher.job_of(status.id)
+    def _status(self, record: JobRecord) -> JobStatus:
+        """Return the record's status with what is expected at this moment."""
+        status = record.status
+        job = self._dispatcher.jobs.job_of(status.id)
         if job is None or status.state in ENDED:
             return status
         expected = self._dispatcher.estimate_wait(job)
-        return entry.status_with(expected, running=job.state == "processing")
+        return record.status_with(expected, running=job.state == "processing")
 
 
 def _with_cut_prompt(status: JobStatus) -> JobStatus:

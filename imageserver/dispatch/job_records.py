@@ -1,7 +1,7 @@
 """What became of every request, for whoever asks: states, progress and numbered events.
 
-The ledger hears what a request's client hears, because it stands between the job and the worker that waits for it.
-It is kept in memory: a new dispatcher begins a new one.
+A record receives what a request's client receives, because it stands between the job and the worker that waits for it.
+Records are kept in memory: a new dispatcher begins without any.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate
-from imageserver.dispatch.jobs import Listener
+from imageserver.dispatch.jobs import Listener, state_after
 from imageserver.errors import Cancelled
 from imageserver.generation import Generation
 from imageserver.protocol.messages import (
@@ -36,63 +36,63 @@ from imageserver.protocol.messages import (
 )
 
 # Requests that have ended are remembered until so many newer ones have come.
-REMEMBERED = 1000
+MAX_RECORDS = 1000
 # Events of one request; an image of 150 steps has fewer.
-REMEMBERED_EVENTS = 512
-# Seconds that a request whose model has come is given to say what shall be generated; many are refused then.
-TIMEOUT_SECONDS = 30.0
+MAX_EVENTS = 512
+# Seconds that a request may take to submit its generation once its model is loaded; many are refused then.
+SUBMIT_TIMEOUT_SECONDS = 30.0
 
 ENDED = ("completed", "failed", "cancelled")
 
 
 @dataclass
 class JobRecord:
-    """One request: it passes on what its worker is told, and writes it down."""
+    """One request: it passes messages on to the request's worker, and records them."""
 
     status: JobStatus
     credential: str
     worker: Listener
     client: str = ""
-    # What it waits for before its own job: its model, then that its worker says what shall be generated with that.
-    awaits: Literal["model", "order", None] = None
-    # The last image in the making and its pixels, as long as it is in the making.
+    # What it waits for before it has a job of its own: its model, then the generation that its worker submits.
+    awaits: Literal["model", "generation", None] = None
+    # The last preview and its pixels, until the request ends.
     preview: tuple[Preview, bytes] | None = None
-    events: deque[tuple[int, str, JobStatus]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_EVENTS))
-    # Whoever watches: the listener and the number of its question.
+    events: deque[tuple[int, str, JobStatus]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    # The number of each watch and its listener.
     watchers: dict[int, Listener] = field(default_factory=dict)
 
     def send(self, message: Message, raw: bytes = b"") -> None:
-        """Take the news of the request's job, and pass them on."""
+        """Record a message about the request's job, and pass it on."""
         if isinstance(message, Preview):
             self.preview = (message, raw)
         else:
-            self._write_down(message)
+            self._record(message)
         self.worker.send(message, raw)
 
-    def happen(self, name: str, **changes: object) -> None:
-        """Write an event down and tell it to whoever watches."""
+    def add_event(self, name: str, **changes: object) -> None:
+        """Add an event and send it to whoever watches."""
         self.status = msgspec.structs.replace(self.status, **changes)
         number = self.events[-1][0] + 1 if self.events else 1
         self.events.append((number, name, self.status))
-        for question, listener in self.watchers.items():
-            listener.send(JobEvent(job=question, number=number, name=name, status=self.status))
+        for watch, listener in self.watchers.items():
+            listener.send(JobEvent(job=watch, number=number, name=name, status=self.status))
         if self.status.state in ENDED:
             self.watchers.clear()
             self.preview = None
 
-    def watch(self, question: int, listener: Listener, after: int) -> None:
-        """Tell a listener the events later than `after`, those to come included.
+    def watch(self, watch: int, listener: Listener, after: int) -> None:
+        """Send a listener the events later than `after`, those to come included.
 
-        An ended request whose end was told already is told again: a watch always ends.
+        The end of a request that has ended is sent again: a watch always ends.
         """
         ended = self.status.state in ENDED
         wanted = [event for event in self.events if event[0] > after]
         if ended and not wanted:
             wanted = [self.events[-1]]
         for number, name, status in wanted:
-            listener.send(JobEvent(job=question, number=number, name=name, status=status))
+            listener.send(JobEvent(job=watch, number=number, name=name, status=status))
         if not ended:
-            self.watchers[question] = listener
+            self.watchers[watch] = listener
 
     def status_with(self, expected: WaitEstimate, *, running: bool) -> JobStatus:
         """Return the status with what is expected at this moment; a running request waits for nothing."""
@@ -104,19 +104,19 @@ class JobRecord:
             self.status, expected_seconds=own, queue_wait=wait, queue_position=expected.position
         )
 
-    def _write_down(self, message: Message) -> None:
+    def _record(self, message: Message) -> None:
         now = time.time()
         match message:
             case Started() if self.awaits:
-                self.happen("model_loading")
+                self.add_event("model_loading")
             case Progress() if self.awaits:
-                pass  # these are no steps of its own; the reason in the server's state tells how far the model is
+                pass  # these are not its own steps; the reason in the server's state says how far the model is
             case ModelResponse() if self.awaits:
-                self.awaits = "order"
-                self.happen("model_loaded")
-                asyncio.get_running_loop().call_later(TIMEOUT_SECONDS, self._give_up)
+                self.awaits = "generation"
+                self.add_event("model_loaded")
+                asyncio.get_running_loop().call_later(SUBMIT_TIMEOUT_SECONDS, self._give_up)
             case Queued():
-                self.happen(
+                self.add_event(
                     "queued",
                     queue_position=message.position,
                     queue_wait=round(message.wait, 3),
@@ -124,11 +124,13 @@ class JobRecord:
                 )
             case Started():
                 # A job that is run again after its engine died starts twice.
-                self.happen("started", state="processing", started_at=now, step=0, queue_position=None, queue_wait=None)
+                self.add_event(
+                    "started", state="processing", started_at=now, step=0, queue_position=None, queue_wait=None
+                )
             case Progress():
-                self.happen("progress", step=message.step, total_steps=message.total)
+                self.add_event("progress", step=message.step, total_steps=message.total)
             case Finished():
-                self.happen(
+                self.add_event(
                     "completed",
                     state="completed",
                     completed_at=now,
@@ -141,10 +143,10 @@ class JobRecord:
                     cache="join" if message.joined else "miss",
                 )
             case ModelResponse():
-                self.happen("completed", state="completed", completed_at=now, step=self.status.total_steps)
+                self.add_event("completed", state="completed", completed_at=now, step=self.status.total_steps)
             case Failed():
-                state = "cancelled" if message.code == "cancelled" else "failed"
-                self.happen(
+                state = state_after(message)
+                self.add_event(
                     state,
                     state=state,
                     completed_at=now,
@@ -155,30 +157,30 @@ class JobRecord:
                 )
 
     def _give_up(self) -> None:
-        """End a request that was refused once its model was known, was no more than a question, or lost its worker."""
-        if self.awaits == "order":
+        """End a request that was refused once its model was known, only wanted to know, or lost its worker."""
+        if self.awaits == "generation":
             self.awaits = None
-            self._write_down(failed(self.status.id, Cancelled("Nothing was asked for once the model was there.")))
+            self._record(failed(self.status.id, Cancelled("Nothing was asked for once the model was there.")))
 
 
 class JobRecords:
     """Every request that is under way, and the last ones that ended."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[int, JobRecord] = OrderedDict()
+        self._records: OrderedDict[int, JobRecord] = OrderedDict()
 
     def open(self, request: Submit, worker: Listener) -> JobRecord:
-        """Return the entry of a request, a new one or that of its wait for its model; it is what its job shall tell."""
+        """Return the record of a request, a new one or that of its wait for its model; it listens to the job."""
         status = _status(request.job, request.dialect, request.generation)
-        entry = self._entries.get(request.job)
-        if entry is not None and entry.awaits:
-            entry.status = msgspec.structs.replace(status, created_at=entry.status.created_at)
-            entry.worker, entry.client, entry.awaits = worker, request.client, None
-            return entry
+        record = self._records.get(request.job)
+        if record is not None and record.awaits:
+            record.status = msgspec.structs.replace(status, created_at=record.status.created_at)
+            record.worker, record.client, record.awaits = worker, request.client, None
+            return record
         return self._add(JobRecord(status, request.credential, worker, request.client))
 
     def open_load(self, request: ModelRequest, worker: Listener) -> JobRecord:
-        """Return the new entry of a model that shall be loaded, or of a request that waits for it."""
+        """Return the new record of a model to be loaded, or of a request that waits for it."""
         awaits_model = request.prompt is not None
         status = JobStatus(
             id=request.job, kind="generation" if awaits_model else "model", model=request.load, dialect=request.dialect,
@@ -188,36 +190,34 @@ class JobRecords:
         awaits: Literal["model", None] = "model" if awaits_model else None
         return self._add(JobRecord(status, request.credential, worker, request.client, awaits))
 
-    def note(self, request: CacheHit, worker: Listener) -> None:
-        """Write down a request that was answered from the cache."""
-        entry = self._add(
-            JobRecord(_status(request.job, request.dialect, request.generation), request.credential, worker)
-        )
-        status = entry.status
-        entry.happen(
+    def record_cache_hit(self, hit: CacheHit, worker: Listener) -> None:
+        """Record a request that was answered from the cache."""
+        record = self._add(JobRecord(_status(hit.job, hit.dialect, hit.generation), hit.credential, worker))
+        status = record.status
+        record.add_event(
             "completed",
             state="completed",
             started_at=status.created_at,
             completed_at=status.created_at,
             step=status.total_steps,
-            inference_time=round(request.outcome.inference_time, 3),
-            seeds=request.outcome.seeds,
+            inference_time=round(hit.outcome.inference_time, 3),
+            seeds=hit.outcome.seeds,
             cache="hit",
         )
 
     def find(self, number: int, credential: str) -> JobRecord | None:
-        """Return a request's entry, unless it is another credential's."""
-        entry = self._entries.get(number)
-        return entry if entry is not None and credential in ("", entry.credential) else None
+        """Return a request's record, unless it is another credential's."""
+        record = self._records.get(number)
+        return record if record is not None and credential in ("", record.credential) else None
 
     def newest(self, credential: str, state: str | None, limit: int) -> Iterator[JobRecord]:
         """Yield the newest entries first."""
-        for entry in reversed(self._entries.values()):
+        for record in reversed(self._records.values()):
             if limit == 0:
                 return
-            if credential in ("", entry.credential) and state in (None, entry.status.state):
+            if credential in ("", record.credential) and state in (None, record.status.state):
                 limit -= 1
-                yield entry
+                yield record
 
     def current(self, dialect: str, credential: str, client: str) -> JobRecord | None:
         """Return the first of somebody's requests that runs, else the first that waits, else the newest.
@@ -225,25 +225,25 @@ class JobRecords:
         They are those of a credential; without one, those from an address.
         """
         own = [
-            entry
-            for entry in self._entries.values()
-            if entry.status.dialect == dialect
-            and entry.credential == credential
-            and (credential or entry.client == client)
+            record
+            for record in self._records.values()
+            if record.status.dialect == dialect
+            and record.credential == credential
+            and (credential or record.client == client)
         ]
-        under_way = [entry for entry in own if entry.status.state not in ENDED]
+        under_way = [record for record in own if record.status.state not in ENDED]
         # Of equals the first is taken: a queued request may have begun before one that came earlier.
-        return min(under_way, key=lambda entry: entry.status.started_at or math.inf, default=own[-1] if own else None)
+        return min(under_way, key=lambda record: record.status.started_at or math.inf, default=own[-1] if own else None)
 
-    def _add(self, entry: JobRecord) -> JobRecord:
-        self._entries[entry.status.id] = entry
-        if len(self._entries) > REMEMBERED:
+    def _add(self, record: JobRecord) -> JobRecord:
+        self._records[record.status.id] = record
+        if len(self._records) > MAX_RECORDS:
             # What is under way stays, however old: MAX_QUEUE bounds it.
-            ended = (number for number, old in self._entries.items() if old.status.state in ENDED)
+            ended = (number for number, old in self._records.items() if old.status.state in ENDED)
             oldest = next(ended, None)
             if oldest is not None:
-                del self._entries[oldest]
-        return entry
+                del self._records[oldest]
+        return record
 
 
 def _status(number: int, dialect: str, generation: Generation) -> JobStatus:

@@ -1,12 +1,12 @@
 """A job: one generation on its way through the server, who waits for it, and the counts of all that were."""
 
 import asyncio
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
 
+from imageserver.errors import Cancelled
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Finished, Message, Preview, Progress, Queued, Started
 from imageserver.scheduling_policy import Claim
@@ -15,7 +15,7 @@ JobState = Literal["queued", "processing", "completed", "failed", "cancelled"]
 
 
 class Listener(Protocol):
-    """Who is told about jobs."""
+    """Whoever receives messages about jobs."""
 
     def send(self, message: Message, raw: bytes = b"") -> None:
         """Pass a message on; never blocks and never raises."""
@@ -25,37 +25,38 @@ class Listener(Protocol):
 class Waiter:
     """One client's wait for a job; several wait for one job when they asked for the same images.
 
-    `listener` is told the job's news; `worker` is the process that the client is connected to.
+    `listener` receives the job's messages; `worker` is the process that the client is connected to. `timeout` seconds
+    after `arrived`, a moment of the event loop's clock, the client is told that it took too long.
     """
 
     id: int
     listener: Listener
     worker: Listener
     timeout: float
+    arrived: float
     joined: bool = False
-    arrived: float = field(default_factory=time.monotonic)
     timer: asyncio.TimerHandle | None = None
 
-    def tell(self, message: Queued | Started | Progress | Preview | Finished | Failed, raw: bytes = b"") -> None:
-        """Pass news of the job on under the client's own number."""
+    def notify(self, message: Queued | Started | Progress | Preview | Finished | Failed, raw: bytes = b"") -> None:
+        """Pass a message about the job on under the client's own number."""
         self.listener.send(msgspec.structs.replace(message, job=self.id), raw)
 
 
 @dataclass
 class Job:
-    """One generation; `work` is its expected device time, moments are `time.monotonic()` seconds.
+    """One generation; `work` is its expected device time, moments are those of the event loop's clock.
 
-    `source` holds the pixels that `generation.source` describes; `begun` tells that the engine has said so. `result` is
-    kept of a job whose client may come back.
+    `source` holds the pixels that `generation.source` describes; `begun` is set once the engine has reported it.
+    `result` is kept of a job whose client may come back.
     """
 
     id: int
     generation: Generation
     waiters: list[Waiter]
+    arrived: float
     credential: str = ""
     twin_key: str | None = None
     work: float = 0.0
-    arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     share_done: float = 0.0
     begun: bool = False
@@ -90,11 +91,13 @@ class Tally:
     failed: int = 0
     cancelled: int = 0
 
-    def count_end(self, state: JobState) -> None:
+    def count(self, state: JobState) -> None:
         """Count a request that ended as `state`."""
-        if state == "completed":
-            self.completed += 1
-        elif state == "failed":
-            self.failed += 1
-        elif state == "cancelled":
-            self.cancelled += 1
+        setattr(self, state, getattr(self, state) + 1)
+
+
+def state_after(message: Finished | Failed) -> JobState:
+    """Return the state of a job that ended with this message."""
+    if isinstance(message, Finished):
+        return "completed"
+    return "cancelled" if message.code == Cancelled.code else "failed"

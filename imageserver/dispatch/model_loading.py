@@ -1,4 +1,4 @@
-"""Which models the engine holds and has held, and what is fetched and loaded; each wish is a job in the ledger."""
+"""Which models the engine has and had loaded, and what is fetched and loaded for whom."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -31,9 +31,9 @@ MAX_FETCHES = 4
 
 @dataclass
 class LoadRequest:
-    """A client's wish for a model; `on_disk` once nothing more has to be fetched for it."""
+    """A client that waits for a model; `on_disk` once nothing more has to be fetched for it."""
 
-    question: ModelRequest
+    request: ModelRequest
     listener: Listener
     on_disk: bool
     begun: bool = False
@@ -41,13 +41,13 @@ class LoadRequest:
     @property
     def name(self) -> str:
         """The model."""
-        return self.question.load
+        return self.request.load
 
     def begin(self) -> None:
-        """Tell the client that it is under way."""
+        """Notify the client that it is under way."""
         if not self.begun:
             self.begun = True
-            self.listener.send(Started(job=self.question.job))
+            self.listener.send(Started(job=self.request.job))
 
 
 @dataclass(frozen=True)
@@ -60,28 +60,28 @@ class Load:
 
 @dataclass(frozen=True)
 class LoadEnded:
-    """A load that has ended; `failure` says why it has come to nothing."""
+    """A load that has ended; `failure` says why the model is not loaded."""
 
     name: str
     failure: ServiceError | None
 
 
 class ModelLoading:
-    """Loads models for clients who ask, and for the job whose turn it is.
+    """Loads models for clients who ask, and for the job that is served next.
 
     One is loaded at a time, and only from the disk; files are fetched beside that.
     """
 
     def __init__(self, engine: EngineProcess, job_records: JobRecords) -> None:
         self._engine = engine
-        self._ledger = job_records
+        self._job_records = job_records
         self._numbers = itertools.count(1)
         self._load: Load | None = None
         self._fetches: dict[int, str] = {}  # number of the exchange -> model
-        self._wishes: dict[int, LoadRequest] = {}
+        self._requests: dict[int, LoadRequest] = {}
         self._unloads: dict[int, tuple[ModelRequest, Listener]] = {}
-        self._first = ""
-        self._answers: list[tuple[Listener, Message]] = []
+        self._initial = ""
+        self._responses: list[tuple[Listener, Message]] = []
         self.known: dict[str, ModelInfo] = {}
         self.loaded: tuple[str, ...] = ()
         self.default = ""
@@ -90,59 +90,59 @@ class ModelLoading:
 
     @property
     def info(self) -> ModelInfo | None:
-        """What is known of the model that answers requests which name none."""
+        """What is known of the default model."""
         return self.known.get(self.default)
+
+    @property
+    def requests_waiting(self) -> int:
+        """How many requests wait for their models, before they are jobs."""
+        return sum(waiting.request.prompt is not None for waiting in self._requests.values())
 
     def named(self, generation: Generation) -> Generation:
         """Return the generation with the name of its model, as far as that is known already."""
         return generation if generation.model else replace(generation, model=self.default)
 
     def info_of(self, generation: Generation) -> ModelInfo | None:
-        """Return what is known of the model that generates a generation, None before it was loaded."""
+        """Return what is known of a generation's model, None before it was loaded."""
         return self.known.get(self.named(generation).model)
 
-    def ask(self, question: ModelRequest, worker: Listener) -> None:
-        """Load or unload a model for a client, who is told by `answer` when that is done."""
-        waits_for_first = question.prompt is not None and not question.load
-        if not self._engine.listens and not waits_for_first:
+    def submit(self, request: ModelRequest, worker: Listener) -> None:
+        """Load or unload a model for a client; `send_responses` answers it when that is done."""
+        waits_for_default = request.prompt is not None and not request.load
+        if not self._engine.is_ready and not waits_for_default:
             error = Loading(f"The first model is not loaded yet: {self._engine.reason}", retry_after=2)
-            self._answers.append((worker, failed(question.job, error)))
-        elif question.unload:
+            self._responses.append((worker, failed(request.job, error)))
+        elif request.unload:
             number = next(self._numbers)
-            self._unloads[number] = (question, worker)
+            self._unloads[number] = (request, worker)
             # From now on: jobs that were sent after it would find their model gone.
-            self.loaded = tuple(name for name in self.loaded if name != question.unload)
-            self._engine.tell(UnloadModel(job=number, name=question.unload))
+            self.loaded = tuple(name for name in self.loaded if name != request.unload)
+            self._engine.send(UnloadModel(job=number, name=request.unload))
         else:
-            listener = self._ledger.open_load(question, worker)
+            listener = self._job_records.open_load(request, worker)
             # What is being fetched is not whole yet, also for those who may not fetch it.
-            on_disk = not question.fetch and question.load not in self._fetches.values()
-            wish = self._wishes[question.job] = LoadRequest(question, listener, on_disk)
-            if waits_for_first:
-                wish.begin()
-            self._go_on()
+            on_disk = not request.fetch and request.load not in self._fetches.values()
+            waiting = self._requests[request.job] = LoadRequest(request, listener, on_disk)
+            if waits_for_default:
+                waiting.begin()
+            self._advance()
 
-    @property
-    def requests_waiting(self) -> int:
-        """How many requests wait for their models, before they are jobs."""
-        return sum(wish.question.prompt is not None for wish in self._wishes.values())
-
-    def answer(self) -> None:
+    def send_responses(self) -> None:
         """Tell clients what has been done for them; by then everybody must know of it."""
-        answers, self._answers = self._answers, []
-        for listener, message in answers:
+        responses, self._responses = self._responses, []
+        for listener, message in responses:
             listener.send(message)
 
-    def withdraw(self, number: int) -> None:
-        """Let a client go who has asked for a model; what has begun goes on, for the next one who asks."""
-        wish = self._wishes.pop(number, None)
-        if wish is not None:
-            wish.listener.send(failed(number, Cancelled("The client does not wait for the model any more.")))
+    def cancel(self, number: int) -> None:
+        """Let a client go who waits for a model; what has begun goes on, for the next one who asks."""
+        waiting = self._requests.pop(number, None)
+        if waiting is not None:
+            waiting.listener.send(failed(number, Cancelled("The client does not wait for the model any more.")))
 
     def may_run(self, name: str) -> bool:
         """Return whether a job of this model may be sent now; where the model is missing, it is loaded first."""
         if self._load is not None:
-            # One that waits for room would never get it if ever new jobs came.
+            # One that waits for room would never get it if new jobs kept coming.
             return False
         if name not in self.loaded:
             self._begin_load(name)
@@ -154,8 +154,8 @@ class ModelLoading:
         name = self.named(generation).model
         return name not in self.loaded and name in self._fetches.values()
 
-    def heed_progress(self, message: LoadProgress) -> None:
-        """Tell those who wait for the model how far it has come."""
+    def notify_progress(self, message: LoadProgress) -> None:
+        """Notify those who wait for the model how far it has come."""
         waiting = []
         if message.job in self._fetches:
             self.download = message
@@ -163,116 +163,118 @@ class ModelLoading:
         elif self._load is not None and message.job == self._load.number:
             waiting = self._waiting(self._load.name, on_disk=True)
         if message.fraction is not None:
-            for wish in waiting:
+            for one in waiting:
                 percent = int(message.fraction * PERCENT)
-                wish.listener.send(Progress(job=wish.question.job, step=percent, total=PERCENT))
+                one.listener.send(Progress(job=one.request.job, step=percent, total=PERCENT))
 
-    def take_fetched(self, message: ModelFetched) -> None:
-        """Go on with the wishes whose files have come, or refuse them."""
+    def receive_fetched(self, message: ModelFetched) -> None:
+        """Load what has arrived on the disk for those who wait, or refuse them."""
         name = self._fetches.pop(message.job, "")
         if self.download is not None and self.download.job == message.job:
             self.download = None
-        for wish in self._waiting(name, on_disk=False):
-            wish.on_disk = True
+        for waiting in self._waiting(name, on_disk=False):
+            waiting.on_disk = True
             if message.failure is not None:
-                self._settle(wish, message.failure)
-        self._go_on()
+                self._resolve(waiting, message.failure)
+        self._advance()
 
-    def take(self, message: ModelsLoaded) -> LoadEnded | None:
-        """Note what the engine holds now; return the load that has ended with it."""
-        question, listener = self._unloads.pop(message.job, (None, None))
-        self.known |= {facts.name: facts for facts in message.models}
-        leaving = {asked.unload for asked, _ in self._unloads.values()}
-        self.loaded = tuple(facts.name for facts in message.models if facts.name not in leaving)
-        self._first = self._first or self.loaded[0]
-        self.default = self.default or self._first
-        for wish in self._waiting("", on_disk=True):
-            self._settle(wish, None)
-        if question is not None and listener is not None:
-            self._answers.append((listener, _for(question, message.failure, self.known.get(question.unload))))
+    def receive_loaded(self, message: ModelsLoaded) -> LoadEnded | None:
+        """Record what the engine has loaded; return the load that has ended with it."""
+        request, listener = self._unloads.pop(message.job, (None, None))
+        self.known |= {info.name: info for info in message.models}
+        leaving = {unloaded.unload for unloaded, _ in self._unloads.values()}
+        self.loaded = tuple(info.name for info in message.models if info.name not in leaving)
+        if message.job == 0:  # a new engine, which may have been unable to begin with the default model
+            self.default = message.models[0].name
+            self._initial = self._initial or self.default
+        for waiting in self._waiting("", on_disk=True):
+            self._resolve(waiting, None)
+        if request is not None and listener is not None:
+            response = _response_to(request, message.failure, self.known.get(request.unload))
+            self._responses.append((listener, response))
         if self._load is None or message.job != self._load.number:
             return None
         return self._end_load(message.failure)
 
     def engine_lost(self) -> LoadEnded | None:
-        """Forget what a dead engine held; return the load that has died with it."""
+        """Forget what a dead engine had loaded; return the load that has died with it."""
         self.loaded, self.download = (), None
         self._fetches.clear()
         error = EngineUnavailable("The engine died meanwhile.", retry_after=5)
-        for question, listener in self._unloads.values():
-            self._answers.append((listener, failed(question.job, error)))
+        for request, listener in self._unloads.values():
+            self._responses.append((listener, failed(request.job, error)))
         self._unloads.clear()
         ended = None
         if self._load is not None:
             error = EngineUnavailable(f"The engine died while {self._load.name} was loaded.", retry_after=5)
             ended = self._end_load(failed(0, error))
-        for wish in list(self._wishes.values()):
+        for waiting in list(self._requests.values()):
             if self._engine.state == "failed":
-                self._settle(wish, failed(0, EngineUnavailable(self._engine.reason)))
-            elif wish.name:
-                self._settle(wish, failed(0, error))
+                self._resolve(waiting, failed(0, EngineUnavailable(self._engine.reason)))
+            elif waiting.name:
+                self._resolve(waiting, failed(0, error))
         return ended
 
     def _end_load(self, failure: Failed | None) -> LoadEnded:
         """Answer those who wait for the load, then go on with the next one."""
         assert self._load is not None
         name, self._load = self._load.name, None
-        for wish in self._waiting(name, on_disk=True):
-            self._settle(wish, failure)
-        self._go_on()
+        for waiting in self._waiting(name, on_disk=True):
+            self._resolve(waiting, failure)
+        self._advance()
         return LoadEnded(name, failure.as_error() if failure else None)
 
-    def _settle(self, wish: LoadRequest, failure: Failed | None) -> None:
-        """Answer a wish, whose model is held unless there is a failure."""
-        del self._wishes[wish.question.job]
-        if failure is None and wish.question.default:
-            self._make_default(wish.name)
-        facts = self.known.get(wish.name or self.default)
-        self._answers.append((wish.listener, _for(wish.question, failure, facts)))
+    def _resolve(self, waiting: LoadRequest, failure: Failed | None) -> None:
+        """Answer a request, whose model is loaded unless there is a failure."""
+        del self._requests[waiting.request.job]
+        if failure is None and waiting.request.default:
+            self._make_default(waiting.name)
+        info = self.known.get(waiting.name or self.default)
+        self._responses.append((waiting.listener, _response_to(waiting.request, failure, info)))
 
-    def _go_on(self) -> None:
-        """Answer who asks for what is held already, and begin what can be begun."""
-        if not self._engine.listens:
+    def _advance(self) -> None:
+        """Answer who waits for what is loaded already, and begin what can be begun."""
+        if not self._engine.is_ready:
             return
-        for wish in list(self._wishes.values()):
+        for waiting in list(self._requests.values()):
             loads = self._load.name if self._load else None
-            if not wish.name:
-                self._settle(wish, None)
-            elif wish.name in self.loaded:
+            if not waiting.name:
+                self._resolve(waiting, None)
+            elif waiting.name in self.loaded:
                 # Unless it may have to leave for the one that is being loaded.
                 if loads is None:
-                    self._settle(wish, None)
-            elif not wish.on_disk and wish.name != loads:
-                self._begin_fetch(wish)
-            elif loads is None and wish.name not in self._fetches.values():
-                self._begin_load(wish.name)
+                    self._resolve(waiting, None)
+            elif not waiting.on_disk and waiting.name != loads:
+                self._begin_fetch(waiting)
+            elif loads is None and waiting.name not in self._fetches.values():
+                self._begin_load(waiting.name)
 
-    def _begin_fetch(self, wish: LoadRequest) -> None:
-        if wish.name not in self._fetches.values():
+    def _begin_fetch(self, waiting: LoadRequest) -> None:
+        if waiting.name not in self._fetches.values():
             if len(self._fetches) >= MAX_FETCHES:
                 return
             number = next(self._numbers)
-            self._fetches[number] = wish.name
-            self._engine.tell(FetchModel(job=number, name=wish.name))
-        wish.begin()
+            self._fetches[number] = waiting.name
+            self._engine.send(FetchModel(job=number, name=waiting.name))
+        waiting.begin()
 
     def _begin_load(self, name: str) -> None:
         self._load = Load(next(self._numbers), name)
-        for wish in self._waiting(name, on_disk=True):
-            wish.begin()
-        self._engine.tell(LoadModel(job=self._load.number, name=name))
+        for waiting in self._waiting(name, on_disk=True):
+            waiting.begin()
+        self._engine.send(LoadModel(job=self._load.number, name=name))
 
     def _waiting(self, name: str, *, on_disk: bool) -> list[LoadRequest]:
-        """Return the wishes for a model whose files are awaited, or are there."""
-        return [wish for wish in self._wishes.values() if (wish.name, wish.on_disk) == (name, on_disk)]
+        """Return the requests for a model whose files are awaited, or are there."""
+        return [waiting for waiting in self._requests.values() if (waiting.name, waiting.on_disk) == (name, on_disk)]
 
     def _make_default(self, name: str) -> None:
         self.default = name
-        # A new engine begins with it; with the first one it decides by the settings again.
-        self._engine.model = "" if name == self._first else name
+        # A new engine begins with it; with the initial one it decides by the settings again.
+        self._engine.default_model = "" if name == self._initial else name
 
 
-def _for(question: ModelRequest, failure: Failed | None, facts: ModelInfo | None) -> ModelResponse | Failed:
+def _response_to(request: ModelRequest, failure: Failed | None, info: ModelInfo | None) -> ModelResponse | Failed:
     if failure is not None:
-        return failed(question.job, failure.as_error())
-    return ModelResponse(job=question.job, info=facts)
+        return failed(request.job, failure.as_error())
+    return ModelResponse(job=request.job, info=info)

@@ -1,6 +1,5 @@
 """The jobs that wait, in the order in which they will be served."""
 
-import time
 from collections.abc import Callable, Iterator
 
 from imageserver.dispatch.jobs import Job
@@ -12,7 +11,7 @@ class JobQueue:
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
-        self._order = SchedulingPolicy()
+        self._policy = SchedulingPolicy()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -24,20 +23,20 @@ class JobQueue:
         """Let `job` wait."""
         self._jobs[job.id] = job
 
-    def peek(self, is_held_back: Callable[[Job], bool] = lambda job: False) -> Job | None:
+    def peek(self, now: float, is_held_back: Callable[[Job], bool] = lambda job: False) -> Job | None:
         """Return the next of the jobs that are not held back and leave it; None when no such job waits."""
         ready = [job for job in self._jobs.values() if not is_held_back(job)]
         lost = [job for job in ready if job.engine_deaths]
         if lost or not ready:
             return min(lost, key=lambda job: job.arrived, default=None)
-        claims = self._order.sort([job.claim() for job in ready], time.monotonic())
+        claims = self._policy.sort([job.claim() for job in ready], now)
         return self._jobs[claims[0].owner]
 
-    def take(self, job: Job) -> None:
-        """Let a job wait no longer, and count its work as its credential's."""
+    def pop(self, job: Job) -> None:
+        """Remove a job that is served now, and charge its work to its credential."""
         del self._jobs[job.id]
-        self._order.charge(job.credential, job.work)
+        self._policy.charge(job.credential, job.work)
 
     def remove(self, job: Job) -> None:
-        """Forget a waiting job; one that does not wait is ignored."""
+        """Remove a job that is not served; one that does not wait is ignored."""
         self._jobs.pop(job.id, None)

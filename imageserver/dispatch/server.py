@@ -1,4 +1,4 @@
-"""The dispatcher's front door: it listens, admits workers and engines by their key, and ends with its owner."""
+"""Listens for workers and engines, admits them by their key, routes what they send, and ends with the owner."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ import msgspec
 
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
+from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.job_queries import JobQueries
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
 from imageserver.protocol.channel import Address
@@ -35,29 +36,29 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-HELLO_TIMEOUT = 10.0
-OWNER_POLL = 0.5
+HELLO_TIMEOUT_SECONDS = 10.0
+OWNER_POLL_SECONDS = 0.5
 # What is still to be sent to the workers must be out before the process ends.
-FAREWELL_TIMEOUT = 2.0
+CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     """Run the dispatcher until its owner is gone or it is told to stop."""
     runtime_dir.remove_stale()
     listener, address = _listen(settings, runtime_dir, secrets.token_hex(32))
-    dispatcher = Dispatcher(settings, address)
-    inquiries = JobQueries(dispatcher)
-    conversations: dict[asyncio.Task[None], Peer] = {}
+    dispatcher = Dispatcher(settings, EngineProcess(settings, address))
+    queries = JobQueries(dispatcher)
+    connections: dict[asyncio.Task[None], Peer] = {}
 
-    def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)
-        conversation = asyncio.create_task(_converse(dispatcher, inquiries, peer, address.key))
-        conversations[conversation] = peer
-        conversation.add_done_callback(conversations.pop)
-        conversation.add_done_callback(lambda _: peer.close())
+        connection = asyncio.create_task(_accept(dispatcher, queries, peer, address.key))
+        connections[connection] = peer
+        connection.add_done_callback(connections.pop)
+        connection.add_done_callback(lambda _: peer.close())
 
     starter = asyncio.start_unix_server if address.path else asyncio.start_server
-    server = await starter(welcome, sock=listener, limit=READ_LIMIT_BYTES)
+    server = await starter(connect, sock=listener, limit=READ_LIMIT_BYTES)
     runtime_dir.write(address, os.getpid())
     stop = asyncio.Event()
     with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop
@@ -69,16 +70,16 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     owner_watch.cancel()
     server.close()
     await dispatcher.stop()
-    for peer in conversations.values():
+    for peer in connections.values():
         peer.close()
-    if conversations:
-        await asyncio.wait(list(conversations), timeout=FAREWELL_TIMEOUT)
+    if connections:
+        await asyncio.wait(list(connections), timeout=CLOSE_TIMEOUT_SECONDS)
     runtime_dir.remove()
 
 
-async def _converse(dispatcher: Dispatcher, inquiries: JobQueries, peer: Peer, key: str) -> None:
+async def _accept(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, key: str) -> None:
     try:
-        hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT)
+        hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT_SECONDS)
     except (EOFError, TimeoutError):
         return
     if isinstance(hello, Hello) and hello.role == "engine" and dispatcher.engine.is_own(hello.key):
@@ -87,10 +88,10 @@ async def _converse(dispatcher: Dispatcher, inquiries: JobQueries, peer: Peer, k
     if not isinstance(hello, Hello) or not secrets.compare_digest(hello.key.encode(), key.encode()):
         logger.warning("A connection without the right key was refused.")
         return
-    await _serve_worker(dispatcher, inquiries, peer)
+    await _serve_worker(dispatcher, queries, peer)
 
 
-async def _serve_worker(dispatcher: Dispatcher, inquiries: JobQueries, peer: Peer) -> None:
+async def _serve_worker(dispatcher: Dispatcher, queries: JobQueries, peer: Peer) -> None:
     dispatcher.join(peer)
     try:
         async for message, raw in peer:
@@ -98,36 +99,36 @@ async def _serve_worker(dispatcher: Dispatcher, inquiries: JobQueries, peer: Pee
                 case Submit():
                     dispatcher.submit(message, peer, raw)
                 case CacheHit():
-                    dispatcher.note(message, peer)
+                    dispatcher.record_cache_hit(message, peer)
                 case ClientLeft():
                     dispatcher.client_left(message.job)
                 case Cancel():
-                    inquiries.unwatch(message.job)
+                    queries.unwatch(message.job)
                     dispatcher.cancel(message.job)
                 case _:
-                    _answer(dispatcher, inquiries, peer, message)
+                    _answer(dispatcher, queries, peer, message)
     finally:
-        inquiries.leave(peer)
+        queries.leave(peer)
         dispatcher.leave(peer)
 
 
-def _answer(dispatcher: Dispatcher, inquiries: JobQueries, peer: Peer, question: AnyMessage) -> None:
+def _answer(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, question: AnyMessage) -> None:
     match question:
         case EstimateRequest():
-            dispatcher.ask(question, peer)
+            dispatcher.estimate(question, peer)
         case LoraRequest():
             model = question.model or dispatcher.models.default
             dispatcher.engine.ask(msgspec.structs.replace(question, model=model), peer)
         case ModelRequest():
-            dispatcher.ask_model(question, peer)
+            dispatcher.request_model(question, peer)
         case ListJobs():
-            inquiries.list_jobs(question, peer)
+            queries.list_jobs(question, peer)
         case CurrentJobRequest():
-            inquiries.current(question, peer)
+            queries.current(question, peer)
         case CancelJob():
-            inquiries.cancel(question, peer)
+            queries.cancel(question, peer)
         case Watch():
-            inquiries.watch(question, peer)
+            queries.watch(question, peer)
 
 
 def _listen(settings: Settings, runtime_dir: RuntimeDir, key: str) -> tuple[socket.socket, Address]:
@@ -159,5 +160,5 @@ async def _wait_for_end_of(owner: int, stop: asyncio.Event) -> None:
             loop.add_reader(descriptor, stop.set)
             return
     while process_lives(owner):
-        await asyncio.sleep(OWNER_POLL)
+        await asyncio.sleep(OWNER_POLL_SECONDS)
     stop.set()

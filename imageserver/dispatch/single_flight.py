@@ -5,7 +5,6 @@ another generation of the retry, so it is recognised by what its client sent.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,10 +15,6 @@ from imageserver.protocol.messages import Finished, Submit
 KEPT_SECONDS = 30.0
 # How long a refusal is remembered: the OpenAI SDK obeys a Retry-After of up to 60 seconds.
 REFUSED_SECONDS = 65.0
-
-
-def _call_later(seconds: float, callback: Callable[[], object]) -> None:
-    asyncio.get_running_loop().call_later(seconds, callback)
 
 
 @dataclass
@@ -39,10 +34,7 @@ class Attempt:
 class SingleFlight:
     """The jobs that the same request may join."""
 
-    def __init__(self, call_later: Callable[[float, Callable[[], object]], object] | None = None) -> None:
-        self._call_later = call_later or (
-            lambda delay, callback: asyncio.get_running_loop().call_later(delay, callback)
-        )
+    def __init__(self) -> None:
         self._twins: dict[str, Job] = {}
         # By the number of the last request that made the attempt, the latest last.
         self._attempts: dict[int, Attempt] = {}
@@ -82,7 +74,7 @@ class SingleFlight:
             # Its client may still leave before the images are encoded.
             attempt.state = "answered"
         seconds = KEPT_SECONDS if attempt.has_images else REFUSED_SECONDS
-        self._call_later(seconds, lambda: self._attempts.pop(number, None))
+        asyncio.get_running_loop().call_later(seconds, self._attempts.pop, number, None)
 
     def end(self, job: Job, result: tuple[Finished, bytes] | None) -> None:
         """Let nobody join a job any more but the retries of the attempts that wait for it."""

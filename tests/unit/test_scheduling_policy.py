@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from imageserver.generation import Priority
-from imageserver.scheduling_policy import QUANTUM, Claim, SchedulingPolicy
+from imageserver.scheduling_policy import QUANTUM_SECONDS, Claim, SchedulingPolicy
 
 PRIORITIES: list[Priority] = ["interactive", "normal", "background"]
 
@@ -43,7 +43,7 @@ def test_credentials_take_turns_by_device_seconds_not_by_requests() -> None:
         chosen = order.sort(claims, 0.0)[0]
         order.charge(chosen.credential, 0.1)
         served[chosen.credential] += 0.1
-    assert served["bob"] == pytest.approx(served["ann"], abs=2 * QUANTUM)
+    assert served["bob"] == pytest.approx(served["ann"], abs=2 * QUANTUM_SECONDS)
 
 
 @pytest.mark.parametrize(("one", "other"), [(0.5, 1.5), (1.0, 60.0), (0.1, 7.0)])
@@ -62,7 +62,7 @@ def test_a_flood_that_is_overdue_does_not_go_before_another_credentials_only_job
     order, now = SchedulingPolicy(), 1000.0
     flood = [claim(number, credential="ann", arrived=0.0, work=1.0, remaining=1.0) for number in range(20)]
     late = claim(99, credential="bob", arrived=now, work=1.0, remaining=1.0)
-    served = [played.owner for played in order.play([*flood, late], now)]
+    served = [played.owner for played in order.simulate([*flood, late], now)]
     assert served.index(99) <= 1
 
 
@@ -74,7 +74,7 @@ def test_claiming_a_better_class_takes_nothing_from_another_credential() -> None
         chosen = order.sort(claims, 0.0)[0]
         order.charge(chosen.credential, 0.1)
         served[chosen.credential] += 0.1
-    assert served["bob"] == pytest.approx(served["ann"], abs=2 * QUANTUM)
+    assert served["bob"] == pytest.approx(served["ann"], abs=2 * QUANTUM_SECONDS)
 
 
 @dataclass

@@ -62,8 +62,8 @@ def estimate() -> Response:
     """Tell what a generation would be and when it would be done, without generating it."""
     service = services()
     order, warnings, _ = _place()
-    forecast = service.client.estimate(order.number, order.generation, credential=order.credential, inspect=True)
-    generation, inspected = order.generation, forecast.inspected
+    forecast = service.client.estimate(order.number, order.generation, order.credential)
+    generation, inspected = order.generation, forecast.token_counts
     hit = is_cached(service, order)
     return jsonify(
         prompt=generation.prompt,

@@ -201,12 +201,12 @@ class DispatchClient:
         """Hand a generation and its source's pixels over; raises EngineUnavailable when no dispatcher answers."""
         return self._send(request, request.timeout, source)
 
-    def estimate(self, job: int, generation: Generation, *, credential: str = "", inspect: bool = False) -> Estimate:
-        """Return when a generation would be done, with `inspect` also what the engine would read of it.
+    def estimate(self, job: int, generation: Generation, credential: str) -> Estimate:
+        """Return when a generation would be done, and what the engine would read of it.
 
         Raises EngineUnavailable when no dispatcher answers.
         """
-        question = EstimateRequest(job=job, generation=generation, credential=credential, inspect=inspect)
+        question = EstimateRequest(job=job, generation=generation, credential=credential)
         return self._send(question, LINK_TIMEOUT).response(Estimate)[0]
 
     def record_cache_hit(self, hit: CacheHit) -> None:

@@ -20,7 +20,7 @@ INITIAL_FIXED_CALLS = 4.0
 # through 40 steps in 1.0 s, 512x512 in 1.3 s and 1024x1024 in 3.2 s.
 OVERHEAD_PIXELS = 512 * 512
 FORGETTING = 0.9
-REMEMBERED_ERRORS = 50
+MAX_ERRORS = 50
 # Clients choose the sizes: of more than these, the one that was generated least recently is forgotten.
 MAX_SIZES = 256
 
@@ -60,7 +60,7 @@ class CostModel:
 
     def __init__(self) -> None:
         self._models: dict[str, OrderedDict[int, _Line]] = {}
-        self._errors: deque[float] = deque(maxlen=REMEMBERED_ERRORS)
+        self._errors: deque[float] = deque(maxlen=MAX_ERRORS)
 
     @property
     def learnt(self) -> bool:

@@ -3,48 +3,43 @@
 from imageserver.dispatch.estimates.cost_model import CostModel
 from imageserver.dispatch.estimates.memory_model import MemoryModel
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate
-from imageserver.dispatch.model_loading import ModelLoading
 from imageserver.errors import OutOfMemory
-from imageserver.generation import Generation, Outcome
+from imageserver.generation import Generation, ModelInfo, Outcome
 from imageserver.protocol.messages import Estimate
 
 
 class Estimator:
-    """The costs and the memory of all models."""
+    """The costs and the memory of all models; `info` is None of a model that has never been loaded."""
 
     def __init__(self) -> None:
         self.costs = CostModel()
         self._memory = MemoryModel()
 
-    def learn(self, generation: Generation, models: ModelLoading, outcome: Outcome) -> None:
+    def observe(self, info: ModelInfo | None, generation: Generation, outcome: Outcome) -> None:
         """Learn from a finished generation."""
         self.costs.observe(generation, outcome.device_time)
-        facts = models.info_of(generation)
-        if facts is not None:
-            self._memory.observe(facts, generation, outcome.vram_peak_mb)
+        if info is not None:
+            self._memory.observe(info, generation, outcome.vram_peak_mb)
 
-    def learn_failure(self, generation: Generation, models: ModelLoading) -> None:
+    def observe_failure(self, info: ModelInfo | None, generation: Generation, loaded: tuple[str, ...]) -> None:
         """Learn from a generation that ran alone and did not fit into the memory."""
-        facts = models.info_of(generation)
-        if facts is not None:
-            self._memory.observe_failure(facts, generation, models.loaded)
+        if info is not None:
+            self._memory.observe_failure(info, generation, loaded)
 
-    def refuse_if_too_large(self, generation: Generation, models: ModelLoading) -> None:
+    def refuse_if_too_large(self, info: ModelInfo | None, generation: Generation, loaded: tuple[str, ...]) -> None:
         """Raise OutOfMemory for a generation that is known not to fit."""
-        facts = models.info_of(generation)
-        reason = self._memory.obstacle(facts, generation, models.loaded) if facts is not None else None
+        reason = self._memory.obstacle(info, generation, loaded) if info is not None else None
         if reason is not None:
             raise OutOfMemory(reason)
 
-    def forecast(self, job: int, generation: Generation, models: ModelLoading, outlook: WaitEstimate) -> Estimate:
-        """Return all that is expected of a generation with this outlook."""
-        facts = models.info_of(generation)
+    def estimate(self, job: int, info: ModelInfo | None, generation: Generation, expected: WaitEstimate) -> Estimate:
+        """Return all that is expected of a generation with this wait."""
         return Estimate(
             job=job,
-            own=outlook.own,
-            wait=outlook.wait,
-            position=outlook.position,
+            own=expected.own,
+            wait=expected.wait,
+            position=expected.position,
             learnt=self.costs.learnt,
             median_error=self.costs.median_error,
-            memory_mb=self._memory.expected(facts, generation) if facts else None,
+            memory_mb=self._memory.expected(info, generation) if info else None,
         )

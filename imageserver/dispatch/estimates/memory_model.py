@@ -2,15 +2,16 @@
 
 import time
 from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imageserver.dispatch.estimates.cost_model import MAX_SIZES
 from imageserver.generation import Generation, ModelInfo
 
 # Of each size the highest of so many peaks counts; they include what ran beside it.
-REMEMBERED_PEAKS = 10
+MAX_PEAKS = 10
 # Afterwards it is tried again: another process may have left the device.
-REMEMBERED_FAILURE = 600.0
+FAILURE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -19,51 +20,52 @@ class FailedSize:
 
     pixels: int
     moment: float
-    held: tuple[str, ...]
+    loaded: tuple[str, ...]
 
 
 class MemoryModel:
     """Peaks in MiB, weights included, by model and size."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._peaks: dict[str, OrderedDict[int, deque[float]]] = defaultdict(OrderedDict)
         self._largest: dict[str, int] = defaultdict(int)
         self._failures: dict[str, FailedSize] = {}
 
-    def observe(self, facts: ModelInfo, generation: Generation, peak_mb: float) -> None:
+    def observe(self, info: ModelInfo, generation: Generation, peak_mb: float) -> None:
         """Learn from a finished generation; a peak of 0 was not measured."""
         if peak_mb > 0:
-            sizes = self._peaks[facts.name]
-            sizes.setdefault(_pixels(generation), deque(maxlen=REMEMBERED_PEAKS)).append(peak_mb)
+            sizes = self._peaks[info.name]
+            sizes.setdefault(_pixels(generation), deque(maxlen=MAX_PEAKS)).append(peak_mb)
             sizes.move_to_end(_pixels(generation))
             if len(sizes) > MAX_SIZES:
                 sizes.popitem(last=False)
-        self._largest[facts.name] = max(self._largest[facts.name], _pixels(generation))
-        failure = self._failures.get(facts.name)
+        self._largest[info.name] = max(self._largest[info.name], _pixels(generation))
+        failure = self._failures.get(info.name)
         if failure is not None and _pixels(generation) >= failure.pixels:
-            del self._failures[facts.name]
+            del self._failures[info.name]
 
-    def observe_failure(self, facts: ModelInfo, generation: Generation, held: tuple[str, ...]) -> None:
-        """Learn from a generation that ran alone and did not fit, while the models `held` were loaded.
+    def observe_failure(self, info: ModelInfo, generation: Generation, loaded: tuple[str, ...]) -> None:
+        """Learn from a generation that ran alone and did not fit, while the models `loaded` were there.
 
         Several images may fail where one would fit, and what was generated before may fit again.
         """
-        if generation.count > 1 or _pixels(generation) <= self._largest[facts.name]:
+        if generation.count > 1 or _pixels(generation) <= self._largest[info.name]:
             return
-        known = self._failures.get(facts.name)
+        known = self._failures.get(info.name)
         smallest = min(_pixels(generation), known.pixels) if known else _pixels(generation)
-        self._failures[facts.name] = FailedSize(smallest, time.monotonic(), held)
+        self._failures[info.name] = FailedSize(smallest, self._clock(), loaded)
 
-    def obstacle(self, facts: ModelInfo, generation: Generation, held: tuple[str, ...]) -> str | None:
+    def obstacle(self, info: ModelInfo, generation: Generation, loaded: tuple[str, ...]) -> str | None:
         """Return why the device cannot hold a generation and what it could, None where nothing speaks against it."""
-        failure = self._failures.get(facts.name)
+        failure = self._failures.get(info.name)
         if failure is None or _pixels(generation) < failure.pixels:
             return None
-        if failure.held != held or time.monotonic() - failure.moment > REMEMBERED_FAILURE:
-            del self._failures[facts.name]
+        if failure.loaded != loaded or self._clock() - failure.moment > FAILURE_SECONDS:
+            del self._failures[info.name]
             return None
-        largest = self._largest[facts.name]
-        peaks = self._peaks[facts.name].get(largest)
+        largest = self._largest[info.name]
+        peaks = self._peaks[info.name].get(largest)
         advice = f"One of {largest} pixels was generated; ask for no more." if largest else "Ask for a smaller one."
         if peaks:
             advice = (
@@ -74,17 +76,17 @@ class MemoryModel:
             f"{generation.width}x{generation.height} is not tried. {advice}"
         )
 
-    def expected(self, facts: ModelInfo, generation: Generation) -> float | None:
+    def expected(self, info: ModelInfo, generation: Generation) -> float | None:
         """Return the expected peak, None before anything was measured.
 
         Of a size not seen yet, what the nearest one took beside the model is scaled by the pixels.
         """
-        sizes, pixels = self._peaks.get(facts.name), _pixels(generation)
+        sizes, pixels = self._peaks.get(info.name), _pixels(generation)
         if not sizes:
             return None
         nearest = min(sizes, key=lambda size: abs(size - pixels))
-        beside = max(0.0, max(sizes[nearest]) - facts.device.memory_mb)
-        return round(min(facts.device.memory_mb, max(sizes[nearest])) + beside * pixels / nearest, 1)
+        beside = max(0.0, max(sizes[nearest]) - info.device.memory_mb)
+        return round(min(info.device.memory_mb, max(sizes[nearest])) + beside * pixels / nearest, 1)
 
 
 def _pixels(generation: Generation) -> int:

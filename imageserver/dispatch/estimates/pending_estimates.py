@@ -1,33 +1,30 @@
-"""Forecasts that wait for the engine to say what it would read of the prompts."""
+"""Estimates that wait for the engine to count the tokens of their prompts."""
 
 import asyncio
 
 import msgspec
 
 from imageserver.dispatch.jobs import Listener
-from imageserver.protocol.messages import Estimate, TokenCounts
+from imageserver.protocol.messages import Estimate, Message, TokenCounts
 
-# The engine answers between two forwards; one that takes long is not waited for.
-TIMEOUT_SECONDS = 2.0
+# The engine counts between two forwards; one that takes long is not waited for.
+TOKEN_COUNT_TIMEOUT_SECONDS = 2.0
 
 
-class PendingEstimates:
-    """Who waits, by the number of the question."""
+class PendingEstimate:
+    """Receives the engine's answer, and sends the estimate with it; without it where that fails or takes too long."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[int, tuple[Listener, Estimate, asyncio.TimerHandle]] = {}
+    def __init__(self, estimate: Estimate, listener: Listener) -> None:
+        self._estimate = estimate
+        self._listener: Listener | None = listener
+        self._timer = asyncio.get_running_loop().call_later(TOKEN_COUNT_TIMEOUT_SECONDS, self._resolve, None)
 
-    def wait(self, listener: Listener, forecast: Estimate) -> None:
-        """Send the forecast when the engine has answered, or without its answer when that takes too long."""
-        give_up = asyncio.get_running_loop().call_later(TIMEOUT_SECONDS, self._tell, forecast.job, None)
-        self._waiting[forecast.job] = (listener, forecast, give_up)
+    def send(self, message: Message, raw: bytes = b"") -> None:
+        """Complete the estimate."""
+        self._resolve(message if isinstance(message, TokenCounts) else None)
 
-    def take(self, message: TokenCounts) -> None:
-        """Complete the forecast that waits for this."""
-        self._tell(message.job, message)
-
-    def _tell(self, job: int, inspected: TokenCounts | None) -> None:
-        listener, forecast, give_up = self._waiting.pop(job, (None, None, None))
-        if listener is not None and forecast is not None and give_up is not None:
-            give_up.cancel()
-            listener.send(msgspec.structs.replace(forecast, inspected=inspected))
+    def _resolve(self, token_counts: TokenCounts | None) -> None:
+        self._timer.cancel()
+        if self._listener is not None:
+            self._listener.send(msgspec.structs.replace(self._estimate, token_counts=token_counts))
+            self._listener = None

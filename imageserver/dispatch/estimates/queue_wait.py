@@ -1,7 +1,6 @@
 """When a generation would be done: its own work after all the work that goes before it."""
 
 import itertools
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,8 +22,8 @@ class WaitEstimate:
         return self.wait + self.own
 
 
-def estimate_wait(job: Job, running: Iterable[Job], waiting: Iterable[Job], *, room: bool) -> WaitEstimate:
-    """Return the outlook of `job`, served in the order of turns.
+def estimate_wait(job: Job, running: Iterable[Job], waiting: Iterable[Job], now: float, *, room: bool) -> WaitEstimate:
+    """Return how long `job` waits and runs, served in the order of the scheduling policy.
 
     It takes turns with what runs while the engine has room; without, what runs goes first.
     """
@@ -32,7 +31,7 @@ def estimate_wait(job: Job, running: Iterable[Job], waiting: Iterable[Job], *, r
     rivals = {other.id: other for other in waiting if other.id != job.id}
     if room:
         rivals, before = rivals | before, {}
-    claims = SchedulingPolicy().play([job.claim(), *(other.claim() for other in rivals.values())], time.monotonic())
+    claims = SchedulingPolicy().simulate([job.claim(), *(other.claim() for other in rivals.values())], now)
     ahead = [rivals[claim.owner] for claim in itertools.takewhile(lambda claim: claim.owner != job.id, claims)]
     ahead += before.values()
     return WaitEstimate(own=job.remaining, wait=sum(other.remaining for other in ahead), position=len(ahead))

@@ -1,4 +1,4 @@
-"""A generation on its way: asked for, run, told of, ended."""
+"""A generation on its way: submitted, run, reported, ended."""
 
 from imageserver.errors import BY_CODE, ServiceError
 from imageserver.generation import Generation, Outcome
@@ -37,19 +37,15 @@ class CacheHit(Message, frozen=True, kw_only=True):
 
 
 class EstimateRequest(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher: when would this generation be done?
-
-    With `inspect` the engine is asked what it would read, which it answers between two forwards.
-    """
+    """Worker to dispatcher: when would this generation be done, and what would the engine read of it?"""
 
     job: int
     generation: Generation
     credential: str = ""
-    inspect: bool = False
 
 
 class TokenCountRequest(Message, frozen=True, kw_only=True):
-    """Dispatcher to engine: what would you read of this generation?"""
+    """Dispatcher to engine: count what you would read of this generation."""
 
     job: int
     generation: Generation
@@ -79,11 +75,11 @@ class Estimate(Message, frozen=True, kw_only=True):
     learnt: bool
     median_error: float | None
     memory_mb: float | None = None
-    inspected: TokenCounts | None = None
+    token_counts: TokenCounts | None = None
 
 
 class Queued(Message, frozen=True, kw_only=True):
-    """Dispatcher to worker: the job is taken; expected seconds on the device and before it, and jobs that go before."""
+    """Dispatcher to worker: the job waits; expected seconds on the device and before it, and jobs that go before."""
 
     job: int
     own: float
@@ -127,10 +123,10 @@ class Progress(Message, frozen=True, kw_only=True):
 
 
 class Preview(Message, frozen=True, kw_only=True):
-    """Engine to dispatcher to worker: what image `index` promises to become, after `step` of its `total` steps.
+    """Engine to dispatcher to worker: how far image `index` has come after `step` of its `total` steps.
 
     The raw bytes are `height * width * 3` of RGB, as small as the latents: each pixel stands for `scale * scale` of the
-    generating, whose centre the answer shows.
+    image, whose centre the response shows.
     """
 
     job: int
@@ -143,7 +139,7 @@ class Preview(Message, frozen=True, kw_only=True):
 
 
 class Finished(Message, frozen=True, kw_only=True):
-    """The job is done; its pixels are the frame's raw bytes. `joined` tells that it was run for an earlier twin."""
+    """The job is done; its pixels are the frame's raw bytes. `joined` says that it was run for an earlier twin."""
 
     job: int
     outcome: Outcome

@@ -2,240 +2,205 @@
 
 import asyncio
 
-from tests.unit.dispatch.conftest import Ear
+from imageserver.dispatch.snapshot_broadcast import INTERVAL_SECONDS
+from imageserver.protocol.messages import Finished
+from tests.support.dispatch_harness import Harness, Recorder
 
 
-def test_one_job_runs_and_the_others_wait_in_the_order_they_came(play):
-    async def scene(stage):
-        stage.submit(1, 2, 3)
-        assert stage.engine.runs == [1]
-        stage.progress(1)
-        stage.finish(1)
-        stage.finish(2)
-        stage.finish(3)
-        assert stage.engine.runs == [1, 2, 3]
-        assert stage.ear.of(1) == ["Started", "Progress", "Finished"]
-        snapshot = stage.dispatcher.snapshot()
-        assert (snapshot.total, snapshot.completed, snapshot.active, snapshot.queue_length) == (3, 3, 0, 0)
-
-    play(scene)
+async def test_one_job_runs_and_the_others_wait_in_the_order_they_came():
+    harness = Harness()
+    harness.submit(1, 2, 3)
+    assert harness.engine.runs == [1]
+    harness.progress(1)
+    harness.finish(1)
+    harness.finish(2)
+    harness.finish(3)
+    assert harness.engine.runs == [1, 2, 3]
+    assert harness.worker.of(1) == ["Started", "Progress", "Finished"]
+    snapshot = harness.dispatcher.snapshot()
+    assert (snapshot.total, snapshot.completed, snapshot.active, snapshot.queue_length) == (3, 3, 0, 0)
 
 
-def test_engine_with_room_gets_several_at_a_time(play):
-    async def scene(stage):
-        stage.submit(1, 2, 3)
-        assert stage.engine.running == [1, 2]
-        stage.finish(2)
-        assert stage.engine.running == [1, 3]
-
-    play(scene, room=2)
+async def test_engine_with_room_gets_several_at_a_time():
+    harness = Harness(room=2)
+    harness.submit(1, 2, 3)
+    assert harness.engine.running == [1, 2]
+    harness.finish(2)
+    assert harness.engine.running == [1, 3]
 
 
-def test_what_runs_counts_for_max_queue(play):
-    async def scene(stage):
-        stage.submit(1, 2, 3, 4)
-        assert stage.ear.of(3) == stage.ear.of(4) == ["queue_full"]
-        assert all(message.retry_after >= 1 for message in stage.ear.heard if hasattr(message, "retry_after"))
-        stage.finish(1)
-        stage.submit(5)
-        assert stage.ear.of(5) == []
-
-    play(scene, max_queue=2)
+async def test_what_runs_counts_for_max_queue():
+    harness = Harness(max_queue=2)
+    harness.submit(1, 2, 3, 4)
+    assert harness.worker.of(3) == harness.worker.of(4) == ["queue_full"]
+    assert all(message.retry_after >= 1 for message in harness.worker.messages if hasattr(message, "retry_after"))
+    harness.finish(1)
+    harness.submit(5)
+    assert harness.worker.of(5) == []
 
 
-def test_retry_after_is_learnt_from_the_device(play):
-    async def scene(stage):
-        stage.submit(1)
-        stage.finish(1)  # it took two seconds
-        stage.submit(2, 3)
-        refusal = stage.ear.heard[-1]
-        assert 1.9 < refusal.retry_after < 2.1
-
-    play(scene, max_queue=1)
+async def test_retry_after_is_learnt_from_the_device():
+    harness = Harness(max_queue=1)
+    harness.submit(1)
+    harness.finish(1)  # it took two seconds
+    harness.submit(2, 3)
+    refusal = harness.worker.messages[-1]
+    assert refusal.retry_after == 2.0
 
 
-def test_queue_time_is_measured_by_the_dispatcher(play):
-    async def scene(stage):
-        stage.submit(1, 2)
-        await asyncio.sleep(0.1)
-        stage.finish(1)
-        stage.finish(2)
-        waits = {message.job: message.outcome.queue_time for message in stage.ear.heard if hasattr(message, "outcome")}
-        assert waits[1] < 0.05
-        assert waits[2] >= 0.1
-
-    play(scene)
+async def test_queue_time_is_measured_by_the_dispatcher():
+    harness = Harness()
+    harness.submit(1, 2)
+    await asyncio.sleep(3)
+    harness.finish(1)
+    harness.finish(2)
+    ends = [message for message in harness.worker.messages if isinstance(message, Finished)]
+    assert [(message.job, message.outcome.queue_time) for message in ends] == [(1, 0.0), (2, 3.0)]
 
 
-def test_deadline_of_a_waiting_job_passes_while_another_runs(play):
-    async def scene(stage):
-        stage.submit(1)
-        stage.submit(2, timeout=0.05)
-        await asyncio.sleep(0.15)
-        assert stage.ear.of(2) == ["deadline_exceeded"]
-        assert (stage.engine.runs, stage.engine.cancels) == ([1], [])
-
-    play(scene)
+async def test_deadline_of_a_waiting_job_passes_while_another_runs():
+    harness = Harness()
+    harness.submit(1)
+    harness.submit(2, timeout=5)
+    await asyncio.sleep(5)
+    assert harness.worker.of(2) == ["deadline_exceeded"]
+    assert (harness.engine.runs, harness.engine.cancels) == ([1], [])
 
 
-def test_deadline_of_a_running_job_stops_it_and_its_place_is_free_when_the_engine_says_so(play):
-    async def scene(stage):
-        stage.submit(1, timeout=0.05)
-        stage.submit(2)
-        await asyncio.sleep(0.15)
-        assert stage.ear.of(1) == ["deadline_exceeded"]
-        assert (stage.engine.runs, stage.engine.cancels) == ([1], [1])
-        stage.fail(1, "cancelled")
-        assert stage.ear.of(1) == ["deadline_exceeded"]
-        assert stage.engine.runs == [1, 2]
-
-    play(scene)
+async def test_deadline_of_a_running_job_stops_it_and_its_place_is_free_when_the_engine_says_so():
+    harness = Harness()
+    harness.submit(1, timeout=5)
+    harness.submit(2)
+    await asyncio.sleep(5)
+    assert harness.worker.of(1) == ["deadline_exceeded"]
+    assert (harness.engine.runs, harness.engine.cancels) == ([1], [1])
+    harness.fail(1, "cancelled")
+    assert harness.worker.of(1) == ["deadline_exceeded"]
+    assert harness.engine.runs == [1, 2]
 
 
-def test_cancel_works_wherever_the_job_is_and_unknown_ones_are_ignored(play):
-    async def scene(stage):
-        stage.submit(1, 2)
-        for job in (2, 1, 1, 99):
-            stage.dispatcher.cancel(job)
-        assert stage.ear.of(1) == stage.ear.of(2) == ["cancelled"]
-        assert stage.engine.cancels == [1]
-        stage.fail(1, "cancelled")
-        assert stage.dispatcher.snapshot().cancelled == 2
-        assert stage.engine.runs == [1]
-
-    play(scene)
+async def test_cancel_works_wherever_the_job_is_and_unknown_ones_are_ignored():
+    harness = Harness()
+    harness.submit(1, 2)
+    for job in (2, 1, 1, 99):
+        harness.dispatcher.cancel(job)
+    assert harness.worker.of(1) == harness.worker.of(2) == ["cancelled"]
+    assert harness.engine.cancels == [1]
+    harness.fail(1, "cancelled")
+    assert harness.dispatcher.snapshot().cancelled == 2
+    assert harness.engine.runs == [1]
 
 
-def test_leaving_worker_takes_its_jobs_along_and_nobody_elses(play):
-    async def scene(stage):
-        other = Ear()
-        stage.dispatcher.join(other)
-        stage.submit(1, ear=other)
-        stage.submit(2, ear=other)
-        stage.submit(3)
-        stage.dispatcher.leave(other)
-        stage.fail(1, "cancelled")
-        assert stage.engine.runs == [1, 3]
-
-    play(scene)
+async def test_leaving_worker_takes_its_jobs_along_and_nobody_elses():
+    harness = Harness()
+    other = Recorder()
+    harness.dispatcher.join(other)
+    harness.submit(1, worker=other)
+    harness.submit(2, worker=other)
+    harness.submit(3)
+    harness.dispatcher.leave(other)
+    harness.fail(1, "cancelled")
+    assert harness.engine.runs == [1, 3]
 
 
-def test_job_of_a_dead_engine_runs_again_before_all_others(play):
-    async def scene(stage):
-        stage.submit(1, 2)
-        stage.lose_engine()
-        assert stage.ear.of(1) == []
-        stage.revive()
-        assert stage.engine.runs == [1, 1]
-        stage.finish(1)
-        assert stage.engine.runs == [1, 1, 2]
-
-    play(scene)
+async def test_job_of_a_dead_engine_runs_again_before_all_others():
+    harness = Harness()
+    harness.submit(1, 2)
+    harness.lose_engine()
+    assert harness.worker.of(1) == []
+    harness.revive()
+    assert harness.engine.runs == [1, 1]
+    harness.finish(1)
+    assert harness.engine.runs == [1, 1, 2]
 
 
-def test_job_that_kills_two_engines_fails(play):
-    async def scene(stage):
-        stage.submit(1, 2)
-        for _ in range(2):
-            stage.lose_engine()
-            stage.revive()
-        assert stage.ear.of(1) == ["engine_unavailable"]
-        assert stage.engine.running == [2]
-
-    play(scene)
+async def test_job_that_kills_two_engines_fails():
+    harness = Harness()
+    harness.submit(1, 2)
+    for _ in range(2):
+        harness.lose_engine()
+        harness.revive()
+    assert harness.worker.of(1) == ["engine_unavailable"]
+    assert harness.engine.running == [2]
 
 
-def test_jobs_that_lost_an_engine_together_run_alone_from_then_on(play):
-    async def scene(stage):
-        stage.submit(1, 2, 3)
-        assert stage.engine.running == [1, 2, 3]
-        stage.lose_engine()
-        stage.revive()
-        assert stage.engine.running == [1]
-        stage.lose_engine()  # it was job 1
-        stage.revive()
-        assert stage.ear.of(1) == ["engine_unavailable"]
-        assert stage.engine.running == [2]
-        stage.submit(4)
-        assert stage.engine.running == [2]
-        stage.finish(2)
-        stage.finish(3)
-        assert stage.engine.running == [4]
-
-    play(scene, room=3)
+async def test_jobs_that_lost_an_engine_together_run_alone_from_then_on():
+    harness = Harness(room=3)
+    harness.submit(1, 2, 3)
+    assert harness.engine.running == [1, 2, 3]
+    harness.lose_engine()
+    harness.revive()
+    assert harness.engine.running == [1]
+    harness.lose_engine()  # it was job 1
+    harness.revive()
+    assert harness.worker.of(1) == ["engine_unavailable"]
+    assert harness.engine.running == [2]
+    harness.submit(4)
+    assert harness.engine.running == [2]
+    harness.finish(2)
+    harness.finish(3)
+    assert harness.engine.running == [4]
 
 
-def test_job_that_an_engine_fell_silent_over_is_not_tried_again(play):
-    async def scene(stage):
-        stage.submit(1, 2)
-        stage.lose_engine(silent=True)
-        stage.revive()
-        assert stage.ear.of(1) == ["deadline_exceeded"]
-        assert stage.engine.running == [2]
-
-    play(scene)
+async def test_job_that_an_engine_fell_silent_over_is_not_tried_again():
+    harness = Harness()
+    harness.submit(1, 2)
+    harness.lose_engine(silent=True)
+    harness.revive()
+    assert harness.worker.of(1) == ["deadline_exceeded"]
+    assert harness.engine.running == [2]
 
 
-def test_failed_engine_ends_what_waits_and_refuses_what_comes(play):
-    async def scene(stage):
-        stage.engine.state = "loading"
-        stage.submit(1)
-        stage.engine.state, stage.engine.reason = "failed", "The model is broken."
-        stage.dispatcher.engine_changed()
-        stage.submit(2)
-        assert stage.ear.of(1) == stage.ear.of(2) == ["engine_unavailable"]
-        assert stage.dispatcher.snapshot().state == "degraded"
-
-    play(scene)
+async def test_failed_engine_ends_what_waits_and_refuses_what_comes():
+    harness = Harness()
+    harness.engine.state = "loading"
+    harness.submit(1)
+    harness.engine.state, harness.engine.reason = "failed", "The model is broken."
+    harness.dispatcher.engine_changed()
+    harness.submit(2)
+    assert harness.worker.of(1) == harness.worker.of(2) == ["engine_unavailable"]
+    assert harness.dispatcher.snapshot().state == "degraded"
 
 
-def test_jobs_wait_while_the_model_loads_but_not_for_a_download(play):
-    async def scene(stage):
-        stage.engine.state, stage.engine.phase = "loading", "loading"
-        stage.submit(1)
-        assert stage.ear.of(1) == []
-        stage.engine.phase = "downloading"
-        stage.submit(2)
-        assert stage.ear.of(2) == ["loading"]
-        stage.revive()
-        assert stage.engine.running == [1]
-
-    play(scene)
+async def test_jobs_wait_while_the_model_loads_but_not_for_a_download():
+    harness = Harness()
+    harness.engine.state, harness.engine.phase = "loading", "loading"
+    harness.submit(1)
+    assert harness.worker.of(1) == []
+    harness.engine.phase = "downloading"
+    harness.submit(2)
+    assert harness.worker.of(2) == ["loading"]
+    harness.revive()
+    assert harness.engine.running == [1]
 
 
-def test_change_of_state_is_told_before_any_answer_can_come(play):
-    async def scene(stage):
-        stage.engine.state, stage.engine.ready = "loading", None
-        stage.dispatcher.engine_changed()
-        assert stage.ear.snapshots[-1].info is None
-        stage.engine.state, stage.engine.ready = "ready", stage.engine.ready
-        stage.dispatcher.engine_changed()
-        assert stage.ear.snapshots[-1].state == "healthy"
-
-    play(scene)
+async def test_change_of_state_is_told_before_any_answer_can_come():
+    harness = Harness()
+    harness.engine.state, harness.engine.ready = "loading", None
+    harness.dispatcher.engine_changed()
+    assert harness.worker.snapshots[-1].info is None
+    harness.engine.state = "ready"
+    harness.dispatcher.engine_changed()
+    assert harness.worker.snapshots[-1].state == "healthy"
 
 
-def test_hundred_changes_make_few_snapshots(play):
-    async def scene(stage):
-        for job in range(100):
-            stage.submit(job)
-        await asyncio.sleep(0.15)
-        assert len(stage.ear.snapshots) <= 4
-        assert stage.ear.snapshots[-1].queue_length == 99
-
-    play(scene, max_queue=200)
+async def test_hundred_changes_make_few_snapshots():
+    harness = Harness(max_queue=200)
+    for job in range(100):
+        harness.submit(job)
+    await asyncio.sleep(INTERVAL_SECONDS)
+    assert len(harness.worker.snapshots) <= 4
+    assert harness.worker.snapshots[-1].queue_length == 99
 
 
-def test_what_did_not_fit_into_the_memory_alone_is_refused_at_the_door(play):
-    async def scene(stage):
-        stage.submit(1, 2)
-        stage.fail(1, code="out_of_memory")
-        stage.submit(3)
-        assert stage.ear.of(3) == [], "another one ran beside it, so it may fit alone"
-        stage.fail(3, code="generation_failed")
-        stage.fail(2, code="out_of_memory")
-        stage.submit(4)
-        assert stage.ear.of(4) == ["out_of_memory"]
-        assert 4 not in stage.engine.runs
-
-    play(scene, room=2)
+async def test_what_did_not_fit_into_the_memory_alone_is_refused_at_once():
+    harness = Harness(room=2)
+    harness.submit(1, 2)
+    harness.fail(1, code="out_of_memory")
+    harness.submit(3)
+    assert harness.worker.of(3) == [], "another one ran beside it, so it may fit alone"
+    harness.fail(3, code="generation_failed")
+    harness.fail(2, code="out_of_memory")
+    harness.submit(4)
+    assert harness.worker.of(4) == ["out_of_memory"]
+    assert 4 not in harness.engine.runs

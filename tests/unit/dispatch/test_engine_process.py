@@ -1,63 +1,80 @@
 """Engines are started again and again until that is hopeless, and killed when they fall silent over their jobs."""
 
 import asyncio
-import time
-from unittest.mock import Mock
+from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from imageserver.dispatch import engine_process
+from imageserver.dispatch.engine_process import MAX_LOAD_FAILURES, EngineProcess
 from imageserver.generation import ModelInfo
 from imageserver.protocol.channel import Address
-from imageserver.protocol.messages import LoadProgress, Ready
+from imageserver.protocol.framing import Frame
+from imageserver.protocol.messages import AnyMessage, LoadProgress, Ready, Run
 from imageserver.settings import Settings
+from tests.support.factories import generation
 
-FACTS = ModelInfo(name="m")
+ADDRESS = Address(path=None, port=1, key="")
+STEP_TIMEOUT_SECONDS = 60.0
 
 
-def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up(monkeypatch):
-    tried = []
+class ScriptedProcess:
+    """A process that lives until it is killed."""
 
-    async def refuse(*command, **options):
-        tried.append(command)
-        raise OSError(12, "Cannot allocate memory")
+    def __init__(self) -> None:
+        self.pid, self.stdin, self.returncode = 1, Mock(), None
+        self.killed = asyncio.Event()
+        self.kill = self.terminate = self.killed.set
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
-    monkeypatch.setattr(engine_process, "FIRST_BACKOFF_SECONDS", 0.001)
+    async def wait(self) -> int:
+        await self.killed.wait()
+        self.returncode = -9
+        return self.returncode
+
+
+class ScriptedPeer:
+    """The connection of an engine that sends these messages and then nothing more."""
+
+    def __init__(self, *messages: AnyMessage) -> None:
+        self._messages = messages
+        self._closed = asyncio.Event()
+        self.close = self._closed.set
+        self.send = Mock()
+
+    async def __aiter__(self) -> AsyncIterator[Frame]:
+        for message in self._messages:
+            yield message, b""
+        await self._closed.wait()
+
+
+async def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up(monkeypatch):
+    start = AsyncMock(side_effect=OSError(12, "Cannot allocate memory"))
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
     events = Mock()
-    engine = engine_process.EngineProcess(Settings(_env_file=None), events, Address(path=None, port=1, key=""))
-    asyncio.run(engine.supervise())
-    assert len(tried) == engine_process.MAX_LOAD_FAILURES
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS)
+    await engine.supervise(events)
+    assert start.call_count == MAX_LOAD_FAILURES
     assert engine.state == "failed"
     events.engine_lost.assert_called_with(silent=False)
 
 
 @pytest.mark.parametrize(
     ("phase", "killed"),
-    [
-        (None, True),
-        ("waiting", True),
-        ("loading", False),
-        ("compiling", False),
-        ("measuring", False),
-    ],
+    [(None, True), ("waiting", True), ("loading", False), ("compiling", False), ("measuring", False)],
 )
-def test_an_engine_that_is_silent_over_its_jobs_is_killed_unless_it_loads_a_model(
-    phase: str | None, killed: bool
-) -> None:
-    engine = engine_process.EngineProcess(
-        Settings(_env_file=None, step_timeout=0.04), Mock(), Address(path=None, port=1, key="")
-    )
-    engine.state, engine.ready = "ready", Ready(info=FACTS)
-    engine.loading = LoadProgress(phase=phase, sentence="", fraction=None) if phase else None
-    engine._process = Mock(returncode=None)
-    engine._running[1] = 1.0
-    engine._last_sign = time.monotonic() - 60
-
-    async def look() -> None:
-        watchdog = asyncio.create_task(engine._watch())
-        await asyncio.sleep(0.2)
-        watchdog.cancel()
-
-    asyncio.run(look())
-    assert engine._process.kill.called == killed
+async def test_an_engine_that_is_silent_over_its_jobs_is_killed_unless_it_loads_a_model(monkeypatch, phase, killed):
+    processes = [ScriptedProcess(), ScriptedProcess()]
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    engine = EngineProcess(Settings(_env_file=None, step_timeout=STEP_TIMEOUT_SECONDS), ADDRESS)
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await asyncio.sleep(0)
+    progress = [LoadProgress(phase=phase, sentence="")] if phase else []
+    connection = asyncio.create_task(engine.attach(ScriptedPeer(Ready(info=ModelInfo(name="m")), *progress)))
+    await asyncio.sleep(STEP_TIMEOUT_SECONDS)
+    engine.run(Run(job=1, generation=generation()))
+    await asyncio.sleep(STEP_TIMEOUT_SECONDS - 1)
+    assert not processes[0].killed.is_set(), "silence counts from the job's start"
+    await asyncio.sleep(2)
+    assert processes[0].killed.is_set() == killed
+    await engine.stop()
+    await asyncio.gather(supervision, connection)

@@ -6,7 +6,7 @@ from tests.support.factories import generation
 
 
 def job(number, **changes):
-    return Job(id=number, generation=generation(), waiters=[], **({"work": 1.0} | changes))
+    return Job(id=number, generation=generation(), waiters=[], arrived=0.0, **({"work": 1.0} | changes))
 
 
 def filled(*jobs):
@@ -17,24 +17,24 @@ def filled(*jobs):
 
 
 def served(queue):
-    """Take all jobs; return their numbers in the order of their turns."""
+    """Serve all jobs; return their numbers in order."""
     order = []
-    while next_one := queue.peek():
-        queue.take(next_one)
+    while next_one := queue.peek(0.0):
+        queue.pop(next_one)
         order.append(next_one.id)
     return order
 
 
 def test_equal_jobs_are_served_in_the_order_they_came():
     queue = filled(*(job(number) for number in range(3)))
-    assert queue.peek().id == 0
+    assert queue.peek(0.0).id == 0
     assert served(queue) == [0, 1, 2]
 
 
 def test_a_job_that_is_held_back_lets_others_pass_and_keeps_its_place():
     queue = filled(*(job(number) for number in range(3)), job(3, engine_deaths=1))
-    assert queue.peek(lambda waiting: waiting.id in (0, 3)).id == 1
-    assert queue.peek(lambda waiting: True) is None
+    assert queue.peek(0.0, lambda waiting: waiting.id in (0, 3)).id == 1
+    assert queue.peek(0.0, lambda waiting: True) is None
     assert served(queue) == [3, 0, 1, 2]
 
 

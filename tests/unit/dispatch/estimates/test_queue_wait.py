@@ -1,32 +1,32 @@
 """When a generation would be done: after what goes before it, and after what runs when there is no room."""
 
-import time
-
 from imageserver.dispatch.estimates.queue_wait import estimate_wait
 from imageserver.dispatch.jobs import Job
 from tests.support.factories import generation
 
+NOW = 100.0
+
 
 def job(number: int, work: float, done: float = 0.0) -> Job:
     # Just arrived: nobody is due yet.
-    return Job(number, generation(), [], work=work, share_done=done, arrived=time.monotonic() + 60)
+    return Job(number, generation(), [], arrived=NOW, work=work, share_done=done)
 
 
 def test_the_work_that_goes_before_is_waited_for():
     running, waiting = [job(1, work=8.0, done=0.75)], [job(2, work=1.0), job(3, work=50.0)]
-    expected = estimate_wait(job(9, work=5.0), running, waiting, room=True)
+    expected = estimate_wait(job(9, work=5.0), running, waiting, NOW, room=True)
     assert (expected.own, expected.wait, expected.position) == (5.0, 3.0, 2)
     assert expected.total == 8.0
 
 
 def test_a_short_job_does_not_wait_for_a_long_one_that_runs_while_there_is_room():
-    assert estimate_wait(job(9, work=1.0), [job(1, work=100.0)], [], room=True).wait == 0.0
+    assert estimate_wait(job(9, work=1.0), [job(1, work=100.0)], [], NOW, room=True).wait == 0.0
 
 
 def test_without_room_what_runs_goes_first_however_long_it_is():
-    expected = estimate_wait(job(9, work=1.0), [job(1, work=100.0)], [job(2, work=50.0)], room=False)
+    expected = estimate_wait(job(9, work=1.0), [job(1, work=100.0)], [job(2, work=50.0)], NOW, room=False)
     assert (expected.wait, expected.position) == (100.0, 1)
 
 
 def test_what_has_begun_counts_what_is_left_of_it():
-    assert estimate_wait(job(1, work=8.0, done=0.75), [], [], room=True).total == 2.0
+    assert estimate_wait(job(1, work=8.0, done=0.75), [], [], NOW, room=True).total == 2.0

@@ -1,0 +1,125 @@
+"""Every job under way: where it is, which requests wait for it and until when, and how requests ended."""
+
+import asyncio
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+
+from imageserver.dispatch.jobs import Job, Listener, Tally, Waiter, state_after
+from imageserver.dispatch.queue import JobQueue
+from imageserver.dispatch.single_flight import SingleFlight
+from imageserver.errors import ServiceError
+from imageserver.protocol.messages import Failed, Finished, Preview, Progress, Started, failed
+
+
+class JobTable:
+    """Keeps the books of the jobs and notifies who waits; it decides nothing and knows no engine."""
+
+    def __init__(self) -> None:
+        self.queue = JobQueue()
+        # What the engine works at; a job that has ended stays until the engine has let go of it.
+        self.running: dict[int, Job] = {}
+        self.tally = Tally()
+        self._jobs: dict[int, Job] = {}
+        self._awaited: dict[int, Job] = {}  # number of a request -> the job that it waits for
+        self.single_flight = SingleFlight()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._jobs.values()))
+
+    @property
+    def remaining(self) -> float:
+        """The expected device time that all jobs together still take."""
+        return round(sum(job.remaining for job in itertools.chain(self.running.values(), self.queue)), 3)
+
+    def find(self, number: int) -> Job | None:
+        """Return a job by its own number, None once it has ended."""
+        return self._jobs.get(number)
+
+    def job_of(self, request: int) -> Job | None:
+        """Return the job that a request waits for."""
+        return self._awaited.get(request)
+
+    def requests_of(self, worker: Listener) -> list[int]:
+        """Return the requests that wait for jobs on behalf of a worker's clients."""
+        return [waiter.id for job in self for waiter in job.waiters if waiter.worker is worker]
+
+    def add(self, job: Job) -> None:
+        """Let a new job wait in the queue."""
+        self._jobs[job.id] = job
+        self.single_flight.add(job)
+        self.queue.push(job)
+
+    def attach(self, waiter: Waiter, job: Job, on_deadline: Callable[[Waiter], None]) -> None:
+        """Let a request wait for a job until its deadline."""
+        job.waiters.append(waiter)
+        self._awaited[waiter.id] = job
+        self.single_flight.join(waiter.id, job)
+        waiter.timer = asyncio.get_running_loop().call_later(waiter.timeout, on_deadline, waiter)
+
+    def start(self, job: Job) -> None:
+        """Move a job from the queue to those that run."""
+        self.queue.pop(job)
+        job.state, job.started = "processing", asyncio.get_running_loop().time()
+        self.running[job.id] = job
+
+    def requeue(self, job: Job) -> None:
+        """Let a job that has lost its engine wait again."""
+        job.state, job.share_done, job.begun = "queued", 0.0, False
+        self.queue.push(job)
+
+    def notify(self, job: Job, message: Started | Progress | Preview, raw: bytes = b"") -> None:
+        """Record how far a job is, and tell every request that waits for it."""
+        if isinstance(message, Started):
+            job.begun = True
+        elif isinstance(message, Progress):
+            job.share_done = message.step / message.total
+        for waiter in job.waiters:
+            waiter.notify(message, raw)
+
+    def detach(self, waiter: Waiter, error: ServiceError) -> None:
+        """End one request with an error; its job, if it has one, goes on."""
+        job = self._awaited.get(waiter.id)
+        if job is not None:
+            job.waiters.remove(waiter)
+        self._end_wait(waiter, failed(waiter.id, error))
+
+    def repeat_result(self, job: Job, waiter: Waiter) -> None:
+        """Answer a request with the images of a job that has ended and was kept for it."""
+        assert job.result is not None
+        message, raw = job.result
+        self.single_flight.join(waiter.id, job)
+        self._end_wait(waiter, _for_waiter(message, job, waiter), raw)
+
+    def fail(self, job: Job, error: ServiceError) -> None:
+        """End a job and all who wait for it with an error."""
+        self.end(job, failed(job.id, error))
+
+    def end(self, job: Job, message: Finished | Failed, raw: bytes = b"") -> None:
+        """Answer every request that waits for a job and forget the job."""
+        job.state = state_after(message)
+        self._jobs.pop(job.id, None)
+        self.queue.remove(job)
+        self.single_flight.end(job, (message, raw) if isinstance(message, Finished) else None)
+        for waiter in job.waiters:
+            self._end_wait(waiter, _for_waiter(message, job, waiter), raw)
+
+    def _end_wait(self, waiter: Waiter, message: Finished | Failed, raw: bytes = b"") -> None:
+        self._awaited.pop(waiter.id, None)
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        self.tally.count(state_after(message))
+        self.single_flight.answer(waiter.id, state_after(message))
+        waiter.notify(message, raw)
+
+
+def _for_waiter(message: Finished | Failed, job: Job, waiter: Waiter) -> Finished | Failed:
+    """Return the message with the waiter's own queue time."""
+    if isinstance(message, Failed):
+        return message
+    queue_time = max(0.0, (job.started or waiter.arrived) - waiter.arrived)
+    outcome = dataclasses.replace(message.outcome, queue_time=queue_time)
+    return Finished(job=waiter.id, outcome=outcome, joined=waiter.joined)

@@ -1,0 +1,195 @@
+"""A dispatcher inside a loop of virtual time, with an engine that a test scripts and clients that record.
+
+Create a `Harness` inside an `async def test_…`: `tests/unit/dispatch/conftest.py` runs those in a `VirtualTimeLoop`.
+"""
+
+import asyncio
+import dataclasses
+import selectors
+from typing import Any
+
+from imageserver.dispatch.dispatcher import Dispatcher
+from imageserver.dispatch.jobs import Listener
+from imageserver.errors import Loading
+from imageserver.generation import ModelInfo, Outcome
+from imageserver.protocol.messages import (
+    DeviceUsage,
+    Failed,
+    FetchModel,
+    Finished,
+    LoadModel,
+    LoadProgress,
+    LoraRequest,
+    Message,
+    ModelFetched,
+    ModelRequest,
+    ModelResponse,
+    ModelsLoaded,
+    Progress,
+    Queued,
+    Ready,
+    Run,
+    Snapshot,
+    Started,
+    Submit,
+    TokenCountRequest,
+    UnloadModel,
+    failed,
+)
+from imageserver.settings import Settings
+from tests.support.factories import generation
+
+INFO = ModelInfo(name="scripted")
+
+
+class InstantSelector(selectors.DefaultSelector):
+    """Instead of waiting for the next timer it moves the clock there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("The test waits for something that never comes.")
+        self.now += max(0.0, timeout)
+        return super().select(0)
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """A loop in which `await asyncio.sleep(30)` takes no time, and every timer runs at its exact moment."""
+
+    def __init__(self) -> None:
+        self._instant = InstantSelector()
+        super().__init__(self._instant)
+
+    def time(self) -> float:
+        return self._instant.now
+
+
+class ScriptedEngine:
+    """What the dispatcher sees of an engine."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.state, self.phase, self.reason = "ready", "ready", "Scripted."
+        self.fraction: float | None = 1.0
+        self.ready: Ready | None = Ready(info=INFO)
+        self.restarts = 0
+        self.usage = DeviceUsage()
+        self.pid: int | None = 1
+        self.running: list[int] = []
+        self.runs: list[int] = []
+        self.sources: list[bytes] = []
+        self.cancels: list[int] = []
+        self.default_model = ""
+        self.load_progress: LoadProgress | None = None
+        self.sent: list[FetchModel | LoadModel | UnloadModel] = []
+        self.models: list[str] = []
+        self.counts_tokens = False
+        self.asked: dict[int, Listener] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state == "ready"
+
+    def has_room(self, info: ModelInfo | None) -> bool:
+        return info is not None and self.is_ready and len(self.running) < self.room
+
+    def run(self, message: Run, source: bytes = b"") -> None:
+        self.sources.append(source)
+        self.running.append(message.job)
+        self.runs.append(message.job)
+        self.models.append(message.generation.model)
+
+    def ask(self, question: LoraRequest | TokenCountRequest, listener: Listener) -> None:
+        if self.counts_tokens:
+            self.asked[question.job] = listener
+        else:
+            listener.send(failed(question.job, Loading("It counts no tokens.")))
+
+    def cancel(self, job: int) -> None:
+        self.cancels.append(job)
+
+    def send(self, message: FetchModel | LoadModel | UnloadModel) -> None:
+        self.sent.append(message)
+
+
+class Recorder:
+    """A listener that keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.raw: list[bytes] = []
+
+    def send(self, message: Message, raw: bytes = b"") -> None:
+        self.messages.append(message)
+        self.raw.append(raw)
+
+    def of(self, job: int) -> list[str]:
+        """Return what came about a job since it was accepted, by name or failure code."""
+        mine = [m for m in self.messages if getattr(m, "job", None) == job and not isinstance(m, Queued)]
+        return [message.code if isinstance(message, Failed) else type(message).__name__ for message in mine]
+
+    @property
+    def responses(self) -> list[ModelResponse | Failed]:
+        """What became of models that were asked for, and of jobs that failed."""
+        return [message for message in self.messages if isinstance(message, ModelResponse | Failed)]
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        return [message for message in self.messages if isinstance(message, Snapshot)]
+
+
+class Harness:
+    """A dispatcher, its engine and one worker."""
+
+    def __init__(self, *, room: int = 1, loaded: bool = True, **settings: Any) -> None:
+        self.engine = ScriptedEngine(room)
+        self.dispatcher = Dispatcher(Settings(_env_file=None, **settings), self.engine)  # type: ignore[arg-type]
+        if loaded:
+            self.load("scripted")
+        self.worker = Recorder()
+        self.dispatcher.join(self.worker)
+
+    def load(self, *names: str, job: int = 0, failure: Failed | None = None) -> None:
+        """Let the engine report which models are loaded now."""
+        models = tuple(dataclasses.replace(INFO, name=name) for name in names)
+        self.dispatcher.model_event(ModelsLoaded(job=job, models=models, failure=failure))
+
+    def fetch(self, job: int, failure: Failed | None = None) -> None:
+        """Let the engine report that a model's files are on the disk, or why not."""
+        self.dispatcher.model_event(ModelFetched(job=job, failure=failure))
+
+    def submit(self, *jobs: int, timeout: float = 60.0, worker: Recorder | None = None, model: str = "") -> None:
+        for job in jobs:
+            request = Submit(job=job, generation=generation(model=model), timeout=timeout)
+            self.dispatcher.submit(request, worker or self.worker)
+
+    def request_model(self, job: int, worker: Recorder | None = None, **wanted: Any) -> None:
+        self.dispatcher.request_model(ModelRequest(job=job, **wanted), worker or self.worker)
+
+    def progress(self, job: int) -> None:
+        self.dispatcher.job_event(Started(job=job), b"")
+        self.dispatcher.job_event(Progress(job=job, step=1, total=4), b"")
+
+    def finish(self, job: int) -> None:
+        self.engine.running.remove(job)
+        outcome = Outcome(
+            width=64, height=64, seeds=(1,), inference_time=2.0, device_time=2.0, queue_time=0.0, batch_size=1
+        )
+        self.dispatcher.job_event(Finished(job=job, outcome=outcome), b"pixels")
+
+    def fail(self, job: int, code: str = "generation_failed") -> None:
+        self.engine.running.remove(job)
+        self.dispatcher.job_event(Failed(job=job, code=code, sentence="It failed."), b"")
+
+    def lose_engine(self, *, silent: bool = False) -> None:
+        self.engine.running.clear()
+        self.engine.state = "restarting"
+        self.dispatcher.engine_lost(silent=silent)
+
+    def revive(self) -> None:
+        self.engine.state = "ready"
+        self.load("scripted")
+        self.dispatcher.engine_changed()
