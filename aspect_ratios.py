@@ -1,4 +1,4 @@
-"""The table of named image sizes, in pixels, and its look-up.
+"""The named image sizes, in pixels.
 
 Source: the sizes of the Qwen-Image model card, plus two 512 x 512 squares for quick images.
 """

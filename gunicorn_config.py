@@ -1,4 +1,4 @@
-"""gunicorn's settings: gevent workers that share one dispatcher, and hooks for a clear start and a clean end."""
+"""gunicorn's settings: gevent workers that share one dispatcher, and hooks for a clear start and a clean stop."""
 
 import os
 import signal
@@ -12,18 +12,18 @@ from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.settings import load_settings
 
 _settings = load_settings()
-# Here, because gunicorn starts a worker that ends so again and again.
+# Here and not in a worker: gunicorn restarts a worker that exits, again and again.
 read_keys(_settings)
 
 bind = startup.address(_settings)
 workers = _settings.workers
 worker_class = "gevent"
 worker_connections = 1000
-# A heartbeat of the worker's loop, not a limit of a request: a generation may take longer.
+# The heartbeat of the worker's loop, not a request's limit: a generation may take longer.
 timeout = 60
 graceful_timeout = _settings.graceful_timeout
 keepalive = 5
-# A restart after so many requests would count health polls.
+# Health polls count as requests, so no worker restarts after a number of them.
 max_requests = 0
 preload_app = False
 control_socket_disable = True
@@ -34,14 +34,14 @@ proc_name = "qwen-image-server"
 
 
 def on_starting(server: Any) -> None:
-    """Refuse a port that is taken in one sentence, before gunicorn tries it five times; then say what starts."""
+    """Refuse a port in use with one sentence, before gunicorn tries it five times; then say what starts."""
     if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:  # an upgrade or systemd hands the socket over
         startup.require_free_port(_settings)
     startup.say(startup.greeting(_settings))
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let the application know about SIGTERM before gunicorn closes the listener."""
+    """Notify the application of SIGTERM before gunicorn closes the listener."""
     stop = worker.handle_exit
 
     def drain(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Draw the info panel into the top right corner of an image; needs Pillow alone."""
+"""Draw the info panel into the top right corner of an image; needs only Pillow."""
 
 import functools
 import itertools
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-# Below 7 pixels the digits of Pillow's default font can no longer be told apart.
-SMALLEST_FONT = 7
+# Below 7 pixels the digits of Pillow's default font are illegible.
+MIN_FONT_SIZE = 7
 MIN_CHARACTERS = 8
 MAX_LINE_CHARACTERS = 400
 # 0.65 of black under white letters keeps a contrast above 5:1 on a white image.
@@ -30,8 +30,8 @@ FONT_FOLDERS = (
     "/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts",
     "${WINDIR}/Fonts", "${LOCALAPPDATA}/Microsoft/Windows/Fonts",
 )  # fmt: skip
-# Fonts that cover what the default lacks, in the order in which they are asked. Colour emoji fonts are left out: they
-# exist in one size only.
+# Fonts that cover what the default lacks, in the order of preference. Colour emoji fonts are left out: they exist in
+# one size only.
 FALLBACK_FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "segoeui.ttf", "arial.ttf", "Arial.ttf",
     "NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "NotoSansSC-Regular.otf", "NotoSansSC-Regular.ttf",
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class Layout(NamedTuple):
-    """Where things go, in pixels: the font, the lines as they fit, the box, the space inside and around it."""
+    """The panel's geometry in pixels: font, fitted lines, box, and the space inside and around it."""
 
     font_size: int
     lines: list[str]
@@ -99,10 +99,10 @@ def _lay_out(lines: list[str], width: int, height: int, font_path: Path | None) 
     """Choose the largest font that fits, and shorten what does not; None when nothing legible fits."""
     if not lines:
         return None
-    preferred = max(SMALLEST_FONT, round(math.sqrt(width * height) / 50))
-    # One endless line must not make the other five tiny, so only the height may shrink the font further than this.
-    least = max(SMALLEST_FONT, round(0.6 * preferred))
-    for size in range(preferred, SMALLEST_FONT - 1, -1):
+    preferred = max(MIN_FONT_SIZE, round(math.sqrt(width * height) / 50))
+    # One very long line must not make the other five tiny, so only the height may shrink the font further than this.
+    least = max(MIN_FONT_SIZE, round(0.6 * preferred))
+    for size in range(preferred, MIN_FONT_SIZE - 1, -1):
         padding, margin = max(2, round(0.45 * size)), max(1, round(0.35 * size))
         box_height = len(lines) * _line_height(size) + 2 * padding
         if box_height + margin > height // 4:
@@ -172,7 +172,7 @@ def _shortened(line: str, room: int, size: int, font_path: Path | None) -> str:
 
 
 def _cleaned(line: str) -> str:
-    """Return `line` without anything that breaks a layout: controls, surrogates, invisible joiners and selectors."""
+    """Return `line` without what breaks a layout: controls, surrogates, invisible joiners and selectors."""
     characters = []
     for character in unicodedata.normalize("NFC", line[:MAX_LINE_CHARACTERS]):
         category = unicodedata.category(character)
@@ -186,7 +186,7 @@ def _cleaned(line: str) -> str:
 
 
 def _runs(line: str, size: int, font_path: Path | None) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
-    """Split `line` into pieces that one font can draw, OVERSAMPLING times too large; what no font has becomes `?`."""
+    """Split `line` into runs of one font each, OVERSAMPLING times too large; a glyph that no font has becomes `?`."""
     choices: list[tuple[Path | None, str]] = []
     for character in line:
         if character == " ":
@@ -208,8 +208,8 @@ def _drawn_as(font_path: Path | None, character: str) -> tuple[Path | None, str]
 
 @functools.lru_cache(maxsize=8192)
 def _has_glyph(font_path: Path | None, character: str) -> bool:
-    """Tell whether a font draws `character` as something else than its sign for missing glyphs."""
-    # Basic layout asks the font alone; HarfBuzz would draw a dotted circle for a mark that the font lacks.
+    """Return whether a font has a glyph of its own for `character`."""
+    # Basic layout uses this font alone; HarfBuzz would draw a dotted circle for a mark that the font lacks.
     font = _font(font_path, 20, ImageFont.Layout.BASIC)
     if font.getmask(character).getbbox() is None:
         return False
@@ -223,14 +223,12 @@ def _appearance(font: ImageFont.FreeTypeFont, character: str) -> tuple[float, tu
 
 @functools.lru_cache(maxsize=128)
 def _font(path: Path | None, size: int, layout: ImageFont.Layout | None = None) -> ImageFont.FreeTypeFont:
-    """Load a font; one that cannot be read is replaced by Pillow's default, which scales and is always there."""
+    """Load a font, or Pillow's scalable default in place of one that cannot be read."""
     if path is not None:
         try:
             return ImageFont.truetype(str(path), size, layout_engine=layout)
         except (OSError, ValueError) as error:
-            log.warning(
-                "The overlay's font %s cannot be used (%s); Pillow's default font takes its place.", path, error
-            )
+            log.warning("The overlay's font %s cannot be used (%s); Pillow's default font replaces it.", path, error)
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
     return font
@@ -238,7 +236,7 @@ def _font(path: Path | None, size: int, layout: ImageFont.Layout | None = None) 
 
 @functools.cache
 def _fallback_fonts() -> tuple[Path, ...]:
-    """Return the fallback fonts of this machine; the folders are walked once, when a glyph is first missing."""
+    """Return this machine's fallback fonts; the first missing glyph searches the folders, once."""
     found: dict[str, Path] = {}
     for folder in FONT_FOLDERS:
         # Path.expanduser would raise for an account without a home.

@@ -4,7 +4,7 @@
 #   bash run_tests.sh --fast               unit tests only
 #   bash run_tests.sh --full               the slow modes too (soak, long fuzzing): sets QIS_FULL=1
 #   bash run_tests.sh tests/unit -k queue  anything else goes to pytest; named paths replace the usual ones
-# Every stage runs even when one before it failed; the exit status is 0 only if all passed.
+# Every stage runs even if an earlier one failed; the exit status is 0 only if all passed.
 # shellcheck disable=SC2317  # stage() calls most functions by their names
 set -u
 cd "$(dirname "$0")" || exit 1
@@ -62,20 +62,20 @@ install_browser() {
     fi
 }
 
-# Runs pytest and keeps its closing line for the total; 5 means that a filter left nothing to run here.
+# Runs pytest and keeps its last line for the total; status 5 means that a filter left nothing to run here.
 run_pytest() {
     .venv/bin/python -m pytest "$@" ${pytest_arguments[@]+"${pytest_arguments[@]}"} 2>&1 | tee -a "$pytest_log"
     local status=${PIPESTATUS[0]}
     [ "$status" = 0 ] || { [ "$status" = 5 ] && [ ${#pytest_arguments[@]} -gt 0 ]; }
 }
 
-# Two processes each computing with one thread: on two cores that beats one after the other with two threads.
+# Two processes with one thread each: on two cores that is faster than one process with two threads.
 unit_tests() {
     OMP_NUM_THREADS=1 run_pytest tests/unit -n 2 --dist loadgroup
 }
 
-# Two processes, of which each takes whole files: the tests of a file share servers, and mostly wait for them. Threads
-# that spin while they wait would starve each other.
+# Two processes that run whole files: the tests of a file share servers, and mostly wait for them. Threads that spin
+# while they wait would starve each other.
 integration_tests() {
     OMP_WAIT_POLICY=PASSIVE run_pytest tests/integration tests/gpu -m "not alone" -n 2 --dist loadfile
 }
@@ -84,7 +84,7 @@ timed_tests() {
     run_pytest tests/integration -m alone
 }
 
-# In a process of their own: Playwright keeps an event loop running, in which no asyncio client can be tested.
+# In a process of their own: Playwright keeps an event loop running, which rules out tests of asyncio clients.
 browser_tests() {
     run_pytest tests/browser
 }
@@ -102,7 +102,7 @@ print("All tests:", ", ".join(f"{number} {outcome}" for outcome, number in total
 
 stage "set-up" set_up
 if [ "$failed" = 1 ]; then
-    echo "Nothing can be tested before the set-up succeeds." >&2
+    echo "The tests cannot run before the set-up succeeds." >&2
     exit 1
 fi
 stage "ruff check" .venv/bin/ruff check .

@@ -3,7 +3,7 @@ rem Start the server on Windows; the first start sets up .venv. Settings are env
 rem   start_server.bat                    set up if needed, then serve
 rem   set PORT=5001                       (WORKERS, THREADS, HOST, MODEL and all others likewise, before starting)
 rem   start_server.bat --install-only     set up without serving
-rem PYTHON names the interpreter to use, TORCH_INDEX_URL another package index to take PyTorch from.
+rem PYTHON names the interpreter to use, TORCH_INDEX_URL another package index for PyTorch.
 setlocal
 cd /d "%~dp0"
 set "VENV_PYTHON=.venv\Scripts\python.exe"
@@ -32,10 +32,10 @@ if errorlevel 1 goto no_python
 set BASE_PYTHON="%PYTHON%"
 
 :create
-echo First start: making .venv; the packages take a few minutes, later starts need none of it.
+echo First start: creating .venv. Installing the packages takes a few minutes, once.
 %BASE_PYTHON% -m venv --clear .venv
 if not errorlevel 1 goto install
-echo The virtual environment .venv could not be made; the message above says why. 1>&2
+echo The virtual environment .venv could not be created; the message above says why. 1>&2
 exit /b 1
 
 :no_python

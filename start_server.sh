@@ -3,7 +3,7 @@
 #   bash start_server.sh                    set up if needed, then serve
 #   PORT=5001 MODEL=demo bash start_server.sh
 #   bash start_server.sh --install-only     set up without serving
-# Other arguments go to gunicorn. TORCH_INDEX_URL names another package index to take PyTorch from.
+# Other arguments go to gunicorn. TORCH_INDEX_URL names another package index for PyTorch.
 set -eu
 cd "$(dirname "$0")"
 
@@ -12,7 +12,7 @@ fail() {
     exit 1
 }
 
-# A candidate may be a mere shim, too old, or lack what makes virtual environments: only running it tells.
+# A candidate may be a shim, too old, or without the venv module: only running it shows.
 is_suitable() {
     "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
@@ -39,8 +39,8 @@ set_up() {
     # An interrupted set-up, or a Python that was replaced underneath, leaves an environment without a working pip.
     if ! .venv/bin/python -c 'import pip' >/dev/null 2>&1; then
         python=$(find_python) || fail "$python_needed"
-        echo "First start: making .venv with $("$python" --version); the packages take a few minutes, later starts need none of it."
-        "$python" -m venv --clear .venv || fail "The virtual environment .venv could not be made; the message above says why."
+        echo "First start: creating .venv with $("$python" --version). Installing the packages takes a few minutes, once."
+        "$python" -m venv --clear .venv || fail "The virtual environment .venv could not be created; the message above says why."
     fi
     .venv/bin/python tools/setup_environment.py
 }
@@ -54,5 +54,5 @@ if [ "${1:-}" = --install-only ]; then
     exit 0
 fi
 
-# Through the interpreter, not gunicorn's own first line: that names a path which breaks when the folder is moved.
+# Through the interpreter: the path in gunicorn's first line breaks when the folder moves.
 exec .venv/bin/python .venv/bin/gunicorn -c gunicorn_config.py "$@" qwen_image_server:app

@@ -4,7 +4,7 @@
     python test_client.py --test-streaming --save-intermediates        a stream, its previews kept as files
     python test_client.py --test-non-streaming --output-dir results    the same image in one answer
     python test_client.py --all                                        everything, and both compared
-    QIS_API_KEY=... python test_client.py            where the server asks for a key
+    QIS_API_KEY=... python test_client.py            for a server that requires a key
 
 A script for people, not a test of the test suite. `Client` is shared with the other two scripts.
 """
@@ -31,7 +31,7 @@ FRAME_KEYS = {
     "step", "total_steps", "progress", "image", "timestamp", "is_final", "is_chunked", "chunk_id", "chunk_index",
     "total_chunks", "image_index", "total_images", "seed",
 }  # fmt: skip
-# Streamed and not, the image is the same; the cache would answer the second for the first.
+# The same image, streamed or not; without `cache: False`, the cache would answer the second request.
 IMAGE: dict[str, object] = {
     "size": "512x512", "num_inference_steps": 20, "true_cfg_scale": 4.0, "seed": 7, "cache": False
 }  # fmt: skip
@@ -39,11 +39,11 @@ KEY_VARIABLE = "QIS_API_KEY"
 
 
 class CheckError(Exception):
-    """Something is not as it should be, said in one sentence."""
+    """A failed check, described in one sentence."""
 
 
 class Bearer(requests.auth.AuthBase):
-    """Sends a key, also where .netrc has a password for the same machine, and never on to another machine."""
+    """Send a key, even where .netrc has a password for the same machine, but never to another machine."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -55,7 +55,7 @@ class Bearer(requests.auth.AuthBase):
 
 
 class Client:
-    """Talk to one server; every failure is a `CheckError` with one sentence."""
+    """A connection to one server; every failure is a `CheckError` with one sentence."""
 
     def __init__(self, url: str, timeout: float = 600.0, api_key: str = "") -> None:
         self.url = url.rstrip("/")
@@ -63,7 +63,7 @@ class Client:
         self.session = requests.Session()
         if api_key:
             self.session.auth = Bearer(api_key)
-        # One connection for each request of test_concurrent.py; the default is ten.
+        # Enough connections for test_concurrent.py; the default is ten.
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=256))
         # A company's proxy cannot reach this machine's own server.
@@ -72,7 +72,7 @@ class Client:
     def request(
         self, method: str, path: str, body: dict[str, object] | None = None, *, stream: bool = False
     ) -> requests.Response:
-        """Send one request and return whatever the server answers; of a `stream`, only its beginning is there."""
+        """Send one request and return any answer; a `stream` is returned before its body arrives."""
         try:
             return self.session.request(method, self.url + path, json=body, timeout=(10.0, self.timeout), stream=stream)
         except requests.ReadTimeout:
@@ -80,7 +80,7 @@ class Client:
         except (requests.ConnectionError, requests.Timeout):
             raise CheckError(f"No server answers at {self.url}; start one with: bash start_server.sh") from None
         except requests.RequestException as error:
-            raise CheckError(f"{self.url} cannot be asked: {error}") from None
+            raise CheckError(f"The request to {self.url} failed: {error}") from None
 
     def get(self, path: str) -> requests.Response:
         """GET a path that must answer 200."""
@@ -96,27 +96,27 @@ class Client:
         try:
             return decoded(answer["data"][0]["b64_json"])
         except (LookupError, TypeError):
-            raise CheckError(f"{GENERATIONS} answered no image in data[0].b64_json.") from None
+            raise CheckError(f"The answer of {GENERATIONS} has no image in data[0].b64_json.") from None
 
     def stream(self, **parameters: object) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield every image of a stream, put together from its chunks, with the last frame that brought it."""
+        """Yield every image of a stream, assembled from its chunks, with the image's last frame."""
         body = parameters | {"stream": True, "stream_format": "cogview4"}
-        pieces: dict[str, dict[int, str]] = {}
+        incomplete: dict[str, dict[int, str]] = {}
         with expect_success(self.request("POST", GENERATIONS, body, stream=True)) as response:
             for frame in frames_of(response):
                 if not frame["is_chunked"]:
                     yield frame, decoded(frame["image"])
                     continue
-                parts = pieces.setdefault(frame["chunk_id"], {})
+                parts = incomplete.setdefault(frame["chunk_id"], {})
                 parts[frame["chunk_index"]] = frame["image"]
                 if len(parts) == frame["total_chunks"]:
                     yield frame, decoded("".join(parts[index] for index in sorted(parts)))
-                    del pieces[frame["chunk_id"]]
-        if pieces:
-            raise CheckError("The stream ended before all chunks were there.")
+                    del incomplete[frame["chunk_id"]]
+        if incomplete:
+            raise CheckError("The stream ended before all chunks arrived.")
 
     def wait_until_ready(self, seconds: float) -> None:
-        """Wait while the model loads; fail at once when there is no server, and after `seconds` when it still loads."""
+        """Wait while the model loads; fail at once without a server, and after `seconds` if it is still loading."""
         deadline = time.monotonic() + seconds
         announced = False
         while (response := self.request("GET", "/readyz")).status_code == 503:
@@ -128,7 +128,7 @@ class Client:
                 announced = True
             time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
         if response.status_code != 200:
-            raise CheckError(f"{self.url} answers, but not like this server: /readyz gave {response.status_code}.")
+            raise CheckError(f"{self.url} is not a qwen-image-server: /readyz answered {response.status_code}.")
 
 
 def json_of(response: requests.Response) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def frames_of(response: requests.Response) -> Iterator[dict[str, Any]]:
 
 
 def checked_frame(frame: Any) -> dict[str, Any]:
-    """Return the frame if nothing is missing in it and it tells of no failure."""
+    """Return the frame if it is complete and reports no failure."""
     if not isinstance(frame, dict) or "error" in frame:
         raise CheckError(f"The stream failed: {frame['error'] if isinstance(frame, dict) else frame}")
     if missing := FRAME_KEYS - frame.keys():
@@ -169,11 +169,11 @@ def decoded(text: object) -> bytes:
     try:
         return base64.b64decode(str(text), validate=True)
     except ValueError:
-        raise CheckError("What should be an image is no base64.") from None
+        raise CheckError("An image in the answer is not valid base64.") from None
 
 
 def sentence_of(response: requests.Response) -> str:
-    """Return the server's own words about a failure, or else the status."""
+    """Return the server's own sentence about a failure, or the status."""
     try:
         answer = json_of(response)
     except CheckError:
@@ -216,7 +216,7 @@ def check_info(client: Client) -> str:
 
 
 def check_file(client: Client, prompt: str) -> str:
-    """The server saves an image and says where."""
+    """The server saves an image and returns its path."""
     answer = json_of(client.generate(prompt=prompt, aspect_ratio="s1:1", save_to_file=True))
     missing = {"status", "request_id", "inference_time", "file_path", "width", "height"} - answer.keys()
     if missing:
@@ -229,7 +229,7 @@ def check_file(client: Client, prompt: str) -> str:
 
 
 def check_bytes(client: Client, prompt: str, language: str, target: Path) -> str:
-    """The server sends an image; it is kept in `target`."""
+    """The server sends an image, which is saved to `target`."""
     response = client.generate(prompt=prompt, aspect_ratio="s1:1", language=language)
     expect_size(response.content, (512, 512))
     target.write_bytes(response.content)
@@ -237,7 +237,7 @@ def check_bytes(client: Client, prompt: str, language: str, target: Path) -> str
 
 
 def check_non_streaming(client: Client, prompt: str, target: Path) -> str:
-    """The server sends an image as the OpenAI SDK asks for it; it is kept in `target`."""
+    """The server sends an image in the OpenAI format, which is saved to `target`."""
     data = client.generate_openai(prompt=prompt, **IMAGE)
     expect_size(data, (512, 512))
     target.write_bytes(data)
@@ -245,7 +245,7 @@ def check_non_streaming(client: Client, prompt: str, target: Path) -> str:
 
 
 def check_streaming(client: Client, prompt: str, folder: Path, save_intermediates: bool) -> str:
-    """The server streams an image as it comes about; previews are kept if wanted."""
+    """The server streams an image with previews, which `save_intermediates` keeps as files."""
     began, first, previews, finished = time.perf_counter(), 0.0, 0, b""
     for frame, data in client.stream(prompt=prompt, **IMAGE):
         first = first or time.perf_counter() - began
@@ -253,7 +253,7 @@ def check_streaming(client: Client, prompt: str, folder: Path, save_intermediate
             finished = data
             continue
         if not data.startswith(JPEG_SIGNATURE):
-            raise CheckError(f"What is shown after step {frame['step'] + 1} is not a JPEG image.")
+            raise CheckError(f"The preview after step {frame['step'] + 1} is not a JPEG image.")
         if save_intermediates:
             (folder / f"test_client_step_{frame['step']:03}.jpg").write_bytes(data)
         previews += 1
@@ -278,22 +278,22 @@ def check_streams_at_once(client: Client, prompt: str) -> str:
 
 
 def check_refusal(client: Client, prompt: str) -> str:
-    """The server refuses a size that cannot be, and says why."""
+    """The server refuses an impossible size, and says why."""
     response = client.request("POST", GENERATIONS, {"prompt": prompt, "size": "0x0"})
     if not 400 <= response.status_code < 500:
-        raise CheckError(f"An image of 0x0 was answered with {response.status_code}.")
+        raise CheckError(f"The request for an image of 0x0 was answered with {response.status_code}.")
     return f"{response.status_code}: {sentence_of(response)}"
 
 
-def expect_size(data: bytes, wanted: tuple[int, int]) -> None:
-    """Raise CheckError if the bytes are no PNG of the size that is wanted."""
+def expect_size(data: bytes, expected: tuple[int, int]) -> None:
+    """Raise CheckError unless the bytes are a PNG of the expected size."""
     size = png_size(data)
-    if size != wanted:
-        raise CheckError(f"Expected {wanted[0]}x{wanted[1]} pixels, got {size[0]}x{size[1]}.")
+    if size != expected:
+        raise CheckError(f"Expected {expected[0]}x{expected[1]} pixels, got {size[0]}x{size[1]}.")
 
 
 def run_checks(checks: list[tuple[str, Callable[[], str]]]) -> bool:
-    """Run every check, print a line with its time for each, and tell whether all passed."""
+    """Run every check, print a line with its time for each, and return whether all passed."""
     passed = 0
     for name, check in checks:
         print(f"{name:<20} ", end="", flush=True)
@@ -309,7 +309,7 @@ def run_checks(checks: list[tuple[str, Callable[[], str]]]) -> bool:
 
 
 def common_arguments(description: str) -> argparse.ArgumentParser:
-    """Return a parser that knows what all three scripts understand."""
+    """Return a parser with the options that all three scripts share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--url", default="http://localhost:5000", help="address of the server (%(default)s)")
     parser.add_argument("--prompt", default="a red circle on a blue background", help="what to generate (%(default)s)")
@@ -318,9 +318,9 @@ def common_arguments(description: str) -> argparse.ArgumentParser:
         type=_key,
         default=os.environ.get(KEY_VARIABLE, ""),
         metavar="KEY",
-        help=f"key of a server that asks for one (the variable {KEY_VARIABLE}, which hides it from other users)",
+        help=f"API key, if the server requires one (better set {KEY_VARIABLE}, which other users cannot see)",
     )
-    parser.add_argument("--timeout", type=float, default=600.0, help="seconds one answer may take (%(default).0f)")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds that one answer may take (%(default).0f)")
     parser.add_argument("--wait", type=float, default=120.0, help="seconds to wait for a loading model (%(default).0f)")
     return parser
 
@@ -328,17 +328,17 @@ def common_arguments(description: str) -> argparse.ArgumentParser:
 def _key(text: str) -> str:
     key = text.strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise argparse.ArgumentTypeError("a key is ASCII without spaces")
+        raise argparse.ArgumentTypeError("a key must be ASCII without spaces")
     return key
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the checks that the command line asks for; return the exit status."""
-    parser = common_arguments("Try a running server: health, info, and three images; with options, other things.")
+    """Run the checks that the command line names; return the exit status."""
+    parser = common_arguments("Try a running server: health, info and three images, or what the options name.")
     parser.add_argument("--output-dir", type=Path, default=Path("tmp"), help="folder for the images (%(default)s)")
-    parser.add_argument("--test-streaming", action="store_true", help="try a streamed image")
+    parser.add_argument("--test-streaming", action="store_true", help="try a stream")
     parser.add_argument("--test-non-streaming", action="store_true", help="try the same image in one answer")
-    parser.add_argument("--all", action="store_true", help="try everything there is")
+    parser.add_argument("--all", action="store_true", help="run every check")
     parser.add_argument("--save-intermediates", action="store_true", help="keep a stream's previews in the folder")
     options = parser.parse_args(arguments)
     client = Client(options.url, options.timeout, options.api_key)
@@ -353,9 +353,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def chosen_checks(client: Client, options: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
-    """Return the checks that the command line asks for: the usual five, those it names, or all."""
+    """Return the checks that the command line names, or five by default."""
     folder, prompt = options.output_dir, options.prompt
-    usual: list[tuple[str, Callable[[], str]]] = [
+    default: list[tuple[str, Callable[[], str]]] = [
         ("health", lambda: check_health(client)),
         ("info", lambda: check_info(client)),
         ("image to a file", lambda: check_file(client, prompt)),
@@ -370,8 +370,8 @@ def chosen_checks(client: Client, options: argparse.Namespace) -> list[tuple[str
         named.append(("streamed", lambda: check_streaming(client, prompt, folder, options.save_intermediates)))
         named.append(("streams at once", lambda: check_streams_at_once(client, prompt)))
     if options.all:
-        return [*usual, *named, ("refusal", lambda: check_refusal(client, prompt))]
-    return named or usual
+        return [*default, *named, ("refusal", lambda: check_refusal(client, prompt))]
+    return named or default
 
 
 if __name__ == "__main__":

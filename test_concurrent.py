@@ -1,9 +1,9 @@
-"""Compare requests sent one after the other with the same number sent at once: a table and, if wanted, a chart.
+"""Compare requests sent one after the other with the same number sent at once: a table and, optionally, a chart.
 
     python test_concurrent.py --requests 8 --concurrency 4 --chart comparison.png
 
-A script for people, not a test of the test suite. Every request has its own seed, so that no cache answers for the
-model, and one request before the measurement warms the server up.
+A script for people, not a test of the test suite. Every request has its own seed, so that the cache answers none of
+them, and one request before the measurement warms the server up.
 """
 
 import random
@@ -20,7 +20,7 @@ from test_client import CheckError, Client, common_arguments, png_size
 
 @dataclass(frozen=True)
 class Measurement:
-    """One way of sending all requests: what each took and what all took together, in seconds."""
+    """One run of all requests: the seconds that each took, and that all took together."""
 
     name: str
     latencies: list[float]
@@ -102,7 +102,7 @@ def draw_chart(sequential: Measurement, concurrent: Measurement, target: Path) -
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the comparison that the command line asks for; return the exit status."""
+    """Run the comparison; return the exit status."""
     parser = common_arguments("Compare sequential with concurrent requests.")
     parser.add_argument("--requests", type=int, default=4, metavar="N", help="images per run (%(default)s)")
     parser.add_argument("--concurrency", type=int, metavar="N", help="requests at a time (as many as --requests)")

@@ -1,4 +1,4 @@
-"""See in a few seconds whether a server is reachable: its addresses, a one-step image, and a short stream.
+"""Check in a few seconds whether a server is reachable: its addresses, a one-step image, and a short stream.
 
     python test_connectivity.py --url http://localhost:5000
 
@@ -28,20 +28,20 @@ def check_optional_address(client: Client, path: str) -> str:
 
 
 def check_health(client: Client) -> str:
-    """The server says how it is."""
+    """The server reports its health."""
     health = json_of(client.get("/health"))
     return f"{health.get('status')}, device {health.get('device')}, {health.get('gpu')}"
 
 
 def check_generation(client: Client, prompt: str) -> str:
-    """An image of one step arrives; it shows that the way is open, not what the model can generate."""
+    """An image of one step arrives; this tests the connection, not the model."""
     response = client.generate(prompt=prompt, num_inference_steps=1, true_cfg_scale=1.0, add_overlay=False)
     width, height = png_size(response.content)
     return f"{width}x{height} pixels, computed in {response.headers.get('X-Inference-Time', 'unknown')} s"
 
 
 def check_stream(client: Client, prompt: str) -> str:
-    """A stream of two steps shows an image on the way and ends with one."""
+    """A stream of two steps brings a preview and ends with an image."""
     images = [
         (frame["is_final"], len(data))
         for frame, data in client.stream(prompt=prompt, size="256x256", num_inference_steps=2, true_cfg_scale=1.0)
@@ -52,8 +52,8 @@ def check_stream(client: Client, prompt: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the checks that the command line asks for; return the exit status."""
-    options = common_arguments("See whether a server is reachable and can generate.").parse_args(arguments)
+    """Run the checks; return the exit status."""
+    options = common_arguments("Check whether a server is reachable and can generate.").parse_args(arguments)
     client = Client(options.url, options.timeout, options.api_key)
     try:
         client.wait_until_ready(options.wait)

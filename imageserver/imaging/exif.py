@@ -20,7 +20,7 @@ def exif_block(*, parameters: str, generation: str) -> bytes:
 
 
 def read_exif(exif: Image.Exif) -> dict[str, str]:
-    """Return `parameters` and `generation` as far as the block has them; any program's user comment counts."""
+    """Return `parameters` and `generation` if the block has them; any program's user comment counts."""
     found = {}
     comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if isinstance(comment, bytes) and comment.startswith(UNICODE):
@@ -34,6 +34,6 @@ def read_exif(exif: Image.Exif) -> dict[str, str]:
 
 
 def _decoded(comment: bytes) -> str:
-    """Decode UTF-16 of either byte order; the zeros of Latin letters tell which, for lack of a mark."""
+    """Decode UTF-16 of either byte order, which the zeros of Latin letters reveal in the absence of a mark."""
     little = comment[1::2].count(0) > comment[0::2].count(0)
     return comment.decode("utf-16-le" if little else "utf-16-be", "replace").strip("\0")

@@ -27,7 +27,7 @@ def finish(
 ) -> list[bytes]:
     """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay.
 
-    Every layer is a file, and has none in any case.
+    Every layer is a file of its own, without an overlay.
     """
     images = np.frombuffer(pixels, np.uint8).reshape(-1, outcome.height, outcome.width, outcome.channels)
     loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in generation.loras)

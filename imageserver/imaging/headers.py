@@ -1,7 +1,7 @@
-"""What an image file says of itself before any of it is decoded: its format, its size, and how long it would take.
+"""Read an image's format and size from its header, and refuse what would take too long, before anything is decoded.
 
-Read here and not by Pillow, whose GIF and WebP readers set memory aside for the image while they open it. Sources:
-W3C PNG, ITU-T T.81 (JPEG), RFC 9649 (WebP), GIF89a, and Microsoft's BITMAPINFOHEADER.
+Pillow does not do this: its GIF and WebP readers allocate memory for the image while they open it. Sources: W3C PNG,
+ITU-T T.81 (JPEG), RFC 9649 (WebP), GIF89a, and Microsoft's BITMAPINFOHEADER.
 """
 
 import re
@@ -15,7 +15,7 @@ Format = Literal["PNG", "JPEG", "WebP", "BMP", "GIF"]
 Size = tuple[int, int]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Everything else, such as texts, colour profiles and further frames, is not looked at.
+# Everything else, such as texts, colour profiles and further frames, is ignored.
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"}
 # Pillow walks over blocks in Python: 20 MB of empty ones kept a thread for 7 s. 50,000 take 50 ms.
 MAX_BLOCKS = 50_000
@@ -31,19 +31,19 @@ RUN_LENGTH_ENCODED = {1, 2}
 
 
 class UnreadableImage(Exception):
-    """The bytes are no image that is read here; the text is the rest of a sentence about them."""
+    """The bytes are not a readable image; the text completes a sentence that begins with the field's name."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """An image's format and its size in pixels, as stored: EXIF may turn it."""
+    """An image's format and its size in pixels as stored, before EXIF's orientation."""
 
     format: Format
     size: Size
 
 
 def read_header(data: bytes) -> Header:
-    """Return what the file says of itself; raises UnreadableImage for anything else than an image."""
+    """Return the file's format and size; raises UnreadableImage for anything but an image."""
     if not data:
         raise UnreadableImage("is empty.")
     kind = _format_of(data)
@@ -57,12 +57,12 @@ def read_header(data: bytes) -> Header:
 
 
 def damaged(kind: Format) -> UnreadableImage:
-    """Return what is said of a file that breaks off or contradicts itself."""
-    return UnreadableImage(f"is a {kind} file that is damaged, or of a kind that is not read.")
+    """Return the error for a file that breaks off or contradicts itself."""
+    return UnreadableImage(f"is a {kind} file that is damaged or of an unsupported kind.")
 
 
 def bare_png(data: bytes) -> bytes:
-    """Return a PNG with nothing inside but what makes its pixels and turns them."""
+    """Return a PNG with only the chunks that define its pixels and their orientation."""
     kept = [data[start:end] for kind, start, end in _png_chunks(data) if kind in PNG_PIXELS]
     return PNG_SIGNATURE + b"".join(kept)
 
@@ -78,7 +78,7 @@ def _format_of(data: bytes) -> Format:
         return "GIF"
     if data.startswith(b"BM"):
         return "BMP"
-    raise UnreadableImage("is not a readable image: PNG, JPEG, WebP, GIF and BMP files are.")
+    raise UnreadableImage("is not a readable image; supported are PNG, JPEG, WebP, GIF and BMP files.")
 
 
 def _png_size(data: bytes) -> Size:
@@ -102,7 +102,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def too_many_blocks(kind: Format) -> UnreadableImage:
-    """Return what is said of a file that would take long to walk through."""
+    """Return the error for a file that would take too long to read through."""
     return UnreadableImage(f"is a {kind} file of more than {MAX_BLOCKS} blocks, which is the limit.")
 
 
@@ -170,7 +170,7 @@ def _bmp_size(data: bytes) -> Size:
     width, height, compression = unpack_from("<ii4xI", data, 18)
     if compression in RUN_LENGTH_ENCODED:
         # Pillow decodes these in Python: 20 MB took 5 s.
-        raise UnreadableImage("is a run-length encoded BMP file, which is not read.")
+        raise UnreadableImage("is a run-length encoded BMP file, which is not supported.")
     # A negative height means that the rows run from the top.
     return width, abs(height)
 

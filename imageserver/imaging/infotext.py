@@ -1,4 +1,4 @@
-"""Read AUTOMATIC1111's infotext, whoever wrote it, into the names and values that its own API answers."""
+"""Parse AUTOMATIC1111's infotext, from any program, into the names and values that its own API returns."""
 
 import json
 import re
@@ -8,14 +8,14 @@ NEGATIVE = "Negative prompt:"
 # A name, a colon, and a value that ends at the next comma; one with commas inside is quoted as JSON.
 SETTING = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)\s*(?:,|$)')
 SIZE = re.compile(r"(\d+)x(\d+)")
-# The last line is one of settings when it holds so many; a prompt seldom does.
+# A last line with this many settings is a line of settings; a prompt rarely has as many.
 MIN_SETTINGS = 3
 
 
 def parse_infotext(text: str) -> dict[str, str]:
     """Return `Prompt`, `Negative prompt` and every setting as text; a size is split into `Size-1` and `Size-2`.
 
-    A text that is no infotext is a prompt alone; an empty one gives nothing.
+    Any other text counts as a prompt; an empty one gives nothing.
     """
     lines = text.strip().split("\n")
     if lines == [""]:
@@ -34,10 +34,10 @@ def parse_infotext(text: str) -> dict[str, str]:
 
 
 def _settings(line: str) -> Iterator[tuple[str, str]]:
-    """Yield the names and values of a line; what lies between two commas and is no setting is passed over."""
+    """Yield the names and values of a line, without the parts between commas that are not settings."""
     position = 0
     while position < len(line):
-        # Matched where one may begin, not searched for: a search would look at a long word from each of its letters.
+        # Match, not search: a search would try a long word from each of its letters.
         if found := SETTING.match(line, position):
             yield found[1], _unquoted(found[2].strip())
             position = found.end()

@@ -19,7 +19,7 @@ from imageserver.imaging.headers import Format, UnreadableImage, bare_png, damag
 
 FitMode = Literal["stretch", "crop", "pad"]
 
-# Lanczos keeps 48 bytes for every pixel of a side: this bounds what an image of one row takes.
+# Lanczos needs 48 bytes for every pixel of a side: this bounds the memory of an image with one row.
 MAX_SIDE = 32_768
 DECODERS: dict[Format, type[ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
@@ -51,7 +51,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Mask:
-    """What is regenerated: `height * width` bytes, row by row from the top; 255 is regenerated, 0 keeps the image."""
+    """The area to regenerate: `height * width` bytes, row by row from the top; 255 regenerates, 0 keeps the image."""
 
     width: int
     height: int
@@ -71,9 +71,9 @@ def read_image(data: bytes, *, name: str, max_pixels: int) -> Pixels:
 def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit: bool) -> Mask:
     """Return a mask from an image file; raises InvalidParameter, which names the field `name` and the limit.
 
-    White is regenerated, black is kept and grey is mixed; what is transparent counts as black. With
-    `transparent_means_edit` (OpenAI's masks) the colours mean nothing: what is transparent is regenerated. A mask that
-    is read in one way and can only have been meant in the other is refused.
+    White is regenerated, black is kept and grey is mixed; transparent pixels count as black. With
+    `transparent_means_edit` (OpenAI's masks) the colours mean nothing: transparent pixels are regenerated. A mask that
+    makes sense only the other way is refused.
     """
     image = _read(data, name, max_pixels)
     holes = ImageChops.invert(image.getchannel("A")) if image.mode == "RGBA" else None
@@ -82,7 +82,7 @@ def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit
     if transparent_means_edit:
         if holes is None:
             raise InvalidParameter(
-                f"{name} has no transparent pixels: they tell what is regenerated. Send a PNG with an alpha channel.",
+                f"{name} has no transparent pixels, which mark what to regenerate. Send a PNG with an alpha channel.",
                 param=name,
             )
         generated = holes
@@ -90,7 +90,7 @@ def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit
         generated = _on("black", image).convert("L")
         if holes is not None and generated.getbbox() is None:
             raise InvalidParameter(
-                f"{name} has transparent and black pixels alone: paint what is regenerated in white.", param=name
+                f"{name} has only transparent and black pixels: paint the area to regenerate in white.", param=name
             )
     return Mask(image.width, image.height, generated.tobytes())
 
@@ -98,24 +98,24 @@ def read_mask(data: bytes, *, name: str, max_pixels: int, transparent_means_edit
 def fit_image(pixels: Pixels, width: int, height: int, mode: FitMode) -> Pixels:
     """Return the image in another size, filtered with Lanczos; in its own size it is unchanged.
 
-    `stretch` ignores its shape, `crop` fills the size and cuts evenly what reaches beyond, `pad` shows all of it and
-    continues its edges. Source: AUTOMATIC1111's resize modes 0, 1 and 2.
+    `stretch` ignores the aspect ratio, `crop` fills the size and cuts off the rest evenly, `pad` fits the whole image
+    in and extends its edges. Source: AUTOMATIC1111's resize modes 0, 1 and 2.
     """
     image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.data)
     return Pixels(width, height, _fit(image, (width, height), mode, Image.Resampling.LANCZOS).tobytes())
 
 
 def fit_mask(mask: Mask, width: int, height: int, mode: FitMode) -> Mask:
-    """Return the mask in another size, as `fit_image` does, but bilinear: Lanczos rings at its edges."""
+    """Return the mask in another size like `fit_image`, but bilinear: Lanczos rings at its edges."""
     image = Image.frombytes("L", (mask.width, mask.height), mask.data)
     return Mask(width, height, _fit(image, (width, height), mode, Image.Resampling.BILINEAR).tobytes())
 
 
-def side_by_side(images: Iterable[Pixels], highest: int) -> tuple[Pixels, int]:
-    """Return images in one row, each as high as the first but at most `highest`, and the width of the first there."""
+def side_by_side(images: Iterable[Pixels], max_height: int) -> tuple[Pixels, int]:
+    """Return the images in one row as high as the first, at most `max_height`, and the width of the first in it."""
     parts: list[Image.Image] = []
     for pixels in images:
-        height = parts[0].height if parts else min(highest, pixels.height)
+        height = parts[0].height if parts else min(max_height, pixels.height)
         width = max(1, round(pixels.width * height / pixels.height))
         scaled = fit_image(pixels, width, height, "stretch")
         parts.append(Image.frombytes("RGB", (width, height), scaled.data))
@@ -128,7 +128,7 @@ def side_by_side(images: Iterable[Pixels], highest: int) -> tuple[Pixels, int]:
 
 
 def over_the_first(mask: Mask, first: int, row: Pixels) -> Mask:
-    """Return the mask of a row whose first image is `first` pixels wide: the others are kept."""
+    """Return the mask for a row whose first image is `first` pixels wide; it keeps the others."""
     canvas = Image.new("L", (row.width, row.height), 0)
     fitted = fit_mask(mask, first, row.height, "stretch")
     canvas.paste(Image.frombytes("L", (first, row.height), fitted.data), (0, 0))
@@ -141,7 +141,7 @@ def _read(data: bytes, name: str, max_pixels: int) -> Image.Image:
         header = read_header(data)
         width, height = header.size
         if max(width, height) > MAX_SIDE:
-            raise UnreadableImage(f"is {width}x{height}; the limit of a side is {MAX_SIDE} pixels.")
+            raise UnreadableImage(f"is {width}x{height}; the limit for a side is {MAX_SIDE} pixels.")
         if width * height > max_pixels:
             raise UnreadableImage(f"is {width}x{height}, {width * height} pixels; the limit is {max_pixels}.")
         image = _decode(data, header.format, header.size)
@@ -151,12 +151,12 @@ def _read(data: bytes, name: str, max_pixels: int) -> Image.Image:
 
 
 def _decode(data: bytes, kind: Format, size: tuple[int, int]) -> Image.Image:
-    # Of a client's file Pillow warns for the server's log; `catch_warnings` would not be safe on threads.
+    # Pillow's warnings about a client's file do not belong in the log; `catch_warnings` is not thread-safe.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     stream = io.BytesIO(bare_png(data) if kind == "PNG" else data)
     try:
         with DECODERS[kind](stream) as image:
-            # What was checked must be what is decoded.
+            # Decode only what was checked.
             if image.size != size:
                 raise damaged(kind)
             image.load()
@@ -174,7 +174,7 @@ def _decode(data: bytes, kind: Format, size: tuple[int, int]) -> Image.Image:
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    # A damaged EXIF block is no reason to refuse the image around it.
+    # A damaged EXIF block does not spoil the image.
     except Exception:
         return None
 

@@ -1,4 +1,4 @@
-"""Masks as AUTOMATIC1111 takes them: by their opacity where they have any, turned over, hardened and softened."""
+"""AUTOMATIC1111's masks: read from their opacity where they have any, hardened, inverted and blurred."""
 
 import io
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ INVERTED = bytes(range(255, -1, -1))
 
 @dataclass(frozen=True, kw_only=True)
 class MaskShape:
-    """What is done to a mask, in this order; `blur` is the deviation across and down in the mask's own pixels."""
+    """The operations on a mask, in this order; `blur` is the deviation across and down in the mask's own pixels."""
 
     hard: bool = True
     inverted: bool = False
@@ -22,7 +22,7 @@ class MaskShape:
 
 
 def shape_mask(data: bytes, shape: MaskShape, *, name: str, max_pixels: int) -> bytes:
-    """Return a mask file's shaped mask as a PNG, white being regenerated; raises InvalidParameter naming the limit.
+    """Return the shaped mask of a file as a PNG in which white is regenerated; raises InvalidParameter with the limit.
 
     Source: AUTOMATIC1111's `create_binary_mask` and `StableDiffusionProcessingImg2Img.init`.
     """
@@ -40,10 +40,10 @@ def shape_mask(data: bytes, shape: MaskShape, *, name: str, max_pixels: int) -> 
 
 
 def _read(data: bytes, name: str, max_pixels: int) -> Mask:
-    """Return a mask's opacity, or the brightness of one that is opaque all over."""
+    """Return a mask's opacity, or its brightness if it is opaque."""
     try:
         holes = read_mask(data, name=name, max_pixels=max_pixels, transparent_means_edit=True)
     except InvalidParameter:
-        # Without a hole; whatever else is wrong with it is said here as well.
+        # Opaque; this raises again for anything else that is wrong with it.
         return read_mask(data, name=name, max_pixels=max_pixels, transparent_means_edit=False)
     return Mask(holes.width, holes.height, holes.data.translate(INVERTED))

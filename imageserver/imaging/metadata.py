@@ -1,4 +1,4 @@
-"""What an image tells about its own making, as AUTOMATIC1111's infotext and as JSON."""
+"""The parameters of a generation inside its image, as AUTOMATIC1111's infotext and as JSON."""
 
 import io
 import json
@@ -19,7 +19,7 @@ MAX_EXIF_BYTES = 65_500
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetadata:
-    """How one image was made; sizes in pixels, `extra` holds further named values."""
+    """How one image was generated; sizes in pixels, `extra` holds further named values."""
 
     prompt: str
     negative_prompt: str
@@ -56,20 +56,20 @@ class ImageMetadata:
         return UNSTORABLE.sub("\ufffd", "\n".join(lines))
 
     def as_json(self) -> str:
-        """Return every field as one line of ASCII JSON, which gives back any text exactly."""
+        """Return every field as one line of ASCII JSON, which preserves any text exactly."""
         return json.dumps({**asdict(replace(self, extra={})), "extra": dict(self.extra)}, default=str)
 
     def as_exif(self) -> bytes:
-        """Return an EXIF block that fits into a JPEG: endless prompts are shortened, absurd values leave it empty."""
-        for longest in (None, 3000, 500):
-            shortened = self if longest is None else self._with_prompts_of(longest)
+        """Return an EXIF block that fits into a JPEG: with shortened prompts if need be, or else empty."""
+        for max_chars in (None, 3000, 500):
+            shortened = self if max_chars is None else self._with_prompts_of(max_chars)
             block = exif_block(parameters=shortened.parameters_text(), generation=shortened.as_json())
             if len(block) <= MAX_EXIF_BYTES:
                 return block
         return b""
 
-    def _with_prompts_of(self, longest: int) -> "ImageMetadata":
-        prompt, negative_prompt = _cut(self.prompt, longest), _cut(self.negative_prompt, longest)
+    def _with_prompts_of(self, max_chars: int) -> "ImageMetadata":
+        prompt, negative_prompt = _cut(self.prompt, max_chars), _cut(self.negative_prompt, max_chars)
         return replace(self, prompt=prompt, negative_prompt=negative_prompt)
 
 
@@ -77,7 +77,7 @@ def read_metadata(data: bytes) -> dict[str, str]:
     """Return the texts inside a PNG, JPEG or WebP image without decoding its pixels.
 
     The infotext is `parameters`, our JSON is `generation`; a PNG's other texts keep their keywords. Raises
-    InvalidParameter for anything that is no such image.
+    InvalidParameter for anything else.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
@@ -94,10 +94,10 @@ def _plain_number(value: float) -> int | float:
 
 
 def _quoted(value: object) -> str:
-    """Return a value as the infotext's settings line wants it: what would break the line is quoted as JSON."""
+    """Return a value for the infotext's line of settings; one that would break the line is quoted as JSON."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _cut(text: str, max_chars: int) -> str:
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"

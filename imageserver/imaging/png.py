@@ -18,14 +18,14 @@ except ImportError:  # Platforms without a wheel, such as 32-bit ARM: zlib's own
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FILTER_UP = 2
 COLOUR_TYPES = {3: 2, 4: 6}
-# Levels 2 and 3 of isal, like the filters sub and average, were measured slower or larger on photographs and drawings.
+# Levels 2 and 3 of isal, like the filters sub and average, were measured slower or larger on photographs and flat art.
 LEVEL = 1
 
 
 def write_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     """Return an exact PNG of an 8-bit RGB or RGBA array (height, width, 3 or 4).
 
-    Its `texts` stand by keyword before the pixels.
+    Its `texts` by keyword precede the pixels.
     """
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)

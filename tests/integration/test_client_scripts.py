@@ -65,7 +65,7 @@ def test_a_server_that_never_becomes_ready_is_one_sentence_with_its_reason(scrip
 def test_another_kind_of_server_is_recognised(stand_in):
     outcome = run("test_client.py", "--url", stand_in.config["url"])
     assert outcome.returncode == 1
-    assert "not like this server" in outcome.stderr
+    assert "is not a qwen-image-server" in outcome.stderr
 
 
 def test_failed_checks_are_named_with_the_servers_own_words(stand_in, tmp_path):
@@ -155,10 +155,10 @@ FRAME = {
         (["no JSON"], "The stream broke off: JSONDecodeError"),
         ([{"error": "The model is gone.", "timestamp": 0.0}], "The stream failed: The model is gone."),
         ([{"step": 1}], "A frame lacks chunk_id, chunk_index"),
-        ([FRAME | {"image": "??"}, "[DONE]"], "What should be an image is no base64."),
+        ([FRAME | {"image": "??"}, "[DONE]"], "An image in the answer is not valid base64."),
         (
             [FRAME | {"is_chunked": True, "chunk_id": "a", "chunk_index": 0, "total_chunks": 2}, "[DONE]"],
-            "The stream ended before all chunks were there.",
+            "The stream ended before all chunks arrived.",
         ),
         ([FRAME, "[DONE]"], "The answer is not a PNG image."),
         (["[DONE]"], "The answer is not a PNG image."),

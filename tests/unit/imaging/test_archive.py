@@ -22,5 +22,5 @@ def test_images_are_stored_and_not_compressed_again() -> None:
 
 
 def test_two_images_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="name of its own"):
+    with pytest.raises(ValueError, match="unique name"):
         zip_images([IMAGES[0], IMAGES[0]])

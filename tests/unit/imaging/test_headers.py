@@ -38,12 +38,12 @@ def test_an_empty_field_says_so():
     ids=ascii,
 )
 def test_what_is_no_image_is_told_what_is_read(data):
-    assert refusal(data) == "image is not a readable image: PNG, JPEG, WebP, GIF and BMP files are."
+    assert refusal(data) == "image is not a readable image; supported are PNG, JPEG, WebP, GIF and BMP files."
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "ICO", "PPM", "TGA", "PCX"])
 def test_formats_that_are_not_on_the_list_are_not_even_opened(kind):
-    assert "PNG, JPEG, WebP, GIF and BMP files are" in refusal(file_of(Image.new("RGB", (32, 32)), kind))
+    assert "supported are PNG, JPEG, WebP, GIF and BMP files" in refusal(file_of(Image.new("RGB", (32, 32)), kind))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -77,7 +77,7 @@ def test_a_image_larger_than_the_limit_is_refused_before_anything_decodes_it(kin
 
 
 def test_a_long_thin_image_is_refused_for_its_side():
-    assert refusal(file_of(Image.new("1", (32_769, 1)))) == "image is 32769x1; the limit of a side is 32768 pixels."
+    assert refusal(file_of(Image.new("1", (32_769, 1)))) == "image is 32769x1; the limit for a side is 32768 pixels."
 
 
 def test_a_second_header_cannot_make_a_image_larger_than_what_was_checked(monkeypatch):

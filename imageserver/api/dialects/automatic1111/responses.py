@@ -191,7 +191,7 @@ def preview_of(service: Services, status: JobStatus, glimpse: PreviewImage) -> s
             glimpse.preview.scale,
             (status.width, status.height),
             output_format="png",
-            longest=MAX_PREVIEW_SIDE,
+            max_side=MAX_PREVIEW_SIDE,
         )
         return base64.b64encode(data).decode()
 
