@@ -58,16 +58,17 @@ def contact_sheet(items: Sequence[tuple[str, Image.Image]], columns: int, path: 
     """Draw captioned images in a grid, with few enough colours to stay small."""
     font = ImageFont.load_default(11)
     captions = [wrap(text, cell - 8, font) for text, _ in items]
-    rows, caption_height = -(-len(items) // columns), 13 * max(len(caption) for caption in captions) + 5
-    sheet = Image.new("RGB", (columns * cell, rows * (cell + caption_height)), "white")
+    rows = range(0, len(items), columns)
+    heights = [cell + 5 + 13 * max(len(caption) for caption in captions[row : row + columns]) for row in rows]
+    sheet = Image.new("RGB", (columns * cell, sum(heights)), "white")
     draw = ImageDraw.Draw(sheet)
     for index, ((_, image), caption) in enumerate(zip(items, captions, strict=True)):
-        x, y = index % columns * cell, index // columns * (cell + caption_height)
+        x, y = index % columns * cell, sum(heights[: index // columns])
         small = image.copy()
         small.thumbnail((cell - 6, cell - 6), Image.Resampling.LANCZOS)
         sheet.paste(small, (x + 3 + (cell - 6 - small.width) // 2, y + 3))
-        for row, line in enumerate(caption):
-            draw.text((x + 4, y + cell - 2 + 13 * row), line, fill="black", font=font)
+        for line, text in enumerate(caption):
+            draw.text((x + 4, y + cell - 2 + 13 * line), text, fill="black", font=font)
     sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
@@ -89,7 +90,7 @@ def draw_sheets(painter: PipelineRunner, folder: Path) -> None:
     ascii_only = [prompt if prompt.isascii() else "(zh) red circle, blue background" for prompt in PROMPTS]
     images = painter.paint(PROMPTS, [42 + index for index in range(len(PROMPTS))])
     contact_sheet(list(zip(ascii_only, images, strict=True)), 6, folder / "demo_prompts.png")
-    prompts = [f"a {one} {kind} on a {two} background" for kind in SHAPES for one, two in COLOUR_PAIRS]
+    prompts = [f"{_article(one)} {one} {kind} on a {two} background" for kind in SHAPES for one, two in COLOUR_PAIRS]
     prompts += [f"a {kind}" for kind in SUBJECTS for _ in range(3)] + [
         LANDSCAPE_WORDS[name][0] for name in LANDSCAPES for _ in range(2)
     ]
@@ -103,7 +104,7 @@ def draw_sheets(painter: PipelineRunner, folder: Path) -> None:
     items = [(f"a cat, seed {seed}", painter.paint(["a cat"], [seed])[0]) for seed in range(6)]
     for negative in (" ", "red", "blue background"):
         items += [
-            (f"a circle | not: {negative}", image)
+            (f"a circle, not: {negative.strip() or 'nothing'}", image)
             for image in painter.paint(["a circle"] * 2, [5, 6], Look(negative=negative))
         ]
     prompt = "a green star on a pink background"
@@ -112,3 +113,7 @@ def draw_sheets(painter: PipelineRunner, folder: Path) -> None:
             (f"green star on pink, CFG {guidance:g}", painter.paint([prompt], [5], Look(guidance=guidance))[0])
         )
     contact_sheet(items, 6, folder / "demo_controls.png", 150)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
