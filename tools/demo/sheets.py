@@ -85,7 +85,7 @@ def wrap(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFo
 
 
 def draw_sheets(painter: PipelineRunner, folder: Path) -> None:
-    """Draw the four sheets of the README into a folder."""
+    """Write the four sheets of the docs into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     ascii_only = [prompt if prompt.isascii() else "(zh) red circle, blue background" for prompt in PROMPTS]
     images = painter.paint(PROMPTS, [42 + index for index in range(len(PROMPTS))])
