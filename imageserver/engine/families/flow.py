@@ -1,19 +1,17 @@
 """What the flow transformers share: calls whose tensors are joined along the batch, and an AutoencoderKL.
 
-Source: diffusers `scheduling_flow_match_euler_discrete.py`, `autoencoder_kl.py` (0.42).
+Source: diffusers `scheduling_flow_match_euler_discrete.py` (0.42).
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.merging import Arguments
 from imageserver.engine.pipelines.noise_schedulers import FLOW
-from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
 from imageserver.engine.pipelines.types import Pipeline
-from imageserver.generation import Generation
 
 
 class FlowMerger:
@@ -60,56 +58,21 @@ class FlowMerger:
         return {**calls[0], **joined}
 
 
-class FlowFamily:
+class FlowFamily(Family):
     """The part of a family that flow transformers share: 2 x 2 patches of an AutoencoderKL's latents."""
 
     denoiser = "transformer"
     noise_schedulers = FLOW
-    guidance = "guidance_scale"
-    loading: Mapping[str, Any] = {}
-    separate_text_encoder: SeparateTextEncoder | None = None
-    positive_magic: Mapping[str, str] = {}
-    max_images = 1
-    layers = 0
-    control_net = ""
-    preview_tensors = ("latents", "noise_pred")
-
-    def load_parts(self, folder: Path) -> dict[str, Any]:
-        """Return none: diffusers can load every part."""
-        return {}
-
-    def customize(self, pipeline: Pipeline) -> None:
-        """Leave the pipeline as it was published."""
-
-    def strength_for(self, generation: Generation) -> float:
-        """Return the strength of a generation that starts from an image."""
-        assert generation.source is not None
-        return generation.source.strength
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return pixels per token: the VAE's factor times the 2 x 2 patches."""
         return int(pipeline.vae_scale_factor) * 2
-
-    def max_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return None: an image may have any number of tokens."""
-        return None
-
-    def calls_per_step(self, generation: Generation) -> int:
-        """Return the denoiser calls of one step: guidance is part of it."""
-        return 1
 
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
         """Return the latents (channels, height, width) that the image would have if the last direction held."""
         return clean_flow_latents(pipeline.scheduler, tensors)[0]
-
-    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
-        vae = pipeline.vae
-        latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
-        scaled: torch.Tensor = (latents[0].float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-        return scaled
 
 
 def clean_flow_latents(scheduler: Any, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:

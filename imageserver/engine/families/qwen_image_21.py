@@ -13,7 +13,6 @@ import torch
 
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.pipelines.image_processor import ImageProcessor3, cut, load_image_processor
-from imageserver.engine.pipelines.merging import Merger
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
 from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
@@ -35,9 +34,9 @@ class QwenImage21(QwenImage):
     control_net = ""
     positive_magic: Mapping[str, str] = {}
     max_images = 10
-    merger: Merger | None = None  # type: ignore[assignment]
+    merger = None
 
-    def load_parts(self, folder: Path) -> dict[str, Any]:
+    def load_components(self, folder: Path) -> dict[str, Any]:
         """Return the processor of texts and images."""
         return {"processor": load_image_processor(folder / "processor", ImageProcessor3)}
 

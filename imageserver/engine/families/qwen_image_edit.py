@@ -22,7 +22,7 @@ class QwenImageEdit(QwenImage):
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPipeline"}
     positive_magic: Mapping[str, str] = {}
 
-    def load_parts(self, folder: Path) -> dict[str, Any]:
+    def load_components(self, folder: Path) -> dict[str, Any]:
         """Return the processor of images."""
         return {"processor": load_image_processor(folder / "processor", ImageProcessor)}
 

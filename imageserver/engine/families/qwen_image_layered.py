@@ -11,7 +11,6 @@ import torch
 from imageserver.engine.families.flow import clean_flow_latents
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
 from imageserver.engine.families.qwen_image_edit import QwenImageEdit
-from imageserver.engine.pipelines.merging import Merger
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
@@ -27,7 +26,7 @@ class QwenImageLayered(QwenImageEdit):
     name = "qwen-image-layered"
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageLayeredPipeline"}
     layers = 4
-    merger: Merger | None = None  # type: ignore[assignment]
+    merger = None
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model card."""

@@ -29,9 +29,6 @@ class StableDiffusionXL(UNetFamily):
     }
     loading: Mapping[str, Any] = {"add_watermarker": False}
 
-    def customize(self, pipeline: Pipeline) -> None:
-        """Leave the pipeline as it was published."""
-
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the family's source."""
         return Defaults(steps=30, guidance=5.0)

@@ -4,14 +4,13 @@ Source: diffusers `unet_2d_condition.py`, `pipeline_stable_diffusion.py` (0.42).
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.merging import Arguments
 from imageserver.engine.pipelines.noise_schedulers import DIFFUSION
-from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.generation import Generation
 
@@ -61,52 +60,27 @@ class UNetMerger:
         return merged
 
 
-class UNetFamily:
+class UNetFamily(Family):
     """The part of a family that every UNet pipeline shares."""
 
-    separate_text_encoder: SeparateTextEncoder | None = None
     denoiser = "unet"
     noise_schedulers = DIFFUSION
-    guidance = "guidance_scale"
     merger = UNetMerger()
-    preview_tensors = ("latents", "noise_pred")
-    positive_magic: Mapping[str, str] = {}
-    max_images = 1
-    layers = 0
     control_net = "ControlNetModel"
-
-    def load_parts(self, folder: Path) -> dict[str, Any]:
-        """Return none: diffusers can load every part."""
-        return {}
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         """Return pixels per latent."""
         return int(pipeline.vae_scale_factor)
 
-    def max_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return None: an image may have any size."""
-        return None
-
-    def calls_per_step(self, generation: Generation) -> int:
-        """Return the denoiser calls of one step: guidance is part of it."""
-        return 1
-
     def strength_for(self, generation: Generation) -> float:
-        """Return a strength of which the pipeline, which rounds down, makes the generation's own number of steps."""
+        """Return a strength that gives the generation's number of steps in a pipeline that rounds down."""
         return min(1.0, (generation.generated_steps + 0.5) / generation.steps)
 
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) of the finished image, as far as the last step can tell."""
+        """Return the latents (channels, height, width) of the finished image, predicted from the last step."""
         return clean_latents(pipeline.scheduler, tensors["latents"], tensors["noise_pred"])[0]
-
-    def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
-        vae = pipeline.vae
-        latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
-        scaled: torch.Tensor = latents[0].float() * vae.config.scaling_factor
-        return scaled
 
 
 def clean_latents(scheduler: Any, latents: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory import bytes_of
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import PIPELINE_FILES, ModelUnavailable, Report, locate
-from imageserver.engine.families import FAMILIES, Family, family_of, published_class
+from imageserver.engine.families import FAMILIES, family_of, published_class
+from imageserver.engine.families.family import Family
 from imageserver.engine.models import transformer_file
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.pipelines import separate_text_encoder, single_frame_vae
@@ -173,7 +174,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
 def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
     """Return the pipeline of a folder, with what comes from elsewhere in its place."""
     settings, family, folder = found.settings, found.family, found.folder
-    given = transformer_file.load(settings, folder, family.denoiser, found.dtype) | family.load_parts(folder)
+    given = transformer_file.load(settings, folder, family.denoiser, found.dtype) | family.load_components(folder)
     if found.encoder_folder is not None and family.separate_text_encoder is not None:
         quantization = memory_plans.quantization_of(plan, "transformers")
         given |= separate_text_encoder.load(

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from imageserver.engine.downloads import ModelUnavailable, Report, locate
-from imageserver.engine.families import Family
+from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.types import Kind
 from imageserver.settings import PROJECT_ROOT, Settings
 

@@ -10,7 +10,7 @@ from typing import Any
 import diffusers
 import torch
 
-from imageserver.engine.families import Family
+from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines import init_image
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers

@@ -1,0 +1,58 @@
+"""A registered family has a tiny model, which generates an image."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from imageserver.engine.families import FAMILIES, published_class
+from imageserver.engine.families.family import Family
+from imageserver.engine.runner.pipeline_runner import PipelineRunner
+from imageserver.generation import Generation
+from tests.support import tiny_models
+from tests.support.tiny_qwen_image_21 import tiny_qwen_image_21
+from tests.support.tiny_qwen_image_layered import tiny_qwen_image_layered
+
+SIDE = 64
+
+TINY_MODELS: dict[str, Callable[[], Any]] = {
+    "qwen-image": tiny_models.tiny_qwen_image,
+    "qwen-image-edit": tiny_models.tiny_qwen_image_edit,
+    "qwen-image-edit-plus": lambda: tiny_models.tiny_qwen_image_edit(plus=True),
+    "qwen-image-2.1": tiny_qwen_image_21,
+    "qwen-image-layered": tiny_qwen_image_layered,
+    "stable-diffusion": tiny_models.tiny_stable_diffusion,
+    "stable-diffusion-xl": tiny_models.tiny_stable_diffusion_xl,
+    "cogview4": tiny_models.tiny_cogview4,
+    "hidream-i1": tiny_models.tiny_hidream,
+    "flux": tiny_models.tiny_flux,
+    "z-image": tiny_models.tiny_z_image,
+}
+
+
+def test_every_registered_family_has_a_tiny_model() -> None:
+    assert sorted(TINY_MODELS) == sorted(family.name for family in FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_the_tiny_model_of_a_family_generates_an_image(family: Family) -> None:
+    pipeline = TINY_MODELS[family.name]()
+    assert type(pipeline).__name__ == published_class(family)
+    family.customize(pipeline)
+    runner = PipelineRunner(pipeline, family)
+    defaults = family.defaults(pipeline)
+    assert defaults.steps > 0
+    wanted, source = runner.warmup_generation(
+        Generation(
+            prompt="a red circle", negative_prompt=" ", width=SIDE, height=SIDE, steps=1, seed=0,
+            true_cfg_scale=defaults.guidance,
+        )
+    )  # fmt: skip
+    usage = runner.token_usage(wanted)
+    assert usage.prompt_tokens > 0
+    assert usage.image_tokens > 0
+    steps: list[Any] = []
+    image = runner.run(wanted, 0, steps.append, source)
+    assert len(steps) == 1
+    assert image.isfinite().all()
+    assert runner.postprocess(image, wanted, source)
