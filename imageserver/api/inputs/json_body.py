@@ -7,27 +7,27 @@ from flask import request
 
 from imageserver.errors import BadRequest
 
-# No body of any dialect needs ten. What Python can just read so, it may not be able to write or show any more.
-DEEPEST = 100
-# A batch of 100 tasks has some 3000. Of a million wrong ones in a list pydantic makes a million errors: 4 s and 1 GB.
+# No body of any dialect needs ten. Python could not print or encode values much deeper.
+MAX_DEPTH = 100
+# A batch of 100 tasks has some 3000. A list of a million wrong ones costs pydantic 4 s and 1 GB for its errors.
 MAX_VALUES = 10_000
 
 
 def read_json() -> Any:
-    """Return what the body holds; raises BadRequest, or werkzeug's 413 when it is over the limit."""
+    """Return the JSON body; raises BadRequest, or werkzeug's 413 for a body over the limit."""
     return parsed(read_body())
 
 
 def read_body() -> bytes:
-    """Return the body as it came; raises werkzeug's 413 when it is over the limit."""
+    """Return the body unparsed; raises werkzeug's 413 for a body over the limit."""
     data: bytes = request.stream.read()
-    # A chunked body is cut off at the limit without a word; only reading on tells.
+    # werkzeug cuts a chunked body off at the limit silently; only another read raises.
     request.stream.read(1)
     return data
 
 
 def parsed(data: bytes) -> Any:
-    """Return what the JSON says; raises BadRequest."""
+    """Return the parsed JSON; raises BadRequest."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
@@ -37,18 +37,18 @@ def parsed(data: bytes) -> Any:
 
 
 def refuse_if_unwieldy(content: Any) -> None:
-    """Raise BadRequest for more values than any dialect needs, or for lists and objects too deep inside each other."""
+    """Raise BadRequest for too many values, or for lists and objects that are nested too deeply."""
     level, count = _inside([content]), 0
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         count += sum(map(len, level))
         if count > MAX_VALUES:
-            raise BadRequest(f"The JSON holds more than {MAX_VALUES} values.")
+            raise BadRequest(f"The JSON contains more than {MAX_VALUES} values.")
         level = [inner for each in level for inner in _inside(each)]
     if level:
-        raise BadRequest(f"The JSON is nested more than {DEEPEST} levels deep.")
+        raise BadRequest(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _inside(value: Any) -> list[Any]:
-    """Return the lists and objects that a list or an object holds."""
+    """Return the lists and objects inside a list or an object."""
     values = value.values() if isinstance(value, dict) else value
     return [each for each in values if isinstance(each, list | dict)]

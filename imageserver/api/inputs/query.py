@@ -1,4 +1,4 @@
-"""Read what stands after the question mark of an address."""
+"""Read the query of a request."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""Open the web address of an image."""
+"""Download the image at a web address."""
 
 from urllib.parse import urljoin
 
@@ -7,39 +7,39 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from imageserver import __version__
-from imageserver.api.outbound.safe_http import Resolve, answer_to, prepare, public_addresses, reason_of
+from imageserver.api.outbound.safe_http import Resolve, prepare, public_addresses, reason_of, response_to
 from imageserver.errors import InvalidParameter
 
 MAX_REDIRECTS = 3
-# Seconds for all of it: a site that sends a byte now and then would keep its client's request for ever.
+# For the whole download: a site that sends a byte now and then would hold the request forever.
 MAX_SECONDS = 20.0
 CHUNK_BYTES = 65536
 HEADERS = {"User-Agent": f"qwen-image-server/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"}
 
 
-def download(url: str, most_bytes: int, *, name: str, resolve: Resolve | None = None) -> bytes:
-    """Return what lies at a web address, one byte more than `most_bytes` of it at the most.
+def download(url: str, max_bytes: int, *, name: str, resolve: Resolve | None = None) -> bytes:
+    """Return the content at a web address, at most `max_bytes` + 1 bytes of it.
 
-    Only public addresses are asked, at every redirect anew. Waits on a greenlet, for 20 s at the most. Raises
-    InvalidParameter naming the field, and never the address: it may hold a password.
+    Connects only to public addresses, also after redirects. Waits up to 20 s, on a greenlet. Raises InvalidParameter
+    naming the field, but not the address, which may contain a password.
     """
     data: bytes | None = gevent.with_timeout(
-        MAX_SECONDS, _follow, url, most_bytes, name, resolve or public_addresses, timeout_value=None
+        MAX_SECONDS, _follow, url, max_bytes, name, resolve or public_addresses, timeout_value=None
     )
     if data is None:
         raise _unreachable(name, f"it took longer than {MAX_SECONDS:g} s")
     return data
 
 
-def _follow(url: str, most_bytes: int, name: str, resolve: Resolve) -> bytes:
+def _follow(url: str, max_bytes: int, name: str, resolve: Resolve) -> bytes:
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            with answer_to(prepare("GET", url, HEADERS), resolve) as answer:
-                if not answer.is_redirect:
-                    if answer.status_code != 200:
-                        raise ValueError(f"it answered {answer.status_code}")
-                    return _body_of(answer, most_bytes)
-                url = _joined(url, answer.headers["Location"])
+            with response_to(prepare("GET", url, HEADERS), resolve) as response:
+                if not response.is_redirect:
+                    if response.status_code != 200:
+                        raise ValueError(f"it returned {response.status_code}")
+                    return _body_of(response, max_bytes)
+                url = _joined(url, response.headers["Location"])
         raise ValueError(f"it was redirected more than {MAX_REDIRECTS} times")
     except (OSError, ValueError, HTTPError) as error:
         raise _unreachable(name, reason_of(error)) from None
@@ -48,18 +48,18 @@ def _follow(url: str, most_bytes: int, name: str, resolve: Resolve) -> bytes:
 def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
-    # Its text may quote either.
+    # The text of the error may quote the address.
     except ValueError:
-        raise ValueError("it is no http address") from None
+        raise ValueError("it is not an http address") from None
 
 
-def _body_of(answer: requests.Response, most_bytes: int) -> bytes:
-    """Return the body, or one byte more than the most: then it is too large, however long it would go on."""
+def _body_of(response: requests.Response, max_bytes: int) -> bytes:
+    """Return the body, or its first `max_bytes` + 1 bytes if it is longer."""
     data = bytearray()
-    # Read raw: `iter_content` reads the length of a chunk without any limit.
-    while len(data) <= most_bytes and (piece := answer.raw.read(CHUNK_BYTES, decode_content=False)):
-        data += piece
-    return bytes(data[: most_bytes + 1])
+    # Read raw: `iter_content` reads the length of a chunk without a limit.
+    while len(data) <= max_bytes and (chunk := response.raw.read(CHUNK_BYTES, decode_content=False)):
+        data += chunk
+    return bytes(data[: max_bytes + 1])
 
 
 def _unreachable(name: str, reason: str) -> InvalidParameter:

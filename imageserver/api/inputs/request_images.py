@@ -31,9 +31,9 @@ def read_images(service: Services, content: Any, files: MultiDict[str, FileStora
     Raises InvalidParameter naming the field and its limit.
     """
     given = content if isinstance(content, dict) else {}
-    images = read_uploads(files, service.settings, name="image", most=MAX_IMAGES)
+    images = read_uploads(files, service.settings, name="image", max_count=MAX_IMAGES)
     if not images and isinstance(given.get("image"), str | list):
-        images = fetch_all(service, given["image"], name="image", most=MAX_IMAGES)
+        images = fetch_all(service, given["image"], name="image", max_count=MAX_IMAGES)
     mask, control = (_one(service, given, files, name) for name in ("mask", "control_image"))
     if mask is not None and not images:
         raise InvalidParameter("mask needs an image to cover.", param="mask")

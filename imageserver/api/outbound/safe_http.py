@@ -1,4 +1,4 @@
-"""Ask web addresses that clients have chosen without being led into the server's own network."""
+"""Send requests to addresses that clients chose, but never into the server's own network."""
 
 import ipaddress
 import re
@@ -11,24 +11,24 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-# Seconds for a connection, and for each piece of an answer.
+# For the connection, and for each chunk of the response.
 TIMEOUT_SECONDS = (5.0, 10.0)
 MAX_URL_CHARACTERS = 8192
-# Browsers read a backslash as a slash, others do not: the host would depend on who looks.
+# Browsers read a backslash as a slash, others do not: the host would depend on the parser.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
-# Python calls these global: IETF's protocols (Oracle's metadata), Azure's host, two ways into IPv4, old site-local.
+# Python calls these global: IETF protocols (Oracle's metadata), Azure's host, two IPv4 gateways, old site-local.
 NOT_PUBLIC = [
     ipaddress.ip_network(text)
     for text in ("192.0.0.0/24", "168.63.129.16/32", "192.88.99.0/24", "2002::/16", "fec0::/10")
 ]
 
-# Turns a host and a port into the addresses that may be asked; raises ValueError where none may.
+# Returns the addresses of a host and a port that may be used; raises ValueError if there are none.
 Resolve = Callable[[str, int], list[str]]
 
 
 @dataclass(frozen=True)
-class Outgoing:
-    """A request that is ready to be sent, and whom it is for."""
+class OutgoingRequest:
+    """A request that is ready to be sent, and its target."""
 
     request: requests.PreparedRequest
     scheme: str
@@ -36,8 +36,8 @@ class Outgoing:
     port: int
 
 
-def prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Outgoing:
-    """Return the request; raises ValueError for anything but an http address without a user's name."""
+def prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> OutgoingRequest:
+    """Return the request; raises ValueError unless `url` is an http address without a user name."""
     try:
         if UNSAFE.search(url) or len(url) > MAX_URL_CHARACTERS:
             raise ValueError
@@ -45,36 +45,36 @@ def prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | Non
         parts = urlsplit(request.url or "")
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
     except (KeyError, ValueError):
-        raise ValueError("it is no http address") from None
+        raise ValueError("it is not an http address") from None
     if "@" in parts.netloc:
-        raise ValueError("it holds a user name")
-    return Outgoing(request, parts.scheme, parts.hostname or "", port)
+        raise ValueError("it contains a user name")
+    return OutgoingRequest(request, parts.scheme, parts.hostname or "", port)
 
 
 @contextmanager
-def answer_to(outgoing: Outgoing, resolve: Resolve) -> Iterator[requests.Response]:
-    """Ask the address that was checked, not the one that its name may mean by then; redirects are not followed.
+def response_to(outgoing: OutgoingRequest, resolve: Resolve) -> Iterator[requests.Response]:
+    """Connect to the address that was checked, without a second look-up of the host; follow no redirects.
 
-    Raises ValueError, OSError or urllib3's HTTPError, whose texts may quote the address. No session: it would read a
-    redirect's body to the end, and ask the environment for proxies and passwords.
+    Raises ValueError, OSError or urllib3's HTTPError, whose texts may quote the address. Uses no session, which would
+    read the whole body of a redirect and take proxies and passwords from the environment.
     """
     adapter = _Pinned(outgoing.host) if outgoing.scheme == "https" else HTTPAdapter()
     addresses = resolve(outgoing.host, outgoing.port)
-    with closing(adapter), _first_answer(adapter, outgoing.request, addresses, outgoing.port) as answer:
-        yield answer
+    with closing(adapter), _first_response(adapter, outgoing.request, addresses, outgoing.port) as response:
+        yield response
 
 
 def reason_of(error: Exception) -> str:
-    """Return what may be told of a failed request: other errors' own texts may quote the address."""
+    """Return the reason of a failed request; the texts of errors other than ours may quote the address."""
     return str(error) if type(error) is ValueError else type(error).__name__
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, whoever's they are; raises ValueError where it is not known."""
+    """Return the addresses of a host, public or not; raises ValueError if it is unknown."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise ValueError("its host is not known") from None
+        raise ValueError("its host is unknown") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
@@ -87,9 +87,9 @@ def public_addresses(host: str, port: int) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Return whether an IP address is anybody's: not private, loopback, link-local, multicast or reserved.
+    """Return whether an IP address is public: not private, loopback, link-local, multicast or reserved.
 
-    IPv4 addresses inside IPv6 ones are not public either, whatever they are.
+    No IPv4 address inside an IPv6 address counts as public.
     """
     address = ipaddress.ip_address(text.split("%")[0])
     if not address.is_global or address.is_multicast or address.is_reserved:
@@ -97,10 +97,10 @@ def is_public(text: str) -> bool:
     return not any(address in network for network in NOT_PUBLIC)
 
 
-def _first_answer(
+def _first_response(
     adapter: HTTPAdapter, request: requests.PreparedRequest, addresses: list[str], port: int
 ) -> requests.Response:
-    """Ask one address after the other until one takes the connection."""
+    """Try the addresses in order until one accepts the connection."""
     parts = urlsplit(str(request.url))
     request.headers["Host"] = parts.netloc
     failure: requests.ConnectionError | None = None
@@ -115,12 +115,12 @@ def _first_answer(
 
 
 class _Pinned(HTTPAdapter):
-    """Speaks to an address and checks the certificate of the host that it was looked up for."""
+    """Connects to an address and checks the certificate of its host."""
 
     def __init__(self, host: str) -> None:
         self._host = host
         super().__init__()
 
     def init_poolmanager(self, *args: object, **kwargs: object) -> None:
-        """Tell urllib3 whose certificate to expect."""
+        """Tell urllib3 which host's certificate to expect."""
         super().init_poolmanager(*args, server_hostname=self._host, assert_hostname=self._host, **kwargs)  # type: ignore[arg-type]

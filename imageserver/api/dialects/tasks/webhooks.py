@@ -70,7 +70,7 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
     with app.test_request_context(base_url=webhook.site):
         body = json.dumps(status_of(service, task)).encode()
     try:
-        sender.send(webhook.url, body, delivery=webhook.task_id)
+        sender.send(webhook.url, body, webhook_id=webhook.task_id)
     except WebhookFailed as error:
         if webhook.attempts > len(RETRY_SECONDS):
             logger.error("The webhook of task %s is given up: %s", webhook.task_id, error)

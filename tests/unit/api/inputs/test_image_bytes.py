@@ -117,7 +117,7 @@ def test_web_addresses_are_refused_unless_the_owner_allows_them(monkeypatch, url
 )
 def test_the_server_s_own_network_is_refused_even_where_web_addresses_are_allowed(monkeypatch, host):
     monkeypatch.setattr(safe_http.HTTPAdapter, "send", lambda *_, **__: pytest.fail("It was asked."))
-    with pytest.raises(InvalidParameter, match=r"not a public address|host is not known") as caught:
+    with pytest.raises(InvalidParameter, match=r"not a public address|host is unknown") as caught:
         fetch(service(allow_remote_images=True), f"http://{host}/a.png", name="image")
     assert caught.value.param == "image"
 
@@ -129,15 +129,15 @@ def test_what_was_downloaded_is_held_to_the_limit(monkeypatch):
 
 
 def test_one_text_or_a_list_of_them_becomes_a_list():
-    assert fetch_all(service(), TEXT, name="images", most=2) == [DATA]
-    assert fetch_all(service(), [TEXT, "YQ=="], name="images", most=2) == [DATA, b"a"]
+    assert fetch_all(service(), TEXT, name="images", max_count=2) == [DATA]
+    assert fetch_all(service(), [TEXT, "YQ=="], name="images", max_count=2) == [DATA, b"a"]
 
 
 @pytest.mark.parametrize(
     ("value", "param", "part"),
     [
-        ([], "images", "holds 0 images; 1 to 2 are read"),
-        ([TEXT] * 3, "images", "holds 3 images; 1 to 2 are read"),
+        ([], "images", "contains 0 images; the limit is 1 to 2"),
+        ([TEXT] * 3, "images", "contains 3 images; the limit is 1 to 2"),
         ([TEXT, "!"], "images[1]", "base64"),
         ([TEXT, 5], "images[1]", "must be text"),
         (None, "images", "must be text"),
@@ -146,7 +146,7 @@ def test_one_text_or_a_list_of_them_becomes_a_list():
 )
 def test_a_wrong_list_is_refused_by_the_name_of_what_is_wrong_in_it(value, param, part):
     with pytest.raises(InvalidParameter, match=part) as caught:
-        fetch_all(service(), value, name="images", most=2)
+        fetch_all(service(), value, name="images", max_count=2)
     assert caught.value.param == param
 
 
@@ -171,15 +171,15 @@ def test_an_upload_over_the_limit_is_not_read_to_its_end():
 
 def test_uploads_are_found_as_one_part_and_as_a_list():
     files = MultiDict([("image", upload(b"1")), ("image[]", upload(b"2")), ("image[]", upload(b"3"))])
-    assert read_uploads(files, SMALL, name="image", most=3) == [b"1", b"2", b"3"]
-    assert read_uploads(files, SMALL, name="mask", most=1) == []
+    assert read_uploads(files, SMALL, name="image", max_count=3) == [b"1", b"2", b"3"]
+    assert read_uploads(files, SMALL, name="mask", max_count=1) == []
 
 
 def test_wrong_uploads_are_named():
     files = MultiDict([("image[]", upload(b"1")), ("image[]", upload(b""))])
     for most, param in ((1, "image"), (2, "image[1]")):
         with pytest.raises(InvalidParameter) as caught:
-            read_uploads(files, SMALL, name="image", most=most)
+            read_uploads(files, SMALL, name="image", max_count=most)
         assert caught.value.param == param
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from imageserver.api.inputs.json_body import DEEPEST, MAX_VALUES, parsed
+from imageserver.api.inputs.json_body import MAX_DEPTH, MAX_VALUES, parsed
 from imageserver.errors import BadRequest
 
 
@@ -15,10 +15,10 @@ def nested(levels, opening, closing):
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
 def test_a_body_is_read_up_to_a_depth_and_refused_beyond_whatever_python_can_read(opening, closing):
     of_each = opening.count("[") + opening.count("{")
-    assert json.loads(nested(DEEPEST // of_each, opening, closing)) == parsed(
-        nested(DEEPEST // of_each, opening, closing)
+    assert json.loads(nested(MAX_DEPTH // of_each, opening, closing)) == parsed(
+        nested(MAX_DEPTH // of_each, opening, closing)
     )
-    for levels in (DEEPEST // of_each + 1, 450, 100_000):
+    for levels in (MAX_DEPTH // of_each + 1, 450, 100_000):
         with pytest.raises(BadRequest):
             parsed(nested(levels, opening, closing))
 

@@ -77,7 +77,7 @@ def resolve(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-download = partial(remote_image.download, most_bytes=1000, name="image", resolve=resolve)
+download = partial(remote_image.download, max_bytes=1000, name="image", resolve=resolve)
 
 
 def test_an_allowed_address_is_read_also_behind_redirects(site):
@@ -121,13 +121,13 @@ def test_the_next_address_is_asked_where_the_first_does_not_answer(site):
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("/missing", "answered 404"),
+        ("/missing", "returned 404"),
         ("/forever", "redirected more than 3 times"),
         ("/inside", "not a public address"),
-        ("/file", "no http address"),
-        ("/wrong", "no http address"),
-        ("/odd", "no http address"),
-        ("/named", "holds a user name"),
+        ("/file", "not an http address"),
+        ("/wrong", "not an http address"),
+        ("/odd", "not an http address"),
+        ("/named", "contains a user name"),
         ("/short", "cannot be opened"),
         ("/endless-chunk-length", "cannot be opened"),
     ],

@@ -51,5 +51,5 @@ def unknown(*_, **__):
 def test_a_host_that_is_not_known_is_said_to_be(monkeypatch, host):
     if host == "unknown.example":
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(ValueError, match="host is not known"):
+    with pytest.raises(ValueError, match="host is unknown"):
         public_addresses(host, 80)

@@ -45,7 +45,7 @@ def sender(hosts="public"):
 
 
 def test_what_is_sent_can_be_checked_by_whoever_knows_the_secret(receiver):
-    sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/hook?x=1", BODY, delivery="7")
+    sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/hook?x=1", BODY, webhook_id="7")
     [(path, headers, body)] = receiver.got
     expected = hmac.new(SECRET, b"1700000000." + body, hashlib.sha256).hexdigest()
     assert (path, body, headers["Content-Type"]) == ("/hook?x=1", BODY, "application/json")
@@ -61,8 +61,8 @@ def test_the_documented_check_tells_a_genuine_webhook_from_any_other(receiver):
     documented: dict = {}
     exec(code, documented)
     genuine = WebhookSender(SECRET, WebhookHosts("127.0.0.1"))
-    genuine.send(f"http://127.0.0.1:{receiver.server_port}/", BODY, delivery="7")
-    sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/", BODY, delivery="7")
+    genuine.send(f"http://127.0.0.1:{receiver.server_port}/", BODY, webhook_id="7")
+    sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/", BODY, webhook_id="7")
     [(_, headers, body), (_, old, _)] = receiver.got
     assert documented["is_genuine"](headers, body, SECRET.decode())
     assert not documented["is_genuine"](headers, body + b" ", SECRET.decode())
@@ -74,8 +74,8 @@ def test_the_documented_check_tells_a_genuine_webhook_from_any_other(receiver):
 @pytest.mark.parametrize("status", [300, 302, 404, 410, 500])
 def test_anything_but_2xx_is_a_failure_and_redirects_are_not_followed(receiver, status):
     receiver.status = status
-    with pytest.raises(WebhookFailed, match=f"answered {status}"):
-        sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/hook", BODY, delivery="7")
+    with pytest.raises(WebhookFailed, match=f"returned {status}"):
+        sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/hook", BODY, webhook_id="7")
     assert len(receiver.got) == 1
 
 
@@ -97,13 +97,13 @@ def test_the_server_s_own_network_is_refused_before_anything_is_sent(monkeypatch
     assert caught.value.param == "webhook_url"
     assert "password" not in caught.value.sentence
     with pytest.raises(WebhookFailed):
-        sender().send(url, BODY, delivery="7")
+        sender().send(url, BODY, webhook_id="7")
 
 
 def test_a_public_address_is_taken_unless_others_are_chosen():
     sender().check("http://8.8.8.8/hook", name="webhook_url")
     sender("public,10.0.0.1").check("https://8.8.8.8/hook", name="webhook_url")
-    with pytest.raises(InvalidParameter, match="not among those of WEBHOOK_HOSTS"):
+    with pytest.raises(InvalidParameter, match="not in WEBHOOK_HOSTS"):
         sender("10.0.0.1").check("http://8.8.8.8/hook", name="webhook_url")
     with pytest.raises(InvalidParameter, match="WEBHOOK_HOSTS"):
         sender("").check("http://8.8.8.8/hook", name="webhook_url")
@@ -138,22 +138,22 @@ def test_where_a_name_leads_is_looked_at_again_before_each_delivery(monkeypatch)
     rebound.check("http://rebound.example/", name="webhook_url")
     monkeypatch.setattr(safe_http, "addresses_of", lambda *_: ["127.0.0.1"])
     with pytest.raises(WebhookFailed, match="not a public address"):
-        rebound.send("http://rebound.example/", BODY, delivery="7")
+        rebound.send("http://rebound.example/", BODY, webhook_id="7")
 
 
 def test_a_slow_look_up_and_a_slow_receiver_are_not_waited_for(monkeypatch):
     monkeypatch.setattr(webhooks, "MAX_SECONDS", 0.05)
     monkeypatch.setattr(webhooks, "MAX_LOOKUP_SECONDS", 0.05)
     monkeypatch.setattr(webhooks, "addresses_of", lambda *_: gevent.sleep(60))
-    with pytest.raises(InvalidParameter, match="could not be looked up in time"):
+    with pytest.raises(InvalidParameter, match="the look-up of its host took too long"):
         sender("slow.example").check("http://slow.example/", name="webhook_url")
     with pytest.raises(WebhookFailed, match=r"longer than 0\.05 s"):
-        sender("slow.example").send("http://slow.example/", BODY, delivery="7")
+        sender("slow.example").send("http://slow.example/", BODY, webhook_id="7")
 
 
 def test_a_receiver_that_is_not_there_is_a_failure_that_does_not_quote_the_address():
     with pytest.raises(WebhookFailed, match="cannot be reached: ConnectionError") as caught:
-        sender("127.0.0.1").send("http://127.0.0.1:1/hook?password", BODY, delivery="7")
+        sender("127.0.0.1").send("http://127.0.0.1:1/hook?password", BODY, webhook_id="7")
     assert "password" not in str(caught.value)
 
 
