@@ -1,6 +1,6 @@
 """The environment of the servers that we are compared with: `python -m benchmarks --setup` makes it.
 
-It sees the packages of the environment it was made from, and adds those of requirements-benchmarks.txt.
+It sees the packages of the environment it was made from, and adds the dependency group `benchmarks` of pyproject.toml.
 """
 
 import os
@@ -10,9 +10,10 @@ import sysconfig
 import venv
 from pathlib import Path
 
+from tools.setup_environment import listed
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv-benchmarks"
-REQUIREMENTS = ROOT / "requirements-benchmarks.txt"
 PROJECT_PYTHON = "BENCHMARK_PROJECT_PYTHON"
 
 
@@ -23,7 +24,9 @@ def set_up(folder: Path) -> None:
     # Paths of a .pth file come after the folder it lies in, so what is installed here wins.
     Path(purelib, "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
     command = [str(python_of(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, "-r", str(REQUIREMENTS), "-c", str(ROOT / "constraints.txt")], check=True)
+    subprocess.run(
+        [*command, "-c", str(ROOT / "constraints.txt"), *listed("dependency-groups", "benchmarks")], check=True
+    )
     print(f"The servers to compare with are installed in {folder}.")
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from imageserver.errors import InvalidParameter
-from imageserver.settings import PROJECT_ROOT, Settings
+from imageserver.settings import PACKAGE_DIR, Settings
 
-PACKAGED = PROJECT_ROOT / "imageserver" / "loras"
+PACKAGED = PACKAGE_DIR / "loras"
 SUFFIX = ".safetensors"
 CHUNK = 4 * 1024 * 1024
 MAX_PROFILE_BYTES = 100_000

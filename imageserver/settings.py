@@ -14,7 +14,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from imageserver.generation import MemoryPlanName
 from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable, read_registry
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+# What is shipped: the demo model, ControlNets, LoRAs, models.toml.
+PACKAGE_DIR = Path(__file__).resolve().parent
+IS_CHECKOUT = (PACKAGE_DIR.parent / "start_server.sh").is_file()
+# Where `.env` is and relative paths such as `state` and `tmp` begin: in a checkout the project's folder, wherever it is
+# started; for an installed wheel the folder it is started in, because nothing is written among installed packages.
+WORKING_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else Path.cwd()
 MIN_SECRET_CHARACTERS = 16
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
@@ -37,7 +42,7 @@ class Settings(BaseSettings):
     """Everything a user can set; the environment variable is the field's name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=PROJECT_ROOT / ".env",
+        env_file=WORKING_DIR / ".env",
         env_file_encoding="utf-8",
         extra="ignore",
         frozen=True,
@@ -276,13 +281,13 @@ class Settings(BaseSettings):
 
     def resolve(self, path: Path) -> Path:
         """Return `path`, relative to the project's root unless it is absolute."""
-        return path if path.is_absolute() else PROJECT_ROOT / path
+        return WORKING_DIR / path
 
     def registry(self) -> Registry:
         """Return the named models; raises RegistryUnusable."""
         file = self.resolve(self.models_file)
         if self.models_file == Settings.model_fields["models_file"].default and not file.exists():
-            return {}  # the default file is optional
+            file = PACKAGE_DIR / file.name  # the user has no file of their own
         return read_registry(file)
 
 

@@ -1,6 +1,6 @@
 """Fill the virtual environment that runs this file with the server's pinned packages; the start scripts call it.
 
-`--check` only answers (by its exit status) whether that was done before: it reads five small files and no network.
+`--check` only answers (by its exit status) whether that was done before: it reads two small files and no network.
 Uses nothing but the standard library, because nothing else is installed yet.
 """
 
@@ -11,8 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Not sys.prefix: under `-S`, which spares the check a third of its time, that names the Python underneath.
 ENVIRONMENT = ROOT / ".venv"
 REQUIREMENTS = ("requirements.txt", "constraints.txt")
-DEVELOPMENT_REQUIREMENTS = ("requirements-dev.txt", "constraints.txt", "requirements-optional.txt")
-# What users may add; apart from the rest, because diffusers and peft import it wherever they find it.
+# Where pyproject.toml lists what else is installed.
+TESTS = ("dependency-groups", "tests")
+INT8 = ("project", "optional-dependencies", "int8")
+# What users may add, the extra `int8`; apart from the rest, because diffusers and peft import it wherever they find it.
 OPTIONAL = ENVIRONMENT / "optional"
 
 # Free space an installation needs, in GB (the CPU set measures 1.7 GB unpacked, the CUDA set about 5), and what is
@@ -22,14 +24,16 @@ CUDA_GIGABYTES = 6.0
 OTHER_GIGABYTES = 1.0
 
 
-def stamp_path(kind: str, files: tuple[str, ...]) -> Path:
-    """Return the file that, when it exists, says that exactly these requirement files were installed."""
+def stamp_path(kind: str, files: tuple[str, ...], requirements: tuple[str, ...] = ()) -> Path:
+    """Return the file that, when it exists, says that exactly these files and requirements were installed."""
     import hashlib
 
     digest = hashlib.sha256(b"python %d.%d\n" % sys.version_info[:2])
     for name in files:
         # Line ends differ between checkouts on Windows and elsewhere; the meaning does not.
         digest.update((ROOT / name).read_bytes().replace(b"\r\n", b"\n"))
+    for requirement in requirements:
+        digest.update(b"%s\n" % requirement.encode())
     return ENVIRONMENT / f".installed-{kind}-{digest.hexdigest()[:16]}"
 
 
@@ -40,7 +44,17 @@ def core_stamp() -> Path:
 
 def development_stamp() -> Path:
     """Return the stamp of what lint, types and tests need."""
-    return stamp_path("dev", DEVELOPMENT_REQUIREMENTS)
+    return stamp_path("dev", ("constraints.txt",), (*listed(*TESTS), *listed(*INT8)))
+
+
+def listed(*path: str) -> list[str]:
+    """Return a list of requirements in pyproject.toml; pip reads dependency groups since 25.1, a new .venv has 23.2."""
+    import tomllib
+
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for name in path:
+        content = content[name]
+    return list(content)
 
 
 def torch_requirement() -> str:
@@ -182,9 +196,9 @@ def install_core() -> None:
 def install_development() -> None:
     """Install what lint, types and tests need."""
     print("The packages for lint, types and tests.", flush=True)
-    if not pip("install", "--progress-bar", "on", "-r", "requirements-dev.txt", "-c", "constraints.txt"):
+    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *listed(*TESTS)):
         raise SystemExit("The packages for the tests could not be installed; pip says above why.")
-    if not pip("install", "--upgrade", "--no-deps", "--target", str(OPTIONAL), "-r", "requirements-optional.txt"):
+    if not pip("install", "--upgrade", "--no-deps", "--target", str(OPTIONAL), *listed(*INT8)):
         raise SystemExit("The optional packages could not be installed; pip says above why.")
     finish(development_stamp(), "dev")
 

@@ -1,12 +1,12 @@
-"""The command line of `qwen_image_server.py`: serve without gunicorn, or generate one image without a server."""
+"""The command line, `qwen-image-server` where it is installed and `python qwen_image_server.py` in a checkout."""
 
 import argparse
 from pathlib import Path
 
 
-def run(arguments: list[str]) -> int:
-    """Parse the arguments and run the command; return the exit status."""
-    parser = argparse.ArgumentParser(prog="qwen_image_server.py", description="Self-hosted image generation.")
+def run(arguments: list[str] | None = None) -> int:
+    """Parse the arguments, those of the shell by default, and run the command; return the exit status."""
+    parser = argparse.ArgumentParser(description="Self-hosted image generation.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="serve with gevent's own server (Windows, Linux, macOS)")
     generate_parser = commands.add_parser("generate", help="generate one image without a running server")

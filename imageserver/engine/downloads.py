@@ -9,9 +9,9 @@ from typing import Any
 
 import requests
 
-from imageserver.settings import PROJECT_ROOT, Settings
+from imageserver.settings import PACKAGE_DIR, Settings
 
-DEMO_FOLDER = PROJECT_ROOT / "imageserver" / "demo_model"
+DEMO_FOLDER = PACKAGE_DIR / "demo_model"
 # Pickle weights can run code when they are loaded, so they are not even downloaded.
 CONFIG_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 # A pipeline's weights lie in the folders of its components; what lies beside them is the same again in one file.

@@ -42,8 +42,9 @@ SCHEMA = (
     BEGIN DELETE FROM webhooks WHERE task_id = NEW.task_id; END
     """,
 )
-# The databases that servers of November 2026 had instead: their tables, and what a row does that is here already.
-OLD_FILES = {
+# What servers had before this file, of which a row is kept, and what happens to one that is already here.
+OLD_FILES: dict[str, dict[str, str]] = {
+    "attempts.sqlite": {},
     "request_ids.sqlite": {"counter": "ON CONFLICT (id) DO UPDATE SET last = max(last, excluded.last)"},
     "tasks.sqlite": {"tasks": "ON CONFLICT DO NOTHING", "webhooks": "ON CONFLICT DO NOTHING"},
 }

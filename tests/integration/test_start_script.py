@@ -45,7 +45,6 @@ def clone(tmp_path):
     shutil.copy(ROOT / "start_server.sh", folder)
     shutil.copy(ROOT / "tools/setup_environment.py", folder / "tools")
     (folder / "requirements.txt").write_text("torch==9.9\nqis-something>=1\n")
-    (folder / "requirements-dev.txt").write_text("qis-something>=1\n")
     (folder / "constraints.txt").write_text("qis-something==1.0\n")
     return folder
 

@@ -3,7 +3,7 @@
 import pytest
 
 from imageserver.registry import RegistryUnusable, read_registry
-from imageserver.settings import PROJECT_ROOT, Settings, load_settings
+from imageserver.settings import PACKAGE_DIR, Settings, load_settings
 
 SDXL = '["sd-xl-base"]\nsource = "stabilityai/stable-diffusion-xl-base-1.0"\n'
 
@@ -31,7 +31,7 @@ def test_what_stands_in_an_entry_is_read_and_the_rest_is_left_open(write):
 
 
 def test_the_file_that_is_shipped_has_the_names_of_the_documents():
-    registry = read_registry(PROJECT_ROOT / "models.toml")
+    registry = read_registry(PACKAGE_DIR / "models.toml")
     assert {
         "qwen-image",
         "qwen-image-2512",
@@ -82,6 +82,8 @@ def test_a_file_that_was_asked_for_and_is_not_there_ends_the_start(monkeypatch, 
         load_settings()
 
 
-def test_the_usual_file_may_be_missing(monkeypatch, tmp_path):
+def test_a_models_toml_of_the_user_takes_the_place_of_the_shipped_one(monkeypatch, tmp_path, write):
     monkeypatch.setattr(Settings, "resolve", lambda self, path: tmp_path / path)
-    assert Settings().registry() == {}
+    assert Settings().registry() == read_registry(PACKAGE_DIR / "models.toml")
+    write(SDXL)
+    assert list(Settings().registry()) == ["sd-xl-base"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageserver.settings import PROJECT_ROOT, Settings, load_settings
+from imageserver.settings import WORKING_DIR, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -97,11 +97,11 @@ def test_hosts_of_webhooks_are_read_at_the_start(monkeypatch, text, is_right):
 
 
 def test_settings_survive_the_way_to_a_child_process():
-    settings = Settings(max_queue=3, model="x", font_path=PROJECT_ROOT / "a.ttf")
+    settings = Settings(max_queue=3, model="x", font_path=WORKING_DIR / "a.ttf")
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
 
 
 def test_relative_folders_lie_in_the_project():
     settings = Settings()
-    assert settings.resolve(settings.output_dir) == PROJECT_ROOT / "tmp"
-    assert settings.resolve(PROJECT_ROOT) == PROJECT_ROOT
+    assert settings.resolve(settings.output_dir) == WORKING_DIR / "tmp"
+    assert settings.resolve(WORKING_DIR) == WORKING_DIR

@@ -1,9 +1,11 @@
 """The set-up helper behind both start scripts, and what the scripts and requirement files promise."""
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,12 +16,13 @@ from packaging.utils import canonicalize_name
 from tools import setup_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+ENGINE = ("project", "optional-dependencies", "engine")
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Give the helper a project of its own, without the settings of this machine."""
-    for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt"):
+    for name in ("requirements.txt", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv").mkdir()
     monkeypatch.setattr(setup_environment, "ROOT", tmp_path)
@@ -44,6 +47,15 @@ def requirements(name):
     """Return the requirements of a file."""
     lines = (line.strip() for line in (ROOT / name).read_text().splitlines())
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def imported(file):
+    """Return the packages that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
 
 
 def test_linux_without_a_gpu_takes_the_cpu_build_and_says_why(machine):
@@ -114,6 +126,15 @@ def test_the_stamp_follows_the_requirement_files_but_not_their_line_ends(project
     assert setup_environment.core_stamp() != before
 
 
+def test_the_stamp_of_the_tests_follows_their_group_and_nothing_else_of_pyproject(project):
+    before, pyproject = setup_environment.development_stamp(), project / "pyproject.toml"
+    text = pyproject.read_text()
+    pyproject.write_text(text + "\n[tool.other]\nx = 1\n")
+    assert setup_environment.development_stamp() == before
+    pyproject.write_text(text.replace('"pytest==', '"pytest==1.'))
+    assert setup_environment.development_stamp() != before
+
+
 def test_a_new_stamp_replaces_the_old_one_of_its_kind_only(project):
     environment = project / ".venv"
     (environment / ".installed-core-old").touch()
@@ -149,8 +170,26 @@ def test_every_requirement_is_pinned_within_its_range():
     assert not [name for name in pins if name.startswith(("nvidia", "triton", "cuda"))]
 
 
+def test_requirements_txt_is_the_front_and_the_engine_of_pyproject():
+    listed = [*setup_environment.listed("project", "dependencies"), *setup_environment.listed(*ENGINE)]
+    assert sorted(map(str, requirements("requirements.txt"))) == sorted(str(Requirement(line)) for line in listed)
+
+
+def test_the_front_imports_nothing_that_only_the_engine_brings():
+    engine = {canonicalize_name(Requirement(line).name) for line in setup_environment.listed(*ENGINE)}
+    distributions = packages_distributions()
+    for file in (ROOT / "imageserver").rglob("*.py"):
+        if "engine" in file.relative_to(ROOT).parts:
+            continue
+        for package in imported(file):
+            brought_by = {canonicalize_name(name) for name in distributions.get(package, [])}
+            assert not brought_by & engine, f"{file.relative_to(ROOT)} imports {package}"
+
+
 def test_pins_hold_for_every_build_and_platform():
-    for pin in [*requirements("constraints.txt"), *requirements("requirements-dev.txt")]:
+    groups = [setup_environment.TESTS, setup_environment.INT8, ("dependency-groups", "benchmarks")]
+    listed = [Requirement(line) for group in groups for line in setup_environment.listed(*group)]
+    for pin in [*requirements("constraints.txt"), *listed]:
         assert re.fullmatch(r"==[^+*,]+", str(pin.specifier)), f"{pin} is not one plain version"
 
 

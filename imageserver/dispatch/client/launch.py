@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.protocol.channel import Channel
 from imageserver.protocol.messages import Hello
-from imageserver.settings import PROJECT_ROOT, Settings
+from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
 
 START_TIMEOUT = 15.0
 POLL = 0.02
@@ -64,7 +64,9 @@ def _start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
     process = subprocess.Popen(
         [sys.executable, "-m", "imageserver.dispatch", str(runtime_dir.owner)],
         stdin=subprocess.PIPE,
-        cwd=PROJECT_ROOT,
+        cwd=WORKING_DIR,
+        # Python would import from that folder too, which of an installed wheel is any folder of the user's.
+        env=os.environ if IS_CHECKOUT else os.environ | {"PYTHONSAFEPATH": "1"},
         creationflags=flags,
     )
     assert process.stdin is not None

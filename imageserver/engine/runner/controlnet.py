@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from imageserver.engine.downloads import ModelUnavailable, Report, locate
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.types import Kind
-from imageserver.settings import PROJECT_ROOT, Settings
+from imageserver.settings import PACKAGE_DIR, Settings
 
 # ControlNets for the demo model that come with the server.
-SHIPPED = PROJECT_ROOT / "imageserver" / "controls"
+SHIPPED = PACKAGE_DIR / "controls"
 CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", "inpaint": "control-inpaint"}
 # What tells that it was made for another model: the width of the texts that both read.
 MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")

@@ -16,7 +16,7 @@ from imageserver.api.inputs.image_bytes import checked, decode, fetch, fetch_all
 from imageserver.api.outbound import safe_http
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.errors import InvalidParameter
-from imageserver.settings import PROJECT_ROOT, Settings
+from imageserver.settings import WORKING_DIR, Settings
 
 DATA = bytes(range(256))
 TEXT = base64.b64encode(DATA).decode()
@@ -191,5 +191,5 @@ def test_bytes_that_arrive_as_they_are_are_held_to_the_same_limit():
 
 def test_importing_it_brings_neither_pillow_nor_numpy_nor_requests():
     program = "import sys, imageserver.api.inputs.image_bytes; print({'PIL', 'numpy', 'requests'} & sys.modules.keys())"
-    outcome = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True)
+    outcome = subprocess.run([sys.executable, "-c", program], cwd=WORKING_DIR, capture_output=True, text=True)
     assert outcome.stdout == "set()\n", outcome.stderr

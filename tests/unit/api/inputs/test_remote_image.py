@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from imageserver.api.inputs import remote_image
 from imageserver.api.outbound import safe_http
 from imageserver.errors import InvalidParameter
-from imageserver.settings import PROJECT_ROOT
+from imageserver.settings import WORKING_DIR
 
 DATA = bytes(range(256))
 
@@ -206,7 +206,7 @@ except InvalidParameter as error:
 )
 def test_a_site_that_sends_a_little_now_and_then_is_left_in_time(beginning, drop):
     outcome = subprocess.run(
-        [sys.executable, "-c", DRIPPING, beginning, drop], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", DRIPPING, beginning, drop], cwd=WORKING_DIR, capture_output=True, text=True, timeout=60
     )
     sentence = "image: the web address cannot be opened: it took longer than 1 s."
     assert outcome.stdout == f"{sentence} True\n", outcome.stderr

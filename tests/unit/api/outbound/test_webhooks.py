@@ -11,7 +11,7 @@ import pytest
 from imageserver.api.outbound import safe_http, webhooks
 from imageserver.api.outbound.webhooks import WebhookFailed, WebhookHosts, WebhookSender, read_webhooks
 from imageserver.errors import InvalidParameter
-from imageserver.settings import PROJECT_ROOT, Settings
+from imageserver.settings import WORKING_DIR, Settings
 
 SECRET = b"a secret of sixteen and more"
 BODY = b'{"task_id":"7"}'
@@ -56,7 +56,7 @@ def test_what_is_sent_can_be_checked_by_whoever_knows_the_secret(receiver):
 
 
 def test_the_documented_check_tells_a_genuine_webhook_from_any_other(receiver):
-    text = (PROJECT_ROOT / "docs" / "dialects.md").read_text(encoding="utf-8")
+    text = (WORKING_DIR / "docs" / "dialects.md").read_text(encoding="utf-8")
     [code] = [block.partition("```")[0] for block in text.split("```python\n") if "def is_genuine" in block]
     documented: dict = {}
     exec(code, documented)
