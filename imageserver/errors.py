@@ -14,7 +14,13 @@ class ServiceError(Exception):
     status = 500
     code = "internal_error"
 
-    def __init__(self, sentence: str, *, param: str | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        sentence: str = "Internal server error; the server's log has the details under this request id.",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.param = param

@@ -108,5 +108,4 @@ def register(
     @target.errorhandler(Exception)
     def unexpected_error(error: Exception) -> Response:
         logger.error("An unexpected error.", exc_info=error)
-        sentence = "Internal server error; the server's log has the details under this request id."
-        return error_response(ServiceError(sentence), envelope)
+        return error_response(ServiceError(), envelope)

@@ -95,7 +95,7 @@ def answer(content: dict[str, Any]) -> Response:
     except ServiceError as error:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
         return errors.error_response(error, envelope)
-    return add_warnings(sse.event_stream(_frames(service, order, news), say_error), warnings)
+    return add_warnings(sse.event_stream(_frames(service, order, news), error_frame), warnings)
 
 
 blueprint = Blueprint("cogview4_stream", __name__)
@@ -143,7 +143,7 @@ def envelope(error: ServiceError) -> dict[str, Any]:
     return {"error": error.sentence, "timestamp": time.time(), "code": error.code, "param": error.param}
 
 
-def say_error(error: ServiceError) -> bytes:
+def error_frame(error: ServiceError) -> bytes:
     """Return the frame of a failure on the way, and the end of the stream, without which clients wait on."""
     return sse.frame(envelope(error)) + DONE
 

@@ -23,7 +23,7 @@ from imageserver.api.inputs.validation import nullable, shown, validated, withou
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
-from imageserver.api.wsgi.response_headers import add_warnings, in_a_header
+from imageserver.api.wsgi.response_headers import add_warnings, header_text
 from imageserver.errors import BadRequest, InvalidParameter, ServiceError
 
 DIALECT = "huggingface"
@@ -225,7 +225,7 @@ def _image(order: GenerationRequest, delivery: GenerationResult, warnings: list[
     response.headers["X-Seed"] = str(outcome.seeds[0])
     response.headers["X-Inference-Time"] = f"{outcome.inference_time:.2f}"
     response.headers["X-Cache"] = delivery.origin
-    for sentence in map(in_a_header, warnings[:MAX_WARNINGS]):
+    for sentence in map(header_text, warnings[:MAX_WARNINGS]):
         # The client logs one of these for each topic.
         response.headers.add("X-HF-Warning", f"{zlib.crc32(sentence.encode()):08x}; {sentence}")
     return add_warnings(response, warnings)

@@ -1,4 +1,4 @@
-"""The native dialect: `POST /generate` answers image bytes, or JSON about saved files."""
+"""The native dialect: `POST /generate` returns image bytes, or JSON about saved files."""
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
@@ -19,12 +19,12 @@ from imageserver.imaging.archive import zip_images
 blueprint = Blueprint("native", __name__)
 
 FILES = {
-    "image": "Image to start from; several may be sent, as image[] too.",
-    "mask": "Which part of it is regenerated: white is, black stays as it is.",
+    "image": "Image to start from; repeat it or use image[] for several.",
+    "mask": "Mask of the image: white is regenerated, black is kept.",
     "control_image": "Image for the server's ControlNet.",
 }
 HEADERS = {
-    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same images.",
+    "Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images.",
 }
 
 
@@ -59,7 +59,7 @@ def generate() -> Response:
     example={"prompt": "a red circle on a blue background", "aspect_ratio": "16:9", "num_inference_steps": 30},
 )
 def estimate() -> Response:
-    """Tell what a generation would be and when it would be done, without generating it."""
+    """Return the parameters, the expected time and the memory of a generation without running it."""
     service = services()
     order, warnings, _ = _place()
     forecast = service.client.estimate(order.number, order.generation, order.credential)
@@ -92,7 +92,7 @@ def estimate() -> Response:
 @blueprint.get("/images/<path:name>")
 @documented(media=IMAGES, errors=(404,))
 def image(name: str) -> Response:
-    """Answer a saved image."""
+    """Return a saved image."""
     return send_file(services().outputs.open_image(name), max_age=3600)
 
 

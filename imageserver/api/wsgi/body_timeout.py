@@ -1,6 +1,6 @@
-"""A request's body must arrive in time: a client that sends a byte now and then would hold its place for ever.
+"""Limit the time in which a body must arrive: a client that sends a byte now and then would hold a connection forever.
 
-gunicorn's gevent worker gives every connection a greenlet and waits for its body without limit; only the wait for the
+gunicorn's gevent worker gives every connection a greenlet and waits for the body without a limit; only the wait for the
 next request on a connection has one (`keepalive`).
 """
 
@@ -18,8 +18,8 @@ from imageserver.errors import BodyTooSlow
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class _Reader:
-    """A body that is read until a deadline on the monotonic clock; then BodyTooSlow is raised."""
+class _TimedBody:
+    """A body that raises BodyTooSlow after a deadline on the monotonic clock."""
 
     def __init__(self, body: Any, deadline: float, limit: float, connection: socket.socket | None) -> None:
         self._body = body
@@ -36,7 +36,7 @@ class _Reader:
         return self._in_time(self._body.readline, *size)
 
     def __getattr__(self, name: str) -> Any:
-        # Servers put more than a body here; gunicorn and simple-websocket look for their own.
+        # gunicorn and simple-websocket look for attributes of their own here.
         return getattr(self._body, name)
 
     def _in_time(self, read: Callable[..., bytes], *size: int) -> bytes:
@@ -45,10 +45,10 @@ class _Reader:
             with gevent.Timeout(left, False):
                 return read(*size)
         if self._connection is not None:
-            # gunicorn would wait for the rest before it hangs up.
+            # gunicorn would wait for the rest before it closes the connection.
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RD)
-        raise BodyTooSlow(f"The request's body had not arrived after {self._limit:g} s (BODY_TIMEOUT).")
+        raise BodyTooSlow(f"The request body did not arrive within {self._limit:g} s (BODY_TIMEOUT).")
 
 
 def register(app: Flask, limit: float) -> None:
@@ -57,7 +57,7 @@ def register(app: Flask, limit: float) -> None:
 
     def with_deadline(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         body, connection = environ["wsgi.input"], environ.get("gunicorn.socket")
-        environ["wsgi.input"] = _Reader(body, time.monotonic() + limit, limit, connection)
+        environ["wsgi.input"] = _TimedBody(body, time.monotonic() + limit, limit, connection)
         return inner(environ, start_response)
 
     app.wsgi_app = with_deadline  # type: ignore[method-assign]

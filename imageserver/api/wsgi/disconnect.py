@@ -1,4 +1,4 @@
-"""Notice that a client has left while its image is being generated, within a millisecond of its FIN or RST."""
+"""Detect within a millisecond that a client has disconnected while its image is generated."""
 
 import contextlib
 import socket
@@ -8,13 +8,13 @@ from typing import Any
 import gevent
 import gevent.socket
 
-# gunicorn puts the client's socket into the environment; the pywsgi server of `serve` does the same for us.
+# gunicorn puts the client's socket into the WSGI environment under this key; so does the server of `serve`.
 SOCKET_KEY = "gunicorn.socket"
 
 
 @contextlib.contextmanager
 def while_client_stays(environ: dict[str, Any], on_leave: Callable[[], None]) -> Iterator[None]:
-    """Call `on_leave` once if the client hangs up before the block ends."""
+    """Call `on_leave` once if the client disconnects before the block ends."""
     connection = environ.get(SOCKET_KEY)
     if connection is None:
         yield

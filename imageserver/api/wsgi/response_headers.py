@@ -1,4 +1,4 @@
-"""What every answer carries, whatever its dialect."""
+"""The headers of every response in every dialect."""
 
 import time
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from flask import Flask, Response, g
 
 from imageserver.telemetry.logs import current_request
 
-# Clients read header lines of 8 KiB.
+# Clients accept header lines of up to 8 KiB.
 MAX_WARNINGS_CHARACTERS = 2000
 
 
 def register(app: Flask) -> None:
-    """Note when requests arrive; add the request id to answers, and keep browsers from guessing content types."""
+    """Record when requests arrive; add the request id to responses, and forbid browsers to guess content types."""
 
     @app.before_request
-    def note_arrival() -> None:
+    def record_arrival() -> None:
         g.arrived = time.monotonic()
-        # A connection that is kept alive serves its next request in the same context.
+        # A kept-alive connection serves its next request in the same context.
         current_request.set(None)
 
     @app.after_request
@@ -29,12 +29,12 @@ def register(app: Flask) -> None:
 
 
 def add_warnings(response: Response, warnings: Sequence[str]) -> Response:
-    """Return the response with its warnings in `X-Warnings`, cut where they would be too long for a header."""
+    """Return the response with its warnings in `X-Warnings`, cut to the length of a header."""
     if warnings:
-        response.headers["X-Warnings"] = in_a_header(" | ".join(warnings))
+        response.headers["X-Warnings"] = header_text(" | ".join(warnings))
     return response
 
 
-def in_a_header(text: str) -> str:
-    """Return a text as a header may carry it: headers are latin-1, and sentences may quote what a client sent."""
+def header_text(text: str) -> str:
+    """Return a text as ASCII on one line: headers are latin-1, and warnings may quote what a client sent."""
     return " ".join(text.encode("ascii", "backslashreplace").decode()[:MAX_WARNINGS_CHARACTERS].split())

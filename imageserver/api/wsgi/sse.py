@@ -1,4 +1,4 @@
-"""Server-sent events: how frames are written, kept alive and ended, whatever dialect fills them.
+"""Server-sent events for every dialect: frames, comments, heartbeats, and errors in the middle of a stream.
 
 Source: WHATWG HTML, section 9.2, server-sent events.
 """
@@ -18,7 +18,7 @@ HEARTBEAT_FRAME = b": still here\n\n"
 
 
 def frame(data: Any, *, event: str | None = None, number: int | None = None) -> bytes:
-    """Return one event; `data` is written as JSON on one line, `number` is what `Last-Event-ID` resumes from."""
+    """Return one event; `data` becomes one line of JSON, `number` is the id that `Last-Event-ID` resumes from."""
     lines = [] if event is None else [f"event: {event}"]
     if number is not None:
         lines.append(f"id: {number}")
@@ -28,25 +28,25 @@ def frame(data: Any, *, event: str | None = None, number: int | None = None) -> 
 
 
 def comment(text: str) -> bytes:
-    """Return a line that every client ignores."""
+    """Return a comment, which every client ignores."""
     return f": {text}\n\n".encode()
 
 
-def event_stream(frames: Iterator[bytes], say_error: Callable[[ServiceError], bytes]) -> Response:
-    """Answer a stream of frames; a failure on the way is said by `say_error`, for the status is out already."""
-    response = Response(_guarded(frames, say_error), mimetype="text/event-stream")
+def event_stream(frames: Iterator[bytes], error_frame: Callable[[ServiceError], bytes]) -> Response:
+    """Return a streaming response; an error in the middle becomes `error_frame(error)`: the status is already sent."""
+    response = Response(_guarded(frames, error_frame), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-cache"
-    # nginx would hold frames back until its buffer is full.
+    # nginx would buffer the frames.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _guarded(frames: Iterator[bytes], say_error: Callable[[ServiceError], bytes]) -> Iterator[bytes]:
+def _guarded(frames: Iterator[bytes], error_frame: Callable[[ServiceError], bytes]) -> Iterator[bytes]:
     try:
         yield from frames
     except ServiceError as error:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
-        yield say_error(error)
+        yield error_frame(error)
     except Exception:
         logger.exception("A stream failed.")
-        yield say_error(ServiceError("The server made a mistake; its log tells more under the request id."))
+        yield error_frame(ServiceError())

@@ -1,4 +1,4 @@
-"""Native threads for slow work: a PNG saved on a greenlet froze every client for 302 ms, here for 8 ms."""
+"""Native threads for slow work: encoding a PNG on a greenlet blocked every client for 302 ms, here for 8 ms."""
 
 from collections.abc import Callable
 from contextvars import copy_context
@@ -11,18 +11,18 @@ R = TypeVar("R")
 
 
 class ThreadPool:
-    """Runs functions on real threads while the calling greenlet waits."""
+    """Runs functions on native threads while the calling greenlet waits."""
 
     def __init__(self, size: int) -> None:
         self._pool = NativeThreads(size)
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return `function(...)`, computed on a native thread; its exceptions come out here."""
+        """Return `function(...)`, run on a native thread, or raise its exception."""
         context = copy_context()
         results: list[R] = []
 
         def work() -> Exception | None:
-            # Returned, not raised: gevent prints a traceback of whatever leaves one of its threads.
+            # Returned, not raised: gevent prints the traceback of every exception in its threads.
             try:
                 results.append(context.run(function, *args, **kwargs))
             except Exception as error:

@@ -143,7 +143,7 @@ def frames(
     yield sse.frame(DONE)
 
 
-def say_error(error: ServiceError) -> bytes:
+def error_frame(error: ServiceError) -> bytes:
     """Return the event that makes the SDK raise its APIError in the middle of a stream."""
     return sse.frame({"type": "error"} | errors.openai(error), event="error")
 

@@ -50,7 +50,7 @@ errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/image
 
 FILES = {"image": "The image; image[] is the same.", "mask": "What is transparent in it is regenerated."}
 HEADERS = {
-    "Idempotency-Key": "A name for this request: sent again with it, it is answered with the same images.",
+    "Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images.",
 }
 GENERATING = {"headers": HEADERS, "response": responses.ImagesResponse, "media": (EVENTS,), "errors": GENERATING_ERRORS}
 
@@ -127,7 +127,7 @@ def _answer(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage
         # The SDK's patience is for the next bytes of a stream, not for all of them.
         order = replace(order, patience=body.timeout)
         news = stream(service, order, request.environ)
-        return sse.event_stream(responses.frames(service, order, news, warnings, kind), responses.say_error)
+        return sse.event_stream(responses.frames(service, order, news, warnings, kind), responses.error_frame)
     retry = _retry(service, body, init_image)
     order, warnings = _order(service, body, init_image, retry=retry)
     if retry is not None:

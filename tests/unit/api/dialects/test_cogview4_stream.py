@@ -138,7 +138,7 @@ def test_a_wrong_field_is_named():
 
 
 def test_a_failure_is_a_frame_and_the_end():
-    error, done, rest = cogview4_stream.say_error(GenerationFailed("It broke.")).split(b"\n\n")
+    error, done, rest = cogview4_stream.error_frame(GenerationFailed("It broke.")).split(b"\n\n")
     told = parsed(error + b"\n\n")
     assert (told["error"], told["code"], isinstance(told["timestamp"], float)) == (
         "It broke.",
