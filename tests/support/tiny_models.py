@@ -55,7 +55,7 @@ from transformers import (
 )
 
 from imageserver.engine.downloads import Report
-from imageserver.engine.models import loading
+from imageserver.engine.models import loading, model_choice
 from imageserver.engine.models.loading import LoadedModel
 from imageserver.engine.pipelines.image_processor import ImageProcessor
 from imageserver.settings import Settings
@@ -368,4 +368,4 @@ def qwen_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGene
 
 def load(settings: Settings, report: Report) -> LoadedModel:
     """Return the model of the settings, found and loaded."""
-    return loading.load(loading.find(settings, report), report)
+    return loading.load(model_choice.find(settings, report), report)

@@ -10,7 +10,7 @@ from typing import Protocol
 from imageserver.engine.batching.step_scheduler import Send
 from imageserver.engine.devices.devices import DeviceUnavailable
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
-from imageserver.engine.models.loading import FoundModel
+from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.errors import ModelUnloadable, ServiceError
 from imageserver.protocol.messages import FetchModel, LoadModel, ModelFetched, ModelsLoaded, UnloadModel, failed

@@ -16,7 +16,7 @@ from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory import peak_memory
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
 from imageserver.engine.models.load_errors import explaining_load_errors
-from imageserver.engine.models.loading import FoundModel, choose_model, find
+from imageserver.engine.models.model_choice import FoundModel, choose_model, find
 from imageserver.engine.models.warmup import load_and_warm_up
 from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.runner.safety_checker import open_checker

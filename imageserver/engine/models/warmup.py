@@ -18,7 +18,8 @@ from imageserver.engine.devices.batch_limits import BatchLimits, Forward, load_o
 from imageserver.engine.devices.memory import live_tensors
 from imageserver.engine.downloads import Report
 from imageserver.engine.models.acceleration import accelerate, compile_tiers, explain_failed_measurement
-from imageserver.engine.models.loading import FoundModel, LoadedModel, load
+from imageserver.engine.models.loading import LoadedModel, load
+from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.pipelines.merging import Merger
 from imageserver.engine.pipelines.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.pipelines.tiled_decoding import decode_in_tiles_when_full

@@ -15,8 +15,10 @@ import torch
 from imageserver.engine import downloads
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable, locate
-from imageserver.engine.models import loading
-from imageserver.engine.models.loading import choose_model, weight_bytes
+from imageserver.engine.models import model_choice, weights
+from imageserver.engine.models.loading import LoadedModel
+from imageserver.engine.models.model_choice import choose_model
+from imageserver.engine.models.weights import weight_bytes
 from imageserver.settings import Settings
 from tests.support import tiny_models
 from tests.support.fake_hub import FakeHub
@@ -85,14 +87,14 @@ def test_a_safety_checker_that_is_not_loaded_needs_no_memory(tmp_path: Path) -> 
     index = tmp_path / "model_index.json"
     parts = json.loads(index.read_text()) | {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
     index.write_text(json.dumps(parts))
-    assert set(loading.find(with_model(tmp_path), silent).weights) == {"unet", "text_encoder", "vae"}
+    assert set(model_choice.find(with_model(tmp_path), silent).weights) == {"unet", "text_encoder", "vae"}
 
 
 def test_another_revision_of_the_weights_has_another_fingerprint(model_folder: Path, tmp_path: Path) -> None:
     other = save_tiny_qwen_image(tmp_path / "other")
     config = other / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text().replace("true", "false", 1))
-    assert loading.fingerprint(other) != loading.fingerprint(model_folder)
+    assert weights.fingerprint(other) != weights.fingerprint(model_folder)
 
 
 def test_memory_that_cannot_hold_the_model_is_said_with_what_would(
@@ -108,7 +110,7 @@ def test_memory_that_cannot_hold_the_model_is_said_with_what_would(
 def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path: Path) -> None:
     tiny_models.save_tiny_hidream(tmp_path / "model", tmp_path / "llama")
 
-    def loaded(text_encoder_path: str) -> loading.LoadedModel:
+    def loaded(text_encoder_path: str) -> LoadedModel:
         settings = with_model(tmp_path / "model").model_copy(update={"text_encoder_path": text_encoder_path})
         return load(settings, silent)
 
@@ -137,7 +139,7 @@ def test_a_part_that_is_missing_is_named(tmp_path: Path, part: str) -> None:
     # Without its files transformers makes an empty tokenizer, of which nobody would have said what is wrong.
     tiny_models.tiny_stable_diffusion().save_pretrained(tmp_path / "sd")
     shutil.rmtree(tmp_path / "sd" / part)
-    with pytest.raises(ModelUnavailable, match=rf"^[^\n]* is not whole: its folder has no {part}\.$"):
+    with pytest.raises(ModelUnavailable, match=rf"^[^\n]* is incomplete: its folder has no {part}\.$"):
         load(with_model(tmp_path / "sd"), silent)
 
 
@@ -346,7 +348,7 @@ def test_what_belongs_to_a_model_comes_from_its_own_hub(tmp_path: Path) -> None:
         settings = with_model(
             "mine", models_file=names, models_dir=tmp_path / "models", hf_endpoint=hub.url, model_source="modelscope"
         ).model_copy(update={"text_encoder_path": "owner/llama"})
-        found = loading.find(settings, silent)
+        found = model_choice.find(settings, silent)
     assert found.encoder_folder is not None
     assert any(found.encoder_folder.glob("*.safetensors"))
 

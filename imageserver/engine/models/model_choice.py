@@ -1,0 +1,155 @@
+"""Which model a name means, MODEL=auto included, and where its files are; nothing is loaded yet."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from imageserver.engine.devices import devices, memory_plans
+from imageserver.engine.devices.memory_plans import MemoryPlan
+from imageserver.engine.downloads import PIPELINE_FILES, ModelUnavailable, Report, locate
+from imageserver.engine.families import FAMILIES, family_of, published_class
+from imageserver.engine.families.family import Family
+from imageserver.engine.models import transformer_file, weights
+from imageserver.engine.pipelines import separate_text_encoder
+from imageserver.engine.runner import controlnet
+from imageserver.generation import MemoryPlanName
+from imageserver.registry import ModelEntry, RegistryUnusable
+from imageserver.settings import Settings
+
+QWEN_IMAGE = "Qwen/Qwen-Image"
+# The whole of Qwen-Image in bfloat16 is about 54 GiB, and it needs a tenth more beside the weights.
+QWEN_IMAGE_BYTES = 60 * 1024**3
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model whose files are on the disk; `weights` are the bytes of every component in `dtype`."""
+
+    name: str
+    reason: str
+    entry: ModelEntry
+    folder: Path
+    encoder_folder: Path | None
+    control_folder: Path | None
+    family: Family
+    dtype: torch.dtype
+    device: torch.device
+    weights: dict[str, int]
+    settings: Settings
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that its components come from."""
+        return [part for part in (self.folder, self.encoder_folder, self.control_folder) if part is not None]
+
+    @property
+    def memory(self) -> MemoryPlanName | Literal["auto"]:
+        """The requested plan: the setting goes before the model's entry."""
+        return self.entry.memory or "auto" if self.settings.memory == "auto" else self.settings.memory
+
+    def plan(self, reclaimable: int = 0) -> tuple[MemoryPlan, str]:
+        """Return how it would be fitted into the memory if `reclaimable` bytes more were free, and why.
+
+        Raises ModelUnavailable.
+        """
+        try:
+            return memory_plans.choose(self.memory, self.name, self.weights, self.dtype, self.device, reclaimable)
+        except memory_plans.NoPlanFits as error:
+            raise ModelUnavailable(str(error)) from error
+
+
+def find(settings: Settings, report: Report) -> FoundModel:
+    """Find the model that the settings name, downloading it where that is allowed.
+
+    Touches no state of PyTorch, so it may run beside a generation. Raises ModelUnavailable or DeviceUnavailable.
+    """
+    device = devices.choose(settings.device)
+    name, reason = choose_model(settings.model, device)
+    entry, setting = registered(name, settings)
+    entry = _with_settings(entry, settings)
+    folder = locate(
+        entry.source, settings, report,
+        setting=setting, hub=entry.hub, revision=entry.revision, wanted=PIPELINE_FILES,
+    )  # fmt: skip
+    family = _family_in(folder, name, entry)
+    weights.refuse_if_incomplete(name, folder, family)
+    dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
+    encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
+    control_folder = controlnet.find(settings, family, report, entry.hub)
+    sizes = weights.weight_bytes(folder, dtype, left_out=family.loading)
+    if encoder_folder is not None and family.separate_text_encoder is not None:
+        sizes[family.separate_text_encoder.component] = weights.component_bytes(encoder_folder, dtype)
+    sizes |= transformer_file.bytes_by_component(settings, family.denoiser)
+    return FoundModel(
+        name, reason, entry, folder, encoder_folder, control_folder, family, dtype, device, sizes, settings
+    )
+
+
+def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
+    """Return the model's name and, in one sentence, the reason for it."""
+    if wanted != "auto":
+        return wanted, f"MODEL={wanted} was asked for."
+    if device.type == "cuda" and devices.free_memory(device) >= QWEN_IMAGE_BYTES:
+        free = devices.free_memory(device) / 1024**3
+        return QWEN_IMAGE, f"MODEL=auto: the {devices.gpu_name(device)} has {free:.0f} GiB free, enough for Qwen-Image."
+    where = "no CUDA device" if device.type != "cuda" else "no CUDA device with 60 GiB free"
+    return (
+        "demo",
+        f"MODEL=auto: there is {where}, so the embedded demo model generates; set MODEL={QWEN_IMAGE} to change it.",
+    )
+
+
+def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
+    """Return the entry that a name stands for, or one with the name as its source, and where the source was read.
+
+    Raises ModelUnavailable.
+    """
+    try:
+        registry = settings.registry()
+    except RegistryUnusable as error:
+        raise ModelUnavailable(str(error)) from error
+    entry = registry.get(model)
+    if entry is None:
+        known = f" or {', '.join(registry)} of {settings.models_file.name}" if registry else ""
+        if "/" not in model and model != "demo" and not settings.resolve(Path(model).expanduser()).is_dir():
+            raise ModelUnavailable(f"MODEL={model} is neither a folder nor an id like Qwen/Qwen-Image{known}.")
+        return ModelEntry(source=model), "MODEL"
+    size = entry.width_and_height
+    if size is not None and size[0] * size[1] > settings.max_pixels:
+        raise ModelUnavailable(
+            f"{settings.models_file.name}: the size {entry.size} of {model} is more than {settings.max_pixels} pixels "
+            "(MAX_PIXELS)."
+        )
+    return entry, f"{settings.models_file.name}: {model}: source"
+
+
+def _with_settings(entry: ModelEntry, settings: Settings) -> ModelEntry:
+    """Return an entry with the defaults that the owner has set for every model."""
+    defaults = {
+        "steps": settings.default_steps, "guidance": settings.default_guidance_scale, "size": settings.default_size,
+    }  # fmt: skip
+    return entry.model_copy(update={name: value for name, value in defaults.items() if value is not None})
+
+
+def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
+    try:
+        pipeline_class = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelUnavailable(f"{model} has no readable model_index.json, so it is no diffusers folder.") from error
+    family = family_of(str(pipeline_class))
+    if family is None:
+        known = ", ".join(published_class(family) for family in FAMILIES)
+        raise ModelUnavailable(f"{model} is a {pipeline_class}, which this server cannot serve; it knows {known}.")
+    if entry.family not in (None, family.name):
+        raise ModelUnavailable(f"{model} should be of the family {entry.family}, but its files are {family.name}.")
+    return family
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return devices.default_dtype(device)
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
