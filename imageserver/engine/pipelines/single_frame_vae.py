@@ -73,6 +73,11 @@ def install() -> None:
     stock.QwenImageRMS_norm.forward = _normalise  # type: ignore[method-assign]
 
 
+def active() -> bool:
+    """Return whether VAEs compute the fast way at this moment."""
+    return stock.QwenImageCausalConv3d.forward is _convolve and not _bypassed
+
+
 def uninstall() -> None:
     """Put the stock forwards and the stock decoding back."""
     stock.AutoencoderKLQwenImage._decode = _stock_decode

@@ -1,23 +1,19 @@
 """Previews show what the image becomes, cost next to nothing and change no pixel."""
 
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import diffusers
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from imageserver.engine.batching.running_job import preview_steps
 from imageserver.engine.families import QwenImage
-from imageserver.engine.runner.pipeline_runner import PipelineRunner, PreviewFn
-from imageserver.protocol.messages import Finished, Preview
+from imageserver.engine.runner.pipeline_runner import Look, PipelineRunner
+from imageserver.protocol.messages import Preview
 from tests.support.factories import generation
-from tests.unit.engine.conftest import Bench
-
-DEMO = Path(__file__).resolve().parents[4] / "imageserver" / "demo_model"
+from tests.support.paths import DEMO_MODEL
+from tests.support.tiny_engine import TinyEngine
 
 
 @pytest.mark.parametrize(
@@ -30,29 +26,23 @@ def test_previews_are_spread_over_the_steps_and_never_on_the_last(steps, preview
     assert steps not in chosen
 
 
-def test_each_image_of_a_job_sends_its_own_previews(make_bench: Callable[..., Bench]) -> None:
-    bench = make_bench()
-    bench.add(1, generation(steps=8, count=2, previews=3))
-    bench.run()
-    seen = sorted((message.index, message.step, message.total) for message, _ in bench.of(Preview, 1))
+def test_each_image_of_a_job_sends_its_own_previews(engine: TinyEngine) -> None:
+    engine.generate(generation(steps=8, count=2, previews=3))
+    seen = sorted((message.index, message.step, message.total) for message, _ in engine.of(Preview))
     assert seen == [(0, 2, 8), (0, 4, 8), (0, 6, 8), (1, 2, 8), (1, 4, 8), (1, 6, 8)]
-    assert all(len(raw) == message.width * message.height * 3 for message, raw in bench.of(Preview, 1))
+    assert all(len(raw) == message.width * message.height * 3 for message, raw in engine.of(Preview))
 
 
-def test_looking_changes_no_pixel(make_bench: Callable[..., Bench]) -> None:
-    plain, watched = make_bench(), make_bench()
-    plain.add(1, generation())
-    watched.add(1, generation(previews=3))
-    plain.run()
-    watched.run()
-    assert plain.of(Finished, 1)[0][1] == watched.of(Finished, 1)[0][1]
-    assert plain.of(Preview, 1) == []
+def test_looking_changes_no_pixel(engine: TinyEngine) -> None:
+    [plain] = engine.generate(generation())
+    assert engine.of(Preview) == []
+    [watched] = engine.generate(generation(previews=3))
+    assert (plain == watched).all()
 
 
 @pytest.fixture(scope="module")
 def demo_runner() -> PipelineRunner:
-    torch.set_grad_enabled(False)
-    pipeline = diffusers.DiffusionPipeline.from_pretrained(str(DEMO), dtype=torch.float32)
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(str(DEMO_MODEL), dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return PipelineRunner(pipeline, QwenImage())
 
@@ -60,8 +50,8 @@ def demo_runner() -> PipelineRunner:
 def test_the_demo_models_previews_come_close_to_its_image_and_closer_every_time(demo_runner: PipelineRunner) -> None:
     looks = []
     wanted = generation("a red circle on a blue background", width=256, height=256, steps=12, true_cfg_scale=4.0)
-    image = demo_runner.run(wanted, 0, lambda look: looks.append(look()))
-    pixels = np.frombuffer(demo_runner.postprocess(image, wanted), np.uint8).reshape(256, 256, 3)
+    image = demo_runner.generate(wanted, 0, lambda look: looks.append(look()))
+    pixels = np.frombuffer(demo_runner.develop(image, wanted), np.uint8).reshape(256, 256, 3)
     frames = [np.frombuffer(frame.pixels, np.uint8).reshape(frame.height, frame.width, 3) for frame in looks]
     small = np.asarray(Image.fromarray(pixels).resize((looks[0].width, looks[0].height), Image.Resampling.BOX))
     errors = [float(np.abs(frame.astype(int) - small).mean()) for frame in frames]
@@ -70,17 +60,13 @@ def test_the_demo_models_previews_come_close_to_its_image_and_closer_every_time(
 
 
 def test_a_preview_costs_a_small_part_of_a_step(demo_runner: PipelineRunner) -> None:
-    looking: list[float] = []
-
-    def look_and_measure(look: PreviewFn) -> None:
-        began = time.perf_counter()
-        look()
-        looking.append(time.perf_counter() - began)
-
     _ = demo_runner.preview_map
-    wanted = generation(width=512, height=512, steps=10, true_cfg_scale=4.0)
-    began = time.perf_counter()
-    demo_runner.run(wanted, 0, look_and_measure)
-    step = (time.perf_counter() - began) / 10
-    # Measured: below 1 % of a step; the slack is for noisy machines.
-    assert sorted(looking)[5] < 0.1 * step
+    looking = FlopCounterMode(display=False)
+
+    def look_and_count(look: Look) -> None:
+        with looking:
+            look()
+
+    with FlopCounterMode(display=False) as steps:
+        demo_runner.generate(generation(width=512, height=512, steps=2), 0, look_and_count)
+    assert 0 < looking.get_total_flops() < 0.01 * steps.get_total_flops()

@@ -1,6 +1,5 @@
 """The safety checker looks at every image; what it finds unsafe is black and said, and nothing of it is previewed."""
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +12,8 @@ from imageserver.engine.runner.safety_checker import SafetyChecker, blackened, o
 from imageserver.protocol.messages import Finished, Preview
 from imageserver.settings import Settings
 from tests.support.factories import generation
+from tests.support.tiny_engine import TinyEngine
 from tests.support.tiny_safety_checker import LENIENT, SEVERE, save_checker
-from tests.unit.engine.conftest import Bench
 
 
 def opened(folder: Path) -> SafetyChecker:
@@ -23,36 +22,22 @@ def opened(folder: Path) -> SafetyChecker:
     return checker
 
 
-def generated(bench: Bench, **fields: Any) -> tuple[Finished, np.ndarray]:
-    bench.add(1, generation(**fields))
-    bench.run()
-    [(message, raw)] = bench.of(Finished, 1)
-    return message, np.frombuffer(raw, np.uint8).reshape(-1, 64, 64, 3)
-
-
-@pytest.fixture
-def checked_bench(make_bench: Callable[..., Bench], tmp_path: Path) -> Callable[[float], Bench]:
-    def build(threshold: float) -> Bench:
-        bench = make_bench()
-        bench.turns._safety = opened(save_checker(tmp_path, threshold))
-        return bench
-
-    return build
-
-
-def test_an_unsafe_image_is_black_and_said(checked_bench: Callable[[float], Bench]) -> None:
-    bench = checked_bench(SEVERE)
-    message, images = generated(bench, count=2, previews=2)
+def test_an_unsafe_image_is_black_and_said(engine: TinyEngine, tmp_path: Path) -> None:
+    checked = TinyEngine(engine.pipeline, safety=opened(save_checker(tmp_path, SEVERE)))
+    [images] = checked.generate(generation(count=2, previews=2))
+    [(message, _)] = checked.of(Finished)
     assert message.outcome.unsafe == (True, True)
     assert message.outcome.warnings == ("Found unsafe and sent as black (SAFETY_CHECKER): image 1, 2.",)
     assert not images.any()
-    assert bench.of(Preview, 1) == []
+    assert checked.of(Preview) == []
 
 
-def test_a_safe_image_stays_as_it_is(checked_bench: Callable[[float], Bench], make_bench: Any) -> None:
-    message, images = generated(checked_bench(LENIENT))
+def test_a_safe_image_stays_as_it_is(engine: TinyEngine, tmp_path: Path) -> None:
+    checked = TinyEngine(engine.pipeline, safety=opened(save_checker(tmp_path, LENIENT)))
+    [image] = checked.generate(generation())
+    [(message, _)] = checked.of(Finished)
     assert (message.outcome.unsafe, message.outcome.warnings) == ((False,), ())
-    assert (images == generated(make_bench())[1]).all()
+    assert (image == engine.generate(generation())[0]).all()
 
 
 def test_only_the_unsafe_one_of_several_is_black() -> None:
@@ -73,9 +58,11 @@ def test_what_is_transparent_is_seen_on_white() -> None:
     assert seen[0].tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
-def test_without_the_setting_nothing_is_looked_at(make_bench: Callable[..., Bench]) -> None:
+def test_without_the_setting_nothing_is_looked_at(engine: TinyEngine) -> None:
     assert open_checker(Settings(_env_file=None), lambda *news: None) is None
-    assert generated(make_bench())[0].outcome.unsafe == ()
+    engine.generate(generation())
+    [(message, _)] = engine.of(Finished)
+    assert message.outcome.unsafe == ()
 
 
 @pytest.mark.parametrize("name", ["/nowhere", "{folder}"])
