@@ -7,11 +7,10 @@ import torch
 
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models.model_pool import open_model_pool
-from imageserver.protocol.messages import Message
 from imageserver.settings import Settings
-from tests.support.factories import generate_in, generation
+from tests.support.factories import generation
 from tests.support.tiny_models import load, save_tiny_qwen_image
+from tests.support.tiny_pool import TinyPool
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device.")]
 
@@ -22,15 +21,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_qwen_image(tmp_path_factory.mktemp("cuda"))
 
 
-def silent(phase: str, sentence: str, fraction: float | None) -> None:
-    pass
-
-
 def generate(folder: Path, state: Path, **changes: object) -> bytes:
-    sent: list[tuple[Message, bytes]] = []
     settings = Settings(model=str(folder), device="cuda", dtype="float32", state_dir=state, max_pixels=512 * 512)
-    pool = open_model_pool(settings, silent, lambda *frame: sent.append(frame))
-    return generate_in(pool, sent, generation(deterministic=True, **changes))
+    [pixels] = TinyPool(settings).generate(generation(deterministic=True, **changes))
+    return pixels
 
 
 def test_the_same_seed_gives_the_same_image_twice(folder: Path, tmp_path: Path) -> None:
@@ -39,7 +33,7 @@ def test_the_same_seed_gives_the_same_image_twice(folder: Path, tmp_path: Path) 
 
 
 def test_the_facts_name_the_card_and_its_format(folder: Path) -> None:
-    facts = load(Settings(model=str(folder), device="cuda"), silent).info
+    facts = load(Settings(model=str(folder), device="cuda")).facts
     assert facts.device.kind == "cuda"
     assert facts.device.gpu == torch.cuda.get_device_name()
     assert facts.device.cuda_version != "N/A"
@@ -48,14 +42,13 @@ def test_the_facts_name_the_card_and_its_format(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("memory", ["model-offload", "group-offload", "sequential-offload"])
-def test_offloaded_weights_generate_a_image(folder: Path, tmp_path: Path, memory: str) -> None:
-    sent: list[tuple[Message, bytes]] = []
+def test_offloaded_weights_generate_an_image(folder: Path, tmp_path: Path, memory: str) -> None:
     settings = Settings(model=str(folder), device="cuda", memory=memory, state_dir=tmp_path, max_pixels=512 * 512)
-    pool = open_model_pool(settings, silent, lambda *frame: sent.append(frame))
-    assert len(generate_in(pool, sent, generation())) == 64 * 64 * 3
+    [pixels] = TinyPool(settings).generate(generation())
+    assert len(pixels) == 64 * 64 * 3
 
 
 def test_a_card_that_cannot_hold_the_model_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "free_memory", lambda device: 1000 if device.type == "cuda" else 1 << 40)
     with pytest.raises(ModelUnavailable, match="take a quantized or smaller model"):
-        load(Settings(model=str(folder), device="cuda", memory="full"), silent)
+        load(Settings(model=str(folder), device="cuda", memory="full"))

@@ -366,6 +366,10 @@ def qwen_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGene
     )  # fmt: skip
 
 
-def load(settings: Settings, report: Report) -> LoadedModel:
+def silent(phase: str, sentence: str, fraction: float | None) -> None:
+    """Report to nobody."""
+
+
+def load(settings: Settings, report: Report = silent) -> LoadedModel:
     """Return the model of the settings, found and loaded."""
     return loading.load(model_choice.find(settings, report), report)

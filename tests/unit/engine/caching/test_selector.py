@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from diffusers import QwenImagePipeline
 from diffusers.hooks import (
     FasterCacheConfig,
     PyramidAttentionBroadcastConfig,
@@ -18,15 +17,11 @@ from imageserver.engine import caching
 from imageserver.engine.caching import Calibration, calibration, open_tiers
 from imageserver.engine.caching.selector import REFUSED
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.families import QwenImage
-from imageserver.engine.models.model_pool import open_model_pool
-from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.pipeline_runner import PipelineRunner
-from imageserver.protocol.messages import Message
 from imageserver.settings import Settings, load_settings
-from tests.support.factories import generate_in, generation
-from tests.support.tiny_models import save_tiny_qwen_image
-from tests.unit.engine.conftest import plain_pipe
+from tests.support.factories import generation
+from tests.support.tiny_engine import TinyEngine
+from tests.support.tiny_models import save_tiny_qwen_image, tiny_qwen_image
+from tests.support.tiny_pool import TinyPool
 
 USABLE = ("taylorseer", "first_block", "magcache")
 
@@ -37,19 +32,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_qwen_image(tmp_path_factory.mktemp("cached"))
 
 
-def open_with(folder: Path, state: Path, cache: str, sent: list[tuple[Message, bytes]] | None = None) -> Any:
-    heard: list[str] = []
-    settings = Settings(model=str(folder), device="cpu", state_dir=state, max_pixels=512 * 512, quality_cache=cache)
-    collected: list[tuple[Message, bytes]] = [] if sent is None else sent
-    pool = open_model_pool(settings, lambda *words: heard.append(words[1]), lambda *frame: collected.append(frame))
-    return pool, heard
+def open_with(folder: Path, state: Path, cache: str) -> TinyPool:
+    return TinyPool(
+        Settings(model=str(folder), device="cpu", state_dir=state, max_pixels=512 * 512, quality_cache=cache)
+    )
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_cache_that_qwen_image_breaks_on_or_ignores_is_refused_before_the_model_is_looked_for(name: str) -> None:
     settings = Settings(model="/there/is/no/model", quality_cache=name)
     with pytest.raises(ModelUnavailable) as refusal:
-        open_model_pool(settings, lambda *words: None, lambda *frame: None)
+        TinyPool(settings)
     sentence = str(refusal.value)
     assert f"QUALITY_CACHE={name} cannot be used: " in sentence
     assert all(choice in sentence for choice in USABLE)
@@ -67,26 +60,25 @@ def test_a_cache_that_diffusers_does_not_know_is_refused_by_the_settings(monkeyp
 
 @pytest.mark.parametrize("name", USABLE)
 def test_every_usable_cache_generates_a_fast_image(name: str, folder: Path, tmp_path: Path) -> None:
-    sent: list[tuple[Message, bytes]] = []
-    pool, _ = open_with(folder, tmp_path, name, sent)
-    assert len(generate_in(pool, sent, generation(steps=8, quality="fast"))) == 64 * 64 * 3
+    [pixels] = open_with(folder, tmp_path, name).generate(generation(steps=8, quality="fast"))
+    assert len(pixels) == 64 * 64 * 3
 
 
 def test_answers_of_another_cache_are_not_taken_for_those_of_this_one(folder: Path, tmp_path: Path) -> None:
-    revisions = {open_with(folder, tmp_path, name)[0].loaded[0].revision for name in ("taylorseer", "first_block")}
+    revisions = {open_with(folder, tmp_path, name).pool.held[0].revision for name in ("taylorseer", "first_block")}
     assert len(revisions) == 2
 
 
 def test_magnitudes_are_measured_once_for_a_model(folder: Path, tmp_path: Path) -> None:
-    def told(heard: list[str]) -> bool:
-        return any("calibrate QUALITY_CACHE=magcache" in sentence for sentence in heard)
+    def told(pool: TinyPool) -> bool:
+        return any("calibrate QUALITY_CACHE=magcache" in sentence for _, sentence in pool.reports)
 
-    assert told(open_with(folder, tmp_path, "magcache")[1])
+    assert told(open_with(folder, tmp_path, "magcache"))
     kept = json.loads((tmp_path / "magnitudes.json").read_text())
     times = [time for time, _ in next(iter(kept.values()))]
     assert len(times) == calibration.STEPS
     assert times == sorted(times, reverse=True)
-    assert not told(open_with(folder, tmp_path, "magcache")[1])
+    assert not told(open_with(folder, tmp_path, "magcache"))
 
 
 def test_the_other_caches_measure_no_magnitudes(folder: Path, tmp_path: Path) -> None:
@@ -103,14 +95,13 @@ def test_magnitudes_are_measured_again_when_the_file_is_of_no_use(content: str, 
     assert caching.load_or_measure(file, "mine", lambda: Calibration((1.0,), (1.0,))) == measured
 
 
-def test_measuring_magnitudes_leaves_no_trace_in_the_transformer(pipeline: QwenImagePipeline, gate: Gate) -> None:
-    assert gate.set_context is not None
-    runner = PipelineRunner(pipeline, QwenImage(), gate.install)
-    before = plain_pipe(pipeline, generation())
-    measured = caching.measure(pipeline.transformer, gate.set_context, gate.forward, runner)
+def test_measuring_magnitudes_leaves_no_trace_in_the_transformer(engine: TinyEngine) -> None:
+    assert engine.gate.set_context is not None
+    [before] = engine.generate(generation())
+    measured = caching.measure(engine.denoiser, engine.gate.set_context, engine.forward, engine.runner)
     assert measured.sizes[0] == 1.0
-    assert not pipeline.transformer.is_cache_enabled
-    assert plain_pipe(pipeline, generation()) == before
+    assert not engine.denoiser.is_cache_enabled
+    assert (engine.generate(generation())[0] == before).all()
 
 
 def test_a_ratio_is_taken_between_two_times_for_any_number_of_steps() -> None:
@@ -133,9 +124,14 @@ def test_a_model_without_caches_is_served_exactly_when_none_was_asked_for() -> N
     assert open_tiers(Settings(), Uncached(), None, lambda: None, lambda context: None) is None
 
 
-def refused_configs(pipeline: QwenImagePipeline) -> dict[str, Any]:
-    def now() -> Any:
-        return pipeline._current_timestep
+def refused_configs(transformer: torch.nn.Module) -> dict[str, Any]:
+    times: list[float] = []
+    transformer.register_forward_pre_hook(
+        lambda _, arguments, named: times.append(1000 * float(named["timestep"][0])), with_kwargs=True
+    )
+
+    def now() -> float:
+        return times[-1]
 
     return {
         "pyramid_attention_broadcast": PyramidAttentionBroadcastConfig(
@@ -152,18 +148,13 @@ def refused_configs(pipeline: QwenImagePipeline) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_diffusers_still_breaks_or_ignores_what_is_refused(name: str, pipeline: QwenImagePipeline) -> None:
+def test_diffusers_still_breaks_or_ignores_what_is_refused(name: str) -> None:
+    engine = TinyEngine(tiny_qwen_image())
     wanted = generation(steps=6, negative_prompt="blurry, dark, ugly")
-    exact = plain_pipe(pipeline, wanted)
-    transformer = pipeline.transformer
-    transformer.enable_cache(refused_configs(pipeline)[name])
-    try:
-        if name in ("pyramid_attention_broadcast", "fastercache"):
-            with pytest.raises((RuntimeError, IndexError)):
-                plain_pipe(pipeline, wanted)
-        else:
-            assert plain_pipe(pipeline, wanted) == exact
-    finally:
-        transformer._reset_stateful_cache()
-        transformer.disable_cache()
-    assert plain_pipe(pipeline, wanted) == exact
+    exact = engine.plain(wanted)
+    engine.denoiser.enable_cache(refused_configs(engine.denoiser)[name])
+    if name in ("pyramid_attention_broadcast", "fastercache"):
+        with pytest.raises((RuntimeError, IndexError)):
+            engine.plain(wanted)
+    else:
+        assert (engine.plain(wanted) == exact).all()

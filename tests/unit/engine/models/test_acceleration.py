@@ -7,18 +7,14 @@ import pytest
 import torch
 from diffusers import QwenImagePipeline
 
-from imageserver.engine.caching import QualityTiers
 from imageserver.engine.caching.taylorseer import TaylorSeer
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.families import QwenImage
 from imageserver.engine.models import acceleration, warmup
-from imageserver.engine.models.model_pool import open_model_pool
-from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.pipeline_runner import PipelineRunner
-from imageserver.protocol.messages import Message
 from imageserver.settings import Settings
-from tests.support.factories import generate_in, generation
-from tests.support.tiny_models import save_tiny_qwen_image
+from tests.support.factories import generation
+from tests.support.tiny_engine import TinyEngine
+from tests.support.tiny_models import save_tiny_qwen_image, silent
+from tests.support.tiny_pool import TinyPool
 
 
 @pytest.fixture(scope="module")
@@ -27,30 +23,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_qwen_image(tmp_path_factory.mktemp("accelerated"))
 
 
-def silent(phase: str, sentence: str, fraction: float | None) -> None:
-    pass
-
-
 def settings(folder: Path, tmp_path: Path, **changes: Any) -> Settings:
     return Settings(model=str(folder), device="cpu", state_dir=tmp_path, max_pixels=512 * 512, **changes)
 
 
-def test_an_opened_workshop_takes_jobs(folder: Path, tmp_path: Path) -> None:
-    sent: list[tuple[Message, bytes]] = []
-    opened = open_model_pool(settings(folder, tmp_path), silent, lambda *frame: sent.append(frame))
-    assert len(generate_in(opened, sent, generation())) == 64 * 64 * 3
-    assert opened.loaded[0].device.batch_caps
-    assert 1 <= opened.loaded[0].device.max_in_flight <= warmup.MAX_IN_FLIGHT
+def test_a_pool_that_has_just_been_opened_generates(folder: Path, tmp_path: Path) -> None:
+    opened = TinyPool(settings(folder, tmp_path))
+    [pixels] = opened.generate(generation())
+    assert len(pixels) == 64 * 64 * 3
+    assert opened.pool.held[0].device.batch_caps
+    assert 1 <= opened.pool.held[0].device.max_in_flight <= warmup.MAX_IN_FLIGHT
 
 
 def test_another_attention_backend_is_used(folder: Path, tmp_path: Path) -> None:
-    opened = open_model_pool(settings(folder, tmp_path, attention_backend="_native_math"), silent, lambda *frame: None)
-    assert opened.loaded[0].name == str(folder)
+    assert TinyPool(settings(folder, tmp_path, attention_backend="_native_math")).names == [str(folder)]
 
 
 def test_an_attention_backend_that_does_not_exist_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="ATTENTION_BACKEND=nonsense cannot be used"):
-        open_model_pool(settings(folder, tmp_path, attention_backend="nonsense"), silent, lambda *frame: None)
+        TinyPool(settings(folder, tmp_path, attention_backend="nonsense"))
 
 
 def test_compile_reaches_the_transformers_blocks() -> None:
@@ -73,28 +64,23 @@ def test_a_first_forward_that_fails_blames_what_was_switched_on() -> None:
 
 
 def test_what_a_fast_image_and_an_exact_one_beside_it_need_is_computed_at_the_start(
-    pipeline: QwenImagePipeline, gate: Gate
+    pipeline: QwenImagePipeline, engine: TinyEngine
 ) -> None:
+    cached = TinyEngine(pipeline, cache=TaylorSeer())
     hooked: list[bool] = []
-
-    def forward(**arguments: Any) -> Any:
-        hooked.append(pipeline.transformer.is_cache_enabled)
-        return gate.forward(**arguments)
-
-    assert gate.set_context is not None
-    tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
-    acceleration.compile_tiers(PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent)
+    cached.before_forward = lambda: hooked.append(pipeline.transformer.is_cache_enabled)
+    assert cached.model.tiers is not None
+    acceleration.rehearse(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
     assert hooked == [True] * (2 * 20 + 2 * 1)
     assert not pipeline.transformer.is_cache_enabled
 
 
-def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipeline, gate: Gate) -> None:
-    def forward(**arguments: Any) -> Any:
+def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipeline, engine: TinyEngine) -> None:
+    def fail() -> None:
         raise RuntimeError("graph break")
 
-    assert gate.set_context is not None
-    tiers = QualityTiers(pipeline.transformer, gate.set_context, forward, TaylorSeer())
+    cached = TinyEngine(pipeline, cache=TaylorSeer())
+    cached.before_forward = fail
+    assert cached.model.tiers is not None
     with pytest.raises(ModelUnavailable, match="QUALITY_CACHE=taylorseer cannot be used with COMPILE=1: "):
-        acceleration.compile_tiers(
-            PipelineRunner(pipeline, QwenImage()), forward, tiers, Settings(compile=True), silent
-        )
+        acceleration.rehearse(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)

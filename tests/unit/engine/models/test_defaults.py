@@ -5,11 +5,7 @@ import pytest
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.settings import Settings
-from tests.support.tiny_models import load, save_tiny_qwen_image, tiny_stable_diffusion
-
-
-def silent(phase, sentence, fraction):
-    pass
+from tests.support.tiny_models import load, save_tiny_qwen_image, silent, tiny_stable_diffusion
 
 
 @pytest.fixture(scope="module")

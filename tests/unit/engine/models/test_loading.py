@@ -22,7 +22,7 @@ from imageserver.engine.models.weights import weight_bytes
 from imageserver.settings import Settings
 from tests.support import tiny_models
 from tests.support.fake_hub import FakeHub
-from tests.support.tiny_models import load, save_tiny_qwen_image
+from tests.support.tiny_models import load, save_tiny_qwen_image, silent
 
 Said = list[tuple[str, str, float | None]]
 
@@ -33,10 +33,6 @@ WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the layout of Qwen/Qwen-Image."""
     return save_tiny_qwen_image(tmp_path_factory.mktemp("models") / "Qwen-Image")
-
-
-def silent(phase: str, sentence: str, fraction: float | None) -> None:
-    pass
 
 
 def with_model(model: str | Path, **changes: Any) -> Settings:
@@ -104,7 +100,7 @@ def test_memory_that_cannot_hold_the_model_is_said_with_what_would(
     with pytest.raises(
         ModelUnavailable, match=r"needs about .* GiB .* take a quantized or smaller model, or MODEL=demo"
     ):
-        load(with_model(model_folder), silent)
+        load(with_model(model_folder))
 
 
 def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path: Path) -> None:
@@ -112,7 +108,7 @@ def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path:
 
     def loaded(text_encoder_path: str) -> LoadedModel:
         settings = with_model(tmp_path / "model").model_copy(update={"text_encoder_path": text_encoder_path})
-        return load(settings, silent)
+        return load(settings)
 
     with pytest.raises(ModelUnavailable, match=r"needs Llama-3\.1-8B-Instruct, .* set TEXT_ENCODER_PATH"):
         loaded("")
@@ -131,7 +127,7 @@ def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path:
 def test_a_pipeline_that_nobody_serves_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "NoSuchPipeline"}')
     with pytest.raises(ModelUnavailable, match=r"NoSuchPipeline.*it knows QwenImagePipeline"):
-        load(with_model(tmp_path), silent)
+        load(with_model(tmp_path))
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "vae", "scheduler"])
@@ -140,12 +136,12 @@ def test_a_part_that_is_missing_is_named(tmp_path: Path, part: str) -> None:
     tiny_models.tiny_stable_diffusion().save_pretrained(tmp_path / "sd")
     shutil.rmtree(tmp_path / "sd" / part)
     with pytest.raises(ModelUnavailable, match=rf"^[^\n]* is incomplete: its folder has no {part}\.$"):
-        load(with_model(tmp_path / "sd"), silent)
+        load(with_model(tmp_path / "sd"))
 
 
 def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="no readable model_index"):
-        load(with_model(tmp_path), silent)
+        load(with_model(tmp_path))
 
 
 def test_pickled_weights_are_refused_and_not_executed(model_folder: Path, tmp_path: Path) -> None:
@@ -157,7 +153,7 @@ def test_pickled_weights_are_refused_and_not_executed(model_folder: Path, tmp_pa
     weights.rename(weights.with_suffix(".moved"))
     weights.with_name("diffusion_pytorch_model.bin").write_bytes(payload.encode())
     with pytest.raises(ModelUnavailable):
-        load(with_model(folder), silent)
+        load(with_model(folder))
     assert not canary.exists()
 
 

@@ -7,11 +7,7 @@ import pytest
 from imageserver.engine import downloads
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.settings import Settings
-from tests.support.tiny_models import load, save_tiny_qwen_image
-
-
-def silent(phase, sentence, fraction):
-    pass
+from tests.support.tiny_models import load, save_tiny_qwen_image, silent
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +27,7 @@ def settings_for(tmp_path):
 
 def test_a_name_loads_its_folder_with_its_defaults(settings_for, model_folder):
     further = 'steps = 7\nguidance = 0.0\nsize = "320x256"\nfamily = "qwen-image"\ndtype = "bfloat16"'
-    facts = load(settings_for("mine", model_folder, further), silent).info
+    facts = load(settings_for("mine", model_folder, further)).facts
     assert (facts.name, facts.source, facts.family) == ("mine", str(model_folder), "qwen-image")
     assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (7, 0.0, (320, 256))
     assert facts.device.dtype == "bfloat16"
@@ -39,33 +35,33 @@ def test_a_name_loads_its_folder_with_its_defaults(settings_for, model_folder):
 
 def test_a_setting_goes_before_the_number_format_of_an_entry(settings_for, model_folder):
     settings = settings_for("mine", model_folder, 'dtype = "bfloat16"', dtype="float32")
-    assert load(settings, silent).info.device.dtype == "float32"
+    assert load(settings).facts.device.dtype == "float32"
 
 
 def test_without_an_entry_a_folder_keeps_the_defaults_of_its_family(settings_for, model_folder):
-    facts = load(settings_for(str(model_folder), "elsewhere/model"), silent).info
+    facts = load(settings_for(str(model_folder), "elsewhere/model"), silent).facts
     assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (20, 4.0, None)
     assert facts.name == facts.source == str(model_folder)
 
 
 def test_files_of_another_family_are_refused(settings_for, model_folder):
     with pytest.raises(ModelUnavailable, match="should be of the family cogview4, but its files are qwen-image"):
-        load(settings_for("mine", model_folder, 'family = "cogview4"'), silent)
+        load(settings_for("mine", model_folder, 'family = "cogview4"'))
 
 
 def test_a_usual_size_beyond_the_limit_is_refused_at_the_start(settings_for, model_folder):
     with pytest.raises(ModelUnavailable, match=r"models\.toml: the size 320x256 of mine is more than 65536 pixels"):
-        load(settings_for("mine", model_folder, 'size = "320x256"', max_pixels=65536), silent)
+        load(settings_for("mine", model_folder, 'size = "320x256"', max_pixels=65536))
 
 
 def test_an_unknown_word_is_answered_with_the_names_that_there_are(settings_for, model_folder):
     with pytest.raises(ModelUnavailable, match=r"MODEL=mein is neither .* or mine of models\.toml"):
-        load(settings_for("mein", model_folder), silent)
+        load(settings_for("mein", model_folder))
 
 
 def test_a_source_that_leads_nowhere_is_said_with_its_entry(settings_for):
     with pytest.raises(ModelUnavailable, match=r"models\.toml: mine: source=/no/such is neither a folder nor an id"):
-        load(settings_for("mine", "/no/such"), silent)
+        load(settings_for("mine", "/no/such"))
 
 
 @pytest.mark.parametrize(("hub", "module"), [("modelscope", "modelscope"), ("huggingface", "huggingface_hub")])
@@ -84,14 +80,14 @@ def test_hub_and_revision_of_an_entry_decide_what_is_fetched(
     settings = settings_for(
         "mine", "owner/model", f'hub = "{hub}"\nrevision = "v1.2"', model_source=other, models_dir=tmp_path
     )
-    assert load(settings, silent).info.source == "owner/model"
+    assert load(settings).facts.source == "owner/model"
     assert (asked["model"], asked["revision"]) == ("owner/model", "v1.2")
 
 
 def test_an_entry_says_how_its_model_is_fitted_into_memory_and_a_setting_goes_before_it(settings_for, model_folder):
     with pytest.raises(ModelUnavailable, match="MEMORY=group-offload is not possible here"):
-        load(settings_for("mine", model_folder, 'memory = "group-offload"'), silent)
-    assert load(settings_for("mine", model_folder, 'memory = "group-offload"', memory="full"), silent).info
+        load(settings_for("mine", model_folder, 'memory = "group-offload"'))
+    assert load(settings_for("mine", model_folder, 'memory = "group-offload"', memory="full")).facts
 
 
 def test_qwen_image_2512_is_served_from_the_hub_s_cache_as_qwen_image_is(tmp_path):
@@ -115,6 +111,6 @@ def test_qwen_image_2512_is_served_from_the_hub_s_cache_as_qwen_image_is(tmp_pat
         model="qwen-image-2512", model_source="huggingface", models_dir=tmp_path, offline=True, device="cpu",
         _env_file=None,
     )  # fmt: skip
-    facts = load(settings, silent).info
+    facts = load(settings).facts
     assert (facts.name, facts.source, facts.family) == ("qwen-image-2512", "Qwen/Qwen-Image-2512", "qwen-image")
     assert (facts.default_steps, facts.default_true_cfg_scale) == (50, 4.0)

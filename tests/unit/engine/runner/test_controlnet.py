@@ -27,7 +27,7 @@ from tests.support import tiny_models
 from tests.support.factories import generation
 from tests.support.tiny_controls import tiny_control
 from tests.support.tiny_loras import save_lora
-from tests.support.tiny_models import load
+from tests.support.tiny_models import load, silent
 
 MODELS: dict[str, Callable[[], Any]] = {
     "qwen-image": tiny_models.tiny_qwen_image,
@@ -198,7 +198,7 @@ def test_one_that_has_learnt_nothing_generates_what_is_generated_without(shop):
 
 
 def test_the_demo_models_image_stays_as_it_is_beside_one_that_has_learnt_nothing():
-    shop = Shop(lambda: load(Settings(model="demo", _env_file=None), lambda *report: None).pipeline)
+    shop = Shop(lambda: load(Settings(model="demo", _env_file=None)).pipeline)
     wanted = guided("a yellow star", width=128, height=128, steps=6, deterministic=True)
     guide = image(width=128, height=128)
     [generated] = shop.run((wanted, guide), random=False)
@@ -254,11 +254,11 @@ def test_it_is_loaded_beside_its_model(name, tmp_path):
     pipeline = MODELS[name]()
     pipeline.save_pretrained(tmp_path / "model")
     tiny_control(pipeline).save_pretrained(tmp_path / "control")
-    without = load(Settings(model=str(tmp_path / "model"), _env_file=None), lambda *report: None)
+    without = load(Settings(model=str(tmp_path / "model"), _env_file=None))
     assert without.control is None
     assert "control" not in without.info.kinds
     settings = Settings(model=str(tmp_path / "model"), controlnet=str(tmp_path / "control"), _env_file=None)
-    model = load(settings, lambda *report: None)
+    model = load(settings)
     assert type(model.control).__name__ == model.family.control_net
     assert "control" in model.info.kinds
     # Answers that were kept from before are not given.
@@ -282,7 +282,7 @@ def test_what_does_not_fit_the_model_is_refused_in_one_sentence(tmp_path):
     ):
         settings = Settings(model=str(tmp_path / model), controlnet=str(tmp_path / control), _env_file=None)
         with pytest.raises(ModelUnavailable, match=part):
-            load(settings, lambda *report: None)
+            load(settings)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -304,7 +304,7 @@ def test_weights_that_are_not_there_are_told_without_a_path(tmp_path):
     (tmp_path / "control" / "diffusion_pytorch_model.safetensors").unlink()
     settings = Settings(model=str(tmp_path / "model"), controlnet=str(tmp_path / "control"), _env_file=None)
     with pytest.raises(ModelUnavailable, match="CONTROLNET cannot be loaded") as refusal:
-        load(settings, lambda *report: None)
+        load(settings)
     assert str(tmp_path) not in str(refusal.value)
 
 
@@ -314,6 +314,6 @@ def test_it_belongs_to_the_model_that_is_loaded_first(tmp_path):
     other.save_pretrained(tmp_path / "other")
     tiny_control(first).save_pretrained(tmp_path / "control")
     settings = Settings(model=str(tmp_path / "first"), controlnet=str(tmp_path / "control"), _env_file=None)
-    pool = ModelPool(settings, lambda *frame: None, lambda *report: None)
-    assert pool.find(str(tmp_path / "first"), lambda *report: None).control_folder == tmp_path / "control"
-    assert pool.find(str(tmp_path / "other"), lambda *report: None).control_folder is None
+    pool = ModelPool(settings, lambda *frame: None, silent)
+    assert pool.find(str(tmp_path / "first"), silent).control_folder == tmp_path / "control"
+    assert pool.find(str(tmp_path / "other"), silent).control_folder is None
