@@ -32,13 +32,13 @@ def test_the_same_seed_gives_the_same_image_twice(folder: Path, tmp_path: Path) 
     assert generate(folder, tmp_path, seed=2) != generate(folder, tmp_path)
 
 
-def test_the_facts_name_the_card_and_its_format(folder: Path) -> None:
-    facts = load(Settings(model=str(folder), device="cuda")).facts
-    assert facts.device.kind == "cuda"
-    assert facts.device.gpu == torch.cuda.get_device_name()
-    assert facts.device.cuda_version != "N/A"
-    assert facts.device.dtype == "bfloat16"
-    assert facts.device.memory_mb > 0
+def test_the_info_names_the_card_and_its_format(folder: Path) -> None:
+    info = load(Settings(model=str(folder), device="cuda")).info
+    assert info.device.kind == "cuda"
+    assert info.device.gpu == torch.cuda.get_device_name()
+    assert info.device.cuda_version != "N/A"
+    assert info.device.dtype == "bfloat16"
+    assert info.device.memory_mb > 0
 
 
 @pytest.mark.parametrize("memory", ["model-offload", "group-offload", "sequential-offload"])

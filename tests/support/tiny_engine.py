@@ -15,7 +15,7 @@ from imageserver.engine.caching.backend import CacheBackend
 from imageserver.engine.families import family_of
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner, as_class, on_white, takes, to_bytes
 from imageserver.engine.runner.safety_checker import SafetyChecker
 from imageserver.generation import Generation
@@ -33,7 +33,7 @@ class TinyEngine:
 
     def __init__(
         self, pipeline: Any, *, cap: int = 8, merging: bool = True, control: Any = None,
-        adapters: Adapters | None = None, cache: CacheBackend | None = None, safety: SafetyChecker | None = None,
+        adapters: LoraAdapters | None = None, cache: CacheBackend | None = None, safety: SafetyChecker | None = None,
     ) -> None:  # fmt: skip
         torch.set_grad_enabled(False)
         found = family_of(type(pipeline).__name__)
@@ -41,7 +41,7 @@ class TinyEngine:
         self.pipeline, self.family, self.control = pipeline, found, control
         self.denoiser = getattr(pipeline, found.denoiser)
         if not isinstance(vars(self.denoiser).get("forward"), Gate):
-            found.prepare(pipeline)
+            found.customize(pipeline)
             Gate(self.denoiser)
         self.gate: Gate = self.denoiser.forward
         self.sent: list[tuple[Message, bytes]] = []

@@ -14,11 +14,11 @@ from tests.support.tiny_engine import Wanted
 class TinyPool:
     """An open pool; what it reports are the phases and their sentences."""
 
-    def __init__(self, settings: Settings, *, chosen: str = "") -> None:
+    def __init__(self, settings: Settings, *, default_model: str = "") -> None:
         self.sent: list[tuple[Message, bytes]] = []
         self.reports: list[tuple[str, str]] = []
         self._news = threading.Condition()
-        self.pool = open_model_pool(settings, self.report, self.send, chosen=chosen)
+        self.pool = open_model_pool(settings, self.report, self.send, default_model=default_model)
 
     def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
         self.reports.append((phase, sentence))
@@ -30,7 +30,7 @@ class TinyPool:
 
     @property
     def names(self) -> list[str]:
-        return [facts.name for facts in self.pool.held]
+        return [info.name for info in self.pool.loaded]
 
     def of(self, kind: type[Message] | UnionType) -> list[tuple[Any, bytes]]:
         """Return what has been sent of some kind."""
@@ -49,8 +49,8 @@ class TinyPool:
 
     def run(self) -> None:
         """Step until nothing is left."""
-        while self.pool.turns.busy:
-            self.pool.turns.step()
+        while self.pool.step_scheduler.busy:
+            self.pool.step_scheduler.step()
 
     def generate(self, *wanted: Wanted) -> list[bytes]:
         """Generate at the same time and return the pixels of each; a failure fails the test."""

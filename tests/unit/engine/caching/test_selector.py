@@ -65,7 +65,7 @@ def test_every_usable_cache_generates_a_fast_image(name: str, folder: Path, tmp_
 
 
 def test_answers_of_another_cache_are_not_taken_for_those_of_this_one(folder: Path, tmp_path: Path) -> None:
-    revisions = {open_with(folder, tmp_path, name).pool.held[0].revision for name in ("taylorseer", "first_block")}
+    revisions = {open_with(folder, tmp_path, name).pool.loaded[0].revision for name in ("taylorseer", "first_block")}
     assert len(revisions) == 2
 
 

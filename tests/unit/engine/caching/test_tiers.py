@@ -174,7 +174,7 @@ def test_skipped_forwards_do_not_make_others_look_cheap(cached: CachedEngine) ->
 @pytest.mark.parametrize("quality", ["high", "fast"])
 def test_taylorseer_generates_images_of_few_steps_exactly(quality: str, make: Make) -> None:
     cached = make(TaylorSeer())
-    wanted = generation(steps=taylorseer.PACES[quality].fewest_whole, quality=quality)
+    wanted = generation(steps=taylorseer.PACES[quality].min_whole, quality=quality)
     assert cached.one(wanted) == bytes(cached.plain(wanted))
 
 
@@ -183,11 +183,11 @@ def test_magcache_skips_nothing_where_the_blocks_part_changes_quickly(make: Make
     assert make(MagCache(steep)).count(steps=10, quality="fast") == 20
 
 
-def test_a_cache_that_finds_no_blocks_is_an_error_when_it_is_tried_on(gate: Gate) -> None:
+def test_a_cache_that_finds_no_blocks_is_an_error_when_it_is_checked(gate: Gate) -> None:
     class Blockless(torch.nn.Module):
         def enable_cache(self, config: Any) -> None:
             pass
 
     tiers = QualityTiers(Blockless(), gate.set_context, gate.forward, TaylorSeer())
     with pytest.raises(ValueError, match="diffusers finds no blocks in Blockless"):
-        tiers.try_on()
+        tiers.check_fit()

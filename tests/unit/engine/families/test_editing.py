@@ -19,7 +19,7 @@ from imageserver.engine.models.warmup import capture_call
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.image_processor import ImageProcessor, load_image_processor
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
@@ -47,7 +47,7 @@ class Shop:
         self.sent: list[tuple[Message, bytes]] = []
 
     def run(
-        self, *wanted: tuple[Generation, bytes], cancelled: int | None = None, adapters: Adapters | None = None
+        self, *wanted: tuple[Generation, bytes], cancelled: int | None = None, adapters: LoraAdapters | None = None
     ) -> list[np.ndarray]:
         """Generate together, cancel one after the second forward, and return the others in order."""
         gate = Gate(self.stock.transformer)
@@ -205,7 +205,7 @@ def test_text_alone_and_masks_are_refused_by_name(shop):
 
 def test_long_instructions_are_cut_with_a_warning(shop):
     wanted = edit("circle " * 900, true_cfg_scale=1.0, steps=1)
-    reading = shop.family.reading(shop.stock, wanted)
+    reading = shop.family.token_usage(shop.stock, wanted)
     assert reading.prompt_tokens == MAX_PROMPT_TOKENS
     assert "the model read the first 1024" in reading.warnings[0]
     short = ("circle " * 900)[:MAX_PROMPT_TOKENS]
@@ -216,7 +216,7 @@ def test_long_instructions_are_cut_with_a_warning(shop):
 def test_a_lora_changes_what_is_generated_and_unloading_it_restores_the_base(shop, tmp_path):
     path = save_lora(tmp_path, "red", shop.stock)
     folder = LoraFolder(tmp_path)
-    adapters = Adapters(shop.stock, "transformer", folder)
+    adapters = LoraAdapters(shop.stock, "transformer", folder)
     lora = Lora(name="red", digest=folder.find(path.stem).digest)
     [before] = shop.run((edit(), image()))
     [changed] = shop.run((edit(loras=(lora,)), image()), adapters=adapters)
@@ -238,10 +238,10 @@ def test_measurements_use_a_image_too(shop):
 def test_it_is_loaded_from_its_published_layout(plus, tmp_path):
     tiny_models.save_tiny_qwen_image_edit(tmp_path, plus=plus)
     assert json.loads((tmp_path / "model_index.json").read_text())["processor"] == ["transformers", "Qwen2VLProcessor"]
-    model = load(Settings(model=str(tmp_path), _env_file=None))
-    assert (model.facts.family, model.facts.kinds) == ("qwen-image-edit" + "-plus" * plus, ("edit",))
-    assert (model.facts.default_steps, model.facts.default_true_cfg_scale) == (40 if plus else 50, 4.0)
-    assert model.facts.max_images == (3 if plus else 1)
+    model = load(Settings(model=str(tmp_path), _env_file=None), lambda *report: None)
+    assert (model.info.family, model.info.kinds) == ("qwen-image-edit" + "-plus" * plus, ("edit",))
+    assert (model.info.default_steps, model.info.default_true_cfg_scale) == (40 if plus else 50, 4.0)
+    assert model.info.max_images == (3 if plus else 1)
 
 
 def test_the_processor_counts_a_images_tokens_and_leaves_its_pixels_to_the_stock_one(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from imageserver.engine.families.qwen_image_21 import MAX_PROMPT_TOKENS
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import on_white
 from imageserver.generation import Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
@@ -97,7 +97,7 @@ def test_a_cancelled_neighbour_changes_nothing_and_every_step_is_told(shop):
 def test_a_lora_changes_what_is_generated_and_unloading_it_restores_the_base(shop, tmp_path):
     path = save_lora(tmp_path, "red", shop.stock)
     folder = LoraFolder(tmp_path)
-    adapters = Adapters(shop.stock, "transformer", folder)
+    adapters = LoraAdapters(shop.stock, "transformer", folder)
     lora = Lora(name="red", digest=folder.find(path.stem).digest)
     [before] = shop.run((wanted(), b""))
     [changed] = shop.run((wanted(loras=(lora,)), b""), adapters=adapters)
@@ -138,11 +138,11 @@ def test_a_distilled_models_steps_are_its_own_unless_a_request_names_others():
 
 
 def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
-    reading = shop.family.reading(shop.stock, wanted("circle " * 900, width=100))
+    reading = shop.family.token_usage(shop.stock, wanted("circle " * 900, width=100))
     assert reading.prompt_tokens == MAX_PROMPT_TOKENS
     assert "the model read the first 4096" in reading.warnings[0]
     # A token is 16 pixels wide, and sides are multiples of 32.
-    assert shop.family.reading(shop.stock, wanted(width=70)).image_tokens == 4 * 6
+    assert shop.family.token_usage(shop.stock, wanted(width=70)).image_tokens == 4 * 6
     [long], [cut] = (shop.run((wanted(text, steps=1), b"")) for text in ("circle " * 900, ("circle " * 900)[:4096]))
     assert (long == cut).all()
 
@@ -150,7 +150,7 @@ def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
 def test_it_is_loaded_from_its_published_layout(tmp_path):
     save_tiny_qwen_image_21(tmp_path)
     assert json.loads((tmp_path / "model_index.json").read_text())["processor"] == ["transformers", "Qwen3VLProcessor"]
-    model = load(Settings(model=str(tmp_path), _env_file=None))
-    assert (model.facts.family, model.facts.kinds) == ("qwen-image-2.1", ("text", "edit"))
-    assert (model.facts.default_steps, model.facts.default_true_cfg_scale) == (40, 1.0)
+    model = load(Settings(model=str(tmp_path), _env_file=None), lambda *report: None)
+    assert (model.info.family, model.info.kinds) == ("qwen-image-2.1", ("text", "edit"))
+    assert (model.info.default_steps, model.info.default_true_cfg_scale) == (40, 1.0)
     assert model.pipeline._drop_idx == tiny_qwen_image_21()._drop_idx

@@ -14,7 +14,7 @@ from imageserver.engine.families import family_of
 from imageserver.engine.models.warmup import capture_call
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.engine.runner.safety_checker import SafetyChecker
 from imageserver.generation import Generation, Lora, Source, layer_size
@@ -117,7 +117,7 @@ def test_the_format_of_graphics_cards_serves_layers_too():
 def test_a_lora_changes_what_is_generated_and_unloading_it_restores_the_base(shop, tmp_path):
     path = save_lora(tmp_path, "red", shop.stock)
     folder = LoraFolder(tmp_path)
-    adapters = Adapters(shop.stock, "transformer", folder)
+    adapters = LoraAdapters(shop.stock, "transformer", folder)
     lora = Lora(name="red", digest=folder.find(path.stem).digest)
     [before] = shop.run((apart(), noise().tobytes()))
     [changed] = shop.run((apart(loras=(lora,)), noise().tobytes()), adapters=adapters)
@@ -134,9 +134,9 @@ def test_what_it_cannot_do_is_refused_by_name(shop):
 
 
 def test_another_model_refuses_layers_by_name():
-    painter = PipelineRunner(tiny_models.tiny_qwen_image(), family_of("QwenImagePipeline"))
+    runner = PipelineRunner(tiny_models.tiny_qwen_image(), family_of("QwenImagePipeline"))
     with pytest.raises(Exception, match=r"^layers: the model \(qwen-image\) takes no image apart"):
-        painter.generate(generation(layers=2), 0, lambda look: None)
+        runner.run(generation(layers=2), 0, lambda look: None)
 
 
 def test_a_blank_prompt_lets_the_model_describe_the_image(shop, monkeypatch):
@@ -170,7 +170,7 @@ def test_the_safety_checker_looks_at_every_layer_on_white(shop):
 
 
 def test_tokens_are_those_of_the_whole_and_of_its_layers(shop):
-    reading = shop.family.reading(shop.stock, apart(width=100, height=100, layers=3, count=2))
+    reading = shop.family.token_usage(shop.stock, apart(width=100, height=100, layers=3, count=2))
     assert reading.image_tokens == 4 * 20 * 20 * 2
 
 
@@ -195,6 +195,6 @@ def test_the_shape_alone_decides_the_size_of_layers(image, layers):
 def test_it_is_loaded_from_its_published_layout(tmp_path):
     save_tiny_qwen_image_layered(tmp_path)
     assert json.loads((tmp_path / "model_index.json").read_text())["processor"] == ["transformers", "Qwen2VLProcessor"]
-    model = tiny_models.load(Settings(model=str(tmp_path), _env_file=None))
-    assert (model.facts.family, model.facts.kinds, model.facts.layers) == ("qwen-image-layered", ("edit",), 4)
-    assert (model.facts.default_steps, model.facts.default_true_cfg_scale) == (50, 4.0)
+    model = tiny_models.load(Settings(model=str(tmp_path), _env_file=None), lambda *report: None)
+    assert (model.info.family, model.info.kinds, model.info.layers) == ("qwen-image-layered", ("edit",), 4)
+    assert (model.info.default_steps, model.info.default_true_cfg_scale) == (50, 4.0)

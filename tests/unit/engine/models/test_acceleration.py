@@ -31,8 +31,8 @@ def test_a_pool_that_has_just_been_opened_generates(folder: Path, tmp_path: Path
     opened = TinyPool(settings(folder, tmp_path))
     [pixels] = opened.generate(generation())
     assert len(pixels) == 64 * 64 * 3
-    assert opened.pool.held[0].device.batch_caps
-    assert 1 <= opened.pool.held[0].device.max_in_flight <= warmup.MAX_IN_FLIGHT
+    assert opened.pool.loaded[0].device.batch_caps
+    assert 1 <= opened.pool.loaded[0].device.max_in_flight <= warmup.MAX_IN_FLIGHT
 
 
 def test_another_attention_backend_is_used(folder: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_a_fast_image_and_an_exact_one_beside_it_need_is_computed_at_the_st
     hooked: list[bool] = []
     cached.before_forward = lambda: hooked.append(pipeline.transformer.is_cache_enabled)
     assert cached.model.tiers is not None
-    acceleration.rehearse(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
+    acceleration.compile_tiers(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
     assert hooked == [True] * (2 * 20 + 2 * 1)
     assert not pipeline.transformer.is_cache_enabled
 
@@ -83,4 +83,4 @@ def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipe
     cached.before_forward = fail
     assert cached.model.tiers is not None
     with pytest.raises(ModelUnavailable, match="QUALITY_CACHE=taylorseer cannot be used with COMPILE=1: "):
-        acceleration.rehearse(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
+        acceleration.compile_tiers(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)

@@ -21,7 +21,7 @@ def flow(tmp_path_factory):
 
 
 def loaded(model, **chosen):
-    return load(Settings(_env_file=None, model=str(model), device="cpu", **chosen), silent)
+    return load(Settings(_env_file=None, model=str(model), device="cpu", **chosen))
 
 
 def test_steps_guidance_and_size_of_the_owner_go_before_those_of_the_file(diffusion, tmp_path):
@@ -29,10 +29,10 @@ def test_steps_guidance_and_size_of_the_owner_go_before_those_of_the_file(diffus
     file.write_text(
         f'["mine"]\nsource = "{diffusion}"\nsteps = 7\nguidance = 2.0\nsize = "128x128"\n', encoding="utf-8"
     )
-    facts = loaded("mine", models_file=file, default_steps=9, default_guidance_scale=0.0).info
-    assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (9, 0.0, (128, 128))
-    facts = loaded("mine", models_file=file, default_width=256, default_height=192).info
-    assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (7, 2.0, (256, 192))
+    info = loaded("mine", models_file=file, default_steps=9, default_guidance_scale=0.0).info
+    assert (info.default_steps, info.default_true_cfg_scale, info.default_size) == (9, 0.0, (128, 128))
+    info = loaded("mine", models_file=file, default_width=256, default_height=192).info
+    assert (info.default_steps, info.default_true_cfg_scale, info.default_size) == (7, 2.0, (256, 192))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from diffusers import QwenImageTransformer2DModel
 
 from imageserver.engine.devices import batch_limits, devices, memory_plans
 from imageserver.engine.models import model_pool
-from imageserver.engine.models.load_queue import ModelLoads, Search
+from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
 from imageserver.generation import Generation, Source
 from imageserver.protocol.messages import (
     Failed,
@@ -48,28 +48,28 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 class SeveralModels(TinyPool):
     """A pool that begins with `qwen`, and loads the others one at a time."""
 
-    def __init__(self, folders: dict[str, Path], *, chosen: str = "", **changes: Any) -> None:
+    def __init__(self, folders: dict[str, Path], *, default_model: str = "", **changes: Any) -> None:
         names = folders["state"].parent / "names.toml"
         names.write_text("\n".join(f"[{name}]\nsource = '{path}'" for name, path in folders.items()))
         settings = Settings(
             _env_file=None, model="qwen", models_file=names, device="cpu", state_dir=folders["state"],
             max_pixels=256 * 256, **changes,
         )  # fmt: skip
-        super().__init__(settings, chosen=chosen)
-        self.searches: queue.SimpleQueue[Search] = queue.SimpleQueue()
-        self.loads = ModelLoads(self.pool, self.send, self.report, self.searches.put)
+        super().__init__(settings, default_model=default_model)
+        self.searches: queue.SimpleQueue[ModelSearch] = queue.SimpleQueue()
+        self.loads = LoadQueue(self.pool, self.send, self.report, self.searches.put)
 
     def find(self, name: str) -> None:
         """Let a model be looked for, and go on when it is found."""
-        self.loads.begin(LoadModel(job=7, name=name))
-        self.loads.take(self.searches.get(timeout=60))
+        self.loads.load(LoadModel(job=7, name=name))
+        self.loads.receive(self.searches.get(timeout=60))
 
     def load(self, name: str) -> Failed | None:
         """Load a model and return why it was not."""
         self.sent.clear()
         self.find(name)
         [(answer, _)] = self.of(ModelsLoaded)
-        assert [facts.name for facts in answer.models] == self.names
+        assert [info.name for info in answer.models] == self.names
         failure: Failed | None = answer.failure
         return failure
 
@@ -103,15 +103,15 @@ def test_two_models_stay_side_by_side_and_take_turns(several: SeveralModels) -> 
 def test_images_of_different_models_never_share_a_forward(several: SeveralModels) -> None:
     assert several.load("twin") is None
     several.generate(generation(model="qwen"), generation(model="twin"))
-    turns = several.pool.turns
-    assert turns.calls == turns.forwards == 16, "2 images x 4 steps x 2 passes, though all are of one size"
+    scheduler = several.pool.step_scheduler
+    assert scheduler.calls == scheduler.forwards == 16, "2 images x 4 steps x 2 passes, though all are of one size"
 
 
 def test_a_short_job_of_another_model_overtakes_a_long_one(several: SeveralModels) -> None:
     assert several.load("sd") is None
     several.add(1, of("qwen", steps=40))
     for _ in range(3):
-        several.pool.turns.step()
+        several.pool.step_scheduler.step()
     several.add(2, of("sd", steps=2))
     several.run()
     assert [message.job for message, _ in several.wait_for(Finished, 2)] == [2, 1]
@@ -133,10 +133,10 @@ def test_a_model_that_is_generated_with_is_waited_for(folders: dict[str, Path]) 
     several.find("sd")
     assert several.names == ["qwen"]
     assert several.reports[-1][0] == "waiting"
-    while several.pool.turns.busy:
+    while several.pool.step_scheduler.busy:
         assert several.names == ["qwen"]
-        several.pool.turns.step()
-        several.loads.go_on()
+        several.pool.step_scheduler.step()
+        several.loads.load_waiting()
     assert several.names == ["sd"]
 
 
@@ -180,24 +180,24 @@ def _names_a_class_that_is_not_there(folder: Path, _: pytest.MonkeyPatch) -> Non
 
 
 def _fills_the_device(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def place(*_: Any) -> None:
+    def move_to_device(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
-    monkeypatch.setattr(memory_plans, "place", place)
+    monkeypatch.setattr(memory_plans, "move_to_device", move_to_device)
 
 
 def _needs_a_package(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(*_: Any) -> None:
         raise ImportError("\nT5Tokenizer requires the sentencepiece library.\nSee its page.")
 
-    monkeypatch.setattr(model_pool, "prepare", prepare)
+    monkeypatch.setattr(model_pool, "load_and_warm_up", prepare)
 
 
 def _says_nothing(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(model_pool, "prepare", prepare)
+    monkeypatch.setattr(model_pool, "load_and_warm_up", prepare)
 
 
 @pytest.mark.parametrize(
@@ -226,21 +226,21 @@ def test_whatever_goes_wrong_over_a_model_ends_no_engine(
     assert several.generate(of("qwen")) == before
 
 
-def test_a_new_engine_begins_with_the_chosen_model_and_settings_of_the_first_stay_its_own(
+def test_a_new_engine_begins_with_the_default_model_and_settings_of_the_first_stay_its_own(
     folders: dict[str, Path],
 ) -> None:
-    several = SeveralModels(folders, chosen="sd", default_steps=7)
-    [chosen] = several.pool.held
-    assert (chosen.name, chosen.default_steps) == ("sd", 28)
+    several = SeveralModels(folders, default_model="sd", default_steps=7)
+    [first] = several.pool.loaded
+    assert (first.name, first.default_steps) == ("sd", 28)
     assert several.load("qwen") is None
-    assert several.pool.held[-1].default_steps == 7
+    assert several.pool.loaded[-1].default_steps == 7
 
 
-@pytest.mark.parametrize("chosen", ["broken", "owner/gone"])
-def test_a_new_engine_begins_with_the_first_model_where_the_chosen_one_is_gone(
-    folders: dict[str, Path], chosen: str
+@pytest.mark.parametrize("default_model", ["broken", "owner/gone"])
+def test_a_new_engine_begins_with_the_settings_model_where_the_default_one_is_gone(
+    folders: dict[str, Path], default_model: str
 ) -> None:
-    assert SeveralModels(folders, chosen=chosen).names == ["qwen"]
+    assert SeveralModels(folders, default_model=default_model).names == ["qwen"]
 
 
 @pytest.mark.parametrize(
@@ -272,9 +272,9 @@ def test_fetching_says_when_the_files_are_there_or_why_not(
 
 def test_a_model_can_be_unloaded_but_not_while_it_generates(several: SeveralModels) -> None:
     several.add(1, of("qwen"))
-    several.pool.turns.step()
+    several.pool.step_scheduler.step()
     several.loads.unload(UnloadModel(job=1, name="qwen"))
-    several.pool.turns.cancel(1)
+    several.pool.step_scheduler.cancel(1)
     several.loads.unload(UnloadModel(job=2, name="qwen"))
     several.loads.unload(UnloadModel(job=3, name="qwen"))
     answers = [message for message, _ in several.of(ModelsLoaded)]
@@ -298,7 +298,7 @@ def test_a_job_whose_model_has_just_left_is_told_so(several: SeveralModels) -> N
 
 def test_a_model_is_measured_at_its_first_load_alone(several: SeveralModels, monkeypatch: pytest.MonkeyPatch) -> None:
     several.load("sd")
-    first = several.pool.held[-1]
+    first = several.pool.loaded[-1]
     several.pool.unload("sd")
 
     def measure(*_: Any) -> dict[int, int]:
@@ -306,7 +306,7 @@ def test_a_model_is_measured_at_its_first_load_alone(several: SeveralModels, mon
 
     monkeypatch.setattr(batch_limits, "measure", measure)
     assert several.load("sd") is None
-    second = several.pool.held[-1]
+    second = several.pool.loaded[-1]
     assert (second.device.batch_caps, second.revision) == (first.device.batch_caps, first.revision)
 
 

@@ -7,7 +7,7 @@ import pytest
 from imageserver.engine import downloads
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.settings import Settings
-from tests.support.tiny_models import load, save_tiny_qwen_image, silent
+from tests.support.tiny_models import load, save_tiny_qwen_image
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +27,21 @@ def settings_for(tmp_path):
 
 def test_a_name_loads_its_folder_with_its_defaults(settings_for, model_folder):
     further = 'steps = 7\nguidance = 0.0\nsize = "320x256"\nfamily = "qwen-image"\ndtype = "bfloat16"'
-    facts = load(settings_for("mine", model_folder, further)).facts
-    assert (facts.name, facts.source, facts.family) == ("mine", str(model_folder), "qwen-image")
-    assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (7, 0.0, (320, 256))
-    assert facts.device.dtype == "bfloat16"
+    info = load(settings_for("mine", model_folder, further)).info
+    assert (info.name, info.source, info.family) == ("mine", str(model_folder), "qwen-image")
+    assert (info.default_steps, info.default_true_cfg_scale, info.default_size) == (7, 0.0, (320, 256))
+    assert info.device.dtype == "bfloat16"
 
 
 def test_a_setting_goes_before_the_number_format_of_an_entry(settings_for, model_folder):
     settings = settings_for("mine", model_folder, 'dtype = "bfloat16"', dtype="float32")
-    assert load(settings).facts.device.dtype == "float32"
+    assert load(settings).info.device.dtype == "float32"
 
 
 def test_without_an_entry_a_folder_keeps_the_defaults_of_its_family(settings_for, model_folder):
-    facts = load(settings_for(str(model_folder), "elsewhere/model"), silent).facts
-    assert (facts.default_steps, facts.default_true_cfg_scale, facts.default_size) == (20, 4.0, None)
-    assert facts.name == facts.source == str(model_folder)
+    info = load(settings_for(str(model_folder), "elsewhere/model")).info
+    assert (info.default_steps, info.default_true_cfg_scale, info.default_size) == (20, 4.0, None)
+    assert info.name == info.source == str(model_folder)
 
 
 def test_files_of_another_family_are_refused(settings_for, model_folder):
@@ -80,14 +80,14 @@ def test_hub_and_revision_of_an_entry_decide_what_is_fetched(
     settings = settings_for(
         "mine", "owner/model", f'hub = "{hub}"\nrevision = "v1.2"', model_source=other, models_dir=tmp_path
     )
-    assert load(settings).facts.source == "owner/model"
+    assert load(settings).info.source == "owner/model"
     assert (asked["model"], asked["revision"]) == ("owner/model", "v1.2")
 
 
 def test_an_entry_says_how_its_model_is_fitted_into_memory_and_a_setting_goes_before_it(settings_for, model_folder):
     with pytest.raises(ModelUnavailable, match="MEMORY=group-offload is not possible here"):
         load(settings_for("mine", model_folder, 'memory = "group-offload"'))
-    assert load(settings_for("mine", model_folder, 'memory = "group-offload"', memory="full")).facts
+    assert load(settings_for("mine", model_folder, 'memory = "group-offload"', memory="full")).info
 
 
 def test_qwen_image_2512_is_served_from_the_hub_s_cache_as_qwen_image_is(tmp_path):
@@ -111,6 +111,6 @@ def test_qwen_image_2512_is_served_from_the_hub_s_cache_as_qwen_image_is(tmp_pat
         model="qwen-image-2512", model_source="huggingface", models_dir=tmp_path, offline=True, device="cpu",
         _env_file=None,
     )  # fmt: skip
-    facts = load(settings).facts
-    assert (facts.name, facts.source, facts.family) == ("qwen-image-2512", "Qwen/Qwen-Image-2512", "qwen-image")
-    assert (facts.default_steps, facts.default_true_cfg_scale) == (50, 4.0)
+    info = load(settings).info
+    assert (info.name, info.source, info.family) == ("qwen-image-2512", "Qwen/Qwen-Image-2512", "qwen-image")
+    assert (info.default_steps, info.default_true_cfg_scale) == (50, 4.0)

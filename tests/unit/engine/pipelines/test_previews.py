@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from imageserver.engine.batching.running_job import preview_steps
 from imageserver.engine.families import QwenImage
-from imageserver.engine.runner.pipeline_runner import Look, PipelineRunner
+from imageserver.engine.runner.pipeline_runner import PipelineRunner, PreviewFn
 from imageserver.protocol.messages import Preview
 from tests.support.factories import generation
 from tests.support.paths import DEMO_MODEL
@@ -50,8 +50,8 @@ def demo_runner() -> PipelineRunner:
 def test_the_demo_models_previews_come_close_to_its_image_and_closer_every_time(demo_runner: PipelineRunner) -> None:
     looks = []
     wanted = generation("a red circle on a blue background", width=256, height=256, steps=12, true_cfg_scale=4.0)
-    image = demo_runner.generate(wanted, 0, lambda look: looks.append(look()))
-    pixels = np.frombuffer(demo_runner.develop(image, wanted), np.uint8).reshape(256, 256, 3)
+    image = demo_runner.run(wanted, 0, lambda look: looks.append(look()))
+    pixels = np.frombuffer(demo_runner.postprocess(image, wanted), np.uint8).reshape(256, 256, 3)
     frames = [np.frombuffer(frame.pixels, np.uint8).reshape(frame.height, frame.width, 3) for frame in looks]
     small = np.asarray(Image.fromarray(pixels).resize((looks[0].width, looks[0].height), Image.Resampling.BOX))
     errors = [float(np.abs(frame.astype(int) - small).mean()) for frame in frames]
@@ -63,10 +63,10 @@ def test_a_preview_costs_a_small_part_of_a_step(demo_runner: PipelineRunner) -> 
     _ = demo_runner.preview_map
     looking = FlopCounterMode(display=False)
 
-    def look_and_count(look: Look) -> None:
+    def look_and_count(look: PreviewFn) -> None:
         with looking:
             look()
 
     with FlopCounterMode(display=False) as steps:
-        demo_runner.generate(generation(width=512, height=512, steps=2), 0, look_and_count)
+        demo_runner.run(generation(width=512, height=512, steps=2), 0, look_and_count)
     assert 0 < looking.get_total_flops() < 0.01 * steps.get_total_flops()
