@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import aspect_ratios
+from benchmarks import report
+from benchmarks.results import FILE, FOLDER, read_results
 from imageserver.api.inputs import generate_request
 from imageserver.generation import POSITIVE_MAGIC
 from imageserver.registry import read_registry
@@ -43,6 +45,12 @@ def test_the_check_names_what_is_out_of_date_and_fails(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["generate_docs.py", "--check"])
     assert generate_docs.main() == 1
     assert f".env.example: out of date; run: {generate_docs.COMMAND}" in capsys.readouterr().out
+
+
+def test_the_measured_tables_are_those_of_the_last_runs():
+    page = report.PAGE.read_text(encoding="utf-8")
+    filled = report.fill(page, report.block_of(read_results(FOLDER / FILE), "../benchmarks/results"))
+    assert page == filled, "docs/performance.md differs from the last run; to repair: python -m benchmarks.report"
 
 
 def test_uncommenting_every_line_of_the_env_example_changes_no_setting(tmp_path, monkeypatch):
