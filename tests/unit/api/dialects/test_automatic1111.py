@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,13 +23,13 @@ from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import SamplerChoice, choose
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound, QueueFull
+from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import JobStatus
 from imageserver.settings import Settings
-from tests.unit.dispatch.conftest import FACTS
 
-FLOW = replace(FACTS, sampler="Euler", schedulers={"Euler": "FlowMatchEulerDiscreteScheduler"})
-DIFFUSION = replace(
-    FACTS,
+FLOW = ModelInfo(name="flow", sampler="Euler", schedulers={"Euler": "FlowMatchEulerDiscreteScheduler"})
+DIFFUSION = ModelInfo(
+    name="diffusion",
     sampler="DPM++ 2M Karras",
     schedulers={
         "DPM++ 2M Karras": "DPMSolverMultistepScheduler", "DPM++ 2M": "DPMSolverMultistepScheduler",
@@ -290,7 +289,7 @@ def test_another_file_format_is_refused(name):
 
 
 def service_with(name: str) -> Any:
-    facts = replace(FACTS, name=name)
+    facts = ModelInfo(name=name)
     snapshot = SimpleNamespace(models=(facts,), loaded=(name,))
     settings = Settings(_env_file=None, model_loading="off")
     return SimpleNamespace(facts=facts, loaded_facts=lambda: facts, snapshot=snapshot, settings=settings)
