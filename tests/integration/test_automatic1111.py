@@ -143,7 +143,7 @@ def test_a_denoising_strength_of_0_leaves_the_image_almost_as_it_is(demo_server)
     answer = Client(demo_server).post("/sdapi/v1/img2img", body)
     [image] = images_of(answer)
     assert np.abs(np.asarray(image).astype(int) - np.asarray(source)).mean() < 25
-    assert info_of(answer)["warnings"] == ["denoising_strength 0 still generates the last step."]
+    assert info_of(answer)["warnings"] == ["denoising_strength 0 still runs the last step."]
 
 
 def test_every_image_carries_the_infotext_that_the_answer_tells(client):

@@ -127,7 +127,7 @@ def test_automatic1111s_extension_guides_too(server):
     assert (generated(native) == guided).all()
     same, warnings = generate(input_image=coded(), module="canny", weight=0.7, model="control_canny")
     assert (same == guided).all()
-    assert "module 'canny' is not done" in warnings
+    assert "module 'canny' is ignored" in warnings
     off, warnings = generate(enabled=False, image=coded())
     assert (off == unguided).all()
     assert "alwayson_scripts is ignored: 'controlnet'" in warnings

@@ -172,7 +172,7 @@ def test_automatic1111_names_them_in_the_prompt(server):
     native = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
     assert (pixels(base64.b64decode(with_tag["images"][0])) == pixels(native.content)).all()
     assert json.loads(with_tag["info"])["warnings"] == [
-        "no LoRA is generated with for what was taken out of the prompts: 'absent'."
+        "these tags were removed from the prompts without adding a LoRA: 'absent'."
     ]
     assert requests.post(server.url + "/sdapi/v1/refresh-loras", timeout=20).status_code == 200
 

@@ -1,4 +1,4 @@
-"""What the AUTOMATIC1111 dialect is sent, and what that is in the terms of the native body.
+"""The request bodies of the AUTOMATIC1111 dialect, and their translation to the fields of `POST /generate`.
 
 Source: stable-diffusion-webui 1.10, `modules/api/models.py` and `modules/processing.py`.
 """
@@ -26,15 +26,15 @@ SamplesFormat = Literal["png", "jpg", "jpeg", "webp"]
 Seed = Annotated[int, Field(ge=-1, lt=SEEDS), AS_WHOLE] | Annotated[str, Field(pattern=r"^(-1|[0-9]{1,19})$")]
 
 FORMATS: dict[str, OutputFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-# A prompt may be left out: this is Qwen's own way of saying nothing.
+# The prompt is optional; a blank is how Qwen-Image spells an empty prompt.
 NO_PROMPT = " "
-# The least that can be changed of an image is its last step, whatever the strength.
+# Strength 0 still generates the last step.
 MIN_STRENGTH = 0.001
-# Names of unknown fields that one warning quotes.
+# Unknown names quoted in one warning.
 MAX_QUOTED = 20
 
-# What is not done here, and the values by which a client says that it does not want it.
-NOT_DONE: dict[str, tuple[Any, ...]] = {
+# Features that are not supported, each with the values that switch it off.
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "alwayson_scripts": ({}, []),
     "clip_skip": (0, 1),
     "distilled_cfg_scale": (),
@@ -56,10 +56,10 @@ NOT_DONE: dict[str, tuple[Any, ...]] = {
     "subseed_strength": (0,),
     "tiling": (False,),
 }
-# As NOT_DONE, but they mean something beside a mask alone.
-NOT_DONE_WITH_MASK: dict[str, tuple[Any, ...]] = {"inpaint_full_res": (False,), "inpainting_fill": (1,)}
-# Details of what is not done, and what means nothing on a server: without effect and without a warning. The last two
-# are SillyTavern's own.
+# Like UNSUPPORTED, but these matter only with a mask.
+UNSUPPORTED_WITH_MASK: dict[str, tuple[Any, ...]] = {"inpaint_full_res": (False,), "inpainting_fill": (1,)}
+# Details of unsupported features, and fields without meaning on a server: ignored without a warning. The last two are
+# SillyTavern's own.
 WITHOUT_EFFECT = {
     "comments", "disable_extra_networks", "do_not_save_grid", "do_not_save_samples", "eta", "firstphase_height",
     "firstphase_width", "force_task_id", "hr_additional_modules", "hr_cfg", "hr_checkpoint_name",
@@ -67,8 +67,8 @@ WITHOUT_EFFECT = {
     "hr_scale", "hr_scheduler", "hr_second_pass_steps", "hr_upscaler", "image_cfg_scale", "inpaint_full_res_padding",
     "override_settings_restore_afterwards", "refiner_switch_at", "script_args", "subseed", "auth", "url",
 }  # fmt: skip
-# Of `override_settings` and `/options`, as NOT_DONE.
-OPTIONS_NOT_DONE: dict[str, tuple[Any, ...]] = {
+# Like UNSUPPORTED, for `override_settings` and `/options`.
+UNSUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "CLIP_stop_at_last_layers": (0, 1),
     "forge_additional_modules": ([],),
     "img2img_color_correction": (False,),
@@ -79,32 +79,32 @@ EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
 
 
 class GeneratingBody(BaseModel):
-    """What both of the dialect's bodies share; unknown keys are ignored with a warning, null is the default."""
+    """The fields of both bodies; unknown keys are ignored with a warning, and null means the default."""
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    prompt: str = Field("", description="Image description; <lora:name:weight> in it generates with one of /v1/loras.")
+    prompt: str = Field("", description="Image description; <lora:name:weight> adds a LoRA from /v1/loras.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
-    styles: list[str] = Field([], description="Names of prompt styles; there are none, so they are ignored.")
-    seed: Seed = Field(-1, description="Random seed, -1 for a generated one; image k uses seed + k.")
+    styles: list[str] = Field([], description="Names of prompt styles; ignored, because this server has none.")
+    seed: Seed = Field(-1, description="Random seed, -1 for a random one; image k uses seed + k.")
     sampler_name: str = Field(
         "",
-        description="Sampler, one of /sdapi/v1/samplers; for any other the model's own is used, with a warning.",
+        description="Sampler from /sdapi/v1/samplers; for any other, the model's own is used with a warning.",
     )
     scheduler: str = Field(
-        "Automatic", description="How its noise goes down, one of /sdapi/v1/schedulers; others give a warning."
+        "Automatic", description="Noise schedule from /sdapi/v1/schedulers; any other is ignored with a warning."
     )
-    sampler_index: str = Field("", description="An older name of sampler_name.")
-    batch_size: Whole = Field(1, ge=1, description="Number of images, times n_iter.")
-    n_iter: Whole = Field(1, ge=1, description="Number of images, times batch_size.")
-    steps: Steps | None = Field(None, description="Number of denoising steps; the model's own number if left out.")
+    sampler_index: str = Field("", description="Older name of sampler_name.")
+    batch_size: Whole = Field(1, ge=1, description="Number of images, multiplied by n_iter.")
+    n_iter: Whole = Field(1, ge=1, description="Number of images, multiplied by batch_size.")
+    steps: Steps | None = Field(None, description="Number of denoising steps; the model's default if omitted.")
     cfg_scale: Fraction | None = Field(
-        None, ge=0, le=50, description="Classifier-free guidance scale; the model's own if left out, 1 switches it off."
+        None, ge=0, le=50, description="Classifier-free guidance scale; the model's default if omitted, 1 disables it."
     )
     width: Whole = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Width in pixels.")
     height: Whole = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Height in pixels.")
-    override_settings: dict[str, Any] = Field({}, description="Of the options samples_format alone changes something.")
-    send_images: Flag = Field(True, description="Send the images in the answer.")
+    override_settings: dict[str, Any] = Field({}, description="Supports samples_format and sd_model_checkpoint.")
+    send_images: Flag = Field(True, description="Return the images in the response.")
     save_images: Flag = Field(False, description="Save the images in the server's output folder.")
 
     @property
@@ -114,36 +114,36 @@ class GeneratingBody(BaseModel):
 
 
 class Txt2ImgBody(GeneratingBody):
-    """What `POST /sdapi/v1/txt2img` takes."""
+    """The body of `POST /sdapi/v1/txt2img`."""
 
-    denoising_strength: Fraction | None = Field(None, description="Without effect: it belongs to enable_hr.")
+    denoising_strength: Fraction | None = Field(None, description="Ignored: it belongs to enable_hr.")
 
 
 class Img2ImgBody(GeneratingBody):
-    """What `POST /sdapi/v1/img2img` takes."""
+    """The body of `POST /sdapi/v1/img2img`."""
 
     init_images: list[str] = Field(
-        min_length=1, description="The image to start from, one: base64, a data URL or, where allowed, a web address."
+        min_length=1, description="One image to start from: base64, a data URL or, if allowed, a web address."
     )
-    include_init_images: Flag = Field(False, description="Send init_images and mask back in the answer's parameters.")
+    include_init_images: Flag = Field(False, description="Return init_images and mask in `parameters`.")
     resize_mode: Annotated[Literal[0, 1, 2, 3], AS_WHOLE] = Field(
-        0, description="How an image of another shape is fitted: 0 stretched, 1 cut, 2 padded, 3 as 0."
+        0, description="How an image of another aspect ratio is fitted: 0 stretch, 1 crop, 2 pad, 3 like 0."
     )
     denoising_strength: Fraction = Field(
-        0.75, ge=0, le=1, description="How much of the image is changed; 0 generates its last step alone."
+        0.75, ge=0, le=1, description="How much the image changes; 0 runs only the last step."
     )
     mask: str | None = Field(
-        None, description="What is regenerated: white is, or what is opaque in a mask with transparency."
+        None, description="Mask: white or, in a mask with transparency, opaque areas are regenerated."
     )
-    mask_blur: Fraction | None = Field(None, ge=0, le=256, description="Softens the mask, in its pixels, both ways.")
-    mask_blur_x: Fraction = Field(4, ge=0, le=256, description="Softens the mask across.")
-    mask_blur_y: Fraction = Field(4, ge=0, le=256, description="Softens the mask down.")
-    mask_round: Flag = Field(True, description="Take the mask as black and white, without greys.")
-    inpainting_mask_invert: Flag = Field(0, description="1 generates anew what the mask leaves black.")
+    mask_blur: Fraction | None = Field(None, ge=0, le=256, description="Blur of the mask in pixels, both ways.")
+    mask_blur_x: Fraction = Field(4, ge=0, le=256, description="Horizontal blur of the mask in pixels.")
+    mask_blur_y: Fraction = Field(4, ge=0, le=256, description="Vertical blur of the mask in pixels.")
+    mask_round: Flag = Field(True, description="Round the mask to black and white.")
+    inpainting_mask_invert: Flag = Field(0, description="1 regenerates the black areas instead.")
 
     @property
     def blur(self) -> tuple[float, float]:
-        """The deviation of the mask's blur across and down."""
+        """The standard deviations of the mask's blur: horizontal, vertical."""
         return (self.mask_blur_x, self.mask_blur_y) if self.mask_blur is None else (self.mask_blur, self.mask_blur)
 
 
@@ -162,13 +162,13 @@ def checked(model: type[B], content: Any, settings: Settings) -> B:
     check_limit("steps", body.steps, settings.max_steps, "MAX_STEPS")
     if isinstance(body, Img2ImgBody) and len(body.init_images) > 1:
         raise InvalidParameter(
-            f"init_images holds {len(body.init_images)} images; send one request for each.", param="init_images"
+            f"init_images contains {len(body.init_images)} images; send one request per image.", param="init_images"
         )
     return body
 
 
 def to_generate_fields(body: GeneratingBody, output_format: OutputFormat, scheduler: str) -> dict[str, Any]:
-    """Return the native body that means the same."""
+    """Return the fields of `POST /generate` with the same meaning."""
     prompt, negative_prompt = (without_tags(text) for text in (body.prompt, body.negative_prompt))
     fields: dict[str, Any] = {
         "prompt": prompt or NO_PROMPT,
@@ -189,16 +189,16 @@ def to_generate_fields(body: GeneratingBody, output_format: OutputFormat, schedu
     if body.cfg_scale is not None:
         fields["true_cfg_scale"] = body.cfg_scale
     elif not (prompt.strip() or negative_prompt.strip()):
-        # Guidance between two blanks changes nothing and takes as long as the image.
+        # Guidance between two blank prompts changes nothing and doubles the time.
         fields["true_cfg_scale"] = 1.0
     if isinstance(body, Img2ImgBody):
         fields["strength"] = max(body.denoising_strength, MIN_STRENGTH)
     return fields
 
 
-def output_format_of(body: GeneratingBody, usual: str) -> OutputFormat:
-    """Return the images' format: that of `override_settings`, or the usual one; raises InvalidParameter."""
-    name = body.override_settings.get("samples_format") or usual
+def output_format_of(body: GeneratingBody, default: str) -> OutputFormat:
+    """Return the format in `override_settings`, or `default`; raises InvalidParameter."""
+    name = body.override_settings.get("samples_format") or default
     if not isinstance(name, str) or name not in FORMATS:
         raise InvalidParameter(
             f"override_settings: samples_format {shown(name)} is unknown; choose from {', '.join(FORMATS)}.",
@@ -208,55 +208,55 @@ def output_format_of(body: GeneratingBody, usual: str) -> OutputFormat:
 
 
 def sent(body: GeneratingBody) -> dict[str, Any]:
-    """Return what is answered as `parameters`: the body with its defaults, without unknown keys and large images."""
+    """Return the `parameters` of the response: the body with its defaults, without unknown keys and images."""
     known = body.model_dump()
     for name in body.model_extra or {}:
-        if name not in {*NOT_DONE, *NOT_DONE_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}:
+        if name not in {*UNSUPPORTED, *UNSUPPORTED_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}:
             del known[name]
     if isinstance(body, Img2ImgBody) and not body.include_init_images:
         known |= {"init_images": None, "mask": None}
-    # Python's clients may send Infinity and NaN, which are no JSON.
+    # Python clients may send Infinity and NaN, which are not valid JSON.
     plain: dict[str, Any] = json.loads(json.dumps(known), parse_constant=lambda _: None)
     return plain
 
 
 def warnings_of(body: GeneratingBody) -> list[str]:
-    """Return what the client should know of what it asked for and does not get."""
-    warnings = _about_prompts(body)
+    """Return warnings about fields that are ignored."""
+    warnings = _prompt_warnings(body)
     given = body.model_extra or {}
     with_mask = isinstance(body, Img2ImgBody) and body.mask
-    wanted = NOT_DONE | (NOT_DONE_WITH_MASK if with_mask else {})
-    warnings += [f"{name} is ignored{_named(given[name])}." for name in sorted(_asked_for(given, wanted))]
+    unsupported = UNSUPPORTED | (UNSUPPORTED_WITH_MASK if with_mask else {})
+    warnings += [f"{name} is ignored{_named(given[name])}." for name in sorted(_switched_on(given, unsupported))]
     if styles := [style for style in body.styles if style not in ("", "None")]:
-        warnings.append(f"styles are ignored, there are none here: {quoted(styles)}.")
+        warnings.append(f"styles are ignored, because this server has none: {quoted(styles)}.")
     if options := ignored_options(body.override_settings):
         warnings.append(f"override_settings are ignored: {quoted(options)}.")
     if isinstance(body, Img2ImgBody) and body.resize_mode == 3:
-        warnings.append("resize_mode 3 is done as 0: the image is stretched.")
+        warnings.append("resize_mode 3 is treated as 0: the image is stretched.")
     if isinstance(body, Img2ImgBody) and body.denoising_strength < MIN_STRENGTH:
-        warnings.append("denoising_strength 0 still generates the last step.")
-    if unknown := sorted(given.keys() - {*NOT_DONE, *NOT_DONE_WITH_MASK, *WITHOUT_EFFECT}):
-        warnings.append(f"unknown and ignored: {quoted(unknown)}.")
+        warnings.append("denoising_strength 0 still runs the last step.")
+    if unknown := sorted(given.keys() - {*UNSUPPORTED, *UNSUPPORTED_WITH_MASK, *WITHOUT_EFFECT}):
+        warnings.append(f"unknown fields are ignored: {quoted(unknown)}.")
     return warnings
 
 
 def ignored_options(options: dict[str, Any]) -> list[str]:
-    """Return the names of the options that would change something, were they known here."""
+    """Return the names of unsupported options that are switched on, and of unknown ones."""
     known = {"samples_format", "sd_checkpoint_hash", "sd_model_checkpoint"}
-    asked_for = _asked_for(options, OPTIONS_NOT_DONE)
-    return sorted(asked_for | (options.keys() - known - OPTIONS_NOT_DONE.keys()))
+    switched_on = _switched_on(options, UNSUPPORTED_OPTIONS)
+    return sorted(switched_on | (options.keys() - known - UNSUPPORTED_OPTIONS.keys()))
 
 
-def _about_prompts(body: GeneratingBody) -> list[str]:
+def _prompt_warnings(body: GeneratingBody) -> list[str]:
     texts = (body.prompt, body.negative_prompt)
     warnings = []
     if any(EMPHASIS.search(text) for text in texts):
-        warnings.append("emphasis such as (word:1.2) is not understood; the model reads it as it stands.")
+        warnings.append("emphasis such as (word:1.2) is not supported; the model reads it as plain text.")
     return warnings
 
 
-def _asked_for(given: dict[str, Any], not_done: dict[str, tuple[Any, ...]]) -> set[str]:
-    return {name for name in given.keys() & not_done.keys() if given[name] not in (None, *not_done[name])}
+def _switched_on(given: dict[str, Any], unsupported: dict[str, tuple[Any, ...]]) -> set[str]:
+    return {name for name in given.keys() & unsupported.keys() if given[name] not in (None, *unsupported[name])}
 
 
 def _named(value: Any) -> str:
@@ -264,6 +264,6 @@ def _named(value: Any) -> str:
 
 
 def quoted(names: list[str]) -> str:
-    """Return names that a client sent for a warning: printable, and not too many."""
+    """Return the names that a client sent as printable text for a warning."""
     quoted = ", ".join(ascii(name)[:80] for name in names[:MAX_QUOTED])
     return quoted if len(names) <= MAX_QUOTED else f"{quoted} and {len(names) - MAX_QUOTED} more"

@@ -164,7 +164,7 @@ def set_options() -> Response:
     if body.sd_model_checkpoint:
         _switch(service, body.sd_model_checkpoint)
     if body.samples_format:
-        stored_options(service).choose_samples_format(credential(), body.samples_format)
+        stored_options(service).set_samples_format(credential(), body.samples_format)
     ignored = ignored_options(body.model_extra or {})
     # Clients read the answer as JSON, and this is what they are used to.
     return add_warnings(jsonify(None), [f"options are ignored: {quoted(ignored)}."] if ignored else [])

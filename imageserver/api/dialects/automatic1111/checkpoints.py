@@ -1,4 +1,4 @@
-"""Models by the titles that AUTOMATIC1111's clients give them."""
+"""Find models by the titles that AUTOMATIC1111's clients use."""
 
 import re
 
@@ -12,7 +12,7 @@ ENDING = re.compile(r"(\.safetensors|\.ckpt)?(\s\[[0-9a-f]*\])?$")
 
 
 def find_checkpoint(service: Services, title: object) -> str | None:
-    """Return the name of the model that a title means, None where it means none; raises ModelNotFound."""
+    """Return the name of the model with this title, None for no title; raises ModelNotFound."""
     if title in (None, ""):
         return None
     plain = ENDING.sub("", str(title))
@@ -25,11 +25,11 @@ def find_checkpoint(service: Services, title: object) -> str | None:
             return listed.name
     served = ", ".join(listed.name for listed in models)
     raise ModelNotFound(
-        f"sd_model_checkpoint {shown(title)} is not served here; this server serves {served}.",
+        f"sd_model_checkpoint {shown(title)} is not available; this server serves {served}.",
         param="sd_model_checkpoint",
     )
 
 
 def short_name(name: str) -> str:
-    """Return a model's name without that of its owner."""
+    """Return a model's name without its owner."""
     return name.rsplit("/", 1)[-1]

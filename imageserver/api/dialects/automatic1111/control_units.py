@@ -1,4 +1,4 @@
-"""The unit of the ControlNet extension that a request may hold, in the terms of the native body.
+"""The unit of the ControlNet extension in a request, and its translation to the fields of `POST /generate`.
 
 Source: sd-webui-controlnet 1.1.455, `scripts/external_code.py` and `scripts/api.py`.
 """
@@ -24,41 +24,41 @@ NO_MODEL = ("", "none", "None", "auto")
 
 
 class ControlUnit(BaseModel):
-    """What is read of a unit; the rest means nothing here."""
+    """The supported fields of a unit; others are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    enabled: bool = Field(True, description="false leaves the unit out.")
-    image: str | None = Field(None, description="The image that guides.")
-    input_image: str | None = Field(None, description="An older name of image.")
-    weight: Fraction = Field(1.0, ge=0, le=2, description="How strongly it guides.")
-    guidance_start: Fraction = Field(0.0, ge=0, le=1, description="Share of the steps after which it begins.")
+    enabled: bool = Field(True, description="false ignores the unit.")
+    image: str | None = Field(None, description="The control image.")
+    input_image: str | None = Field(None, description="Older name of image.")
+    weight: Fraction = Field(1.0, ge=0, le=2, description="Strength of the control image.")
+    guidance_start: Fraction = Field(0.0, ge=0, le=1, description="Share of the steps after which it starts.")
     guidance_end: Fraction = Field(1.0, ge=0, le=1, description="Share of the steps after which it ends.")
-    module: str = Field("none", description="What would be searched in the image; nothing is.")
-    model: str = Field("None", description="The server's one ControlNet guides, whatever is named.")
-    control_mode: int | str = Field(0, description="0 or Balanced; others are not known.")
+    module: str = Field("none", description="Preprocessor; ignored, the image is used as it is.")
+    model: str = Field("None", description="Ignored: the server has one ControlNet.")
+    control_mode: int | str = Field(0, description="0 or Balanced; others are ignored.")
 
 
 @dataclass(frozen=True)
 class ControlFields:
-    """The image of a request's unit, what it adds to the native body, and warnings."""
+    """The image of a unit, its fields for `POST /generate`, and warnings."""
 
     image: ControlImage | None
     fields: dict[str, Any]
     warnings: list[str]
 
 
-NONE = ControlFields(None, {}, [])
+NO_CONTROL = ControlFields(None, {}, [])
 
 
-def take_unit(service: Services, body: B) -> tuple[B, ControlFields]:
-    """Return a body without the ControlNet's units, and the first of them that is enabled.
+def extract_unit(service: Services, body: B) -> tuple[B, ControlFields]:
+    """Return the body without its ControlNet units, and the fields of the first enabled unit.
 
-    Without a ControlNet on the server they stay among what is ignored. Raises InvalidParameter naming the field.
+    On a server without a ControlNet the body stays as it is. Raises InvalidParameter naming the field.
     """
     scripts = (body.model_extra or {}).get(SCRIPTS)
     if not service.settings.controlnet or not isinstance(scripts, dict):
-        return body, NONE
+        return body, NO_CONTROL
     found = [name for name in scripts if name.casefold() == SCRIPT]
     sent = scripts[found[0]].get("args") if found and isinstance(scripts[found[0]], dict) else None
     units = [
@@ -67,20 +67,20 @@ def take_unit(service: Services, body: B) -> tuple[B, ControlFields]:
         if isinstance(unit, dict) and unit.get("enabled") is not False
     ]
     if not units:
-        return body, NONE
+        return body, NO_CONTROL
     rest = {name: script for name, script in scripts.items() if name != found[0]}
-    return body.model_copy(update={SCRIPTS: rest}), _taken(service, units)
+    return body.model_copy(update={SCRIPTS: rest}), _fields_of(service, units)
 
 
-def _taken(service: Services, units: list[ControlUnit]) -> ControlFields:
+def _fields_of(service: Services, units: list[ControlUnit]) -> ControlFields:
     unit, warnings = units[0], []
     text = unit.image or unit.input_image
     if text is None:
-        return ControlFields(None, {}, [f"{SCRIPT}: a unit without an image of its own is ignored."])
+        return ControlFields(None, {}, [f"{SCRIPT}: a unit without an image is ignored."])
     if len(units) > 1:
-        warnings.append(f"{SCRIPT}: the first unit guides alone, {len(units) - 1} more are ignored.")
+        warnings.append(f"{SCRIPT}: only the first unit is used, {len(units) - 1} more are ignored.")
     if unit.module not in NO_MODULE:
-        warnings.append(f"{SCRIPT}: module {shown(unit.module)} is not done: the image is taken as it is.")
+        warnings.append(f"{SCRIPT}: module {shown(unit.module)} is ignored: the image is used as it is.")
     if unit.model not in NO_MODEL:
         warnings.append(f"{SCRIPT}: model {shown(unit.model)} is ignored: the server has one ControlNet.")
     if unit.control_mode not in BALANCED:

@@ -1,4 +1,4 @@
-"""LoRAs as AUTOMATIC1111's prompts name them: `<lora:name:0.8>`.
+"""LoRA tags in prompts, such as `<lora:name:0.8>`.
 
 Source: stable-diffusion-webui 1.10, `modules/extra_networks.py` and `extensions-builtin/Lora/extra_networks_lora.py`.
 """
@@ -10,37 +10,37 @@ from typing import Any
 from imageserver.api.inputs.loras import MAX_STACKED_LORAS, STRONGEST
 
 TAG = re.compile(r" ?<(lora|lyco|hypernet):([^<>:]{1,200})(?::([^<>]{0,200}))?>")
-# Names that one warning quotes.
+# Names quoted in one warning.
 MAX_QUOTED = 20
 
 
 def without_tags(text: str) -> str:
-    """Return a prompt as the model is to read it."""
+    """Return a prompt without its tags."""
     return TAG.sub("", text)
 
 
 def loras_in(prompt: str, negative_prompt: str, known: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the LoRAs that a prompt names, in native terms, and warnings about tags that name none.
+    """Return the `loras` field for the tags in a prompt, and warnings about unusable tags.
 
-    A tag may give a strength for the text encoder and one for the model; the last one is taken for both.
+    A tag may have one strength for the text encoder and one for the model; the last one counts for both.
     """
     names = {name.casefold(): name for name in known}
     chosen: dict[str, float] = {}
     unused = [name for _, name, _ in TAG.findall(negative_prompt)]
-    for kind, name, told in TAG.findall(prompt):
-        scale, found = _scale(told), names.get(name.strip().casefold())
+    for kind, name, strength in TAG.findall(prompt):
+        scale, found = _scale(strength), names.get(name.strip().casefold())
         if kind == "hypernet" or found is None or scale is None or len(chosen) == MAX_STACKED_LORAS:
             unused.append(name)
         else:
             chosen[found] = scale
     quoted = ", ".join(ascii(name)[:80] for name in unused[:MAX_QUOTED])
-    warnings = [f"no LoRA is generated with for what was taken out of the prompts: {quoted}."] if unused else []
+    warnings = [f"these tags were removed from the prompts without adding a LoRA: {quoted}."] if unused else []
     return [{"name": name, "scale": scale} for name, scale in chosen.items()], warnings
 
 
-def _scale(told: str) -> float | None:
-    """Return the strength in a tag, 1 where there is none, None for what is no strength."""
-    parts = [part.partition("=")[2] or part for part in told.split(":") if not part.startswith("dyn=")]
+def _scale(text: str) -> float | None:
+    """Return the strength in a tag, 1 if it has none, None if it is invalid."""
+    parts = [part.partition("=")[2] or part for part in text.split(":") if not part.startswith("dyn=")]
     if not any(parts):
         return 1.0
     try:

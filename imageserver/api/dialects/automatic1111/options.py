@@ -1,6 +1,6 @@
-"""The one option of AUTOMATIC1111 that a client can change here and that stays: the images' file format.
+"""The one AUTOMATIC1111 option that is stored: the file format of images, per credential.
 
-A file in the state folder, because all workers share it and a restart keeps it; each credential has its own.
+Stored in a file in the state folder, which all workers share and which survives a restart.
 """
 
 import json
@@ -11,28 +11,28 @@ from imageserver.atomic_write import write_atomically
 from imageserver.errors import StorageFull
 
 FILE = "automatic1111_options.json"
-USUAL_FORMAT = "png"
+DEFAULT_FORMAT = "png"
 
 
 class StoredOptions:
-    """What clients chose."""
+    """The stored options of all credentials."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / FILE
 
     def samples_format(self, credential: str) -> str:
-        """Return the file format that a credential has chosen."""
-        return self._read().get(credential, USUAL_FORMAT)
+        """Return the file format of a credential."""
+        return self._read().get(credential, DEFAULT_FORMAT)
 
-    def choose_samples_format(self, credential: str, name: str) -> None:
-        """Keep a credential's choice; raises StorageFull when it cannot be written."""
+    def set_samples_format(self, credential: str, name: str) -> None:
+        """Store the file format of a credential; raises StorageFull when it cannot be written."""
         chosen = self._read()
-        if chosen.get(credential, USUAL_FORMAT) == name:
+        if chosen.get(credential, DEFAULT_FORMAT) == name:
             return
         try:
             write_atomically(self._path, json.dumps(chosen | {credential: name}).encode())
         except OSError as error:
-            raise StorageFull(f"The option cannot be kept: {error.strerror}.") from error
+            raise StorageFull(f"The option cannot be stored: {error.strerror}.") from error
 
     def _read(self) -> dict[str, str]:
         try:

@@ -19,7 +19,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
     to_generate_fields,
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
-from imageserver.api.dialects.automatic1111.control_units import take_unit
+from imageserver.api.dialects.automatic1111.control_units import extract_unit
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.generation.build_request import place
@@ -157,7 +157,7 @@ def _answer(service: Services, body: GeneratingBody, init_image: InitImage | Non
     waited = time.monotonic() - began
     usual = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
-    body, control = take_unit(service, body)
+    body, control = extract_unit(service, body)
     loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
     fields = to_generate_fields(body, output_format_of(body, usual), sampler.scheduler)
     order, warnings, _ = place(

@@ -108,7 +108,7 @@ def test_loras_are_taken_out_of_the_prompt_and_named():
     assert native(body)["negative_prompt"] == "dog"
     chosen, warnings = loras_in(body.prompt, body.negative_prompt, ["fancy style", "c"])
     assert chosen == [{"name": "fancy style", "scale": 0.8}]
-    assert warnings == ["no LoRA is generated with for what was taken out of the prompts: 'c', 'b'."]
+    assert warnings == ["these tags were removed from the prompts without adding a LoRA: 'c', 'b'."]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_every_way_to_write_a_strength_is_read(tag, scale):
 def test_a_tag_that_cannot_be_followed_is_a_warning(tag):
     chosen, [warning] = loras_in(f"a cat{tag}", "", ["a"])
     assert chosen == []
-    assert "no LoRA is generated with" in warning
+    assert "without adding a LoRA" in warning
 
 
 def test_a_prompt_of_loras_alone_is_an_empty_one():
@@ -360,8 +360,8 @@ def test_the_rest_is_told_by_the_requests_own_pace():
 def test_options_are_kept_for_each_credential_and_read_by_every_worker(tmp_path):
     here, there = StoredOptions(tmp_path), StoredOptions(tmp_path)
     assert here.samples_format("") == "png"
-    here.choose_samples_format("ann", "webp")
-    here.choose_samples_format("bob", "jpg")
+    here.set_samples_format("ann", "webp")
+    here.set_samples_format("bob", "jpg")
     assert [there.samples_format(name) for name in ("ann", "bob", "")] == ["webp", "jpg", "png"]
     assert len(list(tmp_path.iterdir())) == 1
     (tmp_path / "automatic1111_options.json").write_text("[")
