@@ -13,7 +13,6 @@ from benchmarks import report
 from benchmarks.results import FILE, FOLDER, read_results
 from imageserver.api.inputs import generate_request
 from imageserver.generation import POSITIVE_MAGIC
-from imageserver.registry import read_registry
 from imageserver.settings import Settings
 from tests.support.docs import PAGES, ROOT, blocks, rows_of, without_blocks
 from tools import generate_docs
@@ -75,7 +74,7 @@ def test_the_settings_of_the_readme_have_their_true_defaults():
 
 
 def test_the_models_of_the_readme_have_names_or_are_ids():
-    named = set(read_registry(ROOT / "models.toml")) | {"demo"}
+    named = set(Settings(_env_file=None).registry()) | {"demo"}
     models = [model for row in rows_of(README, "Card") for model in re.findall(r"MODEL=(\S+?)[ `]", row[1])]
     assert len(models) >= 6
     assert [model for model in models if "/" not in model and model not in named] == []
