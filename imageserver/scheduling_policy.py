@@ -1,4 +1,4 @@
-"""Who is served next: one order for the jobs that wait in the queue and for the images that wait at the denoiser.
+"""Who is served next: one policy for the jobs in the queue and for the images between two denoiser calls.
 
 1. Deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the device's seconds,
    however many requests it sends, however old they are and whatever priority they claim.
@@ -22,13 +22,13 @@ from imageserver.generation import Priority
 CLASSES: dict[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
 # Waiting four times as long as the work itself takes is where a queue begins to feel unfair; background may wait long.
 AGEING_SECONDS: dict[Priority, float] = {"interactive": 2.0, "normal": 4.0, "background": 32.0}
-# Device seconds that a credential may use before the next one has its turn.
+# Device seconds that a credential may use before the next one is served.
 QUANTUM_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim to the next turn; times in seconds, `arrived` on the monotonic clock."""
+    """One claim to be served next; times in seconds, `arrived` on the monotonic clock."""
 
     owner: int
     credential: str
@@ -50,7 +50,7 @@ class SchedulingPolicy:
         self._deficits: OrderedDict[str, float] = OrderedDict()
 
     def sort(self, claims: Sequence[Claim], now: float) -> list[Claim]:
-        """Return the claims, the next turn's first."""
+        """Return the claims in the order in which they are served."""
         self._forget_all_but({claim.credential for claim in claims})
         ranks = {credential: rank for rank, credential in enumerate(self._round())}
 
@@ -63,12 +63,12 @@ class SchedulingPolicy:
         return sorted(claims, key=rank)
 
     def simulate(self, claims: Sequence[Claim], now: float) -> Iterator[Claim]:
-        """Yield the claims in the order in which they are served to their ends; every turn is charged."""
+        """Yield the claims in the order in which they end if each is served to its end; each is charged for it."""
         waiting: dict[str, deque[Claim]] = {}
         for claim in self.sort(claims, now):
             waiting.setdefault(claim.credential, deque()).append(claim)
         while waiting:
-            # Inside a credential the order is settled; only whose turn it is changes.
+            # Inside a credential the order is fixed; only the credential that is served next changes.
             credential = self._round()[0]
             first = waiting[credential].popleft()
             yield first
@@ -83,7 +83,7 @@ class SchedulingPolicy:
             self._deficits[credential] -= seconds
 
     def _forget_all_but(self, credentials: set[str]) -> None:
-        """Drop credentials that want nothing, so that silence saves up no turns; welcome new ones."""
+        """Drop credentials that want nothing, so that silence saves up no time; add new ones."""
         for credential in [known for known in self._deficits if known not in credentials]:
             del self._deficits[credential]
         for credential in sorted(credentials - self._deficits.keys()):

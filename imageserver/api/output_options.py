@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver.dispatch.client.client import Image
+from imageserver.dispatch.client.ticket import Image
 from imageserver.generation import Generation, ModelInfo, OutputFormat
 
 

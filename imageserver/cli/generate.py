@@ -11,8 +11,9 @@ from tqdm import tqdm
 from imageserver.api import output_options
 from imageserver.api.inputs import generate_request
 from imageserver.dispatch.client import launch
-from imageserver.dispatch.client.client import DispatchClient, Image
+from imageserver.dispatch.client.client import DispatchClient
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from imageserver.dispatch.client.ticket import Image
 from imageserver.errors import InvalidParameter, ServiceError
 from imageserver.generation import OutputFormat
 from imageserver.protocol.messages import Progress, Submit

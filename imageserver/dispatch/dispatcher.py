@@ -1,4 +1,4 @@
-"""The one process that every HTTP worker shares: it queues jobs, gives them to the engine and tells who waits."""
+"""The one process that every HTTP worker shares: it queues jobs, gives them to the engine and notifies who waits."""
 
 import asyncio
 import contextlib
@@ -144,7 +144,7 @@ class Dispatcher:
         self.models.send_responses()
 
     def cancel(self, request: int) -> None:
-        """Let a client go; a job that nobody waits for any more is stopped wherever it is."""
+        """End one client's wait; a job that nobody waits for any more is stopped wherever it is."""
         self.models.cancel(request)
         self._dismiss(request, Cancelled("The generation was cancelled."))
 
@@ -208,7 +208,7 @@ class Dispatcher:
         self.engine_changed()
 
     def model_event(self, message: ModelsLoaded | ModelFetched | LoadProgress) -> None:
-        """Use a model that has been loaded or has arrived on the disk, or tell those who wait why not or how far."""
+        """Use a model that has been loaded or has arrived on the disk, or notify those who wait why not or how far."""
         match message:
             case LoadProgress():
                 self.models.notify_progress(message)
@@ -298,7 +298,7 @@ class Dispatcher:
         return self.engine.has_room(self.models.info_of(job.generation))
 
     def _may_join(self, job: Job) -> bool:
-        """Let a job that has lost an engine run alone: one that kills engines must not take its neighbours along."""
+        """Let a job that has lost an engine run alone: one that kills engines must not kill its neighbours."""
         running = self.jobs.running.values()
         return not running or not (job.engine_deaths or any(other.engine_deaths for other in running))
 

@@ -203,7 +203,7 @@ class EngineProcess:
     def is_own(self, key: str) -> bool:
         """Return whether the key is that of the process that was started last.
 
-        Process ids would not tell: in a virtual environment on Windows the child is a launcher of the interpreter.
+        Process ids would not do: in a virtual environment on Windows the child is a launcher of the interpreter.
         """
         return bool(self._token) and secrets.compare_digest(key.encode(), self._token.encode())
 
@@ -286,7 +286,7 @@ class EngineProcess:
                     self._peer.close()  # the engine ends, and frees what it had loaded
 
     def _observe(self, message: Started | Progress | Preview | Finished | Failed) -> None:
-        """Learn how long steps take, and what has ended."""
+        """Record how long steps take, and what has ended."""
         if isinstance(message, Progress):
             now = self._clock()
             # A job's own steps: those of its neighbours in one forward are reported in a burst.

@@ -13,11 +13,11 @@ from imageserver.protocol.messages import Failed, Finished, Preview, Progress, S
 
 
 class JobTable:
-    """Keeps the books of the jobs and notifies who waits; it decides nothing and knows no engine."""
+    """Finds jobs by number, request and worker, and notifies who waits; it decides nothing and knows no engine."""
 
     def __init__(self) -> None:
         self.queue = JobQueue()
-        # What the engine works at; a job that has ended stays until the engine has let go of it.
+        # What the engine works on; a cancelled job stays until the engine reports its end.
         self.running: dict[int, Job] = {}
         self.tally = Tally()
         self._jobs: dict[int, Job] = {}
@@ -72,7 +72,7 @@ class JobTable:
         self.queue.push(job)
 
     def notify(self, job: Job, message: Started | Progress | Preview, raw: bytes = b"") -> None:
-        """Record how far a job is, and tell every request that waits for it."""
+        """Record how far a job is, and notify every request that waits for it."""
         if isinstance(message, Started):
             job.begun = True
         elif isinstance(message, Progress):

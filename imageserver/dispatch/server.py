@@ -43,7 +43,7 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
-    """Run the dispatcher until its owner is gone or it is told to stop."""
+    """Run the dispatcher until its owner is gone or a signal stops it."""
     runtime_dir.remove_stale()
     listener, address = _listen(settings, runtime_dir, secrets.token_hex(32))
     dispatcher = Dispatcher(settings, EngineProcess(settings, address))

@@ -59,7 +59,7 @@ class SingleFlight:
             attempt.job = job
 
     def client_left(self, number: int) -> None:
-        """Let a retry take over the attempt."""
+        """Let a retry take over the attempt of a client that has left."""
         if attempt := self._attempts.get(number):
             attempt.state = "ended"
 

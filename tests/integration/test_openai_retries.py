@@ -137,14 +137,14 @@ def test_a_client_of_the_sdk_that_is_stopped_frees_the_device_at_once(quiet_serv
 
 def test_another_client_with_the_same_request_is_no_retry(quiet_server):
     with pytest.raises(requests.ReadTimeout):
-        post(quiet_server, "[step=0.02] the same", 0, timeout=0.3)
+        post(quiet_server, "[step=0.02] a stranger", 0, timeout=0.3)
     quiet_server.wait_until_idle()
     stranger = requests.post(
-        f"{quiet_server.url}/v1/images/generations", json={"prompt": "[step=0.02] the same", "size": "64x64", **SLOW},
+        f"{quiet_server.url}/v1/images/generations", json={"prompt": "[step=0.02] a stranger", "size": "64x64", **SLOW},
         headers={"X-Stainless-Retry-Count": "1", "Authorization": "Bearer another", "Connection": "close"}, timeout=30,
     )  # fmt: skip
-    own = post(quiet_server, "[step=0.02] the same", 1)
-    first = jobs_with(quiet_server, "the same")[0]["seed"]
+    own = post(quiet_server, "[step=0.02] a stranger", 1)
+    first = jobs_with(quiet_server, "a stranger")[0]["seed"]
     assert own.json()["data"][0]["seed"] == first
     assert stranger.json()["data"][0]["seed"] != first
 

@@ -4,7 +4,7 @@ Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at th
 `[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
 sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
 at a time (it runs them one after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
-seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_DIE` ends the process in the middle of it. A
+seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_DIE` ends the process in the middle of it. An
 image that starts from another is that one, unchanged; others are of one colour, the seed's, or of `[noise]`. Previews
 are of 2 x 2 pixels. Every word is a token, and every image a hundred.
 """
@@ -46,7 +46,7 @@ from imageserver.protocol.messages import (
     failed,
 )
 
-FACTS = ModelInfo(
+INFO = ModelInfo(
     name="fake", family="fake", reason="The tests asked for it.", scheduler="FakeScheduler", parameters=1, size_mb=1.0,
     device=DeviceInfo(memory_mb=1.0), pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
     schedulers={"FakeScheduler": "FakeScheduler"},
@@ -54,7 +54,7 @@ FACTS = ModelInfo(
 
 
 class FakeEngine:
-    """Runs one job at a time, as slowly and as badly as it is told."""
+    """Runs one job at a time, as slowly and as badly as the prompts say."""
 
     def __init__(self) -> None:
         address = read_engine_config().address
@@ -63,7 +63,7 @@ class FakeEngine:
         self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
         self.loras: set[str] = set()
-        self.models = [FACTS.name]
+        self.models = [INFO.name]
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
@@ -81,12 +81,12 @@ class FakeEngine:
         if sentence := os.environ.get("FAKE_LOAD_FAIL"):
             self.channel.send(LoadFailed(sentence=sentence))
             self.inbox.get()
-        self.channel.send(Ready(info=FACTS))
+        self.channel.send(Ready(info=INFO))
         while True:
             message, raw = self.inbox.get()
-            self.heed(message, raw)
+            self.receive(message, raw)
 
-    def heed(self, message: AnyMessage, raw: bytes) -> None:
+    def receive(self, message: AnyMessage, raw: bytes) -> None:
         match message:
             case TokenCountRequest():
                 words = len(message.generation.prompt.split())
@@ -102,7 +102,7 @@ class FakeEngine:
                 self.load(message)
             case UnloadModel():
                 self.models = [name for name in self.models if name != message.name]
-                self.hold(message.job)
+                self.report_loaded(message.job)
             case Run():
                 self.run(message.job, message.generation, raw)
 
@@ -110,26 +110,26 @@ class FakeEngine:
         """Let a model's files arrive: FAKE_FETCH="far:3" within 3 seconds for the one called far, others at once."""
         slow, _, seconds = os.environ.get("FAKE_FETCH", "").partition(":")
         for tenth in range(10 if message.name == slow else 0):
-            news = LoadProgress(
+            progress = LoadProgress(
                 job=message.job, phase="downloading", sentence=f"{message.name} arrives.", fraction=tenth / 10
             )
-            self.channel.send(news)
+            self.channel.send(progress)
             time.sleep(float(seconds) / 10)
         self.channel.send(ModelFetched(job=message.job))
 
     def load(self, message: LoadModel) -> None:
         pause = float(os.environ.get("FAKE_LOAD_MODEL", "0")) / 2
         time.sleep(pause)
-        news = LoadProgress(job=message.job, phase="loading", sentence=f"{message.name} is loading.", fraction=0.5)
-        self.channel.send(news)
+        progress = LoadProgress(job=message.job, phase="loading", sentence=f"{message.name} is loading.", fraction=0.5)
+        self.channel.send(progress)
         time.sleep(pause)
         if "FAKE_LOAD_MODEL_DIE" in os.environ:
             os._exit(3)
         self.models.append(message.name)
-        self.hold(message.job)
+        self.report_loaded(message.job)
 
-    def hold(self, job: int) -> None:
-        models = tuple(dataclasses.replace(FACTS, name=name) for name in self.models)
+    def report_loaded(self, job: int) -> None:
+        models = tuple(dataclasses.replace(INFO, name=name) for name in self.models)
         self.channel.send(ModelsLoaded(job=job, models=models))
 
     def run(self, job: int, generation: Generation, source: bytes) -> None:

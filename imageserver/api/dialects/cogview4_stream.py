@@ -27,7 +27,7 @@ from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
 from imageserver.api.wsgi.response_headers import add_warnings
-from imageserver.dispatch.client.client import PreviewImage
+from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import ServiceError
 from imageserver.settings import Settings
 

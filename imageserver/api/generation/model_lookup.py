@@ -10,7 +10,7 @@ from imageserver.api.inputs.validation import shown
 from imageserver.api.request_context import client_address, credential
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
-from imageserver.dispatch.client.client import Ticket
+from imageserver.dispatch.client.ticket import Ticket
 from imageserver.errors import ModelNotFound
 from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import ModelRequest

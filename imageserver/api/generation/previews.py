@@ -12,7 +12,7 @@ from flask.sansio.app import App
 
 from imageserver.api.generation.run import GenerationRequest
 from imageserver.api.services import Services
-from imageserver.dispatch.client.client import PreviewImage
+from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import InvalidParameter
 from imageserver.generation import OutputFormat
 

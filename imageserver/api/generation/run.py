@@ -10,7 +10,7 @@ from imageserver import __version__
 from imageserver.api import output_options
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
-from imageserver.dispatch.client.client import Image, PreviewImage
+from imageserver.dispatch.client.ticket import Image, PreviewImage
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelInfo, Outcome
 from imageserver.outputs.cache import Answer, key_of

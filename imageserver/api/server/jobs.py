@@ -14,7 +14,7 @@ from imageserver.api.operations import EVENTS, documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import JobListResponse, JobResponse
 from imageserver.api.wsgi import sse
-from imageserver.dispatch.client.client import Ticket
+from imageserver.dispatch.client.ticket import Ticket
 from imageserver.errors import InvalidParameter, NotFound, ServiceError
 from imageserver.protocol.messages import CancelJob, JobEvent, JobStatus, ListJobs, Watch
 

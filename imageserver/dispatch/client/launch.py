@@ -14,8 +14,8 @@ from imageserver.protocol.channel import Channel
 from imageserver.protocol.messages import Hello
 from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
 
-START_TIMEOUT = 15.0
-POLL = 0.02
+START_TIMEOUT_SECONDS = 15.0
+POLL_SECONDS = 0.02
 
 
 def connect(runtime_dir: RuntimeDir, role: str) -> Channel:
@@ -34,7 +34,7 @@ def connect_or_start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
         if not process_lives(runtime_dir.owner):
             raise ConnectionError("The server's main process is gone.") from None
     try:
-        with FileLock(runtime_dir.launch_lock, timeout=START_TIMEOUT):
+        with FileLock(runtime_dir.launch_lock, timeout=START_TIMEOUT_SECONDS):
             try:
                 return connect(runtime_dir, "worker")
             except OSError:
@@ -53,7 +53,7 @@ def stop(runtime_dir: RuntimeDir, timeout: float = 10.0) -> None:
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while process_lives(pid) and time.monotonic() < deadline:
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
 
 
 def _start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
@@ -74,11 +74,11 @@ def _start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
     process.stdin.close()
     if sys.platform != "win32":
         process.wait()  # the detached half goes on
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
             return connect(runtime_dir, "worker")
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)

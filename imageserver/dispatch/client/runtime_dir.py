@@ -109,7 +109,7 @@ def process_lives(pid: int) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Tell on Linux; the first process of a container may take seconds to reap, or never do it."""
+    """Look it up, on Linux; the first process of a container may reap after seconds, or never."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

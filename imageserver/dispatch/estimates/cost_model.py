@@ -1,4 +1,4 @@
-"""How long a generation will keep the device, learnt from the ones before it.
+"""How long a generation keeps the device busy, learnt from the ones before it.
 
 Per model and image size: seconds = fixed + denoiser calls x seconds per call, a weighted least-squares line through
 what was measured, recent jobs weighing more. The fixed part is the text encoder and the decoder.
@@ -36,7 +36,7 @@ class _Line:
     product: float = 0.0
 
     def add(self, calls: float, seconds: float) -> None:
-        """Take one measurement."""
+        """Add one measurement."""
         self.weight = self.weight * FORGETTING + 1
         self.calls = self.calls * FORGETTING + calls
         self.seconds = self.seconds * FORGETTING + seconds

@@ -1,4 +1,4 @@
-"""How much memory a generation will have the device hold, and what it cannot hold, learnt from the ones before it."""
+"""How much of the device's memory a generation needs, and what does not fit, learnt from the ones before it."""
 
 import time
 from collections import OrderedDict, defaultdict, deque

@@ -125,7 +125,7 @@ class Progress(Message, frozen=True, kw_only=True):
 class Preview(Message, frozen=True, kw_only=True):
     """Engine to dispatcher to worker: how far image `index` has come after `step` of its `total` steps.
 
-    The raw bytes are `height * width * 3` of RGB, as small as the latents: each pixel stands for `scale * scale` of the
+    The raw bytes are `height * width * 3` of RGB, as small as the latents; each pixel stands for `scale * scale` of the
     image, whose centre the response shows.
     """
 

@@ -1,4 +1,4 @@
-"""Questions about requests, whatever their dialect, and what is answered."""
+"""Queries about requests, whatever their dialect, and the answers."""
 
 import msgspec
 
@@ -7,10 +7,10 @@ from imageserver.protocol.messages.message import Message
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """What is told of one request, whatever its dialect; moments are Unix seconds, the rest of the times seconds.
+    """What is known about one request, whatever its dialect; moments are Unix seconds, the rest of the times seconds.
 
-    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it. Of a
-    `kind` `model`, a model that is being loaded, the steps are percents, and what is said of images is 0.
+    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it. Where
+    `kind` is `model`, a model is being loaded: the steps are percents, and the fields about images are 0.
     """
 
     id: int
@@ -42,9 +42,9 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class ListJobs(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher: which requests are known? `wanted` asks for one alone; the newest come first.
+    """Worker to dispatcher: list the known requests, the newest first, or `wanted` alone.
 
-    With a `credential` only its own are told. `job` is the number of the question.
+    With a `credential` only its own are listed. `job` is the number of the query.
     """
 
     job: int
@@ -62,10 +62,10 @@ class JobList(Message, frozen=True, kw_only=True):
 
 
 class CurrentJobRequest(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher: how is the one request that a client of a dialect is busy with?
+    """Worker to dispatcher: how far is the one request that a client of a dialect waits for?
 
     It is the first of its own that runs, else the first that waits, else the newest. Its own are those of its
-    credential; without one, those from its address. `job` is the number of the question.
+    credential; without one, those from its address. `job` is the number of the query.
     """
 
     job: int
@@ -77,7 +77,7 @@ class CurrentJobRequest(Message, frozen=True, kw_only=True):
 class CurrentJob(Message, frozen=True, kw_only=True):
     """Dispatcher to worker: the answer, None where there is no such request.
 
-    The raw bytes are the pixels of `preview`, the last one of the image in the making.
+    The raw bytes are the pixels of `preview`, its last one.
     """
 
     job: int
@@ -94,9 +94,9 @@ class CancelJob(Message, frozen=True, kw_only=True):
 
 
 class Watch(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher: tell every event of request `wanted` that is later than `after`, past ones at once.
+    """Worker to dispatcher: send every event of request `wanted` that is later than `after`, past ones at once.
 
-    An unknown request is answered with an empty JobList. `Cancel` with the number of the question ends the watch.
+    An unknown request is answered with an empty JobList. `Cancel` with the number of this query ends the watch.
     """
 
     job: int

@@ -1,4 +1,4 @@
-"""Models and their LoRAs: loaded, held, unloaded."""
+"""Models and their LoRAs: fetched, loaded, unloaded."""
 
 from imageserver.generation import Lora, ModelInfo
 from imageserver.protocol.messages.generations import Failed
@@ -6,9 +6,9 @@ from imageserver.protocol.messages.message import Message
 
 
 class LoraRequest(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and tell which are loaded then.
+    """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and list those that are loaded then.
 
-    They are those of `model`; a worker leaves it out for the one that answers requests which name none.
+    They are those of `model`; a worker leaves it out for the default model.
     """
 
     job: int
@@ -26,12 +26,12 @@ class LorasLoaded(Message, frozen=True, kw_only=True):
 
 
 class ModelRequest(Message, frozen=True, kw_only=True):
-    """Worker to dispatcher: load a model, or unload one, and tell of it.
+    """Worker to dispatcher: load a model, or unload one, and describe it.
 
-    With `default`, requests that name no model are answered by the loaded one from then on; with `fetch` it is
-    downloaded where it has to be. It is a job like any other: `credential` owns it, `dialect` names the API that the
-    client speaks. With a `prompt` it is the beginning of a request that will be submitted under the same number, by the
-    `client` with that address; without a name it waits for the model that the server begins with.
+    With `default` it becomes the default model; with `fetch` it is downloaded where it has to be. It is a job like any
+    other: `credential` owns it, `dialect` names the API that the client speaks. With a `prompt` it is the first part of
+    a request that will be submitted under the same number, by the `client` with that address; without a name it waits for
+    the default model.
     """
 
     job: int
@@ -46,7 +46,7 @@ class ModelRequest(Message, frozen=True, kw_only=True):
 
 
 class FetchModel(Message, frozen=True, kw_only=True):
-    """Dispatcher to engine: bring a model's files to the disk, answered by ModelFetched."""
+    """Dispatcher to engine: download a model's files, answered by ModelFetched."""
 
     job: int
     name: str
@@ -60,14 +60,14 @@ class ModelFetched(Message, frozen=True, kw_only=True):
 
 
 class LoadModel(Message, frozen=True, kw_only=True):
-    """Dispatcher to engine: load a model from the disk as soon as there is room, answered by ModelsHeld."""
+    """Dispatcher to engine: load a model from the disk as soon as there is room, answered by ModelsLoaded."""
 
     job: int
     name: str
 
 
 class UnloadModel(Message, frozen=True, kw_only=True):
-    """Dispatcher to engine: free the memory of a model, answered by ModelsHeld."""
+    """Dispatcher to engine: free the memory of a model, answered by ModelsLoaded."""
 
     job: int
     name: str
@@ -76,7 +76,7 @@ class UnloadModel(Message, frozen=True, kw_only=True):
 class ModelsLoaded(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: the models that are loaded now, and why it was not done as asked.
 
-    With job 0 nobody has asked.
+    Job 0 answers no request.
     """
 
     job: int

@@ -1,4 +1,4 @@
-"""The dispatcher's decisions, with an engine and listeners that do what they are told."""
+"""The dispatcher's decisions, with a scripted engine and recording clients."""
 
 import asyncio
 

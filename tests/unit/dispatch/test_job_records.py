@@ -135,9 +135,9 @@ async def test_an_ended_watch_hears_nothing_and_a_worker_that_leaves_ends_its_ow
     queries.watch(Watch(job=51, wanted=1), other)
     queries.unwatch(50)
     queries.leave(other)
-    heard = len(one.messages), len(other.messages)
+    received = len(one.messages), len(other.messages)
     harness.finish(1)
-    assert (len(one.messages), len(other.messages)) == heard
+    assert (len(one.messages), len(other.messages)) == received
 
 
 async def test_a_request_that_was_watched_to_its_end_is_forgotten_like_any_other(monkeypatch):

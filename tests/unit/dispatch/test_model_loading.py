@@ -1,4 +1,4 @@
-"""Models are loaded one at a time, for clients and for the job whose turn it is; files are fetched beside that."""
+"""Models are loaded one at a time, for clients and for the job that is served next; files are fetched beside that."""
 
 from imageserver.dispatch.job_queries import JobQueries
 from imageserver.protocol.messages import (
@@ -297,8 +297,8 @@ async def test_unloading_is_passed_on_and_its_refusal_too():
     assert isinstance(first, UnloadModel)
     harness.load("scripted", job=first.job, failure=Failed(job=1, code="busy", sentence="It is in use."))
     harness.load(job=second.job)
-    told = [getattr(message, "code", message.job) for message in harness.worker.responses]
-    assert told == ["busy", 2]
+    outcomes = [getattr(message, "code", message.job) for message in harness.worker.responses]
+    assert outcomes == ["busy", 2]
     assert harness.dispatcher.snapshot().loaded == ()
     assert harness.dispatcher.snapshot().info.name == "scripted", "it stays the usual one"
     harness.submit(5)

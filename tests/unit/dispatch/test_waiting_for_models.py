@@ -1,4 +1,4 @@
-"""Requests that wait for their model take their place in the queue, and none of them waits for ever."""
+"""Requests that wait for their model count like jobs in the queue, and none of them waits for ever."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ async def test_requests_for_the_first_model_wait_for_it_through_crashes_and_lear
     assert (answer.job, answer.info.name) == (1, "scripted")
     assert harness.dispatcher.snapshot().queue_length == 0
     assert harness.engine.sent == [], "it is loaded without that"
-    harness.request_model(2, prompt="one whose worker has not heard of it yet")
+    harness.request_model(2, prompt="one whose worker does not know of it yet")
     assert [answer.job for answer in harness.worker.responses] == [1, 2]
 
 
@@ -31,8 +31,8 @@ async def test_requests_for_a_first_model_that_will_never_come_are_told_why():
     harness.engine.state, harness.engine.reason = "failed", "The weights are gone."
     harness.dispatcher.engine_lost(silent=False)
     harness.request_model(2, prompt="another")
-    told = [(answer.code, answer.sentence) for answer in harness.worker.responses]
-    assert told == [("engine_unavailable", "The weights are gone.")] * 2
+    refusals = [(answer.code, answer.sentence) for answer in harness.worker.responses]
+    assert refusals == [("engine_unavailable", "The weights are gone.")] * 2
 
 
 async def test_requests_that_wait_for_their_model_take_places_in_the_queue():

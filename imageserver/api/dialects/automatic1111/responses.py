@@ -19,7 +19,7 @@ from imageserver.api.dialects.automatic1111.checkpoints import short_name
 from imageserver.api.generation.run import GenerationRequest, GenerationResult
 from imageserver.api.output_options import finish
 from imageserver.api.services import Services
-from imageserver.dispatch.client.client import Image, PreviewImage
+from imageserver.dispatch.client.ticket import Image, PreviewImage
 from imageserver.errors import ServiceError
 from imageserver.generation import Outcome
 from imageserver.protocol.messages import JobStatus

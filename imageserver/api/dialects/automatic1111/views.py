@@ -36,7 +36,7 @@ from imageserver.api.request_context import client_address, credential, request_
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
 from imageserver.api.wsgi.response_headers import add_warnings
-from imageserver.dispatch.client.client import PreviewImage
+from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import BadRequest, Cancelled
 from imageserver.imaging.infotext import parse_infotext
 from imageserver.protocol.messages import CancelJob, CurrentJobRequest, JobStatus, Started

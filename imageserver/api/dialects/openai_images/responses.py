@@ -22,7 +22,7 @@ from imageserver.api.generation.save import save_all, urls_of
 from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
-from imageserver.dispatch.client.client import PreviewImage
+from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import ServiceError
 from imageserver.generation import Outcome, OutputFormat
 from imageserver.protocol.messages import Progress, Queued, Started

@@ -31,7 +31,7 @@ from imageserver.api.generation.save import save_all, urls_of
 from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
-from imageserver.dispatch.client.client import PreviewImage
+from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import BadRequest, Busy, Draining, ServiceError, UpgradeRequired
 from imageserver.protocol.messages import Progress, Queued
 from imageserver.telemetry.logs import current_request

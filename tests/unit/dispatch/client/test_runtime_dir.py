@@ -103,7 +103,7 @@ def test_no_dispatcher_is_started_for_a_server_that_is_gone(ended):
 def test_launch_that_another_process_never_finishes_is_given_up(monkeypatch):
     from filelock import FileLock
 
-    monkeypatch.setattr(launch, "START_TIMEOUT", 0.1)
+    monkeypatch.setattr(launch, "START_TIMEOUT_SECONDS", 0.1)
     runtime_dir = RuntimeDir(os.getpid())
     with FileLock(runtime_dir.launch_lock, is_singleton=False), pytest.raises(TimeoutError, match="does not finish"):
         launch.connect_or_start(runtime_dir, Settings(_env_file=None))

@@ -1,4 +1,4 @@
-"""What a generation will take of the memory is learnt by size, above what the model itself takes."""
+"""The memory that a generation needs is learnt by size, above what the model itself needs."""
 
 import dataclasses
 

@@ -1,0 +1,150 @@
+"""One request to the dispatcher, as the HTTP worker that made it sees it: what comes back, until it ends."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imageserver.errors import DeadlineExceeded, EngineUnavailable, ServiceError
+from imageserver.generation import ModelInfo, Outcome
+from imageserver.protocol.messages import (
+    AnyMessage,
+    CurrentJob,
+    Estimate,
+    Failed,
+    Finished,
+    JobEvent,
+    JobList,
+    LorasLoaded,
+    ModelResponse,
+    Preview,
+    Progress,
+    Queued,
+    Started,
+)
+
+R = TypeVar("R", Estimate, JobList, CurrentJob, LorasLoaded, ModelResponse)
+
+Update = AnyMessage | ServiceError
+
+# The dispatcher ends a job at its deadline; only one that hangs itself needs this.
+GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class PreviewImage:
+    """A preview: what the engine says of it, and its small RGB pixels."""
+
+    preview: Preview
+    pixels: bytes
+
+
+@dataclass(frozen=True)
+class Image:
+    """The images of one generation: its outcome, and the pixels that the outcome describes."""
+
+    outcome: Outcome
+    pixels: bytes
+    joined: bool = False
+
+
+class Ticket:
+    """Receives what the dispatcher sends about one request, and hands it to whoever waits."""
+
+    def __init__(self, job: int, timeout: float, cancel: Callable[[int], None]) -> None:
+        self.job = job
+        self._timeout = timeout
+        self._cancel = cancel
+        self._received: queue.SimpleQueue[tuple[Update, bytes]] = queue.SimpleQueue()
+
+    def receive(self, message: Update, raw: bytes = b"") -> None:
+        """Add what came from the dispatcher."""
+        self._received.put((message, raw))
+
+    def updates(self, pause: float) -> Iterator[Queued | Started | Progress | PreviewImage | Image | None]:
+        """Yield what happens, the image last; None after every `pause` seconds without anything.
+
+        Raises the ServiceError that ended the generation otherwise.
+        """
+        give_up = time.monotonic() + self._timeout + GRACE_SECONDS
+        while True:
+            left = give_up - time.monotonic()
+            try:
+                message, raw = self._received.get(timeout=max(0.0, min(pause, left)))
+            except queue.Empty:
+                if left <= pause:
+                    self.cancel()
+                    raise DeadlineExceeded(f"The time limit of {self._timeout:g} s passed.") from None
+                yield None
+                continue
+            match message:
+                case Finished():
+                    yield Image(message.outcome, raw, message.joined)
+                    return
+                case Preview():
+                    yield PreviewImage(message, raw)
+                case Queued() | Started() | Progress():
+                    yield message
+                case _:
+                    raise _as_error(message)
+
+    def response(self, kind: type[R]) -> tuple[R, bytes]:
+        """Wait for the one message that answers a query, and its raw bytes."""
+        try:
+            message, raw = self._received.get(timeout=self._timeout)
+        except queue.Empty:
+            self.cancel()
+            raise EngineUnavailable("The dispatcher does not answer.", retry_after=2) from None
+        if isinstance(message, kind):
+            return message, raw
+        raise _as_error(message)
+
+    def model(self) -> ModelInfo | None:
+        """Wait until the model that was asked for is loaded; raises what prevented it."""
+        give_up = time.monotonic() + self._timeout
+        while True:
+            try:
+                message, _ = self._received.get(timeout=max(0.0, give_up - time.monotonic()))
+            except queue.Empty:
+                self.cancel()
+                sentence = f"The time limit of {self._timeout:g} s passed while it waited for the model."
+                raise DeadlineExceeded(sentence) from None
+            match message:
+                case ModelResponse():
+                    return message.info
+                case Started() | Progress():
+                    continue
+                case _:
+                    raise _as_error(message)
+
+    def events(self, pause: float) -> Iterator[JobEvent | None]:
+        """Yield a watched request's events until it has ended, None after every `pause` seconds without any."""
+        while True:
+            try:
+                message, _ = self._received.get(timeout=pause)
+            except queue.Empty:
+                yield None
+                continue
+            match message:
+                case JobEvent():
+                    yield message
+                    if message.status.completed_at is not None:
+                        return
+                case JobList():
+                    return  # there is no such request
+                case _:
+                    raise _as_error(message)
+
+    def cancel(self) -> None:
+        """Stop the generation or the watch; whoever waits gets Cancelled."""
+        self._cancel(self.job)
+
+
+def _as_error(message: Update) -> ServiceError:
+    match message:
+        case Failed():
+            return message.as_error()
+        case ServiceError():
+            return message
+    return EngineUnavailable(f"The dispatcher answered {type(message).__name__}.", retry_after=2)
