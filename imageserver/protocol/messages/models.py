@@ -30,8 +30,8 @@ class ModelRequest(Message, frozen=True, kw_only=True):
 
     With `default` it becomes the default model; with `fetch` it is downloaded where it has to be. It is a job like any
     other: `credential` owns it, `dialect` names the API that the client speaks. With a `prompt` it is the first part of
-    a request that will be submitted under the same number, by the `client` with that address; without a name it waits for
-    the default model.
+    a request that the `client` with that address submits later under the same number; without a name it waits for the
+    default model.
     """
 
     job: int

@@ -1,6 +1,5 @@
 """Which models requests may name."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,13 +7,13 @@ from flask import Flask
 
 from imageserver.api.generation import model_lookup
 from imageserver.errors import Loading, ModelNotFound
+from imageserver.generation import ModelInfo
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
-from tests.unit.dispatch.conftest import FACTS
 
 WAITER = model_lookup.Waiter(1, "native", "x", 1.0)
-FIRST = replace(FACTS, name="first", source="owner/first")
-OTHER = replace(FACTS, name="other", source="owner/other")
+FIRST = ModelInfo(name="first", source="owner/first")
+OTHER = ModelInfo(name="other", source="owner/other")
 
 
 class Desk:
