@@ -1,4 +1,4 @@
-"""Write what the code says into the docs: every table between `<!-- generated: … -->` marks, and `.env.example`.
+"""Write what the code says into the docs: every text between `<!-- generated: … -->` marks, and `.env.example`.
 
     .venv/bin/python tools/generate_docs.py            write them
     .venv/bin/python tools/generate_docs.py --check    write nothing; exit with 1 and the names of the files that differ
@@ -10,6 +10,8 @@ import argparse
 import json
 import re
 import sys
+import textwrap
+import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -107,10 +109,26 @@ def routes_of(*, automatic1111: bool) -> list[list[str]]:
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
+def import_law() -> str:
+    """Return the layers of every import contract, the highest first."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    laws = []
+    for contract in contracts:
+        if contract["type"] == "layers":
+            # In brackets are optional layers: folders of data, which import nothing.
+            layers = " > ".join(layer for layer in contract["layers"] if "(" not in layer)
+            law = textwrap.fill(f"{contract['containers'][0]}: {layers}", 110, subsequent_indent="    ")
+            laws.append(f"```text\n{law}\n```\n")
+    return "\n" + "\n".join(laws) + "\n"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "parameters": parameters_table,
     "errors": errors_table,
+    "import-law": import_law,
     "routes": lambda: _table(["Method", "Path", "What it does"], routes_of(automatic1111=False)),
     "sdapi": lambda: _table(["Method", "Path", "What it does"], routes_of(automatic1111=True)),
 }

@@ -111,6 +111,13 @@ def messages_of_the_code() -> str:
     return "\n".join([*texts, (ROOT / "start_server.sh").read_text(encoding="utf-8")])
 
 
+def test_every_package_stands_in_the_table_of_packages():
+    listed = {row[0] for row in rows_of(ROOT / "docs" / "architecture.md", "Package")}
+    packages = [file.parent for file in (ROOT / "imageserver").glob("*/**/__init__.py")]
+    dialects = ROOT / "imageserver" / "api" / "dialects"
+    assert [name for one in packages if one.parent != dialects and (name := f"`{page_name(one)}/`") not in listed] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_variable_is_a_setting(page):
     known = OTHER_VARIABLES | {name for field in Settings.model_fields for name in generate_docs.variables_of(field)}
