@@ -12,8 +12,8 @@ from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
 
 WAITER = model_lookup.Waiter(1, "native", "x", 1.0)
-FIRST = ModelInfo(name="first", source="owner/first")
-OTHER = ModelInfo(name="other", source="owner/other")
+FIRST = ModelInfo(name="first", family="fake", source="owner/first")
+OTHER = ModelInfo(name="other", family="fake", source="owner/other")
 
 
 class Desk:
