@@ -17,6 +17,7 @@ from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable,
 # What is shipped: the demo model, ControlNets, LoRAs, models.toml.
 PACKAGE_DIR = Path(__file__).resolve().parent
 IS_CHECKOUT = (PACKAGE_DIR.parent / "start_server.sh").is_file()
+START_COMMAND = "bash start_server.sh" if IS_CHECKOUT else "qwen-image-server serve"
 # Where `.env` is and relative paths such as `state` and `tmp` begin: in a checkout the project's folder, wherever it is
 # started; for an installed wheel the folder it is started in, because nothing is written among installed packages.
 WORKING_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else Path.cwd()

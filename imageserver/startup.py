@@ -5,7 +5,7 @@ import socket
 import sys
 
 from imageserver.generation import ModelInfo
-from imageserver.settings import Settings
+from imageserver.settings import START_COMMAND, Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -20,12 +20,10 @@ def require_free_port(settings: Settings) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 reason = f"Port {settings.port} is already in use"
-                advice = (
-                    f"stop the other program, or choose another port: PORT={settings.port + 1} bash start_server.sh"
-                )
+                advice = f"stop the other program, or choose another port: PORT={settings.port + 1} {START_COMMAND}"
             elif error.errno == errno.EACCES:
                 reason = f"This user may not use port {settings.port}"
-                advice = "choose a port above 1023: PORT=5000 bash start_server.sh"
+                advice = f"choose a port above 1023: PORT=5000 {START_COMMAND}"
             else:
                 reason = f"The server cannot listen on HOST={settings.host} ({error.strerror})"
                 advice = "HOST must be an address of this machine, such as 127.0.0.1"
@@ -48,7 +46,7 @@ def banner(settings: Settings, facts: ModelInfo) -> str:
         f"qwen-image-server  {url(settings)}  (open it in a browser)",
         f"model   {facts.name} ({facts.parameters / 1e6:,.0f} million parameters). {facts.reason}",
         f"device  {device.gpu}, {device.dtype}; loaded in {facts.load_time:.1f} s. {device.memory_reason}",
-        "change  MODEL=… DEVICE=… PORT=… bash start_server.sh, or edit .env; .env.example lists every setting",
+        f"change  MODEL=… DEVICE=… PORT=… {START_COMMAND}, or edit .env; .env.example lists every setting",
         f"try     {example}",
         "stop    Ctrl+C",
     ]

@@ -84,7 +84,15 @@ def main(trace: "Trace | None" = None) -> None:
     configure_logging(config.settings)
     link = Link(config.address)
     link.report("importing", "torch and diffusers are being imported.", None)
-    _serve(config, link, trace)
+    try:
+        _serve(config, link, trace)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        _fail(
+            link,
+            "PyTorch is not installed; pip install 'qwen-image-server[engine]' brings it and the rest.",
+        )
 
 
 def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
@@ -100,8 +108,7 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
             config.settings, link.report, link.send, trace or no_trace, default_model=config.default_model
         )
     except (ModelUnavailable, DeviceUnavailable) as error:
-        link.send(LoadFailed(sentence=str(error)))
-        link.inbox.get()  # the dispatcher hangs up
+        _fail(link, str(error))
         return
     [info] = pool.loaded
     link.send(Ready(info=info))
@@ -116,6 +123,12 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
         if time.monotonic() - last_usage > USAGE_INTERVAL_SECONDS or not scheduler.busy:
             last_usage = time.monotonic()
             link.send(scheduler.usage())
+
+
+def _fail(link: Link, sentence: str) -> None:
+    """Tell the dispatcher why there is no model, and wait until it hangs up."""
+    link.send(LoadFailed(sentence=sentence))
+    link.inbox.get()
 
 
 def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue", link: Link) -> None:

@@ -68,12 +68,13 @@ def files_of(environment: Path) -> set[Path]:
     return {path for path in environment.rglob("*") if path.is_file()}
 
 
-def command(environment: Path, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def command(environment: Path, folder: Path, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
     """Run the installed command in a folder, without what this shell says to servers and to Python."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "OMP_NUM_THREADS") if name in os.environ}
     return subprocess.Popen(
         [environment / "bin" / "qwen-image-server", *arguments],
-        cwd=folder, env=kept | {"PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
+        cwd=folder, env=kept | {"PYTHONDONTWRITEBYTECODE": "1"} | settings,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -87,12 +88,21 @@ def test_the_wheel_has_every_file_of_the_package(wheel):
 def test_the_command_generates_an_image_in_any_folder(environment, folder):
     before = files_of(environment)
     process = command(environment, folder, "generate", "a red circle", "-o", "x.png", "--steps", "4")
-    answer, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    answer, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
     assert json.loads(answer) == {"file": "x.png", "seed": 42, "model": "demo"}
     with Image.open(folder / "x.png") as image:
         assert (image.format, image.size) == ("PNG", (512, 512))
     assert files_of(environment) == before
+
+
+def test_without_the_engines_packages_the_sentence_says_how_to_install_them(environment, folder):
+    (folder / "start").mkdir()
+    (folder / "start" / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None")
+    process = command(environment, folder, "generate", "a red circle", PYTHONPATH=str(folder / "start"))
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"pip install 'qwen-image-server[engine]'" in log.splitlines()[-1]
 
 
 def test_the_command_serves_its_page_and_keeps_its_state_in_the_folder_it_is_started_in(environment, folder):
