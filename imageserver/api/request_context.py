@@ -18,7 +18,7 @@ def services() -> Services:
 def request_id() -> int:
     """Return this request's id, assigned at the first call, so that health polls use none."""
     if "request_id" not in g:
-        g.request_id = services().request_ids.take()
+        g.request_id = services().request_ids.next_id()
         current_request.set(g.request_id)
     return cast(int, g.request_id)
 

@@ -1,6 +1,6 @@
-"""Finished answers kept on disk, shared by all workers: the same request costs the device nothing twice.
+"""Finished answers on disk, shared by all workers: a repeated request costs the device nothing.
 
-The documented default seed is 42, so repeated prompts really are the same request.
+The default seed is 42, so that a repeated prompt is the same request.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".answer"
 MIB = 1024 * 1024
-# Looking at every file after every answer would cost more than the answers.
+# A sweep reads the status of every file, which after every answer would cost more than the answers.
 SWEEP_INTERVAL_SECONDS = 10.0
 
 
@@ -41,7 +41,7 @@ def key_of(*parts: Any) -> str:
 
 
 class OutputCache:
-    """A folder of answers, kept below `max_mb` MiB by dropping those that were used least recently."""
+    """A folder of answers, kept below `max_mb` MiB by deleting the least recently used ones."""
 
     def __init__(self, folder: Path, *, max_mb: float) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class OutputCache:
         self._last_sweep = 0.0
 
     def get(self, key: str) -> Answer | None:
-        """Return the answer under `key`, or None; a damaged file counts as none and is removed."""
+        """Return the answer under `key`, or None; a damaged file is removed."""
         if not self._max_bytes:
             return None
         file = self._file(key)
@@ -67,7 +67,7 @@ class OutputCache:
         return answer
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer; a full or unwritable disk only costs the cache its entry."""
+        """Keep an answer; when the disk refuses, only the entry is lost."""
         if not self._max_bytes:
             return
         try:
@@ -81,7 +81,7 @@ class OutputCache:
             self.sweep()
 
     def sweep(self) -> None:
-        """Drop what was used least recently until the folder is below its limit, and what a killed worker left."""
+        """Delete the least recently used answers until the folder is below its limit, and what killed workers left."""
         entries = []
         for file in self._folder.iterdir():
             with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from imageserver.outputs.retention import Swept, sweep
 
 __all__ = ["OutputFolder", "file_stem"]
 
-SWEEP_EVERY = 60.0
+SWEEP_INTERVAL_SECONDS = 60.0
 # No separator, drive, percent sign, NUL or leading dot fits: such a name can only mean a file of the folder itself.
 SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.(png|jpg|jpeg|webp|zip)")
 REASONS = {
@@ -41,7 +41,7 @@ class OutputFolder:
         Raises StorageFull, with nothing left behind, when the disk refuses.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
-            raise ValueError(f"{stem!r} is no stem of a file name.")
+            raise ValueError(f"{stem!r} is not a valid stem of a file name.")
         try:
             with written_aside(self.path, data, prefix=PREFIX) as aside:
                 saved = self._publish(aside, stem, extension.lstrip("."))
@@ -56,18 +56,18 @@ class OutputFolder:
         return saved
 
     def sweep_if_due(self, *, keep: str | None = None) -> Swept | None:
-        """Sweep unless that was done within the last minute; `keep` names a file that stays in any case."""
+        """Sweep unless the last sweep was less than a minute ago; `keep` names a file that stays in any case."""
         now = time.monotonic()
-        if now - self._last_sweep < SWEEP_EVERY:
+        if now - self._last_sweep < SWEEP_INTERVAL_SECONDS:
             return None
-        # Without a lock: two sweeps at once do no harm, and a lock would have to suit greenlets and native threads.
+        # Without a lock: two sweeps at once do no harm, and a lock would have to work for greenlets and native threads.
         self._last_sweep = now
         return sweep(
             self.path, max_mb=self.max_mb, max_age=self.max_age, now=time.time(), keep=() if keep is None else (keep,)
         )
 
     def open_image(self, name: str) -> Path:
-        """Return the path of a saved image; raises NotFound for everything else, links and folders included."""
+        """Return the path of a saved image; raises NotFound for everything else, such as links and folders."""
         path = self.path / name if SERVED_NAME.fullmatch(name) else None
         if path is None or path.is_symlink() or not path.is_file():
             raise NotFound("There is no image of that name.", param="name")

@@ -1,4 +1,4 @@
-"""The names of saved images, which tell ours from everybody else's files."""
+"""The names of saved images, which distinguish them from other files in the folder."""
 
 import re
 from datetime import datetime
@@ -11,7 +11,7 @@ UNFINISHED = re.compile(rf"\.{PREFIX}-[0-9a-f]{{32}}\.part")
 def file_stem(when: datetime, request_id: int, index: int | None = None) -> str:
     """Return the documented name without its extension, with `index` where a request makes several images.
 
-    Every model, the demo included, shares the documented prefix: clients look for it, and retention goes by it.
+    Every model, including the demo, has the documented prefix: clients look for it, and retention depends on it.
     """
     stem = f"{PREFIX}-{when:%Y%m%d_%H%M%S}-req{request_id}"
     return stem if index is None else f"{stem}-{index}"

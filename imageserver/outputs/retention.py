@@ -9,13 +9,13 @@ from pathlib import Path
 from imageserver.outputs.naming import IMAGE, UNFINISHED
 
 MEBIBYTE = 2**20
-# A writer that is still at work after an hour is dead: an image takes milliseconds.
-UNFINISHED_MAX_AGE = 3600.0
+# A file still unfinished after an hour has lost its writer: an image takes milliseconds to write.
+MAX_UNFINISHED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep did: files deleted, their bytes, and the bytes of images that stay."""
+    """The result of a sweep: files deleted, their bytes, and the bytes of the images that stay."""
 
     deleted: int = 0
     deleted_bytes: int = 0
@@ -25,14 +25,14 @@ class Swept:
 def sweep(path: Path, *, max_mb: float, max_age: float, now: float, keep: Collection[str] = ()) -> Swept:
     """Delete images older than `max_age` seconds, then the oldest until the others take at most `max_mb` MiB.
 
-    `now` is the wall clock (`time.time()`), like the files' times. Only plain files directly in the folder that bear
-    our names are touched, `keep` names those that stay; links are not followed. Never raises for what the disk does.
+    `now` is the wall clock (`time.time()`), like the files' times. Only plain files directly in the folder with
+    the server's names are deleted, and none in `keep`; links are not followed. Disk errors are never raised.
     """
     images = []
     deleted = deleted_bytes = kept_bytes = 0
     for name, size, modified in _files(path):
         if UNFINISHED.fullmatch(name):
-            if now - modified > UNFINISHED_MAX_AGE and _delete(path / name):
+            if now - modified > MAX_UNFINISHED_SECONDS and _delete(path / name):
                 deleted, deleted_bytes = deleted + 1, deleted_bytes + size
         elif IMAGE.fullmatch(name):
             images.append((modified, name, size))
@@ -45,7 +45,7 @@ def sweep(path: Path, *, max_mb: float, max_age: float, now: float, keep: Collec
 
 
 def _files(path: Path) -> list[tuple[str, int, float]]:
-    """Return (name, bytes, time of change) of the plain files in a folder; those that vanish meanwhile are left out."""
+    """Return (name, bytes, time of change) of the plain files in a folder; files that vanish meanwhile are skipped."""
     files = []
     try:
         with os.scandir(path) as entries:
@@ -62,7 +62,7 @@ def _files(path: Path) -> list[tuple[str, int, float]]:
 
 
 def _delete(path: Path) -> bool:
-    """Delete a file; False when it is gone already, open on Windows, or not ours to delete."""
+    """Delete a file; return False when it is gone, open on Windows, or another user's."""
     try:
         path.unlink()
     except OSError:

@@ -112,7 +112,7 @@ class TaskStore:
             f"UPDATE tasks SET state = 'queued', owner = NULL WHERE task_id = ? AND state IN {OPEN}", (task_id,)
         )
 
-    def adopt(self, owner: int, lives: Callable[[int], bool], take_number: Callable[[], int]) -> list[Task]:
+    def adopt(self, owner: int, lives: Callable[[int], bool], next_number: Callable[[], int]) -> list[Task]:
         """Take over the tasks whose owner is dead; each gets a number for its new attempt.
 
         Raises StorageFull.
@@ -129,7 +129,7 @@ class TaskStore:
                 # One that was released lost nobody.
                 "UPDATE tasks SET state = 'queued', owner = ?, number = ?, attempts = attempts + (owner IS NOT NULL) "
                 f"WHERE task_id = ? AND state IN {OPEN} AND owner IS ?",
-                (owner, take_number(), task.task_id, task.owner),
+                (owner, next_number(), task.task_id, task.owner),
             )
             found = self.find(task.task_id, "") if taken else None
             if found is not None:

@@ -1,1 +1,4 @@
-"""Logs and metrics. May import the vocabulary."""
+"""Logs and metrics. Process: every one logs; the HTTP workers serve the metrics.
+
+May import the protocol and the modules beside this package.
+"""

@@ -1,6 +1,6 @@
-"""Log lines: readable or JSON, one event a line, every one with the request it belongs to.
+"""Log lines: readable or JSON, one event a line, each with the request it belongs to.
 
-Field names of the JSON lines follow the user's document 004: timestamp, level, name, message, and the event's own.
+A JSON line has the fields timestamp, level, name, message and request_id, and those of the event.
 """
 
 import contextvars
@@ -14,14 +14,14 @@ from pythonjsonlogger.json import JsonFormatter
 from imageserver.settings import Settings
 
 current_request: contextvars.ContextVar[int | None] = contextvars.ContextVar("current_request", default=None)
-# The name of who asks; empty where no keys are asked for.
+# The name of the client's key; empty where no keys are required.
 current_credential: contextvars.ContextVar[str] = contextvars.ContextVar("current_credential", default="")
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _RequestFilter(logging.Filter):
-    """Adds the current request's id, unless the call named one, and whose it is."""
+    """Adds the current request's id, unless the call named one, and the client's name."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "request_id"):
@@ -32,7 +32,7 @@ class _RequestFilter(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00 INFO req 5 of ann api.native: sentence`; line breaks are escaped, so that nobody forges lines."""
+    """`12:00:00 INFO req 5 of ann api.native: sentence`; line breaks are escaped, so that a prompt cannot forge one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -58,7 +58,7 @@ def escape(text: str) -> str:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send this process's log to standard error in the chosen format."""
+    """Send this process's log to standard error in the format of LOG_FORMAT."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_RequestFilter())
     if settings.log_format == "json":

@@ -1,4 +1,4 @@
-"""The service's figures for Prometheus, read from the dispatcher's last snapshot, so every worker tells the same."""
+"""Metrics for Prometheus, read from the dispatcher's last snapshot, so that every worker reports the same."""
 
 from collections.abc import Iterator
 
@@ -16,31 +16,31 @@ class _SnapshotCollector:
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._snapshot
-        yield _gauge("up", "1 while the dispatcher answers.", snapshot is not None)
+        yield _gauge("up", "1 while the dispatcher responds.", snapshot is not None)
         if snapshot is None:
             return
         usage = snapshot.usage
         yield _gauge("ready", "1 while the model is loaded.", snapshot.info is not None)
-        yield _gauge("queue_length", "Generations that wait.", snapshot.queue_length)
-        yield _gauge("active_generations", "Generations that the engine has begun.", snapshot.active)
-        yield _gauge("queue_wait_seconds", "Expected device seconds of all that runs and waits.", snapshot.queue_wait)
-        yield _counter("requests", "Generations that were asked for.", snapshot.total)
-        ended = CounterMetricFamily(PREFIX + "requests_ended", "Generations by how they ended.", labels=["outcome"])
+        yield _gauge("queue_length", "Generations waiting in the queue.", snapshot.queue_length)
+        yield _gauge("active_generations", "Generations running in the engine.", snapshot.active)
+        yield _gauge("queue_wait_seconds", "Expected device seconds of the running and waiting.", snapshot.queue_wait)
+        yield _counter("requests", "Generations requested.", snapshot.total)
+        ended = CounterMetricFamily(PREFIX + "requests_ended", "Generations ended, by outcome.", labels=["outcome"])
         for outcome in ("completed", "failed", "cancelled"):
             ended.add_metric([outcome], getattr(snapshot, outcome))
         yield ended
-        yield _counter("engine_restarts", "Engines that were replaced.", snapshot.engine_restarts)
-        yield _counter("device_busy_seconds", "Seconds that the device worked.", usage.busy)
-        yield _counter("device_idle_seconds", "Seconds between its work though generations were there.", usage.idle)
-        yield _counter("forwards", "Denoiser passes that were computed.", usage.forwards)
-        yield _counter("denoiser_calls", "Denoiser calls that those passes served.", usage.calls)
+        yield _counter("engine_restarts", "Times that the engine process was replaced.", snapshot.engine_restarts)
+        yield _counter("device_busy_seconds", "Seconds that the device was busy.", usage.busy)
+        yield _counter("device_idle_seconds", "Seconds that the device was idle while work waited.", usage.idle)
+        yield _counter("forwards", "Denoiser forwards computed.", usage.forwards)
+        yield _counter("denoiser_calls", "Denoiser calls served by those forwards.", usage.calls)
         if snapshot.estimate_error is not None:
             help_text = "Median of |expected - measured| / measured over the last 50 generations."
             yield _gauge("estimate_error_ratio", help_text, snapshot.estimate_error)
 
 
 def exposition(snapshot: Snapshot | None) -> bytes:
-    """Return the figures in Prometheus' text format."""
+    """Return the metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_SnapshotCollector(snapshot))
     return generate_latest(registry)

@@ -94,7 +94,7 @@ def load() -> Response:
     lora = Lora(name=file.name, digest=file.digest)
     model, snapshot = name_of(service, body.model), service.snapshot
     if snapshot is None or model not in snapshot.loaded:
-        ask_for(service, service.request_ids.take(), model, service.settings.request_timeout).model()
+        ask_for(service, service.request_ids.next_id(), model, service.settings.request_timeout).model()
     question = LoraRequest(job=request_id(), load=lora, model=model)
     return jsonify(_response_of(file, service.client.loras(question)).model_dump())
 

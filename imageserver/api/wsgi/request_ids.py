@@ -14,7 +14,7 @@ class RequestIds:
     def __init__(self, state_dir: Path) -> None:
         self._database = StateDatabase(state_dir, durable=False)
 
-    def take(self) -> int:
+    def next_id(self) -> int:
         """Return a number that no request has had before; raises StorageFull when the counter cannot be written."""
         [[number]] = self._database.rows("UPDATE counter SET last = last + 1 WHERE id = 1 RETURNING last")
         return int(number)

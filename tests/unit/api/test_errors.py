@@ -16,7 +16,7 @@ from imageserver.telemetry.logs import current_request
 @pytest.fixture
 def app():
     app = flask.Flask("errors")
-    app.extensions[EXTENSION] = SimpleNamespace(request_ids=SimpleNamespace(take=lambda: 5))
+    app.extensions[EXTENSION] = SimpleNamespace(request_ids=SimpleNamespace(next_id=lambda: 5))
     app.config["MAX_CONTENT_LENGTH"] = 2**20
     errors.register(app)
     response_headers.register(app)

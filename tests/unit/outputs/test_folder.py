@@ -38,7 +38,7 @@ def test_the_file_name_is_the_documented_one() -> None:
     assert file_stem(when, 5, 2) == f"{STEM}-2"
 
 
-def test_a_image_is_saved_whole_and_nothing_else(folder: OutputFolder) -> None:
+def test_an_image_is_saved_whole_and_nothing_else(folder: OutputFolder) -> None:
     path = folder.save(b"image", stem=STEM, extension="png")
     assert path == folder.path / f"{STEM}.png"
     assert path.read_bytes() == b"image"
@@ -139,7 +139,7 @@ def test_a_saved_image_is_found_by_its_name(folder: OutputFolder) -> None:
     ],
     ids=ascii,
 )  # fmt: skip
-def test_no_name_reaches_anything_but_a_image(folder: OutputFolder, name: str) -> None:
+def test_no_name_reaches_anything_but_an_image(folder: OutputFolder, name: str) -> None:
     folder.save(b"image", stem=STEM, extension="png")
     (folder.path.parent / "secret.png").write_bytes(b"secret")
     (folder.path / "link.png").symlink_to(folder.path.parent / "secret.png")

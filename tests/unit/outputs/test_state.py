@@ -47,7 +47,7 @@ OPEN = (
     "import sys\nfrom pathlib import Path\nfrom imageserver.api.wsgi.request_ids import RequestIds\n"
     "from imageserver.outputs.task_store import TaskStore\n"
     "sys.stdin.read()\nids, tasks = RequestIds(Path(sys.argv[1])), TaskStore(Path(sys.argv[1]), ttl=100)\n"
-    "for _ in range(100): print(ids.take())\nassert tasks.count_open() == 1"
+    "for _ in range(100): print(ids.next_id())\nassert tasks.count_open() == 1"
 )
 
 
@@ -64,7 +64,7 @@ def old_folder(tmp_path):
 
 def test_an_old_folder_is_taken_over_whole(old_folder):
     assert (old_folder / "tasks.sqlite-wal").exists()
-    assert RequestIds(old_folder).take() == 42
+    assert RequestIds(old_folder).next_id() == 42
     tasks, webhooks = TaskStore(old_folder, ttl=100), WebhookStore(old_folder)
     waiting, done = tasks.find("open", "ann"), tasks.find("done", "")
     assert (waiting.state, waiting.number, waiting.warnings, waiting.created_at) == ("queued", 7, ("w",), 1e9)
@@ -100,11 +100,11 @@ def test_a_folder_without_webhooks_is_taken_over_too(tmp_path):
 
 def test_an_old_server_that_ran_in_between_sets_nothing_back(old_folder):
     ids, tasks = RequestIds(old_folder), TaskStore(old_folder, ttl=100)
-    numbers = [ids.take() for _ in range(10)]
+    numbers = [ids.next_id() for _ in range(10)]
     tasks.fail("open", code="cancelled", sentence="x")
     leave(old_folder / "request_ids.sqlite", OLD_COUNTER)
     leave(old_folder / "tasks.sqlite", OLD_TASKS + OLD_WEBHOOKS)
-    assert RequestIds(old_folder).take() == numbers[-1] + 1
+    assert RequestIds(old_folder).next_id() == numbers[-1] + 1
     assert TaskStore(old_folder, ttl=100).find("open", "").state == "cancelled"
 
 

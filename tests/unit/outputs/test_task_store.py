@@ -1,4 +1,4 @@
-"""Tasks on disk: nobody's twice, nobody's never, and gone when their time is over."""
+"""Tasks on disk: each has one owner at a time, none is lost, and they expire."""
 
 import os
 import sqlite3
@@ -50,7 +50,7 @@ def test_cancelled_and_failed_are_told_apart(store):
         assert store.find(task.task_id, "").state == state
 
 
-def test_only_tasks_of_the_gone_are_taken_over_and_only_once(store, tmp_path):
+def test_only_tasks_of_dead_owners_are_adopted_and_only_once(store, tmp_path):
     add(store)
     lost = add(store, owner=GONE)
     store.start(lost.task_id)
@@ -60,7 +60,7 @@ def test_only_tasks_of_the_gone_are_taken_over_and_only_once(store, tmp_path):
     assert (adopted.task_id, adopted.number, adopted.state, adopted.attempts) == (lost.task_id, 8, "queued", 2)
 
 
-def test_a_task_that_loses_owner_after_owner_is_given_up(store):
+def test_a_task_that_loses_too_many_owners_fails(store):
     task = add(store, owner=GONE)
     for _ in range(MAX_ATTEMPTS - 1):
         assert len(store.adopt(GONE, lives, lambda: 8)) == 1
@@ -75,7 +75,7 @@ def test_a_task_that_was_released_may_wait_for_ever(store):
         assert [adopted.attempts for adopted in store.adopt(HERE, lives, lambda: 8)] == [1]
 
 
-def test_a_credential_finds_its_own_alone(store):
+def test_a_credential_finds_only_its_own_tasks(store):
     task = add(store, credential="ann")
     assert store.find(task.task_id, "ann") is not None
     assert store.find(task.task_id, "bob") is None

@@ -91,7 +91,7 @@ def test_a_webhook_survives_a_new_start(tasks, store, tmp_path):
     assert WebhookStore(tmp_path).find(name).url == URL
 
 
-def test_a_disk_that_cannot_be_read_is_said_and_ends_nobody_s_look_at_it(tasks, store, tmp_path):
+def test_a_database_that_cannot_be_read_is_a_storage_error(tasks, store, tmp_path):
     name = add(tasks, store)
     with sqlite3.connect(tmp_path / "state.sqlite") as database:
         database.execute("DROP TABLE webhooks")

@@ -1,4 +1,4 @@
-"""The figures for Prometheus are the dispatcher's own."""
+"""The metrics for Prometheus are the dispatcher's own figures."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,15 +21,15 @@ def figures(snapshot: Snapshot | None) -> dict[str, float]:
     }
 
 
-def test_every_figure_of_the_snapshot_is_told() -> None:
-    told = figures(SNAPSHOT)
-    assert told["queue_length"] == 3
-    assert told["requests_total"] == 11
-    assert told["requests_ended_totalcancelled"] == 4
-    assert told["estimate_error_ratio"] == 0.12
-    assert told["device_idle_seconds_total"] / told["device_busy_seconds_total"] == 1 / 90
-    assert told["denoiser_calls_total"] / told["forwards_total"] == 2.5
+def test_every_figure_of_the_snapshot_is_reported() -> None:
+    reported = figures(SNAPSHOT)
+    assert reported["queue_length"] == 3
+    assert reported["requests_total"] == 11
+    assert reported["requests_ended_totalcancelled"] == 4
+    assert reported["estimate_error_ratio"] == 0.12
+    assert reported["device_idle_seconds_total"] / reported["device_busy_seconds_total"] == 1 / 90
+    assert reported["denoiser_calls_total"] / reported["forwards_total"] == 2.5
 
 
-def test_without_a_dispatcher_only_that_is_told() -> None:
+def test_without_a_dispatcher_only_its_absence_is_reported() -> None:
     assert figures(None) == {"up": 0.0}

@@ -160,6 +160,6 @@ def _adopt_for_ever(app: Flask, service: Services) -> None:
 
 def adopt(app: Flask, service: Services) -> None:
     """Take over the tasks that nobody follows; raises StorageFull."""
-    for task in service.tasks.adopt(os.getpid(), process_lives, service.request_ids.take):
+    for task in service.tasks.adopt(os.getpid(), process_lives, service.request_ids.next_id):
         logger.info("Task %s is taken over.", task.task_id)
         follow(service, task, functools.partial(begin, app, service, task))

@@ -141,7 +141,7 @@ def batch_submit() -> Response:
     task_requests = []
     for index, body in enumerate(batch.requests):
         try:
-            number = request_id() if index == 0 else service.request_ids.take()
+            number = request_id() if index == 0 else service.request_ids.next_id()
             task_requests.append(_read(service, number, body.model_dump(exclude_unset=True)))
         except (BadRequest, InvalidParameter, ModelNotFound) as error:
             raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None

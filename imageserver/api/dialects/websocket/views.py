@@ -214,7 +214,7 @@ class _Session:
     def _take_number(self) -> int:
         number, self._first_number = self._first_number, None
         if number is None:
-            number = self._service.request_ids.take()
+            number = self._service.request_ids.next_id()
         current_request.set(number)
         return number
 

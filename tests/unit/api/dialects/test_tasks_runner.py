@@ -22,7 +22,7 @@ WHOLE = runner.wanted_of(
 @pytest.fixture
 def service(tmp_path):
     return SimpleNamespace(
-        tasks=TaskStore(tmp_path, ttl=100), request_ids=SimpleNamespace(take=lambda: 9),
+        tasks=TaskStore(tmp_path, ttl=100), request_ids=SimpleNamespace(next_id=lambda: 9),
         settings=SimpleNamespace(font_path=None), client=None,
     )  # fmt: skip
 

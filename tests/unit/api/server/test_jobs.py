@@ -24,7 +24,7 @@ def follow():
     def ask(*events):
         ticket = SimpleNamespace(events=lambda pause: iter(events), cancel=lambda: None)
         service = SimpleNamespace(
-            request_ids=SimpleNamespace(take=lambda: 1), client=SimpleNamespace(watch=lambda question: ticket)
+            request_ids=SimpleNamespace(next_id=lambda: 1), client=SimpleNamespace(watch=lambda question: ticket)
         )
         app = flask.Flask("jobs")
         app.extensions[EXTENSION] = service
