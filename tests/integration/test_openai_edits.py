@@ -97,7 +97,7 @@ def test_what_changes_nothing_is_said(client):
     answer = client.images.edit(image=image(), prompt="x", input_fidelity="high", extra_body={"markup": "circle"})
     assert answer.warnings == [
         "'markup' is not a parameter and was ignored.",
-        "input_fidelity is ignored; strength says how much of the image is changed.",
+        "input_fidelity is ignored; use strength instead.",
     ]
 
 

@@ -126,7 +126,7 @@ def test_a_image_from_the_cache_needs_no_partial_images(client):
 
 def test_a_url_cannot_be_streamed_and_the_client_is_told(client):
     [event] = client.images.generate(prompt="url", stream=True, response_format="url", size="64x64")
-    assert event.warnings == ["response_format is ignored in a stream: images travel as b64_json."]
+    assert event.warnings == ["response_format is ignored in a stream: images are sent as b64_json."]
     assert opened(event.b64_json).size == (64, 64)
 
 

@@ -140,7 +140,7 @@ def test_a_receiver_that_fails_is_tried_again_and_its_failure_shown(server, rece
     assert webhook_of(server, task_id)["state"] == "waiting"
     assert wait_for(server, task_id, "delivered") == {"state": "delivered", "attempts": 3, "error": None}
     assert [told["genuine"] for told in receiver.of(task_id)] == [True] * 3
-    assert f"The webhook of task {task_id} is tried again in 5 s: The receiver returned 302." in server.log
+    assert f"The webhook of task {task_id} is retried in 5 s: The receiver returned 302." in server.log
 
 
 def test_a_slow_receiver_delays_no_task_and_no_request(server, receiver):

@@ -1,4 +1,4 @@
-"""What the OpenAI Images dialect is sent, and what that is in the terms of the native body.
+"""The request bodies of the OpenAI Images dialect, and their translation to the fields of `POST /generate`.
 
 Source: openai-python 3.52, `openai/types/image_*_params.py`.
 """
@@ -14,86 +14,84 @@ from imageserver.generation import Quality
 
 B = TypeVar("B", bound="ImagesBody")
 
-# Every model can generate after an image without being told what: this is Qwen's own way of saying nothing.
+# A blank is how Qwen-Image spells an empty prompt; a variation has none.
 NO_PROMPT = " "
 
 
 class ImagesBody(Generating):
-    """What all of the dialect's bodies share; unknown keys are ignored with a warning.
+    """The fields of all bodies of the dialect; unknown keys are ignored with a warning.
 
-    What is OpenAI's alone and has no meaning here is taken and has no effect.
+    Fields that only OpenAI's own service can use are accepted and ignored.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     model: str | None = Field(
-        None, description="Name of a model, see /v1/models; one that is unknown means the usual one."
+        None, description="Name of a model from /v1/models; an unknown name means the default model."
     )
-    seed: Seed | None = Field(None, description="Random seed; generated if left out.")
+    seed: Seed | None = Field(None, description="Random seed; random if omitted.")
     size: str | None = Field(
         None,
         pattern=rf"^auto$|{SIZE_PATTERN}",
-        description="WIDTHxHEIGHT, or auto: 512x512, or the size of the image sent.",
+        description="WIDTHxHEIGHT, or auto: the size of the image sent, otherwise 512x512.",
     )
-    quality: str | None = Field(None, description="One of OpenAI's names; without effect, see quality_tier.")
+    quality: str | None = Field(None, description="Ignored; see quality_tier.")
     quality_tier: Quality = Field(
-        "exact", description="exact computes every block; high and fast skip what changes little."
+        "exact", description="exact computes every block; high and fast skip blocks that change little."
     )
     background: Literal["auto", "opaque"] | None = Field(
-        None, description="auto and opaque are the same; the model cannot generate transparent ones."
+        None, description="auto and opaque are the same; transparent is not supported."
     )
     response_format: Literal["b64_json", "url"] | None = Field(
-        None, description="b64_json answers the images themselves (the default), url the addresses of saved files."
+        None, description="b64_json (default) returns the images, url the addresses of saved images."
     )
-    stream: bool = Field(False, description="Answer server-sent events.")
-    partial_images: Whole = Field(
-        0, ge=0, le=3, description="How often each image is shown on its way; only in a stream."
-    )
-    moderation: Any = Field(None, description="Without effect.")
-    style: Any = Field(None, description="Without effect.")
-    user: Any = Field(None, description="Without effect.")
-    safety_identifier: Any = Field(None, description="Without effect.")
+    stream: bool = Field(False, description="Return server-sent events.")
+    partial_images: Whole = Field(0, ge=0, le=3, description="Number of partial images per image; only in a stream.")
+    moderation: Any = Field(None, description="Ignored.")
+    style: Any = Field(None, description="Ignored.")
+    user: Any = Field(None, description="Ignored.")
+    safety_identifier: Any = Field(None, description="Ignored.")
 
     @classmethod
     def needs_prompt(cls) -> bool:
-        """Return whether a body without a prompt is refused."""
+        """Return whether the prompt is required."""
         return cls.model_fields["prompt"].is_required()
 
 
 class GenerationsBody(ImagesBody):
-    """What `POST /v1/images/generations` takes."""
+    """The body of `POST /v1/images/generations`."""
 
-    # The body and the errors of the other stream are that dialect's own, so the document of this one leaves it out.
+    # The cogview4 stream has its own body and errors, so the OpenAPI document of this route leaves it out.
     stream_format: Annotated[Literal["openai", "cogview4"], WithJsonSchema({"const": "openai"})] | None = Field(
-        None, description="Whose events a stream speaks: openai's, or with cogview4 those of CogView4-FastAPI."
+        None, description="Format of the stream: openai, or cogview4 for that of CogView4-FastAPI."
     )
 
 
 class ImageReference(BaseModel):
-    """An image named in JSON."""
+    """A reference to an image in JSON."""
 
     model_config = ConfigDict(strict=True)
 
-    image_url: str | None = Field(None, description="A data URL or, where allowed, a web address.")
-    file_id: str | None = Field(None, description="Refused: this server keeps no uploaded files.")
+    image_url: str | None = Field(None, description="A data URL or, if allowed, a web address.")
+    file_id: str | None = Field(None, description="Not supported: this server stores no uploaded files.")
 
 
 class VariationsBody(ImagesBody):
-    """What `POST /v1/images/variations` takes, as a form or as JSON."""
+    """The body of `POST /v1/images/variations`, a form or JSON."""
 
-    prompt: str = Field(NO_PROMPT, description="What the variation should show; nothing by default.")
-    image: str | list[str] | None = Field(None, description="An image: a file of the form, base64 or a data URL.")
-    images: list[ImageReference] | None = Field(None, description="The image, in JSON; an edit takes up to 16.")
+    prompt: str = Field(NO_PROMPT, description="Description of the variation; none by default.")
+    image: str | list[str] | None = Field(None, description="The image: a file in a form, base64 or a data URL.")
+    images: list[ImageReference] | None = Field(None, description="The image in JSON; an edit accepts up to 16.")
 
 
 class EditsBody(VariationsBody):
-    """What `POST /v1/images/edits` takes, as a form or as JSON."""
+    """The body of `POST /v1/images/edits`, a form or JSON."""
 
-    prompt: str = Field(description="What the image should become.", json_schema_extra={"pattern": NOT_BLANK})
+    prompt: str = Field(description="Description of the edited image.", json_schema_extra={"pattern": NOT_BLANK})
     mask: str | ImageReference | None = Field(
-        None, description="An image with an alpha channel: what is transparent there is regenerated."
+        None, description="Mask with an alpha channel; transparent areas are regenerated."
     )
-    input_fidelity: str | None = Field(None, description="Ignored with a warning; strength says how much is changed.")
+    input_fidelity: str | None = Field(None, description="Ignored with a warning; see strength.")
 
 
 def checked(model: type[B], content: Any) -> B:
@@ -107,29 +105,29 @@ def checked(model: type[B], content: Any) -> B:
 
 
 def to_generate_fields(body: ImagesBody) -> dict[str, Any]:
-    """Return the native body that means the same."""
+    """Return the fields of `POST /generate` with the same meaning."""
     fields = body.model_dump(include=set(Generating.model_fields) - {"model"}, exclude_unset=True)
-    # What OpenAI's own service does: another image every time, the prompt as it is, no panel.
+    # As OpenAI's own service: another image every time, the prompt unchanged, no overlay.
     fields |= {"seed": body.seed, "positive_magic": False, "add_overlay": False, "quality": body.quality_tier}
     fields["prompt"] = body.prompt or NO_PROMPT
     if body.size not in (None, "auto"):
         fields["size"] = body.size
     if not fields["prompt"].strip() and not body.negative_prompt.strip():
-        # Guidance between two blanks changes nothing and takes as long as the image.
+        # Guidance between two blank prompts changes nothing and doubles the time.
         fields.setdefault("true_cfg_scale", 1.0)
     return fields
 
 
 def warnings_of(body: ImagesBody, files: set[str]) -> list[str]:
-    """Return what the client should know of fields, and of the form's `files`, that change nothing."""
+    """Return warnings about fields, and form `files`, that are ignored."""
     unknown = sorted({*(body.model_extra or {}), *files})
     warnings = [f"{ascii(name)[:80]} is not a parameter and was ignored." for name in unknown]
     if body.stream and body.response_format == "url":
-        warnings.append("response_format is ignored in a stream: images travel as b64_json.")
+        warnings.append("response_format is ignored in a stream: images are sent as b64_json.")
     if body.partial_images and not body.stream:
         warnings.append("partial_images is ignored without stream.")
     if isinstance(body, GenerationsBody) and body.stream_format is not None and not body.stream:
         warnings.append("stream_format is ignored without stream.")
     if isinstance(body, EditsBody) and body.input_fidelity is not None:
-        warnings.append("input_fidelity is ignored; strength says how much of the image is changed.")
+        warnings.append("input_fidelity is ignored; use strength instead.")
     return warnings

@@ -1,4 +1,4 @@
-"""How a task is getting on, as its client asks for it and as its webhook tells it."""
+"""The state of a task, for its client and for its webhook."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from imageserver.protocol.messages import JobStatus, ListJobs
 
 
 class WebhookStatus(BaseModel):
-    """Whether the end of a task has been told."""
+    """The state of a task's webhook."""
 
     state: Literal["waiting", "delivered", "failed"]
     attempts: int
@@ -22,7 +22,7 @@ class WebhookStatus(BaseModel):
 
 
 class TaskStatusResponse(BaseModel):
-    """How a task is getting on; `created_at` and `completed_at` are ISO 8601."""
+    """The state of a task; `created_at` and `completed_at` are ISO 8601."""
 
     task_id: str
     requestId: int  # noqa: N815 - the documented name
@@ -32,17 +32,17 @@ class TaskStatusResponse(BaseModel):
     processing_time: float | None
     created_at: str
     completed_at: str | None
-    estimated_time: float | None = Field(description="Expected seconds from now, waiting included.")
+    estimated_time: float | None = Field(description="Expected seconds from now, including the queue.")
     queue_position: int | None
     seeds: list[int]
     error: str | None
     code: str | None
     warnings: list[str]
-    webhook: WebhookStatus | None = Field(description="Of a task that was sent with webhook_url.")
+    webhook: WebhookStatus | None = Field(description="Only for tasks with a webhook_url.")
 
 
 def status_of(service: Services, task: Task) -> dict[str, Any]:
-    """Return what TaskStatusResponse says; asks the dispatcher about a task under way."""
+    """Return the fields of TaskStatusResponse; asks the dispatcher about a running task."""
     job = _job_of(service, task) if task.completed_at is None else None
     running = job is not None and job.state == "processing"
     done = 100 if task.state == "completed" else 0
@@ -69,7 +69,7 @@ def status_of(service: Services, task: Task) -> dict[str, Any]:
 
 
 def _job_of(service: Services, task: Task) -> JobStatus | None:
-    """Return what the dispatcher knows of the task's present attempt."""
+    """Return the job of the task's current attempt, or None."""
     question = ListJobs(job=request_id(), wanted=task.number, credential=credential())
     return next(iter(service.client.jobs(question)), None)
 

@@ -1,7 +1,7 @@
-"""The way to a WebSocket's client: a socket that nobody can hold up for ever, and the frames that wait for it.
+"""The socket of a WebSocket client, which cannot block the server forever, and the queue of frames for it.
 
-The library reads on a thread of its own and hands whole messages over; what is written here keeps it from sending a
-part of a frame, from piling up what a client sends, and from waiting for one that takes nothing.
+The library reads on a thread of its own and passes on whole messages. The socket keeps it from sending parts of frames,
+from buffering whatever a client sends, and from waiting for a client that does not read.
 """
 
 import contextlib
@@ -21,48 +21,48 @@ from simple_websocket import ConnectionClosed
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two looks at whether patience is over.
+# How often a blocked send checks its time limit.
 POLL_SECONDS = 0.5
-# Seconds in which a client is given what was said last, before the kernel may throw it away.
+# For a client to read the last frames before the kernel may discard them.
 CLOSE_SECONDS = 2.0
-# Frames that wait for one client, and seconds that the one before them may take before some of them are dropped.
+# The queue of one client, and how long a frame may be in sending before queued ones are dropped.
 MAX_WAITING = 32
-HELD_UP = 0.25
+SLOW_SECONDS = 0.25
 
 
 class ClientSocket:
-    """A client's socket, as the library needs it.
+    """A client's socket with the methods that the library needs.
 
-    `patience()` is the number of seconds that the client may take nothing of what is sent.
+    `timeout()` is the number of seconds after which a send that makes no progress fails.
     """
 
-    def __init__(self, connection: Any, patience: Callable[[], float]) -> None:
+    def __init__(self, connection: Any, timeout: Callable[[], float]) -> None:
         self._socket = connection
-        self._patience = patience
+        self._timeout = timeout
         self._sending = BoundedSemaphore(1)
         self._reader: Any = None
 
     def serve(self, reader: Any) -> None:
-        """Read no faster than the messages of `reader`, the library's connection, are taken."""
+        """Read no faster than `reader`, the library's connection, consumes messages."""
         self._reader = reader
 
     def fileno(self) -> int:
-        """Return the number that the library waits on."""
+        """Return the file descriptor that the library waits on."""
         return int(self._socket.fileno())
 
     def recv(self, size: int) -> bytes:
-        """Return what arrived, as a socket does."""
+        """Receive as a socket does."""
         reader = self._reader
         while reader is not None and reader.connected and reader.input_buffer:
             gevent.sleep(0.005)
         data: bytes = self._socket.recv(size)
         if reader is not None:
-            # Who is busy sending a large frame cannot answer a ping in the middle of it.
+            # A client that is sending a large frame cannot answer a ping in the middle of it.
             reader.pong_received = True
         return data
 
     def send(self, data: bytes) -> int:
-        """Send everything, one caller after the other; raises OSError when the client takes nothing for too long."""
+        """Send everything, one caller at a time; raises OSError when the client reads nothing for too long."""
         with self._sending:
             left = memoryview(data)
             while left:
@@ -70,12 +70,12 @@ class ClientSocket:
         return len(data)
 
     def cut(self) -> None:
-        """End the connection at once: whoever reads from it or sends on it is woken."""
+        """Shut the connection down at once, which wakes every reader and sender."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close it once the client has hung up too: the kernel throws unread words away when it closes earlier."""
+        """Close once the client has closed too: an earlier close would discard frames that it has not read."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             with gevent.Timeout(CLOSE_SECONDS, False):
@@ -85,16 +85,16 @@ class ClientSocket:
 
     def _send_some(self, data: memoryview) -> int:
         waited = 0.0
-        while waited < self._patience():
+        while waited < self._timeout():
             with gevent.Timeout(POLL_SECONDS, False):
                 return int(self._socket.send(data))
             waited += POLL_SECONDS
         self.cut()
-        raise TimeoutError("The client takes nothing.")
+        raise TimeoutError("The client does not read.")
 
 
 class FrameKind(IntEnum):
-    """What a client may miss, the first first."""
+    """The kinds of frames in the order in which they are dropped for a slow client; required ones never are."""
 
     PREVIEW = 0
     PROGRESS = 1
@@ -103,80 +103,80 @@ class FrameKind(IntEnum):
 
 @dataclass(frozen=True)
 class _WaitingFrame:
-    make: Callable[[], dict[str, Any]]
+    build: Callable[[], dict[str, Any]]
     kind: FrameKind
     on_drop: Callable[[], None]
 
 
 class Outbox:
-    """Frames on their way to one client, in their order; one who reads slowly misses previews first, then progress.
+    """The queue of frames for one client; a slow client misses previews first, then progress.
 
-    `send` is called with one frame after the other in a greenlet of its own. Frames are made when it is their turn, so
-    a preview that is dropped has cost nothing, and of large frames only one is kept in memory.
+    `send` is called with one frame at a time in a greenlet of its own. A frame is built just before it is sent, so a
+    dropped preview costs nothing, and only one large frame is in memory.
     """
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
         self._waiting: deque[_WaitingFrame] = deque()
-        self._taken_at: float | None = None
+        self._sending_since: float | None = None
         self._closed = False
-        self._filled, self._moved = Event(), Event()
+        self._added, self._progressed = Event(), Event()
         self._writer = gevent.spawn(self._write)
 
     def put(
         self,
-        make: Callable[[], dict[str, Any]],
+        build: Callable[[], dict[str, Any]],
         kind: FrameKind = FrameKind.REQUIRED,
         on_drop: Callable[[], None] = lambda: None,
     ) -> None:
-        """Let `make()` be sent in its turn; waits for room, or calls `on_drop` where the client may miss it.
+        """Queue `build()`; waits for room, or calls `on_drop` if the frame is dropped.
 
-        Raises ConnectionClosed when nothing can be sent any more.
+        Raises ConnectionClosed when the connection is closed.
         """
         if kind is FrameKind.REQUIRED:
-            while self._is_held_up and self._drop(FrameKind.PREVIEW):
+            while self._is_slow and self._drop(FrameKind.PREVIEW):
                 pass
         while len(self._waiting) >= MAX_WAITING and not self._closed:
-            if self._is_held_up and not self._drop(FrameKind.PROGRESS) and kind is not FrameKind.REQUIRED:
+            if self._is_slow and not self._drop(FrameKind.PROGRESS) and kind is not FrameKind.REQUIRED:
                 on_drop()
                 return
             self._wait_for_room()
         if self._closed:
             raise ConnectionClosed
-        self._waiting.append(_WaitingFrame(make, kind, on_drop))
-        self._filled.set()
+        self._waiting.append(_WaitingFrame(build, kind, on_drop))
+        self._added.set()
 
     def flush(self) -> None:
-        """Wait until everything is sent, or nothing can be any more."""
-        while (self._waiting or self._taken_at is not None) and not self._closed:
-            self._moved.clear()
-            self._moved.wait(POLL_SECONDS)
+        """Wait until everything is sent or the connection is closed."""
+        while (self._waiting or self._sending_since is not None) and not self._closed:
+            self._progressed.clear()
+            self._progressed.wait(POLL_SECONDS)
 
     def close(self) -> None:
-        """Send nothing more but the rest of the frame that is being sent."""
+        """Finish the frame in sending and drop the rest."""
         self._end()
-        self._filled.set()
+        self._added.set()
         self._writer.join(CLOSE_SECONDS)
         self._writer.kill()
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything was sent."""
-        return not self._waiting and self._taken_at is None
+        """Whether everything is sent."""
+        return not self._waiting and self._sending_since is None
 
     @property
-    def _is_held_up(self) -> bool:
-        return self._taken_at is not None and time.monotonic() - self._taken_at > HELD_UP
+    def _is_slow(self) -> bool:
+        return self._sending_since is not None and time.monotonic() - self._sending_since > SLOW_SECONDS
 
     def _wait_for_room(self) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            self._moved.clear()
-            self._moved.wait(HELD_UP)
+            self._progressed.clear()
+            self._progressed.wait(SLOW_SECONDS)
 
-    def _drop(self, most: FrameKind) -> bool:
-        """Drop the oldest of what is missed least, up to a kind; return whether there was any."""
+    def _drop(self, up_to: FrameKind) -> bool:
+        """Drop the oldest frame of the first kind to drop, if it is at most `up_to`; return whether there was one."""
         waiting = min(self._waiting, key=lambda each: each.kind, default=None)
-        if waiting is None or waiting.kind > most:
+        if waiting is None or waiting.kind > up_to:
             return False
         self._waiting.remove(waiting)
         waiting.on_drop()
@@ -185,22 +185,22 @@ class Outbox:
     def _write(self) -> None:
         while not self._closed:
             if not self._waiting:
-                self._filled.clear()
-                self._filled.wait()
+                self._added.clear()
+                self._added.wait()
                 continue
             waiting = self._waiting.popleft()
-            self._taken_at = time.monotonic()
-            self._moved.set()
+            self._sending_since = time.monotonic()
+            self._progressed.set()
             try:
-                self._send(waiting.make())
+                self._send(waiting.build())
             except (ConnectionClosed, OSError):
                 self._end()
             except Exception:
-                logger.exception("A frame could not be made.")
-            self._taken_at = None
-            self._moved.set()
+                logger.exception("A frame could not be built.")
+            self._sending_since = None
+            self._progressed.set()
 
     def _end(self) -> None:
         self._closed = True
         self._waiting.clear()
-        self._moved.set()
+        self._progressed.set()

@@ -95,7 +95,7 @@ def test_what_changes_nothing_is_named():
         "stream_format is ignored without stream.",
     ]
     streamed = checked(GenerationsBody, {"prompt": "x", "stream": True, "partial_images": 1, "response_format": "url"})
-    assert warnings_of(streamed, set()) == ["response_format is ignored in a stream: images travel as b64_json."]
+    assert warnings_of(streamed, set()) == ["response_format is ignored in a stream: images are sent as b64_json."]
 
 
 def test_an_unknown_name_is_quoted_short_and_in_ascii():
