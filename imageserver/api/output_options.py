@@ -1,4 +1,4 @@
-"""How a request wants its images finished; the finishing itself is `imaging.finishing`, on the native pool."""
+"""How a request wants its images encoded; the encoding itself is `imaging.finishing`, on a thread of the pool."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from imageserver.generation import Generation, ModelInfo, OutputFormat
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """How the images of one request are finished."""
+    """How the images of one request are encoded; `aspect_ratio_name` None means no overlay."""
 
     output_format: OutputFormat
     compression: int | None
@@ -27,8 +27,10 @@ class OutputOptions:
         return f"image/{self.output_format}"
 
 
-def finish(image: Image, generation: Generation, facts: ModelInfo | None, how: OutputOptions) -> list[bytes]:
-    """Return the encoded files of a generation, in order; `aspect_ratio_name` None means no overlay."""
+def encode_images(
+    image: Image, generation: Generation, info: ModelInfo | None, output_options: OutputOptions
+) -> list[bytes]:
+    """Return the encoded files of a generation, in order."""
     # numpy and Pillow take 0.2 s to import: the port answers before that.
     from imageserver.imaging import finishing
 
@@ -36,9 +38,9 @@ def finish(image: Image, generation: Generation, facts: ModelInfo | None, how: O
         image.pixels,
         image.outcome,
         generation,
-        facts,
-        output_format=how.output_format,
-        compression=how.compression,
-        aspect_ratio_name=how.aspect_ratio_name,
-        font_path=how.font_path,
+        info,
+        output_format=output_options.output_format,
+        compression=output_options.compression,
+        aspect_ratio_name=output_options.aspect_ratio_name,
+        font_path=output_options.font_path,
     )

@@ -8,8 +8,8 @@ import sys
 
 from tqdm import tqdm
 
-from imageserver.api import output_options
 from imageserver.api.inputs import generate_request
+from imageserver.api.output_options import OutputOptions, encode_images
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.client import DispatchClient
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
@@ -43,7 +43,8 @@ def generate(chosen: argparse.Namespace) -> int:
                 "true_cfg_scale": chosen.true_cfg_scale,
                 "seed": chosen.seed,
                 "language": chosen.language,
-            }
+            },
+            settings,
         )
         generation, _ = generate_request.resolve(body, settings, None)
         client.start()
@@ -55,14 +56,14 @@ def generate(chosen: argparse.Namespace) -> int:
                 if isinstance(news, Progress):
                     bar.update(news.step - bar.n)
         assert isinstance(news, Image)
-        facts = client.snapshot.info if client.snapshot else None
-        how = output_options.OutputOptions(
+        info = client.snapshot.info if client.snapshot else None
+        options = OutputOptions(
             output_format, None, None if chosen.no_overlay else body.aspect_ratio_name, settings.font_path
         )
-        data = output_options.finish(news, generation, facts, how)[0]
+        data = encode_images(news, generation, info, options)[0]
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
         chosen.output.write_bytes(data)
-        print(json.dumps({"file": str(chosen.output), "seed": generation.seed, "model": facts.name if facts else None}))
+        print(json.dumps({"file": str(chosen.output), "seed": generation.seed, "model": info.name if info else None}))
         return 0
     except ServiceError as error:
         print(error.sentence, file=sys.stderr)

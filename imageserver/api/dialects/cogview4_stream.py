@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 from flask import Blueprint, Flask, Response, request
@@ -19,8 +19,8 @@ from pydantic import ConfigDict, Field
 
 from imageserver.api import errors
 from imageserver.api.generation import previews
-from imageserver.api.generation.build_request import place
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, News, stream
+from imageserver.api.generation.build_request import parse_request, prepare
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
 from imageserver.api.inputs.generate_request import Fraction, Generating, Seed, Steps
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.api.request_context import request_id, services
@@ -38,7 +38,7 @@ DIALECT = "cogview4"
 MAX_CHUNK_BYTES = 400 * 1024
 FILE_PIECE = MAX_CHUNK_BYTES // 4 * 3
 # One about every 10 % of the steps; the last of them is the finished image.
-FRAMES_OF_A_IMAGE = 10
+FRAMES_PER_IMAGE = 10
 PREVIEW_QUALITY = 90
 USUAL_STEPS = 50
 DONE = sse.frame("[DONE]")
@@ -81,21 +81,22 @@ def answer(content: dict[str, Any]) -> Response:
     service = services()
     try:
         body = checked(content)
-        order, warnings, _ = place(
+        parsed = parse_request(
             service,
-            request_id(),
             to_generate_fields(body, service.settings),
             request.headers,
             dialect=DIALECT,
-            previews=FRAMES_OF_A_IMAGE - 1,
+            previews=FRAMES_PER_IMAGE - 1,
+            streamed=True,
         )
-        warnings += [f"{shown(name)} is not a parameter and was ignored." for name in sorted(body.model_extra or {})]
-        # A library's patience is for the next bytes of a stream, not for all of them.
-        news = stream(service, replace(order, patience=body.timeout), request.environ)
+        pending = prepare(service, request_id(), parsed)
+        updates = pending.stream(request.environ)
     except ServiceError as error:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
         return errors.error_response(error, envelope)
-    return add_warnings(sse.event_stream(_frames(service, order, news), error_frame), warnings)
+    ignored = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(body.model_extra or {})]
+    response = sse.event_stream(_frames(service, pending.request, updates), error_frame)
+    return add_warnings(response, [*pending.warnings, *ignored])
 
 
 blueprint = Blueprint("cogview4_stream", __name__)
@@ -148,16 +149,16 @@ def error_frame(error: ServiceError) -> bytes:
     return sse.frame(envelope(error)) + DONE
 
 
-def _frames(service: Services, order: GenerationRequest, news: Generator[News]) -> Iterator[bytes]:
-    generation = order.generation
-    with contextlib.closing(news):
-        for item in news:
-            match item:
+def _frames(service: Services, generation_request: GenerationRequest, updates: Generator[Update]) -> Iterator[bytes]:
+    generation = generation_request.generation
+    with contextlib.closing(updates):
+        for update in updates:
+            match update:
                 case None:
                     yield sse.HEARTBEAT_FRAME
                 case PreviewImage(preview=preview):
                     image = previews.preview_file(
-                        service, order, item, output_format="jpeg", compression=PREVIEW_QUALITY
+                        service, generation_request, update, output_format="jpeg", compression=PREVIEW_QUALITY
                     )
                     seed = generation.seed + preview.index
                     view = FrameFields(preview.step - 1, preview.total, False, preview.index, generation.count, seed)

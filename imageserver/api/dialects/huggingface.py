@@ -13,12 +13,13 @@ from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from imageserver.api import errors
-from imageserver.api.generation.build_request import place
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, generate_images
+from imageserver.api.generation.build_request import parse_request, prepare
+from imageserver.api.generation.run import GenerationResult
 from imageserver.api.inputs.generate_request import NOT_BLANK, Fraction, Generating, Seed, Side, Whole
 from imageserver.api.inputs.image_bytes import checked, fetch
 from imageserver.api.inputs.init_image import InitImage
 from imageserver.api.inputs.json_body import parsed, read_body
+from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import request_id, services
@@ -135,20 +136,21 @@ def _generate(model: str | None) -> Response:
     is_json = request.is_json or data[:64].lstrip().startswith(b"{")
     asked = _json(service, data) if is_json else _image_alone(service, data)
     g.huggingface_warnings = asked.warnings
-    order, warnings, _ = place(
+    parsed = parse_request(
         service,
-        request_id(),
         asked.content if model is None else asked.content | {"model": model},
         request.headers,
         dialect=DIALECT,
-        init_image=InitImage(image=asked.image, names=("inputs", "mask")) if asked.image is not None else None,
+        images=Images(InitImage(image=asked.image, names=("inputs", "mask")) if asked.image is not None else None),
         prompt_required=asked.image is None,
     )
-    g.huggingface_warnings = [*asked.warnings, *warnings]
-    delivery = generate_images(service, order, request.environ)
-    if len(delivery.files) > 1:
-        warnings.append(f"Of {len(delivery.files)} images this API answers the first.")
-    return _image(order, delivery, [*asked.warnings, *warnings, *delivery.outcome.warnings])
+    pending = prepare(service, request_id(), parsed)
+    g.huggingface_warnings = [*asked.warnings, *pending.warnings]
+    result = pending.result(request.environ)
+    warnings = [*asked.warnings, *result.warnings]
+    if len(result.files) > 1:
+        warnings.append(f"This API returns the first of {len(result.files)} images.")
+    return _image(result, warnings)
 
 
 def _json(service: Services, data: bytes) -> ReadBody:
@@ -219,12 +221,12 @@ def _accepted_format() -> str:
     return next((FORMATS[kind] for kind, quality in request.accept_mimetypes if quality and kind in FORMATS), "png")
 
 
-def _image(order: GenerationRequest, delivery: GenerationResult, warnings: list[str]) -> Response:
-    outcome = delivery.outcome
-    response = Response(delivery.files[0], mimetype=order.finish.mimetype)
+def _image(result: GenerationResult, warnings: list[str]) -> Response:
+    outcome = result.outcome
+    response = Response(result.files[0], mimetype=result.request.output_options.mimetype)
     response.headers["X-Seed"] = str(outcome.seeds[0])
     response.headers["X-Inference-Time"] = f"{outcome.inference_time:.2f}"
-    response.headers["X-Cache"] = delivery.origin
+    response.headers["X-Cache"] = result.origin
     for sentence in map(header_text, warnings[:MAX_WARNINGS]):
         # The client logs one of these for each topic.
         response.headers.add("X-HF-Warning", f"{zlib.crc32(sentence.encode()):08x}; {sentence}")

@@ -2,15 +2,15 @@
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
-from imageserver.api.generation.build_request import place
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, generate_images, is_cached
+from imageserver.api.generation.build_request import ParsedRequest, parse_request, prepare
+from imageserver.api.generation.run import GenerationResult
 from imageserver.api.generation.save import save_all, urls_of
 from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import read_images
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
-from imageserver.api.request_context import request_id, services
+from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import EstimateResponse, SavedImagesResponse
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings
@@ -41,12 +41,9 @@ HEADERS = {
 )
 def generate() -> Response:
     """Generate images."""
-    order, warnings, body = _place()
-    delivery = generate_images(services(), order, request.environ)
-    warnings += delivery.outcome.warnings
-    if body.save_to_file:
-        return _saved(services(), order, delivery, warnings)
-    return _bytes(order, delivery, warnings)
+    service, parsed = services(), _parse()
+    result = prepare(service, request_id(), parsed).result(request.environ)
+    return _saved(service, result) if parsed.body.save_to_file else _bytes(service, result)
 
 
 @blueprint.post("/v1/estimate")
@@ -61,10 +58,10 @@ def generate() -> Response:
 def estimate() -> Response:
     """Return the parameters, the expected time and the memory of a generation without running it."""
     service = services()
-    order, warnings, _ = _place()
-    forecast = service.client.estimate(order.number, order.generation, order.credential)
-    generation, inspected = order.generation, forecast.token_counts
-    hit = is_cached(service, order)
+    pending = prepare(service, request_id(), _parse())
+    generation, hit = pending.request.generation, pending.is_cached()
+    estimated = service.client.estimate(request_id(), generation, credential())
+    inspected = estimated.token_counts
     return jsonify(
         prompt=generation.prompt,
         negative_prompt=generation.negative_prompt,
@@ -77,15 +74,15 @@ def estimate() -> Response:
         n=generation.count,
         priority=generation.priority,
         cache_hit=hit,
-        expected_seconds=0.0 if hit else round(forecast.own, 3),
-        queue_wait=0.0 if hit else round(forecast.wait, 3),
-        queue_position=0 if hit else forecast.position,
-        learnt=forecast.learnt,
-        median_error=forecast.median_error,
-        memory_mb=forecast.memory_mb,
+        expected_seconds=0.0 if hit else round(estimated.own, 3),
+        queue_wait=0.0 if hit else round(estimated.wait, 3),
+        queue_position=0 if hit else estimated.position,
+        learnt=estimated.learnt,
+        median_error=estimated.median_error,
+        memory_mb=estimated.memory_mb,
         prompt_tokens=inspected.prompt_tokens if inspected else None,
         image_tokens=inspected.image_tokens if inspected else None,
-        warnings=warnings + list(inspected.warnings if inspected else ()),
+        warnings=pending.warnings + list(inspected.warnings if inspected else ()),
     )
 
 
@@ -96,28 +93,20 @@ def image(name: str) -> Response:
     return send_file(services().outputs.open_image(name), max_age=3600)
 
 
-def _place() -> tuple[GenerationRequest, list[str], GenerateBody]:
-    """Return the order in a JSON body or a form; a form may carry images and a mask as files."""
-    service, number = services(), request_id()
+def _parse() -> ParsedRequest:
+    """Return the request in a JSON body or a form; a form may carry images and a mask as files."""
     content = read_form(GenerateBody) if is_form() else read_json()
-    images = read_images(service, content, request.files)
-    return place(
-        service,
-        number,
-        content,
-        request.headers,
-        init_image=images.init_image,
-        control_image=images.control_image,
-    )
+    images = read_images(services(), content, request.files)
+    return parse_request(services(), content, request.headers, dialect="native", images=images)
 
 
-def _saved(service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str]) -> Response:
-    outcome, paths = delivery.outcome, save_all(service, order, delivery)
+def _saved(service: Services, result: GenerationResult) -> Response:
+    outcome, paths = result.outcome, save_all(service, result)
     shown = [f"{service.settings.output_dir.as_posix()}/{path.name}" for path in paths]
     urls = urls_of(paths)
     response = jsonify(
         status="success",
-        request_id=order.number,
+        request_id=result.request.number,
         inference_time=round(outcome.inference_time, 2),
         file_path=shown[0],
         file_paths=shown,
@@ -125,26 +114,26 @@ def _saved(service: Services, order: GenerationRequest, delivery: GenerationResu
         height=outcome.height,
         seed=outcome.seeds[0],
         seeds=outcome.seeds,
-        model=delivery.facts.name if delivery.facts else None,
-        warnings=warnings,
+        model=result.info.name if result.info else None,
+        warnings=result.warnings,
         nsfw_detected=outcome.nsfw_detected,
         queue_time=round(outcome.queue_time, 2),
         batch_size=outcome.batch_size,
-        cache=delivery.origin,
+        cache=result.origin,
         url=urls[0],
         urls=urls,
     )
-    response.headers["X-Cache"] = delivery.origin
+    response.headers["X-Cache"] = result.origin
     return response
 
 
-def _bytes(order: GenerationRequest, delivery: GenerationResult, warnings: list[str]) -> Response:
-    outcome, files, finish = delivery.outcome, delivery.files, order.finish
+def _bytes(service: Services, result: GenerationResult) -> Response:
+    outcome, files, options = result.outcome, result.files, result.request.output_options
     if len(files) == 1:
-        response = Response(files[0], mimetype=finish.mimetype)
+        response = Response(files[0], mimetype=options.mimetype)
     else:
-        named = [(f"{order.number}-{index}.{finish.extension}", data) for index, data in enumerate(files)]
-        response = Response(services().thread_pool.run(zip_images, named), mimetype="application/zip")
+        named = [(f"{result.request.number}-{index}.{options.extension}", data) for index, data in enumerate(files)]
+        response = Response(service.thread_pool.run(zip_images, named), mimetype="application/zip")
     response.headers.update(
         {
             "X-Seed": ",".join(str(seed) for seed in outcome.seeds),
@@ -152,7 +141,7 @@ def _bytes(order: GenerationRequest, delivery: GenerationResult, warnings: list[
             "X-Queue-Time": f"{outcome.queue_time:.2f}",
             "X-Image-Width": str(outcome.width),
             "X-Image-Height": str(outcome.height),
-            "X-Cache": delivery.origin,
+            "X-Cache": result.origin,
         }
     )
-    return add_warnings(response, warnings)
+    return add_warnings(response, result.warnings)

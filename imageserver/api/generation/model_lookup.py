@@ -1,5 +1,6 @@
 """Which models requests may name, and what is known of each; one that is not loaded yet is loaded when it is named."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from imageserver.protocol.messages import ModelRequest
 from imageserver.registry import ModelEntry
 
 DEMO = "demo"
-# What stands for the model that answers requests which name none.
+# What stands for the default model.
 UNNAMED = (None, "", "auto")
 # What requests leave open is decided the same way by these, before one is loaded: it is Qwen-Image's.
 FORESEEN = ("auto", DEMO, "Qwen/Qwen-Image")
@@ -25,7 +26,7 @@ FORESEEN = ("auto", DEMO, "Qwen/Qwen-Image")
 
 @dataclass(frozen=True)
 class Listed:
-    """A model that requests may name: `facts` once it has been loaded, `loaded` while it is in memory.
+    """A model that requests may name: `info` once it has been loaded, `loaded` while it is in memory.
 
     The `family` of one that was never loaded is what the registry says, empty where it says nothing.
     """
@@ -33,20 +34,19 @@ class Listed:
     name: str
     source: str
     family: str
-    facts: ModelInfo | None
+    info: ModelInfo | None
     loaded: bool
 
 
 def listing(service: Services) -> list[Listed]:
-    """Return the models that need no download, the one that answers requests which name none first.
+    """Return the models that need no download, the default model first.
 
     Raises Loading while there is none.
     """
     default, snapshot = service.loaded_facts(), service.snapshot
-    known, held = (snapshot.models, snapshot.loaded) if snapshot else ((), ())
+    known, loaded = (snapshot.models, snapshot.loaded) if snapshot else ((), ())
     listed = {
-        facts.name: Listed(facts.name, facts.source, facts.family, facts, facts.name in held)
-        for facts in (default, *known)
+        info.name: Listed(info.name, info.source, info.family, info, info.name in loaded) for info in (default, *known)
     }
     if service.settings.model_loading != "off":
         for name, entry in _named_models(service):
@@ -57,9 +57,9 @@ def listing(service: Services) -> list[Listed]:
 
 def find_name(service: Services, asked: str) -> str | None:
     """Return the name of the model that is meant, by its name or its source; None where no request may name it."""
-    for facts in service.snapshot.models if service.snapshot else ():
-        if asked in (facts.name, facts.source):
-            return facts.name
+    for info in service.snapshot.models if service.snapshot else ():
+        if asked in (info.name, info.source):
+            return info.name
     if service.settings.model_loading == "off":
         return None
     for name, entry in _named_models(service):
@@ -70,9 +70,9 @@ def find_name(service: Services, asked: str) -> str | None:
 
 def name_of(service: Services, asked: str | None, *, param: str = "model") -> str:
     """Return the name of the model that is meant; raises ModelNotFound, or Loading before the first one is there."""
-    usual = service.info_of("") or service.loaded_facts()
+    default = service.info_of("") or service.loaded_facts()
     if asked in UNNAMED:
-        return usual.name
+        return default.name
     name = find_name(service, asked)
     if name is None:
         served = ", ".join(listed.name for listed in listing(service))
@@ -82,7 +82,7 @@ def name_of(service: Services, asked: str | None, *, param: str = "model") -> st
 
 @dataclass(frozen=True)
 class Waiter:
-    """A request that may have to wait for its model: its number, its dialect, its prompt, and its seconds."""
+    """A request that may have to wait for its model, for up to `timeout` seconds."""
 
     number: int
     dialect: str
@@ -103,24 +103,31 @@ def look_up(service: Services, asked: str | None, *, param: str = "model") -> Mo
     None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
     ModelNotFound, Loading.
     """
-    usual = service.info_of("")
-    if usual is None and asked in (*UNNAMED, *_names_of_first(service)):
+    default = service.info_of("")
+    if default is None and asked in (*UNNAMED, *_names_of_first(service)):
         return None if _is_foreseen(service) else Unloaded("")
     if asked in UNNAMED:
-        return usual
+        return default
     name = name_of(service, asked, param=param)
     return service.info_of(name) or Unloaded(name)
 
 
-def facts_for(service: Services, asked: str | None, waiter: Waiter, *, param: str = "model") -> ModelInfo | None:
-    """Return what is known of the model that a request names; one that was never loaded is loaded first.
+def wait_for_model(
+    service: Services, asked: str | None, waiter: Waiter, *, param: str = "model"
+) -> tuple[ModelInfo | None, float]:
+    """Return what is known of the model that a request names, and the seconds until it was known.
 
-    None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
-    ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded, QueueFull, EngineUnavailable, and Cancelled when the
-    client has left meanwhile.
+    A model that was never loaded is loaded first. None is the one that the server begins with, before it is loaded,
+    where its defaults are known without that. Raises ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded,
+    QueueFull, EngineUnavailable, and Cancelled when the client has left meanwhile.
     """
     found = look_up(service, asked, param=param)
-    return _await(service, found.name, waiter) if isinstance(found, Unloaded) else found
+    if not isinstance(found, Unloaded):
+        return found, 0.0
+    began = time.monotonic()
+    info = _await(service, found.name, waiter)
+    # Clients are told what is left of their time, which should be short to read.
+    return info, round(time.monotonic() - began, 1)
 
 
 def _await(service: Services, name: str, waiter: Waiter) -> ModelInfo | None:

@@ -57,38 +57,38 @@ def other_format(content: dict[str, Any], default: str = "openai") -> StreamForm
 
 def encoded_preview(
     service: Services,
-    order: GenerationRequest,
-    glimpse: PreviewImage,
+    request: GenerationRequest,
+    preview_image: PreviewImage,
     *,
     output_format: OutputFormat | None = None,
     compression: int | None = None,
 ) -> str:
     """Return what `preview_file` does, as base64."""
-    data = preview_file(service, order, glimpse, output_format=output_format, compression=compression)
+    data = preview_file(service, request, preview_image, output_format=output_format, compression=compression)
     return service.thread_pool.run(base64.b64encode, data).decode()
 
 
 def preview_file(
     service: Services,
-    order: GenerationRequest,
-    glimpse: PreviewImage,
+    request: GenerationRequest,
+    preview_image: PreviewImage,
     *,
     output_format: OutputFormat | None = None,
     compression: int | None = None,
 ) -> bytes:
-    """Return an image in the making as the bytes of an image file, in the size of the answer.
+    """Return an image in the making as the bytes of an image file, in the size of the finished one.
 
-    The format is the order's unless another is asked for; enlarging and encoding happen on a native thread.
+    The format is the request's unless another is asked for; enlarging and encoding happen on a thread of the pool.
     """
-    how, preview, generation = order.finish, glimpse.preview, order.generation
-    wanted = output_format or how.output_format
-    quality = compression if output_format else how.compression
+    options, preview, generation = request.output_options, preview_image.preview, request.generation
+    wanted = output_format or options.output_format
+    quality = compression if output_format else options.compression
 
     def work() -> bytes:
         from imageserver.imaging.previews import image_file
 
         return image_file(
-            glimpse.pixels,
+            preview_image.pixels,
             (preview.width, preview.height),
             preview.scale,
             (generation.width, generation.height),

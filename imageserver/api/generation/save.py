@@ -1,4 +1,4 @@
-"""Keep a delivery's files in the output folder, and name the URLs they are answered at."""
+"""Keep generated images in the output folder, and name the URLs that serve them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,26 +6,26 @@ from pathlib import Path
 
 from flask import url_for
 
-from imageserver.api.generation.run import GenerationRequest, GenerationResult
+from imageserver.api.generation.run import GenerationResult
 from imageserver.api.request_context import services
 from imageserver.api.services import Services
 from imageserver.outputs.folder import file_stem
 
 
-def save_all(service: Services, order: GenerationRequest, delivery: GenerationResult) -> list[Path]:
+def save_all(service: Services, result: GenerationResult) -> list[Path]:
     """Save every file under the documented name; raises StorageFull."""
     now = datetime.now().astimezone()
-    paths = []
-    for index, data in enumerate(delivery.files):
-        stem = file_stem(now, order.number, index if len(delivery.files) > 1 else None)
-        paths.append(service.thread_pool.run(service.outputs.save, data, stem=stem, extension=order.finish.extension))
+    paths, extension = [], result.request.output_options.extension
+    for index, data in enumerate(result.files):
+        stem = file_stem(now, result.request.number, index if len(result.files) > 1 else None)
+        paths.append(service.thread_pool.run(service.outputs.save, data, stem=stem, extension=extension))
     return paths
 
 
 def urls_of(paths: Sequence[Path]) -> list[str]:
     """Return the absolute URLs of saved files; clients such as Open WebUI fail on relative ones.
 
-    Where keys are asked for, an address is signed: whoever was given it may open it, in an <img> too.
+    Where keys are required, an address is signed: whoever has it may open it, also in an <img>.
     """
     keyring = services().keyring
     return [

@@ -7,10 +7,9 @@ from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.init_image import InitImage, ReadImage
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
-from imageserver.generation import Control, Generation, ModelInfo
-from imageserver.settings import Settings
+from imageserver.generation import Control, Generation
 
-SETTINGS_OF_IT = ("controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end")
+CONTROL_FIELDS = ("controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,27 +20,6 @@ class ControlImage:
     name: str = "control_image"
 
 
-def refuse_unserved(
-    settings: Settings, facts: ModelInfo | None, control: ControlImage | None, init_image: InitImage | None
-) -> None:
-    """Raise InvalidParameter where a model has no ControlNet, or none for images to start from."""
-    if control is None:
-        return
-    if not settings.controlnet or (facts is not None and "control" not in facts.kinds):
-        model = facts.name if facts else "the model"
-        raise InvalidParameter(
-            f"{control.name}: {model} has no ControlNet (CONTROLNET); leave it out.", param=control.name
-        )
-    if facts is None or init_image is None:
-        return
-    kind = "control-image" if init_image.mask is None else "control-inpaint"
-    if kind not in facts.kinds:
-        name = init_image.names[0]
-        raise InvalidParameter(
-            f"{facts.name} ({facts.family}) is guided by {control.name} from text alone; leave {name} out.", param=name
-        )
-
-
 def read(service: Services, control: ControlImage) -> ReadImage:
     """Decode what a client sent; raises InvalidParameter naming the field and its limit."""
     return init_image.read(service, InitImage(image=control.image, names=(control.name, "")))
@@ -49,7 +27,7 @@ def read(service: Services, control: ControlImage) -> ReadImage:
 
 def guide(service: Services, body: GenerateBody, generation: Generation, read: ReadImage) -> tuple[Generation, bytes]:
     """Return the generation with its guide, and the guide's pixels in the generation's own size."""
-    scale, start, end = (getattr(body, name) for name in SETTINGS_OF_IT)
+    scale, start, end = (getattr(body, name) for name in CONTROL_FIELDS)
     if start >= end:
         raise InvalidParameter(
             f"control_guidance_start is {start:g}; it must be less than control_guidance_end, {end:g}.",
@@ -61,4 +39,4 @@ def guide(service: Services, body: GenerateBody, generation: Generation, read: R
 
 def unused(body: GenerateBody) -> list[str]:
     """Return warnings for settings of a ControlNet in a body without an image for it."""
-    return [f"{name} is ignored without control_image." for name in SETTINGS_OF_IT if name in body.model_fields_set]
+    return [f"{name} is ignored without control_image." for name in CONTROL_FIELDS if name in body.model_fields_set]

@@ -139,7 +139,7 @@ class GenerateBody(Generating):
         return not (self.size is None and self.width is None and self.height is None)
 
 
-def parse(content: Any, *, prompt_required: bool = True) -> GenerateBody:
+def parse(content: Any, settings: Settings, *, prompt_required: bool = True) -> GenerateBody:
     """Return the validated body; raises BadRequest or InvalidParameter naming the field and its limit.
 
     A dialect whose clients may say nothing sends a blank prompt, and does not require one.
@@ -156,11 +156,6 @@ def parse(content: Any, *, prompt_required: bool = True) -> GenerateBody:
         raise BadRequest(
             f"aspect_ratio {shown(body.aspect_ratio)} is unknown; choose from {names}.", param="aspect_ratio"
         )
-    return body
-
-
-def check(body: GenerateBody, settings: Settings) -> None:
-    """Raise InvalidParameter for what no model generates."""
     for name, text in (("prompt", body.prompt), ("negative_prompt", body.negative_prompt)):
         check_text(name, text, settings.max_prompt_chars)
     if body.deterministic and body.quality != "exact":
@@ -170,35 +165,32 @@ def check(body: GenerateBody, settings: Settings) -> None:
     check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
     if body.seed is not None and body.seed + body.n > SEEDS:
         raise InvalidParameter(f"seed is too large for n={body.n}: image k uses seed + k, below 2^64.", param="seed")
+    return body
 
 
 def resolve(
     body: GenerateBody,
     settings: Settings,
-    facts: ModelInfo | None,
+    info: ModelInfo | None,
     *,
     seed_source: str | None = None,
-    usual_size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
     previews: int = 0,
     stack: Stack = NO_LORAS,
 ) -> tuple[Generation, list[str]]:
     """Return the generation that `body` asks for, and warnings; raises InvalidParameter.
 
-    `facts` are those of the model that it names, None while the first one is loading.
-
-    What the LoRAs of the `stack` were made for stands in for what the body leaves open.
-
-    A random seed is derived from `seed_source` where there is one, so that a retry generates the same. Without any size
-    in the body, `usual_size` is taken where there is one, else the model's.
+    `info` is that of the model that it names, None while the first one is loading. What the LoRAs of the `stack` were
+    made for stands in for what the body leaves open. A random seed is derived from `seed_source` where there is one, so
+    that a retry generates the same. A body without any size means `image_size`, else the model's default.
     """
-    check(body, settings)
     asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set
-    usual_size = usual_size or (facts.default_size if facts else None)
-    width, height = usual_size if usual_size and not asked_for_size else _size(body, settings)
+    default_size = image_size or (info.default_size if info else None)
+    width, height = default_size if default_size and not asked_for_size else _size(body, settings)
     warnings = []
-    usual = facts or UNKNOWN_MODEL
+    model = info or UNKNOWN_MODEL
     guidance = body.true_cfg_scale
-    if usual.guidance == "guidance_scale":
+    if model.guidance == "guidance_scale":
         # Either name will do: it is the one guidance that the model has.
         guidance = body.guidance_scale if body.guidance_scale is not None else guidance
     elif body.guidance_scale is not None:
@@ -208,9 +200,9 @@ def resolve(
     if body.output_compression is not None and body.output_format == "png":
         warnings.append("output_compression is ignored for png, which is always exact.")
     if guidance is None:
-        guidance = usual.default_true_cfg_scale if stack.guidance is None else stack.guidance
-    steps = body.num_inference_steps or min(stack.steps or usual.default_steps, settings.max_steps)
-    magic = usual.positive_magic.get(body.language, "") if body.positive_magic else ""
+        guidance = model.default_true_cfg_scale if stack.guidance is None else stack.guidance
+    steps = body.num_inference_steps or min(stack.steps or model.default_steps, settings.max_steps)
+    magic = model.positive_magic.get(body.language, "") if body.positive_magic else ""
     generation = Generation(
         prompt=body.prompt + magic,
         negative_prompt=body.negative_prompt,
@@ -224,22 +216,22 @@ def resolve(
         priority=body.priority,
         quality=body.quality,
         previews=previews,
-        scheduler=_scheduler(body.scheduler or stack.scheduler or "", facts),
+        scheduler=_scheduler(body.scheduler or stack.scheduler or "", info),
         loras=stack.loras,
-        model=facts.name if facts else "",
+        model=info.name if info else "",
         layers=body.layers or 0,
     )
     return generation, warnings
 
 
-def _scheduler(asked: str, facts: ModelInfo | None) -> str:
+def _scheduler(asked: str, info: ModelInfo | None) -> str:
     """Return the scheduler's name, as it came while the model is not known yet; the engine looks again."""
-    if facts is None:
+    if info is None:
         return asked
-    found = find_scheduler(asked, facts.schedulers, facts.sampler)
+    found = find_scheduler(asked, info.schedulers, info.sampler)
     if found is None:
         raise InvalidParameter(
-            f"scheduler {shown(asked)} does not fit {facts.name}; known are {', '.join(facts.schedulers)}.",
+            f"scheduler {shown(asked)} does not fit {info.name}; known are {', '.join(info.schedulers)}.",
             param="scheduler",
         )
     return found

@@ -11,11 +11,11 @@ from imageserver.generation import Generation, ModelInfo, Source, layer_size
 from imageserver.settings import Settings
 
 # A photograph may be larger than what is generated of it.
-MAX_INPUT = 4
-SMALLEST_SIDE, LARGEST_SIDE = 64, 4096
-USUAL_STRENGTH = 0.6
+MAX_INPUT_RATIO = 4
+MIN_IMAGE_SIDE, MAX_IMAGE_SIDE = 64, 4096
+DEFAULT_STRENGTH = 0.6
 # Of images that are put side by side; wider rows are scaled down to what may be generated.
-HIGHEST_OF_SEVERAL = 1024
+MAX_ROW_HEIGHT = 1024
 
 Resize = Literal["stretch", "crop", "pad"]
 
@@ -25,9 +25,8 @@ class InitImage:
     """The bytes of an image file and, for inpainting, of its mask.
 
     `further` images are seen beside it: each by itself where the model can, else all in one row. The mask covers the
-    first alone.
-    In most dialects white in the mask is regenerated; OpenAI's masks say it by transparency. `names` are the fields
-    that errors speak of.
+    first alone. In most dialects white in the mask is regenerated; OpenAI's masks say it by transparency. `names` are
+    the fields that errors name.
     """
 
     image: bytes
@@ -48,7 +47,7 @@ class ReadImage:
     image: Any
     mask: Any
     resize: Resize
-    usual_size: tuple[int, int]
+    default_size: tuple[int, int]
     further: tuple[Any, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
@@ -68,9 +67,10 @@ class ReadImage:
 
         pixels, digest = service.thread_pool.run(work)
         masked = self.mask is not None
-        usual = 1.0 if masked else USUAL_STRENGTH
+        if strength is None:
+            strength = 1.0 if masked else DEFAULT_STRENGTH
         source = Source(
-            strength=usual if strength is None else strength,
+            strength=strength,
             digest=digest,
             masked=masked,
             further=tuple((image.width, image.height) for image in self.further),
@@ -78,40 +78,42 @@ class ReadImage:
         return source, pixels
 
 
-def read(service: Services, given: InitImage, facts: ModelInfo | None = None) -> ReadImage:
-    """Decode what a client sent, on a native thread; raises InvalidParameter naming the field and its limit.
+def read(service: Services, given: InitImage, info: ModelInfo | None = None) -> ReadImage:
+    """Decode what a client sent, on a thread of the pool; raises InvalidParameter naming the field and its limit.
 
-    As many images as the model of the `facts` sees each by itself stay apart.
+    As many images as the model sees each by itself stay apart.
     """
-    max_images = facts.max_images if facts else 1
-    layered = facts is not None and facts.layers > 0
+    max_images = info.max_images if info else 1
+    layered = info is not None and info.layers > 0
     return service.thread_pool.run(_read, given, service.settings, max_images, layered)
 
 
 def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) -> ReadImage:
     from imageserver.imaging import inputs
 
-    most = MAX_INPUT * settings.max_pixels
+    max_pixels = MAX_INPUT_RATIO * settings.max_pixels
     image_name, mask_name = given.names
     files = (given.image, *given.further)
     names = [image_name] if len(files) == 1 else [f"{image_name}[{index}]" for index in range(len(files))]
     # One after the other: only their scaled copies are kept.
-    images = (inputs.read_image(data, name=name, max_pixels=most) for data, name in zip(files, names, strict=True))
+    images = (
+        inputs.read_image(data, name=name, max_pixels=max_pixels) for data, name in zip(files, names, strict=True)
+    )
     image, first = next(images), None
     further: tuple[Any, ...] = ()
     in_a_row = len(files) > max_images
     if not in_a_row:
         further = tuple(_bounded(each, settings.max_pixels) for each in images)
     else:
-        image, first = inputs.side_by_side(itertools.chain([image], images), HIGHEST_OF_SEVERAL)
+        image, first = inputs.side_by_side(itertools.chain([image], images), MAX_ROW_HEIGHT)
     mask = None
     if given.mask is not None:
         mask = inputs.read_mask(
-            given.mask, name=mask_name, max_pixels=most, transparent_means_edit=given.transparent_means_edit
+            given.mask, name=mask_name, max_pixels=max_pixels, transparent_means_edit=given.transparent_means_edit
         )
         if first is not None:
             mask = inputs.over_the_first(mask, first, image)
-    size = usual_size(image.width, image.height, settings.max_pixels)
+    size = default_size(image.width, image.height, settings.max_pixels)
     if layered:
         size = layer_size(*size)
     warnings = []
@@ -129,12 +131,12 @@ def _bounded(image: Any, max_pixels: int) -> Any:
     """Return an image, or one of its shape with as many pixels as may be generated."""
     from imageserver.imaging.inputs import fit_image
 
-    size = usual_size(image.width, image.height, max_pixels)
+    size = default_size(image.width, image.height, max_pixels)
     return fit_image(image, *size, "stretch")
 
 
-def usual_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
+def default_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
     """Return the size itself, or the nearest of its shape that may be generated."""
-    scale = min(1.0, math.sqrt(max_pixels / (width * height)), LARGEST_SIDE / max(width, height))
+    scale = min(1.0, math.sqrt(max_pixels / (width * height)), MAX_IMAGE_SIDE / max(width, height))
     # Sides below the smallest are stretched: a strip of one pixel has no shape that could be generated.
-    return max(SMALLEST_SIDE, int(width * scale)), max(SMALLEST_SIDE, int(height * scale))
+    return max(MIN_IMAGE_SIDE, int(width * scale)), max(MIN_IMAGE_SIDE, int(height * scale))

@@ -5,18 +5,10 @@ from dataclasses import replace
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.init_image import ReadImage
 from imageserver.errors import InvalidParameter
-from imageserver.generation import Generation, ModelInfo
+from imageserver.generation import Generation
 from imageserver.registry import MAX_SIDE
 
 SIZE_FIELDS = {"size", "width", "height", "aspect_ratio"}
-
-
-def refuse_unserved(facts: ModelInfo | None, body: GenerateBody) -> None:
-    """Raise InvalidParameter where layers are asked of a model that generates whole images."""
-    if facts is not None and body.layers is not None and not facts.layers:
-        raise InvalidParameter(
-            f"layers: {facts.name} ({facts.family}) takes no image apart; leave it out.", param="layers"
-        )
 
 
 def sized(generation: Generation, read: ReadImage) -> Generation:
@@ -24,7 +16,7 @@ def sized(generation: Generation, read: ReadImage) -> Generation:
 
     Raises InvalidParameter for an image whose layers would have no size at all, or one side that no answer has.
     """
-    width, height = read.usual_size
+    width, height = read.default_size
     if min(width, height) == 0 or max(width, height) > MAX_SIDE:
         raise InvalidParameter(
             f"image is too long and narrow: its layers would be {width}x{height}, and no side may be 0 or more than "
@@ -42,5 +34,5 @@ def without_effect(body: GenerateBody) -> list[str]:
     if body.add_overlay and "add_overlay" in body.model_fields_set:
         warnings.append("add_overlay is ignored for layers.")
     if body.output_format == "jpeg":
-        warnings.append("jpeg knows no transparency: the layers are laid on white; png and webp keep it.")
+        warnings.append("jpeg has no transparency: the layers are laid on white; png and webp keep it.")
     return warnings

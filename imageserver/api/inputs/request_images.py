@@ -19,10 +19,10 @@ NO_FILES: MultiDict[str, FileStorage] = MultiDict()
 
 @dataclass(frozen=True)
 class Images:
-    """What a request starts from, and what guides it; None where none was sent."""
+    """The image that a generation starts from, and the one that guides it."""
 
-    init_image: InitImage | None
-    control_image: ControlImage | None
+    init_image: InitImage | None = None
+    control_image: ControlImage | None = None
 
 
 def read_images(service: Services, content: Any, files: MultiDict[str, FileStorage] = NO_FILES) -> Images:

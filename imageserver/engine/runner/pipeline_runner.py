@@ -10,6 +10,7 @@ from typing import Any
 import diffusers
 import torch
 
+from imageserver.capabilities import Needs, check_supported
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines import init_image
 from imageserver.engine.pipelines.generated_size import generated_size
@@ -142,22 +143,14 @@ class PipelineRunner:
         source, most = generation.source, self._family.max_images
         if source is not None and len(source.further) >= most:
             raise InvalidParameter(f"The model ({self._family.name}) sees at most {most} at a time.", param="image")
-        if generation.layers and not self._family.layers:
-            name = self._family.name
-            raise InvalidParameter(f"layers: the model ({name}) takes no image apart; leave it out.", param="layers")
-        if kind == "image" and "edit" in self._pipelines:
-            kind = "edit"
-        if kind in self._pipelines:
-            return self._pipelines[kind]
-        # The API refuses it, but for what comes before the model is known.
-        name = self._family.name
-        if kind in CONTROLLED.values():
-            param = "image" if "control" in self._pipelines else "control_image"
-            raise InvalidParameter(f"The model ({name}) serves no {param} here; leave it out.", param=param)
-        if kind == "text":
-            raise InvalidParameter(f"The model ({name}) edits images; send image.", param="image")
-        param = "mask" if kind == "inpaint" and {"image", "edit"} & set(self._pipelines) else "image"
-        raise InvalidParameter(f"The model ({name}) serves no {param}; leave it out.", param=param)
+        needs = Needs(
+            image="image" if source is not None else None,
+            mask="mask" if source is not None and source.masked else None,
+            control_image="control_image" if generation.control is not None else None,
+            layers=generation.layers > 0,
+        )
+        check_supported(needs, f"The model ({self._family.name})", self._pipelines, layered=self._family.layers > 0)
+        return self._pipelines["edit" if kind == "image" and "edit" in self._pipelines else kind]
 
     def _adapt(self, generation: Generation) -> Mapping[str, Any]:
         """Let the text encoders read with the generation's LoRAs; return how these change the scheduler."""

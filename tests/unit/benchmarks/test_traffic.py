@@ -37,6 +37,7 @@ def test_the_same_orders_come_again_with_their_seed() -> None:
 
 def test_a_body_is_understood_by_our_api() -> None:
     from imageserver.api.inputs.generate_request import parse
+    from imageserver.settings import Settings
 
-    body = parse(Orders(1).take((4,)).body())
+    body = parse(Orders(1).take((4,)).body(), Settings(_env_file=None))
     assert (body.num_inference_steps, body.width, body.height) == (4, 512, 512)

@@ -13,7 +13,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, short_name
 from imageserver.api.dialects.automatic1111.options import StoredOptions
-from imageserver.api.dialects.automatic1111.samplers import USUAL_SCHEDULES, base_names
+from imageserver.api.dialects.automatic1111.samplers import DEFAULT_SCHEDULES, base_names
 from imageserver.api.generation.model_lookup import ask_for, listing
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.validation import validated
@@ -179,7 +179,7 @@ def sd_models() -> Response:
             SDModelItem(
                 title=listed.name,
                 model_name=short_name(listed.name),
-                hash=_hash(listed.facts) if listed.facts else None,
+                hash=_hash(listed.info) if listed.info else None,
                 sha256=None,
                 filename=short_name(listed.name),
                 config=None,
@@ -196,7 +196,7 @@ def samplers() -> Response:
     facts = services().loaded_facts()
     listed = []
     for name, schedules in base_names(facts).items():
-        usual = USUAL_SCHEDULES.get(name, "")
+        usual = DEFAULT_SCHEDULES.get(name, "")
         class_name = next(each for known, each in facts.schedulers.items() if split_name(known)[0] == name)
         options = {"scheduler": usual.lower()} if usual in schedules and usual else {}
         listed.append(SamplerItem(name=name, aliases=[class_name], options=options))

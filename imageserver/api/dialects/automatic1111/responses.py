@@ -16,8 +16,8 @@ from imageserver import __version__
 from imageserver.api import errors
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody, Img2ImgBody, sent, warnings_of
 from imageserver.api.dialects.automatic1111.checkpoints import short_name
-from imageserver.api.generation.run import GenerationRequest, GenerationResult
-from imageserver.api.output_options import finish
+from imageserver.api.generation.run import GenerationResult, PendingGeneration
+from imageserver.api.output_options import encode_images
 from imageserver.api.services import Services
 from imageserver.dispatch.client.ticket import Image, PreviewImage
 from imageserver.errors import ServiceError
@@ -77,11 +77,8 @@ class ProgressResponse(BaseModel):
 
 
 @dataclass(frozen=True)
-class InterruptibleResult:
-    """Images to answer with; an `interrupted` request has the previews it got."""
-
-    delivery: GenerationResult
-    interrupted: bool = False
+class InterruptedResult(GenerationResult):
+    """The previews of a request that was interrupted."""
 
 
 def envelope(error: ServiceError) -> dict[str, Any]:
@@ -98,35 +95,32 @@ def envelope(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def generated(
-    service: Services, order: GenerationRequest, body: GeneratingBody, result: InterruptibleResult, warnings: list[str]
-) -> tuple[ImagesAndInfo, list[str]]:
-    """Return the answer and all warnings; encoding and reading back the infotexts happen on a native thread."""
-    delivery = result.delivery
-    warnings = [*warnings, *delivery.outcome.warnings, *warnings_of(body)]
-    if result.interrupted:
+def generated(service: Services, body: GeneratingBody, result: GenerationResult) -> tuple[ImagesAndInfo, list[str]]:
+    """Return the response and all warnings; encoding and reading back infotexts happen on a thread of the pool."""
+    warnings = [*result.warnings, *warnings_of(body)]
+    if isinstance(result, InterruptedResult):
         warnings.append("The generation was interrupted: the images are previews of what it would have become.")
 
     def work() -> tuple[list[str], list[str]]:
         from imageserver.imaging.metadata import read_metadata
 
-        images = [base64.b64encode(data).decode() for data in delivery.files] if body.send_images else []
-        return images, [read_metadata(data).get("parameters", "") for data in delivery.files]
+        images = [base64.b64encode(data).decode() for data in result.files] if body.send_images else []
+        return images, [read_metadata(data).get("parameters", "") for data in result.files]
 
     images, infotexts = service.thread_pool.run(work)
-    info = _info(order, body, result, infotexts) | {"warnings": warnings}
-    generation = order.generation
+    info = _info(body, result, infotexts) | {"warnings": warnings}
+    generation = result.request.generation
     parameters = sent(body) | {"steps": generation.steps, "cfg_scale": generation.true_cfg_scale}
     return ImagesAndInfo(images=images, parameters=parameters, info=json.dumps(info)), warnings
 
 
-def unfinished(
-    service: Services, order: GenerationRequest, glimpses: dict[int, PreviewImage], seconds: float
-) -> InterruptibleResult:
+def interrupted(
+    service: Services, pending: PendingGeneration, preview_images: dict[int, PreviewImage], seconds: float
+) -> InterruptedResult:
     """Return what an interrupted request has become: the last preview of each image that was begun."""
-    generation = order.generation
-    shown = sorted(glimpses.items())
-    facts = service.info_of(generation.model)
+    generation = pending.request.generation
+    shown = sorted(preview_images.items())
+    info = service.info_of(generation.model)
     outcome = Outcome(
         width=generation.width,
         height=generation.height,
@@ -141,14 +135,14 @@ def unfinished(
 
         size = (generation.width, generation.height)
         pixels = [
-            enlarged(glimpse.pixels, (glimpse.preview.width, glimpse.preview.height), glimpse.preview.scale, size)
-            for _, glimpse in shown
+            enlarged(image.pixels, (image.preview.width, image.preview.height), image.preview.scale, size)
+            for _, image in shown
         ]
         image = Image(outcome, b"".join(each.tobytes() for each in pixels))
-        return finish(image, replace(generation, count=len(shown)), facts, order.finish)
+        return encode_images(image, replace(generation, count=len(shown)), info, pending.request.output_options)
 
     files = service.thread_pool.run(work) if shown else []
-    return InterruptibleResult(GenerationResult(outcome, tuple(files), facts, "miss"), interrupted=True)
+    return InterruptedResult(pending.request, outcome, tuple(files), info, "miss", pending.warnings)
 
 
 def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
@@ -179,16 +173,16 @@ def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
     )
 
 
-def preview_of(service: Services, status: JobStatus, glimpse: PreviewImage) -> str:
+def preview_of(service: Services, status: JobStatus, preview_image: PreviewImage) -> str:
     """Return a preview as base64 of a PNG, which is the one format that every client reads here."""
 
     def work() -> str:
         from imageserver.imaging.previews import image_file
 
         data = image_file(
-            glimpse.pixels,
-            (glimpse.preview.width, glimpse.preview.height),
-            glimpse.preview.scale,
+            preview_image.pixels,
+            (preview_image.preview.width, preview_image.preview.height),
+            preview_image.preview.scale,
             (status.width, status.height),
             output_format="png",
             max_side=MAX_PREVIEW_SIDE,
@@ -225,11 +219,9 @@ def _idle(last: JobStatus | None) -> ProgressResponse:
     )
 
 
-def _info(
-    order: GenerationRequest, body: GeneratingBody, result: InterruptibleResult, infotexts: list[str]
-) -> dict[str, Any]:
-    delivery, generation = result.delivery, order.generation
-    seeds, facts = list(delivery.outcome.seeds), delivery.facts
+def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) -> dict[str, Any]:
+    generation, info = result.request.generation, result.info
+    seeds = list(result.outcome.seeds)
     extra = body.model_extra or {}
     subseed = extra.get("subseed") if isinstance(extra.get("subseed"), int) else -1
     # A blank stands for no negative prompt; clients that show it again would send it as one.
@@ -244,16 +236,16 @@ def _info(
         "subseed": subseed,
         "all_subseeds": [subseed] * len(seeds),
         "subseed_strength": 0,
-        "width": delivery.outcome.width,
-        "height": delivery.outcome.height,
-        "sampler_name": facts.sampler_of(generation) if facts else None,
+        "width": result.outcome.width,
+        "height": result.outcome.height,
+        "sampler_name": info.sampler_of(generation) if info else None,
         "cfg_scale": generation.true_cfg_scale,
         "steps": generation.steps,
         "batch_size": body.batch_size,
         "restore_faces": False,
         "face_restoration_model": None,
-        "sd_model_name": short_name(facts.name) if facts else None,
-        "sd_model_hash": facts.revision[:10] if facts else None,
+        "sd_model_name": short_name(info.name) if info else None,
+        "sd_model_hash": info.revision[:10] if info else None,
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
@@ -267,7 +259,7 @@ def _info(
         "clip_skip": 1,
         "is_using_inpainting_conditioning": False,
         "version": __version__,
-        "interrupted": result.interrupted,
+        "interrupted": isinstance(result, InterruptedResult),
     }
 
 

@@ -10,7 +10,7 @@ from imageserver.generation import ModelInfo
 from imageserver.schedulers import SCHEDULES, find_scheduler, split_name
 
 # The schedule of a sampler whose client leaves the choice.
-USUAL_SCHEDULES = {
+DEFAULT_SCHEDULES = {
     "DPM++ 2M": "Karras", "DPM++ 2M SDE": "Exponential", "DPM++ 2S a": "Karras", "DPM++ SDE": "Karras",
     "DPM2": "Karras", "DPM2 a": "Karras",
 }  # fmt: skip
@@ -27,22 +27,22 @@ class SamplerChoice:
     warnings: tuple[str, ...] = ()
 
 
-def choose(sampler: str, schedule: str, facts: ModelInfo | None) -> SamplerChoice:
+def choose(sampler: str, schedule: str, info: ModelInfo | None) -> SamplerChoice:
     """Return the scheduler that is meant; what the model cannot be generated with is a warning."""
     automatic = schedule.casefold() in AUTOMATIC
     if not sampler and automatic:
         return SamplerChoice()
-    if facts is None:
+    if info is None:
         return SamplerChoice(
             warnings=(f"sampler {shown(sampler or schedule)} is not used: the model is still being loaded.",)
         )
-    own = facts.sampler
-    known = facts.schedulers
+    own = info.sampler
+    known = info.schedulers
     name, named_schedule = _base(sampler, known, own)
     if name is None:
         return SamplerChoice(warnings=(f"sampler {shown(sampler)} is not used: the model's own generates, {own}.",))
     if automatic:
-        wanted = named_schedule or USUAL_SCHEDULES.get(name, "")
+        wanted = named_schedule or DEFAULT_SCHEDULES.get(name, "")
         found = find_scheduler(f"{name} {wanted}", known, own)
         return SamplerChoice(name if found is None else found)
     wanted = next((each for each in SCHEDULES if each.casefold() == schedule.casefold()), "")
@@ -54,11 +54,11 @@ def choose(sampler: str, schedule: str, facts: ModelInfo | None) -> SamplerChoic
     )
 
 
-def base_names(facts: ModelInfo) -> dict[str, list[str]]:
+def base_names(info: ModelInfo) -> dict[str, list[str]]:
     """Return the schedules of each sampler, its own first; an empty one is the plain one."""
-    own = facts.sampler
+    own = info.sampler
     names: dict[str, list[str]] = {split_name(own)[0]: []}
-    for name in facts.schedulers:
+    for name in info.schedulers:
         base, schedule = split_name(name)
         names.setdefault(base, []).append(schedule)
     return names

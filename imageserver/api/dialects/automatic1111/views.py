@@ -22,14 +22,15 @@ from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
 from imageserver.api.dialects.automatic1111.control_units import extract_unit
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
-from imageserver.api.generation.build_request import place
-from imageserver.api.generation.model_lookup import Waiter, facts_for
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, stream
+from imageserver.api.generation.build_request import build_request, parse_request
+from imageserver.api.generation.model_lookup import Waiter, wait_for_model
+from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.generation.save import save_all
 from imageserver.api.inputs.image_bytes import fetch
-from imageserver.api.inputs.init_image import MAX_INPUT, InitImage, Resize
+from imageserver.api.inputs.init_image import MAX_INPUT_RATIO, InitImage, Resize
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.query import read_query
+from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
@@ -100,10 +101,10 @@ def img2img() -> Response:
 def progress() -> Response:
     """Tell how far the client's own current request is, and show its last preview."""
     query, service = read_query(ProgressQuery), services()
-    status, glimpse = _current(service)
+    status, preview_image = _current(service)
     preview = None
-    if status is not None and glimpse is not None and not query.skip_current_image:
-        preview = responses.preview_of(service, status, glimpse)
+    if status is not None and preview_image is not None and not query.skip_current_image:
+        preview = responses.preview_of(service, status, preview_image)
     return jsonify(responses.progress(status, preview).model_dump())
 
 
@@ -151,58 +152,54 @@ def png_info() -> Response:
 
 def _answer(service: Services, body: GeneratingBody, init_image: InitImage | None = None) -> Response:
     checkpoint = find_checkpoint(service, body.override_settings.get("sd_model_checkpoint"))
-    began = time.monotonic()
     waiter = Waiter(request_id(), DIALECT, body.prompt, service.settings.request_timeout)
-    facts = facts_for(service, checkpoint, waiter, param="sd_model_checkpoint")
-    waited = time.monotonic() - began
-    usual = catalog.stored_options(service).samples_format(credential())
-    sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, facts)
+    info, waited = wait_for_model(service, checkpoint, waiter, param="sd_model_checkpoint")
+    samples_format = catalog.stored_options(service).samples_format(credential())
+    sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, info)
     body, control = extract_unit(service, body)
     loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
-    fields = to_generate_fields(body, output_format_of(body, usual), sampler.scheduler)
-    order, warnings, _ = place(
+    fields = to_generate_fields(body, output_format_of(body, samples_format), sampler.scheduler)
+    parsed = parse_request(
         service,
-        request_id(),
         fields | control.fields | ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {}),
         request.headers,
         dialect=DIALECT,
-        init_image=init_image,
-        control_image=control.image,
+        images=Images(init_image, control.image),
         previews=PREVIEWS,
         prompt_required=False,
-        waited=waited,
     )
-    result = _generate(service, order)
-    if body.save_images and not result.interrupted:
-        save_all(service, order, result.delivery)
-    told = [*sampler.warnings, *about_loras, *control.warnings, *warnings]
-    answer, all_warnings = responses.generated(service, order, body, result, told)
-    return add_warnings(jsonify(answer.model_dump()), all_warnings)
+    pending = build_request(service, request_id(), parsed, info, waited)
+    pending.warnings[:0] = [*sampler.warnings, *about_loras, *control.warnings]
+    result = _generate(service, pending)
+    if body.save_images and not isinstance(result, responses.InterruptedResult):
+        save_all(service, result)
+    response, warnings = responses.generated(service, body, result)
+    return add_warnings(jsonify(response.model_dump()), warnings)
 
 
-def _generate(service: Services, order: GenerationRequest) -> responses.InterruptibleResult:
+def _generate(service: Services, pending: PendingGeneration) -> GenerationResult:
     """Return the finished images, or the previews of a request that was interrupted.
 
     Raises Cancelled when the client has left: there is nobody to show previews to.
     """
-    glimpses: dict[int, PreviewImage] = {}
+    preview_images: dict[int, PreviewImage] = {}
     began, left = time.monotonic(), list[bool]()
     try:
         with while_client_stays(request.environ, lambda: left.append(True)):
-            for news in stream(service, order, request.environ):
-                match news:
+            for update in pending.stream(request.environ):
+                match update:
                     case Started():
                         # After the death of an engine everything begins again.
                         began = time.monotonic()
-                        glimpses.clear()
+                        preview_images.clear()
                     case PreviewImage():
-                        glimpses[news.preview.index] = news
+                        preview_images[update.preview.index] = update
     except Cancelled:
         if left:
             raise
-        return responses.unfinished(service, order, glimpses, time.monotonic() - began)
-    assert isinstance(news, GenerationResult)
-    return responses.InterruptibleResult(news)
+        return responses.interrupted(service, pending, preview_images, time.monotonic() - began)
+    assert isinstance(update, GenerationResult)
+    return update
 
 
 def _init_image(service: Services, body: Img2ImgBody) -> InitImage:
@@ -212,13 +209,13 @@ def _init_image(service: Services, body: Img2ImgBody) -> InitImage:
 
 
 def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
-    data, most = fetch(service, text, name="mask"), MAX_INPUT * service.settings.max_pixels
+    data, max_pixels = fetch(service, text, name="mask"), MAX_INPUT_RATIO * service.settings.max_pixels
 
     def work() -> bytes:
         from imageserver.imaging.masks import MaskShape, shape_mask
 
         shape = MaskShape(hard=bool(body.mask_round), inverted=bool(body.inpainting_mask_invert), blur=body.blur)
-        return shape_mask(data, shape, name="mask", max_pixels=most)
+        return shape_mask(data, shape, name="mask", max_pixels=max_pixels)
 
     return service.thread_pool.run(work)
 

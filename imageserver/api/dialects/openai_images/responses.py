@@ -17,7 +17,7 @@ from pydantic import Field
 
 from imageserver.api import errors
 from imageserver.api.generation.previews import encoded_preview
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, News
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
 from imageserver.api.generation.save import save_all, urls_of
 from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
@@ -94,51 +94,49 @@ QUALITIES = {"exact": "high", "high": "medium", "fast": "low"}
 DONE = "[DONE]"
 
 
-def answer(
-    service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str], *, as_urls: bool
-) -> Response:
-    """Answer a delivery; URLs are those of files saved for it. Raises StorageFull."""
-    outcome = delivery.outcome
+def answer(service: Services, result: GenerationResult, *, as_urls: bool) -> Response:
+    """Return the response to a finished request; URLs are those of files saved for it. Raises StorageFull."""
+    generation_request, outcome = result.request, result.outcome
     if as_urls:
-        images = [{"url": url} for url in urls_of(save_all(service, order, delivery))]
+        images = [{"url": url} for url in urls_of(save_all(service, result))]
     else:
-        images = [{"b64_json": text} for text in service.thread_pool.run(_encoded, delivery.files)]
+        images = [{"b64_json": text} for text in service.thread_pool.run(_encoded, result.files)]
     body = {
         "created": int(time.time()),
         "data": [image | {"seed": seed} for image, seed in zip(images, outcome.seeds, strict=True)],
-        **_described(order, outcome),
-        "usage": _usage(order, outcome, range(len(images))),
-        "model": delivery.facts.name if delivery.facts else None,
-        "warnings": warnings + list(outcome.warnings),
+        **_described(generation_request, outcome),
+        "usage": _usage(generation_request, outcome, range(len(images))),
+        "model": result.info.name if result.info else None,
+        "warnings": result.warnings,
         "nsfw_detected": outcome.nsfw_detected,
     }
     return Response(_as_json(body), mimetype="application/json")
 
 
 def frames(
-    service: Services, order: GenerationRequest, news: Generator[News], warnings: list[str], kind: EventPrefix
+    service: Services, generation_request: GenerationRequest, updates: Generator[Update], kind: EventPrefix
 ) -> Iterator[bytes]:
     """Yield the events of a stream: partial images, the finished images, and comments on the way."""
     shown: Counter[int] = Counter()
-    with contextlib.closing(news):
-        for item in news:
-            match item:
+    with contextlib.closing(updates):
+        for update in updates:
+            match update:
                 case None:
                     yield sse.HEARTBEAT_FRAME
                 case Queued():
-                    yield sse.comment(f"request {order.number} is queued, {item.position} go before it")
+                    yield sse.comment(f"request {generation_request.number} is queued, {update.position} go before it")
                 case Started():
                     # After the death of an engine everything begins again.
                     shown.clear()
                     yield sse.comment("started")
                 case Progress():
-                    yield sse.comment(f"step {item.step} of {item.total}")
+                    yield sse.comment(f"step {update.step} of {update.total}")
                 case PreviewImage():
-                    index = item.preview.index
-                    yield _frame(_partial(service, order, item, kind, shown[index]))
+                    index = update.preview.index
+                    yield _frame(_partial(service, generation_request, update, kind, shown[index]))
                     shown[index] += 1
                 case GenerationResult():
-                    for event in _completed(service, order, item, warnings, kind):
+                    for event in _completed(service, update, kind):
                         yield _frame(event)
     yield sse.frame(DONE)
 
@@ -158,61 +156,63 @@ def _as_json(body: dict[str, Any]) -> bytes:
 
 
 def _partial(
-    service: Services, order: GenerationRequest, glimpse: PreviewImage, kind: EventPrefix, number: int
+    service: Services,
+    generation_request: GenerationRequest,
+    preview_image: PreviewImage,
+    kind: EventPrefix,
+    number: int,
 ) -> dict[str, Any]:
     return {
         "type": f"{kind}.partial_image",
-        "b64_json": encoded_preview(service, order, glimpse),
+        "b64_json": encoded_preview(service, generation_request, preview_image),
         "partial_image_index": number,
         "created_at": int(time.time()),
-        **_described(order),
-        **_place(order.generation.count, glimpse.preview.index),
+        **_described(generation_request),
+        **_index(generation_request.generation.count, preview_image.preview.index),
     }
 
 
-def _completed(
-    service: Services, order: GenerationRequest, delivery: GenerationResult, warnings: list[str], kind: EventPrefix
-) -> Iterator[dict[str, Any]]:
-    outcome = delivery.outcome
-    for index, data in enumerate(delivery.files):
+def _completed(service: Services, result: GenerationResult, kind: EventPrefix) -> Iterator[dict[str, Any]]:
+    generation_request, outcome = result.request, result.outcome
+    for index, data in enumerate(result.files):
         yield {
             "type": f"{kind}.completed",
             "b64_json": service.thread_pool.run(_encoded, (data,))[0],
             "created_at": int(time.time()),
-            **_described(order, outcome),
-            **_place(len(delivery.files), index),
-            "usage": _usage(order, outcome, range(index, index + 1)),
+            **_described(generation_request, outcome),
+            **_index(len(result.files), index),
+            "usage": _usage(generation_request, outcome, range(index, index + 1)),
             "seed": outcome.seeds[index],
-            "model": delivery.facts.name if delivery.facts else None,
-            "warnings": warnings + list(outcome.warnings),
+            "model": result.info.name if result.info else None,
+            "warnings": result.warnings,
             "nsfw_detected": outcome.nsfw_detected,
         }
 
 
-def _described(order: GenerationRequest, outcome: Outcome | None = None) -> dict[str, Any]:
-    """Return what the images of an order are like, for an answer and for every event."""
-    generation = order.generation
-    transparent = outcome is not None and outcome.channels == 4 and order.finish.output_format != "jpeg"
+def _described(generation_request: GenerationRequest, outcome: Outcome | None = None) -> dict[str, Any]:
+    """Return what the images of a request are like, for an answer and for every event."""
+    generation, output_format = generation_request.generation, generation_request.output_options.output_format
+    transparent = outcome is not None and outcome.channels == 4 and output_format != "jpeg"
     return {
         "background": "transparent" if transparent else "opaque",
-        "output_format": order.finish.output_format,
+        "output_format": output_format,
         "quality": QUALITIES[generation.quality],
         "size": f"{generation.width}x{generation.height}",
     }
 
 
-def _place(count: int, index: int) -> dict[str, int]:
+def _index(count: int, index: int) -> dict[str, int]:
     """Return which of several images an event is about; OpenAI's own events know of one alone."""
     return {"image_index": index} if count > 1 else {}
 
 
-def _usage(order: GenerationRequest, outcome: Outcome, images: range) -> dict[str, Any]:
+def _usage(generation_request: GenerationRequest, outcome: Outcome, images: range) -> dict[str, Any]:
     """Return the tokens of some of the images; what was read counts for the first, so that the events add up."""
     # Every layer is an image here.
     of_one = outcome.image_tokens // len(outcome.seeds)
     first = images.start == 0
     text = outcome.prompt_tokens if first else 0
-    source = of_one if first and order.generation.source is not None else 0
+    source = of_one if first and generation_request.generation.source is not None else 0
     generated = of_one * len(images)
     return {
         "input_tokens": text + source,

@@ -4,7 +4,6 @@ Source: openai-python 3.52, `openai/resources/images.py`.
 """
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -21,16 +20,16 @@ from imageserver.api.dialects.openai_images.bodies import (
     to_generate_fields,
     warnings_of,
 )
-from imageserver.api.generation.build_request import place
+from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.model_lookup import Listed, find_name, listing
 from imageserver.api.generation.previews import other_format
-from imageserver.api.generation.run import GenerationRequest, generate_images, stream
+from imageserver.api.generation.run import PendingGeneration
 from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.image_bytes import fetch, read_upload
 from imageserver.api.inputs.init_image import InitImage
 from imageserver.api.inputs.json_body import read_json
-from imageserver.api.inputs.request_images import MAX_IMAGES
-from imageserver.api.inputs.retry_headers import Retry, key_of_tries, patience_of_all_tries, retry_count_of
+from imageserver.api.inputs.request_images import MAX_IMAGES, Images
+from imageserver.api.inputs.retry_headers import Retry, key_of_tries, retry_count_of
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services
@@ -122,39 +121,31 @@ def model(name: str) -> Response:
 
 def _answer(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage | None = None) -> Response:
     service = services()
+    pending = _prepare(service, body, init_image)
     if body.stream:
-        order, warnings = _order(service, body, init_image)
-        # The SDK's patience is for the next bytes of a stream, not for all of them.
-        order = replace(order, patience=body.timeout)
-        news = stream(service, order, request.environ)
-        return sse.event_stream(responses.frames(service, order, news, warnings, kind), responses.error_frame)
-    retry = _retry(service, body, init_image)
-    order, warnings = _order(service, body, init_image, retry=retry)
-    if retry is not None:
-        order = replace(order, patience=body.timeout or patience_of_all_tries(request.headers))
-    delivery = generate_images(service, order, request.environ)
-    as_urls = body.response_format == "url"
-    return responses.answer(service, order, delivery, warnings, as_urls=as_urls)
+        updates = pending.stream(request.environ)
+        return sse.event_stream(responses.frames(service, pending.request, updates, kind), responses.error_frame)
+    return responses.answer(service, pending.result(request.environ), as_urls=body.response_format == "url")
 
 
-def _order(
-    service: Services, body: ImagesBody, init_image: InitImage | None, *, retry: Retry | None = None
-) -> tuple[GenerationRequest, list[str]]:
+def _prepare(service: Services, body: ImagesBody, init_image: InitImage | None) -> PendingGeneration:
     # Scripts name models of OpenAI.
     model = find_name(service, body.model) if body.model else None
-    order, warnings, _ = place(
+    parsed = parse_request(
         service,
-        request_id(),
         to_generate_fields(body) | ({"model": model} if model else {}),
         request.headers,
         dialect=DIALECT,
-        init_image=init_image,
+        images=Images(init_image),
         previews=body.partial_images if body.stream else 0,
         prompt_required=body.needs_prompt(),
-        retry=retry,
+        streamed=body.stream,
+        retry=None if body.stream else _retry(service, body, init_image),
     )
+    pending = prepare(service, request_id(), parsed)
     files = {name for name in request.files if not (IMAGE_PART.fullmatch(name) or name == "mask")}
-    return order, warnings + warnings_of(body, files)
+    pending.warnings += warnings_of(body, files)
+    return pending
 
 
 def _retry(service: Services, body: ImagesBody, init_image: InitImage | None) -> Retry | None:

@@ -13,10 +13,10 @@ import msgspec
 from flask import Flask, g
 from werkzeug.datastructures import Headers
 
-from imageserver.api import output_options
-from imageserver.api.generation.build_request import place
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, News, PendingGeneration
+from imageserver.api.generation.build_request import parse_request, prepare
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, PendingGeneration, Update
 from imageserver.api.generation.save import save_all
+from imageserver.api.output_options import OutputOptions
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.dispatch.client.runtime_dir import process_lives
@@ -34,8 +34,8 @@ ADOPTION_INTERVAL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 
 
-# A task as it is known now, its order, and the news of that.
-Beginning = tuple[Task, GenerationRequest, Iterator[News]]
+# A task as it is known now, and the updates of its generation.
+RunningTask = tuple[Task, Iterator[Update]]
 
 
 class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,27 +49,28 @@ class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
     use_cache: bool
 
 
-def wanted_of(order: GenerationRequest) -> str:
-    """Return the JSON that `order_of` reads."""
+def wanted_of(generation_request: GenerationRequest) -> str:
+    """Return the JSON of a request, as far as a task needs it to be generated again."""
+    options = generation_request.output_options
     return msgspec.json.encode(
         StoredRequest(
-            generation=order.generation,
-            output_format=order.finish.output_format,
-            compression=order.finish.compression,
-            aspect_ratio_name=order.finish.aspect_ratio_name,
-            timeout=order.timeout,
-            use_cache=order.use_cache,
+            generation=generation_request.generation,
+            output_format=options.output_format,
+            compression=options.compression,
+            aspect_ratio_name=options.aspect_ratio_name,
+            timeout=generation_request.timeout,
+            use_cache=generation_request.use_cache,
         )
     ).decode()
 
 
-def unplaced(fields: dict[str, Any]) -> str:
-    """Return the JSON of what a task is generated from that waits for its model, in the terms of the native API."""
+def wanted_of_fields(fields: dict[str, Any]) -> str:
+    """Return the JSON of a task that waits for its model, in the terms of the native API."""
     return msgspec.json.encode({"fields": fields}).decode()
 
 
-def begin(app: Flask, service: Services, task: Task) -> Beginning:
-    """Return the order of a task's present attempt and the news of it; one that is not placed yet waits for its model.
+def begin(app: Flask, service: Services, task: Task) -> RunningTask:
+    """Return a task and the updates of its present attempt; a task whose model is not known yet waits for it.
 
     Raises ValueError for what another version has written, and whatever a request of the same fields is refused for.
     """
@@ -77,22 +78,24 @@ def begin(app: Flask, service: Services, task: Task) -> Beginning:
     if isinstance(content, dict) and "fields" in content:
         with app.test_request_context():
             g.credential, g.arrived = task.credential, time.monotonic()
-            order, warnings, _ = place(service, task.number, content["fields"], Headers(), dialect=DIALECT)
-        task = replace(task, warnings=(*task.warnings, *warnings))
-        service.tasks.set_wanted(task.task_id, wanted=wanted_of(order), warnings=list(task.warnings))
+            parsed = parse_request(service, content["fields"], Headers(), dialect=DIALECT)
+            pending = prepare(service, task.number, parsed)
+        task = replace(task, warnings=(*task.warnings, *pending.warnings))
+        service.tasks.set_wanted(task.task_id, wanted=wanted_of(pending.request), warnings=list(task.warnings))
     else:
-        order = _order_of(service, task, msgspec.convert(content, type=StoredRequest))
-    return task, order, PendingGeneration(service, order).news()
+        stored = msgspec.convert(content, type=StoredRequest)
+        pending = PendingGeneration(service, _stored_request(service, task, stored))
+    return task, pending.updates()
 
 
-def _order_of(service: Services, task: Task, wanted: StoredRequest) -> GenerationRequest:
-    finish = output_options.OutputOptions(
+def _stored_request(service: Services, task: Task, wanted: StoredRequest) -> GenerationRequest:
+    output_options = OutputOptions(
         wanted.output_format, wanted.compression, wanted.aspect_ratio_name, service.settings.font_path
     )
     return GenerationRequest(
         number=task.number,
         generation=wanted.generation,
-        finish=finish,
+        output_options=output_options,
         timeout=wanted.timeout,
         use_cache=wanted.use_cache,
         credential=task.credential,
@@ -105,28 +108,28 @@ def start(app: Flask) -> None:
     gevent.spawn(_adopt_for_ever, app, app.extensions[EXTENSION])
 
 
-def follow(service: Services, task: Task, begin: Callable[[], Beginning]) -> None:
+def follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> None:
     """Begin a task and follow it to its end, in the background of this process, its owner."""
     gevent.spawn(_follow, service, task, begin)
 
 
-def _follow(service: Services, task: Task, begin: Callable[[], Beginning]) -> None:
+def _follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> None:
     store = service.tasks
     current_request.set(task.number)
     current_credential.set(task.credential)
     try:
-        task, order, news = begin()
-        for event in news:
-            if isinstance(event, Started):
+        task, updates = begin()
+        for update in updates:
+            if isinstance(update, Started):
                 store.start(task.task_id)
-            elif isinstance(event, GenerationResult):
-                paths = save_all(service, order, event)
+            elif isinstance(update, GenerationResult):
+                paths = save_all(service, update)
                 store.complete(
                     task.task_id,
                     files=[path.name for path in paths],
-                    seeds=event.outcome.seeds,
-                    processing_time=round(event.outcome.inference_time, 2),
-                    warnings=[*task.warnings, *event.outcome.warnings],
+                    seeds=update.outcome.seeds,
+                    processing_time=round(update.outcome.inference_time, 2),
+                    warnings=[*task.warnings, *update.outcome.warnings],
                 )
     except (Draining, EngineUnavailable, Loading, QueueFull) as error:
         # The server stops or restarts a part of itself, or has no room yet: the task is still wanted.

@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
 from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, status_of
-from imageserver.api.generation.build_request import place
+from imageserver.api.generation.build_request import build_request, parse_request
 from imageserver.api.generation.model_lookup import Unloaded, look_up
-from imageserver.api.generation.run import GenerationRequest, PendingGeneration
-from imageserver.api.inputs import generate_request
+from imageserver.api.generation.run import PendingGeneration
 from imageserver.api.inputs.generate_request import SIZE_PATTERN, Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.query import read_query
@@ -100,10 +99,10 @@ class DownloadQuery(BaseModel):
 
 @dataclass(frozen=True)
 class _TaskRequest:
-    """A task that can be taken: its order, or the fields of one that waits for its model."""
+    """A task that can be accepted; `pending` is None of one that waits for its model."""
 
     number: int
-    order: GenerationRequest | None
+    pending: PendingGeneration | None
     fields: dict[str, Any]
     warnings: list[str]
     webhook_url: str | None
@@ -194,34 +193,33 @@ def download(task_id: str) -> Response:
 
 
 def _submit(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
-    if task_request.order is None:
-        return _take_unplaced(service, task_request)
-    order = task_request.order
-    fulfilment = PendingGeneration(service, order)
-    news = fulfilment.news()
+    pending = task_request.pending
+    if pending is None:
+        return _accept_unloaded(service, task_request)
+    updates = pending.updates()
     # A refusal is raised here: what was answered with a task id is wanted until it is generated.
-    first = next(news)
+    first = next(updates)
     try:
-        task = _write_down(service, task_request, wanted_of(order))
+        task = _store(service, task_request, wanted_of(pending.request))
     except ServiceError:
-        fulfilment.cancel()
+        pending.cancel()
         raise
-    runner.follow(service, task, lambda: (task, order, itertools.chain([first], news)))
+    runner.follow(service, task, lambda: (task, itertools.chain([first], updates)))
     expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
-    return _taken(task_request, task, estimated_time=round(expected, 2), position=position)
+    return _accepted(task_request, task, estimated_time=round(expected, 2), position=position)
 
 
-def _take_unplaced(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
-    """Take a task whose model is loaded first, which may take minutes."""
+def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
+    """Accept a task whose model is loaded first, which may take minutes."""
     waiting = service.tasks.count_open()
     refuse_if_full(waiting, service.settings.max_queue, queue_wait=0.0)
-    task = _write_down(service, task_request, runner.unplaced(task_request.fields))
+    task = _store(service, task_request, runner.wanted_of_fields(task_request.fields))
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     runner.follow(service, task, functools.partial(runner.begin, app, service, task))
-    return _taken(task_request, task, estimated_time=None, position=waiting)
+    return _accepted(task_request, task, estimated_time=None, position=waiting)
 
 
-def _write_down(service: Services, task_request: _TaskRequest, wanted: str) -> Task:
+def _store(service: Services, task_request: _TaskRequest, wanted: str) -> Task:
     """Return the new task; raises StorageFull."""
     task = service.tasks.add(
         number=task_request.number,
@@ -239,7 +237,7 @@ def _write_down(service: Services, task_request: _TaskRequest, wanted: str) -> T
     return task
 
 
-def _taken(task_request: _TaskRequest, task: Task, *, estimated_time: float | None, position: int) -> dict[str, Any]:
+def _accepted(task_request: _TaskRequest, task: Task, *, estimated_time: float | None, position: int) -> dict[str, Any]:
     return {
         "task_id": task.task_id,
         "requestId": task_request.number,
@@ -278,16 +276,17 @@ def _read(service: Services, number: int, content: Any) -> _TaskRequest:
     )
     _check_webhook(service, body.webhook_url)
     try:
-        if isinstance(look_up(service, body.model), Unloaded):
-            generate_request.check(generate_request.parse(fields), service.settings)
+        parsed = parse_request(service, fields, request.headers, dialect=DIALECT)
+        info = look_up(service, body.model)
+        if isinstance(info, Unloaded):
             return _TaskRequest(number, None, fields, ignored, body.webhook_url)
-        order, warnings, _ = place(service, number, fields, request.headers, dialect=DIALECT)
+        pending = build_request(service, number, parsed, info)
     except InvalidParameter as error:
         if error.param != "size":
             raise
         # The client has never heard of a size.
         raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
-    return _TaskRequest(number, order, fields, warnings + ignored, body.webhook_url)
+    return _TaskRequest(number, pending, fields, pending.warnings + ignored, body.webhook_url)
 
 
 def _check_webhook(service: Services, url: str | None) -> None:

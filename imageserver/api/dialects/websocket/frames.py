@@ -7,8 +7,8 @@ import msgspec
 from pydantic import ConfigDict, Field
 from werkzeug.datastructures import Headers
 
-from imageserver.api.generation.build_request import place
-from imageserver.api.generation.run import GenerationRequest, GenerationResult
+from imageserver.api.generation.build_request import parse_request, prepare
+from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.inputs.generate_request import GenerateBody, Whole
 from imageserver.api.inputs.json_body import refuse_if_unwieldy
 from imageserver.api.inputs.request_images import read_images
@@ -62,39 +62,36 @@ def checked(frame: Frame) -> WebSocketBody:
     return validated(WebSocketBody, frame)
 
 
-def place_frame(service: Services, number: int, body: WebSocketBody) -> tuple[GenerationRequest, list[str]]:
-    """Return the order in a frame, and the warnings; raises the ServiceError that names what is wrong.
+def pending_of(service: Services, number: int, body: WebSocketBody) -> PendingGeneration:
+    """Return the generation that a frame asks for; raises the ServiceError that names what is wrong.
 
     Its model may have to be loaded first, which takes minutes.
     """
-    images = read_images(service, body.model_dump(include={"image", "mask", "control_image"}))
-    order, warnings, _ = place(
+    parsed = parse_request(
         service,
-        number,
         body.model_dump(exclude={"type", "previews"}, exclude_unset=True),
         # Those of the handshake belong to no single generation: an idempotency key would make all of them one.
         Headers(),
         dialect=DIALECT,
-        init_image=images.init_image,
-        control_image=images.control_image,
+        images=read_images(service, body.model_dump(include={"image", "mask", "control_image"})),
         previews=body.previews,
     )
-    return order, warnings
+    return prepare(service, number, parsed)
 
 
-def queued(number: int, news: Queued) -> Frame:
+def queued(number: int, update: Queued) -> Frame:
     """Return the frame for a place in the queue; times in seconds."""
     return {
-        "type": "queued", "request_id": number, "queue_position": news.position,
-        "queue_wait": round(news.wait, 3), "expected_seconds": round(news.own, 3),
+        "type": "queued", "request_id": number, "queue_position": update.position,
+        "queue_wait": round(update.wait, 3), "expected_seconds": round(update.own, 3),
     }  # fmt: skip
 
 
-def progress(number: int, news: Progress) -> Frame:
+def progress(number: int, update: Progress) -> Frame:
     """Return the frame for a step that is done; `progress` is 0 to 1 over all images."""
     return {
-        "type": "progress", "progress": round(news.step / news.total, 4), "step": news.step,
-        "total_steps": news.total, "request_id": number,
+        "type": "progress", "progress": round(update.step / update.total, 4), "step": update.step,
+        "total_steps": update.total, "request_id": number,
     }  # fmt: skip
 
 
@@ -106,9 +103,9 @@ def preview(number: int, shown: Preview, image: str) -> Frame:
     }  # fmt: skip
 
 
-def result(order: GenerationRequest, delivery: GenerationResult, images: list[str], warnings: list[str]) -> Frame:
+def result(generated: GenerationResult, images: list[str]) -> Frame:
     """Return the frame for finished images, given as base64; several stand in `images_b64` too."""
-    outcome = delivery.outcome
+    outcome = generated.outcome
     data: dict[str, Any] = {"image_b64": images[0]}
     if len(images) > 1:
         data["images_b64"] = images
@@ -119,12 +116,12 @@ def result(order: GenerationRequest, delivery: GenerationResult, images: list[st
         "height": outcome.height,
         "inference_time": round(outcome.inference_time, 2),
         "queue_time": round(outcome.queue_time, 2),
-        "model": delivery.facts.name if delivery.facts else None,
-        "output_format": order.finish.output_format,
-        "warnings": warnings + list(outcome.warnings),
+        "model": generated.info.name if generated.info else None,
+        "output_format": generated.request.output_options.output_format,
+        "warnings": generated.warnings,
         "nsfw_detected": outcome.nsfw_detected,
-        "request_id": order.number,
-        "cache": delivery.origin,
+        "request_id": generated.request.number,
+        "cache": generated.origin,
     }
     return {"type": "result", "data": data}
 

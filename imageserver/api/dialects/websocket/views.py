@@ -26,7 +26,7 @@ from imageserver.api.dialects.websocket import frames
 from imageserver.api.dialects.websocket.client_socket import ClientSocket, FrameKind, Outbox
 from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
 from imageserver.api.generation import previews
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, News, PendingGeneration
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
 from imageserver.api.generation.save import save_all, urls_of
 from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
@@ -125,30 +125,24 @@ class _RunningGeneration:
 
     def __init__(self, service: Services, number: int, body: WebSocketBody) -> None:
         self.number, self.body = number, body
-        self.warnings: list[str] = []
         self.missed_previews = 0
         self._service = service
-        self._fulfilment: PendingGeneration | None = None
         self._is_cancelled = False
 
-    def news(self) -> Iterator[tuple[GenerationRequest, News]]:
-        """Place the order and yield what happens to it; raises the ServiceError that prevented the images."""
-        order, self.warnings = frames.place_frame(self._service, self.number, self.body)
-        self._fulfilment = PendingGeneration(self._service, order)
-        for news in self._fulfilment.news():
-            if self._is_cancelled and not isinstance(news, GenerationResult):
-                self._fulfilment.cancel()
+    def updates(self) -> Iterator[tuple[GenerationRequest, Update]]:
+        """Yield what happens to the generation, and its request; raises the ServiceError that prevented the images."""
+        pending = frames.pending_of(self._service, self.number, self.body)
+        for update in pending.updates():
+            if self._is_cancelled and not isinstance(update, GenerationResult):
+                self.cancel()
                 continue
-            yield order, news
+            yield pending.request, update
 
     def cancel(self) -> None:
         """Stop it, though it may not have reached the queue yet."""
         self._is_cancelled = True
-        if self._fulfilment is not None:
-            self._fulfilment.cancel()
-        else:
-            # It may be waiting for its model.
-            self._service.client.cancel(self.number)
+        # Its number is known to the dispatcher also while it waits for its model.
+        self._service.client.cancel(self.number)
 
     def miss_preview(self) -> None:
         """Note that the client was too slow for a preview."""
@@ -247,19 +241,19 @@ class _Session:
             logger.info("The client left before its answer.")
 
     def _tell(self, turn: _RunningGeneration) -> Frame:
-        """Send the news of a generation; return its result."""
+        """Send the updates of a generation; return its result."""
         number, put = turn.number, self._outbox.put
-        for order, news in turn.news():
-            match news:
+        for generation_request, update in turn.updates():
+            match update:
                 case Queued():
-                    put(partial(frames.queued, number, news), FrameKind.PROGRESS)
+                    put(partial(frames.queued, number, update), FrameKind.PROGRESS)
                 case Progress():
-                    put(partial(frames.progress, number, news), FrameKind.PROGRESS)
+                    put(partial(frames.progress, number, update), FrameKind.PROGRESS)
                 case PreviewImage():
-                    put(partial(self._preview, order, news), FrameKind.PREVIEW, turn.miss_preview)
+                    put(partial(self._preview, generation_request, update), FrameKind.PREVIEW, turn.miss_preview)
                 case GenerationResult():
-                    return self._result(turn, order, news)
-        raise AssertionError("The news end with the delivery.")
+                    return self._result(turn, update)
+        raise AssertionError("The updates end with the result.")
 
     def _last(self, turn: _RunningGeneration, frame: Frame) -> Frame:
         # When it is its turn, and before it is sent: a client may answer it with its next request.
@@ -270,17 +264,17 @@ class _Session:
             )
         return frame
 
-    def _preview(self, order: GenerationRequest, glimpse: PreviewImage) -> Frame:
+    def _preview(self, generation_request: GenerationRequest, preview_image: PreviewImage) -> Frame:
         image = previews.encoded_preview(
-            self._service, order, glimpse, output_format="jpeg", compression=PREVIEW_QUALITY
+            self._service, generation_request, preview_image, output_format="jpeg", compression=PREVIEW_QUALITY
         )
-        return frames.preview(order.number, glimpse.preview, image)
+        return frames.preview(generation_request.number, preview_image.preview, image)
 
-    def _result(self, turn: _RunningGeneration, order: GenerationRequest, delivery: GenerationResult) -> Frame:
-        images = [self._service.thread_pool.run(base64.b64encode, data).decode() for data in delivery.files]
-        frame = frames.result(order, delivery, images, turn.warnings)
+    def _result(self, turn: _RunningGeneration, result: GenerationResult) -> Frame:
+        images = [self._service.thread_pool.run(base64.b64encode, data).decode() for data in result.files]
+        frame = frames.result(result, images)
         if turn.body.save_to_file:
-            paths = save_all(self._service, order, delivery)
+            paths = save_all(self._service, result)
             folder, urls = self._service.settings.output_dir.as_posix(), urls_of(paths)
             frame["data"] |= {"file_path": f"{folder}/{paths[0].name}", "url": urls[0], "urls": urls}
         return frame

@@ -6,16 +6,14 @@ import gevent
 import pytest
 from flask import Flask
 
-from imageserver.api import output_options
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.generation.run import GenerationRequest
+from imageserver.api.output_options import OutputOptions
 from imageserver.outputs.task_store import TaskStore
 from tests.support.factories import generation
 
 WHOLE = runner.wanted_of(
-    GenerationRequest(
-        number=1, generation=generation(), finish=output_options.OutputOptions("png", None, None), timeout=60
-    )
+    GenerationRequest(number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=60)
 )
 
 
@@ -37,9 +35,9 @@ def left_behind(service, wanted):
 def test_a_task_that_cannot_be_read_fails_and_keeps_no_other_from_being_generated(service, monkeypatch, unreadable):
     generated = []
 
-    def generate(service, order):
-        generated.append(order.generation.prompt)
-        return SimpleNamespace(news=lambda: iter(()))
+    def generate(service, request):
+        generated.append(request.generation.prompt)
+        return SimpleNamespace(updates=lambda: iter(()))
 
     monkeypatch.setattr(runner, "PendingGeneration", generate)
     broken, _ = left_behind(service, unreadable), left_behind(service, WHOLE)

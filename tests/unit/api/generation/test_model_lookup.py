@@ -42,7 +42,7 @@ def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held
 
 @pytest.mark.parametrize("asked", [None, "", "auto"])
 def test_no_name_means_the_usual_model(tmp_path, asked):
-    assert model_lookup.facts_for(service(tmp_path), asked, WAITER) is FIRST
+    assert model_lookup.wait_for_model(service(tmp_path), asked, WAITER)[0] is FIRST
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def test_requests_wait_for_the_first_model_where_its_defaults_are_not_known(tmp_
     waiting = service(tmp_path, loading=True, registry=registry, **settings)
     for asked in (None, "", "auto", settings["model"]):
         with Flask(__name__).test_request_context():
-            assert model_lookup.facts_for(waiting, asked, WAITER) is (FIRST if waits else None)
+            assert model_lookup.wait_for_model(waiting, asked, WAITER)[0] is (FIRST if waits else None)
 
 
 @pytest.mark.parametrize("asked", ["other", "owner/other"])
 def test_a_model_that_was_loaded_once_answers_to_its_name_and_its_source(tmp_path, asked):
-    assert model_lookup.facts_for(service(tmp_path), asked, WAITER) is OTHER
+    assert model_lookup.wait_for_model(service(tmp_path), asked, WAITER)[0] is OTHER
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are(tmp_path):
     with pytest.raises(ModelNotFound, match="this server serves first, other, demo") as refusal:
-        model_lookup.facts_for(service(tmp_path), "yours", WAITER)
+        model_lookup.wait_for_model(service(tmp_path), "yours", WAITER)
     assert refusal.value.param == "model"
 
 
@@ -81,10 +81,10 @@ def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_pa
     )
     for asked in ("first", "owner/first"):
         with Flask(__name__).test_request_context():
-            assert model_lookup.facts_for(waiting, asked, WAITER) is FIRST
+            assert model_lookup.wait_for_model(waiting, asked, WAITER)[0] is FIRST
     for asked in ("more", "yours"):
         with pytest.raises(Loading):
-            model_lookup.facts_for(waiting, asked, WAITER)
+            model_lookup.wait_for_model(waiting, asked, WAITER)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 import pytest
 
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
+from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions
 from tests.support.factories import generation
+
+RETRY = Retry("what the SDK sent", 0)
 
 
 @pytest.fixture
@@ -25,10 +28,10 @@ def leave():
         client = Client()
 
     def act(**fields):
-        order = GenerationRequest(
-            number=1, generation=generation(), finish=OutputOptions("png", None, None), timeout=1.0, **fields
+        request = GenerationRequest(
+            number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0, **fields
         )
-        PendingGeneration(Services, order).client_left()
+        PendingGeneration(Services, request).client_left()
         return Services.client.told
 
     return act
@@ -38,10 +41,10 @@ def test_a_generation_whose_client_left_for_good_is_stopped_at_once(leave):
     assert leave() == [("cancel", 1)]
 
 
-@pytest.mark.parametrize("fields", [{"idempotency_key": "mine"}, {"retry_key": "a request of the SDK"}])
+@pytest.mark.parametrize("fields", [{"idempotency_key": "mine"}, {"retry": RETRY}])
 def test_a_generation_whose_client_may_come_back_is_left_to_the_dispatcher(leave, fields):
     assert leave(**fields) == [("client left", 1)]
 
 
 def test_a_client_that_left_before_it_could_have_lost_patience_does_not_return(leave):
-    assert leave(retry_key="a request of the SDK", returns_after=60.0) == [("cancel", 1)]
+    assert leave(retry=RETRY, returns_after=60.0) == [("cancel", 1)]

@@ -10,14 +10,16 @@ from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import ModelInfo
 from imageserver.settings import Settings
 
+SETTINGS = Settings(_env_file=None)
 FACTS = ModelInfo(
     name="loaded", family="qwen", default_steps=8, default_true_cfg_scale=1.5, positive_magic={"en": " Good!"}
 )
 
 
 def resolve(facts=None, settings=None, **fields):
-    body = generate_request.parse({"prompt": "a cat"} | fields)
-    return generate_request.resolve(body, settings or Settings(_env_file=None), facts)
+    settings = settings or SETTINGS
+    body = generate_request.parse({"prompt": "a cat"} | fields, settings)
+    return generate_request.resolve(body, settings, facts)
 
 
 def test_defaults_are_the_documented_ones():
@@ -87,19 +89,19 @@ def test_seeds_never_pass_the_last_one(seed, n):
 def test_exact_size_goes_before_a_named_one(fields, size, name):
     wanted, _ = resolve(**fields)
     assert (wanted.width, wanted.height) == size
-    assert generate_request.parse({"prompt": "a cat"} | fields).aspect_ratio_name == name
+    assert generate_request.parse({"prompt": "a cat"} | fields, SETTINGS).aspect_ratio_name == name
 
 
 @pytest.mark.parametrize("content", [None, [], "x", 5, True])
 def test_body_that_is_no_object_is_a_bad_request(content):
     with pytest.raises(BadRequest, match="JSON object"):
-        generate_request.parse(content)
+        generate_request.parse(content, SETTINGS)
 
 
 @pytest.mark.parametrize("prompt", [None, "", "  ", "\n\t"])
 def test_prompt_is_required(prompt):
     with pytest.raises(BadRequest, match=r"^Prompt is required$"):
-        generate_request.parse({"prompt": prompt})
+        generate_request.parse({"prompt": prompt}, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +109,14 @@ def test_prompt_is_required(prompt):
 )
 def test_types_are_not_guessed(field, value):
     with pytest.raises(InvalidParameter) as refusal:
-        generate_request.parse({"prompt": "a cat", field: value})
+        generate_request.parse({"prompt": "a cat", field: value}, SETTINGS)
     assert refusal.value.param == field
     assert repr(value) in refusal.value.sentence
 
 
 def test_what_a_client_sent_is_shown_short_and_printable():
     with pytest.raises(InvalidParameter) as refusal:
-        generate_request.parse({"prompt": "a cat", "language": "\x1b\n" + "é" * 500})
+        generate_request.parse({"prompt": "a cat", "language": "\x1b\n" + "é" * 500}, SETTINGS)
     assert refusal.value.sentence.isascii()
     assert refusal.value.sentence.isprintable()
     assert len(refusal.value.sentence) < 200

@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def resolved(folder, *names, **fields):
-    body = parse({"prompt": "x", "loras": [{"name": name} for name in names], **fields})
+    body = parse({"prompt": "x", "loras": [{"name": name} for name in names], **fields}, SETTINGS)
     return resolve(body, SETTINGS, None, stack=read_stack(body.loras, folder))[0]
 
 
@@ -51,7 +51,7 @@ def test_the_order_of_a_stack_does_not_matter(folder):
 
 
 def test_a_lora_without_a_profile_changes_no_default(folder):
-    usual = resolve(parse({"prompt": "x"}), SETTINGS, None)[0]
+    usual = resolve(parse({"prompt": "x"}, SETTINGS), SETTINGS, None)[0]
     assert (resolved(folder, "plain").steps, resolved(folder, "plain").true_cfg_scale) == (
         usual.steps, usual.true_cfg_scale
     )  # fmt: skip
@@ -69,5 +69,5 @@ def test_one_lora_is_named_once(folder):
 )
 def test_what_is_no_stack_is_refused_by_name(loras):
     with pytest.raises(InvalidParameter) as refused:
-        parse({"prompt": "x", "loras": loras})
+        parse({"prompt": "x", "loras": loras}, SETTINGS)
     assert refused.value.param.partition("[")[0] == "loras"

@@ -135,7 +135,7 @@ def test_what_it_cannot_do_is_refused_by_name(shop):
 
 def test_another_model_refuses_layers_by_name():
     runner = PipelineRunner(tiny_models.tiny_qwen_image(), family_of("QwenImagePipeline"))
-    with pytest.raises(Exception, match=r"^layers: the model \(qwen-image\) takes no image apart"):
+    with pytest.raises(Exception, match=r"^The model \(qwen-image\) does not separate images into layers"):
         runner.run(generation(layers=2), 0, lambda look: None)
 
 
