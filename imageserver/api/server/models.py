@@ -43,7 +43,7 @@ class LoadBody(ModelBody):
     wait: bool = Field(True, description="Respond once it is loaded; false responds at once with the job.")
 
 
-class ModelResponse(ResponseSchema):
+class ModelStateResponse(ResponseSchema):
     """A model and its state."""
 
     id: str
@@ -59,7 +59,7 @@ class ModelResponse(ResponseSchema):
 @blueprint.post("/load")
 @documented(
     body=LoadBody,
-    response=ModelResponse,
+    response=ModelStateResponse,
     also=(202,),
     errors=(400, 404, 413, 422, 500, 503, 504),
     example={"model": "demo"},
@@ -81,7 +81,7 @@ def load() -> Response:
 
 
 @blueprint.post("/unload")
-@documented(body=ModelBody, response=ModelResponse, errors=(400, 404, 409, 413, 422, 500, 503))
+@documented(body=ModelBody, response=ModelStateResponse, errors=(400, 404, 409, 413, 422, 500, 503))
 def unload() -> Response:
     """Free the memory of a model; the next request that names it loads it again."""
     service = services()
@@ -110,9 +110,9 @@ def _find(service: Services, asked: str) -> str:
     return name
 
 
-def _response_of(service: Services, name: str, *, job: int | None) -> ModelResponse:
+def _response_of(service: Services, name: str, *, job: int | None) -> ModelStateResponse:
     facts, default, entry = service.info_of(name), service.facts, service.registry.get(name)
-    return ModelResponse(
+    return ModelStateResponse(
         id=name,
         object="model",
         loaded=service.snapshot is not None and name in service.snapshot.loaded,

@@ -44,7 +44,7 @@ def test_retry_after_is_in_whole_seconds(app, seconds, header):
     assert answer_to(app, QueueFull("Full.", retry_after=seconds)).headers.get("Retry-After") == header
 
 
-def test_unexpected_error_tells_nothing_but_its_id(app, caplog):
+def test_an_unexpected_error_reveals_nothing_but_its_id(app, caplog):
     answer = answer_to(app, RuntimeError("secret in /srv/file.py"))
     assert answer.status_code == 500
     assert answer.get_json()["code"] == "internal_error"

@@ -13,14 +13,14 @@ FILES = sorted(path for path in views.FOLDER.iterdir())
 
 
 @pytest.mark.parametrize("accept", [CHROME, "text/html", "text/html;q=0.9, application/json;q=0.8", "text/*"])
-def test_whoever_prefers_html_gets_the_page(accept):
+def test_clients_that_prefer_html_get_the_page(accept):
     assert views.is_wanted(parse_accept_header(accept, MIMEAccept))
 
 
 @pytest.mark.parametrize(
     "accept", [None, "", "*/*", "application/json", "text/html, application/json", "text/html;q=0.5, */*", "image/png"]
 )
-def test_everybody_else_gets_the_list(accept):
+def test_all_other_clients_get_the_list(accept):
     assert not views.is_wanted(parse_accept_header(accept, MIMEAccept))
 
 
@@ -46,7 +46,7 @@ def test_no_id_occurs_twice():
     assert len(ids) == len(set(ids))
 
 
-def test_nothing_stands_inline_that_the_policy_would_block():
+def test_files_contain_no_inline_code_that_the_policy_would_block():
     page = (views.FOLDER / views.INDEX).read_text(encoding="utf-8")
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))

@@ -13,7 +13,7 @@ from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.outputs.folder import OutputFolder
 
 
-def test_old_images_go_also_where_no_new_ones_are_saved(tmp_path, monkeypatch):
+def test_old_images_are_removed_even_if_no_new_ones_are_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(services, "SWEEP_INTERVAL_SECONDS", 0.02)
     old, new = (tmp_path / f"Qwen-Image-20261120_150405-req{number}.png" for number in (1, 2))
     for image in (old, new):

@@ -26,7 +26,7 @@ def test_without_keys_nothing_is_locked():
     assert not keyring("").locked
 
 
-def test_keys_have_names_and_bare_ones_get_one_that_hides_them(state):
+def test_keys_have_names_and_an_unnamed_key_gets_one_that_hides_it(state):
     ring = keyring(f"ann:{LONG}a, {LONG}b", **state)
     assert ring.locked
     assert ring.name_of(LONG + "a") == "ann"
@@ -38,7 +38,7 @@ def test_keys_have_names_and_bare_ones_get_one_that_hides_them(state):
     assert keyring(f"{LONG}b", **state).name_of(LONG + "b") == name
 
 
-def test_a_file_holds_one_a_line(state, tmp_path):
+def test_a_file_has_one_key_per_line(state, tmp_path):
     file = tmp_path / "keys"
     file.write_text(f"# ours\n\nann:{LONG}a\n{LONG}b\n")
     ring = keyring(api_keys_file=file, **state)
@@ -75,7 +75,7 @@ def test_blanks_around_names_and_keys_mean_nothing_and_a_key_may_have_colons(sta
     assert ring.name_of(f"{LONG}:{LONG}") == "ann"
 
 
-def test_a_file_that_is_not_there_is_one_sentence(state, tmp_path):
+def test_a_missing_file_is_one_sentence(state, tmp_path):
     with pytest.raises(SystemExit, match="API_KEYS_FILE"):
         keyring(api_keys_file=tmp_path / "nothing", **state)
 
@@ -88,7 +88,7 @@ def test_a_file_without_a_key_does_not_open_the_server(content, state, tmp_path)
         keyring(api_keys_file=file, **state)
 
 
-def test_a_wrong_line_of_a_file_is_told_by_its_number(state, tmp_path):
+def test_the_error_for_a_wrong_line_has_its_number(state, tmp_path):
     file = tmp_path / "keys"
     file.write_text(f"# ours\nann:{LONG}\n\nshort\n")
     with pytest.raises(SystemExit, match="The key in line 4 of API_KEYS_FILE is too short"):
@@ -110,7 +110,7 @@ def test_settings_never_show_keys():
     assert LONG not in settings.model_dump_json()
 
 
-def test_a_signature_opens_its_own_name_alone_and_survives_a_restart(state):
+def test_a_signature_is_valid_for_one_name_only_and_survives_a_restart(state):
     first, second = keyring(LONG, **state), keyring(LONG, **state)
     signature = first.sign("a.png")
     assert second.is_signed("a.png", signature)
@@ -119,7 +119,7 @@ def test_a_signature_opens_its_own_name_alone_and_survives_a_restart(state):
     assert not second.is_signed("a.png", "ä")
 
 
-def test_the_secret_is_for_its_owner_alone(state):
+def test_only_the_owner_can_read_the_secret(state):
     keyring(LONG, **state)
     file = state["state_dir"] / "url_secret"
     assert file.stat().st_mode & 0o777 == 0o600
@@ -128,13 +128,13 @@ def test_the_secret_is_for_its_owner_alone(state):
 
 
 @pytest.mark.parametrize("content", [b"", b"half"])
-def test_a_secret_that_anybody_could_guess_is_not_used(content, state):
+def test_a_damaged_secret_is_not_used(content, state):
     (state["state_dir"] / "url_secret").write_bytes(content)
     with pytest.raises(SystemExit, match="damaged url_secret"):
         keyring(LONG, **state)
 
 
-def test_a_worker_takes_the_secret_of_one_that_was_faster(state, monkeypatch):
+def test_a_worker_uses_the_secret_of_one_that_was_faster(state, monkeypatch):
     generate, faster = secrets.token_bytes, []
 
     def generate_meanwhile(count):

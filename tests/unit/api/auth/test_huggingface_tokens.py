@@ -58,7 +58,7 @@ def opened(hub, users=(), *, read_only=True):
     return HuggingFaceTokens("https://hub.example/", users, read_only=read_only, clock=hub.clock)
 
 
-def test_a_token_stands_for_its_owner_whom_no_api_key_can_be_named_like(hub):
+def test_a_token_stands_for_its_owner_under_a_name_that_no_api_key_can_have(hub):
     assert opened(hub).owner_of(TOKEN) == "hf:ann"
     assert hub.asked == [("https://hub.example/api/whoami-v2", f"Bearer {TOKEN}")]
 
@@ -66,12 +66,12 @@ def test_a_token_stands_for_its_owner_whom_no_api_key_can_be_named_like(hub):
 @pytest.mark.parametrize(
     "key", ["", "hf_", "an-api-key-with-a-slip", f" {TOKEN}", "hf_a\r\nb", "hf_é", "hf_" + "a" * 5000]
 )
-def test_what_is_no_token_is_never_sent_to_the_hub(hub, key):
+def test_only_tokens_are_sent_to_the_hub(hub, key):
     assert opened(hub).owner_of(key) is None
     assert hub.asked == []
 
 
-def test_the_hub_is_asked_again_when_its_word_is_old(hub):
+def test_the_hub_is_asked_again_when_its_result_has_expired(hub):
     tokens = opened(hub)
     tokens.owner_of(TOKEN)
     hub.now += VALID_SECONDS - 1
@@ -150,7 +150,7 @@ def test_the_cache_does_not_hold_the_token(hub):
         ((200, told(role="fineGrained", scoped=[{"permissions": 5}]), {}), 5),
     ],
 )
-def test_a_hub_that_cannot_be_asked_is_said_to_be_and_asked_again(hub, caplog, answer, retry_after):
+def test_an_unreachable_hub_is_reported_and_asked_again(hub, caplog, answer, retry_after):
     tokens = opened(hub)
     hub.answer = answer
     with pytest.raises(HubUnavailable) as raised:
@@ -181,7 +181,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(hub, monkeypatch):
         (told(role="fineGrained", scoped=["odd"]), False),
     ],
 )
-def test_tokens_that_can_write_open_only_a_server_that_takes_any(hub, content, opens):
+def test_write_tokens_are_accepted_only_if_the_owner_allows_them(hub, content, opens):
     hub.answer = (200, content, {})
     assert opened(hub, read_only=False).owner_of(TOKEN) == "hf:ann"
     if opens:
@@ -197,7 +197,7 @@ def test_tokens_that_can_write_open_only_a_server_that_takes_any(hub, content, o
 @pytest.mark.parametrize(
     ("users", "opens"), [((), True), (("Ann",), True), (("acme",), True), (("bob", "corp"), False)]
 )
-def test_only_users_and_organisations_that_are_named_come_in(hub, users, opens):
+def test_only_the_listed_users_and_organisations_have_access(hub, users, opens):
     hub.answer = (200, told(name="ann", orgs=["Acme"]), {})
     if opens:
         assert opened(hub, users).owner_of(TOKEN) == "hf:ann"

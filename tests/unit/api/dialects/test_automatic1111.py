@@ -60,14 +60,14 @@ def job(**changes):
     return JobStatus(**(fields | changes))
 
 
-def test_what_is_left_out_is_the_models_own_choice_and_512_pixels():
+def test_omitted_fields_mean_the_models_defaults_and_512_pixels():
     assert native(txt2img(prompt="a cat")) == {
         "prompt": "a cat", "seed": None, "n": 1, "width": 512, "height": 512, "output_format": "png",
         "positive_magic": False, "add_overlay": False,
     }  # fmt: skip
 
 
-def test_the_dialects_words_become_the_native_ones():
+def test_fields_are_translated_to_those_of_generate():
     body = txt2img(
         prompt="a cat",
         negative_prompt="dog",
@@ -102,7 +102,7 @@ def test_a_prompt_may_be_left_out_and_is_then_generated_without_guidance():
     assert "true_cfg_scale" not in native(txt2img(negative_prompt="dog"))
 
 
-def test_loras_are_taken_out_of_the_prompt_and_named():
+def test_lora_tags_are_removed_from_the_prompt_and_become_loras():
     body = txt2img(prompt="a cat <lora:Fancy Style:0.8>, sitting<lyco:b>", negative_prompt="<lora:c:-1:0.5>dog")
     assert native(body)["prompt"] == "a cat, sitting"
     assert native(body)["negative_prompt"] == "dog"
@@ -123,13 +123,13 @@ def test_every_way_to_write_a_strength_is_read(tag, scale):
 
 
 @pytest.mark.parametrize("tag", ["<lora:a:x>", "<lora:a:nan>", "<lora:a:1e9>", "<hypernet:a:1>", "<lora:../a:1>"])
-def test_a_tag_that_cannot_be_followed_is_a_warning(tag):
+def test_an_unusable_tag_is_a_warning(tag):
     chosen, [warning] = loras_in(f"a cat{tag}", "", ["a"])
     assert chosen == []
     assert "without adding a LoRA" in warning
 
 
-def test_a_prompt_of_loras_alone_is_an_empty_one():
+def test_a_prompt_of_tags_alone_is_empty():
     assert native(txt2img(prompt="<lora:x:1>"))["prompt"] == " "
 
 
@@ -150,7 +150,7 @@ def test_a_prompt_of_loras_alone_is_an_empty_one():
         ({"colour": "red"}, "'colour'"),
     ],
 )
-def test_what_is_not_done_is_said(content, part):
+def test_unsupported_features_are_warnings(content, part):
     [warning] = warnings_of(txt2img(**({"prompt": "x"} | content)))
     assert part in warning
 
@@ -201,11 +201,11 @@ def test_a_sampler_and_its_schedule_are_one_scheduler(sampler, schedule, schedul
         ),
     ],
 )
-def test_what_does_not_fit_is_a_warning(sampler, schedule, choice):
+def test_a_sampler_or_schedule_that_does_not_fit_is_a_warning(sampler, schedule, choice):
     assert choose(sampler, schedule, DIFFUSION) == choice
 
 
-def test_before_the_model_is_known_its_own_sampler_generates_and_that_is_said():
+def test_while_the_model_loads_its_own_sampler_is_used_with_a_warning():
     assert choose("", "Automatic", None) == SamplerChoice()
     choice = choose("Euler a", "", None)
     assert choice.scheduler == ""
@@ -219,11 +219,11 @@ def test_many_unknown_fields_are_one_short_warning():
 
 
 @pytest.mark.parametrize(("strength", "expected"), [(0, 0.001), (0.0004, 0.001), (0.5, 0.5), (1, 1), (None, 0.75)])
-def test_denoising_strength_is_the_strength_and_0_the_least(strength, expected):
+def test_denoising_strength_is_the_strength_and_0_the_minimum(strength, expected):
     assert native(img2img(prompt="x", denoising_strength=strength))["strength"] == expected
 
 
-def test_inpainting_fields_are_warned_of_beside_a_mask_alone():
+def test_inpainting_fields_give_a_warning_only_with_a_mask():
     fields = {"prompt": "x", "inpainting_fill": 0, "inpaint_full_res": True, "inpaint_full_res_padding": 32}
     assert warnings_of(img2img(**fields)) == []
     assert warnings_of(img2img(mask="aGk=", **fields)) == [
@@ -231,7 +231,7 @@ def test_inpainting_fields_are_warned_of_beside_a_mask_alone():
     ]  # fmt: skip
 
 
-def test_the_blur_of_both_ways_goes_before_that_of_each():
+def test_mask_blur_overrides_the_blur_of_each_direction():
     assert img2img().blur == (4, 4)
     assert img2img(mask_blur_x=1, mask_blur_y=2).blur == (1, 2)
     assert img2img(mask_blur_x=1, mask_blur=0).blur == (0, 0)
@@ -270,13 +270,13 @@ def test_a_field_outside_its_limits_is_refused_by_its_own_name(content, param):
     assert caught.value.sentence.startswith(param)
 
 
-def test_a_body_that_is_no_object_is_refused():
+def test_a_body_that_is_not_an_object_is_refused():
     with pytest.raises(BadRequest):
         checked(Txt2ImgBody, ["x"], SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["png", "jpg", "jpeg", "webp"])
-def test_the_file_format_is_the_requests_own_or_the_usual_one(name):
+def test_the_file_format_is_the_requests_own_or_the_stored_one(name):
     expected = {"jpg": "jpeg"}.get(name, name)
     assert output_format_of(txt2img(override_settings={"samples_format": name}), "png") == expected
     assert output_format_of(txt2img(), name) == expected
@@ -329,7 +329,7 @@ def test_idle_is_a_progress_of_0_and_no_jobs():
     assert responses.progress(job(state="cancelled"), None).state.interrupted
 
 
-def test_a_request_that_waits_is_no_idle_one():
+def test_a_queued_request_is_not_idle():
     waiting = job(state="queued", started_at=None, queue_position=2, queue_wait=5.0, expected_seconds=3.0)
     answer = responses.progress(waiting, None)
     assert answer.progress > 0
@@ -337,7 +337,7 @@ def test_a_request_that_waits_is_no_idle_one():
     assert "2" in answer.textinfo
 
 
-def test_a_request_that_waits_for_its_model_is_no_idle_one_either():
+def test_a_request_that_waits_for_its_model_is_not_idle_either():
     answer = responses.progress(job(state="queued", started_at=None, n=0, total_steps=0), None)
     assert (answer.progress, answer.state.job_count) == (responses.MIN_PROGRESS, 1)
 
@@ -345,19 +345,19 @@ def test_a_request_that_waits_for_its_model_is_no_idle_one_either():
 @pytest.mark.parametrize(
     ("step", "number", "sampling_step", "share"), [(0, 0, 0, 0.01), (4, 0, 4, 0.2), (10, 1, 0, 0.5), (20, 1, 10, 1.0)]
 )
-def test_steps_are_told_of_the_image_that_the_request_is_at(step, number, sampling_step, share):
+def test_steps_count_within_the_current_image(step, number, sampling_step, share):
     answer = responses.progress(job(n=2, step=step, total_steps=20), "image")
     assert (answer.state.job_no, answer.state.job_count) == (number, 2)
     assert (answer.state.sampling_step, answer.state.sampling_steps) == (sampling_step, 10)
     assert (answer.progress, answer.current_image) == (share, "image")
 
 
-def test_the_rest_is_told_by_the_requests_own_pace():
+def test_the_remaining_time_follows_from_the_requests_own_pace():
     slow = job(step=5, started_at=time.time() - 60, expected_seconds=0.1)
     assert responses.progress(slow, None).eta_relative == pytest.approx(60, abs=5)
 
 
-def test_options_are_kept_for_each_credential_and_read_by_every_worker(tmp_path):
+def test_options_are_stored_per_credential_and_read_by_every_worker(tmp_path):
     here, there = StoredOptions(tmp_path), StoredOptions(tmp_path)
     assert here.samples_format("") == "png"
     here.set_samples_format("ann", "webp")
@@ -368,7 +368,7 @@ def test_options_are_kept_for_each_credential_and_read_by_every_worker(tmp_path)
     assert there.samples_format("ann") == "png"
 
 
-def test_the_envelope_says_the_sentence_wherever_a_client_may_look(monkeypatch):
+def test_the_envelope_has_the_sentence_in_every_place_that_clients_read(monkeypatch):
     monkeypatch.setattr("imageserver.api.errors.request_id", lambda: 5)
     told = responses.envelope(QueueFull("The server is full."))
     assert told == {

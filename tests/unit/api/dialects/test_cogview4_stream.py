@@ -42,7 +42,7 @@ def view(**changes):
 
 # Sizes around the borders of a piece, for the pieces themselves as small as images in a test can be.
 @given(image=st.binary(min_size=1, max_size=200), piece=st.integers(1, 30).map(lambda number: number * 3))
-def test_the_pieces_of_a_image_are_its_base64_again(image, piece):
+def test_the_chunks_of_an_image_join_to_its_base64(image, piece):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cogview4_stream, "FILE_PIECE", piece)
         frames = [parsed(frame) for frame in frames_of(image, view())]
@@ -69,7 +69,7 @@ def test_the_pieces_of_a_image_are_its_base64_again(image, piece):
         (3 * FILE_PIECE, [MAX_CHUNK_BYTES] * 3),
     ],
 )
-def test_a_image_is_cut_where_its_base64_reaches_400_kib(size, letters):
+def test_an_image_is_split_where_its_base64_reaches_400_kib(size, letters):
     assert MAX_CHUNK_BYTES == 400 * 1024
     assert [len(parsed(frame)["image"]) for frame in frames_of(bytes(size), view())] == letters
 
@@ -93,7 +93,7 @@ def test_a_frame_says_which_step_of_which_image_it_shows(total, index, seed, dat
     assert "error" not in frame
 
 
-def test_the_frames_of_a_large_image_are_made_one_at_a_time():
+def test_the_frames_of_a_large_image_are_built_one_at_a_time():
     image = bytes(40 * FILE_PIECE)
     tracemalloc.start()
     try:
@@ -106,7 +106,7 @@ def test_the_frames_of_a_large_image_are_made_one_at_a_time():
     assert peak < 8 * MAX_CHUNK_BYTES
 
 
-def test_what_the_document_leaves_out_has_its_defaults():
+def test_omitted_fields_have_the_documented_defaults():
     fields = to_generate_fields(checked(ASKED), Settings())
     assert fields == {
         "prompt": "x", "size": "1024x1024", "num_inference_steps": 50, "true_cfg_scale": 5.0, "seed": None,
@@ -114,7 +114,7 @@ def test_what_the_document_leaves_out_has_its_defaults():
     }  # fmt: skip
 
 
-def test_what_is_asked_for_goes_before_the_defaults_and_null_is_nothing():
+def test_given_fields_override_the_defaults_and_null_means_omitted():
     asked = {"guidance_scale": 7.5, "num_inference_steps": 20, "size": "512x512", "seed": 3, "negative_prompt": None}
     fields = to_generate_fields(checked(ASKED | asked), Settings())
     assert (fields["true_cfg_scale"], fields["num_inference_steps"], fields["size"]) == (7.5, 20, "512x512")
@@ -123,12 +123,12 @@ def test_what_is_asked_for_goes_before_the_defaults_and_null_is_nothing():
     assert "guidance_scale" not in fields
 
 
-def test_true_cfg_scale_goes_before_guidance_scale():
+def test_true_cfg_scale_overrides_guidance_scale():
     fields = to_generate_fields(checked(ASKED | {"guidance_scale": 7.5, "true_cfg_scale": 1.0}), Settings())
     assert fields["true_cfg_scale"] == 1.0
 
 
-def test_the_usual_steps_keep_to_a_lower_limit_of_the_server():
+def test_the_default_steps_respect_a_lower_limit_of_the_server():
     assert to_generate_fields(checked(ASKED), Settings(max_steps=8))["num_inference_steps"] == 8
 
 

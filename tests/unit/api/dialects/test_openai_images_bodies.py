@@ -19,11 +19,11 @@ def native(model=GenerationsBody, **content):
     return to_generate_fields(checked(model, content))
 
 
-def test_a_prompt_alone_is_generated_as_it_is_with_another_seed_every_time_and_no_panel():
+def test_a_prompt_alone_is_used_unchanged_with_a_random_seed_and_no_overlay():
     assert native(prompt="x") == USUAL
 
 
-def test_what_both_speak_of_is_handed_on():
+def test_fields_of_both_dialects_are_passed_on():
     extras = {
         "negative_prompt": "y", "n": 2, "num_inference_steps": 3, "true_cfg_scale": 1.5, "seed": 4,
         "output_format": "webp", "output_compression": 5, "deterministic": True, "cache": False, "timeout": 6.0,
@@ -33,7 +33,7 @@ def test_what_both_speak_of_is_handed_on():
 
 
 @pytest.mark.parametrize(("size", "expected"), [("auto", None), (None, None), ("64x128", "64x128")])
-def test_auto_is_no_size(size, expected):
+def test_auto_means_no_size(size, expected):
     assert native(prompt="x", size=size).get("size") == expected
 
 
@@ -42,7 +42,7 @@ def test_quality_tier_is_the_native_quality_and_openais_quality_has_no_effect():
     assert native(prompt="x", quality="low")["quality"] == "exact"
 
 
-def test_what_is_openais_alone_is_taken_and_has_no_effect():
+def test_fields_of_openai_alone_are_accepted_and_ignored():
     ignored = {
         "model": "gpt-image-1", "moderation": "low", "style": "vivid", "user": "me", "safety_identifier": "s",
         "background": "opaque", "response_format": "url",
@@ -65,7 +65,7 @@ def test_what_is_openais_alone_is_taken_and_has_no_effect():
         ({"prompt": 5}, "prompt"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(content, param):
+def test_unsupported_values_are_refused_by_name(content, param):
     with pytest.raises(InvalidParameter) as raised:
         checked(GenerationsBody, content)
     assert raised.value.param == param
@@ -86,7 +86,7 @@ def test_a_variation_without_a_prompt_is_generated_without_guidance_between_two_
     assert native(VariationsBody, true_cfg_scale=3.0)["true_cfg_scale"] == 3.0
 
 
-def test_what_changes_nothing_is_named():
+def test_ignored_fields_are_named_in_warnings():
     body = checked(GenerationsBody, {"prompt": "x", "zoom": 1, "partial_images": 1, "stream_format": "openai"})
     assert warnings_of(body, {"markup"}) == [
         "'markup' is not a parameter and was ignored.",

@@ -32,7 +32,7 @@ def left_behind(service, wanted):
 
 
 @pytest.mark.parametrize("unreadable", ['{"generation": {"prompt": "of another version"}}', "no JSON", "[1]"])
-def test_a_task_that_cannot_be_read_fails_and_keeps_no_other_from_being_generated(service, monkeypatch, unreadable):
+def test_a_task_that_cannot_be_read_fails_and_blocks_no_other(service, monkeypatch, unreadable):
     generated = []
 
     def generate(service, request):

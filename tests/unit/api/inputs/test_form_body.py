@@ -13,7 +13,7 @@ def read(fields):
         return read_form(EditsBody)
 
 
-def test_objects_of_a_list_come_field_by_field_as_the_openai_sdk_sends_them():
+def test_objects_in_a_list_are_read_field_by_field_as_the_openai_sdk_sends_them():
     sent = {"prompt": "x", "loras[][name]": ["night", "7"], "loras[][scale]": ["0.5", "1"]}
     assert read(sent) == {"prompt": "x", "loras": [{"name": "night", "scale": 0.5}, {"name": "7", "scale": 1}]}
 
@@ -24,11 +24,11 @@ def test_objects_that_leave_different_fields_out_cannot_be_told_apart():
     assert refused.value.param == "loras"
 
 
-def test_what_is_no_list_of_objects_stays_as_it_came():
+def test_fields_that_are_not_lists_of_objects_stay_unchanged():
     assert read({"seed[][x]": "1", "mood[][x]": "2"}) == {"seed[][x]": "1", "mood[][x]": "2"}
 
 
-def test_a_field_that_is_nested_too_deeply_is_no_mistake_of_the_server():
+def test_a_field_that_is_nested_too_deeply_is_the_clients_error():
     assert read({"prompt": "x", "seed": "[" * 100_000})["seed"] == "[" * 100_000
     with pytest.raises(BadRequest, match="100 levels"):
         read({"prompt": "x", "seed": "[" * 500 + "]" * 500})

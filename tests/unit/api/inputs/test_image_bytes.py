@@ -96,7 +96,7 @@ def test_a_text_far_over_the_limit_is_not_decoded_to_its_end(monkeypatch):
         decode("A" * 8192 + "!", SMALL, name="image")
 
 
-def test_texts_are_fetched_from_anywhere_around_them():
+def test_spaces_around_a_text_are_ignored():
     assert fetch(service(), f"\n data:image/png;base64,{TEXT} ", name="image") == DATA
 
 
@@ -183,7 +183,7 @@ def test_wrong_uploads_are_named():
         assert caught.value.param == param
 
 
-def test_bytes_that_arrive_as_they_are_are_held_to_the_same_limit():
+def test_raw_bytes_have_the_same_limit():
     assert checked(DATA, SMALL, name="image") == DATA
     with pytest.raises(InvalidParameter, match="MAX_IMAGE_MB"):
         checked(bytes(MAX_BYTES + 1), SMALL, name="image")

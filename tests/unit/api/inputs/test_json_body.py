@@ -13,7 +13,7 @@ def nested(levels, opening, closing):
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
-def test_a_body_is_read_up_to_a_depth_and_refused_beyond_whatever_python_can_read(opening, closing):
+def test_a_body_is_refused_beyond_a_depth_that_does_not_depend_on_python(opening, closing):
     of_each = opening.count("[") + opening.count("{")
     assert json.loads(nested(MAX_DEPTH // of_each, opening, closing)) == parsed(
         nested(MAX_DEPTH // of_each, opening, closing)

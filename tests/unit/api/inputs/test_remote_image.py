@@ -21,7 +21,7 @@ from imageserver.settings import WORKING_DIR
 DATA = bytes(range(256))
 
 
-class Handler(BaseHTTPRequestHandler):
+class SiteHandler(BaseHTTPRequestHandler):
     """Answers by path."""
 
     def do_GET(self) -> None:
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SiteHandler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     yield server
@@ -95,7 +95,7 @@ def test_reading_ends_one_byte_after_the_limit(site):
     assert len(download(f"{site}/endless")) == 1001
 
 
-def test_the_site_is_asked_by_its_own_name_for_a_image_as_it_is(site):
+def test_the_request_names_the_site_and_asks_for_an_uncompressed_image(site):
     sent = download(f"{site}/headers").decode().lower()
     assert f"host: {site.removeprefix('http://')}" in sent
     assert "accept: image/*" in sent
@@ -103,7 +103,7 @@ def test_the_site_is_asked_by_its_own_name_for_a_image_as_it_is(site):
     assert "qwen-image-server/" in sent
 
 
-def test_what_a_site_packs_all_the_same_is_not_unpacked(site):
+def test_content_that_a_site_compresses_anyway_is_not_decompressed(site):
     assert download(f"{site}/packed") == DATA
 
 
@@ -114,7 +114,7 @@ def test_neither_proxies_nor_passwords_of_the_environment_are_used(site, monkeyp
     assert "authorization" not in download(f"{site}/headers").decode().lower()
 
 
-def test_the_next_address_is_asked_where_the_first_does_not_answer(site):
+def test_the_next_address_is_tried_if_the_first_does_not_answer(site):
     assert download(f"{site}/image", resolve=lambda *_: ["::1", "127.0.0.1"]) == DATA
 
 
@@ -147,7 +147,7 @@ def test_what_cannot_or_must_not_be_opened_is_one_sentence(site, path, reason):
     ],
     ids=lambda url: ascii(url)[:40],
 )  # fmt: skip
-def test_what_is_no_web_address_is_asked_for_nowhere(monkeypatch, url):
+def test_invalid_addresses_are_never_requested(monkeypatch, url):
     monkeypatch.setattr(safe_http.HTTPAdapter, "send", lambda *_, **__: pytest.fail("It was asked."))
     with pytest.raises(InvalidParameter, match=r"^image: the web address cannot be opened"):
         download(url)
@@ -204,7 +204,7 @@ except InvalidParameter as error:
     [("", "H"), ("HTTP/1.1 200 OK\r\n", "A: b\r\n"), ("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", "x")],
     ids=["status", "headers", "body"],
 )
-def test_a_site_that_sends_a_little_now_and_then_is_left_in_time(beginning, drop):
+def test_a_site_that_sends_a_byte_now_and_then_times_out(beginning, drop):
     outcome = subprocess.run(
         [sys.executable, "-c", DRIPPING, beginning, drop], cwd=WORKING_DIR, capture_output=True, text=True, timeout=60
     )
@@ -238,7 +238,7 @@ def certificate_for(host, folder):
 
 
 @pytest.mark.parametrize(("certified", "trusted"), [("outside", True), ("other", True), ("outside", False)])
-def test_the_certificate_must_be_trusted_and_the_host_s_though_an_address_is_asked(
+def test_the_certificate_must_be_trusted_and_belong_to_the_host_although_the_request_goes_to_an_address(
     server, monkeypatch, tmp_path, certified, trusted
 ):
     certificate = certificate_for(f"{certified}.example", tmp_path)

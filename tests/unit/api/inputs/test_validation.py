@@ -9,17 +9,17 @@ from imageserver.api.inputs.validation import validated
 from imageserver.errors import InvalidParameter
 
 
-class Part(BaseModel):
+class WeightedPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     weight: int = Field(ge=1)
 
 
-class Whole(BaseModel):
+class Assembly(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    parts: list[Part]
-    part: Part | None = None
+    parts: list[WeightedPart]
+    part: WeightedPart | None = None
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ class Whole(BaseModel):
         ),
     ],
 )
-def test_the_wrong_field_is_named_with_what_it_may_be(content: Any, param: str, sentence: str) -> None:
+def test_the_error_names_the_wrong_field_and_what_it_may_be(content: Any, param: str, sentence: str) -> None:
     with pytest.raises(InvalidParameter) as refused:
-        validated(Whole, content)
+        validated(Assembly, content)
     assert (refused.value.param, refused.value.sentence) == (param, sentence)

@@ -10,7 +10,7 @@ from imageserver.api.outbound.safe_http import is_public, public_addresses
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "10.1.2.3", "192.168.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1"]
 )
-def test_private_addresses_are_never_asked(host):
+def test_private_addresses_are_never_used(host):
     with pytest.raises(ValueError, match="not a public address"):
         public_addresses(host, 80)
 
@@ -30,7 +30,7 @@ def test_addresses_of_networks_machines_and_groups_are_not_public(address):
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700::1111", "2a00:1450::1"])
-def test_everybody_s_addresses_are_public(address):
+def test_addresses_of_the_internet_are_public(address):
     assert is_public(address)
 
 
@@ -48,7 +48,7 @@ def unknown(*_, **__):
 
 
 @pytest.mark.parametrize("host", ["unknown.example", "a" * 70, "a..b"])
-def test_a_host_that_is_not_known_is_said_to_be(monkeypatch, host):
+def test_an_unknown_host_is_an_error(monkeypatch, host):
     if host == "unknown.example":
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(ValueError, match="host is unknown"):

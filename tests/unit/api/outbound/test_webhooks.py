@@ -44,7 +44,7 @@ def sender(hosts="public"):
     return WebhookSender(SECRET, WebhookHosts(hosts), clock=lambda: 1700000000.7)
 
 
-def test_what_is_sent_can_be_checked_by_whoever_knows_the_secret(receiver):
+def test_a_receiver_with_the_secret_can_check_the_signature(receiver):
     sender("127.0.0.1").send(f"http://127.0.0.1:{receiver.server_port}/hook?x=1", BODY, webhook_id="7")
     [(path, headers, body)] = receiver.got
     expected = hmac.new(SECRET, b"1700000000." + body, hashlib.sha256).hexdigest()
@@ -55,7 +55,7 @@ def test_what_is_sent_can_be_checked_by_whoever_knows_the_secret(receiver):
     assert "Authorization" not in headers
 
 
-def test_the_documented_check_tells_a_genuine_webhook_from_any_other(receiver):
+def test_the_documented_check_accepts_only_genuine_webhooks(receiver):
     text = (WORKING_DIR / "docs" / "dialects.md").read_text(encoding="utf-8")
     [code] = [block.partition("```")[0] for block in text.split("```python\n") if "def is_genuine" in block]
     documented: dict = {}
@@ -100,7 +100,7 @@ def test_the_server_s_own_network_is_refused_before_anything_is_sent(monkeypatch
         sender().send(url, BODY, webhook_id="7")
 
 
-def test_a_public_address_is_taken_unless_others_are_chosen():
+def test_public_addresses_are_allowed_unless_the_owner_lists_hosts():
     sender().check("http://8.8.8.8/hook", name="webhook_url")
     sender("public,10.0.0.1").check("https://8.8.8.8/hook", name="webhook_url")
     with pytest.raises(InvalidParameter, match="not in WEBHOOK_HOSTS"):
@@ -124,7 +124,7 @@ def test_a_public_address_is_taken_unless_others_are_chosen():
         ("127.0.0.1", "http://127.0.0.1.example.invalid/", False),
     ],
 )
-def test_the_owner_may_open_hosts_of_the_own_network_by_name_and_port(hosts, url, may):
+def test_the_owner_can_allow_hosts_of_the_own_network_by_name_and_port(hosts, url, may):
     if may:
         sender(hosts).check(url, name="webhook_url")
     else:
@@ -132,7 +132,7 @@ def test_the_owner_may_open_hosts_of_the_own_network_by_name_and_port(hosts, url
             sender(hosts).check(url, name="webhook_url")
 
 
-def test_where_a_name_leads_is_looked_at_again_before_each_delivery(monkeypatch):
+def test_the_host_is_looked_up_again_before_each_attempt(monkeypatch):
     monkeypatch.setattr(safe_http, "addresses_of", lambda *_: ["8.8.8.8"])
     rebound = sender()
     rebound.check("http://rebound.example/", name="webhook_url")
@@ -141,7 +141,7 @@ def test_where_a_name_leads_is_looked_at_again_before_each_delivery(monkeypatch)
         rebound.send("http://rebound.example/", BODY, webhook_id="7")
 
 
-def test_a_slow_look_up_and_a_slow_receiver_are_not_waited_for(monkeypatch):
+def test_slow_look_ups_and_slow_receivers_time_out(monkeypatch):
     monkeypatch.setattr(webhooks, "MAX_SECONDS", 0.05)
     monkeypatch.setattr(webhooks, "MAX_LOOKUP_SECONDS", 0.05)
     monkeypatch.setattr(webhooks, "addresses_of", lambda *_: gevent.sleep(60))
@@ -151,7 +151,7 @@ def test_a_slow_look_up_and_a_slow_receiver_are_not_waited_for(monkeypatch):
         sender("slow.example").send("http://slow.example/", BODY, webhook_id="7")
 
 
-def test_a_receiver_that_is_not_there_is_a_failure_that_does_not_quote_the_address():
+def test_the_error_for_an_unreachable_receiver_does_not_quote_its_address():
     with pytest.raises(WebhookFailed, match="cannot be reached: ConnectionError") as caught:
         sender("127.0.0.1").send("http://127.0.0.1:1/hook?password", BODY, webhook_id="7")
     assert "password" not in str(caught.value)

@@ -35,12 +35,12 @@ def follow():
     return ask
 
 
-def test_a_request_to_which_nothing_has_happened_yet_is_there_and_followed(follow):
+def test_a_request_without_events_exists_and_can_be_followed(follow):
     answer = follow(None, None, END)
     assert answer.status_code == 200
     assert answer.text.count(": still here") == 2
     assert "event: completed" in answer.text
 
 
-def test_a_request_that_is_not_there_is_404(follow):
+def test_an_unknown_request_is_404(follow):
     assert follow().status_code == 404

@@ -12,7 +12,7 @@ from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.settings import Settings
 
 
-def test_asking_for_the_document_again_costs_nothing(monkeypatch):
+def test_the_document_is_built_once(monkeypatch):
     settings, written = Settings(_env_file=None), []
     describe = openapi.describe
     monkeypatch.setattr(openapi, "describe", lambda *given: written.append(given) or describe(*given))
