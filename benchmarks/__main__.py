@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from benchmarks import environment, full_size
-from benchmarks.bench import QUICK, Bench, Plan
+from benchmarks.bench import QUICK, Bench, MeasurementPlan
 from benchmarks.conditions import DEVICES, Conditions, Device
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Results
@@ -22,8 +22,8 @@ from benchmarks.servers import KINDS
 from benchmarks.servers.fleet import Fleet
 from benchmarks.table import plain_table
 
-# A load average from which a warning is due.
-BUSY = 0.5
+# A load average above this gives a warning.
+MAX_QUIET_LOAD = 0.5
 DEMO_MODEL = environment.ROOT / "imageserver" / "demo_model"
 
 
@@ -35,7 +35,7 @@ def main() -> int:
         return 0
     environment.enter(chosen.environment, "benchmarks")
     if not (chosen.model / "model_index.json").exists():
-        print(f"{chosen.model} holds no model; name a folder of diffusers with --model.", file=sys.stderr)
+        print(f"{chosen.model} holds no model; name a diffusers folder with --model.", file=sys.stderr)
         return 1
     for kind in KINDS:
         if not kind.is_installed:
@@ -46,9 +46,9 @@ def main() -> int:
         return 1
     print("\n" + plain_table(results.figures))
     print(f"\nWritten: {results.write(chosen.output)}")
-    from benchmarks.charts import draw_charts
+    from benchmarks.charts import write_charts
 
-    for chart in draw_charts(results, chosen.output):
+    for chart in write_charts(results, chosen.output):
         print(f"Written: {chart}")
     for problem in results.problems:
         print(f"Not measured: {problem}")
@@ -56,16 +56,18 @@ def main() -> int:
 
 
 def measure(chosen: argparse.Namespace) -> Results:
-    """Take every device through its scenarios."""
-    plan = dataclasses.replace(QUICK if chosen.quick else Plan(), clients=chosen.clients)
+    """Run the scenarios of every device."""
+    plan = dataclasses.replace(QUICK if chosen.quick else MeasurementPlan(), clients=chosen.clients)
     if chosen.rounds:
         plan = dataclasses.replace(plan, rounds=chosen.rounds)
     if chosen.seconds:
         plan = dataclasses.replace(plan, slice_seconds=chosen.seconds)
     machine, began = describe_machine(), time.monotonic()
     figures, measurements, problems = [], {}, []
-    if (machine["load_before"] or 0) > BUSY:
-        print(f"Load average {machine['load_before']}: something else runs here, and will be measured too.")
+    if (machine["load_before"] or 0) > MAX_QUIET_LOAD:
+        print(
+            f"Load average {machine['load_before']}: something else is running and will distort the figures."
+        )
     for device in chosen.device:
         reason = full_size.reason_against() if device == "cuda" else None
         if reason:
@@ -86,7 +88,7 @@ def measure(chosen: argparse.Namespace) -> Results:
     return Results(machine, conditions, figures, measurements, problems)
 
 
-def _measure_device(device: Device, plan: Plan, chosen: argparse.Namespace) -> Bench:
+def _measure_device(device: Device, plan: MeasurementPlan, chosen: argparse.Namespace) -> Bench:
     folder = Path(tempfile.mkdtemp(prefix="benchmarks-"))
     conditions = Conditions(device, chosen.model.resolve(), chosen.time_scale if device == "simulated" else 1.0)
     # A card holds the full-size model once or twice, not six times.
@@ -109,7 +111,7 @@ def _measure_device(device: Device, plan: Plan, chosen: argparse.Namespace) -> B
 
 
 def _go_through(name: str, bench: Bench) -> None:
-    """Run one scenario; its failure is a finding too, and no reason to lose the others."""
+    """Run one scenario; if it fails, record that and go on with the others."""
     try:
         SCENARIOS[name](bench)
     except Exception as error:
@@ -119,18 +121,22 @@ def _go_through(name: str, bench: Bench) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--setup", action="store_true", help="install the servers to compare with, and end")
+    parser.add_argument("--setup", action="store_true", help="install the servers to compare with, and exit")
     parser.add_argument("--device", nargs="+", choices=DEVICES, default=list(DEVICES), help="devices; all by default")
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, help="scenarios; all of a device by default")
     parser.add_argument(
         "--server", nargs="+", choices=[kind.letter for kind in KINDS], help="servers of the throughput scenario"
     )
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="folder of the demo model")
-    parser.add_argument("--clients", type=int, default=Plan.clients, help="clients at a time")
+    parser.add_argument("--clients", type=int, default=MeasurementPlan.clients, help="clients at a time")
     parser.add_argument("--rounds", type=int, help="how often the servers take turns")
     parser.add_argument("--seconds", type=float, help="seconds of load per server and round")
-    parser.add_argument("--time-scale", type=float, default=0.25, help="length of a simulated forward, 1 is real time")
-    parser.add_argument("--quick", action="store_true", help="a minute or two per device; too short for its figures")
+    parser.add_argument(
+        "--time-scale", type=float, default=0.25, help="time scale of a simulated forward, 1 is real"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute or two per device; too short to be reliable"
+    )
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--keep", action="store_true", help="keep the servers' logs and traces")
     parser.add_argument("--environment", type=Path, default=environment.FOLDER, help="where --setup installs")

@@ -1,4 +1,4 @@
-"""What a scenario works with: the servers, how long it may take, and where its findings go."""
+"""A benchmark of one device: its servers, how much is measured, and the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from benchmarks.servers.kind import Kind
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is measured."""
+class MeasurementPlan:
+    """The number and length of the measurements."""
 
     clients: int = 16
     rounds: int = 2
@@ -26,7 +26,7 @@ class Plan:
     repeats: int = 5
 
 
-QUICK = Plan(rounds=1, slice_seconds=3.0, traffic_seconds=(5.0, 3.0), pairs=2, repeats=2)
+QUICK = MeasurementPlan(rounds=1, slice_seconds=3.0, traffic_seconds=(5.0, 3.0), pairs=2, repeats=2)
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Bench:
     """One device under measurement; `measurements` are the raw values behind the figures, for the charts."""
 
     conditions: Conditions
-    plan: Plan
+    plan: MeasurementPlan
     fleet: Fleet
     folder: Path
     only: Sequence[str] = ()
@@ -44,11 +44,11 @@ class Bench:
 
     @property
     def kinds(self) -> list[Kind]:
-        """The servers that can be started here and were asked for."""
+        """The selected servers that are installed here."""
         return [kind for kind in KINDS if kind.is_installed and (not self.only or kind.letter in self.only)]
 
-    def find(self, scenario: str, what: str, value: float, unit: str, bar: Bar | None = None, note: str = "") -> None:
-        """Note a figure and say it."""
+    def record(self, scenario: str, what: str, value: float, unit: str, bar: Bar | None = None, note: str = "") -> None:
+        """Record a figure and print it."""
         figure = Figure(scenario, self.conditions.device, what, value, unit, bar, note)
         self.figures.append(figure)
-        print(f"  {what}: {figure.shown_value} {figure.shown_bar} {figure.verdict}".rstrip(), flush=True)
+        print(f"  {what}: {figure.shown_value} {figure.shown_bar} {figure.outcome}".rstrip(), flush=True)

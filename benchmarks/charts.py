@@ -9,7 +9,7 @@ import matplotlib as mpl
 mpl.use("agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
 from benchmarks.results import Results
 
@@ -17,39 +17,39 @@ OURS, OTHERS = "#d9480f", "#868e96"
 Axes = Any
 
 
-def draw_charts(results: Results, folder: Path) -> list[Path]:
-    """Draw what the run has measured and return the files."""
+def write_charts(results: Results, folder: Path) -> list[Path]:
+    """Plot the measurements of a run and return the files."""
     charts: dict[str, tuple[str, Callable[[Axes, Any], None]]] = {
         "throughput": ("Images per second, 16 clients", _throughput),
         "traffic": ("Latency of Poisson traffic, images of 4 and 8 steps", _traffic),
         "interruption": ("A small image during a large one, times its time alone", _interruption),
     }
     files = []
-    for name, (title, paint) in charts.items():
+    for name, (title, plot) in charts.items():
         devices = [device for device, found in results.measurements.items() if name in found]
         if devices:
-            files.append(_chart(results, folder / f"{name}.png", name, title, devices, paint))
+            files.append(_chart(results, folder / f"{name}.png", name, title, devices, plot))
     return files
 
 
 def _chart(
-    results: Results, file: Path, name: str, title: str, devices: list[str], paint: Callable[[Axes, Any], None]
+    results: Results, file: Path, name: str, title: str, devices: list[str], plot: Callable[[Axes, Any], None]
 ) -> Path:
-    drawing: Drawing
-    drawing, all_axes = plt.subplots(1, len(devices), figsize=(5.2 * len(devices), 3.4), squeeze=False)
+    figure: Figure
+    figure, all_axes = plt.subplots(1, len(devices), figsize=(5.2 * len(devices), 3.4), squeeze=False)
     for axes, device in zip(all_axes[0], devices, strict=True):
-        paint(axes, results.measurements[device][name])
+        plot(axes, results.measurements[device][name])
         scale = results.conditions["time_scale"]
         suffix = f", forwards at {scale:g} of their length" if device == "simulated" and scale != 1 else ""
         axes.set_title(f"{device} device{suffix}", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-    drawing.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11)
     where = f"{results.machine['processor']}, {results.machine['cores']} cores, {results.machine['date'][:10]}"
-    drawing.text(0.99, 0.005, where, ha="right", fontsize=6, color="#868e96")
-    drawing.tight_layout(rect=(0, 0.02, 1, 1))
-    drawing.savefig(file, dpi=150)
-    plt.close(drawing)
+    figure.text(0.99, 0.005, where, ha="right", fontsize=6, color="#868e96")
+    figure.tight_layout(rect=(0, 0.02, 1, 1))
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
     return file
 
 

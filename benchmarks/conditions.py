@@ -1,4 +1,4 @@
-"""Under which conditions a server is measured; they travel to its processes in the environment."""
+"""The conditions of a measurement, passed to the server's processes in the environment."""
 
 import os
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Conditions:
     trace: Path | None = None
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that tell a server process; the last three are the same wish for quiet for all."""
+        """Return the variables for a server process; the last three keep its threads and libraries quiet."""
         return {
             "BENCHMARK_DEVICE": self.device,
             "BENCHMARK_TIME_SCALE": str(self.time_scale),
@@ -32,10 +32,10 @@ class Conditions:
 
 
 def conditions_from_environment() -> Conditions:
-    """Return what `Conditions.environment` has told."""
+    """Return the conditions from the variables that `Conditions.environment` set."""
     device = os.environ["BENCHMARK_DEVICE"]
     if device not in DEVICES:
-        raise SystemExit(f"BENCHMARK_DEVICE={device} is none of {', '.join(DEVICES)}.")
+        raise SystemExit(f"BENCHMARK_DEVICE={device} is invalid; it must be one of {', '.join(DEVICES)}.")
     trace = os.environ.get("BENCHMARK_TRACE", "")
     return Conditions(
         device=device,

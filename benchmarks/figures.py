@@ -1,4 +1,4 @@
-"""What was measured, against its bar."""
+"""Measured values and the limits that they must keep."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -31,8 +31,8 @@ class Figure:
     note: str = ""
 
     @property
-    def verdict(self) -> str:
-        """`reached`, `not reached`, or nothing without a bar."""
+    def outcome(self) -> str:
+        """`reached`, `not reached`, or an empty string without a bar."""
         if self.bar is None:
             return ""
         return "reached" if self.bar.is_reached(self.value) else "not reached"
@@ -51,12 +51,12 @@ class Figure:
 
 
 def at_least(limit: float) -> Bar:
-    """Return a bar from below."""
+    """Return a lower limit."""
     return Bar(limit, "at least")
 
 
 def at_most(limit: float) -> Bar:
-    """Return a bar from above."""
+    """Return an upper limit."""
     return Bar(limit, "at most")
 
 

@@ -1,8 +1,8 @@
-"""The full-size Qwen-Image with random weights, for a CUDA card: what it generates is noise, what it costs is real.
+"""The full-size Qwen-Image with random weights, for a CUDA card: it generates noise at the real cost.
 
 Transformer and VAE have the configuration of Qwen/Qwen-Image (60 layers, 24 heads of 128, 20 billion parameters); the
-text encoder has its width (3584) but one layer, because its cost is not what is measured. Nothing is downloaded and
-nothing is written: `replace_loading` makes diffusers build the pipeline wherever it would have loaded one.
+text encoder has its width (3584) but one layer, because its cost is not measured. Nothing is downloaded or written:
+`replace_loading` makes diffusers build the pipeline instead of loading one.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ WEIGHT_DEVIATION = 0.02
 
 
 def reason_against() -> str | None:
-    """Return in one sentence why it cannot be measured here, or None."""
+    """Return one sentence that says why this machine cannot measure it, or None."""
     import torch
 
     if not torch.cuda.is_available():
@@ -50,7 +50,7 @@ def reason_against() -> str | None:
 
 
 def replace_loading(make_pipeline: Callable[[], Any]) -> None:
-    """Make `DiffusionPipeline.from_pretrained` return what `make_pipeline` builds, whatever it is asked for."""
+    """Make `DiffusionPipeline.from_pretrained` return what `make_pipeline` builds, for any model."""
     import diffusers
 
     loader: Any = diffusers.DiffusionPipeline
@@ -58,7 +58,7 @@ def replace_loading(make_pipeline: Callable[[], Any]) -> None:
 
 
 def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
-    """Return the pipeline in bfloat16, its weights generated on the device itself; `smaller` is for trying it out."""
+    """Return the pipeline in bfloat16, its random weights made on the device; `smaller` overrides sizes."""
     import diffusers
     import torch
     import transformers

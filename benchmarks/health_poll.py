@@ -1,4 +1,4 @@
-"""Asks `/health` again and again, in a process of its own: `python -m benchmarks.health_poll PORT SECONDS`."""
+"""Poll `/health` in a process of its own: `python -m benchmarks.health_poll PORT SECONDS`."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ TIMEOUT = 120.0
 
 
 class HealthPoll:
-    """The polling process, from the side that wants its result."""
+    """A handle to the polling process."""
 
     def __init__(self, port: int, seconds: float) -> None:
         self._process = subprocess.Popen(
@@ -26,7 +26,7 @@ class HealthPoll:
 
 
 def poll(port: int, seconds: float) -> list[float]:
-    """Return the seconds of every answer, counted from when it was due: a poll that hangs delays those behind it."""
+    """Return the seconds of every answer from when the poll was due: a poll that hangs delays the next ones."""
     began, latencies = time.monotonic(), []
     due = began
     while due < began + seconds:

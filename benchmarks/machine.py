@@ -1,4 +1,4 @@
-"""Where and with what was measured."""
+"""The machine and the versions behind a measurement."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""The memory that a server's processes hold together, and its peak."""
+"""The memory of all processes of a server, and its peak."""
 
 import contextlib
 import threading
@@ -37,7 +37,7 @@ class PeakMemory:
 
 
 def memory_of(process: psutil.Process) -> float:
-    """Return MiB of a process: pages that several share are counted once in all (PSS) where the system tells."""
+    """Return MiB of a process: pages that several share are counted once in total (PSS) where the system says so."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

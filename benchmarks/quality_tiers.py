@@ -1,4 +1,4 @@
-"""What `quality` high and fast gain and cost with each cache: `python -m benchmarks.quality_tiers`.
+"""Measure what `quality` high and fast gain and cost with each cache: `python -m benchmarks.quality_tiers`.
 
 The engine generates in this process, without a server. Exact, high and fast take turns for every image, so that a busy
 machine slows all three; the error is against the exact image of the same seed.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.traffic import GenerationRequest, Orders
+from benchmarks.traffic import ImageRequest, RequestSource
 from imageserver.engine.models.model_pool import open_model_pool
 from imageserver.generation import Generation, Quality
 from imageserver.protocol.messages import Finished, Message, Run
@@ -40,7 +40,7 @@ class Gain:
         )  # fmt: skip
 
 
-class Studio:
+class TierEngine:
     """An engine with one cache, and the last image it sent."""
 
     def __init__(self, model: str, cache: str, folder: Path) -> None:
@@ -49,33 +49,40 @@ class Studio:
                 self._image = raw
 
         settings = Settings(model=model, quality_cache=cache, state_dir=folder / cache, max_batch=1)
-        self._workshop = open_model_pool(settings, lambda phase, sentence, fraction: print(f"  {sentence}"), keep)
+        self._pool = open_model_pool(settings, lambda phase, sentence, fraction: print(f"  {sentence}"), keep)
 
-    def generate(self, order: GenerationRequest, quality: Quality) -> tuple[float, np.ndarray]:
+    def generate(self, image_request: ImageRequest, quality: Quality) -> tuple[float, np.ndarray]:
         """Return the seconds and the pixels of one image."""
-        wanted = Generation(
-            prompt=order.prompt, negative_prompt=" ", width=order.side, height=order.side, steps=order.steps,
-            true_cfg_scale=order.true_cfg_scale, seed=order.seed, quality=quality, model=self._workshop.loaded[0].name,
-        )  # fmt: skip
+        generation = Generation(
+            prompt=image_request.prompt,
+            negative_prompt=" ",
+            width=image_request.side,
+            height=image_request.side,
+            steps=image_request.steps,
+            true_cfg_scale=image_request.true_cfg_scale,
+            seed=image_request.seed,
+            quality=quality,
+            model=self._pool.loaded[0].name,
+        )
         self._image = b""
         began = time.perf_counter()
-        self._workshop.add(Run(job=1, generation=wanted), b"")
-        while self._workshop.step_scheduler.busy:
-            self._workshop.step_scheduler.step()
+        self._pool.add(Run(job=1, generation=generation), b"")
+        while self._pool.step_scheduler.busy:
+            self._pool.step_scheduler.step()
         while not self._image:
-            time.sleep(0.001)  # another thread turns it into bytes
+            time.sleep(0.001)  # another thread turns the image into bytes
         return time.perf_counter() - began, np.frombuffer(self._image, np.uint8).astype(np.int16)
 
 
-def measure(studio: Studio, cache: str, orders: list[GenerationRequest]) -> list[Gain]:
-    """Generate every order in every quality."""
+def measure(engine: TierEngine, cache: str, image_requests: list[ImageRequest]) -> list[Gain]:
+    """Generate every request in every quality."""
     ratios: dict[Quality, list[float]] = {"high": [], "fast": []}
     errors: dict[Quality, list[float]] = {"high": [], "fast": []}
-    studio.generate(orders[0], "fast")  # the first one is slower
-    for order in orders:
-        seconds, exact = studio.generate(order, "exact")
+    engine.generate(image_requests[0], "fast")  # the first one is slower
+    for image_request in image_requests:
+        seconds, exact = engine.generate(image_request, "exact")
         for quality in ratios:
-            tiered_seconds, tiered = studio.generate(order, quality)
+            tiered_seconds, tiered = engine.generate(image_request, quality)
             ratios[quality].append(seconds / tiered_seconds)
             errors[quality].append(float(np.abs(tiered - exact).mean()))
     return [
@@ -88,18 +95,18 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality_tiers", description=__doc__)
     parser.add_argument("--cache", nargs="+", choices=CACHES, default=list(CACHES), help="caches; all by default")
-    parser.add_argument("--model", default="demo", help="model, as the setting MODEL takes it")
+    parser.add_argument("--model", default="demo", help="model, as in the setting MODEL")
     parser.add_argument("--images", type=int, default=24, help="images per cache and quality")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps")
     parser.add_argument("--side", type=int, default=512, help="width and height in pixels")
     chosen = parser.parse_args()
-    source = Orders(seed=700)
-    orders = [source.take((chosen.steps,), chosen.side, true_cfg_scale=4.0) for _ in range(chosen.images)]
+    source = RequestSource(seed=700)
+    image_requests = [source.next((chosen.steps,), chosen.side, true_cfg_scale=4.0) for _ in range(chosen.images)]
     gains: list[Gain] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         for cache in chosen.cache:
             print(cache, flush=True)
-            gains += measure(Studio(chosen.model, cache, Path(folder)), cache, orders)
+            gains += measure(TierEngine(chosen.model, cache, Path(folder)), cache, image_requests)
     for cells in (HEADINGS, ("---",) * len(HEADINGS), *(gain.row() for gain in gains)):
         print("| " + " | ".join(cells) + " |")
     return 0

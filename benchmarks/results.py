@@ -14,7 +14,7 @@ FILE = "latest.json"
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that a run has found; `measurements` by device and scenario, `problems` what could not be measured."""
+    """The results of a run; `measurements` by device and scenario, `problems` say what was not measured."""
 
     machine: dict[str, Any]
     conditions: dict[str, Any]
@@ -31,7 +31,7 @@ class Results:
 
 
 def read_results(file: Path) -> Results:
-    """Return what was written; raises FileNotFoundError before the first run."""
+    """Return the results in a file; raises FileNotFoundError before the first run."""
     content = json.loads(file.read_text())
     figures = [
         Figure(**{**figure, "bar": Bar(**figure["bar"]) if figure["bar"] else None}) for figure in content["figures"]

@@ -1,8 +1,8 @@
 """A simulated device, the same for all servers: the denoiser sleeps along the published curve, all else is real.
 
-Installed on the classes of diffusers, so that whoever loads a Qwen-Image pipeline afterwards gets it. As on a card, one
-forward runs at a time, and a forward keeps its thread: it neither yields to greenlets nor needs a processor core. The
-decoder only enlarges the latents: two cores could not carry the decoding that a card does beside its forwards.
+It patches the classes of diffusers: every Qwen-Image pipeline loaded afterwards uses it. As on a card, one forward runs
+at a time, and a forward keeps its thread: it neither yields to greenlets nor needs a processor core. The decoder only
+enlarges the latents, because two cores cannot decode as fast as a card does beside its forwards.
 """
 
 import json
@@ -68,7 +68,7 @@ def _enlarge(vae: Any, z: torch.Tensor, return_dict: bool = True) -> tuple[torch
 
 
 def _original(module: str, name: str) -> Any:
-    """Return a function as it was before gevent's patches: a real device knows nothing of greenlets."""
+    """Return a function without gevent's patches: a real device knows no greenlets."""
     if "gevent.monkey" in sys.modules:
         return sys.modules["gevent.monkey"].get_original(module, name)
     __import__(module)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.figures import Figure
 
-HEADINGS = ("device", "scenario", "measured", "value", "bar", "verdict")
+HEADINGS = ("device", "scenario", "measured", "value", "bar", "outcome")
 
 
 def rows(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
@@ -16,7 +16,7 @@ def rows(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
             figure.what + (f" ({figure.note})" if figure.note else ""),
             figure.shown_value,
             figure.shown_bar,
-            figure.verdict,
+            figure.outcome,
         )
         for figure in figures
     ]
@@ -32,7 +32,7 @@ def plain_table(figures: Sequence[Figure]) -> str:
 
 
 def markdown_table(figures: Sequence[Figure]) -> str:
-    """Return a table of Markdown; what has a bar is marked by its verdict."""
+    """Return a table of Markdown; a missed bar is in bold type."""
     lines = [HEADINGS, ("---",) * len(HEADINGS)]
     lines += [tuple(f"**{cell}**" if cell == "not reached" else cell for cell in row) for row in rows(figures)]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)

@@ -1,7 +1,7 @@
-"""Draw how jobs share the device: jobs as rows, forwards as columns.
+"""Plot how jobs share the device: jobs as rows, forwards as columns.
 
-python -m benchmarks.timeline TRACE.jsonl OUT.png     draw the trace of an engine
-python -m benchmarks.timeline --run OUT.png           serve a small scene with the demo model, trace it and draw it
+python -m benchmarks.timeline TRACE.jsonl OUT.png     plot the trace of an engine
+python -m benchmarks.timeline --run OUT.png           serve a few jobs with the demo model and plot their trace
 """
 
 import argparse
@@ -17,7 +17,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
-from benchmarks.scene import play
+from benchmarks.timeline_jobs import run_jobs
 from benchmarks.trace import Span, read_trace
 
 DEMO_MODEL = Path(__file__).resolve().parents[1] / "imageserver" / "demo_model"
@@ -25,14 +25,14 @@ COLOURS = ("#d9480f", "#1971c2", "#2f9e44", "#9c36b5", "#e8a400", "#0c8599", "#c
 ALONE, SHARED = 0.55, 0.92
 
 
-def draw_timeline(spans: Sequence[Span], file: Path, labels: Sequence[str] = ()) -> None:
-    """Draw the forwards of a trace; jobs are labelled in the order of their numbers."""
+def plot_timeline(spans: Sequence[Span], file: Path, labels: Sequence[str] = ()) -> None:
+    """Plot the forwards of a trace; jobs are labelled in the order of their numbers."""
     forwards = [span for span in spans if span.kind == "forward"]
     if not forwards:
         raise ValueError("The trace has no forwards.")
     jobs = sorted({job for span in forwards for job, _ in span.calls})
     names = dict(zip(jobs, labels, strict=False))
-    drawing, (axes, batches) = plt.subplots(
+    figure, (axes, batches) = plt.subplots(
         2, 1, figsize=(11, 1.5 + 0.42 * len(jobs)), sharex=True, height_ratios=(len(jobs), 1.2)
     )
     for column, span in enumerate(forwards):
@@ -62,9 +62,9 @@ def draw_timeline(spans: Sequence[Span], file: Path, labels: Sequence[str] = ())
     for part in (axes, batches):
         part.spines[["top", "right"]].set_visible(False)
         part.tick_params(labelsize=8)
-    drawing.tight_layout()
-    drawing.savefig(file, dpi=150)
-    plt.close(drawing)
+    figure.tight_layout()
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
 
 
 def main() -> int:
@@ -79,10 +79,10 @@ def main() -> int:
         parser.error("give either a trace or --run")
     if chosen.run:
         with tempfile.TemporaryDirectory(prefix="timeline-") as folder:
-            trace, labels = play(chosen.model.resolve(), Path(folder))
-            draw_timeline(trace, chosen.image, labels)
+            trace, labels = run_jobs(chosen.model.resolve(), Path(folder))
+            plot_timeline(trace, chosen.image, labels)
     else:
-        draw_timeline(read_trace(chosen.trace), chosen.image)
+        plot_timeline(read_trace(chosen.trace), chosen.image)
     print(f"Written: {chosen.image}")
     return 0
 

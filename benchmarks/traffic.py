@@ -1,4 +1,4 @@
-"""What clients ask for and when: seeded, and never the same image twice, so that no cache can answer."""
+"""Seeded requests and arrival times; no image comes twice, so that no cache can answer."""
 
 import itertools
 import random
@@ -11,8 +11,8 @@ THINGS = ("circle", "square", "triangle", "star", "ring", "cross", "house", "tre
 
 
 @dataclass(frozen=True)
-class GenerationRequest:
-    """One image that a client asks for."""
+class ImageRequest:
+    """The parameters of one requested image."""
 
     prompt: str
     seed: int
@@ -33,23 +33,23 @@ class GenerationRequest:
         }
 
 
-class Orders:
-    """Generates orders; two with the same seed give the same sequence."""
+class RequestSource:
+    """Generates image_requests; two with the same seed give the same sequence."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._seeds = itertools.count(seed * 1_000_000)
 
-    def take(self, steps: tuple[int, ...], side: int = 512, true_cfg_scale: float = 1.0) -> GenerationRequest:
-        """Return the next order; its steps are one of `steps`."""
+    def next(self, steps: tuple[int, ...], side: int = 512, true_cfg_scale: float = 1.0) -> ImageRequest:
+        """Return the next request; its steps are one of `steps`."""
         pick = self._random.choice
         prompt = f"a {pick(COLOURS)} {pick(THINGS)} beside a {pick(COLOURS)} {pick(THINGS)} on {pick(COLOURS)} ground"
-        return GenerationRequest(prompt, next(self._seeds), pick(steps), side, true_cfg_scale)
+        return ImageRequest(prompt, next(self._seeds), pick(steps), side, true_cfg_scale)
 
-    def endless(self, steps: tuple[int, ...], side: int = 512) -> Iterator[GenerationRequest]:
-        """Return orders without end."""
+    def endless(self, steps: tuple[int, ...], side: int = 512) -> Iterator[ImageRequest]:
+        """Return image_requests without end."""
         while True:
-            yield self.take(steps, side)
+            yield self.next(steps, side)
 
 
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:

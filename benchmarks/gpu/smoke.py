@@ -22,13 +22,13 @@ import numpy as np
 import requests
 from PIL import Image
 
-from benchmarks.clients import Client, run_all
+from benchmarks.clients import LoadClient, run_all
 from benchmarks.conditions import Conditions
 from benchmarks.gpu.figures import say
 from benchmarks.servers import OURS
 from benchmarks.servers.process import ServerProcess
 from benchmarks.trace import read_trace
-from benchmarks.traffic import Orders
+from benchmarks.traffic import RequestSource
 
 STAGE = "smoke"
 DEMO = Path("imageserver/demo_model").resolve()
@@ -86,8 +86,8 @@ def start(folder: Path, name: str, settings: dict[str, str]) -> ServerProcess:
 
 def generate(server: ServerProcess, side: int, steps: int) -> None:
     """Generate alone, and the same seed twice."""
-    client, orders = Client(server.port), Orders(seed=11)
-    answers = [client.ask(orders.take((steps,), side, 4.0)) for _ in range(4)]
+    client, image_requests = LoadClient(server.port), RequestSource(seed=11)
+    answers = [client.ask(image_requests.next((steps,), side, 4.0)) for _ in range(4)]
     say(
         STAGE,
         f"one image {side}, {steps} steps with guidance",
@@ -96,7 +96,7 @@ def generate(server: ServerProcess, side: int, steps: int) -> None:
         first=round(answers[0].latency, 3),
         all_images=all(a.is_image for a in answers),
     )
-    body = orders.take((steps,), side).body() | {"cache": False, "add_overlay": False}
+    body = image_requests.next((steps,), side).body() | {"cache": False, "add_overlay": False}
     exact = [pixels_of(server, body | {"deterministic": True}) for _ in range(2)]
     usual = [pixels_of(server, body) for _ in range(2)]
     say(STAGE, "deterministic: the same pixels twice", bool((exact[0] == exact[1]).all()))
@@ -107,10 +107,15 @@ def generate(server: ServerProcess, side: int, steps: int) -> None:
 def generate_together(server: ServerProcess, side: int, steps: int) -> None:
     """Let eight clients ask at once."""
     before = len(forwards(server))
-    orders = [Orders(seed=20 + index).take((steps,), side) for index in range(CLIENTS)]
+    image_requests = [RequestSource(seed=20 + index).next((steps,), side) for index in range(CLIENTS)]
     answers: list[Any] = []
     began = time.monotonic()
-    run_all([lambda order=order: answers.append(Client(server.port).ask(order)) for order in orders])
+    run_all(
+        [
+            lambda image_request=image_request: answers.append(LoadClient(server.port).ask(image_request))
+            for image_request in image_requests
+        ]
+    )
     spans = forwards(server)[before:]
     say(
         STAGE,
@@ -125,15 +130,15 @@ def generate_together(server: ServerProcess, side: int, steps: int) -> None:
 
 def leave(server: ServerProcess, side: int) -> None:
     """Hang up in the middle of a long image; then the next one must not wait for it."""
-    client = Client(server.port)
+    client = LoadClient(server.port)
     before = len(forwards(server))
-    asking = threading.Thread(target=client.ask, args=(Orders(seed=31).take((150,), side),))
+    asking = threading.Thread(target=client.ask, args=(RequestSource(seed=31).next((150,), side),))
     asking.start()
     wait_until(lambda: len(forwards(server)) >= before + 3)
     client.hang_up()
     left = time.monotonic()
     asking.join()
-    answer = Client(server.port).ask(Orders(seed=32).take((4,), side))
+    answer = LoadClient(server.port).ask(RequestSource(seed=32).next((4,), side))
     last = [span for span in forwards(server) if span.began < left][-1]
     say(
         STAGE,
@@ -152,8 +157,8 @@ def kill_the_engine(server: ServerProcess, side: int) -> None:
     pid = health["engine_pid"]
     before = len(forwards(server))
     answers: list[Any] = []
-    order = Orders(seed=41).take((60,), side)
-    asking = threading.Thread(target=lambda: answers.append(Client(server.port).ask(order)))
+    image_request = RequestSource(seed=41).next((60,), side)
+    asking = threading.Thread(target=lambda: answers.append(LoadClient(server.port).ask(image_request)))
     asking.start()
     wait_until(lambda: len(forwards(server)) >= before + 2)
     killed = time.monotonic()
@@ -175,7 +180,7 @@ def kill_the_engine(server: ServerProcess, side: int) -> None:
 def run_out_of_memory(server: ServerProcess, sides: tuple[int, ...], small: int) -> None:
     """Ask for larger and larger images until one does not fit; a small one must be generated after it."""
     for side in sides:
-        body = Orders(seed=50 + side).take((1,), side).body()
+        body = RequestSource(seed=50 + side).next((1,), side).body()
         began = time.monotonic()
         status, headers, content = post(server, body)
         say(
@@ -190,8 +195,13 @@ def run_out_of_memory(server: ServerProcess, sides: tuple[int, ...], small: int)
         if status != 200:
             break
     together: list[Any] = []
-    orders = [Orders(seed=70 + index).take((4,), small) for index in range(CLIENTS)]
-    run_all([lambda order=order: together.append(Client(server.port).ask(order)) for order in orders])
+    image_requests = [RequestSource(seed=70 + index).next((4,), small) for index in range(CLIENTS)]
+    run_all(
+        [
+            lambda image_request=image_request: together.append(LoadClient(server.port).ask(image_request))
+            for image_request in image_requests
+        ]
+    )
     health = get(server, "/health")
     say(
         STAGE,

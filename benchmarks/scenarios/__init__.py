@@ -1,4 +1,4 @@
-"""What is measured, each one file with a `run(bench)`; in the order in which a device goes through them."""
+"""The scenarios, each in a file with a `run(bench)`, in the order in which a device runs them."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from benchmarks.scenarios import cancelling, idle, interruption, memory, overhea
 
 Scenario = Callable[[Bench], None]
 
-# Memory first: a peak says more of a server that has done nothing yet.
+# Memory first: a peak means most on a server that has done nothing yet.
 SCENARIOS: dict[str, Scenario] = {
     "memory": memory.run,
     "throughput": throughput.run,

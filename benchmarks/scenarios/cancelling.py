@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.clients import Client
+from benchmarks.clients import LoadClient
 from benchmarks.figures import at_most
 from benchmarks.servers import OURS
 from benchmarks.servers.process import ServerProcess
 from benchmarks.trace import Span, read_trace
-from benchmarks.traffic import GenerationRequest, Orders
+from benchmarks.traffic import ImageRequest, RequestSource
 
 NAME = "cancelling"
 SIDE, STEPS = 1328, 50
@@ -21,24 +21,24 @@ TIMEOUT_SECONDS = 60.0
 
 
 def run(bench: Bench) -> None:
-    """Measure ours; the others generate on for nobody."""
-    orders, steps, seconds = Orders(seed=400), [], []
+    """Measure ours; the others finish an image that nobody receives."""
+    image_requests, steps, seconds = RequestSource(seed=400), [], []
     with bench.fleet.serving(OURS) as server:
         assert server.trace is not None
         for turn in range(bench.plan.repeats):
-            freed, step = _hang_up(server, server.trace, orders.take((STEPS,), SIDE), turn / bench.plan.repeats)
+            freed, step = _hang_up(server, server.trace, image_requests.next((STEPS,), SIDE), turn / bench.plan.repeats)
             steps.append(freed / step)
             seconds.append(freed)
     bench.measurements[NAME] = {"seconds": seconds, "steps": steps}
     note = f"{len(steps)} cancels, mean {statistics.fmean(seconds):.3f} s"
-    bench.find(NAME, "longest from hanging up to a free device", max(steps), "steps", at_most(1.0), note)
+    bench.record(NAME, "longest from hanging up to a free device", max(steps), "steps", at_most(1.0), note)
 
 
-def _hang_up(server: ServerProcess, trace: Path, order: GenerationRequest, share: float) -> tuple[float, float]:
+def _hang_up(server: ServerProcess, trace: Path, image_request: ImageRequest, share: float) -> tuple[float, float]:
     """Return the seconds until the device was free and those of a step; hang up after `share` of a step."""
     before = len(_forwards(trace))
-    client = Client(server.port)
-    asking = threading.Thread(target=client.ask, args=(order,))
+    client = LoadClient(server.port)
+    asking = threading.Thread(target=client.ask, args=(image_request,))
     asking.start()
     _wait_until(lambda: len(_forwards(trace)) >= before + FORWARDS_BEFORE)
     spans = _forwards(trace)[before:]
@@ -48,7 +48,7 @@ def _hang_up(server: ServerProcess, trace: Path, order: GenerationRequest, share
     client.hang_up()
     asking.join()
     time.sleep(5 * step)
-    # Of the server's own warm-ups nothing is left by now: all further forwards are the cancelled image's.
+    # The server's own warm-up is over: all further forwards belong to the cancelled image.
     last = max(span.ended for span in _forwards(trace)[before:])
     return max(0.0, last - left), step
 

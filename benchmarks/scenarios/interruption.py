@@ -5,12 +5,12 @@ import threading
 import time
 
 from benchmarks.bench import Bench
-from benchmarks.clients import Answer, Client
+from benchmarks.clients import LoadClient, TimedAnswer
 from benchmarks.figures import at_most
 from benchmarks.percentiles import summary
 from benchmarks.servers import NATIVE_THREAD, OURS
 from benchmarks.servers.kind import Kind
-from benchmarks.traffic import Orders
+from benchmarks.traffic import RequestSource
 
 NAME = "interruption"
 LARGE, LARGE_STEPS = 1328, 50
@@ -28,26 +28,26 @@ def run(bench: Bench) -> None:
         for what, value in (("mean", statistics.fmean(during)), ("worst", max(during))):
             bar = at_most(2.0) if kind is OURS else None
             note = f"{len(during)} small ones, alone {solo:.2f} s, the large one {large:.1f} s"
-            bench.find(NAME, f"{what} time of a small image / alone, {kind.name}", value / solo, "x", bar, note)
+            bench.record(NAME, f"{what} time of a small image / alone, {kind.name}", value / solo, "x", bar, note)
     bench.measurements[NAME] = results
 
 
 def _measure(bench: Bench, kind: Kind) -> tuple[float, list[float], float]:
     """Return the seconds of a small image alone, of small ones beside a large one, and of that large one."""
-    orders = Orders(seed=300)
+    image_requests = RequestSource(seed=300)
     with bench.fleet.serving(kind) as server:
-        client = Client(server.port)
-        alone = [client.ask(orders.take((SMALL_STEPS,), SMALL)).latency for _ in range(bench.plan.repeats)]
-        large: list[Answer] = []
-        order = orders.take((LARGE_STEPS,), LARGE)
-        generating = threading.Thread(target=lambda: large.append(Client(server.port).ask(order)))
+        client = LoadClient(server.port)
+        alone = [client.ask(image_requests.next((SMALL_STEPS,), SMALL)).latency for _ in range(bench.plan.repeats)]
+        large: list[TimedAnswer] = []
+        image_request = image_requests.next((LARGE_STEPS,), LARGE)
+        generating = threading.Thread(target=lambda: large.append(LoadClient(server.port).ask(image_request)))
         generating.start()
         during: list[float] = []
         while len(during) < 2 * bench.plan.repeats:
             time.sleep(INTERVAL_SECONDS)
             if not generating.is_alive():
                 break
-            during.append(client.ask(orders.take((SMALL_STEPS,), SMALL)).latency)
+            during.append(client.ask(image_requests.next((SMALL_STEPS,), SMALL)).latency)
         generating.join()
         client.close()
     if not large[0].is_image:

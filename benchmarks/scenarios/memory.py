@@ -9,7 +9,7 @@ from benchmarks.clients import closed_loop
 from benchmarks.figures import at_most
 from benchmarks.memory import PeakMemory
 from benchmarks.servers import OURS
-from benchmarks.traffic import Orders
+from benchmarks.traffic import RequestSource
 
 NAME = "memory"
 SIDE, STEPS = 1024, 2
@@ -17,19 +17,19 @@ SIDE, STEPS = 1024, 2
 
 def run(bench: Bench) -> None:
     """Measure ours: one client first, because a peak stays where it is."""
-    orders = Orders(seed=600).endless((STEPS,), SIDE)
+    image_requests = RequestSource(seed=600).endless((STEPS,), SIDE)
     peaks: dict[int, float] = {}
     with bench.fleet.serving(OURS) as server:
         processes = server.processes()
         for clients in (1, bench.plan.clients):
             with PeakMemory(processes) as memory:
-                closed_loop(server.port, clients, orders, bench.plan.slice_seconds / 2)
+                closed_loop(server.port, clients, image_requests, bench.plan.slice_seconds / 2)
             peaks[clients] = memory.peak
         names = [_role(process) for process in processes]
     bench.measurements[NAME] = {"peak_mib": peaks, "processes": names}
     one, many = peaks[1], peaks[bench.plan.clients]
     note = f"{math.ceil(one)} MiB with one, {math.ceil(many)} MiB with {bench.plan.clients}"
-    bench.find(NAME, f"peak at {bench.plan.clients} clients / at 1", many / one, "x", at_most(1.6), note)
+    bench.record(NAME, f"peak at {bench.plan.clients} clients / at 1", many / one, "x", at_most(1.6), note)
 
 
 def _role(process: psutil.Process) -> str:

@@ -3,12 +3,12 @@
 import statistics
 
 from benchmarks.bench import Bench
-from benchmarks.clients import Client
+from benchmarks.clients import LoadClient
 from benchmarks.figures import at_most
 from benchmarks.servers import OURS
 from benchmarks.servers.bare import BarePipeline
 from benchmarks.servers.process import clean_environment
-from benchmarks.traffic import Orders
+from benchmarks.traffic import RequestSource
 
 NAME = "overhead"
 # What a request without parameters gets, at the size of the other scenarios.
@@ -17,14 +17,14 @@ STEPS, TRUE_CFG_SCALE = 20, 4.0
 
 def run(bench: Bench) -> None:
     """Measure ours."""
-    orders = Orders(seed=500)
+    image_requests = RequestSource(seed=500)
     bare, served = [], []
     with BarePipeline(bench.conditions, clean_environment()) as pipeline, bench.fleet.serving(OURS) as server:
-        client = Client(server.port)
-        pipeline.generate(orders.take((2,)))
+        client = LoadClient(server.port)
+        pipeline.generate(image_requests.next((2,)))
         for _ in range(bench.plan.pairs):
-            bare.append(pipeline.generate(orders.take((STEPS,), true_cfg_scale=TRUE_CFG_SCALE)))
-            answer = client.ask(orders.take((STEPS,), true_cfg_scale=TRUE_CFG_SCALE))
+            bare.append(pipeline.generate(image_requests.next((STEPS,), true_cfg_scale=TRUE_CFG_SCALE)))
+            answer = client.ask(image_requests.next((STEPS,), true_cfg_scale=TRUE_CFG_SCALE))
             if not answer.is_image:
                 raise RuntimeError(f"The server answered {answer.status} instead of an image.")
             served.append(answer.latency)
@@ -33,4 +33,4 @@ def run(bench: Bench) -> None:
     base = statistics.median(bare)
     extra = statistics.median(served) - base
     note = f"{len(bare)} pairs, pipe() {base:.2f} s, {1000 * extra:+.0f} ms"
-    bench.find(NAME, "one client over bare pipe()", 100 * extra / base, "%", at_most(3.0), note)
+    bench.record(NAME, "one client over bare pipe()", 100 * extra / base, "%", at_most(3.0), note)

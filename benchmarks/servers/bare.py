@@ -1,6 +1,6 @@
-"""No server: a process that calls `pipe()` for every line on its standard input and answers with the seconds.
+"""No server but a process that calls `pipe()` for every line of its standard input and prints the seconds.
 
-It is what the overhead of a server is measured against.
+The baseline for the overhead of a server.
 """
 
 import json
@@ -11,11 +11,11 @@ from types import TracebackType
 
 from benchmarks.conditions import Conditions
 from benchmarks.servers.kind import project_python
-from benchmarks.traffic import GenerationRequest
+from benchmarks.traffic import ImageRequest
 
 
 class BarePipeline:
-    """The process, from the side that asks."""
+    """A handle to the process."""
 
     def __init__(self, conditions: Conditions, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -26,11 +26,11 @@ class BarePipeline:
             text=True,
         )
 
-    def generate(self, order: GenerationRequest) -> float:
+    def generate(self, image_request: ImageRequest) -> float:
         """Return the seconds of one `pipe()` call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(order.body()), file=self._process.stdin, flush=True)
+        print(json.dumps(image_request.body()), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("The bare pipeline has ended; its error is above.")

@@ -5,17 +5,17 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.clients import Client
+from benchmarks.clients import LoadClient
 from benchmarks.conditions import Conditions
 from benchmarks.servers.kind import Kind
 from benchmarks.servers.process import ServerProcess
-from benchmarks.traffic import Orders
+from benchmarks.traffic import RequestSource
 
 WARM_UPS = 2
 
 
 class Fleet:
-    """Servers by kind; idle ones keep still, so those that are started together can be measured in turns."""
+    """Servers by kind; idle ones use no processor, so servers that run together can be measured in turns."""
 
     def __init__(self, conditions: Conditions, folder: Path, *, one_at_a_time: bool = False) -> None:
         self._conditions = conditions
@@ -36,7 +36,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def serving(self, kind: Kind) -> Iterator[ServerProcess]:
-        """Have a server of this kind, warmed up and idle."""
+        """Yield a server of this kind, warmed up and idle."""
         if not self._one_at_a_time:
             self.start([kind])
             yield self._running[kind.name]
@@ -49,7 +49,7 @@ class Fleet:
             self._running.pop(kind.name).stop()
 
     def stop(self) -> None:
-        """Stop all."""
+        """Stop every running server."""
         while self._running:
             self._running.popitem()[1].stop()
 
@@ -63,9 +63,9 @@ class Fleet:
         if server.is_warm:
             return
         server.wait_until_ready()
-        client, orders = Client(server.port), Orders(seed=900 + self._started)
+        client, image_requests = LoadClient(server.port), RequestSource(seed=900 + self._started)
         for _ in range(WARM_UPS):
-            answer = client.ask(orders.take((2,)))
+            answer = client.ask(image_requests.next((2,)))
             if not answer.is_image:
                 raise RuntimeError(f"The server {server.kind.name} answered {answer.status} instead of an image.")
         client.close()

@@ -1,4 +1,4 @@
-"""What every baseline does with a request: read it, call the pipeline, finish the image."""
+"""The common steps of the baselines: read a request, call the pipeline, encode the image."""
 
 import copy
 import time
@@ -21,7 +21,7 @@ MAX_PROMPT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Wanted:
-    """One image that was asked for."""
+    """The parameters of one requested image."""
 
     prompt: str
     seed: int
@@ -32,12 +32,12 @@ class Wanted:
 
     @property
     def batch_key(self) -> tuple[int, int, int, float]:
-        """What must be equal for one `pipe()` call to generate several."""
+        """The parameters that all images of one `pipe()` call share."""
         return (self.steps, self.width, self.height, self.true_cfg_scale)
 
 
 def read(body: dict[str, Any]) -> Wanted:
-    """Return what a JSON body asks for."""
+    """Return the parameters in a JSON body."""
     return Wanted(
         prompt=body["prompt"],
         seed=body["seed"],

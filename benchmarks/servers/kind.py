@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Kind:
-    """`{port}` in `arguments` becomes the port; a kind whose `needs` is not installed is left out, with a word."""
+    """`{port}` in `arguments` becomes the port; a kind whose `needs` is missing is left out with a message."""
 
     letter: str
     name: str

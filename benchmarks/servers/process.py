@@ -46,7 +46,7 @@ class ServerProcess:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until it can generate; raises RuntimeError with the end of its log when it cannot."""
+        """Wait until it can generate; raises RuntimeError with the end of its log if it never can."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(requests.RequestException):
@@ -67,7 +67,7 @@ class ServerProcess:
         return found
 
     def stop(self) -> None:
-        """End all its processes: politely, then by force; each by its id."""
+        """Stop all its processes, each by its id: by SIGTERM, then by force."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -87,6 +87,6 @@ def free_port() -> int:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return our environment without settings that would make one server another than the next."""
+    """Return this process's environment without settings that would change a server."""
     unwanted = ("MODEL", "MAX_", "WORKERS", "THREADS", "ENGINE_", "DEVICE", "DTYPE", "DISPATCHER_", "FAKE_")
     return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}

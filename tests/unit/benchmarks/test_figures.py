@@ -15,7 +15,7 @@ PLAIN = Figure("throughput", "demo", "16 clients, ours", 12.34, "/s")
 
 
 def test_a_bar_is_reached_from_its_own_side_only() -> None:
-    assert (REACHED.verdict, MISSED.verdict, PLAIN.verdict) == ("reached", "not reached", "")
+    assert (REACHED.outcome, MISSED.outcome, PLAIN.outcome) == ("reached", "not reached", "")
     assert at_most(2.0).is_reached(2.0)
     assert at_least(2.0).is_reached(2.0)
 

@@ -1,11 +1,11 @@
-"""Arrivals and orders."""
+"""Arrivals and image_requests."""
 
 import itertools
 import statistics
 
 import pytest
 
-from benchmarks.traffic import Orders, poisson_arrivals
+from benchmarks.traffic import RequestSource, poisson_arrivals
 
 
 def test_arrivals_repeat_with_their_seed_and_differ_with_another() -> None:
@@ -25,13 +25,13 @@ def test_arrivals_come_in_order_inside_their_time_at_their_rate() -> None:
 
 
 def test_no_two_orders_of_any_seed_are_the_same_image() -> None:
-    orders = [source.take((4, 8)) for source in (Orders(1), Orders(2)) for _ in range(500)]
-    assert len({order.seed for order in orders}) == len(orders)
-    assert {order.steps for order in orders} == {4, 8}
+    image_requests = [source.next((4, 8)) for source in (RequestSource(1), RequestSource(2)) for _ in range(500)]
+    assert len({image_request.seed for image_request in image_requests}) == len(image_requests)
+    assert {image_request.steps for image_request in image_requests} == {4, 8}
 
 
 def test_the_same_orders_come_again_with_their_seed() -> None:
-    first, second = Orders(7).endless((8,)), Orders(7).endless((8,))
+    first, second = RequestSource(7).endless((8,)), RequestSource(7).endless((8,))
     assert [next(first) for _ in range(20)] == [next(second) for _ in range(20)]
 
 
@@ -39,5 +39,5 @@ def test_a_body_is_understood_by_our_api() -> None:
     from imageserver.api.inputs.generate_request import parse
     from imageserver.settings import Settings
 
-    body = parse(Orders(1).take((4,)).body(), Settings(_env_file=None))
+    body = parse(RequestSource(1).next((4,)).body(), Settings(_env_file=None))
     assert (body.num_inference_steps, body.width, body.height) == (4, 512, 512)
