@@ -78,7 +78,7 @@ def table(sequential: Measurement, concurrent: Measurement) -> str:
     return "\n".join(lines)
 
 
-def draw_chart(sequential: Measurement, concurrent: Measurement, target: Path) -> None:
+def plot_chart(sequential: Measurement, concurrent: Measurement, target: Path) -> None:
     """Write the comparison as a PNG with one panel for throughput and one for latency."""
     try:
         from matplotlib.figure import Figure
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         for sentence in sorted({*sequential.failures, *concurrent.failures}):
             print(sentence, file=sys.stderr)
         if options.chart is not None:
-            draw_chart(sequential, concurrent, options.chart)
+            plot_chart(sequential, concurrent, options.chart)
     except (CheckError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -65,9 +65,7 @@ def measure(chosen: argparse.Namespace) -> Results:
     machine, began = describe_machine(), time.monotonic()
     figures, measurements, problems = [], {}, []
     if (machine["load_before"] or 0) > MAX_QUIET_LOAD:
-        print(
-            f"Load average {machine['load_before']}: something else is running and will distort the figures."
-        )
+        print(f"Load average {machine['load_before']}: something else is running and will distort the figures.")
     for device in chosen.device:
         reason = full_size.reason_against() if device == "cuda" else None
         if reason:
@@ -131,12 +129,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=MeasurementPlan.clients, help="clients at a time")
     parser.add_argument("--rounds", type=int, help="how often the servers take turns")
     parser.add_argument("--seconds", type=float, help="seconds of load per server and round")
-    parser.add_argument(
-        "--time-scale", type=float, default=0.25, help="time scale of a simulated forward, 1 is real"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="a minute or two per device; too short to be reliable"
-    )
+    parser.add_argument("--time-scale", type=float, default=0.25, help="time scale of a simulated forward, 1 is real")
+    parser.add_argument("--quick", action="store_true", help="a minute or two per device; too short to be reliable")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--keep", action="store_true", help="keep the servers' logs and traces")
     parser.add_argument("--environment", type=Path, default=environment.FOLDER, help="where --setup installs")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ask a server for images with curl; the server runs on localhost:5000 (bash start_server.sh).
+# Request images with curl; the server runs on localhost:5000 (bash start_server.sh).
 set -eu
 url=http://localhost:5000
 
@@ -7,7 +7,7 @@ url=http://localhost:5000
 curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' \
     -d '{"prompt": "a red circle on a blue background"}' --output circle.png
 
-# The headers tell how it was made: seed, size, seconds.
+# The headers say how it was generated: seed, size, seconds.
 curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' --dump-header - \
     -d '{"prompt": "a yellow star on a black background", "seed": 7, "output_format": "jpeg"}' --output star.jpg
 

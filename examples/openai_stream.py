@@ -1,4 +1,4 @@
-"""Watch an image being generated with the OpenAI SDK; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Stream an image with the OpenAI SDK; the server runs on localhost:5000 (bash start_server.sh)."""
 
 import base64
 from pathlib import Path
@@ -19,7 +19,7 @@ for event in stream:
         Path("circle.png").write_bytes(data)
         print("done", event.size)
 
-# An image to start from; without a mask all of it is changed, by `strength`.
+# An image to start from; without a mask the whole image changes, as far as `strength` allows.
 edited = client.images.edit(
     image=("circle.png", Path("circle.png").read_bytes()),
     prompt="a yellow circle on a blue background",

@@ -1,4 +1,4 @@
-"""Ask a server for images with the `requests` package; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Request images with the `requests` package; the server runs on localhost:5000 (bash start_server.sh)."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ URL = "http://localhost:5000"
 
 
 def generate(prompt: str, **parameters: object) -> requests.Response:
-    """Return the server's answer; a refusal is raised with the server's own sentence."""
+    """Return the server's answer; exits with the server's sentence if it refuses."""
     answer = requests.post(f"{URL}/generate", json={"prompt": prompt, **parameters}, timeout=660)
     if not answer.ok:
         raise SystemExit(f"{answer.status_code}: {answer.json()['error']}")
     return answer
 
 
-# One image as bytes; the headers tell how it was made.
+# One image as bytes; the headers say how it was generated.
 answer = generate("a red circle on a blue background", seed=7)
 Path("circle.png").write_bytes(answer.content)
 print("seed", answer.headers["X-Seed"], "took", answer.headers["X-Inference-Time"], "s")
@@ -25,7 +25,7 @@ saved = generate("a white house on green grass", aspect_ratio="16:9", save_to_fi
 print(saved["file_path"], f"{saved['width']}x{saved['height']}")
 Path("house.png").write_bytes(requests.get(saved["url"], timeout=60).content)
 
-# `null` generates a seed, which the answer tells, so that every image can be generated again.
+# `null` chooses a random seed, which the answer names, so that you can generate the image again.
 surprise = generate("a yellow star on a black background", seed=None, add_overlay=False)
 Path("star.png").write_bytes(surprise.content)
 print("generate it again with seed", surprise.headers["X-Seed"])

@@ -1,4 +1,4 @@
-"""Follow an image over a WebSocket with websocket-client; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Generate over a WebSocket with websocket-client; the server runs on localhost:5000 (bash start_server.sh)."""
 
 import base64
 import json
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from websocket import create_connection
 
-ASKED = {"prompt": "a red circle on a blue background", "seed": 7, "previews": 2}
+REQUEST = {"prompt": "a red circle on a blue background", "seed": 7, "previews": 2}
 
 with closing(create_connection("ws://localhost:5000/ws/generate", timeout=600)) as connection:
-    connection.send(json.dumps(ASKED))
+    connection.send(json.dumps(REQUEST))
     while True:
         frame = json.loads(connection.recv())
         match frame["type"]:

@@ -35,17 +35,17 @@ def greeting(settings: Settings) -> str:
     return f"qwen-image-server listens on {url(settings)}; the model is loading."
 
 
-def banner(settings: Settings, facts: ModelInfo) -> str:
+def banner(settings: Settings, info: ModelInfo) -> str:
     """Return the banner: the address, the model and device, why these were chosen, and how to change them."""
     body = '{"prompt":"a red circle on a blue background"}'
-    device, key = facts.device, " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
+    device, key = info.device, " -H 'Authorization: Bearer KEY'" if settings.asks_for_keys else ""
     example = (
         f"curl -X POST {url(settings)}/generate{key} -H 'Content-Type: application/json' -d '{body}' --output image.png"
     )
     lines = [
         f"qwen-image-server  {url(settings)}  (open it in a browser)",
-        f"model   {facts.name} ({facts.parameters / 1e6:,.0f} million parameters). {facts.reason}",
-        f"device  {device.gpu}, {device.dtype}; loaded in {facts.load_time:.1f} s. {device.memory_reason}",
+        f"model   {info.name} ({info.parameters / 1e6:,.0f} million parameters). {info.reason}",
+        f"device  {device.gpu}, {device.dtype}; loaded in {info.load_time:.1f} s. {device.memory_reason}",
         f"change  MODEL=… DEVICE=… PORT=… {START_COMMAND}, or edit .env; .env.example lists every setting",
         f"try     {example}",
         "stop    Ctrl+C",

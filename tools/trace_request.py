@@ -76,7 +76,7 @@ def trace(project: Path, folder: Path) -> list[tuple[str, str, str]]:
     try:
         _wait_until_ready(url)
         pids = _processes_with(str(folder))
-        _post(url, 1)  # what is imported or opened at the first request is no part of the others
+        _post(url, 1)  # the first request imports and opens what the others find
         traces = [_trace_one(url, seed, pids, folder / "traces") for seed in range(2, 2 + REQUESTS)]
     finally:
         server.terminate()

@@ -127,12 +127,12 @@ def evaluate(recipe: Recipe) -> None:
     """Score the exported model, write its card and draw its contact sheets."""
     from tools.demo.card import write_card
     from tools.demo.evaluate import evaluate as score
-    from tools.demo.painter import PipelineRunner
     from tools.demo.sheets import draw_sheets
+    from tools.demo.stock_pipeline import StockPipeline
 
     scores = score(recipe.output)
     write_card(recipe.output, scores)
-    draw_sheets(PipelineRunner(recipe.output), recipe.work / "sheets")
+    draw_sheets(StockPipeline(recipe.output), recipe.work / "sheets")
 
 
 RUNNERS: dict[str, Callable[[Recipe], None]] = {

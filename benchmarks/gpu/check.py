@@ -162,7 +162,6 @@ class Check:
 
 
 def image(side: int, steps: int, guidance: float = 1.0, seed: int = 0, prompt: str = "a red circle") -> Generation:
-    """Return a generation."""
     return Generation(
         prompt=prompt, negative_prompt=" ", width=side, height=side, steps=steps, true_cfg_scale=guidance, seed=seed
     )

@@ -1,6 +1,6 @@
-"""A Django view that generates what a form asks for: `path("images/", views.image)` in your urls.py.
+"""A Django view that generates an image from a form: `path("images/", views.image)` in your urls.py.
 
-A busy or restarting image server is asked again; everything else becomes one sentence for the user.
+It retries while the image server is busy or restarting; any other failure becomes one sentence for the user.
 
 Settings: IMAGE_SERVER_URL (http://localhost:5000), IMAGE_SERVER_KEY (only where the server has API_KEYS) and
 IMAGE_SERVER_TIMEOUT (seconds that one answer may take).
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-# Full or loading (the server says when to come back), or unreachable for a moment.
+# The queue is full or the model is loading (the server says when to retry), or the server is briefly unreachable.
 RETRY = Retry(
     total=4,
     status_forcelist=(429, 503),
@@ -27,7 +27,7 @@ RETRY = Retry(
 
 
 class ImageFailed(Exception):
-    """There is no image; the message is a sentence for the user, `status` an HTTP status, `field` what is wrong."""
+    """The image failed; the message is a sentence for the user, `status` an HTTP status, `field` the wrong field."""
 
     def __init__(self, sentence: str, status: int, field: str | None = None) -> None:
         super().__init__(sentence)
@@ -36,8 +36,8 @@ class ImageFailed(Exception):
 
 
 def generate(prompt: str, **parameters: object) -> tuple[bytes, dict[str, str]]:
-    """Return the PNG bytes and the headers that tell how it was made; raises ImageFailed."""
-    # A repeated request with the same key joins the image under way instead of generating another one.
+    """Return the PNG bytes and the headers that say how it was generated; raises ImageFailed."""
+    # A repeated request with the same key joins the running generation instead of starting another one.
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     key = getattr(settings, "IMAGE_SERVER_KEY", "")
     if key:
@@ -65,10 +65,10 @@ def generate(prompt: str, **parameters: object) -> tuple[bytes, dict[str, str]]:
 
 @require_POST
 def image(request: HttpRequest) -> HttpResponse:
-    """Answer an image of the form's `prompt`, or what went wrong as JSON."""
+    """Return an image of the form's `prompt`, or the failure as JSON."""
     prompt = request.POST.get("prompt", "").strip()
     if not prompt:
-        return JsonResponse({"error": "Say what to generate.", "field": "prompt"}, status=400)
+        return JsonResponse({"error": "Enter a prompt.", "field": "prompt"}, status=400)
     try:
         data, made = generate(prompt, aspect_ratio=request.POST.get("aspect_ratio", "s1:1"), seed=None)
     except ImageFailed as error:

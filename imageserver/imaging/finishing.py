@@ -18,7 +18,7 @@ def finish(
     pixels: bytes,
     outcome: Outcome,
     generation: Generation,
-    facts: ModelInfo | None,
+    info: ModelInfo | None,
     *,
     output_format: OutputFormat,
     compression: int | None,
@@ -35,17 +35,17 @@ def finish(
     for index, image in enumerate(images):
         shown = image
         if aspect_ratio_name is not None and outcome.channels == 3:
-            shown = _with_overlay(image, outcome, facts, aspect_ratio_name, font_path)
+            shown = _with_overlay(image, outcome, info, aspect_ratio_name, font_path)
         metadata = ImageMetadata(
             prompt=generation.prompt,
             negative_prompt=generation.negative_prompt,
             steps=generation.steps,
-            sampler=facts.sampler_of(generation) if facts else generation.scheduler,
+            sampler=info.sampler_of(generation) if info else generation.scheduler,
             cfg_scale=generation.true_cfg_scale,
             seed=outcome.seeds[index],
             width=outcome.width,
             height=outcome.height,
-            model=facts.name if facts else "",
+            model=info.name if info else "",
             version=__version__,
             extra={"batch_size": outcome.batch_size, "inference_time": round(outcome.inference_time, 2)}
             | ({"Loras": loras} if loras else {}),
@@ -55,16 +55,16 @@ def finish(
 
 
 def _with_overlay(
-    pixels: np.ndarray[Any, Any], outcome: Outcome, facts: ModelInfo | None, aspect_ratio_name: str, font: Path | None
+    pixels: np.ndarray[Any, Any], outcome: Outcome, info: ModelInfo | None, aspect_ratio_name: str, font: Path | None
 ) -> np.ndarray[Any, Any]:
     lines = overlay.panel_lines(
-        model=facts.name if facts else "unknown",
+        model=info.name if info else "unknown",
         aspect_ratio=aspect_ratio_name,
         width=outcome.width,
         height=outcome.height,
         inference_time=outcome.inference_time,
-        gpu=facts.device.gpu if facts else "unknown",
-        cuda=facts.device.cuda_version if facts else "unknown",
+        gpu=info.device.gpu if info else "unknown",
+        cuda=info.device.cuda_version if info else "unknown",
         when=datetime.now().astimezone(),
     )
     return np.asarray(overlay.draw_overlay(Image.fromarray(pixels), lines, font))

@@ -55,7 +55,7 @@ def test_the_django_view_answers_a_image(website):
 
 @pytest.mark.usefixtures("server_of_website")
 def test_the_django_view_passes_the_servers_own_sentence_on(website):
-    assert website.post("/images/", {"prompt": " "}).json() == {"error": "Say what to generate.", "field": "prompt"}
+    assert website.post("/images/", {"prompt": " "}).json() == {"error": "Enter a prompt.", "field": "prompt"}
     answer = website.post("/images/", {"prompt": "x", "aspect_ratio": "7:1"})
     assert (answer.status_code, answer.json()["field"]) == (400, "aspect_ratio")
     answer = website.post("/images/", {"prompt": "[fail]"})

@@ -12,7 +12,7 @@ import requests
 import torch
 from PIL import Image
 
-from imageserver.api.dialects.openai_images.answers import Images
+from imageserver.api.dialects.openai_images.responses import ImagesResponse
 from tests.support.server import Server
 from tests.support.tiny_loras import save_lora
 from tests.support.tiny_qwen_image_layered import save_tiny_qwen_image_layered, tiny_qwen_image_layered
@@ -114,7 +114,7 @@ def test_the_openai_dialect_answers_a_image_for_each_layer(server):
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["background"], body["size"]) == ("transparent", "640x640")
-    Images.model_validate(body)
+    ImagesResponse.model_validate(body)
     assert [image["seed"] for image in body["data"]] == [3, 3]
     layers = [Image.open(io.BytesIO(base64.b64decode(image["b64_json"]))) for image in body["data"]]
     native = layers_in(server.generate(PROMPT, image=coded(), positive_magic=False, **COMMON, seed=3))

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.project_files import ROOT, name_of, our_files, parsed, python_files, top_folder
+
 THIS_FILE = Path(__file__).resolve()
 ENGINE = ROOT / "imageserver" / "engine"
 CODE = {".py", ".js", ".sh", ".bat"}
 TEXT = CODE | {".md", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".svg", ".json", ".example", ".cfg", ".ini"}
 MAX_FILE_LINES = 400
+MAX_SILENT_LINES = 15
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+SAYS_NOTHING = re.compile("a|all|an|and|are|as|for|from|given|in|into|is|it|its|mak|of|on|return|set|th|to|yield")
 
 MODEL_LIBRARIES = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "modelscope"}
 HTTP_LIBRARIES = {"flask", "gevent", "gunicorn", "werkzeug"}
@@ -26,47 +30,13 @@ MEANINGLESS = {
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55\ufe0f]")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\(#\d+\))")
 OUR_MACHINES = re.compile(r"(?<![\w.])/(?:work|root|home/[a-z]\w*|Users/[A-Za-z]\w*)/|[A-Z]:\\Users\\\w|\.\./shared\b")
-# Where a person reads what is printed: the command line, the start, and one picture drawn without a server.
+# Where a person reads what is printed: the command line, the start, and one image generated without a server.
 MAY_PRINT = {"imageserver/cli/main.py", "imageserver/startup.py", "imageserver/cli/generate.py"}
-
-
-def our_files() -> list[Path]:
-    """Return every file of the project that git does not ignore."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    listing = subprocess.run(
-        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    files = [ROOT / name for name in listing.stdout.split("\0") if name]
-    return [file for file in files if file.is_file()]
-
-
-def python_files(*folders: str) -> list[Path]:
-    """Return the project's Python files; with `folders`, those inside one of them ("." is the top alone)."""
-    files = [file for file in our_files() if file.suffix == ".py"]
-    if not folders:
-        return files
-    return [file for file in files if _folder(file) in folders]
-
-
-def name_of(file: Path) -> str:
-    """Return a file's path inside the project."""
-    return file.relative_to(ROOT).as_posix()
-
-
-def _folder(file: Path) -> str:
-    parts = file.relative_to(ROOT).parts
-    return parts[0] if len(parts) > 1 else "."
-
-
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 
 
 def _imported(file: Path) -> Iterator[tuple[int, str]]:
     """Yield the line and the top-level package of every import, wherever in the file it stands."""
-    for node in ast.walk(_tree(file)):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -82,6 +52,21 @@ def _public_definitions(tree: ast.Module) -> Iterator[ast.ClassDef | ast.Functio
             yield node
             if isinstance(node, ast.ClassDef):
                 waiting.extend(node.body)
+
+
+def _length(node: ast.AST) -> int:
+    return node.end_lineno - node.lineno + 1  # type: ignore[attr-defined]
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    arguments = [argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]]
+    return " ".join([node.name, *arguments, ast.unparse(node.returns) if node.returns else ""])
+
+
+def _stems(text: str) -> set[str]:
+    """Return the words of a text that mean something, without their endings."""
+    stems = {re.sub("(?<=...)(ing|ied|ies|ed|es|s|e)$", "", word.lower()) for word in WORD.findall(text)}
+    return {stem for stem in stems if not SAYS_NOTHING.fullmatch(stem)}
 
 
 def _matching_lines(pattern: re.Pattern[str], files: list[Path]) -> list[str]:
@@ -116,18 +101,30 @@ def test_no_file_of_ours_is_longer_than_400_lines():
     assert {name: length for name, length in lengths.items() if length > MAX_FILE_LINES} == {}
 
 
-def test_every_module_public_class_and_public_function_says_what_it_is_for():
+def test_every_module_public_class_and_longer_public_function_has_a_docstring():
     silent = []
-    for file in python_files("imageserver", "."):
-        tree = _tree(file)
+    for file in python_files("imageserver", "tools", "."):
+        tree = parsed(file)
         if not ast.get_docstring(tree):
             silent.append(name_of(file))
         silent += [
             f"{name_of(file)}:{node.lineno} {node.name}"
             for node in _public_definitions(tree)
+            if isinstance(node, ast.ClassDef) or _length(node) > MAX_SILENT_LINES
             if not ast.get_docstring(node)
         ]
     assert silent == []
+
+
+def test_no_docstring_repeats_the_name_of_its_function():
+    empty = [
+        f"{name_of(file)}:{node.lineno} {node.name}: {docstring}"
+        for file in python_files("imageserver", "tools", "benchmarks", ".")
+        for node in ast.walk(parsed(file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (docstring := ast.get_docstring(node)) and _stems(docstring) <= _stems(_signature(node))
+    ]
+    assert empty == []
 
 
 def test_every_room_says_its_purpose_and_what_it_may_import():
@@ -135,7 +132,7 @@ def test_every_room_says_its_purpose_and_what_it_may_import():
     silent = []
     for room in rooms:
         entrance = room / "__init__.py"
-        purpose = (ast.get_docstring(_tree(entrance)) or "") if entrance.is_file() else ""
+        purpose = (ast.get_docstring(parsed(entrance)) or "") if entrance.is_file() else ""
         is_room = room.parent == ROOT / "imageserver"
         if not purpose or (is_room and "import" not in purpose):
             silent.append(name_of(room))
@@ -151,7 +148,7 @@ def test_modules_and_classes_are_named_by_what_they_are():
     vague = []
     for file in python_files("imageserver", "tools", "examples", "benchmarks", "."):
         names = [part for part in Path(name_of(file)).with_suffix("").parts if part != "__init__"]
-        names += [node.name for node in ast.walk(_tree(file)) if isinstance(node, ast.ClassDef)]
+        names += [node.name for node in ast.walk(parsed(file)) if isinstance(node, ast.ClassDef)]
         for name in names:
             words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
             if words & MEANINGLESS:
@@ -160,7 +157,7 @@ def test_modules_and_classes_are_named_by_what_they_are():
 
 
 def test_there_is_no_emoji_outside_of_test_data():
-    files = [file for file in our_files() if file.suffix in TEXT - {".json", ".txt"} and _folder(file) != "tests"]
+    files = [file for file in our_files() if file.suffix in TEXT - {".json", ".txt"} and top_folder(file) != "tests"]
     assert _matching_lines(EMOJI, files) == []
 
 
@@ -195,11 +192,11 @@ def test_importing_the_entry_has_no_side_effects_and_brings_neither_torch_nor_fl
 
 @pytest.mark.parametrize("room", ["api", "dispatch", "imaging", "outputs", "telemetry"])
 def test_importing_every_file_of_a_room_brings_no_torch_and_starts_nothing(room, tmp_path):
-    # `standalone` patches the interpreter for gevent when it is imported, and the __main__ files run.
+    # The __main__ files run when they are imported.
     names = [
         name_of(file)[: -len(".py")].replace("/", ".").removesuffix(".__init__")
         for file in python_files("imageserver")
-        if file.relative_to(ROOT).parts[1] == room and file.stem not in ("standalone", "__main__")
+        if file.relative_to(ROOT).parts[1] == room and file.stem != "__main__"
     ]
     state = _import_in_fresh_interpreter(f"import {', '.join(sorted(names))}", tmp_path)
     assert set(state["modules"]) & (MODEL_LIBRARIES | {"huggingface_hub"}) == set()
@@ -217,7 +214,7 @@ def test_the_machinery_logs_and_does_not_print():
         f"{name_of(file)}:{node.lineno}"
         for file in python_files("imageserver")
         if name_of(file) not in MAY_PRINT
-        for node in ast.walk(_tree(file))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "pprint")
     ]
     assert printed == []

@@ -39,7 +39,7 @@ class Description:
 
 
 def describe(kind: str, colour: str = "any", place: str = "any", size: str = "any") -> Description:
-    """Look up the indices of a description given in words."""
+    """ImageOptions up the indices of a description given in words."""
     return Description(
         KIND_NAMES.index(kind), COLOUR_NAMES.index(colour), PLACE_NAMES.index(place), SIZE_NAMES.index(size)
     )

@@ -26,9 +26,9 @@ from tools.demo.measure import (
     nearest_colour,
     thing_colour,
 )
-from tools.demo.painter import MAGIC, Look, PipelineRunner, pixels
 from tools.demo.scenes import is_held_out
 from tools.demo.sheets import draw_sheets
+from tools.demo.stock_pipeline import MAGIC, ImageOptions, StockPipeline, pixels
 from tools.demo.vocabulary import COLOURS, LANDSCAPE_WORDS, LANDSCAPES, SHAPES, SUBJECTS
 
 
@@ -87,12 +87,12 @@ def judge_single(image: Image.Image, wanted: Single, among: tuple[str, ...]) -> 
 
 
 def score_singles(
-    painter: PipelineRunner, kinds: tuple[str, ...], each: int, suffix: str, seed: int, look: Look | None = None
+    stock: StockPipeline, kinds: tuple[str, ...], each: int, suffix: str, seed: int, options: ImageOptions | None = None
 ) -> Score:
     """Score objects on plain backgrounds; the kind is chosen among `kinds` by the nearest drawing."""
     wanted = held_out_singles(kinds, each, seed)
-    images = painter.paint(
-        [item.prompt + suffix for item in wanted], [seed + index for index in range(len(wanted))], look
+    images = stock.generate(
+        [item.prompt + suffix for item in wanted], [seed + index for index in range(len(wanted))], options
     )
     judged = [judge_single(image, item, kinds) for image, item in zip(images, wanted, strict=True)]
     score: Score = {"n": len(wanted)} | {name: share([item[name] for item in judged]) for name in judged[0]}
@@ -103,7 +103,7 @@ def score_singles(
     return score
 
 
-def score_pairs(painter: PipelineRunner, count: int, suffix: str, seed: int) -> Score:
+def score_pairs(stock: StockPipeline, count: int, suffix: str, seed: int) -> Score:
     """Score "left of" and "above": both objects found on the right side of each other, by their colours."""
     generator = random.Random(seed)
     prompts, wanted = [], []
@@ -121,7 +121,7 @@ def score_pairs(painter: PipelineRunner, count: int, suffix: str, seed: int) -> 
         prompt, low, high, axis = forms[index % 4]
         prompts.append(prompt + suffix)
         wanted.append((low, high, axis, background))
-    images = painter.paint(prompts, [seed + index for index in range(count)])
+    images = stock.generate(prompts, [seed + index for index in range(count)])
     right: dict[int, list[bool]] = {0: [], 1: []}
     background_right = []
     for image, (low, high, axis, background) in zip(images, wanted, strict=True):
@@ -139,7 +139,7 @@ def score_pairs(painter: PipelineRunner, count: int, suffix: str, seed: int) -> 
     }
 
 
-def score_counts(painter: PipelineRunner, suffix: str, seed: int) -> Score:
+def score_counts(stock: StockPipeline, suffix: str, seed: int) -> Score:
     """Score "one", "two" and "three" of a kind by counting the connected parts."""
     generator, prompts, wanted = random.Random(seed), [], []
     for number, word in ((1, "one"), (2, "two"), (3, "three")):
@@ -148,7 +148,7 @@ def score_counts(painter: PipelineRunner, suffix: str, seed: int) -> Score:
             kind = generator.choice(("circle", "square", "star", "heart", "triangle", "ring"))
             prompts.append(f"{word} {colour} {kind}{'s' if number > 1 else ''} on a {background} background{suffix}")
             wanted.append(number)
-    images = painter.paint(prompts, [seed + index for index in range(len(prompts))])
+    images = stock.generate(prompts, [seed + index for index in range(len(prompts))])
     found = [len(components(foreground(pixels(image)))) for image in images]
     score: Score = {"n": len(prompts), "count": share([a == b for a, b in zip(found, wanted, strict=True)])}
     for number in (1, 2, 3):
@@ -156,7 +156,7 @@ def score_counts(painter: PipelineRunner, suffix: str, seed: int) -> Score:
     return score
 
 
-def score_places(painter: PipelineRunner, suffix: str, seed: int) -> Score:
+def score_places(stock: StockPipeline, suffix: str, seed: int) -> Score:
     """Score the eight places of a single object by the centre of what is drawn."""
     sides = {"left": (0.26, 0.5), "right": (0.74, 0.5), "top": (0.5, 0.26), "bottom": (0.5, 0.74)}
     corners = {f"{y} {x}": (sides[x][0], sides[y][1]) for y in ("top", "bottom") for x in ("left", "right")}
@@ -171,7 +171,7 @@ def score_places(painter: PipelineRunner, suffix: str, seed: int) -> Score:
             colour, background = generator.sample(tuple(COLOURS), 2)
             prompts.append(f"a {colour} {generator.choice(SHAPES)} {words} on a {background} background{suffix}")
             wanted.append(spot)
-    images = painter.paint(prompts, [seed + index for index in range(len(prompts))])
+    images = stock.generate(prompts, [seed + index for index in range(len(prompts))])
     right = []
     for image, (x, y) in zip(images, wanted, strict=True):
         mask = foreground(pixels(image))
@@ -180,11 +180,11 @@ def score_places(painter: PipelineRunner, suffix: str, seed: int) -> Score:
     return {"n": len(prompts), "place": share(right)}
 
 
-def score_landscapes(painter: PipelineRunner, each: int, suffix: str, seed: int) -> Score:
+def score_landscapes(stock: StockPipeline, each: int, suffix: str, seed: int) -> Score:
     """Score landscapes by the nearest drawings of the nine."""
     wanted = [name for name in LANDSCAPES for _ in range(each)]
     prompts = [LANDSCAPE_WORDS[name][index % each % 3] + suffix for index, name in enumerate(wanted)]
-    images = painter.paint(prompts, [seed + index for index in range(len(prompts))])
+    images = stock.generate(prompts, [seed + index for index in range(len(prompts))])
     right = [name_landscape(image) == name for image, name in zip(images, wanted, strict=True)]
     score: Score = {"n": len(wanted), "landscape": share(right)}
     for name in LANDSCAPES:
@@ -192,20 +192,20 @@ def score_landscapes(painter: PipelineRunner, each: int, suffix: str, seed: int)
     return score
 
 
-def score_sizes(painter: PipelineRunner, seed: int) -> dict[str, Score]:
+def score_sizes(stock: StockPipeline, seed: int) -> dict[str, Score]:
     """Score each of the nine sizes: one whole object in the middle, colours, kind, landscape, seconds per image."""
     result = {}
     for name, (width, height) in ASPECT_RATIOS.items():
-        look = Look(width, height)
+        options = ImageOptions(width, height)
         wanted = [
             Single("red", "circle", "blue"),
             Single("yellow", "star", "purple"),
             Single("black", "heart", "pink"),
             Single("white", "house", "green"),
         ]
-        painter.seconds = 0.0
-        images = [painter.paint([item.prompt], [seed + index], look)[0] for index, item in enumerate(wanted)]
-        seconds = painter.seconds / len(wanted)
+        stock.seconds = 0.0
+        images = [stock.generate([item.prompt], [seed + index], options)[0] for index, item in enumerate(wanted)]
+        seconds = stock.seconds / len(wanted)
         judged = [judge_single(image, item, SHAPES + SUBJECTS) for image, item in zip(images, wanted, strict=True)]
         one = []
         for image in images:
@@ -214,47 +214,51 @@ def score_sizes(painter: PipelineRunner, seed: int) -> dict[str, Score]:
             middle = centre_of(mask) if mask.sum() >= 60 else (9.0, 9.0)
             one.append(len(parts) == 1 and abs(middle[0] - 0.5) < 0.1 and abs(middle[1] - 0.5) < 0.1)
         scenes = ("sunset over mountains", "ocean", "beach", "rainbow")
-        painted = painter.paint([f"{LANDSCAPE_WORDS[scene][0]}" for scene in scenes], [seed + 7] * len(scenes), look)
+        landscapes = stock.generate(
+            [f"{LANDSCAPE_WORDS[scene][0]}" for scene in scenes], [seed + 7] * len(scenes), options
+        )
         result[name] = {
             "n": len(wanted),
             "object_colour": share([item["object_colour"] for item in judged]),
             "background_colour": share([item["background_colour"] for item in judged]),
             "kind": share([item["kind"] for item in judged]),
             "one_object_in_the_middle": share(one),
-            "landscape": share([name_landscape(image) == scene for image, scene in zip(painted, scenes, strict=True)]),
+            "landscape": share(
+                [name_landscape(image) == scene for image, scene in zip(landscapes, scenes, strict=True)]
+            ),
             "seconds": round(seconds, 2),
         }
     return result
 
 
-def score_controls(painter: PipelineRunner, seed: int) -> dict[str, float]:
+def score_controls(stock: StockPipeline, seed: int) -> dict[str, float]:
     """Measure what seed, unknown words, negative prompt and guidance do (mean difference of pixels, 0 to 255)."""
 
     def distance(first: Image.Image, second: Image.Image) -> float:
         return float(np.abs(np.asarray(first, dtype=np.float32) - np.asarray(second, dtype=np.float32)).mean())
 
     prompt = "a red circle on a blue background"
-    one, same, other = painter.paint([prompt] * 3, [seed, seed, seed + 1])
-    cats = painter.paint(["a cat"] * 2, [seed, seed + 1])
+    one, same, other = stock.generate([prompt] * 3, [seed, seed, seed + 1])
+    cats = stock.generate(["a cat"] * 2, [seed, seed + 1])
     strange = [
         f"{item.prompt}, glorb fimbly zark, a wumpus in the style of Qxzz" for item in held_out_singles(SHAPES, 2, seed)
     ]
     judged = [
         judge_single(image, item, SHAPES)
         for image, item in zip(
-            painter.paint(strange, [seed] * len(strange)), held_out_singles(SHAPES, 2, seed), strict=True
+            stock.generate(strange, [seed] * len(strange)), held_out_singles(SHAPES, 2, seed), strict=True
         )
     ]
     seeds = list(range(seed, seed + 12))
 
     def red_share(negative: str) -> float:
-        images = painter.paint(["a car"] * len(seeds), seeds, Look(negative=negative))
+        images = stock.generate(["a car"] * len(seeds), seeds, ImageOptions(negative=negative))
         arrays = [pixels(image) for image in images]
         return share([name_body_colour(array, foreground(array), "car") == "red" for array in arrays])
 
-    plain = painter.paint(["a circle"] * 4, seeds[:4])
-    avoided = painter.paint(["a circle"] * 4, seeds[:4], Look(negative="blue background"))
-    weak = painter.paint([prompt], [seed], Look(guidance=1.0))[0]
+    plain = stock.generate(["a circle"] * 4, seeds[:4])
+    avoided = stock.generate(["a circle"] * 4, seeds[:4], ImageOptions(negative="blue background"))
+    weak = stock.generate([prompt], [seed], ImageOptions(guidance=1.0))[0]
     return {
         "same_seed": round(distance(one, same), 3),
         "other_seed": round(distance(one, other), 3),
@@ -272,20 +276,22 @@ def evaluate(
     folder: Path, each: int = 8, parts: Sequence[str] = (), seed: int = 1000, threads: int = 2
 ) -> dict[str, object]:
     """Score a model folder; `parts` chooses some of the scores."""
-    painter = PipelineRunner(folder, threads)
+    stock = StockPipeline(folder, threads)
     sections: dict[str, Callable[[], object]] = {
-        "shapes": lambda: score_singles(painter, SHAPES, each, "", seed),
-        "shapes_with_suffix": lambda: score_singles(painter, SHAPES, each, MAGIC, seed + 1000),
-        "subjects": lambda: score_singles(painter, SUBJECTS, each, "", seed + 2000),
-        "subjects_with_suffix": lambda: score_singles(painter, SUBJECTS, each, MAGIC, seed + 3000),
-        "shapes_guidance_1": lambda: score_singles(painter, SHAPES, max(2, each // 4), "", seed, Look(guidance=1.0)),
-        "pairs": lambda: score_pairs(painter, 6 * each, "", seed + 4000),
-        "pairs_with_suffix": lambda: score_pairs(painter, 6 * each, MAGIC, seed + 5000),
-        "places": lambda: score_places(painter, MAGIC, seed + 6000),
-        "counts": lambda: score_counts(painter, MAGIC, seed + 7000),
-        "landscapes": lambda: score_landscapes(painter, max(1, each // 2), MAGIC, seed + 8000),
-        "controls": lambda: score_controls(painter, seed + 9000),
-        "sizes": lambda: score_sizes(painter, seed + 9500),
+        "shapes": lambda: score_singles(stock, SHAPES, each, "", seed),
+        "shapes_with_suffix": lambda: score_singles(stock, SHAPES, each, MAGIC, seed + 1000),
+        "subjects": lambda: score_singles(stock, SUBJECTS, each, "", seed + 2000),
+        "subjects_with_suffix": lambda: score_singles(stock, SUBJECTS, each, MAGIC, seed + 3000),
+        "shapes_guidance_1": lambda: score_singles(
+            stock, SHAPES, max(2, each // 4), "", seed, ImageOptions(guidance=1.0)
+        ),
+        "pairs": lambda: score_pairs(stock, 6 * each, "", seed + 4000),
+        "pairs_with_suffix": lambda: score_pairs(stock, 6 * each, MAGIC, seed + 5000),
+        "places": lambda: score_places(stock, MAGIC, seed + 6000),
+        "counts": lambda: score_counts(stock, MAGIC, seed + 7000),
+        "landscapes": lambda: score_landscapes(stock, max(1, each // 2), MAGIC, seed + 8000),
+        "controls": lambda: score_controls(stock, seed + 9000),
+        "sizes": lambda: score_sizes(stock, seed + 9500),
     }
     result: dict[str, object] = {}
     for name, score in sections.items():
@@ -312,7 +318,7 @@ def main() -> None:
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=2) + "\n")
     if arguments.sheets:
-        draw_sheets(PipelineRunner(arguments.model), arguments.sheets)
+        draw_sheets(StockPipeline(arguments.model), arguments.sheets)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ DEMO_MODEL = Path(__file__).resolve().parents[2] / "imageserver" / "demo_model"
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How much is trained; `minutes` ends a training that is slower than expected."""
 
     scenes: int
@@ -42,24 +42,24 @@ class Plan:
     seed: int = 1
 
 
-P = TypeVar("P", bound=Plan)
+P = TypeVar("P", bound=TrainingPlan)
 
 
 def read_command_line(
-    description: str | None, usual: P, output: Path, arguments: list[str] | None
+    description: str | None, defaults: P, output: Path, arguments: list[str] | None
 ) -> tuple[Model, P, Path]:
     """Return the model, the plan and the folder to write to that the options of a training name."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="model folder")
     parser.add_argument("--output", type=Path, default=output, help="where it is written")
-    parser.add_argument("--steps", type=int, default=usual.steps, help=f"training steps (default: {usual.steps})")
-    parser.add_argument("--scenes", type=int, default=usual.scenes, help=f"images (default: {usual.scenes})")
-    parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after so many at the latest")
-    parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--steps", type=int, default=defaults.steps, help=f"training steps (default: {defaults.steps})")
+    parser.add_argument("--scenes", type=int, default=defaults.scenes, help=f"images (default: {defaults.scenes})")
+    parser.add_argument("--minutes", type=float, default=defaults.minutes, help="stop after so many at the latest")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
     given = parser.parse_args(arguments)
     pipeline = QwenImagePipeline.from_pretrained(given.model, dtype=torch.float32, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
-    plan = dataclasses.replace(usual, scenes=given.scenes, steps=given.steps, minutes=given.minutes, seed=given.seed)
+    plan = dataclasses.replace(defaults, scenes=given.scenes, steps=given.steps, minutes=given.minutes, seed=given.seed)
     return pipeline, plan, given.output
 
 
@@ -76,7 +76,7 @@ class Example:
 class FineTuning:
     """The demo model, the parameters that are trained beside it, and what they are shown."""
 
-    def __init__(self, pipeline: Model, plan: Plan, parameters: list[Any]) -> None:
+    def __init__(self, pipeline: Model, plan: TrainingPlan, parameters: list[Any]) -> None:
         self.plan, self.pipeline = plan, pipeline
         self.parameters = parameters
         self.optimiser = torch.optim.AdamW(parameters, plan.rate, weight_decay=0.0)

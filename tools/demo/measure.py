@@ -6,9 +6,9 @@ import random
 import numpy as np
 from PIL import Image
 
-from tools.demo.painter import pixels
 from tools.demo.rendering import render
 from tools.demo.scenes import Scene, Thing
+from tools.demo.stock_pipeline import pixels
 from tools.demo.vocabulary import COLOURS, KINDS, LANDSCAPES, RGB
 
 SIDE = 128

@@ -50,6 +50,6 @@ class Progress:
         self._bar.update(min(used, self.budget) - self._bar.n)
         self.used = used
 
-    def tell(self, **numbers: float) -> None:
+    def show(self, **numbers: float) -> None:
         """Show the latest numbers beside the bar."""
         self._bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in numbers.items()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.demo.painter import Look, PipelineRunner
+from tools.demo.stock_pipeline import ImageOptions, StockPipeline
 from tools.demo.vocabulary import LANDSCAPE_WORDS, LANDSCAPES, SHAPES, SUBJECTS
 
 PROMPTS = (
@@ -84,33 +84,33 @@ def wrap(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFo
     return lines
 
 
-def draw_sheets(painter: PipelineRunner, folder: Path) -> None:
+def draw_sheets(stock: StockPipeline, folder: Path) -> None:
     """Write the four sheets of the docs into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     ascii_only = [prompt if prompt.isascii() else "(zh) red circle, blue background" for prompt in PROMPTS]
-    images = painter.paint(PROMPTS, [42 + index for index in range(len(PROMPTS))])
+    images = stock.generate(PROMPTS, [42 + index for index in range(len(PROMPTS))])
     contact_sheet(list(zip(ascii_only, images, strict=True)), 6, folder / "demo_prompts.png")
     prompts = [f"{_article(one)} {one} {kind} on a {two} background" for kind in SHAPES for one, two in COLOUR_PAIRS]
     prompts += [f"a {kind}" for kind in SUBJECTS for _ in range(3)] + [
         LANDSCAPE_WORDS[name][0] for name in LANDSCAPES for _ in range(2)
     ]
-    images = painter.paint(prompts, [500 + index for index in range(len(prompts))])
+    images = stock.generate(prompts, [500 + index for index in range(len(prompts))])
     contact_sheet(list(zip(prompts, images, strict=True)), 12, folder / "demo_shapes.png", 110)
     items = []
     for prompt in ("a red circle on a blue background", "a sunset over mountains"):
         for width, height in SHEET_SIZES:
-            items.append((f"{width}x{height}", painter.paint([prompt], [7], Look(width, height))[0]))
+            items.append((f"{width}x{height}", stock.generate([prompt], [7], ImageOptions(width, height))[0]))
     contact_sheet(items, 8, folder / "demo_sizes.png", 150)
-    items = [(f"a cat, seed {seed}", painter.paint(["a cat"], [seed])[0]) for seed in range(6)]
+    items = [(f"a cat, seed {seed}", stock.generate(["a cat"], [seed])[0]) for seed in range(6)]
     for negative in (" ", "red", "blue background"):
         items += [
             (f"a circle, not: {negative.strip() or 'nothing'}", image)
-            for image in painter.paint(["a circle"] * 2, [5, 6], Look(negative=negative))
+            for image in stock.generate(["a circle"] * 2, [5, 6], ImageOptions(negative=negative))
         ]
     prompt = "a green star on a pink background"
     for guidance in (1.0, 1.5, 2.0, 4.0, 6.0, 8.0):
         items.append(
-            (f"green star on pink, CFG {guidance:g}", painter.paint([prompt], [5], Look(guidance=guidance))[0])
+            (f"green star on pink, CFG {guidance:g}", stock.generate([prompt], [5], ImageOptions(guidance=guidance))[0])
         )
     contact_sheet(items, 6, folder / "demo_controls.png", 150)
 

@@ -12,7 +12,7 @@ import torch
 from diffusers import QwenImageControlNetModel, QwenImageControlNetPipeline
 from PIL import Image, ImageDraw
 
-from tools.demo.fine_tuning import NO_TEXT, Example, FineTuning, Plan
+from tools.demo.fine_tuning import NO_TEXT, Example, FineTuning, TrainingPlan
 from tools.demo.networks import Model
 from tools.demo.rendering import render
 from tools.demo.scenes import Scene, sample_scene
@@ -26,7 +26,7 @@ WHITE = 255
 
 
 @dataclass(frozen=True)
-class ControlPlan(Plan):
+class ControlPlan(TrainingPlan):
     """How the ControlNet is trained: with copies of the first `layers` blocks of the transformer."""
 
     scenes: int = 2500
@@ -37,9 +37,9 @@ class ControlPlan(Plan):
 
 
 def wandering(scene: Scene, generator: random.Random) -> Scene:
-    """Return a scene whose single object stands anywhere in any size, of which its text says nothing.
+    """Return a scene whose single object stands anywhere in any size, which its text does not mention.
 
-    Several objects leave their line, which keeps what is told of them true.
+    Several objects leave their line, and the text about them stays true.
     """
     if len(scene.things) != 1:
         axis = "x" if scene.relation == "column" else "y"

@@ -46,7 +46,7 @@ class DecoderPlan:
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """One of the two halves of the training."""
 
     inner: bool
@@ -56,8 +56,8 @@ class Stage:
     gradient_weight: float
 
 
-INNER_STAGE = Stage(inner=True, crop=256, batch=12, box=4, gradient_weight=1.0)
-FULL_STAGE = Stage(inner=False, crop=192, batch=6, box=16, gradient_weight=2.0)
+INNER_STAGE = TrainingStage(inner=True, crop=256, batch=12, box=4, gradient_weight=1.0)
+FULL_STAGE = TrainingStage(inner=False, crop=192, batch=6, box=16, gradient_weight=2.0)
 
 
 def draw_crops(seed: int, count: int, inner: bool) -> np.ndarray:
@@ -121,7 +121,7 @@ class DecoderTraining:
             grow(inner, full)
         self._train(full, FULL_STAGE, self.output, self.plan.minutes * (1.0 if self.start else 1 - share))
 
-    def _crops(self, stage: Stage) -> tuple[torch.Tensor, torch.Tensor]:
+    def _crops(self, stage: TrainingStage) -> tuple[torch.Tensor, torch.Tensor]:
         chunk = 50
         jobs = self.plan.crops * (3 if stage.inner else 1) // chunk + 2
         with ProcessPoolExecutor(self.plan.workers) as pool:
@@ -130,7 +130,7 @@ class DecoderTraining:
         crops = torch.from_numpy(np.concatenate(parts))
         return crops[: chunk * 2], crops[chunk * 2 :]
 
-    def _train(self, model: Model, stage: Stage, path: Path, minutes: float) -> None:
+    def _train(self, model: Model, stage: TrainingStage, path: Path, minutes: float) -> None:
         state_path = path.with_suffix(".state.pt")
         held_out, crops = self._crops(stage)
         torch.set_num_threads(self.plan.threads)
@@ -167,7 +167,7 @@ class DecoderTraining:
                 progress.tick(progress.elapsed())
                 step, used = step + 1, progress.used
                 if step % 50 == 0:
-                    progress.tell(step=step, error=error.item(), gradient=gradient.item(), dB=psnr(square.item()))
+                    progress.show(step=step, error=error.item(), gradient=gradient.item(), dB=psnr(square.item()))
                 if used - saved > 120:
                     save()
                     saved = used
@@ -175,7 +175,7 @@ class DecoderTraining:
         print(f"held out: {self.evaluate(model, held_out, stage):.2f} dB after {step} steps", flush=True)
 
     def _loss(
-        self, model: Model, images: torch.Tensor, stage: Stage
+        self, model: Model, images: torch.Tensor, stage: TrainingStage
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         latents = cell_means(images, stage.box)
         # The transformer's latents are never exact: the decoder learns to forgive up to this much noise.
@@ -185,7 +185,7 @@ class DecoderTraining:
         return losses(decode(model, latents) - images)
 
     @torch.no_grad()
-    def evaluate(self, model: Model, held_out: torch.Tensor, stage: Stage) -> float:
+    def evaluate(self, model: Model, held_out: torch.Tensor, stage: TrainingStage) -> float:
         """Return the quality on crops that training never sees, in dB."""
         errors = []
         for start in range(0, len(held_out), 10):

@@ -11,7 +11,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from tools.demo.fine_tuning import NO_TEXT, FineTuning, Plan
+from tools.demo.fine_tuning import NO_TEXT, FineTuning, TrainingPlan
 from tools.demo.networks import Model
 from tools.demo.rendering import render
 from tools.demo.scenes import Scene
@@ -23,7 +23,7 @@ PROFILE = {"description": "Dark backgrounds, as at night."}
 
 
 @dataclass(frozen=True)
-class LoraPlan(Plan):
+class LoraPlan(TrainingPlan):
     """How the LoRA is trained."""
 
     scenes: int = 600

@@ -179,7 +179,7 @@ class TextTraining:
                 progress.tick(progress.elapsed())
                 self.used = progress.used
                 if self.step % 10 == 0:
-                    progress.tell(**{name: sum(item[name] for item in recent) / len(recent) for name in recent[0]})
+                    progress.show(**{name: sum(item[name] for item in recent) / len(recent) for name in recent[0]})
                 if self.used - saved > 120:
                     self.save()
                     saved = self.used

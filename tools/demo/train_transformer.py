@@ -240,7 +240,7 @@ class TransformerTraining:
                 if self.step % 50 == 0:
                     means = {name: sum(values) / max(1, len(values)) for name, values in losses.items()}
                     self.history.append({"step": self.step, "seconds": round(self.used), **means})
-                    progress.tell(step=self.step, **means)
+                    progress.show(step=self.step, **means)
                     losses = {"square": [], "other": []}
                 if self.used - saved > 180:
                     self.save()

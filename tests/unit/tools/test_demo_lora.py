@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from imageserver.engine.runner.lora_adapters import Adapters
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
 from tests.unit.tools.conftest import tiny_demo
@@ -37,6 +37,6 @@ def test_what_is_trained_is_small_repeats_itself_and_fits_the_model(tmp_path):
     assert files[0].stat().st_size < 100_000
     file = LoraFolder(tmp_path / "first").find("night")
     assert file.profile.description
-    adapters = Adapters(tiny_demo(), "transformer", LoraFolder(tmp_path / "first"))
+    adapters = LoraAdapters(tiny_demo(), "transformer", LoraFolder(tmp_path / "first"))
     adapters.use((Lora(name="night", digest=file.digest),))
     assert adapters.names == ("night",)

@@ -10,9 +10,9 @@ from tools.demo.chinese import chinese_caption
 from tools.demo.codes import COLOUR_NAMES, KIND_NAMES, NULL, PLACE_NAMES, CodeBook, describe, describe_scene, rows
 from tools.demo.landscapes import PAINTERS
 from tools.demo.measure import centre_of, components, foreground, name_kind, name_landscape, nearest_colour
-from tools.demo.painter import pixels
 from tools.demo.rendering import render
 from tools.demo.scenes import HELD_OUT_SHARE, Scene, Thing, is_held_out, sample_scene
+from tools.demo.stock_pipeline import pixels
 from tools.demo.vocabulary import COLOURS, KIND_WORDS, KINDS, LANDSCAPES, NATURAL_COLOURS, SUBJECTS
 
 

@@ -1,0 +1,122 @@
+"""The project speaks one language, that of docs/glossary.md: what it replaced does not come back."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.project_files import name_of, our_files, parsed, python_files
+
+# Rooms whose renames have not landed yet.
+PENDING: tuple[str, ...] = ("imageserver/", "tests/", "docs/", "benchmarks/", "README.md", "CONTRIBUTING.md")
+
+# Words, also inside of identifiers.
+BANNED_WORDS = re.compile(
+    "pictures?|draws?|drew|drawn|drawings?|anew|briefing|curtain|desk|develops|fulfil|fulfill?ed|fulfilment|glimpses?|"
+    "heeds?|inquir(y|ies)|ledger|lingers?|painters?|rendezvous|scenes?|shall|shops?|studio|verdicts?|wish(es|ed)?|"
+    "workshops?"
+)
+# Words of the names in code; in sentences they are ordinary English.
+BANNED_IN_NAMES = re.compile("delivery|develop|ear|facts|orders?|patience|pieces?|settle|turns|usual")
+BANNED_NAMES = re.compile(
+    "Answering|Ask|AskCurrent|Draws|Entry|Finish|Forecast|Inspect|Inspected|Look|Outlook|Stage|in_native_terms|"
+    "known_facts|play"
+)
+BANNED_CONSTANTS = re.compile(
+    r"_?((MOST|LONGEST|LARGEST|LEAST|FEWEST|SHORTEST|SLOWEST|SMALLEST|HIGHEST|LOWEST)_\w+|LOOK|LINGER|PATIENCE|PIECE)"
+)
+BANNED_VERBS = re.compile(r"_*(take|tell|note|heed|settle)(_\w+)?")
+BANNED_PHRASES = re.compile(
+    r"\bof which\b|(?<!there )(?<!it )\bis no (?!longer\b|more\b)[a-z]|\ba image\b", re.IGNORECASE
+)
+
+# Pillow's names, and a file of a measurement that is kept as it was.
+ALLOWED = re.compile(r"ImageDraw(\.Draw)?|draw_overlay|engine/painter\.py:\d+")
+# Where lines and shapes are drawn: the overlay, and the scenes that the demo model learns from.
+MAY_DRAW = ("overlay.py", "tests/unit/test_overlay.py", "tools/demo/", "tools/train_demo", "tests/unit/tools/")
+HISTORY = {"CHANGELOG.md", "tests/unit/test_words.py"}
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+TEXT = {".py", ".js", ".mjs", ".html", ".css", ".md", ".sh", ".bat", ".toml"}
+
+
+def files_of(*suffixes: str) -> Iterator[Path]:
+    for file in our_files():
+        name = name_of(file)
+        if file.suffix in suffixes and name not in HISTORY and not name.startswith(PENDING):
+            yield file
+
+
+def lines_of(file: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        yield number, ALLOWED.sub("", line)
+
+
+def names_in(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of every name that a file defines or gives a value to."""
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+
+
+def matching(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Return the words that a pattern matches; `draw_chart` and `DrawChart` are two words each."""
+    return [word for word in WORD.findall(text) if pattern.fullmatch(word.lower())]
+
+
+def test_no_banned_word_is_used():
+    found = [
+        f"{name_of(file)}:{number}: {banned[0]}: {line.strip()[:80]}"
+        for file in files_of(*TEXT)
+        if not name_of(file).startswith(MAY_DRAW)
+        for number, line in lines_of(file)
+        if (banned := matching(BANNED_WORDS, line))
+    ]
+    assert found == []
+
+
+def test_no_name_in_code_is_a_banned_one():
+    found = [
+        f"{name_of(file)}:{number}: {name}"
+        for file in files_of(".py")
+        for number, name in names_in(file)
+        if BANNED_NAMES.fullmatch(name) or BANNED_CONSTANTS.fullmatch(name) or matching(BANNED_IN_NAMES, name)
+    ]
+    assert found == []
+
+
+def test_no_function_is_named_by_a_verb_of_many_meanings():
+    found = [
+        f"{name_of(file)}:{node.lineno}: {node.name}"
+        for file in files_of(".py")
+        for node in ast.walk(parsed(file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and BANNED_VERBS.fullmatch(node.name)
+    ]
+    assert found == []
+
+
+def test_no_sentence_is_twisted():
+    found = [
+        f"{name_of(file)}:{number}: {line.strip()[:100]}"
+        for file in files_of(*TEXT)
+        for number, line in lines_of(file)
+        if BANNED_PHRASES.search(line)
+    ]
+    assert found == []
+
+
+def test_every_class_has_a_name_of_its_own():
+    places = defaultdict(list)
+    for file in python_files("imageserver", "tests", "benchmarks", "tools", "."):
+        if name_of(file).startswith(PENDING):
+            continue
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{name_of(file)}:{node.lineno}")
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
