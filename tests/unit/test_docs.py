@@ -118,6 +118,15 @@ def test_every_package_stands_in_the_table_of_packages():
     assert [name for one in packages if one.parent != dialects and (name := f"`{page_name(one)}/`") not in listed] == []
 
 
+def test_every_name_in_the_glossary_is_one_of_the_code():
+    named = set(re.findall(r"`([A-Z][a-z]\w+)[`.]", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")))
+    code = [
+        file.read_text(encoding="utf-8") for room in ("imageserver", "tests") for file in (ROOT / room).rglob("*.py")
+    ]
+    defined = {name for text in code for name in re.findall(r"^(?:class )?([A-Z]\w+)(?=[(:]| =)", text, re.MULTILINE)}
+    assert named - defined == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_variable_is_a_setting(page):
     known = OTHER_VARIABLES | {name for field in Settings.model_fields for name in generate_docs.variables_of(field)}
