@@ -50,7 +50,7 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """A LoRA that a generation is generated with; `digest` names the content of its files, `scale` is its strength."""
+    """A LoRA that a generation uses; `digest` identifies the content of its files, `scale` is its strength."""
 
     name: str
     digest: str

@@ -1,4 +1,4 @@
-"""The LoRA files that this server has, by name: what they are, and what each recommends for generating with it.
+"""The server's LoRA files, by name, with the settings that each recommends.
 
 A LoRA is `NAME.safetensors` in `LORA_DIR` or in the package; a `NAME.json` beside it is its profile. Names are looked
 up among the files that are there, so none can lead anywhere else.

@@ -52,7 +52,7 @@ FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 MAX_SILENT_STEPS = 20
 STOP_GRACE_SECONDS = 3.0
-# Phases of a model's load during which images are generated with others: its files arrive; it waits for those images.
+# Phases of a model's load during which other models generate: its files arrive; it waits for those images.
 DOWNLOADING, WAITING = "downloading", "waiting"
 MEASURED_PIXELS = 1024 * 1024
 

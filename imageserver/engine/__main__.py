@@ -66,7 +66,7 @@ class Link:
     def _read(self) -> None:
         for frame in self._channel:
             self.inbox.put(frame)
-        os._exit(0)  # nobody is left to generate for, and the main thread may be deep inside a forward
+        os._exit(0)  # no client is left, and the main thread may be deep inside a forward
 
     def _write(self) -> None:
         try:
@@ -77,7 +77,7 @@ class Link:
 
 
 def main(trace: "Trace | None" = None) -> None:
-    """Load the model, then generate what is asked for until the connection closes; `trace` is told of every forward."""
+    """Load the model, then generate until the connection closes; `trace` is called with every forward."""
     _die_with_parent()
     _prepare_environment()
     config = read_engine_config()

@@ -76,7 +76,7 @@ class TaskStore:
         return next((_task(row) for row in rows if credential in ("", row["credential"])), None)
 
     def set_wanted(self, task_id: str, *, wanted: str, warnings: list[str]) -> None:
-        """Record what is generated, which is complete once its model is known; raises StorageFull."""
+        """Record the request, which is complete once its model is known; raises StorageFull."""
         self._database.change(
             "UPDATE tasks SET wanted = ?, warnings = ? WHERE task_id = ?", (wanted, json.dumps(warnings), task_id)
         )

@@ -1,4 +1,4 @@
-"""Whoever generates with AUTOMATIC1111's words sees and stops its own request, and nobody else's, on every worker."""
+"""A client of AUTOMATIC1111's API sees and stops its own request, and nobody else's, on every worker."""
 
 import base64
 import io

@@ -19,7 +19,7 @@ from tests.support.tiny_loras import save_lora
 
 @dataclass(frozen=True)
 class Model:
-    """A tiny model, what it is generated with where a request does not say, and what it starts from.
+    """A tiny model, its defaults for what a request leaves out, and what it starts from.
 
     `save` writes one whose published folder is not what diffusers writes, and returns the settings that it needs.
     """

@@ -1,4 +1,4 @@
-"""LoRAs over HTTP: listed, loaded, generated with in every dialect, unloaded; hot, and refused in clear sentences."""
+"""LoRAs over HTTP: listed, loaded, used in every dialect and unloaded while hot, and refused in clear sentences."""
 
 import base64
 import io

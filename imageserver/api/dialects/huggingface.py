@@ -175,7 +175,7 @@ def _image_alone(service: Services, data: bytes) -> ReadBody:
 
 
 def _after(image: bytes, parameters: HuggingFaceParameters, fields: dict[str, Any], warnings: list[str]) -> ReadBody:
-    """Return what is generated after an image: what the prompt says, or a variation where there is none."""
+    """Return the fields of an image-to-image request; without a prompt it is a variation."""
     if parameters.prompt.strip():
         return ReadBody(fields | {"prompt": parameters.prompt}, image, warnings)
     if not parameters.negative_prompt.strip():

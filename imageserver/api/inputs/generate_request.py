@@ -73,7 +73,7 @@ class Generating(BaseModel):
     loras: list[LoraChoice] | None = Field(
         None,
         max_length=MAX_STACKED_LORAS,
-        description='LoRAs to generate with, such as {"name": "night", "scale": 0.8}.',
+        description='LoRAs to use, such as {"name": "night", "scale": 0.8}.',
     )
     layers: Layers | None = Field(
         None,

@@ -10,7 +10,7 @@ from imageserver.api.services import Services
 from imageserver.generation import Generation, ModelInfo, Source, layer_size
 from imageserver.settings import Settings
 
-# A photograph may be larger than what is generated of it.
+# A photograph may be larger than the image generated from it.
 MAX_INPUT_RATIO = 4
 MIN_IMAGE_SIDE, MAX_IMAGE_SIDE = 64, 4096
 DEFAULT_STRENGTH = 0.6

@@ -33,7 +33,7 @@ class ImageRunner(Protocol):
 
 @dataclass(eq=False)
 class ServedModel:
-    """What generates with one model, and what is known of it.
+    """A loaded model with its runner and its ModelInfo.
 
     `cap_of` tells how many images of a size in pixels share a forward, `fitting` the same as far as the memory has
     shown it; `largest_generated` is the largest image so far. Without a merger, tiers or adapters it has no shared

@@ -129,11 +129,11 @@ class StepScheduler:
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
 
     def uses(self, model: ServedModel) -> bool:
-        """Return whether a job that has begun is generated with a model."""
+        """Return whether a running job uses a model."""
         return any(job.model is model for job in self._jobs.values())
 
     def change_loras(self, request: LoraRequest) -> LorasLoaded:
-        """Load or unload a LoRA between two forwards; one that is being generated with stays."""
+        """Load or unload a LoRA between two forwards; one that running generations use stays."""
         model = self._models.get(request.model)
         adapters = model.adapters if model else None
         if adapters is None and request.load is None:
@@ -147,7 +147,7 @@ class StepScheduler:
                 adapters.load(request.load)
             in_use = {lora.name for job in self._jobs.values() if job.model is model for lora in job.generation.loras}
             if request.unload in in_use:
-                raise Busy("Images are being generated with this LoRA; unload it later.", param="name", retry_after=5)
+                raise Busy("Running generations use this LoRA; unload it later.", param="name", retry_after=5)
             if request.unload is not None:
                 adapters.unload(request.unload)
         except ServiceError as error:

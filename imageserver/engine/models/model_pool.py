@@ -122,12 +122,12 @@ class ModelPool:
         return True
 
     def unload(self, name: str) -> None:
-        """Free the memory of a model; raises Busy while images are generated with it, an unknown name is ignored."""
+        """Free the memory of a model; raises Busy while running generations use it, ignores an unknown name."""
         if name not in self._models:
             return
         # No name of its own for the model here: it would keep the weights alive while they are collected.
         if self.step_scheduler.uses(self._models[name]):
-            raise Busy("Images are being generated with this model; unload it later.", param="model", retry_after=5)
+            raise Busy("Running generations use this model; unload it later.", param="model", retry_after=5)
         self._forget(name)
         logger.info("%s is unloaded.", name)
 

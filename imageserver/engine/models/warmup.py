@@ -1,4 +1,4 @@
-"""Make a model ready to be generated with: loaded, made faster, its batches measured, and described."""
+"""Make a loaded model ready: accelerate it, measure its batches, and describe it."""
 
 import contextlib
 import dataclasses
@@ -39,7 +39,7 @@ SUSPENDED_OVERHEAD = 2.0
 
 @dataclass(frozen=True)
 class WarmModel:
-    """A model that can be generated with, and what is told about it."""
+    """A model that is ready to generate, and its description."""
 
     served: ServedModel
     info: ModelInfo

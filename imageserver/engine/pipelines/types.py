@@ -13,7 +13,7 @@ Kind = Literal["text", "image", "inpaint", "edit", "control", "control-image", "
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a model is generated with where a request does not say."""
+    """A model's defaults for what a request leaves out."""
 
     steps: int
     guidance: float

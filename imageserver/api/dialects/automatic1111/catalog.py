@@ -283,7 +283,7 @@ def refresh() -> Response:
 
 
 def keep_checkpoint() -> Response:
-    """Leave the model loaded, for other clients generate with it."""
+    """Leave the model loaded, because other clients use it."""
     return add_warnings(jsonify({}), ["The model stays loaded."])
 
 

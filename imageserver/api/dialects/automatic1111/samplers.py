@@ -28,7 +28,7 @@ class SamplerChoice:
 
 
 def choose(sampler: str, schedule: str, info: ModelInfo | None) -> SamplerChoice:
-    """Return the scheduler that is meant; what the model cannot be generated with is a warning."""
+    """Return the scheduler of these names, or none and a warning if the model does not support it."""
     automatic = schedule.casefold() in AUTOMATIC
     if not sampler and automatic:
         return SamplerChoice()

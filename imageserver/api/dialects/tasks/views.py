@@ -135,7 +135,7 @@ def batch_submit() -> Response:
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
     batch = validated(BatchBody, content)
-    # A batch with a wrong field is refused as a whole: nothing is generated of what its sender has to correct.
+    # A batch with a wrong field is refused as a whole: its sender must correct it first.
     _check_webhook(service, batch.webhook_url)
     task_requests = []
     for index, body in enumerate(batch.requests):
