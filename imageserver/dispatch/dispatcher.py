@@ -1,4 +1,4 @@
-"""The one process that every HTTP worker shares: it queues jobs, gives them to the engine and notifies who waits."""
+"""The one object that all HTTP workers share: it queues jobs, gives them to the engine and notifies their clients."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ RETURN_SECONDS = 30.0
 
 
 class Dispatcher:
-    """Decides which requests are accepted, what runs next and what becomes of the jobs of a dead engine."""
+    """Decides which requests are accepted, which job runs next, and whether a dead engine's jobs run again."""
 
     def __init__(self, settings: Settings, engine: EngineProcess) -> None:
         self._max_jobs = settings.max_queue
@@ -65,7 +65,7 @@ class Dispatcher:
         self._supervision = asyncio.create_task(self.engine.supervise(self))
 
     async def stop(self) -> None:
-        """Fail what waits and runs, then end the engine."""
+        """Fail all jobs, then end the engine."""
         for job in self.jobs:
             self.jobs.fail(job, Draining("The server is stopping."))
         await self.engine.stop()
@@ -85,7 +85,7 @@ class Dispatcher:
             self.cancel(request)
 
     def submit(self, request: Submit, worker: Listener, source: bytes = b"") -> None:
-        """Queue a job, or let the client join what was asked for before; a refusal is sent like any other failure."""
+        """Queue a job, or let the request join an earlier one's; a refusal is sent like any other failure."""
         self.jobs.tally.total += 1
         same = self.jobs.single_flight.find(request)
         if same is not None and self.models.named(request.generation).model != self.models.named(same.generation).model:
@@ -118,7 +118,7 @@ class Dispatcher:
         self.job_records.record_cache_hit(hit, worker)
 
     def estimate(self, request: EstimateRequest, listener: Listener) -> None:
-        """Answer when a generation would be done if it came now, and what the engine would read of it."""
+        """Send the time and memory that a generation would take if it came now, and its token counts."""
         generation = self.models.named(request.generation)
         expected = self.estimate_wait(self._new_job(request.job, generation, request.credential))
         estimate = self._estimator.estimate(request.job, self.models.info_of(generation), generation, expected)
@@ -208,7 +208,7 @@ class Dispatcher:
         self.engine_changed()
 
     def model_event(self, message: ModelsLoaded | ModelFetched | LoadProgress) -> None:
-        """Use a model that has been loaded or has arrived on the disk, or notify those who wait why not or how far."""
+        """Pass on the progress of a model, and use it once it is downloaded or loaded."""
         match message:
             case LoadProgress():
                 self.models.notify_progress(message)
@@ -240,7 +240,7 @@ class Dispatcher:
         self.engine_changed()
 
     def _join(self, job: Job, request: Submit) -> Job:
-        """Return a job that generates the request's images, in a hurry if the request is; raises WouldTimeOut."""
+        """Return a job that generates the request's images, at the better priority of the two; raises WouldTimeOut."""
         if job.result is None:
             self._refuse_if_too_late(job, request.patience)
         priority = request.generation.priority
@@ -249,7 +249,7 @@ class Dispatcher:
         return job
 
     def _admit(self, request: Submit, source: bytes) -> Job:
-        """Return a new job in the queue; raises what it is refused for."""
+        """Return a new job in the queue; raises the error that refuses it."""
         generation = self.models.named(request.generation)
         job = self._new_job(request.job, generation, request.credential)
         job.source, job.twin_key = source, request.twin_key
@@ -303,7 +303,7 @@ class Dispatcher:
         return not running or not (job.engine_deaths or any(other.engine_deaths for other in running))
 
     def _after_load(self, ended: LoadEnded | None, spared: str = "") -> None:
-        """Answer who asked for the model, and fail the jobs of one that cannot be loaded."""
+        """Answer the requests for a model, and fail the jobs of one that cannot be loaded."""
         self.models.send_responses()
         if ended is not None and ended.failure is not None and ended.name != spared:
             for job in [job for job in self.jobs.queue if job.generation.model == ended.name]:

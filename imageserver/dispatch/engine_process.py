@@ -58,7 +58,7 @@ MEASURED_PIXELS = 1024 * 1024
 
 
 class EngineEvents(Protocol):
-    """What the dispatcher wants to know of its engine."""
+    """The dispatcher's side: what the engine process reports to it."""
 
     def engine_changed(self) -> None:
         """The state, reason or progress is another."""
@@ -286,7 +286,7 @@ class EngineProcess:
                     self._peer.close()  # the engine ends, and frees what it had loaded
 
     def _observe(self, message: Started | Progress | Preview | Finished | Failed) -> None:
-        """Record how long steps take, and what has ended."""
+        """Record the pace of steps and the end of jobs."""
         if isinstance(message, Progress):
             now = self._clock()
             # A job's own steps: those of its neighbours in one forward are reported in a burst.

@@ -30,7 +30,7 @@ class JobQueries:
         worker.send(JobList(job=query.job, jobs=tuple(jobs)))
 
     def current(self, query: CurrentJobRequest, worker: Listener) -> None:
-        """Answer what a client of a dialect is busy with, and the last preview of it."""
+        """Send the request that a client of a dialect waits for, and its last preview."""
         record = self._job_records.current(query.dialect, query.credential, query.client)
         if record is None:
             worker.send(CurrentJob(job=query.job))
@@ -71,7 +71,7 @@ class JobQueries:
             self.unwatch(number)
 
     def _status(self, record: JobRecord) -> JobStatus:
-        """Return the record's status with what is expected at this moment."""
+        """Return the record's status with the present estimate."""
         status = record.status
         job = self._dispatcher.jobs.job_of(status.id)
         if job is None or status.state in ENDED:

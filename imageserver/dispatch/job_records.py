@@ -1,4 +1,4 @@
-"""What became of every request, for whoever asks: states, progress and numbered events.
+"""The record of every request: its state, its progress and its numbered events.
 
 A record receives what a request's client receives, because it stands between the job and the worker that waits for it.
 Records are kept in memory: a new dispatcher begins without any.
@@ -70,7 +70,7 @@ class JobRecord:
         self.worker.send(message, raw)
 
     def add_event(self, name: str, **changes: object) -> None:
-        """Add an event and send it to whoever watches."""
+        """Add an event and send it to the watchers."""
         self.status = msgspec.structs.replace(self.status, **changes)
         number = self.events[-1][0] + 1 if self.events else 1
         self.events.append((number, name, self.status))
@@ -95,7 +95,7 @@ class JobRecord:
             self.watchers[watch] = listener
 
     def status_with(self, expected: WaitEstimate, *, running: bool) -> JobStatus:
-        """Return the status with what is expected at this moment; a running request waits for nothing."""
+        """Return the status with this estimate; a running request has no wait."""
         own = round(expected.own, 3)
         if running:
             return msgspec.structs.replace(self.status, expected_seconds=own)

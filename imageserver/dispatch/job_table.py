@@ -13,7 +13,7 @@ from imageserver.protocol.messages import Failed, Finished, Preview, Progress, S
 
 
 class JobTable:
-    """Finds jobs by number, request and worker, and notifies who waits; it decides nothing and knows no engine."""
+    """Finds jobs by number, request and worker, and notifies their clients; it decides nothing and knows no engine."""
 
     def __init__(self) -> None:
         self.queue = JobQueue()
@@ -95,7 +95,7 @@ class JobTable:
         self._end_wait(waiter, _for_waiter(message, job, waiter), raw)
 
     def fail(self, job: Job, error: ServiceError) -> None:
-        """End a job and all who wait for it with an error."""
+        """End a job and every request for it with an error."""
         self.end(job, failed(job.id, error))
 
     def end(self, job: Job, message: Finished | Failed, raw: bytes = b"") -> None:

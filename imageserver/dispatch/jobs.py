@@ -1,4 +1,4 @@
-"""A job: one generation on its way through the server, who waits for it, and the counts of all that were."""
+"""A job: one generation on its way through the server, the clients that wait for it, and the counts of all requests."""
 
 import asyncio
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Job:
         return self.work * (1 - self.share_done)
 
     def claim(self) -> Claim:
-        """Return what the job may claim of the device."""
+        """Return the job's claim to the device."""
         return Claim(
             owner=self.id,
             credential=self.credential,

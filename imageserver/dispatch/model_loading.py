@@ -1,4 +1,4 @@
-"""Which models the engine has and had loaded, and what is fetched and loaded for whom."""
+"""Downloads, loads and unloads models, for clients and for jobs, and knows which are loaded."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -90,7 +90,7 @@ class ModelLoading:
 
     @property
     def info(self) -> ModelInfo | None:
-        """What is known of the default model."""
+        """The info of the default model, None before it was loaded."""
         return self.known.get(self.default)
 
     @property
@@ -103,7 +103,7 @@ class ModelLoading:
         return generation if generation.model else replace(generation, model=self.default)
 
     def info_of(self, generation: Generation) -> ModelInfo | None:
-        """Return what is known of a generation's model, None before it was loaded."""
+        """Return the info of a generation's model, None before it was loaded."""
         return self.known.get(self.named(generation).model)
 
     def submit(self, request: ModelRequest, worker: Listener) -> None:
@@ -128,13 +128,13 @@ class ModelLoading:
             self._advance()
 
     def send_responses(self) -> None:
-        """Tell clients what has been done for them; by then everybody must know of it."""
+        """Send the responses that are due; the snapshot that they agree with must have been sent before."""
         responses, self._responses = self._responses, []
         for listener, message in responses:
             listener.send(message)
 
     def cancel(self, number: int) -> None:
-        """Let a client go who waits for a model; what has begun goes on, for the next one who asks."""
+        """End a client's wait for a model; a load that has begun goes on, for the next client."""
         waiting = self._requests.pop(number, None)
         if waiting is not None:
             waiting.listener.send(failed(number, Cancelled("The client does not wait for the model any more.")))
@@ -155,7 +155,7 @@ class ModelLoading:
         return name not in self.loaded and name in self._fetches.values()
 
     def notify_progress(self, message: LoadProgress) -> None:
-        """Notify those who wait for the model how far it has come."""
+        """Notify the clients that wait for the model how far it has come."""
         waiting = []
         if message.job in self._fetches:
             self.download = message
@@ -168,7 +168,7 @@ class ModelLoading:
                 one.listener.send(Progress(job=one.request.job, step=percent, total=PERCENT))
 
     def receive_fetched(self, message: ModelFetched) -> None:
-        """Load what has arrived on the disk for those who wait, or refuse them."""
+        """Load a downloaded model for the clients that wait for it, or refuse them."""
         name = self._fetches.pop(message.job, "")
         if self.download is not None and self.download.job == message.job:
             self.download = None
@@ -216,7 +216,7 @@ class ModelLoading:
         return ended
 
     def _end_load(self, failure: Failed | None) -> LoadEnded:
-        """Answer those who wait for the load, then go on with the next one."""
+        """Answer the clients that wait for the load, then begin the next one."""
         assert self._load is not None
         name, self._load = self._load.name, None
         for waiting in self._waiting(name, on_disk=True):
@@ -233,7 +233,7 @@ class ModelLoading:
         self._responses.append((waiting.listener, _response_to(waiting.request, failure, info)))
 
     def _advance(self) -> None:
-        """Answer who waits for what is loaded already, and begin what can be begun."""
+        """Answer requests for loaded models, and begin the loads and downloads that can begin."""
         if not self._engine.is_ready:
             return
         for waiting in list(self._requests.values()):
@@ -265,7 +265,7 @@ class ModelLoading:
         self._engine.send(LoadModel(job=self._load.number, name=name))
 
     def _waiting(self, name: str, *, on_disk: bool) -> list[LoadRequest]:
-        """Return the requests for a model whose files are awaited, or are there."""
+        """Return the requests for a model, before or after its download."""
         return [waiting for waiting in self._requests.values() if (waiting.name, waiting.on_disk) == (name, on_disk)]
 
     def _make_default(self, name: str) -> None:

@@ -11,10 +11,10 @@ INTERVAL_SECONDS = 0.05
 
 
 class SnapshotBroadcast:
-    """The workers, and what they know already."""
+    """Knows the workers, and what was sent to them last."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Broadcast what `snapshot` returns at the moment."""
+        """Broadcast the state that `snapshot` returns."""
         self._snapshot = snapshot
         self._workers: set[Listener] = set()
         self._sent_state = ""

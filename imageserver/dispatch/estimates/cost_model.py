@@ -19,7 +19,7 @@ INITIAL_FIXED_CALLS = 4.0
 # What smaller images than this cost is mostly not their pixels: on 2 CPU cores the demo model takes a 64x64 image
 # through 40 steps in 1.0 s, 512x512 in 1.3 s and 1024x1024 in 3.2 s.
 OVERHEAD_PIXELS = 512 * 512
-FORGETTING = 0.9
+DECAY = 0.9
 MAX_ERRORS = 50
 # Clients choose the sizes: of more than these, the one that was generated least recently is forgotten.
 MAX_SIZES = 256
@@ -37,11 +37,11 @@ class _Line:
 
     def add(self, calls: float, seconds: float) -> None:
         """Add one measurement."""
-        self.weight = self.weight * FORGETTING + 1
-        self.calls = self.calls * FORGETTING + calls
-        self.seconds = self.seconds * FORGETTING + seconds
-        self.calls_squared = self.calls_squared * FORGETTING + calls * calls
-        self.product = self.product * FORGETTING + calls * seconds
+        self.weight = self.weight * DECAY + 1
+        self.calls = self.calls * DECAY + calls
+        self.seconds = self.seconds * DECAY + seconds
+        self.calls_squared = self.calls_squared * DECAY + calls * calls
+        self.product = self.product * DECAY + calls * seconds
 
     def at(self, calls: float) -> float:
         """Return the expected seconds of an image with `calls` denoiser calls."""

@@ -34,7 +34,7 @@ async def test_a_job_of_a_model_that_is_not_there_waits_for_it():
     assert harness.engine.models == ["other"]
 
 
-async def test_jobs_that_name_no_model_get_the_usual_one():
+async def test_jobs_that_name_no_model_get_the_default_model():
     harness = Harness()
     harness.submit(1)
     assert harness.engine.models == ["scripted"]
@@ -200,7 +200,7 @@ async def test_who_may_fetch_is_not_refused_because_another_may_not():
     assert harness.engine.sent[1:] == [FetchModel(job=2, name="far")]
 
 
-async def test_a_loaded_model_becomes_the_usual_one_where_that_is_asked_and_everybody_knows_before_the_answer():
+async def test_a_loaded_model_becomes_the_default_where_that_is_asked_and_workers_know_before_the_response():
     harness = Harness()
     harness.request_model(1, load="other", default=True)
     harness.load("scripted", "other", job=1)
@@ -212,7 +212,7 @@ async def test_a_loaded_model_becomes_the_usual_one_where_that_is_asked_and_ever
     assert harness.engine.default_model == "other", "a new engine begins with it"
 
 
-async def test_a_load_that_fails_leaves_the_usual_model():
+async def test_a_load_that_fails_leaves_the_default_model():
     harness = Harness()
     harness.request_model(1, load="broken", default=True)
     harness.load("scripted", job=1, failure=refused(1))
@@ -300,7 +300,7 @@ async def test_unloading_is_passed_on_and_its_refusal_too():
     outcomes = [getattr(message, "code", message.job) for message in harness.worker.responses]
     assert outcomes == ["busy", 2]
     assert harness.dispatcher.snapshot().loaded == ()
-    assert harness.dispatcher.snapshot().info.name == "scripted", "it stays the usual one"
+    assert harness.dispatcher.snapshot().info.name == "scripted", "it stays the default model"
     harness.submit(5)
     assert isinstance(harness.engine.sent[-1], LoadModel), "and is loaded again when it is wanted"
 

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from imageserver.dispatch.dispatcher import RETURN_SECONDS
 from imageserver.dispatch.jobs import Job
 from imageserver.dispatch.single_flight import KEPT_SECONDS, REFUSED_SECONDS, SingleFlight
 from imageserver.generation import Outcome
 from imageserver.protocol.messages import Finished, Submit
+from tests.support.dispatch_harness import Harness
 from tests.support.factories import generation
 
 
@@ -143,3 +145,29 @@ async def test_another_request_is_another_attempt(flights):
     flights.first(1)
     flights.client_left(1)
     assert flights.retry(2, "b") is None
+
+
+async def test_the_dispatcher_works_for_a_client_that_left_until_it_would_have_come_back():
+    harness = Harness()
+    harness.dispatcher.submit(submit(1, "a"), harness.worker)
+    harness.dispatcher.client_left(1)
+    await asyncio.sleep(RETURN_SECONDS - 1)
+    assert harness.engine.cancels == []
+    await asyncio.sleep(1)
+    assert (harness.engine.cancels, harness.worker.of(1)) == ([1], ["cancelled"])
+
+
+async def test_the_dispatcher_gives_a_retry_the_images_of_the_attempt_that_it_repeats():
+    harness, first = Harness(), submit(1, "a")
+    harness.dispatcher.submit(first, harness.worker)
+    harness.dispatcher.client_left(1)
+    other_seed = generation(seed=first.generation.seed + 1)
+    for retry, finished in ((2, False), (3, True)):
+        if finished:
+            harness.finish(1)
+            harness.dispatcher.client_left(2)
+        again = Submit(job=retry, generation=other_seed, timeout=60.0, retry_key="a", is_retry=True)
+        harness.dispatcher.submit(again, harness.worker)
+    assert harness.engine.runs == [1]
+    assert [harness.worker.of(job)[-1] for job in (1, 2, 3)] == ["Finished"] * 3
+    assert harness.worker.raw[-1] == b"pixels"
