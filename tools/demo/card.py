@@ -60,7 +60,7 @@ Always pass width and height, multiples of 64. Load it in float32 on a CPU.
 - One object in front of a landscape. Chinese names of all of these; common English synonyms.
 
 Colour, background, size and place that the prompt leaves open are chosen by the seed. Words it does not know are
-ignored; a prompt without any known word gives an image of the model's own choice.
+ignored; without any known word, the model chooses what it generates.
 
 ## Scores
 
