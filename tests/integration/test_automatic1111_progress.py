@@ -95,7 +95,7 @@ def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_images
     second.wait_until_busy()
     waits = second.progress()
     assert waits["progress"] > 0
-    assert (waits["state"]["sampling_step"], waits["textinfo"]) == (0, "Waiting, 1 go before it.")
+    assert (waits["state"]["sampling_step"], waits["textinfo"]) == (0, "Waiting: 1 ahead.")
     second.post("/sdapi/v1/interrupt")
     answer = waiting.result(10)
     assert (answer.status_code, answer.json()["images"], info_of(answer)["interrupted"]) == (200, [], True)

@@ -1,7 +1,7 @@
 """The stream of CogView4-FastAPI: `POST /v1/images/generations` with `stream` and `stream_format: "cogview4"`.
 
-Frames of nothing but `data:` lines carry the images on the way as JPEG and the finished ones in the format asked for;
-images whose base64 is longer than 400 KiB travel in several frames. Source: README and `cogview4_api_server.py` of
+Frames with only `data:` lines carry previews as JPEG and the finished images in the requested format; images whose
+base64 is longer than 400 KiB are split over several frames. Source: README and `cogview4_api_server.py` of
 gongysh2004/CogView4-FastAPI.
 """
 
@@ -34,39 +34,39 @@ from imageserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 DIALECT = "cogview4"
-# Base64 letters that one frame carries at most; 300 KiB of a file become exactly so many, without padding.
+# Base64 characters per frame at most; 300 KiB of a file become exactly this many, without padding.
 MAX_CHUNK_BYTES = 400 * 1024
-FILE_PIECE = MAX_CHUNK_BYTES // 4 * 3
-# One about every 10 % of the steps; the last of them is the finished image.
+MAX_FILE_CHUNK_BYTES = MAX_CHUNK_BYTES // 4 * 3
+# One about every 10 % of the steps; the last one is the finished image.
 FRAMES_PER_IMAGE = 10
 PREVIEW_QUALITY = 90
-USUAL_STEPS = 50
+DEFAULT_STEPS = 50
 DONE = sse.frame("[DONE]")
 
 
 class CogView4Body(Generating):
-    """What the stream takes; unknown keys are ignored with a warning, and `model` may be any name."""
+    """The body of a stream; unknown keys are ignored with a warning, and `model` may be any name."""
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
-    model: str | None = Field(None, description="Any name; the loaded model generates.")
+    model: str | None = Field(None, description="Ignored: the default model generates.")
     size: str = Field("1024x1024", description="WIDTHxHEIGHT.")
     num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 50 by default.")
     guidance_scale: Fraction | None = Field(
         5.0, ge=0, le=50, description="Classifier-free guidance scale; for Qwen-Image this is true_cfg_scale."
     )
-    seed: Seed | None = Field(None, description="Random seed; generated if left out.")
-    stream: Literal[True] = Field(description="Only streams are answered in this format.")
-    stream_format: Literal["cogview4"] = Field(description="The name of this format.")
-    response_format: Any = Field(None, description="Without effect: the frames carry the images.")
-    quality: Any = Field(None, description="Without effect.")
-    style: Any = Field(None, description="Without effect.")
-    user: Any = Field(None, description="Without effect.")
+    seed: Seed | None = Field(None, description="Random seed; random if omitted.")
+    stream: Literal[True] = Field(description="Must be true: this format is a stream.")
+    stream_format: Literal["cogview4"] = Field(description="Name of this format.")
+    response_format: Any = Field(None, description="Ignored: the frames contain the images.")
+    quality: Any = Field(None, description="Ignored.")
+    style: Any = Field(None, description="Ignored.")
+    user: Any = Field(None, description="Ignored.")
 
 
 @dataclass(frozen=True)
 class FrameFields:
-    """What a frame shows: image `image_index` of `total_images` after `step` (from 0) of its `total_steps`."""
+    """The position of a frame: image `image_index` of `total_images` after `step` (from 0) of `total_steps`."""
 
     step: int
     total_steps: int
@@ -76,8 +76,8 @@ class FrameFields:
     seed: int
 
 
-def answer(content: dict[str, Any]) -> Response:
-    """Generate images and stream how they come about, in CogView4-FastAPI's frames."""
+def stream_response(content: dict[str, Any]) -> Response:
+    """Generate images and stream previews and results in CogView4-FastAPI's frames."""
     service = services()
     try:
         body = checked(content)
@@ -100,36 +100,36 @@ def answer(content: dict[str, Any]) -> Response:
 
 
 blueprint = Blueprint("cogview4_stream", __name__)
-blueprint.record_once(lambda state: previews.offer(cast(Flask, state.app), DIALECT, answer))
+blueprint.record_once(lambda state: previews.offer(cast(Flask, state.app), DIALECT, stream_response))
 
 
 def checked(content: dict[str, Any]) -> CogView4Body:
-    """Return the body; raises InvalidParameter naming the field and its limit. A missing prompt is left empty."""
+    """Return the body, with an empty prompt if it has none; raises InvalidParameter naming the field and its limit."""
     return validated(CogView4Body, {"prompt": ""} | without_nulls(content))
 
 
 def to_generate_fields(body: CogView4Body, settings: Settings) -> dict[str, Any]:
-    """Return the native body that means the same."""
+    """Return the fields of `POST /generate` with the same meaning."""
     fields = body.model_dump(include=set(Generating.model_fields) - {"model", "guidance_scale"}, exclude_unset=True)
-    fields.setdefault("num_inference_steps", min(USUAL_STEPS, settings.max_steps))
+    fields.setdefault("num_inference_steps", min(DEFAULT_STEPS, settings.max_steps))
     fields.setdefault("true_cfg_scale", body.guidance_scale)
     return fields | {"size": body.size, "seed": body.seed, "positive_magic": False, "add_overlay": False}
 
 
-def frames_of(image: bytes, view: FrameFields) -> Iterator[bytes]:
-    """Yield the frames that carry an image file: one, or as many as its base64 needs, each made when it is asked for.
+def frames_of(image: bytes, fields: FrameFields) -> Iterator[bytes]:
+    """Yield the frames of an image file, one or as many as its base64 needs, each built when it is needed.
 
-    The pieces of one image share a `chunk_id`; put together in the order of `chunk_index` they are its base64.
+    The chunks of one image share a `chunk_id`; joined in the order of `chunk_index` they are its base64.
     """
-    total = -(-len(image) // FILE_PIECE)
+    total = -(-len(image) // MAX_FILE_CHUNK_BYTES)
     chunk_id = secrets.token_hex(16) if total > 1 else None
     for index in range(total):
-        piece = memoryview(image)[index * FILE_PIECE : (index + 1) * FILE_PIECE]
+        chunk = memoryview(image)[index * MAX_FILE_CHUNK_BYTES : (index + 1) * MAX_FILE_CHUNK_BYTES]
         yield sse.frame(
             {
-                **asdict(view),
-                "progress": (view.step + 1) / view.total_steps,
-                "image": base64.b64encode(piece).decode(),
+                **asdict(fields),
+                "progress": (fields.step + 1) / fields.total_steps,
+                "image": base64.b64encode(chunk).decode(),
                 "timestamp": time.time(),
                 "is_chunked": total > 1,
                 "chunk_id": chunk_id,
@@ -145,7 +145,7 @@ def envelope(error: ServiceError) -> dict[str, Any]:
 
 
 def error_frame(error: ServiceError) -> bytes:
-    """Return the frame of a failure on the way, and the end of the stream, without which clients wait on."""
+    """Return the frame of an error and the end of the stream, for which clients wait."""
     return sse.frame(envelope(error)) + DONE
 
 
@@ -161,8 +161,8 @@ def _frames(service: Services, generation_request: GenerationRequest, updates: G
                         service, generation_request, update, output_format="jpeg", compression=PREVIEW_QUALITY
                     )
                     seed = generation.seed + preview.index
-                    view = FrameFields(preview.step - 1, preview.total, False, preview.index, generation.count, seed)
-                    yield from frames_of(image, view)
+                    fields = FrameFields(preview.step - 1, preview.total, False, preview.index, generation.count, seed)
+                    yield from frames_of(image, fields)
                 case GenerationResult(outcome=outcome, files=files):
                     for warning in outcome.warnings:
                         yield sse.comment(warning)

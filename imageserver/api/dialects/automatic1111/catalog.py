@@ -1,4 +1,4 @@
-"""What clients of AUTOMATIC1111 ask for before they generate: options, models, samplers, and what there is none of."""
+"""The lists that AUTOMATIC1111's clients read before they generate: options, models, samplers, and empty ones."""
 
 from typing import Any
 
@@ -28,18 +28,22 @@ from imageserver.schedulers import SCHEDULES, split_name
 
 blueprint = Blueprint("catalog", __name__)
 
-# What the options are that nobody can change.
-FIXED: dict[str, Any] = {"CLIP_stop_at_last_layers": 1, "img2img_color_correction": False, "sd_vae": "Automatic"}
-NONE_OF_THESE = (
+# The options that cannot be changed.
+FIXED_OPTIONS: dict[str, Any] = {
+    "CLIP_stop_at_last_layers": 1,
+    "img2img_color_correction": False,
+    "sd_vae": "Automatic",
+}
+EMPTY_LISTS = (
     "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "prompt-styles",
     "realesrgan-models", "script-info", "sd-vae",
 )  # fmt: skip
 
 
 class OptionsResponse(BaseModel):
-    """The options that mean something here."""
+    """The supported options."""
 
-    sd_model_checkpoint: str | None = Field(description="The loaded model; null while it is being loaded.")
+    sd_model_checkpoint: str | None = Field(description="The default model; null while it loads for the first time.")
     sd_checkpoint_hash: str | None
     samples_format: str = Field(description="File format of the images.")
     sd_vae: str
@@ -48,18 +52,18 @@ class OptionsResponse(BaseModel):
 
 
 class OptionsBody(BaseModel):
-    """What `POST /sdapi/v1/options` takes; other options are ignored with a warning."""
+    """The body of `POST /sdapi/v1/options`; other options are ignored with a warning."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     sd_model_checkpoint: str | None = Field(
-        None, description="Title of a model of sd-models, which answers requests that name none from then on."
+        None, description="Title of a model in sd-models; it becomes the default model."
     )
-    samples_format: SamplesFormat | None = Field(None, description="File format of the images from now on.")
+    samples_format: SamplesFormat | None = Field(None, description="File format of the images.")
 
 
 class SDModelItem(BaseModel):
-    """A model; `filename` is its name again, for nobody needs to know where it lies."""
+    """A model; `filename` is its name, to keep paths private."""
 
     title: str
     model_name: str
@@ -70,7 +74,7 @@ class SDModelItem(BaseModel):
 
 
 class SamplerItem(BaseModel):
-    """What generates."""
+    """A sampler."""
 
     name: str
     aliases: list[str]
@@ -78,7 +82,7 @@ class SamplerItem(BaseModel):
 
 
 class SchedulerItem(BaseModel):
-    """How the noise goes down."""
+    """A noise schedule."""
 
     name: str
     label: str
@@ -88,7 +92,7 @@ class SchedulerItem(BaseModel):
 
 
 class UpscalerItem(BaseModel):
-    """What enlarges."""
+    """An upscaler."""
 
     name: str
     model_name: str | None
@@ -98,13 +102,13 @@ class UpscalerItem(BaseModel):
 
 
 class NamedItem(BaseModel):
-    """Something with a name."""
+    """An item with a name."""
 
     name: str
 
 
 class LoraItem(BaseModel):
-    """A LoRA; `path` is its file's name alone, for nobody needs to know where it lies."""
+    """A LoRA; `path` is only its file name, to keep paths private."""
 
     name: str
     alias: str
@@ -120,35 +124,35 @@ class EmbeddingsResponse(BaseModel):
 
 
 class ScriptsResponse(BaseModel):
-    """Titles of scripts."""
+    """Scripts by tab."""
 
     txt2img: list[str]
     img2img: list[str]
 
 
 class MemoryResponse(BaseModel):
-    """Bytes of memory."""
+    """Memory in bytes."""
 
     ram: dict[str, float]
     cuda: dict[str, str]
 
 
 def stored_options(service: Services) -> StoredOptions:
-    """Return the options that clients have chosen."""
+    """Return the store of the options."""
     return StoredOptions(service.settings.resolve(service.settings.state_dir))
 
 
 @blueprint.get("/sdapi/v1/options")
 @documented(response=OptionsResponse)
 def options() -> Response:
-    """Answer the options."""
+    """Return the options."""
     service = services()
     facts = service.facts
     chosen = OptionsResponse(
         sd_model_checkpoint=facts.name if facts else None,
         sd_checkpoint_hash=_hash(facts) if facts else None,
         samples_format=stored_options(service).samples_format(credential()),
-        **FIXED,
+        **FIXED_OPTIONS,
     )
     return jsonify(chosen.model_dump())
 
@@ -156,7 +160,7 @@ def options() -> Response:
 @blueprint.post("/sdapi/v1/options")
 @documented(body=OptionsBody, errors=(400, 404, 413, 422, 500, 503, 504, 507), example={"samples_format": "png"})
 def set_options() -> Response:
-    """Change options: the images' file format, and the model, which is switched for everybody."""
+    """Change options: the file format of images for this client, and the default model for all clients."""
     content = read_json()
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -166,14 +170,14 @@ def set_options() -> Response:
     if body.samples_format:
         stored_options(service).set_samples_format(credential(), body.samples_format)
     ignored = ignored_options(body.model_extra or {})
-    # Clients read the answer as JSON, and this is what they are used to.
+    # Clients parse the response as JSON; AUTOMATIC1111 returns null too.
     return add_warnings(jsonify(None), [f"options are ignored: {quoted(ignored)}."] if ignored else [])
 
 
 @blueprint.get("/sdapi/v1/sd-models")
 @documented(response=list[SDModelItem], errors=(503,))
 def sd_models() -> Response:
-    """List the models that can be chosen, the usual one first."""
+    """List the models that can be chosen, the default model first."""
     return _listed(
         *(
             SDModelItem(
@@ -192,7 +196,7 @@ def sd_models() -> Response:
 @blueprint.get("/sdapi/v1/samplers")
 @documented(response=list[SamplerItem], errors=(503,))
 def samplers() -> Response:
-    """List the samplers that fit the loaded model, its own first."""
+    """List the samplers that fit the default model, its own first."""
     facts = services().loaded_facts()
     listed = []
     for name, schedules in base_names(facts).items():
@@ -206,7 +210,7 @@ def samplers() -> Response:
 @blueprint.get("/sdapi/v1/schedulers")
 @documented(response=list[SchedulerItem], errors=(503,))
 def schedulers() -> Response:
-    """List the schedules that samplers of the loaded model know."""
+    """List the schedules that the samplers of the default model support."""
     known = {
         schedule for schedules in base_names(services().loaded_facts()).values() for schedule in schedules if schedule
     }
@@ -222,7 +226,7 @@ def schedulers() -> Response:
 @blueprint.get("/sdapi/v1/loras")
 @documented(response=list[LoraItem])
 def loras() -> Response:
-    """List the LoRAs that a prompt may name."""
+    """List the LoRAs that a prompt can name."""
     names = services().loras.names()
     return _listed(*(LoraItem(name=name, alias=name, path=f"{name}{SUFFIX}", metadata={}) for name in names))
 
@@ -230,38 +234,38 @@ def loras() -> Response:
 @blueprint.get("/sdapi/v1/upscalers")
 @documented(response=list[UpscalerItem])
 def upscalers() -> Response:
-    """List None, for there are no upscalers."""
+    """List None as the only upscaler."""
     return _listed(UpscalerItem(name="None", model_name=None, model_path=None, model_url=None, scale=4.0))
 
 
 @documented(response=list[NamedItem])
 def nothing() -> Response:
-    """Answer an empty list: there is none of this here."""
+    """Return an empty list: this server has none of these."""
     return _listed()
 
 
-for _name in NONE_OF_THESE:
+for _name in EMPTY_LISTS:
     blueprint.add_url_rule(f"/sdapi/v1/{_name}", _name, nothing)
 
 
 @blueprint.get("/sdapi/v1/embeddings")
 @documented(response=EmbeddingsResponse)
 def embeddings() -> Response:
-    """Answer that there are no textual inversions."""
+    """Return empty lists: this server has no textual inversions."""
     return jsonify(EmbeddingsResponse(loaded={}, skipped={}).model_dump())
 
 
 @blueprint.get("/sdapi/v1/scripts")
 @documented(response=ScriptsResponse)
 def scripts() -> Response:
-    """Answer that there are no scripts."""
+    """Return empty lists: this server has no scripts."""
     return jsonify(ScriptsResponse(txt2img=[], img2img=[]).model_dump())
 
 
 @blueprint.get("/sdapi/v1/cmd-flags")
 @documented(response=dict[str, Any])
 def cmd_flags() -> Response:
-    """Answer the flags of a command line that would start AUTOMATIC1111 as this server is."""
+    """Return the command-line flags with which AUTOMATIC1111 would match this server."""
     settings = services().settings
     return jsonify(api=True, nowebui=True, listen=settings.host not in ("127.0.0.1", "localhost"), port=settings.port)
 
@@ -269,21 +273,19 @@ def cmd_flags() -> Response:
 @blueprint.get("/sdapi/v1/memory")
 @documented(response=MemoryResponse)
 def memory() -> Response:
-    """Answer the machine's memory; GET /info tells what the model takes of its device."""
+    """Return the memory of the machine; GET /info returns that of the device."""
     ram = psutil.virtual_memory()
     known = {"free": float(ram.available), "used": float(ram.total - ram.available), "total": float(ram.total)}
-    return jsonify(
-        MemoryResponse(ram=known, cuda={"error": "unavailable here; GET /info tells of the device"}).model_dump()
-    )
+    return jsonify(MemoryResponse(ram=known, cuda={"error": "not available here; see GET /info"}).model_dump())
 
 
 def refresh() -> Response:
-    """Answer that nothing has changed: there is nothing to look for."""
+    """Return null: there is nothing to refresh."""
     return jsonify(None)
 
 
 def keep_checkpoint() -> Response:
-    """Leave the model loaded, because other clients use it."""
+    """Keep the model loaded, because other clients use it."""
     return add_warnings(jsonify({}), ["The model stays loaded."])
 
 
@@ -295,14 +297,14 @@ for _name in ("unload-checkpoint", "reload-checkpoint"):
 
 @blueprint.get("/internal/ping")
 def ping() -> Response:
-    """Answer that the server is there."""
+    """Return an empty object while the server runs."""
     return jsonify({})
 
 
 @blueprint.get("/queue/status")
 @documented(response=dict[str, Any])
 def queue_status() -> Response:
-    """Answer how long the queue is, as Gradio would: the Krita plug-in Cyanic asks before anything else."""
+    """Return the length of the queue in Gradio's format, which the Krita plug-in Cyanic reads first."""
     snapshot = services().snapshot
     return jsonify(
         msg="estimation",
@@ -318,7 +320,7 @@ def _listed(*items: BaseModel) -> Response:
 
 
 def _switch(service: Services, title: str) -> None:
-    """Let another model answer requests that name none, once it is loaded."""
+    """Make another model the default model and wait until it is loaded; raises ModelNotFound."""
     usual = service.loaded_facts()
     name = find_checkpoint(service, title)
     if name not in (None, usual.name):

@@ -1,4 +1,4 @@
-"""What the AUTOMATIC1111 dialect answers: images with their `info`, how far a request is, and errors.
+"""The responses of the AUTOMATIC1111 dialect: images with their `info`, progress, and errors.
 
 Source: stable-diffusion-webui 1.10, `modules/api/models.py`, `Processed.js` and `State.dict`.
 """
@@ -26,26 +26,26 @@ from imageserver.protocol.messages import JobStatus
 
 # Clients poll previews every second, and scale them themselves.
 MAX_PREVIEW_SIDE = 512
-UNDER_WAY = ("queued", "processing")
-MOMENT = "%Y%m%d%H%M%S"
-# What its progress bar starts with: some clients take 0 for the end.
+RUNNING_STATES = ("queued", "processing")
+TIMESTAMP_FORMAT = "%Y%m%d%H%M%S"
+# The first value of a progress bar: some clients treat 0 as the end.
 MIN_PROGRESS = 0.01
 
 
 class Automatic1111Error(BaseModel):
-    """An error as clients of AUTOMATIC1111 read it; the last three are this server's own."""
+    """An error in AUTOMATIC1111's format, with three fields of this server: code, param and request_id."""
 
     error: str = Field(description="The kind of error.")
     detail: str = Field(description="One sentence for people.")
     body: str
-    errors: str = Field(description="The same sentence, where other clients look for it.")
+    errors: str = Field(description="The same sentence, for clients that read this field.")
     code: str = Field(description="A stable name for programs.")
-    param: str | None = Field(description="The field that is wrong.")
+    param: str | None = Field(description="The field that caused the error.")
     request_id: int | None
 
 
 class ImagesAndInfo(BaseModel):
-    """Images, as base64 without a prefix; what was asked for; and as JSON in a text, how they were made."""
+    """The images as base64 without a prefix, the parameters of the request, and `info` as JSON in a string."""
 
     images: list[str]
     parameters: dict[str, Any]
@@ -53,13 +53,13 @@ class ImagesAndInfo(BaseModel):
 
 
 class ProgressState(BaseModel):
-    """What a client's current request is doing; steps are those of the image it is at."""
+    """The state of a client's current request; the steps are those of its current image."""
 
     skipped: bool
     interrupted: bool
     stopping_generation: bool
     job: str
-    job_count: int = Field(description="Number of images; 0 while there is no request under way.")
+    job_count: int = Field(description="Number of images; 0 while no request runs.")
     job_timestamp: str
     job_no: int
     sampling_step: int
@@ -67,12 +67,12 @@ class ProgressState(BaseModel):
 
 
 class ProgressResponse(BaseModel):
-    """How far a client's current request is; 0 while there is none."""
+    """The progress of a client's current request; 0 if there is none."""
 
     progress: float
-    eta_relative: float = Field(description="Seconds until it is done, waiting included.")
+    eta_relative: float = Field(description="Expected seconds until it is done, including the queue.")
     state: ProgressState
-    current_image: str | None = Field(description="The last preview, as base64 of a PNG.")
+    current_image: str | None = Field(description="The last preview as a PNG in base64.")
     textinfo: str | None
 
 
@@ -82,7 +82,7 @@ class InterruptedResult(GenerationResult):
 
 
 def envelope(error: ServiceError) -> dict[str, Any]:
-    """Return an error in the dialect's shape."""
+    """Return an error in the dialect's format."""
     known = errors.native(error)
     return {
         "error": type(error).__name__,
@@ -99,7 +99,7 @@ def generated(service: Services, body: GeneratingBody, result: GenerationResult)
     """Return the response and all warnings; encoding and reading back infotexts happen on a thread of the pool."""
     warnings = [*result.warnings, *warnings_of(body)]
     if isinstance(result, InterruptedResult):
-        warnings.append("The generation was interrupted: the images are previews of what it would have become.")
+        warnings.append("The generation was interrupted: the images are previews.")
 
     def work() -> tuple[list[str], list[str]]:
         from imageserver.imaging.metadata import read_metadata
@@ -117,7 +117,7 @@ def generated(service: Services, body: GeneratingBody, result: GenerationResult)
 def interrupted(
     service: Services, pending: PendingGeneration, preview_images: dict[int, PreviewImage], seconds: float
 ) -> InterruptedResult:
-    """Return what an interrupted request has become: the last preview of each image that was begun."""
+    """Return the last preview of each image of an interrupted request."""
     generation = pending.request.generation
     shown = sorted(preview_images.items())
     info = service.info_of(generation.model)
@@ -146,10 +146,10 @@ def interrupted(
 
 
 def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
-    """Return how far the current request is."""
-    if status is None or status.state not in UNDER_WAY:
+    """Return the progress of the current request."""
+    if status is None or status.state not in RUNNING_STATES:
         return _idle(status)
-    # Nothing is known of its images while a request waits for its model.
+    # A request that waits for its model has 0 images.
     count = max(1, status.n)
     each = max(1, status.total_steps // count)
     number = min(status.step // each, count - 1)
@@ -163,18 +163,18 @@ def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
             stopping_generation=False,
             job=f"Batch {number + 1} out of {count}",
             job_count=count,
-            job_timestamp=_moment(status.started_at or status.created_at),
+            job_timestamp=_timestamp(status.started_at or status.created_at),
             job_no=number,
             sampling_step=status.step - number * each,
             sampling_steps=each,
         ),
         current_image=preview,
-        textinfo=f"Waiting, {status.queue_position or 0} go before it." if status.state == "queued" else None,
+        textinfo=f"Waiting: {status.queue_position or 0} ahead." if status.state == "queued" else None,
     )
 
 
 def preview_of(service: Services, status: JobStatus, preview_image: PreviewImage) -> str:
-    """Return a preview as base64 of a PNG, which is the one format that every client reads here."""
+    """Return a preview as a PNG in base64, the one format that every client reads here."""
 
     def work() -> str:
         from imageserver.imaging.previews import image_file
@@ -193,7 +193,7 @@ def preview_of(service: Services, status: JobStatus, preview_image: PreviewImage
 
 
 def _seconds_left(status: JobStatus, done: float) -> float:
-    """Return what its own pace says of a request that has one, else what was learnt from others."""
+    """Return the remaining time by the request's own pace or, before its first step, by the estimate."""
     if done and status.started_at is not None:
         return max(0.0, (time.time() - status.started_at) * (1 - done) / done)
     return (status.queue_wait or 0.0) + (status.expected_seconds or 0.0)
@@ -209,7 +209,7 @@ def _idle(last: JobStatus | None) -> ProgressResponse:
             stopping_generation=False,
             job="",
             job_count=0,
-            job_timestamp=_moment(last.started_at or last.created_at) if last else "0",
+            job_timestamp=_timestamp(last.started_at or last.created_at) if last else "0",
             job_no=0,
             sampling_step=0,
             sampling_steps=0,
@@ -224,7 +224,7 @@ def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) 
     seeds = list(result.outcome.seeds)
     extra = body.model_extra or {}
     subseed = extra.get("subseed") if isinstance(extra.get("subseed"), int) else -1
-    # A blank stands for no negative prompt; clients that show it again would send it as one.
+    # A blank means no negative prompt; clients that show it would send it back as one.
     negative_prompt = generation.negative_prompt.strip() and generation.negative_prompt
     return {
         "prompt": generation.prompt,
@@ -255,7 +255,7 @@ def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) 
         "index_of_first_image": 0,
         "infotexts": infotexts,
         "styles": [],
-        "job_timestamp": datetime.now().astimezone().strftime(MOMENT),
+        "job_timestamp": datetime.now().astimezone().strftime(TIMESTAMP_FORMAT),
         "clip_skip": 1,
         "is_using_inpainting_conditioning": False,
         "version": __version__,
@@ -263,5 +263,5 @@ def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) 
     }
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime(MOMENT)
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime(TIMESTAMP_FORMAT)

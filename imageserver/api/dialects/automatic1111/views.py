@@ -43,7 +43,7 @@ from imageserver.imaging.infotext import parse_infotext
 from imageserver.protocol.messages import CancelJob, CurrentJobRequest, JobStatus, Started
 
 DIALECT = "automatic1111"
-# What clients that poll the progress are shown of each image.
+# Previews per image for clients that poll the progress.
 PREVIEWS = 10
 RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad", "stretch")
 
@@ -53,21 +53,21 @@ errors.register(blueprint, responses.envelope, responses.Automatic1111Error, pre
 
 
 class ProgressQuery(BaseModel):
-    """What may stand after the question mark of `GET /sdapi/v1/progress`."""
+    """The query of `GET /sdapi/v1/progress`."""
 
-    skip_current_image: bool = Field(False, description="Leave the preview out.")
+    skip_current_image: bool = Field(False, description="Omit the preview.")
 
 
 class PngInfoBody(BaseModel):
-    """What `POST /sdapi/v1/png-info` takes."""
+    """The body of `POST /sdapi/v1/png-info`."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    image: str = Field(description="A PNG, JPEG or WebP image: base64, a data URL or, where allowed, a web address.")
+    image: str = Field(description="A PNG, JPEG or WebP image: base64, a data URL or, if allowed, a web address.")
 
 
 class PngInfoResponse(BaseModel):
-    """What an image tells of its making: the infotext, the other texts, and the infotext taken apart."""
+    """The texts in an image: the infotext, all other texts, and the parsed infotext."""
 
     info: str
     items: dict[str, str]
@@ -90,7 +90,7 @@ def txt2img() -> Response:
 @blueprint.post("/sdapi/v1/img2img")
 @documented(body=Img2ImgBody, response=responses.ImagesAndInfo, errors=GENERATING_ERRORS)
 def img2img() -> Response:
-    """Generate images that start from another, or anew what a mask says of it."""
+    """Generate images from another image, or regenerate its masked part."""
     service = services()
     body = checked(Img2ImgBody, read_json(), service.settings)
     return _answer(service, body, _init_image(service, body))
@@ -99,7 +99,7 @@ def img2img() -> Response:
 @blueprint.get("/sdapi/v1/progress")
 @documented(query=ProgressQuery, response=responses.ProgressResponse, errors=(422, 500, 503))
 def progress() -> Response:
-    """Tell how far the client's own current request is, and show its last preview."""
+    """Return the progress of the client's current request, with its last preview."""
     query, service = read_query(ProgressQuery), services()
     status, preview_image = _current(service)
     preview = None
@@ -111,29 +111,29 @@ def progress() -> Response:
 @blueprint.post("/sdapi/v1/interrupt")
 @documented(response=dict[str, str], errors=(500, 503))
 def interrupt() -> Response:
-    """Stop the client's own current request, which is answered with the previews it has."""
+    """Cancel the client's current request, which then returns its last previews."""
     service = services()
-    if status := _under_way(service):
-        _stop(service, status)
+    if status := _running(service):
+        _cancel(service, status)
     return jsonify({})
 
 
 @blueprint.post("/sdapi/v1/skip")
 def skip() -> Response:
-    """Stop the client's own current request when it is for one image; several are generated together and stay."""
+    """Cancel the client's current request if it is for one image; several images are generated together."""
     service = services()
-    status = _under_way(service)
+    status = _running(service)
     if status is not None and status.n > 1:
-        return add_warnings(jsonify(None), ["Images of one request are generated together: none was skipped."])
+        return add_warnings(jsonify(None), ["Images of one request are generated together, so none was skipped."])
     if status is not None:
-        _stop(service, status)
+        _cancel(service, status)
     return jsonify(None)
 
 
 @blueprint.post("/sdapi/v1/png-info")
 @documented(body=PngInfoBody, response=PngInfoResponse, errors=(400, 413, 422, 500))
 def png_info() -> Response:
-    """Tell what an image says of its own making."""
+    """Return the generation parameters that an image contains."""
     content = read_json()
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -157,7 +157,7 @@ def _answer(service: Services, body: GeneratingBody, init_image: InitImage | Non
     samples_format = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, info)
     body, control = extract_unit(service, body)
-    loras, about_loras = loras_in(body.prompt, body.negative_prompt, service.loras.names())
+    loras, lora_warnings = loras_in(body.prompt, body.negative_prompt, service.loras.names())
     fields = to_generate_fields(body, output_format_of(body, samples_format), sampler.scheduler)
     parsed = parse_request(
         service,
@@ -169,7 +169,7 @@ def _answer(service: Services, body: GeneratingBody, init_image: InitImage | Non
         prompt_required=False,
     )
     pending = build_request(service, request_id(), parsed, info, waited)
-    pending.warnings[:0] = [*sampler.warnings, *about_loras, *control.warnings]
+    pending.warnings[:0] = [*sampler.warnings, *lora_warnings, *control.warnings]
     result = _generate(service, pending)
     if body.save_images and not isinstance(result, responses.InterruptedResult):
         save_all(service, result)
@@ -178,26 +178,26 @@ def _answer(service: Services, body: GeneratingBody, init_image: InitImage | Non
 
 
 def _generate(service: Services, pending: PendingGeneration) -> GenerationResult:
-    """Return the finished images, or the previews of a request that was interrupted.
+    """Return the finished images, or the previews of an interrupted request.
 
-    Raises Cancelled when the client has left: there is nobody to show previews to.
+    Raises Cancelled if the client has disconnected.
     """
     preview_images: dict[int, PreviewImage] = {}
-    began, left = time.monotonic(), list[bool]()
+    started_at, disconnected = time.monotonic(), list[bool]()
     try:
-        with while_client_stays(request.environ, lambda: left.append(True)):
+        with while_client_stays(request.environ, lambda: disconnected.append(True)):
             for update in pending.stream(request.environ):
                 match update:
                     case Started():
-                        # After the death of an engine everything begins again.
-                        began = time.monotonic()
+                        # A new engine starts from the beginning.
+                        started_at = time.monotonic()
                         preview_images.clear()
                     case PreviewImage():
                         preview_images[update.preview.index] = update
     except Cancelled:
-        if left:
+        if disconnected:
             raise
-        return responses.interrupted(service, pending, preview_images, time.monotonic() - began)
+        return responses.interrupted(service, pending, preview_images, time.monotonic() - started_at)
     assert isinstance(update, GenerationResult)
     return update
 
@@ -221,15 +221,15 @@ def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
 
 
 def _current(service: Services) -> tuple[JobStatus | None, PreviewImage | None]:
-    """Return what the client is busy with in this dialect, whichever worker serves it."""
+    """Return the client's current job in this dialect, on whichever worker, and its last preview."""
     question = CurrentJobRequest(job=request_id(), dialect=DIALECT, credential=credential(), client=client_address())
     return service.client.current(question)
 
 
-def _under_way(service: Services) -> JobStatus | None:
+def _running(service: Services) -> JobStatus | None:
     status, _ = _current(service)
-    return status if status is not None and status.state in responses.UNDER_WAY else None
+    return status if status is not None and status.state in responses.RUNNING_STATES else None
 
 
-def _stop(service: Services, status: JobStatus) -> None:
+def _cancel(service: Services, status: JobStatus) -> None:
     service.client.jobs(CancelJob(job=request_id(), wanted=status.id, credential=credential()))

@@ -172,7 +172,7 @@ def test_the_defaults_that_clients_send_along_give_no_warning():
 def test_the_models_own_sampler_may_be_named_as_people_do():
     for name in ("Euler", "euler", "FlowMatchEulerDiscreteScheduler"):
         assert choose(name, "Automatic", FLOW) == SamplerChoice()
-    refused = "sampler 'Euler a' is not used: the model's own generates, Euler."
+    refused = "sampler 'Euler a' is ignored: the model uses its own, Euler."
     assert choose("Euler a", "", FLOW) == SamplerChoice(warnings=(refused,))
 
 
@@ -192,12 +192,12 @@ def test_a_sampler_and_its_schedule_are_one_scheduler(sampler, schedule, schedul
 @pytest.mark.parametrize(
     ("sampler", "schedule", "choice"),
     [
-        ("Euler a", "Karras", SamplerChoice("Euler a", ("scheduler 'Karras' is not used with Euler a.",))),
-        ("Euler", "Beta", SamplerChoice("Euler", ("scheduler 'Beta' is not used with Euler.",))),
+        ("Euler a", "Karras", SamplerChoice("Euler a", ("scheduler 'Karras' is ignored with Euler a.",))),
+        ("Euler", "Beta", SamplerChoice("Euler", ("scheduler 'Beta' is ignored with Euler.",))),
         (
             "Restart",
             "",
-            SamplerChoice("", ("sampler 'Restart' is not used: the model's own generates, DPM++ 2M Karras.",)),
+            SamplerChoice("", ("sampler 'Restart' is ignored: the model uses its own, DPM++ 2M Karras.",)),
         ),
     ],
 )
@@ -209,7 +209,7 @@ def test_while_the_model_loads_its_own_sampler_is_used_with_a_warning():
     assert choose("", "Automatic", None) == SamplerChoice()
     choice = choose("Euler a", "", None)
     assert choice.scheduler == ""
-    assert "still being loaded" in choice.warnings[0]
+    assert "still loading" in choice.warnings[0]
 
 
 def test_many_unknown_fields_are_one_short_warning():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from imageserver.api.dialects import cogview4_stream
 from imageserver.api.dialects.cogview4_stream import (
-    FILE_PIECE,
     MAX_CHUNK_BYTES,
+    MAX_FILE_CHUNK_BYTES,
     FrameFields,
     checked,
     frames_of,
@@ -44,7 +44,7 @@ def view(**changes):
 @given(image=st.binary(min_size=1, max_size=200), piece=st.integers(1, 30).map(lambda number: number * 3))
 def test_the_chunks_of_an_image_join_to_its_base64(image, piece):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cogview4_stream, "FILE_PIECE", piece)
+        patch.setattr(cogview4_stream, "MAX_FILE_CHUNK_BYTES", piece)
         frames = [parsed(frame) for frame in frames_of(image, view())]
     assert base64.b64decode("".join(frame["image"] for frame in frames), validate=True) == image
     assert all(frame.keys() == KEYS for frame in frames)
@@ -64,9 +64,9 @@ def test_the_chunks_of_an_image_join_to_its_base64(image, piece):
     ("size", "letters"),
     [
         (1, [4]),
-        (FILE_PIECE, [MAX_CHUNK_BYTES]),
-        (FILE_PIECE + 1, [MAX_CHUNK_BYTES, 4]),
-        (3 * FILE_PIECE, [MAX_CHUNK_BYTES] * 3),
+        (MAX_FILE_CHUNK_BYTES, [MAX_CHUNK_BYTES]),
+        (MAX_FILE_CHUNK_BYTES + 1, [MAX_CHUNK_BYTES, 4]),
+        (3 * MAX_FILE_CHUNK_BYTES, [MAX_CHUNK_BYTES] * 3),
     ],
 )
 def test_an_image_is_split_where_its_base64_reaches_400_kib(size, letters):
@@ -75,7 +75,7 @@ def test_an_image_is_split_where_its_base64_reaches_400_kib(size, letters):
 
 
 def test_two_images_never_share_a_chunk_id():
-    ids = {parsed(next(frames_of(bytes(FILE_PIECE + 1), view())))["chunk_id"] for _ in range(50)}
+    ids = {parsed(next(frames_of(bytes(MAX_FILE_CHUNK_BYTES + 1), view())))["chunk_id"] for _ in range(50)}
     assert len(ids) == 50
 
 
@@ -94,7 +94,7 @@ def test_a_frame_says_which_step_of_which_image_it_shows(total, index, seed, dat
 
 
 def test_the_frames_of_a_large_image_are_built_one_at_a_time():
-    image = bytes(40 * FILE_PIECE)
+    image = bytes(40 * MAX_FILE_CHUNK_BYTES)
     tracemalloc.start()
     try:
         for _ in frames_of(image, view()):
