@@ -49,7 +49,7 @@ STAGES = {
 }
 
 
-class Run:
+class StageRun:
     """The files of one run: every figure in figures.jsonl, everything else that the stages print in log.txt."""
 
     def __init__(self, folder: Path) -> None:
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         "OMP_WAIT_POLICY": "PASSIVE",
     }  # fmt: skip
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
-    run = Run(folder)
+    run = StageRun(folder)
     if not chosen.tiny:
         install_wheels(environment)
     succeeded = [run.stage(name, tiny=chosen.tiny, environment=environment) for name in chosen.stages]

@@ -18,7 +18,7 @@ from tests.support.tiny_loras import save_lora
 
 
 @dataclass(frozen=True)
-class Model:
+class FamilyModel:
     """A tiny model, its defaults for what a request leaves out, and what it starts from.
 
     `save` writes one whose published folder is not what diffusers writes, and returns the settings that it needs.
@@ -38,15 +38,15 @@ def save_hidream(folder: Path) -> dict[str, str]:
 
 
 MODELS = {
-    "stable-diffusion": Model(tiny_models.tiny_stable_diffusion, 28, 7.0),
-    "stable-diffusion (2.1)": Model(
+    "stable-diffusion": FamilyModel(tiny_models.tiny_stable_diffusion, 28, 7.0),
+    "stable-diffusion (2.1)": FamilyModel(
         lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"), 28, 7.0
     ),
-    "stable-diffusion-xl": Model(tiny_models.tiny_stable_diffusion_xl, 30, 5.0),
-    "cogview4": Model(tiny_models.tiny_cogview4, 50, 5.0, from_images=False),
-    "hidream-i1": Model(tiny_models.tiny_hidream, 50, 5.0, from_images=False, save=save_hidream),
-    "flux": Model(tiny_models.tiny_flux, 50, 3.5),
-    "z-image": Model(tiny_models.tiny_z_image, 50, 4.0),
+    "stable-diffusion-xl": FamilyModel(tiny_models.tiny_stable_diffusion_xl, 30, 5.0),
+    "cogview4": FamilyModel(tiny_models.tiny_cogview4, 50, 5.0, from_images=False),
+    "hidream-i1": FamilyModel(tiny_models.tiny_hidream, 50, 5.0, from_images=False, save=save_hidream),
+    "flux": FamilyModel(tiny_models.tiny_flux, 50, 3.5),
+    "z-image": FamilyModel(tiny_models.tiny_z_image, 50, 4.0),
 }
 
 

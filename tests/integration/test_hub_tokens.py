@@ -30,7 +30,7 @@ class Hub(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _HubHandler)
         self.mode = "well"
         self.asked: Counter[str] = Counter()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -40,7 +40,7 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _HubHandler(BaseHTTPRequestHandler):
     def do_GET(self):
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.server.asked[token] += 1

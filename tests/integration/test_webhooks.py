@@ -25,7 +25,7 @@ class Receiver(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _ReceiverHandler)
         self.got, self.refusals, self.pause = [], [], 0.0
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -38,7 +38,7 @@ class Receiver(ThreadingHTTPServer):
         return [body for body in self.got if body["task_id"] == task_id]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _ReceiverHandler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         timestamp = self.headers["X-Webhook-Timestamp"]

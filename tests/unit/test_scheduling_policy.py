@@ -78,13 +78,13 @@ def test_claiming_a_better_class_takes_nothing_from_another_credential() -> None
 
 
 @dataclass
-class Job:
+class WaitingJob:
     claim: Claim
     ended: float | None = None
 
 
 job_plan = some.builds(
-    Job,
+    WaitingJob,
     some.builds(
         Claim,
         owner=some.just(0),
@@ -99,7 +99,7 @@ job_plan = some.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(jobs=some.lists(job_plan, min_size=1, max_size=25))
-def test_no_job_ends_after_its_due_moment_plus_the_work_that_was_due_before_it(jobs: list[Job]) -> None:
+def test_no_job_ends_after_its_due_moment_plus_the_work_that_was_due_before_it(jobs: list[WaitingJob]) -> None:
     turn, now, order = 0.5, 0.0, SchedulingPolicy()
     left = {}
     for owner, job in enumerate(jobs):

@@ -8,7 +8,7 @@ from typing import Self
 from tqdm import tqdm
 
 
-class Progress:
+class TrainingProgress:
     """A clock over a budget in minutes that can start late (a resumed run) and leave out compilation."""
 
     def __init__(self, name: str, minutes: float, used: float, quiet: bool = False) -> None:

@@ -23,7 +23,7 @@ from tools.demo.autoencoder import (
     write_encoder,
 )
 from tools.demo.networks import Model
-from tools.demo.progress import Progress
+from tools.demo.progress import TrainingProgress
 from tools.demo.rendering import render
 from tools.demo.scenes import sample_scene
 from tools.demo.train_transformer import LATENT_MEAN, LATENT_STD
@@ -153,7 +153,7 @@ class DecoderTraining:
             aside.replace(state_path)
             torch.save(model.state_dict(), path)
 
-        with Progress("decoder, inner" if stage.inner else "decoder, full", minutes, used) as progress:
+        with TrainingProgress("decoder, inner" if stage.inner else "decoder, full", minutes, used) as progress:
             while progress.share < 1:
                 fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress.share))
                 for group in optimiser.param_groups:

@@ -19,7 +19,7 @@ from tools.demo.captions import sample_caption
 from tools.demo.codes import DESCRIBED, FIELD_WIDTHS, WIDTH, CodeBook, rows
 from tools.demo.muon import Muon
 from tools.demo.networks import make_text_encoder
-from tools.demo.progress import Progress
+from tools.demo.progress import TrainingProgress
 from tools.demo.tokenizer import PREFIX, PREFIX_TOKENS, SUFFIX, SUFFIX_TOKENS, load_tokenizer
 
 Encoded = tuple[list[int], list[tuple[int, int, int, int]]]
@@ -163,7 +163,7 @@ class TextTraining:
         generator = random.Random(self.plan.seed + self.step)
         with (
             ProcessPoolExecutor(1, initializer=_open_tokenizer, initargs=(str(self.folder),)) as pool,
-            Progress("text", self.plan.minutes, self.used) as progress,
+            TrainingProgress("text", self.plan.minutes, self.used) as progress,
         ):
             pending = pool.submit(encode_captions, generator.getrandbits(40), chunk)
             batches: list[list[Encoded]] = []

@@ -18,7 +18,7 @@ from tools.demo.codes import FIELDS, CodeBook
 from tools.demo.latents import ASPECTS, OTHERS, SQUARE, Grid, to_latents
 from tools.demo.muon import Muon
 from tools.demo.networks import make_transformer
-from tools.demo.progress import Progress
+from tools.demo.progress import TrainingProgress
 
 # One mean and spread per colour channel (of the thumbnails in [-1, 1]) for every latent channel.
 LATENT_MEAN = (0.18, 0.13, 0.17)
@@ -205,7 +205,7 @@ class TransformerTraining:
             offset += gradient.numel()
         return float(flat[-1])
 
-    def _update(self, grid: Grid, rate: float, progress: Progress, timed: bool) -> float:
+    def _update(self, grid: Grid, rate: float, progress: TrainingProgress, timed: bool) -> float:
         """Learn from one batch of a grid; returns the loss. The first steps compile and are not `timed`."""
         self.optimiser.set_rate(rate)
         loss = self.loss(grid).mean()
@@ -231,7 +231,7 @@ class TransformerTraining:
         """Train until the budget is used."""
         first, saved = self.step, self.used
         losses: dict[str, list[float]] = {"square": [], "other": []}
-        with Progress("transformer", self.plan.minutes, self.used, quiet=self.rank > 0) as progress:
+        with TrainingProgress("transformer", self.plan.minutes, self.used, quiet=self.rank > 0) as progress:
             while progress.share < 1:
                 warm, cool = (self.step + 1) / 150, (1 - progress.share) / self.plan.cooldown + 1e-3
                 grid = self.choose_grid()

@@ -9,7 +9,7 @@ from typing import Any
 from werkzeug.datastructures import Headers
 
 import aspect_ratios
-from imageserver.api.generation.model_lookup import Waiter, wait_for_model
+from imageserver.api.generation.model_lookup import WaitingRequest, wait_for_model
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.inputs import control_image as control_images
 from imageserver.api.inputs import generate_request, layers
@@ -87,7 +87,7 @@ def parse_request(
 
 def prepare(service: Services, number: int, parsed: ParsedRequest) -> PendingGeneration:
     """Wait for the model of a request and build what it generates; raises the ServiceError that names what is wrong."""
-    waiter = Waiter(number, parsed.dialect, parsed.body.prompt, parsed.timeout)
+    waiter = WaitingRequest(number, parsed.dialect, parsed.body.prompt, parsed.timeout)
     return build_request(service, number, parsed, *wait_for_model(service, parsed.body.model, waiter))
 
 

@@ -81,7 +81,7 @@ def name_of(service: Services, asked: str | None, *, param: str = "model") -> st
 
 
 @dataclass(frozen=True)
-class Waiter:
+class WaitingRequest:
     """A request that may have to wait for its model, for up to `timeout` seconds."""
 
     number: int
@@ -113,7 +113,7 @@ def look_up(service: Services, asked: str | None, *, param: str = "model") -> Mo
 
 
 def wait_for_model(
-    service: Services, asked: str | None, waiter: Waiter, *, param: str = "model"
+    service: Services, asked: str | None, waiter: WaitingRequest, *, param: str = "model"
 ) -> tuple[ModelInfo | None, float]:
     """Return what is known of the model that a request names, and the seconds until it was known.
 
@@ -130,7 +130,7 @@ def wait_for_model(
     return info, round(time.monotonic() - began, 1)
 
 
-def _await(service: Services, name: str, waiter: Waiter) -> ModelInfo | None:
+def _await(service: Services, name: str, waiter: WaitingRequest) -> ModelInfo | None:
     """Let a request wait until its model is loaded; "" is the one that the server begins with."""
     question = ModelRequest(
         job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,

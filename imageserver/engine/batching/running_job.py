@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imageserver.engine.batching.served_model import ServedModel
-from imageserver.engine.pipelines.previews import PreviewImage
+from imageserver.engine.pipelines.previews import Thumbnail
 from imageserver.engine.pipelines.suspension import Track, TrackCancelled
 from imageserver.engine.pipelines.tiled_decoding import current_warnings
 from imageserver.engine.runner.pipeline_runner import PreviewFn
@@ -17,7 +17,7 @@ from imageserver.telemetry.logs import current_request
 
 StepDone = Callable[["RunningJob"], None]
 # Told the image's index and its step beside what can be seen then.
-PreviewGenerated = Callable[["RunningJob", int, int, PreviewImage], None]
+PreviewGenerated = Callable[["RunningJob", int, int, Thumbnail], None]
 
 
 class RunningJob:

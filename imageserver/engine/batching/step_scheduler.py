@@ -19,7 +19,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
 from imageserver.engine.pipelines.merging import companions, split
-from imageserver.engine.pipelines.previews import PreviewImage
+from imageserver.engine.pipelines.previews import Thumbnail
 from imageserver.engine.pipelines.suspension import Track
 from imageserver.engine.runner.pipeline_runner import MAX_SEED
 from imageserver.engine.runner.safety_checker import SafetyChecker, blackened, sentence
@@ -258,7 +258,7 @@ class StepScheduler:
     def _report_step(self, job: RunningJob) -> None:
         self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
 
-    def _send_preview(self, job: RunningJob, index: int, step: int, frame: PreviewImage) -> None:
+    def _send_preview(self, job: RunningJob, index: int, step: int, frame: Thumbnail) -> None:
         if self._safety is not None:
             return  # nobody has looked at it yet
         preview = Preview(

@@ -20,7 +20,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class PreviewImage:
+class Thumbnail:
     """A small image: `height * width * 3` bytes of RGB, row by row; each stands for `scale * scale` pixels."""
 
     width: int
@@ -36,11 +36,11 @@ class PreviewMap:
         self._weights = weights
         self._scale = scale
 
-    def preview(self, latents: torch.Tensor) -> PreviewImage:
+    def preview(self, latents: torch.Tensor) -> Thumbnail:
         """Return the thumbnail of latents of shape (channels, height, width), one pixel per latent pixel."""
         colours = torch.addmm(self._weights[-1], latents.flatten(1).T.float(), self._weights[:-1])
         pixels = colours.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-        return PreviewImage(latents.shape[2], latents.shape[1], pixels.cpu().numpy().tobytes(), self._scale)
+        return Thumbnail(latents.shape[2], latents.shape[1], pixels.cpu().numpy().tobytes(), self._scale)
 
 
 def fit(encode: Encode, scale: int) -> PreviewMap:

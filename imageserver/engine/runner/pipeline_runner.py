@@ -15,7 +15,7 @@ from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines import init_image
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
-from imageserver.engine.pipelines.previews import PreviewImage, PreviewMap, fit
+from imageserver.engine.pipelines.previews import PreviewMap, Thumbnail, fit
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.single_frame_vae import stock_arithmetic
 from imageserver.engine.pipelines.token_counts import TokenUsage
@@ -34,7 +34,7 @@ CACHED_PROMPTS = 64
 OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id", "hf_device_map")
 
 # Looks at an image in the making; called after a step, and only where somebody wants to see it.
-PreviewFn = Callable[[], PreviewImage]
+PreviewFn = Callable[[], Thumbnail]
 OnStep = Callable[[PreviewFn], None]
 
 
@@ -100,13 +100,13 @@ class PipelineRunner:
         size = {"width": width, "height": height}
 
         def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            def look() -> PreviewImage:
+            def preview() -> Thumbnail:
                 return self.preview_map.preview(self._family.preview_latents(pipeline, tensors, width, height))
 
             # Noise schedulers of the second order are told of twice a step, PNDM of one step too many.
             step, half = divmod(call, pipeline.scheduler.order)
             if not half and step < generation.generated_steps:
-                on_step(look)
+                on_step(preview)
             return {}
 
         try:

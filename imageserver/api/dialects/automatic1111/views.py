@@ -23,7 +23,7 @@ from imageserver.api.dialects.automatic1111.control_units import extract_unit
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.generation.build_request import build_request, parse_request
-from imageserver.api.generation.model_lookup import Waiter, wait_for_model
+from imageserver.api.generation.model_lookup import WaitingRequest, wait_for_model
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.generation.save import save_all
 from imageserver.api.inputs.image_bytes import fetch
@@ -152,7 +152,7 @@ def png_info() -> Response:
 
 def _answer(service: Services, body: GeneratingBody, init_image: InitImage | None = None) -> Response:
     checkpoint = find_checkpoint(service, body.override_settings.get("sd_model_checkpoint"))
-    waiter = Waiter(request_id(), DIALECT, body.prompt, service.settings.request_timeout)
+    waiter = WaitingRequest(request_id(), DIALECT, body.prompt, service.settings.request_timeout)
     info, waited = wait_for_model(service, checkpoint, waiter, param="sd_model_checkpoint")
     samples_format = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, info)

@@ -11,7 +11,7 @@ from imageserver.generation import ModelInfo
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
 
-WAITER = model_lookup.Waiter(1, "native", "x", 1.0)
+WAITER = model_lookup.WaitingRequest(1, "native", "x", 1.0)
 FIRST = ModelInfo(name="first", family="fake", source="owner/first")
 OTHER = ModelInfo(name="other", family="fake", source="owner/other")
 

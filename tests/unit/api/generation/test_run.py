@@ -24,15 +24,15 @@ def leave():
         def client_left(self, number):
             self.told.append(("client left", number))
 
-    class Services:
+    class FakeServices:
         client = Client()
 
     def act(**fields):
         request = GenerationRequest(
             number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0, **fields
         )
-        PendingGeneration(Services, request).client_left()
-        return Services.client.told
+        PendingGeneration(FakeServices, request).client_left()
+        return FakeServices.client.told
 
     return act
 

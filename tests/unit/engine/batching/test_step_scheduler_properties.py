@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import StepScheduler
-from imageserver.engine.pipelines.previews import PreviewImage
+from imageserver.engine.pipelines.previews import Thumbnail
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.runner.pipeline_runner import OnStep
@@ -29,7 +29,7 @@ class Denoiser(torch.nn.Module):
 
 
 POISON = 13.0
-SEEN = PreviewImage(1, 1, bytes(3), 8)
+SEEN = Thumbnail(1, 1, bytes(3), 8)
 
 
 class FakeMerger:
