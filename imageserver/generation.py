@@ -1,4 +1,4 @@
-"""What is asked for and what comes back: the nouns every room shares."""
+"""What is requested and what is returned: the types that every package shares."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ MemoryPlanName = Literal[
 # Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
 POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
 
-# Layers have as many pixels as a square of the first, and sides that are multiples of the second.
+# Layers have as many pixels as a square with this side, and sides that are multiples of LAYER_MULTIPLE.
 LAYER_SIDE, LAYER_MULTIPLE = 640, 32
 
 
@@ -23,9 +23,9 @@ class Source:
     """The image that a generation starts from; its pixels travel beside, `digest` names them.
 
     The pixels are `height * width * 3` bytes of RGB in the generation's own size and, when `masked`, `height * width`
-    bytes after them: 255 is regenerated, 0 keeps the source. `strength` in (0, 1] is the share of the steps that are
-    done: 1 leaves nothing of the source. `further` are the widths and heights of images that are seen beside it, each
-    by itself; their RGB follows.
+    bytes after them: 255 is regenerated, 0 keeps the source. `strength` in (0, 1] is the share of the steps that run: 1
+    leaves nothing of the source. `further` are the widths and heights of further images that the model reads, each by
+    itself; their RGB follows.
     """
 
     strength: float
@@ -63,10 +63,10 @@ class Generation:
 
     `width` and `height` are the pixels of the answer; the engine generates at the next multiple its VAE needs and crops
     to the centre. Image k uses `seed + k`. A `true_cfg_scale` of 1 or less switches classifier-free guidance off.
-    `previews` is the number of images on the way that are wanted of each image, spread evenly over its steps.
-    `model` is the name of the model that generates it; empty is the one that is loaded first. `scheduler` is a name of
-    `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many a
-    image is taken apart into; 0 is the model's usual number, or no layers where it generates none.
+    `previews` is the number of previews of each image, spread evenly over its steps.
+    `model` is the name of the model that generates it; empty is the default model. `scheduler` is a name of
+    `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many
+    layers an image is split into; 0 is the model's default, or no layers where it generates whole images.
     """
 
     prompt: str
@@ -90,7 +90,7 @@ class Generation:
 
     @property
     def generated_steps(self) -> int:
-        """The denoising steps of one image: with a source only its strength's share of them is done."""
+        """The denoising steps of one image: with a source only its strength's share of them runs."""
         if self.source is None:
             return self.steps
         # As `get_timesteps` of diffusers' image-to-image pipelines counts them.
@@ -104,11 +104,11 @@ class Outcome:
     The pixels on the wire are `count * layers * height * width * channels` bytes row by row, RGB or, of 4 channels,
     RGBA; every layer is a file of its own, and `seeds` has one for each file. Times in seconds: `inference_time`
     from the first device call to the last image, `queue_time` from arrival to the first device call, `device_time`
-    the job's share of the device: forwards that it shared are divided by those who shared them.
+    the job's share of the device: a shared forward is divided by the number of jobs that shared it.
     `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
     `image_tokens` is how many tokens the denoiser worked on, those of all images together. `vram_peak_mb` is the most
-    that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured. `unsafe` tells
-    of every image whether the safety checker found it so, in which case it is black; empty without a checker.
+    that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured. `unsafe` says
+    of every image whether the safety checker found it unsafe, in which case it is black; empty without a checker.
     """
 
     width: int
@@ -128,7 +128,7 @@ class Outcome:
 
     @property
     def nsfw_detected(self) -> bool | None:
-        """Whether the safety checker found an image unsafe; None where none has looked."""
+        """Whether the safety checker found an image unsafe; None without a checker."""
         return any(self.unsafe) if self.unsafe else None
 
 
@@ -162,7 +162,7 @@ class ModelInfo:
     to inpaint, each with `control` where a ControlNet guides it, or an image to edit. `default_size` is the width and
     height of requests that name none. The model reads up to `max_images` images of one request, each by itself.
     `scheduler` is the class of the model's own noise scheduler and `sampler` its name; `schedulers` gives the diffusers
-    class of each noise scheduler that fits. `layers` is how many layers an image is usually taken apart into; 0 where
+    class of each noise scheduler that fits. `layers` is how many layers an image is split into by default; 0 where
     the model generates whole images.
     """
 

@@ -1,7 +1,7 @@
 """The server's LoRA files, by name, with the settings that each recommends.
 
 A LoRA is `NAME.safetensors` in `LORA_DIR` or in the package; a `NAME.json` beside it is its profile. Names are looked
-up among the files that are there, so none can lead anywhere else.
+up in the listing of the folders, so no name can lead to another path.
 """
 
 import hashlib
@@ -16,14 +16,15 @@ from imageserver.settings import PACKAGE_DIR, Settings
 
 PACKAGED = PACKAGE_DIR / "loras"
 SUFFIX = ".safetensors"
-CHUNK = 4 * 1024 * 1024
+CHUNK_BYTES = 4 * 1024 * 1024
 MAX_PROFILE_BYTES = 100_000
 
 
 class LoraProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a LoRA was made for, taken where a request does not say.
+    """What a LoRA was made for; the defaults of requests that use it.
 
-    `scheduler` is a scheduler's name, or a configuration as in `scheduler_config.json` that changes the model's own.
+    `scheduler` is a noise scheduler's name, or a configuration as in `scheduler_config.json` that
+    changes the model's own.
     """
 
     num_inference_steps: int | None = None
@@ -56,9 +57,9 @@ class LoraFolder:
         return sorted(self._paths())
 
     def find(self, name: str) -> LoraFile:
-        """Return a LoRA by its name; raises InvalidParameter for one that is not there or cannot be read.
+        """Return a LoRA by its name; raises InvalidParameter for one that is missing or cannot be read.
 
-        Its file is read to the end when it is new or has changed.
+        The whole file is read when it is new or has changed.
         """
         paths = self._paths()
         if name not in paths:
@@ -84,12 +85,12 @@ class LoraFolder:
 
 
 def open_folder(settings: Settings) -> LoraFolder:
-    """Return the folder of the settings, with the package's behind it."""
+    """Return the folder of the settings, with the package's after it."""
     return LoraFolder(settings.resolve(settings.lora_dir), PACKAGED)
 
 
 def _state(path: Path) -> tuple[Path, int, int] | None:
-    """Return what changes when a file does; None for one that is not there."""
+    """Return the path, time and size of a file, which change with it; None for a missing file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -98,16 +99,16 @@ def _state(path: Path) -> tuple[Path, int, int] | None:
 
 
 def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
-    digest, told = hashlib.sha256(), b"{}"
+    digest, profile_bytes = hashlib.sha256(), b"{}"
     with path.open("rb") as content:
-        while chunk := content.read(CHUNK):
+        while chunk := content.read(CHUNK_BYTES):
             digest.update(chunk)
     if profile_path is not None:
         with profile_path.open("rb") as content:
-            told = content.read(MAX_PROFILE_BYTES)
-    digest.update(told)
+            profile_bytes = content.read(MAX_PROFILE_BYTES)
+    digest.update(profile_bytes)
     try:
-        profile = msgspec.json.decode(told, type=LoraProfile)
+        profile = msgspec.json.decode(profile_bytes, type=LoraProfile)
     except msgspec.DecodeError as error:
         raise InvalidParameter(f"loras: the profile {name}.json cannot be used: {error}.", param="loras") from error
     return LoraFile(name, path, digest.hexdigest(), path.stat().st_size, profile)

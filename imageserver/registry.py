@@ -1,4 +1,4 @@
-"""The models that an owner has given names to: `models.toml`, one table for each (MODELS_FILE)."""
+"""The models that the owner has named in `models.toml`, one table each (MODELS_FILE)."""
 
 import tomllib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from imageserver.generation import MemoryPlanName
 
-# MODEL understands these already.
+# Names with a meaning of their own in MODEL.
 RESERVED = ("auto", "demo")
 MIN_SIDE = 64
 MAX_SIDE = 4096
@@ -23,7 +23,7 @@ def _with_allowed_sides(size: str) -> str:
 
 
 class ModelEntry(BaseModel):
-    """What a name stands for; what is left out is the server's setting, or the family's own default."""
+    """What a name stands for; a missing value defaults to the server's setting or the family's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -46,7 +46,7 @@ class ModelEntry(BaseModel):
 
     @property
     def width_and_height(self) -> tuple[int, int] | None:
-        """The usual size in pixels, where there is one."""
+        """The default size in pixels, where there is one."""
         if self.size is None:
             return None
         width, height = self.size.split("x")
@@ -71,7 +71,7 @@ def read_registry(file: Path) -> Registry:
     except ValidationError as error:
         raise RegistryUnusable(f"{file.name}: {' '.join(_complaints(error))}") from error
     except ValueError as error:  # no TOML, or no UTF-8
-        raise RegistryUnusable(f"{file.name} is no TOML: {str(error).splitlines()[0]}.") from error
+        raise RegistryUnusable(f"{file.name} is not valid TOML: {str(error).splitlines()[0]}.") from error
     for name in RESERVED:
         if name in registry:
             raise RegistryUnusable(f"{file.name}: [{name}] has a meaning of its own; choose another name.")
@@ -88,7 +88,7 @@ def _complaints(error: ValidationError) -> list[str]:
         elif item["type"] == "missing":
             complaints.append(f'["{name}"] has no {keys[0]}.')
         elif not keys:
-            complaints.append(f"{name!a} stands outside of every table; a model begins with its name in brackets.")
+            complaints.append(f"{name!a} is outside of every table; a model begins with its name in square brackets.")
         else:
             complaints.append(f'["{name}"] {keys[0]}={ascii(item["input"])[:80]} is not valid: {item["msg"]}.')
     return complaints

@@ -1,21 +1,21 @@
-"""The names of schedulers: AUTOMATIC1111's, such as `DPM++ 2M Karras`, and the classes of diffusers."""
+"""The names of noise schedulers: AUTOMATIC1111's, such as `DPM++ 2M Karras`, and the classes of diffusers."""
 
 import re
 from collections.abc import Mapping
 
-# What AUTOMATIC1111's users write behind a sampler: how the noise goes down.
+# What AUTOMATIC1111's users append to a sampler: how the noise decreases.
 SCHEDULES = ("Karras", "Exponential")
 # These call the denoiser twice a step.
 SECOND_ORDER = ("Heun", "DPM2", "DPM2 a")
-# How the paper, and the user's document 003, write what is DPM++ 2M to AUTOMATIC1111's users.
+# The paper's spelling, such as DPMSolver++, of what AUTOMATIC1111's users call DPM++ 2M.
 SPELLING = re.compile(r"dpmsolver\+\+( 2m)?(?= |$)")
 
 
 def find_scheduler(asked: str, known: Mapping[str, str], own: str) -> str | None:
-    """Return the name among `known` that is meant, an empty one for the model's `own`, None for none.
+    """Return the name among `known` that `asked` means; empty for the model's `own`, None where nothing fits.
 
-    `known` gives the class of diffusers by name. A class's name means the model's own scheduler where it is of that
-    class, else the class without a special schedule; a schedule may stand behind either.
+    `known` gives the class of diffusers by name. A class's name means the model's own noise scheduler where it is of
+    that class, else the class without a special schedule; a schedule may follow either.
     """
     wanted = SPELLING.sub("dpm++ 2m", " ".join(asked.split()).casefold())
     names = {name.casefold(): name for name in known}
@@ -27,7 +27,7 @@ def find_scheduler(asked: str, known: Mapping[str, str], own: str) -> str | None
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Return a name without its schedule, and the schedule, which is empty where there is none."""
+    """Return a name without its schedule, and the schedule, empty where there is none."""
     for schedule in SCHEDULES:
         if name.endswith(f" {schedule}"):
             return name.removesuffix(f" {schedule}"), schedule
@@ -35,5 +35,5 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def calls_factor(name: str) -> int:
-    """Return how often a scheduler calls the denoiser where a plain one calls it once."""
+    """Return how often a noise scheduler calls the denoiser where a plain one calls it once."""
     return 2 if split_name(name)[0] in SECOND_ORDER else 1

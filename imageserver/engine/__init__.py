@@ -1,4 +1,5 @@
-"""Everything that touches torch and diffusers; runs in its own process, one per device.
+"""Everything that touches torch and diffusers. Process: engine, one per device.
 
-May import the vocabulary. Knows neither HTTP nor gevent, and nothing outside this room imports torch.
+May import `telemetry`, `protocol` and the modules below them, but neither Flask nor gevent. No other package imports
+torch.
 """

@@ -59,7 +59,7 @@ class Link:
         self._outbox.put((message, raw))
 
     def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
-        """Tell how far a model has come."""
+        """Report the progress of a model."""
         logger.info("%s", sentence)
         self.send(LoadProgress(job=job, phase=phase, sentence=sentence, fraction=fraction))
 
@@ -96,7 +96,7 @@ def main(trace: "Trace | None" = None) -> None:
 
 
 def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
-    # Imported here, after the first word to the dispatcher: torch and diffusers take seconds.
+    # Imported here, after the first message to the dispatcher: torch and diffusers take seconds.
     from imageserver.engine.batching.step_scheduler import no_trace
     from imageserver.engine.devices.devices import DeviceUnavailable
     from imageserver.engine.downloads import ModelUnavailable
@@ -132,7 +132,7 @@ def _fail(link: Link, sentence: str) -> None:
 
 
 def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue", link: Link) -> None:
-    """Do what the dispatcher asks for, or go on with a model whose files have been found."""
+    """Act on a message of the dispatcher, or continue with a model whose files have been found."""
     match request:
         case Run():
             pool.add(request, raw)

@@ -12,27 +12,27 @@ import requests
 from imageserver.settings import PACKAGE_DIR, Settings
 
 DEMO_FOLDER = PACKAGE_DIR / "demo_model"
-# Pickle weights can run code when they are loaded, so they are not even downloaded.
+# Pickle weights can run code when they are loaded, so they are not downloaded.
 CONFIG_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
-# A pipeline's weights lie in the folders of its components; what lies beside them is the same again in one file.
+# A pipeline's weights are in the folders of its components; a file beside these folders is a copy of all of them.
 PIPELINE_FILES = [*CONFIG_FILES, "*/*.safetensors"]
 COMPONENT_FILES = [*CONFIG_FILES, "*.safetensors"]
 # The same weights in another format, or as training left them. ModelScope's library reads `.*` as a regular expression.
 VARIANTS = [f"*.{variant}{end}.safetensors" for variant in ("fp16", "bf16", "non_ema") for end in ("", "-*")]
 
 GROWTH_INTERVAL_SECONDS = 1.0
-# Seconds before a download is tried again, from where it stopped; connections come back within minutes or not at all.
+# Seconds before a download is tried again, from where it stopped; connections return within minutes or not at all.
 RETRY_SECONDS = (2.0, 10.0, 30.0, 120.0)
 
 Report = Callable[[str, str, float | None], None]
 
 
 class ModelUnavailable(Exception):
-    """The model cannot be had; the message is one sentence for the user."""
+    """The model is unavailable; the message is one sentence for the user."""
 
 
 class NotOnDisk(ModelUnavailable):
-    """The model is not on the disk, and may not be downloaded."""
+    """The model is not on the disk, and downloading is not allowed."""
 
 
 def locate(
@@ -47,8 +47,8 @@ def locate(
 ) -> Path:
     """Return the folder with the model's files, downloading those `wanted` where that is allowed.
 
-    `report` is told (phase, sentence, fraction); `setting` is where the name came from. `hub` is
-    MODEL_SOURCE unless it is given, `revision` the newest there. Raises ModelUnavailable.
+    `report` is called with (phase, sentence, fraction); `setting` is where the name came from. `hub` defaults to
+    MODEL_SOURCE, `revision` to the newest there. Raises ModelUnavailable.
     """
     if model == "demo":
         return DEMO_FOLDER
@@ -61,14 +61,14 @@ def locate(
     return download(model, revision, list(wanted), settings, report)
 
 
-class _Meter:
+class _ProgressMeter:
     """Adds up the bytes of all files that are being downloaded."""
 
     def __init__(self, model: str, report: Report) -> None:
         self._model, self._report = model, report
         self._lock = threading.Lock()
         self._total = self._done = 0
-        self._said = -1
+        self._last_percent = -1
 
     def expect(self, size: int) -> None:
         with self._lock:
@@ -78,9 +78,9 @@ class _Meter:
         with self._lock:
             self._done += size
             percent = int(100 * self._done / self._total) if self._total else 0
-            if percent == self._said:
+            if percent == self._last_percent:
                 return
-            self._said = percent
+            self._last_percent = percent
         gigabytes = f"{self._done / 1e9:.2f} of {self._total / 1e9:.2f} GB"
         self._report("downloading", f"{self._model}: {gigabytes}", min(1.0, self._done / max(1, self._total)))
 
@@ -89,7 +89,7 @@ def _from_modelscope(model: str, revision: str | None, wanted: list[str], settin
     from modelscope import snapshot_download
     from modelscope.hub.callback import ProgressCallback
 
-    meter = _Meter(model, report)
+    meter = _ProgressMeter(model, report)
 
     class Metered(ProgressCallback):  # type: ignore[misc]
         def __init__(self, filename: str, file_size: int) -> None:
@@ -131,7 +131,7 @@ def _from_huggingface(model: str, revision: str | None, wanted: list[str], setti
         if settings.offline:
             return Path(str(snapshot_download(model, local_files_only=True, **options)))
         report("downloading", f"{model} is being fetched from Hugging Face.", None)
-        meter = _Meter(model, report)
+        meter = _ProgressMeter(model, report)
         meter.expect(
             sum(file.file_size for file in snapshot_download(model, dry_run=True, **options) if file.will_download)
         )
@@ -142,13 +142,13 @@ def _from_huggingface(model: str, revision: str | None, wanted: list[str], setti
 
 
 def _with_retries(fetch: Callable[[], Path], model: str, source: str, settings: Settings, report: Report) -> Path:
-    """Return the folder that `fetch` brings; tries again where the network fails, which hub libraries resume."""
+    """Return the folder that `fetch` returns; retries after a network failure, where hub libraries resume."""
     pauses = iter(() if settings.offline else RETRY_SECONDS)
     while True:
         try:
             return fetch()
         except Exception as error:
-            pause = next(pauses, None) if _may_pass(error) else None
+            pause = next(pauses, None) if _may_recover(error) else None
             if pause is None:
                 raise _explain(model, source, settings, error) from error
             reason = _reason(error)
@@ -156,17 +156,17 @@ def _with_retries(fetch: Callable[[], Path], model: str, source: str, settings: 
         time.sleep(pause)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Return whether a failure is the network's or the hub's for the moment, and no answer such as 404."""
+def _may_recover(error: Exception) -> bool:
+    """Return whether a failure of the network or the hub may pass, unlike a response such as 404."""
     from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
         return status == 429 or status >= 500
-    if isinstance(error, DryRunError):  # about another one
-        return isinstance(error.__cause__, Exception) and _may_pass(error.__cause__)
+    if isinstance(error, DryRunError):  # it wraps another error
+        return isinstance(error.__cause__, Exception) and _may_recover(error.__cause__)
     kinds = (ConnectionError, TimeoutError, requests.ConnectionError, requests.Timeout, LocalEntryNotFoundError)
-    # By its name: which HTTP library Hugging Face's builds on has changed before.
+    # By its name: Hugging Face's library has changed its HTTP library before.
     return isinstance(error, kinds) or any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
@@ -176,13 +176,13 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _growth_of(folder: Path, meter: _Meter) -> Iterator[None]:
-    """Tell the meter what arrives in `folder`: the hub's own bars count some bytes twice."""
+def _growth_of(folder: Path, meter: _ProgressMeter) -> Iterator[None]:
+    """Add the bytes that arrive in `folder` to the meter: the hub's own bars count some twice."""
 
     def size() -> int:
         total = 0
         for file in folder.rglob("*"):
-            with contextlib.suppress(OSError):  # files are renamed while we look
+            with contextlib.suppress(OSError):  # files are renamed meanwhile
                 total += 0 if file.is_symlink() else file.stat().st_size
         return total
 

@@ -1,4 +1,4 @@
-"""Whose step is next and which calls share a forward. Process: engine.
+"""The step scheduler: which step is next, and which denoiser calls share a forward. Process: engine.
 
-May import `caching` and below; knows no loading.
+May import `caching` and below, not `models`.
 """

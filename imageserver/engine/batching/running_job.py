@@ -1,4 +1,4 @@
-"""A job inside the engine: its images, each on its own track, and what it may claim."""
+"""A job inside the engine: its images, each on its own track, and its claim on the device."""
 
 import itertools
 import time
@@ -16,12 +16,12 @@ from imageserver.scheduling_policy import Claim
 from imageserver.telemetry.logs import current_request
 
 StepDone = Callable[["RunningJob"], None]
-# Told the image's index and its step beside what can be seen then.
+# Receives the image's index and its step beside the preview.
 PreviewGenerated = Callable[["RunningJob", int, int, Thumbnail], None]
 
 
 class RunningJob:
-    """A job and the tracks of its images; times in seconds, memory in bytes, `source` the source's pixels."""
+    """A job and the tracks of its images; times in seconds, memory in bytes. `source` are the source's pixels."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class RunningJob:
         return not self.generation.deterministic and self.generation.quality == "exact"
 
     def shares_forwards_with(self, leader: "RunningJob") -> bool:
-        """Whether its calls may join the leader's: a forward is one of one model with the same LoRAs for all."""
+        """Whether its calls may join the leader's: all calls of a forward have the same model and the same LoRAs."""
         same = self.model is leader.model and self.generation.loras == leader.generation.loras
         return same and self.shares_forwards
 
@@ -71,7 +71,7 @@ class RunningJob:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Layers, height, width and channels of each finished image as it is answered."""
+        """Layers, height, width and channels of each finished image as it is sent."""
         generated = self.tracks[0].result
         if generated.ndim == 4:
             layers, channels, height, width = generated.shape
@@ -80,11 +80,11 @@ class RunningJob:
 
     @property
     def finished(self) -> bool:
-        """Whether every image is there."""
+        """Whether every image is finished."""
         return all(track.dead for track in self.tracks)
 
     def claim(self) -> Claim:
-        """Return what the job may claim at this moment."""
+        """Return the job's claim at this moment."""
         step = self.model.costs.seconds(self.pixels) * self.calls_per_step
         return Claim(
             owner=self.id,
@@ -124,6 +124,6 @@ class RunningJob:
 
 
 def preview_steps(generation: Generation) -> frozenset[int]:
-    """Return the steps after which each image is looked at: evenly spread, the last step left to the image."""
+    """Return the steps that each image is previewed after: evenly spread, without the last."""
     steps, wanted = generation.generated_steps, generation.previews
     return frozenset(round(k * steps / (wanted + 1)) for k in range(1, wanted + 1)) - {0, steps}

@@ -1,4 +1,4 @@
-"""A loaded model as those see it who take turns at it."""
+"""A loaded model as the step scheduler sees it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from imageserver.generation import Generation
 
 
 class ImageRunner(Protocol):
-    """The part of a Painter that a job needs; tests have their own."""
+    """The part of `PipelineRunner` that a job needs; tests have their own."""
 
     def run(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return image `index`, calling the gated denoiser on the way."""
@@ -28,16 +28,16 @@ class ImageRunner(Protocol):
         """Return the denoiser calls of one step."""
 
     def token_usage(self, generation: Generation) -> TokenUsage:
-        """Return what the model reads of this generation, and what the client should know."""
+        """Return the tokens of this generation, and warnings for the client."""
 
 
 @dataclass(eq=False)
 class ServedModel:
-    """A loaded model with its runner and its ModelInfo.
+    """Everything that generates with one model, and the costs learnt so far.
 
-    `cap_of` tells how many images of a size in pixels share a forward, `fitting` the same as far as the memory has
-    shown it; `largest_generated` is the largest image so far. Without a merger, tiers or adapters it has no shared
-    forwards, no quality but exact, and no LoRAs.
+    `cap_of` gives how many images of a size in pixels share a forward; `fitting_batches` gives lower limits by size,
+    learnt when memory ran out. `largest_generated` is the largest image so far, in pixels. Without a merger calls share
+    no forward, without tiers the only quality is exact, and without adapters LoRAs are refused.
     """
 
     runner: ImageRunner

@@ -1,7 +1,7 @@
 """The step scheduler: many suspended pipelines share batched forwards of one denoiser.
 
-Jobs join and leave at any step. Every turn the first claim leads, compatible waiting calls join it up to the cap for
-their size, one forward runs under the device lock, and every track goes on with its part. Everything that touches the
+Jobs join and leave at any step. At every step the first claim leads, compatible waiting calls join it up to the cap for
+their size, one forward runs under the device lock, and every track continues with its part. Everything that touches the
 device happens on this one thread.
 """
 
@@ -52,16 +52,16 @@ logger = logging.getLogger(__name__)
 MODEL_UNLOADED = "The model has just been unloaded; send the request again."
 
 Send = Callable[[Message, bytes], None]
-# Told of every forward: when it began and ended on the monotonic clock, and the (job, image) of each call in it.
+# Called after every forward: when it began and ended on the monotonic clock, and the (job, image) of each call in it.
 Trace = Callable[[float, float, Sequence[tuple[int, int]]], None]
 
 
 def no_trace(began: float, ended: float, calls: Sequence[tuple[int, int]]) -> None:
-    """Tell nobody."""
+    """Record nothing."""
 
 
 class StepScheduler:
-    """Runs the jobs it is given; they take turns at every denoiser call."""
+    """Runs all jobs in turn, one denoiser forward at a time."""
 
     def __init__(
         self,
@@ -96,13 +96,13 @@ class StepScheduler:
         return bool(self._jobs)
 
     def add(self, request: Run, source: bytes = b"") -> None:
-        """Take a job and the pixels of its source; it starts at the next turn."""
+        """Add a job with the pixels of its source; it starts at the next step."""
         model = self._models.get(request.generation.model)
         if model is None:
             self._send(failed(request.job, EngineUnavailable(MODEL_UNLOADED, retry_after=1)), b"")
             return
         if request.generation.quality != "exact" and model.tiers is None:
-            error = InvalidParameter("quality: this model can only generate exact.", param="quality")
+            error = InvalidParameter("quality: this model generates only exact images.", param="quality")
             self._send(failed(request.job, error), b"")
             return
         self._record_memory_peak()  # so that the peaks before it are not counted as its own
@@ -116,7 +116,7 @@ class StepScheduler:
             self._fail(job, Cancelled("The generation was cancelled."))
 
     def step(self) -> None:
-        """Begin what is new, then serve one forward."""
+        """Begin new jobs, then serve one forward."""
         began, busy = time.monotonic(), self.busy_seconds
         with self.device_lock:
             for job in list(self._jobs.values()):
@@ -137,7 +137,7 @@ class StepScheduler:
         model = self._models.get(request.model)
         adapters = model.adapters if model else None
         if adapters is None and request.load is None:
-            return LorasLoaded(job=request.job)  # a model that is not in memory holds none
+            return LorasLoaded(job=request.job)  # a model that is not in memory has none
         try:
             if model is None:
                 raise EngineUnavailable(MODEL_UNLOADED, retry_after=1)
@@ -155,7 +155,7 @@ class StepScheduler:
         return LorasLoaded(job=request.job, names=adapters.names)
 
     def usage(self) -> DeviceUsage:
-        """Return what the device has done so far; idle is what passed between its work while jobs were there."""
+        """Return what the device has done so far; idle is the time it did not work although there were jobs."""
         return DeviceUsage(busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls)
 
     def _next_batch(self) -> list[tuple[RunningJob, Track]]:
@@ -190,7 +190,7 @@ class StepScheduler:
         self.forwards += 1
         self.calls += len(batch)
         if batch[0][0].generation.quality == "exact":
-            # A tiered forward may be a skipped one, which says nothing about what others cost.
+            # A tiered forward may be skipped, so its time says nothing about the cost of others.
             batch[0][0].model.costs.observe(batch[0][0].pixels, len(batch), seconds)
         for (job, track), output in zip(batch, outputs, strict=True):
             self._policy.charge(job.credential, seconds / len(batch))
@@ -200,7 +200,7 @@ class StepScheduler:
                 self._advance(job, track, track.resume, output)
 
     def _compute_or_fail(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any] | None:
-        """Return each call's result, or None after calls that failed have been served alone or their job was ended."""
+        """Return each call's result; None after a failure, with the calls served one by one or the job ended."""
         try:
             return self._compute(batch)
         except Exception as error:
@@ -210,7 +210,7 @@ class StepScheduler:
             self._fail(batch[0][0], self._as_service_error(failure, batch[0][0]))
             return None
         if isinstance(failure, torch.OutOfMemoryError):
-            # It would fail every time; the next ones are smaller.
+            # A batch of this size would fail every time; the next ones are smaller.
             batch[0][0].model.fitting_batches[batch[0][0].pixels] = len(batch) - 1
         # One bad call must not harm its neighbours: each gets a forward of its own.
         logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
@@ -222,7 +222,7 @@ class StepScheduler:
         return None
 
     def _compute(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any]:
-        """Return each call's result; a lone call goes through untouched, so it is bit-equal to the plain pipeline."""
+        """Return each call's result; a single call passes unchanged and is bit-equal to the plain pipeline."""
         calls = [_arguments(track) for _, track in batch]
         job, track = batch[0]
         model = job.model
@@ -241,7 +241,7 @@ class StepScheduler:
         return outputs
 
     def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
-        """Let a track run to its next call; an error of its pipeline ends its job alone."""
+        """Let a track run to its next call; an error in its pipeline ends only its job."""
         began = time.monotonic()
         try:
             go_on(*values)
@@ -260,7 +260,7 @@ class StepScheduler:
 
     def _send_preview(self, job: RunningJob, index: int, step: int, frame: Thumbnail) -> None:
         if self._safety is not None:
-            return  # nobody has looked at it yet
+            return  # the safety checker has not checked it yet
         preview = Preview(
             job=job.id,
             index=index,
@@ -280,7 +280,7 @@ class StepScheduler:
         self._send(failed(job.id, error), b"")
 
     def _record_memory_peak(self) -> None:
-        """Let all jobs know the most memory that was held since the last time."""
+        """Record the peak since the last call in all jobs."""
         peak = self._peak_memory()
         for job in self._jobs.values():
             job.memory_peak = max(job.memory_peak, peak)
@@ -290,7 +290,7 @@ class StepScheduler:
         self._forget(job)
         inference_time = time.monotonic() - job.began
         logger.debug("Generated, in batches of up to %d.", job.largest_batch, extra={"request_id": job.id})
-        # The device goes on with the next turn while another thread turns the image into bytes.
+        # The device continues with the next step while another thread converts the image to bytes.
         self._in_background(lambda: self._send_result(job, inference_time))
 
     def _send_result(self, job: RunningJob, inference_time: float) -> None:
@@ -331,7 +331,7 @@ class StepScheduler:
             job.model.tiers.forget(job.id)
 
     def _as_service_error(self, error: Exception, job: RunningJob) -> ServiceError:
-        """Return what the client is told; ends the process when the device can never be used again."""
+        """Return the error for the client; ends the process when the device can never be used again."""
         if isinstance(error, ServiceError):
             return error
         logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})

@@ -1,7 +1,7 @@
-"""The tiers `high` and `fast`: blocks that would change little are skipped by one of diffusers' caches.
+"""The tiers `high` and `fast`: one of diffusers' caches skips blocks that would change little.
 
 `QUALITY_CACHE` chooses the cache for the whole server, the request chooses the tier, and a tiered call is computed
-alone. Process: engine. May import `runner` and below, not `batching`.
+on its own. Process: engine. May import `runner` and below, not `batching`.
 """
 
 from imageserver.engine.caching.calibration import Calibration, load_or_measure, measure

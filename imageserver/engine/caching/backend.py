@@ -1,4 +1,4 @@
-"""What the tiers must know of a cache, and what a cache is told of each call."""
+"""The interface between the tiers and a cache of diffusers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from imageserver.generation import Quality
 class TieredCall:
     """One call of an image that is not generated exactly.
 
-    `steps` are the denoising steps of the whole image; `time` is the call's place on the schedule, from 1 (noise)
+    `steps` are the denoising steps of the whole image; `time` is the call's position on the schedule, from 1 (noise)
     to 0 (image).
     """
 
@@ -22,22 +22,22 @@ class TieredCall:
 
 
 class CacheBackend(Protocol):
-    """One of diffusers' caches; its hooks are put on and taken off by the tiers."""
+    """One of diffusers' caches; the tiers attach and detach its hooks."""
 
     @property
     def hook_types(self) -> tuple[type, ...]:
-        """The classes of the hooks that diffusers puts on for it."""
+        """The classes of the hooks that diffusers attaches for it."""
 
     def config(self) -> Any:
-        """Return what `enable_cache` of diffusers takes."""
+        """Return the configuration for `enable_cache` of diffusers."""
 
     def adopt(self, hooks: Sequence[Hook]) -> None:
-        """Take the hooks that have been put on."""
+        """Keep the hooks that have been attached."""
 
     def configure(self, call: TieredCall) -> None:
-        """Set the hooks for the call that comes next; their context is the one of its image and pass."""
+        """Set the hooks up for the next call; their context is that of its image and pass."""
 
 
 def time_of(arguments: Mapping[str, Any]) -> float:
-    """Return a denoiser call's place on the schedule."""
+    """Return a denoiser call's position on the schedule."""
     return float(arguments["timestep"].flatten()[0])

@@ -48,7 +48,7 @@ def load_or_measure(file: Path, fingerprint: str, measure: Callable[[], Calibrat
 
 
 def measure(transformer: Any, set_context: SetContext, forward: Forward, runner: PipelineRunner) -> Calibration:
-    """Generate one image exactly, and return the magnitudes that diffusers' calibration sees in it."""
+    """Generate one image exactly, and return the magnitudes that diffusers' calibration measures."""
     # One step more than are generated: at the last one diffusers would print the ratios and forget them.
     transformer.enable_cache(MagCacheConfig(calibrate=True, num_inference_steps=STEPS + 1))
     try:
@@ -76,7 +76,7 @@ def _generate(
             ratios = list(head.state_manager.get_state().calibration_ratios)
         times.append(time_of(arguments))
         if len(times) == STEPS:
-            track.abort(TrackCancelled())  # nobody wants to see it
+            track.abort(TrackCancelled())  # only the measurement is needed
         else:
             track.resume(output)
     return times, ratios

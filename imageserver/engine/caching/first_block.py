@@ -1,4 +1,4 @@
-"""FirstBlockCache: where the first block changes little since the last step, the others are taken from that step.
+"""FirstBlockCache: where the first block changes little since the last step, the others are reused from that step.
 
 Source: ParaAttention's First Block Cache, diffusers `hooks/first_block_cache.py` (0.42).
 """
@@ -16,12 +16,12 @@ THRESHOLDS: dict[Quality, float] = {"high": 0.08, "fast": 0.2}
 
 
 class FirstBlock:
-    """The only cache here that looks at the image: it decides anew at every step."""
+    """The only cache here that depends on the image: it decides at every step."""
 
     hook_types: tuple[type, ...] = (FBCHeadBlockHook, FBCBlockHook)
 
     def config(self) -> FirstBlockCacheConfig:
-        """Return any threshold: every call sets its own."""
+        """Return the defaults: every call sets its own threshold."""
         return FirstBlockCacheConfig()
 
     def adopt(self, hooks: Sequence[Hook]) -> None:

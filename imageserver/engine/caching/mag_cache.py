@@ -29,12 +29,12 @@ BUDGETS: dict[Quality, Budget] = {"high": Budget(0.02, 1, 0.3), "fast": Budget(0
 
 
 class MagCache:
-    """Takes ratios for any number of steps and any part of the schedule from the model's calibration."""
+    """Interpolates the ratios for any number of steps and any part of the schedule from the model's calibration."""
 
     hook_types: tuple[type, ...] = (MagCacheHeadHook, MagCacheBlockHook)
 
     def __init__(self, calibration: Calibration) -> None:
-        """Take what was measured of the model."""
+        """Use the calibration of the model."""
         self._calibration = calibration
         # Where each image's pass was at its last step; states go when their images do.
         self._last: WeakKeyDictionary[MagCacheState, float] = WeakKeyDictionary()
@@ -55,5 +55,5 @@ class MagCache:
         self._last[state] = call.time
         self._config.threshold, self._config.max_skip_steps = budget.threshold, budget.max_skips
         self._config.retention_ratio, self._config.num_inference_steps = budget.whole_share, call.steps
-        # The hook looks at the place of this step alone.
+        # The hook reads only the entry of this step.
         self._config.mag_ratios = [ratio] * (state.step_index + 1)

@@ -20,14 +20,14 @@ from imageserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 CHOICES = "choose taylorseer, first_block or magcache"
-# What diffusers 0.42 accepts for Qwen-Image's transformer, and what became of an image with guidance.
+# Caches that diffusers 0.42 accepts for Qwen-Image's transformer, and what happens to an image with guidance.
 REFUSED = {
     "pyramid_attention_broadcast": "it keeps one state for all passes and all images, and crashes when the prompt "
     "and the negative prompt differ in length",
     "fastercache": "it expects guidance as one batch of two, while Qwen-Image computes it in two passes, and crashes",
     "sea_cache": "it needs the step to be announced with each pass, which Qwen-Image's pipeline does not, and skips "
     "nothing",
-    "text_kv_cache": "it knows the blocks of another model alone, and skips nothing in Qwen-Image's",
+    "text_kv_cache": "it knows only another model's blocks, and skips nothing in Qwen-Image's",
 }
 
 
@@ -44,16 +44,16 @@ def open_tiers(
     forward: Forward,
     calibrate: Callable[[SetContext], Calibration],
 ) -> QualityTiers | None:
-    """Return the tiers, or None where the model cannot have any and no cache was asked for.
+    """Return the tiers, or None where the model cannot have any and the owner chose no cache.
 
-    `calibrate` is called for MagCache alone. Raises ModelUnavailable where the cache that was asked for does not fit.
+    `calibrate` is called only for MagCache. Raises ModelUnavailable where the cache that was asked for does not fit.
     """
     name = settings.quality_cache
     try:
         if set_context is None:
             raise ValueError(f"diffusers has no caches for {type(denoiser).__name__}")
         if "kv_cache" in inspect.signature(type(denoiser).forward).parameters:
-            raise ValueError("its first step computes its texts too, and the others generate on that")
+            raise ValueError("its first step also encodes its texts, which the other steps reuse")
         tiers = QualityTiers(denoiser, set_context, forward, _backend(name, lambda: calibrate(set_context)))
         tiers.check_fit()
     except (ValueError, IndexError, AttributeError, TypeError, RuntimeError) as error:

@@ -32,7 +32,7 @@ PACES: dict[Quality, Pace] = {"high": Pace(2, 0.3, 6), "fast": Pace(3, 0.2, 4)}
 
 
 class TaylorSeer:
-    """Skips by counting steps alone, so its gain is known beforehand."""
+    """Skips by the number of the step alone, so its gain is known beforehand."""
 
     hook_types: tuple[type, ...] = (TaylorSeerCacheHook,)
 
@@ -41,7 +41,7 @@ class TaylorSeer:
         return TaylorSeerCacheConfig(max_order=1, taylor_factors_dtype=torch.float32, use_lite_mode=True)
 
     def adopt(self, hooks: Sequence[Hook]) -> None:
-        """Keep all hooks: each block's and the output's count for themselves."""
+        """Keep all hooks: each counts its own steps."""
         self._hooks = hooks
 
     def configure(self, call: TieredCall) -> None:

@@ -13,15 +13,15 @@ from imageserver.generation import Generation
 
 
 class QualityTiers:
-    """The hooks of a cache: put on at the first use, taken off when nobody needs them.
+    """The hooks of a cache: attached at the first use, detached when no job needs them.
 
-    Every other forward passes them by, so exact images are the same to the bit beside tiered ones.
+    Every other forward bypasses them, so exact images are the same to the bit beside tiered ones.
     """
 
     def __init__(
         self, transformer: torch.nn.Module, set_context: SetContext, forward: Callable[..., Any], backend: CacheBackend
     ) -> None:
-        """Take the transformer, what announces a pass to its hooks, its forward, and the cache."""
+        """Cache `transformer`, whose hooks `set_context` tells which pass runs; `forward` computes one call."""
         self._transformer: Any = transformer
         self._context = set_context
         self._forward = forward
@@ -31,7 +31,7 @@ class QualityTiers:
         self._users: set[int] = set()
 
     def forward(self, job: int, call: str, generation: Generation, arguments: Mapping[str, Any]) -> Any:
-        """Compute one lone call of `job`; `call` names the pass of one image, such as `0/cond`."""
+        """Compute one call of `job`; `call` names the pass of one image, such as `0/cond`."""
         if not self._hooks:
             self._attach()
         self._users.add(job)
@@ -51,7 +51,7 @@ class QualityTiers:
             self._detach()
 
     def check_fit(self) -> None:
-        """Put the hooks on and off again; raises whatever diffusers does where the cache does not fit the model."""
+        """Attach and detach the hooks; raises what diffusers raises where the cache does not fit the model."""
         self._attach()
         self._detach()
 
@@ -67,12 +67,12 @@ class QualityTiers:
         self._transformer.enable_cache(self._backend.config())
         self._hooks = hooks_on(self._transformer, self._backend.hook_types)
         for hook in self._hooks:
-            self._let_pass(hook)
+            self._make_optional(hook)
         self._backend.adopt(self._hooks)
         # Every pipeline resets the hooks' states at its end, those of all suspended neighbours too; `forget` does it.
         self._transformer._reset_stateful_cache = lambda recurse=True: None
 
-    def _let_pass(self, hook: Hook) -> None:
+    def _make_optional(self, hook: Hook) -> None:
         caching, stock = hook.fn_ref.forward, hook.fn_ref.original_forward
 
         def choose(*arguments: Any, **options: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The device: which one, its memory, and what was measured on it. Process: engine. May import `pipelines` and below."""
+"""The device, its memory, and the measurements made on it. Process: engine. May import `pipelines` and below."""

@@ -1,4 +1,4 @@
-"""How many images of a size should share one forward: measured on this device, kept for the next start."""
+"""How many images of a size share one forward: measured on this device, kept for the next start."""
 
 import contextlib
 import logging
@@ -14,7 +14,7 @@ from imageserver.engine.pipelines.merging import Merger
 
 logger = logging.getLogger(__name__)
 
-# Side lengths that are measured; other sizes take the cap of the next larger one.
+# Side lengths that are measured; other sizes have the cap of the next larger one.
 PROBED_SIDES = (512, 768, 1024)
 PROBED_BATCHES = (1, 2, 4, 8, 16)
 # A larger batch must generate at least this much more per second, or its latency is not worth it.
@@ -41,7 +41,7 @@ class BatchLimits:
         return min(cap, self._limit) if self._limit else cap
 
     def describe(self) -> dict[str, int]:
-        """Return the caps in words: `{"up to 262144 pixels": 8}`."""
+        """Return the caps for `/info`: `{"up to 262144 pixels": 8}`."""
         return {f"up to {size} pixels": self.cap_of(size) for size in sorted(self._caps)}
 
 
@@ -90,7 +90,7 @@ def _best_batch(forward: Forward, merger: Merger, call: Any) -> int:
 
 
 def seconds_of(forward: Forward, arguments: Any) -> float:
-    """Return the least of a few timings: noise only ever adds."""
+    """Return the shortest of a few timings: noise only adds to them."""
     timings = []
     for _ in range(REPEATS):
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which device computes, what it is called and how much memory it has: the one place that knows the kinds of devices.
+"""Which device computes, what it is called and how much memory it has: the one module that knows the kinds of devices.
 
 Every accelerator of PyTorch brings a module of its own (`torch.cuda`, also for ROCm, `torch.xpu`, `torch.npu`,
 `torch.mps`) with nearly the same functions; a CPU has none.
@@ -21,16 +21,16 @@ ADD_ONS = {"npu": "torch_npu"}
 
 
 class DeviceUnavailable(Exception):
-    """The device that was asked for is not there; the message is one sentence for the user."""
+    """The requested device is missing; the message is one sentence for the user."""
 
 
 def choose(name: str) -> torch.device:
     """Return the device `name` stands for, `auto` being the best one; raises DeviceUnavailable."""
     if name == "auto":
-        kind = next((kind for kind in ACCELERATORS if _is_there(kind)), "cpu")
+        kind = next((kind for kind in ACCELERATORS if _is_available(kind)), "cpu")
         return torch.device(kind) if kind in ("cpu", "mps") else torch.device(kind, 0)
     try:
-        _add(name.partition(":")[0])
+        _import_add_on(name.partition(":")[0])
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (ImportError, RuntimeError, AssertionError) as error:
@@ -45,7 +45,7 @@ def module_of(device: torch.device) -> ModuleType | None:
 
 
 def all_of_kind(device: torch.device) -> list[torch.device]:
-    """Return all devices of a device's kind."""
+    """Return all devices of the same kind as `device`."""
     module = module_of(device)
     if module is None or not hasattr(module, "device_count"):
         return [device]
@@ -80,7 +80,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can still be taken: the device's own, or the machine's."""
+    """Return the bytes that are free on the device, or in the machine where they share memory."""
     module = module_of(device)
     if module is not None and hasattr(module, "mem_get_info"):
         return int(module.mem_get_info(device)[0])
@@ -102,7 +102,7 @@ def used_memory(device: torch.device) -> int:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all it was told; a CPU has."""
+    """Wait until the device has finished its queue; a CPU has none."""
     module = module_of(device)
     if module is None:
         return
@@ -113,22 +113,22 @@ def synchronize(device: torch.device) -> None:
 
 
 def release_cached(device: torch.device) -> None:
-    """Give back what PyTorch keeps for later."""
+    """Return the memory that PyTorch has cached to the device."""
     module = module_of(device)
     if module is not None:
         module.empty_cache()
 
 
-def _is_there(kind: str) -> bool:
+def _is_available(kind: str) -> bool:
     with contextlib.suppress(ImportError, RuntimeError):
-        _add(kind)
+        _import_add_on(kind)
     if kind == "mps":
         return torch.backends.mps.is_available()
     module = getattr(torch, kind, None)
     return module is not None and bool(module.is_available())
 
 
-def _add(kind: str) -> None:
-    """Import what brings a kind of device along; raises ImportError where it is not installed."""
+def _import_add_on(kind: str) -> None:
+    """Import the package that adds a kind of device; raises ImportError where it is not installed."""
     if kind in ADD_ONS:
         importlib.import_module(ADD_ONS[kind])

@@ -1,4 +1,4 @@
-"""What a forward of this device costs, learnt while it works."""
+"""The cost of a forward on this device, learnt while it works."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""What is held of the memory: the most that the device held between two looks, and the tensors that are alive."""
+"""How much memory is in use: the device's peak between two calls, and the tensors that are alive."""
 
 import contextlib
 import gc
@@ -21,7 +21,7 @@ PeakMemory = Callable[[], int]
 
 
 def peak_memory(device: torch.device) -> PeakMemory:
-    """Return the meter of a device; where a device keeps no high-water mark, it tells what is held at the moment."""
+    """Return the meter of a device; where a device keeps no high-water mark, it returns what is held at the moment."""
     if hasattr(devices.module_of(device), "max_memory_reserved"):
         return lambda: _reserved_peak(device)
     if device.type == "cpu" and STATUS.exists() and CLEAR.exists():
@@ -31,14 +31,14 @@ def peak_memory(device: torch.device) -> PeakMemory:
 
 def live_tensors() -> dict[int, int]:
     """Return the bytes of every tensor's storage that is alive on any device, by its address."""
-    # isinstance would wake lazy modules among the objects.
+    # isinstance would load lazy modules among the objects.
     tensors = (thing for thing in gc.get_objects() if type(thing) is torch.Tensor)
     storages = (tensor.untyped_storage() for tensor in tensors)
     return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 
 def bytes_of(tensor: torch.Tensor) -> int:
-    """Return the bytes that a tensor holds; a quantized one holds those of its parts, whatever type it poses as."""
+    """Return the bytes of a tensor; for a quantized one those of its inner tensors, whatever its nominal type."""
     if hasattr(tensor, "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()
         return sum(bytes_of(getattr(tensor, name)) for name in names)
@@ -54,7 +54,7 @@ def _reserved_peak(device: torch.device) -> int:
 
 def _resident_peak() -> int:
     found = HIGH_WATER.search(STATUS.read_text(encoding="ascii"))
-    # In a hardened container the mark only ever rises, and is still the most that was held.
+    # In a hardened container the mark only rises, and is still the most that was held.
     with contextlib.suppress(OSError):
         CLEAR.write_text("5", encoding="ascii")
     return int(found[1]) * 1024 if found else devices.used_memory(torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""How a model is fitted into memory: as it is, with its parts moved in and out, or with its weights in fewer bits.
+"""How a model is fitted into memory: as it is, with its components moved in and out, or with weights of fewer bits.
 
 The bytes are those of the weights in their files; what a plan needs beside them is an estimate (`MEMORY_OVERHEAD`).
 """
@@ -23,12 +23,12 @@ from imageserver.generation import MemoryPlanName
 GIB = 1024**3
 # What a pipeline needs beside its weights, as a share of them.
 MEMORY_OVERHEAD = 1.1
-# Of a model that is moved block by block, so much is on the device at a time.
+# The share of a model moved block by block, or layer by layer, that is on the device at a time.
 GROUP_SHARE = 0.15
 LAYER_SHARE = 0.05
-# Scales, and the layers that stay in their own format.
+# Bytes per weight, with the scales and the layers that stay in their own format.
 INT8_BYTES, NF4_BYTES = 1.1, 0.65
-# Small, and what they generate suffers most.
+# Small, and quantizing them harms images most.
 NEVER_QUANTIZED = {"vae", "safety_checker", "image_encoder"}
 DENOISERS = {"transformer", "unet"}
 LIBRARIES = ("diffusers", "transformers")
@@ -36,7 +36,7 @@ LIBRARIES = ("diffusers", "transformers")
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """One way to fit a model; `sentence` says it to people."""
+    """One way to fit a model; `sentence` describes it to users."""
 
     name: MemoryPlanName
     sentence: str
@@ -59,7 +59,7 @@ PLANS = (
     MemoryPlan("device-map", "the model's parts are spread over all devices of the kind", spread=True),
 )
 BY_NAME = {plan.name: plan for plan in PLANS}
-# Taken only by name: one needs a package of its own, and its images differ most; the other takes all devices.
+# Used only by name: nf4 needs its own package and its images differ most; device-map occupies all devices.
 NOT_AUTOMATIC = {"nf4", "device-map"}
 
 
@@ -91,10 +91,10 @@ def choose(
     wanted: MemoryPlanName | Literal["auto"], model: str, weights: Mapping[str, int], dtype: torch.dtype,
     device: torch.device, reclaimable: int = 0,
 ) -> tuple[MemoryPlan, str]:  # fmt: skip
-    """Return the plan and, in one sentence, why it was taken; raises NoPlanFits.
+    """Return the plan and, in one sentence, the reason for it; raises NoPlanFits.
 
-    `auto` takes the fastest that fits. What a plan cannot do on this device is refused too. `reclaimable` bytes count
-    as free: those of models that would leave.
+    `auto` is the fastest plan that fits. A plan that this device does not support is refused. `reclaimable` bytes count
+    as free: those of models that would be unloaded.
     """
     free = devices.free_memory(device) + reclaimable
     usable = [plan for plan in PLANS if obstacle(plan, device) is None]
@@ -140,7 +140,7 @@ def obstacle(plan: MemoryPlan, device: torch.device) -> str | None:
 
 
 def loading_options(plan: MemoryPlan, folder: Path, given: Collection[str]) -> dict[str, Any]:
-    """Return what `from_pretrained` is told so that weights are quantized while they are read, but those `given`."""
+    """Return the options of `from_pretrained` that quantize weights while they are read, but not those `given`."""
     if plan.spread:
         # Source: diffusers `DiffusionPipeline.from_pretrained`: whole components, the largest first.
         return {"device_map": "balanced"}
@@ -152,7 +152,7 @@ def loading_options(plan: MemoryPlan, folder: Path, given: Collection[str]) -> d
 
 
 def move_to_device(pipeline: Pipeline, plan: MemoryPlan, device: torch.device) -> None:
-    """Put a loaded pipeline where the plan wants it; one that is spread is there already."""
+    """Move a loaded pipeline as the plan says; `device-map` has spread it while loading."""
     if plan.spread:
         return
     match plan.offload:
@@ -169,8 +169,8 @@ def move_to_device(pipeline: Pipeline, plan: MemoryPlan, device: torch.device) -
 def _offload_in_groups(pipeline: Pipeline, device: torch.device) -> None:
     """Move the denoiser block by block and everything else layer by layer.
 
-    A text encoder would come as one block, because its layers lie deeper than diffusers looks, and a VAE's blocks stay
-    behind where `encode` or `decode` is called: only its own `forward` would bring them.
+    A text encoder would move as one block, because its layers are nested deeper than diffusers looks, and a VAE's
+    blocks stay behind where `encode` or `decode` is called: only its own `forward` would bring them.
     """
     for name, component in pipeline.components.items():
         if isinstance(component, torch.nn.Module):
@@ -187,7 +187,7 @@ def _offload_in_groups(pipeline: Pipeline, device: torch.device) -> None:
 
 def _advice(fitting: list[MemoryPlan]) -> str:
     names = " or ".join(f"MEMORY={plan.name}" for plan in fitting)
-    return f"what fits is {names}" if names else "take a quantized or smaller model, or MODEL=demo"
+    return f"what fits is {names}" if names else "choose a quantized or smaller model, or MODEL=demo"
 
 
 def _quantizable(folder: Path) -> dict[str, str]:
@@ -207,9 +207,11 @@ def quantization_of(plan: MemoryPlan, library: str) -> Any:
     """Return the configuration that a component of diffusers or transformers is loaded with; None for whole weights."""
     if plan.bits is None:
         return None
-    room: Any = diffusers if library == "diffusers" else transformers
+    library_module: Any = diffusers if library == "diffusers" else transformers
     if plan.bits == 8:
         from torchao.quantization import Int8WeightOnlyConfig
 
-        return room.TorchAoConfig(Int8WeightOnlyConfig())
-    return room.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+        return library_module.TorchAoConfig(Int8WeightOnlyConfig())
+    return library_module.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )

@@ -1,4 +1,4 @@
-"""One file per model family: what its pipeline needs to be told, and how its denoiser calls merge.
+"""One file per model family: the arguments of its pipeline call and how its denoiser calls merge.
 
 Process: engine. May import `devices`, `pipelines` and below. A new family is a subclass of `Family` in a file of its
 own, a line in `FAMILIES`, a tiny model in its test and a row in docs/models.md.

@@ -1,4 +1,4 @@
-"""CogView4: a 6-billion-parameter flow transformer with a GLM-4 text encoder; it generates from text alone.
+"""CogView4: a 6-billion-parameter flow transformer with a GLM-4 text encoder; it generates from text only.
 
 Source: the THUDM/CogView4-6B model card and diffusers `pipeline_cogview4.py` (0.42).
 """
@@ -57,5 +57,5 @@ class CogView4(FlowFamily):
         return arguments
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count GLM's tokens, of which it reads 1024."""
+        """Count GLM's tokens; it reads up to 1024."""
         return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))

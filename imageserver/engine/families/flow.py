@@ -15,13 +15,13 @@ from imageserver.engine.pipelines.types import Pipeline
 
 
 class FlowMerger:
-    """Merge calls whose tensors have equal shapes, texts included: what is merged is then computed as it is alone."""
+    """Merge calls whose tensors have equal shapes, texts included: a merged call is then computed as it is alone."""
 
     def __init__(self, *, text: str, batched: Mapping[str, int], positions: str = "") -> None:
         """Join the arguments in `batched`, each along its batch dimension.
 
         `text` names the one with the text's tokens in its last dimension but one; `positions`, where the image's
-        tokens lie in one row, the one whose last row tells the image's grid.
+        tokens lie in one row, the one whose last row is the image's grid.
         """
         self._text = text
         self._batched = batched
@@ -49,7 +49,7 @@ class FlowMerger:
         return int(positions) + self.text_length(call)
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
-        """Concatenate along the batch; what there is none of stays none."""
+        """Concatenate along the batch; what is None stays None."""
         joined = {
             name: torch.cat([call[name] for call in calls], dimension)
             for name, dimension in self._batched.items()

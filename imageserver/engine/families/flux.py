@@ -62,11 +62,11 @@ class Flux(FlowFamily):
         return unpacked[0]
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count T5's tokens, and tell of what a distilled model does not read."""
+        """Count T5's tokens, and warn of what a distilled model does not read."""
         side, most = self.size_multiple(pipeline), _max_prompt_tokens(pipeline)
         unread = []
         if generation.negative_prompt.strip():
-            unread.append("negative_prompt has no effect: the model reads none.")
+            unread.append("negative_prompt has no effect: the model does not read it.")
         if generation.true_cfg_scale > 1 and not _reads_guidance(pipeline):
             unread.append("guidance_scale has no effect: the model was distilled to generate without it.")
         read = replace(generation, negative_prompt="", true_cfg_scale=0.0)
@@ -75,7 +75,7 @@ class Flux(FlowFamily):
 
 
 def _reads_guidance(pipeline: Pipeline) -> bool:
-    """Return whether the model is like dev; schnell is told no guidance."""
+    """Return whether the model reads guidance, as dev does and schnell does not."""
     return bool(pipeline.transformer.config.guidance_embeds)
 
 

@@ -15,7 +15,7 @@ from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, Pipelin
 from imageserver.generation import Generation
 
 MAX_PROMPT_TOKENS = 128
-# The scheduler of the distilled models, Dev and Fast, which are generated without guidance.
+# The noise scheduler of the distilled models Dev and Fast, which generate without guidance.
 DISTILLED = "FlowMatchLCMScheduler"
 
 
@@ -40,17 +40,17 @@ class HiDreamImage(FlowFamily):
     )
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of Full, or of Dev, by the scheduler; Fast, which looks like Dev, takes 16 steps."""
+        """Return those of Full or of Dev, by the noise scheduler; Fast looks like Dev, but was made for 16 steps."""
         if type(pipeline.scheduler).__name__ == DISTILLED:
             return Defaults(steps=28, guidance=0.0)
         return Defaults(steps=50, guidance=5.0)
 
     def max_tokens(self, pipeline: Pipeline) -> int | None:
-        """Return the tokens that the model has room for: an image of 1024 x 1024."""
+        """Return the positions of the model: an image of 1024 x 1024."""
         return int(pipeline.transformer.max_seq)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
-        """Return the call's arguments, and let the image's own `pipeline` generate at its size.
+        """Return the call's arguments, and set the size that the image's own `pipeline` generates at.
 
         Left alone, the pipeline scales every size to the area of a square of `default_sample_size` latents.
         """
@@ -63,7 +63,7 @@ class HiDreamImage(FlowFamily):
 
         multiple = self.size_multiple(pipeline)
         width, height = generated_size(generation.width, generation.height, multiple, self.max_tokens(pipeline))
-        # Rounded up in the last place: the pipeline rounds the scaled size down.
+        # Rounded up in the last digit: the pipeline rounds the scaled size down.
         pipeline.default_sample_size = math.sqrt(width * height) * (1 + 1e-9) / pipeline.vae_scale_factor
         t5, llama, pooled = cache.get(generation.prompt, encode)
         arguments: PipelineArguments = {
@@ -83,7 +83,7 @@ class HiDreamImage(FlowFamily):
         return arguments
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count Llama's tokens, of which it reads 128, as the other encoders do of theirs."""
+        """Count Llama's tokens; it reads up to 128, as do the other encoders."""
         return count_tokens(
             pipeline.tokenizer_4,
             MAX_PROMPT_TOKENS,

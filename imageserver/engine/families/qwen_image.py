@@ -1,4 +1,4 @@
-"""Qwen-Image: a 20-billion-parameter MMDiT with a Qwen2.5-VL text encoder, and its embedded tiny relative.
+"""Qwen-Image: a 20-billion-parameter MMDiT with a Qwen2.5-VL text encoder, and the embedded demo model.
 
 Source: the Qwen/Qwen-Image model card and diffusers `pipeline_qwenimage.py` (0.42).
 """
@@ -139,5 +139,5 @@ class QwenImage(FlowFamily):
         return normalised
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count tokens, and tell of text beyond their limit, which the pipeline cuts silently."""
+        """Count tokens, and warn of text beyond their limit, which the pipeline cuts silently."""
         return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))

@@ -18,15 +18,15 @@ from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
-# The pipeline does not cut, and the transformer has 8192 positions, of which images take some.
+# The pipeline does not cut, and the transformer has 8192 positions for texts and images together.
 MAX_PROMPT_TOKENS = 4096
 
 
 class QwenImage21(QwenImage):
     """Text to image, and images with an instruction to image; meant to be generated without guidance.
 
-    Every image keeps what the transformer computed of its text and its images in the first step, so no two of them
-    share a forward.
+    Every image keeps what the transformer computed of its text and its images in the first step, so images share
+    no forward.
     """
 
     name = "qwen-image-2.1"
@@ -41,11 +41,11 @@ class QwenImage21(QwenImage):
         return {"processor": load_image_processor(folder / "processor", ImageProcessor3)}
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the model card; a distilled model brings the noise of each of its steps along."""
+        """Return those of the model card; a distilled model's configuration has the noise of each of its steps."""
         return Defaults(steps=len(pipeline.config.sample_sigmas or ()) or 40, guidance=1.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
-        """Return the call's arguments; texts that are read with images are not kept."""
+        """Return the call's arguments; texts that are read with images are not cached."""
         tokenizer = pipeline.processor.tokenizer
         prompt, negative = (
             cut(tokenizer, text, MAX_PROMPT_TOKENS)
@@ -58,7 +58,7 @@ class QwenImage21(QwenImage):
         }
         own = pipeline.config.sample_sigmas
         if own is not None and len(own) != generation.steps:
-            # They would go before the number of steps.
+            # The model's own would override the number of steps.
             arguments["sigmas"] = np.linspace(1.0, 1 / generation.steps, generation.steps)
         if generation.source is not None:
             return arguments | {"prompt": prompt} | ({"negative_prompt": negative} if guided else {})
@@ -76,7 +76,7 @@ class QwenImage21(QwenImage):
         return super().encode_for_preview(pipeline, torch.cat([image, torch.ones_like(image[:, :1])], 1))
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count Qwen's tokens; four of an image's make the square that its sides are multiples of."""
+        """Count Qwen's tokens; an image has four for each square of `size_multiple` pixels."""
         side = self.size_multiple(pipeline)
         usage = count_tokens(pipeline.processor.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=side)
         return replace(usage, image_tokens=4 * usage.image_tokens)

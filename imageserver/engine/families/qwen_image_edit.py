@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit and its successors 2509 and 2511: Qwen-Image, which sees the image and is told how to change it.
+"""Qwen-Image-Edit and its successors 2509 and 2511: Qwen-Image reads an image and an instruction how to change it.
 
 Source: the Qwen/Qwen-Image-Edit, -2509 and -2511 model cards and diffusers `pipeline_qwenimage_edit.py` (0.42).
 """
@@ -31,7 +31,7 @@ class QwenImageEdit(QwenImage):
         return Defaults(steps=50, guidance=4.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
-        """Return the call's arguments; the texts are read with the image, so nothing of them is kept."""
+        """Return the call's arguments; the texts are read with the image, so they are not cached."""
         arguments: PipelineArguments = {
             "prompt": cut(pipeline.tokenizer, generation.prompt, MAX_PROMPT_TOKENS),
             "true_cfg_scale": generation.true_cfg_scale,
@@ -43,7 +43,7 @@ class QwenImageEdit(QwenImage):
 
 
 class QwenImageEditPlus(QwenImageEdit):
-    """2509 and 2511, which see one to three images; each of them at about a megapixel."""
+    """2509 and 2511, which read one to three images, each at about a megapixel."""
 
     name = "qwen-image-edit-plus"
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageEditPlusPipeline"}

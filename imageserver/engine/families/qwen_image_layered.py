@@ -1,4 +1,4 @@
-"""Qwen-Image-Layered: Qwen-Image, which takes an image apart into layers with transparency.
+"""Qwen-Image-Layered: Qwen-Image splits an image into layers with transparency.
 
 Source: the Qwen/Qwen-Image-Layered model card and diffusers `pipeline_qwenimage_layered.py` (0.42).
 """
@@ -20,7 +20,7 @@ from imageserver.generation import LAYER_SIDE, Generation, layer_size
 class QwenImageLayered(QwenImageEdit):
     """Image and description to layers, which the model generates beside a copy of the whole.
 
-    The tokens of the image, its copy and its layers are one call, so large that no two requests share a forward.
+    The tokens of the image, its copy and its layers are one call, too large to share a forward with another request.
     """
 
     name = "qwen-image-layered"

@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x: a UNet with one CLIP text encoder.
 
-Source: diffusers `pipeline_stable_diffusion.py` (0.42); the defaults are those of the user's Stable Diffusion 1.5
-document: DPM-Solver++ 2M with Karras sigmas, 28 steps, guidance 7.0.
+Source: diffusers `pipeline_stable_diffusion.py` (0.42); its defaults here are DPM-Solver++ 2M
+with Karras sigmas, 28 steps and guidance 7.0.
 """
 
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ class StableDiffusion(UNetFamily):
         "control-image": "StableDiffusionControlNetImg2ImgPipeline",
         "control-inpaint": "StableDiffusionControlNetInpaintPipeline",
     }
-    # The checker blackens images by its own taste; it is off unless the owner wants it.
+    # The checker has many false alarms; SAFETY_CHECKER switches it on for every family.
     loading: Mapping[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 
     def customize(self, pipeline: Pipeline) -> None:
-        """Give the pipeline the scheduler that it is served with."""
+        """Give the pipeline the noise scheduler that the family is served with."""
         pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
             pipeline.scheduler.config, algorithm_type="dpmsolver++", use_karras_sigmas=True
         )
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the family's source."""
+        """Return those of the module's docstring."""
         return Defaults(steps=28, guidance=7.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
@@ -57,5 +57,5 @@ class StableDiffusion(UNetFamily):
         return arguments
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count CLIP's tokens, of which it reads 77."""
+        """Count CLIP's tokens; it reads up to 77."""
         return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

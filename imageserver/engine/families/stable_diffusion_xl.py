@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: a UNet with two CLIP text encoders, told the size of the image.
+"""Stable Diffusion XL: a UNet with two CLIP text encoders that is conditioned on the size of the image.
 
 Source: diffusers `pipeline_stable_diffusion_xl.py` (0.42) and its defaults.
 """
@@ -30,7 +30,7 @@ class StableDiffusionXL(UNetFamily):
     loading: Mapping[str, Any] = {"add_watermarker": False}
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the family's source."""
+        """Return those of diffusers' pipeline, with 30 steps."""
         return Defaults(steps=30, guidance=5.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
@@ -57,5 +57,5 @@ class StableDiffusionXL(UNetFamily):
         return arguments
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count CLIP's tokens, of which it reads 77."""
+        """Count CLIP's tokens; it reads up to 77."""
         return count_tokens(pipeline.tokenizer, pipeline.tokenizer.model_max_length, generation, latent_side=8)

@@ -1,4 +1,4 @@
-"""What the Stable Diffusion families share: a UNet that takes guidance as one doubled call, and an AutoencoderKL.
+"""What the Stable Diffusion families share: a UNet with guidance in one doubled call, and an AutoencoderKL.
 
 Source: diffusers `unet_2d_condition.py`, `pipeline_stable_diffusion.py` (0.42).
 """
@@ -86,8 +86,8 @@ class UNetFamily(Family):
 def clean_latents(scheduler: Any, latents: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
     """Return the latents without the noise that the model last saw in them.
 
-    Noise schedulers either keep the variance (x = alpha * image + sigma * noise) or let it explode (x = image + sigma *
-    noise); the model predicts the noise or the velocity. Noise schedulers without a list of sigmas show what they have.
+    Noise schedulers keep the variance (x = alpha * image + sigma * noise) or let it explode (x = image + sigma *
+    noise); the model predicts the noise or the velocity. Those without a list of sigmas show the noisy latents.
     """
     sigmas, index = getattr(scheduler, "sigmas", None), getattr(scheduler, "step_index", None)
     if sigmas is None or index is None:

@@ -18,7 +18,7 @@ from imageserver.generation import Generation
 MAX_PROMPT_TOKENS = 512
 # The transformer pads every text to a multiple of this; longer neighbours cost the rest, which it masks.
 TEXT_MULTIPLE = 32
-# Of the distilled model's scheduler; that of Z-Image itself is 6.
+# The shift of the distilled model's noise scheduler; that of Z-Image itself is 6.
 TURBO_SHIFT = 3.0
 
 
@@ -61,7 +61,7 @@ class ZImage(FlowFamily):
     merger = ZImageMerger()
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the model cards; Turbo is known by its scheduler."""
+        """Return those of the model cards; Turbo is recognised by its noise scheduler."""
         if pipeline.scheduler.config.shift == TURBO_SHIFT:
             return Defaults(steps=8, guidance=0.0)
         return Defaults(steps=50, guidance=4.0)
@@ -77,7 +77,7 @@ class ZImage(FlowFamily):
 
         arguments: PipelineArguments = {
             "prompt_embeds": list(cache.get(generation.prompt, encode)),
-            # The pipeline would guide with scales up to 1 too, which mean none in all families here.
+            # The pipeline would guide with scales up to 1 too; in all families here they switch guidance off.
             "guidance_scale": generation.true_cfg_scale if generation.true_cfg_scale > 1 else 0.0,
             "num_inference_steps": generation.steps,
         }
@@ -87,7 +87,7 @@ class ZImage(FlowFamily):
         return arguments
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count Qwen's tokens, of which it reads 512, those of the template before the prompt among them."""
+        """Count Qwen's tokens; it reads up to 512, including those of the template before the prompt."""
         most = MAX_PROMPT_TOKENS - _tokens_before_prompt(pipeline.tokenizer)
         return count_tokens(pipeline.tokenizer, most, generation, latent_side=self.size_multiple(pipeline))
 

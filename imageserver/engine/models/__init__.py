@@ -1,1 +1,1 @@
-"""Models: found, loaded, made faster, measured, kept and unloaded. Process: engine. Only `__main__` is above it."""
+"""Find, load, accelerate, measure and unload models. Process: engine. May import every package of the engine."""

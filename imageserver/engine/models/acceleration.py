@@ -1,9 +1,10 @@
-"""Make the loaded denoiser faster, once, at the start; what this device or model cannot do is said in one sentence.
+"""Accelerate the loaded denoiser once, at the start; an option that the device or model lacks is an error.
 
-Left out on purpose is what does nothing or changes pixels (diffusers 0.42): fuse_qkv_projections does nothing to
-Qwen-Image, VAE slicing nothing to a decoder that gets one image at a time, VAE tiling changes pixels (VAE_TILING
-asks for it), and channels_last is refused by the VAE's 5-dimensional weights, whose 2-D form `single_frame_vae.py`
-lays out so already.
+Options that do nothing or change pixels are left out on purpose (diffusers 0.42): fuse_qkv_projections does nothing to
+Qwen-Image, VAE slicing does nothing to a decoder with one image at a time, VAE tiling changes pixels (VAE_TILING
+asks for it), and channels_last is refused by the VAE's 5-dimensional weights, whose 2-D form
+`single_frame_vae.py` has that layout already.
+
 The step caches are in `caching/`.
 """
 
@@ -24,7 +25,7 @@ from imageserver.settings import Settings
 
 
 def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
-    """Apply the settings; raises ModelUnavailable naming the setting that cannot be had."""
+    """Apply the settings; raises ModelUnavailable naming the setting that does not work."""
     if settings.attention_backend:
         try:
             denoiser.set_attention_backend(settings.attention_backend)
@@ -42,19 +43,19 @@ def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
 def compile_tiers(
     runner: PipelineRunner, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report
 ) -> None:
-    """Generate a fast image and an exact one beside it, so that what they need is compiled before the first request.
+    """Generate a fast image and an exact one beside it, so that their code is compiled before the first request.
 
-    Compiling it took up to 46 s for the demo model, near the silence after which an engine is taken for dead. Raises
-    ModelUnavailable when an image fails.
+    Compiling took up to 46 s for the demo model, close to the silence after which the dispatcher gives an engine up.
+    Raises ModelUnavailable when an image fails.
     """
     report("compiling", f"What QUALITY_CACHE={settings.quality_cache} adds is being compiled.", None)
     failures: list[str] = []
 
-    def hear(message: Message, raw: bytes) -> None:
+    def collect_failure(message: Message, raw: bytes) -> None:
         if isinstance(message, Failed):
             failures.append(message.sentence)
 
-    scheduler = StepScheduler({"": ServedModel(runner, forward, tiers=tiers)}, hear)
+    scheduler = StepScheduler({"": ServedModel(runner, forward, tiers=tiers)}, collect_failure)
     fast = Generation(
         prompt="a red circle", negative_prompt=" ", width=512, height=512, steps=20, true_cfg_scale=4.0, seed=0,
         quality="fast",
@@ -71,7 +72,7 @@ def compile_tiers(
 
 
 def explain_failed_measurement(settings: Settings, device: torch.device, error: Exception) -> ModelUnavailable:
-    """Return the sentence for a first forward that failed, naming what was switched on."""
+    """Return the error for a first forward that failed, naming the settings that may be the cause."""
     switched_on = [f"ATTENTION_BACKEND={settings.attention_backend}"] if settings.attention_backend else []
     switched_on += ["COMPILE=1"] if settings.compile else []
     blame = f"; try without {' and '.join(switched_on)}" if switched_on else ""

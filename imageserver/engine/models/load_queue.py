@@ -1,4 +1,4 @@
-"""Loads models while others generate: their files are fetched beside, their weights are read between two forwards."""
+"""Load models while others generate: threads fetch their files, the weights are read between two forwards."""
 
 import functools
 import logging
@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 class JobReport(Protocol):
-    """A `Report` that also says of which fetch or load it tells."""
+    """A `Report` with the number of the fetch or load that it belongs to."""
 
     def __call__(self, phase: str, sentence: str, fraction: float | None, job: int) -> None:
-        """Tell how far it has come."""
+        """Report the progress."""
 
 
 @dataclass(frozen=True)
 class ModelSearch:
-    """How the search for a model's files ended."""
+    """The result of the search for a model's files."""
 
     request: LoadModel
     found: FoundModel | None = None
@@ -35,10 +35,10 @@ class ModelSearch:
 
 
 class LoadQueue:
-    """Any number of fetches, and one load at a time: the dispatcher sends no second one before that is answered."""
+    """Any number of fetches, and one load at a time: the dispatcher sends the second after the first is answered."""
 
     def __init__(self, pool: ModelPool, send: Send, report: JobReport, wake: Callable[[ModelSearch], None]) -> None:
-        """`wake` hands a search that has ended to the engine's own thread, which calls `receive`."""
+        """`wake` passes a finished search to the engine's main thread, which calls `receive`."""
         self._pool = pool
         self._send = send
         self._report = report
@@ -46,18 +46,18 @@ class LoadQueue:
         self._waiting: tuple[LoadModel, FoundModel] | None = None
 
     def fetch(self, request: FetchModel) -> None:
-        """Bring a model's files to the disk in a thread of its own: that may take hours."""
+        """Download a model's files in a thread of its own: that may take hours."""
         threading.Thread(target=self._fetch, args=(request,), name="fetch-model", daemon=True).start()
 
     def load(self, request: LoadModel) -> None:
-        """Look for the model's files in a thread of its own: disks may be slow, and far away."""
+        """Look for the model's files in a thread of its own: disks may be slow or remote."""
         if self._pool.is_loaded(request.name):
             self._answer(request.job)
             return
         threading.Thread(target=self._search, args=(request,), name="find-model", daemon=True).start()
 
     def receive(self, search: object) -> None:
-        """Go on with a model whose files are there; anything but a `ModelSearch` is ignored."""
+        """Continue with a model whose files are there; anything but a `ModelSearch` is ignored."""
         if not isinstance(search, ModelSearch):
             return
         if search.found is None:
@@ -66,11 +66,11 @@ class LoadQueue:
         self._waiting = (search.request, search.found)
         self.load_waiting()
         if self._waiting is not None:
-            waits = f"{search.found.name} waits for running images to be done."
-            self._report("waiting", waits, None, search.request.job)
+            sentence = f"{search.found.name} waits for running images to finish."
+            self._report("waiting", sentence, None, search.request.job)
 
     def load_waiting(self) -> None:
-        """Load what waits, once there is room; everything else pauses meanwhile."""
+        """Load the waiting model once there is room; all jobs pause meanwhile."""
         if self._waiting is None:
             return
         request, found = self._waiting

@@ -1,4 +1,4 @@
-"""The models that the engine holds, the device they share, and the turns that are taken at it."""
+"""The loaded models, and the device and step scheduler that they share."""
 
 import dataclasses
 import gc
@@ -27,7 +27,7 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# What the owner has made for, or chosen with a view to, the model that is loaded first.
+# Settings that apply only to the model of the settings, as the owner chose them for it.
 CONFIGURED_MODEL_ONLY = {
     "transformer_file": None, "controlnet": "", "default_steps": None, "default_guidance_scale": None,
     "default_width": None, "default_height": None, "default_scheduler": "", "use_karras_sigmas": None,
@@ -35,7 +35,7 @@ CONFIGURED_MODEL_ONLY = {
 
 
 class ModelPool:
-    """The loaded models by name, the one that was used last at the end."""
+    """The loaded models by name, the last used at the end."""
 
     def __init__(self, settings: Settings, send: Send, report: Report, trace: Trace = no_trace) -> None:
         """Open it without a model; raises ModelUnavailable or DeviceUnavailable."""
@@ -50,7 +50,7 @@ class ModelPool:
         self.step_scheduler = StepScheduler(
             self._models,
             send,
-            # One thread: images are sent in the order in which they were done.
+            # One thread: images are sent in the order in which they finished.
             in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
             peak_memory=peak_memory(self._device),
             safety=open_checker(settings, report),
@@ -60,7 +60,7 @@ class ModelPool:
 
     @property
     def loaded(self) -> tuple[ModelInfo, ...]:
-        """What is told of the loaded models, the one that was used last at the end."""
+        """The info of every loaded model, the last used at the end."""
         return tuple(self._info[name] for name in self._models)
 
     def served_model(self, name: str) -> ServedModel:
@@ -68,7 +68,7 @@ class ModelPool:
         return self._models[name]
 
     def find(self, name: str, report: Report, *, fetch: bool = True) -> FoundModel:
-        """Find a model's files, with `fetch` on a hub where they have to be; may run beside a generation.
+        """Find a model's files, downloading them if `fetch` is set; may run beside a generation.
 
         Raises ModelUnavailable.
         """
@@ -79,18 +79,18 @@ class ModelPool:
             settings = settings.model_copy(update=CONFIGURED_MODEL_ONLY)
         found = find(settings.model_copy(update={"model": name}), report)
         if name == settings.model:
-            # What MODEL=auto takes depends on the memory that is free at the moment.
+            # The choice of MODEL=auto depends on the memory that is free at the moment.
             self._configured = found.name
         return found
 
     def load(self, found: FoundModel, report: Report) -> ModelInfo:
-        """Load a model; raises ModelUnavailable, and leaves the others as they were."""
+        """Load a model; raises ModelUnavailable and leaves the others unchanged."""
         failure = None
         try:
             with explaining_load_errors(found.name, found.folder):
                 warm = load_and_warm_up(found, report)
         except ModelUnavailable as error:
-            # Without its cause, whose traceback holds what was loaded until then.
+            # Without its cause, whose traceback refers to what was loaded until then.
             failure = ModelUnavailable(str(error))
         if failure is not None:
             self._collect()
@@ -107,17 +107,17 @@ class ModelPool:
         return name in self._models
 
     def make_room(self, found: FoundModel) -> bool:
-        """Unload what was used least recently until a model fits; return False while images must be done before.
+        """Unload the least recently used models until a model fits; return False while running images need them.
 
-        Raises ModelUnavailable where it would not fit even alone.
+        Raises ModelUnavailable where it would not fit even on its own.
         """
         found.plan(reclaimable=sum(int(info.size_mb * devices.MIB) for info in self._info.values()))
         while not self._fits_beside(found):
             idle = next((name for name, model in self._models.items() if not self.step_scheduler.uses(model)), None)
             if idle is None:
-                # With nothing left to unload it is loaded by whatever plan fits.
+                # With nothing left to unload, it is loaded with any plan that fits.
                 return not self._models
-            logger.info("%s leaves the memory for %s.", idle, found.name)
+            logger.info("%s is unloaded to make room for %s.", idle, found.name)
             self._forget(idle)
         return True
 
@@ -125,25 +125,25 @@ class ModelPool:
         """Free the memory of a model; raises Busy while running generations use it, ignores an unknown name."""
         if name not in self._models:
             return
-        # No name of its own for the model here: it would keep the weights alive while they are collected.
+        # No local variable for the model: it would keep the weights alive while they are collected.
         if self.step_scheduler.uses(self._models[name]):
             raise Busy("Running generations use this model; unload it later.", param="model", retry_after=5)
         self._forget(name)
         logger.info("%s is unloaded.", name)
 
     def add(self, request: Run, source: bytes) -> None:
-        """Take a job; its model counts as used now."""
+        """Add a job; its model counts as used now."""
         if request.generation.model in self._models:
             self._models.move_to_end(request.generation.model)
         self.step_scheduler.add(request, source)
 
     def token_usage(self, generation: Generation) -> TokenUsage | None:
-        """Return what its model would read of a generation, None where that is not loaded."""
+        """Return the tokens that a generation would use; None where its model is not loaded."""
         model = self._models.get(generation.model)
         return model.runner.token_usage(generation) if model else None
 
     def _fits_beside(self, found: FoundModel) -> bool:
-        """Return whether a model fits beside the others as it would be if it were alone."""
+        """Return whether a model fits beside the others with the plan that it would have on its own."""
         most = self._settings.max_loaded_models
         if most and len(self._models) >= most:
             return False
@@ -155,7 +155,7 @@ class ModelPool:
         self._collect()
 
     def _collect(self) -> None:
-        # Hooks and gates hold their models in circles.
+        # Hooks and gates form reference cycles with their models.
         gc.collect()
         devices.release_cached(self._device)
 
@@ -163,14 +163,14 @@ class ModelPool:
 def open_model_pool(
     settings: Settings, report: Report, send: Send, trace: Trace = no_trace, *, default_model: str = ""
 ) -> ModelPool:
-    """Open a workshop with the model that clients have `chosen`, or with the one of the settings.
+    """Open a pool with the `default_model` that clients have set, or with the model of the settings.
 
-    The latter also where the chosen one cannot be loaded any more. Raises ModelUnavailable or DeviceUnavailable.
+    The latter also where the default model cannot be loaded any more. Raises ModelUnavailable or DeviceUnavailable.
     """
     pool = ModelPool(settings, send, report, trace)
     if default_model:
         try:
-            # Not fetched again: that may take hours, during which nobody would generate.
+            # Not downloaded again: that may take hours, in which nothing would be generated.
             pool.load(pool.find(default_model, report, fetch=False), report)
         except NotOnDisk:
             logger.error("%s is not on the disk any more; MODEL=%s is loaded instead.", default_model, settings.model)

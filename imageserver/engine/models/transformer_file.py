@@ -1,4 +1,4 @@
-"""A transformer in one file, GGUF or safetensors, that takes the place of the model's own."""
+"""A transformer in one GGUF or safetensors file that replaces the model's own (TRANSFORMER_FILE)."""
 
 import hashlib
 import json
@@ -31,9 +31,9 @@ def fingerprint(settings: Settings) -> str:
 
 
 def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Return the loaded component under its name, to be given to the pipeline; empty without TRANSFORMER_FILE.
+    """Return the loaded component by its name in the pipeline; empty without TRANSFORMER_FILE.
 
-    Raises ModelUnavailable, or what diffusers raises for a file that is none of this model.
+    Raises ModelUnavailable, or what diffusers raises for a file of another model.
     """
     file = _checked(settings)
     if file is None:
@@ -50,7 +50,7 @@ def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) ->
             str(file), config=str(folder), subfolder=denoiser, torch_dtype=dtype, local_files_only=True, **quantized
         )
     except NotImplementedError as error:
-        # What diffusers finds no weights for it leaves empty, without a word, and then cannot move it.
+        # diffusers silently leaves a component without weights empty, and then cannot move it.
         raise another from error
     if any(weight.is_meta for weight in model.parameters()):
         raise another
@@ -69,5 +69,5 @@ def _checked(settings: Settings) -> Path | None:
         raise ModelUnavailable(f"TRANSFORMER_FILE={settings.transformer_file} does not exist.")
     with file.open("rb") as content:
         if file.suffix == ".gguf" and content.read(4) != GGUF_MAGIC:
-            raise ModelUnavailable(f"TRANSFORMER_FILE={file.name} is no GGUF file.")
+            raise ModelUnavailable(f"TRANSFORMER_FILE={file.name} is not a GGUF file.")
     return file

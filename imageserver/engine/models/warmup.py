@@ -1,4 +1,4 @@
-"""Make a loaded model ready: accelerate it, measure its batches, and describe it."""
+"""Make a model ready to generate: load it, accelerate it, measure its batches and describe it."""
 
 import contextlib
 import dataclasses
@@ -29,11 +29,11 @@ from imageserver.generation import Generation, ModelInfo
 from imageserver.lora_folder import open_folder
 from imageserver.settings import Settings
 
-# Beyond this, more suspended images only wait; the queue can hold them as well.
+# More suspended images would only wait, which they can do in the queue.
 MAX_IN_FLIGHT = 64
 # The share of the free memory that suspended images may take; the rest is for forwards and decoding.
 SHARE_FOR_SUSPENDED = 0.25
-# Between the two passes of guidance one more result is held than at the first call, and prompts may be longer.
+# Between the two passes of guidance an image keeps one more result than at the first call; prompts may be longer.
 SUSPENDED_OVERHEAD = 2.0
 
 
@@ -60,12 +60,12 @@ def load_and_warm_up(found: FoundModel, report: Report) -> WarmModel:
     )
     runner = PipelineRunner(model.pipeline, model.family, gate.install, adapters, model.control)
     forward = synchronized(gate.forward, device)
-    report("measuring", f"{model.info.name}: the device is being measured.", None)
+    report("measuring", f"{model.info.name} is being measured on the device.", None)
     try:
         caps = _caps(settings, model, runner, forward)
-        # Fitted at its first use, which is better now than for the first client.
+        # Fits the map now, not for the first client.
         _ = runner.preview_map
-        # Also the first forward of the process, which is slow: better now than for the first client.
+        # Also the first forward of the process, which is slow: now, not for the first client.
         solo = seconds_of(forward, capture_call(runner, 512))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise explain_failed_measurement(settings, device, error) from error
@@ -138,12 +138,12 @@ def _tiers(
 
 
 def _revision(settings: Settings, model: LoadedModel) -> str:
-    """Return the name of all that decides the pixels and the pace: weights, scheduler, device, versions, speed."""
+    """Return a name of everything that decides the pixels and the speed, such as weights, device and versions."""
     info = model.info
     versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
     fitted = f"{info.device.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}/{info.sampler}"
-    chosen = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
-    return f"{info.revision}/{info.device.gpu}/{info.device.dtype}/{versions}/{chosen}"
+    options = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
+    return f"{info.revision}/{info.device.gpu}/{info.device.dtype}/{versions}/{options}"
 
 
 def capture_call(runner: PipelineRunner, side: int) -> Mapping[str, Any]:
@@ -154,7 +154,7 @@ def capture_call(runner: PipelineRunner, side: int) -> Mapping[str, Any]:
 
 @contextlib.contextmanager
 def suspended_call(runner: PipelineRunner, side: int, prompt: str = "a red circle") -> Iterator[Mapping[str, Any]]:
-    """Hold a square image at its first denoiser call, whose arguments are given; then unwind its pipeline."""
+    """Suspend a square image at its first denoiser call and yield the arguments; then unwind its pipeline."""
     generation = Generation(
         prompt=prompt, negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
     )
@@ -168,15 +168,15 @@ def suspended_call(runner: PipelineRunner, side: int, prompt: str = "a red circl
 
 def _max_in_flight(settings: Settings, model: LoadedModel, runner: PipelineRunner, device: torch.device) -> int:
     if memory_plans.BY_NAME[model.info.device.memory_plan].offload == "model":
-        # One model at a time is on the device: a second job's text encoder would push the transformer out, or not fit.
+        # One component at a time is on the device: a second job's text encoder would evict the transformer, or not fit.
         return 1
-    return settings.max_in_flight or _memory_allows(runner, device)
+    return settings.max_in_flight or _max_suspended(runner, device)
 
 
-def _memory_allows(runner: PipelineRunner, device: torch.device) -> int:
+def _max_suspended(runner: PipelineRunner, device: torch.device) -> int:
     """Return how many suspended images of 1024 x 1024 fit, by the tensors that one of them keeps alive."""
     before = live_tensors()
     with suspended_call(runner, 1024, ", ".join(["a red circle on a blue background"] * 8)):
         during = live_tensors()
-    held = SUSPENDED_OVERHEAD * sum(during[address] for address in during.keys() - before.keys())
-    return max(1, min(MAX_IN_FLIGHT, int(devices.free_memory(device) * SHARE_FOR_SUSPENDED / max(1, held))))
+    bytes_each = SUSPENDED_OVERHEAD * sum(during[address] for address in during.keys() - before.keys())
+    return max(1, min(MAX_IN_FLIGHT, int(devices.free_memory(device) * SHARE_FOR_SUSPENDED / max(1, bytes_each))))

@@ -1,1 +1,1 @@
-"""Leaves that know diffusers, each for one matter of a pipeline call. Process: engine. May import `downloads` alone."""
+"""Modules that know diffusers, each for one part of a pipeline call. Process: engine. May import only `downloads`."""

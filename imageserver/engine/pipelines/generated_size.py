@@ -6,7 +6,7 @@ import math
 def generated_size(width: int, height: int, multiple: int, max_tokens: int | None) -> tuple[int, int]:
     """Return the next multiples of `multiple` pixels, or the largest of that shape with at most `max_tokens` squares.
 
-    A model has no positions for more, and would generate nothing sensible there.
+    A model has no positions for more tokens, and would generate noise there.
     """
     columns, rows = -(-width // multiple), -(-height // multiple)
     if max_tokens is not None and columns * rows > max_tokens:

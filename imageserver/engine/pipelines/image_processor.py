@@ -1,4 +1,4 @@
-"""The processors of Qwen2-VL and Qwen3-VL for texts and still images: transformers' own want torchvision, for films.
+"""The processors of Qwen2-VL and Qwen3-VL for texts and still images: transformers' own need torchvision, for videos.
 
 Source: transformers `processing_qwen2_vl.py`, `processing_qwen3_vl.py` (5.23).
 """
@@ -15,10 +15,10 @@ P = TypeVar("P", bound=ProcessorMixin)
 
 
 class ImageProcessor(Qwen2VLProcessor):  # type: ignore[misc, unused-ignore]
-    """What its parent is, without the part for films."""
+    """Its parent without the part for videos."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        """Take the parts; transformers learns from these names which there are."""
+        """Store the parts; transformers reads their names from these parameters."""
         self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
         self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
@@ -26,10 +26,10 @@ class ImageProcessor(Qwen2VLProcessor):  # type: ignore[misc, unused-ignore]
 
 
 class ImageProcessor3(Qwen3VLProcessor):  # type: ignore[misc, unused-ignore]
-    """What its parent is, without the part for films."""
+    """Its parent without the part for videos."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        """Take the parts; transformers learns from these names which there are."""
+        """Store the parts; transformers reads their names from these parameters."""
         self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
         self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
@@ -37,7 +37,7 @@ class ImageProcessor3(Qwen3VLProcessor):  # type: ignore[misc, unused-ignore]
 
 
 def load_image_processor(folder: Path, kind: type[P]) -> P:
-    """Return the processor that a model's folder of that name describes; raises OSError where there is none."""
+    """Return the processor that a model's folder describes; raises OSError where it does not exist."""
     images = Qwen2VLImageProcessorPil.from_pretrained(str(folder), local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     described, _ = kind.get_processor_dict(str(folder), local_files_only=True)

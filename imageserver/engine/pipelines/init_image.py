@@ -1,4 +1,4 @@
-"""The images of a generation: handed to the pipeline at the generated size, and kept where the first one is masked."""
+"""The images that a generation starts from: passed to the pipeline at the generated size, kept outside the mask."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class RequestPixels:
-    """The arrays of a source and of what guides: images are (height, width, 3), the mask is (height, width)."""
+    """The arrays of a source and of a control image: images are (height, width, 3), the mask is (height, width)."""
 
     image: Bytes | None
     mask: Bytes | None
@@ -26,10 +26,10 @@ class RequestPixels:
 
 
 def arguments(generation: Generation, source: bytes, width: int, height: int, strength: float) -> dict[str, Any]:
-    """Return what the pipeline's call is told of the source, whose edges are continued to the generated size.
+    """Return the pipeline call's arguments for the source, padded with its edges to the generated size.
 
-    Images beside it keep their own sizes. All are PIL images, as in a plain call: a tensor of the same values has
-    another layout, and gives other last bits.
+    Further images keep their own sizes. All are PIL images, as in a plain call: a tensor of the same values has
+    another layout, and changes the last bits of the result.
     """
     if generation.source is None:
         return {}
@@ -44,7 +44,7 @@ def arguments(generation: Generation, source: bytes, width: int, height: int, st
 
 
 def control_arguments(generation: Generation, source: bytes, width: int, height: int, name: str) -> dict[str, Any]:
-    """Return what the pipeline's call is told of the image that guides it, which it calls `name`."""
+    """Return the pipeline call's arguments for the control image, which the pipeline calls `name`."""
     if generation.control is None:
         return {}
     control, guide = generation.control, _read(generation, source).control
@@ -74,24 +74,24 @@ def _read(generation: Generation, source: bytes) -> RequestPixels:
     described = generation.source
     values, read = np.frombuffer(source, np.uint8), 0
 
-    def take(*shape: int) -> Bytes:
+    def next_array(*shape: int) -> Bytes:
         nonlocal read
         size = math.prod(shape)
         read += size
         return values[read - size : read].reshape(shape)
 
     height, width = generation.height, generation.width
-    # In the order in which they lie there.
+    # In the order in which they are sent.
     return RequestPixels(
-        image=take(height, width, CHANNELS) if described else None,
-        mask=take(height, width) if described and described.masked else None,
-        further=tuple(take(high, wide, CHANNELS) for wide, high in described.further) if described else (),
-        control=take(height, width, CHANNELS) if generation.control else None,
+        image=next_array(height, width, CHANNELS) if described else None,
+        mask=next_array(height, width) if described and described.masked else None,
+        further=tuple(next_array(high, wide, CHANNELS) for wide, high in described.further) if described else (),
+        control=next_array(height, width, CHANNELS) if generation.control else None,
     )
 
 
 def _padded(pixels: Bytes, width: int, height: int) -> Bytes:
-    """Return the pixels with their edges continued to the generated size, the original in the centre."""
+    """Return the pixels padded with their edges to the generated size, the original in the centre."""
     down, across = height - pixels.shape[0], width - pixels.shape[1]
     margins = [(down // 2, down - down // 2), (across // 2, across - across // 2)]
     return np.pad(pixels, margins + [(0, 0)] * (pixels.ndim - 2), mode="edge")

@@ -1,4 +1,4 @@
-"""Put several suspended denoiser calls into one forward, and take its result apart again."""
+"""Merge several suspended denoiser calls into one forward, and split its result."""
 
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
@@ -8,7 +8,7 @@ Arguments = Mapping[str, Any]
 
 
 class Merger(Protocol):
-    """What a family knows of its denoiser's arguments; a family without one is served call by call."""
+    """How a family's denoiser calls merge; without a merger they run one by one."""
 
     def shape_of(self, call: Arguments) -> Hashable:
         """Return what must be equal in all calls of one forward."""
@@ -17,10 +17,10 @@ class Merger(Protocol):
         """Return the images of one call."""
 
     def text_length(self, call: Arguments) -> int:
-        """Return the tokens of text, which may differ at the price of padding."""
+        """Return the tokens of text, which may differ between calls at the cost of padding."""
 
     def token_count(self, call: Arguments) -> int:
-        """Return the tokens of the image and its text, which the cost of a forward follows."""
+        """Return the tokens of the image and its text, which decide the cost of a forward."""
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
         """Return the arguments of one forward for all calls, in order."""
@@ -33,7 +33,7 @@ MAX_PADDING = 0.15
 def companions(merger: Merger, leader: Arguments, others: Sequence[Arguments], cap: int) -> list[int]:
     """Return the indexes of the calls in `others` that should join `leader`, at most `cap - 1`, in their order.
 
-    Calls with the leader's text length come first: with a mask attention leaves its fast path.
+    Calls with the leader's text length go first: a mask takes attention off its fast path.
     """
     shape, length = merger.shape_of(leader), merger.text_length(leader)
     fitting = [index for index, other in enumerate(others) if merger.shape_of(other) == shape]

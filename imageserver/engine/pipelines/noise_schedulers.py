@@ -1,7 +1,7 @@
-"""Which schedulers of diffusers fit a family, by the names that AUTOMATIC1111's users know, and how one is made.
+"""The noise schedulers of diffusers that fit a family, by the names that AUTOMATIC1111's users know.
 
-Source: the table in diffusers' documentation, "Schedulers", API overview (0.42). Left out is what needs another
-library (LMS and Beta: scipy; DPM++ SDE of k-diffusion: torchsde) and what generates noise that no seed decides.
+Source: the table in diffusers' documentation, "Schedulers", API overview (0.42). Left out are those that need another
+library (LMS and Beta: scipy; DPM++ SDE of k-diffusion: torchsde) and those whose noise does not depend on the seed.
 """
 
 import copy
@@ -16,35 +16,35 @@ from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation
 from imageserver.schedulers import SCHEDULES, find_scheduler
 
-# A scheduler of diffusers.
+# A noise scheduler of diffusers, which types none of its attributes.
 NoiseScheduler = Any
 
 
 @dataclass(frozen=True)
 class NoiseSchedulerSpec:
-    """A class of diffusers, what it is told beside the model's own configuration, and the most steps it can do."""
+    """A class of diffusers, its options beside the model's own configuration, and its limit of steps."""
 
     class_name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
 
     def make(self, stock: NoiseScheduler) -> NoiseScheduler:
-        """Return a scheduler with the configuration of the model's own, as far as its class knows it."""
+        """Return a noise scheduler with the configuration of the model's own, as far as its class knows it."""
         kind = getattr(diffusers, self.class_name)
         known = inspect.signature(kind.__init__).parameters
-        # Left in, what another class wants is warned of in the log; what was never chosen is every class's own default.
+        # Options of other classes would cause warnings in the log; options that nobody set keep each class's default.
         kept = {*known, "_use_default_values"}
         config = {name: value for name, value in stock.config.items() if name in kept}
         return kind.from_config(config, **self.options)
 
     def describes(self, scheduler: NoiseScheduler) -> bool:
-        """Return whether a scheduler is what this spec makes."""
+        """Return whether a noise scheduler is what this spec makes."""
         same_class = type(scheduler).__name__ == self.class_name
         return same_class and all(scheduler.config.get(name) == value for name, value in self.options.items())
 
 
 def _with_schedules(name: str, class_name: str, **options: Any) -> dict[str, NoiseSchedulerSpec]:
-    """Return a spec for each schedule; each says no to the others, which the model's own configuration may say."""
+    """Return a spec for each schedule, which switches off the others that the model's own configuration may set."""
     flags = {schedule: f"use_{schedule.lower()}_sigmas" for schedule in SCHEDULES}
     plain = dict.fromkeys(flags.values(), False)
     specs = {name: NoiseSchedulerSpec(class_name, options | plain)}
@@ -65,20 +65,20 @@ DIFFUSION: Mapping[str, NoiseSchedulerSpec] = {
     **_with_schedules("DPM2 a", "KDPM2AncestralDiscreteScheduler"),
     **_with_schedules("UniPC", "UniPCMultistepScheduler"),
     **_with_schedules("DEIS", "DEISMultistepScheduler", algorithm_type="deis"),
-    # Latents are not clipped; Stable Diffusion's pipelines see to that when they are made.
+    # Latents are not clipped, as Stable Diffusion's pipelines set it when they are constructed.
     "DDIM": NoiseSchedulerSpec("DDIMScheduler", {"clip_sample": False}),
     "PLMS": NoiseSchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}),
     # Made for distilled models, which were trained on 50 steps.
     "LCM": NoiseSchedulerSpec("LCMScheduler", max_steps=50),
     "TCD": NoiseSchedulerSpec("TCDScheduler", max_steps=50),
 }
-# Flow models generate with Euler's method; diffusers' Heun does not take the pipelines' own steps, its LCM and its
-# stochastic Euler generate noise that no seed decides.
+# Flow models generate with Euler's method; diffusers' Heun does not accept the pipelines' own steps, its LCM and
+# its stochastic Euler generate noise that does not depend on the seed.
 FLOW: Mapping[str, NoiseSchedulerSpec] = _with_schedules("Euler", "FlowMatchEulerDiscreteScheduler")
 
 
 class NoiseSchedulers:
-    """The schedulers of a loaded model: its own, and those that fit its family."""
+    """The noise schedulers of a loaded model: its own, and those that fit its family."""
 
     def __init__(self, own: NoiseScheduler, specs: Mapping[str, NoiseSchedulerSpec]) -> None:
         self._specs = specs
@@ -89,13 +89,13 @@ class NoiseSchedulers:
     def for_generation(
         self, stock: NoiseScheduler, generation: Generation, config: Mapping[str, Any]
     ) -> NoiseScheduler:
-        """Return a scheduler that no other image uses; raises InvalidParameter for one that does not fit.
+        """Return a noise scheduler for one image alone; raises InvalidParameter for one that does not fit.
 
-        Where the generation names none, `config` says how the model's own is changed for it.
+        Where the generation names none, `config` changes the model's own.
         """
         name = find_scheduler(generation.scheduler, self.classes, self.own)
         if name is None:
-            # The API refuses it, but for what comes before the model is known.
+            # The API has refused it, except for requests that came before the model was known.
             raise InvalidParameter(
                 f"scheduler {generation.scheduler!a} does not fit the model; known are {', '.join(self.classes)}.",
                 param="scheduler",
@@ -112,12 +112,12 @@ class NoiseSchedulers:
 
 
 def _changed(stock: NoiseScheduler, config: Mapping[str, Any]) -> NoiseScheduler:
-    """Return a model's own scheduler as a LoRA's profile wants it; raises InvalidParameter for what no scheduler is."""
+    """Return a model's own noise scheduler, changed by a LoRA's profile; raises InvalidParameter for a bad profile."""
     class_name = str(config.get("_class_name", type(stock).__name__))
     options = {name: value for name, value in config.items() if not name.startswith("_")}
     try:
         if not class_name.endswith("Scheduler"):
-            raise ValueError(f"{class_name} is no scheduler")
+            raise ValueError(f"{class_name} is not a scheduler")
         return NoiseSchedulerSpec(class_name, options).make(stock)
     except (AttributeError, TypeError, ValueError) as error:
         raise InvalidParameter(f"loras: the profile's scheduler cannot be used: {error}.", param="loras") from error

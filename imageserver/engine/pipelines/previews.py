@@ -1,8 +1,8 @@
-"""Show what an image promises to become: a linear map from its latents to colours, fitted for the loaded model.
+"""Preview an unfinished image with a linear map from its latents to colours, fitted for the loaded model.
 
 A full decode costs as much as many steps; this costs one small matrix product. A VAE's latents are close enough to
 linear in the colours beneath them for a thumbnail, so the map is fitted once by least squares: images of smooth
-colours are encoded, and each latent pixel is asked to predict the mean colour of the pixels it stands for.
+colours are encoded, and each latent pixel predicts the mean colour of its pixels.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import torch
 # Colour fields of this size in latents; two of them are enough for 16 channels and leave the fit overdetermined.
 FIELD = 16
 FIELDS = 2
-# Changes of colour per field, low enough for a latent pixel to see one colour.
+# Changes of colour per field, few enough for a latent pixel to cover one colour.
 KNOTS = 5
 
 Encode = Callable[[torch.Tensor], torch.Tensor]

@@ -1,4 +1,4 @@
-"""Keep what the text encoder made of a prompt; embeddings passed in are bit-equal to the text.
+"""Cache the embeddings of prompts; passing them to the pipeline is bit-equal to passing the text.
 
 Negative prompts are pinned: nearly every request has the same one.
 """
@@ -17,13 +17,13 @@ class EmbeddingCache:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        # What else than the text decides the embeddings.
+        # What decides the embeddings beside the text.
         self.scope: Hashable = ()
         self._entries: OrderedDict[Hashable, Encoded] = OrderedDict()
         self._pinned: OrderedDict[Hashable, Encoded] = OrderedDict()
 
     def get(self, text: str, encode: Encode, *, pinned: bool = False) -> Encoded:
-        """Return what `encode` makes of `text`, such as (embeddings, mask), each with a batch dimension of one."""
+        """Return the result of `encode` for `text`, such as (embeddings, mask), each with a batch dimension of one."""
         key = (self.scope, text)
         for entries in (self._pinned, self._entries):
             if key in entries:

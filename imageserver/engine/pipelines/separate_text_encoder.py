@@ -1,4 +1,4 @@
-"""A text encoder that a model's own folder does not bring along, such as HiDream-I1's Llama (TEXT_ENCODER_PATH)."""
+"""A text encoder that a model's own folder does not contain, such as HiDream-I1's Llama (TEXT_ENCODER_PATH)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from imageserver.settings import Settings
 
 @dataclass(frozen=True)
 class SeparateTextEncoder:
-    """The components that it and its tokenizer are, what it is called, and the id to name in advice."""
+    """The component names of the encoder and its tokenizer, its title in messages, and its loading options."""
 
     component: str
     tokenizer: str
@@ -26,13 +26,13 @@ def find(
 ) -> Path | None:
     """Return the folder of the text encoder; None where the model needs none or has its own.
 
-    An id is looked up on the model's `hub`. Raises ModelUnavailable where TEXT_ENCODER_PATH is missing or misleads.
+    An id is looked up on the model's `hub`. Raises ModelUnavailable where TEXT_ENCODER_PATH is empty or wrong.
     """
     if wanted is None or any((folder / wanted.component).glob("*.safetensors")):
         return None
     if not settings.text_encoder_path:
         raise ModelUnavailable(
-            f"{model} needs {wanted.title}, which is published apart: set TEXT_ENCODER_PATH to its folder or id."
+            f"{model} needs {wanted.title}, which is published separately: set TEXT_ENCODER_PATH to its folder or id."
         )
     found = locate(settings.text_encoder_path, settings, report, setting="TEXT_ENCODER_PATH", hub=hub)
     if not any(found.glob("*.safetensors")):

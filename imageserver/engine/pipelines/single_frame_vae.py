@@ -2,8 +2,8 @@
 
 The stock VAE is a video model: its causal 3-D convolutions pad two zero frames in front of a single image, so only
 the last temporal tap meets data. Using that tap as a 2-D convolution gives the same image (8e-6 in float32) and takes
-0.08 s instead of 0.90 s for 512 x 512 on two CPU cores. It also copies the input of every convolution for the frames to
-come, which changes no bit of a single one and took 3.2 of 5.4 GiB at 1328 x 1328 on an H100. Source: diffusers
+0.08 s instead of 0.90 s for 512 x 512 on two CPU cores. It also copies the input of every convolution for later
+frames, which changes no bit of a single one and took 3.2 of 5.4 GiB at 1328 x 1328 on an H100. Source: diffusers
 `autoencoder_kl_qwenimage`.
 """
 

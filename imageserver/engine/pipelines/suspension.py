@@ -1,7 +1,7 @@
 """Pause an unmodified diffusers pipeline at every call of its denoiser.
 
-Each image runs the stock `pipe(...)` in a greenlet, a Track. The denoiser's forward is replaced by a Gate: called
-inside a track it hands its arguments to whoever resumed the track, and returns what that one sends back.
+Each image runs the stock `pipe(...)` in a greenlet, a Track. A Gate replaces the denoiser's forward: called inside a
+track, it passes its arguments to the caller that resumed the track, and returns what that caller sends back.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class Call:
 
 
 class TrackCancelled(BaseException):
-    """Raised inside a pipeline that is to stop; not an Exception, so that no pipeline swallows it."""
+    """Raised inside a pipeline to stop it; not an Exception, so that no pipeline catches it."""
 
 
 class Track(greenlet.greenlet):
@@ -52,12 +52,12 @@ class Track(greenlet.greenlet):
         self._receive(self.switch(output))
 
     def abort(self, error: BaseException) -> None:
-        """Raise `error` inside the suspended call and let it come out here, unless it is TrackCancelled."""
+        """Raise `error` inside the suspended call; it propagates from here, unless it is TrackCancelled."""
         if self.dead:
             return
         try:
             if self.waiting is None:
-                self.throw(TrackCancelled)  # never begun: there is nothing to unwind
+                self.throw(TrackCancelled)  # never begun, so nothing to unwind
             else:
                 self.throw(error)
         except TrackCancelled:
@@ -73,30 +73,30 @@ class Track(greenlet.greenlet):
 
 
 class Gate:
-    """Stands in for the denoiser's forward."""
+    """Replaces the denoiser's forward."""
 
     def __init__(self, denoiser: torch.nn.Module) -> None:
         self._denoiser = denoiser
         self._names = tuple(inspect.signature(denoiser.forward).parameters)
         self.install()
         # The pipeline announces each pass with a context for cache hooks. Suspended pipelines would overwrite each
-        # other's, so it is only written down here; whoever computes sets the real one.
+        # other's, so it is only recorded here; the code that computes sets the real one.
         self.set_context: SetContext | None = getattr(denoiser, "cache_context", None)
         denoiser.cache_context = self._record_pass  # type: ignore[assignment]
 
     def install(self) -> None:
-        """Take the place of the denoiser's forward, again where somebody else has taken it.
+        """Replace the denoiser's forward, again where something else has replaced it.
 
-        Offloading does: at the end of every pipeline call it hooks itself in anew.
+        Offloading does: at the end of every pipeline call it installs its hooks again.
         """
         if self._denoiser.__dict__.get("forward") is not self:
             self._stock: Callable[..., Any] = self._denoiser.forward
             self._denoiser.forward = self
 
     def forward(self, **arguments: Any) -> Any:
-        """Compute with the forward whose place this is.
+        """Compute with the replaced forward.
 
-        Group offloading on CUDA hooks itself out in the first call and puts what it had wrapped in this place.
+        Group offloading on CUDA removes its hook in the first call and puts the forward that it had wrapped here.
         """
         try:
             return self._stock(**arguments)
@@ -105,7 +105,7 @@ class Gate:
 
     def __call__(self, *positional: Any, **arguments: Any) -> Any:
         """Suspend the current track; outside any track, simply compute."""
-        # Whoever merges calls knows arguments by their names alone.
+        # Mergers know arguments only by their names.
         arguments |= zip(self._names, positional, strict=False)
         current = greenlet.getcurrent()
         if not isinstance(current, Track):
@@ -114,7 +114,7 @@ class Gate:
         return current.parent.switch(Call(arguments, current.pass_name))
 
     def remove(self) -> None:
-        """Give the denoiser its own forward back."""
+        """Restore the denoiser's own forward."""
         del self._denoiser.forward
         del self._denoiser.cache_context
 

@@ -1,4 +1,4 @@
-"""What is tried when the memory cannot hold an image's decoding: the same in tiles, and the client is told."""
+"""Decode an image in tiles when the memory cannot hold it as a whole, with a warning for the client."""
 
 import logging
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import torch
 logger = logging.getLogger(__name__)
 
 IN_TILES = "The memory could not hold the image as a whole, so it was decoded in tiles; faint seams are possible."
-# What the client of the image that is being generated shall know; every track has its own list.
+# Warnings for the client of the image that is being generated; every track has its own list.
 current_warnings: ContextVar[list[str] | None] = ContextVar("current_warnings", default=None)
 
 
 def decode_in_tiles_when_full(vae: Any, release: Callable[[], None]) -> None:
-    """Let `vae.decode` try once more in tiles after torch.OutOfMemoryError; a VAE that knows no tiles stays as it is.
+    """Let `vae.decode` retry in tiles after torch.OutOfMemoryError; a VAE without tiling is left as it is.
 
-    `release` gives cached memory back. What decodes whole or not at all is `vae.decode.whole`.
+    `release` returns cached memory. `vae.decode.whole` decodes without the retry.
     """
     whole = vae.decode
     if not (hasattr(vae, "enable_tiling") and hasattr(vae, "disable_tiling")):
@@ -29,7 +29,7 @@ def decode_in_tiles_when_full(vae: Any, release: Callable[[], None]) -> None:
         except torch.OutOfMemoryError:
             if getattr(vae, "use_tiling", False):
                 raise
-        # Outside the handler, whose traceback would hold what the failed attempt had computed.
+        # Outside the handler, whose traceback would keep the tensors of the failed attempt alive.
         release()
         logger.warning("%s", IN_TILES)
         vae.enable_tiling()

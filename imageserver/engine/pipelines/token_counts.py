@@ -1,4 +1,4 @@
-"""What a model reads of a generation: told with its images."""
+"""Count the tokens of a generation, for its result and its warnings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from imageserver.generation import Generation
 
 @dataclass(frozen=True)
 class TokenUsage:
-    """Tokens of the prompt that were read, tokens that all images are made of, and what the client should know."""
+    """Tokens of the prompt that were read, tokens of all images, and warnings for the client."""
 
     prompt_tokens: int
     image_tokens: int
@@ -24,7 +24,7 @@ def count_tokens(
     latent_side: int,
     max_tokens: int | None = None,
 ) -> TokenUsage:
-    """Return the reading of a model that reads the first `most` tokens; an image's token is `latent_side` pixels wide.
+    """Return the usage of a model that reads the first `most` tokens; an image's token is `latent_side` pixels wide.
 
     An image of more than `max_tokens` is generated smaller. The negative prompt is read only with guidance, that
     is above 1.

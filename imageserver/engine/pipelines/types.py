@@ -1,13 +1,13 @@
-"""The types of what diffusers leaves untyped."""
+"""Types for what diffusers leaves untyped."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# A DiffusionPipeline; diffusers types none of its attributes, so this is where the checker's knowledge ends.
+# A DiffusionPipeline; diffusers types none of its attributes, so the type checker knows nothing of it.
 Pipeline = Any
 PipelineArguments = dict[str, Any]
-# What a generation starts from: text alone, an image to generate over, one with a mask, or one that is seen and edited;
-# the first three may be guided by a ControlNet.
+# What a generation starts from: text alone, an image, an image with a mask, or an image to edit by instruction; a
+# ControlNet may guide the first three.
 Kind = Literal["text", "image", "inpaint", "edit", "control", "control-image", "control-inpaint"]
 
 

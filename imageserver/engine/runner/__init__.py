@@ -1,4 +1,4 @@
-"""One generation on one pipeline: its call, its LoRAs, its ControlNet, its safety check. Process: engine.
+"""One generation on one pipeline: its call, LoRAs, ControlNet and safety check. Process: engine.
 
 May import `families` and below.
 """

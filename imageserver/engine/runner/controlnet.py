@@ -1,6 +1,6 @@
-"""The ControlNet that is loaded beside a model (CONTROLNET): it reads an image and guides the denoiser by it.
+"""The ControlNet that is loaded beside a model (CONTROLNET): it guides the denoiser by a control image.
 
-It stays on the device whatever plan fits the model into memory, and is called by the pipeline before the denoiser.
+It stays on the device under every memory plan; the pipeline calls it before the denoiser.
 """
 
 import json
@@ -20,19 +20,19 @@ from imageserver.settings import PACKAGE_DIR, Settings
 # ControlNets for the demo model that come with the server.
 SHIPPED = PACKAGE_DIR / "controls"
 CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", "inpaint": "control-inpaint"}
-# What tells that it was made for another model: the width of the texts that both read.
+# The width of the texts that both read; another width means another model.
 MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
 
 
 def find(settings: Settings, family: Family, report: Report, hub: str | None) -> Path | None:
     """Return the folder that CONTROLNET names; None where it names none. An id is looked up on the model's `hub`.
 
-    Raises ModelUnavailable where it cannot be had, or is none of the family's.
+    Raises ModelUnavailable where it is missing, or was made for another family.
     """
     if not settings.controlnet:
         return None
     if not family.control_net:
-        raise ModelUnavailable(f"CONTROLNET is set, but {family.name} is served without; leave it empty.")
+        raise ModelUnavailable(f"CONTROLNET is set, but {family.name} is served without a ControlNet; leave it empty.")
     folder = SHIPPED / settings.controlnet
     if "/" in settings.controlnet or not folder.is_dir():
         folder = locate(settings.controlnet, settings, report, setting="CONTROLNET", hub=hub)
@@ -61,7 +61,7 @@ def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: t
             str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        # Clients are told too; where the owner keeps files is not their business.
+        # Clients see it too, but not the owner's paths.
         sentence = str(error).strip().splitlines()[0].replace(str(folder), "its folder")[:300]
         raise ModelUnavailable(f"CONTROLNET cannot be loaded: {sentence}") from error
     module: torch.nn.Module = net.to(device).eval()

@@ -1,4 +1,4 @@
-"""LoRAs on the loaded model: put beside its weights by peft, switched from forward to forward, never fused into them.
+"""LoRAs on the loaded model: peft keeps them beside its weights; they are switched between forwards and never fused.
 
 Source: diffusers `loaders/lora_base.py`, `loaders/peft.py` (0.42).
 """
@@ -20,11 +20,11 @@ from imageserver.lora_folder import LoraFile, LoraFolder
 
 logger = logging.getLogger(__name__)
 
-# Beyond this the one that was used least recently is taken off.
+# Beyond this the least recently used one is unloaded.
 MAX_LOADED = 16
-# Beside weights of 8 bits lie LoRAs in whole numbers; how they fare with weights that move has not been tried.
-TAKE_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
-# The one of a LoRA's two matrices that every writer names so.
+# LoRAs stay unquantized beside weights of 8 bits. Plans that move weights have not been tried with LoRAs.
+PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
+# The one of a LoRA's two matrices whose name all programs agree on.
 DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
 
 
@@ -32,7 +32,7 @@ class LoraAdapters:
     """The LoRAs that are loaded, by the digest of their content."""
 
     def __init__(self, pipeline: Pipeline, denoiser: str, folder: LoraFolder, refusal: str = "") -> None:
-        """Serve `pipeline`; with a `refusal`, that sentence is all that a request for a LoRA gets."""
+        """Serve `pipeline`; with a `refusal`, every request for a LoRA fails with that sentence."""
         self._pipeline = pipeline
         self._denoiser = denoiser
         self._folder = folder
@@ -65,13 +65,13 @@ class LoraAdapters:
         logger.info("LoRA %s is loaded.", file.name)
 
     def unload(self, name: str) -> None:
-        """Take every version of a LoRA off; the last one leaves the model as it was before the first."""
+        """Unload every version of a LoRA; after the last LoRA the model is as it was before the first."""
         for digest in [digest for digest, file in self._loaded.items() if file.name == name]:
             self._detach(digest)
             logger.info("LoRA %s is unloaded.", name)
 
     def use(self, loras: tuple[Lora, ...]) -> None:
-        """Let the model compute with exactly these LoRAs from now on, loading what is missing."""
+        """Make the model compute with exactly these LoRAs from now on, loading those that are missing."""
         if loras == self._active:
             return
         for lora in loras:
@@ -84,11 +84,11 @@ class LoraAdapters:
         self._active = loras
 
     def text_scope(self, loras: tuple[Lora, ...]) -> Hashable:
-        """Return what a prompt's embeddings depend on: the LoRAs that change a text encoder."""
+        """Return the LoRAs that change a text encoder: a prompt's embeddings depend on them."""
         return tuple(each for each in loras if each.digest in self._of_text)
 
     def scheduler_config(self, loras: tuple[Lora, ...]) -> dict[str, Any]:
-        """Return how the profiles of loaded LoRAs change the model's scheduler; the first that does is taken."""
+        """Return the changes to the noise scheduler in the first of the LoRAs' profiles that has any."""
         profiles = (self._loaded[each.digest].profile for each in loras)
         return next((each.scheduler for each in profiles if isinstance(each.scheduler, dict)), {})
 
@@ -98,16 +98,16 @@ class LoraAdapters:
         try:
             wanted = _matrices(file)
             with warnings.catch_warnings():
-                # That there are others already is what is wanted.
+                # Several adapters at a time are intended.
                 warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
                 self._pipeline.load_lora_weights(
                     str(file.path.parent), weight_name=file.path.name, adapter_name=adapter, local_files_only=True
                 )
             layers = {name: _layers(part, adapter) for name, part in self._parts()}
             if not layers[self._denoiser] or sum(layers.values()) < wanted:
-                raise ValueError(f"{sum(layers.values())} of its {wanted} layers are the model's")
+                raise ValueError(f"{sum(layers.values())} of its {wanted} layers belong to the model")
         except Exception as error:
-            # What files of other programs make diffusers' converters raise is any of a dozen kinds.
+            # Files of other programs make diffusers' converters raise any of a dozen errors.
             self._remove(adapter)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
             raise InvalidParameter(f"loras: {file.name} does not fit the model: {reason}.", param="loras") from error
@@ -122,11 +122,11 @@ class LoraAdapters:
 
     def _remove(self, adapter: str) -> None:
         if not self._loaded:
-            # Puts the model's own layers back where peft had wrapped them.
+            # Restores the model's own layers where peft had wrapped them.
             self._pipeline.unload_lora_weights()
             self._active = ()
             return
-        # While it is in use, peft would choose another one by itself, with a warning.
+        # For an adapter in use, peft would choose another by itself, with a warning.
         self._pipeline.set_adapters([_adapter(digest) for digest in self._loaded])
         self._pipeline.delete_adapters(adapter)
 
@@ -138,12 +138,12 @@ class LoraAdapters:
 def open_adapters(
     pipeline: Pipeline, denoiser: str, folder: LoraFolder, *, compiled: bool, plan: MemoryPlanName
 ) -> LoraAdapters:
-    """Return the adapters of a pipeline; how it was made faster or smaller may exclude them."""
+    """Return the adapters of a pipeline; compiling and some memory plans exclude them."""
     refusal = ""
     if compiled:
         refusal = "loras: with COMPILE=1 the model's layers are compiled as they are; start without it to use LoRAs."
-    elif plan not in TAKE_LORAS:
-        known = " or ".join(f"MEMORY={name}" for name in TAKE_LORAS)
+    elif plan not in PLANS_WITH_LORAS:
+        known = " or ".join(f"MEMORY={name}" for name in PLANS_WITH_LORAS)
         refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need {known}."
     return LoraAdapters(pipeline, denoiser, folder, refusal)
 
@@ -153,7 +153,7 @@ def _adapter(digest: str) -> str:
 
 
 def _matrices(file: LoraFile) -> int:
-    """Return how many layers a file has something for."""
+    """Return how many layers a file changes."""
     with safe_open(file.path, framework="pt") as content:
         return sum(DOWN.search(name) is not None for name in content.keys())  # noqa: SIM118 - no mapping
 

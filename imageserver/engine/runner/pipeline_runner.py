@@ -1,4 +1,4 @@
-"""Turn a generation into pixels with the loaded pipeline: one suspended pipeline call per image."""
+"""Run the loaded pipeline for a generation: one suspended pipeline call per image."""
 
 import copy
 import inspect
@@ -30,18 +30,18 @@ MAX_SEED = 2**64
 GREY = 128
 # A prompt of Qwen-Image takes up to 7 MiB as embeddings.
 CACHED_PROMPTS = 64
-# What an offloading pipeline remembers beside its components.
+# The state of an offloading pipeline beside its components.
 OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id", "hf_device_map")
 
-# Looks at an image in the making; called after a step, and only where somebody wants to see it.
+# Returns a preview of the unfinished image; called after a step, only where a preview was requested.
 PreviewFn = Callable[[], Thumbnail]
 OnStep = Callable[[PreviewFn], None]
 
 
 class PipelineRunner:
-    """Generates one image at a time; every call has its own scheduler and its own shallow copy of the pipeline.
+    """Generates one image at a time; every call has its own noise scheduler and its own shallow copy of the pipeline.
 
-    One pipeline object shared by two calls is wrong: they would share the scheduler's state.
+    Two calls must not share a pipeline object: they would share the noise scheduler's state.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PipelineRunner:
     ) -> None:
         """Call `on_end` after every pipeline call, however it ended.
 
-        Without `adapters` LoRAs are refused, without the ControlNet `control` images that guide.
+        Without `adapters` LoRAs are refused, without the ControlNet `control` control images.
         """
         options = {**family.loading, "controlnet": control}
         self._pipelines = {
@@ -70,13 +70,13 @@ class PipelineRunner:
 
     @cached_property
     def preview_map(self) -> PreviewMap:
-        """The model's latents in colours; fitting it encodes two small images."""
+        """The map from the model's latents to colours; fitting it encodes two small images."""
         pipeline = self._own
         scale = pipeline.vae_scale_factor
         return fit(lambda image: self._family.encode_for_preview(pipeline, image), scale)
 
     def warmup_generation(self, generation: Generation) -> tuple[Generation, bytes]:
-        """Return a generation from text as this model can generate it: where it edits, with a grey image to edit."""
+        """Return the generation with its pixels: a grey image to edit where the model cannot generate from text."""
         if "text" in self._pipelines:
             return generation, b""
         source = Source(strength=1.0, digest="")
@@ -85,14 +85,14 @@ class PipelineRunner:
     def run(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
         """Return image `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
 
-        One that is taken apart comes as (layers, 4, height, width), the last channel being the opacity.
+        Layers have shape (layers, 4, height, width); the last channel is the opacity.
         `on_step` is called after every step; `source` holds the pixels that `generation.source` describes.
         """
         stock = self._pipeline_for(generation)
         pipeline = copy.copy(stock)
         config = self._adapt(generation)
         pipeline.scheduler = self.noise_schedulers.for_generation(stock.scheduler, generation, config)
-        # Pipelines give their callback what this attribute names; on this copy alone.
+        # Pipelines pass the tensors that this attribute names to their callback; only on this copy.
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
             pipeline.vae = with_stock_vae(pipeline.vae)
@@ -103,7 +103,7 @@ class PipelineRunner:
             def preview() -> Thumbnail:
                 return self.preview_map.preview(self._family.preview_latents(pipeline, tensors, width, height))
 
-            # Noise schedulers of the second order are told of twice a step, PNDM of one step too many.
+            # Noise schedulers of the second order call back twice a step, PNDM once too often.
             step, half = divmod(call, pipeline.scheduler.order)
             if not half and step < generation.generated_steps:
                 on_step(preview)
@@ -114,7 +114,7 @@ class PipelineRunner:
                 **self._family.arguments(pipeline, generation, self.embeddings),
                 **self._start(pipeline, generation, source, width, height),
                 **init_image.control_arguments(generation, source, width, height, guide_of(pipeline)),
-                **(size if takes(pipeline, "width") else {}),
+                **(size if has_parameter(pipeline, "width") else {}),
                 # Generated on the CPU, a seed means the same noise on every device.
                 generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
                 output_type="pt",
@@ -133,7 +133,7 @@ class PipelineRunner:
         if self._family.layers:
             width, height = layer_size(generation.width, generation.height)
             if min(width, height) == 0:
-                raise InvalidParameter("image is too long and narrow to be taken apart.", param="image")
+                raise InvalidParameter("image is too long and narrow to be split into layers.", param="image")
             return width, height
         multiple, max_tokens = self._family.size_multiple(pipeline), self._family.max_tokens(pipeline)
         return generated_size(generation.width, generation.height, multiple, max_tokens)
@@ -142,7 +142,9 @@ class PipelineRunner:
         kind = kind_of(generation)
         source, most = generation.source, self._family.max_images
         if source is not None and len(source.further) >= most:
-            raise InvalidParameter(f"The model ({self._family.name}) sees at most {most} at a time.", param="image")
+            raise InvalidParameter(
+                f"The model ({self._family.name}) reads at most {most} images at a time.", param="image"
+            )
         needs = Needs(
             image="image" if source is not None else None,
             mask="mask" if source is not None and source.masked else None,
@@ -153,10 +155,10 @@ class PipelineRunner:
         return self._pipelines["edit" if kind == "image" and "edit" in self._pipelines else kind]
 
     def _adapt(self, generation: Generation) -> Mapping[str, Any]:
-        """Let the text encoders read with the generation's LoRAs; return how these change the scheduler."""
+        """Switch the generation's LoRAs on; return how they change the noise scheduler."""
         if self._adapters is None:
             if generation.loras:
-                raise InvalidParameter("loras: none can be used with this model.", param="loras")
+                raise InvalidParameter("loras: this model cannot use LoRAs.", param="loras")
             return {}
         self._adapters.use(generation.loras)
         self.embeddings.scope = self._adapters.text_scope(generation.loras)
@@ -169,10 +171,10 @@ class PipelineRunner:
             return {}
         strength = self._family.strength_for(generation)
         if self._family.layers:
-            # Scaled by the pipeline itself.
+            # The pipeline scales the image itself.
             width, height = generation.width, generation.height
         given = init_image.arguments(generation, source, width, height, strength)
-        if not takes(pipeline, "strength"):
+        if not has_parameter(pipeline, "strength"):
             del given["strength"]
         if self._family.layers:
             given["image"] = given["image"].convert("RGBA")
@@ -194,12 +196,12 @@ class PipelineRunner:
         return self._family.calls_per_step(generation) * calls_factor(generation.scheduler)
 
     def token_usage(self, generation: Generation) -> TokenUsage:
-        """Return what the model reads of this generation, and what the client should know."""
+        """Return the tokens of this generation, and warnings for the client."""
         return self._family.token_usage(self._own, generation)
 
 
-def takes(pipeline: Pipeline, name: str) -> bool:
-    """Return whether a call takes a parameter: some know no size but their image's, those that edit no strength."""
+def has_parameter(pipeline: Pipeline, name: str) -> bool:
+    """Return whether a pipeline's call has a parameter: some have no size, those that edit have no strength."""
     return name in inspect.signature(type(pipeline).__call__).parameters
 
 
@@ -212,14 +214,14 @@ def kind_of(generation: Generation) -> Kind:
 
 
 def guide_of(pipeline: Pipeline) -> str:
-    """Return what a pipeline calls the image for its ControlNet: some that start from text have no other."""
-    return "control_image" if takes(pipeline, "control_image") else "image"
+    """Return the name of a pipeline's parameter for the control image: `image` where it starts from text."""
+    return "control_image" if has_parameter(pipeline, "control_image") else "image"
 
 
 def as_class(pipeline: Pipeline, name: str, options: Mapping[str, Any]) -> Pipeline:
     """Return a pipeline of another class of diffusers that shares every component of this one.
 
-    `options` are what its constructor is told where it knows of them, as at loading.
+    `options` are passed to its constructor where it knows them, as at loading.
     """
     if type(pipeline).__name__ == name:
         return pipeline
@@ -235,7 +237,7 @@ def as_class(pipeline: Pipeline, name: str, options: Mapping[str, Any]) -> Pipel
 
 
 def pin_execution_device(pipeline: Pipeline) -> Pipeline:
-    """Return a copy that knows its device; the stock property looks at every module, 8 ms an image on a CPU."""
+    """Return a copy that knows its device; the stock property visits every module, 8 ms an image on a CPU."""
     device, stock = pipeline._execution_device, type(pipeline)
     pinned = copy.copy(pipeline)
     pinned.__class__ = type(stock.__name__, (stock,), {"_execution_device": property(lambda self: device)})
@@ -243,7 +245,7 @@ def pin_execution_device(pipeline: Pipeline) -> Pipeline:
 
 
 def with_stock_vae(vae: Any) -> Any:
-    """Return a view of the VAE that computes to the bit as diffusers does; the fast path differs in the last place."""
+    """Return a view of the VAE that computes to the bit as diffusers does; the fast path differs in the last digit."""
     view = copy.copy(vae)
 
     def in_stock_arithmetic(compute: Callable[..., Any]) -> Callable[..., Any]:
@@ -254,7 +256,7 @@ def with_stock_vae(vae: Any) -> Any:
         return computed
 
     view.encode = in_stock_arithmetic(vae.encode)
-    # In tiles it would be another image.
+    # In tiles the image would differ.
     view.decode = in_stock_arithmetic(getattr(vae.decode, "whole", vae.decode))
     return view
 
@@ -273,7 +275,7 @@ def to_bytes(image: torch.Tensor) -> torch.Tensor:
 
 
 def enlarged(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Return an image (3, height, width) that covers the wanted size, its shape kept; one that does is returned."""
+    """Return an image (3, height, width), enlarged in its own shape where it does not cover the size."""
     factor = max(height / image.shape[1], width / image.shape[2])
     if factor <= 1:
         return image

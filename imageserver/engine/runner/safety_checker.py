@@ -1,7 +1,7 @@
-"""An optional look at every finished image (SAFETY_CHECKER): what it finds unsafe is sent as black.
+"""An optional check of every finished image (SAFETY_CHECKER): images that it finds unsafe are sent as black.
 
 It runs on the CPU, beside the device. Source: diffusers `StableDiffusionSafetyChecker`, made for Stable Diffusion 1.x;
-it looks at images alone, so it serves every family, and it errs both ways.
+it reads only the images, so it serves every family, and it errs both ways.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ class SafetyChecker:
     def unsafe(self, pixels: bytes, shape: tuple[int, int, int]) -> tuple[bool, ...]:
         """Return for every image whether it was found unsafe; `pixels` are those of an Outcome.
 
-        `shape` is the height, width and channels of each; what is transparent is seen on white.
+        `shape` is the height, width and channels of each; transparency is checked on white.
         """
         images = np.frombuffer(pixels, np.uint8).reshape(-1, *shape)
         if shape[2] == 4:
@@ -33,9 +33,9 @@ class SafetyChecker:
             images = ((colours * opacity + 255 * (255 - opacity)) // 255).astype(np.uint8)
         with torch.inference_mode():
             seen = self._processor(images=list(images), return_tensors="pt")
-            # It paints over what it is given beside what it looks at; only its verdict is wanted.
-            _, verdict = self._model(clip_input=seen.pixel_values, images=torch.zeros(len(images), 1))
-        return tuple(bool(one) for one in verdict)
+            # It blackens `images` itself; only its second result is needed.
+            _, found = self._model(clip_input=seen.pixel_values, images=torch.zeros(len(images), 1))
+        return tuple(bool(one) for one in found)
 
 
 def open_checker(settings: Settings, report: Report) -> SafetyChecker | None:
@@ -66,7 +66,7 @@ def blackened(pixels: bytes, unsafe: tuple[bool, ...]) -> bytes:
 
 
 def sentence(unsafe: tuple[bool, ...]) -> str:
-    """Return what the client is told."""
+    """Return the warning for the client."""
     numbers = ", ".join(str(index + 1) for index, is_unsafe in enumerate(unsafe) if is_unsafe)
     return f"Found unsafe and sent as black (SAFETY_CHECKER): image {numbers}."
 
@@ -74,8 +74,8 @@ def sentence(unsafe: tuple[bool, ...]) -> str:
 def _processor(folder: Path) -> Any:
     from transformers import CLIPImageProcessorPil
 
-    # In a pipeline's folder it lies beside the checker.
-    for place in (folder, folder.parent / "feature_extractor"):
-        if (place / "preprocessor_config.json").is_file():
-            return CLIPImageProcessorPil.from_pretrained(str(place), local_files_only=True)
+    # In a pipeline's folder it is beside the checker's.
+    for candidate in (folder, folder.parent / "feature_extractor"):
+        if (candidate / "preprocessor_config.json").is_file():
+            return CLIPImageProcessorPil.from_pretrained(str(candidate), local_files_only=True)
     return CLIPImageProcessorPil()
