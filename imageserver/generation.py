@@ -66,7 +66,7 @@ class Generation:
     `previews` is the number of previews of each image, spread evenly over its steps.
     `model` is the name of the model that generates it; empty is the default model. `scheduler` is a name of
     `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many
-    layers an image is split into; 0 is the model's default, or no layers where it generates whole images.
+    layers an image is separated into; 0 is the model's default, or no layers where it generates whole images.
     """
 
     prompt: str
@@ -162,7 +162,7 @@ class ModelInfo:
     to inpaint, each with `control` where a ControlNet guides it, or an image to edit. `default_size` is the width and
     height of requests that name none. The model reads up to `max_images` images of one request, each by itself.
     `scheduler` is the class of the model's own noise scheduler and `sampler` its name; `schedulers` gives the diffusers
-    class of each noise scheduler that fits. `layers` is how many layers an image is split into by default; 0 where
+    class of each noise scheduler that fits. `layers` is how many layers an image is separated into by default; 0 where
     the model generates whole images.
     """
 

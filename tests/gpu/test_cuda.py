@@ -50,5 +50,5 @@ def test_offloaded_weights_generate_an_image(folder: Path, tmp_path: Path, memor
 
 def test_a_card_that_cannot_hold_the_model_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "free_memory", lambda device: 1000 if device.type == "cuda" else 1 << 40)
-    with pytest.raises(ModelUnavailable, match="take a quantized or smaller model"):
+    with pytest.raises(ModelUnavailable, match="choose a quantized or smaller model"):
         load(Settings(model=str(folder), device="cuda", memory="full"))

@@ -16,7 +16,7 @@ from imageserver.engine.families import family_of
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.lora_adapters import LoraAdapters
-from imageserver.engine.runner.pipeline_runner import PipelineRunner, as_class, on_white, takes, to_bytes
+from imageserver.engine.runner.pipeline_runner import PipelineRunner, as_class, has_parameter, on_white, to_bytes
 from imageserver.engine.runner.safety_checker import SafetyChecker
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Finished, Message, Run
@@ -128,7 +128,8 @@ class TinyEngine:
             "generator": torch.Generator("cpu").manual_seed(wanted.seed),
         } | arguments  # fmt: skip
         with self._as_published():
-            images = pipeline(**{name: value for name, value in call.items() if takes(pipeline, name)}).images[0]
+            known = {name: value for name, value in call.items() if has_parameter(pipeline, name)}
+            images = pipeline(**known).images[0]
         if isinstance(images, torch.Tensor):
             images = to_bytes(on_white(images))
         stacked = np.stack(images) if isinstance(images, list) else np.asarray(images)

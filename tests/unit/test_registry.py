@@ -48,8 +48,8 @@ def test_the_file_that_is_shipped_has_the_names_of_the_documents():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[sd\n", "is no TOML"),
-        (b"\xff\xfe", "is no TOML"),
+        ("[sd\n", "is not valid TOML"),
+        (b"\xff\xfe", "is not valid TOML"),
         ("[sd]\nsteps = 3", r'\["sd"\] has no source'),
         (SDXL + "stepz = 3", r'\["sd-xl-base"\] has the unknown key .stepz.; known are source, hub'),
         (SDXL + "steps = 0", "steps=0 is not valid"),
@@ -59,7 +59,7 @@ def test_the_file_that_is_shipped_has_the_names_of_the_documents():
         (SDXL + 'size = "16x16"', "each side must be 64 to 4096"),
         (SDXL + 'dtype = "int3"', "dtype='int3' is not valid"),
         ('[sd]\nsource = ""', "source='' is not valid"),
-        ('source = "x"', "'source' stands outside of every table"),
+        ('source = "x"', "'source' is outside of every table"),
         ('[demo]\nsource = "x"', r"\[demo\] has a meaning of its own"),
     ],
 )

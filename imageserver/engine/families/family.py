@@ -28,7 +28,7 @@ class Family(ABC):
     run one by one. `guidance` is what the family's documentation calls its classifier-free guidance, `positive_magic`
     gives quality words that the model was trained with, by language. `loading` is passed to `from_pretrained`;
     `separate_text_encoder` is one that the model's folder does not contain; `control_net` is the diffusers class of its
-    ControlNets. The model reads up to `max_images` images of one request, each by itself, and takes an image apart into
+    ControlNets. The model reads up to `max_images` images of one request, each by itself, and separates an image into
     `layers` layers where a request does not say; 0 generates whole images. `preview_tensors` are the tensors that the
     pipeline's step callback needs for a preview.
     """

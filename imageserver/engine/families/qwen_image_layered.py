@@ -1,4 +1,4 @@
-"""Qwen-Image-Layered: Qwen-Image splits an image into layers with transparency.
+"""Qwen-Image-Layered: Qwen-Image separates an image into layers with transparency.
 
 Source: the Qwen/Qwen-Image-Layered model card and diffusers `pipeline_qwenimage_layered.py` (0.42).
 """

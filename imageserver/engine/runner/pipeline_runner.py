@@ -133,7 +133,7 @@ class PipelineRunner:
         if self._family.layers:
             width, height = layer_size(generation.width, generation.height)
             if min(width, height) == 0:
-                raise InvalidParameter("image is too long and narrow to be split into layers.", param="image")
+                raise InvalidParameter("image is too long and narrow to be separated into layers.", param="image")
             return width, height
         multiple, max_tokens = self._family.size_multiple(pipeline), self._family.max_tokens(pipeline)
         return generated_size(generation.width, generation.height, multiple, max_tokens)

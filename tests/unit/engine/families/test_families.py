@@ -18,7 +18,7 @@ from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import open_tiers
 from imageserver.engine.families import FAMILIES, Family, family_of
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.pipeline_runner import PipelineRunner, takes
+from imageserver.engine.runner.pipeline_runner import PipelineRunner, has_parameter
 from imageserver.generation import Generation, Source
 from imageserver.protocol.messages import Failed, Finished, Message, Preview, Progress, Run
 from imageserver.settings import Settings
@@ -129,7 +129,7 @@ class Shop:
         pipeline = stock(**copy.copy(self.stock.components), **options)
         pipeline.scheduler = copy.deepcopy(self.stock.scheduler)
         pipeline.set_progress_bar_config(disable=True)
-        size = {"width": wanted.width, "height": wanted.height} if takes(pipeline, "width") else {}
+        size = {"width": wanted.width, "height": wanted.height} if has_parameter(pipeline, "width") else {}
         if type(pipeline).__name__ == "HiDreamImagePipeline":
             # In latents: it would generate at 1024 x 1024.
             pipeline.default_sample_size = wanted.width // 8

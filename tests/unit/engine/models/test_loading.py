@@ -98,7 +98,7 @@ def test_memory_that_cannot_hold_the_model_is_said_with_what_would(
 ) -> None:
     monkeypatch.setattr(devices, "free_memory", lambda device: 1000)
     with pytest.raises(
-        ModelUnavailable, match=r"needs about .* GiB .* take a quantized or smaller model, or MODEL=demo"
+        ModelUnavailable, match=r"needs about .* GiB .* choose a quantized or smaller model, or MODEL=demo"
     ):
         load(with_model(model_folder))
 

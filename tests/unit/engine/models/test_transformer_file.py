@@ -106,7 +106,7 @@ def test_a_safetensors_file_is_the_transformer_to_the_bit(folder: Path, tmp_path
         ("model.ckpt", b"x", "neither .gguf nor .safetensors"),
         ("model.bin", b"x", "neither .gguf nor .safetensors"),
         ("missing.gguf", None, "does not exist"),
-        ("model.gguf", b"PK\x03\x04", "is no GGUF file"),
+        ("model.gguf", b"PK\x03\x04", "is not a GGUF file"),
     ],
 )
 def test_what_is_no_such_file_is_said(folder, tmp_path, name: str, content: bytes | None, sentence: str) -> None:
