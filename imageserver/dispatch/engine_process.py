@@ -116,12 +116,12 @@ class EngineProcess:
         """Whether there is an engine that accepts jobs and questions."""
         return self.state == "ready" and self.ready is not None and self._peer is not None
 
-    def has_room(self, facts: ModelInfo | None) -> bool:
+    def has_room(self, info: ModelInfo | None) -> bool:
         """Return whether another job of a model may be sent now.
 
         `max_in_flight` images' worth of memory is begun at a time.
         """
-        return self.is_ready and facts is not None and sum(self._running.values()) < facts.device.max_in_flight
+        return self.is_ready and info is not None and sum(self._running.values()) < info.device.max_in_flight
 
     async def supervise(self, events: EngineEvents) -> None:
         """Run engines, one after the other, until `stop` or until loading has failed too often."""

@@ -7,7 +7,7 @@ from imageserver.dispatch.job_records import ENDED, JobRecord
 from imageserver.dispatch.jobs import Listener
 from imageserver.protocol.messages import CancelJob, CurrentJob, CurrentJobRequest, JobList, JobStatus, ListJobs, Watch
 
-# A thousand whole prompts, of which each may take 40 kB, would be more than a message may hold.
+# A thousand whole prompts of up to 40 kB each would not fit into a message.
 MAX_LISTED_PROMPT_CHARACTERS = 1000
 
 

@@ -13,7 +13,7 @@ from imageserver.errors import InvalidParameter
 from imageserver.imaging.exif import exif_block, read_exif
 
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
-# A JPEG segment holds 65,533 bytes, six of which say that it is EXIF.
+# A JPEG segment holds 65,533 bytes, six of them the EXIF signature.
 MAX_EXIF_BYTES = 65_500
 
 

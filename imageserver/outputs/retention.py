@@ -51,11 +51,11 @@ def _files(path: Path) -> list[tuple[str, int, float]]:
         with os.scandir(path) as entries:
             for entry in entries:
                 try:
-                    facts = entry.stat(follow_symlinks=False)
+                    status = entry.stat(follow_symlinks=False)
                 except OSError:
                     continue
-                if stat.S_ISREG(facts.st_mode):
-                    files.append((entry.name, facts.st_size, facts.st_mtime))
+                if stat.S_ISREG(status.st_mode):
+                    files.append((entry.name, status.st_size, status.st_mtime))
     except OSError:
         return files
     return files

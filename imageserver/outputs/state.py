@@ -42,7 +42,7 @@ SCHEMA = (
     BEGIN DELETE FROM webhooks WHERE task_id = NEW.task_id; END
     """,
 )
-# What servers had before this file, of which a row is kept, and what happens to one that is already here.
+# The files of older servers: the tables to keep, and how their rows merge with those already here.
 OLD_FILES: dict[str, dict[str, str]] = {
     "attempts.sqlite": {},
     "request_ids.sqlite": {"counter": "ON CONFLICT (id) DO UPDATE SET last = max(last, excluded.last)"},
@@ -101,13 +101,13 @@ class StateDatabase:
                 self._database.execute(statement)
             self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             for file in old_files:
-                self._take_over(file)
+                self._import(file)
         # The rows are safe now. Removed and not renamed, because an address may hold a password.
         for file in old_files:
             for suffix in ("", "-wal", "-shm"):
                 file.with_name(file.name + suffix).unlink(missing_ok=True)
 
-    def _take_over(self, file: Path) -> None:
+    def _import(self, file: Path) -> None:
         with contextlib.closing(_connect(file)) as old:
             found = {name for [name] in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             for table, conflict in OLD_FILES[file.name].items():

@@ -120,7 +120,7 @@ def fitted(image: Image.Image, mode: str) -> np.ndarray:
     return np.frombuffer(pixels.data, np.uint8).reshape(128, 128, 3).astype(int)
 
 
-def test_the_mask_says_what_is_generated_anew_and_the_inverted_one_what_is_not(demo_server):
+def test_the_mask_says_what_is_regenerated_and_the_inverted_one_what_is_not(demo_server):
     client = Client(demo_server)
     source = colours(128, 128)
     mask = Image.new("L", (128, 128), 0)

@@ -1,4 +1,4 @@
-"""SAFETY_CHECKER from the setting to the answers of every client that has a place for its verdict, and to the log."""
+"""SAFETY_CHECKER from the setting to the log, and to the answers of every dialect that can say what it found."""
 
 import base64
 import io

@@ -26,7 +26,7 @@ def image(width: int = 96, height: int = 64, colour: str = "teal") -> bytes:
 
 
 def mask(width: int = 96, height: int = 64) -> bytes:
-    """Return a PNG whose left half is transparent: OpenAI's way of asking to generate it anew."""
+    """Return a PNG whose left half is transparent: OpenAI's way of asking to regenerate it."""
     image = Image.new("RGBA", (width, height), (0, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, width // 2, height))
     return png(image)

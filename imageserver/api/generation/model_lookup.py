@@ -92,7 +92,7 @@ class WaitingRequest:
 
 @dataclass(frozen=True)
 class Unloaded:
-    """A model of which nothing is known before it is loaded; without a name the one that the server begins with."""
+    """A model that is not loaded, and known by name only; an empty name means the one that the server starts with."""
 
     name: str
 

@@ -271,7 +271,7 @@ def _size(body: GenerateBody, settings: Settings) -> tuple[int, int]:
 
 
 def check_text(name: str, text: str, limit: int) -> None:
-    """Raise InvalidParameter for a text that is too long, or that is no Unicode."""
+    """Raise InvalidParameter for a text that is too long, or that is not Unicode."""
     if len(text) > limit:
         raise InvalidParameter(
             f"{name} has {len(text)} characters; the limit is {limit} (MAX_PROMPT_CHARS).", param=name
@@ -279,7 +279,7 @@ def check_text(name: str, text: str, limit: int) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidParameter(f"{name} contains a lone surrogate, which is no Unicode text.", param=name) from None
+        raise InvalidParameter(f"{name} contains a lone surrogate, which is not Unicode text.", param=name) from None
 
 
 def check_limit(name: str, value: float | None, limit: float, setting: str) -> None:

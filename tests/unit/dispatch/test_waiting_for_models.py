@@ -51,7 +51,7 @@ async def test_requests_that_wait_for_their_model_count_against_max_queue():
     assert [harness.worker.of(job)[-1:] for job in (3, 4)] == [["queue_full"]] * 2
     assert "queue_full" not in harness.worker.of(1) + harness.worker.of(2)
     harness.request_model(5, load="third", fetch=True)
-    assert "queue_full" not in harness.worker.of(5), "what prepares a model is no generation"
+    assert "queue_full" not in harness.worker.of(5), "what prepares a model is not a generation"
     harness.load("scripted", "other", job=1)
     harness.submit(1, 2, model="other")
     assert "queue_full" not in harness.worker.of(1) + harness.worker.of(2)

@@ -18,19 +18,19 @@ def read_mask(image, transparent_means_edit=False, kind="PNG"):
     return inputs.read_mask(data, name="mask", max_pixels=MANY, transparent_means_edit=transparent_means_edit)
 
 
-def test_white_is_generated_anew_black_is_kept_and_grey_is_between():
+def test_white_is_regenerated_black_is_kept_and_grey_is_between():
     image = Image.fromarray(np.array([[0, 128, 255]], np.uint8))
     assert list(read_mask(image).data) == [0, 128, 255]
     assert list(read_mask(image.convert("RGB"), kind="BMP").data) == [0, 128, 255]
 
 
-def test_white_strokes_on_a_transparent_ground_are_generated_anew():
+def test_white_strokes_on_a_transparent_ground_are_regenerated():
     image = Image.new("RGBA", (2, 1), (*WHITE, 0))
     image.putpixel((1, 0), (*WHITE, 255))
     assert list(read_mask(image).data) == [0, 255]
 
 
-def test_openai_s_masks_generate_anew_what_is_transparent_whatever_its_colour():
+def test_openai_s_masks_regenerate_what_is_transparent_whatever_its_colour():
     image = Image.new("RGBA", (3, 1), (*WHITE, 255))
     image.putpixel((1, 0), (*RED, 0))
     image.putpixel((2, 0), (*BLACK, 100))

@@ -26,14 +26,14 @@ def half(mode="L", on=255, off=0):
     return image
 
 
-def test_white_is_generated_anew():
+def test_white_is_regenerated():
     mask = shaped(half())
     assert (mask[:, :20] == 255).all()
     assert (mask[:, 20:] == 0).all()
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255, 255), (0, 0, 0, 255), (255, 0, 0, 200)])
-def test_what_is_opaque_is_generated_anew_whatever_its_colour_where_the_rest_is_transparent(colour):
+def test_what_is_opaque_is_regenerated_whatever_its_colour_where_the_rest_is_transparent(colour):
     assert (shaped(half("RGBA", colour, (0, 0, 0, 0))) == shaped(half())).all()
 
 

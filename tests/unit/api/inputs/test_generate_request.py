@@ -59,7 +59,7 @@ def test_ignored_fields_are_warned_about():
     assert resolve(output_compression=50, output_format="webp")[1] == []
 
 
-def test_null_seed_is_generated_anew_and_fits_into_any_json():
+def test_null_seed_is_random_every_time_and_fits_into_any_json():
     seeds = {resolve(seed=None)[0].seed for _ in range(20)}
     assert len(seeds) == 20
     assert max(seeds) < 2**53

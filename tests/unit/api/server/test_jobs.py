@@ -19,7 +19,7 @@ END = JobEvent(job=1, number=1, name="completed", status=STATUS)
 
 @pytest.fixture
 def follow():
-    """Ask for the events of a request of which a ticket tells these, None being a pause without any."""
+    """Return a function that requests the events of a ticket with these, None being a pause without any."""
 
     def ask(*events):
         ticket = SimpleNamespace(events=lambda pause: iter(events), cancel=lambda: None)

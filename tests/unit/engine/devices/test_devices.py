@@ -79,7 +79,7 @@ def test_an_npu_is_asked_like_any_other_accelerator(npu: FakeNpu) -> None:
     assert npu.calls == ["synchronize", "empty_cache"]
 
 
-def test_the_peak_of_an_accelerator_is_its_own_and_begins_anew(npu: FakeNpu) -> None:
+def test_the_peak_of_an_accelerator_is_its_own_and_begins_again(npu: FakeNpu) -> None:
     device: Any = NpuDevice()
     meter = peak_memory(device)
     assert (meter(), meter()) == (7 * GIB, 5 * GIB)

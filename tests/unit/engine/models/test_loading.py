@@ -118,7 +118,7 @@ def test_a_model_whose_text_encoder_lies_elsewhere_says_how_to_name_it(tmp_path:
         loaded(str(tmp_path))
     model = loaded(str(tmp_path / "llama"))
     assert type(model.pipeline.text_encoder_4).__name__ == "LlamaForCausalLM"
-    # Another one reads prompts otherwise, so what was generated with this one is no answer any more.
+    # Another one reads prompts otherwise, so this one's images do not count any more.
     (weights,) = (tmp_path / "llama").glob("*.safetensors")
     os.utime(weights, (1, 1))
     assert loaded(str(tmp_path / "llama")).info.revision != model.info.revision
@@ -132,7 +132,7 @@ def test_a_pipeline_that_nobody_serves_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["tokenizer", "vae", "scheduler"])
 def test_a_part_that_is_missing_is_named(tmp_path: Path, part: str) -> None:
-    # Without its files transformers makes an empty tokenizer, of which nobody would have said what is wrong.
+    # Without its files transformers makes an empty tokenizer, and no error would name what is missing.
     tiny_models.tiny_stable_diffusion().save_pretrained(tmp_path / "sd")
     shutil.rmtree(tmp_path / "sd" / part)
     with pytest.raises(ModelUnavailable, match=rf"^[^\n]* is incomplete: its folder has no {part}\.$"):

@@ -368,6 +368,6 @@ def test_beside_weights_of_eight_bits_it_generates_nearly_the_same_and_leaves_no
 def test_a_profiles_scheduler_must_be_one(flow):
     save_lora(flow.folder._folders[0], "odd", flow.build(), scheduler={"_class_name": "QwenImagePipeline"})
     [failure] = flow.generate(generation(loras=(flow.lora("odd"),)))
-    assert "QwenImagePipeline is no scheduler" in failure.sentence
+    assert "QwenImagePipeline is not a scheduler" in failure.sentence
     assert json.loads((flow.folder._folders[0] / "odd.json").read_text())
     assert isinstance(flow.pipeline.scheduler, diffusers.FlowMatchEulerDiscreteScheduler)
