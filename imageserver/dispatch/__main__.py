@@ -14,7 +14,6 @@ from imageserver.telemetry.logs import configure_logging
 
 
 def main() -> None:
-    """Detach, read the settings and serve."""
     if hasattr(os, "fork"):
         if os.fork():
             os._exit(0)

@@ -61,7 +61,6 @@ class Dispatcher:
         self.models = ModelLoading(engine, self.job_records)
 
     def start(self) -> None:
-        """Start the engine."""
         self._supervision = asyncio.create_task(self.engine.supervise(self))
 
     async def stop(self) -> None:
@@ -112,7 +111,6 @@ class Dispatcher:
         self.engine_changed()
 
     def record_cache_hit(self, hit: CacheHit, worker: Listener) -> None:
-        """Count a request that a worker answered from the cache."""
         self.jobs.tally.total += 1
         self.jobs.tally.count("completed")
         self.job_records.record_cache_hit(hit, worker)
@@ -159,7 +157,6 @@ class Dispatcher:
         return estimate_wait(job, self.jobs.running.values(), self.jobs.queue, self._clock(), room=self._has_room(job))
 
     def snapshot(self) -> Snapshot:
-        """Return the state of the service."""
         engine, tally = self.engine, self.jobs.tally
         state = {"ready": "healthy", "loading": "loading"}.get(engine.state, "degraded")
         beside = engine.load_progress or self.models.download

@@ -61,10 +61,10 @@ class EngineEvents(Protocol):
     """The dispatcher's side: what the engine process reports to it."""
 
     def engine_changed(self) -> None:
-        """The state, reason or progress is another."""
+        """The state, its reason or the progress has changed."""
 
     def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
-        """A running job has news."""
+        """A running job has begun, come further or ended."""
 
     def model_event(self, message: ModelsLoaded | ModelFetched | LoadProgress) -> None:
         """Other models are loaded than before, files have arrived on the disk, or either has failed or come further."""
@@ -108,7 +108,6 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the running engine."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     @property

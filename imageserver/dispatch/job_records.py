@@ -43,6 +43,7 @@ MAX_EVENTS = 512
 SUBMIT_TIMEOUT_SECONDS = 30.0
 
 ENDED = ("completed", "failed", "cancelled")
+NOT_QUEUED = {"queue_position": None, "queue_wait": None}
 
 
 @dataclass
@@ -116,17 +117,11 @@ class JobRecord:
                 self.add_event("model_loaded")
                 asyncio.get_running_loop().call_later(SUBMIT_TIMEOUT_SECONDS, self._give_up)
             case Queued():
-                self.add_event(
-                    "queued",
-                    queue_position=message.position,
-                    queue_wait=round(message.wait, 3),
-                    expected_seconds=round(message.own, 3),
-                )
+                wait, own = round(message.wait, 3), round(message.own, 3)
+                self.add_event("queued", queue_position=message.position, queue_wait=wait, expected_seconds=own)
             case Started():
                 # A job that is run again after its engine died starts twice.
-                self.add_event(
-                    "started", state="processing", started_at=now, step=0, queue_position=None, queue_wait=None
-                )
+                self.add_event("started", state="processing", started_at=now, step=0, **NOT_QUEUED)
             case Progress():
                 self.add_event("progress", step=message.step, total_steps=message.total)
             case Finished():
@@ -135,26 +130,17 @@ class JobRecord:
                     state="completed",
                     completed_at=now,
                     step=self.status.total_steps,
-                    queue_position=None,
-                    queue_wait=None,
                     inference_time=round(message.outcome.inference_time, 3),
                     vram_peak_mb=message.outcome.vram_peak_mb or None,
                     seeds=message.outcome.seeds,
                     cache="join" if message.joined else "miss",
+                    **NOT_QUEUED,
                 )
             case ModelResponse():
                 self.add_event("completed", state="completed", completed_at=now, step=self.status.total_steps)
             case Failed():
-                state = state_after(message)
-                self.add_event(
-                    state,
-                    state=state,
-                    completed_at=now,
-                    queue_position=None,
-                    queue_wait=None,
-                    error=message.sentence,
-                    code=message.code,
-                )
+                state, sentence = state_after(message), message.sentence
+                self.add_event(state, state=state, completed_at=now, error=sentence, code=message.code, **NOT_QUEUED)
 
     def _give_up(self) -> None:
         """End a request that was refused once its model was known, only wanted to know, or lost its worker."""
@@ -191,7 +177,6 @@ class JobRecords:
         return self._add(JobRecord(status, request.credential, worker, request.client, awaits))
 
     def record_cache_hit(self, hit: CacheHit, worker: Listener) -> None:
-        """Record a request that was answered from the cache."""
         record = self._add(JobRecord(_status(hit.job, hit.dialect, hit.generation), hit.credential, worker))
         status = record.status
         record.add_event(
@@ -211,7 +196,6 @@ class JobRecords:
         return record if record is not None and credential in ("", record.credential) else None
 
     def newest(self, credential: str, state: str | None, limit: int) -> Iterator[JobRecord]:
-        """Yield the newest entries first."""
         for record in reversed(self._records.values()):
             if limit == 0:
                 return
@@ -248,17 +232,8 @@ class JobRecords:
 
 def _status(number: int, dialect: str, generation: Generation) -> JobStatus:
     return JobStatus(
-        id=number,
-        model=generation.model,
-        dialect=dialect,
-        state="queued",
-        prompt=generation.prompt,
-        width=generation.width,
-        height=generation.height,
-        steps=generation.steps,
-        n=generation.count,
-        seed=generation.seed,
-        priority=generation.priority,
-        created_at=time.time(),
+        id=number, model=generation.model, dialect=dialect, state="queued", prompt=generation.prompt,
+        width=generation.width, height=generation.height, steps=generation.steps, n=generation.count,
+        seed=generation.seed, priority=generation.priority, created_at=time.time(),
         total_steps=generation.generated_steps * generation.count,
-    )
+    )  # fmt: skip

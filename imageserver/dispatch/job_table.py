@@ -40,7 +40,6 @@ class JobTable:
         return self._jobs.get(number)
 
     def job_of(self, request: int) -> Job | None:
-        """Return the job that a request waits for."""
         return self._awaited.get(request)
 
     def requests_of(self, worker: Listener) -> list[int]:
@@ -48,7 +47,6 @@ class JobTable:
         return [waiter.id for job in self for waiter in job.waiters if waiter.worker is worker]
 
     def add(self, job: Job) -> None:
-        """Let a new job wait in the queue."""
         self._jobs[job.id] = job
         self.single_flight.add(job)
         self.queue.push(job)
@@ -61,13 +59,11 @@ class JobTable:
         waiter.timer = asyncio.get_running_loop().call_later(waiter.timeout, on_deadline, waiter)
 
     def start(self, job: Job) -> None:
-        """Move a job from the queue to those that run."""
         self.queue.pop(job)
         job.state, job.started = "processing", asyncio.get_running_loop().time()
         self.running[job.id] = job
 
     def requeue(self, job: Job) -> None:
-        """Let a job that has lost its engine wait again."""
         job.state, job.share_done, job.begun = "queued", 0.0, False
         self.queue.push(job)
 

@@ -67,11 +67,9 @@ class Job:
 
     @property
     def remaining(self) -> float:
-        """The expected device time that is left."""
         return self.work * (1 - self.share_done)
 
     def claim(self) -> Claim:
-        """Return the job's claim to the device."""
         return Claim(
             owner=self.id,
             credential=self.credential,
@@ -92,7 +90,6 @@ class Tally:
     cancelled: int = 0
 
     def count(self, state: JobState) -> None:
-        """Count a request that ended as `state`."""
         setattr(self, state, getattr(self, state) + 1)
 
 

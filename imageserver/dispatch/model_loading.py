@@ -40,7 +40,6 @@ class LoadRequest:
 
     @property
     def name(self) -> str:
-        """The model."""
         return self.request.load
 
     def begin(self) -> None:

@@ -20,7 +20,6 @@ class JobQueue:
         return iter(self._jobs.values())
 
     def push(self, job: Job) -> None:
-        """Let `job` wait."""
         self._jobs[job.id] = job
 
     def peek(self, now: float, is_held_back: Callable[[Job], bool] = lambda job: False) -> Job | None:

@@ -27,11 +27,9 @@ class SnapshotBroadcast:
         worker.send(self._snapshot())
 
     def leave(self, worker: Listener) -> None:
-        """Send `worker` nothing more."""
         self._workers.discard(worker)
 
     def send(self) -> None:
-        """Send everybody a snapshot now."""
         self._is_due, self._sent_at = False, asyncio.get_running_loop().time()
         snapshot = self._snapshot()
         for worker in self._workers:

@@ -45,5 +45,4 @@ class Peer:
                 return
 
     def close(self) -> None:
-        """Hang up."""
         self._writer.close()

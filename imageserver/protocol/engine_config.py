@@ -23,7 +23,6 @@ class EngineConfig:
 
 
 def read_engine_config() -> EngineConfig:
-    """Read it from standard input."""
     content = json.loads(sys.stdin.buffer.read())
     settings = Settings.model_validate(content["settings"])
     return EngineConfig(settings, Address(**content["address"]), content["default_model"])

@@ -76,7 +76,6 @@ class RuntimeDir:
         return True
 
     def remove(self) -> None:
-        """Delete the files of this server."""
         for suffix in ("json", "sock", "lock", "announced"):
             with contextlib.suppress(OSError):
                 (self.folder / f"{self.owner}.{suffix}").unlink()

@@ -59,7 +59,6 @@ class Ticket:
         self._received: queue.SimpleQueue[tuple[Update, bytes]] = queue.SimpleQueue()
 
     def receive(self, message: Update, raw: bytes = b"") -> None:
-        """Add what came from the dispatcher."""
         self._received.put((message, raw))
 
     def updates(self, pause: float) -> Iterator[Queued | Started | Progress | PreviewImage | Image | None]:

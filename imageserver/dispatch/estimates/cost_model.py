@@ -36,7 +36,6 @@ class _Line:
     product: float = 0.0
 
     def add(self, calls: float, seconds: float) -> None:
-        """Add one measurement."""
         self.weight = self.weight * DECAY + 1
         self.calls = self.calls * DECAY + calls
         self.seconds = self.seconds * DECAY + seconds
@@ -64,7 +63,6 @@ class CostModel:
 
     @property
     def learnt(self) -> bool:
-        """Whether anything has been measured."""
         return bool(self._models)
 
     @property

@@ -16,7 +16,6 @@ class Estimator:
         self._memory = MemoryModel()
 
     def observe(self, info: ModelInfo | None, generation: Generation, outcome: Outcome) -> None:
-        """Learn from a finished generation."""
         self.costs.observe(generation, outcome.device_time)
         if info is not None:
             self._memory.observe(info, generation, outcome.vram_peak_mb)

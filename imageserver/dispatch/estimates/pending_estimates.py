@@ -20,7 +20,6 @@ class PendingEstimate:
         self._timer = asyncio.get_running_loop().call_later(TOKEN_COUNT_TIMEOUT_SECONDS, self._resolve, None)
 
     def send(self, message: Message, raw: bytes = b"") -> None:
-        """Complete the estimate."""
         self._resolve(message if isinstance(message, TokenCounts) else None)
 
     def _resolve(self, token_counts: TokenCounts | None) -> None:

@@ -18,7 +18,6 @@ class WaitEstimate:
 
     @property
     def total(self) -> float:
-        """Seconds until the images are there."""
         return self.wait + self.own
 
 

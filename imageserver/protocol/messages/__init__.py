@@ -16,19 +16,19 @@ from imageserver.protocol.messages.generations import (
     Submit,
     TokenCountRequest,
     TokenCounts,
-    failed,
 )
+from imageserver.protocol.messages.generations import failed as failed
 from imageserver.protocol.messages.job_queries import (
     CancelJob,
     CurrentJob,
     CurrentJobRequest,
     JobEvent,
     JobList,
-    JobStatus,
     ListJobs,
     Watch,
 )
-from imageserver.protocol.messages.message import Message
+from imageserver.protocol.messages.job_queries import JobStatus as JobStatus
+from imageserver.protocol.messages.message import Message as Message
 from imageserver.protocol.messages.models import (
     FetchModel,
     LoadFailed,
@@ -52,47 +52,3 @@ AnyMessage = (
     | LoadModel | UnloadModel | ModelsLoaded | ModelResponse | LoadProgress | Ready | LoadFailed | DeviceUsage
     | Snapshot
 )  # fmt: skip
-
-__all__ = [
-    "AnyMessage",
-    "CacheHit",
-    "Cancel",
-    "CancelJob",
-    "ClientLeft",
-    "CurrentJob",
-    "CurrentJobRequest",
-    "DeviceUsage",
-    "Estimate",
-    "EstimateRequest",
-    "Failed",
-    "FetchModel",
-    "Finished",
-    "Hello",
-    "JobEvent",
-    "JobList",
-    "JobStatus",
-    "ListJobs",
-    "LoadFailed",
-    "LoadModel",
-    "LoadProgress",
-    "LoraRequest",
-    "LorasLoaded",
-    "Message",
-    "ModelFetched",
-    "ModelRequest",
-    "ModelResponse",
-    "ModelsLoaded",
-    "Preview",
-    "Progress",
-    "Queued",
-    "Ready",
-    "Run",
-    "Snapshot",
-    "Started",
-    "Submit",
-    "TokenCountRequest",
-    "TokenCounts",
-    "UnloadModel",
-    "Watch",
-    "failed",
-]

@@ -161,5 +161,4 @@ class Failed(Message, frozen=True, kw_only=True):
 
 
 def failed(job: int, error: ServiceError) -> Failed:
-    """Return the message that carries `error`."""
     return Failed(job=job, code=error.code, sentence=error.sentence, param=error.param, retry_after=error.retry_after)
