@@ -196,7 +196,7 @@ def test_strength_without_a_image_is_a_warning(fake_server):
 def test_another_model_is_not_found(fake_server):
     client = InferenceClient(model=fake_server.url + "/models/stabilityai/sdxl-turbo", headers=CLOSE)
     with pytest.raises(
-        HfHubHTTPError, match=r"'stabilityai/sdxl-turbo' is not served here; this server serves fake"
+        HfHubHTTPError, match=r"'stabilityai/sdxl-turbo' is not available; this server serves fake"
     ) as told:
         client.text_to_image("x")
     assert told.value.response.status_code == 404

@@ -94,7 +94,7 @@ def image(name: str) -> Response:
 
 
 def _parse() -> ParsedRequest:
-    """Return the request in a JSON body or a form; a form may carry images and a mask as files."""
+    """Return the parsed JSON body or form; a form may contain images and a mask as files."""
     content = read_form(GenerateBody) if is_form() else read_json()
     images = read_images(services(), content, request.files)
     return parse_request(services(), content, request.headers, dialect="native", images=images)

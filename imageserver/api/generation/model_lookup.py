@@ -76,7 +76,7 @@ def name_of(service: Services, asked: str | None, *, param: str = "model") -> st
     name = find_name(service, asked)
     if name is None:
         served = ", ".join(listed.name for listed in listing(service))
-        raise ModelNotFound(f"model {shown(asked)} is not served here; this server serves {served}.", param=param)
+        raise ModelNotFound(f"model {shown(asked)} is not available; this server serves {served}.", param=param)
     return name
 
 

@@ -1,7 +1,7 @@
-"""What the OpenAI Images dialect answers: the JSON of finished images, and the events of a stream.
+"""The responses of the OpenAI Images dialect: the JSON of finished images, and the events of a stream.
 
-Source: openai-python 3.52, `openai/types/images_response.py` and `image_*_event.py`. Its streams give every event of
-another type to the user as an image without data, so progress travels as comments.
+Source: openai-python 3.52, `openai/types/images_response.py` and `image_*_event.py`. Its streams pass every event
+of another type on as an image without data, so progress is sent as comments.
 """
 
 import base64
@@ -27,74 +27,74 @@ from imageserver.errors import ServiceError
 from imageserver.generation import Outcome, OutputFormat
 from imageserver.protocol.messages import Progress, Queued, Started
 
-# What the events of a stream are named after.
+# The first part of the names of a stream's events.
 EventPrefix = Literal["image_generation", "image_edit"]
 
 
 class TokenDetails(ResponseSchema):
-    """Tokens of text and of images."""
+    """Tokens by kind."""
 
     text_tokens: int
     image_tokens: int
 
 
 class ImagesUsage(ResponseSchema):
-    """Tokens of the model that were read and generated; a cached answer repeats those of its generation."""
+    """Tokens that the model read and generated; a cached response repeats those of its generation."""
 
-    input_tokens: int = Field(description="Tokens of the prompt and of the image to start from.")
+    input_tokens: int = Field(description="Tokens of the prompt and of the input image.")
     input_tokens_details: TokenDetails
-    output_tokens: int = Field(description="Tokens that the generated images are made of.")
+    output_tokens: int = Field(description="Tokens of the generated images.")
     output_tokens_details: TokenDetails
     total_tokens: int
 
 
 class GeneratedImage(ResponseSchema):
-    """One image: either its base64 or its address."""
+    """One image, as base64 or as the address of a saved file."""
 
     b64_json: str | None = None
     url: str | None = None
-    seed: int = Field(description="The seed that generates this image again.")
+    seed: int = Field(description="The seed of this image.")
 
 
 class ImagesResponse(ResponseSchema):
-    """Finished images, as OpenAI answers them; seed, model, warnings and nsfw_detected are ours."""
+    """Finished images in OpenAI's format; seed, model, warnings and nsfw_detected are additions of this server."""
 
     created: int = Field(description="Unix seconds.")
     data: list[GeneratedImage]
-    background: Literal["opaque", "transparent"] = Field(description="Layers are transparent, but in jpeg.")
+    background: Literal["opaque", "transparent"] = Field(description="transparent for layers, except as jpeg.")
     output_format: OutputFormat
-    quality: Literal["low", "medium", "high"] = Field(description="How it was generated: high is every block computed.")
+    quality: Literal["low", "medium", "high"] = Field(description="How it was generated: high computes every block.")
     size: str
     usage: ImagesUsage
     model: str | None
     warnings: list[str]
-    nsfw_detected: bool | None = Field(description="Whether the safety checker blackened one; null without a checker.")
+    nsfw_detected: bool | None = Field(description="Whether the safety checker blacked out an image; null without one.")
 
 
 class OpenAIModel(ResponseSchema):
-    """A model that generates."""
+    """A model."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str = Field(description="The model's family.")
-    loaded: bool = Field(description="Whether it is in memory; otherwise the first request that names it loads it.")
-    default: bool = Field(description="Whether it answers requests that name no model.")
+    loaded: bool = Field(description="Whether it is in memory; otherwise the next request that names it loads it.")
+    default: bool = Field(description="Whether it is the default model.")
 
 
 class OpenAIModelList(ResponseSchema):
-    """The models that generate."""
+    """The models."""
 
     object: Literal["list"]
     data: list[OpenAIModel]
 
 
-# How the generation was done, in OpenAI's words.
+# The quality tiers in OpenAI's terms.
 QUALITIES = {"exact": "high", "high": "medium", "fast": "low"}
 DONE = "[DONE]"
 
 
-def answer(service: Services, result: GenerationResult, *, as_urls: bool) -> Response:
+def images_response(service: Services, result: GenerationResult, *, as_urls: bool) -> Response:
     """Return the response to a finished request; URLs are those of files saved for it. Raises StorageFull."""
     generation_request, outcome = result.request, result.outcome
     if as_urls:
@@ -116,7 +116,7 @@ def answer(service: Services, result: GenerationResult, *, as_urls: bool) -> Res
 def frames(
     service: Services, generation_request: GenerationRequest, updates: Generator[Update], kind: EventPrefix
 ) -> Iterator[bytes]:
-    """Yield the events of a stream: partial images, the finished images, and comments on the way."""
+    """Yield the events of a stream: partial images, finished images, and comments about the progress."""
     shown: Counter[int] = Counter()
     with contextlib.closing(updates):
         for update in updates:
@@ -124,9 +124,9 @@ def frames(
                 case None:
                     yield sse.HEARTBEAT_FRAME
                 case Queued():
-                    yield sse.comment(f"request {generation_request.number} is queued, {update.position} go before it")
+                    yield sse.comment(f"request {generation_request.number} is queued, {update.position} ahead of it")
                 case Started():
-                    # After the death of an engine everything begins again.
+                    # A new engine starts from the beginning.
                     shown.clear()
                     yield sse.comment("started")
                 case Progress():
@@ -151,7 +151,7 @@ def _frame(event: dict[str, Any]) -> bytes:
 
 
 def _as_json(body: dict[str, Any]) -> bytes:
-    """Return JSON without looking at every letter of an image: 3 ms for 4 MB, where Python's own takes 15."""
+    """Return JSON: 3 ms for 4 MB of base64, where Python's own encoder takes 15 ms."""
     return msgspec.json.encode(body)
 
 
@@ -190,7 +190,7 @@ def _completed(service: Services, result: GenerationResult, kind: EventPrefix) -
 
 
 def _described(generation_request: GenerationRequest, outcome: Outcome | None = None) -> dict[str, Any]:
-    """Return what the images of a request are like, for an answer and for every event."""
+    """Return the fields that describe the images of a request, for a response and for every event."""
     generation, output_format = generation_request.generation, generation_request.output_options.output_format
     transparent = outcome is not None and outcome.channels == 4 and output_format != "jpeg"
     return {
@@ -202,18 +202,18 @@ def _described(generation_request: GenerationRequest, outcome: Outcome | None = 
 
 
 def _index(count: int, index: int) -> dict[str, int]:
-    """Return which of several images an event is about; OpenAI's own events know of one alone."""
+    """Return the index of an event's image if there are several; OpenAI's own events have only one."""
     return {"image_index": index} if count > 1 else {}
 
 
 def _usage(generation_request: GenerationRequest, outcome: Outcome, images: range) -> dict[str, Any]:
-    """Return the tokens of some of the images; what was read counts for the first, so that the events add up."""
+    """Return the tokens of some images; the input counts for the first image, so that the events add up."""
     # Every layer is an image here.
-    of_one = outcome.image_tokens // len(outcome.seeds)
+    per_image = outcome.image_tokens // len(outcome.seeds)
     first = images.start == 0
     text = outcome.prompt_tokens if first else 0
-    source = of_one if first and generation_request.generation.source is not None else 0
-    generated = of_one * len(images)
+    source = per_image if first and generation_request.generation.source is not None else 0
+    generated = per_image * len(images)
     return {
         "input_tokens": text + source,
         "input_tokens_details": {"text_tokens": text, "image_tokens": source},

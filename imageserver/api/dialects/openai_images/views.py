@@ -37,17 +37,17 @@ from imageserver.api.wsgi import sse
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
 
 DIALECT = "openai"
-# The SDK sends one image as `image` and a list as `image[]`; other libraries number the list.
+# The SDK sends one image as `image` and a list as `image[]`; other clients number the list.
 IMAGE_PART = re.compile(r"image(\[\d{0,3}\])?")
 # As OpenAI's own limit.
-MAX_VARIED = 1
-# Sent again, the same would fare no better, and take as long.
-NOT_TO_BE_RETRIED = (500, 504, 507)
+MAX_VARIATION_IMAGES = 1
+# A retry would fail again and take as long.
+NOT_RETRIED = (500, 504, 507)
 
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/images", "/v1/models"))
 
-FILES = {"image": "The image; image[] is the same.", "mask": "What is transparent in it is regenerated."}
+FILES = {"image": "The image; image[] is the same.", "mask": "Mask: transparent areas are regenerated."}
 HEADERS = {
     "Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images.",
 }
@@ -55,15 +55,15 @@ GENERATING = {"headers": HEADERS, "response": responses.ImagesResponse, "media":
 
 
 @blueprint.before_request
-def take_request_id() -> None:
-    """Give every answer its `x-request-id`, which the SDK shows."""
+def assign_request_id() -> None:
+    """Give every response its `x-request-id`, which the SDK shows."""
     request_id()
 
 
 @blueprint.after_request
 def discourage_retries(response: Response) -> Response:
-    """Keep the SDK, which repeats whatever the server failed at, from what fails again."""
-    if response.status_code in NOT_TO_BE_RETRIED:
+    """Tell the SDK, which retries every server error, not to retry those that would fail again."""
+    if response.status_code in NOT_RETRIED:
         response.headers["X-Should-Retry"] = "false"
     return response
 
@@ -73,35 +73,35 @@ def discourage_retries(response: Response) -> Response:
     body=GenerationsBody, example={"prompt": "a red circle on a blue background", "size": "512x512"}, **GENERATING
 )
 def generations() -> Response:
-    """Generate images for the OpenAI SDK, at once or as a stream with partial images."""
+    """Generate images in OpenAI's format, in one response or as a stream with partial images."""
     content = read_json()
     if isinstance(content, dict) and content.get("stream") is True:
         default = services().settings.stream_format
         if other := other_format(content, default):
             return other({**content, "stream_format": content.get("stream_format") or default})
-    return _answer(checked(GenerationsBody, content), "image_generation")
+    return _generate(checked(GenerationsBody, content), "image_generation")
 
 
 @blueprint.post("/images/edits")
 @documented(body=EditsBody, form=True, files=FILES, **GENERATING)
 def edits() -> Response:
-    """Change an image as a prompt says, or the part of it that a mask leaves open."""
+    """Edit an image by a prompt, or only the part that is transparent in a mask."""
     body = checked(EditsBody, read_form(EditsBody) if is_form() else read_json())
-    return _answer(body, "image_edit", _init_image(services(), body))
+    return _generate(body, "image_edit", _init_image(services(), body))
 
 
 @blueprint.post("/images/variations")
 @documented(body=VariationsBody, form=True, files={"image": FILES["image"]}, **GENERATING)
 def variations() -> Response:
-    """Generate after an image, without being told what."""
+    """Generate variations of an image without a prompt."""
     body = checked(VariationsBody, read_form(VariationsBody) if is_form() else read_json())
-    return _answer(body, "image_edit", _init_image(services(), body))
+    return _generate(body, "image_edit", _init_image(services(), body))
 
 
 @blueprint.get("/models")
 @documented(response=responses.OpenAIModelList, errors=(503,))
 def models() -> Response:
-    """List the models that requests may name, the usual one first."""
+    """List the models that requests can name, the default model first."""
     service = services()
     return jsonify(object="list", data=[_model(service, listed) for listed in listing(service)])
 
@@ -109,27 +109,27 @@ def models() -> Response:
 @blueprint.get("/models/<path:name>")
 @documented(response=responses.OpenAIModel, errors=(404, 503))
 def model(name: str) -> Response:
-    """Tell of one model."""
+    """Return one model."""
     service = services()
     models = listing(service)
     for listed in models:
         if name in (listed.name, listed.source):
             return jsonify(_model(service, listed))
     served = ", ".join(listed.name for listed in models)
-    raise ModelNotFound(f"model {ascii(name)[:80]} is not served here; this server serves {served}.", param="model")
+    raise ModelNotFound(f"model {ascii(name)[:80]} is not available; this server serves {served}.", param="model")
 
 
-def _answer(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage | None = None) -> Response:
+def _generate(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage | None = None) -> Response:
     service = services()
     pending = _prepare(service, body, init_image)
     if body.stream:
         updates = pending.stream(request.environ)
         return sse.event_stream(responses.frames(service, pending.request, updates, kind), responses.error_frame)
-    return responses.answer(service, pending.result(request.environ), as_urls=body.response_format == "url")
+    return responses.images_response(service, pending.result(request.environ), as_urls=body.response_format == "url")
 
 
 def _prepare(service: Services, body: ImagesBody, init_image: InitImage | None) -> PendingGeneration:
-    # Scripts name models of OpenAI.
+    # Scripts for OpenAI name its models.
     model = find_name(service, body.model) if body.model else None
     parsed = parse_request(
         service,
@@ -160,16 +160,16 @@ def _retry(service: Services, body: ImagesBody, init_image: InitImage | None) ->
 
 
 def _init_image(service: Services, body: VariationsBody) -> InitImage:
-    """Return the images of a form or a JSON body, and the first one's mask."""
+    """Return the images of a form or a JSON body, and the mask of the first one."""
     uploads = [file for name, files in request.files.lists() if IMAGE_PART.fullmatch(name) for file in files]
     named: list[str | ImageReference] = [*(body.images or [])]
     named += [body.image] if isinstance(body.image, str) else body.image or []
-    count, most = len(uploads) + len(named), MAX_IMAGES if isinstance(body, EditsBody) else MAX_VARIED
+    count, max_count = len(uploads) + len(named), MAX_IMAGES if isinstance(body, EditsBody) else MAX_VARIATION_IMAGES
     if not count:
-        raise BadRequest("image is missing: send the image as a file, as base64 or as a data URL.", param="image")
-    # Before any of them is fetched: they may be web addresses.
-    if count > most:
-        raise InvalidParameter(f"image: {count} images were sent; the limit is {most}.", param="image")
+        raise BadRequest("image is missing: send it as a file, as base64 or as a data URL.", param="image")
+    # Checked before any of them is fetched: they may be web addresses.
+    if count > max_count:
+        raise InvalidParameter(f"image: {count} images were sent; the limit is {max_count}.", param="image")
     images = [read_upload(file, service.settings, name="image") for file in uploads]
     images += [_named(service, given, "image") for given in named]
     if "mask" in request.files:
@@ -180,10 +180,10 @@ def _init_image(service: Services, body: VariationsBody) -> InitImage:
 
 
 def _named(service: Services, given: str | ImageReference, name: str) -> bytes:
-    """Return the bytes of an image that is named in JSON, or lies there as text."""
+    """Return the bytes of an image in JSON, given as text or as a reference."""
     text = given if isinstance(given, str) else given.image_url
     if text is None:
-        raise InvalidParameter(f"{name} needs an image_url: this server keeps no uploaded files.", param=name)
+        raise InvalidParameter(f"{name} needs an image_url: this server stores no uploaded files.", param=name)
     return fetch(service, text, name=name)
 
 
