@@ -157,7 +157,7 @@ class Dispatcher:
         return estimate_wait(job, self.jobs.running.values(), self.jobs.queue, self._clock(), room=self._has_room(job))
 
     def snapshot(self) -> Snapshot:
-        """Return the state of the service: the engine's, or that of a model which is loaded beside it, and the counts."""
+        """Return the state of the service: the engine's, or that of a model that is loading beside it, and counts."""
         engine, tally = self.engine, self.jobs.tally
         state = {"ready": "healthy", "loading": "loading"}.get(engine.state, "degraded")
         beside = engine.load_progress or self.models.download
