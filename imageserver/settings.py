@@ -95,7 +95,8 @@ class Settings(BaseSettings):
         description="Address of the Hugging Face hub, for models and tokens; a mirror sees the tokens of HF_AUTH.",
     )
     models_file: Path = Field(
-        Path("models.toml"), description="File that names models, with their sources and defaults."
+        Path("models.toml"),
+        description="File that names models, with their sources and defaults; without it, the one in the package.",
     )
     models_dir: Path = Field(Path("models"), description="Folder for downloaded models.")
     lora_dir: Path = Field(

@@ -88,7 +88,7 @@ def test_the_wheel_has_every_file_of_the_package(wheel):
 def test_the_command_generates_an_image_in_any_folder(environment, folder):
     before = files_of(environment)
     process = command(environment, folder, "generate", "a red circle", "-o", "x.png", "--steps", "4")
-    answer, log = process.communicate(timeout=60)
+    answer, log = process.communicate(timeout=90)
     assert process.returncode == 0, log
     assert json.loads(answer) == {"file": "x.png", "seed": 42, "model": "demo"}
     with Image.open(folder / "x.png") as image:
@@ -100,7 +100,7 @@ def test_without_the_engines_packages_the_sentence_says_how_to_install_them(envi
     (folder / "start").mkdir()
     (folder / "start" / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None")
     process = command(environment, folder, "generate", "a red circle", PYTHONPATH=str(folder / "start"))
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"pip install 'qwen-image-server[engine]'" in log.splitlines()[-1]
 

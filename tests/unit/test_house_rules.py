@@ -218,3 +218,10 @@ def test_the_machinery_logs_and_does_not_print():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "pprint")
     ]
     assert printed == []
+
+
+def test_there_is_one_way_to_open_a_database_and_one_to_write_a_file_whole():
+    lines = _matching_lines(
+        re.compile(r"sqlite3\.connect|mkstemp|os\.(rename|replace|link)\b"), python_files("imageserver")
+    )
+    assert {line.partition(":")[0] for line in lines} == {"imageserver/outputs/state.py", "imageserver/atomic_write.py"}
