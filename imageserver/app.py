@@ -32,9 +32,9 @@ def create_app(settings: Settings, owner: int) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = app.config["MAX_CONTENT_LENGTH"]
     runtime_dir = RuntimeDir(owner)
 
-    def announce(facts: ModelInfo) -> None:
+    def announce(info: ModelInfo) -> None:
         if runtime_dir.is_first_to_announce():
-            startup.say(startup.banner(settings, facts))
+            startup.say(startup.banner(settings, info))
 
     # These import requests, which takes 0.1 s, so only if the settings need them.
     huggingface_tokens = webhooks = None

@@ -36,11 +36,11 @@ class Operation:
     example: Any = None
 
 
-def documented(**facts: Any) -> Callable[[V], V]:
+def documented(**details: Any) -> Callable[[V], V]:
     """Attach an Operation to a view; summary and description come from the view's docstring."""
 
     def attach(view: V) -> V:
-        view.operation = Operation(**facts)  # type: ignore[attr-defined]
+        view.operation = Operation(**details)  # type: ignore[attr-defined]
         return view
 
     return attach

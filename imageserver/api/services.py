@@ -68,7 +68,7 @@ class Services:
         return self.client.snapshot
 
     @property
-    def facts(self) -> ModelInfo | None:
+    def default_info(self) -> ModelInfo | None:
         """The ModelInfo of the default model, or None while it loads for the first time."""
         return self.snapshot.info if self.snapshot else None
 
@@ -80,20 +80,20 @@ class Services:
         if self.snapshot is None:
             return None
         wanted = name or self.snapshot.default
-        return next((facts for facts in self.snapshot.models if facts.name == wanted), None)
+        return next((info for info in self.snapshot.models if info.name == wanted), None)
 
     @cached_property
     def registry(self) -> Registry:
         """The models in MODELS_FILE, and the built-in ones, by name."""
         return self.settings.registry()
 
-    def loaded_facts(self) -> ModelInfo:
+    def loaded_info(self) -> ModelInfo:
         """Return the ModelInfo of the default model; raises Loading before its first load."""
-        facts = self.facts
-        if facts is None:
+        info = self.default_info
+        if info is None:
             reason = self.snapshot.reason if self.snapshot else "the dispatcher is starting."
             raise Loading(f"The model is not loaded yet: {reason}", retry_after=2)
-        return facts
+        return info
 
     @property
     def status(self) -> str:

@@ -18,7 +18,7 @@ BANNED_WORDS = re.compile(
     "workshops?"
 )
 # Words of the names in code; in sentences they are ordinary English.
-BANNED_IN_NAMES = re.compile("delivery|develop|ear|facts|orders|patience|pieces?|settle|turns|usual")
+BANNED_IN_NAMES = re.compile("delivery|develop|ear|facts|orders|settle|turns|usual")
 BANNED_NAMES = re.compile(
     "Answering|Ask|AskCurrent|Draws|Entry|Finish|Forecast|Inspect|Inspected|Look|Outlook|Stage|in_native_terms|"
     "known_facts|play"

@@ -43,7 +43,7 @@ def listing(service: Services) -> list[Listed]:
 
     Raises Loading while there is none.
     """
-    default, snapshot = service.loaded_facts(), service.snapshot
+    default, snapshot = service.loaded_info(), service.snapshot
     known, loaded = (snapshot.models, snapshot.loaded) if snapshot else ((), ())
     listed = {
         info.name: Listed(info.name, info.source, info.family, info, info.name in loaded) for info in (default, *known)
@@ -70,7 +70,7 @@ def find_name(service: Services, asked: str) -> str | None:
 
 def name_of(service: Services, asked: str | None, *, param: str = "model") -> str:
     """Return the name of the model that is meant; raises ModelNotFound, or Loading before the first one is there."""
-    default = service.info_of("") or service.loaded_facts()
+    default = service.info_of("") or service.loaded_info()
     if asked in UNNAMED:
         return default.name
     name = find_name(service, asked)

@@ -63,7 +63,9 @@ class Generating(BaseModel):
     output_compression: Percent | None = Field(
         None, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
-    model: str | None = Field(None, max_length=200, description="Name of one of /v1/models; the usual one by default.")
+    model: str | None = Field(
+        None, max_length=200, description="Name of one of /v1/models; the default model if it is left out."
+    )
     scheduler: str | None = Field(
         None,
         max_length=100,

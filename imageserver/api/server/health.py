@@ -43,20 +43,20 @@ def health() -> Response:
     """Return the state of the server: model, device, queue and processes."""
     service = services()
     snapshot = service.snapshot
-    facts = snapshot.info if snapshot else None
+    model = snapshot.info if snapshot else None
     return jsonify(
         status=service.status,
         reason=snapshot.reason if snapshot else "The dispatcher is starting.",
         load_fraction=snapshot.load_fraction if snapshot else None,
         model_loaded=_is_loaded(snapshot),
-        device=facts.device.kind if facts else None,
-        gpu=facts.device.gpu if facts else None,
-        cuda_version=facts.device.cuda_version if facts else None,
-        worker_pool_initialized=facts is not None,
+        device=model.device.kind if model else None,
+        gpu=model.device.gpu if model else None,
+        cuda_version=model.device.cuda_version if model else None,
+        worker_pool_initialized=model is not None,
         active_workers=service.settings.workers,
         concurrent_support="enabled",
         architecture=ARCHITECTURE,
-        pipeline_ready=facts is not None,
+        pipeline_ready=model is not None,
         queue_length=snapshot.queue_length if snapshot else 0,
         active_tasks=snapshot.active if snapshot else 0,
         total_tasks=snapshot.total if snapshot else 0,
@@ -75,21 +75,21 @@ def server_status() -> Response:
     """Return the parts of the server, its features and its load."""
     service = services()
     snapshot = service.snapshot
-    facts = snapshot.info if snapshot else None
+    model = snapshot.info if snapshot else None
     return jsonify(
         server="qwen-image-server",
         version=__version__,
         status=service.status,
         worker_pool={
-            "initialized": facts is not None,
+            "initialized": model is not None,
             "num_workers": service.settings.workers,
             "active_requests": snapshot.active if snapshot else 0,
             "architecture": ARCHITECTURE,
         },
         features=[feature for name, feature in FEATURES.items() if name in current_app.blueprints],
-        model=facts.name if facts else None,
-        device=facts.device.kind if facts else None,
-        gpu=facts.device.gpu if facts else None,
+        model=model.name if model else None,
+        device=model.device.kind if model else None,
+        gpu=model.device.gpu if model else None,
         queue={
             "length": snapshot.queue_length if snapshot else 0,
             "limit": service.settings.max_queue,
@@ -142,29 +142,29 @@ def metrics() -> Response:
 @documented(response=InfoResponse, errors=(503,))
 def info() -> Response:
     """Return details of the model and the server."""
-    facts, snapshot = services().loaded_facts(), services().snapshot
+    model, snapshot = services().loaded_info(), services().snapshot
     return jsonify(
-        model_name=facts.name,
-        model_family=facts.family,
-        model_reason=facts.reason,
-        memory_plan=facts.device.memory_plan,
-        memory_reason=facts.device.memory_reason,
-        device=facts.device.kind,
-        gpu=facts.device.gpu,
-        cuda_version=facts.device.cuda_version,
-        dtype=facts.device.dtype,
-        scheduler=facts.scheduler,
-        sampler=facts.sampler,
-        schedulers=facts.schedulers,
-        model_load_time=facts.load_time,
-        total_parameters=facts.parameters,
-        model_size_mb=facts.size_mb,
-        gpu_memory_mb=facts.device.memory_mb,
-        batch_caps=facts.device.batch_caps,
-        max_in_flight=facts.device.max_in_flight,
+        model_name=model.name,
+        model_family=model.family,
+        model_reason=model.reason,
+        memory_plan=model.device.memory_plan,
+        memory_reason=model.device.memory_reason,
+        device=model.device.kind,
+        gpu=model.device.gpu,
+        cuda_version=model.device.cuda_version,
+        dtype=model.device.dtype,
+        scheduler=model.scheduler,
+        sampler=model.sampler,
+        schedulers=model.schedulers,
+        model_load_time=model.load_time,
+        total_parameters=model.parameters,
+        model_size_mb=model.size_mb,
+        gpu_memory_mb=model.device.memory_mb,
+        batch_caps=model.device.batch_caps,
+        max_in_flight=model.device.max_in_flight,
         supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
         aspect_ratio_sizes=aspect_ratios.ASPECT_RATIOS,
-        generates_from=facts.kinds,
+        generates_from=model.kinds,
         total_requests_processed=snapshot.completed if snapshot else 0,
         concurrent_support="enabled",
         version=__version__,
@@ -206,18 +206,18 @@ def _is_loaded(snapshot: Snapshot | None) -> bool:
 
 
 def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:
-    facts = snapshot.info if snapshot else None
-    default_size = facts.default_size if facts else None
+    model = snapshot.info if snapshot else None
+    default_size = model.default_size if model else None
     width, height = default_size or aspect_ratios.size_of(aspect_ratios.DEFAULT_ASPECT_RATIO)
     return {
-        "model_id": facts.name if facts else None,
-        "device": facts.device.kind if facts else None,
-        "dtype": facts.device.dtype if facts else None,
-        "scheduler": facts.scheduler if facts else None,
+        "model_id": model.name if model else None,
+        "device": model.device.kind if model else None,
+        "dtype": model.device.dtype if model else None,
+        "scheduler": model.scheduler if model else None,
         "model_loaded": _is_loaded(snapshot),
         "defaults": {
-            "steps": facts.default_steps if facts else None,
-            "guidance_scale": facts.default_true_cfg_scale if facts else None,
+            "steps": model.default_steps if model else None,
+            "guidance_scale": model.default_true_cfg_scale if model else None,
             "height": height,
             "width": width,
         },

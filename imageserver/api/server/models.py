@@ -98,7 +98,7 @@ def _content() -> object:
 
 
 def _find(service: Services, asked: str) -> str:
-    service.loaded_facts()
+    service.loaded_info()
     name = find_name(service, asked)
     if name is None:
         named = ", ".join(listed.name for listed in listing(service))
@@ -111,14 +111,14 @@ def _find(service: Services, asked: str) -> str:
 
 
 def _response_of(service: Services, name: str, *, job: int | None) -> ModelStateResponse:
-    facts, default, entry = service.info_of(name), service.facts, service.registry.get(name)
+    info, default, entry = service.info_of(name), service.default_info, service.registry.get(name)
     return ModelStateResponse(
         id=name,
         object="model",
         loaded=service.snapshot is not None and name in service.snapshot.loaded,
         default=default is not None and default.name == name,
-        family=facts.family if facts else (entry.family if entry else None) or "",
-        size_mb=facts.size_mb if facts else None,
-        load_time=facts.load_time if facts else None,
+        family=info.family if info else (entry.family if entry else None) or "",
+        size_mb=info.size_mb if info else None,
+        load_time=info.load_time if info else None,
         job=job,
     )

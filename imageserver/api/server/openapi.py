@@ -209,50 +209,52 @@ def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(rule: Rule, view: Any, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
-    facts: Operation = getattr(view, "operation", Operation())
+    operation: Operation = getattr(view, "operation", Operation())
     summary, _, description = (view.__doc__ or "").strip().partition("\n")
     described: dict[str, Any] = {
         "operationId": rule.endpoint,
         "tags": [blueprint_name.replace("_", " ")],
         "summary": summary,
-        "parameters": [*_path_parameters(rule), *_query_parameters(facts), *_header_parameters(facts)],
-        "responses": _responses(facts, blueprint_name, schemas),
+        "parameters": [*_path_parameters(rule), *_query_parameters(operation), *_header_parameters(operation)],
+        "responses": _responses(operation, blueprint_name, schemas),
     }
     if description.strip():
         described["description"] = " ".join(description.split())
-    body = _body(facts, schemas)
+    body = _body(operation, schemas)
     if body:
         described["requestBody"] = {"required": True, "content": body}
     return described
 
 
-def _body(facts: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _body(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if facts.body is not None:
-        content["application/json"] = {"schema": schemas.of_body(facts.body)}
-        if facts.example is not None:
-            content["application/json"]["example"] = facts.example
-        if facts.form:
-            content["multipart/form-data"] = {"schema": schemas.form_of(facts.body, facts.files)}
-    for kind in facts.binary:
+    if operation.body is not None:
+        content["application/json"] = {"schema": schemas.of_body(operation.body)}
+        if operation.example is not None:
+            content["application/json"]["example"] = operation.example
+        if operation.form:
+            content["multipart/form-data"] = {"schema": schemas.form_of(operation.body, operation.files)}
+    for kind in operation.binary:
         content[kind] = {"schema": {"type": "string", "format": "binary"}}
     return content
 
 
-def _responses(facts: Operation, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
+def _responses(operation: Operation, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
     # OpenAPI 3.1 has no schema for the events of a stream.
-    content: dict[str, Any] = {kind: {} if kind == EVENTS else {"schema": {"type": "string"}} for kind in facts.media}
-    if facts.response is not None:
-        content["application/json"] = {"schema": schemas.of(facts.response)}
+    content: dict[str, Any] = {
+        kind: {} if kind == EVENTS else {"schema": {"type": "string"}} for kind in operation.media
+    }
+    if operation.response is not None:
+        content["application/json"] = {"schema": schemas.of(operation.response)}
     responses: dict[str, Any] = {
         str(status): {
             "description": "Success." if status == 200 else "The same response in another state.",
             "content": content,
         }
-        for status in (200, *facts.also)
+        for status in (200, *operation.also)
     }
     error = {"application/json": {"schema": schemas.error_of(blueprint_name)}}
-    for status in sorted({*facts.errors, 401, 403, 503} - set(facts.also)):
+    for status in sorted({*operation.errors, 401, 403, 503} - set(operation.also)):
         responses[str(status)] = {"description": ERRORS[status], "content": error}
     return responses
 
@@ -288,10 +290,10 @@ def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
     ]
 
 
-def _query_parameters(facts: Operation) -> list[dict[str, Any]]:
-    if facts.query is None:
+def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
+    if operation.query is None:
         return []
-    schema = TypeAdapter(facts.query).json_schema(ref_template=COMPONENTS)
+    schema = TypeAdapter(operation.query).json_schema(ref_template=COMPONENTS)
     parameters = []
     for name, part in schema["properties"].items():
         # A query has no null; the parameter is left out instead.
@@ -308,10 +310,10 @@ def _query_parameters(facts: Operation) -> list[dict[str, Any]]:
     return parameters
 
 
-def _header_parameters(facts: Operation) -> list[dict[str, Any]]:
+def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in facts.headers.items()
+        for name, text in operation.headers.items()
     ]
 
 

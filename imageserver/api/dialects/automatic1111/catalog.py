@@ -147,10 +147,10 @@ def stored_options(service: Services) -> StoredOptions:
 def options() -> Response:
     """Return the options."""
     service = services()
-    facts = service.facts
+    info = service.default_info
     chosen = OptionsResponse(
-        sd_model_checkpoint=facts.name if facts else None,
-        sd_checkpoint_hash=_hash(facts) if facts else None,
+        sd_model_checkpoint=info.name if info else None,
+        sd_checkpoint_hash=_hash(info) if info else None,
         samples_format=stored_options(service).samples_format(credential()),
         **FIXED_OPTIONS,
     )
@@ -197,12 +197,12 @@ def sd_models() -> Response:
 @documented(response=list[SamplerItem], errors=(503,))
 def samplers() -> Response:
     """List the samplers that fit the default model, its own first."""
-    facts = services().loaded_facts()
+    info = services().loaded_info()
     listed = []
-    for name, schedules in base_names(facts).items():
-        usual = DEFAULT_SCHEDULES.get(name, "")
-        class_name = next(each for known, each in facts.schedulers.items() if split_name(known)[0] == name)
-        options = {"scheduler": usual.lower()} if usual in schedules and usual else {}
+    for name, schedules in base_names(info).items():
+        schedule = DEFAULT_SCHEDULES.get(name, "")
+        class_name = next(each for known, each in info.schedulers.items() if split_name(known)[0] == name)
+        options = {"scheduler": schedule.lower()} if schedule in schedules and schedule else {}
         listed.append(SamplerItem(name=name, aliases=[class_name], options=options))
     return _listed(*listed)
 
@@ -212,7 +212,7 @@ def samplers() -> Response:
 def schedulers() -> Response:
     """List the schedules that the samplers of the default model support."""
     known = {
-        schedule for schedules in base_names(services().loaded_facts()).values() for schedule in schedules if schedule
+        schedule for schedules in base_names(services().loaded_info()).values() for schedule in schedules if schedule
     }
     labels = ["Automatic", *(["Uniform", *(each for each in SCHEDULES if each in known)] if known else [])]
     return _listed(
@@ -321,11 +321,11 @@ def _listed(*items: BaseModel) -> Response:
 
 def _switch(service: Services, title: str) -> None:
     """Make another model the default model and wait until it is loaded; raises ModelNotFound."""
-    usual = service.loaded_facts()
+    default = service.loaded_info()
     name = find_checkpoint(service, title)
-    if name not in (None, usual.name):
+    if name not in (None, default.name):
         ask_for(service, request_id(), name, service.settings.request_timeout, default=True).model()
 
 
-def _hash(facts: ModelInfo) -> str | None:
-    return facts.revision[:10] or None
+def _hash(info: ModelInfo) -> str | None:
+    return info.revision[:10] or None

@@ -16,7 +16,7 @@ def find_checkpoint(service: Services, title: object) -> str | None:
     if title in (None, ""):
         return None
     plain = ENDING.sub("", str(title))
-    if service.facts is None:
+    if service.default_info is None:
         return plain
     models = listing(service)
     for listed in models:

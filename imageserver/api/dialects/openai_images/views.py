@@ -194,5 +194,5 @@ def _model(service: Services, listed: Listed) -> dict[str, Any]:
         "created": 0,
         "owned_by": listed.family,
         "loaded": listed.loaded,
-        "default": service.facts is not None and listed.name == service.facts.name,
+        "default": service.default_info is not None and listed.name == service.default_info.name,
     }

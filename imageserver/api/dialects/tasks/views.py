@@ -40,7 +40,7 @@ from imageserver.protocol.messages import CancelJob, Queued
 blueprint = Blueprint("tasks", __name__)
 
 MAX_BATCH_TASKS = 100
-USUAL_STEPS = 50
+DEFAULT_STEPS = 50
 WEBHOOK_HELP = "Web address that is sent the task's status when it has ended, signed; needs WEBHOOK_SECRET."
 
 
@@ -263,7 +263,7 @@ def _read(service: Services, number: int, content: Any) -> _TaskRequest:
     check_limit("n", body.n, service.settings.max_images, "MAX_IMAGES")
     fields |= {
         "size": body.resolution,
-        "num_inference_steps": body.num_inference_steps or min(USUAL_STEPS, service.settings.max_steps),
+        "num_inference_steps": body.num_inference_steps or min(DEFAULT_STEPS, service.settings.max_steps),
         "seed": body.seed,
         "add_overlay": body.add_overlay,
         "positive_magic": body.positive_magic,

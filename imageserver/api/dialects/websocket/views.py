@@ -166,7 +166,7 @@ class _Session:
         while True:
             text = self._connection.receive(timeout=POLL_SECONDS)
             if text is not None:
-                self._take(text)
+                self._receive(text)
             if self._turn is not None:
                 continue
             if self._service.draining:
@@ -189,15 +189,15 @@ class _Session:
         self._connection.sock.cut()
         self._connection.thread.join(FAREWELL)
 
-    def _take(self, text: str | bytes) -> None:
+    def _receive(self, text: str | bytes) -> None:
         self._silent_for = 0.0
         number: int | None = None
         try:
-            number = self._take_number()
+            number = self._next_number()
             frame = frames.read(text)
             if not frames.is_cancel(frame):
                 self._start(number, frame)
-            # One that comes too late is no mistake: its client could not know.
+            # A cancel that comes too late is not an error: its client could not know.
             elif self._turn is not None:
                 self._turn.cancel()
         except ServiceError as error:
@@ -205,7 +205,7 @@ class _Session:
             refusal = frames.failure(number, error)
             self._outbox.put(lambda: refusal)
 
-    def _take_number(self) -> int:
+    def _next_number(self) -> int:
         number, self._first_number = self._first_number, None
         if number is None:
             number = self._service.request_ids.next_id()
@@ -222,9 +222,9 @@ class _Session:
         gevent.spawn(copy_context().run, self._follow, self._turn)
 
     def _follow(self, turn: _RunningGeneration) -> None:
-        """Tell what happens to a generation, in a greenlet of its own."""
+        """Send the updates of a generation and its last frame, in a greenlet of its own."""
         try:
-            last = self._tell(turn)
+            last = self._send_updates(turn)
         except ServiceError as error:
             logger.info("%d %s: %s", error.status, error.code, error.sentence)
             last = frames.failure(turn.number, error)
@@ -240,7 +240,7 @@ class _Session:
         except ConnectionClosed:
             logger.info("The client left before its answer.")
 
-    def _tell(self, turn: _RunningGeneration) -> Frame:
+    def _send_updates(self, turn: _RunningGeneration) -> Frame:
         """Send the updates of a generation; return its result."""
         number, put = turn.number, self._outbox.put
         for generation_request, update in turn.updates():

@@ -289,10 +289,10 @@ def test_another_file_format_is_refused(name):
 
 
 def service_with(name: str) -> Any:
-    facts = ModelInfo(name=name)
-    snapshot = SimpleNamespace(models=(facts,), loaded=(name,))
+    info = ModelInfo(name=name)
+    snapshot = SimpleNamespace(models=(info,), loaded=(name,))
     settings = Settings(_env_file=None, model_loading="off")
-    return SimpleNamespace(facts=facts, loaded_facts=lambda: facts, snapshot=snapshot, settings=settings)
+    return SimpleNamespace(default_info=info, loaded_info=lambda: info, snapshot=snapshot, settings=settings)
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen-Image", "qwen-image", "Qwen-Image.safetensors [0123abcdef]"])

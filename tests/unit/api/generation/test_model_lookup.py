@@ -25,18 +25,18 @@ class Desk:
 
 
 def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held=("first",), **settings):
-    facts = None if loading else models[0]
+    info = None if loading else models[0]
     chosen = Settings(_env_file=None, models_dir=tmp_path, **({"model": "first"} | settings))
 
-    def loaded_facts():
-        if facts is None:
+    def loaded_info():
+        if info is None:
             raise Loading("It is loading.")
-        return facts
+        return info
 
     return SimpleNamespace(
-        settings=chosen, facts=facts, client=Desk(), loaded_facts=loaded_facts, registry=dict(registry),
+        settings=chosen, default_info=info, client=Desk(), loaded_info=loaded_info, registry=dict(registry),
         snapshot=SimpleNamespace(models=() if loading else models, loaded=held),
-        info_of=lambda name: next((each for each in models if each.name == name), None) if name else facts,
+        info_of=lambda name: next((each for each in models if each.name == name), None) if name else info,
     )  # fmt: skip
 
 

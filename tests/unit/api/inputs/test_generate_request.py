@@ -11,15 +11,15 @@ from imageserver.generation import ModelInfo
 from imageserver.settings import Settings
 
 SETTINGS = Settings(_env_file=None)
-FACTS = ModelInfo(
+INFO = ModelInfo(
     name="loaded", family="qwen", default_steps=8, default_true_cfg_scale=1.5, positive_magic={"en": " Good!"}
 )
 
 
-def resolve(facts=None, settings=None, **fields):
+def resolve(info=None, settings=None, **fields):
     settings = settings or SETTINGS
     body = generate_request.parse({"prompt": "a cat"} | fields, settings)
-    return generate_request.resolve(body, settings, facts)
+    return generate_request.resolve(body, settings, info)
 
 
 def test_defaults_are_the_documented_ones():
@@ -30,12 +30,12 @@ def test_defaults_are_the_documented_ones():
 
 
 def test_defaults_of_the_loaded_model_go_before():
-    wanted, _ = resolve(FACTS)
+    wanted, _ = resolve(INFO)
     assert (wanted.steps, wanted.true_cfg_scale) == (8, 1.5)
 
 
 def test_zero_guidance_is_a_choice_and_no_default():
-    assert resolve(FACTS, true_cfg_scale=0)[0].true_cfg_scale == 0
+    assert resolve(INFO, true_cfg_scale=0)[0].true_cfg_scale == 0
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,13 @@ def test_what_a_client_sent_is_shown_short_and_printable():
 
 
 def test_a_generation_carries_the_name_of_its_model():
-    assert resolve(FACTS, model="owner/model")[0].model == "loaded"
+    assert resolve(INFO, model="owner/model")[0].model == "loaded"
     assert resolve(model="loaded")[0].model == ""
 
 
 def test_the_usual_size_of_the_model_is_taken_unless_a_request_names_one():
-    facts = dataclasses.replace(FACTS, default_size=(320, 256))
-    usual, chosen, named = (
-        resolve(facts, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"})
-    )
+    info = dataclasses.replace(INFO, default_size=(320, 256))
+    usual, chosen, named = (resolve(info, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"}))
     assert [(one.width, one.height) for one in (usual, chosen, named)] == [(320, 256), (128, 64), (512, 512)]
 
 
@@ -170,15 +168,15 @@ def test_the_default_steps_keep_to_the_limit():
 
 
 def test_the_loaded_models_own_quality_words_are_appended():
-    assert resolve(FACTS)[0].prompt == "a cat Good!"
-    assert resolve(FACTS, language="zh")[0].prompt == "a cat"
+    assert resolve(INFO)[0].prompt == "a cat Good!"
+    assert resolve(INFO, language="zh")[0].prompt == "a cat"
 
 
 def test_a_model_whose_guidance_is_guidance_scale_takes_either_name():
-    facts = dataclasses.replace(FACTS, guidance="guidance_scale", default_true_cfg_scale=7.0)
+    info = dataclasses.replace(INFO, guidance="guidance_scale", default_true_cfg_scale=7.0)
     for fields, expected in (
         ({}, 7.0), ({"guidance_scale": 3.5}, 3.5), ({"true_cfg_scale": 2.0}, 2.0), ({"guidance_scale": 0}, 0.0),
         ({"guidance_scale": 3.5, "true_cfg_scale": 2.0}, 3.5),
     ):  # fmt: skip
-        wanted, warnings = resolve(facts, **fields)
+        wanted, warnings = resolve(info, **fields)
         assert (wanted.true_cfg_scale, warnings) == (expected, [])
