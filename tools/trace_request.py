@@ -4,7 +4,8 @@
 
 A server with the demo model is started in PROJECT (this one by default) and asked for the same small image several
 times, each with another seed; every process of it profiles itself, and the request with the fewest calls is shown, for
-timers of the server's own may run beside one. What counts is the code below `imageserver/`, whatever its modules are
+timers of the server's own may run beside one. Each process is shown by itself: the worker that speaks HTTP, the
+dispatcher and the engine. What counts is the code below `imageserver/`, whatever its modules are
 called, so two states of the project can be compared.
 """
 
@@ -21,7 +22,6 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUESTS = 6
@@ -32,10 +32,16 @@ BODY = {"prompt": "a red circle on a blue background", "size": "64x64", "num_inf
 
 # Python imports it at the start of every process. gevent's greenlets share the profile function of their thread.
 PROFILER = """
-import json, os, signal, sys, threading
-inside, seen, on = os.sep + "imageserver" + os.sep, [], False
+import inspect, json, os, signal, sys, threading
+inside, seen, suspended, on = os.sep + "imageserver" + os.sep, [], set(), False
+CAN_BE_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 def profile(frame, event, _):
     if on and event == "call" and inside in (called := frame.f_code).co_filename and called.co_name[0] != "<":
+        if called.co_flags & CAN_BE_RESUMED:
+            # Going on is not a call.
+            if frame in suspended:
+                return
+            suspended.add(frame)
         caller = frame.f_back
         while caller is not None and inside not in caller.f_code.co_filename:
             caller = caller.f_back
@@ -46,6 +52,7 @@ def switch(*_):
     on = not on
     if on:
         seen.clear()
+        suspended.clear()
     else:
         with open(os.path.join(os.environ["TRACE_DIR"], str(os.getpid())), "w") as file:
             json.dump(seen, file)
@@ -55,8 +62,12 @@ sys.setprofile(profile)
 """
 
 
-def trace(project: Path, folder: Path) -> list[tuple[str, str, str]]:
-    """Return the calls of one request: the file of the caller, of the called function, and its name."""
+# The file of the caller, of the called function, and its name.
+Call = tuple[str, str, str]
+
+
+def trace(project: Path, folder: Path) -> list[list[Call]]:
+    """Return the calls of one request, those of each process by themselves."""
     (folder / "sitecustomize.py").write_text(PROFILER)
     (folder / "traces").mkdir()
     with socket.socket() as free:
@@ -81,16 +92,28 @@ def trace(project: Path, folder: Path) -> list[tuple[str, str, str]]:
     finally:
         server.terminate()
         server.wait(60)
-    return min(traces, key=len)
+    return min(traces, key=lambda processes: sum(map(len, processes)))
 
 
-def report(calls: list[tuple[str, str, str]]) -> str:
-    """Return the numbers, and the files with how many of the calls into them came from other files."""
-    entered = Counter(called for origin, called, _ in calls if origin != called)
+def report(processes: list[list[Call]]) -> str:
+    """Return the numbers, and each file with how many of the calls into it came from other files."""
+    lines = []
+    for calls in sorted(filter(None, processes), key=lambda calls: min(called for _, called, _ in calls)):
+        entered = _entered(calls)
+        files = sorted({called for _, called, _ in calls})
+        lines += [f"{entered[file]:5} {file.rpartition('/imageserver/')[2]}" for file in files]
+        lines.append("      " + _numbers(calls))
+    return "\n".join([*lines, _numbers([call for calls in processes for call in calls])])
+
+
+def _entered(calls: list[Call]) -> Counter[str]:
+    return Counter(called for origin, called, _ in calls if origin != called)
+
+
+def _numbers(calls: list[Call]) -> str:
     functions = {(called, name) for _, called, name in calls}
-    files = {called for _, called, _ in calls}
-    lines = [f"{entered[file]:5} {file.rpartition('/imageserver/')[2]}" for file in sorted(files)]
-    return "\n".join([*lines, f"{len(files)} files, {len(functions)} functions, {entered.total()} moves between files"])
+    files = {called for called, _ in functions}
+    return f"{len(files)} files, {len(functions)} functions, {_entered(calls).total()} moves between files"
 
 
 def _wait_until_ready(url: str) -> None:
@@ -124,15 +147,16 @@ def _post(url: str, seed: int) -> None:
     urllib.request.urlopen(request, timeout=60).read()
 
 
-def _trace_one(url: str, seed: int, pids: list[int], traces: Path) -> list[tuple[str, str, str]]:
+def _trace_one(url: str, seed: int, pids: list[int], traces: Path) -> list[list[Call]]:
     _switch(pids)
     _post(url, seed)
     _switch(pids)
-    calls: list[Any] = []
+    processes = []
     for file in traces.iterdir():
-        calls += json.loads(file.read_text())
+        calls: list[list[str]] = json.loads(file.read_text())
+        processes.append([(origin, called, name) for origin, called, name in calls])
         file.unlink()
-    return [(origin, called, name) for origin, called, name in calls]
+    return processes
 
 
 def _switch(pids: list[int]) -> None:
