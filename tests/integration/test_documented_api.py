@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.docs import PAGES, ROOT, blocks, rows_of
+from tests.support.docs import PAGES, blocks, rows_of
+from tests.support.paths import ROOT
 from tools import generate_docs
 
 README = ROOT / "README.md"

@@ -14,7 +14,8 @@ from benchmarks.results import FILE, FOLDER, read_results
 from imageserver.api.inputs import generate_request
 from imageserver.generation import POSITIVE_MAGIC
 from imageserver.settings import Settings
-from tests.support.docs import PAGES, ROOT, blocks, rows_of, without_blocks
+from tests.support.docs import PAGES, blocks, rows_of, without_blocks
+from tests.support.paths import ROOT
 from tools import generate_docs
 
 README = ROOT / "README.md"
@@ -118,6 +119,14 @@ def test_every_package_stands_in_the_table_of_packages():
     names = [f"`{page_name(package)}/`" for package in packages if package.parent != dialects]
     names += [f"{file.name}`" for file in (ROOT / "imageserver").glob("*.py") if file.name != "__init__.py"]
     assert [name for name in names if name not in listed] == []
+
+
+def test_every_owner_in_the_architecture_is_a_class_of_its_file():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    owners = re.findall(r"`([A-Z]\w+)`[\w ]* \(`([\w/]+\.py)`\)", text)
+    assert len(owners) >= 14
+    files = {name: (ROOT / "imageserver" / name).read_text(encoding="utf-8") for _, name in owners}
+    assert [owner for owner, name in owners if not re.search(rf"^class {owner}\b", files[name], re.MULTILINE)] == []
 
 
 def test_every_name_in_the_glossary_is_one_of_the_code():
