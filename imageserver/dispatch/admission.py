@@ -21,11 +21,11 @@ def refuse_if_full(jobs: int, max_jobs: int, queue_wait: float) -> None:
         raise QueueFull(f"The server is full: {max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause)
 
 
-def refuse_if_too_late(expected: WaitEstimate, patience: float) -> None:
-    """Raise WouldTimeOut when a client that waits `patience` seconds would be gone before its images are there."""
-    if expected.total > patience:
+def refuse_if_too_late(expected: WaitEstimate, client_timeout: float) -> None:
+    """Raise WouldTimeOut when a client that waits `client_timeout` seconds would leave before its images are there."""
+    if expected.total > client_timeout:
         raise WouldTimeOut(
             f"The images would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
-            f"client waits {patience:g} s.",
-            retry_after=expected.total - patience,
+            f"client waits {client_timeout:g} s.",
+            retry_after=expected.total - client_timeout,
         )

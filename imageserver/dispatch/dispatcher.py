@@ -240,7 +240,7 @@ class Dispatcher:
     def _join(self, job: Job, request: Submit) -> Job:
         """Return a job that generates the request's images, at the better priority of the two; raises WouldTimeOut."""
         if job.result is None:
-            self._refuse_if_too_late(job, request.patience)
+            self._refuse_if_too_late(job, request.client_timeout)
         priority = request.generation.priority
         if CLASSES[priority] < CLASSES[job.generation.priority] and job.state == "queued":
             job.generation = dataclasses.replace(job.generation, priority=priority)
@@ -254,7 +254,7 @@ class Dispatcher:
         refuse_if_hopeless(self.engine)
         self._refuse_if_full()
         self._estimator.refuse_if_too_large(self.models.info_of(generation), generation, self.models.loaded)
-        self._refuse_if_too_late(job, request.patience)
+        self._refuse_if_too_late(job, request.client_timeout)
         self.jobs.add(job)
         return job
 
@@ -275,9 +275,9 @@ class Dispatcher:
     def _refuse_if_full(self) -> None:
         refuse_if_full(len(self.jobs) + self.models.requests_waiting, self._max_jobs, self.jobs.remaining)
 
-    def _refuse_if_too_late(self, job: Job, patience: float | None) -> None:
-        if patience is not None and self._estimator.costs.learnt:
-            refuse_if_too_late(self.estimate_wait(job), patience)
+    def _refuse_if_too_late(self, job: Job, client_timeout: float | None) -> None:
+        if client_timeout is not None and self._estimator.costs.learnt:
+            refuse_if_too_late(self.estimate_wait(job), client_timeout)
 
     def _pump(self) -> None:
         """Give waiting jobs to the engine while it has room."""

@@ -304,13 +304,13 @@ class EngineProcess:
         """Kill an engine that runs jobs but has given no sign of life for too long."""
         while True:
             await asyncio.sleep(min(0.5, self._settings.step_timeout / 4))
-            patience = self._settings.step_timeout
+            limit = self._settings.step_timeout
             if self._step_times:
-                patience = max(patience, MAX_SILENT_STEPS * statistics.median(self._step_times))
+                limit = max(limit, MAX_SILENT_STEPS * statistics.median(self._step_times))
             # What loads, measures or compiles a model between two forwards cannot do both.
             pauses = self.load_progress is not None and self.load_progress.phase != WAITING
-            if self._running and self.state == "ready" and not pauses and self._clock() - self._last_sign > patience:
-                logger.error("The engine gave no sign of life for %.1f s; it is killed.", patience)
+            if self._running and self.state == "ready" and not pauses and self._clock() - self._last_sign > limit:
+                logger.error("The engine gave no sign of life for %.1f s; it is killed.", limit)
                 self._silent = True
                 if self._process is not None and self._process.returncode is None:
                     self._process.kill()

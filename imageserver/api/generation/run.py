@@ -99,7 +99,7 @@ class PendingGeneration:
             job=request.number,
             generation=request.generation,
             timeout=request.timeout,
-            patience=request.patience,
+            client_timeout=request.patience,
             twin_key=_twin_key(request),
             retry_key=request.retry.key if request.retry else None,
             is_retry=request.retry is not None and request.retry.count > 0,

@@ -8,8 +8,8 @@ from imageserver.protocol.messages.message import Message
 class Submit(Message, frozen=True, kw_only=True):
     """Worker to dispatcher: put a generation into the queue.
 
-    `timeout` is in seconds from now. With `patience`, a job that cannot be done within so many seconds is refused at
-    once. Jobs of one model with the same `twin_key` that are under way at a time are run once. A client that repeats
+    `timeout` is in seconds from now. With `client_timeout`, a job that cannot be done within so many seconds is refused
+    at once. Jobs of one model with the same `twin_key` that are under way at a time are run once. A client that repeats
     its request sends the same `retry_key`; `is_retry` says that it does. The frame's raw bytes are the pixels of the
     generation's source. `dialect` is the API that the client speaks, `client` the address it speaks from.
     """
@@ -17,7 +17,7 @@ class Submit(Message, frozen=True, kw_only=True):
     job: int
     generation: Generation
     timeout: float
-    patience: float | None = None
+    client_timeout: float | None = None
     twin_key: str | None = None
     retry_key: str | None = None
     is_retry: bool = False

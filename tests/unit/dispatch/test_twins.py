@@ -8,12 +8,9 @@ from tests.support.dispatch_harness import Harness, Recorder
 from tests.support.factories import generation
 
 
-def submit(
-    harness: Harness, job: int, *, key: str | None = "same", timeout: float = 60.0, patience: float | None = None,
-    model: str = "",
-) -> Recorder:  # fmt: skip
+def submit(harness: Harness, job: int, *, key: str | None = "same", model: str = "", **wanted: float) -> Recorder:
     recorder = Recorder()
-    request = Submit(job=job, generation=generation(model=model), timeout=timeout, twin_key=key, patience=patience)
+    request = Submit(job=job, generation=generation(model=model), twin_key=key, **({"timeout": 60.0} | wanted))
     harness.dispatcher.submit(request, recorder)
     return recorder
 
@@ -88,12 +85,12 @@ async def test_twins_take_no_second_place_in_a_full_queue():
 async def test_a_client_whose_patience_is_too_short_is_told_at_once_and_how_long_it_would_take():
     harness = Harness()
     submit(harness, 1)
-    assert submit(harness, 2, key=None, patience=0.001).of(2) == []  # nothing is known yet
+    assert submit(harness, 2, key=None, client_timeout=0.001).of(2) == []  # nothing is known yet
     harness.finish(1)  # two seconds of device time
-    recorder = submit(harness, 3, key=None, patience=3.0)
+    recorder = submit(harness, 3, key=None, client_timeout=3.0)
     assert recorder.of(3) == ["would_time_out"]
     assert "4.0 s" in recorder.messages[-1].sentence
-    assert submit(harness, 4, key=None, patience=5.0).of(4) == []
+    assert submit(harness, 4, key=None, client_timeout=5.0).of(4) == []
 
 
 async def test_a_question_is_answered_without_queueing_anything():
