@@ -142,7 +142,7 @@ class StepScheduler:
             if model is None:
                 raise EngineUnavailable(MODEL_UNLOADED, retry_after=1)
             if adapters is None:
-                raise InvalidParameter("loras: none can be used with this model.", param="loras")
+                raise InvalidParameter("loras: this model cannot use LoRAs.", param="loras")
             if request.load is not None:
                 adapters.load(request.load)
             in_use = {lora.name for job in self._jobs.values() if job.model is model for lora in job.generation.loras}
