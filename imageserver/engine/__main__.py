@@ -126,7 +126,7 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
 
 
 def _fail(link: Link, sentence: str) -> None:
-    """Tell the dispatcher why there is no model, and wait until it hangs up."""
+    """Report to the dispatcher why there is no model, and wait until it closes the connection."""
     link.send(LoadFailed(sentence=sentence))
     link.inbox.get()
 

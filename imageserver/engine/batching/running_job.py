@@ -108,12 +108,12 @@ class RunningJob:
     def _track(self, index: int) -> Track:
         steps = itertools.count(1)
 
-        def step_ended(look: PreviewFn) -> None:
+        def step_ended(preview: PreviewFn) -> None:
             self.steps_done += 1
             step = next(steps)
             self._step_done(self)
             if step in self._preview_steps:
-                self._preview_generated(self, index, step, look())
+                self._preview_generated(self, index, step, preview())
 
         def generate() -> Any:
             current_request.set(self.id)  # every line that is logged on the way carries it
