@@ -29,7 +29,7 @@ MAX_LOG_LINES = 25
 
 
 @dataclass(frozen=True)
-class Stage:
+class GpuStage:
     """One process; `limit` is in seconds, `tiny` says whether the module takes --tiny."""
 
     limit: int
@@ -39,13 +39,13 @@ class Stage:
 
 
 STAGES = {
-    "machine": Stage(45, "benchmarks.gpu.machine_figures", tiny=False),
-    "tests": Stage(120, "benchmarks.gpu.device_tests", tiny=False),
-    "smoke": Stage(110, "benchmarks.gpu.smoke"),
-    "steps": Stage(240, "benchmarks.gpu.steps", STEPS),
-    "encoder": Stage(60, "benchmarks.gpu.encoder"),
-    "http": Stage(220, "benchmarks.gpu.http_figures"),
-    "compile": Stage(200, "benchmarks.gpu.steps", ("--compile", "shapes", "step_times")),
+    "machine": GpuStage(45, "benchmarks.gpu.machine_figures", tiny=False),
+    "tests": GpuStage(120, "benchmarks.gpu.device_tests", tiny=False),
+    "smoke": GpuStage(110, "benchmarks.gpu.smoke"),
+    "steps": GpuStage(240, "benchmarks.gpu.steps", STEPS),
+    "encoder": GpuStage(60, "benchmarks.gpu.encoder"),
+    "http": GpuStage(220, "benchmarks.gpu.http_figures"),
+    "compile": GpuStage(200, "benchmarks.gpu.steps", ("--compile", "shapes", "step_times")),
 }
 
 

@@ -67,20 +67,20 @@ class Check:
         self.ended: dict[int, tuple[float, Message]] = {}
         full_size.replace_loading(lambda: self.pipeline)
         self.pool = self._open(compiled)
-        [facts] = self.pool.loaded
-        self.name = facts.name
+        [info] = self.pool.loaded
+        self.name = info.name
         self.served = self.pool.served_model(self.name)
         say(
             self.stage,
             "loading it in the engine",
-            facts.load_time,
+            info.load_time,
             "s",
-            caps=facts.device.batch_caps,
-            gpu=facts.device.gpu,
-            max_in_flight=facts.device.max_in_flight,
-            memory_mb=facts.device.memory_mb,
-            dtype=facts.device.dtype,
-            plan=facts.device.memory_plan,
+            caps=info.device.batch_caps,
+            gpu=info.device.gpu,
+            max_in_flight=info.device.max_in_flight,
+            memory_mb=info.device.memory_mb,
+            dtype=info.device.dtype,
+            plan=info.device.memory_plan,
         )
 
     def _open(self, compiled: bool) -> ModelPool:

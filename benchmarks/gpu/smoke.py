@@ -98,10 +98,10 @@ def generate(server: ServerProcess, side: int, steps: int) -> None:
     )
     body = image_requests.next((steps,), side).body() | {"cache": False, "add_overlay": False}
     exact = [pixels_of(server, body | {"deterministic": True}) for _ in range(2)]
-    usual = [pixels_of(server, body) for _ in range(2)]
+    default = [pixels_of(server, body) for _ in range(2)]
     say(STAGE, "deterministic: the same pixels twice", bool((exact[0] == exact[1]).all()))
-    say(STAGE, "alone, not deterministic: the same pixels twice", bool((usual[0] == usual[1]).all()))
-    say(STAGE, "largest difference of the two", int(abs(exact[0] - usual[0]).max()), "of 255")
+    say(STAGE, "alone, not deterministic: the same pixels twice", bool((default[0] == default[1]).all()))
+    say(STAGE, "largest difference of the two", int(abs(exact[0] - default[0]).max()), "of 255")
 
 
 def generate_together(server: ServerProcess, side: int, steps: int) -> None:

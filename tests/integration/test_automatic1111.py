@@ -10,7 +10,7 @@ from PIL import Image
 
 from imageserver.imaging.inputs import fit_image, read_image
 from imageserver.imaging.metadata import read_metadata
-from tests.support.automatic1111_client import Client, files_of, images_of, info_of, job_of, text_of
+from tests.support.automatic1111_client import Automatic1111Client, files_of, images_of, info_of, job_of, text_of
 from tests.support.images import colours, file_of
 from tests.support.server import in_background
 
@@ -21,7 +21,7 @@ POLLS = 15
 
 @pytest.fixture
 def client(fake_server):
-    return Client(fake_server, **NO_PASSWORD)
+    return Automatic1111Client(fake_server, **NO_PASSWORD)
 
 
 def test_open_webui_verifies_chooses_a_model_and_generates(client):
@@ -121,7 +121,7 @@ def fitted(image: Image.Image, mode: str) -> np.ndarray:
 
 
 def test_the_mask_says_what_is_regenerated_and_the_inverted_one_what_is_not(demo_server):
-    client = Client(demo_server)
+    client = Automatic1111Client(demo_server)
     source = colours(128, 128)
     mask = Image.new("L", (128, 128), 0)
     mask.paste(255, (0, 0, 64, 128))
@@ -140,7 +140,7 @@ def test_the_mask_says_what_is_regenerated_and_the_inverted_one_what_is_not(demo
 def test_a_denoising_strength_of_0_leaves_the_image_almost_as_it_is(demo_server):
     source = Image.new("RGB", (128, 128), (200, 40, 40))
     body = {"prompt": "x", "init_images": [text_of(source)], "width": 128, "height": 128, "denoising_strength": 0}
-    answer = Client(demo_server).post("/sdapi/v1/img2img", body)
+    answer = Automatic1111Client(demo_server).post("/sdapi/v1/img2img", body)
     [image] = images_of(answer)
     assert np.abs(np.asarray(image).astype(int) - np.asarray(source)).mean() < 25
     assert info_of(answer)["warnings"] == ["denoising_strength 0 still runs the last step."]
@@ -169,7 +169,7 @@ def test_a_image_that_tells_nothing_has_no_parameters(client):
 def test_the_file_format_is_an_option_that_every_worker_keeps_and_a_request_may_override(own_servers):
     server = own_servers(WORKERS="2")
     server.wait_until_ready()
-    client = Client(server)
+    client = Automatic1111Client(server)
     assert client.get("/sdapi/v1/options").json()["samples_format"] == "png"
     answer = client.post("/sdapi/v1/options", {"samples_format": "webp", "jpeg_quality": 80, "sd_vae": "Automatic"})
     assert (answer.json(), answer.headers["X-Warnings"]) == (None, "options are ignored: 'jpeg_quality'.")
@@ -252,7 +252,7 @@ def test_a_body_that_is_no_json_is_an_error_in_the_dialects_shape(client):
 def test_a_full_server_says_when_to_come_back_in_the_dialects_shape(own_servers):
     server = own_servers(MAX_QUEUE="1")
     server.wait_until_ready()
-    client = Client(server)
+    client = Automatic1111Client(server)
     busy = client.start_generating("[step=0.05]", steps=40)
     client.wait_until_busy()
     answer = client.generate("one too many")
@@ -263,7 +263,7 @@ def test_a_full_server_says_when_to_come_back_in_the_dialects_shape(own_servers)
 
 def test_while_the_model_loads_the_server_is_there_and_says_that_it_has_none_yet(own_servers):
     server = own_servers(FAKE_LOAD="4")
-    client = Client(server)
+    client = Automatic1111Client(server)
     assert client.get("/internal/ping").json() == {}
     assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] is None
     for path in ("sd-models", "samplers"):

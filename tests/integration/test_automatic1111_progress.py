@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.support.automatic1111_client import Client, images_of, info_of, job_of
+from tests.support.automatic1111_client import Automatic1111Client, images_of, info_of, job_of
 
 POLLS = 15
 
@@ -20,7 +20,7 @@ def two_workers(servers):
 
 
 def test_sillytavern_that_stops_interrupts_and_hangs_up_and_nobody_else_is_stopped(two_workers):
-    tavern, neighbour = Client(two_workers), Client(two_workers, "127.0.0.2")
+    tavern, neighbour = Automatic1111Client(two_workers), Automatic1111Client(two_workers, "127.0.0.2")
     untouched = neighbour.start_generating("[step=0.05] neighbour", steps=40, seed=90)
     neighbour.wait_until_busy()
     body = json.dumps({"prompt": "[step=0.05] tavern", "steps": 100, "width": 64, "height": 64}).encode()
@@ -36,7 +36,7 @@ def test_sillytavern_that_stops_interrupts_and_hangs_up_and_nobody_else_is_stopp
 
 
 def test_a_client_that_hangs_up_cancels_its_request_and_leaves_its_neighbours(two_workers):
-    leaver, neighbour = Client(two_workers), Client(two_workers, "127.0.0.2")
+    leaver, neighbour = Automatic1111Client(two_workers), Automatic1111Client(two_workers, "127.0.0.2")
     untouched = neighbour.start_generating("[step=0.05] the neighbour of a leaver", steps=30, seed=91)
     neighbour.wait_until_busy()
     body = json.dumps({"prompt": "[step=0.05] leaver", "steps": 100, "width": 64, "height": 64}).encode()
@@ -51,7 +51,7 @@ def test_a_client_that_hangs_up_cancels_its_request_and_leaves_its_neighbours(tw
 
 
 def test_the_progress_is_the_same_whichever_worker_is_asked(two_workers):
-    client = Client(two_workers)
+    client = Automatic1111Client(two_workers)
     generating = client.start_generating("[step=0.1] watched", steps=30, seed=150, batch_size=2, width=1024, height=512)
     client.wait_until_busy(steps=4)
     seen = [client.progress() for _ in range(POLLS)]
@@ -70,7 +70,7 @@ def test_the_progress_is_the_same_whichever_worker_is_asked(two_workers):
 
 @pytest.mark.parametrize("turn", range(4))
 def test_an_interrupted_request_is_answered_with_its_previews_whichever_worker_is_told(two_workers, turn):
-    client = Client(two_workers)
+    client = Automatic1111Client(two_workers)
     generating = client.start_generating("[step=0.05] interrupted", steps=100, seed=160, n_iter=2, width=96)
     client.wait_until_busy(steps=15)
     assert client.post("/sdapi/v1/interrupt").json() == {}
@@ -88,7 +88,7 @@ def test_an_interrupted_request_is_answered_with_its_previews_whichever_worker_i
 
 
 def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_images(quiet_server):
-    first, second = Client(quiet_server, "127.0.0.21"), Client(quiet_server, "127.0.0.22")
+    first, second = Automatic1111Client(quiet_server, "127.0.0.21"), Automatic1111Client(quiet_server, "127.0.0.22")
     running = first.start_generating("[step=0.05] first", steps=60)
     first.wait_until_busy(steps=1)
     waiting = second.start_generating("second")
@@ -103,7 +103,7 @@ def test_a_request_that_is_interrupted_while_it_waits_is_answered_without_images
 
 
 def test_interrupting_nothing_is_no_error(quiet_server):
-    client = Client(quiet_server, "127.0.0.23")
+    client = Automatic1111Client(quiet_server, "127.0.0.23")
     for path in ("interrupt", "skip"):
         assert client.post(f"/sdapi/v1/{path}").status_code == 200
     assert client.progress()["state"] == {
@@ -113,7 +113,7 @@ def test_interrupting_nothing_is_no_error(quiet_server):
 
 
 def test_skip_stops_one_image_and_says_that_several_are_generated_together(quiet_server):
-    client = Client(quiet_server, "127.0.0.24")
+    client = Automatic1111Client(quiet_server, "127.0.0.24")
     generating = client.start_generating("[step=0.05] two", steps=30, n_iter=2)
     client.wait_until_busy(steps=1)
     assert "generated together" in client.post("/sdapi/v1/skip").headers["X-Warnings"]
@@ -125,7 +125,7 @@ def test_skip_stops_one_image_and_says_that_several_are_generated_together(quiet
 
 
 def test_a_generating_in_another_dialect_is_neither_shown_nor_stopped(quiet_server):
-    client = Client(quiet_server, "127.0.0.25")
+    client = Automatic1111Client(quiet_server, "127.0.0.25")
     generating = quiet_server.start_generating("[step=0.05]", num_inference_steps=30)
     quiet_server.wait_until_active()
     assert client.progress()["state"]["job_count"] == 0

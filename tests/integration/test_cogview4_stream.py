@@ -20,7 +20,7 @@ KEYS = {
 CLOSE = {"Connection": "close"}
 
 
-class Client:
+class CogView4Client:
     """What a client of the document does with a stream: finished images by their index, and every frame it saw."""
 
     def __init__(self):
@@ -28,15 +28,15 @@ class Client:
         self.images = []
         self.error = None
         self.done = False
-        self._pieces = {}
+        self._chunks = {}
 
     def read(self, lines):
         for line in lines:
             if line.startswith("data: "):
-                self.take(line.removeprefix("data: "))
+                self.receive(line.removeprefix("data: "))
         return self
 
-    def take(self, text):
+    def receive(self, text):
         assert not self.done, "nothing follows [DONE]"
         if text == "[DONE]":
             self.done = True
@@ -49,11 +49,11 @@ class Client:
         if not frame["is_chunked"]:
             self.images.append((frame, frame["image"]))
             return
-        pieces = self._pieces.setdefault(frame["chunk_id"], {})
-        pieces[frame["chunk_index"]] = frame["image"]
-        if len(pieces) == frame["total_chunks"]:
-            self.images.append((frame, "".join(pieces[index] for index in range(frame["total_chunks"]))))
-            del self._pieces[frame["chunk_id"]]
+        chunks = self._chunks.setdefault(frame["chunk_id"], {})
+        chunks[frame["chunk_index"]] = frame["image"]
+        if len(chunks) == frame["total_chunks"]:
+            self.images.append((frame, "".join(chunks[index] for index in range(frame["total_chunks"]))))
+            del self._chunks[frame["chunk_id"]]
 
     def shown(self, final, index=0):
         """Return the frames and images of one image: those on the way, or the finished one."""
@@ -84,7 +84,7 @@ def streamed(server, **body):
     with ask(server, **body) as answer:
         assert answer.status_code == 200, answer.text
         assert answer.headers["Content-Type"].startswith("text/event-stream")
-        return Client().read(answer.iter_lines(decode_unicode=True))
+        return CogView4Client().read(answer.iter_lines(decode_unicode=True))
 
 
 def job_with(server, marker):
@@ -187,7 +187,7 @@ def test_parameters_that_change_nothing_are_warnings(fake_server):
     with ask(fake_server, **body, sampler="magic") as answer:
         assert answer.headers["X-Warnings"] == "'sampler' is not a parameter and was ignored."
         assert int(answer.headers["X-Request-Id"]) > 0
-        assert Client().read(answer.iter_lines(decode_unicode=True)).done
+        assert CogView4Client().read(answer.iter_lines(decode_unicode=True)).done
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_the_patience_of_a_library_is_for_the_next_frame_and_refuses_no_stream(o
     )
     assert refused.json()["error"]["code"] == "would_time_out"
     with ask(own_server, impatient, prompt="[step=0.05] streamed", **slow) as answer:
-        assert Client().read(answer.iter_lines(decode_unicode=True)).done
+        assert CogView4Client().read(answer.iter_lines(decode_unicode=True)).done
 
 
 def test_a_failure_is_a_frame_and_the_end(fake_server):
@@ -242,7 +242,7 @@ def test_a_failure_is_a_frame_and_the_end(fake_server):
 
 def test_a_failure_in_the_middle_comes_after_the_frames_that_were_there(quiet_server):
     with ask(quiet_server, prompt="[step=0.05] ended from outside", num_inference_steps=50) as answer:
-        client, lines = Client(), answer.iter_lines(decode_unicode=True)
+        client, lines = CogView4Client(), answer.iter_lines(decode_unicode=True)
         while not client.frames:
             client.read([next(lines)])
         number = job_with(quiet_server, "ended from outside")["id"]
@@ -255,7 +255,7 @@ def test_a_failure_in_the_middle_comes_after_the_frames_that_were_there(quiet_se
 
 def test_after_the_death_of_an_engine_the_frames_begin_again_and_end_well(own_server):
     with ask(own_server, prompt="[step=0.05] survives", num_inference_steps=20, size="64x64") as answer:
-        client, lines = Client(), answer.iter_lines(decode_unicode=True)
+        client, lines = CogView4Client(), answer.iter_lines(decode_unicode=True)
         while not client.frames:
             client.read([next(lines)])
         psutil.Process(own_server.health()["engine_pid"]).kill()
@@ -290,7 +290,7 @@ def test_a_slow_client_makes_the_worker_keep_no_more_than_its_images(own_server)
     before = psutil.Process(worker).memory_info().rss
     with ask(own_server, **fields) as answer:
         lines = answer.iter_lines(chunk_size=65536, decode_unicode=True)
-        client = Client().read([next(lines)])
+        client = CogView4Client().read([next(lines)])
         # The images are generated and encoded; only the frame that is being sent exists beside them.
         time.sleep(1)
         held = psutil.Process(worker).memory_info().rss - before

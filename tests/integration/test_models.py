@@ -13,7 +13,7 @@ import requests
 from PIL import Image
 from websockets.sync.client import connect
 
-from tests.support.automatic1111_client import Client, info_of
+from tests.support.automatic1111_client import Automatic1111Client, info_of
 from tests.support.named_models import write_names
 
 
@@ -179,7 +179,7 @@ def test_openais_client_chooses_a_model_and_names_of_openai_mean_the_usual_one(s
 
 
 def test_automatic1111s_clients_choose_the_model_for_everybody_or_for_one_request(server):
-    client = Client(server)
+    client = Automatic1111Client(server)
     titles = [model["title"] for model in client.get("/sdapi/v1/sd-models").json()]
     assert titles[0] == "demo"
     once = client.generate("a red circle", override_settings={"sd_model_checkpoint": "tiny-sd"})

@@ -11,7 +11,7 @@ from tests.support.images import file_of
 from tests.support.server import Server, in_background
 
 
-class Client:
+class Automatic1111Client:
     """A client at one address of this machine."""
 
     def __init__(self, server: Server, address: str = "127.0.0.1", **headers: str) -> None:

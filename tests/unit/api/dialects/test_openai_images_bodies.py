@@ -12,7 +12,7 @@ from imageserver.api.dialects.openai_images.bodies import (
 )
 from imageserver.errors import BadRequest, InvalidParameter
 
-USUAL = {"prompt": "x", "seed": None, "positive_magic": False, "add_overlay": False, "quality": "exact"}
+DEFAULT = {"prompt": "x", "seed": None, "positive_magic": False, "add_overlay": False, "quality": "exact"}
 
 
 def native(model=GenerationsBody, **content):
@@ -20,7 +20,7 @@ def native(model=GenerationsBody, **content):
 
 
 def test_a_prompt_alone_is_used_unchanged_with_a_random_seed_and_no_overlay():
-    assert native(prompt="x") == USUAL
+    assert native(prompt="x") == DEFAULT
 
 
 def test_fields_of_both_dialects_are_passed_on():
@@ -29,7 +29,7 @@ def test_fields_of_both_dialects_are_passed_on():
         "output_format": "webp", "output_compression": 5, "deterministic": True, "cache": False, "timeout": 6.0,
         "strength": 0.5, "priority": "background",
     }  # fmt: skip
-    assert native(prompt="x", **extras) == USUAL | extras
+    assert native(prompt="x", **extras) == DEFAULT | extras
 
 
 @pytest.mark.parametrize(("size", "expected"), [("auto", None), (None, None), ("64x128", "64x128")])
@@ -48,7 +48,7 @@ def test_fields_of_openai_alone_are_accepted_and_ignored():
         "background": "opaque", "response_format": "url",
     }  # fmt: skip
     body = checked(GenerationsBody, {"prompt": "x", **ignored})
-    assert to_generate_fields(body) == USUAL
+    assert to_generate_fields(body) == DEFAULT
     assert warnings_of(body, set()) == []
 
 
@@ -79,7 +79,7 @@ def test_a_prompt_is_required(model, content):
 
 
 def test_a_variation_without_a_prompt_is_generated_without_guidance_between_two_blanks():
-    assert native(VariationsBody) == USUAL | {"prompt": " ", "true_cfg_scale": 1.0}
+    assert native(VariationsBody) == DEFAULT | {"prompt": " ", "true_cfg_scale": 1.0}
     assert native(VariationsBody, prompt="") == native(VariationsBody)
     assert "true_cfg_scale" not in native(VariationsBody, negative_prompt="blurry")
     assert "true_cfg_scale" not in native(VariationsBody, prompt="darker")

@@ -16,7 +16,7 @@ FIRST = ModelInfo(name="first", family="fake", source="owner/first")
 OTHER = ModelInfo(name="other", family="fake", source="owner/other")
 
 
-class Desk:
+class LoadingClient:
     """A client of a dispatcher whose first model is there as soon as somebody waits for it."""
 
     def load_model(self, question, timeout):
@@ -34,7 +34,7 @@ def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held
         return info
 
     return SimpleNamespace(
-        settings=chosen, default_info=info, client=Desk(), loaded_info=loaded_info, registry=dict(registry),
+        settings=chosen, default_info=info, client=LoadingClient(), loaded_info=loaded_info, registry=dict(registry),
         snapshot=SimpleNamespace(models=() if loading else models, loaded=held),
         info_of=lambda name: next((each for each in models if each.name == name), None) if name else info,
     )  # fmt: skip

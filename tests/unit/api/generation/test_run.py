@@ -14,7 +14,7 @@ RETRY = Retry("what the SDK sent", 0)
 def leave():
     """Let a client leave, and return what the dispatcher is told of it."""
 
-    class Client:
+    class DispatcherClient:
         def __init__(self):
             self.told = []
 
@@ -25,7 +25,7 @@ def leave():
             self.told.append(("client left", number))
 
     class FakeServices:
-        client = Client()
+        client = DispatcherClient()
 
     def act(**fields):
         request = GenerationRequest(

@@ -127,10 +127,12 @@ def test_a_generation_carries_the_name_of_its_model():
     assert resolve(model="loaded")[0].model == ""
 
 
-def test_the_usual_size_of_the_model_is_taken_unless_a_request_names_one():
+def test_the_default_size_of_the_model_is_used_unless_a_request_names_one():
     info = dataclasses.replace(INFO, default_size=(320, 256))
-    usual, chosen, named = (resolve(info, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"}))
-    assert [(one.width, one.height) for one in (usual, chosen, named)] == [(320, 256), (128, 64), (512, 512)]
+    default, sized, named = (
+        resolve(info, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"})
+    )
+    assert [(one.width, one.height) for one in (default, chosen, named)] == [(320, 256), (128, 64), (512, 512)]
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ def test_the_order_of_a_stack_does_not_matter(folder):
 
 
 def test_a_lora_without_a_profile_changes_no_default(folder):
-    usual = resolve(parse({"prompt": "x"}, SETTINGS), SETTINGS, None)[0]
+    default = resolve(parse({"prompt": "x"}, SETTINGS), SETTINGS, None)[0]
     assert (resolved(folder, "plain").steps, resolved(folder, "plain").true_cfg_scale) == (
-        usual.steps, usual.true_cfg_scale
+        default.steps, default.true_cfg_scale
     )  # fmt: skip
     assert resolved(folder, "plain").loras[0].scale == 1.0
 
