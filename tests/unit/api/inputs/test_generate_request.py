@@ -132,7 +132,7 @@ def test_the_default_size_of_the_model_is_used_unless_a_request_names_one():
     default, sized, named = (
         resolve(info, **fields)[0] for fields in ({}, {"size": "128x64"}, {"aspect_ratio": "s1:1"})
     )
-    assert [(one.width, one.height) for one in (default, chosen, named)] == [(320, 256), (128, 64), (512, 512)]
+    assert [(one.width, one.height) for one in (default, sized, named)] == [(320, 256), (128, 64), (512, 512)]
 
 
 @pytest.mark.parametrize(
