@@ -5,7 +5,9 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted(
+    page for folder in (".", "docs/**", "benchmarks/**", "imageserver/**") for page in ROOT.glob(f"{folder}/*.md")
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
