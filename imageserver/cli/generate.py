@@ -1,4 +1,4 @@
-"""Generate one image from the command line with a private dispatcher and engine: the same path as a request."""
+"""Generate one image from the command line, with a dispatcher and an engine of its own."""
 
 import argparse
 import json
@@ -19,30 +19,30 @@ from imageserver.generation import OutputFormat
 from imageserver.protocol.messages import Progress, Submit
 from imageserver.settings import load_settings
 
-# How often Ctrl+C is looked for while nothing happens.
+# How often the wait for an update is interrupted to handle Ctrl+C.
 POLL_SECONDS = 1.0
 
 FORMATS: dict[str, OutputFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
-def generate(chosen: argparse.Namespace) -> int:
-    """Generate, write the file, and return the exit status; every failure is one sentence."""
+def generate(arguments: argparse.Namespace) -> int:
+    """Generate, write the file, and return the exit status; every error is one sentence."""
     settings = load_settings()
     runtime_dir = RuntimeDir(os.getpid())
     client = DispatchClient(settings, runtime_dir)
     try:
-        output_format = FORMATS.get(chosen.output.suffix.lower())
+        output_format = FORMATS.get(arguments.output.suffix.lower())
         if output_format is None:
-            raise InvalidParameter(f"--output {chosen.output} must end in {', '.join(FORMATS)}.", param="output")
+            raise InvalidParameter(f"--output {arguments.output} must end in {', '.join(FORMATS)}.", param="output")
         body = generate_request.parse(
             {
-                "prompt": chosen.prompt,
-                "negative_prompt": chosen.negative_prompt,
-                "aspect_ratio": chosen.aspect_ratio,
-                "num_inference_steps": chosen.steps,
-                "true_cfg_scale": chosen.true_cfg_scale,
-                "seed": chosen.seed,
-                "language": chosen.language,
+                "prompt": arguments.prompt,
+                "negative_prompt": arguments.negative_prompt,
+                "aspect_ratio": arguments.aspect_ratio,
+                "num_inference_steps": arguments.steps,
+                "true_cfg_scale": arguments.true_cfg_scale,
+                "seed": arguments.seed,
+                "language": arguments.language,
             },
             settings,
         )
@@ -52,24 +52,26 @@ def generate(chosen: argparse.Namespace) -> int:
             Submit(job=secrets.randbits(31), generation=generation, timeout=settings.request_timeout)
         )
         with tqdm(total=generation.steps, desc="steps", unit="step", disable=not sys.stderr.isatty()) as bar:
-            for news in ticket.updates(pause=POLL_SECONDS):
-                if isinstance(news, Progress):
-                    bar.update(news.step - bar.n)
-        assert isinstance(news, Image)
+            for update in ticket.updates(pause=POLL_SECONDS):
+                if isinstance(update, Progress):
+                    bar.update(update.step - bar.n)
+        assert isinstance(update, Image)
         info = client.snapshot.info if client.snapshot else None
         options = OutputOptions(
-            output_format, None, None if chosen.no_overlay else body.aspect_ratio_name, settings.font_path
+            output_format, None, None if arguments.no_overlay else body.aspect_ratio_name, settings.font_path
         )
-        data = encode_images(news, generation, info, options)[0]
-        chosen.output.parent.mkdir(parents=True, exist_ok=True)
-        chosen.output.write_bytes(data)
-        print(json.dumps({"file": str(chosen.output), "seed": generation.seed, "model": info.name if info else None}))
+        data = encode_images(update, generation, info, options)[0]
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_bytes(data)
+        print(
+            json.dumps({"file": str(arguments.output), "seed": generation.seed, "model": info.name if info else None})
+        )
         return 0
     except ServiceError as error:
         print(error.sentence, file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{chosen.output} cannot be written: {error.strerror or error}.", file=sys.stderr)
+        print(f"{arguments.output} cannot be written: {error.strerror or error}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -21,11 +21,11 @@ def run(arguments: list[str] | None = None) -> int:
     generate_parser.add_argument("--seed", type=int, default=42)
     generate_parser.add_argument("--language", choices=("en", "zh"), default="en")
     generate_parser.add_argument("--no-overlay", action="store_true")
-    chosen = parser.parse_args(arguments)
-    if chosen.command == "serve":
+    options = parser.parse_args(arguments)
+    if options.command == "serve":
         from imageserver.cli.serve import serve
 
         return serve()
     from imageserver.cli.generate import generate
 
-    return generate(chosen)
+    return generate(options)

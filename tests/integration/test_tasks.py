@@ -101,7 +101,7 @@ def test_a_batch_takes_what_there_is_room_for_and_says_what_there_is_not(servers
     answer = requests.post(f"{server.url}/batch_submit", json={"requests": wanted}, timeout=20).json()
     assert [task["status"] for task in answer["tasks"]] == ["queued", "queued", "refused", "refused"]
     assert (answer["tasks"][3]["code"], len(answer["task_ids"])) == ("queue_full", 2)
-    assert answer["message"] == "2 of 4 tasks were taken."
+    assert answer["message"] == "2 of 4 tasks were accepted."
     for task_id in answer["task_ids"]:
         wait_for(server, task_id, "completed")
 

@@ -1,4 +1,4 @@
-"""Run tasks in the background of an HTTP worker, and take over those whose worker is gone."""
+"""Run tasks in the background of an HTTP worker, and adopt those of workers that have died."""
 
 import functools
 import logging
@@ -30,16 +30,16 @@ logger = logging.getLogger(__name__)
 
 DIALECT = "tasks"
 ADOPTION_INTERVAL_SECONDS = 1.0
-# How long a task that found the queue full, or no engine, waits before it tries again.
+# The pause before a task that found a full queue or no engine is retried.
 RETRY_SECONDS = 1.0
 
 
-# A task as it is known now, and the updates of its generation.
+# A task with its current fields, and the updates of its generation.
 RunningTask = tuple[Task, Iterator[Update]]
 
 
 class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task is generated from, again if need be."""
+    """The request of a task as it is stored, so that any worker can generate it again."""
 
     generation: Generation
     output_format: OutputFormat
@@ -50,7 +50,7 @@ class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wanted_of(generation_request: GenerationRequest) -> str:
-    """Return the JSON of a request, as far as a task needs it to be generated again."""
+    """Return a request as JSON for the task store."""
     options = generation_request.output_options
     return msgspec.json.encode(
         StoredRequest(
@@ -65,14 +65,14 @@ def wanted_of(generation_request: GenerationRequest) -> str:
 
 
 def wanted_of_fields(fields: dict[str, Any]) -> str:
-    """Return the JSON of a task that waits for its model, in the terms of the native API."""
+    """Return the `POST /generate` fields of a task that waits for its model as JSON for the task store."""
     return msgspec.json.encode({"fields": fields}).decode()
 
 
 def begin(app: Flask, service: Services, task: Task) -> RunningTask:
-    """Return a task and the updates of its present attempt; a task whose model is not known yet waits for it.
+    """Return a task and the updates of its current attempt; waits if its model must be loaded first.
 
-    Raises ValueError for what another version has written, and whatever a request of the same fields is refused for.
+    Raises ValueError for a stored request of another version, and every error that refuses a request.
     """
     content = msgspec.json.decode(task.wanted)
     if isinstance(content, dict) and "fields" in content:
@@ -104,12 +104,12 @@ def _stored_request(service: Services, task: Task, wanted: StoredRequest) -> Gen
 
 
 def start(app: Flask) -> None:
-    """Look for tasks without an owner from now on."""
-    gevent.spawn(_adopt_for_ever, app, app.extensions[EXTENSION])
+    """Start adopting tasks without a live owner in the background."""
+    gevent.spawn(_adopt_forever, app, app.extensions[EXTENSION])
 
 
 def follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> None:
-    """Begin a task and follow it to its end, in the background of this process, its owner."""
+    """Run a task to its end in the background of this process, which owns it."""
     gevent.spawn(_follow, service, task, begin)
 
 
@@ -132,7 +132,7 @@ def _follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> 
                     warnings=[*task.warnings, *update.outcome.warnings],
                 )
     except (Draining, EngineUnavailable, Loading, QueueFull) as error:
-        # The server stops or restarts a part of itself, or has no room yet: the task is still wanted.
+        # The server is stopping, an engine restarts, or the queue is full: the task is retried.
         logger.info("The task waits: %s", error.sentence)
         if not service.draining:
             gevent.sleep(error.retry_after or RETRY_SECONDS)
@@ -141,13 +141,13 @@ def _follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> 
         store.fail(task.task_id, code=error.code, sentence=error.sentence)
     except ValueError:
         logger.exception("Task %s cannot be read.", task.task_id)
-        store.fail(task.task_id, code="internal_error", sentence="The task cannot be read any more.")
+        store.fail(task.task_id, code="internal_error", sentence="The stored task cannot be read.")
     except Exception:
         logger.exception("The task failed.")
-        store.fail(task.task_id, code="internal_error", sentence="The server made a mistake; see its log.")
+        store.fail(task.task_id, code="internal_error", sentence="Internal server error; see the server's log.")
 
 
-def _adopt_for_ever(app: Flask, service: Services) -> None:
+def _adopt_forever(app: Flask, service: Services) -> None:
     while True:
         gevent.sleep(ADOPTION_INTERVAL_SECONDS)
         if service.draining or service.snapshot is None:
@@ -155,14 +155,14 @@ def _adopt_for_ever(app: Flask, service: Services) -> None:
         try:
             adopt(app, service)
         except ServiceError as error:
-            logger.error("Tasks cannot be taken over: %s", error.sentence)
+            logger.error("Tasks cannot be adopted: %s", error.sentence)
         except Exception:
-            # Whoever looks for them must go on looking: nobody else generates them.
-            logger.exception("Tasks cannot be taken over.")
+            # The loop must go on: nothing else runs these tasks.
+            logger.exception("Tasks cannot be adopted.")
 
 
 def adopt(app: Flask, service: Services) -> None:
-    """Take over the tasks that nobody follows; raises StorageFull."""
+    """Adopt and run the tasks whose owner has died; raises StorageFull."""
     for task in service.tasks.adopt(os.getpid(), process_lives, service.request_ids.next_id):
-        logger.info("Task %s is taken over.", task.task_id)
+        logger.info("Task %s is adopted.", task.task_id)
         follow(service, task, functools.partial(begin, app, service, task))

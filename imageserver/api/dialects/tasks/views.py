@@ -1,6 +1,6 @@
-"""The dialect of asynchronous tasks: submit now, ask later, fetch the images when they are there.
+"""The dialect of asynchronous tasks: submit a task, poll its state, download its images.
 
-Source: the user's HiDream-I1 API document.
+The paths and fields are those of HiDream-I1 API servers.
 """
 
 import functools
@@ -41,40 +41,40 @@ blueprint = Blueprint("tasks", __name__)
 
 MAX_BATCH_TASKS = 100
 DEFAULT_STEPS = 50
-WEBHOOK_HELP = "Web address that is sent the task's status when it has ended, signed; needs WEBHOOK_SECRET."
+WEBHOOK_HELP = "Web address that receives the signed state of the task when it ends; needs WEBHOOK_SECRET."
 
 
 class TaskBody(Generating):
-    """What `POST /submit` takes; unknown keys are refused."""
+    """The body of `POST /submit`; unknown keys are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     resolution: str = Field("1024x1024", pattern=SIZE_PATTERN, description="Size as WIDTHxHEIGHT.")
     num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 50 by default.")
     num_images_per_prompt: Whole = Field(1, ge=1, description="Number of images; another name for n.")
-    seed: Seed | None = Field(None, description="Random seed; null generates one.")
+    seed: Seed | None = Field(None, description="Random seed; null means a random one.")
     add_overlay: bool = Field(False, description="Add the info overlay to the image.")
     positive_magic: bool = Field(False, description="Append Qwen's quality words to the prompt.")
     webhook_url: str | None = Field(None, description=WEBHOOK_HELP)
 
 
 class BatchBody(BaseModel):
-    """What `POST /batch_submit` takes."""
+    """The body of `POST /batch_submit`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     requests: list[TaskBody] = Field(min_length=1, max_length=MAX_BATCH_TASKS, description="The tasks, in order.")
-    webhook_url: str | None = Field(None, description="The webhook_url of the tasks that name none.")
+    webhook_url: str | None = Field(None, description="The webhook_url of tasks that have none.")
 
 
 class SubmitResponse(BaseModel):
-    """A task that was taken."""
+    """A task that was accepted."""
 
     task_id: str
     requestId: int  # noqa: N815 - the documented name
     status: Literal["queued"]
     estimated_time: float | None = Field(
-        description="Expected seconds until the images are there, waiting included; null before its model is known."
+        description="Expected seconds until the images are ready, including the queue; null until its model is loaded."
     )
     queue_position: int
     message: str
@@ -82,7 +82,7 @@ class SubmitResponse(BaseModel):
 
 
 class BatchSubmitResponse(BaseModel):
-    """Tasks that were taken, and those that were refused."""
+    """The tasks that were accepted, and those that were refused."""
 
     task_ids: list[str]
     tasks: list[dict[str, Any]]
@@ -90,16 +90,16 @@ class BatchSubmitResponse(BaseModel):
 
 
 class DownloadQuery(BaseModel):
-    """Which image of a task is fetched."""
+    """The query of `GET /download/{task_id}`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    image_index: int = Field(0, ge=0, description="0 for the first one.")
+    image_index: int = Field(0, ge=0, description="Index of the image; 0 is the first.")
 
 
 @dataclass(frozen=True)
 class _TaskRequest:
-    """A task that can be accepted; `pending` is None of one that waits for its model."""
+    """A task that can be accepted; `pending` is None if it waits for its model."""
 
     number: int
     pending: PendingGeneration | None
@@ -116,7 +116,7 @@ class _TaskRequest:
     example={"prompt": "a yellow star on a black background", "resolution": "512x512", "num_inference_steps": 4},
 )
 def submit() -> Response:
-    """Take a task and answer at once."""
+    """Submit a task and return its id at once."""
     service = services()
     return jsonify(_submit(service, _read(service, request_id(), read_json())))
 
@@ -129,7 +129,7 @@ def submit() -> Response:
     example={"requests": [{"prompt": "a red circle", "resolution": "512x512", "num_inference_steps": 4}]},
 )
 def batch_submit() -> Response:
-    """Take several tasks; those for which there is no room say so in their place."""
+    """Submit several tasks and return their ids; tasks beyond the limit of the queue are refused one by one."""
     service = services()
     content = read_json()
     if not isinstance(content, dict):
@@ -144,30 +144,30 @@ def batch_submit() -> Response:
             task_requests.append(_read(service, number, body.model_dump(exclude_unset=True)))
         except (BadRequest, InvalidParameter, ModelNotFound) as error:
             raise type(error)(f"Task {index}: {error.sentence}", param=f"requests[{index}].{error.param}") from None
-    told: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
     for task_request in task_requests:
         try:
             url = task_request.webhook_url or batch.webhook_url
-            told.append(_submit(service, replace(task_request, webhook_url=url)))
+            tasks.append(_submit(service, replace(task_request, webhook_url=url)))
         except ServiceError as error:
             if len(task_requests) == 1:
                 raise
-            told.append({"status": "refused", "error": error.sentence, "code": error.code, "param": error.param})
-    taken = [task["task_id"] for task in told if "task_id" in task]
-    return jsonify(task_ids=taken, tasks=told, message=f"{len(taken)} of {len(told)} tasks were taken.")
+            tasks.append({"status": "refused", "error": error.sentence, "code": error.code, "param": error.param})
+    task_ids = [task["task_id"] for task in tasks if "task_id" in task]
+    return jsonify(task_ids=task_ids, tasks=tasks, message=f"{len(task_ids)} of {len(tasks)} tasks were accepted.")
 
 
 @blueprint.get("/status/<task_id>")
 @documented(response=TaskStatusResponse, errors=(404, 410, 503))
 def status(task_id: str) -> Response:
-    """Tell how a task is getting on."""
+    """Return the state of a task."""
     return jsonify(status_of(services(), _found(services(), task_id)))
 
 
 @blueprint.delete("/status/<task_id>")
 @documented(response=TaskStatusResponse, errors=(404, 410, 503))
 def cancel(task_id: str) -> Response:
-    """Cancel a task; one that has ended already is left as it is."""
+    """Cancel a task; one that has already ended stays as it is."""
     service = services()
     task = _found(service, task_id)
     service.tasks.fail(task.task_id, code="cancelled", sentence="The task was cancelled.")
@@ -178,7 +178,7 @@ def cancel(task_id: str) -> Response:
 @blueprint.get("/download/<task_id>")
 @documented(query=DownloadQuery, media=IMAGES, errors=(400, 404, 410, 422))
 def download(task_id: str) -> Response:
-    """Answer an image of a completed task."""
+    """Return an image of a completed task."""
     query = read_query(DownloadQuery)
     task = _found(services(), task_id)
     if task.state != "completed":
@@ -188,7 +188,7 @@ def download(task_id: str) -> Response:
     try:
         path = services().outputs.open_image(task.files[query.image_index])
     except NotFound:
-        raise Gone("The image is not kept any more (TMP_MAX_AGE, TMP_MAX_MB).", param="task_id") from None
+        raise Gone("The image was deleted (TMP_MAX_AGE, TMP_MAX_MB).", param="task_id") from None
     return send_file(path)
 
 
@@ -197,7 +197,7 @@ def _submit(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
     if pending is None:
         return _accept_unloaded(service, task_request)
     updates = pending.updates()
-    # A refusal is raised here: what was answered with a task id is wanted until it is generated.
+    # Raises a refusal here: a task with an id is retried until it is generated.
     first = next(updates)
     try:
         task = _store(service, task_request, wanted_of(pending.request))
@@ -220,7 +220,7 @@ def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str,
 
 
 def _store(service: Services, task_request: _TaskRequest, wanted: str) -> Task:
-    """Return the new task; raises StorageFull."""
+    """Store the task and its webhook and return it; raises StorageFull."""
     task = service.tasks.add(
         number=task_request.number,
         credential=credential(),
@@ -270,7 +270,7 @@ def _read(service: Services, number: int, content: Any) -> _TaskRequest:
         "n": count if count is not None else body.n,
     }
     ignored = (
-        ["n is ignored beside num_images_per_prompt."]
+        ["n is ignored, because num_images_per_prompt is given."]
         if {"n", "num_images_per_prompt"} <= body.model_fields_set
         else []
     )
@@ -284,7 +284,7 @@ def _read(service: Services, number: int, content: Any) -> _TaskRequest:
     except InvalidParameter as error:
         if error.param != "size":
             raise
-        # The client has never heard of a size.
+        # This dialect calls the field resolution.
         raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
     return _TaskRequest(number, pending, fields, pending.warnings + ignored, body.webhook_url)
 
@@ -295,7 +295,7 @@ def _check_webhook(service: Services, url: str | None) -> None:
     if service.webhooks is None:
         setting = "OFFLINE" if service.settings.webhook_secret else "WEBHOOK_SECRET, which is not set"
         raise InvalidParameter(
-            f"webhook_url: this server sends no webhooks ({setting}); ask GET /status instead.", param="webhook_url"
+            f"webhook_url: this server sends no webhooks ({setting}); poll GET /status instead.", param="webhook_url"
         )
     service.webhooks.check(url, name="webhook_url")
 
@@ -303,7 +303,7 @@ def _check_webhook(service: Services, url: str | None) -> None:
 def _found(service: Services, task_id: str) -> Task:
     task = service.tasks.find(task_id, credential())
     if task is None:
-        raise NotFound("There is no task of that id.", param="task_id")
+        raise NotFound("There is no task with this id.", param="task_id")
     if task.state == "expired":
-        raise Gone("The task is over, and its time to live too (TASK_TTL).", param="task_id")
+        raise Gone("The task has expired (TASK_TTL).", param="task_id")
     return task

@@ -1,4 +1,4 @@
-"""The frames of the WebSocket dialect: what a client's text means, and what the server tells it."""
+"""The frames of the WebSocket dialect: parse those of a client, and build those of the server."""
 
 import json
 from typing import Any
@@ -19,27 +19,27 @@ from imageserver.protocol.messages import Preview, Progress, Queued
 
 DIALECT = "websocket"
 MAX_PREVIEWS = 1000
-# All of 64 bits fit in 20 digits; Python reads longer numbers too, but cannot compare them with a float.
-MAX_WHOLE = 25
+# 64-bit numbers have up to 20 digits; Python cannot compare much longer ones with a float.
+MAX_INTEGER_DIGITS = 25
 
 Frame = dict[str, Any]
 
 
 class WebSocketBody(GenerateBody):
-    """What a generate frame holds; unknown keys are refused."""
+    """A generate frame; unknown keys are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    type: str = Field("generate", pattern="^generate$", description="generate; it may be left out.")
+    type: str = Field("generate", pattern="^generate$", description="generate; optional.")
     previews: Whole = Field(
-        0, ge=0, le=MAX_PREVIEWS, description="Images on the way that are wanted of each image, spread evenly."
+        0, ge=0, le=MAX_PREVIEWS, description="Number of previews per image, evenly spread over its steps."
     )
 
 
 def read(text: str | bytes) -> Frame:
-    """Return the object in a client's frame; raises BadRequest for anything else."""
+    """Return the JSON object in a client's frame; raises BadRequest."""
     if isinstance(text, bytes | bytearray):
-        raise BadRequest("Frames are JSON text; binary ones are not read.")
+        raise BadRequest("Frames must be JSON text, not binary.")
     try:
         content = json.loads(text, parse_int=_number)
     except (ValueError, RecursionError):
@@ -51,26 +51,23 @@ def read(text: str | bytes) -> Frame:
 
 
 def is_cancel(frame: Frame) -> bool:
-    """Return whether a client's frame asks to stop what runs."""
+    """Return whether a frame cancels the running generation."""
     return frame.get("type") == "cancel"
 
 
 def checked(frame: Frame) -> WebSocketBody:
-    """Return what a generate frame holds; raises BadRequest or InvalidParameter naming the field and its limit."""
+    """Return a generate frame; raises BadRequest or InvalidParameter naming the field and its limit."""
     if not frame.get("prompt"):
         raise BadRequest("Prompt is required", param="prompt")
     return validated(WebSocketBody, frame)
 
 
 def pending_of(service: Services, number: int, body: WebSocketBody) -> PendingGeneration:
-    """Return the generation that a frame asks for; raises the ServiceError that names what is wrong.
-
-    Its model may have to be loaded first, which takes minutes.
-    """
+    """Return the generation of a frame; raises ServiceError. May wait minutes for the model to be loaded."""
     parsed = parse_request(
         service,
         body.model_dump(exclude={"type", "previews"}, exclude_unset=True),
-        # Those of the handshake belong to no single generation: an idempotency key would make all of them one.
+        # Without the headers of the handshake: its idempotency key would apply to every generation.
         Headers(),
         dialect=DIALECT,
         images=read_images(service, body.model_dump(include={"image", "mask", "control_image"})),
@@ -80,7 +77,7 @@ def pending_of(service: Services, number: int, body: WebSocketBody) -> PendingGe
 
 
 def queued(number: int, update: Queued) -> Frame:
-    """Return the frame for a place in the queue; times in seconds."""
+    """Return the frame for a position in the queue; times in seconds."""
     return {
         "type": "queued", "request_id": number, "queue_position": update.position,
         "queue_wait": round(update.wait, 3), "expected_seconds": round(update.own, 3),
@@ -88,7 +85,7 @@ def queued(number: int, update: Queued) -> Frame:
 
 
 def progress(number: int, update: Progress) -> Frame:
-    """Return the frame for a step that is done; `progress` is 0 to 1 over all images."""
+    """Return the frame for a finished step; `progress` is 0 to 1 over all images."""
     return {
         "type": "progress", "progress": round(update.step / update.total, 4), "step": update.step,
         "total_steps": update.total, "request_id": number,
@@ -96,7 +93,7 @@ def progress(number: int, update: Progress) -> Frame:
 
 
 def preview(number: int, shown: Preview, image: str) -> Frame:
-    """Return the frame for an image on the way, `image` being its JPEG as base64."""
+    """Return the frame for a preview; `image` is its JPEG as base64."""
     return {
         "type": "preview", "image_b64": image, "index": shown.index, "step": shown.step,
         "total_steps": shown.total, "request_id": number,
@@ -104,7 +101,7 @@ def preview(number: int, shown: Preview, image: str) -> Frame:
 
 
 def result(generated: GenerationResult, images: list[str]) -> Frame:
-    """Return the frame for finished images, given as base64; several stand in `images_b64` too."""
+    """Return the frame for finished images in base64; several are in `images_b64` too."""
     outcome = generated.outcome
     data: dict[str, Any] = {"image_b64": images[0]}
     if len(images) > 1:
@@ -127,18 +124,18 @@ def result(generated: GenerationResult, images: list[str]) -> Frame:
 
 
 def failure(number: int | None, error: ServiceError) -> Frame:
-    """Return the frame for a refusal or a failure; `retry_after` in seconds, where it is known."""
+    """Return the frame for an error; `retry_after` is in seconds."""
     return {
         "type": "error", "message": error.sentence, "code": error.code, "param": error.param, "request_id": number,
         "retry_after": error.retry_after,
     }  # fmt: skip
 
 
-def encoded(frame: Frame) -> str:
-    """Return a frame's text."""
-    # 16 MiB of images take 19 ms so, and 61 ms with the standard library.
+def encode(frame: Frame) -> str:
+    """Return a frame as text."""
+    # 16 MiB of images take 19 ms, with the standard library 61 ms.
     return msgspec.json.encode(frame).decode()
 
 
 def _number(digits: str) -> int | float:
-    return int(digits) if len(digits) <= MAX_WHOLE else float(digits)
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)

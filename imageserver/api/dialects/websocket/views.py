@@ -1,7 +1,7 @@
-"""The WebSocket dialect `/ws/generate`: one connection, one generation after the other, told as it happens.
+"""The WebSocket dialect `/ws/generate`: one generation at a time per connection, with progress and previews.
 
-A client sends what `POST /generate` takes as one JSON frame, and `{"type": "cancel"}` to stop it. Frames back are
-`queued`, `progress`, `preview`, `result` and `error`. Source: the user's Stable Diffusion API document, section 7.
+A client sends the body of `POST /generate` as one JSON frame, and `{"type": "cancel"}` to cancel it. The server sends
+`queued`, `progress`, `preview`, `result` and `error` frames.
 """
 
 import base64
@@ -39,15 +39,15 @@ from imageserver.telemetry.logs import current_request
 logger = logging.getLogger(__name__)
 
 PATH = "/ws/generate"
-# How often a waiting connection looks whether the server stops, and how long it may say nothing.
+# How often an idle connection checks whether the server is stopping, and after how long it is closed.
 POLL_SECONDS = 1.0
-IDLE_TIMEOUT = 300.0
-PING_INTERVAL = 25.0
-# How long a client may take nothing of what it is sent, usually and while the server stops.
-STALLED = 60.0
-STALLED_WHILE_STOPPING = 5.0
-# How long a client is given to answer the end of a connection.
-FAREWELL = 2.0
+IDLE_SECONDS = 300.0
+PING_SECONDS = 25.0
+# After how long a send to a client that does not read fails, normally and while the server is stopping.
+SEND_SECONDS = 60.0
+DRAINING_SEND_SECONDS = 5.0
+# How long a client has to confirm the end of a connection.
+CLOSE_SECONDS = 2.0
 PREVIEW_QUALITY = 85
 VERSION = "13"
 
@@ -56,10 +56,10 @@ _sock = Sock()
 
 
 def register(app: Flask) -> None:
-    """Serve the dialect; frames keep to the limit of bodies."""
+    """Add the dialect to the application; frames have the size limit of bodies."""
     app.config["SOCK_SERVER_OPTIONS"] = {
         "max_message_size": app.config["MAX_CONTENT_LENGTH"],
-        "ping_interval": PING_INTERVAL,
+        "ping_interval": PING_SECONDS,
         "receive_bytes": 65536,
     }
     app.register_blueprint(blueprint)
@@ -68,52 +68,52 @@ def register(app: Flask) -> None:
 
 @blueprint.before_request
 def prepare() -> None:
-    """Let the library have a socket that it can send large frames on, and no compression."""
+    """Give the library a socket that can send large frames, and switch compression off."""
     service = services()
-    # Here, because the view cannot answer in HTTP any more.
+    # Here, because the view can no longer respond in HTTP.
     request_id()
     request.environ[SOCKET_KEY] = ClientSocket(
-        request.environ[SOCKET_KEY], lambda: STALLED_WHILE_STOPPING if service.draining else STALLED
+        request.environ[SOCKET_KEY], lambda: DRAINING_SEND_SECONDS if service.draining else SEND_SECONDS
     )
-    # The library would compress on the greenlet: 16 MiB of images kept every other client waiting for 0.5 s.
+    # The library would compress on the greenlet: 16 MiB of images blocked every other client for 0.5 s.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
 @_sock.route(PATH, bp=blueprint)  # type: ignore[untyped-decorator]
 def generate(connection: Connection) -> None:
-    """Generate what each frame asks for, until the client hangs up."""
-    # Nobody else may listen on it: what the client sends would be lost.
+    """Generate images for each frame until the client disconnects."""
+    # Nothing else may read from the socket: it would swallow what the client sends.
     del request.environ[SOCKET_KEY]
-    conversation = _Session(services(), connection, request_id())
+    session = _Session(services(), connection, request_id())
     try:
-        conversation.run()
+        session.run()
     except ConnectionClosed:
-        conversation.end()
+        session.end()
     except Exception:
-        # Not raised: it would be answered in HTTP, in the middle of a WebSocket.
-        logger.exception("A conversation failed.")
-        conversation.end(CloseReason.INTERNAL_ERROR, "The server made a mistake.")
+        # Not raised: Flask would send an HTTP response in the middle of a WebSocket.
+        logger.exception("A WebSocket session failed.")
+        session.end(CloseReason.INTERNAL_ERROR, "Internal server error.")
 
 
 @blueprint.errorhandler(ProtocolError)
 @blueprint.errorhandler(UnicodeError)
 def refuse_handshake(error: Exception) -> Response:
-    """Answer what looks like a WebSocket's handshake and is none."""
+    """Return an error for an invalid WebSocket handshake."""
     if request.headers.get("Sec-WebSocket-Version", VERSION) != VERSION:
         return _ask_for_upgrade(error)
-    return errors.error_response(BadRequest(f"The WebSocket handshake is wrong: {error}."), errors.native)
+    return errors.error_response(BadRequest(f"The WebSocket handshake is invalid: {error}."), errors.native)
 
 
 @blueprint.errorhandler(OSError)
 @blueprint.errorhandler(HandshakeFailed)
-def bury_handshake(error: Exception) -> Response:
-    """Answer a client that has left during the handshake, and reads nothing more."""
-    logger.info("The client left during the handshake: %s", error)
+def end_handshake(error: Exception) -> Response:
+    """End the request of a client that disconnected during the handshake."""
+    logger.info("The client disconnected during the handshake: %s", error)
     return Response(status=400)
 
 
 def _ask_for_upgrade(_: Exception) -> Response:
-    sentence = f"{PATH} speaks WebSocket, version {VERSION}: connect to it as ws:// and send JSON."
+    sentence = f"{PATH} needs a WebSocket, version {VERSION}: connect with ws:// and send JSON."
     response = errors.error_response(UpgradeRequired(sentence), errors.native)
     response.headers["Upgrade"] = "websocket"
     response.headers["Sec-WebSocket-Version"] = VERSION
@@ -121,7 +121,7 @@ def _ask_for_upgrade(_: Exception) -> Response:
 
 
 class _RunningGeneration:
-    """One generation of a conversation; it may be cancelled from any greenlet."""
+    """The generation of a session; any greenlet may cancel it."""
 
     def __init__(self, service: Services, number: int, body: WebSocketBody) -> None:
         self.number, self.body = number, body
@@ -130,7 +130,7 @@ class _RunningGeneration:
         self._is_cancelled = False
 
     def updates(self) -> Iterator[tuple[GenerationRequest, Update]]:
-        """Yield what happens to the generation, and its request; raises the ServiceError that prevented the images."""
+        """Yield the request with each update of its generation; raises ServiceError."""
         pending = frames.pending_of(self._service, self.number, self.body)
         for update in pending.updates():
             if self._is_cancelled and not isinstance(update, GenerationResult):
@@ -139,67 +139,67 @@ class _RunningGeneration:
             yield pending.request, update
 
     def cancel(self) -> None:
-        """Stop it, though it may not have reached the queue yet."""
+        """Cancel it, even if it has not reached the queue yet."""
         self._is_cancelled = True
-        # Its number is known to the dispatcher also while it waits for its model.
+        # The dispatcher knows its number also while it waits for its model.
         self._service.client.cancel(self.number)
 
-    def miss_preview(self) -> None:
-        """Note that the client was too slow for a preview."""
+    def count_missed(self) -> None:
+        """Count a preview that was dropped because the client was too slow."""
         self.missed_previews += 1
 
 
 class _Session:
-    """One connection: at most one generation at a time."""
+    """One connection with at most one generation at a time."""
 
     def __init__(self, service: Services, connection: Connection, first_number: int) -> None:
         self._service = service
         self._connection = connection
-        self._outbox = Outbox(lambda frame: connection.send(frames.encoded(frame)))
+        self._outbox = Outbox(lambda frame: connection.send(frames.encode(frame)))
         self._first_number: int | None = first_number
-        self._turn: _RunningGeneration | None = None
-        self._silent_for = 0.0
+        self._running: _RunningGeneration | None = None
+        self._idle_for = 0.0
         connection.sock.serve(connection)
 
     def run(self) -> None:
-        """Take frames until the connection or the server ends; raises ConnectionClosed when the client hung up."""
+        """Receive frames until the session or the server ends; raises ConnectionClosed when the client disconnects."""
         while True:
             text = self._connection.receive(timeout=POLL_SECONDS)
             if text is not None:
                 self._receive(text)
-            if self._turn is not None:
+            if self._running is not None:
                 continue
             if self._service.draining:
                 self._outbox.flush()
                 self.end(CloseReason.GOING_AWAY, "The server is stopping.")
                 return
-            self._silent_for = self._silent_for + POLL_SECONDS if text is None and self._outbox.is_empty else 0.0
-            if self._silent_for >= IDLE_TIMEOUT:
-                self.end(CloseReason.NORMAL_CLOSURE, "Nothing was asked for.")
+            self._idle_for = self._idle_for + POLL_SECONDS if text is None and self._outbox.is_empty else 0.0
+            if self._idle_for >= IDLE_SECONDS:
+                self.end(CloseReason.NORMAL_CLOSURE, "The connection was idle.")
                 return
 
     def end(self, code: int = CloseReason.NORMAL_CLOSURE, sentence: str | None = None) -> None:
-        """Stop what runs and close the connection, with a code and a sentence where the client still listens."""
-        if self._turn is not None:
-            self._turn.cancel()
+        """Cancel the running generation and close the connection with a code and a sentence."""
+        if self._running is not None:
+            self._running.cancel()
         self._outbox.close()
         with contextlib.suppress(ConnectionClosed, OSError, ProtocolError):
             self._connection.close(code, sentence)
-        self._connection.thread.join(FAREWELL)
+        self._connection.thread.join(CLOSE_SECONDS)
         self._connection.sock.cut()
-        self._connection.thread.join(FAREWELL)
+        self._connection.thread.join(CLOSE_SECONDS)
 
     def _receive(self, text: str | bytes) -> None:
-        self._silent_for = 0.0
+        self._idle_for = 0.0
         number: int | None = None
         try:
             number = self._next_number()
             frame = frames.read(text)
             if not frames.is_cancel(frame):
                 self._start(number, frame)
-            # A cancel that comes too late is not an error: its client could not know.
-            elif self._turn is not None:
-                self._turn.cancel()
+            # A cancel that comes too late is not an error: the client could not know.
+            elif self._running is not None:
+                self._running.cancel()
         except ServiceError as error:
             logger.info("%d %s: %s", error.status, error.code, error.sentence)
             refusal = frames.failure(number, error)
@@ -213,54 +213,57 @@ class _Session:
         return number
 
     def _start(self, number: int, frame: Frame) -> None:
-        if self._turn is not None:
-            raise Busy("A generation runs on this connection already; cancel it, or open another one.")
+        if self._running is not None:
+            raise Busy("A generation is already running on this connection; cancel it, or open another connection.")
         if self._service.draining:
             raise Draining("The server is stopping.", retry_after=5)
-        self._turn = _RunningGeneration(self._service, number, frames.checked(frame))
-        # In a copy of this greenlet's context: it is the same request, with its key and its number.
-        gevent.spawn(copy_context().run, self._follow, self._turn)
+        self._running = _RunningGeneration(self._service, number, frames.checked(frame))
+        # With a copy of the context, which holds the credential and the request id.
+        gevent.spawn(copy_context().run, self._follow, self._running)
 
-    def _follow(self, turn: _RunningGeneration) -> None:
-        """Send the updates of a generation and its last frame, in a greenlet of its own."""
+    def _follow(self, running: _RunningGeneration) -> None:
+        """Run a generation and send its frames, in a greenlet of its own."""
         try:
-            last = self._send_updates(turn)
+            last = self._send_updates(running)
         except ServiceError as error:
             logger.info("%d %s: %s", error.status, error.code, error.sentence)
-            last = frames.failure(turn.number, error)
+            last = frames.failure(running.number, error)
         except ConnectionClosed:
-            turn.cancel()
+            running.cancel()
             return
         except Exception:
             logger.exception("The generation failed.")
-            mistake = ServiceError("The server made a mistake; its log has the details under this request id.")
-            last = frames.failure(turn.number, mistake)
+            last = frames.failure(running.number, ServiceError())
         try:
-            self._outbox.put(lambda: self._last(turn, last))
+            self._outbox.put(lambda: self._last(running, last))
         except ConnectionClosed:
-            logger.info("The client left before its answer.")
+            logger.info("The client disconnected before its result.")
 
-    def _send_updates(self, turn: _RunningGeneration) -> Frame:
-        """Send the updates of a generation; return its result."""
-        number, put = turn.number, self._outbox.put
-        for generation_request, update in turn.updates():
+    def _send_updates(self, running: _RunningGeneration) -> Frame:
+        """Send the updates of a generation; return the frame of its result."""
+        number, put = running.number, self._outbox.put
+        for generation_request, update in running.updates():
             match update:
                 case Queued():
                     put(partial(frames.queued, number, update), FrameKind.PROGRESS)
                 case Progress():
                     put(partial(frames.progress, number, update), FrameKind.PROGRESS)
                 case PreviewImage():
-                    put(partial(self._preview, generation_request, update), FrameKind.PREVIEW, turn.miss_preview)
+                    put(
+                        partial(self._preview, generation_request, update),
+                        FrameKind.PREVIEW,
+                        running.count_missed,
+                    )
                 case GenerationResult():
-                    return self._result(turn, update)
+                    return self._result(running, update)
         raise AssertionError("The updates end with the result.")
 
-    def _last(self, turn: _RunningGeneration, frame: Frame) -> Frame:
-        # When it is its turn, and before it is sent: a client may answer it with its next request.
-        self._turn = None
-        if turn.missed_previews and frame["type"] == "result":
+    def _last(self, running: _RunningGeneration, frame: Frame) -> Frame:
+        # Before the frame is sent: the client may send its next request at once.
+        self._running = None
+        if running.missed_previews and frame["type"] == "result":
             frame["data"]["warnings"].append(
-                f"{turn.missed_previews} previews were left out: the connection was too slow for them."
+                f"{running.missed_previews} previews were dropped: the connection was too slow."
             )
         return frame
 
@@ -270,10 +273,10 @@ class _Session:
         )
         return frames.preview(generation_request.number, preview_image.preview, image)
 
-    def _result(self, turn: _RunningGeneration, result: GenerationResult) -> Frame:
+    def _result(self, running: _RunningGeneration, result: GenerationResult) -> Frame:
         images = [self._service.thread_pool.run(base64.b64encode, data).decode() for data in result.files]
         frame = frames.result(result, images)
-        if turn.body.save_to_file:
+        if running.body.save_to_file:
             paths = save_all(self._service, result)
             folder, urls = self._service.settings.output_dir.as_posix(), urls_of(paths)
             frame["data"] |= {"file_path": f"{folder}/{paths[0].name}", "url": urls[0], "urls": urls}
