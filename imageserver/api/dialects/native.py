@@ -10,7 +10,7 @@ from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import read_images
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
-from imageserver.api.request_context import credential, request_id, services
+from imageserver.api.request_context import request_id, services
 from imageserver.api.schemas import EstimateResponse, SavedImagesResponse
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings
@@ -41,8 +41,9 @@ HEADERS = {
 )
 def generate() -> Response:
     """Generate images."""
-    service, parsed = services(), _parse()
-    result = prepare(service, request_id(), parsed).result(request.environ)
+    service, number = services(), request_id()
+    parsed = _parse(service)
+    result = prepare(service, number, parsed).result(request.environ)
     return _saved(service, result) if parsed.body.save_to_file else _bytes(service, result)
 
 
@@ -57,10 +58,10 @@ def generate() -> Response:
 )
 def estimate() -> Response:
     """Return the parameters, the expected time and the memory of a generation without running it."""
-    service = services()
-    pending = prepare(service, request_id(), _parse())
+    service, number = services(), request_id()
+    pending = prepare(service, number, _parse(service))
     generation, hit = pending.request.generation, pending.is_cached()
-    estimated = service.client.estimate(request_id(), generation, credential())
+    estimated = service.client.estimate(number, generation, pending.request.credential)
     inspected = estimated.token_counts
     return jsonify(
         prompt=generation.prompt,
@@ -93,11 +94,11 @@ def image(name: str) -> Response:
     return send_file(services().outputs.open_image(name), max_age=3600)
 
 
-def _parse() -> ParsedRequest:
+def _parse(service: Services) -> ParsedRequest:
     """Return the parsed JSON body or form; a form may contain images and a mask as files."""
     content = read_form(GenerateBody) if is_form() else read_json()
-    images = read_images(services(), content, request.files)
-    return parse_request(services(), content, request.headers, dialect="native", images=images)
+    images = read_images(service, content, request.files)
+    return parse_request(service, content, request.headers, dialect="native", images=images)
 
 
 def _saved(service: Services, result: GenerationResult) -> Response:

@@ -1,4 +1,4 @@
-"""Which models requests may name, and what is known of each; one that is not loaded yet is loaded when it is named."""
+"""Which models requests may name, and what is known of each; the first request that names a model loads it."""
 
 import time
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from imageserver.registry import ModelEntry
 DEMO = "demo"
 # What stands for the default model.
 UNNAMED = (None, "", "auto")
-# What requests leave open is decided the same way by these, before one is loaded: it is Qwen-Image's.
-FORESEEN = ("auto", DEMO, "Qwen/Qwen-Image")
+# Their defaults are Qwen-Image's and known before one is loaded.
+KNOWN_BEFORE_LOADING = ("auto", DEMO, "Qwen/Qwen-Image")
 
 
 @dataclass(frozen=True)
 class Listed:
     """A model that requests may name: `info` once it has been loaded, `loaded` while it is in memory.
 
-    The `family` of one that was never loaded is what the registry says, empty where it says nothing.
+    The `family` of one that was never loaded is the registry's, which may be empty.
     """
 
     name: str
@@ -56,7 +56,7 @@ def listing(service: Services) -> list[Listed]:
 
 
 def find_name(service: Services, asked: str) -> str | None:
-    """Return the name of the model that is meant, by its name or its source; None where no request may name it."""
+    """Return the name of a model by its name or its source; None where no request may name it."""
     for info in service.snapshot.models if service.snapshot else ():
         if asked in (info.name, info.source):
             return info.name
@@ -69,7 +69,7 @@ def find_name(service: Services, asked: str) -> str | None:
 
 
 def name_of(service: Services, asked: str | None, *, param: str = "model") -> str:
-    """Return the name of the model that is meant; raises ModelNotFound, or Loading before the first one is there."""
+    """Return the name of the model that a request means; raises ModelNotFound, or Loading before one is loaded."""
     default = service.info_of("") or service.loaded_info()
     if asked in UNNAMED:
         return default.name
@@ -100,12 +100,12 @@ class Unloaded:
 def look_up(service: Services, asked: str | None, *, param: str = "model") -> ModelInfo | Unloaded | None:
     """Return what is known of the model that a request names, without waiting for it.
 
-    None is the one that the server begins with, before it is loaded, where its defaults are known without that. Raises
-    ModelNotFound, Loading.
+    None is the model that the server starts with, before it is loaded, where its defaults are known without that.
+    Raises ModelNotFound, Loading.
     """
     default = service.info_of("")
     if default is None and asked in (*UNNAMED, *_names_of_first(service)):
-        return None if _is_foreseen(service) else Unloaded("")
+        return None if _has_known_defaults(service) else Unloaded("")
     if asked in UNNAMED:
         return default
     name = name_of(service, asked, param=param)
@@ -117,7 +117,7 @@ def wait_for_model(
 ) -> tuple[ModelInfo | None, float]:
     """Return what is known of the model that a request names, and the seconds until it was known.
 
-    A model that was never loaded is loaded first. None is the one that the server begins with, before it is loaded,
+    A model that was never loaded is loaded first. None is the model that the server starts with, before it is loaded,
     where its defaults are known without that. Raises ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded,
     QueueFull, EngineUnavailable, and Cancelled when the client has left meanwhile.
     """
@@ -126,12 +126,12 @@ def wait_for_model(
         return found, 0.0
     began = time.monotonic()
     info = _await(service, found.name, waiter)
-    # Clients are told what is left of their time, which should be short to read.
+    # Clients read what is left of their time in error messages: one decimal is enough.
     return info, round(time.monotonic() - began, 1)
 
 
 def _await(service: Services, name: str, waiter: WaitingRequest) -> ModelInfo | None:
-    """Let a request wait until its model is loaded; "" is the one that the server begins with."""
+    """Let a request wait until its model is loaded; "" is the model that the server starts with."""
     question = ModelRequest(
         job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,
         client=client_address(),
@@ -144,7 +144,7 @@ def _await(service: Services, name: str, waiter: WaitingRequest) -> ModelInfo | 
 def ask_for(
     service: Services, number: int, name: str, timeout: float, *, default: bool = False, fetch: bool = False
 ) -> Ticket:
-    """Have a model loaded as job `number`; with `fetch` it is downloaded where it has to be."""
+    """Ask for a model to be loaded as job `number`; with `fetch` it is downloaded if it is not on disk."""
     question = ModelRequest(
         job=number, load=name, default=default, fetch=fetch, credential=credential(), dialect="models"
     )  # fmt: skip
@@ -157,32 +157,32 @@ def _named_models(service: Services) -> Iterator[tuple[str, ModelEntry]]:
 
 
 def _names_of_first(service: Services) -> tuple[str, ...]:
-    """Return what the model may be called that the server begins with, as far as the settings tell."""
+    """Return the names, known from the settings, of the model that the server starts with."""
     first = service.settings.model
     entry = service.registry.get(first)
     return (first, entry.source) if entry else (first,)
 
 
-def _is_foreseen(service: Services) -> bool:
-    """Return whether the defaults of the model that the server begins with are known before it is loaded."""
+def _has_known_defaults(service: Services) -> bool:
+    """Return whether the defaults of the model that the server starts with are known before it is loaded."""
     settings = service.settings
     entry = service.registry.get(settings.model) or ModelEntry(source=settings.model)
     chosen = settings.default_steps, settings.default_guidance_scale, settings.default_size
     own = entry.steps, entry.guidance, entry.size, entry.loras or None
-    return entry.source in FORESEEN and not any(value is not None for value in (*chosen, *own))
+    return entry.source in KNOWN_BEFORE_LOADING and not any(value is not None for value in (*chosen, *own))
 
 
 def _is_on_disk(service: Services, entry: ModelEntry) -> bool:
-    """Return whether a model's files seem to be there; whether they are whole is seen when it is loaded."""
+    """Return whether a model's files seem to be on disk; loading shows whether they are complete."""
     if entry.source == DEMO:
         return True
     settings = service.settings
     folder = settings.resolve(settings.models_dir)
-    # As ModelScope and the Hub's library lay their caches out.
-    places = [
+    # The layouts of ModelScope's and the Hub library's caches.
+    candidates = [
         settings.resolve(Path(entry.source).expanduser()),
         folder / entry.source.replace(".", "___"),
         folder / "models" / entry.source.replace(".", "___"),
         folder / f"models--{entry.source.replace('/', '--')}" / "snapshots",
     ]
-    return any(place.is_dir() for place in places)
+    return any(candidate.is_dir() for candidate in candidates)

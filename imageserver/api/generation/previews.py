@@ -1,4 +1,4 @@
-"""What dialects that stream images share: who streams what at a shared address, and previews as image files.
+"""What dialects that stream images share: stream formats at one address, and previews as image files.
 
 `POST /v1/images/generations` is the OpenAI dialect's; a body may ask for another dialect's stream there by its name.
 """
@@ -18,16 +18,16 @@ from imageserver.generation import OutputFormat
 
 EXTENSION = "imageserver_stream_formats"
 
-# Answers a body whose `stream` is true; reads the rest of the request from Flask.
+# Returns the response to a body whose `stream` is true; reads the rest of the request from Flask.
 StreamFormat = Callable[[dict[str, Any]], Response]
 
 
 def offer(app: App, name: str, answer: StreamFormat) -> None:
-    """Let `answer` stream to whoever sends `stream: true` and `stream_format: name` to `/v1/images/generations`.
+    """Let `answer` respond to bodies with `stream: true` and `stream_format: name` at `/v1/images/generations`.
 
     A dialect offers its own when its blueprint is registered, whatever the order of the blueprints:
 
-        blueprint.record_once(lambda state: image_streams.offer(state.app, "cogview4", answer))
+        blueprint.record_once(lambda state: previews.offer(state.app, "cogview4", answer))
 
     `answer` is given the whole JSON body, `stream` and `stream_format` included, within the request. What it raises is
     answered in OpenAI's envelope; a dialect with its own catches its ServiceErrors and returns `errors.error_response`.
@@ -36,7 +36,7 @@ def offer(app: App, name: str, answer: StreamFormat) -> None:
 
 
 def other_format(content: dict[str, Any], default: str = "openai") -> StreamFormat | None:
-    """Return who streams what a body asks for, None for OpenAI's own; raises InvalidParameter for unknown names.
+    """Return the stream format that a body asks for, None for OpenAI's own; raises InvalidParameter for unknown ones.
 
     A body that names no format gets `default`.
     """
@@ -63,7 +63,7 @@ def encoded_preview(
     output_format: OutputFormat | None = None,
     compression: int | None = None,
 ) -> str:
-    """Return what `preview_file` does, as base64."""
+    """Return the bytes of `preview_file` as base64."""
     data = preview_file(service, request, preview_image, output_format=output_format, compression=compression)
     return service.thread_pool.run(base64.b64encode, data).decode()
 
@@ -76,7 +76,7 @@ def preview_file(
     output_format: OutputFormat | None = None,
     compression: int | None = None,
 ) -> bytes:
-    """Return an image in the making as the bytes of an image file, in the size of the finished one.
+    """Return a preview as the bytes of an image file, in the size of the finished one.
 
     The format is the request's unless another is asked for; enlarging and encoding happen on a thread of the pool.
     """

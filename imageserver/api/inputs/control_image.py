@@ -1,4 +1,4 @@
-"""The image that guides a generation through the server's ControlNet, used as it is: no edges or poses are detected."""
+"""The image that guides a generation through the ControlNet, used as it is: no edges or poses are detected."""
 
 from dataclasses import dataclass, replace
 
@@ -38,5 +38,5 @@ def guide(service: Services, body: GenerateBody, generation: Generation, read: R
 
 
 def unused(body: GenerateBody) -> list[str]:
-    """Return warnings for settings of a ControlNet in a body without an image for it."""
+    """Return warnings for ControlNet fields in a body without a control image."""
     return [f"{name} is ignored without control_image." for name in CONTROL_FIELDS if name in body.model_fields_set]

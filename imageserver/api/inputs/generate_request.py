@@ -17,10 +17,10 @@ from imageserver.settings import Settings
 
 SEEDS = 2**64
 SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
-# Some of what Python takes for blank is none for JSON Schema's regular expressions.
+# Some characters are blank for Python, but not for JSON Schema's regular expressions.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
-# What a request is taken to mean while nobody knows yet which model will answer it.
+# Stands for a model whose own defaults are not known yet.
 UNKNOWN_MODEL = ModelInfo(name="", positive_magic=POSITIVE_MAGIC)
 
 NO_LORAS = Stack()
@@ -35,7 +35,7 @@ def _as_whole(value: Any) -> Any:
 # JSON has one kind of number: 20.0 is as whole as 20.
 AS_WHOLE = BeforeValidator(_as_whole)
 Whole = Annotated[int, AS_WHOLE]
-# Limits of what may be null stand inside: outside, pydantic 2.14 leaves them out of the JSON schema.
+# The limits of nullable fields are inside: outside, pydantic 2.14 leaves them out of the JSON schema.
 Steps = Annotated[int, Field(ge=1), AS_WHOLE]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS), AS_WHOLE]
 Percent = Annotated[int, Field(ge=0, le=100), AS_WHOLE]
@@ -44,7 +44,7 @@ Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
 
 
 class Generating(BaseModel):
-    """What can be said of a generation in every dialect that speaks in these terms."""
+    """The fields of a generation that several dialects have under these names."""
 
     model_config = ConfigDict(strict=True)
 
@@ -79,10 +79,10 @@ class Generating(BaseModel):
     )
     layers: Layers | None = Field(
         None,
-        description="How many layers a model that takes `image` apart answers; 4 by default.",
+        description="Number of layers that a layered model separates `image` into; 4 by default.",
     )
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
-    cache: bool = Field(True, description="Answer the same request from the cache, and join one that is under way.")
+    cache: bool = Field(True, description="Answer a repeated request from the cache, or join it to the one under way.")
     deterministic: bool = Field(False, description="Generate alone, bit-equal to the plain pipeline.")
     timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
     strength: Fraction | None = Field(
@@ -118,7 +118,7 @@ class GenerateBody(Generating):
     )
     mask: str | None = Field(None, description="Which part of `image` is regenerated: white is, black stays as it is.")
     control_image: str | None = Field(
-        None, description="Image for the server's ControlNet, such as edges or a depth map; taken as it is."
+        None, description="Image for the server's ControlNet, such as edges or a depth map; used as it is."
     )
     controlnet_conditioning_scale: Fraction = Field(
         1.0, ge=0, le=2, description="How strongly `control_image` guides; 0 not at all."
@@ -144,7 +144,7 @@ class GenerateBody(Generating):
 def parse(content: Any, settings: Settings, *, prompt_required: bool = True) -> GenerateBody:
     """Return the validated body; raises BadRequest or InvalidParameter naming the field and its limit.
 
-    A dialect whose clients may say nothing sends a blank prompt, and does not require one.
+    A dialect that does not require a prompt sends a blank one where its client sends none.
     """
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")

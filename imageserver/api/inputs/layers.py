@@ -1,4 +1,4 @@
-"""A model that takes an image apart chooses the size of the layers, and they are transparent: what that changes."""
+"""What changes for a layered model: it chooses the size of the layers, and they are transparent."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ SIZE_FIELDS = {"size", "width", "height", "aspect_ratio"}
 def sized(generation: Generation, read: ReadImage) -> Generation:
     """Return the generation in the size that the image's shape decides, whatever was asked for.
 
-    Raises InvalidParameter for an image whose layers would have no size at all, or one side that no answer has.
+    Raises InvalidParameter for an image whose layers would be empty or too long.
     """
     width, height = read.default_size
     if min(width, height) == 0 or max(width, height) > MAX_SIDE:
@@ -27,10 +27,10 @@ def sized(generation: Generation, read: ReadImage) -> Generation:
 
 
 def without_effect(body: GenerateBody) -> list[str]:
-    """Return warnings for what a body asks for that layers do not have."""
+    """Return warnings for fields that have no effect on layers."""
     warnings = []
     if body.model_fields_set & SIZE_FIELDS:
-        warnings.append("The size has no effect: the model chooses that of the layers by the image's shape.")
+        warnings.append("The size has no effect: the image's shape decides the size of the layers.")
     if body.add_overlay and "add_overlay" in body.model_fields_set:
         warnings.append("add_overlay is ignored for layers.")
     if body.output_format == "jpeg":

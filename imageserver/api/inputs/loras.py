@@ -1,4 +1,4 @@
-"""The LoRAs that a request names, with their scales: a stack, and what the profiles in it recommend."""
+"""The LoRAs that a request names, with their scales, and the values that their profiles recommend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFile, LoraFolder
 
 MAX_STACKED_LORAS = 8
-STRONGEST = 10.0
+MAX_SCALE = 10.0
 
 
 class LoraChoice(BaseModel):
@@ -21,37 +21,37 @@ class LoraChoice(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=200, description="One of /v1/loras.")
-    scale: Annotated[float, Field(ge=-STRONGEST, le=STRONGEST, allow_inf_nan=False)] | None = Field(
+    scale: Annotated[float, Field(ge=-MAX_SCALE, le=MAX_SCALE, allow_inf_nan=False)] | None = Field(
         None, description="Its strength; 1 if its profile says nothing else."
     )
 
 
 @dataclass(frozen=True)
 class Stack:
-    """LoRAs in the order of their names; of what profiles recommend, the first that does is taken."""
+    """LoRAs in the order of their names; the first profile that recommends a value decides it."""
 
     loras: tuple[Lora, ...] = ()
     files: tuple[LoraFile, ...] = ()
 
     @property
     def steps(self) -> int | None:
-        """The number of steps that it was made for."""
+        """The recommended number of steps."""
         return next((steps for file in self.files if (steps := file.profile.num_inference_steps)), None)
 
     @property
     def guidance(self) -> float | None:
-        """The classifier-free guidance that it was made for."""
+        """The recommended classifier-free guidance."""
         return next((each for file in self.files if (each := file.profile.true_cfg_scale) is not None), None)
 
     @property
     def scheduler(self) -> str | None:
-        """The name of the scheduler that it was made for; a configuration is the engine's business."""
+        """The name of the recommended scheduler; a whole configuration is left to the engine."""
         wanted = next((each for file in self.files if (each := file.profile.scheduler) is not None), None)
         return wanted if isinstance(wanted, str) else None
 
 
 def read_stack(chosen: Sequence[LoraChoice], folder: LoraFolder) -> Stack:
-    """Return the stack; raises InvalidParameter for a LoRA that is not there or is named twice."""
+    """Return the stack; raises InvalidParameter for a LoRA that is missing or named twice."""
     names = [choice.name for choice in chosen]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidParameter(f"loras: {shown(twice)} is named twice.", param="loras")

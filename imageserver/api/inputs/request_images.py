@@ -1,4 +1,4 @@
-"""The images in the native body's terms, as a JSON object or a form brings them."""
+"""The images of a native body, which a JSON object or a form contains."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from imageserver.api.inputs.init_image import InitImage
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
 
-# As OpenAI's own limit.
+# OpenAI's own limit.
 MAX_IMAGES = 16
 
 NO_FILES: MultiDict[str, FileStorage] = MultiDict()
@@ -26,7 +26,7 @@ class Images:
 
 
 def read_images(service: Services, content: Any, files: MultiDict[str, FileStorage] = NO_FILES) -> Images:
-    """Return the images of a request; files go before what stands in `content`, a body not yet checked.
+    """Return the images of a request; files go before the fields of `content`, which is not validated yet.
 
     Raises InvalidParameter naming the field and its limit.
     """

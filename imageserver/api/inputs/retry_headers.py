@@ -1,4 +1,4 @@
-"""What a client's headers say about its patience and its retries."""
+"""The headers in which a client says how long it waits, and how often it has sent a request before."""
 
 import hashlib
 import json
@@ -9,10 +9,10 @@ from werkzeug.datastructures import Headers
 
 from imageserver.errors import InvalidParameter
 
-MAX_KEY = 255
-# The least seconds that the OpenAI SDK pauses before each of its retries, unless its user wants more or fewer.
+MAX_KEY_LENGTH = 255
+# The minimum pauses of the OpenAI SDK before each of its retries; two is their default number.
 # Source: openai-python 3.52, `_base_client.py`, `_calculate_retry_timeout`.
-SDK_RETRY_SECONDS = (0.375, 0.75)
+MIN_RETRY_PAUSE_SECONDS = (0.375, 0.75)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Retry:
 
 
 def key_of_tries(client: str, path: str, content: Any, *images: bytes | None) -> str:
-    """Return what a request and its repetitions have in common; the boundary of a form differs between them."""
+    """Return the key that a request and its repetitions share; the boundary of a form differs between them."""
     digest = hashlib.sha256(json.dumps([client, path, content]).encode())
     for image in images:
         digest.update(hashlib.sha256(image or b"").digest())
@@ -32,7 +32,7 @@ def key_of_tries(client: str, path: str, content: Any, *images: bytes | None) ->
 
 
 def patience_of(headers: Headers) -> float | None:
-    """Return the seconds that the client will wait, as the OpenAI SDK tells them; None where it says nothing."""
+    """Return the seconds that the client waits, from the OpenAI SDK's header; None without one."""
     try:
         seconds = float(headers.get("X-Stainless-Read-Timeout", ""))
     except ValueError:
@@ -41,20 +41,20 @@ def patience_of(headers: Headers) -> float | None:
 
 
 def retry_count_of(headers: Headers) -> int | None:
-    """Return how often the OpenAI SDK has sent this request before; None where it says nothing."""
+    """Return how often the OpenAI SDK has sent this request before; None without its header."""
     text = headers.get("X-Stainless-Retry-Count", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
 def patience_of_all_tries(headers: Headers) -> float | None:
-    """Return the seconds that a client will wait whose retries join what they repeat."""
-    patience, pauses = patience_of(headers), SDK_RETRY_SECONDS[retry_count_of(headers) or 0 :]
+    """Return the seconds that a client waits in all its tries, each of which joins the one before."""
+    patience, pauses = patience_of(headers), MIN_RETRY_PAUSE_SECONDS[retry_count_of(headers) or 0 :]
     return None if patience is None else patience * (1 + len(pauses)) + sum(pauses)
 
 
 def idempotency_key_of(headers: Headers) -> str | None:
     """Return the Idempotency-Key; raises InvalidParameter when it is empty or too long."""
     key = headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= MAX_KEY:
-        raise InvalidParameter(f"Idempotency-Key must have 1 to {MAX_KEY} characters.", param="Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise InvalidParameter(f"Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters.", param="Idempotency-Key")
     return key

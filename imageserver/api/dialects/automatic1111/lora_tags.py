@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from imageserver.api.inputs.loras import MAX_STACKED_LORAS, STRONGEST
+from imageserver.api.inputs.loras import MAX_SCALE, MAX_STACKED_LORAS
 
 TAG = re.compile(r" ?<(lora|lyco|hypernet):([^<>:]{1,200})(?::([^<>]{0,200}))?>")
 # Names quoted in one warning.
@@ -47,4 +47,4 @@ def _scale(text: str) -> float | None:
         scale = float(parts[min(len(parts), 2) - 1])
     except ValueError:
         return None
-    return scale if abs(scale) <= STRONGEST else None
+    return scale if abs(scale) <= MAX_SCALE else None

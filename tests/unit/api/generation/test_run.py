@@ -16,13 +16,13 @@ def leave():
 
     class DispatcherClient:
         def __init__(self):
-            self.told = []
+            self.sent = []
 
         def cancel(self, number):
-            self.told.append(("cancel", number))
+            self.sent.append(("cancel", number))
 
         def client_left(self, number):
-            self.told.append(("client left", number))
+            self.sent.append(("client left", number))
 
     class FakeServices:
         client = DispatcherClient()
@@ -32,7 +32,7 @@ def leave():
             number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0, **fields
         )
         PendingGeneration(FakeServices, request).client_left()
-        return FakeServices.client.told
+        return FakeServices.client.sent
 
     return act
 
