@@ -25,7 +25,7 @@ def refuse_if_too_late(expected: WaitEstimate, client_timeout: float) -> None:
     """Raise WouldTimeOut when a client that waits `client_timeout` seconds would leave before its images are there."""
     if expected.total > client_timeout:
         raise WouldTimeOut(
-            f"The images would be there in {expected.total:.1f} s ({expected.wait:.1f} s of it waiting), and the "
-            f"client waits {client_timeout:g} s.",
+            f"The images would be ready in {expected.total:.1f} s ({expected.wait:.1f} s of it in the queue), but "
+            f"the client waits {client_timeout:g} s.",
             retry_after=expected.total - client_timeout,
         )

@@ -175,7 +175,7 @@ def _with_images(
             warnings += layers.without_effect(body)
         edits = info is not None and "edit" in info.kinds
         if edits and body.strength is not None:
-            warnings.append("strength has no effect: the model edits, it does not generate over the image.")
+            warnings.append("strength has no effect: the model edits the image instead of generating over it.")
         # All steps of an edit are done.
         source, pixels = start.fit(service, generation, 1.0 if edits else body.strength)
         generation = replace(generation, source=source)

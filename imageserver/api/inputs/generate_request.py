@@ -52,19 +52,19 @@ class Generating(BaseModel):
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
     num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 20 by default.")
     true_cfg_scale: Fraction | None = Field(
-        None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 switches it off."
+        None, ge=0, le=50, description="Classifier-free guidance scale; 4.0 by default, 1 disables it."
     )
     guidance_scale: Fraction | None = Field(None, ge=0, le=50, description="Ignored by Qwen-Image, with a warning.")
     seed: Seed | None = Field(
-        42, description="Random seed for reproducibility; null generates one. Image k uses seed + k."
+        42, description="Random seed for reproducibility; null for a random one. Image k uses seed + k."
     )
-    n: Whole = Field(1, ge=1, description="Number of images; several as bytes come in a ZIP.")
+    n: Whole = Field(1, ge=1, description="Number of images; several are sent as a ZIP file.")
     output_format: Literal["png", "jpeg", "webp"] = Field("png", description="File format of the images.")
     output_compression: Percent | None = Field(
         None, description="Quality of jpeg (95) and webp (90); png is always exact."
     )
     model: str | None = Field(
-        None, max_length=200, description="Name of one of /v1/models; the default model if it is left out."
+        None, max_length=200, description="Name of a model from /v1/models; the default model if omitted."
     )
     scheduler: str | None = Field(
         None,
@@ -86,7 +86,7 @@ class Generating(BaseModel):
     deterministic: bool = Field(False, description="Generate alone, bit-equal to the plain pipeline.")
     timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
     strength: Fraction | None = Field(
-        None, gt=0, le=1, description="How much of `image` is changed; 0.6 by default, 1 with a mask."
+        None, gt=0, le=1, description="How much `image` changes; 0.6 by default, 1 with a mask."
     )
 
 
@@ -109,25 +109,29 @@ class GenerateBody(Generating):
     )
     language: Literal["en", "zh"] = Field("en", description="Prompt language; chooses the quality words.")
     positive_magic: bool = Field(True, description="Append Qwen's quality words to the prompt.")
-    save_to_file: bool = Field(False, description="Save to the tmp folder and answer JSON, or answer the bytes.")
+    save_to_file: bool = Field(False, description="Save to the output folder and return JSON, instead of the bytes.")
     add_overlay: bool = Field(True, description="Add the info overlay to the image.")
-    quality: Quality = Field("exact", description="exact computes every block; high and fast skip what changes little.")
+    quality: Quality = Field(
+        "exact", description="exact computes every block; high and fast skip blocks that change little."
+    )
     image: str | list[str] | None = Field(
         None,
-        description="Image to start from: base64, a data URL or, where allowed, a web address; or up to 16.",
+        description="Image to start from: base64, a data URL or, if allowed, a web address; or a list of up to 16.",
     )
-    mask: str | None = Field(None, description="Which part of `image` is regenerated: white is, black stays as it is.")
+    mask: str | None = Field(
+        None, description="Mask of `image`: white areas are regenerated, black ones stay as they are."
+    )
     control_image: str | None = Field(
         None, description="Image for the server's ControlNet, such as edges or a depth map; used as it is."
     )
     controlnet_conditioning_scale: Fraction = Field(
-        1.0, ge=0, le=2, description="How strongly `control_image` guides; 0 not at all."
+        1.0, ge=0, le=2, description="Strength of `control_image`; 0 disables it."
     )
     control_guidance_start: Fraction = Field(
-        0.0, ge=0, le=1, description="Share of the steps after which `control_image` begins to guide."
+        0.0, ge=0, le=1, description="Share of the steps after which `control_image` starts."
     )
     control_guidance_end: Fraction = Field(
-        1.0, ge=0, le=1, description="Share of the steps after which `control_image` no longer guides."
+        1.0, ge=0, le=1, description="Share of the steps after which `control_image` ends."
     )
 
     @property
