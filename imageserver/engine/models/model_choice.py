@@ -138,7 +138,7 @@ def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
     try:
         pipeline_class = json.loads((folder / "model_index.json").read_text())["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailable(f"{model} has no readable model_index.json, so it is no diffusers folder.") from error
+        raise ModelUnavailable(f"{model} has no readable model_index.json, so it is not a diffusers folder.") from error
     family = family_of(str(pipeline_class))
     if family is None:
         known = ", ".join(published_class(family) for family in FAMILIES)
