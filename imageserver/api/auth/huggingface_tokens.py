@@ -120,15 +120,15 @@ class HuggingFaceTokens:
     def _request(self, token: str) -> TokenCheck:
         try:
             # No redirects: the token is for the Hub only.
-            answer = requests.get(
+            response = requests.get(
                 self._address, auth=_Bearer(token), timeout=TIMEOUT_SECONDS, allow_redirects=False,
                 headers={"User-Agent": f"qwen-image-server/{__version__}"},
             )  # fmt: skip
-            if answer.status_code in (401, 403):
+            if response.status_code in (401, 403):
                 return TokenCheck()
-            if answer.status_code != 200:
-                raise HubUnavailable(_unavailable(f"it answered {answer.status_code}"), retry_after=_pause_of(answer))
-            return self._evaluate(answer.json())
+            if response.status_code != 200:
+                raise HubUnavailable(_unavailable(f"it returned {response.status_code}"), retry_after=_pause_of(response))
+            return self._evaluate(response.json())
         except (requests.RequestException, OSError, TypeError, ValueError) as error:
             # The text of the error may quote the request.
             raise HubUnavailable(_unavailable(type(error).__name__), retry_after=RETRY_AFTER_SECONDS) from None
@@ -185,8 +185,8 @@ def _unavailable(reason: str) -> str:
     return f"The Hugging Face Hub cannot check the token: {reason}."
 
 
-def _pause_of(answer: requests.Response) -> float:
+def _pause_of(response: requests.Response) -> float:
     """Return the Hub's Retry-After in seconds, within limits."""
     with contextlib.suppress(ValueError):
-        return min(MAX_RETRY_AFTER_SECONDS, max(1.0, float(answer.headers.get("Retry-After", RETRY_AFTER_SECONDS))))
+        return min(MAX_RETRY_AFTER_SECONDS, max(1.0, float(response.headers.get("Retry-After", RETRY_AFTER_SECONDS))))
     return RETRY_AFTER_SECONDS

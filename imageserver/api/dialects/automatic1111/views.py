@@ -1,4 +1,4 @@
-"""The AUTOMATIC1111 dialect: `/sdapi/v1/...`, as Open WebUI, SillyTavern and plug-ins of Krita speak it.
+"""The AUTOMATIC1111 dialect: `/sdapi/v1/...`, as Open WebUI, SillyTavern and plug-ins of Krita use it.
 
 Source: stable-diffusion-webui 1.10, `modules/api/api.py`.
 """

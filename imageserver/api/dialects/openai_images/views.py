@@ -1,4 +1,4 @@
-"""The OpenAI Images dialect: `/v1/images/...` and `/v1/models`, as the openai SDK speaks it.
+"""The OpenAI Images dialect: `/v1/images/...` and `/v1/models`, as the openai SDK uses it.
 
 Source: openai-python 3.52, `openai/resources/images.py`.
 """

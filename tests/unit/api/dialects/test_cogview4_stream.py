@@ -1,4 +1,4 @@
-"""The frames of the CogView4 stream: whatever an image's size, its pieces are its base64 again."""
+"""The frames of the CogView4 stream: whatever an image's size, its chunks are its base64 again."""
 
 import base64
 import json
@@ -40,15 +40,15 @@ def view(**changes):
     return FrameFields(**(fields | changes))
 
 
-# Sizes around the borders of a piece, for the pieces themselves as small as images in a test can be.
-@given(image=st.binary(min_size=1, max_size=200), piece=st.integers(1, 30).map(lambda number: number * 3))
-def test_the_chunks_of_an_image_join_to_its_base64(image, piece):
+# Sizes around the borders of a chunk, for the chunks themselves as small as images in a test can be.
+@given(image=st.binary(min_size=1, max_size=200), chunk=st.integers(1, 30).map(lambda number: number * 3))
+def test_the_chunks_of_an_image_join_to_its_base64(image, chunk):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cogview4_stream, "MAX_FILE_CHUNK_BYTES", piece)
+        patch.setattr(cogview4_stream, "MAX_FILE_CHUNK_BYTES", chunk)
         frames = [parsed(frame) for frame in frames_of(image, view())]
     assert base64.b64decode("".join(frame["image"] for frame in frames), validate=True) == image
     assert all(frame.keys() == KEYS for frame in frames)
-    assert all(len(frame["image"]) <= piece // 3 * 4 for frame in frames)
+    assert all(len(frame["image"]) <= chunk // 3 * 4 for frame in frames)
     if len(frames) == 1:
         [frame] = frames
         assert frame["is_chunked"] is False
@@ -102,7 +102,7 @@ def test_the_frames_of_a_large_image_are_built_one_at_a_time():
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # A frame is built of a few copies of its piece; all frames at once would be 40 pieces and more.
+    # A frame is built of a few copies of its chunk; all frames at once would be 40 chunks and more.
     assert peak < 8 * MAX_CHUNK_BYTES
 
 

@@ -78,13 +78,13 @@ def test_the_limit_is_named_and_counts_bytes_not_letters():
         decode(base64.b64encode(bytes(MAX_BYTES + 1)).decode(), SMALL, name="image")
 
 
-@given(data=st.binary(max_size=100), spaces=st.lists(st.integers(0, 140)), piece=st.sampled_from([4, 8, 64]))
-def test_base64_is_the_same_however_it_is_cut_and_wrapped(data, spaces, piece):
+@given(data=st.binary(max_size=100), spaces=st.lists(st.integers(0, 140)), chunk=st.sampled_from([4, 8, 64]))
+def test_base64_is_the_same_however_it_is_cut_and_wrapped(data, spaces, chunk):
     text = base64.b64encode(data).decode()
     for place in spaces:
         text = text[:place] + "\n" + text[place:]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image_bytes, "CHUNK_BYTES", piece)
+        patch.setattr(image_bytes, "CHUNK_BYTES", chunk)
         if data:
             assert decode(text, DEFAULTS, name="image") == data
 
