@@ -127,7 +127,8 @@ class HuggingFaceTokens:
             if response.status_code in (401, 403):
                 return TokenCheck()
             if response.status_code != 200:
-                raise HubUnavailable(_unavailable(f"it returned {response.status_code}"), retry_after=_pause_of(response))
+                sentence = _unavailable(f"it returned {response.status_code}")
+                raise HubUnavailable(sentence, retry_after=_pause_of(response))
             return self._evaluate(response.json())
         except (requests.RequestException, OSError, TypeError, ValueError) as error:
             # The text of the error may quote the request.
