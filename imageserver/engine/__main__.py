@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imageserver.protocol.channel import Address, Channel
@@ -142,15 +143,7 @@ def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue",
             link.send(pool.step_scheduler.change_loras(request))
         case TokenCountRequest():
             usage = pool.token_usage(request.generation)
-            if usage is not None:
-                link.send(
-                    TokenCounts(
-                        job=request.job,
-                        prompt_tokens=usage.prompt_tokens,
-                        image_tokens=usage.image_tokens,
-                        warnings=usage.warnings,
-                    )
-                )
+            link.send(TokenCounts(job=request.job, **(asdict(usage) if usage else {})))
         case FetchModel():
             loads.fetch(request)
         case LoadModel():

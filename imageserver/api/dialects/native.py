@@ -62,7 +62,7 @@ def estimate() -> Response:
     pending = prepare(service, number, _parse(service))
     generation, hit = pending.request.generation, pending.is_cached()
     estimated = service.client.estimate(number, generation, pending.request.credential)
-    inspected = estimated.token_counts
+    token_counts = estimated.token_counts
     return jsonify(
         prompt=generation.prompt,
         negative_prompt=generation.negative_prompt,
@@ -81,9 +81,9 @@ def estimate() -> Response:
         learnt=estimated.learnt,
         median_error=estimated.median_error,
         memory_mb=estimated.memory_mb,
-        prompt_tokens=inspected.prompt_tokens if inspected else None,
-        image_tokens=inspected.image_tokens if inspected else None,
-        warnings=pending.warnings + list(inspected.warnings if inspected else ()),
+        prompt_tokens=token_counts.prompt_tokens if token_counts else None,
+        image_tokens=token_counts.image_tokens if token_counts else None,
+        warnings=pending.warnings + list(token_counts.warnings if token_counts else ()),
     )
 
 

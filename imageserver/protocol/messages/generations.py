@@ -52,11 +52,14 @@ class TokenCountRequest(Message, frozen=True, kw_only=True):
 
 
 class TokenCounts(Message, frozen=True, kw_only=True):
-    """Engine to dispatcher: tokens of the prompt that would be read, tokens of all images, and warnings."""
+    """Engine to dispatcher: tokens of the prompt that would be read, tokens of all images, and warnings.
+
+    The counts are None where the model has been unloaded meanwhile.
+    """
 
     job: int
-    prompt_tokens: int
-    image_tokens: int
+    prompt_tokens: int | None = None
+    image_tokens: int | None = None
     warnings: tuple[str, ...] = ()
 
 
