@@ -1,4 +1,4 @@
-"""Every failure leaves in the same envelope, and nothing of our insides with it."""
+"""Every error has the same envelope and reveals nothing internal."""
 
 from contextvars import copy_context
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The web page's files: complete, and such that its own policy lets them run."""
+"""The web page's files are complete, and its security policy allows all of them."""
 
 import re
 

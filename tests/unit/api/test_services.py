@@ -1,4 +1,4 @@
-"""What a worker does without being asked."""
+"""The background work of a worker."""
 
 import os
 import time

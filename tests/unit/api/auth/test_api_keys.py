@@ -1,4 +1,4 @@
-"""Keys are known by name, compared whole, and wrong ones stop the start without being shown."""
+"""API keys have names, are compared in constant time, and never appear in error messages."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Tokens of Hugging Face: who they stand for, which do not open the server, and what the hub is asked how often."""
+"""Hugging Face tokens: their owners, the reasons for refusals, and how often the Hub is asked."""
 
 import gevent
 import pytest

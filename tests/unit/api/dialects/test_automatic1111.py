@@ -1,4 +1,4 @@
-"""What AUTOMATIC1111's clients send means what they think it means, and what does not is said."""
+"""Fields of AUTOMATIC1111 are translated with their meaning, and unsupported ones give warnings."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The frames of the CogView4 stream: whatever an image's size, its chunks are its base64 again."""
+"""The frames of the CogView4 stream: the chunks of an image of any size join to its base64."""
 
 import base64
 import json

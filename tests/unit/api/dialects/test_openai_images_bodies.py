@@ -1,4 +1,4 @@
-"""What OpenAI's bodies mean in the native body's terms, and what of them changes nothing."""
+"""The bodies of the OpenAI dialect: their translation and their ignored fields."""
 
 import pytest
 

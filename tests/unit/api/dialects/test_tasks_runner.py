@@ -1,4 +1,4 @@
-"""Tasks whose worker is gone are taken over by another one."""
+"""Tasks whose worker has died are adopted by another one."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Where a client's image may come from, and where it may not."""
+"""The sources of a client's image, and those that are refused."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""JSON bodies: what is read of them, and what is refused before anything is made of it."""
+"""JSON bodies: the limits on their depth and size."""
 
 import json
 

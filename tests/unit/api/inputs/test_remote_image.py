@@ -1,4 +1,4 @@
-"""Web addresses of images: what is opened, what is never asked, and what a site cannot do."""
+"""Web addresses of images: which are opened, and what a site cannot do."""
 
 import datetime
 import ssl

@@ -1,4 +1,4 @@
-"""What is wrong with a body is said in the client's words, not in the server's."""
+"""Validation errors name the client's field, not the server's types."""
 
 from typing import Any
 

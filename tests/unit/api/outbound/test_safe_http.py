@@ -1,4 +1,4 @@
-"""Whom the server asks for its clients: nobody inside its own network."""
+"""Requests for clients never reach the server's own network."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Webhooks go only where the owner lets them, signed so that a receiver can tell."""
+"""Webhooks are sent only to allowed hosts, with a signature that a receiver can check."""
 
 import hashlib
 import hmac

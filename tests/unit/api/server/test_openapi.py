@@ -1,4 +1,4 @@
-"""The document of the API is written once."""
+"""The OpenAPI document is built once."""
 
 from types import SimpleNamespace
 
