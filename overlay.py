@@ -86,7 +86,7 @@ def draw_overlay(image: Image.Image, lines: Sequence[str], font_path: Path | Non
     in an ellipsis, and an image too small for anything legible gets no box. All other pixels keep their values.
     """
     panelled = image.convert("RGB")
-    layout = _lay_out([_cleaned(line) for line in lines], panelled.width, panelled.height, font_path)
+    layout = lay_out([_cleaned(line) for line in lines], panelled.width, panelled.height, font_path)
     if layout is None:
         return panelled
     left, top = panelled.width - layout.margin - layout.width, layout.margin
@@ -95,7 +95,7 @@ def draw_overlay(image: Image.Image, lines: Sequence[str], font_path: Path | Non
     return panelled
 
 
-def _lay_out(lines: list[str], width: int, height: int, font_path: Path | None) -> Layout | None:
+def lay_out(lines: list[str], width: int, height: int, font_path: Path | None) -> Layout | None:
     """Choose the largest font that fits, and shorten what does not; None when nothing legible fits."""
     if not lines:
         return None
@@ -192,17 +192,17 @@ def _runs(line: str, size: int, font_path: Path | None) -> Iterator[tuple[ImageF
         if character == " ":
             choices.append((choices[-1][0] if choices else font_path, character))
         else:
-            choices.append(_drawn_as(font_path, character))
+            choices.append(drawn_as(font_path, character))
     for path, run in itertools.groupby(choices, key=lambda choice: choice[0]):
         yield _font(path, size * OVERSAMPLING), "".join(character for _, character in run)
 
 
 @functools.lru_cache(maxsize=8192)
-def _drawn_as(font_path: Path | None, character: str) -> tuple[Path | None, str]:
+def drawn_as(font_path: Path | None, character: str) -> tuple[Path | None, str]:
     """Return the first font that has `character`, None being Pillow's default, and what to draw with it."""
     if _has_glyph(font_path, character):
         return font_path, character
-    fonts = (None, *_fallback_fonts())
+    fonts = (None, *fallback_fonts())
     return next(((path, character) for path in fonts if _has_glyph(path, character)), (font_path, "?"))
 
 
@@ -235,7 +235,7 @@ def _font(path: Path | None, size: int, layout: ImageFont.Layout | None = None) 
 
 
 @functools.cache
-def _fallback_fonts() -> tuple[Path, ...]:
+def fallback_fonts() -> tuple[Path, ...]:
     """Return this machine's fallback fonts; the first missing glyph searches the folders, once."""
     found: dict[str, Path] = {}
     for folder in FONT_FOLDERS:

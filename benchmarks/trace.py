@@ -22,7 +22,8 @@ class Span:
 class TraceFile:
     """Appends spans to a file, each at once, so that a reader sees them while the engine works."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._file = path.open("a", buffering=1)
 
     def forward(self, began: float, ended: float, calls: Sequence[tuple[int, int]]) -> None:
@@ -35,11 +36,11 @@ class TraceFile:
 
         @functools.wraps(original)
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            began = time.monotonic()
+            began = self._clock()
             try:
                 return original(*args, **kwargs)
             finally:
-                self._write(kind, began, time.monotonic(), ())
+                self._write(kind, began, self._clock(), ())
 
         setattr(owner, method, recorded)
 

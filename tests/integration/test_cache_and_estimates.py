@@ -91,7 +91,7 @@ def test_an_idempotency_key_of_another_request_is_refused(fake_server):
 def test_an_estimate_tells_what_would_be_generated_and_generates_nothing(fake_server):
     total = settled_total(fake_server)
     body = {"prompt": "an estimate", "aspect_ratio": "4:3", "n": 2, "guidance_scale": 3.0}
-    answer = fake_server._ask("POST", "/v1/estimate", json=body, timeout=20)
+    answer = fake_server.ask("POST", "/v1/estimate", json=body, timeout=20)
     estimate = answer.json()
     assert answer.status_code == 200
     assert (estimate["width"], estimate["height"], estimate["n"]) == (1472, 1140, 2)
@@ -101,7 +101,7 @@ def test_an_estimate_tells_what_would_be_generated_and_generates_nothing(fake_se
     assert estimate["expected_seconds"] >= 0
     assert any("guidance_scale" in warning for warning in estimate["warnings"])
     assert settled_total(fake_server) == total
-    assert fake_server._ask("POST", "/v1/estimate", json={"prompt": "x", "n": 0}, timeout=20).status_code == 422
+    assert fake_server.ask("POST", "/v1/estimate", json={"prompt": "x", "n": 0}, timeout=20).status_code == 422
 
 
 def test_the_estimate_of_a_device_comes_true(own_servers):
@@ -110,7 +110,7 @@ def test_the_estimate_of_a_device_comes_true(own_servers):
     for steps in (2, 10, 5, 20, 8, 3, 15, 12, 6, 18) * 2:
         ask(server, "[step=0.01]", num_inference_steps=steps, cache=False, add_overlay=False)
     body = {"prompt": "[step=0.01]", "num_inference_steps": 20, "cache": False}
-    estimate = server._ask("POST", "/v1/estimate", json=body, timeout=20).json()
+    estimate = server.ask("POST", "/v1/estimate", json=body, timeout=20).json()
     began = time.monotonic()
     inference_time = float(server.post(body).headers["X-Inference-Time"])
     assert time.monotonic() - began >= inference_time
@@ -168,7 +168,7 @@ def test_a_keyed_order_whose_client_timed_out_is_found_by_its_retry(own_servers)
 def test_an_estimate_tells_the_tokens_that_would_be_read_and_what_would_be_cut(demo_server):
     def estimate(prompt):
         body = {"prompt": prompt, "positive_magic": False}
-        return demo_server._ask("POST", "/v1/estimate", json=body, timeout=20).json()
+        return demo_server.ask("POST", "/v1/estimate", json=body, timeout=20).json()
 
     short = estimate("a red circle")
     assert 2 <= short["prompt_tokens"] <= 6
@@ -188,7 +188,7 @@ def test_the_memory_of_a_image_is_measured_and_then_expected(demo_server):
 
     def expected(size: str) -> float:
         sent = body | {"size": size}
-        return demo_server._ask("POST", "/v1/estimate", json=sent, timeout=20).json()["memory_mb"]
+        return demo_server.ask("POST", "/v1/estimate", json=sent, timeout=20).json()["memory_mb"]
 
     assert expected("768x768") >= job["vram_peak_mb"]
     assert expected("1536x1536") > expected("768x768")

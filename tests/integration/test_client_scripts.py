@@ -5,14 +5,14 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import flask
 import pytest
 from PIL import Image, ImageChops
 from werkzeug.serving import make_server
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 SCRIPTS = ["test_client.py", "test_connectivity.py", "test_concurrent.py"]
 
 

@@ -5,7 +5,6 @@ import io
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from types import ModuleType
 
 import django
@@ -16,7 +15,8 @@ from django.urls import path
 from PIL import Image
 from urllib3.util import Retry
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 NODE = ROOT / "examples" / "node"
 
 

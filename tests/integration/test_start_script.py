@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.paths import ROOT
+
 # Times are measured here, so nothing may run beside it.
 pytestmark = pytest.mark.alone
 
-ROOT = Path(__file__).resolve().parents[2]
 START = ["bash", "start_server.sh"]
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import requests
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 STOP_TIMEOUT = 30.0
 # Of a model that generates small images: batches of larger ones are then not measured at the start.
 SMALL_IMAGES = {"MAX_PIXELS": str(512 * 512)}
@@ -63,14 +64,14 @@ class Server:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """GET a path."""
-        return self._ask("GET", path, **({"timeout": 20} | options))
+        return self.ask("GET", path, **({"timeout": 20} | options))
 
     def post(self, body: Any, **options: Any) -> requests.Response:
         """POST /generate with any body: bytes and iterators travel as they are, the rest as JSON."""
         raw = isinstance(body, bytes | Iterator)
-        return self._ask("POST", "/generate", **{"data" if raw else "json": body}, **({"timeout": 60} | options))
+        return self.ask("POST", "/generate", **{"data" if raw else "json": body}, **({"timeout": 60} | options))
 
-    def _ask(
+    def ask(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
     ) -> requests.Response:
         # An idle kept-alive connection would hold up the end of the server for gunicorn's five seconds.

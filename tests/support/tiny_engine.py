@@ -1,10 +1,13 @@
 """A tiny model that generates as in an engine, and the stock pipelines to compare its images with."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 
@@ -16,10 +19,12 @@ from imageserver.engine.families import family_of
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.lora_adapters import LoraAdapters
-from imageserver.engine.runner.pipeline_runner import PipelineRunner, as_class, has_parameter, on_white, to_bytes
+from imageserver.engine.runner.pipeline_runner import PipelineRunner, has_parameter, on_white, to_bytes
 from imageserver.engine.runner.safety_checker import SafetyChecker
-from imageserver.generation import Generation
+from imageserver.generation import Generation, Lora
+from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import Failed, Finished, Message, Run
+from tests.support.tiny_loras import save_lora
 
 # What to generate, alone or with the pixels that it starts from.
 Wanted = Generation | tuple[Generation, bytes]
@@ -113,9 +118,14 @@ class TinyEngine:
         The first kind of the family is the usual one.
         """
         classes: Any = self.family.pipeline_classes
-        options = {"requires_safety_checker": False, "controlnet": self.control}
-        pipeline = copy.copy(as_class(self.pipeline, classes[kind or next(iter(classes))], options))
-        pipeline.scheduler = copy.deepcopy(scheduler or self.pipeline.scheduler)
+        stock = getattr(diffusers, classes[kind or next(iter(classes))])
+        parts = {
+            **self.pipeline.config, **self.pipeline.components, "requires_safety_checker": False,
+            "controlnet": self.control, "scheduler": copy.deepcopy(scheduler or self.pipeline.scheduler),
+        }  # fmt: skip
+        known = inspect.signature(stock.__init__).parameters
+        pipeline = stock(**{name: value for name, value in parts.items() if name in known})
+        pipeline.set_progress_bar_config(disable=True)
         # In latents: HiDream-I1 would generate at 1024 x 1024.
         pipeline.default_sample_size = wanted.width // pipeline.vae_scale_factor
         # Qwen-Image reads a blank negative prompt, and none without guidance; the others take it for none.
@@ -161,3 +171,19 @@ def assert_alike(engine: TinyEngine, wanted: list[Wanted], together: list[Any]) 
     """Fail unless images that were generated together are nearly those that are generated alone."""
     for one, image in zip(wanted, together, strict=True):
         assert difference(image, engine.generate(one)[0]) <= 1
+
+
+def assert_a_lora_leaves_no_trace(
+    engine: TinyEngine, folder: Path, wanted: Callable[..., Generation], source: bytes = b""
+) -> None:
+    """Fail unless a LoRA changes what is generated, and unloading it gives back the base model's image."""
+    save_lora(folder, "red", engine.pipeline)
+    loras = LoraFolder(folder)
+    adapters = LoraAdapters(engine.pipeline, engine.family.denoiser, loras)
+    lora = Lora(name="red", digest=loras.find("red").digest)
+    [before] = engine.generate((wanted(), source))
+    adapted = TinyEngine(engine.pipeline, control=engine.control, adapters=adapters)
+    [changed] = adapted.generate((wanted(loras=(lora,)), source))
+    assert (changed != before).any()
+    adapters.unload("red")
+    assert (engine.generate((wanted(), source))[0] == before).all()

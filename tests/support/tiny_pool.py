@@ -1,9 +1,12 @@
 """A model pool of tiny models, everything that it sends and reports, and the images of its models."""
 
+import gc
 import threading
 from dataclasses import replace
 from types import UnionType
 from typing import Any
+
+from diffusers import QwenImageTransformer2DModel
 
 from imageserver.engine.models.model_pool import open_model_pool
 from imageserver.protocol.messages import Failed, Finished, Message, Run
@@ -31,6 +34,13 @@ class TinyPool:
     @property
     def names(self) -> list[str]:
         return [info.name for info in self.pool.loaded]
+
+    @staticmethod
+    def denoisers() -> list[Any]:
+        """Return every Qwen-Image transformer in this process's memory."""
+        gc.collect()
+        # By the exact type: asking every object for its class wakes libraries' deprecations.
+        return [each for each in gc.get_objects() if type(each) is QwenImageTransformer2DModel]
 
     def of(self, kind: type[Message] | UnionType) -> list[tuple[Any, bytes]]:
         """Return what has been sent of some kind."""

@@ -78,7 +78,7 @@ def test_the_box_sits_top_right_within_a_third_and_a_quarter(size: tuple[int, in
 
 @pytest.mark.parametrize("size", [(512, 512), (1328, 1328), (1664, 928), (928, 1664), (1140, 1472)])
 def test_no_documented_line_is_cut_at_a_documented_size(size: tuple[int, int]) -> None:
-    layout = overlay._lay_out(LINES, *size, None)
+    layout = overlay.lay_out(LINES, *size, None)
     assert layout is not None
     assert layout.lines == LINES
 
@@ -93,7 +93,7 @@ def test_letters_stand_out_on_black_and_on_white(shade: int) -> None:
 
 
 def test_letters_grow_with_the_image() -> None:
-    sizes = [overlay._lay_out(LINES, side, side, None) for side in (256, 512, 1024, 2048)]
+    sizes = [overlay.lay_out(LINES, side, side, None) for side in (256, 512, 1024, 2048)]
     heights = [layout.font_size for layout in sizes if layout]
     assert len(heights) == 4
     assert heights == sorted(set(heights))
@@ -125,7 +125,7 @@ def test_no_text_crashes_or_leaves_the_box(text: str) -> None:
 
 
 def test_a_long_line_ends_in_an_ellipsis_and_leaves_the_others_readable() -> None:
-    layout = overlay._lay_out(["folder/" * 40, *LINES[1:]], 1328, 1328, None)
+    layout = overlay.lay_out(["folder/" * 40, *LINES[1:]], 1328, 1328, None)
     assert layout is not None
     assert layout.lines[0].endswith("…")
     assert layout.lines[1:] == LINES[1:]
@@ -133,7 +133,7 @@ def test_a_long_line_ends_in_an_ellipsis_and_leaves_the_others_readable() -> Non
 
 
 def test_a_missing_glyph_comes_from_a_system_font() -> None:
-    if not overlay._fallback_fonts():
+    if not overlay.fallback_fonts():
         pytest.skip("this machine has no system fonts")
     assert not np.array_equal(letters_of("é"), letters_of("?"))
 
@@ -143,16 +143,16 @@ def test_a_glyph_that_no_font_has_becomes_a_question_mark() -> None:
 
 
 def test_without_system_fonts_a_missing_glyph_becomes_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlay, "_fallback_fonts", tuple)
-    overlay._drawn_as.cache_clear()
+    monkeypatch.setattr(overlay, "fallback_fonts", tuple)
+    overlay.drawn_as.cache_clear()
     try:
         assert np.array_equal(letters_of("née"), letters_of("n?e"))
     finally:
-        overlay._drawn_as.cache_clear()
+        overlay.drawn_as.cache_clear()
 
 
 def test_a_font_of_ones_own_is_used() -> None:
-    fonts = overlay._fallback_fonts()
+    fonts = overlay.fallback_fonts()
     if not fonts:
         pytest.skip("this machine has no system fonts")
     assert not np.array_equal(letters_of("Qwen", fonts[0]), letters_of("Qwen"))

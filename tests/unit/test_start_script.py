@@ -6,16 +6,15 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.support.paths import ROOT
 from tools import setup_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ("project", "optional-dependencies", "engine")
 
 

@@ -25,6 +25,7 @@ REPEATS = 3
 
 Probe = Callable[[int], Any]
 Forward = Callable[..., Any]
+Clock = Callable[[], float]
 
 
 class BatchLimits:
@@ -45,37 +46,45 @@ class BatchLimits:
         return {f"up to {size} pixels": self.cap_of(size) for size in sorted(self._caps)}
 
 
-def measure(forward: Forward, merger: Merger, probe: Probe, max_pixels: int) -> dict[int, int]:
+def measure(
+    forward: Forward, merger: Merger, probe: Probe, max_pixels: int, clock: Clock = time.monotonic
+) -> dict[int, int]:
     """Return the cap of every probed size; `probe(side)` gives the arguments of one call of a square image."""
     caps = {}
     for side in PROBED_SIDES:
         if side * side > max_pixels:
             break
-        caps[side * side] = cap = _best_batch(forward, merger, probe(side))
+        caps[side * side] = cap = _best_batch(forward, merger, probe(side), clock)
         if cap == 1:
             break  # larger images fill the device even more
     return caps
 
 
 def load_or_measure(
-    file: Path, fingerprint: str, forward: Forward, merger: Merger, probe: Probe, max_pixels: int
+    file: Path,
+    fingerprint: str,
+    forward: Forward,
+    merger: Merger,
+    probe: Probe,
+    max_pixels: int,
+    clock: Clock = time.monotonic,
 ) -> dict[int, int]:
     """Return the caps measured earlier for the same model on the same device, or measure them now."""
     measurements = Measurements(file)
     with contextlib.suppress(ValueError, TypeError, AttributeError):
         return {int(size): int(cap) for size, cap in measurements.find(fingerprint).items()}
-    caps = measure(forward, merger, probe, max_pixels)
+    caps = measure(forward, merger, probe, max_pixels, clock)
     logger.info("Batch caps measured: %s", ", ".join(f"{cap} at {size} pixels" for size, cap in caps.items()))
     measurements.keep(fingerprint, caps)
     return caps
 
 
-def _best_batch(forward: Forward, merger: Merger, call: Any) -> int:
+def _best_batch(forward: Forward, merger: Merger, call: Any, clock: Clock) -> int:
     best, best_rate = 1, 0.0
     for batch in PROBED_BATCHES:
         calls: Sequence[Any] = [call] * batch
         try:
-            seconds = seconds_of(forward, calls[0] if batch == 1 else merger.merge(calls))
+            seconds = seconds_of(forward, calls[0] if batch == 1 else merger.merge(calls), clock)
         except torch.OutOfMemoryError:
             if batch == 1:
                 raise
@@ -89,13 +98,13 @@ def _best_batch(forward: Forward, merger: Merger, call: Any) -> int:
     return best
 
 
-def seconds_of(forward: Forward, arguments: Any) -> float:
+def seconds_of(forward: Forward, arguments: Any, clock: Clock = time.monotonic) -> float:
     """Return the shortest of a few timings: noise only adds to them."""
     timings = []
     for _ in range(REPEATS):
-        began = time.monotonic()
+        began = clock()
         forward(**arguments)
-        timings.append(time.monotonic() - began)
+        timings.append(clock() - began)
         if timings[-1] > MAX_FORWARD_SECONDS:
             break
     return min(timings)

@@ -1,7 +1,5 @@
 """Infotexts are read as their writers meant them, and in no more time than they are long."""
 
-import time
-
 import pytest
 
 from imageserver.imaging.infotext import parse_infotext
@@ -42,10 +40,9 @@ def test_damaged_quotes_are_taken_as_they_stand():
     assert parse_infotext('x\na: 1, b: 2, c: "open, d: 4')["c"] == '"open'
 
 
+@pytest.mark.timeout(20)  # a search from every letter would take minutes
 @pytest.mark.parametrize(
     "text", ["a" * 500_000, "a " * 250_000, 'a:"' + "x" * 500_000, "a:" + " " * 500_000, "\n" * 500_000, ":" * 500_000]
 )
 def test_a_long_text_takes_no_longer_than_it_is_long(text):
-    began = time.perf_counter()
     parse_infotext(text)
-    assert time.perf_counter() - began < 5  # a search from every letter would take minutes

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.outputs import retention
 from imageserver.outputs.retention import Swept, sweep
 
 NOW = 1_800_000_000.0
@@ -102,8 +101,13 @@ def test_a_missing_folder_is_an_empty_one(tmp_path: Path) -> None:
 
 def test_a_file_that_vanishes_meanwhile_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone, old = image(tmp_path, 1, age=500), image(tmp_path, 2, age=500)
-    listed = retention._files(tmp_path)
-    gone.unlink()
-    monkeypatch.setattr(retention, "_files", lambda _: listed)
+    unlink = Path.unlink
+
+    def after_somebody_else(path: Path) -> None:
+        if path == gone:
+            unlink(path)
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", after_somebody_else)
     assert sweep(tmp_path, max_mb=1, max_age=100, now=NOW).deleted == 1
     assert not old.exists()

@@ -99,13 +99,15 @@ def test_a_store_that_was_killed_while_it_wrote_opens_again(tmp_path):
     program = (
         "from pathlib import Path\nimport os, sys\nfrom imageserver.outputs.task_store import TaskStore\n"
         "store = TaskStore(Path(sys.argv[1]), ttl=100)\nprint('ready', flush=True)\n"
-        "while True:\n store.add(number=1, credential='', wanted='{}', owner=os.getpid(), warnings=[])"
+        "while True:\n store.add(number=1, credential='', wanted='{}', owner=os.getpid(), warnings=[])\n"
+        " print('added', flush=True)"
     )
     writer = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": "."}
     )
     assert writer.stdout.readline() == b"ready\n"
-    time.sleep(0.3)
+    for _ in range(20):
+        assert writer.stdout.readline() == b"added\n"
     writer.kill()
     writer.wait()
     writer.stdout.close()

@@ -51,7 +51,7 @@ class FakeMerger:
         return {key: torch.cat([call[key] for call in calls]) for key in ("state", "seed")}
 
 
-class FakePainter:
+class FakeRunner:
     """Calls the denoiser once a step."""
 
     def __init__(self, denoiser: Denoiser) -> None:
@@ -96,7 +96,7 @@ def test_every_job_ends_exactly_once_with_its_own_pixels(arrivals: list[dict[str
     denoiser = Denoiser()
     gate = Gate(denoiser)
     sent: list[tuple[Message, bytes]] = []
-    model = ServedModel(FakePainter(denoiser), gate.forward, merger=FakeMerger(), cap_of=lambda pixels: cap)
+    model = ServedModel(FakeRunner(denoiser), gate.forward, merger=FakeMerger(), cap_of=lambda pixels: cap)
     turns = StepScheduler({"": model}, lambda message, raw: sent.append((message, raw)))
     turn, waiting = 0, dict(enumerate(arrivals))
     while waiting or turns.busy:

@@ -1,6 +1,5 @@
 """The cap of a size is the batch from which a larger one no longer generates more per second."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,17 @@ from imageserver.engine.devices import batch_limits
 from imageserver.engine.devices.batch_limits import BatchLimits, load_or_measure, measure
 
 
-class SleepingDevice:
-    """A forward whose seconds depend on the batch alone; a call is `{"batch": n}`."""
+class FakeDevice:
+    """A forward whose seconds depend on the batch alone, and the clock they pass on; a call is `{"batch": n}`."""
 
     def __init__(self, *seconds: float) -> None:
         self.seconds = dict(zip(batch_limits.PROBED_BATCHES, seconds, strict=False))
         self.forwards = 0
+        self.now = 0.0
 
     def forward(self, batch: int) -> None:
         self.forwards += 1
-        time.sleep(self.seconds[batch])
+        self.now += self.seconds[batch]
 
     def merge(self, calls: list[dict[str, int]]) -> dict[str, int]:
         return {"batch": len(calls)}
@@ -27,18 +27,18 @@ def probe(side: int) -> dict[str, int]:
     return {"batch": 1}
 
 
-def caps_of(device: SleepingDevice, max_pixels: int) -> dict[int, int]:
+def caps_of(device: FakeDevice, max_pixels: int) -> dict[int, int]:
     merger: Any = device
-    return measure(device.forward, merger, probe, max_pixels)
+    return measure(device.forward, merger, probe, max_pixels, lambda: device.now)
 
 
 def test_the_cap_is_where_throughput_stops_growing() -> None:
-    device = SleepingDevice(0.010, 0.011, 0.014, 0.040, 0.080)
+    device = FakeDevice(0.010, 0.011, 0.014, 0.040, 0.080)
     assert caps_of(device, 512 * 512) == {512 * 512: 4}
 
 
 def test_a_device_that_gains_nothing_generates_one_at_a_time_and_larger_sizes_are_not_tried() -> None:
-    device = SleepingDevice(0.010, 0.020)
+    device = FakeDevice(0.010, 0.020)
     assert caps_of(device, 2048 * 2048) == {512 * 512: 1}
 
 
@@ -51,19 +51,22 @@ def test_the_setting_bounds_what_was_measured() -> None:
     assert BatchLimits({512 * 512: 8}, limit=3).cap_of(512 * 512) == 3
 
 
+def load_or_measure_on(device: FakeDevice, file: Path, model: str) -> dict[int, int]:
+    merger: Any = device
+    return load_or_measure(file, model, device.forward, merger, probe, 512 * 512, lambda: device.now)
+
+
 def test_a_second_start_of_the_same_model_measures_nothing(tmp_path: Path) -> None:
-    merger: Any = SleepingDevice(0.002, 0.004)
-    file = tmp_path / "state" / "caps.json"
-    first = load_or_measure(file, "model a", merger.forward, merger, probe, 512 * 512)
-    measured = merger.forwards
-    assert load_or_measure(file, "model a", merger.forward, merger, probe, 512 * 512) == first
-    assert merger.forwards == measured
-    load_or_measure(file, "model b", merger.forward, merger, probe, 512 * 512)
-    assert merger.forwards > measured
+    device, file = FakeDevice(0.002, 0.004), tmp_path / "state" / "caps.json"
+    first = load_or_measure_on(device, file, "model a")
+    measured = device.forwards
+    assert load_or_measure_on(device, file, "model a") == first
+    assert device.forwards == measured
+    load_or_measure_on(device, file, "model b")
+    assert device.forwards > measured
 
 
 def test_a_broken_file_is_measured_again(tmp_path: Path) -> None:
-    merger: Any = SleepingDevice(0.002, 0.004)
     file = tmp_path / "caps.json"
     file.write_text("[]")
-    assert load_or_measure(file, "model", merger.forward, merger, probe, 512 * 512) == {512 * 512: 1}
+    assert load_or_measure_on(FakeDevice(0.002, 0.004), file, "model") == {512 * 512: 1}

@@ -13,6 +13,7 @@ import torch
 
 from imageserver.engine.devices import devices
 from imageserver.engine.devices.memory import peak_memory
+from tests.support.paths import ROOT
 
 GIB = 1024**3
 CPU = torch.device("cpu")
@@ -97,8 +98,7 @@ torch.npu.is_available = lambda: True
 def test_auto_finds_an_npu_by_importing_its_package(tmp_path: Path) -> None:
     (tmp_path / "torch_npu.py").write_text(TORCH_NPU)
     code = "from imageserver.engine.devices import devices; print(devices.choose('auto'))"
-    root = Path(__file__).resolve().parents[4]
-    environment = os.environ | {"PYTHONPATH": f"{root}:{tmp_path}", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
     )

@@ -12,8 +12,8 @@ from diffusers import QwenImagePipeline
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory_plans import BY_NAME, GIB, NoPlanFits, choose, move_to_device, need_of
 from imageserver.generation import MemoryPlanName
+from tests.support.paths import DEMO_MODEL, ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 # Qwen-Image in bfloat16.
 WEIGHTS = {"transformer": 38 * GIB, "text_encoder": 15 * GIB, "vae": GIB // 4}
@@ -105,7 +105,7 @@ def test_needs_fall_from_plan_to_plan(machine) -> None:
     assert needs["full"].ram == needs["nf4"].ram == 0 < needs["int8-offload"].ram < needs["model-offload"].ram
 
 
-def test_the_decoder_is_never_quantized(tmp_path: Path) -> None:
+def test_the_decoder_is_never_quantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("vae", "transformer"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").touch()
@@ -113,10 +113,13 @@ def test_the_decoder_is_never_quantized(tmp_path: Path) -> None:
         '{"_class_name": "X", "vae": ["diffusers", "V"], "transformer": ["diffusers", "T"], '
         '"tokenizer": ["transformers", "K"], "text_encoder": [null, null]}'
     )
-    assert memory_plans._quantizable(tmp_path) == {"transformer": "diffusers"}
+    monkeypatch.setattr(memory_plans, "quantization_of", lambda plan, library: library)
+    monkeypatch.setattr(memory_plans, "PipelineQuantizationConfig", lambda quant_mapping: quant_mapping)
+    int8 = memory_plans.BY_NAME["int8"]
+    assert memory_plans.loading_options(int8, tmp_path, ()) == {"quantization_config": {"transformer": "diffusers"}}
     full = memory_plans.BY_NAME["full"]
     assert memory_plans.loading_options(full, tmp_path, ()) == {}
-    assert memory_plans.loading_options(memory_plans.BY_NAME["int8"], tmp_path, ("transformer",)) == {}
+    assert memory_plans.loading_options(int8, tmp_path, ("transformer",)) == {}
 
 
 INT8 = """
@@ -141,9 +144,8 @@ def test_weights_of_eight_bits_generate_nearly_the_same_image() -> None:
     optional = Path(sys.executable).parents[1] / "optional"
     assert (optional / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{optional}"}
-    demo = ROOT / "imageserver" / "demo_model"
     done = subprocess.run(
-        [sys.executable, "-c", INT8, str(demo)], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", INT8, str(DEMO_MODEL)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
     share, difference = map(float, done.stdout.split()[-2:])

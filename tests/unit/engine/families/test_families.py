@@ -1,29 +1,25 @@
 """Every family generates what its stock pipelines do: alone to the bit, merged nearly so, from text and from images."""
 
-import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from imageserver.engine.batching.served_model import ServedModel
-from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import open_tiers
-from imageserver.engine.families import FAMILIES, Family, family_of
+from imageserver.engine.families import FAMILIES, family_of
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.runner.pipeline_runner import PipelineRunner, has_parameter
 from imageserver.generation import Generation, Source
-from imageserver.protocol.messages import Failed, Finished, Message, Preview, Progress, Run
+from imageserver.protocol.messages import Preview, Progress
 from imageserver.settings import Settings
 from tests.support import tiny_models
 from tests.support.factories import generation
+from tests.support.paths import ROOT
+from tests.support.tiny_engine import TinyEngine, Wanted, assert_alike, difference
 from tests.support.tiny_qwen_image_21 import tiny_qwen_image_21
 
 
@@ -70,99 +66,33 @@ FROM_IMAGES = [name for name in MODELS if name not in FROM_TEXT_ALONE]
 STRENGTH = 0.6
 
 
-class Shop:
-    """A tiny model of a family behind a gate, and the stock pipeline beside it."""
+class FamilyEngine(TinyEngine):
+    """An engine with a model of some family."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
-        pipeline = model.build()
-        torch.set_grad_enabled(False)
-        found = family_of(type(pipeline).__name__)
-        assert found is not None
-        self.family: Family = found
-        self.family.customize(pipeline)
-        self.stock = pipeline
-        self.served = copy.copy(pipeline)
-        self.denoiser = getattr(pipeline, self.family.denoiser)
-        self.batches: list[int] = []
-        self.failures: list[Failed] = []
-        self.sent: list[tuple[Message, bytes]] = []
-
-    def generate(self, *wanted: Generation, sources: tuple[bytes, ...] = (), cap: int = 8) -> list[np.ndarray]:
-        """Generate together, and return the images in order."""
-        gate = Gate(self.denoiser)
-        self.sent.clear()
-        self.batches.clear()
-
-        def forward(**arguments: Any) -> Any:
-            self.batches.append(self.family.merger.batch_size(arguments))
-            return gate.forward(**arguments)
-
-        try:
-            model = ServedModel(
-                PipelineRunner(self.served, self.family), forward, merger=self.family.merger, cap_of=lambda pixels: cap
-            )
-            turns = StepScheduler({"": model}, lambda *frame: self.sent.append(frame))
-            for number, one in enumerate(wanted):
-                turns.add(Run(job=number, generation=one), sources[number] if sources else b"")
-            while turns.busy:
-                turns.step()
-        finally:
-            gate.remove()
-        self.failures = [message for message, _ in self.sent if isinstance(message, Failed)]
-        if self.failures:
-            return []
-        raws = {message.job: raw for message, raw in self.sent if isinstance(message, Finished)}
-        return [
-            np.frombuffer(raws[number], np.uint8).reshape(one.count, one.height, one.width, 3)[0].astype(int)
-            for number, one in enumerate(wanted)
-        ]
+        super().__init__(model.build())
+        self.case = model
 
     def plain(self, wanted: Generation, kind: str = "text", **images: Any) -> np.ndarray:
-        """Return what a plain call of the stock pipeline generates."""
-        stock = getattr(diffusers, self.family.pipeline_classes[kind])  # type: ignore[index]
-        options = (
-            {"requires_safety_checker": False}
-            if "requires_safety_checker" in stock.__init__.__code__.co_varnames
-            else {}
-        )
-        pipeline = stock(**copy.copy(self.stock.components), **options)
-        pipeline.scheduler = copy.deepcopy(self.stock.scheduler)
-        pipeline.set_progress_bar_config(disable=True)
-        size = {"width": wanted.width, "height": wanted.height} if has_parameter(pipeline, "width") else {}
-        if type(pipeline).__name__ == "HiDreamImagePipeline":
-            # In latents: it would generate at 1024 x 1024.
-            pipeline.default_sample_size = wanted.width // 8
-        guidance = wanted.true_cfg_scale
-        if guidance <= 1 and self.model.unguided is not None:
-            guidance = self.model.unguided
-        image = pipeline(
-            prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip() or None, **size, **images,
-            **self.model.card,
-            num_inference_steps=wanted.steps, guidance_scale=guidance,
-            generator=torch.Generator("cpu").manual_seed(wanted.seed),
-        ).images[0]  # fmt: skip
-        return np.asarray(image).astype(int)
+        """Return what a plain call of the stock pipeline generates, told what its model card tells it."""
+        unguided = wanted.true_cfg_scale <= 1 and self.case.unguided is not None
+        guidance = {"guidance_scale": self.case.unguided} if unguided else {}
+        return super().plain(wanted, kind, **guidance, **self.case.card, **images)
 
-    def rows(self, wanted: Generation) -> int:
+    def rows(self, wanted: Wanted) -> int:
         """Return the rows of an image's call."""
-        return 2 if self.model.doubled and wanted.true_cfg_scale > 1 else 1
+        one = wanted[0] if isinstance(wanted, tuple) else wanted
+        return 2 if self.case.doubled and one.true_cfg_scale > 1 else 1
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=list(MODELS))
-def shop(request) -> Shop:
-    return Shop(MODELS[request.param])
-
-
-@pytest.fixture(autouse=True)
-def _without_gradients() -> None:
-    """As an engine's thread is; some operations round otherwise where gradients are wanted."""
-    torch.set_grad_enabled(False)
+def engine(request) -> FamilyEngine:
+    return FamilyEngine(MODELS[request.param])
 
 
 def only(names: list[str]) -> pytest.MarkDecorator:
     """Run a test with these models alone."""
-    return pytest.mark.parametrize("shop", names, indirect=True, scope="module")
+    return pytest.mark.parametrize("engine", names, indirect=True, scope="module")
 
 
 def gradient() -> np.ndarray:
@@ -179,105 +109,80 @@ def half() -> np.ndarray:
 @pytest.mark.parametrize(
     "fields", [{}, {"true_cfg_scale": 1.0}, {"negative_prompt": "blurry"}, {"seed": 9, "steps": 7}]
 )
-def test_alone_it_is_bit_equal_to_the_stock_pipeline(shop, fields):
+def test_alone_it_is_bit_equal_to_the_stock_pipeline(engine, fields):
     wanted = generation(**fields)
-    assert (shop.generate(wanted)[0] == shop.plain(wanted)).all()
+    assert (engine.generate(wanted)[0] == engine.plain(wanted)).all()
 
 
 @only(FROM_IMAGES)
-def test_from_a_image_too(shop):
+def test_from_an_image_too(engine):
     wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x"))
-    generated = shop.generate(wanted, sources=(gradient().tobytes(),))[0]
-    assert (generated == shop.plain(wanted, "image", image=Image.fromarray(gradient()), strength=STRENGTH)).all()
-    assert sum(isinstance(message, Progress) for message, _ in shop.sent) == wanted.generated_steps == 3
+    generated = engine.generate((wanted, gradient().tobytes()))[0]
+    assert (generated == engine.plain(wanted, "image", image=Image.fromarray(gradient()), strength=STRENGTH)).all()
+    assert len(engine.of(Progress)) == wanted.generated_steps == 3
 
 
 @only(FROM_IMAGES)
-def test_inside_a_mask_too_and_outside_it_is_the_source(shop):
+def test_inside_a_mask_too_and_outside_it_is_the_source(engine):
     wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x", masked=True))
-    generated = shop.generate(wanted, sources=(gradient().tobytes() + half().tobytes(),))[0]
+    generated = engine.generate((wanted, gradient().tobytes() + half().tobytes()))[0]
     images = {"image": Image.fromarray(gradient()), "mask_image": Image.fromarray(half())}
-    expected = shop.plain(wanted, "inpaint", **images, strength=STRENGTH)
+    expected = engine.plain(wanted, "inpaint", **images, strength=STRENGTH)
     assert (generated[:, :32] == expected[:, :32]).all()
     assert (generated[:, 32:] == gradient()[:, 32:]).all()
 
 
-def test_merged_images_are_those_generated_alone(shop):
-    wanted = [
+def test_merged_images_are_those_generated_alone(engine):
+    wanted: list[Wanted] = [
         generation(steps=4), generation("a blue square", steps=6, seed=3, true_cfg_scale=7.5),
         generation("no guidance", steps=3, seed=4, true_cfg_scale=0.0),
     ]  # fmt: skip
-    sources = [b"", b"", b""]
-    if "image" in shop.family.pipeline_classes:
-        wanted.append(generation("an image", steps=5, seed=5, source=Source(strength=STRENGTH, digest="x")))
-        sources.append(gradient().tobytes())
-    together = shop.generate(*wanted, sources=tuple(sources))
-    assert max(shop.batches) == sum(shop.rows(one) for one in wanted)
-    for one, source, generated in zip(wanted, sources, together, strict=True):
-        alone = shop.generate(one, sources=(source,))[0]
-        assert np.abs(generated - alone).max() <= 1
+    if "image" in engine.family.pipeline_classes:
+        start = Source(strength=STRENGTH, digest="x")
+        wanted.append((generation("an image", steps=5, seed=5, source=start), gradient().tobytes()))
+    together = engine.generate(*wanted)
+    assert max(engine.batches) == sum(engine.rows(one) for one in wanted)
+    assert_alike(engine, wanted, together)
 
 
-def test_texts_of_different_lengths_and_images_of_different_shapes_do_not_harm_each_other(shop):
+def test_texts_of_different_lengths_and_images_of_different_shapes_do_not_harm_each_other(engine):
     wanted = [
         generation("a cat"), generation("a very long story about a dog " * 3, seed=2),
         generation("wide", seed=3, width=128), generation("high", seed=4, height=128),
     ]  # fmt: skip
-    together = shop.generate(*wanted)
-    for one, generated in zip(wanted, together, strict=True):
-        assert np.abs(generated - shop.generate(one)[0]).max() <= 1
+    assert_alike(engine, wanted, engine.generate(*wanted))
 
 
 @only(["z-image"])
-def test_texts_of_different_lengths_share_forwards_where_padding_costs_little(shop):
+def test_texts_of_different_lengths_share_forwards_where_padding_costs_little(engine):
     wanted = [
         generation("a cat", width=256, height=256, steps=2),
         generation("a story about a dog and a cat", seed=2, width=256, height=256, steps=2),
     ]
-    together = shop.generate(*wanted)
-    assert max(shop.batches) == 4
-    for one, generated in zip(wanted, together, strict=True):
-        assert np.abs(generated - shop.generate(one)[0]).max() <= 1
+    together = engine.generate(*wanted)
+    assert max(engine.batches) == 4
+    assert_alike(engine, wanted, together)
 
 
 @only(FROM_TEXT_ALONE)
-def test_a_model_of_text_alone_refuses_a_image(shop):
+def test_a_model_of_text_alone_refuses_an_image(engine):
     for masked in (False, True):
-        shop.generate(
-            generation(source=Source(strength=STRENGTH, digest="x", masked=masked)), sources=(bytes(64 * 64 * 4),)
-        )
-        [failure] = shop.failures
+        source = Source(strength=STRENGTH, digest="x", masked=masked)
+        [failure] = engine.generate((generation(source=source), bytes(64 * 64 * 4)))
         assert (failure.code, failure.param) == ("invalid_parameter", "image")
 
 
-def test_a_cancelled_neighbour_changes_nothing(shop):
-    gate = Gate(shop.denoiser)
-    sent: list[tuple[Message, bytes]] = []
-    try:
-        model = ServedModel(
-            PipelineRunner(shop.served, shop.family), gate.forward, merger=shop.family.merger, cap_of=lambda pixels: 8
-        )
-        turns = StepScheduler({"": model}, lambda *frame: sent.append(frame))
-        turns.add(Run(job=1, generation=generation()))
-        turns.add(Run(job=2, generation=generation(seed=5)))
-        turns.step()
-        turns.step()
-        turns.cancel(2)
-        while turns.busy:
-            turns.step()
-    finally:
-        gate.remove()
-    assert [message.code for message, _ in sent if isinstance(message, Failed)] == ["cancelled"]
-    [raw] = [raw for message, raw in sent if isinstance(message, Finished)]
-    generated = np.frombuffer(raw, np.uint8).reshape(64, 64, 3).astype(int)
-    assert np.abs(generated - shop.generate(generation())[0]).max() <= 1
+def test_a_cancelled_neighbour_changes_nothing(engine):
+    stays, gone = engine.generate(generation(), generation(seed=5), cancelled=1)
+    assert gone.code == "cancelled"
+    assert difference(stays, engine.generate(generation())[0]) <= 1
 
 
-def test_previews_come_closer_to_the_image(shop):
-    [image] = shop.generate(generation(steps=10, previews=8))
+def test_previews_come_closer_to_the_image(engine):
+    [image] = engine.generate(generation(steps=10, previews=8))
     frames = [
         np.frombuffer(raw, np.uint8).reshape(message.height, message.width, 3).astype(int)
-        for message, raw in shop.sent if isinstance(message, Preview)
+        for message, raw in engine.of(Preview)
     ]  # fmt: skip
     assert len(frames) == 8
     assert frames[0].shape == (8, 8, 3)
@@ -286,38 +191,36 @@ def test_previews_come_closer_to_the_image(shop):
     assert image.shape == (64, 64, 3)
 
 
-def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(shop):
-    long, most = generation("circle " * 150), shop.model.most_tokens
-    reading = shop.family.token_usage(shop.served, long)
+def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(engine):
+    long, most = generation("circle " * 150), engine.case.most_tokens
+    reading = engine.runner.token_usage(long)
     assert reading.prompt_tokens == most
     assert f"the model read the first {most}" in reading.warnings[0]
-    shop.generate(long)
-    short = generation("ab", true_cfg_scale=shop.model.guidance)
-    assert shop.family.token_usage(shop.served, short).warnings == ()
+    engine.generate(long)
+    short = generation("ab", true_cfg_scale=engine.case.guidance)
+    assert engine.runner.token_usage(short).warnings == ()
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_format_of_graphics_cards_serves_every_kind_too(name):
     model = MODELS[name]
-    shop = Shop(replace(model, build=lambda: model.build().to(torch.bfloat16)))
+    engine = FamilyEngine(replace(model, build=lambda: model.build().to(torch.bfloat16)))
     for masked in (None, False, True) if name in FROM_IMAGES else (None,):
         source = None if masked is None else Source(strength=STRENGTH, digest="x", masked=masked)
-        [generated] = shop.generate(
-            generation(previews=1, source=source), sources=(gradient().tobytes() + half().tobytes(),)
-        )
+        [generated] = engine.generate((generation(previews=1, source=source), gradient().tobytes() + half().tobytes()))
         assert generated.shape == (64, 64, 3)
 
 
 @only(["flux dev", "flux schnell"])
-def test_what_a_distilled_model_does_not_read_is_told(shop):
-    reading = shop.family.token_usage(shop.served, generation(negative_prompt="blurry", true_cfg_scale=2.0))
+def test_what_a_distilled_model_does_not_read_is_told(engine):
+    reading = engine.runner.token_usage(generation(negative_prompt="blurry", true_cfg_scale=2.0))
     told = {warning.split()[0] for warning in reading.warnings}
-    assert told == ({"negative_prompt"} if shop.model.guidance else {"negative_prompt", "guidance_scale"})
+    assert told == ({"negative_prompt"} if engine.case.guidance else {"negative_prompt", "guidance_scale"})
 
 
 def documented() -> dict[str, list[str]]:
     """Return the cells of each family's row in the documentation's table."""
-    page = (Path(__file__).resolve().parents[4] / "docs" / "models.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     return {
         cells[0].split("`")[1]: cells
         for line in page.splitlines()

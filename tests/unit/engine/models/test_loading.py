@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,7 +186,8 @@ def test_auto_takes_qwen_image_where_the_card_has_the_memory(monkeypatch: pytest
 @pytest.fixture
 def fake_hubs(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> dict[str, Any]:
     """Stand-ins for both hubs' snapshot_download, which record what they were asked."""
-    asked: dict[str, Any] = {}
+    # Set by whoever has heard of the growth.
+    asked: dict[str, Any] = {"growth": threading.Event()}
 
     def modelscope_download(model: str, **options: Any) -> str:
         asked.update(options, model=model)
@@ -210,7 +211,7 @@ def fake_hubs(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> dict[str, 
         blobs = Path(options["cache_dir"]) / "models--Qwen--Qwen-Image" / "blobs"
         blobs.mkdir(parents=True)
         (blobs / "weights").write_bytes(bytes(1000))
-        time.sleep(0.1)
+        assert asked["growth"].wait(30)
         return str(model_folder)
 
     import huggingface_hub
@@ -228,7 +229,13 @@ def test_an_id_is_downloaded_with_progress_and_without_pickles(
 ) -> None:
     said: Said = []
     settings = with_model("Qwen/Qwen-Image", model_source=source, models_dir=tmp_path)
-    assert locate("Qwen/Qwen-Image", settings, lambda *words: said.append(words)) == model_folder
+
+    def report(*words: Any) -> None:
+        said.append(words)
+        if words[2]:
+            fake_hubs["growth"].set()
+
+    assert locate("Qwen/Qwen-Image", settings, report) == model_folder
     assert fake_hubs["model"] == "Qwen/Qwen-Image"
     assert not any(pattern.endswith((".bin", ".pt", ".ckpt")) for pattern in fake_hubs["allow_patterns"])
     assert said[0][0] == "downloading"

@@ -1,6 +1,5 @@
 """Several models in one engine: side by side where they fit, one for another where they do not."""
 
-import gc
 import queue
 import weakref
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import QwenImageTransformer2DModel
 
 from imageserver.engine.devices import batch_limits, devices, memory_plans
 from imageserver.engine.models import model_pool
@@ -79,13 +77,6 @@ def of(model: str, **wanted: Any) -> Generation:
     return generation(model=model, **({"deterministic": True} | wanted))
 
 
-def living_denoisers() -> list[weakref.ref[Any]]:
-    """Return every Qwen-Image transformer that is in memory."""
-    gc.collect()
-    # By the exact type: asking every object for its class wakes libraries' deprecations.
-    return [weakref.ref(each) for each in gc.get_objects() if type(each) is QwenImageTransformer2DModel]
-
-
 @pytest.fixture
 def several(folders: dict[str, Path]) -> SeveralModels:
     """A pool with one model and room for others."""
@@ -121,7 +112,7 @@ def test_without_room_what_was_used_least_recently_leaves_and_its_memory_is_free
     several = SeveralModels(folders, max_loaded_models=2)
     assert several.load("twin") is None
     several.generate(of("qwen"))
-    denoisers = living_denoisers()
+    denoisers = [weakref.ref(each) for each in several.denoisers()]
     assert several.load("sd") is None
     assert several.names == ["qwen", "sd"]
     assert [each() for each in denoisers].count(None) == 1
@@ -284,7 +275,7 @@ def test_a_model_can_be_unloaded_but_not_while_it_generates(several: SeveralMode
 
 
 def test_an_unloaded_model_has_left_the_memory_when_unload_returns(several: SeveralModels) -> None:
-    denoisers = living_denoisers()
+    denoisers = [weakref.ref(each) for each in several.denoisers()]
     several.pool.unload("qwen")
     assert [each() for each in denoisers].count(None) == 1
 

@@ -14,18 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from imageserver.engine.batching.served_model import ServedModel
-from imageserver.engine.batching.step_scheduler import StepScheduler
-from imageserver.engine.families import family_of
-from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.lora_adapters import LoraAdapters, open_adapters
-from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Lora
 from imageserver.lora_folder import LoraFolder
-from imageserver.protocol.messages import Failed, Finished, LoraRequest, Message, Run
+from imageserver.protocol.messages import LoraRequest
 from tests.support import tiny_models
 from tests.support.factories import generation
+from tests.support.paths import ROOT
+from tests.support.tiny_engine import TinyEngine, assert_alike
 from tests.support.tiny_loras import save_lora
 
 BUILD = {
@@ -37,7 +34,6 @@ BUILD = {
     "flux": tiny_models.tiny_flux,
     "z-image": tiny_models.tiny_z_image,
 }
-ROOT = Path(__file__).resolve().parents[4]
 LIGHTNING = {"_class_name": "FlowMatchEulerDiscreteScheduler", "base_shift": math.log(3), "max_shift": math.log(3)}
 
 
@@ -52,91 +48,56 @@ def checksum(pipeline: Any) -> str:
     return digest.hexdigest()
 
 
-class Shop:
-    """A tiny model and LoRAs for it: `red` and `blue`, `text` for the text encoder too, `quick` with a profile."""
+class LoraEngine(TinyEngine):
+    """An engine and LoRAs for it: `red` and `blue`, `text` for the text encoder too, `quick` with a profile."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        torch.set_grad_enabled(False)
-        self.build = BUILD[name]
-        self.pipeline = self.build()
-        self.folder = LoraFolder(folder)
-        self.family = family_of(type(self.pipeline).__name__)
+    def __init__(self, name: str, path: Path) -> None:
+        self.build, self.path = BUILD[name], path
+        pipeline = self.build()
         for seed, lora in enumerate(("red", "blue")):
-            save_lora(folder, lora, self.pipeline, seed=seed)
+            save_lora(path, lora, pipeline, seed=seed)
         if name.startswith("stable"):
-            save_lora(folder, "text", self.pipeline, seed=2, text=True)
-        save_lora(folder, "quick", self.pipeline, seed=3, scheduler=LIGHTNING)
-        self.family.customize(self.pipeline)
-        self.gate = Gate(getattr(self.pipeline, self.family.denoiser))
-        self.adapters = LoraAdapters(self.pipeline, self.family.denoiser, self.folder)
-        self.runner = PipelineRunner(self.pipeline, self.family, adapters=self.adapters)
-        self.batches: list[int] = []
-        self.sent: list[tuple[Message, bytes]] = []
-        model = ServedModel(
-            self.runner, self.forward, merger=self.family.merger, cap_of=lambda pixels: 8, adapters=self.adapters
-        )
-        self.turns = StepScheduler({"": model}, lambda *frame: self.sent.append(frame))
-
-    def forward(self, **arguments: Any) -> Any:
-        self.batches.append(self.family.merger.batch_size(arguments))
-        return self.gate.forward(**arguments)
+            save_lora(path, "text", pipeline, seed=2, text=True)
+        save_lora(path, "quick", pipeline, seed=3, scheduler=LIGHTNING)
+        self.folder = LoraFolder(path)
+        denoiser = "unet" if hasattr(pipeline, "unet") else "transformer"
+        self.loras = LoraAdapters(pipeline, denoiser, self.folder)
+        super().__init__(pipeline, adapters=self.loras)
 
     def lora(self, name: str, scale: float = 1.0) -> Lora:
         return Lora(name=name, digest=self.folder.find(name).digest, scale=scale)
 
-    def generate(self, *wanted: Generation) -> list[Any]:
-        """Generate together; return each image, or the failure."""
-        self.batches.clear()
-        self.sent.clear()
-        for number, one in enumerate(wanted):
-            self.turns.add(Run(job=number, generation=one))
-        while self.turns.busy:
-            self.turns.step()
-        ends = {message.job: (message, raw) for message, raw in self.sent if isinstance(message, Finished | Failed)}
-        return [
-            message if isinstance(message, Failed) else np.frombuffer(raw, np.uint8).reshape(64, 64, 3).astype(int)
-            for message, raw in (ends[number] for number in range(len(wanted)))
-        ]
-
-    def plain(self, wanted: Generation) -> np.ndarray:
+    def with_diffusers(self, wanted: Generation, *, scheduler: Any = None) -> np.ndarray:
         """Return what diffusers alone generates with the same LoRAs."""
-        pipeline = self.build()
-        self.family.customize(pipeline)
+        fresh = TinyEngine(self.build())
         for lora in wanted.loras:
             path = self.folder.find(lora.name).path
-            pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=lora.name)
+            fresh.pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=lora.name)
         if wanted.loras:
-            pipeline.set_adapters([each.name for each in wanted.loras], [each.scale for each in wanted.loras])
-        # HiDream-I1 would generate at 1024 x 1024.
-        pipeline.default_sample_size = 64 // pipeline.vae_scale_factor
-        image = pipeline(
-            prompt=wanted.prompt, negative_prompt=wanted.negative_prompt.strip(), width=64, height=64,
-            num_inference_steps=wanted.steps, generator=torch.Generator("cpu").manual_seed(wanted.seed),
-            **{self.family.guidance: wanted.true_cfg_scale},
-        ).images[0]  # fmt: skip
-        return np.asarray(image).astype(int)
+            fresh.pipeline.set_adapters([each.name for each in wanted.loras], [each.scale for each in wanted.loras])
+        return fresh.plain(wanted, scheduler=scheduler)
 
 
 @pytest.fixture(scope="module", params=BUILD)
-def shop(request, tmp_path_factory) -> Shop:
-    return Shop(request.param, tmp_path_factory.mktemp("loras"))
+def engine(request, tmp_path_factory) -> LoraEngine:
+    return LoraEngine(request.param, tmp_path_factory.mktemp("loras"))
 
 
 @pytest.fixture(scope="module")
-def flow(tmp_path_factory) -> Shop:
-    return Shop("qwen-image", tmp_path_factory.mktemp("loras"))
+def flow(tmp_path_factory) -> LoraEngine:
+    return LoraEngine("qwen-image", tmp_path_factory.mktemp("loras"))
 
 
 @pytest.fixture(scope="module")
-def diffusion(tmp_path_factory) -> Shop:
-    return Shop("stable-diffusion", tmp_path_factory.mktemp("loras"))
+def diffusion(tmp_path_factory) -> LoraEngine:
+    return LoraEngine("stable-diffusion", tmp_path_factory.mktemp("loras"))
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_loaded(request) -> None:
     """Take off what the tests before have loaded: they come in any order."""
-    for name in {"shop", "flow", "diffusion"} & set(request.fixturenames):
-        adapters = request.getfixturevalue(name).adapters
+    for name in {"engine", "flow", "diffusion"} & set(request.fixturenames):
+        adapters = request.getfixturevalue(name).loras
         for lora in set(adapters.names):
             adapters.unload(lora)
 
@@ -146,42 +107,41 @@ def plainly(**fields: Any) -> Generation:
     return generation(true_cfg_scale=0.0, negative_prompt="", deterministic=True, **fields)
 
 
-def test_alone_it_is_bit_equal_to_diffusers_with_the_same_loras(shop):
-    for loras in ((shop.lora("red"),), (shop.lora("blue", 0.4), shop.lora("red", -0.7)), ()):
+def test_alone_it_is_bit_equal_to_diffusers_with_the_same_loras(engine):
+    for loras in ((engine.lora("red"),), (engine.lora("blue", 0.4), engine.lora("red", -0.7)), ()):
         wanted = plainly(loras=loras)
-        assert (shop.generate(wanted)[0] == shop.plain(wanted)).all()
+        assert (engine.generate(wanted)[0] == engine.with_diffusers(wanted)).all()
 
 
-def test_unloading_restores_the_base_bit_for_bit(shop):
-    before, image = checksum(shop.pipeline), shop.generate(plainly())[0]
-    changed = shop.generate(plainly(loras=(shop.lora("red"),)))[0]
+def test_unloading_restores_the_base_bit_for_bit(engine):
+    before, image = checksum(engine.pipeline), engine.generate(plainly())[0]
+    changed = engine.generate(plainly(loras=(engine.lora("red"),)))[0]
     assert (changed != image).any()
-    assert checksum(shop.pipeline) != before
+    assert checksum(engine.pipeline) != before
     # Loaded and not asked for, it changes nothing; nor does what is left of two.
-    assert (shop.generate(plainly())[0] == image).all()
-    shop.adapters.load(shop.lora("blue"))
-    shop.adapters.unload("red")
-    assert shop.adapters.names == ("blue",)
-    assert (shop.generate(plainly())[0] == image).all()
-    shop.adapters.unload("blue")
-    assert shop.adapters.names == ()
-    assert checksum(shop.pipeline) == before
-    assert (shop.generate(plainly())[0] == image).all()
+    assert (engine.generate(plainly())[0] == image).all()
+    engine.loras.load(engine.lora("blue"))
+    engine.loras.unload("red")
+    assert engine.loras.names == ("blue",)
+    assert (engine.generate(plainly())[0] == image).all()
+    engine.loras.unload("blue")
+    assert engine.loras.names == ()
+    assert checksum(engine.pipeline) == before
+    assert (engine.generate(plainly())[0] == image).all()
 
 
-def test_the_same_set_shares_forwards_and_different_sets_never_do(shop):
-    red, weaker = (shop.lora("red"),), (shop.lora("red", 0.5),)
+def test_the_same_set_shares_forwards_and_different_sets_never_do(engine):
+    red, weaker = (engine.lora("red"),), (engine.lora("red", 0.5),)
     wanted = [
         generation(loras=loras, seed=seed, true_cfg_scale=0.0) for seed, loras in enumerate([red, red, weaker, ()])
     ]
-    together = shop.generate(*wanted)
-    assert sorted(shop.batches) == [1] * 8 + [2] * 4
-    for one, generated in zip(wanted, together, strict=True):
-        assert np.abs(generated - shop.generate(one)[0]).max() <= 1
-    assert (together[2] != shop.generate(generation(loras=red, seed=2, true_cfg_scale=0.0))[0]).any()
+    together = engine.generate(*wanted)
+    assert sorted(engine.batches) == [1] * 8 + [2] * 4
+    assert_alike(engine, wanted, together)
+    assert (together[2] != engine.generate(generation(loras=red, seed=2, true_cfg_scale=0.0))[0]).any()
 
 
-def test_a_neighbour_with_another_lora_leaves_a_image_as_it_is(flow):
+def test_a_neighbour_with_another_lora_leaves_an_image_as_it_is(flow):
     wanted = plainly(loras=(flow.lora("red"),), steps=6)
     alone = flow.generate(wanted)[0]
     others = [plainly(seed=5, steps=3), plainly(loras=(flow.lora("blue"),), steps=4, prompt="b")]
@@ -192,7 +152,7 @@ def test_what_a_lora_does_to_the_text_encoder_is_done_to_the_prompts_of_its_imag
     text, red = (diffusion.lora("text"),), (diffusion.lora("red"),)
     wanted = [plainly(loras=loras) for loras in (text, red, (), text)]
     for one, generated in zip(wanted, diffusion.generate(*wanted), strict=True):
-        assert (generated == diffusion.plain(one)).all()
+        assert (generated == diffusion.with_diffusers(one)).all()
 
 
 def test_a_profiles_scheduler_is_that_of_its_images_alone(flow):
@@ -200,50 +160,41 @@ def test_a_profiles_scheduler_is_that_of_its_images_alone(flow):
     generated = flow.generate(quick, plainly(steps=4))
     stock = flow.build().scheduler
     changed = type(stock).from_config(stock.config, base_shift=math.log(3), max_shift=math.log(3))
-    assert (generated[1] == flow.plain(plainly(steps=4))).all()
-    flow.build, build = lambda: _with(build(), changed), flow.build
-    try:
-        assert (generated[0] == flow.plain(quick)).all()
-    finally:
-        flow.build = build
+    assert (generated[1] == flow.with_diffusers(plainly(steps=4))).all()
+    assert (generated[0] == flow.with_diffusers(quick, scheduler=changed)).all()
     # What a request says goes first.
     named = plainly(loras=(flow.lora("quick"),), steps=4, scheduler="Euler Karras")
     assert (flow.generate(named)[0] != generated[0]).any()
 
 
-def _with(pipeline: Any, scheduler: Any) -> Any:
-    pipeline.scheduler = scheduler
-    return pipeline
-
-
 def test_a_lora_for_another_model_is_refused_and_leaves_no_trace(flow, diffusion):
-    for shop, other in ((flow, diffusion), (diffusion, flow)):
-        (other.folder._folders[0] / "foreign.safetensors").write_bytes(shop.folder.find("red").path.read_bytes())
-    before = [checksum(shop.pipeline) for shop in (flow, diffusion)]
-    for shop in (flow, diffusion):
-        [failure] = shop.generate(generation(loras=(shop.lora("foreign"),)))
+    for engine, other in ((flow, diffusion), (diffusion, flow)):
+        (other.path / "foreign.safetensors").write_bytes(engine.folder.find("red").path.read_bytes())
+    before = [checksum(engine.pipeline) for engine in (flow, diffusion)]
+    for engine in (flow, diffusion):
+        [failure] = engine.generate(generation(loras=(engine.lora("foreign"),)))
         assert (failure.code, failure.param) == ("invalid_parameter", "loras")
         assert failure.sentence.startswith("loras: foreign does not fit the model: ")
         assert "/" not in failure.sentence
-    assert [checksum(shop.pipeline) for shop in (flow, diffusion)] == before
+    assert [checksum(engine.pipeline) for engine in (flow, diffusion)] == before
 
 
 def test_one_of_the_same_kind_with_more_layers_is_refused_too_and_its_neighbour_stays(flow, tmp_path):
     big = flow.build()
     config = dict(big.transformer.config) | {"num_layers": 3}
     big.transformer = type(big.transformer).from_config(config)
-    save_lora(flow.folder._folders[0], "deeper", big)
+    save_lora(flow.path, "deeper", big)
     wanted = plainly(loras=(flow.lora("red"),))
     alone = flow.generate(wanted)[0]
     [failure] = flow.generate(generation(loras=(flow.lora("deeper"),)))
     assert "does not fit the model" in failure.sentence
-    assert flow.adapters.names == ("red",)
+    assert flow.loras.names == ("red",)
     assert (flow.generate(wanted)[0] == alone).all()
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_a_broken_file_is_refused(flow, content):
-    (flow.folder._folders[0] / "broken.safetensors").write_bytes(content)
+    (flow.path / "broken.safetensors").write_bytes(content)
     [failure] = flow.generate(generation(loras=(flow.lora("broken"),)))
     assert (failure.code, failure.param) == ("invalid_parameter", "loras")
 
@@ -254,25 +205,25 @@ def test_whatever_a_file_makes_diffusers_raise_is_told_to_whoever_loads_it(flow,
         raise error
 
     monkeypatch.setattr(flow.pipeline, "load_lora_weights", load, raising=False)
-    answer = flow.turns.change_loras(LoraRequest(job=2, load=flow.lora("red")))
+    answer = flow.scheduler.change_loras(LoraRequest(job=2, load=flow.lora("red")))
     assert (answer.failure.code, answer.failure.param) == ("invalid_parameter", "loras")
     assert str(error) in answer.failure.sentence
-    assert flow.adapters.names == ()
+    assert flow.loras.names == ()
 
 
 def test_a_replaced_file_is_another_lora(flow):
-    path = save_lora(flow.folder._folders[0], "changing", flow.pipeline, seed=8)
+    path = save_lora(flow.path, "changing", flow.pipeline, seed=8)
     old = plainly(loras=(flow.lora("changing"),))
     first = flow.generate(old)[0]
-    save_lora(flow.folder._folders[0], "changing", flow.build(), seed=9)
+    save_lora(flow.path, "changing", flow.build(), seed=9)
     assert path.is_file()
     new = plainly(loras=(flow.lora("changing"),))
     assert new.loras != old.loras
     assert (flow.generate(new)[0] != first).any()
     # The old one is still loaded; unloading takes both.
-    assert flow.adapters.names.count("changing") == 2
-    flow.adapters.unload("changing")
-    assert "changing" not in flow.adapters.names
+    assert flow.loras.names.count("changing") == 2
+    flow.loras.unload("changing")
+    assert "changing" not in flow.loras.names
     [failure] = flow.generate(old)
     assert "has just been replaced" in failure.sentence
 
@@ -280,18 +231,18 @@ def test_a_replaced_file_is_another_lora(flow):
 def test_the_least_recently_used_is_taken_off_when_there_are_many(flow, monkeypatch):
     monkeypatch.setattr("imageserver.engine.runner.lora_adapters.MAX_LOADED", 2)
     for name in ("red", "blue", "red", "quick"):
-        flow.adapters.load(flow.lora(name))
-    assert flow.adapters.names == ("quick", "red")
+        flow.loras.load(flow.lora(name))
+    assert flow.loras.names == ("quick", "red")
 
 
 def test_one_that_is_being_generated_with_is_not_unloaded(flow):
-    flow.turns.add(Run(job=1, generation=generation(loras=(flow.lora("red"),))))
-    flow.turns.step()
-    answer = flow.turns.change_loras(LoraRequest(job=2, unload="red"))
+    flow.add(1, generation(loras=(flow.lora("red"),)))
+    flow.step(1)
+    answer = flow.scheduler.change_loras(LoraRequest(job=2, unload="red"))
     assert answer.failure.code == "busy"
-    assert "red" in flow.turns.change_loras(LoraRequest(job=3, load=flow.lora("blue"))).names
-    flow.turns.cancel(1)
-    assert flow.turns.change_loras(LoraRequest(job=4, unload="red")).names == ("blue",)
+    assert "red" in flow.scheduler.change_loras(LoraRequest(job=3, load=flow.lora("blue"))).names
+    flow.scheduler.cancel(1)
+    assert flow.scheduler.change_loras(LoraRequest(job=4, unload="red")).names == ("blue",)
 
 
 EXCLUDING = [
@@ -311,44 +262,35 @@ def test_what_excludes_loras_says_so(flow, compiled, plan, named):
 INT8 = """
 import sys
 import numpy as np
-from imageserver.engine.models.model_pool import open_model_pool
 from imageserver.generation import Lora
 from imageserver.lora_folder import PACKAGED, LoraFolder
-from imageserver.protocol.messages import Failed, Finished, Run
+from imageserver.protocol.messages import LoraRequest
 from imageserver.settings import Settings
 from tests.support.factories import generation
+from tests.support.tiny_pool import TinyPool
 
 night = Lora(name="night", digest=LoraFolder(PACKAGED).find("night").digest)
 
 def opened(memory):
-    sent = []
     settings = Settings(_env_file=None, model="demo", device="cpu", memory=memory, state_dir=sys.argv[1], max_batch=1)
-    shop = open_model_pool(settings, lambda *news: None, lambda *frame: sent.append(frame))
+    return TinyPool(settings)
 
-    def generate(*loras):
-        wanted = generation("a red circle", model="demo", width=128, height=128, steps=6, loras=loras)
-        sent.clear()
-        shop.add(Run(job=1, generation=wanted), b"")
-        while not sent or not isinstance(sent[-1][0], Finished):
-            shop.step_scheduler.step()
-            assert not any(isinstance(message, Failed) for message, _ in sent), sent
-        return np.frombuffer(sent[-1][1], np.uint8).astype(int)
+def image(tiny, *loras):
+    [raw] = tiny.generate(generation("a red circle", width=128, height=128, steps=6, loras=loras))
+    return np.frombuffer(raw, np.uint8).astype(int)
 
-    return shop._models["demo"], generate
-
-def parts(model):
+def parts():
     return {name: (type(part), id(getattr(part, "weight", None))) for name, part in transformer.named_modules()}
 
-_, generate_exactly = opened("full")
-model, generate = opened("int8")
-transformer = model.runner._own.transformer
-before, base = generate(), parts(model)
-dark = generate(night)
-assert parts(model) != base
-model.adapters.unload("night")
-assert parts(model) == base
-assert (generate() == before).all()
-print(np.abs(dark - generate_exactly(night)).mean(), np.abs(dark - before).mean())
+tiny = opened("int8")
+[transformer] = tiny.denoisers()
+before, base = image(tiny), parts()
+dark = image(tiny, night)
+assert parts() != base
+tiny.pool.step_scheduler.change_loras(LoraRequest(job=1, model="demo", unload="night"))
+assert parts() == base
+assert (image(tiny) == before).all()
+print(np.abs(dark - image(opened("full"), night)).mean(), np.abs(dark - before).mean())
 """
 
 
@@ -366,8 +308,8 @@ def test_beside_weights_of_eight_bits_it_generates_nearly_the_same_and_leaves_no
 
 
 def test_a_profiles_scheduler_must_be_one(flow):
-    save_lora(flow.folder._folders[0], "odd", flow.build(), scheduler={"_class_name": "QwenImagePipeline"})
+    save_lora(flow.path, "odd", flow.build(), scheduler={"_class_name": "QwenImagePipeline"})
     [failure] = flow.generate(generation(loras=(flow.lora("odd"),)))
     assert "QwenImagePipeline is not a scheduler" in failure.sentence
-    assert json.loads((flow.folder._folders[0] / "odd.json").read_text())
+    assert json.loads((flow.path / "odd.json").read_text())
     assert isinstance(flow.pipeline.scheduler, diffusers.FlowMatchEulerDiscreteScheduler)
