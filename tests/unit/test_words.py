@@ -28,7 +28,8 @@ BANNED_CONSTANTS = re.compile(
 )
 BANNED_VERBS = re.compile(r"_*(take|tell|note|heed|settle)(_\w+)?")
 BANNED_PHRASES = re.compile(
-    r"(?<!each )(?<!all )(?<!some )(?<!one )\bof which\b|(?<!there )(?<!it )\bis no (?!longer\b|more\b)[a-z]|\ba image\b",
+    r"(?<!each )(?<!all )(?<!some )(?<!one )\bof which\b"
+    r"|(?<!there )(?<!it )\bis no (?!longer\b|more\b)[a-z]|\ba image\b",
     re.IGNORECASE,
 )
 
