@@ -47,7 +47,7 @@ def retry_count_of(headers: Headers) -> int | None:
 
 
 def patience_of_all_tries(headers: Headers) -> float | None:
-    """Return the seconds that a client waits in all its tries, each of which joins the one before."""
+    """Return the seconds that a client waits in all its tries together; each try joins the one before it."""
     patience, pauses = patience_of(headers), MIN_RETRY_PAUSE_SECONDS[retry_count_of(headers) or 0 :]
     return None if patience is None else patience * (1 + len(pauses)) + sum(pauses)
 
