@@ -101,7 +101,7 @@ def test_krita_connects_reads_every_list_and_is_told_what_its_results_are(client
     assert (info_of(answer)["width"], info_of(answer)["height"]) == (64, 64)
 
 
-def test_a_image_starts_from_another_and_is_fitted_as_the_resize_mode_says(client):
+def test_an_image_starts_from_another_and_is_fitted_as_the_resize_mode_says(client):
     source = colours(64, 32)
     fields = {"prompt": "x", "width": 128, "height": 128, "denoising_strength": 0.4, "include_init_images": False}
     for mode, expected in enumerate(("stretch", "crop", "pad", "stretch")):
@@ -161,7 +161,7 @@ def test_every_image_carries_the_infotext_that_the_answer_tells(client):
         assert "generation" in told["items"]
 
 
-def test_a_image_that_tells_nothing_has_no_parameters(client):
+def test_an_image_that_tells_nothing_has_no_parameters(client):
     told = client.post("/sdapi/v1/png-info", {"image": text_of(colours())})
     assert told.json() == {"info": "", "items": {}, "parameters": {}}
 

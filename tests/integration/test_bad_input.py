@@ -29,7 +29,7 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
-def test_any_text_makes_a_image(fake_server, field, text, output_format):
+def test_any_text_makes_an_image(fake_server, field, text, output_format):
     response = fake_server.post({"prompt": "a cat", field: text, "output_format": output_format, "size": "64x64"})
     assert response.status_code == 200, response.text
     with Image.open(io.BytesIO(response.content)) as image:

@@ -178,7 +178,7 @@ def test_an_estimate_tells_the_tokens_that_would_be_read_and_what_would_be_cut(d
     assert any("the model read the first 1024" in warning for warning in long["warnings"])
 
 
-def test_the_memory_of_a_image_is_measured_and_then_expected(demo_server):
+def test_the_memory_of_an_image_is_measured_and_then_expected(demo_server):
     body = {"prompt": "a green square", "size": "768x768", "num_inference_steps": 2, "cache": False}
     answer = demo_server.post(body)
     assert answer.ok, answer.text

@@ -173,7 +173,7 @@ def test_a_seed_that_was_generated_is_told_and_generates_the_same_again(fake_ser
     assert other.frames[-1]["seed"] != seed
 
 
-def test_a_image_from_the_cache_is_one_frame(fake_server):
+def test_an_image_from_the_cache_is_one_frame(fake_server):
     body = {"prompt": "a cached stream", "seed": 1, "size": "64x64", "cache": True}
     first, second = streamed(fake_server, **body), streamed(fake_server, **body)
     assert len(first.frames) == 10

@@ -75,7 +75,7 @@ def test_it_may_be_sent_as_a_file(server):
     assert (generated(answer) == generated(server.generate("a house", control_image=coded(), **COMMON))).all()
 
 
-def test_beside_a_image_to_start_from_it_guides_or_is_refused_by_name(server):
+def test_beside_an_image_to_start_from_it_guides_or_is_refused_by_name(server):
     answer = server.generate("a house", control_image=coded(0), image=coded(1), strength=0.5, **COMMON)
     if server.get("/info").json()["model_family"] == "qwen-image":
         assert (answer.status_code, answer.json()["param"]) == (422, "image")
@@ -103,7 +103,7 @@ def test_what_is_wrong_is_refused_by_name(server, fields, param):
     assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
 
 
-def test_settings_of_a_image_that_was_not_sent_are_warned_of(server):
+def test_settings_of_an_image_that_was_not_sent_are_warned_of(server):
     answer = server.generate("a house", control_guidance_end=0.5, size="64x64", **COMMON)
     assert "control_guidance_end is ignored without control_image" in answer.headers["X-Warnings"]
 

@@ -52,7 +52,7 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
-def test_a_image_is_edited_at_its_own_size_or_the_one_asked_for(server):
+def test_an_image_is_edited_at_its_own_size_or_the_one_asked_for(server):
     own = server.generate("make it blue", image=coded(width=100, height=68), **COMMON)
     assert own.status_code == 200, own.text
     assert pixels(own.content).shape == (68, 100, 3)

@@ -46,7 +46,7 @@ def server_of_website(fake_server):
 
 
 @pytest.mark.usefixtures("server_of_website")
-def test_the_django_view_answers_a_image(website):
+def test_the_django_view_answers_an_image(website):
     answer = website.post("/images/", {"prompt": "a red circle"})
     assert answer.status_code == 200
     assert int(answer["X-Seed"]) >= 0

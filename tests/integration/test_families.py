@@ -87,7 +87,7 @@ def test_info_names_the_family_and_its_defaults(server, family):
     assert (defaults["steps"], defaults["guidance_scale"]) == (MODELS[family].steps, MODELS[family].guidance)
 
 
-def test_a_image_is_generated_at_the_exact_size(server):
+def test_an_image_is_generated_at_the_exact_size(server):
     text = server.generate("a cat", size="100x68", num_inference_steps=4, add_overlay=False)
     assert text.status_code == 200, text.text
     assert pixels(text.content).shape == (68, 100, 3)

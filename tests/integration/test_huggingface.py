@@ -45,7 +45,7 @@ def job_with(server, marker):
     return next((job for job in server.get("/v1/jobs").json()["data"] if marker in job["prompt"]), {"state": "unknown"})
 
 
-def test_a_text_becomes_a_image_of_the_size_asked_for(client):
+def test_a_text_becomes_an_image_of_the_size_asked_for(client):
     image = client.text_to_image("a red circle", width=320, height=256, seed=7)
     assert (image.format, image.size) == ("PNG", (320, 256))
     # The fake engine's images are of the seed's colour; an overlay would add others.
@@ -110,7 +110,7 @@ def test_an_answer_says_which_seed_it_has_and_under_which_id_it_is_a_job(fake_se
 
 
 @pytest.mark.parametrize("kind", ["bytes", "file", "path as text"])
-def test_a_image_and_a_prompt_become_a_image(client, tmp_path, kind):
+def test_an_image_and_a_prompt_become_an_image(client, tmp_path, kind):
     path = tmp_path / "image.png"
     path.write_bytes(file_of(an_image()))
     given = {"bytes": path.read_bytes(), "file": path, "path as text": str(path)}[kind]
@@ -133,7 +133,7 @@ def test_strength_says_how_much_is_generated(client, fake_server):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_image_alone_is_sent_raw_and_becomes_a_variation(fake_server, kind):
+def test_an_image_alone_is_sent_raw_and_becomes_a_variation(fake_server, kind):
     client = InferenceClient(model=fake_server.url, headers=CLOSE)
     generated = client.image_to_image(file_of(an_image(), kind))
     assert generated.size == (96, 64)
@@ -147,7 +147,7 @@ def test_a_raw_image_is_one_whatever_its_content_type_says(fake_server, content_
     assert answer.headers["X-Warnings"] == "Without a prompt, a variation of the image is generated."
 
 
-def test_a_image_with_parameters_but_no_prompt_is_no_prompt_itself(client):
+def test_an_image_with_parameters_but_no_prompt_is_no_prompt_itself(client):
     generated = client.image_to_image(file_of(an_image()), negative_prompt="blurry")
     assert generated.size == (96, 64)
     assert colours_of(generated) == {BLUE}
@@ -188,7 +188,7 @@ def test_a_name_that_no_header_can_carry_is_still_warned_of(fake_server):
     assert "gr\\xf6\\xdfe\\n\\u2713" in answer.headers["X-Warnings"]
 
 
-def test_strength_without_a_image_is_a_warning(fake_server):
+def test_strength_without_an_image_is_a_warning(fake_server):
     answer = post(fake_server, json={"inputs": "warned", "parameters": {"strength": 0.5}})
     assert answer.headers["X-Warnings"] == "strength is ignored without an image."
 
@@ -364,7 +364,7 @@ def test_the_async_client_generates_several_at_once(fake_server):
 
 # The client's own: it hands raw bytes to httpx in a way of yesterday.
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-def test_the_async_client_generates_after_a_image(fake_server):
+def test_the_async_client_generates_after_an_image(fake_server):
     async def generate():
         async with AsyncInferenceClient(model=fake_server.url, headers=CLOSE) as client:
             return await client.image_to_image(file_of(an_image()), prompt="a yellow star")

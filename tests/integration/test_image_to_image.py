@@ -100,7 +100,7 @@ def test_wrong_fields_of_a_form_are_refused_by_name(fake_server, fields, param):
     assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
 
 
-def test_strength_without_a_image_is_warned_about(fake_server):
+def test_strength_without_an_image_is_warned_about(fake_server):
     answer = fake_server.generate("a", strength=0.5)
     assert "strength is ignored without an image." in answer.headers["X-Warnings"]
 

@@ -113,7 +113,7 @@ def test_a_model_that_is_none_is_refused_by_name(server):
         assert "this server serves plain" in refused.json()["error"]
 
 
-def test_a_image_is_generated_with_them_and_the_next_one_without(server):
+def test_an_image_is_generated_with_them_and_the_next_one_without(server):
     plain = pixels(server.generate("a cat", **SMALL).content)
     answer = server.generate("a cat", loras=[{"name": "night", "scale": 0.8}], **SMALL)
     assert answer.status_code == 200, answer.text

@@ -199,7 +199,7 @@ def test_a_variation_by_url_resolves(client):
     assert (fetched.status_code, fetched.headers["Content-Type"]) == (200, "image/png")
 
 
-def test_a_variation_without_a_image_is_refused(fake_server):
+def test_a_variation_without_an_image_is_refused(fake_server):
     answer = post(fake_server, "variations", json={})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "image")
 
@@ -220,7 +220,7 @@ def test_the_demo_model_generates_where_the_mask_is_transparent_and_keeps_the_re
 
 
 @old_but_sent
-def test_the_demo_model_varies_a_image_and_stays_near_it(demo):
+def test_the_demo_model_varies_an_image_and_stays_near_it(demo):
     distances = []
     for strength in (0.1, 1.0):
         extra = {"strength": strength, "seed": 1}

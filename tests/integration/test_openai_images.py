@@ -22,7 +22,7 @@ def image_of(data):
         return image
 
 
-def test_a_generation_is_a_image_of_the_size_asked_for(client):
+def test_a_generation_is_an_image_of_the_size_asked_for(client):
     answer = client.images.generate(prompt="a red circle", model="gpt-image-1", size="320x256", n=1)
     image = image_of(base64.b64decode(answer.data[0].b64_json))
     assert (image.format, image.size) == ("PNG", (320, 256))

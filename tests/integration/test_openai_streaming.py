@@ -117,7 +117,7 @@ def test_on_the_wire_progress_is_comments_and_every_event_is_one_that_the_sdk_kn
         assert json.loads(data.removeprefix("data: "))["type"] == name.removeprefix("event: ")
 
 
-def test_a_image_from_the_cache_needs_no_partial_images(client):
+def test_an_image_from_the_cache_needs_no_partial_images(client):
     fields = {"prompt": "streamed twice", "stream": True, "partial_images": 2, "extra_body": {"seed": 4}}
     assert len(list(client.images.generate(**fields))) == 3
     [event] = client.images.generate(**fields)

@@ -107,7 +107,7 @@ def test_webp_keeps_the_transparency_and_jpeg_says_that_it_does_not(server):
     assert [layer.mode for layer in layers_in(answer)] == ["RGB", "RGB"]
 
 
-def test_the_openai_dialect_answers_a_image_for_each_layer(server):
+def test_the_openai_dialect_answers_an_image_for_each_layer(server):
     fields = {"prompt": PROMPT, "num_inference_steps": 2, "true_cfg_scale": 1.0, "layers": 2, "seed": 3}
     files = {"image": ("image.png", png(noise()), "image/png")}
     answer = requests.post(f"{server.url}/v1/images/edits", data=fields, files=files, timeout=60)
@@ -170,7 +170,7 @@ def test_what_it_cannot_do_is_refused_by_name(server):
 
 
 @pytest.mark.parametrize(("width", "height"), [(8000, 4), (4, 8000)])
-def test_a_image_whose_layers_no_answer_could_hold_is_refused(server, width, height):
+def test_an_image_whose_layers_no_answer_could_hold_is_refused(server, width, height):
     refused = server.generate(PROMPT, image=coded(width=width, height=height), **COMMON)
     assert (refused.status_code, refused.json()["param"]) == (422, "image"), refused.text
     assert "too long and narrow" in refused.json()["error"]

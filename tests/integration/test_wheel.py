@@ -15,9 +15,9 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.support.paths import ROOT
 from tests.support.server import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
 # Of an engine that does not measure batches of large images first.
 SETTINGS = "MODEL=demo\nOFFLINE=1\nMAX_PIXELS=262144\n"

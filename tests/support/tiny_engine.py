@@ -115,7 +115,7 @@ class TinyEngine:
     def plain(self, wanted: Generation, kind: str = "", *, scheduler: Any = None, **arguments: Any) -> np.ndarray:
         """Return what a plain call of the stock pipeline for `kind` generates, told `arguments` beside the generation.
 
-        The first kind of the family is the usual one.
+        The first kind of the family is the default.
         """
         classes: Any = self.family.pipeline_classes
         stock = getattr(diffusers, classes[kind or next(iter(classes))])

@@ -9,7 +9,7 @@ from benchmarks.timeline import plot_timeline
 from benchmarks.trace import Span
 
 
-def test_a_trace_becomes_a_image(tmp_path: Path) -> None:
+def test_a_trace_becomes_an_image(tmp_path: Path) -> None:
     spans = [
         Span("forward", 0.0, 0.2, ((1, 0),)),
         Span("decode", 0.2, 0.3),

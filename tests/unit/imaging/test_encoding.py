@@ -122,7 +122,7 @@ def test_a_compression_out_of_range_names_the_field(compression: int) -> None:
     assert caught.value.param == "output_compression"
 
 
-def test_a_image_too_long_for_webp_says_its_limit() -> None:
+def test_an_image_too_long_for_webp_says_its_limit() -> None:
     with pytest.raises(InvalidParameter, match="16383"):
         encode(np.zeros((1, 16_384, 3), np.uint8), output_format="webp")
 

@@ -67,7 +67,7 @@ def pixels_of(image):
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
-def test_a_image_in_its_own_size_is_unchanged(mode):
+def test_an_image_in_its_own_size_is_unchanged(mode):
     assert inputs.fit_image(pixels_of(colours()), 16, 8, mode) == pixels_of(colours())
 
 

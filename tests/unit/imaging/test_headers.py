@@ -47,7 +47,7 @@ def test_formats_that_are_not_on_the_list_are_not_even_opened(kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_image_at_the_limit_is_read_and_one_pixel_more_is_not(kind):
+def test_an_image_at_the_limit_is_read_and_one_pixel_more_is_not(kind):
     data = file_of(Image.new("RGB", (20, 10)), kind)
     assert read(data, max_pixels=200).width == 20
     assert refusal(data, max_pixels=199) == "image is 20x10, 200 pixels; the limit is 199."
@@ -71,7 +71,7 @@ def bombs():
 
 
 @pytest.mark.parametrize("kind", bombs())
-def test_a_image_larger_than_the_limit_is_refused_before_anything_decodes_it(kind, monkeypatch):
+def test_an_image_larger_than_the_limit_is_refused_before_anything_decodes_it(kind, monkeypatch):
     monkeypatch.setattr(inputs, "DECODERS", {})
     assert "; the limit is " in refusal(bombs()[kind], max_pixels=16 * 2**20)
 
@@ -80,7 +80,7 @@ def test_a_long_thin_image_is_refused_for_its_side():
     assert refusal(file_of(Image.new("1", (32_769, 1)))) == "image is 32769x1; the limit for a side is 32768 pixels."
 
 
-def test_a_second_header_cannot_make_a_image_larger_than_what_was_checked(monkeypatch):
+def test_a_second_header_cannot_make_an_image_larger_than_what_was_checked(monkeypatch):
     monkeypatch.setattr(PngImageFile, "load", lambda _: pytest.fail("It was decoded."))
     second = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
     assert "damaged" in refusal(png_with(colours(), second), max_pixels=200)

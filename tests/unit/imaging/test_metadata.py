@@ -83,7 +83,7 @@ def test_nul_and_lone_surrogates_do_no_harm_and_the_json_keeps_them(output_forma
 
 @FORMATS
 @pytest.mark.parametrize("prompt", ["猫" * 100_000, "🐱" * 50_000])
-def test_an_endless_prompt_still_gives_a_image_with_its_settings(output_format: OutputFormat, prompt: str) -> None:
+def test_an_endless_prompt_still_gives_an_image_with_its_settings(output_format: OutputFormat, prompt: str) -> None:
     found = written(replace(METADATA, prompt=prompt, negative_prompt=prompt), output_format)
     assert found["parameters"].startswith(prompt[:400])
     assert found["parameters"].splitlines()[-1].startswith("Steps: 20")
@@ -95,7 +95,7 @@ def test_a_jpeg_with_absurd_values_is_still_written() -> None:
 
 
 @FORMATS
-def test_a_image_without_metadata_tells_nothing(output_format: OutputFormat) -> None:
+def test_an_image_without_metadata_tells_nothing(output_format: OutputFormat) -> None:
     assert read_metadata(encode(PIXELS, output_format=output_format)) == {}
 
 
@@ -130,7 +130,7 @@ def test_bytes_that_are_no_image_are_refused_in_one_sentence(data: bytes) -> Non
         read_metadata(data)
 
 
-def test_a_image_of_another_program_and_place_is_read(tmp_path: Path) -> None:
+def test_an_image_of_another_program_and_place_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plain.webp"
     Image.fromarray(PIXELS).save(path)
     assert read_metadata(path.read_bytes()) == {}

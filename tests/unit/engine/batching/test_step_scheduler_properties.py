@@ -97,18 +97,18 @@ def test_every_job_ends_exactly_once_with_its_own_pixels(arrivals: list[dict[str
     gate = Gate(denoiser)
     sent: list[tuple[Message, bytes]] = []
     model = ServedModel(FakeRunner(denoiser), gate.forward, merger=FakeMerger(), cap_of=lambda pixels: cap)
-    turns = StepScheduler({"": model}, lambda message, raw: sent.append((message, raw)))
+    scheduler = StepScheduler({"": model}, lambda message, raw: sent.append((message, raw)))
     turn, waiting = 0, dict(enumerate(arrivals))
-    while waiting or turns.busy:
+    while waiting or scheduler.busy:
         for job, plan in list(waiting.items()):
             if plan["at"] <= turn:
-                turns.add(Run(job=job, generation=_generation(plan), credential=plan["credential"]))
+                scheduler.add(Run(job=job, generation=_generation(plan), credential=plan["credential"]))
                 del waiting[job]
         for job, plan in enumerate(arrivals):
             if plan["cancel_after"] is not None and turn == plan["at"] + plan["cancel_after"]:
-                turns.cancel(job)
-        if turns.busy:
-            turns.step()
+                scheduler.cancel(job)
+        if scheduler.busy:
+            scheduler.step()
         turn += 1
         assert turn < 40 + sum(plan["steps"] * plan["count"] * 2 for plan in arrivals) + 40
     for job, plan in enumerate(arrivals):

@@ -1,4 +1,4 @@
-"""What a forward costs is learnt by size, for as many sizes as a server generates."""
+"""What a forward costs is learned by size, for as many sizes as a server generates."""
 
 from imageserver.engine.devices.forward_costs import MAX_SIZES, ForwardCosts
 

@@ -12,7 +12,7 @@ from diffusers import QwenImagePipeline
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory_plans import BY_NAME, GIB, NoPlanFits, choose, move_to_device, need_of
 from imageserver.generation import MemoryPlanName
-from tests.support.paths import DEMO_MODEL, ROOT
+from tests.support.paths import DEMO_MODEL, OPTIONAL, ROOT
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 # Qwen-Image in bfloat16.
@@ -141,9 +141,8 @@ print(facts.size_mb / full.size_mb, np.abs(image - exact).mean())
 
 
 def test_weights_of_eight_bits_generate_nearly_the_same_image() -> None:
-    optional = Path(sys.executable).parents[1] / "optional"
-    assert (optional / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{optional}"}
+    assert (OPTIONAL / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{OPTIONAL}"}
     done = subprocess.run(
         [sys.executable, "-c", INT8, str(DEMO_MODEL)], env=environment, capture_output=True, text=True, timeout=300
     )

@@ -35,8 +35,8 @@ def _as_in_an_engine(fast_vae) -> None:
 
 def apart(prompt: str = "a cat before a house", **fields: Any) -> Generation:
     """Return an image to take apart."""
-    usual = {"width": SIDE, "height": SIDE, "source": SOURCE, "steps": 2, "layers": 2, "true_cfg_scale": 1.0}
-    return generation(prompt, **(usual | fields))
+    defaults = {"width": SIDE, "height": SIDE, "source": SOURCE, "steps": 2, "layers": 2, "true_cfg_scale": 1.0}
+    return generation(prompt, **(defaults | fields))
 
 
 def noise(seed: int = 0, width: int = SIDE, height: int = SIDE) -> Image.Image:
@@ -50,7 +50,7 @@ def noise(seed: int = 0, width: int = SIDE, height: int = SIDE) -> Image.Image:
         ({"layers": 1, "true_cfg_scale": 3.0, "negative_prompt": "blurry", "seed": 4}, (1, SIDE, SIDE, 4)),
         ({"width": 120, "height": 80}, (2, 512, 768, 4)),
     ],
-    ids=["usual number", "guided", "another shape and size"],
+    ids=["default number", "guided", "another shape and size"],
 )
 def test_alone_the_layers_are_bit_equal_to_the_stock_pipelines(engine, fields, shape):
     wanted = apart(deterministic=True, **fields)

@@ -94,8 +94,8 @@ def test_the_default_scheduler_of_stable_diffusion_is_dpm_solver_with_karras_sig
     schedulers = diffusion.runner.noise_schedulers
     assert schedulers.own == "DPM++ 2M Karras"
     assert next(iter(schedulers.classes)) == schedulers.own
-    usual, named = diffusion.generate(generation()), diffusion.generate(generation(scheduler="DPM++ 2M Karras"))
-    assert (usual[0] == named[0]).all()
+    default, named = diffusion.generate(generation()), diffusion.generate(generation(scheduler="DPM++ 2M Karras"))
+    assert (default[0] == named[0]).all()
 
 
 @pytest.mark.parametrize("name", ["Euler a", "DDIM", "DPMSolverMultistepScheduler", "no such thing"])

@@ -21,7 +21,7 @@ from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import LoraRequest
 from tests.support import tiny_models
 from tests.support.factories import generation
-from tests.support.paths import ROOT
+from tests.support.paths import OPTIONAL, ROOT
 from tests.support.tiny_engine import TinyEngine, assert_alike
 from tests.support.tiny_loras import save_lora
 
@@ -295,11 +295,10 @@ print(np.abs(dark - image(opened("full"), night)).mean(), np.abs(dark - before).
 
 
 def test_beside_weights_of_eight_bits_it_generates_nearly_the_same_and_leaves_no_trace(tmp_path):
-    optional = Path(sys.executable).parents[1] / "optional"
-    assert (optional / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
+    assert (OPTIONAL / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
     done = subprocess.run(
         [sys.executable, "-W", "error:TorchaoLoraLinear", "-c", INT8, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{optional}"}, capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{OPTIONAL}"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     difference, effect = map(float, done.stdout.split()[-2:])
