@@ -89,7 +89,7 @@ class FineTuning:
         return sample_scene(generator)
 
     def image(self, scene: Scene, width: int, height: int) -> Image.Image:
-        """Return what shall be drawn of a scene."""
+        """Return the image of a scene."""
         return render(scene, width, height, None, 1)
 
     def control(self, scene: Scene, width: int, height: int) -> Image.Image | None:
