@@ -156,7 +156,7 @@ def test_the_shipped_one_puts_things_where_the_silhouettes_are(servers):
     server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes")
     server.wait_until_ready(120)
     guide = Image.new("L", (512, 512))
-    ImageDraw.Generate(guide).ellipse((60, 260, 260, 460), fill=255)
+    ImageDraw.Draw(guide).ellipse((60, 260, 260, 460), fill=255)
     file = io.BytesIO()
     guide.save(file, "PNG")
 
