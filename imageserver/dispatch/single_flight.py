@@ -15,6 +15,8 @@ from imageserver.protocol.messages import Finished, Submit
 KEPT_SECONDS = 30.0
 # How long a refusal is remembered: the OpenAI SDK obeys a Retry-After of up to 60 seconds.
 REFUSED_SECONDS = 65.0
+# What the kept images may take of the dispatcher's memory: 12 images of 2048x2048, 190 of 512x512.
+MAX_KEPT_BYTES = 150_000_000
 
 
 @dataclass
@@ -82,6 +84,17 @@ class SingleFlight:
             del self._twins[job.twin_key]
         if any(attempt.job is job for attempt in self._attempts.values()):
             job.result = result
+            self._drop_oldest_images()
+
+    def _drop_oldest_images(self) -> None:
+        """Keep the images of finished jobs within MAX_KEPT_BYTES; a retry that comes after that is generated again."""
+        kept = {id(attempt.job): attempt.job for attempt in self._attempts.values() if attempt.job}.values()
+        total = 0
+        for job in reversed([job for job in kept if job.result is not None]):
+            assert job.result is not None
+            total += len(job.result[1])
+            if total > MAX_KEPT_BYTES:
+                job.result = None
 
     def _resume(self, retry_key: str) -> Attempt | None:
         """Return the attempt that a retry repeats, and leave it to the retry.

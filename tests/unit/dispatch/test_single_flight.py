@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from imageserver.dispatch import single_flight
 from imageserver.dispatch.dispatcher import RETURN_SECONDS
 from imageserver.dispatch.jobs import Job
 from imageserver.dispatch.single_flight import KEPT_SECONDS, REFUSED_SECONDS, SingleFlight
@@ -105,6 +106,15 @@ async def test_finished_images_are_not_kept_for_long(flights):
     flights.finish(job, 1)
     await asyncio.sleep(KEPT_SECONDS)
     assert flights.retry(2) is None
+
+
+async def test_finished_images_never_take_more_than_their_share_of_the_memory(flights, monkeypatch):
+    monkeypatch.setattr(single_flight, "MAX_KEPT_BYTES", 2 * len(b"pixels"))
+    jobs = [flights.first(number) for number in (1, 2, 3)]
+    for job in jobs:
+        flights.client_left(job.id)
+        flights.finish(job)
+    assert [job.result is not None for job in jobs] == [False, True, True]
 
 
 async def test_images_that_nobody_may_come_back_for_are_not_kept(flights):
