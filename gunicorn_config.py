@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 from imageserver import startup
-from imageserver.api.auth.api_keys import read_keys
+from imageserver.api.credentials.api_keys import read_keys
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.settings import load_settings

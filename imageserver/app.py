@@ -4,7 +4,7 @@ from flask import Flask
 
 from imageserver import startup
 from imageserver.api import routes
-from imageserver.api.auth.api_keys import read_keyring
+from imageserver.api.credentials.api_keys import read_keyring
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.request_context import EXTENSION
@@ -39,7 +39,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
     # These import requests, which takes 0.1 s, so only if the settings need them.
     huggingface_tokens = webhooks = None
     if settings.hf_auth != "off":
-        from imageserver.api.auth.huggingface_tokens import read_huggingface_tokens
+        from imageserver.api.credentials.huggingface_tokens import read_huggingface_tokens
 
         huggingface_tokens = read_huggingface_tokens(settings)
     if settings.webhook_secret:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 
-from imageserver.api.auth.api_keys import Keyring
+from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
@@ -23,7 +23,7 @@ from imageserver.settings import Settings
 
 if TYPE_CHECKING:
     # They import requests, which takes 0.1 s and is needed only with these settings.
-    from imageserver.api.auth.huggingface_tokens import HuggingFaceTokens
+    from imageserver.api.credentials.huggingface_tokens import HuggingFaceTokens
     from imageserver.api.outbound.webhooks import WebhookSender
 
 WARM_UP_SECONDS = 1.0

@@ -16,7 +16,7 @@ from gevent.pool import Pool  # noqa: E402
 from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
 
 from imageserver import startup  # noqa: E402
-from imageserver.api.auth.api_keys import read_keys  # noqa: E402
+from imageserver.api.credentials.api_keys import read_keys  # noqa: E402
 from imageserver.api.request_context import EXTENSION  # noqa: E402
 from imageserver.api.wsgi import send_timeout  # noqa: E402
 from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops, ImageFilter
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging.inputs import Mask, read_mask
+from imageserver.imaging.decoding import Mask, read_mask
 
 HALF = 128
 INVERTED = bytes(range(255, -1, -1))

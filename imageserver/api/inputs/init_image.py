@@ -56,7 +56,7 @@ class ReadImage:
         size = (generation.width, generation.height)
 
         def work() -> tuple[bytes, str]:
-            from imageserver.imaging.inputs import fit_image, fit_mask
+            from imageserver.imaging.decoding import fit_image, fit_mask
 
             pixels = fit_image(self.image, *size, self.resize).data
             if self.mask is not None:
@@ -89,7 +89,7 @@ def read(service: Services, given: InitImage, info: ModelInfo | None = None) -> 
 
 
 def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) -> ReadImage:
-    from imageserver.imaging import inputs
+    from imageserver.imaging import decoding
 
     max_pixels = MAX_INPUT_RATIO * settings.max_pixels
     image_name, mask_name = given.names
@@ -97,7 +97,7 @@ def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) 
     names = [image_name] if len(files) == 1 else [f"{image_name}[{index}]" for index in range(len(files))]
     # One after the other: only their scaled copies are kept.
     images = (
-        inputs.read_image(data, name=name, max_pixels=max_pixels) for data, name in zip(files, names, strict=True)
+        decoding.read_image(data, name=name, max_pixels=max_pixels) for data, name in zip(files, names, strict=True)
     )
     image, first = next(images), None
     further: tuple[Any, ...] = ()
@@ -105,14 +105,14 @@ def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) 
     if not in_a_row:
         further = tuple(_bounded(each, settings.max_pixels) for each in images)
     else:
-        image, first = inputs.side_by_side(itertools.chain([image], images), MAX_ROW_HEIGHT)
+        image, first = decoding.side_by_side(itertools.chain([image], images), MAX_ROW_HEIGHT)
     mask = None
     if given.mask is not None:
-        mask = inputs.read_mask(
+        mask = decoding.read_mask(
             given.mask, name=mask_name, max_pixels=max_pixels, transparent_means_edit=given.transparent_means_edit
         )
         if first is not None:
-            mask = inputs.over_the_first(mask, first, image)
+            mask = decoding.over_the_first(mask, first, image)
     size = default_size(image.width, image.height, settings.max_pixels)
     if layered:
         size = layer_size(*size)
@@ -129,7 +129,7 @@ def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) 
 
 def _bounded(image: Any, max_pixels: int) -> Any:
     """Return an image, or one of its shape with as many pixels as may be generated."""
-    from imageserver.imaging.inputs import fit_image
+    from imageserver.imaging.decoding import fit_image
 
     size = default_size(image.width, image.height, max_pixels)
     return fit_image(image, *size, "stretch")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging import inputs
+from imageserver.imaging import decoding
 from tests.support.images import BLACK, BLUE, GREEN, RED, WHITE, array_of, colour_at, colours, file_of
 
 MANY = 10**6
@@ -15,7 +15,7 @@ MANY = 10**6
 
 def read_mask(image, transparent_means_edit=False, kind="PNG"):
     data = file_of(image, kind)
-    return inputs.read_mask(data, name="mask", max_pixels=MANY, transparent_means_edit=transparent_means_edit)
+    return decoding.read_mask(data, name="mask", max_pixels=MANY, transparent_means_edit=transparent_means_edit)
 
 
 def test_white_is_regenerated_black_is_kept_and_grey_is_between():
@@ -59,16 +59,16 @@ def test_a_black_mask_without_holes_keeps_everything(mode):
 def test_a_mask_is_held_to_the_limits_and_named():
     data = file_of(Image.new("L", (20, 10)))
     with pytest.raises(InvalidParameter, match=r"^mask is 20x10, 200 pixels; the limit is 199"):
-        inputs.read_mask(data, name="mask", max_pixels=199, transparent_means_edit=False)
+        decoding.read_mask(data, name="mask", max_pixels=199, transparent_means_edit=False)
 
 
 def pixels_of(image):
-    return inputs.Pixels(*image.size, image.tobytes())
+    return decoding.Pixels(*image.size, image.tobytes())
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
 def test_an_image_in_its_own_size_is_unchanged(mode):
-    assert inputs.fit_image(pixels_of(colours()), 16, 8, mode) == pixels_of(colours())
+    assert decoding.fit_image(pixels_of(colours()), 16, 8, mode) == pixels_of(colours())
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
@@ -78,11 +78,11 @@ def test_an_image_in_its_own_size_is_unchanged(mode):
 @settings(max_examples=60, deadline=None)
 def test_every_size_fits_into_every_other_and_one_colour_stays_one(mode, given, wanted):
     colour = (200, 100, 50)
-    fitted = inputs.fit_image(pixels_of(Image.new("RGB", given, colour)), *wanted, mode)
+    fitted = decoding.fit_image(pixels_of(Image.new("RGB", given, colour)), *wanted, mode)
     assert (fitted.width, fitted.height) == wanted
     assert fitted.data == Image.new("RGB", wanted, colour).tobytes()
-    mask = inputs.fit_mask(inputs.Mask(*given, b"\xff" * (given[0] * given[1])), *wanted, mode)
-    assert mask == inputs.Mask(*wanted, b"\xff" * (wanted[0] * wanted[1]))
+    mask = decoding.fit_mask(decoding.Mask(*given, b"\xff" * (given[0] * given[1])), *wanted, mode)
+    assert mask == decoding.Mask(*wanted, b"\xff" * (wanted[0] * wanted[1]))
 
 
 def thirds(size, box_left, box_right):
@@ -94,23 +94,23 @@ def thirds(size, box_left, box_right):
 
 
 def test_stretch_shows_all_of_it_in_another_shape():
-    fitted = inputs.fit_image(thirds((90, 30), 30, 60), 30, 30, "stretch")
+    fitted = decoding.fit_image(thirds((90, 30), 30, 60), 30, 30, "stretch")
     assert [colour_at(fitted, x, 15) for x in (3, 15, 26)] == [RED, GREEN, BLUE]
 
 
 def test_crop_keeps_the_centre_and_its_shape():
-    fitted = inputs.fit_image(thirds((90, 30), 20, 70), 60, 60, "crop")
+    fitted = decoding.fit_image(thirds((90, 30), 20, 70), 60, 60, "crop")
     assert {colour_at(fitted, x, y) for x in (0, 30, 59) for y in (0, 59)} == {GREEN}
 
 
 def test_pad_shows_all_of_it_and_continues_the_edges():
-    fitted = inputs.fit_image(thirds((90, 30), 30, 60), 90, 90, "pad")
+    fitted = decoding.fit_image(thirds((90, 30), 30, 60), 90, 90, "pad")
     for y in (0, 45, 89):
         assert [colour_at(fitted, x, y) for x in (0, 45, 89)] == [RED, GREEN, BLUE]
     tall = Image.fromarray(
         np.asarray(Image.frombytes("RGB", (90, 30), thirds((90, 30), 30, 60).data)).transpose(1, 0, 2)
     )
-    fitted = inputs.fit_image(pixels_of(tall), 90, 90, "pad")
+    fitted = decoding.fit_image(pixels_of(tall), 90, 90, "pad")
     for x in (0, 45, 89):
         assert [colour_at(fitted, x, y) for y in (0, 45, 89)] == [RED, GREEN, BLUE]
 
@@ -119,7 +119,7 @@ def test_both_keep_a_square_square_and_in_the_centre():
     dot = Image.new("L", (40, 20))
     dot.paste(255, (18, 8, 22, 12))
     for mode, side in (("pad", 2), ("crop", 4)):
-        seen = array_of(inputs.fit_mask(inputs.Mask(40, 20, dot.tobytes()), 20, 20, mode)) > 127
+        seen = array_of(decoding.fit_mask(decoding.Mask(40, 20, dot.tobytes()), 20, 20, mode)) > 127
         assert seen[10 - side // 2 : 10 + side // 2, 10 - side // 2 : 10 + side // 2].all()
         assert seen.sum() == side**2
 
@@ -128,8 +128,8 @@ def test_both_keep_a_square_square_and_in_the_centre():
 def test_a_mask_lies_where_its_image_lies(mode):
     shape = Image.new("L", (90, 30))
     shape.paste(255, (30, 10, 60, 20))
-    mask = array_of(inputs.fit_mask(inputs.Mask(90, 30, shape.tobytes()), 64, 48, mode))
-    seen = array_of(inputs.fit_image(pixels_of(shape.convert("RGB")), 64, 48, mode))[..., 0]
+    mask = array_of(decoding.fit_mask(decoding.Mask(90, 30, shape.tobytes()), 64, 48, mode))
+    seen = array_of(decoding.fit_image(pixels_of(shape.convert("RGB")), 64, 48, mode))[..., 0]
     assert ((mask > 127) == (seen > 127)).mean() > 0.98
     assert mask.max() == 255
     assert mask.min() == 0

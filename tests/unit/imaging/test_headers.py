@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging import inputs
+from imageserver.imaging import decoding
 from imageserver.imaging.headers import MAX_BLOCKS, MAX_SCANS
 from tests.support.images import chunk, colours, file_of, png_with
 
@@ -16,7 +16,7 @@ MANY = 10**6
 
 
 def read(data, max_pixels=MANY):
-    return inputs.read_image(data, name="image", max_pixels=max_pixels)
+    return decoding.read_image(data, name="image", max_pixels=max_pixels)
 
 
 def refusal(data, max_pixels=MANY):
@@ -72,7 +72,7 @@ def bombs():
 
 @pytest.mark.parametrize("kind", bombs())
 def test_an_image_larger_than_the_limit_is_refused_before_anything_decodes_it(kind, monkeypatch):
-    monkeypatch.setattr(inputs, "DECODERS", {})
+    monkeypatch.setattr(decoding, "DECODERS", {})
     assert "; the limit is " in refusal(bombs()[kind], max_pixels=16 * 2**20)
 
 

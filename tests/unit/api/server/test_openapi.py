@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from flask import Flask
 
 from imageserver.api import routes
-from imageserver.api.auth.api_keys import Keyring
+from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.server import openapi
 from imageserver.api.wsgi.thread_pool import ThreadPool

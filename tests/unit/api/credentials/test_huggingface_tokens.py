@@ -4,8 +4,8 @@ import gevent
 import pytest
 import requests
 
-from imageserver.api.auth import huggingface_tokens
-from imageserver.api.auth.huggingface_tokens import (
+from imageserver.api.credentials import huggingface_tokens
+from imageserver.api.credentials.huggingface_tokens import (
     MAX_CONCURRENT,
     VALID_SECONDS,
     WRONG_SECONDS,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging import inputs
+from imageserver.imaging import decoding
 from tests.support.images import BLACK, BLUE, GREEN, RED, WHITE, array_of, chunk, colour_at, colours, file_of, png_with
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
@@ -22,7 +22,7 @@ MANY = 10**6
 
 
 def read(data, max_pixels=MANY):
-    return inputs.read_image(data, name="image", max_pixels=max_pixels)
+    return decoding.read_image(data, name="image", max_pixels=max_pixels)
 
 
 @pytest.mark.parametrize(("kind", "options"), EXACT.items())
@@ -190,9 +190,9 @@ def real_files():
 def holds(data):
     """Pixels come out whole, or one sentence does."""
     for channels, reading in (
-        (3, inputs.read_image),
-        (1, partial(inputs.read_mask, transparent_means_edit=True)),
-        (1, partial(inputs.read_mask, transparent_means_edit=False)),
+        (3, decoding.read_image),
+        (1, partial(decoding.read_mask, transparent_means_edit=True)),
+        (1, partial(decoding.read_mask, transparent_means_edit=False)),
     ):
         refused = whole = None
         try:
@@ -228,8 +228,8 @@ def test_damaged_files_raise_nothing_but_one_sentence(data):
 
 
 def test_images_of_other_sizes_stand_in_one_row_as_high_as_the_first() -> None:
-    red, green = inputs.Pixels(4, 8, bytes([255, 0, 0]) * 32), inputs.Pixels(20, 10, bytes([0, 255, 0]) * 200)
-    row, first = inputs.side_by_side([red, green], 1024)
+    red, green = decoding.Pixels(4, 8, bytes([255, 0, 0]) * 32), decoding.Pixels(20, 10, bytes([0, 255, 0]) * 200)
+    row, first = decoding.side_by_side([red, green], 1024)
     assert (row.width, row.height, first) == (4 + 16, 8, 4)
     colours = np.frombuffer(row.data, np.uint8).reshape(8, 20, 3)
     assert (colours[:, :4] == [255, 0, 0]).all()
@@ -237,13 +237,13 @@ def test_images_of_other_sizes_stand_in_one_row_as_high_as_the_first() -> None:
 
 
 def test_a_row_is_not_higher_than_its_limit() -> None:
-    row, first = inputs.side_by_side([inputs.Pixels(40, 20, bytes(2400))] * 2, 10)
+    row, first = decoding.side_by_side([decoding.Pixels(40, 20, bytes(2400))] * 2, 10)
     assert (row.width, row.height, first) == (40, 10, 20)
 
 
 def test_the_mask_of_a_row_keeps_all_but_the_first() -> None:
-    row, first = inputs.side_by_side([inputs.Pixels(4, 8, bytes(96)), inputs.Pixels(6, 8, bytes(144))], 1024)
-    mask = inputs.over_the_first(inputs.Mask(2, 4, bytes([255]) * 8), first, row)
+    row, first = decoding.side_by_side([decoding.Pixels(4, 8, bytes(96)), decoding.Pixels(6, 8, bytes(144))], 1024)
+    mask = decoding.over_the_first(decoding.Mask(2, 4, bytes([255]) * 8), first, row)
     values = np.frombuffer(mask.data, np.uint8).reshape(8, 10)
     assert (values[:, :4] == 255).all()
     assert not values[:, 4:].any()

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from imageserver.api.auth.api_keys import Keyring, read_keyring
+from imageserver.api.credentials.api_keys import Keyring, read_keyring
 from imageserver.settings import Settings
 
 LONG = "k" * 16
