@@ -19,25 +19,7 @@ from imageserver.dispatch.model_loading import LoadEnded, ModelLoading
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation
-from imageserver.protocol.messages import (
-    CacheHit,
-    EstimateRequest,
-    Failed,
-    Finished,
-    LoadProgress,
-    ModelFetched,
-    ModelRequest,
-    ModelsLoaded,
-    Preview,
-    Progress,
-    Queued,
-    Run,
-    Snapshot,
-    Started,
-    Submit,
-    TokenCountRequest,
-    failed,
-)
+from imageserver.protocol import messages
 from imageserver.scheduling_policy import CLASSES
 from imageserver.settings import Settings
 
@@ -83,7 +65,7 @@ class Dispatcher:
         for request in self.jobs.requests_of(worker):
             self.cancel(request)
 
-    def submit(self, request: Submit, worker: Listener, source: bytes = b"") -> None:
+    def submit(self, request: messages.Submit, worker: Listener, source: bytes = b"") -> None:
         """Queue a job, or let the request join an earlier one's; a refusal is sent like any other failure."""
         self.jobs.tally.total += 1
         same = self.jobs.single_flight.find(request)
@@ -104,29 +86,29 @@ class Dispatcher:
             self.jobs.repeat_result(job, waiter)
             return
         expected = self.estimate_wait(job)
-        waiter.notify(Queued(job=waiter.id, own=expected.own, wait=expected.wait, position=expected.position))
+        waiter.notify(messages.Queued(job=waiter.id, own=expected.own, wait=expected.wait, position=expected.position))
         self.jobs.attach(waiter, job, self._expire)
         if job.begun:
-            waiter.notify(Started(job=job.id))
+            waiter.notify(messages.Started(job=job.id))
         self.engine_changed()
 
-    def record_cache_hit(self, hit: CacheHit, worker: Listener) -> None:
+    def record_cache_hit(self, hit: messages.CacheHit, worker: Listener) -> None:
         self.jobs.tally.total += 1
         self.jobs.tally.count("completed")
         self.job_records.record_cache_hit(hit, worker)
 
-    def estimate(self, request: EstimateRequest, listener: Listener) -> None:
+    def estimate(self, request: messages.EstimateRequest, listener: Listener) -> None:
         """Send the time and memory that a generation would take if it came now, and its token counts."""
         generation = self.models.named(request.generation)
         expected = self.estimate_wait(self._new_job(request.job, generation, request.credential))
         estimate = self._estimator.estimate(request.job, self.models.info_of(generation), generation, expected)
         if generation.model in self.models.loaded:
-            question = TokenCountRequest(job=request.job, generation=generation)
+            question = messages.TokenCountRequest(job=request.job, generation=generation)
             self.engine.ask(question, PendingEstimate(estimate, listener))
         else:
             listener.send(estimate)
 
-    def request_model(self, request: ModelRequest, worker: Listener) -> None:
+    def request_model(self, request: messages.ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client; a request that waits for its model counts like a job."""
         if request.prompt is not None:
             try:
@@ -135,7 +117,7 @@ class Dispatcher:
             except ServiceError as error:
                 self.jobs.tally.total += 1
                 self.jobs.tally.count("failed")
-                worker.send(failed(request.job, error))
+                worker.send(messages.failed(request.job, error))
                 return
         self.models.submit(request, worker)
         self._broadcast.send()
@@ -156,12 +138,12 @@ class Dispatcher:
         """Return when a job would be done, as things stand."""
         return estimate_wait(job, self.jobs.running.values(), self.jobs.queue, self._clock(), room=self._has_room(job))
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> messages.Snapshot:
         """Return the state of the service: the engine's, or that of a model that is loading beside it, and counts."""
         engine, tally = self.engine, self.jobs.tally
         state = {"ready": "healthy", "loading": "loading"}.get(engine.state, "degraded")
         beside = engine.load_progress or self.models.download
-        return Snapshot(
+        return messages.Snapshot(
             state=state,
             reason=beside.sentence if beside else engine.reason,
             phase=beside.phase if beside else engine.phase,
@@ -192,10 +174,10 @@ class Dispatcher:
                 self.jobs.fail(job, EngineUnavailable(self.engine.reason))
         self._broadcast.change(self.engine.state)
 
-    def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
+    def job_event(self, message: messages.JobReport, raw: bytes) -> None:
         """Pass an engine's message on; one about a job that nobody waits for any more only frees its place."""
         job = self.jobs.find(message.job)
-        if not isinstance(message, Finished | Failed):
+        if not isinstance(message, messages.Finished | messages.Failed):
             if job is not None:
                 self.jobs.notify(job, message, raw)
             return
@@ -205,15 +187,15 @@ class Dispatcher:
             self.jobs.end(job, message, raw)
         self.engine_changed()
 
-    def model_event(self, message: ModelsLoaded | ModelFetched | LoadProgress) -> None:
+    def model_event(self, message: messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress) -> None:
         """Pass on the progress of a model, and use it once it is downloaded or loaded."""
         match message:
-            case LoadProgress():
+            case messages.LoadProgress():
                 self.models.notify_progress(message)
-            case ModelFetched():
+            case messages.ModelFetched():
                 self.models.receive_fetched(message)
                 self.models.send_responses()
-            case ModelsLoaded():
+            case messages.ModelsLoaded():
                 ended = self.models.receive_loaded(message)
                 # At once: neither an image nor a response may arrive before the info of its model.
                 self._broadcast.send()
@@ -237,7 +219,7 @@ class Dispatcher:
                 self.jobs.requeue(job)
         self.engine_changed()
 
-    def _join(self, job: Job, request: Submit) -> Job:
+    def _join(self, job: Job, request: messages.Submit) -> Job:
         """Return a job that generates the request's images, at the better priority of the two; raises WouldTimeOut."""
         if job.result is None:
             self._refuse_if_too_late(job, request.client_timeout)
@@ -246,7 +228,7 @@ class Dispatcher:
             job.generation = dataclasses.replace(job.generation, priority=priority)
         return job
 
-    def _admit(self, request: Submit, source: bytes) -> Job:
+    def _admit(self, request: messages.Submit, source: bytes) -> Job:
         """Return a new job in the queue; raises the error that refuses it."""
         generation = self.models.named(request.generation)
         job = self._new_job(request.job, generation, request.credential)
@@ -262,10 +244,10 @@ class Dispatcher:
         work = self._estimator.costs.seconds(generation)
         return Job(number, generation, [], arrived=self._clock(), credential=credential, work=work)
 
-    def _learn(self, job: Job, message: Finished | Failed) -> None:
+    def _learn(self, job: Job, message: messages.Finished | messages.Failed) -> None:
         """Learn from a job that has ended, also for those that were estimated before it."""
         info = self.models.info_of(job.generation)
-        if isinstance(message, Finished):
+        if isinstance(message, messages.Finished):
             self._estimator.observe(info, job.generation, message.outcome)
             for other in self.jobs:
                 other.work = self._estimator.costs.seconds(other.generation)
@@ -289,7 +271,7 @@ class Dispatcher:
                 return
             self.jobs.start(job)
             waited = self._clock() - job.arrived
-            run = Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited)
+            run = messages.Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited)
             self.engine.run(run, job.source)
 
     def _has_room(self, job: Job) -> bool:

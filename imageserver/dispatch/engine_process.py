@@ -17,32 +17,9 @@ from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.streams import Peer
 from imageserver.errors import EngineUnavailable, Loading
 from imageserver.generation import Generation, ModelInfo
+from imageserver.protocol import messages
 from imageserver.protocol.channel import Address
 from imageserver.protocol.engine_config import EngineConfig
-from imageserver.protocol.messages import (
-    AnyMessage,
-    Cancel,
-    DeviceUsage,
-    Failed,
-    FetchModel,
-    Finished,
-    LoadFailed,
-    LoadModel,
-    LoadProgress,
-    LoraRequest,
-    LorasLoaded,
-    ModelFetched,
-    ModelsLoaded,
-    Preview,
-    Progress,
-    Ready,
-    Run,
-    Started,
-    TokenCountRequest,
-    TokenCounts,
-    UnloadModel,
-    failed,
-)
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -63,10 +40,10 @@ class EngineEvents(Protocol):
     def engine_changed(self) -> None:
         """The state, its reason or the progress has changed."""
 
-    def job_event(self, message: Started | Progress | Preview | Finished | Failed, raw: bytes) -> None:
+    def job_event(self, message: messages.JobReport, raw: bytes) -> None:
         """A running job has begun, come further or ended."""
 
-    def model_event(self, message: ModelsLoaded | ModelFetched | LoadProgress) -> None:
+    def model_event(self, message: messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress) -> None:
         """Other models are loaded than before, files have arrived on the disk, or either has failed or come further."""
 
     def engine_lost(self, *, silent: bool) -> None:
@@ -98,12 +75,12 @@ class EngineProcess:
         self.phase = "starting"
         self.reason = "The engine process is starting."
         self.fraction: float | None = None
-        self.ready: Ready | None = None
+        self.ready: messages.Ready | None = None
         self.restarts = 0
-        self.usage = DeviceUsage()
+        self.usage = messages.DeviceUsage()
         # The model that a new engine begins with, and how far the load of another one has come beside it.
         self.default_model = ""
-        self.load_progress: LoadProgress | None = None
+        self.load_progress: messages.LoadProgress | None = None
         self._asked: dict[int, Listener] = {}
 
     @property
@@ -160,7 +137,7 @@ class EngineProcess:
                 process.kill()
             await process.wait()
 
-    def run(self, message: Run, source: bytes = b"") -> None:
+    def run(self, message: messages.Run, source: bytes = b"") -> None:
         """Send a job to the engine, and the pixels of its source."""
         assert self._peer is not None
         if not self._running:
@@ -169,16 +146,16 @@ class EngineProcess:
         self._running[message.job] = share_of_memory(message.generation)
         self._peer.send(message, source)
 
-    def send(self, message: FetchModel | LoadModel | UnloadModel) -> None:
+    def send(self, message: messages.FetchModel | messages.LoadModel | messages.UnloadModel) -> None:
         """Send a message about a model; without an engine it is lost, as are the models."""
         if self._peer is not None:
             self._peer.send(message)
 
-    def ask(self, question: LoraRequest | TokenCountRequest, listener: Listener) -> None:
+    def ask(self, question: messages.LoraRequest | messages.TokenCountRequest, listener: Listener) -> None:
         """Pass a question on; the engine answers it between two forwards."""
         if self._peer is None or not self.is_ready:
             error = Loading(f"The model is not loaded yet: {self.reason}", retry_after=2)
-            listener.send(failed(question.job, error))
+            listener.send(messages.failed(question.job, error))
             return
         self._asked[question.job] = listener
         self._peer.send(question)
@@ -186,7 +163,7 @@ class EngineProcess:
     def cancel(self, job: int) -> None:
         """Ask the engine to stop a job; the answer is a Failed message."""
         if self._peer is not None:
-            self._peer.send(Cancel(job=job))
+            self._peer.send(messages.Cancel(job=job))
 
     async def attach(self, peer: Peer) -> None:
         """Listen to the engine that has just connected, until it hangs up."""
@@ -236,63 +213,62 @@ class EngineProcess:
             self._peer.close()
             self._peer = None
         for job, listener in self._asked.items():
-            listener.send(failed(job, EngineUnavailable("The engine died meanwhile.", retry_after=5)))
+            listener.send(messages.failed(job, EngineUnavailable("The engine died meanwhile.", retry_after=5)))
         self._asked.clear()
         return self.ready is not None
 
-    def _receive(self, message: AnyMessage, raw: bytes) -> None:
-        match message:
-            case LoadProgress() | Ready() | LoadFailed() | ModelsLoaded() | ModelFetched():
-                self._receive_model_message(message)
-            case Started() | Progress() | Preview() | Finished() | Failed():
-                self._observe(message)
-                self._events.job_event(message, raw)
-            case LorasLoaded() | TokenCounts():
-                failure = message.failure if isinstance(message, LorasLoaded) else None
-                if listener := self._asked.pop(message.job, None):
-                    listener.send(failure or message)
-            case DeviceUsage():
-                self.usage = message
-            case _:
-                logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
+    def _receive(self, message: messages.AnyMessage, raw: bytes) -> None:
+        if isinstance(message, messages.ModelReport):
+            self._receive_model_report(message)
+        elif isinstance(message, messages.JobReport):
+            self._observe(message)
+            self._events.job_event(message, raw)
+        elif isinstance(message, messages.LorasLoaded | messages.TokenCounts):
+            failure = message.failure if isinstance(message, messages.LorasLoaded) else None
+            if listener := self._asked.pop(message.job, None):
+                listener.send(failure or message)
+        elif isinstance(message, messages.DeviceUsage):
+            self.usage = message
+        else:
+            logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
 
-    def _receive_model_message(self, message: LoadProgress | Ready | LoadFailed | ModelsLoaded | ModelFetched) -> None:
+    def _receive_model_report(self, message: messages.ModelReport) -> None:
         """Record how far the first model has come, or another one beside it."""
         match message:
-            case LoadProgress() if self.ready is not None:
+            case messages.LoadProgress() if self.ready is not None:
                 if message.phase != DOWNLOADING:
                     self.load_progress = message
                 self._events.model_event(message)
-            case LoadProgress():
+            case messages.LoadProgress():
                 self.fraction = message.fraction
                 self._set_state("loading", message.phase, message.sentence)
-            case Ready():
+            case messages.Ready():
                 self.ready, self.fraction = message, 1.0
                 if message.info.name != self.default_model:
                     self.default_model = ""  # it could not be loaded again, or nobody has chosen one
-                self._events.model_event(ModelsLoaded(job=0, models=(message.info,)))
+                self._events.model_event(messages.ModelsLoaded(job=0, models=(message.info,)))
                 self._set_state("ready", "ready", message.info.reason)
-            case ModelsLoaded():
+            case messages.ModelsLoaded():
                 self.load_progress = None
                 self._events.model_event(message)
-            case ModelFetched():
+            case messages.ModelFetched():
                 self._events.model_event(message)
-            case LoadFailed():
+            case messages.LoadFailed():
                 logger.error("%s", message.sentence)
                 self._set_state("failed", "failed", message.sentence)
                 self._events.engine_lost(silent=False)
                 if self._peer is not None:
                     self._peer.close()  # the engine ends, and frees what it had loaded
 
-    def _observe(self, message: Started | Progress | Preview | Finished | Failed) -> None:
+    def _observe(self, message: messages.JobReport) -> None:
         """Record the pace of steps and the end of jobs."""
-        if isinstance(message, Progress):
+        if isinstance(message, messages.Progress):
             now = self._clock()
             # A job's own steps: those of its neighbours in one forward are reported in a burst.
             if message.job in self._last_steps:
                 self._step_times.append(now - self._last_steps[message.job])
             self._last_steps[message.job] = now
-        elif isinstance(message, Finished | Failed):
+        elif isinstance(message, messages.Finished | messages.Failed):
             self._running.pop(message.job, None)
             self._last_steps.pop(message.job, None)
 

@@ -18,22 +18,7 @@ from imageserver.dispatch.estimates.queue_wait import WaitEstimate
 from imageserver.dispatch.jobs import Listener, state_after
 from imageserver.errors import Cancelled
 from imageserver.generation import Generation
-from imageserver.protocol.messages import (
-    CacheHit,
-    Failed,
-    Finished,
-    JobEvent,
-    JobStatus,
-    Message,
-    ModelRequest,
-    ModelResponse,
-    Preview,
-    Progress,
-    Queued,
-    Started,
-    Submit,
-    failed,
-)
+from imageserver.protocol import messages
 
 # Requests that have ended are remembered until so many newer ones have come.
 MAX_RECORDS = 1000
@@ -50,21 +35,21 @@ NOT_QUEUED = {"queue_position": None, "queue_wait": None}
 class JobRecord:
     """One request: it passes messages on to the request's worker, and records them."""
 
-    status: JobStatus
+    status: messages.JobStatus
     credential: str
     worker: Listener
     client: str = ""
     # What it waits for before it has a job of its own: its model, then the generation that its worker submits.
     awaits: Literal["model", "generation", None] = None
     # The last preview and its pixels, until the request ends.
-    preview: tuple[Preview, bytes] | None = None
-    events: deque[tuple[int, str, JobStatus]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    preview: tuple[messages.Preview, bytes] | None = None
+    events: deque[tuple[int, str, messages.JobStatus]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     # The number of each watch and its listener.
     watchers: dict[int, Listener] = field(default_factory=dict)
 
-    def send(self, message: Message, raw: bytes = b"") -> None:
+    def send(self, message: messages.Message, raw: bytes = b"") -> None:
         """Record a message about the request's job, and pass it on."""
-        if isinstance(message, Preview):
+        if isinstance(message, messages.Preview):
             self.preview = (message, raw)
         else:
             self._record(message)
@@ -76,7 +61,7 @@ class JobRecord:
         number = self.events[-1][0] + 1 if self.events else 1
         self.events.append((number, name, self.status))
         for watch, listener in self.watchers.items():
-            listener.send(JobEvent(job=watch, number=number, name=name, status=self.status))
+            listener.send(messages.JobEvent(job=watch, number=number, name=name, status=self.status))
         if self.status.state in ENDED:
             self.watchers.clear()
             self.preview = None
@@ -91,11 +76,11 @@ class JobRecord:
         if ended and not wanted:
             wanted = [self.events[-1]]
         for number, name, status in wanted:
-            listener.send(JobEvent(job=watch, number=number, name=name, status=status))
+            listener.send(messages.JobEvent(job=watch, number=number, name=name, status=status))
         if not ended:
             self.watchers[watch] = listener
 
-    def status_with(self, expected: WaitEstimate, *, running: bool) -> JobStatus:
+    def status_with(self, expected: WaitEstimate, *, running: bool) -> messages.JobStatus:
         """Return the status with this estimate; a running request has no wait."""
         own = round(expected.own, 3)
         if running:
@@ -105,26 +90,26 @@ class JobRecord:
             self.status, expected_seconds=own, queue_wait=wait, queue_position=expected.position
         )
 
-    def _record(self, message: Message) -> None:
+    def _record(self, message: messages.Message) -> None:
         now = time.time()
         match message:
-            case Started() if self.awaits:
+            case messages.Started() if self.awaits:
                 self.add_event("model_loading")
-            case Progress() if self.awaits:
+            case messages.Progress() if self.awaits:
                 pass  # these are not its own steps; the reason in the server's state says how far the model is
-            case ModelResponse() if self.awaits:
+            case messages.ModelResponse() if self.awaits:
                 self.awaits = "generation"
                 self.add_event("model_loaded")
                 asyncio.get_running_loop().call_later(SUBMIT_TIMEOUT_SECONDS, self._give_up)
-            case Queued():
+            case messages.Queued():
                 wait, own = round(message.wait, 3), round(message.own, 3)
                 self.add_event("queued", queue_position=message.position, queue_wait=wait, expected_seconds=own)
-            case Started():
+            case messages.Started():
                 # A job that is run again after its engine died starts twice.
                 self.add_event("started", state="processing", started_at=now, step=0, **NOT_QUEUED)
-            case Progress():
+            case messages.Progress():
                 self.add_event("progress", step=message.step, total_steps=message.total)
-            case Finished():
+            case messages.Finished():
                 self.add_event(
                     "completed",
                     state="completed",
@@ -136,9 +121,9 @@ class JobRecord:
                     cache="join" if message.joined else "miss",
                     **NOT_QUEUED,
                 )
-            case ModelResponse():
+            case messages.ModelResponse():
                 self.add_event("completed", state="completed", completed_at=now, step=self.status.total_steps)
-            case Failed():
+            case messages.Failed():
                 state, sentence = state_after(message), message.sentence
                 self.add_event(state, state=state, completed_at=now, error=sentence, code=message.code, **NOT_QUEUED)
 
@@ -146,7 +131,7 @@ class JobRecord:
         """End a request that was refused once its model was known, only wanted to know, or lost its worker."""
         if self.awaits == "generation":
             self.awaits = None
-            self._record(failed(self.status.id, Cancelled("Nothing was asked for once the model was there.")))
+            self._record(messages.failed(self.status.id, Cancelled("Nothing was asked for once the model was there.")))
 
 
 class JobRecords:
@@ -155,7 +140,7 @@ class JobRecords:
     def __init__(self) -> None:
         self._records: OrderedDict[int, JobRecord] = OrderedDict()
 
-    def open(self, request: Submit, worker: Listener) -> JobRecord:
+    def open(self, request: messages.Submit, worker: Listener) -> JobRecord:
         """Return the record of a request, a new one or that of its wait for its model; it listens to the job."""
         status = _status(request.job, request.dialect, request.generation)
         record = self._records.get(request.job)
@@ -165,10 +150,10 @@ class JobRecords:
             return record
         return self._add(JobRecord(status, request.credential, worker, request.client))
 
-    def open_load(self, request: ModelRequest, worker: Listener) -> JobRecord:
+    def open_load(self, request: messages.ModelRequest, worker: Listener) -> JobRecord:
         """Return the new record of a model to be loaded, or of a request that waits for it."""
         awaits_model = request.prompt is not None
-        status = JobStatus(
+        status = messages.JobStatus(
             id=request.job, kind="generation" if awaits_model else "model", model=request.load, dialect=request.dialect,
             state="queued", prompt=request.prompt or "", width=0, height=0, steps=0, n=0, seed=0, priority="normal",
             created_at=time.time(), total_steps=0 if awaits_model else 100,
@@ -176,7 +161,7 @@ class JobRecords:
         awaits: Literal["model", None] = "model" if awaits_model else None
         return self._add(JobRecord(status, request.credential, worker, request.client, awaits))
 
-    def record_cache_hit(self, hit: CacheHit, worker: Listener) -> None:
+    def record_cache_hit(self, hit: messages.CacheHit, worker: Listener) -> None:
         record = self._add(JobRecord(_status(hit.job, hit.dialect, hit.generation), hit.credential, worker))
         status = record.status
         record.add_event(
@@ -230,8 +215,8 @@ class JobRecords:
         return record
 
 
-def _status(number: int, dialect: str, generation: Generation) -> JobStatus:
-    return JobStatus(
+def _status(number: int, dialect: str, generation: Generation) -> messages.JobStatus:
+    return messages.JobStatus(
         id=number, model=generation.model, dialect=dialect, state="queued", prompt=generation.prompt,
         width=generation.width, height=generation.height, steps=generation.steps, n=generation.count,
         seed=generation.seed, priority=generation.priority, created_at=time.time(),

@@ -8,21 +8,7 @@ from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.jobs import Listener
 from imageserver.errors import Cancelled, EngineUnavailable, Loading, ServiceError
 from imageserver.generation import Generation, ModelInfo
-from imageserver.protocol.messages import (
-    Failed,
-    FetchModel,
-    LoadModel,
-    LoadProgress,
-    Message,
-    ModelFetched,
-    ModelRequest,
-    ModelResponse,
-    ModelsLoaded,
-    Progress,
-    Started,
-    UnloadModel,
-    failed,
-)
+from imageserver.protocol import messages
 
 PERCENT = 100
 # Downloads at a time; more would only share the line.
@@ -33,7 +19,7 @@ MAX_FETCHES = 4
 class LoadRequest:
     """A client that waits for a model; `on_disk` once nothing more has to be fetched for it."""
 
-    request: ModelRequest
+    request: messages.ModelRequest
     listener: Listener
     on_disk: bool
     begun: bool = False
@@ -46,7 +32,7 @@ class LoadRequest:
         """Notify the client that it is under way."""
         if not self.begun:
             self.begun = True
-            self.listener.send(Started(job=self.request.job))
+            self.listener.send(messages.Started(job=self.request.job))
 
 
 @dataclass(frozen=True)
@@ -78,14 +64,14 @@ class ModelLoading:
         self._load: Load | None = None
         self._fetches: dict[int, str] = {}  # number of the exchange -> model
         self._requests: dict[int, LoadRequest] = {}
-        self._unloads: dict[int, tuple[ModelRequest, Listener]] = {}
+        self._unloads: dict[int, tuple[messages.ModelRequest, Listener]] = {}
         self._initial = ""
-        self._responses: list[tuple[Listener, Message]] = []
+        self._responses: list[tuple[Listener, messages.Message]] = []
         self.known: dict[str, ModelInfo] = {}
         self.loaded: tuple[str, ...] = ()
         self.default = ""
         # How far the download is that came further last, while there is one.
-        self.download: LoadProgress | None = None
+        self.download: messages.LoadProgress | None = None
 
     @property
     def info(self) -> ModelInfo | None:
@@ -105,18 +91,18 @@ class ModelLoading:
         """Return the info of a generation's model, None before it was loaded."""
         return self.known.get(self.named(generation).model)
 
-    def submit(self, request: ModelRequest, worker: Listener) -> None:
+    def submit(self, request: messages.ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client; `send_responses` answers it when that is done."""
         waits_for_default = request.prompt is not None and not request.load
         if not self._engine.is_ready and not waits_for_default:
             error = Loading(f"The first model is not loaded yet: {self._engine.reason}", retry_after=2)
-            self._responses.append((worker, failed(request.job, error)))
+            self._responses.append((worker, messages.failed(request.job, error)))
         elif request.unload:
             number = next(self._numbers)
             self._unloads[number] = (request, worker)
             # From now on: jobs that were sent after it would find their model gone.
             self.loaded = tuple(name for name in self.loaded if name != request.unload)
-            self._engine.send(UnloadModel(job=number, name=request.unload))
+            self._engine.send(messages.UnloadModel(job=number, name=request.unload))
         else:
             listener = self._job_records.open_load(request, worker)
             # What is being fetched is not whole yet, also for those who may not fetch it.
@@ -136,7 +122,9 @@ class ModelLoading:
         """End a client's wait for a model; a load that has begun goes on, for the next client."""
         waiting = self._requests.pop(number, None)
         if waiting is not None:
-            waiting.listener.send(failed(number, Cancelled("The client does not wait for the model any more.")))
+            waiting.listener.send(
+                messages.failed(number, Cancelled("The client does not wait for the model any more."))
+            )
 
     def may_run(self, name: str) -> bool:
         """Return whether a job of this model may be sent now; where the model is missing, it is loaded first."""
@@ -153,7 +141,7 @@ class ModelLoading:
         name = self.named(generation).model
         return name not in self.loaded and name in self._fetches.values()
 
-    def notify_progress(self, message: LoadProgress) -> None:
+    def notify_progress(self, message: messages.LoadProgress) -> None:
         """Notify the clients that wait for the model how far it has come."""
         waiting = []
         if message.job in self._fetches:
@@ -164,9 +152,9 @@ class ModelLoading:
         if message.fraction is not None:
             for one in waiting:
                 percent = int(message.fraction * PERCENT)
-                one.listener.send(Progress(job=one.request.job, step=percent, total=PERCENT))
+                one.listener.send(messages.Progress(job=one.request.job, step=percent, total=PERCENT))
 
-    def receive_fetched(self, message: ModelFetched) -> None:
+    def receive_fetched(self, message: messages.ModelFetched) -> None:
         """Load a downloaded model for the clients that wait for it, or refuse them."""
         name = self._fetches.pop(message.job, "")
         if self.download is not None and self.download.job == message.job:
@@ -177,7 +165,7 @@ class ModelLoading:
                 self._resolve(waiting, message.failure)
         self._advance()
 
-    def receive_loaded(self, message: ModelsLoaded) -> LoadEnded | None:
+    def receive_loaded(self, message: messages.ModelsLoaded) -> LoadEnded | None:
         """Record what the engine has loaded; return the load that has ended with it."""
         request, listener = self._unloads.pop(message.job, (None, None))
         self.known |= {info.name: info for info in message.models}
@@ -201,20 +189,20 @@ class ModelLoading:
         self._fetches.clear()
         error = EngineUnavailable("The engine died meanwhile.", retry_after=5)
         for request, listener in self._unloads.values():
-            self._responses.append((listener, failed(request.job, error)))
+            self._responses.append((listener, messages.failed(request.job, error)))
         self._unloads.clear()
         ended = None
         if self._load is not None:
             error = EngineUnavailable(f"The engine died while {self._load.name} was loaded.", retry_after=5)
-            ended = self._end_load(failed(0, error))
+            ended = self._end_load(messages.failed(0, error))
         for waiting in list(self._requests.values()):
             if self._engine.state == "failed":
-                self._resolve(waiting, failed(0, EngineUnavailable(self._engine.reason)))
+                self._resolve(waiting, messages.failed(0, EngineUnavailable(self._engine.reason)))
             elif waiting.name:
-                self._resolve(waiting, failed(0, error))
+                self._resolve(waiting, messages.failed(0, error))
         return ended
 
-    def _end_load(self, failure: Failed | None) -> LoadEnded:
+    def _end_load(self, failure: messages.Failed | None) -> LoadEnded:
         """Answer the clients that wait for the load, then begin the next one."""
         assert self._load is not None
         name, self._load = self._load.name, None
@@ -223,7 +211,7 @@ class ModelLoading:
         self._advance()
         return LoadEnded(name, failure.as_error() if failure else None)
 
-    def _resolve(self, waiting: LoadRequest, failure: Failed | None) -> None:
+    def _resolve(self, waiting: LoadRequest, failure: messages.Failed | None) -> None:
         """Answer a request, whose model is loaded unless there is a failure."""
         del self._requests[waiting.request.job]
         if failure is None and waiting.request.default:
@@ -254,14 +242,14 @@ class ModelLoading:
                 return
             number = next(self._numbers)
             self._fetches[number] = waiting.name
-            self._engine.send(FetchModel(job=number, name=waiting.name))
+            self._engine.send(messages.FetchModel(job=number, name=waiting.name))
         waiting.begin()
 
     def _begin_load(self, name: str) -> None:
         self._load = Load(next(self._numbers), name)
         for waiting in self._waiting(name, on_disk=True):
             waiting.begin()
-        self._engine.send(LoadModel(job=self._load.number, name=name))
+        self._engine.send(messages.LoadModel(job=self._load.number, name=name))
 
     def _waiting(self, name: str, *, on_disk: bool) -> list[LoadRequest]:
         """Return the requests for a model, before or after its download."""
@@ -273,7 +261,9 @@ class ModelLoading:
         self._engine.default_model = "" if name == self._initial else name
 
 
-def _response_to(request: ModelRequest, failure: Failed | None, info: ModelInfo | None) -> ModelResponse | Failed:
+def _response_to(
+    request: messages.ModelRequest, failure: messages.Failed | None, info: ModelInfo | None
+) -> messages.ModelResponse | messages.Failed:
     if failure is not None:
-        return failed(request.job, failure.as_error())
-    return ModelResponse(job=request.job, info=info)
+        return messages.failed(request.job, failure.as_error())
+    return messages.ModelResponse(job=request.job, info=info)

@@ -16,22 +16,8 @@ from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.job_queries import JobQueries
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
+from imageserver.protocol import messages
 from imageserver.protocol.channel import Address
-from imageserver.protocol.messages import (
-    AnyMessage,
-    CacheHit,
-    Cancel,
-    CancelJob,
-    ClientLeft,
-    CurrentJobRequest,
-    EstimateRequest,
-    Hello,
-    ListJobs,
-    LoraRequest,
-    ModelRequest,
-    Submit,
-    Watch,
-)
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -82,10 +68,10 @@ async def _accept(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, key: 
         hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT_SECONDS)
     except (EOFError, TimeoutError):
         return
-    if isinstance(hello, Hello) and hello.role == "engine" and dispatcher.engine.is_own(hello.key):
+    if isinstance(hello, messages.Hello) and hello.role == "engine" and dispatcher.engine.is_own(hello.key):
         await dispatcher.engine.attach(peer)
         return
-    if not isinstance(hello, Hello) or not secrets.compare_digest(hello.key.encode(), key.encode()):
+    if not isinstance(hello, messages.Hello) or not secrets.compare_digest(hello.key.encode(), key.encode()):
         logger.warning("A connection without the right key was refused.")
         return
     await _serve_worker(dispatcher, queries, peer)
@@ -96,13 +82,13 @@ async def _serve_worker(dispatcher: Dispatcher, queries: JobQueries, peer: Peer)
     try:
         async for message, raw in peer:
             match message:
-                case Submit():
+                case messages.Submit():
                     dispatcher.submit(message, peer, raw)
-                case CacheHit():
+                case messages.CacheHit():
                     dispatcher.record_cache_hit(message, peer)
-                case ClientLeft():
+                case messages.ClientLeft():
                     dispatcher.client_left(message.job)
-                case Cancel():
+                case messages.Cancel():
                     queries.unwatch(message.job)
                     dispatcher.cancel(message.job)
                 case _:
@@ -112,22 +98,22 @@ async def _serve_worker(dispatcher: Dispatcher, queries: JobQueries, peer: Peer)
         dispatcher.leave(peer)
 
 
-def _answer(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, question: AnyMessage) -> None:
+def _answer(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, question: messages.AnyMessage) -> None:
     match question:
-        case EstimateRequest():
+        case messages.EstimateRequest():
             dispatcher.estimate(question, peer)
-        case LoraRequest():
+        case messages.LoraRequest():
             model = question.model or dispatcher.models.default
             dispatcher.engine.ask(msgspec.structs.replace(question, model=model), peer)
-        case ModelRequest():
+        case messages.ModelRequest():
             dispatcher.request_model(question, peer)
-        case ListJobs():
+        case messages.ListJobs():
             queries.list_jobs(question, peer)
-        case CurrentJobRequest():
+        case messages.CurrentJobRequest():
             queries.current(question, peer)
-        case CancelJob():
+        case messages.CancelJob():
             queries.cancel(question, peer)
-        case Watch():
+        case messages.Watch():
             queries.watch(question, peer)
 
 

@@ -14,23 +14,9 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from imageserver.protocol import messages
 from imageserver.protocol.channel import Address, Channel
 from imageserver.protocol.engine_config import EngineConfig, read_engine_config
-from imageserver.protocol.messages import (
-    Cancel,
-    FetchModel,
-    Hello,
-    LoadFailed,
-    LoadModel,
-    LoadProgress,
-    LoraRequest,
-    Message,
-    Ready,
-    Run,
-    TokenCountRequest,
-    TokenCounts,
-    UnloadModel,
-)
 from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -49,20 +35,20 @@ class Link:
 
     def __init__(self, address: Address) -> None:
         self._channel = Channel(address.connect())
-        self._outbox: queue.SimpleQueue[tuple[Message, bytes]] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[tuple[messages.Message, bytes]] = queue.SimpleQueue()
         self.inbox: queue.SimpleQueue[tuple[object, bytes]] = queue.SimpleQueue()
-        self._channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
+        self._channel.send(messages.Hello(role="engine", key=address.key, pid=os.getpid()))
         for work in (self._read, self._write):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
-    def send(self, message: Message, raw: bytes = b"") -> None:
+    def send(self, message: messages.Message, raw: bytes = b"") -> None:
         """Send soon; never blocks."""
         self._outbox.put((message, raw))
 
     def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
         """Report the progress of a model."""
         logger.info("%s", sentence)
-        self.send(LoadProgress(job=job, phase=phase, sentence=sentence, fraction=fraction))
+        self.send(messages.LoadProgress(job=job, phase=phase, sentence=sentence, fraction=fraction))
 
     def _read(self) -> None:
         for frame in self._channel:
@@ -112,7 +98,7 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
         _fail(link, str(error))
         return
     [info] = pool.loaded
-    link.send(Ready(info=info))
+    link.send(messages.Ready(info=info))
     loads = LoadQueue(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
     scheduler, last_usage = pool.step_scheduler, 0.0
     while True:
@@ -128,27 +114,27 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
 
 def _fail(link: Link, sentence: str) -> None:
     """Report to the dispatcher why there is no model, and wait until it closes the connection."""
-    link.send(LoadFailed(sentence=sentence))
+    link.send(messages.LoadFailed(sentence=sentence))
     link.inbox.get()
 
 
 def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue", link: Link) -> None:
     """Act on a message of the dispatcher, or continue with a model whose files have been found."""
     match request:
-        case Run():
+        case messages.Run():
             pool.add(request, raw)
-        case Cancel():
+        case messages.Cancel():
             pool.step_scheduler.cancel(request.job)
-        case LoraRequest():
+        case messages.LoraRequest():
             link.send(pool.step_scheduler.change_loras(request))
-        case TokenCountRequest():
+        case messages.TokenCountRequest():
             usage = pool.token_usage(request.generation)
-            link.send(TokenCounts(job=request.job, **(asdict(usage) if usage else {})))
-        case FetchModel():
+            link.send(messages.TokenCounts(job=request.job, **(asdict(usage) if usage else {})))
+        case messages.FetchModel():
             loads.fetch(request)
-        case LoadModel():
+        case messages.LoadModel():
             loads.load(request)
-        case UnloadModel():
+        case messages.UnloadModel():
             loads.unload(request)
         case _:
             loads.receive(request)

@@ -14,35 +14,8 @@ from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.dispatch.client.ticket import PreviewImage, Ticket
 from imageserver.errors import Cancelled, EngineUnavailable, ServiceError
 from imageserver.generation import Generation, ModelInfo
+from imageserver.protocol import messages
 from imageserver.protocol.channel import Channel
-from imageserver.protocol.messages import (
-    AnyMessage,
-    CacheHit,
-    Cancel,
-    CancelJob,
-    ClientLeft,
-    CurrentJob,
-    CurrentJobRequest,
-    Estimate,
-    EstimateRequest,
-    Failed,
-    Finished,
-    JobEvent,
-    JobList,
-    JobStatus,
-    ListJobs,
-    LoraRequest,
-    LorasLoaded,
-    ModelRequest,
-    ModelResponse,
-    Preview,
-    Progress,
-    Queued,
-    Snapshot,
-    Started,
-    Submit,
-    Watch,
-)
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -50,8 +23,6 @@ logger = logging.getLogger(__name__)
 LINK_TIMEOUT_SECONDS = 20.0
 # A large file may lie on a slow disk, and the engine answers between two forwards.
 LORA_TIMEOUT_SECONDS = 120.0
-
-Query = EstimateRequest | ListJobs | CurrentJobRequest | LoraRequest | ModelRequest | CancelJob | Watch
 
 
 class DispatchClient:
@@ -67,7 +38,7 @@ class DispatchClient:
         self._linked = threading.Event()
         self._tickets: dict[int, Ticket] = {}
         self._closed = False
-        self.snapshot: Snapshot | None = None
+        self.snapshot: messages.Snapshot | None = None
 
     def start(self) -> None:
         """Connect in the background, starting the dispatcher where none runs."""
@@ -79,53 +50,51 @@ class DispatchClient:
         if self._channel is not None:
             self._channel.close()
 
-    def submit(self, request: Submit, source: bytes = b"") -> Ticket:
+    def submit(self, request: messages.Submit, source: bytes = b"") -> Ticket:
         """Hand a generation and its source's pixels over; raises EngineUnavailable when no dispatcher answers."""
         return self._send(request, request.timeout, source)
 
-    def estimate(self, job: int, generation: Generation, credential: str) -> Estimate:
+    def estimate(self, job: int, generation: Generation, credential: str) -> messages.Estimate:
         """Return when a generation would be done, and what the engine would read of it.
 
         Raises EngineUnavailable when no dispatcher answers.
         """
-        query = EstimateRequest(job=job, generation=generation, credential=credential)
-        return self._send(query, LINK_TIMEOUT_SECONDS).response(Estimate)[0]
+        query = messages.EstimateRequest(job=job, generation=generation, credential=credential)
+        return self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Estimate)[0]
 
-    def record_cache_hit(self, hit: CacheHit) -> None:
+    def record_cache_hit(self, hit: messages.CacheHit) -> None:
         """Report a request that was answered from the cache; without a dispatcher the report is lost."""
-        with contextlib.suppress(OSError):
-            if self._channel is not None:
-                self._channel.send(hit)
+        self._notify(hit)
 
-    def jobs(self, query: ListJobs | CancelJob) -> tuple[JobStatus, ...]:
+    def jobs(self, query: messages.ListJobs | messages.CancelJob) -> tuple[messages.JobStatus, ...]:
         """Return what the dispatcher knows about requests; raises EngineUnavailable when it does not answer."""
-        return self._send(query, LINK_TIMEOUT_SECONDS).response(JobList)[0].jobs
+        return self._send(query, LINK_TIMEOUT_SECONDS).response(messages.JobList)[0].jobs
 
-    def current(self, query: CurrentJobRequest) -> tuple[JobStatus | None, PreviewImage | None]:
+    def current(self, query: messages.CurrentJobRequest) -> tuple[messages.JobStatus | None, PreviewImage | None]:
         """Return the request that a client waits for, and its last preview.
 
         Raises EngineUnavailable when the dispatcher does not answer.
         """
-        answer, pixels = self._send(query, LINK_TIMEOUT_SECONDS).response(CurrentJob)
+        answer, pixels = self._send(query, LINK_TIMEOUT_SECONDS).response(messages.CurrentJob)
         return answer.status, PreviewImage(answer.preview, pixels) if answer.preview else None
 
-    def loras(self, query: LoraRequest) -> tuple[str, ...]:
+    def loras(self, query: messages.LoraRequest) -> tuple[str, ...]:
         """Load or unload a LoRA and return the names of those that are loaded; raises the engine's refusal."""
-        return self._send(query, LORA_TIMEOUT_SECONDS).response(LorasLoaded)[0].names
+        return self._send(query, LORA_TIMEOUT_SECONDS).response(messages.LorasLoaded)[0].names
 
-    def load_model(self, query: ModelRequest, timeout: float) -> Ticket:
+    def load_model(self, query: messages.ModelRequest, timeout: float) -> Ticket:
         """Ask for a model to be loaded; `Ticket.model` waits for it."""
         return self._send(query, timeout)
 
-    def unload_model(self, query: ModelRequest) -> None:
+    def unload_model(self, query: messages.ModelRequest) -> None:
         """Free a model's memory; raises the engine's refusal."""
-        self._send(query, LORA_TIMEOUT_SECONDS).response(ModelResponse)
+        self._send(query, LORA_TIMEOUT_SECONDS).response(messages.ModelResponse)
 
-    def watch(self, query: Watch) -> Ticket:
+    def watch(self, query: messages.Watch) -> Ticket:
         """Return a ticket for the events of a request."""
         return self._send(query, LINK_TIMEOUT_SECONDS)
 
-    def _send(self, request: Submit | Query, timeout: float, raw: bytes = b"") -> Ticket:
+    def _send(self, request: messages.NumberedMessage, timeout: float, raw: bytes = b"") -> Ticket:
         ticket = Ticket(request.job, timeout, self.cancel)
         if not self._linked.wait(min(timeout, LINK_TIMEOUT_SECONDS)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
@@ -149,16 +118,18 @@ class DispatchClient:
 
     def client_left(self, job: int) -> None:
         """Let the dispatcher know that a client has left, and may come back for its job."""
+        self._notify(messages.ClientLeft(job=job))
+
+    def _notify(self, message: messages.NumberedMessage) -> None:
+        """Send what is not answered; without a dispatcher it is lost."""
         with contextlib.suppress(OSError):
             if self._channel is not None:
-                self._channel.send(ClientLeft(job=job))
+                self._channel.send(message)
 
     def _withdraw(self, job: int, error: ServiceError) -> None:
         """Let the dispatcher know, then end the ticket: whoever waits for it may end the caller's greenlet."""
         ticket = self._tickets.pop(job, None)
-        with contextlib.suppress(OSError):
-            if self._channel is not None:
-                self._channel.send(Cancel(job=job))
+        self._notify(messages.Cancel(job=job))
         if ticket is not None:
             ticket.receive(error)
 
@@ -181,28 +152,19 @@ class DispatchClient:
                 logger.warning("The dispatcher is gone; it is being restarted.")
             self.fail_all(EngineUnavailable("The dispatcher died with this generation.", retry_after=2))
 
-    def _receive(self, message: AnyMessage, raw: bytes) -> None:
-        ticket = None
-        match message:
-            case Snapshot():
-                self.snapshot = message
-                if message.info is not None and self._on_ready is not None:
-                    self._on_ready(message.info)
-                    self._on_ready = None
-            case Queued() | Started() | Progress() | Preview():
-                ticket = self._tickets.get(message.job)
-            case JobEvent() if message.status.completed_at is None:
-                ticket = self._tickets.get(message.job)
-            case (
-                Finished()
-                | Failed()
-                | Estimate()
-                | JobList()
-                | CurrentJob()
-                | LorasLoaded()
-                | ModelResponse()
-                | JobEvent()
-            ):
-                ticket = self._tickets.pop(message.job, None)
-        if ticket is not None:
-            ticket.receive(message, raw)
+    def _receive(self, message: messages.AnyMessage, raw: bytes) -> None:
+        if isinstance(message, messages.Snapshot):
+            self.snapshot = message
+            if message.info is not None and self._on_ready is not None:
+                self._on_ready(message.info)
+                self._on_ready = None
+        elif isinstance(message, messages.NumberedMessage):
+            match message:
+                case messages.Queued() | messages.Started() | messages.Progress() | messages.Preview():
+                    ticket = self._tickets.get(message.job)
+                case messages.JobEvent() if message.status.completed_at is None:
+                    ticket = self._tickets.get(message.job)
+                case _:
+                    ticket = self._tickets.pop(message.job, None)
+            if ticket is not None:
+                ticket.receive(message, raw)

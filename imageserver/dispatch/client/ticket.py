@@ -8,25 +8,11 @@ from typing import TypeVar
 
 from imageserver.errors import DeadlineExceeded, EngineUnavailable, ServiceError
 from imageserver.generation import ModelInfo, Outcome
-from imageserver.protocol.messages import (
-    AnyMessage,
-    CurrentJob,
-    Estimate,
-    Failed,
-    Finished,
-    JobEvent,
-    JobList,
-    LorasLoaded,
-    ModelResponse,
-    Preview,
-    Progress,
-    Queued,
-    Started,
-)
+from imageserver.protocol import messages
 
-R = TypeVar("R", Estimate, JobList, CurrentJob, LorasLoaded, ModelResponse)
+R = TypeVar("R", messages.Estimate, messages.JobList, messages.CurrentJob, messages.LorasLoaded, messages.ModelResponse)
 
-Update = AnyMessage | ServiceError
+Update = messages.AnyMessage | ServiceError
 
 # The dispatcher ends a job at its deadline; only one that hangs itself needs this.
 GRACE_SECONDS = 10.0
@@ -36,7 +22,7 @@ GRACE_SECONDS = 10.0
 class PreviewImage:
     """A preview: what the engine says of it, and its small RGB pixels."""
 
-    preview: Preview
+    preview: messages.Preview
     pixels: bytes
 
 
@@ -61,7 +47,9 @@ class Ticket:
     def receive(self, message: Update, raw: bytes = b"") -> None:
         self._received.put((message, raw))
 
-    def updates(self, pause: float) -> Iterator[Queued | Started | Progress | PreviewImage | Image | None]:
+    def updates(
+        self, pause: float
+    ) -> Iterator[messages.Queued | messages.Started | messages.Progress | PreviewImage | Image | None]:
         """Yield what happens, the image last; None after every `pause` seconds without anything.
 
         Raises the ServiceError that ended the generation otherwise.
@@ -78,12 +66,12 @@ class Ticket:
                 yield None
                 continue
             match message:
-                case Finished():
+                case messages.Finished():
                     yield Image(message.outcome, raw, message.joined)
                     return
-                case Preview():
+                case messages.Preview():
                     yield PreviewImage(message, raw)
-                case Queued() | Started() | Progress():
+                case messages.Queued() | messages.Started() | messages.Progress():
                     yield message
                 case _:
                     raise _as_error(message)
@@ -110,14 +98,14 @@ class Ticket:
                 sentence = f"The time limit of {self._timeout:g} s passed while it waited for the model."
                 raise DeadlineExceeded(sentence) from None
             match message:
-                case ModelResponse():
+                case messages.ModelResponse():
                     return message.info
-                case Started() | Progress():
+                case messages.Started() | messages.Progress():
                     continue
                 case _:
                     raise _as_error(message)
 
-    def events(self, pause: float) -> Iterator[JobEvent | None]:
+    def events(self, pause: float) -> Iterator[messages.JobEvent | None]:
         """Yield a watched request's events until it has ended, None after every `pause` seconds without any."""
         while True:
             try:
@@ -126,11 +114,11 @@ class Ticket:
                 yield None
                 continue
             match message:
-                case JobEvent():
+                case messages.JobEvent():
                     yield message
                     if message.status.completed_at is not None:
                         return
-                case JobList():
+                case messages.JobList():
                     return  # there is no such request
                 case _:
                     raise _as_error(message)
@@ -142,7 +130,7 @@ class Ticket:
 
 def _as_error(message: Update) -> ServiceError:
     match message:
-        case Failed():
+        case messages.Failed():
             return message.as_error()
         case ServiceError():
             return message

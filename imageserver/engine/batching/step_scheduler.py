@@ -33,25 +33,14 @@ from imageserver.errors import (
     ServiceError,
 )
 from imageserver.generation import Outcome
-from imageserver.protocol.messages import (
-    DeviceUsage,
-    Finished,
-    LoraRequest,
-    LorasLoaded,
-    Message,
-    Preview,
-    Progress,
-    Run,
-    Started,
-    failed,
-)
+from imageserver.protocol import messages
 from imageserver.scheduling_policy import SchedulingPolicy
 
 logger = logging.getLogger(__name__)
 
 MODEL_UNLOADED = "The model has just been unloaded; send the request again."
 
-Send = Callable[[Message, bytes], None]
+Send = Callable[[messages.Message, bytes], None]
 # Called after every forward: when it began and ended on the monotonic clock, and the (job, image) of each call in it.
 Trace = Callable[[float, float, Sequence[tuple[int, int]]], None]
 
@@ -95,19 +84,19 @@ class StepScheduler:
         """Whether any job is left."""
         return bool(self._jobs)
 
-    def add(self, request: Run, source: bytes = b"") -> None:
+    def add(self, request: messages.Run, source: bytes = b"") -> None:
         """Add a job with the pixels of its source; it starts at the next step."""
         model = self._models.get(request.generation.model)
         if model is None:
-            self._send(failed(request.job, EngineUnavailable(MODEL_UNLOADED, retry_after=1)), b"")
+            self._send(messages.failed(request.job, EngineUnavailable(MODEL_UNLOADED, retry_after=1)), b"")
             return
         if request.generation.quality != "exact" and model.tiers is None:
             error = InvalidParameter("quality: this model generates only exact images.", param="quality")
-            self._send(failed(request.job, error), b"")
+            self._send(messages.failed(request.job, error), b"")
             return
         self._record_memory_peak()  # so that the peaks before it are not counted as its own
         self._jobs[request.job] = RunningJob(request, model, self._report_step, self._send_preview, source)
-        self._send(Started(job=request.job), b"")
+        self._send(messages.Started(job=request.job), b"")
 
     def cancel(self, job_id: int) -> None:
         """Stop a job where it is suspended; unknown jobs are ignored."""
@@ -132,12 +121,12 @@ class StepScheduler:
         """Return whether a running job uses a model."""
         return any(job.model is model for job in self._jobs.values())
 
-    def change_loras(self, request: LoraRequest) -> LorasLoaded:
+    def change_loras(self, request: messages.LoraRequest) -> messages.LorasLoaded:
         """Load or unload a LoRA between two forwards; one that running generations use stays."""
         model = self._models.get(request.model)
         adapters = model.adapters if model else None
         if adapters is None and request.load is None:
-            return LorasLoaded(job=request.job)  # a model that is not in memory has none
+            return messages.LorasLoaded(job=request.job)  # a model that is not in memory has none
         try:
             if model is None:
                 raise EngineUnavailable(MODEL_UNLOADED, retry_after=1)
@@ -151,12 +140,14 @@ class StepScheduler:
             if request.unload is not None:
                 adapters.unload(request.unload)
         except ServiceError as error:
-            return LorasLoaded(job=request.job, failure=failed(request.job, error))
-        return LorasLoaded(job=request.job, names=adapters.names)
+            return messages.LorasLoaded(job=request.job, failure=messages.failed(request.job, error))
+        return messages.LorasLoaded(job=request.job, names=adapters.names)
 
-    def usage(self) -> DeviceUsage:
+    def usage(self) -> messages.DeviceUsage:
         """Return what the device has done so far; idle is the time it did not work although there were jobs."""
-        return DeviceUsage(busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls)
+        return messages.DeviceUsage(
+            busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls
+        )
 
     def _next_batch(self) -> list[tuple[RunningJob, Track]]:
         """Return the tracks of the next forward, the leader's first."""
@@ -256,12 +247,12 @@ class StepScheduler:
             self._finish(job)
 
     def _report_step(self, job: RunningJob) -> None:
-        self._send(Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
+        self._send(messages.Progress(job=job.id, step=job.steps_done, total=job.total_steps), b"")
 
     def _send_preview(self, job: RunningJob, index: int, step: int, frame: Thumbnail) -> None:
         if self._safety is not None:
             return  # the safety checker has not checked it yet
-        preview = Preview(
+        preview = messages.Preview(
             job=job.id,
             index=index,
             step=step,
@@ -277,7 +268,7 @@ class StepScheduler:
         job.abort()
         if isinstance(error, OutOfMemory):
             self._release_memory()
-        self._send(failed(job.id, error), b"")
+        self._send(messages.failed(job.id, error), b"")
 
     def _record_memory_peak(self) -> None:
         """Record the peak since the last call in all jobs."""
@@ -304,7 +295,7 @@ class StepScheduler:
                 pixels = blackened(pixels, unsafe)
                 warnings.append(sentence(unsafe))
         except Exception as error:
-            self._send(failed(job.id, self._as_service_error(error, job)), b"")
+            self._send(messages.failed(job.id, self._as_service_error(error, job)), b"")
             return
         outcome = Outcome(
             width=width,
@@ -323,7 +314,7 @@ class StepScheduler:
             unsafe=unsafe,
         )
         job.model.largest_generated = max(job.model.largest_generated, job.pixels)
-        self._send(Finished(job=job.id, outcome=outcome), pixels)
+        self._send(messages.Finished(job=job.id, outcome=outcome), pixels)
 
     def _forget(self, job: RunningJob) -> None:
         del self._jobs[job.id]

@@ -17,6 +17,7 @@ from imageserver.protocol.messages.generations import (
     TokenCountRequest,
     TokenCounts,
 )
+from imageserver.protocol.messages.generations import JobReport as JobReport
 from imageserver.protocol.messages.generations import failed as failed
 from imageserver.protocol.messages.job_queries import (
     CancelJob,
@@ -29,6 +30,7 @@ from imageserver.protocol.messages.job_queries import (
 )
 from imageserver.protocol.messages.job_queries import JobStatus as JobStatus
 from imageserver.protocol.messages.message import Message as Message
+from imageserver.protocol.messages.message import NumberedMessage as NumberedMessage
 from imageserver.protocol.messages.models import (
     FetchModel,
     LoadFailed,
@@ -43,6 +45,7 @@ from imageserver.protocol.messages.models import (
     Ready,
     UnloadModel,
 )
+from imageserver.protocol.messages.models import ModelReport as ModelReport
 from imageserver.protocol.messages.service import DeviceUsage, Hello, Snapshot
 
 AnyMessage = (

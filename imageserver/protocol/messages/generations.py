@@ -2,10 +2,10 @@
 
 from imageserver.errors import BY_CODE, ServiceError
 from imageserver.generation import Generation, Outcome
-from imageserver.protocol.messages.message import Message
+from imageserver.protocol.messages.message import NumberedMessage
 
 
-class Submit(Message, frozen=True, kw_only=True):
+class Submit(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: put a generation into the queue.
 
     `timeout` is in seconds from now. With `client_timeout`, a job that cannot be done within so many seconds is refused
@@ -14,7 +14,6 @@ class Submit(Message, frozen=True, kw_only=True):
     generation's source. `dialect` is the API that the client speaks, `client` the address it speaks from.
     """
 
-    job: int
     generation: Generation
     timeout: float
     client_timeout: float | None = None
@@ -26,44 +25,40 @@ class Submit(Message, frozen=True, kw_only=True):
     client: str = ""
 
 
-class CacheHit(Message, frozen=True, kw_only=True):
+class CacheHit(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: a generation was answered from the cache; for the record."""
 
-    job: int
     generation: Generation
     outcome: Outcome
     credential: str = ""
     dialect: str = "native"
 
 
-class EstimateRequest(Message, frozen=True, kw_only=True):
+class EstimateRequest(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: when would this generation be done, and what would the engine read of it?"""
 
-    job: int
     generation: Generation
     credential: str = ""
 
 
-class TokenCountRequest(Message, frozen=True, kw_only=True):
+class TokenCountRequest(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to engine: count what you would read of this generation."""
 
-    job: int
     generation: Generation
 
 
-class TokenCounts(Message, frozen=True, kw_only=True):
+class TokenCounts(NumberedMessage, frozen=True, kw_only=True):
     """Engine to dispatcher: tokens of the prompt that would be read, tokens of all images, and warnings.
 
     The counts are None where the model has been unloaded meanwhile.
     """
 
-    job: int
     prompt_tokens: int | None = None
     image_tokens: int | None = None
     warnings: tuple[str, ...] = ()
 
 
-class Estimate(Message, frozen=True, kw_only=True):
+class Estimate(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to worker: expected seconds on the device and before it, and the number of jobs that go before.
 
     `learnt` is False while nothing has been measured yet; `median_error` is that of the last jobs, as a share. What the
@@ -71,7 +66,6 @@ class Estimate(Message, frozen=True, kw_only=True):
     device's memory in MiB, None before one was measured.
     """
 
-    job: int
     own: float
     wait: float
     position: int
@@ -81,58 +75,48 @@ class Estimate(Message, frozen=True, kw_only=True):
     token_counts: TokenCounts | None = None
 
 
-class Queued(Message, frozen=True, kw_only=True):
+class Queued(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to worker: the job waits; expected seconds on the device and before it, and jobs that go before."""
 
-    job: int
     own: float
     wait: float
     position: int
 
 
-class Cancel(Message, frozen=True, kw_only=True):
+class Cancel(NumberedMessage, frozen=True, kw_only=True):
     """Stop a job; unknown or finished jobs are ignored."""
 
-    job: int
 
-
-class ClientLeft(Message, frozen=True, kw_only=True):
+class ClientLeft(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: a job's client has left, and may come back for it soon."""
 
-    job: int
 
-
-class Run(Message, frozen=True, kw_only=True):
+class Run(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to engine: start this job, which has `waited` seconds already on behalf of `credential`."""
 
-    job: int
     generation: Generation
     credential: str = ""
     waited: float = 0.0
 
 
-class Started(Message, frozen=True, kw_only=True):
+class Started(NumberedMessage, frozen=True, kw_only=True):
     """Engine to dispatcher to worker: the device has begun with the job."""
 
-    job: int
 
-
-class Progress(Message, frozen=True, kw_only=True):
+class Progress(NumberedMessage, frozen=True, kw_only=True):
     """`step` of `total` denoising steps are done, over all images of the job."""
 
-    job: int
     step: int
     total: int
 
 
-class Preview(Message, frozen=True, kw_only=True):
+class Preview(NumberedMessage, frozen=True, kw_only=True):
     """Engine to dispatcher to worker: how far image `index` has come after `step` of its `total` steps.
 
     The raw bytes are `height * width * 3` of RGB, as small as the latents; each pixel stands for `scale * scale` of the
     image, whose centre the response shows.
     """
 
-    job: int
     index: int
     step: int
     total: int
@@ -141,18 +125,16 @@ class Preview(Message, frozen=True, kw_only=True):
     scale: int = 1
 
 
-class Finished(Message, frozen=True, kw_only=True):
+class Finished(NumberedMessage, frozen=True, kw_only=True):
     """The job is done; its pixels are the frame's raw bytes. `joined` says that it was run for an earlier twin."""
 
-    job: int
     outcome: Outcome
     joined: bool = False
 
 
-class Failed(Message, frozen=True, kw_only=True):
+class Failed(NumberedMessage, frozen=True, kw_only=True):
     """The job ended without an image."""
 
-    job: int
     code: str
     sentence: str
     param: str | None = None
@@ -161,6 +143,10 @@ class Failed(Message, frozen=True, kw_only=True):
     def as_error(self) -> ServiceError:
         """Return the failure as the exception it was before it travelled."""
         return BY_CODE.get(self.code, ServiceError)(self.sentence, param=self.param, retry_after=self.retry_after)
+
+
+# What the engine reports of a job, the last two at its end.
+JobReport = Started | Progress | Preview | Finished | Failed
 
 
 def failed(job: int, error: ServiceError) -> Failed:

@@ -3,7 +3,7 @@
 import msgspec
 
 from imageserver.protocol.messages.generations import Preview
-from imageserver.protocol.messages.message import Message
+from imageserver.protocol.messages.message import NumberedMessage
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -41,74 +41,67 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     code: str | None = None
 
 
-class ListJobs(Message, frozen=True, kw_only=True):
+class ListJobs(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: list the known requests, the newest first, or `wanted` alone.
 
     With a `credential` only its own are listed. `job` is the number of the query.
     """
 
-    job: int
     credential: str = ""
     wanted: int | None = None
     state: str | None = None
     limit: int = 100
 
 
-class JobList(Message, frozen=True, kw_only=True):
+class JobList(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to worker: the answer."""
 
-    job: int
     jobs: tuple[JobStatus, ...]
 
 
-class CurrentJobRequest(Message, frozen=True, kw_only=True):
+class CurrentJobRequest(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: how far is the one request that a client of a dialect waits for?
 
     It is the first of its own that runs, else the first that waits, else the newest. Its own are those of its
     credential; without one, those from its address. `job` is the number of the query.
     """
 
-    job: int
     dialect: str
     credential: str = ""
     client: str = ""
 
 
-class CurrentJob(Message, frozen=True, kw_only=True):
+class CurrentJob(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to worker: the answer, None where there is no such request.
 
     The raw bytes are the pixels of `preview`, its last one.
     """
 
-    job: int
     status: JobStatus | None = None
     preview: Preview | None = None
 
 
-class CancelJob(Message, frozen=True, kw_only=True):
+class CancelJob(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: stop request `wanted`, whoever waits for it; answered by its status in a JobList."""
 
-    job: int
     wanted: int
     credential: str = ""
 
 
-class Watch(Message, frozen=True, kw_only=True):
+class Watch(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: send every event of request `wanted` that is later than `after`, past ones at once.
 
     An unknown request is answered with an empty JobList. `Cancel` with the number of this query ends the watch.
     """
 
-    job: int
     wanted: int
     credential: str = ""
     after: int = 0
 
 
-class JobEvent(Message, frozen=True, kw_only=True):
+class JobEvent(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to worker: event `number` of a watched request; it is the last one when the status has ended."""
 
-    job: int
     number: int
     name: str
     status: JobStatus

@@ -2,30 +2,28 @@
 
 from imageserver.generation import Lora, ModelInfo
 from imageserver.protocol.messages.generations import Failed
-from imageserver.protocol.messages.message import Message
+from imageserver.protocol.messages.message import Message, NumberedMessage
 
 
-class LoraRequest(Message, frozen=True, kw_only=True):
+class LoraRequest(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and list those that are loaded then.
 
     They are those of `model`; a worker leaves it out for the default model.
     """
 
-    job: int
     load: Lora | None = None
     unload: str | None = None
     model: str = ""
 
 
-class LorasLoaded(Message, frozen=True, kw_only=True):
+class LorasLoaded(NumberedMessage, frozen=True, kw_only=True):
     """Engine to dispatcher to worker: the names of the loaded LoRAs, or why it was not done."""
 
-    job: int
     names: tuple[str, ...] = ()
     failure: Failed | None = None
 
 
-class ModelRequest(Message, frozen=True, kw_only=True):
+class ModelRequest(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: load a model, or unload one, and describe it.
 
     With `default` it becomes the default model; with `fetch` it is downloaded where it has to be. It is a job like any
@@ -34,7 +32,6 @@ class ModelRequest(Message, frozen=True, kw_only=True):
     default model.
     """
 
-    job: int
     load: str = ""
     unload: str = ""
     default: bool = False
@@ -45,49 +42,43 @@ class ModelRequest(Message, frozen=True, kw_only=True):
     client: str = ""
 
 
-class FetchModel(Message, frozen=True, kw_only=True):
+class FetchModel(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to engine: download a model's files, answered by ModelFetched."""
 
-    job: int
     name: str
 
 
-class ModelFetched(Message, frozen=True, kw_only=True):
+class ModelFetched(NumberedMessage, frozen=True, kw_only=True):
     """Engine to dispatcher: the files are there, or why they are not."""
 
-    job: int
     failure: Failed | None = None
 
 
-class LoadModel(Message, frozen=True, kw_only=True):
+class LoadModel(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to engine: load a model from the disk as soon as there is room, answered by ModelsLoaded."""
 
-    job: int
     name: str
 
 
-class UnloadModel(Message, frozen=True, kw_only=True):
+class UnloadModel(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to engine: free the memory of a model, answered by ModelsLoaded."""
 
-    job: int
     name: str
 
 
-class ModelsLoaded(Message, frozen=True, kw_only=True):
+class ModelsLoaded(NumberedMessage, frozen=True, kw_only=True):
     """Engine to dispatcher: the models that are loaded now, and why it was not done as asked.
 
     Job 0 answers no request.
     """
 
-    job: int
     models: tuple[ModelInfo, ...] = ()
     failure: Failed | None = None
 
 
-class ModelResponse(Message, frozen=True, kw_only=True):
+class ModelResponse(NumberedMessage, frozen=True, kw_only=True):
     """Dispatcher to worker: what is known of the model that was asked for."""
 
-    job: int
     info: ModelInfo | None = None
 
 
@@ -113,3 +104,7 @@ class LoadFailed(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: the model cannot be loaded; trying again would not help."""
 
     sentence: str
+
+
+# What the engine reports of its models.
+ModelReport = LoadProgress | Ready | LoadFailed | ModelsLoaded | ModelFetched
