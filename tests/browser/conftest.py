@@ -32,13 +32,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start servers that live as long as the session."""
+    """Start servers that live as long as the session; ready ones, unless `ready=False` is said."""
     running: list[Server] = []
 
-    def start_one(**options: str) -> Server:
+    def start_one(*, ready: bool = True, **options: str) -> Server:
         server = Server(tmp_path_factory.mktemp("server"), **options)
         running.append(server)
-        server.wait_until_alive()
+        server.wait_until_ready() if ready else server.wait_until_alive()
         return server
 
     yield start_one
@@ -51,26 +51,20 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 @pytest.fixture(scope="session")
 def demo_server(start: Callable[..., Server]) -> Server:
     """A server with the embedded demo model."""
-    server = start(engine="real")
-    server.wait_until_ready(120)
-    return server
+    return start(engine="real")
 
 
 @pytest.fixture(scope="session")
 def fake_server(start: Callable[..., Server]) -> Server:
     """A server whose engine only pretends, with room for one request."""
-    server = start(MAX_QUEUE="1")
-    server.wait_until_ready()
-    return server
+    return start(MAX_QUEUE="1")
 
 
 @pytest.fixture(scope="session")
 def models_server(start: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server with the demo model that knows a few others by name."""
     names = write_names(tmp_path_factory.mktemp("several"))
-    server = start(engine="real", MODELS_FILE=str(names), MAX_PIXELS="262144")
-    server.wait_until_ready(120)
-    return server
+    return start(engine="real", MODELS_FILE=str(names), MAX_PIXELS="262144")
 
 
 @pytest.fixture

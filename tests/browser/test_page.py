@@ -153,7 +153,6 @@ def test_a_prompt_is_shown_as_text_and_large_seeds_stay_whole(fake_server, opene
 
 def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
     server = start(API_KEYS=KEY)
-    server.wait_until_ready()
     page = opened(server, excused="401")
     expect(page.get_by_text("This server requires an API key.")).to_be_visible()
     for key in ("wrong", KEY):
@@ -171,7 +170,7 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
 
 
 def test_it_says_that_the_model_loads_and_accepts_requests_meanwhile(start, opened):
-    server = start(FAKE_LOAD="4")
+    server = start(ready=False, FAKE_LOAD="4")
     page = opened(server)
     expect(page.locator("#state")).to_contain_text("The model is loading.")
     card = generate(page, "a cat", Steps="2")
@@ -214,7 +213,7 @@ def test_another_model_is_chosen_and_the_form_follows_it(models_server, opened):
 
 
 def test_with_one_model_there_is_nothing_to_choose(start, opened):
-    page = opened(start(MODEL_LOADING="off"))
+    page = opened(start(ready=False, MODEL_LOADING="off"))
     expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(page.get_by_label("Model", exact=True)).to_be_hidden()

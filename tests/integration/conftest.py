@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,10 @@ Starter = Callable[..., Server]
 
 
 def _starter(tmp_path_factory: pytest.TempPathFactory, running: list[Server]) -> Starter:
-    def start(**options: str | list[str] | Path | None) -> Server:
+    def start(*, ready: bool = True, **options: str | list[str] | Path | None) -> Server:
         server = Server(tmp_path_factory.mktemp("server"), **options)  # type: ignore[arg-type]
         running.append(server)
-        server.wait_until_alive()
+        server.wait_until_ready() if ready else server.wait_until_alive()
         return server
 
     return start
@@ -34,10 +35,13 @@ def all_servers() -> list[Server]:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory, all_servers: list[Server]) -> Iterator[Starter]:
-    """Start servers that live as long as the session: `servers(engine="fake", MAX_QUEUE="4")`."""
+    """Start servers that live as long as the session: `servers(engine="fake", MAX_QUEUE="4")`.
+
+    They are ready, unless `ready=False` asks for one that only answers.
+    """
     running: list[Server] = []
 
-    def start(**options: str) -> Server:
+    def start(**options: Any) -> Server:
         server = _starter(tmp_path_factory, running)(**options)
         all_servers.append(server)
         return server
@@ -69,16 +73,13 @@ def _no_traceback_in_shared_logs(all_servers: list[Server]) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def demo_server(servers: Starter) -> Server:
     """A server with the embedded demo model, shared by all tests that do not break it."""
-    server = servers(engine="real")
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real")
 
 
 @pytest.fixture(scope="session")
 def fake_server(servers: Starter) -> Server:
     """A server whose engine only pretends, shared by all tests that do not break it."""
     server = servers()
-    server.wait_until_ready()
     # What was generated once is not refused after the fake device has been full.
     assert server.generate("large", size="2048x2048", num_inference_steps=1).status_code == 200
     return server
@@ -97,6 +98,4 @@ def quiet_server(fake_server: Server) -> Server:
 @pytest.fixture
 def own_server(own_servers: Starter) -> Server:
     """A server with the fake engine that one test may break."""
-    server = own_servers()
-    server.wait_until_ready()
-    return server
+    return own_servers()

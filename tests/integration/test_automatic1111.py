@@ -168,7 +168,6 @@ def test_an_image_that_tells_nothing_has_no_parameters(client):
 
 def test_the_file_format_is_an_option_that_every_worker_keeps_and_a_request_may_override(own_servers):
     server = own_servers(WORKERS="2")
-    server.wait_until_ready()
     client = Automatic1111Client(server)
     assert client.get("/sdapi/v1/options").json()["samples_format"] == "png"
     answer = client.post("/sdapi/v1/options", {"samples_format": "webp", "jpeg_quality": 80, "sd_vae": "Automatic"})
@@ -251,7 +250,6 @@ def test_a_body_that_is_no_json_is_an_error_in_the_dialects_shape(client):
 
 def test_a_full_server_says_when_to_come_back_in_the_dialects_shape(own_servers):
     server = own_servers(MAX_QUEUE="1")
-    server.wait_until_ready()
     client = Automatic1111Client(server)
     busy = client.start_generating("[step=0.05]", steps=40)
     client.wait_until_busy()
@@ -262,7 +260,7 @@ def test_a_full_server_says_when_to_come_back_in_the_dialects_shape(own_servers)
 
 
 def test_while_the_model_loads_the_server_is_there_and_says_that_it_has_none_yet(own_servers):
-    server = own_servers(FAKE_LOAD="4")
+    server = own_servers(ready=False, FAKE_LOAD="4")
     client = Automatic1111Client(server)
     assert client.get("/internal/ping").json() == {}
     assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] is None

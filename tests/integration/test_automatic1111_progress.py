@@ -14,9 +14,7 @@ POLLS = 15
 
 @pytest.fixture(scope="module")
 def two_workers(servers):
-    server = servers(WORKERS="2", FAKE_IN_FLIGHT="4")
-    server.wait_until_ready()
-    return server
+    return servers(WORKERS="2", FAKE_IN_FLIGHT="4")
 
 
 def test_sillytavern_that_stops_interrupts_and_hangs_up_and_nobody_else_is_stopped(two_workers):

@@ -63,7 +63,6 @@ def test_cache_false_generates_again(fake_server):
 
 def test_identical_requests_in_flight_are_generated_once(own_servers):
     server = own_servers()
-    server.wait_until_ready()
     answers = [in_background(ask, server, "[step=0.05] together", add_overlay=False) for _ in range(6)]
     answers = [answer.result(60) for answer in answers]
     assert sorted(answer.headers["X-Cache"] for answer in answers) == ["join"] * 5 + ["miss"]
@@ -106,7 +105,6 @@ def test_an_estimate_tells_what_would_be_generated_and_generates_nothing(fake_se
 
 def test_the_estimate_of_a_device_comes_true(own_servers):
     server = own_servers()
-    server.wait_until_ready()
     for steps in (2, 10, 5, 20, 8, 3, 15, 12, 6, 18) * 2:
         ask(server, "[step=0.01]", num_inference_steps=steps, cache=False, add_overlay=False)
     body = {"prompt": "[step=0.01]", "num_inference_steps": 20, "cache": False}
@@ -121,7 +119,6 @@ def test_the_estimate_of_a_device_comes_true(own_servers):
 
 def test_a_client_that_would_not_wait_long_enough_is_refused_at_once(own_servers):
     server = own_servers()
-    server.wait_until_ready()
     ask(server, "[step=0.1] teach", num_inference_steps=20)
     began = time.monotonic()
     refused = ask(server, "[step=0.1] hurry", num_inference_steps=20, timeout=0.5)
@@ -135,7 +132,6 @@ def test_a_client_that_would_not_wait_long_enough_is_refused_at_once(own_servers
 
 def test_a_joined_order_is_found_in_the_cache_in_its_own_format(own_servers):
     server = own_servers()
-    server.wait_until_ready()
     first = in_background(ask, server, "[step=0.05] two formats", output_format="jpeg")
     server.wait_until_active()
     assert ask(server, "[step=0.05] two formats").headers["X-Cache"] == "join"
@@ -144,7 +140,7 @@ def test_a_joined_order_is_found_in_the_cache_in_its_own_format(own_servers):
 
 
 def test_a_key_that_was_sent_while_the_model_loaded_works_afterwards(own_servers):
-    server = own_servers(FAKE_LOAD="1.5")
+    server = own_servers(ready=False, FAKE_LOAD="1.5")
     headers = {"Idempotency-Key": "early"}
     early = ask(server, "early bird", seed=None, headers=headers)
     again = ask(server, "early bird", seed=None, headers=headers)
@@ -155,7 +151,6 @@ def test_a_key_that_was_sent_while_the_model_loaded_works_afterwards(own_servers
 
 def test_a_keyed_order_whose_client_timed_out_is_found_by_its_retry(own_servers):
     server = own_servers()
-    server.wait_until_ready()
     body = {"prompt": "[step=0.1] patience", "seed": None}
     with pytest.raises(requests.ReadTimeout):
         server.post(body, headers={"Idempotency-Key": "retry"}, timeout=0.5)

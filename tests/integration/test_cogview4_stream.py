@@ -211,7 +211,6 @@ def test_a_refusal_has_a_status_and_the_shape_of_the_documents_errors(fake_serve
 
 def test_a_full_queue_is_429_before_the_stream_begins(own_servers):
     server = own_servers(MAX_QUEUE="1")
-    server.wait_until_ready()
     busy = server.start_generating("[step=0.05]", num_inference_steps=40)
     server.wait_until_active()
     answer = ask(server, prompt="one too many")
@@ -302,7 +301,6 @@ def test_a_slow_client_makes_the_worker_keep_no_more_than_its_images(own_server)
 
 def test_where_the_owner_says_so_a_client_that_names_no_format_gets_this_stream(own_servers):
     server = own_servers(STREAM_FORMAT="cogview4")
-    server.wait_until_ready()
     assert streamed(server, prompt="x", stream_format=None, num_inference_steps=10).done
     with ask(server, prompt="x", stream_format="openai") as answer:
         assert "event: image_generation.completed" in answer.text
@@ -351,6 +349,6 @@ def test_status_counts_what_runs_and_what_waits(quiet_server):
 
 
 def test_status_of_a_server_without_a_model_says_so(own_servers):
-    server = own_servers(FAKE_LOAD="5")
+    server = own_servers(ready=False, FAKE_LOAD="5")
     status = server.get("/status").json()
     assert (status["status"], status["worker_pool"]["initialized"], status["model"]) == ("loading", False, None)

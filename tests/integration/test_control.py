@@ -27,9 +27,7 @@ def server(request, servers: Callable[..., Server], tmp_path_factory: pytest.Tem
     pipeline = build()
     pipeline.save_pretrained(folder / "model")
     tiny_control(pipeline).save_pretrained(folder / "control")
-    server = servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"), **SMALL_IMAGES)
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"), **SMALL_IMAGES)
 
 
 def png(seed: int = 0, width: int = 96, height: int = 64) -> bytes:
@@ -154,7 +152,6 @@ def test_a_client_that_leaves_stops_its_image(server):
 
 def test_the_shipped_one_puts_things_where_the_silhouettes_are(servers):
     server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes")
-    server.wait_until_ready(120)
     guide = Image.new("L", (512, 512))
     ImageDraw.Draw(guide).ellipse((60, 260, 260, 460), fill=255)
     file = io.BytesIO()

@@ -23,7 +23,6 @@ def basic(user, password):
 @pytest.fixture(scope="module")
 def locked(servers):
     server = servers(API_KEYS=f"ann:{ANN},bob:{BOB}", LOG_LEVEL="DEBUG", LOG_FORMAT="json")
-    server.wait_until_ready()
     yield server
     assert ANN not in server.log
     assert BOB not in server.log
@@ -191,7 +190,6 @@ def test_everybody_sees_and_stops_only_their_own_jobs(locked):
 
 def test_a_flood_of_one_credential_does_not_delay_another(own_servers):
     server = own_servers(API_KEYS=f"ann:{ANN},bob:{BOB}")
-    server.wait_until_ready()
     flood = [
         requests.post(f"{server.url}/submit", json={"prompt": f"[step=0.05] {n}", "resolution": "64x64",
                       "num_inference_steps": 20}, headers={"X-API-Key": ANN}, timeout=10).json()["task_id"]
@@ -229,8 +227,8 @@ def test_wrong_keys_end_the_start_with_one_sentence(command, name, value, senten
 
 
 def test_the_banner_shows_how_to_send_a_key_and_warns_only_without_one(own_servers):
-    opened = own_servers(HOST="0.0.0.0")
-    locked = own_servers(HOST="0.0.0.0", API_KEYS=ANN)
+    opened = own_servers(ready=False, HOST="0.0.0.0")
+    locked = own_servers(ready=False, HOST="0.0.0.0", API_KEYS=ANN)
     for server in (opened, locked):
         server.wait_for(lambda server=server: "Ctrl+C" in server.log, "the banner")
     assert "WARNING HOST=0.0.0.0" in opened.log
@@ -262,7 +260,6 @@ def test_the_scripts_send_a_key(locked, script, tmp_path):
 
 def test_a_flood_that_has_waited_long_does_not_delay_another_either(own_servers):
     server = own_servers(API_KEYS=f"ann:{ANN},zoe:{BOB}")
-    server.wait_until_ready()
     body = {"prompt": "[step=0.05] alone", "size": "64x64", "num_inference_steps": 10, "cache": False}
     # The server has learnt what an image costs before it says when one is due.
     for _ in range(3):

@@ -20,9 +20,7 @@ def server(servers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("diffusion") / "model"
     tiny_models.tiny_stable_diffusion().save_pretrained(folder)
     # Empty means not set: what the tests usually choose would go before the documented name.
-    server = servers(engine="real", MODEL="", OFFLINE="", MODEL_ID=str(folder), **DOCUMENTED, **SMALL_IMAGES)
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL="", OFFLINE="", MODEL_ID=str(folder), **DOCUMENTED, **SMALL_IMAGES)
 
 
 def test_health_tells_what_the_document_s_settings_chose(server):

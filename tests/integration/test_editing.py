@@ -22,9 +22,7 @@ def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=True)
     save_lora(folder / "loras", "red", tiny_models.tiny_qwen_image_edit(plus=True))
-    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"), **SMALL_IMAGES)
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"), **SMALL_IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +30,7 @@ def first_edition(servers: Callable[..., Server], tmp_path_factory: pytest.TempP
     """A server with the first Qwen-Image-Edit, which sees one image."""
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=False)
-    server = servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
 
 
 def png(seed: int = 0, width: int = 128, height: int = 128) -> bytes:

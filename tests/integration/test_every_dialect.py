@@ -108,9 +108,7 @@ def test_every_dialect_generates(fake_server, dialect):
 
 @pytest.fixture(scope="module")
 def full_server(servers):
-    server = servers(MAX_QUEUE="1")
-    server.wait_until_ready()
-    return server
+    return servers(MAX_QUEUE="1")
 
 
 @pytest.mark.parametrize("dialect", [*DIALECTS, TASKS], ids=lambda dialect: dialect.name)
@@ -130,7 +128,7 @@ def test_a_full_server_says_when_to_come_back(full_server, dialect):
 
 @pytest.fixture(scope="module")
 def broken_server(servers):
-    server = servers(FAKE_LOAD_FAIL="The model cannot be loaded: it is broken.")
+    server = servers(ready=False, FAKE_LOAD_FAIL="The model cannot be loaded: it is broken.")
     server.wait_for(lambda: server.health()["status"] == "degraded", "the failure")
     return server
 
@@ -144,7 +142,6 @@ def test_a_server_without_a_model_says_why(broken_server, dialect):
 
 def test_a_stopping_server_ends_what_takes_too_long_with_its_own_503(own_servers, subtests):
     server = own_servers(GRACEFUL_TIMEOUT="2")
-    server.wait_until_ready()
     asked = [(each, in_background(each.ask, server, f"[step=0.2] endless {each.name}", 100)) for each in DIALECTS]
     server.wait_for(lambda: server.health()["queue_length"] == len(DIALECTS) - 1, "all of them")
     server.process.send_signal(signal.SIGTERM)

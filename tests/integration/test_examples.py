@@ -64,7 +64,6 @@ def test_the_django_view_passes_the_servers_own_sentence_on(website):
 
 def test_the_django_view_asks_a_full_server_again(website, own_servers):
     server = own_servers(MAX_QUEUE="1")
-    server.wait_until_ready()
     settings.IMAGE_SERVER_URL = server.url
     settings.IMAGE_SERVER_TIMEOUT = 30
     busy = server.start_generating("[step=0.05]")

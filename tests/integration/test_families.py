@@ -65,9 +65,7 @@ def server(servers: Callable[..., Server], family: str, tmp_path_factory: pytest
         further = model.save(folder)
     save_lora(folder / "loras", "red", model.build())
     further |= {"LORA_DIR": str(folder / "loras")} | SMALL_IMAGES
-    server = servers(engine="real", MODEL=str(folder / "model"), **further)
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL=str(folder / "model"), **further)
 
 
 def pixels(data: bytes) -> np.ndarray:

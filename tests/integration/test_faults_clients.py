@@ -31,7 +31,6 @@ def slam_the_door(connection):
 @pytest.mark.parametrize("leave", [leave_politely, slam_the_door], ids=["FIN", "RST"])
 def test_client_that_leaves_frees_the_device_within_a_step_and_half_a_second(own_servers, leave, command):
     server = own_servers(command=command)
-    server.wait_until_ready()
     with server.raw_generation(SLOW) as connection:
         server.wait_until_active()
         leave(connection)
@@ -48,7 +47,6 @@ def test_client_that_leaves_frees_the_device_within_a_step_and_half_a_second(own
 @pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
 def test_client_that_takes_nothing_of_its_answer_is_hung_up_on_and_a_slow_one_is_not(own_servers, command):
     server = own_servers(command=command, SEND_TIMEOUT="2")
-    server.wait_until_ready()
     body = b'{"prompt": "[noise]", "n": 4, "num_inference_steps": 1, "size": "1024x1024", "add_overlay": false}'
     with server.raw_generation(body, receive_buffer=4096) as stalled, server.raw_generation(body) as slow:
         taken = 0
@@ -82,7 +80,6 @@ def test_client_that_leaves_while_it_waits_leaves_the_queue(quiet_server):
 
 def test_eight_requests_at_a_max_queue_of_four_are_four_images_and_four_429(own_servers):
     server = own_servers(MAX_QUEUE="4")
-    server.wait_until_ready()
     start = threading.Barrier(8)
 
     def ask():
@@ -99,7 +96,6 @@ def test_eight_requests_at_a_max_queue_of_four_are_four_images_and_four_429(own_
 
 def test_full_queue_says_so_within_50_ms(own_servers):
     server = own_servers(MAX_QUEUE="1")
-    server.wait_until_ready()
     running = server.start_generating("[step=0.1]", num_inference_steps=20)
     server.wait_until_active()
     refusals = [server.generate() for _ in range(9)]
@@ -132,9 +128,7 @@ def test_deadline_of_a_running_job_frees_the_device(own_server):
 @pytest.fixture(scope="module")
 def small_server(servers):
     """A server that takes bodies of 10 KiB at most, and waits a second and a half for them."""
-    server = servers(MAX_BODY_MB="0.01", BODY_TIMEOUT="1.5")
-    server.wait_until_ready()
-    return server
+    return servers(MAX_BODY_MB="0.01", BODY_TIMEOUT="1.5")
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "chunked without a length"])

@@ -17,7 +17,7 @@ def engines(server):
 
 
 def test_server_answers_while_the_model_loads_and_serves_what_waited(own_servers):
-    server = own_servers(FAKE_LOAD="3")
+    server = own_servers(ready=False, FAKE_LOAD="3")
     server.wait_for(lambda: server.get("/startupz").json()["phase"] == "loading", "the loading phase")
     assert min(server.get("/livez").elapsed.total_seconds() for _ in range(5)) < 0.1
     assert (server.get("/readyz").status_code, server.get("/readyz").json()["status"]) == (503, "loading")
@@ -34,7 +34,7 @@ def test_server_answers_while_the_model_loads_and_serves_what_waited(own_servers
 
 
 def test_deadline_passes_while_the_model_loads(own_servers):
-    server = own_servers(FAKE_LOAD="5")
+    server = own_servers(ready=False, FAKE_LOAD="5")
     server.wait_for(lambda: server.get("/startupz").json()["phase"] == "loading", "the loading phase")
     began = time.monotonic()
     answer = server.generate(timeout=0.5)
@@ -72,7 +72,6 @@ def test_job_that_kills_two_engines_fails_and_the_next_one_is_served(own_server)
 
 def test_job_that_kills_engines_does_not_take_its_neighbours_along(own_servers):
     server = own_servers(FAKE_IN_FLIGHT="3")
-    server.wait_until_ready()
     deadly = server.start_generating("[step=0.3] [die]")
     server.wait_until_active()
     neighbours = [server.start_generating("a cat") for _ in range(2)]
@@ -82,7 +81,6 @@ def test_job_that_kills_engines_does_not_take_its_neighbours_along(own_servers):
 
 def test_deaf_engine_is_replaced_and_its_job_answered_with_504(own_servers):
     server = own_servers(STEP_TIMEOUT="2")
-    server.wait_until_ready()
     old = server.health()["engine_pid"]
     began = time.monotonic()
     answer = server.generate("[stop]")
@@ -95,7 +93,7 @@ def test_deaf_engine_is_replaced_and_its_job_answered_with_504(own_servers):
 
 
 def test_engine_that_crashes_while_loading_is_tried_a_few_times_with_pauses(own_servers):
-    server = own_servers(FAKE_CRASH="1")
+    server = own_servers(ready=False, FAKE_CRASH="1")
     waiting = server.start_generating("a cat")
     server.wait_for(lambda: server.get("/startupz").json()["phase"] == "failed", "the end of the tries", 40)
     answer = waiting.result(5)
@@ -111,7 +109,7 @@ def test_engine_that_crashes_while_loading_is_tried_a_few_times_with_pauses(own_
 
 
 def test_model_that_cannot_be_loaded_is_told_at_once_and_frees_its_process(own_servers):
-    server = own_servers(FAKE_LOAD_FAIL="The fake model is broken.")
+    server = own_servers(ready=False, FAKE_LOAD_FAIL="The fake model is broken.")
     server.wait_for(lambda: server.health()["reason"] == "The fake model is broken.", "the reason")
     answer = server.generate()
     assert (answer.status_code, answer.json()["error"]) == (503, "The fake model is broken.")
@@ -122,7 +120,7 @@ def test_model_that_cannot_be_loaded_is_told_at_once_and_frees_its_process(own_s
 
 def test_missing_model_folder_keeps_the_port_up_and_says_why(own_servers, tmp_path):
     missing = tmp_path / "no model here"
-    server = own_servers(engine="real", MODEL=str(missing))
+    server = own_servers(ready=False, engine="real", MODEL=str(missing))
     server.wait_for(lambda: server.health()["status"] == "degraded", "the failure", 90)
     assert str(missing) in server.health()["reason"]
     answer = server.generate()

@@ -64,7 +64,6 @@ def test_reload_finishes_what_runs_and_keeps_the_engine(own_server):
 )
 def test_stopping_server_says_so_closes_the_door_and_finishes_what_runs(own_servers, command, number):
     server = own_servers(command=command)
-    server.wait_until_ready()
     running = server.start_generating("[step=0.1]", num_inference_steps=30)
     server.wait_until_active()
     kept_alive = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
@@ -88,7 +87,6 @@ def test_stopping_server_says_so_closes_the_door_and_finishes_what_runs(own_serv
 @BOTH
 def test_what_outlasts_the_grace_is_answered_with_our_own_503(own_servers, command):
     server = own_servers(command=command, GRACEFUL_TIMEOUT="3")
-    server.wait_until_ready()
     running = server.start_generating("[step=0.2]", num_inference_steps=100)
     server.wait_until_active()
     waiting = server.start_generating("a cat")
@@ -106,7 +104,6 @@ def test_what_outlasts_the_grace_is_answered_with_our_own_503(own_servers, comma
 @BOTH
 def test_killed_dispatcher_is_replaced_and_its_clients_told_at_once(own_servers, command):
     server = own_servers(command=command)
-    server.wait_until_ready()
     before = server.health()
     clients = [server.start_generating("[step=0.1]", num_inference_steps=100) for _ in range(2)]
     server.wait_for(lambda: server.health()["queue_length"] == 1, "the queue")
@@ -127,7 +124,6 @@ def test_killed_dispatcher_is_replaced_and_its_clients_told_at_once(own_servers,
 @BOTH
 def test_killed_main_process_leaves_nothing_behind(own_servers, command):
     server = own_servers(command=command)
-    server.wait_until_ready()
     running = server.start_generating("[step=0.1]", num_inference_steps=100)
     server.wait_until_active()
     assert len(server.processes()) == (3 if command else 4)

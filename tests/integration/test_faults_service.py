@@ -63,7 +63,6 @@ def test_health_answers_within_50_ms_while_large_images_are_encoded(fake_server)
 def test_two_workers_share_one_queue_one_engine_and_one_count(own_servers):
     server = own_servers(WORKERS="2")
     server.wait_for(lambda: len(server.worker_pids()) == 2, "two workers")
-    server.wait_until_ready()
     futures = [server.start_generating("[step=0.05]", num_inference_steps=10) for _ in range(6)]
     server.wait_for(lambda: server.health()["total_tasks"] == 6, "six tasks")
     answers = [future.result(60) for future in futures]
@@ -84,7 +83,6 @@ def test_ids_go_on_after_a_restart_and_names_differ_within_a_second(own_servers,
     ids, paths = [], []
     for _ in range(2):
         server = own_servers(**folders)
-        server.wait_until_ready()
         futures = [server.start_generating("a cat", save_to_file=True) for _ in range(5)]
         for answer in (future.result(30).json() for future in futures):
             ids.append(answer["request_id"])
@@ -99,7 +97,6 @@ def test_output_folder_that_cannot_be_written_is_507_and_bytes_still_work(own_se
     in_the_way = tmp_path / "a file"
     in_the_way.write_text("keep me")
     server = own_servers(OUTPUT_DIR=str(in_the_way))
-    server.wait_until_ready()
     answer = server.generate(save_to_file=True)
     assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
     assert str(tmp_path) not in answer.text
@@ -112,14 +109,12 @@ def test_server_boots_where_trio_is_installed(own_servers, tmp_path):
     (tmp_path / "trio").mkdir()
     (tmp_path / "trio" / "__init__.py").write_text("__version__ = '0.30'\n")
     server = own_servers(PYTHONPATH=str(tmp_path))
-    server.wait_until_ready()
     assert server.generate().ok
 
 
 def test_two_servers_never_share_a_dispatcher(own_servers):
     first, second = own_servers(), own_servers()
     for server in (first, second):
-        server.wait_until_ready()
         assert server.generate().ok
     assert first.health()["dispatcher_pid"] != second.health()["dispatcher_pid"]
     assert first.stop() == 0
@@ -129,7 +124,6 @@ def test_two_servers_never_share_a_dispatcher(own_servers):
 
 def test_dispatcher_on_tcp_serves_and_refuses_a_wrong_key(own_servers):
     server = own_servers(DISPATCHER_TRANSPORT="tcp")
-    server.wait_until_ready()
     assert server.generate().ok
     address, pid = RuntimeDir(server.process.pid).read()
     assert (address.path, pid) == (None, server.health()["dispatcher_pid"])

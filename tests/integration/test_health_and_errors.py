@@ -117,7 +117,6 @@ def test_limits_of_the_operator_are_named_with_their_setting(servers):
         MAX_PIXELS="300000", MAX_STEPS="30", MAX_IMAGES="2", MAX_PROMPT_CHARS="50", REQUEST_TIMEOUT="30",
         MAX_BODY_MB="0.01",
     )  # fmt: skip
-    server.wait_until_ready()
     assert server.generate("x" * 50, num_inference_steps=30, n=2, timeout=30).ok
     for fields, param, setting in [
         ({"aspect_ratio": "16:9"}, "aspect_ratio", "MAX_PIXELS"),

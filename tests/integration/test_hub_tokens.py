@@ -90,7 +90,6 @@ def settings(hub, **further):
 @pytest.fixture(scope="module")
 def server(servers, hub):
     server = servers(**settings(hub))
-    server.wait_until_ready()
     yield server
     for token in (KEY, *NAMES):
         assert token not in server.log
@@ -196,7 +195,7 @@ def test_hugging_face_s_own_client_sends_its_token(server):
 
 
 def test_a_saved_image_opens_by_its_signed_address_without_api_keys_too(own_servers, hub):
-    server = own_servers(**settings(hub, API_KEYS="", HF_USERS="", HF_AUTH="any", HOST="0.0.0.0"))
+    server = own_servers(ready=False, **settings(hub, API_KEYS="", HF_USERS="", HF_AUTH="any", HOST="0.0.0.0"))
     server.wait_for(lambda: "Ctrl+C" in server.log, "the banner")
     assert "WARNING HF_AUTH=any admits every account of the hub" in server.log
     assert "-H 'Authorization: Bearer KEY'" in server.log

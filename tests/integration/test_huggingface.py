@@ -294,7 +294,6 @@ def test_the_client_finds_the_server_healthy(fake_server):
 
 def test_a_body_over_the_limit_is_refused_in_this_dialect(own_servers):
     server = own_servers(MAX_BODY_MB="1")
-    server.wait_until_ready()
     answer = post(server, data=bytes(2_000_000))
     assert answer.status_code == 413
     assert answer.json()["error"] == "The request body is larger than 1 MiB (MAX_BODY_MB)."
@@ -302,7 +301,6 @@ def test_a_body_over_the_limit_is_refused_in_this_dialect(own_servers):
 
 def test_a_full_queue_is_429_and_says_when_to_come_back(own_servers):
     server = own_servers(MAX_QUEUE="1")
-    server.wait_until_ready()
     busy = server.start_generating("[step=0.05]", num_inference_steps=40)
     server.wait_until_active()
     with pytest.raises(HfHubHTTPError, match="MAX_QUEUE") as told:
@@ -313,7 +311,7 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(own_servers):
 
 
 def test_a_broken_model_is_503_with_its_reason(own_servers):
-    server = own_servers(FAKE_LOAD_FAIL="The fake model is broken.")
+    server = own_servers(ready=False, FAKE_LOAD_FAIL="The fake model is broken.")
     server.wait_for(lambda: server.health()["status"] == "degraded", "the failure")
     with pytest.raises(HfHubHTTPError, match="The fake model is broken") as told:
         InferenceClient(model=server.url, headers=CLOSE).text_to_image("x")

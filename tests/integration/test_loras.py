@@ -33,9 +33,7 @@ def server(servers, lora_dir, tmp_path_factory):
     names = model.parent / "names.toml"
     # The same weights twice: as they are, and as their owner has them generated.
     names.write_text(f"[plain]\nsource = '{model}'\n[dark]\nsource = '{model}'\nloras = {{ night = 0.5 }}\n")
-    server = servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_IMAGES)
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_IMAGES)
 
 
 def pixels(data):
@@ -222,7 +220,7 @@ def test_one_for_another_model_is_refused_and_harms_nobody(server):
 
 
 def test_without_a_model_the_files_are_listed_and_loading_waits(own_servers, lora_dir):
-    server = own_servers(FAKE_LOAD="30", LORA_DIR=str(lora_dir))
+    server = own_servers(ready=False, FAKE_LOAD="30", LORA_DIR=str(lora_dir))
     assert listed(server)["night"]["loaded"] is None
     answer = ask(server, "/v1/loras/load", {"name": "night"})
     assert (answer.status_code, answer.json()["code"]) == (503, "loading")

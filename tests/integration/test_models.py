@@ -25,9 +25,7 @@ def names(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(servers, names):
     """A server with the demo model, and room for others."""
-    server = servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536")
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536")
 
 
 def ask(server, action, model, **fields):
@@ -205,7 +203,6 @@ def test_hugging_faces_address_names_the_model(server):
 
 def test_with_room_for_one_models_are_exchanged_and_nothing_is_lost(servers, names):
     server = servers(engine="real", MODELS_FILE=str(names), MAX_LOADED_MODELS="1", MAX_PIXELS="65536")
-    server.wait_until_ready(120)
     running = [
         server.start_generating("a red circle", model=model, size="64x64", seed=seed)
         for seed, model in enumerate(["demo", "tiny-sd", "demo", "tiny-sd"])
@@ -220,11 +217,10 @@ def test_with_room_for_one_models_are_exchanged_and_nothing_is_lost(servers, nam
 def test_after_an_engines_death_the_chosen_model_answers_again(own_servers, names):
     # A setting for the first model, which the chosen one has never had.
     server = own_servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536", DEFAULT_STEPS="2")
-    server.wait_until_ready(120)
     assert ask(server, "load", "tiny-sd").status_code == 200
     kill_engine(server)
     early = server.start_generating("a red circle")
-    server.wait_until_ready(120)
+    server.wait_until_ready()
     assert server.get("/info").json()["model_name"] == "tiny-sd"
     assert generated_by(early.result()) == ((128, 64), "tiny-sd"), "its defaults are remembered"
     assert steps_of(server, server.generate("a red circle")) == ("tiny-sd", 3)
@@ -245,11 +241,10 @@ def steps_of(server, answer):
 
 def test_after_an_engines_death_the_first_model_answers_where_the_chosen_one_is_gone(own_servers, tmp_path):
     server = own_servers(engine="real", MODELS_FILE=str(write_names(tmp_path)), MAX_PIXELS="65536")
-    server.wait_until_ready(120)
     assert ask(server, "load", "tiny-sd").status_code == 200
     shutil.rmtree(tmp_path / "sd")
     kill_engine(server)
-    server.wait_until_ready(120)
+    server.wait_until_ready()
     assert server.get("/info").json()["model_name"] == "demo"
     assert generated_by(server.generate("a red circle", size="64x64"))[1] == "demo"
     gone = server.generate("a red circle", model="tiny-sd")
@@ -258,7 +253,6 @@ def test_after_an_engines_death_the_first_model_answers_where_the_chosen_one_is_
 
 def test_a_usual_model_whose_files_are_gone_fails_its_requests_with_a_sentence(own_servers, tmp_path):
     server = own_servers(engine="real", MODELS_FILE=str(write_names(tmp_path)), MAX_PIXELS="65536")
-    server.wait_until_ready(120)
     assert ask(server, "load", "tiny-sd").status_code == 200
     assert ask(server, "unload", "tiny-sd").status_code == 200
     shutil.rmtree(tmp_path / "sd")
@@ -268,7 +262,7 @@ def test_a_usual_model_whose_files_are_gone_fails_its_requests_with_a_sentence(o
 
 
 def test_requests_that_come_before_the_first_model_get_its_own_defaults(own_servers, names):
-    server = own_servers(engine="real", MODEL="tiny-sd", MODELS_FILE=str(names), MAX_PIXELS="65536")
+    server = own_servers(ready=False, engine="real", MODEL="tiny-sd", MODELS_FILE=str(names), MAX_PIXELS="65536")
     early, named = server.start_generating("early"), server.start_generating("named", model="tiny-sd")
     assert server.health()["model_loaded"] is False
     assert generated_by(early.result()) == generated_by(named.result()) == ((128, 64), "tiny-sd")
@@ -277,7 +271,6 @@ def test_requests_that_come_before_the_first_model_get_its_own_defaults(own_serv
 
 def test_an_engine_that_dies_over_a_model_comes_back_with_the_usual_one(own_servers, names):
     server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL_DIE="1")
-    server.wait_until_ready()
     refused = server.generate("a red circle", model="tiny-sd")
     assert (refused.status_code, refused.json()["code"]) == (503, "engine_unavailable")
     server.wait_until_ready()
@@ -293,9 +286,7 @@ def slow_server(servers, tmp_path_factory):
     """A server whose fake engine loads another model for two seconds."""
     file = tmp_path_factory.mktemp("slow") / "names.toml"
     file.write_text("".join(f"[{name}]\nsource = 'owner/{name}'\n" for name in NEVER_LOADED))
-    server = servers(MODELS_FILE=str(file), FAKE_LOAD_MODEL="2")
-    server.wait_until_ready()
-    return server
+    return servers(MODELS_FILE=str(file), FAKE_LOAD_MODEL="2")
 
 
 def job_with(server, prompt):
@@ -375,7 +366,6 @@ def test_progress_of_a_load_is_in_startupz_and_in_its_job(slow_server):
 
 def test_a_download_keeps_neither_images_nor_other_models_waiting(own_servers, names):
     server = own_servers(MODELS_FILE=str(names), FAKE_FETCH="far:8")
-    server.wait_until_ready()
     number = ask(server, "load", "far", wait=False).json()["job"]
     server.wait_for(lambda: server.get("/startupz").json()["phase"] == "downloading", "the download")
     assert server.generate("a red circle").status_code == 200
@@ -391,7 +381,6 @@ def test_a_download_keeps_neither_images_nor_other_models_waiting(own_servers, n
 
 def test_with_loading_off_no_other_model_is_served(own_servers, names):
     server = own_servers(MODELS_FILE=str(names), MODEL_LOADING="off")
-    server.wait_until_ready()
     assert list(models_of(server)) == ["fake"]
     for answer in (server.generate("a red circle", model="tiny-sd"), ask(server, "load", "tiny-sd")):
         assert answer.status_code == 404

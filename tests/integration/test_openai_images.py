@@ -135,7 +135,6 @@ def test_the_async_client_generates_several_at_once(fake_server):
 
 def test_the_sdk_retries_what_is_full_and_succeeds(own_servers):
     server = own_servers(MAX_QUEUE="1")
-    server.wait_until_ready()
     busy = server.start_generating("[step=0.05]")
     server.wait_until_active()
     with openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=4) as client:

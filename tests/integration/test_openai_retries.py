@@ -39,7 +39,6 @@ def impatient(server: Server, **options: Any) -> openai.OpenAI:
 @pytest.mark.parametrize(("workers", "extra"), [("1", {}), ("2", {}), ("1", {"cache": False})])
 def test_a_client_that_loses_patience_gets_the_image_that_is_being_generated_for_it(own_servers, workers, extra):
     server = own_servers(WORKERS=workers)
-    server.wait_until_ready()
     with impatient(server) as client:
         answer = client.images.generate(prompt="[step=0.1] again", size="64x64", extra_body=SLOW | extra)
     assert opened(answer.data[0].b64_json).size == (64, 64)
@@ -95,7 +94,6 @@ def test_the_same_request_later_is_a_new_image(own_server):
 
 def test_equal_requests_at_the_same_time_keep_their_own_images_through_retries(own_servers):
     server = own_servers(MAX_QUEUE="2")
-    server.wait_until_ready()
 
     async def generate() -> list[int]:
         async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=20) as client:
@@ -167,7 +165,7 @@ def test_what_would_fail_again_is_not_sent_again(quiet_server):
 
 
 def test_a_loading_server_is_waited_for_and_then_generates(own_servers):
-    server = own_servers(FAKE_LOAD="1")
+    server = own_servers(ready=False, FAKE_LOAD="1")
     with impatient(server, max_retries=0, timeout=10.0) as client:
         with pytest.raises(openai.InternalServerError) as raised:
             client.models.list()
@@ -177,7 +175,7 @@ def test_a_loading_server_is_waited_for_and_then_generates(own_servers):
 
 
 def test_a_server_whose_model_cannot_load_answers_503(own_servers):
-    server = own_servers(FAKE_LOAD_FAIL="The weights are gone.")
+    server = own_servers(ready=False, FAKE_LOAD_FAIL="The weights are gone.")
     server.wait_for(lambda: server.health()["status"] == "degraded", "the failure")
     with impatient(server, max_retries=0, timeout=10.0) as client:
         for options in ({}, {"stream": True}):
@@ -188,7 +186,6 @@ def test_a_server_whose_model_cannot_load_answers_503(own_servers):
 
 def test_a_stopping_server_answers_503(own_servers):
     server = own_servers(GRACEFUL_TIMEOUT="2")
-    server.wait_until_ready()
     with impatient(server, max_retries=0, timeout=30.0) as client:
         generating = in_background(
             client.images.generate, prompt="[step=0.2] endless", extra_body={"num_inference_steps": 150}

@@ -163,7 +163,6 @@ def test_partial_images_without_a_stream_are_warned_about(client):
 
 def test_a_full_server_refuses_a_stream_with_the_time_to_come_back(own_servers):
     server = own_servers(MAX_QUEUE="1")
-    server.wait_until_ready()
     busy = server.start_generating("[step=0.05]", num_inference_steps=40)
     server.wait_until_active()
     with openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=0) as client:
@@ -217,7 +216,6 @@ def test_who_closes_the_sdks_stream_stops_it_too(quiet_server):
 
 def test_a_stopping_server_says_so_in_the_stream(own_servers):
     server = own_servers(GRACEFUL_TIMEOUT="2")
-    server.wait_until_ready()
     with openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=0) as client:
         stream = client.images.generate(
             prompt="[step=0.2] endless", stream=True, partial_images=3, extra_body={"num_inference_steps": 150}

@@ -29,9 +29,7 @@ load_all_checks()
 
 @pytest.fixture(scope="session")
 def fuzzed_server(servers):
-    server = servers(MAX_PIXELS="1800000", MAX_IMAGES="2", MAX_STEPS="4", MAX_QUEUE="1000")
-    server.wait_until_ready()
-    return server
+    return servers(MAX_PIXELS="1800000", MAX_IMAGES="2", MAX_STEPS="4", MAX_QUEUE="1000")
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +97,7 @@ def wrong_field(body):
 @pytest.fixture(scope="module")
 def server(servers):
     """A server of its own: what the document offers changes options and models for everybody."""
-    server = servers()
-    server.wait_until_ready()
-    return server
+    return servers()
 
 
 def test_every_route_is_in_the_document_with_its_sentence(server):

@@ -19,7 +19,7 @@ def raw_get(server, path):
 
 @pytest.mark.parametrize("command", [GUNICORN, SERVE], ids=["gunicorn", "serve"])
 def test_a_browser_gets_the_page_and_its_files_while_the_model_loads(command, own_servers):
-    server = own_servers(command=command, FAKE_LOAD="60", API_KEYS="a-key-of-the-tests")
+    server = own_servers(ready=False, command=command, FAKE_LOAD="60", API_KEYS="a-key-of-the-tests")
     page = server.get("/", headers=BROWSER)
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     named = re.findall(r"(?:href|src)=\"(page/[^\"]+)\"", page.text)

@@ -22,9 +22,7 @@ def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("qwen-image-2.1")
     save_tiny_qwen_image_21(folder)
     save_lora(folder / "loras", "red", tiny_qwen_image_21())
-    server = servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
 
 
 def coded(seed: int = 0, width: int = 64, height: int = 64) -> str:

@@ -19,9 +19,7 @@ SENTENCE = "Found unsafe and sent as black (SAFETY_CHECKER): image 1."
 @pytest.fixture(scope="module")
 def server(servers, tmp_path_factory):
     checker = save_checker(tmp_path_factory.mktemp("checker"), SEVERE)
-    server = servers(engine="real", SAFETY_CHECKER=str(checker), LOG_FORMAT="json")
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", SAFETY_CHECKER=str(checker), LOG_FORMAT="json")
 
 
 def is_black(data):

@@ -26,9 +26,7 @@ def family(request):
 def server(servers, family, tmp_path_factory):
     folder = tmp_path_factory.mktemp(family)
     MODELS[family]().save_pretrained(folder)
-    server = servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
-    server.wait_until_ready(120)
-    return server
+    return servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
 
 
 def pixels(data):

@@ -56,7 +56,7 @@ def test_the_second_start_answers_within_a_second_and_installs_nothing(servers):
     times = []
     while len(times) < 5 and min(times, default=limit) >= limit:
         began = time.perf_counter()
-        server = servers(command=START)
+        server = servers(ready=False, command=START)
         times.append(time.perf_counter() - began)
         assert server.stop() == 0
         assert "[1/2]" not in server.log
@@ -65,14 +65,14 @@ def test_the_second_start_answers_within_a_second_and_installs_nothing(servers):
 
 
 def test_settings_in_the_environment_reach_the_server(servers):
-    server = servers(command=START, WORKERS="2", THREADS="2", HOST="127.0.0.1")
+    server = servers(ready=False, command=START, WORKERS="2", THREADS="2", HOST="127.0.0.1")
     assert f"http://localhost:{server.port}" in server.log
     assert server.health()["active_workers"] == 2
     server.wait_for(lambda: len(server.worker_pids()) >= 2, "two workers")
 
 
 def test_the_server_takes_the_place_of_the_script_so_that_signals_reach_it(servers):
-    server = servers(command=START)
+    server = servers(ready=False, command=START)
     assert "gunicorn" in Path(f"/proc/{server.process.pid}/cmdline").read_text()
     assert server.stop() == 0
     with pytest.raises(requests.ConnectionError):
@@ -148,7 +148,7 @@ def test_an_interrupted_first_start_is_resumed_and_the_next_one_needs_no_pip(clo
 
 def test_a_model_that_is_not_there_is_one_clear_sentence_while_the_port_stays_up(servers, tmp_path):
     missing = tmp_path / "no such model"
-    server = servers(command=START, engine="real", MODEL=str(missing))
+    server = servers(ready=False, command=START, engine="real", MODEL=str(missing))
     server.wait_for(lambda: str(missing) in (server.health()["reason"] or ""), "the reason in /health", 60)
     assert server.health()["model_loaded"] is False
     sentences = [line for line in server.log.splitlines() if "ERROR" in line and str(missing) in line]

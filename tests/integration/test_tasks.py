@@ -53,7 +53,6 @@ def test_a_task_is_answered_at_once_while_its_model_loads_and_survives_that_its_
     names = tmp_path / "models.toml"
     names.write_text('["slow"]\nsource = "demo"\n')
     server = own_servers(MODELS_FILE=str(names), FAKE_LOAD_MODEL="6")
-    server.wait_until_ready()
     began = time.monotonic()
     first, second = submit(server, "first", model="slow"), submit(server, "second", model="slow", n=2)
     assert time.monotonic() - began < 3
@@ -96,7 +95,6 @@ def test_a_batch_with_a_wrong_field_is_refused_as_a_whole(fake_server):
 
 def test_a_batch_takes_what_there_is_room_for_and_says_what_there_is_not(servers):
     server = servers(MAX_QUEUE="2")
-    server.wait_until_ready()
     wanted = [{"prompt": f"[step=0.1] {n}", "resolution": "64x64", "num_inference_steps": 5} for n in range(4)]
     answer = requests.post(f"{server.url}/batch_submit", json={"requests": wanted}, timeout=20).json()
     assert [task["status"] for task in answer["tasks"]] == ["queued", "queued", "refused", "refused"]
@@ -140,7 +138,6 @@ def test_unknown_tasks_and_images_are_404(fake_server):
 
 def test_more_tasks_than_the_queue_takes_are_refused_with_a_time_to_come_back(own_servers):
     server = own_servers(MAX_QUEUE="2")
-    server.wait_until_ready()
     for _ in range(2):
         submit(server, "[step=0.2]", seed=None)
     answer = requests.post(f"{server.url}/submit", json={"prompt": "x"}, timeout=5)
@@ -150,7 +147,6 @@ def test_more_tasks_than_the_queue_takes_are_refused_with_a_time_to_come_back(ow
 
 def test_finished_tasks_expire(own_servers):
     server = own_servers(TASK_TTL="1")
-    server.wait_until_ready()
     taken = submit(server)
     wait_for(server, taken["task_id"], "completed")
     server.wait_for(lambda: server.get(f"/status/{taken['task_id']}").status_code == 410, "410")
@@ -159,7 +155,6 @@ def test_finished_tasks_expire(own_servers):
 
 def test_a_killed_worker_loses_no_task(own_servers):
     server = own_servers()
-    server.wait_until_ready()
     tasks = [submit(server, f"[step=0.1] {number}", num_inference_steps=10)["task_id"] for number in range(3)]
     [worker] = server.worker_pids()
     os.kill(worker, signal.SIGKILL)
@@ -169,7 +164,6 @@ def test_a_killed_worker_loses_no_task(own_servers):
 
 def test_a_killed_dispatcher_and_a_killed_engine_lose_no_task(own_servers):
     server = own_servers()
-    server.wait_until_ready()
     tasks = [submit(server, f"[step=0.1] {number}", num_inference_steps=10)["task_id"] for number in range(2)]
     os.kill(server.health()["dispatcher_pid"], signal.SIGKILL)
     for task_id in tasks:
@@ -179,18 +173,15 @@ def test_a_killed_dispatcher_and_a_killed_engine_lose_no_task(own_servers):
 def test_tasks_go_on_after_a_restart_of_the_whole_server(own_servers, tmp_path):
     places = {"STATE_DIR": str(tmp_path / "state"), "OUTPUT_DIR": str(tmp_path / "tmp"), "GRACEFUL_TIMEOUT": "2"}
     server = own_servers(**places)
-    server.wait_until_ready()
     tasks = [submit(server, f"[step=0.2] {number}", num_inference_steps=10)["task_id"] for number in range(2)]
     server.stop()
     again = own_servers(**places)
-    again.wait_until_ready()
     for task_id in tasks:
         wait_for(again, task_id, "completed")
 
 
 def test_several_workers_share_the_tasks(own_servers):
     server = own_servers(WORKERS="2")
-    server.wait_until_ready()
     tasks = [submit(server, f"shared {number}")["task_id"] for number in range(6)]
     for task_id in tasks:
         assert len(wait_for(server, task_id, "completed")["result_urls"]) == 1

@@ -74,7 +74,6 @@ def settings(**further):
 @pytest.fixture(scope="module")
 def server(servers):
     server = servers(**settings())
-    server.wait_until_ready()
     yield server
     assert SECRET not in server.log
 
@@ -175,7 +174,6 @@ def test_other_addresses_are_refused_by_name_and_nothing_is_generated(server, ur
 
 def test_loopback_is_refused_unless_the_owner_has_opened_it(own_servers, receiver):
     server = own_servers(**settings(WEBHOOK_HOSTS="public"))
-    server.wait_until_ready()
     answer = requests.post(f"{server.url}/submit", json={"prompt": "x", "webhook_url": receiver.url}, timeout=20)
     assert answer.status_code == 422
     assert answer.json()["error"] == "webhook_url cannot be used: it is not a public address."
@@ -190,7 +188,6 @@ def test_without_a_secret_a_webhook_is_refused_with_the_name_of_the_setting(fake
 
 def test_a_killed_worker_s_task_is_generated_and_told_by_the_next_one(own_servers, receiver):
     server = own_servers(**settings())
-    server.wait_until_ready()
     task_id = submit(server, receiver, "[step=0.1] survives", num_inference_steps=10)
     server.wait_until_active()
     for worker in server.worker_pids():
@@ -202,7 +199,6 @@ def test_a_killed_worker_s_task_is_generated_and_told_by_the_next_one(own_server
 @pytest.mark.skipif("QIS_FULL" not in os.environ, reason="waits until the killed worker's lease is over")
 def test_a_worker_killed_in_the_middle_of_a_delivery_leaves_it_to_the_next_one(own_servers, receiver):
     server = own_servers(**settings())
-    server.wait_until_ready()
     receiver.pause = 5.0
     task_id = submit(server, receiver)
     server.wait_for(lambda: receiver.of(task_id), "the delivery to begin")
@@ -216,21 +212,18 @@ def test_a_worker_killed_in_the_middle_of_a_delivery_leaves_it_to_the_next_one(o
 def test_what_was_not_delivered_is_delivered_after_the_next_start(own_servers, receiver, tmp_path):
     receiver.refusals = [503] * 2
     first = own_servers(**settings(STATE_DIR=str(tmp_path)))
-    first.wait_until_ready()
     task_id = submit(first, receiver)
     first.wait_for(lambda: webhook_of(first, task_id)["attempts"] == 2, "the second attempt")
     first.wait_for(lambda: webhook_of(first, task_id)["error"], "the failure")
     first.process.kill()
     first.process.wait()
     second = own_servers(**settings(STATE_DIR=str(tmp_path)))
-    second.wait_until_ready()
     assert wait_for(second, task_id, "delivered", 60)["attempts"] == 3
     assert {told["result_urls"][0].rpartition("/images")[0] for told in receiver.of(task_id)} == {first.url}
 
 
 def test_several_workers_tell_it_once(own_servers, receiver):
     server = own_servers(**settings(WORKERS="3", API_KEYS=f"ann:{ANN}"))
-    server.wait_until_ready()
     headers = {"Authorization": f"Bearer {ANN}"}
     body = {"requests": [{"prompt": f"{n}", "resolution": "64x64"} for n in range(6)], "webhook_url": receiver.url}
     answer = requests.post(f"{server.url}/batch_submit", json=body, headers=headers, timeout=20).json()

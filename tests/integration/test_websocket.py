@@ -68,7 +68,6 @@ def test_the_whole_life_of_a_generation(fake_server):
 
 def test_on_gevents_own_server_too(own_servers):
     server = own_servers(command=SERVE)
-    server.wait_until_ready()
     check_whole_life(server)
     check_whole_life(server)
     assert server.generate("after a socket").status_code == 200
@@ -169,7 +168,6 @@ def test_wrong_frames_are_answered_by_name_and_the_connection_goes_on(fake_serve
 
 def test_a_frame_over_the_limit_ends_the_connection(own_servers):
     server = own_servers(MAX_BODY_MB="0.1")
-    server.wait_until_ready()
     with open_socket(server) as connection:
         ask(connection, "x" * 200_000)
         with pytest.raises(websockets.ConnectionClosed) as closed:

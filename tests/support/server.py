@@ -94,7 +94,7 @@ class Server:
         """Wait until the port answers."""
         self.wait_for(lambda: self.get("/livez", timeout=1).ok, "the port", timeout)
 
-    def wait_until_ready(self, timeout: float = 60.0) -> None:
+    def wait_until_ready(self, timeout: float = 120.0) -> None:
         """Wait until /readyz answers 200."""
         self.wait_for(lambda: self.get("/readyz", timeout=1).ok, "readiness", timeout)
 
