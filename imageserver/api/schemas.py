@@ -2,13 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
-class ResponseSchema(BaseModel):
+class ResponseSchema(BaseModel, extra="forbid"):
     """A response whose keys are always all present."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class NativeError(ResponseSchema):
@@ -126,10 +124,8 @@ class StartupResponse(ResponseSchema):
     reason: str
 
 
-class OpenResponseSchema(BaseModel):
+class OpenResponseSchema(BaseModel, extra="allow"):
     """A response that may get more keys in later versions; the documented ones are always present."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class HealthResponse(OpenResponseSchema):

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 from flask import Blueprint, Flask, Response, request
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from imageserver.api import errors
 from imageserver.api.generation import previews
@@ -44,10 +44,8 @@ DEFAULT_STEPS = 50
 DONE = sse.frame("[DONE]")
 
 
-class CogView4Body(Generating):
+class CogView4Body(Generating, extra="allow", json_schema_extra=nullable):
     """The body of a stream; unknown keys are ignored with a warning, and `model` may be any name."""
-
-    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     model: str | None = Field(None, description="Ignored: the default model generates.")
     size: str = Field("1024x1024", description="WIDTHxHEIGHT.")

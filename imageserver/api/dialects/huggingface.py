@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flask import Blueprint, Response, g, request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.generation.build_request import parse_request, prepare
@@ -39,19 +39,15 @@ EXAMPLE = {"inputs": "a red circle on a blue background", "parameters": {"num_in
 FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/jpg": "jpeg"}
 
 
-class TargetSize(BaseModel):
+class TargetSize(BaseModel, strict=True):
     """The size of the image."""
-
-    model_config = ConfigDict(strict=True)
 
     width: Side = Field(description="Width in pixels.")
     height: Side = Field(description="Height in pixels.")
 
 
-class HuggingFaceParameters(Generating):
+class HuggingFaceParameters(Generating, extra="allow", json_schema_extra=nullable):
     """The parameters of a generation; unknown keys are ignored with a warning."""
-
-    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     prompt: str = Field("", description="Description of the edited image; with it, `inputs` is an image.")
     guidance_scale: Fraction | None = Field(
@@ -65,10 +61,8 @@ class HuggingFaceParameters(Generating):
     target_size: TargetSize | None = Field(None, description="Width and height together.")
 
 
-class HuggingFaceBody(BaseModel):
+class HuggingFaceBody(BaseModel, strict=True, extra="allow"):
     """The JSON body of `POST /models/{id}`; an image without parameters may be the body itself."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
 
     inputs: str = Field(
         description="The prompt, or the image to start from as base64 or a data URL.",

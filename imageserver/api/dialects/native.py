@@ -23,9 +23,7 @@ FILES = {
     "mask": "Mask of the image: white is regenerated, black is kept.",
     "control_image": "Image for the server's ControlNet.",
 }
-HEADERS = {
-    "Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images.",
-}
+HEADERS = {"Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images."}
 
 
 @blueprint.post("/generate")

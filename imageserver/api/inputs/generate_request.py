@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 import aspect_ratios
 from imageserver.api.inputs.loras import MAX_STACKED_LORAS, LoraChoice, Stack
@@ -43,10 +43,8 @@ Layers = Annotated[int, Field(ge=1, le=10), AS_WHOLE]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
 
 
-class Generating(BaseModel):
+class Generating(BaseModel, strict=True):
     """The fields of a generation that several dialects have under these names."""
-
-    model_config = ConfigDict(strict=True)
 
     prompt: str = Field(description="Image description.", json_schema_extra={"pattern": NOT_BLANK})
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
@@ -73,13 +71,10 @@ class Generating(BaseModel):
         "own by default, /info lists what fits.",
     )
     loras: list[LoraChoice] | None = Field(
-        None,
-        max_length=MAX_STACKED_LORAS,
-        description='LoRAs to use, such as {"name": "night", "scale": 0.8}.',
+        None, max_length=MAX_STACKED_LORAS, description='LoRAs to use, such as {"name": "night", "scale": 0.8}.'
     )
     layers: Layers | None = Field(
-        None,
-        description="Number of layers that a layered model separates `image` into; 4 by default.",
+        None, description="Number of layers that a layered model separates `image` into; 4 by default."
     )
     priority: Priority = Field("normal", description="Class of the queue: interactive, normal or background.")
     cache: bool = Field(True, description="Answer a repeated request from the cache, or join it to the one under way.")
@@ -90,10 +85,8 @@ class Generating(BaseModel):
     )
 
 
-class GenerateBody(Generating):
+class GenerateBody(Generating, extra="forbid"):
     """What a client of the native API may send; unknown keys are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     aspect_ratio: str = Field(
         aspect_ratios.DEFAULT_ASPECT_RATIO,

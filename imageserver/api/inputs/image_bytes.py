@@ -96,8 +96,7 @@ def _fetch_remote(service: Services, url: str, name: str) -> bytes:
     if not settings.allow_remote_images or settings.offline:
         setting = "OFFLINE" if settings.allow_remote_images else "ALLOW_REMOTE_IMAGES"
         raise InvalidParameter(
-            f"{name} is a web address, and this server opens none ({setting}); send the image itself.",
-            param=name,
+            f"{name} is a web address, and this server opens none ({setting}); send the image itself.", param=name
         )
     download = service.thread_pool.run(_import_download)
     # On this greenlet: a slow site would block a native thread that encodes images.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api.inputs.validation import shown
 from imageserver.errors import InvalidParameter
@@ -15,10 +15,8 @@ MAX_STACKED_LORAS = 8
 MAX_SCALE = 10.0
 
 
-class LoraChoice(BaseModel):
+class LoraChoice(BaseModel, strict=True, extra="forbid"):
     """One LoRA of a request."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=200, description="One of /v1/loras.")
     scale: Annotated[float, Field(ge=-MAX_SCALE, le=MAX_SCALE, allow_inf_nan=False)] | None = Field(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.inputs.query import read_query
@@ -24,10 +24,8 @@ HEARTBEAT_SECONDS = 10.0
 MAX_ID = 2**63 - 1
 
 
-class JobsQuery(BaseModel):
+class JobsQuery(BaseModel, extra="forbid"):
     """The query of `GET /v1/jobs`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     state: Literal["queued", "processing", "completed", "failed", "cancelled"] | None = Field(
         None, description="Only jobs in this state."

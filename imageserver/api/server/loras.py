@@ -4,7 +4,7 @@ import contextlib
 from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.generation.model_lookup import ask_for, name_of
@@ -24,10 +24,8 @@ blueprint = Blueprint("loras", __name__, url_prefix="/v1/loras")
 errors.register(blueprint)
 
 
-class LoraBody(BaseModel):
+class LoraBody(BaseModel, strict=True, extra="forbid"):
     """The body of `POST /v1/loras/load` and `/v1/loras/unload`."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=200, description="File name of the LoRA without its extension.")
     model: str | None = Field(
@@ -35,16 +33,11 @@ class LoraBody(BaseModel):
     )
 
 
-class LorasQuery(BaseModel):
+class LorasQuery(BaseModel, extra="forbid"):
     """The query of `GET /v1/loras`."""
 
-    model_config = ConfigDict(extra="forbid")
-
     model: str | None = Field(
-        None,
-        min_length=1,
-        max_length=200,
-        description="Model that `loaded` refers to; the default model if omitted.",
+        None, min_length=1, max_length=200, description="Model that `loaded` refers to; the default model if omitted."
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from flask import Blueprint, Response, jsonify
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.generation.model_lookup import ask_for, find_name, listing
@@ -23,10 +23,8 @@ blueprint = Blueprint("models", __name__, url_prefix="/v1/models")
 errors.register(blueprint, errors.openai, errors.OpenAIError)
 
 
-class ModelBody(BaseModel):
+class ModelBody(BaseModel, strict=True, extra="forbid", validate_by_name=True, validate_by_alias=True):
     """The body of `POST /v1/models/unload`."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     model: str = Field(
         min_length=1,

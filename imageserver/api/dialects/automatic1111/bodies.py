@@ -8,7 +8,7 @@ import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.lora_tags import without_tags
 from imageserver.api.inputs.generate_request import AS_WHOLE, SEEDS, Fraction, Steps, Whole, check_limit, check_text
@@ -78,18 +78,15 @@ UNSUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
 EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
 
 
-class GeneratingBody(BaseModel):
+class GeneratingBody(BaseModel, strict=True, extra="allow", json_schema_extra=nullable):
     """The fields of both bodies; unknown keys are ignored with a warning, and null means the default."""
-
-    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     prompt: str = Field("", description="Image description; <lora:name:weight> adds a LoRA from /v1/loras.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
     styles: list[str] = Field([], description="Names of prompt styles; ignored, because this server has none.")
     seed: Seed = Field(-1, description="Random seed, -1 for a random one; image k uses seed + k.")
     sampler_name: str = Field(
-        "",
-        description="Sampler from /sdapi/v1/samplers; for any other, the model's own is used with a warning.",
+        "", description="Sampler from /sdapi/v1/samplers; for any other, the model's own is used with a warning."
     )
     scheduler: str = Field(
         "Automatic", description="Noise schedule from /sdapi/v1/schedulers; any other is ignored with a warning."

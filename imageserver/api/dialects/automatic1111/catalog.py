@@ -4,13 +4,9 @@ from typing import Any
 
 import psutil
 from flask import Blueprint, Response, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from imageserver.api.dialects.automatic1111.bodies import (
-    SamplesFormat,
-    ignored_options,
-    quoted,
-)
+from imageserver.api.dialects.automatic1111.bodies import SamplesFormat, ignored_options, quoted
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, short_name
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import DEFAULT_SCHEDULES, base_names
@@ -51,10 +47,8 @@ class OptionsResponse(BaseModel):
     img2img_color_correction: bool
 
 
-class OptionsBody(BaseModel):
+class OptionsBody(BaseModel, strict=True, extra="allow"):
     """The body of `POST /sdapi/v1/options`; other options are ignored with a warning."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
 
     sd_model_checkpoint: str | None = Field(
         None, description="Title of a model in sd-models; it becomes the default model."

@@ -6,7 +6,7 @@ Source: sd-webui-controlnet 1.1.455, `scripts/external_code.py` and `scripts/api
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody
 from imageserver.api.inputs.control_image import ControlImage
@@ -23,10 +23,8 @@ BALANCED = (0, "Balanced")
 NO_MODEL = ("", "none", "None", "auto")
 
 
-class ControlUnit(BaseModel):
+class ControlUnit(BaseModel, strict=True, extra="ignore"):
     """The supported fields of a unit; others are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
     enabled: bool = Field(True, description="false ignores the unit.")
     image: str | None = Field(None, description="The control image.")

@@ -6,7 +6,7 @@ Source: stable-diffusion-webui 1.10, `modules/api/api.py`.
 import time
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.dialects.automatic1111 import catalog, responses
@@ -58,10 +58,8 @@ class ProgressQuery(BaseModel):
     skip_current_image: bool = Field(False, description="Omit the preview.")
 
 
-class PngInfoBody(BaseModel):
+class PngInfoBody(BaseModel, strict=True, extra="allow"):
     """The body of `POST /sdapi/v1/png-info`."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
 
     image: str = Field(description="A PNG, JPEG or WebP image: base64, a data URL or, if allowed, a web address.")
 

@@ -5,7 +5,7 @@ Source: openai-python 3.52, `openai/types/image_*_params.py`.
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from imageserver.api.inputs.generate_request import NOT_BLANK, SIZE_PATTERN, Generating, Seed, Whole
 from imageserver.api.inputs.validation import nullable, validated, without_nulls
@@ -18,13 +18,11 @@ B = TypeVar("B", bound="ImagesBody")
 NO_PROMPT = " "
 
 
-class ImagesBody(Generating):
+class ImagesBody(Generating, extra="allow", json_schema_extra=nullable):
     """The fields of all bodies of the dialect; unknown keys are ignored with a warning.
 
     Fields that only OpenAI's own service can use are accepted and ignored.
     """
-
-    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=nullable)
 
     model: str | None = Field(
         None, description="Name of a model from /v1/models; an unknown name means the default model."
@@ -67,10 +65,8 @@ class GenerationsBody(ImagesBody):
     )
 
 
-class ImageReference(BaseModel):
+class ImageReference(BaseModel, strict=True):
     """A reference to an image in JSON."""
-
-    model_config = ConfigDict(strict=True)
 
     image_url: str | None = Field(None, description="A data URL or, if allowed, a web address.")
     file_id: str | None = Field(None, description="Not supported: this server stores no uploaded files.")

@@ -48,9 +48,7 @@ blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/images", "/v1/models"))
 
 FILES = {"image": "The image; image[] is the same.", "mask": "Mask: transparent areas are regenerated."}
-HEADERS = {
-    "Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images.",
-}
+HEADERS = {"Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images."}
 GENERATING = {"headers": HEADERS, "response": responses.ImagesResponse, "media": (EVENTS,), "errors": GENERATING_ERRORS}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flask import Blueprint, Response, current_app, jsonify, request, send_file
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
@@ -26,14 +26,7 @@ from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.dispatch.admission import refuse_if_full
-from imageserver.errors import (
-    BadRequest,
-    Gone,
-    InvalidParameter,
-    ModelNotFound,
-    NotFound,
-    ServiceError,
-)
+from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
 from imageserver.outputs.task_store import Task
 from imageserver.protocol.messages import CancelJob, Queued
 
@@ -44,10 +37,8 @@ DEFAULT_STEPS = 50
 WEBHOOK_HELP = "Web address that receives the signed state of the task when it ends; needs WEBHOOK_SECRET."
 
 
-class TaskBody(Generating):
+class TaskBody(Generating, extra="forbid"):
     """The body of `POST /submit`; unknown keys are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     resolution: str = Field("1024x1024", pattern=SIZE_PATTERN, description="Size as WIDTHxHEIGHT.")
     num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 50 by default.")
@@ -58,10 +49,8 @@ class TaskBody(Generating):
     webhook_url: str | None = Field(None, description=WEBHOOK_HELP)
 
 
-class BatchBody(BaseModel):
+class BatchBody(BaseModel, strict=True, extra="forbid"):
     """The body of `POST /batch_submit`."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     requests: list[TaskBody] = Field(min_length=1, max_length=MAX_BATCH_TASKS, description="The tasks, in order.")
     webhook_url: str | None = Field(None, description="The webhook_url of tasks that have none.")
@@ -89,10 +78,8 @@ class BatchSubmitResponse(BaseModel):
     message: str
 
 
-class DownloadQuery(BaseModel):
+class DownloadQuery(BaseModel, extra="forbid"):
     """The query of `GET /download/{task_id}`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     image_index: int = Field(0, ge=0, description="Index of the image; 0 is the first.")
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import msgspec
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from werkzeug.datastructures import Headers
 
 from imageserver.api.generation.build_request import parse_request, prepare
@@ -27,8 +27,6 @@ Frame = dict[str, Any]
 
 class WebSocketBody(GenerateBody):
     """A generate frame; unknown keys are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     type: str = Field("generate", pattern="^generate$", description="generate; optional.")
     previews: Whole = Field(

@@ -249,11 +249,7 @@ class _Session:
                 case Progress():
                     put(partial(frames.progress, number, update), FrameKind.PROGRESS)
                 case PreviewImage():
-                    put(
-                        partial(self._preview, generation_request, update),
-                        FrameKind.PREVIEW,
-                        running.count_missed,
-                    )
+                    put(partial(self._preview, generation_request, update), FrameKind.PREVIEW, running.count_missed)
                 case GenerationResult():
                     return self._result(running, update)
         raise AssertionError("The updates end with the result.")
