@@ -14,6 +14,9 @@ MemoryPlanName = Literal[
 # Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
 POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", 超清，4K，电影级构图."}
 
+# A blank is how Qwen-Image spells an empty prompt.
+NO_PROMPT = " "
+
 # Layers have as many pixels as a square with this side, and sides that are multiples of LAYER_MULTIPLE.
 LAYER_SIDE, LAYER_MULTIPLE = 640, 32
 

@@ -13,6 +13,11 @@ EVENTS = "text/event-stream"
 # The statuses with which a generation can fail.
 GENERATING_ERRORS = (400, 404, 408, 413, 422, 429, 499, 500, 503, 504, 507)
 
+# The headers of a generation that can be repeated safely.
+REPEATABLE = {
+    "headers": {"Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images."}
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:

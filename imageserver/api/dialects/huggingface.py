@@ -18,7 +18,7 @@ from imageserver.api.generation.run import GenerationResult
 from imageserver.api.inputs.generate_request import NOT_BLANK, Fraction, Generating, Seed, Side, Whole
 from imageserver.api.inputs.image_bytes import checked, fetch
 from imageserver.api.inputs.init_image import InitImage
-from imageserver.api.inputs.json_body import parsed, read_body
+from imageserver.api.inputs.json_body import as_object, parsed, read_body
 from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
@@ -26,12 +26,11 @@ from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings, header_text
 from imageserver.errors import BadRequest, InvalidParameter, ServiceError
+from imageserver.generation import NO_PROMPT
 
 DIALECT = "huggingface"
 # `inputs` is a prompt or an image: no prompt begins with that many characters without a space.
 IMAGE_AS_TEXT = re.compile(r"data:image/|[A-Za-z0-9+/_-]{64}")
-# A blank is how Qwen-Image spells an empty prompt.
-NO_PROMPT = " "
 # Each is a header of its own, and clients accept about a hundred.
 MAX_WARNINGS = 20
 EXAMPLE = {"inputs": "a red circle on a blue background", "parameters": {"num_inference_steps": 4, "seed": 7}}
@@ -183,9 +182,7 @@ def _from_image(
 
 def _checked(content: Any) -> HuggingFaceBody:
     """Return the body; raises BadRequest, or InvalidParameter naming the field or the parameter."""
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    given = without_nulls(content)
+    given = without_nulls(as_object(content))
     parameters = given.get("parameters", {})
     if not isinstance(parameters, dict):
         raise InvalidParameter(f"parameters must be a JSON object (got {shown(parameters)}).", param="parameters")

@@ -9,7 +9,7 @@ from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import read_images
-from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
+from imageserver.api.operations import GENERATING_ERRORS, IMAGES, REPEATABLE, documented
 from imageserver.api.request_context import request_id, services
 from imageserver.api.schemas import EstimateResponse, SavedImagesResponse
 from imageserver.api.services import Services
@@ -23,7 +23,6 @@ FILES = {
     "mask": "Mask of the image: white is regenerated, black is kept.",
     "control_image": "Image for the server's ControlNet.",
 }
-HEADERS = {"Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images."}
 
 
 @blueprint.post("/generate")
@@ -31,7 +30,7 @@ HEADERS = {"Idempotency-Key": "A unique name of this request; a retry with the s
     body=GenerateBody,
     form=True,
     files=FILES,
-    headers=HEADERS,
+    **REPEATABLE,
     response=SavedImagesResponse,
     media=(*IMAGES, "application/zip"),
     errors=GENERATING_ERRORS,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 import aspect_ratios
+from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.loras import MAX_STACKED_LORAS, LoraChoice, Stack
 from imageserver.api.inputs.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter
@@ -143,9 +144,7 @@ def parse(content: Any, settings: Settings, *, prompt_required: bool = True) -> 
 
     A dialect that does not require a prompt sends a blank one where its client sends none.
     """
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    if content.get("prompt") is None or content["prompt"] == "":
+    if as_object(content).get("prompt") in (None, ""):
         raise BadRequest("Prompt is required", param="prompt")
     body = validated(GenerateBody, content)
     if prompt_required and not body.prompt.strip():

@@ -1,11 +1,15 @@
 """Read a request's body as JSON, whatever its content type says."""
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import request
+from pydantic import BaseModel
 
+from imageserver.api.inputs.validation import validated
 from imageserver.errors import BadRequest
+
+M = TypeVar("M", bound=BaseModel)
 
 # No body of any dialect needs ten. Python could not print or encode values much deeper.
 MAX_DEPTH = 100
@@ -16,6 +20,18 @@ MAX_VALUES = 10_000
 def read_json() -> Any:
     """Return the JSON body; raises BadRequest, or werkzeug's 413 for a body over the limit."""
     return parsed(read_body())
+
+
+def read_model(model: type[M]) -> M:
+    """Return the JSON body as a model; raises BadRequest, or InvalidParameter naming the field and its limit."""
+    return validated(model, as_object(read_json()))
+
+
+def as_object(content: Any) -> dict[str, Any]:
+    """Return parsed JSON if it is an object; raises BadRequest."""
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return content
 
 
 def read_body() -> bytes:

@@ -8,14 +8,13 @@ from pydantic import BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.generation.model_lookup import ask_for, name_of
-from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.json_body import read_model
 from imageserver.api.inputs.query import read_query
-from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import documented
 from imageserver.api.request_context import request_id, services
 from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
-from imageserver.errors import BadRequest, InvalidParameter, Loading, NotFound
+from imageserver.errors import InvalidParameter, Loading, NotFound
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFile
 from imageserver.protocol.messages import LoraRequest
@@ -82,7 +81,7 @@ def list_loras_as_documented() -> Response:
 @documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 413, 422, 500, 503, 504))
 def load() -> Response:
     """Load a LoRA in advance, so that the first request that names it does not wait."""
-    service, body = services(), _body()
+    service, body = services(), read_model(LoraBody)
     file = _find(service, body.name)
     lora = Lora(name=file.name, digest=file.digest)
     model, snapshot = name_of(service, body.model), service.snapshot
@@ -96,17 +95,10 @@ def load() -> Response:
 @documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 409, 413, 422, 500, 503))
 def unload() -> Response:
     """Unload a LoRA; a model without LoRAs is exactly the model as it was loaded."""
-    service, body = services(), _body()
+    service, body = services(), read_model(LoraBody)
     file = _find(service, body.name)
     question = LoraRequest(job=request_id(), unload=file.name, model=name_of(service, body.model))
     return jsonify(_response_of(file, service.client.loras(question)).model_dump())
-
-
-def _body() -> LoraBody:
-    content = read_json()
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    return validated(LoraBody, content)
 
 
 def _find(service: Services, name: str) -> LoraFile:

@@ -7,13 +7,13 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.generation.model_lookup import ask_for, find_name, listing
-from imageserver.api.inputs.json_body import read_json
-from imageserver.api.inputs.validation import shown, validated
+from imageserver.api.inputs.json_body import read_model
+from imageserver.api.inputs.validation import shown
 from imageserver.api.operations import documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
-from imageserver.errors import BadRequest, ModelNotFound
+from imageserver.errors import ModelNotFound
 from imageserver.protocol.messages import ModelRequest
 
 # The download of a 50 GB model takes hours; the job continues if its client disconnects.
@@ -65,7 +65,7 @@ class ModelStateResponse(ResponseSchema):
 def load() -> Response:
     """Load a model, downloading it first if necessary; other models stay in memory while they fit."""
     service = services()
-    body = validated(LoadBody, _content())
+    body = read_model(LoadBody)
     name = _find(service, body.model)
     number = request_id()
     ticket = ask_for(service, number, name, MAX_WAIT_SECONDS, default=body.default, fetch=True)
@@ -83,16 +83,9 @@ def load() -> Response:
 def unload() -> Response:
     """Free the memory of a model; the next request that names it loads it again."""
     service = services()
-    name = _find(service, validated(ModelBody, _content()).model)
+    name = _find(service, read_model(ModelBody).model)
     service.client.unload_model(ModelRequest(job=request_id(), unload=name, credential=credential()))
     return jsonify(_response_of(service, name, job=None).model_dump())
-
-
-def _content() -> object:
-    content = read_json()
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    return content
 
 
 def _find(service: Services, asked: str) -> str:

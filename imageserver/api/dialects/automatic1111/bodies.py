@@ -11,10 +11,19 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.lora_tags import without_tags
-from imageserver.api.inputs.generate_request import AS_WHOLE, SEEDS, Fraction, Steps, Whole, check_limit, check_text
+from imageserver.api.inputs.generate_request import (
+    AS_WHOLE,
+    SEEDS,
+    Fraction,
+    Steps,
+    Whole,
+    check_limit,
+    check_text,
+)
+from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
-from imageserver.errors import BadRequest, InvalidParameter
-from imageserver.generation import OutputFormat
+from imageserver.errors import InvalidParameter
+from imageserver.generation import NO_PROMPT, OutputFormat
 from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.settings import Settings
 
@@ -26,8 +35,6 @@ SamplesFormat = Literal["png", "jpg", "jpeg", "webp"]
 Seed = Annotated[int, Field(ge=-1, lt=SEEDS), AS_WHOLE] | Annotated[str, Field(pattern=r"^(-1|[0-9]{1,19})$")]
 
 FORMATS: dict[str, OutputFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-# The prompt is optional; a blank is how Qwen-Image spells an empty prompt.
-NO_PROMPT = " "
 # Strength 0 still generates the last step.
 MIN_STRENGTH = 0.001
 # Unknown names quoted in one warning.
@@ -146,9 +153,7 @@ class Img2ImgBody(GeneratingBody):
 
 def checked(model: type[B], content: Any, settings: Settings) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    body = validated(model, without_nulls(content))
+    body = validated(model, without_nulls(as_object(content)))
     for name in ("prompt", "negative_prompt"):
         check_text(name, getattr(body, name), settings.max_prompt_chars)
     if body.count > settings.max_images:

@@ -11,13 +11,11 @@ from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, 
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import DEFAULT_SCHEDULES, base_names
 from imageserver.api.generation.model_lookup import ask_for, listing
-from imageserver.api.inputs.json_body import read_json
-from imageserver.api.inputs.validation import validated
+from imageserver.api.inputs.json_body import read_model
 from imageserver.api.operations import documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings
-from imageserver.errors import BadRequest
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import SUFFIX
 from imageserver.schedulers import SCHEDULES, split_name
@@ -155,10 +153,7 @@ def options() -> Response:
 @documented(body=OptionsBody, errors=(400, 404, 413, 422, 500, 503, 504, 507), example={"samples_format": "png"})
 def set_options() -> Response:
     """Change options: the file format of images for this client, and the default model for all clients."""
-    content = read_json()
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    body, service = validated(OptionsBody, content), services()
+    body, service = read_model(OptionsBody), services()
     if body.sd_model_checkpoint:
         _switch(service, body.sd_model_checkpoint)
     if body.samples_format:

@@ -28,17 +28,16 @@ from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.generation.save import save_all
 from imageserver.api.inputs.image_bytes import fetch
 from imageserver.api.inputs.init_image import MAX_INPUT_RATIO, InitImage, Resize
-from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.json_body import read_json, read_model
 from imageserver.api.inputs.query import read_query
 from imageserver.api.inputs.request_images import Images
-from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
 from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import BadRequest, Cancelled
+from imageserver.errors import Cancelled
 from imageserver.imaging.infotext import parse_infotext
 from imageserver.protocol.messages import CancelJob, CurrentJobRequest, JobStatus, Started
 
@@ -132,11 +131,8 @@ def skip() -> Response:
 @documented(body=PngInfoBody, response=PngInfoResponse, errors=(400, 413, 422, 500))
 def png_info() -> Response:
     """Return the generation parameters that an image contains."""
-    content = read_json()
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
     service = services()
-    data = fetch(service, validated(PngInfoBody, content).image, name="image")
+    data = fetch(service, read_model(PngInfoBody).image, name="image")
 
     def work() -> PngInfoResponse:
         from imageserver.imaging.metadata import read_metadata

@@ -8,14 +8,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from imageserver.api.inputs.generate_request import NOT_BLANK, SIZE_PATTERN, Generating, Seed, Whole
+from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.validation import nullable, validated, without_nulls
 from imageserver.errors import BadRequest
-from imageserver.generation import Quality
+from imageserver.generation import NO_PROMPT, Quality
 
 B = TypeVar("B", bound="ImagesBody")
-
-# A blank is how Qwen-Image spells an empty prompt; a variation has none.
-NO_PROMPT = " "
 
 
 class ImagesBody(Generating, extra="allow", json_schema_extra=nullable):
@@ -92,9 +90,7 @@ class EditsBody(VariationsBody):
 
 def checked(model: type[B], content: Any) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    given = without_nulls(content)
+    given = without_nulls(as_object(content))
     if model.needs_prompt() and given.get("prompt", "") == "":
         raise BadRequest("Prompt is required", param="prompt")
     return validated(model, given)

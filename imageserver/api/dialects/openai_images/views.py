@@ -30,7 +30,7 @@ from imageserver.api.inputs.init_image import InitImage
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import MAX_IMAGES, Images
 from imageserver.api.inputs.retry_headers import Retry, key_of_tries, retry_count_of
-from imageserver.api.operations import EVENTS, GENERATING_ERRORS, documented
+from imageserver.api.operations import EVENTS, GENERATING_ERRORS, REPEATABLE, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
@@ -48,8 +48,7 @@ blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/images", "/v1/models"))
 
 FILES = {"image": "The image; image[] is the same.", "mask": "Mask: transparent areas are regenerated."}
-HEADERS = {"Idempotency-Key": "A unique name of this request; a retry with the same name gets the same images."}
-GENERATING = {"headers": HEADERS, "response": responses.ImagesResponse, "media": (EVENTS,), "errors": GENERATING_ERRORS}
+GENERATING = {"response": responses.ImagesResponse, "media": (EVENTS,), "errors": GENERATING_ERRORS, **REPEATABLE}
 
 
 @blueprint.before_request

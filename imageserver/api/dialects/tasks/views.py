@@ -19,7 +19,7 @@ from imageserver.api.generation.build_request import build_request, parse_reques
 from imageserver.api.generation.model_lookup import Unloaded, look_up
 from imageserver.api.generation.run import PendingGeneration
 from imageserver.api.inputs.generate_request import SIZE_PATTERN, Generating, Seed, Steps, Whole, check_limit
-from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.json_body import as_object, read_json, read_model
 from imageserver.api.inputs.query import read_query
 from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
@@ -118,10 +118,7 @@ def submit() -> Response:
 def batch_submit() -> Response:
     """Submit several tasks and return their ids; tasks beyond the limit of the queue are refused one by one."""
     service = services()
-    content = read_json()
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    batch = validated(BatchBody, content)
+    batch = read_model(BatchBody)
     # A batch with a wrong field is refused as a whole: its sender must correct it first.
     _check_webhook(service, batch.webhook_url)
     task_requests = []
@@ -237,9 +234,7 @@ def _accepted(task_request: _TaskRequest, task: Task, *, estimated_time: float |
 
 
 def _read(service: Services, number: int, content: Any) -> _TaskRequest:
-    if not isinstance(content, dict):
-        raise BadRequest("The body must be a JSON object.")
-    if not content.get("prompt"):
+    if not as_object(content).get("prompt"):
         raise BadRequest("Prompt is required", param="prompt")
     body = validated(TaskBody, content)
     fields = body.model_dump(exclude_unset=True)
