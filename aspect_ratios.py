@@ -1,6 +1,6 @@
 """The named image sizes, in pixels.
 
-Source: the sizes of the Qwen-Image model card, plus two 512 x 512 squares for quick images.
+Source: the sizes of the Qwen-Image model card, plus a 512 x 512 square for quick images, with the alias m1:1.
 """
 
 ASPECT_RATIOS: dict[str, tuple[int, int]] = {

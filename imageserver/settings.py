@@ -191,8 +191,8 @@ class Settings(BaseSettings):
         "text_kv_cache",
     ] = Field(
         "taylorseer",
-        description="Cache with which quality high and fast skip work: taylorseer, first_block or magcache; the server "
-        "refuses the other caches of diffusers and says why.",
+        description="Cache that quality=high and quality=fast use to skip work: taylorseer, first_block or "
+        "magcache; the server refuses the other caches of diffusers and says why.",
     )
     max_batch: int = Field(
         0,
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
         120.0,
         ge=1,
         le=86400,
-        description="Seconds after which the server disconnects a client that reads nothing of its answer.",
+        description="Seconds after which the server disconnects a client that stops reading its response.",
     )
     max_image_mb: float = Field(20.0, gt=0, description="Maximum size of an image file in a request, in MiB.")
     allow_remote_images: bool = Field(
@@ -253,8 +253,8 @@ class Settings(BaseSettings):
     )
     webhook_hosts: Annotated[str, AfterValidator(_checked_hosts)] = Field(
         "public",
-        description="Hosts that webhooks may go to, comma-separated, each HOST or HOST:PORT, private ones too; public "
-        "stands for every public address.",
+        description="Hosts that webhooks may go to, comma-separated, each HOST or HOST:PORT, private hosts allowed; "
+        "`public` means any public address.",
     )
     cache_max_mb: float = Field(
         512.0, ge=0, description="Maximum size of the cache of finished answers, in MiB; 0 switches it off."

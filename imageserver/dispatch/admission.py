@@ -1,4 +1,4 @@
-"""What a new request is refused for: no engine to come, no room, or no chance to be done in time."""
+"""Refuse new requests: no engine expected, no room, or no chance of finishing in time."""
 
 from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate

@@ -69,7 +69,8 @@ class Dispatcher:
         """Queue a job, or let the request join an earlier one's; a refusal is sent like any other failure."""
         self.jobs.tally.total += 1
         same = self.jobs.single_flight.find(request)
-        if same is not None and self.models.named(request.generation).model != self.models.named(same.generation).model:
+        names = {self.models.with_model_name(each.generation).model for each in (request, same) if each is not None}
+        if len(names) > 1:
             same = None
         if same is not None:
             # A retry gets the images of the seed that its first try was given.
@@ -99,7 +100,7 @@ class Dispatcher:
 
     def estimate(self, request: messages.EstimateRequest, listener: Listener) -> None:
         """Send the time and memory that a generation would take if it came now, and its token counts."""
-        generation = self.models.named(request.generation)
+        generation = self.models.with_model_name(request.generation)
         expected = self.estimate_wait(self._new_job(request.job, generation, request.credential))
         estimate = self._estimator.estimate(request.job, self.models.info_of(generation), generation, expected)
         if generation.model in self.models.loaded:
@@ -203,7 +204,7 @@ class Dispatcher:
         self.engine_changed()
 
     def engine_lost(self, *, silent: bool) -> None:
-        """Run the jobs of a dead engine again; fail those that have killed two, or that it went silent over."""
+        """Run a dead engine's jobs again; fail those that have killed two, or during which it stopped responding."""
         self._after_load(self.models.engine_lost(), spared=self.models.default)  # a new engine begins with that one
         lost, self.jobs.running = list(self.jobs.running.values()), {}
         for job in lost:
@@ -230,7 +231,7 @@ class Dispatcher:
 
     def _admit(self, request: messages.Submit, source: bytes) -> Job:
         """Return a new job in the queue; raises the error that refuses it."""
-        generation = self.models.named(request.generation)
+        generation = self.models.with_model_name(request.generation)
         job = self._new_job(request.job, generation, request.credential)
         job.source, job.twin_key = source, request.twin_key
         refuse_if_hopeless(self.engine)
@@ -266,7 +267,7 @@ class Dispatcher:
         while self.engine.is_ready and (
             job := self.jobs.queue.peek(self._clock(), lambda waiting: self.models.holds_back(waiting.generation))
         ):
-            job.generation = self.models.named(job.generation)
+            job.generation = self.models.with_model_name(job.generation)
             if not (self._may_join(job) and self.models.may_run(job.generation.model) and self._has_room(job)):
                 return
             self.jobs.start(job)

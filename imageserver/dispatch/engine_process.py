@@ -41,10 +41,10 @@ class EngineEvents(Protocol):
         """The state, its reason or the progress has changed."""
 
     def job_event(self, message: messages.JobReport, raw: bytes) -> None:
-        """A running job has begun, come further or ended."""
+        """A running job has started, progressed or ended."""
 
     def model_event(self, message: messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress) -> None:
-        """Other models are loaded than before, files have arrived on the disk, or either has failed or come further."""
+        """The models in memory or on the disk have changed, or a load or a download has progressed or failed."""
 
     def engine_lost(self, *, silent: bool) -> None:
         """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""

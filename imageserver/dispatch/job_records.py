@@ -128,7 +128,7 @@ class JobRecord:
                 self.add_event(state, state=state, completed_at=now, error=sentence, code=message.code, **NOT_QUEUED)
 
     def _give_up(self) -> None:
-        """End a request that was refused once its model was known, only wanted to know, or lost its worker."""
+        """End a request whose worker never submitted a generation after its model loaded."""
         if self.awaits == "generation":
             self.awaits = None
             self._record(messages.failed(self.status.id, Cancelled("Nothing was asked for once the model was there.")))

@@ -83,13 +83,13 @@ class ModelLoading:
         """How many requests wait for their models, before they are jobs."""
         return sum(waiting.request.prompt is not None for waiting in self._requests.values())
 
-    def named(self, generation: Generation) -> Generation:
-        """Return the generation with the name of its model, as far as that is known already."""
+    def with_model_name(self, generation: Generation) -> Generation:
+        """Return the generation with the name of its model, if already known."""
         return generation if generation.model else replace(generation, model=self.default)
 
     def info_of(self, generation: Generation) -> ModelInfo | None:
         """Return the info of a generation's model, None before it was loaded."""
-        return self.known.get(self.named(generation).model)
+        return self.known.get(self.with_model_name(generation).model)
 
     def submit(self, request: messages.ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client; `send_responses` answers it when that is done."""
@@ -138,7 +138,7 @@ class ModelLoading:
 
     def holds_back(self, generation: Generation) -> bool:
         """Return whether a generation has to wait for a download that others need not wait for, maybe for hours."""
-        name = self.named(generation).model
+        name = self.with_model_name(generation).model
         return name not in self.loaded and name in self._fetches.values()
 
     def notify_progress(self, message: messages.LoadProgress) -> None:

@@ -1,6 +1,6 @@
 """The same request again: a twin joins the job under way, a retry the job of the attempt that it repeats.
 
-A client library that loses patience sends its request again, with a count of its tries and no key. A random seed makes
+A client library that times out sends its request again, with its retry count and no key. A random seed makes
 another generation of the retry, so it is recognised by what its client sent.
 """
 

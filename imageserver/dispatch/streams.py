@@ -25,7 +25,7 @@ class Peer:
                 self._writer.write(raw)
 
     async def receive(self) -> Frame:
-        """Return the next message and its raw bytes; raises EOFError when the peer is gone or speaks something else."""
+        """Return the next message and its raw bytes; raises EOFError if the peer is gone or breaks the protocol."""
         parser = read_frame()
         size = next(parser)
         while True:

@@ -50,7 +50,7 @@ class Channel:
                 self._connection.sendall(raw)
 
     def receive(self) -> Frame:
-        """Return the next message and its raw bytes; raises EOFError when the peer is gone or speaks something else."""
+        """Return the next message and its raw bytes; raises EOFError if the peer is gone or breaks the protocol."""
         parser = read_frame()
         size = next(parser)
         while True:

@@ -24,7 +24,7 @@ def tiny_qwen_image_layered() -> QwenImageLayeredPipeline:
     torch.manual_seed(0)
     tokenizer = byte_tokenizer()
     vae = AutoencoderKLQwenImage(
-        base_dim=4, z_dim=8, dim_mult=[1] * 5, num_res_blocks=1, temperal_downsample=[False] * 3 + [True],
+        base_dim=2, z_dim=8, dim_mult=[1] * 5, num_res_blocks=0, temperal_downsample=[False] * 3 + [True],
         latents_mean=[0.0] * 8, latents_std=[1.0] * 8, input_channels=4,
     )  # fmt: skip
     transformer = QwenImageTransformer2DModel(

@@ -25,7 +25,7 @@ class InitImage:
     """The bytes of an image file and, for inpainting, of its mask.
 
     `further` images are seen beside it: each by itself where the model can, else all in one row. The mask covers the
-    first alone. In most dialects white in the mask is regenerated; OpenAI's masks say it by transparency. `names` are
+    first alone. In most dialects white in the mask is regenerated; OpenAI's masks use transparency instead. `names` are
     the fields that errors name.
     """
 

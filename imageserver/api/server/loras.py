@@ -94,7 +94,7 @@ def load() -> Response:
 @blueprint.post("/unload")
 @documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 409, 413, 422, 500, 503))
 def unload() -> Response:
-    """Unload a LoRA; a model without LoRAs is exactly the model as it was loaded."""
+    """Unload a LoRA; with no LoRAs left, the model's weights are as loaded."""
     service, body = services(), read_model(LoraBody)
     file = _find(service, body.name)
     question = LoraRequest(job=request_id(), unload=file.name, model=name_of(service, body.model))

@@ -57,7 +57,7 @@ class MemoryModel:
         self._failures[info.name] = FailedSize(smallest, self._clock(), loaded)
 
     def obstacle(self, info: ModelInfo, generation: Generation, loaded: tuple[str, ...]) -> str | None:
-        """Return why the device cannot hold a generation and what it could, None where nothing speaks against it."""
+        """Return why the device cannot hold a generation and what it could, None if nothing rules it out."""
         failure = self._failures.get(info.name)
         if failure is None or _pixels(generation) < failure.pixels:
             return None

@@ -63,7 +63,7 @@ class StepScheduler:
         release_memory: Callable[[], None] = lambda: None,
         in_background: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
-        """Serve `models`, by the names that generations call them; there may be others at any time."""
+        """Serve `models`, keyed by name; the mapping may change at any time."""
         self._models = models
         self._send = send
         self._trace = trace

@@ -15,7 +15,7 @@ from imageserver.generation import Generation
 class QualityTiers:
     """The hooks of a cache: attached at the first use, detached when no job needs them.
 
-    Every other forward bypasses them, so exact images are the same to the bit beside tiered ones.
+    Every other forward bypasses them, so exact images stay bit-identical beside tiered ones.
     """
 
     def __init__(

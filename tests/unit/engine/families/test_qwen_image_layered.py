@@ -34,8 +34,8 @@ def _as_in_an_engine(fast_vae) -> None:
 
 
 def apart(prompt: str = "a cat before a house", **fields: Any) -> Generation:
-    """Return an image to take apart."""
-    defaults = {"width": SIDE, "height": SIDE, "source": SOURCE, "steps": 2, "layers": 2, "true_cfg_scale": 1.0}
+    """Return an image to take apart, into one layer unless the fields say more: every layer is 640 x 640 to the VAE."""
+    defaults = {"width": SIDE, "height": SIDE, "source": SOURCE, "steps": 2, "layers": 1, "true_cfg_scale": 1.0}
     return generation(prompt, **(defaults | fields))
 
 
@@ -47,8 +47,8 @@ def noise(seed: int = 0, width: int = SIDE, height: int = SIDE) -> Image.Image:
     ("fields", "shape"),
     [
         ({"layers": 0}, (4, SIDE, SIDE, 4)),
-        ({"layers": 1, "true_cfg_scale": 3.0, "negative_prompt": "blurry", "seed": 4}, (1, SIDE, SIDE, 4)),
-        ({"width": 120, "height": 80}, (2, 512, 768, 4)),
+        ({"true_cfg_scale": 3.0, "negative_prompt": "blurry", "seed": 4}, (1, SIDE, SIDE, 4)),
+        ({"width": 120, "height": 80, "layers": 2}, (2, 512, 768, 4)),
     ],
     ids=["default number", "guided", "another shape and size"],
 )
@@ -65,10 +65,10 @@ def test_alone_the_layers_are_bit_equal_to_the_stock_pipelines(engine, fields, s
 
 
 def test_several_generations_come_one_after_the_other_each_with_its_seed(engine):
-    [both] = engine.generate((apart(count=2, seed=7), noise().tobytes()))
+    [both] = engine.generate((apart(count=2, layers=2, seed=7), noise().tobytes()))
     [(finished, _)] = engine.of(Finished)
     assert (finished.outcome.layers, finished.outcome.channels, finished.outcome.seeds) == (2, 4, (7, 7, 8, 8))
-    [second] = engine.generate((apart(seed=8), noise().tobytes()))
+    [second] = engine.generate((apart(layers=2, seed=8), noise().tobytes()))
     assert (both[2:] == second).all()
 
 
@@ -86,7 +86,7 @@ def test_a_cancelled_neighbour_changes_nothing_and_every_step_is_told(engine):
 def test_the_format_of_graphics_cards_serves_layers_too():
     engine = TinyEngine(tiny_qwen_image_layered().to(torch.bfloat16))
     [layers] = engine.generate((apart(previews=1, true_cfg_scale=3.0), noise().tobytes()))
-    assert layers.shape == (2, SIDE, SIDE, 4)
+    assert layers.shape == (1, SIDE, SIDE, 4)
 
 
 def test_a_lora_changes_what_is_generated_and_unloading_it_restores_the_base(engine, tmp_path):
@@ -129,7 +129,7 @@ def test_the_safety_checker_looks_at_every_layer_on_white(engine):
             seen.append(shape)
             return (False, True)
 
-    [layers] = TinyEngine(engine.pipeline, safety=Checker()).generate((apart(), noise().tobytes()))
+    [layers] = TinyEngine(engine.pipeline, safety=Checker()).generate((apart(layers=2), noise().tobytes()))
     assert seen == [(SIDE, SIDE, 4)]
     assert layers[0].any()
     assert not layers[1].any()
