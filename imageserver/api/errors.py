@@ -52,8 +52,13 @@ def native(error: ServiceError) -> dict[str, Any]:
 
 def openai(error: ServiceError) -> dict[str, Any]:
     """Return `{"error": {"message", "type", "param", "code"}}`, the format of the OpenAI SDK."""
-    kind = "invalid_request_error" if error.status < 500 and error.status != 429 else "server_error"
-    kind = "rate_limit_error" if error.status == 429 else kind
+    kind = (
+        "rate_limit_error"
+        if error.status == 429
+        else "server_error"
+        if error.status >= 500
+        else "invalid_request_error"
+    )
     return {"error": {"message": error.sentence, "type": kind, "param": error.param, "code": error.code}}
 
 
@@ -100,9 +105,7 @@ def register(
         shaped = ServiceError(error.description or error.name)
         shaped.status, shaped.code = error.code or 500, error.name.lower().replace(" ", "_")
         response = error_response(shaped, chosen)
-        for name, value in error.get_headers():
-            if name == "Allow":
-                response.headers[name] = value
+        response.headers.update({name: value for name, value in error.get_headers() if name == "Allow"})
         return response
 
     @target.errorhandler(Exception)

@@ -155,9 +155,7 @@ def _frames(service: Services, generation_request: GenerationRequest, updates: G
                 case None:
                     yield sse.HEARTBEAT_FRAME
                 case PreviewImage(preview=preview):
-                    image = previews.preview_file(
-                        service, generation_request, update, output_format="jpeg", compression=PREVIEW_QUALITY
-                    )
+                    image = previews.preview_file(service, generation_request, update, jpeg_quality=PREVIEW_QUALITY)
                     seed = generation.seed + preview.index
                     fields = FrameFields(preview.step - 1, preview.total, False, preview.index, generation.count, seed)
                     yield from frames_of(image, fields)

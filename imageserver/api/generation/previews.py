@@ -14,7 +14,6 @@ from imageserver.api.generation.run import GenerationRequest
 from imageserver.api.services import Services
 from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import InvalidParameter
-from imageserver.generation import OutputFormat
 
 EXTENSION = "imageserver_stream_formats"
 
@@ -40,9 +39,7 @@ def other_format(content: dict[str, Any], default: str = "openai") -> StreamForm
 
     A body that names no format gets `default`.
     """
-    name = content.get("stream_format")
-    if name is None:
-        name = default
+    name = default if content.get("stream_format") is None else content["stream_format"]
     if name == "openai":
         return None
     offered = cast(dict[str, StreamFormat], current_app.extensions.get(EXTENSION, {}))
@@ -56,33 +53,21 @@ def other_format(content: dict[str, Any], default: str = "openai") -> StreamForm
 
 
 def encoded_preview(
-    service: Services,
-    request: GenerationRequest,
-    preview_image: PreviewImage,
-    *,
-    output_format: OutputFormat | None = None,
-    compression: int | None = None,
+    service: Services, request: GenerationRequest, preview_image: PreviewImage, *, jpeg_quality: int | None = None
 ) -> str:
     """Return the bytes of `preview_file` as base64."""
-    data = preview_file(service, request, preview_image, output_format=output_format, compression=compression)
+    data = preview_file(service, request, preview_image, jpeg_quality=jpeg_quality)
     return service.thread_pool.run(base64.b64encode, data).decode()
 
 
 def preview_file(
-    service: Services,
-    request: GenerationRequest,
-    preview_image: PreviewImage,
-    *,
-    output_format: OutputFormat | None = None,
-    compression: int | None = None,
+    service: Services, request: GenerationRequest, preview_image: PreviewImage, *, jpeg_quality: int | None = None
 ) -> bytes:
     """Return a preview as the bytes of an image file, in the size of the finished one.
 
-    The format is the request's unless another is asked for; enlarging and encoding happen on a thread of the pool.
+    The format is the request's, or JPEG of `jpeg_quality`; enlarging and encoding happen on a thread of the pool.
     """
     options, preview, generation = request.output_options, preview_image.preview, request.generation
-    wanted = output_format or options.output_format
-    quality = compression if output_format else options.compression
 
     def work() -> bytes:
         from imageserver.imaging.previews import image_file
@@ -92,8 +77,8 @@ def preview_file(
             (preview.width, preview.height),
             preview.scale,
             (generation.width, generation.height),
-            output_format=wanted,
-            compression=quality,
+            output_format="jpeg" if jpeg_quality else options.output_format,
+            compression=jpeg_quality or options.compression,
         )
 
     return service.thread_pool.run(work)

@@ -2,6 +2,7 @@
 
 from typing import Any, TypeVar
 
+from flask import request
 from pydantic import BaseModel, ValidationError
 
 from imageserver.errors import InvalidParameter
@@ -9,13 +10,18 @@ from imageserver.errors import InvalidParameter
 M = TypeVar("M", bound=BaseModel)
 
 
-def validated(model: type[M], content: Any, *, as_text: bool = False) -> M:
-    """Return the content as a model; raises InvalidParameter naming the first wrong field and its limit.
-
-    With `as_text` every value is text, as in a query: "20" is a number and "true" a boolean.
-    """
+def validated(model: type[M], content: Any) -> M:
+    """Return the content as a model; raises InvalidParameter naming the first wrong field and its limit."""
     try:
-        return model.model_validate_strings(content) if as_text else model.model_validate(content)
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error, model) from None
+
+
+def read_query(model: type[M]) -> M:
+    """Return the query as a model; its values are text: "20" is a number and "true" a boolean."""
+    try:
+        return model.model_validate_strings(request.args.to_dict())
     except ValidationError as error:
         raise _explain(error, model) from None
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, Field
 
 from imageserver.api import errors
-from imageserver.api.inputs.query import read_query
+from imageserver.api.inputs.validation import read_query
 from imageserver.api.operations import EVENTS, documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import JobListResponse, JobResponse

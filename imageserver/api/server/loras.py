@@ -3,13 +3,14 @@
 import contextlib
 from typing import Any, Literal
 
+import msgspec
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
 from imageserver.api import errors
 from imageserver.api.generation.model_lookup import ask_for, name_of
 from imageserver.api.inputs.json_body import read_model
-from imageserver.api.inputs.query import read_query
+from imageserver.api.inputs.validation import read_query
 from imageserver.api.operations import documented
 from imageserver.api.request_context import request_id, services
 from imageserver.api.schemas import ResponseSchema
@@ -67,14 +68,24 @@ class LoraListResponse(ResponseSchema):
 @documented(query=LorasQuery, response=LoraListResponse, errors=(404, 422, 500, 503))
 def list_loras() -> Response:
     """List the LoRAs that requests can name."""
-    return _listed()
+    service, query = services(), read_query(LorasQuery)
+    loaded: tuple[str, ...] | None = None
+    files, warnings = [], []
+    for name in service.loras.names():
+        try:
+            files.append(service.thread_pool.run(service.loras.find, name))
+        except InvalidParameter as error:
+            warnings.append(error.sentence)
+    with contextlib.suppress(Loading):
+        loaded = service.client.loras(LoraRequest(job=request_id(), model=name_of(service, query.model)))
+    return jsonify(object="list", data=[_response_of(file, loaded).model_dump() for file in files], warnings=warnings)
 
 
 @blueprint.get("/list")
 @documented(query=LorasQuery, response=LoraListResponse, errors=(404, 422, 500, 503))
 def list_loras_as_documented() -> Response:
     """List the LoRAs that requests can name; the same as /v1/loras."""
-    return _listed()
+    return list_loras()
 
 
 @blueprint.post("/load")
@@ -109,31 +120,12 @@ def _find(service: Services, name: str) -> LoraFile:
     return service.thread_pool.run(service.loras.find, name)
 
 
-def _listed() -> Response:
-    service, query = services(), read_query(LorasQuery)
-    loaded: tuple[str, ...] | None = None
-    files, warnings = [], []
-    for name in service.loras.names():
-        try:
-            files.append(service.thread_pool.run(service.loras.find, name))
-        except InvalidParameter as error:
-            warnings.append(error.sentence)
-    with contextlib.suppress(Loading):
-        loaded = service.client.loras(LoraRequest(job=request_id(), model=name_of(service, query.model)))
-    return jsonify(object="list", data=[_response_of(file, loaded).model_dump() for file in files], warnings=warnings)
-
-
 def _response_of(file: LoraFile, loaded: tuple[str, ...] | None) -> LoraResponse:
-    profile = file.profile
     return LoraResponse(
         id=file.name,
         object="lora",
         loaded=None if loaded is None else file.name in loaded,
         size=file.size,
         digest=file.digest,
-        description=profile.description,
-        scale=profile.scale,
-        num_inference_steps=profile.num_inference_steps,
-        true_cfg_scale=profile.true_cfg_scale,
-        scheduler=profile.scheduler,
+        **msgspec.structs.asdict(file.profile),
     )

@@ -154,7 +154,7 @@ class _Schemas:
         for part in (model.__name__, *TypeAdapter(model).json_schema().get("$defs", {})):
             properties = self.components[part].get("properties", {})
             for name, (keyword, setting) in LIMITED_BY_SETTINGS.items():
-                for option in _options(properties.get(name)):
+                for option in _options(properties[name]) if name in properties else ():
                     if option.get("type") != "null":
                         limit = getattr(self._settings, setting)
                         option[keyword] = min(limit, option.get(keyword, limit))
@@ -172,14 +172,8 @@ class _Schemas:
         schema["properties"] = fields | parts
         return schema
 
-    def error_of(self, blueprint_name: str) -> dict[str, Any]:
-        """Return a reference to the schema of a dialect's errors."""
-        return self.of(errors.ENVELOPES.get(blueprint_name, NativeError))
 
-
-def _options(schema: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if schema is None:
-        return []
+def _options(schema: dict[str, Any]) -> list[dict[str, Any]]:
     options: list[dict[str, Any]] = schema.get("anyOf", [schema])
     return options
 
@@ -220,8 +214,7 @@ def _operation(rule: Rule, view: Any, blueprint_name: str, schemas: _Schemas) ->
     }
     if description.strip():
         described["description"] = " ".join(description.split())
-    body = _body(operation, schemas)
-    if body:
+    if body := _body(operation, schemas):
         described["requestBody"] = {"required": True, "content": body}
     return described
 
@@ -253,7 +246,7 @@ def _responses(operation: Operation, blueprint_name: str, schemas: _Schemas) -> 
         }
         for status in (200, *operation.also)
     }
-    error = {"application/json": {"schema": schemas.error_of(blueprint_name)}}
+    error = {"application/json": {"schema": schemas.of(errors.ENVELOPES.get(blueprint_name, NativeError))}}
     for status in sorted({*operation.errors, 401, 403, 503} - set(operation.also)):
         responses[str(status)] = {"description": ERRORS[status], "content": error}
     return responses
@@ -283,10 +276,9 @@ def _path(rule: Rule) -> str:
 
 
 def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
-    found = re.findall(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>", rule.rule)
     return [
         {"name": name, "in": "path", "required": True, "schema": CONVERTERS[converter or "default"]}
-        for converter, name in found
+        for converter, name in re.findall(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>", rule.rule)
     ]
 
 

@@ -29,8 +29,8 @@ from imageserver.api.generation.save import save_all
 from imageserver.api.inputs.image_bytes import fetch
 from imageserver.api.inputs.init_image import MAX_INPUT_RATIO, InitImage, Resize
 from imageserver.api.inputs.json_body import read_json, read_model
-from imageserver.api.inputs.query import read_query
 from imageserver.api.inputs.request_images import Images
+from imageserver.api.inputs.validation import read_query
 from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services

@@ -20,8 +20,7 @@ from imageserver.api.generation.model_lookup import Unloaded, look_up
 from imageserver.api.generation.run import PendingGeneration
 from imageserver.api.inputs.generate_request import SIZE_PATTERN, Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import as_object, read_json, read_model
-from imageserver.api.inputs.query import read_query
-from imageserver.api.inputs.validation import validated
+from imageserver.api.inputs.validation import read_query, validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services

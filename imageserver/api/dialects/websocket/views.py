@@ -195,7 +195,7 @@ class _Session:
         try:
             number = self._next_number()
             frame = frames.read(text)
-            if not frames.is_cancel(frame):
+            if frame.get("type") != "cancel":
                 self._start(number, frame)
             # A cancel that comes too late is not an error: the client could not know.
             elif self._running is not None:
@@ -264,9 +264,7 @@ class _Session:
         return frame
 
     def _preview(self, generation_request: GenerationRequest, preview_image: PreviewImage) -> Frame:
-        image = previews.encoded_preview(
-            self._service, generation_request, preview_image, output_format="jpeg", compression=PREVIEW_QUALITY
-        )
+        image = previews.encoded_preview(self._service, generation_request, preview_image, jpeg_quality=PREVIEW_QUALITY)
         return frames.preview(generation_request.number, preview_image.preview, image)
 
     def _result(self, running: _RunningGeneration, result: GenerationResult) -> Frame:
