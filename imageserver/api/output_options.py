@@ -18,12 +18,10 @@ class OutputOptions:
 
     @property
     def extension(self) -> str:
-        """The file name's ending."""
         return {"png": "png", "jpeg": "jpg", "webp": "webp"}[self.output_format]
 
     @property
     def mimetype(self) -> str:
-        """The HTTP content type."""
         return f"image/{self.output_format}"
 
 

@@ -11,7 +11,6 @@ EXTENSION = "imageserver"
 
 
 def services() -> Services:
-    """Return the worker's services."""
     return cast(Services, current_app.extensions[EXTENSION])
 
 

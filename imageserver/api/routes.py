@@ -15,7 +15,6 @@ from imageserver.settings import Settings
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Add all routes to the application."""
     errors.register(app)
     body_timeout.register(app, settings.body_timeout)
     send_timeout.register(app, settings.send_timeout)

@@ -34,18 +34,8 @@ def generate(arguments: argparse.Namespace) -> int:
         output_format = FORMATS.get(arguments.output.suffix.lower())
         if output_format is None:
             raise InvalidParameter(f"--output {arguments.output} must end in {', '.join(FORMATS)}.", param="output")
-        body = generate_request.parse(
-            {
-                "prompt": arguments.prompt,
-                "negative_prompt": arguments.negative_prompt,
-                "aspect_ratio": arguments.aspect_ratio,
-                "num_inference_steps": arguments.steps,
-                "true_cfg_scale": arguments.true_cfg_scale,
-                "seed": arguments.seed,
-                "language": arguments.language,
-            },
-            settings,
-        )
+        names = vars(arguments).keys() & generate_request.GenerateBody.model_fields.keys()
+        body = generate_request.parse({name: getattr(arguments, name) for name in names}, settings)
         generation, _ = generate_request.resolve(body, settings, None)
         client.start()
         ticket = client.submit(

@@ -16,7 +16,8 @@ def run(arguments: list[str] | None = None) -> int:
     )
     generate_parser.add_argument("--negative-prompt", default=" ")
     generate_parser.add_argument("--aspect-ratio", default="s1:1")
-    generate_parser.add_argument("--steps", type=int, default=20)
+    # Each is stored under the name of its field in the body of `POST /generate`.
+    generate_parser.add_argument("--steps", type=int, default=20, dest="num_inference_steps", metavar="STEPS")
     generate_parser.add_argument("--true-cfg-scale", type=float, default=4.0)
     generate_parser.add_argument("--seed", type=int, default=42)
     generate_parser.add_argument("--language", choices=("en", "zh"), default="en")

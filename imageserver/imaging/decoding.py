@@ -144,10 +144,9 @@ def _read(data: bytes, name: str, max_pixels: int) -> Image.Image:
             raise UnreadableImage(f"is {width}x{height}; the limit for a side is {MAX_SIDE} pixels.")
         if width * height > max_pixels:
             raise UnreadableImage(f"is {width}x{height}, {width * height} pixels; the limit is {max_pixels}.")
-        image = _decode(data, header.format, header.size)
+        return _decode(data, header.format, header.size)
     except UnreadableImage as error:
         raise InvalidParameter(f"{name} {error}", param=name) from error
-    return image
 
 
 def _decode(data: bytes, kind: Format, size: tuple[int, int]) -> Image.Image:

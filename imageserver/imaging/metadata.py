@@ -62,15 +62,13 @@ class ImageMetadata:
     def as_exif(self) -> bytes:
         """Return an EXIF block that fits into a JPEG: with shortened prompts if need be, or else empty."""
         for max_chars in (None, 3000, 500):
-            shortened = self if max_chars is None else self._with_prompts_of(max_chars)
+            shortened = replace(
+                self, prompt=_cut(self.prompt, max_chars), negative_prompt=_cut(self.negative_prompt, max_chars)
+            )
             block = exif_block(parameters=shortened.parameters_text(), generation=shortened.as_json())
             if len(block) <= MAX_EXIF_BYTES:
                 return block
         return b""
-
-    def _with_prompts_of(self, max_chars: int) -> "ImageMetadata":
-        prompt, negative_prompt = _cut(self.prompt, max_chars), _cut(self.negative_prompt, max_chars)
-        return replace(self, prompt=prompt, negative_prompt=negative_prompt)
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
@@ -82,8 +80,8 @@ def read_metadata(data: bytes) -> dict[str, str]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
             found = read_exif(image.getexif())
-            texts = {name: text for name, text in image.info.items() if isinstance(name, str) and isinstance(text, str)}
-            return found | {name: str(text) for name, text in texts.items()}
+            texts = image.info.items()
+            return found | {name: str(text) for name, text in texts if isinstance(name, str) and isinstance(text, str)}
     # Pillow raises whatever the broken bytes lead to: OSError, SyntaxError, struct.error, DecompressionBombError, ...
     except Exception as error:
         raise InvalidParameter("The data is not a readable PNG, JPEG or WebP image.", param="image") from error
@@ -99,5 +97,5 @@ def _quoted(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
 
 
-def _cut(text: str, max_chars: int) -> str:
-    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+def _cut(text: str, max_chars: int | None) -> str:
+    return text if max_chars is None or len(text) <= max_chars else text[: max_chars - 1] + "…"

@@ -6,7 +6,9 @@ The default seed is 42, so that a repeated prompt is the same request.
 import contextlib
 import hashlib
 import logging
+import math
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ import msgspec
 
 from imageserver.atomic_write import write_atomically
 from imageserver.generation import Outcome
+from imageserver.outputs import retention
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".answer"
-MIB = 1024 * 1024
+ANSWER = re.compile(r".+\.answer")
+UNFINISHED = re.compile(r".+\.part")
 # A sweep reads the status of every file, which after every answer would cost more than the answers.
 SWEEP_INTERVAL_SECONDS = 10.0
 
@@ -45,12 +48,12 @@ class OutputCache:
 
     def __init__(self, folder: Path, *, max_mb: float) -> None:
         self._folder = folder
-        self._max_bytes = max_mb * MIB
+        self._max_mb = max_mb
         self._last_sweep = 0.0
 
     def get(self, key: str) -> Answer | None:
         """Return the answer under `key`, or None; a damaged file is removed."""
-        if not self._max_bytes:
+        if not self._max_mb:
             return None
         file = self._file(key)
         try:
@@ -68,7 +71,7 @@ class OutputCache:
 
     def put(self, key: str, answer: Answer) -> None:
         """Keep an answer; when the disk refuses, only the entry is lost."""
-        if not self._max_bytes:
+        if not self._max_mb:
             return
         try:
             write_atomically(self._file(key), msgspec.msgpack.encode(answer))
@@ -82,21 +85,9 @@ class OutputCache:
 
     def sweep(self) -> None:
         """Delete the least recently used answers until the folder is below its limit, and what killed workers left."""
-        entries = []
-        for file in self._folder.iterdir():
-            with contextlib.suppress(OSError):
-                status = file.stat()
-                if file.suffix == SUFFIX:
-                    entries.append((status.st_mtime, status.st_size, file))
-                elif file.suffix == ".part" and time.time() - status.st_mtime > 3600:
-                    file.unlink()
-        total = sum(size for _, size, _ in entries)
-        for _, size, file in sorted(entries):
-            if total <= self._max_bytes:
-                return
-            with contextlib.suppress(OSError):
-                file.unlink()
-            total -= size
+        retention.sweep(
+            self._folder, max_mb=self._max_mb, max_age=math.inf, now=time.time(), kept=ANSWER, unfinished=UNFINISHED
+        )
 
     def _file(self, key: str) -> Path:
-        return self._folder / f"{key}{SUFFIX}"
+        return self._folder / f"{key}.answer"

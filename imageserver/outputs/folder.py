@@ -9,10 +9,8 @@ from pathlib import Path
 
 from imageserver.atomic_write import move_to_new, written_aside
 from imageserver.errors import NotFound, StorageFull
-from imageserver.outputs.naming import PREFIX, file_stem
+from imageserver.outputs.naming import PREFIX
 from imageserver.outputs.retention import Swept, sweep
-
-__all__ = ["OutputFolder", "file_stem"]
 
 SWEEP_INTERVAL_SECONDS = 60.0
 # No separator, drive, percent sign, NUL or leading dot fits: such a name can only mean a file of the folder itself.

@@ -1,6 +1,8 @@
 """Keep the output folder below its limits by deleting the oldest images."""
 
+import contextlib
 import os
+import re
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,7 +24,16 @@ class Swept:
     kept_bytes: int = 0
 
 
-def sweep(path: Path, *, max_mb: float, max_age: float, now: float, keep: Collection[str] = ()) -> Swept:
+def sweep(
+    path: Path,
+    *,
+    max_mb: float,
+    max_age: float,
+    now: float,
+    keep: Collection[str] = (),
+    kept: re.Pattern[str] = IMAGE,
+    unfinished: re.Pattern[str] = UNFINISHED,
+) -> Swept:
     """Delete images older than `max_age` seconds, then the oldest until the others take at most `max_mb` MiB.
 
     `now` is the wall clock (`time.time()`), like the files' times. Only plain files directly in the folder with
@@ -31,10 +42,10 @@ def sweep(path: Path, *, max_mb: float, max_age: float, now: float, keep: Collec
     images = []
     deleted = deleted_bytes = kept_bytes = 0
     for name, size, modified in _files(path):
-        if UNFINISHED.fullmatch(name):
+        if unfinished.fullmatch(name):
             if now - modified > MAX_UNFINISHED_SECONDS and _delete(path / name):
                 deleted, deleted_bytes = deleted + 1, deleted_bytes + size
-        elif IMAGE.fullmatch(name):
+        elif kept.fullmatch(name):
             images.append((modified, name, size))
             kept_bytes += size
     for modified, name, size in sorted(images):
@@ -47,17 +58,12 @@ def sweep(path: Path, *, max_mb: float, max_age: float, now: float, keep: Collec
 def _files(path: Path) -> list[tuple[str, int, float]]:
     """Return (name, bytes, time of change) of the plain files in a folder; files that vanish meanwhile are skipped."""
     files = []
-    try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
                     files.append((entry.name, status.st_size, status.st_mtime))
-    except OSError:
-        return files
     return files
 
 

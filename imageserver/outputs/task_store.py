@@ -55,14 +55,12 @@ class TaskStore:
 
     def add(self, *, number: int, credential: str, wanted: str, owner: int, warnings: list[str]) -> Task:
         """Add a task; raises StorageFull."""
-        task_id = str(uuid.uuid4())
-        self._database.change(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?, 'queued', ?, 1, ?, NULL, NULL, '[]', '[]', NULL, NULL, ?)",
-            (task_id, number, credential, wanted, owner, time.time(), json.dumps(warnings)),
+        [row] = self._database.rows(
+            "INSERT INTO tasks VALUES (?, ?, ?, ?, 'queued', ?, 1, ?, NULL, NULL, '[]', '[]', NULL, NULL, ?) "
+            "RETURNING *",
+            (str(uuid.uuid4()), number, credential, wanted, owner, time.time(), json.dumps(warnings)),
         )
-        task = self.find(task_id, "")
-        assert task is not None
-        return task
+        return _task(row)
 
     def count_open(self) -> int:
         """Return how many tasks have not ended; raises StorageFull."""
@@ -117,7 +115,7 @@ class TaskStore:
 
         Raises StorageFull.
         """
-        adopted = []
+        adopted: list[sqlite3.Row] = []
         for row in self._database.rows(f"SELECT * FROM tasks WHERE state IN {OPEN}"):
             task = _task(row)
             if task.owner is not None and lives(task.owner):
@@ -125,16 +123,13 @@ class TaskStore:
             if task.attempts >= MAX_ATTEMPTS:
                 self.fail(task.task_id, code="engine_unavailable", sentence="The server died with this task too often.")
                 continue
-            taken = self._database.change(
+            adopted += self._database.rows(
                 # One that was released lost nobody.
                 "UPDATE tasks SET state = 'queued', owner = ?, number = ?, attempts = attempts + (owner IS NOT NULL) "
-                f"WHERE task_id = ? AND state IN {OPEN} AND owner IS ?",
+                f"WHERE task_id = ? AND state IN {OPEN} AND owner IS ? RETURNING *",
                 (owner, next_number(), task.task_id, task.owner),
             )
-            found = self.find(task.task_id, "") if taken else None
-            if found is not None:
-                adopted.append(found)
-        return adopted
+        return [_task(row) for row in adopted]
 
     def _expire(self) -> None:
         """Remove the prompts of tasks that ended `ttl` seconds ago, and much later their rows."""

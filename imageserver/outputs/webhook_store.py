@@ -4,6 +4,7 @@ Which are due follows from the tasks' own states, so that no end of a task is mi
 it. Moments are Unix seconds.
 """
 
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -54,17 +55,14 @@ class WebhookStore:
         The attempt is counted before it is made, so that one which ends its worker does not end all of them. Raises
         StorageFull.
         """
-        claimed = []
+        claimed: list[sqlite3.Row] = []
         for row in self._database.rows(DUE, (now, most)):
-            taken = self._database.change(
+            claimed += self._database.rows(
                 "UPDATE webhooks SET due = ?, attempts = attempts + 1 "
-                "WHERE task_id = ? AND state = 'waiting' AND due = ?",
+                "WHERE task_id = ? AND state = 'waiting' AND due = ? RETURNING *",
                 (now + lease, row["task_id"], row["due"]),
             )
-            found = self.find(row["task_id"]) if taken else None
-            if found is not None:
-                claimed.append(found)
-        return claimed
+        return [Webhook(**row) for row in claimed]
 
     def deliver(self, task_id: str) -> None:
         """Record that the receiver accepted it; raises StorageFull."""

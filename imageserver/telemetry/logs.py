@@ -35,7 +35,6 @@ class TextFormatter(logging.Formatter):
     """`12:00:00 INFO req 5 of ann api.native: sentence`; line breaks are escaped, so that a prompt cannot forge one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         when = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         number = getattr(record, "request_id", None)
         request = f" req {number}" if number is not None else ""

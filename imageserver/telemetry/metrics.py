@@ -40,7 +40,6 @@ class _SnapshotCollector:
 
 
 def exposition(snapshot: Snapshot | None) -> bytes:
-    """Return the metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_SnapshotCollector(snapshot))
     return generate_latest(registry)

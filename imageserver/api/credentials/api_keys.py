@@ -40,7 +40,6 @@ class Keyring:
         return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_CHARACTERS]
 
     def is_signed(self, name: str, signature: str) -> bool:
-        """Return whether the signature belongs to the name."""
         return hmac.compare_digest(self.sign(name).encode(), signature.encode())
 
 

@@ -125,20 +125,15 @@ def wait_for_model(
     if not isinstance(found, Unloaded):
         return found, 0.0
     began = time.monotonic()
-    info = _await(service, found.name, waiter)
-    # Clients read what is left of their time in error messages: one decimal is enough.
-    return info, round(time.monotonic() - began, 1)
-
-
-def _await(service: Services, name: str, waiter: WaitingRequest) -> ModelInfo | None:
-    """Let a request wait until its model is loaded; "" is the model that the server starts with."""
     question = ModelRequest(
-        job=waiter.number, load=name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,
+        job=waiter.number, load=found.name, credential=credential(), dialect=waiter.dialect, prompt=waiter.prompt,
         client=client_address(),
     )  # fmt: skip
     ticket = service.client.load_model(question, waiter.timeout)
     with while_client_stays(request.environ, ticket.cancel):
-        return ticket.model()
+        info = ticket.model()
+    # Clients read what is left of their time in error messages: one decimal is enough.
+    return info, round(time.monotonic() - began, 1)
 
 
 def ask_for(

@@ -82,7 +82,7 @@ class PendingGeneration:
         The first update comes once the request is accepted, so a refusal is raised before it.
         """
         service, request = self._service, self.request
-        cached = self._cached()
+        cached = self.cached()
         if cached is not None:
             service.client.record_cache_hit(
                 CacheHit(
@@ -149,10 +149,6 @@ class PendingGeneration:
         else:
             self.cancel()
 
-    def is_cached(self) -> bool:
-        """Return whether the request would be answered from the cache."""
-        return self._cached() is not None
-
     def _finished(self, image: Image) -> GenerationResult:
         service, outcome = self._service, image.outcome
         # A retry gets the images of its first try, whose random seed was another.
@@ -176,7 +172,8 @@ class PendingGeneration:
         )  # fmt: skip
         return self._result(outcome, files, info, "join" if image.joined else "miss")
 
-    def _cached(self) -> GenerationResult | None:
+    def cached(self) -> GenerationResult | None:
+        """Return the result if the cache has it; raises InvalidParameter for the key of another request."""
         service, request = self._service, self.request
         info = service.info_of(request.generation.model)
         if info is None:

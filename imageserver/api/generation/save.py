@@ -9,7 +9,7 @@ from flask import url_for
 from imageserver.api.generation.run import GenerationResult
 from imageserver.api.request_context import services
 from imageserver.api.services import Services
-from imageserver.outputs.folder import file_stem
+from imageserver.outputs.naming import file_stem
 
 
 def save_all(service: Services, result: GenerationResult) -> list[Path]:

@@ -22,7 +22,6 @@ LIST_ITEM_FIELD = re.compile(r"(\w+)\[\]\[(\w+)\]", re.ASCII)
 
 
 def is_form() -> bool:
-    """Return whether the request's body is a form."""
     return request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded")
 
 

@@ -87,7 +87,6 @@ def checked(data: bytes, settings: Settings, *, name: str) -> bytes:
 
 
 def max_image_bytes(settings: Settings) -> int:
-    """Return the size limit of an image file."""
     return int(settings.max_image_mb * 2**20)
 
 

@@ -103,7 +103,10 @@ def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) 
     further: tuple[Any, ...] = ()
     in_a_row = len(files) > max_images
     if not in_a_row:
-        further = tuple(_bounded(each, settings.max_pixels) for each in images)
+        further = tuple(
+            decoding.fit_image(each, *default_size(each.width, each.height, settings.max_pixels), "stretch")
+            for each in images
+        )
     else:
         image, first = decoding.side_by_side(itertools.chain([image], images), MAX_ROW_HEIGHT)
     mask = None
@@ -125,14 +128,6 @@ def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) 
         generated = f"its layers are {becomes}" if layered else f"without a size asked for, {becomes} is generated"
         warnings.append(f"{image_name} is {was}; {generated}.")
     return ReadImage(image, mask, given.resize, size, further, warnings)
-
-
-def _bounded(image: Any, max_pixels: int) -> Any:
-    """Return an image, or one of its shape with as many pixels as may be generated."""
-    from imageserver.imaging.decoding import fit_image
-
-    size = default_size(image.width, image.height, max_pixels)
-    return fit_image(image, *size, "stretch")
 
 
 def default_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -53,14 +54,10 @@ def read_stack(chosen: Sequence[LoraChoice], folder: LoraFolder) -> Stack:
     names = [choice.name for choice in chosen]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidParameter(f"loras: {shown(twice)} is named twice.", param="loras")
-    files = {choice.name: folder.find(choice.name) for choice in chosen}
-    ordered = sorted(chosen, key=lambda choice: choice.name)
-    loras = tuple(
-        Lora(
-            name=choice.name,
-            digest=files[choice.name].digest,
-            scale=files[choice.name].profile.scale if choice.scale is None else choice.scale,
-        )
-        for choice in ordered
-    )
-    return Stack(loras, tuple(files[choice.name] for choice in ordered))
+    files = [folder.find(name) for name in names]
+    scales = [
+        file.profile.scale if each.scale is None else each.scale for file, each in zip(files, chosen, strict=True)
+    ]
+    loras = [Lora(name=file.name, digest=file.digest, scale=scale) for file, scale in zip(files, scales, strict=True)]
+    by_name = attrgetter("name")
+    return Stack(tuple(sorted(loras, key=by_name)), tuple(sorted(files, key=by_name)))

@@ -32,7 +32,6 @@ class WebhookHosts:
     """The hosts that webhooks may be sent to: named ones with any address and, with "public", all public ones."""
 
     def __init__(self, text: str) -> None:
-        """Parse WEBHOOK_HOSTS."""
         entries = [entry.strip().lower() for entry in text.split(",") if entry.strip()]
         self._allows_public = PUBLIC in entries
         self._named = {_host_and_port(entry) for entry in entries if entry != PUBLIC}

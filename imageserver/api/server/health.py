@@ -181,23 +181,16 @@ def index() -> Response:
 
 
 def _list_of_routes() -> Response:
-    routes = sorted(
-        (
-            {
-                "path": rule.rule,
-                "methods": sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}),
-                "summary": _summary(rule),
-            }
-            for rule in current_app.url_map.iter_rules()
-            if rule.endpoint != "static"
-        ),
-        key=lambda route: str(route["path"]),
-    )
+    routes = [
+        {
+            "path": rule.rule,
+            "methods": sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}),
+            "summary": (current_app.view_functions[rule.endpoint].__doc__ or "").strip().splitlines()[0],
+        }
+        for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule)
+        if rule.endpoint != "static"
+    ]
     return jsonify(name="qwen-image-server", version=__version__, status=services().status, endpoints=routes)
-
-
-def _summary(rule: Any) -> str:
-    return (current_app.view_functions[rule.endpoint].__doc__ or "").strip().splitlines()[0]
 
 
 def _is_loaded(snapshot: Snapshot | None) -> bool:

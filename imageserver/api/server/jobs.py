@@ -15,7 +15,7 @@ from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import JobListResponse, JobResponse
 from imageserver.api.wsgi import sse
 from imageserver.dispatch.client.ticket import Ticket
-from imageserver.errors import InvalidParameter, NotFound, ServiceError
+from imageserver.errors import InvalidParameter, NotFound
 from imageserver.protocol.messages import CancelJob, JobEvent, JobStatus, ListJobs, Watch
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
@@ -76,7 +76,8 @@ def job_events(number: int) -> Response:
         first = next(events)
     except StopIteration:
         raise _unknown(number) from None
-    return sse.event_stream(_frames(ticket, itertools.chain([first], events)), _error_frame)
+    frames = _frames(ticket, itertools.chain([first], events))
+    return sse.event_stream(frames, lambda error: sse.frame(errors.native(error), event="error"))
 
 
 def _frames(ticket: Ticket, events: Iterator[JobEvent | None]) -> Iterator[bytes]:
@@ -92,17 +93,10 @@ def _frame(event: JobEvent) -> bytes:
     return sse.frame(_as_json(event.status), event=event.name, number=event.number)
 
 
-def _error_frame(error: ServiceError) -> bytes:
-    return sse.frame(errors.native(error), event="error")
-
-
 def _as_json(status: JobStatus) -> dict[str, Any]:
     """Return a status as JSON, with the share of its steps that are done."""
-    fields: dict[str, Any] = msgspec.to_builtins(status)
-    return fields | {
-        "object": "job",
-        "progress": round(status.step / status.total_steps, 4) if status.total_steps else 0.0,
-    }
+    progress = round(status.step / status.total_steps, 4) if status.total_steps else 0.0
+    return {**msgspec.to_builtins(status), "object": "job", "progress": progress}
 
 
 def _only(found: tuple[JobStatus, ...], number: int) -> JobStatus:

@@ -28,11 +28,9 @@ class _TimedBody:
         self._connection = connection
 
     def read(self, *size: int) -> bytes:
-        """Return up to `size` bytes."""
         return self._in_time(self._body.read, *size)
 
     def readline(self, *size: int) -> bytes:
-        """Return one line."""
         return self._in_time(self._body.readline, *size)
 
     def __getattr__(self, name: str) -> Any:

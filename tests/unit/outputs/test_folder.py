@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from imageserver.errors import NotFound, StorageFull
-from imageserver.outputs.folder import OutputFolder, file_stem
+from imageserver.outputs.folder import OutputFolder
+from imageserver.outputs.naming import file_stem
 
 STEM = "Qwen-Image-20261120_150405-req5"
 

@@ -113,7 +113,6 @@ class GeneratingBody(BaseModel, strict=True, extra="allow", json_schema_extra=nu
 
     @property
     def count(self) -> int:
-        """The number of images."""
         return self.batch_size * self.n_iter
 
 
@@ -218,13 +217,14 @@ def sent(body: GeneratingBody) -> dict[str, Any]:
     if isinstance(body, Img2ImgBody) and not body.include_init_images:
         known |= {"init_images": None, "mask": None}
     # Python clients may send Infinity and NaN, which are not valid JSON.
-    plain: dict[str, Any] = json.loads(json.dumps(known), parse_constant=lambda _: None)
-    return plain
+    return dict(json.loads(json.dumps(known), parse_constant=lambda _: None))
 
 
 def warnings_of(body: GeneratingBody) -> list[str]:
     """Return warnings about fields that are ignored."""
-    warnings = _prompt_warnings(body)
+    warnings = []
+    if EMPHASIS.search(body.prompt) or EMPHASIS.search(body.negative_prompt):
+        warnings.append("emphasis such as (word:1.2) is not supported; the model reads it as plain text.")
     given = body.model_extra or {}
     with_mask = isinstance(body, Img2ImgBody) and body.mask
     unsupported = UNSUPPORTED | (UNSUPPORTED_WITH_MASK if with_mask else {})
@@ -247,14 +247,6 @@ def ignored_options(options: dict[str, Any]) -> list[str]:
     known = {"samples_format", "sd_checkpoint_hash", "sd_model_checkpoint"}
     switched_on = _switched_on(options, UNSUPPORTED_OPTIONS)
     return sorted(switched_on | (options.keys() - known - UNSUPPORTED_OPTIONS.keys()))
-
-
-def _prompt_warnings(body: GeneratingBody) -> list[str]:
-    texts = (body.prompt, body.negative_prompt)
-    warnings = []
-    if any(EMPHASIS.search(text) for text in texts):
-        warnings.append("emphasis such as (word:1.2) is not supported; the model reads it as plain text.")
-    return warnings
 
 
 def _switched_on(given: dict[str, Any], unsupported: dict[str, tuple[Any, ...]]) -> set[str]:

@@ -22,12 +22,6 @@ from imageserver.schedulers import SCHEDULES, split_name
 
 blueprint = Blueprint("catalog", __name__)
 
-# The options that cannot be changed.
-FIXED_OPTIONS: dict[str, Any] = {
-    "CLIP_stop_at_last_layers": 1,
-    "img2img_color_correction": False,
-    "sd_vae": "Automatic",
-}
 EMPTY_LISTS = (
     "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "prompt-styles",
     "realesrgan-models", "script-info", "sd-vae",
@@ -130,7 +124,6 @@ class MemoryResponse(BaseModel):
 
 
 def stored_options(service: Services) -> StoredOptions:
-    """Return the store of the options."""
     return StoredOptions(service.settings.resolve(service.settings.state_dir))
 
 
@@ -144,7 +137,10 @@ def options() -> Response:
         sd_model_checkpoint=info.name if info else None,
         sd_checkpoint_hash=_hash(info) if info else None,
         samples_format=stored_options(service).samples_format(credential()),
-        **FIXED_OPTIONS,
+        # These cannot be changed.
+        sd_vae="Automatic",
+        CLIP_stop_at_last_layers=1,
+        img2img_color_correction=False,
     )
     return jsonify(chosen.model_dump())
 

@@ -15,7 +15,6 @@ MAX_QUOTED = 20
 
 
 def without_tags(text: str) -> str:
-    """Return a prompt without its tags."""
     return TAG.sub("", text)
 
 

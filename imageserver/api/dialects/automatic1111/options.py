@@ -21,7 +21,6 @@ class StoredOptions:
         self._path = state_dir / FILE
 
     def samples_format(self, credential: str) -> str:
-        """Return the file format of a credential."""
         return self._read().get(credential, DEFAULT_FORMAT)
 
     def set_samples_format(self, credential: str, name: str) -> None:

@@ -82,8 +82,6 @@ class InterruptedResult(GenerationResult):
 
 
 def envelope(error: ServiceError) -> dict[str, Any]:
-    """Return an error in the dialect's format."""
-    known = errors.native(error)
     return {
         "error": type(error).__name__,
         "detail": error.sentence,
@@ -91,7 +89,7 @@ def envelope(error: ServiceError) -> dict[str, Any]:
         "errors": error.sentence,
         "code": error.code,
         "param": error.param,
-        "request_id": known["request_id"],
+        "request_id": errors.native(error)["request_id"],
     }
 
 

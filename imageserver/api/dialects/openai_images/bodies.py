@@ -50,7 +50,6 @@ class ImagesBody(Generating, extra="allow", json_schema_extra=nullable):
 
     @classmethod
     def needs_prompt(cls) -> bool:
-        """Return whether the prompt is required."""
         return cls.model_fields["prompt"].is_required()
 
 

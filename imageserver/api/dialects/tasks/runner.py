@@ -33,12 +33,11 @@ ADOPTION_INTERVAL_SECONDS = 1.0
 # The pause before a task that found a full queue or no engine is retried.
 RETRY_SECONDS = 1.0
 
-
 # A task with its current fields, and the updates of its generation.
 RunningTask = tuple[Task, Iterator[Update]]
 
 
-class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
+class StoredRequest(msgspec.Struct, frozen=True):
     """The request of a task as it is stored, so that any worker can generate it again."""
 
     generation: Generation
@@ -52,16 +51,11 @@ class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
 def wanted_of(generation_request: GenerationRequest) -> str:
     """Return a request as JSON for the task store."""
     options = generation_request.output_options
-    return msgspec.json.encode(
-        StoredRequest(
-            generation=generation_request.generation,
-            output_format=options.output_format,
-            compression=options.compression,
-            aspect_ratio_name=options.aspect_ratio_name,
-            timeout=generation_request.timeout,
-            use_cache=generation_request.use_cache,
-        )
-    ).decode()
+    encoding = options.output_format, options.compression, options.aspect_ratio_name
+    stored = StoredRequest(
+        generation_request.generation, *encoding, generation_request.timeout, generation_request.use_cache
+    )
+    return msgspec.json.encode(stored).decode()
 
 
 def wanted_of_fields(fields: dict[str, Any]) -> str:
@@ -89,13 +83,11 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
 
 
 def _stored_request(service: Services, task: Task, wanted: StoredRequest) -> GenerationRequest:
-    output_options = OutputOptions(
-        wanted.output_format, wanted.compression, wanted.aspect_ratio_name, service.settings.font_path
-    )
+    encoding = wanted.output_format, wanted.compression, wanted.aspect_ratio_name
     return GenerationRequest(
         number=task.number,
         generation=wanted.generation,
-        output_options=output_options,
+        output_options=OutputOptions(*encoding, service.settings.font_path),
         timeout=wanted.timeout,
         use_cache=wanted.use_cache,
         credential=task.credential,

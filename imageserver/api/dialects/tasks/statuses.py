@@ -10,7 +10,7 @@ from imageserver.api.generation.save import urls_of
 from imageserver.api.request_context import credential, request_id
 from imageserver.api.services import Services
 from imageserver.outputs.task_store import Task
-from imageserver.protocol.messages import JobStatus, ListJobs
+from imageserver.protocol.messages import ListJobs
 
 
 class WebhookStatus(BaseModel):
@@ -43,7 +43,10 @@ class TaskStatusResponse(BaseModel):
 
 def status_of(service: Services, task: Task) -> dict[str, Any]:
     """Return the fields of TaskStatusResponse; asks the dispatcher about a running task."""
-    job = _job_of(service, task) if task.completed_at is None else None
+    job = None
+    if task.completed_at is None:
+        question = ListJobs(job=request_id(), wanted=task.number, credential=credential())
+        job = next(iter(service.client.jobs(question)), None)
     running = job is not None and job.state == "processing"
     done = 100 if task.state == "completed" else 0
     progress = job.step * 100 // job.total_steps if job and job.total_steps else done
@@ -66,12 +69,6 @@ def status_of(service: Services, task: Task) -> dict[str, Any]:
         "warnings": list(task.warnings),
         "webhook": webhook and {"state": webhook.state, "attempts": webhook.attempts, "error": webhook.error},
     }
-
-
-def _job_of(service: Services, task: Task) -> JobStatus | None:
-    """Return the job of the task's current attempt, or None."""
-    question = ListJobs(job=request_id(), wanted=task.number, credential=credential())
-    return next(iter(service.client.jobs(question)), None)
 
 
 def _iso(moment: float) -> str:

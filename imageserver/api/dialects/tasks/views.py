@@ -236,25 +236,20 @@ def _read(service: Services, number: int, content: Any) -> _TaskRequest:
     if not as_object(content).get("prompt"):
         raise BadRequest("Prompt is required", param="prompt")
     body = validated(TaskBody, content)
-    fields = body.model_dump(exclude_unset=True)
-    fields.pop("resolution", None)
-    fields.pop("webhook_url", None)
-    count = fields.pop("num_images_per_prompt", None)
-    check_limit("num_images_per_prompt", count, service.settings.max_images, "MAX_IMAGES")
-    check_limit("n", body.n, service.settings.max_images, "MAX_IMAGES")
+    for name in ("num_images_per_prompt", "n"):
+        check_limit(name, getattr(body, name), service.settings.max_images, "MAX_IMAGES")
+    fields = body.model_dump(exclude={"resolution", "webhook_url", "num_images_per_prompt"}, exclude_unset=True)
+    given = body.model_fields_set
     fields |= {
         "size": body.resolution,
         "num_inference_steps": body.num_inference_steps or min(DEFAULT_STEPS, service.settings.max_steps),
         "seed": body.seed,
         "add_overlay": body.add_overlay,
         "positive_magic": body.positive_magic,
-        "n": count if count is not None else body.n,
+        "n": body.num_images_per_prompt if "num_images_per_prompt" in given else body.n,
     }
-    ignored = (
-        ["n is ignored, because num_images_per_prompt is given."]
-        if {"n", "num_images_per_prompt"} <= body.model_fields_set
-        else []
-    )
+    both = {"n", "num_images_per_prompt"} <= given
+    ignored = ["n is ignored, because num_images_per_prompt is given."] if both else []
     _check_webhook(service, body.webhook_url)
     try:
         parsed = parse_request(service, fields, request.headers, dialect=DIALECT)

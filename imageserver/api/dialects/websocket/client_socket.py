@@ -47,11 +47,9 @@ class ClientSocket:
         self._reader = reader
 
     def fileno(self) -> int:
-        """Return the file descriptor that the library waits on."""
         return int(self._socket.fileno())
 
     def recv(self, size: int) -> bytes:
-        """Receive as a socket does."""
         reader = self._reader
         while reader is not None and reader.connected and reader.input_buffer:
             gevent.sleep(0.005)
@@ -137,10 +135,14 @@ class Outbox:
             while self._is_slow and self._drop(FrameKind.PREVIEW):
                 pass
         while len(self._waiting) >= MAX_WAITING and not self._closed:
-            if self._is_slow and not self._drop(FrameKind.PROGRESS) and kind is not FrameKind.REQUIRED:
-                on_drop()
-                return
-            self._wait_for_room()
+            if self._is_slow:
+                if self._drop(FrameKind.PROGRESS):
+                    break
+                if kind is not FrameKind.REQUIRED:
+                    on_drop()
+                    return
+            self._progressed.clear()
+            self._progressed.wait(SLOW_SECONDS)
         if self._closed:
             raise ConnectionClosed
         self._waiting.append(_WaitingFrame(build, kind, on_drop))
@@ -167,11 +169,6 @@ class Outbox:
     @property
     def _is_slow(self) -> bool:
         return self._sending_since is not None and time.monotonic() - self._sending_since > SLOW_SECONDS
-
-    def _wait_for_room(self) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            self._progressed.clear()
-            self._progressed.wait(SLOW_SECONDS)
 
     def _drop(self, up_to: FrameKind) -> bool:
         """Drop the oldest frame of the first kind to drop, if it is at most `up_to`; return whether there was one."""
