@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -54,10 +53,9 @@ def read_stack(chosen: Sequence[LoraChoice], folder: LoraFolder) -> Stack:
     names = [choice.name for choice in chosen]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidParameter(f"loras: {shown(twice)} is named twice.", param="loras")
-    files = [folder.find(name) for name in names]
-    scales = [
-        file.profile.scale if each.scale is None else each.scale for file, each in zip(files, chosen, strict=True)
-    ]
-    loras = [Lora(name=file.name, digest=file.digest, scale=scale) for file, scale in zip(files, scales, strict=True)]
-    by_name = attrgetter("name")
-    return Stack(tuple(sorted(loras, key=by_name)), tuple(sorted(files, key=by_name)))
+    stack = sorted(((choice, folder.find(choice.name)) for choice in chosen), key=lambda pair: pair[0].name)
+    loras = tuple(
+        Lora(name=choice.name, digest=file.digest, scale=file.profile.scale if choice.scale is None else choice.scale)
+        for choice, file in stack
+    )
+    return Stack(loras, tuple(file for _, file in stack))
