@@ -18,9 +18,9 @@ def write_atomically(file: Path, content: bytes, *, private: bool = False) -> No
 
 @contextlib.contextmanager
 def written_aside(folder: Path, content: bytes, *, prefix: str, private: bool = False) -> Iterator[Path]:
-    """Yield a hidden file with `content`, to be given its name inside the block; it is removed where it still exists.
+    """Yield a hidden file with `content`, which the block renames; a file that it did not rename is removed.
 
-    Its name ends in `.part`: what a killed process left behind is recognised by that.
+    Its name ends in `.part`, by which the leftovers of a killed process are recognised.
     """
     aside = folder / f".{prefix}-{uuid.uuid4().hex}.part"
     try:

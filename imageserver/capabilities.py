@@ -1,4 +1,4 @@
-"""What a model can be asked for, checked in one place: by the API as soon as the model is known, and by the engine.
+"""Check in one place that a model supports a request: in the API once the model is known, and in the engine.
 
 The engine checks again because a request may come before its model is known, and a stored task may outlive a change of
 models.
@@ -12,7 +12,7 @@ from imageserver.errors import InvalidParameter
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a request needs beside its prompt: each image by the name of its field, None where there is none; layers."""
+    """The inputs of a request beside its prompt: each image by the name of its field, None if absent; layers."""
 
     image: str | None = None
     mask: str | None = None
@@ -21,7 +21,7 @@ class Needs:
 
 
 def check_supported(needs: Needs, model: str, kinds: Collection[str], *, layered: bool) -> None:
-    """Raise InvalidParameter for what a model of these `kinds` cannot do; `layered` ones take images apart."""
+    """Raise InvalidParameter if a model of these `kinds` cannot serve the request; `layered` ones separate images."""
     image, mask, control = needs.image, needs.mask, needs.control_image
     if control is not None and "control" not in kinds:
         raise InvalidParameter(f"{model} has no ControlNet (CONTROLNET); leave {control} out.", param=control)

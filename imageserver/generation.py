@@ -1,4 +1,4 @@
-"""What is requested and what is returned: the types that every package shares."""
+"""Requests and results: the types that every package shares."""
 
 import math
 from dataclasses import dataclass, field
@@ -160,13 +160,13 @@ class ModelInfo:
     """What the engine reports about a loaded model; sizes in MiB, times in seconds.
 
     `revision` changes whenever the weights do. `source` is the id or folder that the name stands for; `pid` is the
-    engine process. `guidance` is the parameter that the model's own documentation calls classifier-free guidance,
-    `positive_magic` its quality words by language, `kinds` what it generates from: text, an image, an image with a mask
-    to inpaint, each with `control` where a ControlNet guides it, or an image to edit. `default_size` is the width and
-    height of requests that name none. The model reads up to `max_images` images of one request, each by itself.
-    `scheduler` is the class of the model's own noise scheduler and `sampler` its name; `schedulers` gives the diffusers
-    class of each noise scheduler that fits. `layers` is how many layers an image is separated into by default; 0 where
-    the model generates whole images.
+    engine process. `guidance` is the model's own name for the classifier-free guidance parameter, `positive_magic` its
+    quality words by language, `kinds` what it generates from: text, an image, an image with a mask to inpaint, each
+    with `control` where a ControlNet guides it, or an image to edit. `default_size` is the width and height of requests
+    that name none. The model reads up to `max_images` images of one request, each by itself. `scheduler` is the class
+    of the model's own noise scheduler and `sampler` its name; `schedulers` gives the diffusers class of each noise
+    scheduler that fits. `layers` is how many layers an image is separated into by default; 0 where the model generates
+    whole images.
     """
 
     name: str

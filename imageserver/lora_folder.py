@@ -21,7 +21,7 @@ MAX_PROFILE_BYTES = 100_000
 
 
 class LoraProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a LoRA was made for; the defaults of requests that use it.
+    """The settings that a LoRA was made for: the defaults of requests that use it.
 
     `scheduler` is a noise scheduler's name, or a configuration as in `scheduler_config.json` that
     changes the model's own.

@@ -23,7 +23,7 @@ def _with_allowed_sides(size: str) -> str:
 
 
 class ModelEntry(BaseModel):
-    """What a name stands for; a missing value defaults to the server's setting or the family's own."""
+    """The registry's entry for a name; a missing value defaults to the server's setting or the family's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -62,7 +62,7 @@ class RegistryUnusable(Exception):
 
 
 def read_registry(file: Path) -> Registry:
-    """Return the models by name; raises RegistryUnusable naming the file and what is wrong in it."""
+    """Return the models by name; raises RegistryUnusable naming the file and the mistake."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         registry = _REGISTRY.validate_python(content)

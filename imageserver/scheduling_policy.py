@@ -1,4 +1,4 @@
-"""Who is served next: one policy for the jobs in the queue and for the images between two denoiser calls.
+"""Choose the next to serve: one policy for the jobs in the queue and for the images between two denoiser calls.
 
 1. Deficit round robin between credentials (Shreedhar and Varghese, 1995): each gets its share of the device's seconds,
    however many requests it sends, however old they are and whatever priority they claim.
@@ -44,7 +44,7 @@ class Claim:
 
 
 class SchedulingPolicy:
-    """Sorts claims, and remembers what each credential has had."""
+    """Sorts claims, and remembers each credential's device time."""
 
     def __init__(self) -> None:
         self._deficits: OrderedDict[str, float] = OrderedDict()

@@ -1,4 +1,4 @@
-"""What a view declares for the OpenAPI document: its body, its responses, its errors."""
+"""A view's declarations for the OpenAPI document: its body, its responses, its errors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

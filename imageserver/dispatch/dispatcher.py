@@ -130,7 +130,7 @@ class Dispatcher:
         self._dismiss(request, Cancelled("The generation was cancelled."))
 
     def client_left(self, request: int) -> None:
-        """Keep a job for a while whose client has left and may come back."""
+        """Keep a job for a while after its client left, because the client may retry."""
         self.jobs.single_flight.client_left(request)
         if self.jobs.job_of(request) is not None:
             asyncio.get_running_loop().call_later(RETURN_SECONDS, self.cancel, request)

@@ -1,7 +1,7 @@
 """The record of every request: its state, its progress and its numbered events.
 
-A record receives what a request's client receives, because it stands between the job and the worker that waits for it.
-Records are kept in memory: a new dispatcher begins without any.
+A record sees every message to the client, because it sits between the job and the worker that waits for it. Records are
+kept in memory only and are lost when the dispatcher restarts.
 """
 
 import asyncio

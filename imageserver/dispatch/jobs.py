@@ -26,7 +26,7 @@ class Waiter:
     """One client's wait for a job; several wait for one job when they asked for the same images.
 
     `listener` receives the job's messages; `worker` is the process that the client is connected to. `timeout` seconds
-    after `arrived`, a moment of the event loop's clock, the client is told that it took too long.
+    after `arrived`, a moment of the event loop's clock, the client gets DeadlineExceeded.
     """
 
     id: int
@@ -47,7 +47,7 @@ class Job:
     """One generation; `work` is its expected device time, moments are those of the event loop's clock.
 
     `source` holds the pixels that `generation.source` describes; `begun` is set once the engine has reported it.
-    `result` is kept of a job whose client may come back.
+    `result` is kept if the client may retry.
     """
 
     id: int

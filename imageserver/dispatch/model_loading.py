@@ -92,7 +92,7 @@ class ModelLoading:
         return self.known.get(self.with_model_name(generation).model)
 
     def submit(self, request: messages.ModelRequest, worker: Listener) -> None:
-        """Load or unload a model for a client; `send_responses` answers it when that is done."""
+        """Load or unload a model for a client; `send_responses` sends the answer later."""
         waits_for_default = request.prompt is not None and not request.load
         if not self._engine.is_ready and not waits_for_default:
             error = Loading(f"The first model is not loaded yet: {self._engine.reason}", retry_after=2)
@@ -166,7 +166,7 @@ class ModelLoading:
         self._advance()
 
     def receive_loaded(self, message: messages.ModelsLoaded) -> LoadEnded | None:
-        """Record what the engine has loaded; return the load that has ended with it."""
+        """Record the engine's loaded models; return the load that this ended."""
         request, listener = self._unloads.pop(message.job, (None, None))
         self.known |= {info.name: info for info in message.models}
         leaving = {unloaded.unload for unloaded, _ in self._unloads.values()}
@@ -184,7 +184,7 @@ class ModelLoading:
         return self._end_load(message.failure)
 
     def engine_lost(self) -> LoadEnded | None:
-        """Forget what a dead engine had loaded; return the load that has died with it."""
+        """Forget a dead engine's models; return the load that it was running."""
         self.loaded, self.download = (), None
         self._fetches.clear()
         error = EngineUnavailable("The engine died meanwhile.", retry_after=5)

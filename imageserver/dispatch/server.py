@@ -1,4 +1,4 @@
-"""Listens for workers and engines, admits them by their key, routes what they send, and ends with the owner."""
+"""Listens for workers and engines, admits them by their key, routes their messages, and ends with the owner."""
 
 import asyncio
 import contextlib

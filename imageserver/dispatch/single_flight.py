@@ -1,7 +1,7 @@
 """The same request again: a twin joins the job under way, a retry the job of the attempt that it repeats.
 
-A client library that times out sends its request again, with its retry count and no key. A random seed makes
-another generation of the retry, so it is recognised by what its client sent.
+A client library that times out sends its request again, with its retry count and no key. Its random seed differs, so
+the retry is recognised by the client's request as sent.
 """
 
 import asyncio

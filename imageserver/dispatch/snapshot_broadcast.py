@@ -11,7 +11,7 @@ INTERVAL_SECONDS = 0.05
 
 
 class SnapshotBroadcast:
-    """Knows the workers, and what was sent to them last."""
+    """Knows the workers and the last snapshot sent to them."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         """Broadcast the state that `snapshot` returns."""

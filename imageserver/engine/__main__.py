@@ -141,7 +141,7 @@ def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue",
 
 
 def _prepare_environment() -> None:
-    """Set what torch and the hub libraries read when they are imported; what the user has set wins."""
+    """Set the variables that torch and the hub libraries read on import; the user's own values win."""
     # Threads that spin at every barrier starve each other when another process wants a core: one 512 x 512 image
     # took 10 s instead of 0.8 s beside a busy neighbour on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""Read an image's format and size from its header, and refuse what would take too long, before anything is decoded.
+"""Read an image's format and size from its header, and refuse images that would take too long, before decoding.
 
 Pillow does not do this: its GIF and WebP readers allocate memory for the image while they open it. Sources: W3C PNG,
 ITU-T T.81 (JPEG), RFC 9649 (WebP), GIF89a, and Microsoft's BITMAPINFOHEADER.

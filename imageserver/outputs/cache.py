@@ -84,7 +84,7 @@ class OutputCache:
             self.sweep()
 
     def sweep(self) -> None:
-        """Delete the least recently used answers until the folder is below its limit, and what killed workers left."""
+        """Delete the least recently used answers down to the limit, and the leftovers of killed workers."""
         retention.sweep(
             self._folder, max_mb=self._max_mb, max_age=math.inf, now=time.time(), kept=ANSWER, unfinished=UNFINISHED
         )

@@ -1,4 +1,4 @@
-"""The state database: one SQLite file for what must survive a restart, shared by the HTTP workers of all starts."""
+"""The state database: one SQLite file for everything that must survive a restart, shared by all HTTP workers."""
 
 import contextlib
 import sqlite3
@@ -54,7 +54,7 @@ class StateDatabase:
     """One worker's connection to the state database of a folder, which is created or brought up to date first."""
 
     def __init__(self, state_dir: Path, *, durable: bool = True) -> None:
-        """Open the database; what is written without `durable` may be lost in a power cut, and waits for no disk.
+        """Open the database; writes without `durable` do not wait for the disk and may be lost in a power cut.
 
         Raises SystemExit when the folder cannot be used.
         """

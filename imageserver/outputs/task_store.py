@@ -1,4 +1,4 @@
-"""Tasks that outlive their request, on disk: what was asked for, how far it is, where its files are.
+"""Tasks that outlive their request, on disk: the request, its progress and its files.
 
 Every task under way has an owner, the worker that follows it; a task whose owner is gone is taken over by another one.
 Moments are Unix seconds.

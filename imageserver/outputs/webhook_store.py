@@ -50,10 +50,10 @@ class WebhookStore:
         return next((Webhook(**row) for row in rows), None)
 
     def claim(self, now: float, *, lease: float, most: int) -> list[Webhook]:
-        """Return what is due, for this process alone; a process that dies leaves it to others after `lease` seconds.
+        """Claim the due webhooks for this process; if it dies, others may claim them after `lease` seconds.
 
-        The attempt is counted before it is made, so that one which ends its worker does not end all of them. Raises
-        StorageFull.
+        The attempt is counted before it is made, so that a webhook that kills its worker cannot kill every worker.
+        Raises StorageFull.
         """
         claimed: list[sqlite3.Row] = []
         for row in self._database.rows(DUE, (now, most)):

@@ -1,4 +1,4 @@
-"""What a new engine reads on its standard input: the settings, where to report, and the model to begin with."""
+"""A new engine's configuration, sent on its standard input: settings, where to report, and the first model."""
 
 import json
 import sys

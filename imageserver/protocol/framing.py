@@ -28,8 +28,8 @@ def pack(message: Message, raw_size: int = 0) -> bytes:
 def read_frame() -> Generator[int, bytes, Frame]:
     """Parse one frame: yield how many bytes to read next, be sent exactly those, return the message and its raw bytes.
 
-    It does no reading of its own, so that a socket and an event loop share it. Raises EOFError where the peer speaks
-    something else: nothing that follows could be understood either.
+    It does no reading of its own, so that a socket and an event loop share it. Raises EOFError if the peer breaks the
+    protocol: no later frame could be parsed either.
     """
     header_size, raw_size = LENGTHS.unpack((yield LENGTHS.size))
     if header_size > MAX_HEADER_BYTES:

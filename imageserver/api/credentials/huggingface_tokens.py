@@ -1,4 +1,4 @@
-"""Hugging Face tokens as keys: the Hub says who owns a token, and the result is cached for some minutes.
+"""Hugging Face tokens as keys: the Hub names a token's owner, and the result is cached for some minutes.
 
 Tokens are neither stored nor logged; a result is cached under the hash of its token, in this process only. Source: the
 Hub's `/api/whoami-v2`.
@@ -52,7 +52,7 @@ class TokenCheck:
 
 
 class HuggingFaceTokens:
-    """Asks the Hub who owns a token, once for all requests that use it."""
+    """Asks the Hub for a token's owner, once for all requests that use the token."""
 
     def __init__(
         self, endpoint: str, users: Iterable[str], *, read_only: bool, clock: Callable[[], float] = time.monotonic

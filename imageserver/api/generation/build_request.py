@@ -34,10 +34,10 @@ NO_IMAGES = Images()
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedRequest:
-    """What a client asked for, valid but for what its model decides.
+    """A client's request, validated except for the rules of its model.
 
-    `timeout` and `patience` are the seconds from its arrival that the server and the client wait. `previews` is how
-    many images on the way the client wants to see of each image.
+    `timeout` and `patience` are the seconds from its arrival that the server and the client wait. `previews` is the
+    number of partial images that the client wants for each image.
     """
 
     body: GenerateBody
@@ -86,7 +86,7 @@ def parse_request(
 
 
 def prepare(service: Services, number: int, parsed: ParsedRequest) -> PendingGeneration:
-    """Wait for the model of a request and build what it generates; raises the ServiceError that names what is wrong."""
+    """Wait for a request's model and build the generation request; raises ServiceError."""
     waiter = WaitingRequest(number, parsed.dialect, parsed.body.prompt, parsed.timeout)
     return build_request(service, number, parsed, *wait_for_model(service, parsed.body.model, waiter))
 
@@ -96,7 +96,7 @@ def build_request(
 ) -> PendingGeneration:
     """Return the generation of a request that has `waited` seconds for its model; raises InvalidParameter.
 
-    `info` is None while nothing is known of the model; the engine checks then what it supports.
+    `info` is None while the model is unknown; the engine then checks what it supports.
     """
     body, images = parsed.body, parsed.images
     _check_supported(service, info, parsed)
@@ -140,7 +140,7 @@ def build_request(
 
 
 def _check_supported(service: Services, info: ModelInfo | None, parsed: ParsedRequest) -> None:
-    """Raise InvalidParameter for what the model of a request cannot do, as far as that is known."""
+    """Raise InvalidParameter if the model, once known, cannot serve the request."""
     init_image, control = parsed.images.init_image, parsed.images.control_image
     if info is None:
         if control is not None and not service.settings.controlnet:
@@ -166,7 +166,7 @@ def _with_images(
     start: ReadImage | None,
     guide: ReadImage | None,
 ) -> tuple[Generation, bytes, list[str]]:
-    """Return the generation with what it starts from and what guides it, the pixels of both, and warnings."""
+    """Return the generation with its init and control images, the pixels of both, and warnings."""
     warnings: list[str] = []
     pixels = b""
     if start is not None:

@@ -1,4 +1,4 @@
-"""Which models requests may name, and what is known of each; the first request that names a model loads it."""
+"""The models that requests may name, and the info of each; the first request that names a model loads it."""
 
 import time
 from collections.abc import Iterator
@@ -98,7 +98,7 @@ class Unloaded:
 
 
 def look_up(service: Services, asked: str | None, *, param: str = "model") -> ModelInfo | Unloaded | None:
-    """Return what is known of the model that a request names, without waiting for it.
+    """Return the info of a request's model without waiting for it.
 
     None is the model that the server starts with, before it is loaded, where its defaults are known without that.
     Raises ModelNotFound, Loading.
@@ -115,7 +115,7 @@ def look_up(service: Services, asked: str | None, *, param: str = "model") -> Mo
 def wait_for_model(
     service: Services, asked: str | None, waiter: WaitingRequest, *, param: str = "model"
 ) -> tuple[ModelInfo | None, float]:
-    """Return what is known of the model that a request names, and the seconds until it was known.
+    """Return the info of a request's model, and the seconds that it took to get it.
 
     A model that was never loaded is loaded first. None is the model that the server starts with, before it is loaded,
     where its defaults are known without that. Raises ModelNotFound, ModelUnloadable, Loading, DeadlineExceeded,

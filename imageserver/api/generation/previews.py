@@ -1,4 +1,4 @@
-"""What dialects that stream images share: stream formats at one address, and previews as image files.
+"""Shared by the dialects that stream images: stream formats at one address, and previews as image files.
 
 `POST /v1/images/generations` is the OpenAI dialect's; a body may ask for another dialect's stream there by its name.
 """

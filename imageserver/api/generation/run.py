@@ -1,4 +1,4 @@
-"""Run a generation, whatever dialect asked for it: from the cache, together with the same request, or by the engine."""
+"""Run a generation for any dialect: from the cache, together with the same request, or by the engine."""
 
 import logging
 import time
@@ -29,11 +29,11 @@ Origin = Literal["hit", "miss", "join"]
 class GenerationRequest:
     """A generation, how its images are encoded, and how long the client waits.
 
-    `timeout` in seconds ends the request; `patience` is what the client itself said it would wait, if it did: a request
-    that cannot be finished by then is refused at once. `idempotency_key` makes a repeated request the same one. A
-    client with such a key, or one whose library may `retry`, may come back: its generation is kept for a while when it
-    leaves, unless it leaves before `returns_after` seconds since it `arrived` (monotonic clock). `source` holds the
-    pixels that `generation.source` describes. `client` is the address that the request came from.
+    `timeout` in seconds ends the request; `patience` is the client's own timeout, if it sent one: a request that cannot
+    be finished by then is refused at once. `idempotency_key` makes a repeated request the same one. A client with such
+    a key, or one whose library may `retry`, may come back: its generation is kept for a while when it leaves, unless it
+    leaves before `returns_after` seconds since it `arrived` (monotonic clock). `source` holds the pixels that
+    `generation.source` describes. `client` is the address that the request came from.
     """
 
     number: int
@@ -77,7 +77,7 @@ class PendingGeneration:
         self.warnings = warnings or []
 
     def updates(self) -> Iterator[Update]:
-        """Yield what happens, the result last; raises the ServiceError that prevented it.
+        """Yield the updates, the result last; raises the ServiceError that prevented it.
 
         The first update comes once the request is accepted, so a refusal is raised before it.
         """
@@ -206,7 +206,7 @@ def _cache_keys(request: GenerationRequest, info: ModelInfo) -> list[str]:
 
 
 def _request_digest(request: GenerationRequest, info: ModelInfo) -> str:
-    """Return the name of what was asked for, whatever version answers it; the same while its model loads."""
+    """Return a digest of the request that does not depend on the model's version or on whether it is loaded."""
     options = request.output_options
     encoding = (options.output_format, options.compression, options.aspect_ratio_name, str(options.font_path))
     return key_of(_pixels_of(request), info.name, encoding)

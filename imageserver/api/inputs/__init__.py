@@ -1,4 +1,4 @@
-"""What clients send, read and checked: bodies, forms, images, LoRAs, headers.
+"""Read and check everything that clients send: bodies, forms, images, LoRAs, headers.
 
 Process: HTTP worker. May import `services` and below; generates nothing.
 """

@@ -14,7 +14,7 @@ CONTROL_FIELDS = ("controlnet_conditioning_scale", "control_guidance_start", "co
 
 @dataclass(frozen=True, kw_only=True)
 class ControlImage:
-    """The bytes of an image file; `name` is the field that errors speak of."""
+    """The bytes of an image file; `name` is the field that errors mention."""
 
     image: bytes
     name: str = "control_image"

@@ -1,4 +1,4 @@
-"""Read a form as the JSON body that it stands for: every field arrives as text.
+"""Convert a form, whose fields all arrive as text, into the equivalent JSON body.
 
 pydantic's own `model_validate_strings` does not fit here: it reads no lists, and takes "yes" and "1" for true.
 """
@@ -29,7 +29,7 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
     """Return the form's fields as `model` has them in JSON; fields that are not in the model stay text.
 
     A field sent twice is an error that names it, unless it is not in the model: then its texts become a list. An empty
-    text stands for a field that was left out. `loras[][name]` and `loras[][scale]` make the list `loras`.
+    text counts as an omitted field. `loras[][name]` and `loras[][scale]` make the list `loras`.
     """
     if len(request.form) > MAX_FIELDS:
         raise BadRequest(f"The form has more than {MAX_FIELDS} fields.")
@@ -51,7 +51,7 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _objects(name: str, columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return the list of objects whose fields were sent one by one."""
+    """Collect the separately sent fields of objects into a list."""
     if len({len(values) for values in columns.values()}) > 1:
         raise InvalidParameter(
             f"{name}: the objects of this list have different fields, which a form cannot express; send every field "

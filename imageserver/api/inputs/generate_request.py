@@ -1,4 +1,4 @@
-"""The body of `POST /generate`, and what it means: every choice made, every limit named."""
+"""The body of `POST /generate`, and its conversion to a generation: defaults filled in, limits checked."""
 
 import hashlib
 import secrets
@@ -178,8 +178,8 @@ def resolve(
 ) -> tuple[Generation, list[str]]:
     """Return the generation that `body` asks for, and warnings; raises InvalidParameter.
 
-    `info` is that of the model that it names, None while the first one is loading. What the LoRAs of the `stack` were
-    made for stands in for what the body leaves open. A random seed is derived from `seed_source` where there is one, so
+    `info` is that of the model that it names, None while the first one is loading. The profiles of the LoRAs in the
+    `stack` supply the values that the body omits. A random seed is derived from `seed_source` where there is one, so
     that a retry generates the same. A body without any size means `image_size`, else the model's default.
     """
     asked_for_size = body.has_exact_size or "aspect_ratio" in body.model_fields_set

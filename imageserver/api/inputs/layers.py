@@ -1,4 +1,4 @@
-"""What changes for a layered model: it chooses the size of the layers, and they are transparent."""
+"""The rules of layered models: the model chooses the size of the layers, and they are transparent."""
 
 from dataclasses import replace
 

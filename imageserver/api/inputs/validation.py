@@ -1,4 +1,4 @@
-"""Validate what a client sent by a pydantic model, and explain in one sentence what is wrong."""
+"""Validate client input against a pydantic model, and explain a mistake in one sentence."""
 
 from typing import Any, TypeVar
 

@@ -45,7 +45,7 @@ class DispatchClient:
         threading.Thread(target=self._keep_linked, name="dispatcher-link", daemon=True).start()
 
     def close(self) -> None:
-        """Hang up; the dispatcher cancels what this worker waited for."""
+        """Disconnect; the dispatcher cancels this worker's requests."""
         self._closed = True
         if self._channel is not None:
             self._channel.close()
@@ -55,7 +55,7 @@ class DispatchClient:
         return self._send(request, request.timeout, source)
 
     def estimate(self, job: int, generation: Generation, credential: str) -> messages.Estimate:
-        """Return when a generation would be done, and what the engine would read of it.
+        """Return when a generation would finish, and how many of its tokens the engine would read.
 
         Raises EngineUnavailable when no dispatcher answers.
         """
@@ -121,7 +121,7 @@ class DispatchClient:
         self._notify(messages.ClientLeft(job=job))
 
     def _notify(self, message: messages.NumberedMessage) -> None:
-        """Send what is not answered; without a dispatcher it is lost."""
+        """Send a message that gets no answer; without a dispatcher it is lost."""
         with contextlib.suppress(OSError):
             if self._channel is not None:
                 self._channel.send(message)

@@ -1,4 +1,4 @@
-"""Where the processes of one server meet, so that two servers on one machine never share a dispatcher.
+"""The folder in which one server's processes find each other; two servers on one machine never share a dispatcher.
 
 The owner is the process whose life the dispatcher follows: gunicorn's arbiter, or the process that runs `serve`.
 """
@@ -68,7 +68,7 @@ class RuntimeDir:
             raise FileNotFoundError(f"{self.address_file} is not an address file.") from error
 
     def is_first_to_announce(self) -> bool:
-        """Return True to one caller of this server only, who then prints the banner."""
+        """Return True to exactly one process of this server, which then prints the banner."""
         try:
             (self.folder / f"{self.owner}.announced").touch(exist_ok=False)
         except OSError:
@@ -81,7 +81,7 @@ class RuntimeDir:
                 (self.folder / f"{self.owner}.{suffix}").unlink()
 
     def remove_stale(self) -> None:
-        """Delete the files of servers whose owner is gone."""
+        """Delete the files of servers that have ended."""
         for file in self.folder.glob("*.*"):
             owner = file.name.split(".")[0]
             if owner.isdigit() and not process_lives(int(owner)):

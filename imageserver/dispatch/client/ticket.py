@@ -1,4 +1,4 @@
-"""One request to the dispatcher, as the HTTP worker that made it sees it: what comes back, until it ends."""
+"""The HTTP worker's handle on one request to the dispatcher: it yields the replies until the request ends."""
 
 import queue
 import time
@@ -20,7 +20,7 @@ GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class PreviewImage:
-    """A preview: what the engine says of it, and its small RGB pixels."""
+    """A preview: the engine's message and its small RGB pixels."""
 
     preview: messages.Preview
     pixels: bytes
@@ -36,7 +36,7 @@ class Image:
 
 
 class Ticket:
-    """Receives what the dispatcher sends about one request, and hands it to whoever waits."""
+    """Receives the dispatcher's messages about one request, and passes them to the greenlet that waits."""
 
     def __init__(self, job: int, timeout: float, cancel: Callable[[int], None]) -> None:
         self.job = job
@@ -50,9 +50,9 @@ class Ticket:
     def updates(
         self, pause: float
     ) -> Iterator[messages.Queued | messages.Started | messages.Progress | PreviewImage | Image | None]:
-        """Yield what happens, the image last; None after every `pause` seconds without anything.
+        """Yield the updates, the image last, and None after every `pause` seconds without one.
 
-        Raises the ServiceError that ended the generation otherwise.
+        Raises the ServiceError that ended the generation early.
         """
         give_up = time.monotonic() + self._timeout + GRACE_SECONDS
         while True:
@@ -88,7 +88,7 @@ class Ticket:
         raise _as_error(message)
 
     def model(self) -> ModelInfo | None:
-        """Wait until the model that was asked for is loaded; raises what prevented it."""
+        """Wait until the requested model is loaded; raises the ServiceError that prevented it."""
         give_up = time.monotonic() + self._timeout
         while True:
             try:

@@ -1,1 +1,1 @@
-"""What generations cost and how long they wait, learnt from those before. Process: dispatcher."""
+"""Estimates of a generation's cost and wait, learnt from earlier generations. Process: dispatcher."""

@@ -1,7 +1,7 @@
-"""How long a generation keeps the device busy, learnt from the ones before it.
+"""Predict how long a generation keeps the device busy, learning from earlier ones.
 
-Per model and image size: seconds = fixed + denoiser calls x seconds per call, a weighted least-squares line through
-what was measured, recent jobs weighing more. The fixed part is the text encoder and the decoder.
+Per model and image size: seconds = fixed + denoiser calls x seconds per call, a weighted least-squares fit to the
+measurements, in which recent jobs weigh more. The fixed part is the text encoder and the decoder.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""What is expected of a generation, in seconds and in memory, learnt from those before it."""
+"""Predict a generation's time and memory, learning from earlier ones."""
 
 from imageserver.dispatch.estimates.cost_model import CostModel
 from imageserver.dispatch.estimates.memory_model import MemoryModel

@@ -1,4 +1,4 @@
-"""How much of the device's memory a generation needs, and what does not fit, learnt from the ones before it."""
+"""Predict how much device memory a generation needs and whether it fits, learning from earlier ones."""
 
 import time
 from collections import OrderedDict, defaultdict, deque
@@ -48,7 +48,7 @@ class MemoryModel:
     def observe_failure(self, info: ModelInfo, generation: Generation, loaded: tuple[str, ...]) -> None:
         """Learn from a generation that ran alone and did not fit, while the models `loaded` were there.
 
-        Several images may fail where one would fit, and what was generated before may fit again.
+        A single image may fit where several did not, and a size that was generated before may fit again.
         """
         if generation.count > 1 or _pixels(generation) <= self._largest[info.name]:
             return
@@ -57,7 +57,7 @@ class MemoryModel:
         self._failures[info.name] = FailedSize(smallest, self._clock(), loaded)
 
     def obstacle(self, info: ModelInfo, generation: Generation, loaded: tuple[str, ...]) -> str | None:
-        """Return why the device cannot hold a generation and what it could, None if nothing rules it out."""
+        """Return why the device cannot hold a generation, and the largest it can; None if nothing rules it out."""
         failure = self._failures.get(info.name)
         if failure is None or _pixels(generation) < failure.pixels:
             return None
@@ -79,7 +79,7 @@ class MemoryModel:
     def expected(self, info: ModelInfo, generation: Generation) -> float | None:
         """Return the expected peak, None before anything was measured.
 
-        Of a size not seen yet, what the nearest one took beside the model is scaled by the pixels.
+        For a size not seen yet, the use of the nearest size, without the model, is scaled by the pixels.
         """
         sizes, pixels = self._peaks.get(info.name), _pixels(generation)
         if not sizes:

@@ -24,7 +24,7 @@ class WaitEstimate:
 def estimate_wait(job: Job, running: Iterable[Job], waiting: Iterable[Job], now: float, *, room: bool) -> WaitEstimate:
     """Return how long `job` waits and runs, served in the order of the scheduling policy.
 
-    While the engine has room it shares the device with what runs; without, what runs goes first.
+    If the engine has room, the job shares the device with the running ones; otherwise they finish first.
     """
     before = {other.id: other for other in running if other.id != job.id}
     rivals = {other.id: other for other in waiting if other.id != job.id}

@@ -144,7 +144,7 @@ class StepScheduler:
         return messages.LorasLoaded(job=request.job, names=adapters.names)
 
     def usage(self) -> messages.DeviceUsage:
-        """Return what the device has done so far; idle is the time it did not work although there were jobs."""
+        """Return the device's totals so far; idle is the time without work although jobs were waiting."""
         return messages.DeviceUsage(
             busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls
         )

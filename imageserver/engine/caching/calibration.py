@@ -37,7 +37,7 @@ class Calibration:
 
 
 def load_or_measure(file: Path, fingerprint: str, measure: Callable[[], Calibration]) -> Calibration:
-    """Return what was measured earlier of the same model, or measure it now."""
+    """Return the model's earlier measurements, or measure now."""
     measurements = Measurements(file)
     with contextlib.suppress(ValueError, TypeError):
         times, sizes = zip(*measurements.find(fingerprint), strict=True)

@@ -1,4 +1,4 @@
-"""MagCache: a step is skipped while the size of what the blocks add is known to have changed little.
+"""MagCache: skip a step while the magnitude of the blocks' residual is known to have changed little.
 
 How it changes along the schedule is a property of the model, measured once (`calibration.py`).
 Source: https://github.com/Zehong-Ma/MagCache, diffusers `hooks/mag_cache.py` (0.42).

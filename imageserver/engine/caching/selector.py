@@ -1,4 +1,4 @@
-"""Which cache the tiers use: what `QUALITY_CACHE` may name, and why some of diffusers' names are refused."""
+"""Choose the cache for the tiers: the names that `QUALITY_CACHE` accepts, and why some of diffusers' are refused."""
 
 import inspect
 import logging
@@ -46,7 +46,7 @@ def open_tiers(
 ) -> QualityTiers | None:
     """Return the tiers, or None where the model cannot have any and the owner chose no cache.
 
-    `calibrate` is called only for MagCache. Raises ModelUnavailable where the cache that was asked for does not fit.
+    `calibrate` is called only for MagCache. Raises ModelUnavailable if the requested cache does not fit.
     """
     name = settings.quality_cache
     try:

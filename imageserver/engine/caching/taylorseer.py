@@ -1,6 +1,6 @@
 """TaylorSeer: after some whole steps, only every second or third is computed, and the others are extrapolated.
 
-The lite variant, which extrapolates what the whole transformer returns: per image and pass it holds two tensors of
+The lite variant, which extrapolates the output of the whole transformer: per image and pass it holds two tensors of
 that size. Extrapolating every block would hold gigabytes for Qwen-Image, and gained less at equal error.
 Source: https://huggingface.co/papers/2503.06923, diffusers `hooks/taylorseer_cache.py` (0.42).
 """

@@ -51,7 +51,7 @@ class QualityTiers:
             self._detach()
 
     def check_fit(self) -> None:
-        """Attach and detach the hooks; raises what diffusers raises where the cache does not fit the model."""
+        """Attach and detach the hooks; raises diffusers' own error if the cache does not fit the model."""
         self._attach()
         self._detach()
 

@@ -1,4 +1,4 @@
-"""Which device computes, what it is called and how much memory it has: the one module that knows the kinds of devices.
+"""The device: its choice, its name and its memory. The only module that knows the kinds of devices.
 
 Every accelerator of PyTorch brings a module of its own (`torch.cuda`, also for ROCm, `torch.xpu`, `torch.npu`,
 `torch.mps`) with nearly the same functions; a CPU has none.
@@ -25,7 +25,7 @@ class DeviceUnavailable(Exception):
 
 
 def choose(name: str) -> torch.device:
-    """Return the device `name` stands for, `auto` being the best one; raises DeviceUnavailable."""
+    """Return the device called `name`, or the best one for `auto`; raises DeviceUnavailable."""
     if name == "auto":
         kind = next((kind for kind in ACCELERATORS if _is_available(kind)), "cpu")
         return torch.device(kind) if kind in ("cpu", "mps") else torch.device(kind, 0)

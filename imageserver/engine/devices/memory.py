@@ -21,7 +21,7 @@ PeakMemory = Callable[[], int]
 
 
 def peak_memory(device: torch.device) -> PeakMemory:
-    """Return the meter of a device; where a device keeps no high-water mark, it returns what is held at the moment."""
+    """Return the meter of a device; if the device keeps no high-water mark, the meter returns the current use."""
     if hasattr(devices.module_of(device), "max_memory_reserved"):
         return lambda: _reserved_peak(device)
     if device.type == "cpu" and STATUS.exists() and CLEAR.exists():

@@ -1,6 +1,6 @@
 """How a model is fitted into memory: as it is, with its components moved in and out, or with weights of fewer bits.
 
-The bytes are those of the weights in their files; what a plan needs beside them is an estimate (`MEMORY_OVERHEAD`).
+The bytes are those of the weights in their files; the rest of a plan's need is an estimate (`MEMORY_OVERHEAD`).
 """
 
 import importlib.util
@@ -72,11 +72,11 @@ class MemoryNeed:
 
 
 class NoPlanFits(Exception):
-    """The memory cannot hold the model this way; the message is one sentence that says what would."""
+    """The memory cannot hold the model this way; the message, one sentence, names the plans that would fit."""
 
 
 def need_of(plan: MemoryPlan, weights: Mapping[str, int], dtype: torch.dtype) -> MemoryNeed:
-    """Return what a plan needs; `weights` are the bytes of every component in `dtype`."""
+    """Return the memory that a plan needs; `weights` are the bytes of every component in `dtype`."""
     per_weight = {None: float(dtype.itemsize), 8: INT8_BYTES, 4: NF4_BYTES}[plan.bits]
     sizes = {
         name: size if name in NEVER_QUANTIZED else int(size * per_weight / dtype.itemsize)

@@ -17,8 +17,8 @@ MAX_PROMPT_TOKENS = 1024
 class CogView4(FlowFamily):
     """Text to image; a step with guidance makes two calls, whose texts may differ in length.
 
-    diffusers' mask adds 1 to what may be seen and 0 to what may not, so it hides nothing: only equal lengths merge.
-    They often are, as texts are padded to multiples of 16 tokens.
+    diffusers' mask adds 1 to visible tokens and 0 to hidden ones, so it hides nothing: only equal lengths merge. They
+    often are, as texts are padded to multiples of 16 tokens.
     """
 
     name = "cogview4"

@@ -1,6 +1,6 @@
-"""What the engine must know of a model family: one subclass in a file of its own, one line in the registry.
+"""The engine's interface to a model family: one subclass in its own file, one line in the registry.
 
-The defaults are those of most families; a subclass states what its pipeline does otherwise.
+The defaults suit most families; a subclass states where its pipeline differs.
 """
 
 from abc import ABC, abstractmethod
@@ -25,8 +25,8 @@ class Family(ABC):
     `name` is its name in `/info`. `pipeline_classes` gives the diffusers class that serves each kind of generation, all
     made of the same components; models are published as the first. `denoiser` is the component whose calls are
     suspended, `noise_schedulers` those that fit beside the model's own. `merger` joins denoiser calls; without one they
-    run one by one. `guidance` is what the family's documentation calls its classifier-free guidance, `positive_magic`
-    gives quality words that the model was trained with, by language. `loading` is passed to `from_pretrained`;
+    run one by one. `guidance` is the family's own name for classifier-free guidance, `positive_magic` gives quality
+    words that the model was trained with, by language. `loading` is passed to `from_pretrained`;
     `separate_text_encoder` is one that the model's folder does not contain; `control_net` is the diffusers class of its
     ControlNets. The model reads up to `max_images` images of one request, each by itself, and separates an image into
     `layers` layers where a request does not say; 0 generates whole images. `preview_tensors` are the tensors that the

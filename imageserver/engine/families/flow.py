@@ -1,4 +1,4 @@
-"""What the flow transformers share: calls whose tensors are joined along the batch, and an AutoencoderKL.
+"""Shared by the flow transformers: calls whose tensors are joined along the batch, and an AutoencoderKL.
 
 Source: diffusers `scheduling_flow_match_euler_discrete.py` (0.42).
 """
@@ -49,7 +49,7 @@ class FlowMerger:
         return int(positions) + self.text_length(call)
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
-        """Concatenate along the batch; what is None stays None."""
+        """Concatenate along the batch; None stays None."""
         joined = {
             name: torch.cat([call[name] for call in calls], dimension)
             for name, dimension in self._batched.items()

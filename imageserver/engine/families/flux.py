@@ -62,7 +62,7 @@ class Flux(FlowFamily):
         return unpacked[0]
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
-        """Count T5's tokens, and warn of what a distilled model does not read."""
+        """Count T5's tokens, and warn about parameters that a distilled model ignores."""
         side, most = self.size_multiple(pipeline), _max_prompt_tokens(pipeline)
         unread = []
         if generation.negative_prompt.strip():

@@ -25,8 +25,8 @@ MAX_PROMPT_TOKENS = 4096
 class QwenImage21(QwenImage):
     """Text to image, and images with an instruction to image; meant to be generated without guidance.
 
-    Every image keeps what the transformer computed of its text and its images in the first step, so images share
-    no forward.
+    Each image keeps the transformer's results for its text and source images from the first step, so images
+    share no forward.
     """
 
     name = "qwen-image-2.1"

@@ -1,4 +1,4 @@
-"""What the Stable Diffusion families share: a UNet with guidance in one doubled call, and an AutoencoderKL.
+"""Shared by the Stable Diffusion families: a UNet with guidance in one doubled call, and an AutoencoderKL.
 
 Source: diffusers `unet_2d_condition.py`, `pipeline_stable_diffusion.py` (0.42).
 """

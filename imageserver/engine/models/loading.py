@@ -26,7 +26,7 @@ from imageserver.schedulers import find_scheduler, split_name
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline on its device, the ControlNet beside it, and what clients learn about it."""
+    """A pipeline on its device, the ControlNet beside it, and its description for clients."""
 
     pipeline: Pipeline
     family: Family
@@ -107,7 +107,7 @@ def _choose_noise_scheduler(pipeline: Pipeline, found: FoundModel) -> None:
 
 
 def _describe(found: FoundModel, pipeline: Pipeline, control: torch.nn.Module | None) -> ModelInfo:
-    """Return what clients learn about a loaded model, whatever its device."""
+    """Return the description of a loaded model for clients, without its device."""
     family, entry = found.family, found.entry
     defaults = family.defaults(pipeline)
     schedulers = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)

@@ -103,7 +103,7 @@ def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
 
 
 def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
-    """Return the entry that a name stands for, or one with the name as its source, and where the source was read.
+    """Return the registry's entry for a name, or one made from the name, and the setting or file it came from.
 
     Raises ModelUnavailable.
     """

@@ -33,7 +33,7 @@ def fingerprint(settings: Settings) -> str:
 def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) -> dict[str, Any]:
     """Return the loaded component by its name in the pipeline; empty without TRANSFORMER_FILE.
 
-    Raises ModelUnavailable, or what diffusers raises for a file of another model.
+    Raises ModelUnavailable, or diffusers' own error for a file of another model.
     """
     file = _checked(settings)
     if file is None:

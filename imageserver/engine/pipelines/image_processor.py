@@ -46,6 +46,6 @@ def load_image_processor(folder: Path, kind: type[P]) -> P:
 
 
 def cut(tokenizer: Any, text: str, most: int) -> str:
-    """Return the text as far as a model reads it: pipelines that do not cut would run out of positions."""
+    """Return the text truncated to the model's limit, beyond which some pipelines would run out of positions."""
     tokens = tokenizer(text, truncation=False, verbose=False).input_ids
     return text if len(tokens) <= most else str(tokenizer.decode(tokens[:most]))

@@ -58,7 +58,7 @@ def control_arguments(generation: Generation, source: bytes, width: int, height:
 
 
 def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -> torch.Tensor:
-    """Return generated pixels (height, width, 3), the source's to the bit where the mask keeps them; grey blends."""
+    """Return generated pixels (height, width, 3), bit-identical to the source where the mask keeps it; grey blends."""
     if generation.source is None or not generation.source.masked:
         return pixels
     given = _read(generation, source)

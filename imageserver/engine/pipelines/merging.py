@@ -11,7 +11,7 @@ class Merger(Protocol):
     """How a family's denoiser calls merge; without a merger they run one by one."""
 
     def shape_of(self, call: Arguments) -> Hashable:
-        """Return what must be equal in all calls of one forward."""
+        """Return the key that all calls of one forward must share."""
 
     def batch_size(self, call: Arguments) -> int:
         """Return the images of one call."""

@@ -29,7 +29,7 @@ class NoiseSchedulerSpec:
     max_steps: int | None = None
 
     def make(self, stock: NoiseScheduler) -> NoiseScheduler:
-        """Return a noise scheduler with the configuration of the model's own, as far as its class knows it."""
+        """Return a noise scheduler with those options of the model's own that its class supports."""
         kind = getattr(diffusers, self.class_name)
         known = inspect.signature(kind.__init__).parameters
         # Options of other classes would cause warnings in the log; options that nobody set keep each class's default.
@@ -38,7 +38,7 @@ class NoiseSchedulerSpec:
         return kind.from_config(config, **self.options)
 
     def describes(self, scheduler: NoiseScheduler) -> bool:
-        """Return whether a noise scheduler is what this spec makes."""
+        """Return whether a noise scheduler matches this spec."""
         same_class = type(scheduler).__name__ == self.class_name
         return same_class and all(scheduler.config.get(name) == value for name, value in self.options.items())
 

@@ -57,7 +57,7 @@ def _decode(self: Any, z: torch.Tensor, return_dict: bool = True) -> Any:
 
 @contextlib.contextmanager
 def stock_arithmetic() -> Iterator[None]:
-    """Compute as the stock VAE does, to the bit, inside this block."""
+    """Compute bit-identically to the stock VAE inside this block."""
     global _bypassed
     _bypassed = True
     try:

@@ -1,7 +1,7 @@
 """Pause an unmodified diffusers pipeline at every call of its denoiser.
 
 Each image runs the stock `pipe(...)` in a greenlet, a Track. A Gate replaces the denoiser's forward: called inside a
-track, it passes its arguments to the caller that resumed the track, and returns what that caller sends back.
+track, it passes its arguments to the caller that resumed the track, and returns that caller's reply.
 """
 
 import contextlib

@@ -206,7 +206,7 @@ def has_parameter(pipeline: Pipeline, name: str) -> bool:
 
 
 def kind_of(generation: Generation) -> Kind:
-    """Return what the generation starts from."""
+    """Return the source image or images of a generation."""
     kind: Kind = "text"
     if generation.source is not None:
         kind = "inpaint" if generation.source.masked else "image"
@@ -245,7 +245,7 @@ def pin_execution_device(pipeline: Pipeline) -> Pipeline:
 
 
 def with_stock_vae(vae: Any) -> Any:
-    """Return a view of the VAE that computes to the bit as diffusers does; the fast path differs in the last digit."""
+    """Return a view of the VAE that is bit-identical to diffusers; the fast path differs in the last digit."""
     view = copy.copy(vae)
 
     def in_stock_arithmetic(compute: Callable[..., Any]) -> Callable[..., Any]:

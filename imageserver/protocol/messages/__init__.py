@@ -1,4 +1,4 @@
-"""What crosses a process border: small typed messages, each with raw bytes beside it for pixels."""
+"""The messages between processes: small and typed, each followed by raw bytes for pixels."""
 
 from imageserver.protocol.messages.generations import (
     CacheHit,

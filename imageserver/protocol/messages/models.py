@@ -77,7 +77,7 @@ class ModelsLoaded(NumberedMessage, frozen=True, kw_only=True):
 
 
 class ModelResponse(NumberedMessage, frozen=True, kw_only=True):
-    """Dispatcher to worker: what is known of the model that was asked for."""
+    """Dispatcher to worker: the description of the requested model."""
 
     info: ModelInfo | None = None
 

@@ -193,7 +193,7 @@ def _submit(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
 
 
 def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
-    """Accept a task whose model is loaded first, which may take minutes."""
+    """Accept a task after loading its model, which may take minutes."""
     waiting = service.tasks.count_open()
     refuse_if_full(waiting, service.settings.max_queue, queue_wait=0.0)
     task = _store(service, task_request, runner.wanted_of_fields(task_request.fields))

@@ -1,7 +1,7 @@
 """The socket of a WebSocket client, which cannot block the server forever, and the queue of frames for it.
 
 The library reads on a thread of its own and passes on whole messages. The socket keeps it from sending parts of frames,
-from buffering whatever a client sends, and from waiting for a client that does not read.
+from buffering everything a client sends, and from waiting for a client that does not read.
 """
 
 import contextlib
