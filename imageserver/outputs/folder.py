@@ -10,7 +10,7 @@ from pathlib import Path
 from imageserver.atomic_write import move_to_new, written_aside
 from imageserver.errors import NotFound, StorageFull
 from imageserver.outputs.naming import PREFIX
-from imageserver.outputs.retention import Swept, sweep
+from imageserver.outputs.retention import sweep
 
 SWEEP_INTERVAL_SECONDS = 60.0
 # No separator, drive, percent sign, NUL or leading dot fits: such a name can only mean a file of the folder itself.
@@ -53,16 +53,13 @@ class OutputFolder:
         self.sweep_if_due(keep=saved.name)
         return saved
 
-    def sweep_if_due(self, *, keep: str | None = None) -> Swept | None:
+    def sweep_if_due(self, *, keep: str = "") -> None:
         """Sweep unless the last sweep was less than a minute ago; `keep` names a file that stays in any case."""
         now = time.monotonic()
-        if now - self._last_sweep < SWEEP_INTERVAL_SECONDS:
-            return None
-        # Without a lock: two sweeps at once do no harm, and a lock would have to work for greenlets and native threads.
-        self._last_sweep = now
-        return sweep(
-            self.path, max_mb=self.max_mb, max_age=self.max_age, now=time.time(), keep=() if keep is None else (keep,)
-        )
+        if now - self._last_sweep >= SWEEP_INTERVAL_SECONDS:
+            # Without a lock: two sweeps at once do no harm, and a lock would have to work for greenlets and threads.
+            self._last_sweep = now
+            sweep(self.path, max_mb=self.max_mb, max_age=self.max_age, now=time.time(), keep=(keep,))
 
     def open_image(self, name: str) -> Path:
         """Return the path of a saved image; raises NotFound for everything else, such as links and folders."""

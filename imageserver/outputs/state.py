@@ -71,18 +71,10 @@ class StateDatabase:
         except (OSError, sqlite3.Error) as error:
             raise SystemExit(f"STATE_DIR={state_dir} cannot be written: {error}.") from error
 
-    def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        """Return the rows of a statement; raises StorageFull."""
-        return self._execute(statement, values)[0]
-
-    def change(self, statement: str, values: tuple[Any, ...] = ()) -> int:
-        """Return how many rows a statement changed; raises StorageFull."""
-        return self._execute(statement, values)[1]
-
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> tuple[list[sqlite3.Row], int]:
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        """Return the rows that a statement finds or, with RETURNING, those that it changes; raises StorageFull."""
         try:
-            cursor = self._database.execute(statement, values)
-            return cursor.fetchall(), cursor.rowcount
+            return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise StorageFull(f"The state database cannot be used: {error}.") from error
 

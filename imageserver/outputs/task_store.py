@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imageserver.outputs.state import StateDatabase
 
@@ -55,7 +56,7 @@ class TaskStore:
 
     def add(self, *, number: int, credential: str, wanted: str, owner: int, warnings: list[str]) -> Task:
         """Add a task; raises StorageFull."""
-        [row] = self._database.rows(
+        [row] = self._database.execute(
             "INSERT INTO tasks VALUES (?, ?, ?, ?, 'queued', ?, 1, ?, NULL, NULL, '[]', '[]', NULL, NULL, ?) "
             "RETURNING *",
             (str(uuid.uuid4()), number, credential, wanted, owner, time.time(), json.dumps(warnings)),
@@ -64,51 +65,45 @@ class TaskStore:
 
     def count_open(self) -> int:
         """Return how many tasks have not ended; raises StorageFull."""
-        [[count]] = self._database.rows(f"SELECT COUNT(*) FROM tasks WHERE state IN {OPEN}")
+        [[count]] = self._database.execute(f"SELECT COUNT(*) FROM tasks WHERE state IN {OPEN}")
         return int(count)
 
     def find(self, task_id: str, credential: str) -> Task | None:
         """Return a task, unless it is another credential's; raises StorageFull."""
         self._expire()
-        rows = self._database.rows("SELECT * FROM tasks WHERE task_id = ?", (task_id,))
+        rows = self._database.execute("SELECT * FROM tasks WHERE task_id = ?", (task_id,))
         return next((_task(row) for row in rows if credential in ("", row["credential"])), None)
 
     def set_wanted(self, task_id: str, *, wanted: str, warnings: list[str]) -> None:
         """Record the request, which is complete once its model is known; raises StorageFull."""
-        self._database.change(
+        self._database.execute(
             "UPDATE tasks SET wanted = ?, warnings = ? WHERE task_id = ?", (wanted, json.dumps(warnings), task_id)
         )
 
     def start(self, task_id: str) -> None:
         """Record that the device has begun; raises StorageFull."""
-        self._database.change(
-            f"UPDATE tasks SET state = 'processing' WHERE task_id = ? AND state IN {OPEN}", (task_id,)
-        )
+        self._update_open(task_id, "state = 'processing'")
 
     def complete(
         self, task_id: str, *, files: list[str], seeds: tuple[int, ...], processing_time: float, warnings: list[str]
     ) -> None:
         """Record that its images are saved; raises StorageFull."""
-        self._database.change(
-            "UPDATE tasks SET state = 'completed', completed_at = ?, files = ?, seeds = ?, processing_time = ?, "
-            f"warnings = ?, owner = NULL WHERE task_id = ? AND state IN {OPEN}",
-            (time.time(), json.dumps(files), json.dumps(seeds), processing_time, json.dumps(warnings), task_id),
+        self._update_open(
+            task_id,
+            "state = 'completed', completed_at = ?, files = ?, seeds = ?, processing_time = ?, warnings = ?, "
+            "owner = NULL",
+            (time.time(), json.dumps(files), json.dumps(seeds), processing_time, json.dumps(warnings)),
         )
 
     def fail(self, task_id: str, *, code: str, sentence: str) -> None:
         """Record that it ended without images, cancelled or not; raises StorageFull."""
         state = "cancelled" if code == "cancelled" else "failed"
-        self._database.change(
-            "UPDATE tasks SET state = ?, completed_at = ?, code = ?, error = ?, owner = NULL "
-            f"WHERE task_id = ? AND state IN {OPEN}",
-            (state, time.time(), code, sentence, task_id),
-        )
+        changes = "state = ?, completed_at = ?, code = ?, error = ?, owner = NULL"
+        self._update_open(task_id, changes, (state, time.time(), code, sentence))
 
     def release(self, task_id: str) -> None:
         """Let whichever worker comes first adopt it; raises StorageFull."""
-        self._database.change(
-            f"UPDATE tasks SET state = 'queued', owner = NULL WHERE task_id = ? AND state IN {OPEN}", (task_id,)
-        )
+        self._update_open(task_id, "state = 'queued', owner = NULL")
 
     def adopt(self, owner: int, lives: Callable[[int], bool], next_number: Callable[[], int]) -> list[Task]:
         """Take over the tasks whose owner is dead; each gets a number for its new attempt.
@@ -116,14 +111,14 @@ class TaskStore:
         Raises StorageFull.
         """
         adopted: list[sqlite3.Row] = []
-        for row in self._database.rows(f"SELECT * FROM tasks WHERE state IN {OPEN}"):
+        for row in self._database.execute(f"SELECT * FROM tasks WHERE state IN {OPEN}"):
             task = _task(row)
             if task.owner is not None and lives(task.owner):
                 continue
             if task.attempts >= MAX_ATTEMPTS:
                 self.fail(task.task_id, code="engine_unavailable", sentence="The server died with this task too often.")
                 continue
-            adopted += self._database.rows(
+            adopted += self._database.execute(
                 # One that was released lost nobody.
                 "UPDATE tasks SET state = 'queued', owner = ?, number = ?, attempts = attempts + (owner IS NOT NULL) "
                 f"WHERE task_id = ? AND state IN {OPEN} AND owner IS ? RETURNING *",
@@ -131,15 +126,19 @@ class TaskStore:
             )
         return [_task(row) for row in adopted]
 
+    def _update_open(self, task_id: str, changes: str, values: tuple[Any, ...] = ()) -> None:
+        statement = f"UPDATE tasks SET {changes} WHERE task_id = ? AND state IN {OPEN}"
+        self._database.execute(statement, (*values, task_id))
+
     def _expire(self) -> None:
         """Remove the prompts of tasks that ended `ttl` seconds ago, and much later their rows."""
         now = time.time()
-        self._database.change(
+        self._database.execute(
             "UPDATE tasks SET state = 'expired', wanted = '', files = '[]', error = NULL "
             f"WHERE state IN {ENDED} AND completed_at < ?",
             (now - self._ttl,),
         )
-        self._database.change(
+        self._database.execute(
             "DELETE FROM tasks WHERE state = 'expired' AND completed_at < ?", (now - TOMBSTONE_TTLS * self._ttl,)
         )
 

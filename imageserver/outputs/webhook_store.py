@@ -42,11 +42,11 @@ class WebhookStore:
 
     def add(self, task_id: str, *, url: str, site: str) -> None:
         """Add a webhook, to be sent when the task ends; raises StorageFull."""
-        self._database.change("INSERT INTO webhooks VALUES (?, ?, ?, 'waiting', 0, 0, NULL)", (task_id, url, site))
+        self._database.execute("INSERT INTO webhooks VALUES (?, ?, ?, 'waiting', 0, 0, NULL)", (task_id, url, site))
 
     def find(self, task_id: str) -> Webhook | None:
         """Return a task's webhook, if it has one; raises StorageFull."""
-        rows = self._database.rows("SELECT * FROM webhooks WHERE task_id = ?", (task_id,))
+        rows = self._database.execute("SELECT * FROM webhooks WHERE task_id = ?", (task_id,))
         return next((Webhook(**row) for row in rows), None)
 
     def claim(self, now: float, *, lease: float, most: int) -> list[Webhook]:
@@ -56,8 +56,8 @@ class WebhookStore:
         Raises StorageFull.
         """
         claimed: list[sqlite3.Row] = []
-        for row in self._database.rows(DUE, (now, most)):
-            claimed += self._database.rows(
+        for row in self._database.execute(DUE, (now, most)):
+            claimed += self._database.execute(
                 "UPDATE webhooks SET due = ?, attempts = attempts + 1 "
                 "WHERE task_id = ? AND state = 'waiting' AND due = ? RETURNING *",
                 (now + lease, row["task_id"], row["due"]),
@@ -66,12 +66,12 @@ class WebhookStore:
 
     def deliver(self, task_id: str) -> None:
         """Record that the receiver accepted it; raises StorageFull."""
-        self._database.change("UPDATE webhooks SET state = 'delivered', error = NULL WHERE task_id = ?", (task_id,))
+        self._database.execute("UPDATE webhooks SET state = 'delivered', error = NULL WHERE task_id = ?", (task_id,))
 
     def postpone(self, task_id: str, *, due: float, error: str) -> None:
         """Record a failed attempt; the next one is at `due`. Raises StorageFull."""
-        self._database.change("UPDATE webhooks SET due = ?, error = ? WHERE task_id = ?", (due, error, task_id))
+        self._database.execute("UPDATE webhooks SET due = ?, error = ? WHERE task_id = ?", (due, error, task_id))
 
     def give_up(self, task_id: str, *, error: str) -> None:
         """Record that it failed for the last time; raises StorageFull."""
-        self._database.change("UPDATE webhooks SET state = 'failed', error = ? WHERE task_id = ?", (error, task_id))
+        self._database.execute("UPDATE webhooks SET state = 'failed', error = ? WHERE task_id = ?", (error, task_id))

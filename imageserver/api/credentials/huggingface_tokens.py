@@ -74,14 +74,12 @@ class HuggingFaceTokens:
         if not TOKEN.fullmatch(token):
             return None
         digest = hashlib.sha256(token.encode()).digest()
-        check = self._find(digest) or self._join(digest, token)
+        check, until = self._cached.get(digest, (None, 0.0))
+        if check is None or self._clock() >= until:
+            check = self._join(digest, token)
         if check.refusal is not None:
             raise Forbidden(check.refusal)
         return None if check.owner is None else PREFIX + check.owner
-
-    def _find(self, digest: bytes) -> TokenCheck | None:
-        check, until = self._cached.get(digest, (None, 0.0))
-        return check if self._clock() < until else None
 
     def _join(self, digest: bytes, token: str) -> TokenCheck:
         """Return the Hub's result; concurrent requests with the same token share one request to the Hub."""
@@ -100,7 +98,7 @@ class HuggingFaceTokens:
         try:
             check: TokenCheck | None = gevent.with_timeout(MAX_SECONDS, self._request, token, timeout_value=None)
             if check is None:
-                raise HubUnavailable(_unavailable(f"no answer in {MAX_SECONDS:g} s"), retry_after=RETRY_AFTER_SECONDS)
+                raise _unavailable(f"no answer in {MAX_SECONDS:g} s")
             self._store(digest, check)
         except ServiceError as error:
             logger.warning("%s", error.sentence)
@@ -127,12 +125,11 @@ class HuggingFaceTokens:
             if response.status_code in (401, 403):
                 return TokenCheck()
             if response.status_code != 200:
-                sentence = _unavailable(f"it returned {response.status_code}")
-                raise HubUnavailable(sentence, retry_after=_pause_of(response))
+                raise _unavailable(f"it returned {response.status_code}", _pause_of(response))
             return self._evaluate(response.json())
         except (requests.RequestException, OSError, TypeError, ValueError) as error:
             # The text of the error may quote the request.
-            raise HubUnavailable(_unavailable(type(error).__name__), retry_after=RETRY_AFTER_SECONDS) from None
+            raise _unavailable(type(error).__name__) from None
 
     def _evaluate(self, content: Any) -> TokenCheck:
         """Return the result in the Hub's response; raises ValueError if it is malformed."""
@@ -182,8 +179,8 @@ def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _unavailable(reason: str) -> str:
-    return f"The Hugging Face Hub cannot check the token: {reason}."
+def _unavailable(reason: str, retry_after: float = RETRY_AFTER_SECONDS) -> HubUnavailable:
+    return HubUnavailable(f"The Hugging Face Hub cannot check the token: {reason}.", retry_after=retry_after)
 
 
 def _pause_of(response: requests.Response) -> float:

@@ -92,9 +92,8 @@ def is_public(text: str) -> bool:
     No IPv4 address inside an IPv6 address counts as public.
     """
     address = ipaddress.ip_address(text.split("%")[0])
-    if not address.is_global or address.is_multicast or address.is_reserved:
-        return False
-    return not any(address in network for network in NOT_PUBLIC)
+    reserved = address.is_multicast or address.is_reserved or any(address in network for network in NOT_PUBLIC)
+    return address.is_global and not reserved
 
 
 def _first_response(

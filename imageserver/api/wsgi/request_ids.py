@@ -16,5 +16,5 @@ class RequestIds:
 
     def next_id(self) -> int:
         """Return a number that no request has had before; raises StorageFull when the counter cannot be written."""
-        [[number]] = self._database.rows("UPDATE counter SET last = last + 1 WHERE id = 1 RETURNING last")
+        [[number]] = self._database.execute("UPDATE counter SET last = last + 1 WHERE id = 1 RETURNING last")
         return int(number)

@@ -196,9 +196,7 @@ def samplers() -> Response:
 @documented(response=list[SchedulerItem], errors=(503,))
 def schedulers() -> Response:
     """List the schedules that the samplers of the default model support."""
-    known = {
-        schedule for schedules in base_names(services().loaded_info()).values() for schedule in schedules if schedule
-    }
+    known = set[str]().union(*base_names(services().loaded_info()).values()) - {""}
     labels = ["Automatic", *(["Uniform", *(each for each in SCHEDULES if each in known)] if known else [])]
     return _listed(
         *(

@@ -146,7 +146,9 @@ def interrupted(
 def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
     """Return the progress of the current request."""
     if status is None or status.state not in RUNNING_STATES:
-        return _idle(status)
+        return ProgressResponse(
+            progress=0.0, eta_relative=0.0, state=_state_of(status), current_image=None, textinfo=None
+        )
     # A request that waits for its model has 0 images.
     count = max(1, status.n)
     each = max(1, status.total_steps // count)
@@ -155,17 +157,7 @@ def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
     return ProgressResponse(
         progress=round(min(1.0, max(MIN_PROGRESS, done)), 4),
         eta_relative=round(_seconds_left(status, done), 2),
-        state=ProgressState(
-            skipped=False,
-            interrupted=False,
-            stopping_generation=False,
-            job=f"Batch {number + 1} out of {count}",
-            job_count=count,
-            job_timestamp=_timestamp(status.started_at or status.created_at),
-            job_no=number,
-            sampling_step=status.step - number * each,
-            sampling_steps=each,
-        ),
+        state=_state_of(status, f"Batch {number + 1} out of {count}", count, number, status.step - number * each, each),
         current_image=preview,
         textinfo=f"Waiting: {status.queue_position or 0} ahead." if status.state == "queued" else None,
     )
@@ -197,23 +189,19 @@ def _seconds_left(status: JobStatus, done: float) -> float:
     return (status.queue_wait or 0.0) + (status.expected_seconds or 0.0)
 
 
-def _idle(last: JobStatus | None) -> ProgressResponse:
-    return ProgressResponse(
-        progress=0.0,
-        eta_relative=0.0,
-        state=ProgressState(
-            skipped=False,
-            interrupted=last is not None and last.state == "cancelled",
-            stopping_generation=False,
-            job="",
-            job_count=0,
-            job_timestamp=_timestamp(last.started_at or last.created_at) if last else "0",
-            job_no=0,
-            sampling_step=0,
-            sampling_steps=0,
-        ),
-        current_image=None,
-        textinfo=None,
+def _state_of(
+    status: JobStatus | None, job: str = "", count: int = 0, number: int = 0, step: int = 0, steps: int = 0
+) -> ProgressState:
+    return ProgressState(
+        skipped=False,
+        interrupted=status is not None and status.state == "cancelled",
+        stopping_generation=False,
+        job=job,
+        job_count=count,
+        job_timestamp=_timestamp(status.started_at or status.created_at) if status else "0",
+        job_no=number,
+        sampling_step=step,
+        sampling_steps=steps,
     )
 
 
