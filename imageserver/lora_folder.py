@@ -53,7 +53,6 @@ class LoraFolder:
         self._read: dict[tuple[tuple[Path, int, int] | None, ...], LoraFile] = {}
 
     def names(self) -> list[str]:
-        """Return the names of all LoRAs, sorted."""
         return sorted(self._paths())
 
     def find(self, name: str) -> LoraFile:

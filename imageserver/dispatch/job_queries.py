@@ -41,11 +41,9 @@ class JobQueries:
     def cancel(self, query: CancelJob, worker: Listener) -> None:
         """Stop a request that has not ended, and answer its status."""
         record = self._job_records.find(query.wanted, query.credential)
-        if record is None:
-            worker.send(JobList(job=query.job, jobs=()))
-            return
-        self._dispatcher.cancel(query.wanted)
-        worker.send(JobList(job=query.job, jobs=(record.status,)))
+        if record is not None:
+            self._dispatcher.cancel(query.wanted)
+        worker.send(JobList(job=query.job, jobs=() if record is None else (record.status,)))
 
     def watch(self, query: Watch, worker: Listener) -> None:
         """Send a request's events from now on, and those that were missed."""

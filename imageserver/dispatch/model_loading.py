@@ -29,7 +29,6 @@ class LoadRequest:
         return self.request.load
 
     def begin(self) -> None:
-        """Notify the client that it is under way."""
         if not self.begun:
             self.begun = True
             self.listener.send(messages.Started(job=self.request.job))

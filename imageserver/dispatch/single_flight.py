@@ -51,7 +51,6 @@ class SingleFlight:
         return self._twins.get(request.twin_key) if request.twin_key else None
 
     def add(self, job: Job) -> None:
-        """Let later twins find a job."""
         if job.twin_key is not None:
             self._twins[job.twin_key] = job
 

@@ -76,10 +76,7 @@ def main(trace: "Trace | None" = None) -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        _fail(
-            link,
-            "PyTorch is not installed; pip install 'qwen-image-server[engine]' brings it and the rest.",
-        )
+        _fail(link, "PyTorch is not installed; pip install 'qwen-image-server[engine]' brings it and the rest.")
 
 
 def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:

@@ -91,7 +91,6 @@ class DispatchClient:
         self._send(query, LORA_TIMEOUT_SECONDS).response(messages.ModelResponse)
 
     def watch(self, query: messages.Watch) -> Ticket:
-        """Return a ticket for the events of a request."""
         return self._send(query, LINK_TIMEOUT_SECONDS)
 
     def _send(self, request: messages.NumberedMessage, timeout: float, raw: bytes = b"") -> Ticket:

@@ -15,10 +15,6 @@ from imageserver.protocol.messages import Run
 from imageserver.scheduling_policy import Claim
 from imageserver.telemetry.logs import current_request
 
-StepDone = Callable[["RunningJob"], None]
-# Receives the image's index and its step beside the preview.
-PreviewGenerated = Callable[["RunningJob", int, int, Thumbnail], None]
-
 
 class RunningJob:
     """A job and the tracks of its images; times in seconds, memory in bytes. `source` are the source's pixels."""
@@ -27,8 +23,9 @@ class RunningJob:
         self,
         request: Run,
         model: ServedModel,
-        step_done: StepDone,
-        preview_generated: PreviewGenerated,
+        step_done: Callable[["RunningJob"], None],
+        # Receives the image's index and its step beside the preview.
+        preview_generated: Callable[["RunningJob", int, int, Thumbnail], None],
         source: bytes = b"",
     ) -> None:
         self.id = request.job
@@ -51,7 +48,6 @@ class RunningJob:
 
     @property
     def total_steps(self) -> int:
-        """The steps of all images."""
         return self.generation.generated_steps * self.generation.count
 
     @property
@@ -66,7 +62,6 @@ class RunningJob:
 
     @property
     def pixels(self) -> int:
-        """The size of one image."""
         return self.generation.width * self.generation.height
 
     @property
@@ -80,11 +75,9 @@ class RunningJob:
 
     @property
     def finished(self) -> bool:
-        """Whether every image is finished."""
         return all(track.dead for track in self.tracks)
 
     def claim(self) -> Claim:
-        """Return the job's claim at this moment."""
         step = self.model.costs.seconds(self.pixels) * self.calls_per_step
         return Claim(
             owner=self.id,
@@ -101,7 +94,6 @@ class RunningJob:
             track.abort(TrackCancelled())
 
     def images(self) -> bytes:
-        """Return the pixels of all images, one after the other."""
         runner = self.model.runner
         return b"".join(runner.postprocess(track.result, self.generation, self._source) for track in self.tracks)
 

@@ -2,33 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.devices.forward_costs import ForwardCosts
 from imageserver.engine.pipelines.merging import Merger
-from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.runner.lora_adapters import LoraAdapters
-from imageserver.engine.runner.pipeline_runner import OnStep
-from imageserver.generation import Generation
-
-
-class ImageRunner(Protocol):
-    """The part of `PipelineRunner` that a job needs; tests have their own."""
-
-    def run(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
-        """Return image `index`, calling the gated denoiser on the way."""
-
-    def postprocess(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
-        """Return the bytes of a generated image."""
-
-    def calls_per_step(self, generation: Generation) -> int:
-        """Return the denoiser calls of one step."""
-
-    def token_usage(self, generation: Generation) -> TokenUsage:
-        """Return the tokens of this generation, and warnings for the client."""
+from imageserver.engine.runner.pipeline_runner import PipelineRunner
 
 
 @dataclass(eq=False)
@@ -40,7 +20,7 @@ class ServedModel:
     no forward, without tiers the only quality is exact, and without adapters LoRAs are refused.
     """
 
-    runner: ImageRunner
+    runner: PipelineRunner
     forward: Callable[..., Any]
     merger: Merger | None = None
     cap_of: Callable[[int], int] = lambda pixels: 1

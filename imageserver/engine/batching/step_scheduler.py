@@ -81,7 +81,6 @@ class StepScheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether any job is left."""
         return bool(self._jobs)
 
     def add(self, request: messages.Run, source: bytes = b"") -> None:
@@ -112,13 +111,11 @@ class StepScheduler:
                 for track in job.tracks:
                     if track.waiting is None and not track.dead and job.id in self._jobs:
                         self._advance(job, track, track.begin)
-            batch = self._next_batch()
-            if batch:
+            if batch := self._next_batch():
                 self._serve(batch)
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
 
     def uses(self, model: ServedModel) -> bool:
-        """Return whether a running job uses a model."""
         return any(job.model is model for job in self._jobs.values())
 
     def change_loras(self, request: messages.LoraRequest) -> messages.LorasLoaded:
@@ -222,14 +219,12 @@ class StepScheduler:
         if job.generation.quality != "exact" and model.tiers is not None:
             assert track.waiting is not None
             name = f"{track.index}/{track.waiting.name}"
-            outputs = [model.tiers.forward(job.id, name, job.generation, calls[0])]
-        elif len(calls) == 1:
-            outputs = [model.forward(**calls[0])]
-        else:
-            assert model.merger is not None
-            sizes = [model.merger.batch_size(call) for call in calls]
-            outputs = split(model.forward(**model.merger.merge(calls)), sizes)
-        return outputs
+            return [model.tiers.forward(job.id, name, job.generation, calls[0])]
+        if len(calls) == 1:
+            return [model.forward(**calls[0])]
+        assert model.merger is not None
+        sizes = [model.merger.batch_size(call) for call in calls]
+        return split(model.forward(**model.merger.merge(calls)), sizes)
 
     def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
         """Let a track run to its next call; an error in its pipeline ends only its job."""

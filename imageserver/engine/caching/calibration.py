@@ -20,7 +20,6 @@ from imageserver.generation import Generation
 # One image is enough: the ratios of three images of the demo model differed by 0.04 at most.
 STEPS = 20
 SIDE = 512
-CONTEXT = "calibration"
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def _generate(
     track.begin()
     while track.waiting is not None:
         arguments = track.waiting.arguments
-        with set_context(CONTEXT):
+        with set_context("calibration"):
             output = forward(**arguments)
             ratios = list(head.state_manager.get_state().calibration_ratios)
         times.append(time_of(arguments))

@@ -29,5 +29,4 @@ class FirstBlock:
         self._head = next(hook for hook in hooks if isinstance(hook, FBCHeadBlockHook))
 
     def configure(self, call: TieredCall) -> None:
-        """Set the threshold of the call's tier."""
         self._head.threshold = THRESHOLDS[call.quality]

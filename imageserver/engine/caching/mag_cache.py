@@ -34,7 +34,6 @@ class MagCache:
     hook_types: tuple[type, ...] = (MagCacheHeadHook, MagCacheBlockHook)
 
     def __init__(self, calibration: Calibration) -> None:
-        """Use the calibration of the model."""
         self._calibration = calibration
         # Where each image's pass was at its last step; states go when their images do.
         self._last: WeakKeyDictionary[MagCacheState, float] = WeakKeyDictionary()

@@ -45,7 +45,6 @@ class TaylorSeer:
         self._hooks = hooks
 
     def configure(self, call: TieredCall) -> None:
-        """Set the pace of the call's tier."""
         pace = PACES[call.quality]
         whole = max(pace.min_whole, math.ceil(pace.whole_share * call.steps))
         for hook in self._hooks:

@@ -45,7 +45,6 @@ def module_of(device: torch.device) -> ModuleType | None:
 
 
 def all_of_kind(device: torch.device) -> list[torch.device]:
-    """Return all devices of the same kind as `device`."""
     module = module_of(device)
     if module is None or not hasattr(module, "device_count"):
         return [device]
@@ -58,7 +57,6 @@ def is_accelerator(device: torch.device) -> bool:
 
 
 def gpu_name(device: torch.device) -> str:
-    """Return the device's product name; on a CPU simply `CPU`."""
     module = module_of(device)
     if module is None:
         return "CPU"

@@ -31,11 +31,9 @@ class CogView4(FlowFamily):
     )
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the model card."""
         return Defaults(steps=50, guidance=5.0)
 
     def calls_per_step(self, generation: Generation) -> int:
-        """Return the denoiser calls of one step: two with guidance."""
         return 2 if generation.true_cfg_scale > 1 else 1
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:

@@ -38,7 +38,6 @@ class FlowMerger:
         return int(call["hidden_states"].shape[0])
 
     def text_length(self, call: Arguments) -> int:
-        """Return the tokens of text."""
         return int(call[self._text].shape[-2])
 
     def token_count(self, call: Arguments) -> int:

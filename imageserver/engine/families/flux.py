@@ -56,7 +56,6 @@ class Flux(FlowFamily):
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the image would have if the last direction held."""
         clean = clean_flow_latents(pipeline.scheduler, tensors)
         unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
         return unpacked[0]

@@ -84,10 +84,5 @@ class HiDreamImage(FlowFamily):
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count Llama's tokens; it reads up to 128, as do the other encoders."""
-        return count_tokens(
-            pipeline.tokenizer_4,
-            MAX_PROMPT_TOKENS,
-            generation,
-            latent_side=self.size_multiple(pipeline),
-            max_tokens=self.max_tokens(pipeline),
-        )
+        side, most = self.size_multiple(pipeline), self.max_tokens(pipeline)
+        return count_tokens(pipeline.tokenizer_4, MAX_PROMPT_TOKENS, generation, latent_side=side, max_tokens=most)

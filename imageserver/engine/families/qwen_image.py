@@ -32,15 +32,12 @@ class QwenImageMerger:
         return (grid, tuple(states.shape[1:]), states.dtype, call.get("guidance") is None, guided)
 
     def batch_size(self, call: Arguments) -> int:
-        """Return the images of one call."""
         return int(call["hidden_states"].shape[0])
 
     def text_length(self, call: Arguments) -> int:
-        """Return the padded length of the text."""
         return int(call["encoder_hidden_states"].shape[1])
 
     def token_count(self, call: Arguments) -> int:
-        """Return image tokens plus text tokens."""
         return int(call["hidden_states"].shape[1]) + self.text_length(call)
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
@@ -93,7 +90,6 @@ class QwenImage(FlowFamily):
         return Defaults(steps=20, guidance=4.0)
 
     def calls_per_step(self, generation: Generation) -> int:
-        """Return the denoiser calls of one step: two with guidance."""
         return 2 if generation.true_cfg_scale > 1 else 1
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
@@ -121,13 +117,11 @@ class QwenImage(FlowFamily):
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) that the image would have if the last direction held."""
         clean = clean_flow_latents(pipeline.scheduler, tensors)
         unpacked: torch.Tensor = pipeline._unpack_latents(clean, height, width, pipeline.vae_scale_factor)
         return unpacked[0, :, 0]
 
     def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         vae = pipeline.vae
         frames = image.to(pipeline._execution_device, vae.dtype).unsqueeze(2)
         latents = vae.encode(frames).latent_dist.mode()[0, :, 0].float()

@@ -37,7 +37,6 @@ class QwenImage21(QwenImage):
     merger = None
 
     def load_components(self, folder: Path) -> dict[str, Any]:
-        """Return the processor of texts and images."""
         return {"processor": load_image_processor(folder / "processor", ImageProcessor3)}
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
@@ -72,7 +71,6 @@ class QwenImage21(QwenImage):
         return arguments
 
     def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         return super().encode_for_preview(pipeline, torch.cat([image, torch.ones_like(image[:, :1])], 1))
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:

@@ -23,11 +23,9 @@ class QwenImageEdit(QwenImage):
     positive_magic: Mapping[str, str] = {}
 
     def load_components(self, folder: Path) -> dict[str, Any]:
-        """Return the processor of images."""
         return {"processor": load_image_processor(folder / "processor", ImageProcessor)}
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the model card."""
         return Defaults(steps=50, guidance=4.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
@@ -50,5 +48,4 @@ class QwenImageEditPlus(QwenImageEdit):
     max_images = 3
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the model cards."""
         return Defaults(steps=40, guidance=4.0)

@@ -29,7 +29,6 @@ class QwenImageLayered(QwenImageEdit):
     merger = None
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the model card."""
         return Defaults(steps=50, guidance=4.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
@@ -52,7 +51,6 @@ class QwenImageLayered(QwenImageEdit):
         return unpacked[0, :, 0]
 
     def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
-        """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1]."""
         return super().encode_for_preview(pipeline, torch.cat([image, torch.ones_like(image[:, :1])], 1))
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:

@@ -38,7 +38,6 @@ class StableDiffusion(UNetFamily):
         )
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
-        """Return those of the module's docstring."""
         return Defaults(steps=28, guidance=7.0)
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:

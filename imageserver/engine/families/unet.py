@@ -35,7 +35,6 @@ class UNetMerger:
         return int(call["encoder_hidden_states"].shape[1])
 
     def token_count(self, call: Arguments) -> int:
-        """Return latent pixels plus text tokens."""
         return int(call["sample"].shape[2] * call["sample"].shape[3]) + self.text_length(call)
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
@@ -69,7 +68,6 @@ class UNetFamily(Family):
     control_net = "ControlNetModel"
 
     def size_multiple(self, pipeline: Pipeline) -> int:
-        """Return pixels per latent."""
         return int(pipeline.vae_scale_factor)
 
     def strength_for(self, generation: Generation) -> float:
@@ -79,7 +77,6 @@ class UNetFamily(Family):
     def preview_latents(
         self, pipeline: Pipeline, tensors: Mapping[str, torch.Tensor], width: int, height: int
     ) -> torch.Tensor:
-        """Return the latents (channels, height, width) of the finished image, predicted from the last step."""
         return clean_latents(pipeline.scheduler, tensors["latents"], tensors["noise_pred"])[0]
 
 

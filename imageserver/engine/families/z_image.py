@@ -26,7 +26,6 @@ class ZImageMerger:
     """Merge calls of `ZImageTransformer2DModel`, which takes lists: an image and a text for each row."""
 
     def shape_of(self, call: Arguments) -> Hashable:
-        """Return the latents' shape and the number format."""
         return (tuple(call["x"][0].shape), call["x"][0].dtype)
 
     def batch_size(self, call: Arguments) -> int:

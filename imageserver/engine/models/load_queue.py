@@ -1,11 +1,9 @@
 """Load models while others generate: threads fetch their files, the weights are read between two forwards."""
 
-import functools
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from imageserver.engine.batching.step_scheduler import Send
 from imageserver.engine.devices.devices import DeviceUnavailable
@@ -18,11 +16,8 @@ from imageserver.protocol.messages import FetchModel, LoadModel, ModelFetched, M
 logger = logging.getLogger(__name__)
 
 
-class JobReport(Protocol):
-    """A `Report` with the number of the fetch or load that it belongs to."""
-
-    def __call__(self, phase: str, sentence: str, fraction: float | None, job: int) -> None:
-        """Report the progress."""
+# A `Report` with the number of the fetch or load that it belongs to.
+NumberedReport = Callable[[str, str, float | None, int], None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,9 @@ class ModelSearch:
 class LoadQueue:
     """Any number of fetches, and one load at a time: the dispatcher sends the second after the first is answered."""
 
-    def __init__(self, pool: ModelPool, send: Send, report: JobReport, wake: Callable[[ModelSearch], None]) -> None:
+    def __init__(
+        self, pool: ModelPool, send: Send, report: NumberedReport, wake: Callable[[ModelSearch], None]
+    ) -> None:
         """`wake` passes a finished search to the engine's main thread, which calls `receive`."""
         self._pool = pool
         self._send = send
@@ -86,7 +83,6 @@ class LoadQueue:
         self._answer(request.job)
 
     def unload(self, request: UnloadModel) -> None:
-        """Free the memory of a model."""
         try:
             self._pool.unload(request.name)
         except ServiceError as error:
@@ -121,7 +117,7 @@ class LoadQueue:
             return ServiceError(f"{request.name} could not be read ({type(error).__name__}).")
 
     def _report_on(self, job: int) -> Report:
-        return functools.partial(self._report, job=job)
+        return lambda phase, sentence, fraction: self._report(phase, sentence, fraction, job)
 
     def _answer(self, job: int, error: ServiceError | None = None) -> None:
         failure = failed(job, error) if error else None

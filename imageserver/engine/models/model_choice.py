@@ -76,7 +76,8 @@ def find(settings: Settings, report: Report) -> FoundModel:
     )  # fmt: skip
     family = _family_in(folder, name, entry)
     weights.refuse_if_incomplete(name, folder, family)
-    dtype = _dtype(entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype, device)
+    number_format = entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype
+    dtype = devices.default_dtype(device) if number_format == "auto" else getattr(torch, number_format)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
     control_folder = controlnet.find(settings, family, report, entry.hub)
     sizes = weights.weight_bytes(folder, dtype, left_out=family.loading)
@@ -146,10 +147,3 @@ def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
     if entry.family not in (None, family.name):
         raise ModelUnavailable(f"{model} should be of the family {entry.family}, but its files are {family.name}.")
     return family
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return devices.default_dtype(device)
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype

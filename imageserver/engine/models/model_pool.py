@@ -88,22 +88,21 @@ class ModelPool:
         failure = None
         try:
             with explaining_load_errors(found.name, found.folder):
-                warm = load_and_warm_up(found, report)
+                served, info = load_and_warm_up(found, report)
         except ModelUnavailable as error:
             # Without its cause, whose traceback refers to what was loaded until then.
             failure = ModelUnavailable(str(error))
         if failure is not None:
             self._collect()
             raise failure
-        info = dataclasses.replace(warm.info, pid=os.getpid())
+        info = dataclasses.replace(info, pid=os.getpid())
         if info.name != self._configured:
             info = dataclasses.replace(info, reason=f"{info.name} was asked for by a client.")
-        self._models[info.name], self._info[info.name] = warm.served, info
+        self._models[info.name], self._info[info.name] = served, info
         logger.info("%s is ready on %s after %.1f s.", info.name, info.device.gpu, info.load_time)
         return info
 
     def is_loaded(self, name: str) -> bool:
-        """Return whether a model is loaded."""
         return name in self._models
 
     def make_room(self, found: FoundModel) -> bool:

@@ -5,7 +5,6 @@ import dataclasses
 import importlib.metadata
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from imageserver.engine.downloads import Report
 from imageserver.engine.models.acceleration import accelerate, compile_tiers, explain_failed_measurement
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
-from imageserver.engine.pipelines.merging import Merger
 from imageserver.engine.pipelines.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.pipelines.tiled_decoding import decode_in_tiles_when_full
 from imageserver.engine.runner.lora_adapters import open_adapters
@@ -37,16 +35,8 @@ SHARE_FOR_SUSPENDED = 0.25
 SUSPENDED_OVERHEAD = 2.0
 
 
-@dataclass(frozen=True)
-class WarmModel:
-    """A model that is ready to generate, and its description."""
-
-    served: ServedModel
-    info: ModelInfo
-
-
-def load_and_warm_up(found: FoundModel, report: Report) -> WarmModel:
-    """Load a model and measure it on its device; raises ModelUnavailable."""
+def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, ModelInfo]:
+    """Load a model, measure it on its device and describe it; raises ModelUnavailable."""
     began = time.monotonic()
     settings, device = found.settings, found.device
     model = load(found, report)
@@ -89,7 +79,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> WarmModel:
             memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         ),
     )
-    return WarmModel(served, info)
+    return served, info
 
 
 def synchronized(forward: Forward, device: torch.device) -> Forward:
@@ -106,15 +96,14 @@ def synchronized(forward: Forward, device: torch.device) -> Forward:
 
 
 def _caps(settings: Settings, model: LoadedModel, runner: PipelineRunner, forward: Forward) -> BatchLimits:
-    def probe(side: int) -> Mapping[str, Any]:
-        return capture_call(runner, side)
-
-    merger: Merger | None = model.family.merger
+    merger = model.family.merger
     if merger is None or settings.max_batch == 1:
         return BatchLimits({}, 1)
     fingerprint = f"{_revision(settings, model)}/{torch.get_num_threads()}/{settings.max_pixels}"
     file = settings.resolve(settings.state_dir) / "batch_caps.json"
-    caps = load_or_measure(file, fingerprint, forward, merger, probe, settings.max_pixels)
+    caps = load_or_measure(
+        file, fingerprint, forward, merger, lambda side: capture_call(runner, side), settings.max_pixels
+    )
     return BatchLimits(caps, settings.max_batch)
 
 

@@ -14,8 +14,8 @@ IMAGE_TOKEN, VIDEO_TOKEN = "<|image_pad|>", "<|video_pad|>"
 P = TypeVar("P", bound=ProcessorMixin)
 
 
-class ImageProcessor(Qwen2VLProcessor):  # type: ignore[misc, unused-ignore]
-    """Its parent without the part for videos."""
+class _WithoutVideos(ProcessorMixin):  # type: ignore[misc, unused-ignore]
+    """Constructs a processor of Qwen without the part for videos."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
         """Store the parts; transformers reads their names from these parameters."""
@@ -25,15 +25,12 @@ class ImageProcessor(Qwen2VLProcessor):  # type: ignore[misc, unused-ignore]
         ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
-class ImageProcessor3(Qwen3VLProcessor):  # type: ignore[misc, unused-ignore]
-    """Its parent without the part for videos."""
+class ImageProcessor(_WithoutVideos, Qwen2VLProcessor):  # type: ignore[misc, unused-ignore]
+    """Reads texts and still images for Qwen2-VL."""
 
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        """Store the parts; transformers reads their names from these parameters."""
-        self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN
-        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+class ImageProcessor3(_WithoutVideos, Qwen3VLProcessor):  # type: ignore[misc, unused-ignore]
+    """Reads texts and still images for Qwen3-VL."""
 
 
 def load_image_processor(folder: Path, kind: type[P]) -> P:

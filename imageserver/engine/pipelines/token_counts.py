@@ -17,12 +17,7 @@ class TokenUsage:
 
 
 def count_tokens(
-    tokenizer: Any,
-    most: int,
-    generation: Generation,
-    *,
-    latent_side: int,
-    max_tokens: int | None = None,
+    tokenizer: Any, most: int, generation: Generation, *, latent_side: int, max_tokens: int | None = None
 ) -> TokenUsage:
     """Return the usage of a model that reads the first `most` tokens; an image's token is `latent_side` pixels wide.
 

@@ -43,7 +43,6 @@ class LoraAdapters:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the loaded LoRAs."""
         return tuple(sorted(file.name for file in self._loaded.values()))
 
     def load(self, lora: Lora) -> None:

@@ -71,9 +71,7 @@ class PipelineRunner:
     @cached_property
     def preview_map(self) -> PreviewMap:
         """The map from the model's latents to colours; fitting it encodes two small images."""
-        pipeline = self._own
-        scale = pipeline.vae_scale_factor
-        return fit(lambda image: self._family.encode_for_preview(pipeline, image), scale)
+        return fit(lambda image: self._family.encode_for_preview(self._own, image), self._own.vae_scale_factor)
 
     def warmup_generation(self, generation: Generation) -> tuple[Generation, bytes]:
         """Return the generation with its pixels: a grey image to edit where the model cannot generate from text."""
@@ -97,7 +95,6 @@ class PipelineRunner:
         if generation.deterministic:
             pipeline.vae = with_stock_vae(pipeline.vae)
         width, height = self._generated_size(pipeline, generation)
-        size = {"width": width, "height": height}
 
         def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             def preview() -> Thumbnail:
@@ -114,7 +111,7 @@ class PipelineRunner:
                 **self._family.arguments(pipeline, generation, self.embeddings),
                 **self._start(pipeline, generation, source, width, height),
                 **init_image.control_arguments(generation, source, width, height, guide_of(pipeline)),
-                **(size if has_parameter(pipeline, "width") else {}),
+                **({"width": width, "height": height} if has_parameter(pipeline, "width") else {}),
                 # Generated on the CPU, a seed means the same noise on every device.
                 generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
                 output_type="pt",
@@ -192,11 +189,9 @@ class PipelineRunner:
         return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()
 
     def calls_per_step(self, generation: Generation) -> int:
-        """Return the denoiser calls of one step."""
         return self._family.calls_per_step(generation) * calls_factor(generation.scheduler)
 
     def token_usage(self, generation: Generation) -> TokenUsage:
-        """Return the tokens of this generation, and warnings for the client."""
         return self._family.token_usage(self._own, generation)
 
 
@@ -206,7 +201,6 @@ def has_parameter(pipeline: Pipeline, name: str) -> bool:
 
 
 def kind_of(generation: Generation) -> Kind:
-    """Return the source image or images of a generation."""
     kind: Kind = "text"
     if generation.source is not None:
         kind = "inpaint" if generation.source.masked else "image"

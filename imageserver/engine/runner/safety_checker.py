@@ -66,7 +66,6 @@ def blackened(pixels: bytes, unsafe: tuple[bool, ...]) -> bytes:
 
 
 def sentence(unsafe: tuple[bool, ...]) -> str:
-    """Return the warning for the client."""
     numbers = ", ".join(str(index + 1) for index, is_unsafe in enumerate(unsafe) if is_unsafe)
     return f"Found unsafe and sent as black (SAFETY_CHECKER): image {numbers}."
 
