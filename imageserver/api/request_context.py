@@ -22,6 +22,11 @@ def request_id() -> int:
     return cast(int, g.request_id)
 
 
+def assign_request_id() -> None:
+    """Give the response its `x-request-id`, which SDKs show; for the `before_request` of a blueprint."""
+    request_id()
+
+
 def credential() -> str:
     """Return the name of this request's credential; empty on a server without API keys."""
     return cast(str, g.get("credential", ""))

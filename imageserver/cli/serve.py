@@ -75,19 +75,14 @@ def serve() -> int:
         app.extensions[EXTENSION].drain()
         gevent.spawn(server.close)
 
-    for name in ("SIGTERM", "SIGINT"):
-        gevent.signal_handler(getattr(signal, name), stop) if sys.platform != "win32" else signal.signal(
-            getattr(signal, name), stop
-        )
+    listen = signal.signal if sys.platform == "win32" else gevent.signal_handler
+    for number in (signal.SIGTERM, signal.SIGINT):
+        listen(number, stop)
     server.start()
     server._stop_event.wait()
-    _finish(server, connections, settings.graceful_timeout)
-    launch.stop(RuntimeDir(os.getpid()))
-    return 0
-
-
-def _finish(server: _GeventServer, connections: Pool, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + settings.graceful_timeout
     while server.busy and time.monotonic() < deadline:
         gevent.sleep(0.05)
     connections.kill(timeout=1.0)
+    launch.stop(RuntimeDir(os.getpid()))
+    return 0

@@ -22,7 +22,7 @@ from imageserver.api.inputs.json_body import as_object, parsed, read_body
 from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
-from imageserver.api.request_context import request_id, services
+from imageserver.api.request_context import assign_request_id, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings, header_text
 from imageserver.errors import BadRequest, InvalidParameter, ServiceError
@@ -101,12 +101,7 @@ def envelope(error: ServiceError) -> dict[str, Any]:
 
 blueprint = Blueprint("huggingface", __name__)
 errors.register(blueprint, envelope, HuggingFaceError)
-
-
-@blueprint.before_request
-def assign_request_id() -> None:
-    """Give every response its `x-request-id`, which the client's exceptions show."""
-    request_id()
+blueprint.before_request(assign_request_id)
 
 
 @blueprint.post("/models/<path:name>")

@@ -31,7 +31,7 @@ from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.request_images import MAX_IMAGES, Images
 from imageserver.api.inputs.retry_headers import Retry, key_of_tries, retry_count_of
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, REPEATABLE, documented
-from imageserver.api.request_context import client_address, credential, request_id, services
+from imageserver.api.request_context import assign_request_id, client_address, credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound
@@ -46,15 +46,10 @@ NOT_RETRIED = (500, 504, 507)
 
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/images", "/v1/models"))
+blueprint.before_request(assign_request_id)
 
 FILES = {"image": "The image; image[] is the same.", "mask": "Mask: transparent areas are regenerated."}
 GENERATING = {"response": responses.ImagesResponse, "media": (EVENTS,), "errors": GENERATING_ERRORS, **REPEATABLE}
-
-
-@blueprint.before_request
-def assign_request_id() -> None:
-    """Give every response its `x-request-id`, which the SDK shows."""
-    request_id()
 
 
 @blueprint.after_request
