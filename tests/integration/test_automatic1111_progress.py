@@ -1,13 +1,11 @@
 """A client of AUTOMATIC1111's API sees and stops its own request, and nobody else's, on every worker."""
 
-import base64
-import io
 import json
 
 import pytest
-from PIL import Image
 
 from tests.support.automatic1111_client import Automatic1111Client, images_of, info_of, job_of
+from tests.support.images import opened
 
 POLLS = 15
 
@@ -22,9 +20,7 @@ def test_sillytavern_that_stops_interrupts_and_hangs_up_and_nobody_else_is_stopp
     untouched = neighbour.start_generating("[step=0.05] neighbour", steps=40, seed=90)
     neighbour.wait_until_busy()
     body = json.dumps({"prompt": "[step=0.05] tavern", "steps": 100, "width": 64, "height": 64}).encode()
-    with two_workers.connect() as connection:
-        head = f"POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall(head.encode() + body)
+    with two_workers.raw_generation(body, path="/sdapi/v1/txt2img"):
         tavern.wait_until_busy()
         assert tavern.post("/sdapi/v1/interrupt").json() == {}
     tavern.wait_until_idle()
@@ -38,9 +34,7 @@ def test_a_client_that_hangs_up_cancels_its_request_and_leaves_its_neighbours(tw
     untouched = neighbour.start_generating("[step=0.05] the neighbour of a leaver", steps=30, seed=91)
     neighbour.wait_until_busy()
     body = json.dumps({"prompt": "[step=0.05] leaver", "steps": 100, "width": 64, "height": 64}).encode()
-    with two_workers.connect() as connection:
-        head = f"POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall(head.encode() + body)
+    with two_workers.raw_generation(body, path="/sdapi/v1/txt2img"):
         leaver.wait_until_busy()
     leaver.wait_until_idle()
     [job] = [job for job in two_workers.get("/v1/jobs").json()["data"] if job["prompt"] == "[step=0.05] leaver"]
@@ -58,9 +52,9 @@ def test_the_progress_is_the_same_whichever_worker_is_asked(two_workers):
     assert [answer["progress"] for answer in seen] == sorted(answer["progress"] for answer in seen)
     assert all(answer["eta_relative"] > 0 for answer in seen)
     for answer in seen:
-        with Image.open(io.BytesIO(base64.b64decode(answer["current_image"]))) as preview:
-            assert (preview.format, preview.size) == ("PNG", (512, 256))
-            assert preview.getpixel((0, 0)) == (150, 150, 150)
+        preview = opened(answer["current_image"])
+        assert (preview.format, preview.size) == ("PNG", (512, 256))
+        assert preview.getpixel((0, 0)) == (150, 150, 150)
     assert client.progress(skip_current_image="true")["current_image"] is None
     assert client.post("/sdapi/v1/interrupt").status_code == 200
     assert generating.result(30).status_code == 200

@@ -1,16 +1,14 @@
 """The stream of CogView4-FastAPI, read as its document tells its clients to: by the line, chunk by chunk."""
 
-import base64
-import io
 import json
-import socket
 import time
 
 import numpy as np
 import psutil
 import pytest
 import requests
-from PIL import Image
+
+from tests.support.images import opened
 
 MAX_CHUNK_BYTES = 400 * 1024
 KEYS = {
@@ -64,12 +62,6 @@ class CogView4Client:
         ]
 
 
-def opened(text):
-    with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
-        image.load()
-        return image
-
-
 def ask(server, headers=None, **body):
     return requests.post(
         f"{server.url}/v1/images/generations",
@@ -85,10 +77,6 @@ def streamed(server, **body):
         assert answer.status_code == 200, answer.text
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         return CogView4Client().read(answer.iter_lines(decode_unicode=True))
-
-
-def job_with(server, marker):
-    return next((job for job in server.get("/v1/jobs").json()["data"] if marker in job["prompt"]), {"state": "unknown"})
 
 
 def test_a_frame_comes_about_every_tenth_of_the_steps_and_the_last_is_the_image(fake_server):
@@ -109,7 +97,7 @@ def test_a_frame_comes_about_every_tenth_of_the_steps_and_the_last_is_the_image(
     [(_, image)] = client.shown(final=True)
     assert (image.format, image.size, image.getextrema()) == ("PNG", (1024, 1024), ((7, 7),) * 3)
     assert "CFG scale: 5" in image.info["parameters"]
-    job = job_with(fake_server, "[mark 1]")
+    job = fake_server.job_with("[mark 1]")
     # Nothing is appended to the prompt.
     assert (job["dialect"], job["prompt"], job["steps"]) == ("cogview4", "the usual [mark 1]", 50)
 
@@ -244,7 +232,7 @@ def test_a_failure_in_the_middle_comes_after_the_frames_that_were_there(quiet_se
         client, lines = CogView4Client(), answer.iter_lines(decode_unicode=True)
         while not client.frames:
             client.read([next(lines)])
-        number = job_with(quiet_server, "ended from outside")["id"]
+        number = quiet_server.job_with("ended from outside")["id"]
         assert requests.delete(f"{quiet_server.url}/v1/jobs/{number}", timeout=10, headers=CLOSE).ok
         client.read(lines)
     assert not any(frame["is_final"] for frame in client.frames)
@@ -268,16 +256,13 @@ def test_a_client_that_hangs_up_cancels_its_images_and_no_others(quiet_server):
     body = json.dumps(
         {"stream": True, "stream_format": "cogview4", "prompt": "[step=0.05] given up on", "num_inference_steps": 100}
     ).encode()
-    with socket.create_connection(("127.0.0.1", quiet_server.port), timeout=30) as connection:
-        connection.sendall(
-            b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
+    with quiet_server.raw_generation(body, path="/v1/images/generations") as connection:
         seen = b""
         while b'"is_final":false' not in seen:
             seen += connection.recv(65536)
         neighbour = quiet_server.start_generating("a neighbour", seed=9)
         quiet_server.wait_for(lambda: quiet_server.health()["queue_length"] == 1, "the neighbour")
-    quiet_server.wait_for(lambda: job_with(quiet_server, "given up on")["state"] == "cancelled", "the cancel")
+    quiet_server.wait_for(lambda: quiet_server.job_with("given up on")["state"] == "cancelled", "the cancel")
     assert neighbour.result(30).headers["X-Seed"] == "9"
 
 

@@ -1,7 +1,6 @@
 """A ControlNet is served end to end: a folder beside the model's, the real engine, and several dialects."""
 
 import base64
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import requests
 from PIL import Image, ImageDraw
 
 from tests.support import tiny_models
-from tests.support.server import SMALL_IMAGES, Server, in_background
+from tests.support.images import coded, file_of, noise, pixels
+from tests.support.served_model import assert_leaving_cancels, assert_together_as_alone
+from tests.support.server import SMALL_IMAGES, Server
 from tests.support.tiny_controls import tiny_control
 
 COMMON = {"num_inference_steps": 4, "add_overlay": False}
@@ -30,61 +31,42 @@ def server(request, servers: Callable[..., Server], tmp_path_factory: pytest.Tem
     return servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"), **SMALL_IMAGES)
 
 
-def png(seed: int = 0, width: int = 96, height: int = 64) -> bytes:
-    target = io.BytesIO()
-    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    Image.fromarray(noise).save(target, "PNG")
-    return target.getvalue()
-
-
-def coded(seed: int = 0, width: int = 96, height: int = 64) -> str:
-    return base64.b64encode(png(seed, width, height)).decode()
-
-
-def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-
-
-def generated(answer: requests.Response) -> np.ndarray:
-    assert answer.status_code == 200, answer.text
-    return pixels(answer.content)
+def guide(seed: int = 0) -> Image.Image:
+    return noise(seed, 96, 64)
 
 
 def test_the_image_guides_and_gives_its_size(server):
-    one = generated(server.generate("a house", control_image=coded(0), **COMMON))
+    one = pixels(server.generate("a house", control_image=coded(guide(0)), **COMMON))
     assert one.shape == (64, 96, 3)
-    assert (one != generated(server.generate("a house", control_image=coded(1), **COMMON))).any()
+    assert (one != pixels(server.generate("a house", control_image=coded(guide(1)), **COMMON))).any()
     weak = [
-        generated(server.generate("a house", control_image=coded(seed), controlnet_conditioning_scale=0, **COMMON))
+        pixels(server.generate("a house", control_image=coded(guide(seed)), controlnet_conditioning_scale=0, **COMMON))
         for seed in (0, 1)
     ]
     assert (weak[0] == weak[1]).all()
-    early = server.generate("a house", control_image=coded(0), control_guidance_end=0.5, **COMMON)
-    assert (generated(early) != one).any()
-    asked = generated(server.generate("a house", control_image=coded(0), size="128x64", **COMMON))
+    early = server.generate("a house", control_image=coded(guide(0)), control_guidance_end=0.5, **COMMON)
+    assert (pixels(early) != one).any()
+    asked = pixels(server.generate("a house", control_image=coded(guide(0)), size="128x64", **COMMON))
     assert asked.shape == (64, 128, 3)
 
 
 def test_it_may_be_sent_as_a_file(server):
     fields = {"prompt": "a house", "num_inference_steps": "4", "add_overlay": "false"}
-    answer = requests.post(
-        f"{server.url}/generate", data=fields, files={"control_image": ("a.png", png(), "image/png")}, timeout=60
-    )
-    assert (generated(answer) == generated(server.generate("a house", control_image=coded(), **COMMON))).all()
+    files = {"control_image": ("a.png", file_of(guide()), "image/png")}
+    answer = requests.post(f"{server.url}/generate", data=fields, files=files, timeout=60)
+    assert (pixels(answer) == pixels(server.generate("a house", control_image=coded(guide()), **COMMON))).all()
 
 
 def test_beside_an_image_to_start_from_it_guides_or_is_refused_by_name(server):
-    answer = server.generate("a house", control_image=coded(0), image=coded(1), strength=0.5, **COMMON)
+    answer = server.generate("a house", control_image=coded(guide(0)), image=coded(guide(1)), strength=0.5, **COMMON)
     if server.get("/info").json()["model_family"] == "qwen-image":
         assert (answer.status_code, answer.json()["param"]) == (422, "image")
         return
-    other = server.generate("a house", control_image=coded(2), image=coded(1), strength=0.5, **COMMON)
-    assert (generated(answer) != generated(other)).any()
-    black = io.BytesIO()
-    Image.new("L", (96, 64), 0).save(black, "PNG")
-    mask = base64.b64encode(black.getvalue()).decode()
-    masked = server.generate("a house", control_image=coded(0), image=coded(1), mask=mask, **COMMON)
-    assert (generated(masked) == pixels(png(1))).all()
+    other = server.generate("a house", control_image=coded(guide(2)), image=coded(guide(1)), strength=0.5, **COMMON)
+    assert (pixels(answer) != pixels(other)).any()
+    mask = coded(Image.new("L", (96, 64), 0))
+    masked = server.generate("a house", control_image=coded(guide(0)), image=coded(guide(1)), mask=mask, **COMMON)
+    assert (pixels(masked) == np.asarray(guide(1))).all()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +79,7 @@ def test_beside_an_image_to_start_from_it_guides_or_is_refused_by_name(server):
     ],
 )
 def test_what_is_wrong_is_refused_by_name(server, fields, param):
-    answer = server.generate("a house", **({"control_image": coded()} | fields), **COMMON)
+    answer = server.generate("a house", **({"control_image": coded(guide())} | fields), **COMMON)
     assert (answer.status_code, answer.json()["param"]) == (422, param), answer.text
 
 
@@ -115,59 +97,51 @@ def test_automatic1111s_extension_guides_too(server):
         return pixels(base64.b64decode(answer.json()["images"][0])), answer.headers.get("X-Warnings", "")
 
     unguided, _ = generate()
-    guided, warnings = generate(image=coded(), module="none", weight=0.7)
+    guided, warnings = generate(image=coded(guide()), module="none", weight=0.7)
     assert (guided != unguided).any()
     assert "controlnet" not in warnings
     native = server.generate(
-        "a house", control_image=coded(), controlnet_conditioning_scale=0.7, seed=1, positive_magic=False,
+        "a house", control_image=coded(guide()), controlnet_conditioning_scale=0.7, seed=1, positive_magic=False,
         size="96x64", **COMMON,
     )  # fmt: skip
-    assert (generated(native) == guided).all()
-    same, warnings = generate(input_image=coded(), module="canny", weight=0.7, model="control_canny")
+    assert (pixels(native) == guided).all()
+    same, warnings = generate(input_image=coded(guide()), module="canny", weight=0.7, model="control_canny")
     assert (same == guided).all()
     assert "module 'canny' is ignored" in warnings
-    off, warnings = generate(enabled=False, image=coded())
+    off, warnings = generate(enabled=False, image=coded(guide()))
     assert (off == unguided).all()
     assert "alwayson_scripts is ignored: 'controlnet'" in warnings
 
 
 def test_several_clients_at_a_time_get_what_each_gets_alone(server):
     def generate(seed: int) -> np.ndarray:
-        return generated(
-            server.generate("a house", control_image=coded(seed), seed=seed, **(COMMON | {"cache": False}))
+        return pixels(
+            server.generate("a house", control_image=coded(guide(seed)), seed=seed, **(COMMON | {"cache": False}))
         )
 
-    alone = [generate(seed) for seed in range(3)]
-    together = [in_background(generate, seed) for seed in range(3)]
-    for expected, image in zip(alone, together, strict=True):
-        assert np.abs(image.result(60) - expected).max() <= 1
+    assert_together_as_alone(generate, range(3))
 
 
 def test_a_client_that_leaves_stops_its_image(server):
-    with pytest.raises(requests.Timeout):
-        server.post({"prompt": "leaves", "control_image": coded(), "num_inference_steps": 150}, timeout=0.3)
-    server.wait_until_idle()
-    assert server.get("/v1/jobs?state=cancelled").json()["data"][0]["prompt"].startswith("leaves")
+    assert_leaving_cancels(server, control_image=coded(guide()))
 
 
 def test_the_shipped_one_puts_things_where_the_silhouettes_are(servers):
     server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes")
-    guide = Image.new("L", (512, 512))
-    ImageDraw.Draw(guide).ellipse((60, 260, 260, 460), fill=255)
-    file = io.BytesIO()
-    guide.save(file, "PNG")
+    silhouette = Image.new("L", (512, 512))
+    ImageDraw.Draw(silhouette).ellipse((60, 260, 260, 460), fill=255)
 
     def overlap(**fields: Any) -> float:
         answer = server.generate("a red circle on a blue background", seed=7, add_overlay=False, **fields)
-        colours = generated(answer)
-        red, wanted = (colours[..., 0] > 120) & (colours[..., 2] < 120), np.asarray(guide) == 255
+        colours = pixels(answer)
+        red, wanted = (colours[..., 0] > 120) & (colours[..., 2] < 120), np.asarray(silhouette) == 255
         return float((red & wanted).sum() / (red | wanted).sum())
 
-    assert overlap(control_image=base64.b64encode(file.getvalue()).decode()) > 0.7
+    assert overlap(control_image=coded(silhouette)) > 0.7
     assert overlap() < 0.3, "without it stands in the middle"
 
 
 def test_without_a_control_net_it_is_refused_by_name(fake_server):
-    answer = fake_server.generate("a house", control_image=coded())
+    answer = fake_server.generate("a house", control_image=coded(guide()))
     assert (answer.status_code, answer.json()["param"]) == (422, "control_image")
     assert "CONTROLNET" in answer.json()["error"]

@@ -1,7 +1,5 @@
 """A full, a broken and a stopping server, and clients that leave: every dialect says it in its own words."""
 
-import base64
-import io
 import json
 import signal
 import socket
@@ -11,19 +9,9 @@ from typing import Any
 
 import pytest
 import requests
-from PIL import Image
 
+from tests.support.images import coded, one_colour
 from tests.support.server import Server, in_background
-
-
-def image() -> bytes:
-    target = io.BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(target, "PNG")
-    return target.getvalue()
-
-
-def text_of(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,7 @@ def automatic1111_sentence(answer: dict[str, Any]) -> str:
     return answer["errors"] or answer["detail"]
 
 
-FILE = {"image": ("a.png", image(), "image/png")}
+FILE = {"image": ("a.png", one_colour(), "image/png")}
 DIALECTS = [
     Dialect(
         "native", "/generate",
@@ -89,7 +77,7 @@ DIALECTS = [
     Dialect("automatic1111", "/sdapi/v1/txt2img", automatic1111, automatic1111_sentence),
     Dialect(
         "automatic1111 img2img", "/sdapi/v1/img2img",
-        lambda *a: automatic1111(*a) | {"init_images": [text_of(image())], "denoising_strength": 1.0},
+        lambda *a: automatic1111(*a) | {"init_images": [coded(one_colour())], "denoising_strength": 1.0},
         automatic1111_sentence,
     ),
 ]  # fmt: skip

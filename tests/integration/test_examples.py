@@ -1,7 +1,6 @@
 """The examples that need more than Python and curl run against a real server."""
 
 import importlib.util
-import io
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from django.urls import path
 from PIL import Image
 from urllib3.util import Retry
 
+from tests.support.images import opened
 from tests.support.paths import ROOT
 
 NODE = ROOT / "examples" / "node"
@@ -50,7 +50,7 @@ def test_the_django_view_answers_an_image(website):
     answer = website.post("/images/", {"prompt": "a red circle"})
     assert answer.status_code == 200
     assert int(answer["X-Seed"]) >= 0
-    assert Image.open(io.BytesIO(answer.content)).size == (512, 512)
+    assert opened(answer.content).size == (512, 512)
 
 
 @pytest.mark.usefixtures("server_of_website")

@@ -1,7 +1,5 @@
 """Every family is served end to end: a folder in its published layout, the real engine, and POST /generate."""
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,9 @@ import requests
 from PIL import Image
 
 from tests.support import tiny_models
-from tests.support.server import SMALL_IMAGES, Server, in_background
+from tests.support.images import coded, noise, pixels
+from tests.support.served_model import assert_a_lora_leaves_no_trace, assert_together_as_alone
+from tests.support.server import SMALL_IMAGES, Server
 from tests.support.tiny_loras import save_lora
 
 
@@ -68,16 +68,6 @@ def server(servers: Callable[..., Server], family: str, tmp_path_factory: pytest
     return servers(engine="real", MODEL=str(folder / "model"), **further)
 
 
-def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-
-
-def image() -> str:
-    target = io.BytesIO()
-    Image.effect_noise((64, 64), 80).convert("RGB").save(target, "PNG")
-    return base64.b64encode(target.getvalue()).decode()
-
-
 def test_info_names_the_family_and_its_defaults(server, family):
     info = server.get("/info").json()
     assert info["model_family"] == family.split()[0]
@@ -87,30 +77,23 @@ def test_info_names_the_family_and_its_defaults(server, family):
 
 def test_an_image_is_generated_at_the_exact_size(server):
     text = server.generate("a cat", size="100x68", num_inference_steps=4, add_overlay=False)
-    assert text.status_code == 200, text.text
-    assert pixels(text.content).shape == (68, 100, 3)
+    assert pixels(text).shape == (68, 100, 3)
 
 
 def test_images_and_masks_are_taken_or_refused_by_name(server, family):
     common = {"num_inference_steps": 4, "add_overlay": False}
-    start = image()
+    start, black = coded(noise()), coded(Image.new("L", (64, 64), 0))
     if not MODELS[family].from_images:
-        for sent in ({"image": start}, {"image": start, "mask": black()}):
+        for sent in ({"image": start}, {"image": start, "mask": black}):
             refused = server.generate("a cat", **sent, **common)
             assert (refused.status_code, refused.json()["param"]) == (422, "image")
             assert refused.json()["error"].endswith("generates from text alone; leave image out.")
         return
     changed = server.generate("a cat", image=start, strength=0.5, **common)
     assert changed.status_code == 200, changed.text
-    masked = server.generate("a cat", image=start, mask=black(), **common)
-    kept = pixels(base64.b64decode(start))
-    assert (pixels(masked.content) == kept).all()
-
-
-def black() -> str:
-    target = io.BytesIO()
-    Image.new("L", (64, 64), 0).save(target, "PNG")
-    return base64.b64encode(target.getvalue()).decode()
+    masked = server.generate("a cat", image=start, mask=black, **common)
+    kept = pixels(start)
+    assert (pixels(masked) == kept).all()
 
 
 def test_guidance_matters_and_has_the_familys_own_name(server):
@@ -119,19 +102,11 @@ def test_guidance_matters_and_has_the_familys_own_name(server):
         for scale in (1.0, 9.0)
     ]
     assert "X-Warnings" not in generated[1].headers
-    assert (pixels(generated[0].content) != pixels(generated[1].content)).any()
+    assert (pixels(generated[0]) != pixels(generated[1])).any()
 
 
 def test_a_lora_changes_what_is_generated_and_the_next_image_is_as_before(server):
-    def generate(*loras: str) -> np.ndarray:
-        named = [{"name": name} for name in loras]
-        return pixels(
-            server.generate("a cat", size="64x64", num_inference_steps=4, add_overlay=False, loras=named).content
-        )
-
-    before = generate()
-    assert (generate("red") != before).any()
-    assert (generate() == before).all()
+    assert_a_lora_leaves_no_trace(server, "a cat", size="64x64", num_inference_steps=4, add_overlay=False)
 
 
 def test_quality_words_of_another_family_are_not_appended(server):
@@ -143,21 +118,16 @@ def test_several_clients_at_a_time_get_what_each_gets_alone(server):
     prompts = ["a cat", "a long story about a dog", "a boat"]
 
     def generate(prompt: str) -> np.ndarray:
-        generated = server.generate(prompt, size="64x64", num_inference_steps=6, add_overlay=False)
-        assert generated.status_code == 200, generated.text
-        return pixels(generated.content)
+        return pixels(server.generate(prompt, size="64x64", num_inference_steps=6, add_overlay=False))
 
-    alone = [generate(prompt) for prompt in prompts]
-    together = [in_background(generate, prompt) for prompt in prompts]
-    for expected, generated in zip(alone, together, strict=True):
-        assert np.abs(generated.result(60) - expected).max() <= 1
+    assert_together_as_alone(generate, prompts)
 
 
 def test_a_client_that_leaves_stops_its_image_and_no_other(server):
-    alone = pixels(server.generate("stays", size="64x64", num_inference_steps=20, add_overlay=False).content)
+    alone = pixels(server.generate("stays", size="64x64", num_inference_steps=20, add_overlay=False))
     with pytest.raises(requests.Timeout):
         server.post({"prompt": "leaves", "size": "64x64", "num_inference_steps": 150}, timeout=0.3)
     stays = server.generate("stays", size="64x64", num_inference_steps=20, add_overlay=False)
-    assert np.abs(pixels(stays.content) - alone).max() <= 1
+    assert np.abs(pixels(stays) - alone).max() <= 1
     server.wait_until_idle()
     assert server.get("/v1/jobs?state=cancelled").json()["data"][0]["prompt"].startswith("leaves")

@@ -1,8 +1,6 @@
 """Tokens of Hugging Face open a server that asks the hub; here the hub is a fake one on loopback."""
 
 import json
-import os
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,7 +13,7 @@ import requests
 import websocket
 from huggingface_hub import InferenceClient
 
-from tests.support.server import GUNICORN, ROOT, SERVE, Server, free_port
+from tests.support.server import GUNICORN, SERVE, Server, refused_start
 
 KEY = "cat-secret-0123456789"
 ANN, BOB, EVE = "hf_annsToken0123456789", "hf_bobsToken0123456789", "hf_evesToken0123456789"
@@ -216,11 +214,4 @@ def test_a_saved_image_opens_by_its_signed_address_without_api_keys_too(own_serv
     ],
 )
 def test_settings_that_cannot_go_together_end_the_start_with_one_sentence(command, chosen, sentence, tmp_path):
-    environment = os.environ | {
-        "PORT": str(free_port()), "MODEL": "demo", "STATE_DIR": str(tmp_path),
-        "ENGINE_MODULE": "tests.support.fake_engine",
-    } | chosen  # fmt: skip
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert ended.returncode != 0
-    assert sentence in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
+    assert sentence in refused_start(command, tmp_path, **chosen)

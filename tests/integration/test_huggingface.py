@@ -1,10 +1,8 @@
 """A script for `huggingface_hub.InferenceClient` works by changing one URL: proved with the real client."""
 
 import asyncio
-import io
 import json
 import logging
-import socket
 
 import pytest
 import requests
@@ -12,7 +10,7 @@ from huggingface_hub import AsyncInferenceClient, ImageToImageTargetSize, Infere
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, InferenceTimeoutError
 from PIL import Image
 
-from tests.support.images import BLUE, file_of
+from tests.support.images import BLUE, file_of, opened
 
 CLOSE = {"Connection": "close"}
 
@@ -27,22 +25,12 @@ def post(server, path="/models/fake", **options):
     return requests.post(server.url + path, timeout=60, **options)
 
 
-def opened(data):
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        return image
-
-
 def colours_of(image):
     return {colour for _, colour in image.convert("RGB").getcolors()}
 
 
 def an_image(size=(96, 64), colour=BLUE):
     return Image.new("RGB", size, colour)
-
-
-def job_with(server, marker):
-    return next((job for job in server.get("/v1/jobs").json()["data"] if marker in job["prompt"]), {"state": "unknown"})
 
 
 def test_a_text_becomes_an_image_of_the_size_asked_for(client):
@@ -68,7 +56,7 @@ def test_the_parameters_are_those_of_the_generation_and_guidance_is_true_cfg(cli
     client.text_to_image(
         "every parameter [mark 1]", negative_prompt="blurry", num_inference_steps=3, guidance_scale=2.5, seed=11
     )
-    job = job_with(fake_server, "[mark 1]")
+    job = fake_server.job_with("[mark 1]")
     assert (job["dialect"], job["state"]) == ("huggingface", "completed")
     # Nothing is appended to the prompt.
     assert (job["prompt"], job["steps"], job["seed"]) == ("every parameter [mark 1]", 3, 11)
@@ -129,7 +117,7 @@ def test_strength_says_how_much_is_generated(client, fake_server):
     client.image_to_image(
         file_of(an_image()), prompt="half [mark 2]", strength=0.5, num_inference_steps=10, guidance_scale=3.0
     )
-    assert job_with(fake_server, "[mark 2]")["total_steps"] == 5
+    assert fake_server.job_with("[mark 2]")["total_steps"] == 5
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -333,13 +321,11 @@ def test_an_engine_that_comes_back_is_503_with_an_estimated_time(own_server):
 
 def test_a_client_that_hangs_up_cancels_its_image_and_no_other(quiet_server):
     body = json.dumps({"inputs": "[step=0.05] given up here", "parameters": {"num_inference_steps": 100}}).encode()
-    neighbour = None
-    with socket.create_connection(("127.0.0.1", quiet_server.port), timeout=30) as connection:
-        connection.sendall(b"POST /models/fake HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    with quiet_server.raw_generation(body, path="/models/fake"):
         quiet_server.wait_until_active()
         neighbour = quiet_server.start_generating("a neighbour", seed=9)
         quiet_server.wait_for(lambda: quiet_server.health()["queue_length"] == 1, "the neighbour")
-    quiet_server.wait_for(lambda: job_with(quiet_server, "given up here")["state"] == "cancelled", "the cancel")
+    quiet_server.wait_for(lambda: quiet_server.job_with("given up here")["state"] == "cancelled", "the cancel")
     assert neighbour.result(30).headers["X-Seed"] == "9"
 
 
@@ -347,7 +333,7 @@ def test_a_client_that_loses_its_patience_is_told_so_and_frees_the_engine(quiet_
     client = InferenceClient(model=quiet_server.url, timeout=0.5, headers=CLOSE)
     with pytest.raises(InferenceTimeoutError):
         client.text_to_image("[step=0.1] too slow", num_inference_steps=100)
-    quiet_server.wait_for(lambda: job_with(quiet_server, "too slow")["state"] == "cancelled", "the cancel")
+    quiet_server.wait_for(lambda: quiet_server.job_with("too slow")["state"] == "cancelled", "the cancel")
 
 
 def test_the_async_client_generates_several_at_once(fake_server):

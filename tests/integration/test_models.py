@@ -1,6 +1,5 @@
 """Several models behind one address: named by requests, loaded, chosen, unloaded, exchanged where there is no room."""
 
-import io
 import json
 import os
 import re
@@ -10,10 +9,10 @@ import signal
 import openai
 import pytest
 import requests
-from PIL import Image
 from websockets.sync.client import connect
 
 from tests.support.automatic1111_client import Automatic1111Client, info_of
+from tests.support.images import opened
 from tests.support.named_models import write_names
 
 
@@ -38,8 +37,7 @@ def models_of(server):
 
 def generated_by(answer):
     """Return the size of an image and the model that its metadata names."""
-    assert answer.status_code == 200, answer.text
-    image = Image.open(io.BytesIO(answer.content))
+    image = opened(answer)
     return image.size, image.text["parameters"].rpartition("Model: ")[2].split(",")[0]
 
 

@@ -6,22 +6,14 @@ import re
 import zipfile
 
 import pytest
-from PIL import Image
 
 from aspect_ratios import ASPECT_RATIOS
-
-
-def image_of(response):
-    """Return the image in an answer."""
-    assert response.status_code == 200, response.text
-    with Image.open(io.BytesIO(response.content)) as image:
-        image.load()
-        return image
+from tests.support.images import opened
 
 
 def test_plain_prompt_is_a_512_by_512_png_with_its_facts_in_headers(fake_server):
     response = fake_server.generate("a red circle")
-    image = image_of(response)
+    image = opened(response)
     assert (response.headers["Content-Type"], image.format, image.size) == ("image/png", "PNG", (512, 512))
     assert response.headers["X-Seed"] == "42"
     assert (response.headers["X-Image-Width"], response.headers["X-Image-Height"]) == ("512", "512")
@@ -43,34 +35,34 @@ def test_save_to_file_answers_the_documented_keys_and_a_url_that_works(fake_serv
     assert [path.name for path in fake_server.output_dir.iterdir() if path.name == name] == [name]
     assert answer["url"].startswith(fake_server.url + "/images/")
     saved = fake_server.get("/images/" + name)
-    assert image_of(saved).size == (512, 512)
+    assert opened(saved).size == (512, 512)
     assert saved.content == (fake_server.output_dir / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ASPECT_RATIOS)
 def test_aspect_ratio_has_exactly_its_documented_size(fake_server, name):
     response = fake_server.generate(aspect_ratio=name, num_inference_steps=1, output_format="jpeg")
-    assert image_of(response).size == ASPECT_RATIOS[name]
+    assert opened(response).size == ASPECT_RATIOS[name]
     assert (int(response.headers["X-Image-Width"]), int(response.headers["X-Image-Height"])) == ASPECT_RATIOS[name]
 
 
 def test_four_to_three_is_1472_by_1140(fake_server):
-    assert image_of(fake_server.generate(aspect_ratio="4:3", num_inference_steps=1)).size == (1472, 1140)
+    assert opened(fake_server.generate(aspect_ratio="4:3", num_inference_steps=1)).size == (1472, 1140)
 
 
 @pytest.mark.parametrize("fields", [{"width": 333, "height": 77}, {"size": "333x77"}])
 def test_any_size_is_exact_to_the_pixel(fake_server, fields):
-    assert image_of(fake_server.generate(**fields)).size == (333, 77)
+    assert opened(fake_server.generate(**fields)).size == (333, 77)
 
 
 @pytest.mark.parametrize("side", [64, 65])
 def test_smallest_images_carry_the_overlay_too(fake_server, side):
-    assert image_of(fake_server.generate(width=side, height=side)).size == (side, side)
+    assert opened(fake_server.generate(width=side, height=side)).size == (side, side)
 
 
 def test_overlay_changes_pixels_and_can_be_left_out(fake_server):
-    with_panel = image_of(fake_server.generate(seed=5))
-    plain = image_of(fake_server.generate(seed=5, add_overlay=False))
+    with_panel = opened(fake_server.generate(seed=5))
+    plain = opened(fake_server.generate(seed=5, add_overlay=False))
     assert plain.getextrema() == ((5, 5), (5, 5), (5, 5))
     assert with_panel.getextrema() != plain.getextrema()
 
@@ -81,7 +73,7 @@ def test_several_images_as_bytes_are_a_zip_with_seeds_that_count_up(fake_server)
     assert response.headers["X-Seed"] == "10,11,12"
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         names = archive.namelist()
-        colours = [Image.open(io.BytesIO(archive.read(name))).getpixel((0, 0)) for name in names]
+        colours = [opened(archive.read(name)).getpixel((0, 0)) for name in names]
     number = response.headers["X-Request-Id"]
     assert names == [f"{number}-{index}.png" for index in range(3)]
     assert len(colours) == 3
@@ -93,14 +85,14 @@ def test_several_images_as_files_are_all_listed(fake_server):
     assert len(set(answer["file_paths"])) == len(set(answer["urls"])) == 2
     assert answer["seeds"] == [10, 11]
     for path in answer["file_paths"]:
-        assert image_of(fake_server.get("/images/" + path.rsplit("/", 1)[1])).size == (512, 512)
+        assert opened(fake_server.get("/images/" + path.rsplit("/", 1)[1])).size == (512, 512)
 
 
 @pytest.mark.parametrize(("output_format", "ending"), [("jpeg", "jpg"), ("webp", "webp"), ("png", "png")])
 def test_output_format_holds_for_bytes_and_files(fake_server, output_format, ending):
     response = fake_server.generate(output_format=output_format)
     assert response.headers["Content-Type"] == f"image/{output_format}"
-    assert image_of(response).format == output_format.upper()
+    assert opened(response).format == output_format.upper()
     assert fake_server.generate(output_format=output_format, save_to_file=True).json()["file_path"].endswith(ending)
 
 
@@ -116,7 +108,7 @@ def test_every_documented_parameter_is_honoured(fake_server):
         "猫", negative_prompt="blurry", aspect_ratio="16:9", num_inference_steps=7, true_cfg_scale=2.5, seed=123,
         language="zh", save_to_file=False, add_overlay=False, deterministic=True, timeout=30, model="fake",
     )  # fmt: skip
-    image = image_of(response)
+    image = opened(response)
     assert image.size == (1664, 928)
     parameters = image.text["parameters"]
     assert parameters.startswith("猫, 超清，4K，电影级构图.")
@@ -125,14 +117,14 @@ def test_every_documented_parameter_is_honoured(fake_server):
 
 
 def test_defaults_are_the_documented_ones(fake_server):
-    parameters = image_of(fake_server.generate("a cat")).text["parameters"]
+    parameters = opened(fake_server.generate("a cat")).text["parameters"]
     assert parameters.startswith("a cat, Ultra HD, 4K, cinematic composition.")
     for fact in ("Steps: 20", "CFG scale: 4", "Seed: 42", "Size: 512x512"):
         assert fact in parameters
 
 
 def test_positive_magic_can_be_left_out(fake_server):
-    parameters = image_of(fake_server.generate("a cat", positive_magic=False)).text["parameters"]
+    parameters = opened(fake_server.generate("a cat", positive_magic=False)).text["parameters"]
     assert parameters.splitlines()[0] == "a cat"
 
 
@@ -156,7 +148,7 @@ def test_ignored_parameters_are_named_in_warnings(fake_server):
 def test_chunked_body_is_read(fake_server):
     body = json.dumps({"prompt": "a red circle"}).encode()
     response = fake_server.post(iter([body[:10], body[10:]]))
-    assert image_of(response).size == (512, 512)
+    assert opened(response).size == (512, 512)
 
 
 def test_unknown_model_is_404_naming_the_one_served(fake_server):

@@ -1,8 +1,6 @@
 """The OpenAI SDK's edits and variations: an image goes in, by every way that clients send it."""
 
 import asyncio
-import base64
-import io
 
 import numpy as np
 import openai
@@ -10,11 +8,22 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.support.openai_images import data_url, image, mask, opened, pixels, png
+from tests.support.images import coded, file_of, one_colour, opened, pixels
 
 TEAL = [0, 128, 128]
 # OpenAI has retired its own variations; the SDK still sends them.
 old_but_sent = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+
+
+def mask(width: int = 96, height: int = 64) -> bytes:
+    """Return a PNG whose left half is transparent: OpenAI's way of asking to regenerate it."""
+    image = Image.new("RGBA", (width, height), (0, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (0, 0, width // 2, height))
+    return file_of(image)
+
+
+def data_url(data: bytes) -> str:
+    return "data:image/png;base64," + coded(data)
 
 
 @pytest.fixture
@@ -32,7 +41,7 @@ def job_of(server, answer):
 
 
 def test_an_edit_starts_from_the_image_and_has_its_size(client, fake_server):
-    answer = client.images.edit(image=image(), prompt="make it night")
+    answer = client.images.edit(image=one_colour(), prompt="make it night")
     # The fake engine gives the image back as it came.
     assert (pixels(answer.data[0].b64_json) == TEAL).all()
     assert answer.size == "96x64"
@@ -41,13 +50,13 @@ def test_an_edit_starts_from_the_image_and_has_its_size(client, fake_server):
     assert job_of(fake_server, answer)["dialect"] == "openai"
 
 
-@pytest.mark.parametrize("images", [[image()], ("photo.png", image(), "image/png")])
+@pytest.mark.parametrize("images", [[one_colour()], ("photo.png", one_colour(), "image/png")])
 def test_a_list_of_one_and_a_named_file_are_one_image(client, images):
     assert client.images.edit(image=images, prompt="x").size == "96x64"
 
 
 def test_several_images_are_put_side_by_side(client):
-    answer = client.images.edit(image=[image(), image(colour="red")], prompt="x")
+    answer = client.images.edit(image=[one_colour(), one_colour(colour="red")], prompt="x")
     generated = pixels(answer.data[0].b64_json)
     assert answer.size == "192x64"
     assert (generated[:, :96] == TEAL).all()
@@ -57,19 +66,19 @@ def test_several_images_are_put_side_by_side(client):
 
 def test_a_mask_covers_the_first_of_several_images(demo_server):
     # White noise, so that anything generated differs from it.
-    noise = png(Image.effect_noise((96, 64), 100).convert("RGB"))
+    noise = file_of(Image.effect_noise((96, 64), 100).convert("RGB"))
     with openai.OpenAI(base_url=demo_server.url + "/v1", api_key="unused", max_retries=0) as client:
         answer = client.images.edit(
             image=[noise, noise], mask=mask(), prompt="a red circle", extra_body={"num_inference_steps": 2}
         )
-    generated, kept = pixels(answer.data[0].b64_json), np.asarray(Image.open(io.BytesIO(noise)))
+    generated, kept = pixels(answer.data[0].b64_json), pixels(noise)
     assert (generated[:, 96:] == kept).all()
     assert (generated[:, :96] != kept).any()
 
 
 def test_more_images_than_openai_takes_are_refused_with_the_limit(client):
     with pytest.raises(openai.UnprocessableEntityError, match="17 images were sent; the limit is 16") as raised:
-        client.images.edit(image=[image()] * 17, prompt="x")
+        client.images.edit(image=[one_colour()] * 17, prompt="x")
     assert raised.value.param == "image"
 
 
@@ -83,7 +92,7 @@ def test_extras_of_a_form_keep_their_meaning_though_they_arrive_as_text(client, 
         "mood": "sad",
     }
     answer = client.images.edit(
-        image=image(), prompt="x", n=2, size="128x64", quality="high", output_format="jpeg", output_compression=80,
+        image=one_colour(), prompt="x", n=2, size="128x64", quality="high", output_format="jpeg", output_compression=80,
         background="auto", user="me", extra_body=extra,
     )  # fmt: skip
     assert [each.seed for each in answer.data] == [8, 9]
@@ -94,7 +103,7 @@ def test_extras_of_a_form_keep_their_meaning_though_they_arrive_as_text(client, 
 
 
 def test_what_changes_nothing_is_said(client):
-    answer = client.images.edit(image=image(), prompt="x", input_fidelity="high", extra_body={"markup": "circle"})
+    answer = client.images.edit(image=one_colour(), prompt="x", input_fidelity="high", extra_body={"markup": "circle"})
     assert answer.warnings == [
         "'markup' is not a parameter and was ignored.",
         "input_fidelity is ignored; use strength instead.",
@@ -102,7 +111,7 @@ def test_what_changes_nothing_is_said(client):
 
 
 def test_an_unknown_file_is_named(fake_server):
-    files = {"image": ("a.png", image()), "markup": ("b.png", image())}
+    files = {"image": ("a.png", one_colour()), "markup": ("b.png", one_colour())}
     answer = post(fake_server, data={"prompt": "x"}, files=files).json()
     assert answer["warnings"] == ["'markup' is not a parameter and was ignored."]
 
@@ -110,12 +119,12 @@ def test_an_unknown_file_is_named(fake_server):
 @pytest.mark.parametrize(
     "body",
     [
-        {"images": [{"image_url": data_url(image())}]},
-        {"image": data_url(image())},
-        {"image": base64.b64encode(image()).decode()},
-        {"image": [base64.b64encode(image()).decode()]},
-        {"image": data_url(image()), "mask": {"image_url": data_url(mask())}},
-        {"image": data_url(image()), "mask": data_url(mask())},
+        {"images": [{"image_url": data_url(one_colour())}]},
+        {"image": data_url(one_colour())},
+        {"image": coded(one_colour())},
+        {"image": [coded(one_colour())]},
+        {"image": data_url(one_colour()), "mask": {"image_url": data_url(mask())}},
+        {"image": data_url(one_colour()), "mask": data_url(mask())},
     ],
 )
 def test_an_edit_in_json_is_the_same_edit(fake_server, body):
@@ -127,7 +136,7 @@ def test_an_edit_in_json_is_the_same_edit(fake_server, body):
 @pytest.mark.parametrize(
     ("body", "status", "param", "part"),
     [
-        ({"image": data_url(image())}, 400, "prompt", "required"),
+        ({"image": data_url(one_colour())}, 400, "prompt", "required"),
         ({"prompt": "x"}, 400, "image", "missing"),
         ({"prompt": "x", "mask": data_url(mask())}, 400, "image", "missing"),
         ({"prompt": "x", "image": "?"}, 422, "image", "base64"),
@@ -137,16 +146,16 @@ def test_an_edit_in_json_is_the_same_edit(fake_server, body):
         (
             {
                 "prompt": "x",
-                "images": [{"image_url": data_url(image())}, {"image_url": "data:image/png;base64,aaaa"}],
+                "images": [{"image_url": data_url(one_colour())}, {"image_url": "data:image/png;base64,aaaa"}],
             },
             422,
             "image[1]",
             "image[1]",
         ),
         ({"prompt": "x", "image": "http://127.0.0.1/a.png"}, 422, "image", "ALLOW_REMOTE_IMAGES"),
-        ({"prompt": "x", "image": data_url(image()), "mask": data_url(image())}, 422, "mask", "alpha"),
-        ({"prompt": "x", "image": data_url(image()), "strength": 2}, 422, "strength", "less than"),
-        ({"prompt": "x", "image": data_url(image()), "n": "two"}, 422, "n", "integer"),
+        ({"prompt": "x", "image": data_url(one_colour()), "mask": data_url(one_colour())}, 422, "mask", "alpha"),
+        ({"prompt": "x", "image": data_url(one_colour()), "strength": 2}, 422, "strength", "less than"),
+        ({"prompt": "x", "image": data_url(one_colour()), "n": "two"}, 422, "n", "integer"),
         ([], 400, None, "object"),
     ],
 )
@@ -161,7 +170,7 @@ def test_wrong_edits_are_refused_by_name_in_openais_envelope(fake_server, body, 
 
 def test_a_large_image_may_be_text_in_a_form(fake_server):
     noise = np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8)
-    target = data_url(png(Image.fromarray(noise)))
+    target = data_url(file_of(Image.fromarray(noise)))
     assert len(target) > 700_000
     answer = post(fake_server, data={"prompt": "x", "image": target}, files={"nothing": b""})
     assert answer.status_code == 200, answer.text
@@ -169,7 +178,7 @@ def test_a_large_image_may_be_text_in_a_form(fake_server):
 
 
 def test_an_edit_is_streamed_with_events_of_its_own(client):
-    seen = list(client.images.edit(image=image(), prompt="x", stream=True, partial_images=2))
+    seen = list(client.images.edit(image=one_colour(), prompt="x", stream=True, partial_images=2))
     assert [event.type for event in seen] == ["image_edit.partial_image"] * 2 + ["image_edit.completed"]
     assert [type(event).__name__ for event in seen] == ["ImageEditPartialImageEvent"] * 2 + ["ImageEditCompletedEvent"]
     assert {opened(event.b64_json).size for event in seen} == {(96, 64)}
@@ -179,14 +188,14 @@ def test_an_edit_is_streamed_with_events_of_its_own(client):
 def test_the_async_client_edits_as_well(fake_server):
     async def edit():
         async with openai.AsyncOpenAI(base_url=fake_server.url + "/v1", api_key="unused") as client:
-            return await client.images.edit(image=image(), mask=mask(), prompt="x")
+            return await client.images.edit(image=one_colour(), mask=mask(), prompt="x")
 
     assert asyncio.run(edit()).size == "96x64"
 
 
 @old_but_sent
 def test_a_variation_needs_no_prompt_and_is_another_one_every_time(client, fake_server):
-    first, second = (client.images.create_variation(image=image(), n=2, size="64x64") for _ in range(2))
+    first, second = (client.images.create_variation(image=one_colour(), n=2, size="64x64") for _ in range(2))
     assert first.size == "64x64"
     assert len({each.seed for answer in (first, second) for each in answer.data}) == 4
     assert job_of(fake_server, first)["prompt"] == " "
@@ -194,7 +203,7 @@ def test_a_variation_needs_no_prompt_and_is_another_one_every_time(client, fake_
 
 @old_but_sent
 def test_a_variation_by_url_resolves(client):
-    answer = client.images.create_variation(image=image(), response_format="url")
+    answer = client.images.create_variation(image=one_colour(), response_format="url")
     fetched = requests.get(answer.data[0].url, timeout=10, headers={"Connection": "close"})
     assert (fetched.status_code, fetched.headers["Content-Type"]) == (200, "image/png")
 
@@ -212,7 +221,7 @@ def demo(demo_server):
 
 def test_the_demo_model_generates_where_the_mask_is_transparent_and_keeps_the_rest_to_the_bit(demo):
     answer = demo.images.edit(
-        image=image(256, 256, "blue"), mask=mask(256, 256), prompt="a red circle on a green background"
+        image=one_colour(256, 256, "blue"), mask=mask(256, 256), prompt="a red circle on a green background"
     )
     generated = pixels(answer.data[0].b64_json)
     assert (generated[:, 128:] == [0, 0, 255]).all()
@@ -224,7 +233,7 @@ def test_the_demo_model_varies_an_image_and_stays_near_it(demo):
     distances = []
     for strength in (0.1, 1.0):
         extra = {"strength": strength, "seed": 1}
-        answer = demo.images.create_variation(image=image(256, 256, "blue"), extra_body=extra)
+        answer = demo.images.create_variation(image=one_colour(256, 256, "blue"), extra_body=extra)
         distances.append(np.abs(pixels(answer.data[0].b64_json) - [0, 0, 255]).mean())
         assert answer.usage.input_tokens_details.text_tokens == 1
     assert 0.5 < distances[0] < distances[1] / 2

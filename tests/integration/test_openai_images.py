@@ -1,13 +1,12 @@
 """A stranger's OpenAI script works by changing one URL: proved with the real SDK."""
 
 import asyncio
-import base64
-import io
 
 import openai
 import pytest
 import requests
-from PIL import Image
+
+from tests.support.images import opened
 
 
 @pytest.fixture
@@ -16,15 +15,9 @@ def client(fake_server):
         yield client
 
 
-def image_of(data):
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        return image
-
-
 def test_a_generation_is_an_image_of_the_size_asked_for(client):
     answer = client.images.generate(prompt="a red circle", model="gpt-image-1", size="320x256", n=1)
-    image = image_of(base64.b64decode(answer.data[0].b64_json))
+    image = opened(answer.data[0].b64_json)
     assert (image.format, image.size) == ("PNG", (320, 256))
     assert (answer.size, answer.output_format, answer.background) == ("320x256", "png", "opaque")
     assert answer.created > 1_700_000_000
@@ -41,14 +34,14 @@ def test_auto_is_512_and_every_call_is_another_image(client):
 def test_several_images_in_another_format_from_one_seed(client):
     answer = client.images.generate(prompt="two", n=2, output_format="webp", extra_body={"seed": 7})
     assert [image.seed for image in answer.data] == [7, 8]
-    assert {image_of(base64.b64decode(image.b64_json)).format for image in answer.data} == {"WEBP"}
+    assert {opened(image.b64_json).format for image in answer.data} == {"WEBP"}
 
 
 def test_urls_resolve(client):
     answer = client.images.generate(prompt="by url", response_format="url")
     fetched = requests.get(answer.data[0].url, timeout=10, headers={"Connection": "close"})
     assert fetched.headers["Content-Type"] == "image/png"
-    assert image_of(fetched.content).size == (512, 512)
+    assert opened(fetched.content).size == (512, 512)
 
 
 def test_extras_are_honoured_and_unknown_ones_named(client):

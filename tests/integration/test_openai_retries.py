@@ -8,7 +8,7 @@ import openai
 import pytest
 import requests
 
-from tests.support.openai_images import image, opened
+from tests.support.images import one_colour, opened
 from tests.support.server import Server, in_background
 
 # Longer than two tries of a client that waits one second, and shorter than its third.
@@ -62,7 +62,7 @@ def test_the_async_client_is_no_different(own_server):
 def test_a_form_is_the_same_request_though_its_boundary_is_another(own_server):
     with impatient(own_server) as client:
         answer = client.images.edit(
-            image=image(), prompt="[step=0.1] edited", extra_body=SLOW | {"strength": 1.0, "seed": None}
+            image=one_colour(), prompt="[step=0.1] edited", extra_body=SLOW | {"strength": 1.0, "seed": None}
         )
     assert answer.size == "96x64"
     own_server.wait_until_idle()

@@ -12,7 +12,7 @@ import openai
 import pytest
 import requests
 
-from tests.support.openai_images import opened, pixels
+from tests.support.images import opened, pixels
 from tests.support.server import Server, in_background
 
 PARTIAL, COMPLETED = "image_generation.partial_image", "image_generation.completed"
@@ -36,11 +36,6 @@ def wire(server: Server, **body: Any) -> list[str]:
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     assert int(answer.headers["X-Request-Id"]) > 0
     return answer.text.removesuffix("\n\n").split("\n\n")
-
-
-def job_with(server: Server, marker: str) -> dict[str, Any]:
-    jobs = server.get("/v1/jobs").json()["data"]
-    return next((job for job in jobs if marker in job["prompt"]), {"state": "unknown"})
 
 
 def test_a_stream_shows_as_many_partial_images_as_asked_for_and_then_the_image(client):
@@ -195,10 +190,10 @@ def raw_stream(server: Server, prompt: str) -> Iterator[socket.socket]:
 def test_who_hangs_up_in_the_middle_of_a_stream_stops_it_and_no_neighbour(quiet_server):
     with raw_stream(quiet_server, "[step=0.05] left alone") as connection:
         assert b"200 OK" in connection.recv(4096)
-        quiet_server.wait_for(lambda: job_with(quiet_server, "left alone")["step"] >= 2, "its second step")
+        quiet_server.wait_for(lambda: quiet_server.job_with("left alone")["step"] >= 2, "its second step")
         neighbour = in_background(quiet_server.generate, "a streams neighbour", seed=5, add_overlay=False)
-        quiet_server.wait_for(lambda: job_with(quiet_server, "streams neighbour")["state"] == "queued", "the neighbour")
-    quiet_server.wait_for(lambda: job_with(quiet_server, "left alone")["state"] == "cancelled", "its cancellation")
+        quiet_server.wait_for(lambda: quiet_server.job_with("streams neighbour")["state"] == "queued", "the neighbour")
+    quiet_server.wait_for(lambda: quiet_server.job_with("left alone")["state"] == "cancelled", "its cancellation")
     answer = neighbour.result(30)
     assert (answer.status_code, answer.headers["X-Seed"]) == (200, "5")
     quiet_server.wait_until_idle()
@@ -211,7 +206,7 @@ def test_who_closes_the_sdks_stream_stops_it_too(quiet_server):
         )
         assert next(iter(stream)).type == PARTIAL
         stream.close()
-        quiet_server.wait_for(lambda: job_with(quiet_server, "closed early")["state"] == "cancelled", "its end")
+        quiet_server.wait_for(lambda: quiet_server.job_with("closed early")["state"] == "cancelled", "its end")
 
 
 def test_a_stopping_server_says_so_in_the_stream(own_servers):

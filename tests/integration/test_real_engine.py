@@ -1,6 +1,5 @@
 """The real engine with the embedded demo model behind the real server."""
 
-import io
 import json
 import os
 import signal
@@ -10,6 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
+from tests.support.images import opened
 from tests.support.server import ROOT
 
 PLAIN = {"add_overlay": False, "num_inference_steps": 4}
@@ -17,15 +17,13 @@ PLAIN = {"add_overlay": False, "num_inference_steps": 4}
 
 def pixels_of(response):
     """Return the decoded pixels of an answer, whatever its metadata says."""
-    assert response.status_code == 200, response.text
-    with Image.open(io.BytesIO(response.content)) as image:
-        return image.convert("RGB").tobytes()
+    return opened(response).convert("RGB").tobytes()
 
 
 def test_image_of_the_demo_model_is_a_512_by_512_png(demo_server):
     response = demo_server.generate("a red circle on a blue background")
-    with Image.open(io.BytesIO(response.content)) as image:
-        assert (image.format, image.size) == ("PNG", (512, 512))
+    image = opened(response)
+    assert (image.format, image.size) == ("PNG", (512, 512))
     assert float(response.headers["X-Inference-Time"]) > 0
 
 
@@ -44,8 +42,7 @@ def test_same_seed_generates_the_same_pixels_and_another_seed_others(demo_server
 
 def test_size_that_no_token_grid_fits_is_exact_all_the_same(demo_server):
     response = demo_server.generate(width=333, height=258, **PLAIN)
-    with Image.open(io.BytesIO(response.content)) as image:
-        assert image.size == (333, 258)
+    assert opened(response).size == (333, 258)
 
 
 def test_cancelled_job_frees_the_device_and_the_next_image_is_bit_equal(demo_server):

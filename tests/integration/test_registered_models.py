@@ -1,12 +1,11 @@
 """A model that models.toml names, from the start to the image."""
 
-import io
 import subprocess
 
 import pytest
-from PIL import Image
 
 from tests.support import tiny_models
+from tests.support.images import opened
 from tests.support.server import GUNICORN, ROOT, SMALL_IMAGES
 
 
@@ -31,8 +30,7 @@ def test_the_model_is_told_under_its_name_and_with_its_defaults(server):
 def test_a_request_without_a_size_gets_the_usual_one_and_may_name_the_model_either_way(server, folder):
     for model in ("mine", str(folder)):
         answer = server.generate("a cat", model=model)
-        assert answer.status_code == 200, answer.text
-        assert Image.open(io.BytesIO(answer.content)).size == (128, 64)
+        assert opened(answer).size == (128, 64)
     assert server.generate("a cat", model="yours").status_code == 404
 
 

@@ -1,15 +1,12 @@
 """SAFETY_CHECKER from the setting to the log, and to the answers of every dialect that can say what it found."""
 
-import base64
-import io
 import json
 
-import numpy as np
 import openai
 import pytest
-from PIL import Image
 from websockets.sync.client import connect
 
+from tests.support.images import pixels
 from tests.support.tiny_safety_checker import SEVERE, save_checker
 
 SMALL = {"size": "64x64", "num_inference_steps": 2, "add_overlay": False}
@@ -22,8 +19,8 @@ def server(servers, tmp_path_factory):
     return servers(engine="real", SAFETY_CHECKER=str(checker), LOG_FORMAT="json")
 
 
-def is_black(data):
-    return not np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).any()
+def is_black(received):
+    return not pixels(received).any()
 
 
 def test_the_answer_and_the_log_tell_what_was_found(server):
@@ -48,7 +45,7 @@ def test_openais_sdk_and_the_websocket_are_told_too(server):
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         answer = client.images.generate(prompt="a red circle", size="64x64", extra_body={"num_inference_steps": 2})
     assert answer.nsfw_detected is True
-    assert is_black(base64.b64decode(answer.data[0].b64_json))
+    assert is_black(answer.data[0].b64_json)
     with connect(f"ws://127.0.0.1:{server.port}/ws/generate", max_size=None) as connection:
         connection.send(json.dumps({"prompt": "a red circle", "previews": 1, "cache": False, **SMALL}))
         frames = [json.loads(connection.recv(timeout=30))]

@@ -1,14 +1,12 @@
 """A request chooses how an image is generated, in every dialect, among what fits the loaded model."""
 
-import io
 import json
 
-import numpy as np
 import pytest
 import requests
-from PIL import Image
 
 from tests.support import tiny_models
+from tests.support.images import pixels
 from tests.support.server import SMALL_IMAGES
 
 MODELS = {
@@ -27,10 +25,6 @@ def server(servers, family, tmp_path_factory):
     folder = tmp_path_factory.mktemp(family)
     MODELS[family]().save_pretrained(folder)
     return servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
-
-
-def pixels(data):
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
 def test_a_request_chooses_its_scheduler_by_either_name_and_learns_which_fit(server, family):

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import io
 import json
 import signal
 import time
@@ -16,6 +15,7 @@ import websockets
 from PIL import Image
 from websockets.sync.client import connect
 
+from tests.support.images import coded, noise, pixels
 from tests.support.server import SERVE, Server
 
 
@@ -40,10 +40,6 @@ def frames(connection: Any) -> list[dict[str, Any]]:
             return seen
 
 
-def image(text: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")).astype(int)
-
-
 def check_whole_life(server: Server) -> None:
     with open_socket(server) as connection:
         ask(connection, "a whole life", seed=7, previews=2, num_inference_steps=6)
@@ -55,7 +51,7 @@ def check_whole_life(server: Server) -> None:
     assert progress[2]["progress"] == 0.5
     result = seen[-1]["data"]
     assert (result["seed"], result["width"], result["output_format"]) == (7, 64, "png")
-    assert image(result["image_b64"]).shape == (64, 64, 3)
+    assert pixels(result["image_b64"]).shape == (64, 64, 3)
     number = result["request_id"]
     assert {frame.get("request_id", number) for frame in seen} == {number}
     job = server.get(f"/v1/jobs/{number}").json()
@@ -79,22 +75,18 @@ def test_a_connection_takes_one_request_after_the_other_and_large_images(fake_se
             ask(connection, f"noise {seed}", seed=seed, size="1024x1024", n=3, output_format="png")
             result = frames(connection)[-1]["data"]
             assert result["seeds"] == [seed, seed + 1, seed + 2]
-            assert [image(text).shape for text in result["images_b64"]] == [(1024, 1024, 3)] * 3
+            assert [pixels(text).shape for text in result["images_b64"]] == [(1024, 1024, 3)] * 3
 
 
 def test_frames_of_megabytes_arrive_whole(demo_server):
-    noise = io.BytesIO()
-    Image.effect_noise((1024, 1024), 100).convert("RGB").save(noise, "PNG")
-    black = io.BytesIO()
-    Image.new("L", (1024, 1024), 0).save(black, "PNG")
-    sent = base64.b64encode(noise.getvalue()).decode()
+    sent, black = coded(noise(0, 1024, 1024)), coded(Image.new("L", (1024, 1024), 0))
     with open_socket(demo_server) as connection:
         # What the mask keeps comes back to the bit, so the answer is as large as the noise.
-        ask(connection, image=sent, mask=base64.b64encode(black.getvalue()).decode(), num_inference_steps=2,
+        ask(connection, image=sent, mask=black, num_inference_steps=2,
             size="1024x1024", add_overlay=False)  # fmt: skip
         answer = frames(connection)[-1]["data"]["image_b64"]
     assert len(answer) > 1_000_000
-    assert (image(answer) == image(sent)).all()
+    assert (pixels(answer) == pixels(sent)).all()
 
 
 def test_previews_become_the_image(demo_server):
@@ -102,8 +94,8 @@ def test_previews_become_the_image(demo_server):
         ask(connection, "a red circle on a blue background", size="256x256", num_inference_steps=12, previews=10,
             add_overlay=False)  # fmt: skip
         seen = frames(connection)
-    final = image(seen[-1]["data"]["image_b64"])
-    errors = [np.abs(image(frame["image_b64"]) - final).mean() for frame in seen if frame["type"] == "preview"]
+    final = pixels(seen[-1]["data"]["image_b64"])
+    errors = [np.abs(pixels(frame["image_b64"]) - final).mean() for frame in seen if frame["type"] == "preview"]
     assert len(errors) == 10
     assert errors[0] > errors[-1]
     assert errors[-1] < 25
@@ -201,7 +193,7 @@ def test_the_websocket_client_library_works_too(fake_server):
     connection.send(json.dumps({"prompt": "x", "size": "64x64", "num_inference_steps": 2}))
     while (frame := json.loads(connection.recv()))["type"] != "result":
         pass
-    assert image(frame["data"]["image_b64"]).shape == (64, 64, 3)
+    assert pixels(frame["data"]["image_b64"]).shape == (64, 64, 3)
     connection.close()
 
 

@@ -85,6 +85,11 @@ class Server:
         """POST /generate in the background."""
         return in_background(self.generate, prompt, **fields)
 
+    def job_with(self, marker: str) -> dict[str, Any]:
+        """Return the newest job whose prompt holds a marker."""
+        jobs = self.get("/v1/jobs").json()["data"]
+        return next((job for job in jobs if marker in job["prompt"]), {"state": "unknown"})
+
     def health(self) -> dict[str, Any]:
         """Return the body of /health."""
         body: dict[str, Any] = self.get("/health", timeout=5).json()
@@ -161,10 +166,12 @@ class Server:
         return connection
 
     @contextlib.contextmanager
-    def raw_generation(self, body: bytes, receive_buffer: int | None = None) -> Iterator[socket.socket]:
-        """POST /generate on a raw socket and leave reading, or leaving, to the caller."""
+    def raw_generation(
+        self, body: bytes, receive_buffer: int | None = None, path: str = "/generate"
+    ) -> Iterator[socket.socket]:
+        """POST on a raw socket and leave reading, or leaving, to the caller."""
         with self.connect(receive_buffer) as connection:
-            head = f"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
             yield connection
 
@@ -189,6 +196,19 @@ def in_background(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "F
 
     threading.Thread(target=work, daemon=True).start()
     return future
+
+
+def refused_start(command: list[str], folder: Path, **settings: str) -> str:
+    """Start a server that cannot start with such settings, and return the one sentence that it ends with."""
+    environment = os.environ | {
+        "PORT": str(free_port()), "MODEL": "demo", "STATE_DIR": str(folder),
+        "ENGINE_MODULE": "tests.support.fake_engine",
+    } | settings  # fmt: skip
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode != 0
+    assert "hush-hush" not in ended.stdout + ended.stderr, "a secret is shown"
+    [sentence] = ended.stderr.strip().splitlines()
+    return sentence
 
 
 def free_port() -> int:

@@ -248,11 +248,14 @@ def tiny_qwen_image_edit(*, plus: bool = False) -> QwenImageEditPipeline | QwenI
 
 
 def save_tiny_qwen_image_edit(folder: Path, *, plus: bool = False) -> None:
-    """Write the tiny model as Qwen publishes it, with transformers' own processor."""
-    tiny_qwen_image_edit(plus=plus).save_pretrained(folder)
+    save_as_published(tiny_qwen_image_edit(plus=plus), folder)
+
+
+def save_as_published(pipeline: Any, folder: Path, processor: str = "Qwen2VLProcessor") -> None:
+    """Write a tiny model as Qwen publishes it, with transformers' own processor."""
+    pipeline.save_pretrained(folder)
     index = folder / "model_index.json"
-    parts = json.loads(index.read_text()) | {"processor": ["transformers", "Qwen2VLProcessor"]}
-    index.write_text(json.dumps(parts))
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"processor": ["transformers", processor]}))
 
 
 def quiet(pipeline: Any) -> Any:

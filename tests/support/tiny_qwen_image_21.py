@@ -1,6 +1,5 @@
 """A model folder of Qwen-Image 2.1 with the true classes and layout and random weights."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from diffusers import (
 from transformers import Qwen2VLImageProcessorPil, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from imageserver.engine.pipelines.image_processor import ImageProcessor3
-from tests.support.tiny_models import byte_tokenizer, quiet
+from tests.support.tiny_models import byte_tokenizer, quiet, save_as_published
 
 HIDDEN = 16
 CHANNELS = 8
@@ -66,8 +65,4 @@ def tiny_qwen_image_21(*, sample_sigmas: list[float] | None = None) -> QwenImage
 
 
 def save_tiny_qwen_image_21(folder: Path) -> None:
-    """Write the tiny model as Qwen publishes it, with transformers' own processor."""
-    tiny_qwen_image_21().save_pretrained(folder)
-    index = folder / "model_index.json"
-    parts = json.loads(index.read_text()) | {"processor": ["transformers", "Qwen3VLProcessor"]}
-    index.write_text(json.dumps(parts))
+    save_as_published(tiny_qwen_image_21(), folder, "Qwen3VLProcessor")

@@ -1,6 +1,5 @@
 """A model folder of Qwen-Image-Layered with the true classes and layout and random weights."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from diffusers import (
 from transformers import Qwen2VLImageProcessorPil
 
 from imageserver.engine.pipelines.image_processor import ImageProcessor
-from tests.support.tiny_models import HIDDEN, byte_tokenizer, quiet, qwen_text_encoder
+from tests.support.tiny_models import HIDDEN, byte_tokenizer, quiet, qwen_text_encoder, save_as_published
 
 
 def tiny_qwen_image_layered() -> QwenImageLayeredPipeline:
@@ -43,8 +42,4 @@ def tiny_qwen_image_layered() -> QwenImageLayeredPipeline:
 
 
 def save_tiny_qwen_image_layered(folder: Path) -> None:
-    """Write the tiny model as Qwen publishes it, with transformers' own processor."""
-    tiny_qwen_image_layered().save_pretrained(folder)
-    index = folder / "model_index.json"
-    parts = json.loads(index.read_text()) | {"processor": ["transformers", "Qwen2VLProcessor"]}
-    index.write_text(json.dumps(parts))
+    save_as_published(tiny_qwen_image_layered(), folder)

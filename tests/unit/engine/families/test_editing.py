@@ -20,6 +20,9 @@ from tests.support.factories import generation
 from tests.support.tiny_engine import TinyEngine, assert_a_lora_leaves_no_trace, assert_alike, difference
 from tests.support.tiny_models import load
 
+# As in an engine.
+pytestmark = pytest.mark.usefixtures("fast_vae")
+
 # Two tokens of the tiny model.
 SIDE = 128
 
@@ -30,11 +33,6 @@ def engine(request) -> TinyEngine:
 
 
 only_2511 = pytest.mark.parametrize("engine", [True], ids=["2511"], indirect=True, scope="module")
-
-
-@pytest.fixture(autouse=True)
-def _as_in_an_engine(fast_vae) -> None:
-    pass
 
 
 def edit(prompt: str = "make it blue", **fields: Any) -> Generation:

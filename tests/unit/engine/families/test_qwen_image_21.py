@@ -3,10 +3,8 @@
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from imageserver.engine.families.qwen_image_21 import MAX_PROMPT_TOKENS
 from imageserver.engine.runner.pipeline_runner import on_white
@@ -14,6 +12,7 @@ from imageserver.generation import Generation, Source
 from imageserver.protocol.messages import Preview, Progress
 from imageserver.settings import Settings
 from tests.support.factories import generation
+from tests.support.images import noise
 from tests.support.tiny_engine import TinyEngine, assert_a_lora_leaves_no_trace
 from tests.support.tiny_models import load
 from tests.support.tiny_qwen_image_21 import save_tiny_qwen_image_21, tiny_qwen_image_21
@@ -28,10 +27,6 @@ def engine() -> TinyEngine:
 
 def wanted(prompt: str = "a cat", **fields: Any) -> Generation:
     return generation(prompt, **({"true_cfg_scale": 1.0} | fields))
-
-
-def noise(seed: int = 0, width: int = SIDE, height: int = SIDE) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ from tests.support.factories import generation
 from tests.support.tiny_engine import TinyEngine, assert_a_lora_leaves_no_trace
 from tests.support.tiny_qwen_image_layered import save_tiny_qwen_image_layered, tiny_qwen_image_layered
 
+# As in an engine.
+pytestmark = pytest.mark.usefixtures("fast_vae")
+
 SIDE = 640
 SOURCE = Source(strength=1.0, digest="x")
 
@@ -26,11 +29,6 @@ SOURCE = Source(strength=1.0, digest="x")
 @pytest.fixture(scope="module")
 def engine() -> TinyEngine:
     return TinyEngine(tiny_qwen_image_layered())
-
-
-@pytest.fixture(autouse=True)
-def _as_in_an_engine(fast_vae) -> None:
-    pass
 
 
 def apart(prompt: str = "a cat before a house", **fields: Any) -> Generation:

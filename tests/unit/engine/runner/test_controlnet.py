@@ -21,6 +21,9 @@ from tests.support.tiny_controls import tiny_control
 from tests.support.tiny_engine import TinyEngine, assert_a_lora_leaves_no_trace, assert_alike, difference
 from tests.support.tiny_models import load, silent
 
+# As in an engine.
+pytestmark = pytest.mark.usefixtures("fast_vae")
+
 MODELS: dict[str, Callable[[], Any]] = {
     "qwen-image": tiny_models.tiny_qwen_image,
     "stable diffusion": tiny_models.tiny_stable_diffusion,
@@ -62,11 +65,6 @@ unet_alone = pytest.mark.parametrize(
     "engine", ["stable diffusion", "stable diffusion xl"], indirect=True, scope="module"
 )
 qwen_alone = pytest.mark.parametrize("engine", ["qwen-image"], indirect=True, scope="module")
-
-
-@pytest.fixture(autouse=True)
-def _as_in_an_engine(fast_vae) -> None:
-    pass
 
 
 def guided(prompt: str = "a house", scale: float = 1.0, **fields: Any) -> Generation:
