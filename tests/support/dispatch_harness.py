@@ -1,6 +1,7 @@
 """A dispatcher inside a loop of virtual time, with an engine that a test scripts and clients that record.
 
-Create a `Harness` inside an `async def test_…`: `tests/unit/dispatch/conftest.py` runs those in a `VirtualTimeLoop`.
+`tests/unit/dispatch/conftest.py` runs every `async def test_…` in a `VirtualTimeLoop`; its fixture `harness` is the
+plain `Harness`, and one with other settings is created inside such a test.
 """
 
 import asyncio

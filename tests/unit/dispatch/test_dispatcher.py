@@ -7,8 +7,7 @@ from imageserver.protocol.messages import Finished
 from tests.support.dispatch_harness import Harness, Recorder
 
 
-async def test_one_job_runs_and_the_others_wait_in_the_order_they_came():
-    harness = Harness()
+async def test_one_job_runs_and_the_others_wait_in_the_order_they_came(harness):
     harness.submit(1, 2, 3)
     assert harness.engine.runs == [1]
     harness.progress(1)
@@ -48,8 +47,7 @@ async def test_retry_after_is_learnt_from_the_device():
     assert refusal.retry_after == 2.0
 
 
-async def test_queue_time_is_measured_by_the_dispatcher():
-    harness = Harness()
+async def test_queue_time_is_measured_by_the_dispatcher(harness):
     harness.submit(1, 2)
     await asyncio.sleep(3)
     harness.finish(1)
@@ -58,8 +56,7 @@ async def test_queue_time_is_measured_by_the_dispatcher():
     assert [(message.job, message.outcome.queue_time) for message in ends] == [(1, 0.0), (2, 3.0)]
 
 
-async def test_deadline_of_a_waiting_job_passes_while_another_runs():
-    harness = Harness()
+async def test_deadline_of_a_waiting_job_passes_while_another_runs(harness):
     harness.submit(1)
     harness.submit(2, timeout=5)
     await asyncio.sleep(5)
@@ -67,8 +64,7 @@ async def test_deadline_of_a_waiting_job_passes_while_another_runs():
     assert (harness.engine.runs, harness.engine.cancels) == ([1], [])
 
 
-async def test_deadline_of_a_running_job_stops_it_and_its_place_is_free_when_the_engine_says_so():
-    harness = Harness()
+async def test_deadline_of_a_running_job_stops_it_and_its_place_is_free_when_the_engine_says_so(harness):
     harness.submit(1, timeout=5)
     harness.submit(2)
     await asyncio.sleep(5)
@@ -79,8 +75,7 @@ async def test_deadline_of_a_running_job_stops_it_and_its_place_is_free_when_the
     assert harness.engine.runs == [1, 2]
 
 
-async def test_cancel_works_wherever_the_job_is_and_unknown_ones_are_ignored():
-    harness = Harness()
+async def test_cancel_works_wherever_the_job_is_and_unknown_ones_are_ignored(harness):
     harness.submit(1, 2)
     for job in (2, 1, 1, 99):
         harness.dispatcher.cancel(job)
@@ -91,8 +86,7 @@ async def test_cancel_works_wherever_the_job_is_and_unknown_ones_are_ignored():
     assert harness.engine.runs == [1]
 
 
-async def test_leaving_worker_takes_its_jobs_along_and_nobody_elses():
-    harness = Harness()
+async def test_leaving_worker_takes_its_jobs_along_and_nobody_elses(harness):
     other = Recorder()
     harness.dispatcher.join(other)
     harness.submit(1, worker=other)
@@ -103,8 +97,7 @@ async def test_leaving_worker_takes_its_jobs_along_and_nobody_elses():
     assert harness.engine.runs == [1, 3]
 
 
-async def test_job_of_a_dead_engine_runs_again_before_all_others():
-    harness = Harness()
+async def test_job_of_a_dead_engine_runs_again_before_all_others(harness):
     harness.submit(1, 2)
     harness.lose_engine()
     assert harness.worker.of(1) == []
@@ -114,8 +107,7 @@ async def test_job_of_a_dead_engine_runs_again_before_all_others():
     assert harness.engine.runs == [1, 1, 2]
 
 
-async def test_job_that_kills_two_engines_fails():
-    harness = Harness()
+async def test_job_that_kills_two_engines_fails(harness):
     harness.submit(1, 2)
     for _ in range(2):
         harness.lose_engine()
@@ -142,8 +134,7 @@ async def test_jobs_that_lost_an_engine_together_run_alone_from_then_on():
     assert harness.engine.running == [4]
 
 
-async def test_job_that_an_engine_fell_silent_over_is_not_tried_again():
-    harness = Harness()
+async def test_job_that_an_engine_fell_silent_over_is_not_tried_again(harness):
     harness.submit(1, 2)
     harness.lose_engine(silent=True)
     harness.revive()
@@ -151,8 +142,7 @@ async def test_job_that_an_engine_fell_silent_over_is_not_tried_again():
     assert harness.engine.running == [2]
 
 
-async def test_failed_engine_ends_what_waits_and_refuses_what_comes():
-    harness = Harness()
+async def test_failed_engine_ends_what_waits_and_refuses_what_comes(harness):
     harness.engine.state = "loading"
     harness.submit(1)
     harness.engine.state, harness.engine.reason = "failed", "The model is broken."
@@ -162,8 +152,7 @@ async def test_failed_engine_ends_what_waits_and_refuses_what_comes():
     assert harness.dispatcher.snapshot().state == "degraded"
 
 
-async def test_jobs_wait_while_the_model_loads_but_not_for_a_download():
-    harness = Harness()
+async def test_jobs_wait_while_the_model_loads_but_not_for_a_download(harness):
     harness.engine.state, harness.engine.phase = "loading", "loading"
     harness.submit(1)
     assert harness.worker.of(1) == []
@@ -174,8 +163,7 @@ async def test_jobs_wait_while_the_model_loads_but_not_for_a_download():
     assert harness.engine.running == [1]
 
 
-async def test_change_of_state_is_told_before_any_answer_can_come():
-    harness = Harness()
+async def test_change_of_state_is_told_before_any_answer_can_come(harness):
     harness.engine.state, harness.engine.ready = "loading", None
     harness.dispatcher.engine_changed()
     assert harness.worker.snapshots[-1].info is None

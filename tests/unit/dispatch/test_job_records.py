@@ -53,8 +53,7 @@ def ids(jobs: Iterable[JobStatus]) -> list[int]:
     return [job.id for job in jobs]
 
 
-async def test_a_request_is_told_what_to_expect_as_soon_as_it_is_accepted():
-    harness = Harness()
+async def test_a_request_is_told_what_to_expect_as_soon_as_it_is_accepted(harness):
     harness.submit(1, 2)
     [first, second] = [message for message in harness.worker.messages if isinstance(message, Queued)]
     assert (first.job, first.position) == (1, 0)
@@ -62,8 +61,7 @@ async def test_a_request_is_told_what_to_expect_as_soon_as_it_is_accepted():
     assert second.wait >= first.own > 0
 
 
-async def test_the_newest_requests_come_first_with_their_state_and_outlook():
-    harness = Harness()
+async def test_the_newest_requests_come_first_with_their_state_and_outlook(harness):
     submit(harness, 1)
     submit(harness, 2)
     submit(harness, 3)
@@ -82,8 +80,7 @@ async def test_the_newest_requests_come_first_with_their_state_and_outlook():
     assert ask(harness, wanted=77) == ()
 
 
-async def test_ended_requests_stay_known_with_how_they_ended():
-    harness = Harness()
+async def test_ended_requests_stay_known_with_how_they_ended(harness):
     submit(harness, 1)
     harness.finish(1)
     submit(harness, 2)
@@ -97,8 +94,7 @@ async def test_ended_requests_stay_known_with_how_they_ended():
     assert third.state == "cancelled"
 
 
-async def test_a_credential_sees_and_stops_its_own_alone():
-    harness = Harness()
+async def test_a_credential_sees_and_stops_its_own_alone(harness):
     submit(harness, 1, credential="ann")
     submit(harness, 2, credential="bob")
     assert ids(ask(harness, credential="ann")) == [1]
@@ -113,8 +109,7 @@ async def test_a_credential_sees_and_stops_its_own_alone():
     assert harness.worker.of(2) == ["cancelled"]
 
 
-async def test_a_watch_tells_what_was_missed_then_what_comes_then_ends():
-    harness = Harness()
+async def test_a_watch_tells_what_was_missed_then_what_comes_then_ends(harness):
     queries, recorder = JobQueries(harness.dispatcher), Recorder()
     submit(harness, 1)
     harness.progress(1)
@@ -127,8 +122,7 @@ async def test_a_watch_tells_what_was_missed_then_what_comes_then_ends():
     assert events(late) == [(4, "completed")]
 
 
-async def test_an_ended_watch_hears_nothing_and_a_worker_that_leaves_ends_its_own():
-    harness = Harness()
+async def test_an_ended_watch_hears_nothing_and_a_worker_that_leaves_ends_its_own(harness):
     queries, one, other = JobQueries(harness.dispatcher), Recorder(), Recorder()
     submit(harness, 1)
     queries.watch(Watch(job=50, wanted=1), one)
@@ -167,8 +161,7 @@ async def test_a_list_of_the_longest_prompts_is_a_message_that_a_worker_takes():
     assert ask(harness, wanted=7)[0].prompt == longest
 
 
-async def test_twins_are_two_requests_and_share_previews():
-    harness = Harness()
+async def test_twins_are_two_requests_and_share_previews(harness):
     first, second = Recorder(), Recorder()
     submit(harness, 1, key="same", worker=first)
     harness.progress(1)
@@ -180,8 +173,7 @@ async def test_twins_are_two_requests_and_share_previews():
     assert [status.cache for status in ask(harness)] == ["join", "miss"]
 
 
-async def test_an_answer_from_the_cache_is_a_request_like_any_other():
-    harness = Harness()
+async def test_an_answer_from_the_cache_is_a_request_like_any_other(harness):
     outcome = Outcome(width=64, height=64, seeds=(1,), inference_time=2.0, queue_time=0.0, batch_size=1)
     harness.dispatcher.record_cache_hit(CacheHit(job=5, generation=generation(), outcome=outcome), harness.worker)
     [status] = ask(harness)
@@ -199,8 +191,7 @@ async def test_what_runs_is_never_forgotten_however_many_come_after_it(monkeypat
     assert ids(ask(harness)) == [7, 6, 1]
 
 
-async def test_the_sources_pixels_reach_the_engine():
-    harness = Harness()
+async def test_the_sources_pixels_reach_the_engine(harness):
     wanted = generation(source=Source(strength=0.5, digest="x"))
     harness.dispatcher.submit(Submit(job=1, generation=wanted, timeout=60), harness.worker, b"pixels")
     assert harness.engine.sources == [b"pixels"]
@@ -245,8 +236,7 @@ async def test_the_current_request_is_the_first_that_runs_then_the_first_that_wa
     assert current(harness, "1.1.1.1")[0].status.state == "cancelled"
 
 
-async def test_the_current_request_is_the_askers_own_in_its_own_dialect():
-    harness = Harness()
+async def test_the_current_request_is_the_askers_own_in_its_own_dialect(harness):
     submit_from(harness, 1, "1.1.1.1")
     submit_from(harness, 2, "1.1.1.1", dialect="native")
     submit_from(harness, 3, "1.1.1.1", credential="ann")
@@ -259,8 +249,7 @@ async def test_the_current_request_is_the_askers_own_in_its_own_dialect():
     assert number(current(harness, "1.1.1.1", dialect="openai")) is None
 
 
-async def test_the_last_preview_is_kept_as_long_as_the_image_is_in_the_making():
-    harness = Harness()
+async def test_the_last_preview_is_kept_as_long_as_the_image_is_in_the_making(harness):
     submit_from(harness, 1, "1.1.1.1")
     assert current(harness, "1.1.1.1")[0].preview is None
     harness.progress(1)

@@ -24,8 +24,7 @@ def arrives(harness, job, share=0.1):
     harness.dispatcher.model_event(LoadProgress(job=job, phase="downloading", sentence="It arrives.", fraction=share))
 
 
-async def test_a_job_of_a_model_that_is_not_there_waits_for_it():
-    harness = Harness()
+async def test_a_job_of_a_model_that_is_not_there_waits_for_it(harness):
     harness.submit(1, model="other")
     assert harness.engine.sent == [LoadModel(job=1, name="other")]
     assert harness.engine.runs == []
@@ -34,8 +33,7 @@ async def test_a_job_of_a_model_that_is_not_there_waits_for_it():
     assert harness.engine.models == ["other"]
 
 
-async def test_jobs_that_name_no_model_get_the_default_model():
-    harness = Harness()
+async def test_jobs_that_name_no_model_get_the_default_model(harness):
     harness.submit(1)
     assert harness.engine.models == ["scripted"]
 
@@ -49,8 +47,7 @@ async def test_nothing_else_begins_while_a_model_waits_for_room():
     assert harness.engine.runs == [1, 2]
 
 
-async def test_what_somebody_asks_for_is_fetched_first_and_then_loaded():
-    harness = Harness()
+async def test_what_somebody_asks_for_is_fetched_first_and_then_loaded(harness):
     harness.request_model(9, load="large", fetch=True)
     assert harness.engine.sent == [FetchModel(job=1, name="large")]
     arrives(harness, 1)
@@ -70,8 +67,7 @@ async def test_jobs_of_loaded_models_go_on_during_a_download():
     assert harness.engine.runs == [1]
 
 
-async def test_a_download_keeps_no_model_that_is_on_the_disk_waiting():
-    harness = Harness()
+async def test_a_download_keeps_no_model_that_is_on_the_disk_waiting(harness):
     harness.request_model(8, load="large", fetch=True)
     arrives(harness, 1)
     harness.request_model(9, load="other", fetch=True)
@@ -84,8 +80,7 @@ async def test_a_download_keeps_no_model_that_is_on_the_disk_waiting():
     assert harness.engine.sent[3:] == [LoadModel(job=4, name="third")]
 
 
-async def test_no_more_than_four_downloads_go_on_at_a_time():
-    harness = Harness()
+async def test_no_more_than_four_downloads_go_on_at_a_time(harness):
     for job, name in enumerate("abcde", 1):
         harness.request_model(job, load=name, fetch=True)
     assert [message.name for message in harness.engine.sent] == ["a", "b", "c", "d"]
@@ -93,8 +88,7 @@ async def test_no_more_than_four_downloads_go_on_at_a_time():
     assert harness.engine.sent[-1] == FetchModel(job=5, name="e")
 
 
-async def test_a_download_that_fails_refuses_those_who_wait_for_it():
-    harness = Harness()
+async def test_a_download_that_fails_refuses_those_who_wait_for_it(harness):
     harness.request_model(1, load="far", fetch=True)
     arrives(harness, 1)
     assert harness.dispatcher.snapshot().phase == "downloading"
@@ -104,8 +98,7 @@ async def test_a_download_that_fails_refuses_those_who_wait_for_it():
     assert len(harness.engine.sent) == 1
 
 
-async def test_who_may_not_fetch_waits_for_a_download_that_is_under_way():
-    harness = Harness()
+async def test_who_may_not_fetch_waits_for_a_download_that_is_under_way(harness):
     harness.request_model(1, load="large", fetch=True)
     harness.request_model(2, load="large")
     assert harness.engine.sent == [FetchModel(job=1, name="large")], "half of its files are no model"
@@ -126,8 +119,7 @@ async def test_a_job_of_the_very_model_that_is_fetched_again_waits_for_it():
     assert harness.engine.runs == [1]
 
 
-async def test_a_job_that_waits_for_a_download_keeps_no_other_waiting():
-    harness = Harness()
+async def test_a_job_that_waits_for_a_download_keeps_no_other_waiting(harness):
     harness.load("scripted", "large", "other")
     harness.load("scripted")
     harness.request_model(9, load="large", fetch=True)
@@ -144,8 +136,7 @@ async def test_a_job_that_waits_for_a_download_keeps_no_other_waiting():
     assert harness.engine.models[2:] == ["large"]
 
 
-async def test_an_engine_that_dies_during_a_download_leaves_nobody_waiting():
-    harness = Harness()
+async def test_an_engine_that_dies_during_a_download_leaves_nobody_waiting(harness):
     harness.request_model(1, load="large", fetch=True)
     arrives(harness, 1)
     harness.lose_engine()
@@ -156,8 +147,7 @@ async def test_an_engine_that_dies_during_a_download_leaves_nobody_waiting():
     assert harness.engine.sent[-1] == FetchModel(job=2, name="large")
 
 
-async def test_a_model_that_cannot_be_loaded_fails_its_jobs_alone():
-    harness = Harness()
+async def test_a_model_that_cannot_be_loaded_fails_its_jobs_alone(harness):
     harness.submit(1, model="broken")
     harness.submit(2)
     harness.load("scripted", job=1, failure=refused(1))
@@ -165,8 +155,7 @@ async def test_a_model_that_cannot_be_loaded_fails_its_jobs_alone():
     assert harness.engine.runs == [2]
 
 
-async def test_two_that_ask_for_one_model_share_its_load_and_hear_how_far_it_is():
-    harness = Harness()
+async def test_two_that_ask_for_one_model_share_its_load_and_hear_how_far_it_is(harness):
     first, second = Recorder(), Recorder()
     harness.request_model(1, first, load="other")
     harness.request_model(2, second, load="other")
@@ -179,8 +168,7 @@ async def test_two_that_ask_for_one_model_share_its_load_and_hear_how_far_it_is(
         assert (answer.job, answer.info.name) == (job, "other")
 
 
-async def test_loads_come_one_after_the_other():
-    harness = Harness()
+async def test_loads_come_one_after_the_other(harness):
     harness.request_model(1, load="a")
     harness.request_model(2, load="b")
     assert [message.name for message in harness.engine.sent] == ["a"]
@@ -188,8 +176,7 @@ async def test_loads_come_one_after_the_other():
     assert [message.name for message in harness.engine.sent] == ["a", "b"]
 
 
-async def test_who_may_fetch_is_not_refused_because_another_may_not():
-    harness = Harness()
+async def test_who_may_fetch_is_not_refused_because_another_may_not(harness):
     patient, hurried = Recorder(), Recorder()
     harness.request_model(1, hurried, load="far")
     harness.request_model(2, patient, load="far", fetch=True)
@@ -200,8 +187,7 @@ async def test_who_may_fetch_is_not_refused_because_another_may_not():
     assert harness.engine.sent[1:] == [FetchModel(job=2, name="far")]
 
 
-async def test_a_loaded_model_becomes_the_default_where_that_is_asked_and_workers_know_before_the_response():
-    harness = Harness()
+async def test_a_loaded_model_becomes_the_default_where_that_is_asked_and_workers_know_before_the_response(harness):
     harness.request_model(1, load="other", default=True)
     harness.load("scripted", "other", job=1)
     [response] = harness.worker.responses
@@ -212,8 +198,7 @@ async def test_a_loaded_model_becomes_the_default_where_that_is_asked_and_worker
     assert harness.engine.default_model == "other", "a new engine begins with it"
 
 
-async def test_a_load_that_fails_leaves_the_default_model():
-    harness = Harness()
+async def test_a_load_that_fails_leaves_the_default_model(harness):
     harness.request_model(1, load="broken", default=True)
     harness.load("scripted", job=1, failure=refused(1))
     assert [message.code for message in harness.worker.responses] == ["model_unloadable"]
@@ -221,8 +206,7 @@ async def test_a_load_that_fails_leaves_the_default_model():
     assert (harness.engine.models, harness.engine.default_model) == (["scripted"], "")
 
 
-async def test_a_model_that_is_there_already_is_answered_at_once():
-    harness = Harness()
+async def test_a_model_that_is_there_already_is_answered_at_once(harness):
     harness.load("scripted", "other")
     harness.request_model(1, load="other", default=True)
     assert harness.engine.sent == []
@@ -231,8 +215,7 @@ async def test_a_model_that_is_there_already_is_answered_at_once():
     assert harness.dispatcher.snapshot().info.name == "other"
 
 
-async def test_an_engine_that_dies_over_a_model_takes_that_models_jobs_along_and_no_others():
-    harness = Harness()
+async def test_an_engine_that_dies_over_a_model_takes_that_models_jobs_along_and_no_others(harness):
     harness.submit(1, model="heavy")
     harness.submit(2)
     harness.request_model(3, load="heavy")
@@ -243,8 +226,7 @@ async def test_an_engine_that_dies_over_a_model_takes_that_models_jobs_along_and
     assert harness.engine.runs == [2]
 
 
-async def test_after_an_engines_death_a_model_that_it_held_is_loaded_again_for_its_jobs():
-    harness = Harness()
+async def test_after_an_engines_death_a_model_that_it_held_is_loaded_again_for_its_jobs(harness):
     harness.load("scripted", "other")
     harness.submit(1, model="other")
     harness.lose_engine()
@@ -254,8 +236,7 @@ async def test_after_an_engines_death_a_model_that_it_held_is_loaded_again_for_i
     assert harness.engine.runs == [1, 1]
 
 
-async def test_a_job_that_comes_after_an_unload_has_its_model_loaded_again():
-    harness = Harness()
+async def test_a_job_that_comes_after_an_unload_has_its_model_loaded_again(harness):
     harness.request_model(9, unload="scripted")
     harness.submit(1)
     assert harness.engine.runs == []
@@ -267,8 +248,7 @@ async def test_a_job_that_comes_after_an_unload_has_its_model_loaded_again():
     assert harness.engine.runs == [1]
 
 
-async def test_a_model_that_is_about_to_leave_counts_as_gone_whatever_else_the_engine_says_first():
-    harness = Harness()
+async def test_a_model_that_is_about_to_leave_counts_as_gone_whatever_else_the_engine_says_first(harness):
     harness.request_model(8, load="other")
     harness.request_model(9, unload="scripted")
     harness.load("scripted", "other", job=1)
@@ -277,8 +257,7 @@ async def test_a_model_that_is_about_to_leave_counts_as_gone_whatever_else_the_e
     assert harness.engine.sent[-1] == LoadModel(job=3, name="scripted")
 
 
-async def test_half_of_a_models_files_are_not_loaded_for_one_who_asked_before_the_download():
-    harness = Harness()
+async def test_half_of_a_models_files_are_not_loaded_for_one_who_asked_before_the_download(harness):
     harness.request_model(7, load="slow")
     harness.request_model(8, load="large")
     harness.request_model(9, load="large", fetch=True)
@@ -289,8 +268,7 @@ async def test_half_of_a_models_files_are_not_loaded_for_one_who_asked_before_th
     assert harness.engine.sent[-1] == LoadModel(job=3, name="large")
 
 
-async def test_unloading_is_passed_on_and_its_refusal_too():
-    harness = Harness()
+async def test_unloading_is_passed_on_and_its_refusal_too(harness):
     harness.request_model(1, unload="scripted")
     harness.request_model(2, unload="scripted")
     first, second = harness.engine.sent
@@ -305,15 +283,13 @@ async def test_unloading_is_passed_on_and_its_refusal_too():
     assert isinstance(harness.engine.sent[-1], LoadModel), "and is loaded again when it is wanted"
 
 
-async def test_before_the_first_model_is_there_no_other_is_loaded():
-    harness = Harness()
+async def test_before_the_first_model_is_there_no_other_is_loaded(harness):
     harness.engine.state = "loading"
     harness.request_model(1, load="other")
     assert [message.code for message in harness.worker.responses] == ["loading"]
 
 
-async def test_a_load_is_a_job_that_can_be_watched_and_left():
-    harness = Harness()
+async def test_a_load_is_a_job_that_can_be_watched_and_left(harness):
     watcher = Recorder()
     harness.request_model(1, load="other")
     harness.request_model(2, load="other")

@@ -157,8 +157,7 @@ async def test_another_request_is_another_attempt(flights):
     assert flights.retry(2, "b") is None
 
 
-async def test_the_dispatcher_works_for_a_client_that_left_until_it_would_have_come_back():
-    harness = Harness()
+async def test_the_dispatcher_works_for_a_client_that_left_until_it_would_have_come_back(harness):
     harness.dispatcher.submit(submit(1, "a"), harness.worker)
     harness.dispatcher.client_left(1)
     await asyncio.sleep(RETURN_SECONDS - 1)

@@ -47,8 +47,7 @@ async def test_twins_are_of_one_model_however_it_was_named():
     assert harness.engine.runs == [1, 3]
 
 
-async def test_a_twin_that_leaves_stops_nothing_and_the_last_one_stops_the_job():
-    harness = Harness()
+async def test_a_twin_that_leaves_stops_nothing_and_the_last_one_stops_the_job(harness):
     first, second = submit(harness, 1), submit(harness, 2)
     harness.dispatcher.cancel(1)
     assert first.of(1) == ["cancelled"]
@@ -58,8 +57,7 @@ async def test_a_twin_that_leaves_stops_nothing_and_the_last_one_stops_the_job()
     assert harness.engine.cancels == [1]
 
 
-async def test_a_twins_deadline_is_its_own():
-    harness = Harness()
+async def test_a_twins_deadline_is_its_own(harness):
     first, second = submit(harness, 1), submit(harness, 2, timeout=5)
     await asyncio.sleep(5)
     assert second.of(2) == ["deadline_exceeded"]
@@ -67,8 +65,7 @@ async def test_a_twins_deadline_is_its_own():
     assert finished(first).job == 1
 
 
-async def test_a_request_after_its_twin_ended_runs_again():
-    harness = Harness()
+async def test_a_request_after_its_twin_ended_runs_again(harness):
     submit(harness, 1)
     harness.finish(1)
     submit(harness, 2)
@@ -82,8 +79,7 @@ async def test_twins_take_no_second_place_in_a_full_queue():
     assert submit(harness, 3, key="other").of(3) == ["queue_full"]
 
 
-async def test_a_client_whose_patience_is_too_short_is_told_at_once_and_how_long_it_would_take():
-    harness = Harness()
+async def test_a_client_whose_patience_is_too_short_is_told_at_once_and_how_long_it_would_take(harness):
     submit(harness, 1)
     assert submit(harness, 2, key=None, client_timeout=0.001).of(2) == []  # nothing is known yet
     harness.finish(1)  # two seconds of device time
@@ -93,8 +89,7 @@ async def test_a_client_whose_patience_is_too_short_is_told_at_once_and_how_long
     assert submit(harness, 4, key=None, client_timeout=5.0).of(4) == []
 
 
-async def test_a_question_is_answered_without_queueing_anything():
-    harness = Harness()
+async def test_a_question_is_answered_without_queueing_anything(harness):
     submit(harness, 1)
     harness.finish(1)
     submit(harness, 2)

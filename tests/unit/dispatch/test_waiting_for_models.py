@@ -24,8 +24,7 @@ async def test_requests_for_the_first_model_wait_for_it_through_crashes_and_lear
     assert [answer.job for answer in harness.worker.responses] == [1, 2]
 
 
-async def test_requests_for_a_first_model_that_will_never_come_are_told_why():
-    harness = Harness()
+async def test_requests_for_a_first_model_that_will_never_come_are_told_why(harness):
     harness.engine.state = "loading"
     harness.request_model(1, prompt="a red circle")
     harness.engine.state, harness.engine.reason = "failed", "The weights are gone."
@@ -65,8 +64,7 @@ def state_of(harness, job):
     return answer.jobs[0].state if answer.jobs else None
 
 
-async def test_a_request_that_asks_for_nothing_once_its_model_is_there_is_not_a_job_for_ever():
-    harness = Harness()
+async def test_a_request_that_asks_for_nothing_once_its_model_is_there_is_not_a_job_for_ever(harness):
     harness.request_model(1, load="other", prompt="refused when its model is known")
     harness.request_model(2, load="other", prompt="generated")
     harness.load("scripted", "other", job=1)
