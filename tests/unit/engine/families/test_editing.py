@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
@@ -21,10 +22,18 @@ from tests.support.tiny_engine import TinyEngine, assert_a_lora_leaves_no_trace,
 from tests.support.tiny_models import load
 
 # As in an engine.
-pytestmark = pytest.mark.usefixtures("fast_vae")
+pytestmark = pytest.mark.usefixtures("fast_vae", "small_readings")
 
 # Two tokens of the tiny model.
 SIDE = 128
+
+
+@pytest.fixture
+def small_readings(monkeypatch) -> None:
+    """Read images at 256 x 256, where the pipelines read them at a megapixel: the stock VAE's convolutions are slow."""
+    for pipeline in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus):
+        stock = pipeline.calculate_dimensions
+        monkeypatch.setattr(pipeline, "calculate_dimensions", lambda area, ratio, stock=stock: stock(area // 16, ratio))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["edit", "2511"])
