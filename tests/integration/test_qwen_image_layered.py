@@ -125,7 +125,7 @@ def test_automatic1111s_clients_get_every_layer_and_hugging_faces_the_first(serv
     parameters = {"prompt": PROMPT, "seed": 5} | COMMON
     answer = requests.post(f"{server.url}/", json={"inputs": noisy(), "parameters": parameters}, timeout=60)
     assert opened(answer).mode == "RGBA"
-    assert "Of 2 images this API answers the first." in answer.headers["X-Warnings"]
+    assert "This API returns the first of 2 images." in answer.headers["X-Warnings"]
 
 
 def test_the_quality_tiers_generate_layers_too(server):
