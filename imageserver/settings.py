@@ -16,7 +16,10 @@ from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable,
 
 # What is shipped: the demo model, ControlNets, LoRAs, models.toml.
 PACKAGE_DIR = Path(__file__).resolve().parent
-IS_CHECKOUT = (PACKAGE_DIR.parent / "start_server.sh").is_file()
+# A copy may have left one of them out; an installed package has neither beside it.
+IS_CHECKOUT = any(
+    (PACKAGE_DIR.parent / name).is_file() for name in ("pyproject.toml", "start_server.sh", "start_server.bat")
+)
 START_COMMAND = "bash start_server.sh" if IS_CHECKOUT else "qwen-image-server serve"
 # Where `.env` is and relative paths such as `state` and `tmp` begin: in a checkout the project's folder, wherever it is
 # started; for an installed wheel the folder it is started in, because nothing is written among installed packages.

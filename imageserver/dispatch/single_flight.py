@@ -11,12 +11,12 @@ from typing import Literal
 from imageserver.dispatch.jobs import Job, JobState
 from imageserver.protocol.messages import Finished, Submit
 
-# How long an image is kept for a client that has left; libraries retry within eight seconds.
-KEPT_SECONDS = 30.0
+# How long images are kept for a client that has left; SDKs retry within eight seconds, proxies and people later.
+KEPT_SECONDS = 300.0
 # How long a refusal is remembered: the OpenAI SDK obeys a Retry-After of up to 60 seconds.
 REFUSED_SECONDS = 65.0
-# What the kept images may take of the dispatcher's memory: 12 images of 2048x2048, 190 of 512x512.
-MAX_KEPT_BYTES = 150_000_000
+# What the kept images may take of the dispatcher's memory: 12 images of 1328x1328, 80 of 512x512.
+MAX_KEPT_BYTES = 64_000_000
 
 
 @dataclass

@@ -125,7 +125,7 @@ def _decoded(encoded: str, max_bytes: int) -> bytes:
 
 def _check_count(count: int, name: str, max_count: int) -> None:
     if not 1 <= count <= max_count:
-        raise InvalidParameter(f"{name} contains {count} images; the limit is 1 to {max_count}.", param=name)
+        raise InvalidParameter(f"{name} contains {count or 'no'} images; 1 to {max_count} are allowed.", param=name)
 
 
 def _names(name: str, count: int) -> list[str]:

@@ -164,7 +164,7 @@ def info() -> Response:
         max_in_flight=model.device.max_in_flight,
         supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
         aspect_ratio_sizes=aspect_ratios.ASPECT_RATIOS,
-        generates_from=model.kinds,
+        draws_from=model.kinds,
         total_requests_processed=snapshot.completed if snapshot else 0,
         concurrent_support="enabled",
         version=__version__,

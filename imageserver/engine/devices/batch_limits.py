@@ -74,7 +74,7 @@ def load_or_measure(
     with contextlib.suppress(ValueError, TypeError, AttributeError):
         return {int(size): int(cap) for size, cap in measurements.find(fingerprint).items()}
     caps = measure(forward, merger, probe, max_pixels, clock)
-    logger.info("Batch caps measured: %s", ", ".join(f"{cap} at {size} pixels" for size, cap in caps.items()))
+    logger.info("Batch limits measured: %s", ", ".join(f"{cap} at {size} pixels" for size, cap in caps.items()))
     measurements.keep(fingerprint, caps)
     return caps
 

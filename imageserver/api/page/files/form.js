@@ -67,7 +67,7 @@ export class RequestForm {
   }
 
   /** Set the model's sizes and the kinds of input it accepts, which /info returns. */
-  setModel({ aspect_ratio_sizes: sizes, generates_from: kinds }) {
+  setModel({ aspect_ratio_sizes: sizes, draws_from: kinds }) {
     this.#sizes = sizes;
     // An edit does all its steps, so there is no strength to choose.
     this.#hasStrength = kinds.includes("image");

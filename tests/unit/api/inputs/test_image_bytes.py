@@ -136,8 +136,8 @@ def test_one_text_or_a_list_of_them_becomes_a_list():
 @pytest.mark.parametrize(
     ("value", "param", "part"),
     [
-        ([], "images", "contains 0 images; the limit is 1 to 2"),
-        ([TEXT] * 3, "images", "contains 3 images; the limit is 1 to 2"),
+        ([], "images", "contains no images; 1 to 2 are allowed"),
+        ([TEXT] * 3, "images", "contains 3 images; 1 to 2 are allowed"),
         ([TEXT, "!"], "images[1]", "base64"),
         ([TEXT, 5], "images[1]", "must be text"),
         (None, "images", "must be text"),
