@@ -106,7 +106,7 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
         scheduler.step()
         if time.monotonic() - last_usage > USAGE_INTERVAL_SECONDS or not scheduler.busy:
             last_usage = time.monotonic()
-            link.send(scheduler.usage())
+            link.send(pool.usage())
 
 
 def _fail(link: Link, sentence: str) -> None:

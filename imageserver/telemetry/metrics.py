@@ -34,6 +34,8 @@ class _SnapshotCollector:
         yield _counter("device_idle_seconds", "Seconds that the device was idle while work waited.", usage.idle)
         yield _counter("forwards", "Denoiser forwards computed.", usage.forwards)
         yield _counter("denoiser_calls", "Denoiser calls served by those forwards.", usage.calls)
+        help_text = "Compilations of COMPILE=1 while requests waited, after a model was ready."
+        yield _counter("recompilations", help_text, usage.recompilations)
         if snapshot.estimate_error is not None:
             help_text = "Median of |expected - measured| / measured over the last 50 generations."
             yield _gauge("estimate_error_ratio", help_text, snapshot.estimate_error)

@@ -9,6 +9,7 @@ The step caches are in `caching/`.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.devices.batch_limits import Forward
 from imageserver.engine.downloads import ModelUnavailable, Report
+from imageserver.engine.pipelines.merging import Merger
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Message, Run
@@ -34,10 +36,38 @@ def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
             raise ModelUnavailable(f"ATTENTION_BACKEND={name} cannot be used: {_first_line(error)}") from error
     if settings.compile:
         report("compiling", "The denoiser's repeated blocks are being compiled.", None)
+        # Imported here: dynamo takes a second to import, which only COMPILE=1 needs.
+        from torch._dynamo import config as dynamo
+        from torch.fx.experimental import _config as symbolic_shapes
+
+        # By default dynamo takes two sizes that happen to be equal for one, compiles every image size anew, and after 8
+        # variants of a block goes on without compiling and without a word. So 6 variants serve every size and batch.
+        symbolic_shapes.use_duck_shape = False
+        dynamo.recompile_limit, dynamo.accumulated_recompile_limit = 64, 512
         try:
             denoiser.compile_repeated_blocks(dynamic=True)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise ModelUnavailable(f"COMPILE=1 cannot be used with this model: {_first_line(error)}") from error
+
+
+def compile_calls(forward: Forward, calls: tuple[Mapping[str, Any], Mapping[str, Any]], merger: Merger | None) -> None:
+    """Compute every kind of forward that clients cause, so that none is compiled while they wait.
+
+    `calls` are of one size, with texts of different length. On an H100 the first merged forward took 18 s and the first
+    one with a mask 20 s; other sizes and batches compile nothing more.
+    """
+    for call in calls:
+        forward(**call)
+    if merger is not None:
+        forward(**merger.merge([calls[0], calls[0]]))
+        forward(**merger.merge(calls))
+
+
+def compiled_graphs() -> int:
+    """Return how many graphs torch.compile has made in this process."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
 
 
 def compile_tiers(
@@ -63,7 +93,7 @@ def compile_tiers(
     fast, source = runner.warmup_generation(fast)
     scheduler.add(Run(job=0, generation=fast), source)
     scheduler.step()
-    scheduler.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=1)), source)
+    scheduler.add(Run(job=1, generation=dataclasses.replace(fast, quality="exact", steps=2)), source)
     while scheduler.busy:
         scheduler.step()
     if failures:

@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import torch
 
 from imageserver.engine import caching
@@ -15,6 +16,7 @@ from imageserver.engine.batching.step_scheduler import Send, StepScheduler, Trac
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory import peak_memory
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
+from imageserver.engine.models.acceleration import compiled_graphs
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel, choose_model, find
 from imageserver.engine.models.warmup import load_and_warm_up
@@ -22,7 +24,7 @@ from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.runner.safety_checker import open_checker
 from imageserver.errors import Busy
 from imageserver.generation import Generation, ModelInfo
-from imageserver.protocol.messages import Run
+from imageserver.protocol.messages import DeviceUsage, Run
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class ModelPool:
         self._device = devices.choose(settings.device)
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
         self._info: dict[str, ModelInfo] = {}
+        self._recompiled = self._graphs_when_ready = 0
         self._configured, _ = choose_model(settings.model, self._device)
         self.step_scheduler = StepScheduler(
             self._models,
@@ -83,8 +86,24 @@ class ModelPool:
             self._configured = found.name
         return found
 
+    def usage(self) -> DeviceUsage:
+        """Return the device's totals so far."""
+        return msgspec.structs.replace(self.step_scheduler.usage(), recompilations=self._recompilations())
+
+    def _recompilations(self) -> int:
+        """Return what was compiled after models were ready."""
+        since = compiled_graphs() - self._graphs_when_ready if self._settings.compile and self._models else 0
+        return self._recompiled + since
+
     def load(self, found: FoundModel, report: Report) -> ModelInfo:
         """Load a model; raises ModelUnavailable and leaves the others unchanged."""
+        self._recompiled = self._recompilations()
+        try:
+            return self._load(found, report)
+        finally:
+            self._graphs_when_ready = compiled_graphs() if self._settings.compile else 0
+
+    def _load(self, found: FoundModel, report: Report) -> ModelInfo:
         failure = None
         try:
             with explaining_load_errors(found.name, found.folder):

@@ -16,7 +16,7 @@ from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.batch_limits import BatchLimits, Forward, load_or_measure, seconds_of
 from imageserver.engine.devices.memory import live_tensors
 from imageserver.engine.downloads import Report
-from imageserver.engine.models.acceleration import accelerate, compile_tiers, explain_failed_measurement
+from imageserver.engine.models.acceleration import accelerate, compile_calls, compile_tiers, explain_failed_measurement
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.pipelines.suspension import Gate, SetContext, Track, TrackCancelled
@@ -33,6 +33,7 @@ MAX_IN_FLIGHT = 64
 SHARE_FOR_SUSPENDED = 0.25
 # Between the two passes of guidance an image keeps one more result than at the first call; prompts may be longer.
 SUSPENDED_OVERHEAD = 2.0
+LONG_PROMPT = ", ".join(["a red circle on a blue background"] * 8)
 
 
 def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, ModelInfo]:
@@ -52,6 +53,9 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     forward = synchronized(gate.forward, device)
     report("measuring", f"{model.info.name} is being measured on the device.", None)
     try:
+        if settings.compile:
+            # Before anything is timed: a forward that is being compiled takes many seconds.
+            compile_calls(forward, _rehearsed_calls(settings, model, runner), model.family.merger)
         caps = _caps(settings, model, runner, forward)
         # Fits the map now, not for the first client.
         _ = runner.preview_map
@@ -68,6 +72,11 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         adapters=adapters,
     )
     served.costs.observe(512 * 512, 1, solo)
+    if memory_plans.BY_NAME[plan].offload == "model":
+        # Only the end of a pipeline call moves the denoiser off the device, and these forwards ran outside of one: the
+        # first client's text encoder would have found no room beside it.
+        model.pipeline.maybe_free_model_hooks()
+        gate.install()
     info = dataclasses.replace(
         model.info,
         revision=_revision(settings, model),
@@ -93,6 +102,15 @@ def synchronized(forward: Forward, device: torch.device) -> Forward:
         return output
 
     return compute
+
+
+def _rehearsed_calls(
+    settings: Settings, model: LoadedModel, runner: PipelineRunner
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return two calls of one size whose texts differ in length."""
+    side = min(512, int(settings.max_pixels**0.5))
+    with suspended_call(runner, side, LONG_PROMPT) as longer:
+        return capture_call(runner, side), longer
 
 
 def _caps(settings: Settings, model: LoadedModel, runner: PipelineRunner, forward: Forward) -> BatchLimits:
@@ -145,7 +163,7 @@ def capture_call(runner: PipelineRunner, side: int) -> Mapping[str, Any]:
 def suspended_call(runner: PipelineRunner, side: int, prompt: str = "a red circle") -> Iterator[Mapping[str, Any]]:
     """Suspend a square image at its first denoiser call and yield the arguments; then unwind its pipeline."""
     generation = Generation(
-        prompt=prompt, negative_prompt=" ", width=side, height=side, steps=1, true_cfg_scale=4.0, seed=0
+        prompt=prompt, negative_prompt=" ", width=side, height=side, steps=2, true_cfg_scale=4.0, seed=0
     )
     generation, source = runner.warmup_generation(generation)
     track = Track(0, 0, lambda: runner.run(generation, 0, lambda look: None, source))
@@ -165,7 +183,7 @@ def _max_in_flight(settings: Settings, model: LoadedModel, runner: PipelineRunne
 def _max_suspended(runner: PipelineRunner, device: torch.device) -> int:
     """Return how many suspended images of 1024 x 1024 fit, by the tensors that one of them keeps alive."""
     before = live_tensors()
-    with suspended_call(runner, 1024, ", ".join(["a red circle on a blue background"] * 8)):
+    with suspended_call(runner, 1024, LONG_PROMPT):
         during = live_tensors()
     bytes_each = SUSPENDED_OVERHEAD * sum(during[address] for address in during.keys() - before.keys())
     return max(1, min(MAX_IN_FLIGHT, int(devices.free_memory(device) * SHARE_FOR_SUSPENDED / max(1, bytes_each))))

@@ -93,6 +93,16 @@ class NoiseSchedulers:
 
         Where the generation names none, `config` changes the model's own.
         """
+        scheduler = self._chosen(stock, generation, config)
+        if generation.steps < 2 and scheduler.config.get("shift_terminal"):
+            # diffusers stretches the schedule between its first and its last step: with one step 0/0, a NaN image.
+            raise InvalidParameter(
+                f"num_inference_steps is {generation.steps}; this model's noise schedule needs at least 2.",
+                param="num_inference_steps",
+            )
+        return scheduler
+
+    def _chosen(self, stock: NoiseScheduler, generation: Generation, config: Mapping[str, Any]) -> NoiseScheduler:
         name = find_scheduler(generation.scheduler, self.classes, self.own)
         if name is None:
             # The API has refused it, except for requests that came before the model was known.

@@ -22,7 +22,7 @@ from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Kind, Pipeline
 from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
 from imageserver.engine.runner.lora_adapters import LoraAdapters
-from imageserver.errors import InvalidParameter
+from imageserver.errors import GenerationFailed, InvalidParameter
 from imageserver.generation import Generation, Source, layer_size
 from imageserver.schedulers import calls_factor
 
@@ -124,7 +124,14 @@ class PipelineRunner:
             raise
         finally:
             self._on_end()
-        return images[0] if self._family.layers else on_white(images[0])
+        image = images[0] if self._family.layers else on_white(images[0])
+        if not torch.isfinite(image).all():
+            # As bytes they would be black or noise, answered and cached as a success.
+            raise GenerationFailed(
+                "The model computed NaN or infinite values, so there is no image; other parameters or DTYPE=float32 "
+                "may help."
+            )
+        return image
 
     def _generated_size(self, pipeline: Pipeline, generation: Generation) -> tuple[int, int]:
         if self._family.layers:

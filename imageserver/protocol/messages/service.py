@@ -15,13 +15,15 @@ class Hello(Message, frozen=True, kw_only=True):
 class DeviceUsage(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
 
-    `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch.
+    `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch. `recompilations` are
+    those of COMPILE=1 after a model was ready.
     """
 
     busy: float = 0.0
     idle: float = 0.0
     forwards: int = 0
     calls: int = 0
+    recompilations: int = 0
 
 
 class Snapshot(Message, frozen=True, kw_only=True):

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import QwenImagePipeline
+from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 
 from imageserver.engine.caching.taylorseer import TaylorSeer
+from imageserver.engine.devices import batch_limits, memory_plans
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import acceleration, warmup
+from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
 from tests.support.factories import generation
 from tests.support.tiny_engine import TinyEngine
@@ -71,7 +73,7 @@ def test_what_a_fast_image_and_an_exact_one_beside_it_need_is_computed_at_the_st
     cached.before_forward = lambda: hooked.append(pipeline.transformer.is_cache_enabled)
     assert cached.model.tiers is not None
     acceleration.compile_tiers(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
-    assert hooked == [True] * (2 * 20 + 2 * 1)
+    assert hooked == [True] * (2 * 20 + 2 * 2)
     assert not pipeline.transformer.is_cache_enabled
 
 
@@ -84,3 +86,56 @@ def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipe
     assert cached.model.tiers is not None
     with pytest.raises(ModelUnavailable, match="QUALITY_CACHE=taylorseer cannot be used with COMPILE=1: "):
         acceleration.compile_tiers(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
+
+
+def test_after_the_start_nothing_is_compiled_while_clients_wait(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock = QwenImageTransformer2DModel.compile_repeated_blocks
+    # Traced and counted as on a card, without the minutes of a C++ compiler.
+    monkeypatch.setattr(
+        QwenImageTransformer2DModel,
+        "compile_repeated_blocks",
+        lambda self, **options: stock(self, backend="eager", **options),
+    )
+    monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: 4})
+    graphs = acceleration.compiled_graphs()
+    opened = TinyPool(settings(folder, tmp_path, compile=True))
+    assert acceleration.compiled_graphs() > graphs
+    assert opened.pool.usage().recompilations == 0
+    longer = "a big red circle"
+    for side in (64, 128, 96):
+        sizes = {"width": side, "height": side}
+        opened.generate(generation(**sizes))
+        opened.generate(generation(**sizes), generation(seed=2, **sizes), generation(seed=3, **sizes))
+        opened.generate(generation(**sizes), generation(longer, **sizes))
+        assert {message.outcome.batch_size for message, _ in opened.of(Finished)} == {2}
+    assert opened.pool.usage().recompilations == 0
+
+
+def test_a_model_whose_components_take_turns_on_the_device_leaves_it_after_it_was_measured(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The denoiser stayed beside the first client's text encoder, 58 GB on a card of 48 GB."""
+    events: list[str] = []
+    stock_forward = QwenImageTransformer2DModel.forward
+
+    def forward(self: Any, *positional: Any, **arguments: Any) -> Any:
+        events.append("forward")
+        return stock_forward(self, *positional, **arguments)
+
+    def free(self: QwenImagePipeline) -> None:
+        events.append("free")
+        # As accelerate does, which hooks itself in again.
+        self.transformer.forward = forward.__get__(self.transformer)
+
+    monkeypatch.setattr(QwenImageTransformer2DModel, "forward", forward)
+    monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", free)
+    monkeypatch.setattr(memory_plans, "obstacle", lambda plan, device: None)
+    monkeypatch.setattr(memory_plans, "move_to_device", lambda pipeline, plan, device: None)
+    opened = TinyPool(settings(folder, tmp_path, memory="model-offload"))
+    assert "forward" in events
+    assert events[-1] == "free"
+    opened.add(1, generation(steps=9))
+    opened.pool.step_scheduler.step()
+    assert opened.pool.step_scheduler.busy, "suspended at its first step, so the gate is in its place again"
