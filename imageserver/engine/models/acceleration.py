@@ -40,7 +40,7 @@ def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
         from torch._dynamo import config as dynamo
         from torch.fx.experimental import _config as symbolic_shapes
 
-        # By default dynamo takes two sizes that happen to be equal for one, compiles every image size anew, and after 8
+        # By default dynamo takes two sizes that happen to be equal for one, compiles each image size again, and after 8
         # variants of a block goes on without compiling and without a word. So 6 variants serve every size and batch.
         symbolic_shapes.use_duck_shape = False
         dynamo.recompile_limit, dynamo.accumulated_recompile_limit = 64, 512
