@@ -6,7 +6,7 @@ from typing import Any
 
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.devices.forward_costs import ForwardCosts
-from imageserver.engine.pipelines.merging import Merger
+from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 

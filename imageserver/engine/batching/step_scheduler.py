@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
+from imageserver.engine.batching.batch import WaitingCall, compute, form_batch
 from imageserver.engine.batching.running_job import RunningJob
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
-from imageserver.engine.pipelines.merging import companions, split
 from imageserver.engine.pipelines.previews import Thumbnail
 from imageserver.engine.pipelines.suspension import Track
 from imageserver.engine.runner.pipeline_runner import MAX_SEED
@@ -111,7 +111,7 @@ class StepScheduler:
                 for track in job.tracks:
                     if track.waiting is None and not track.dead and job.id in self._jobs:
                         self._advance(job, track, track.begin)
-            if batch := self._next_batch():
+            if batch := form_batch(self._ranked()):
                 self._serve(batch)
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
 
@@ -146,27 +146,17 @@ class StepScheduler:
             busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls
         )
 
-    def _next_batch(self) -> list[tuple[RunningJob, Track]]:
-        """Return the tracks of the next forward, the leader's first."""
+    def _ranked(self) -> list[WaitingCall]:
+        """Return all waiting calls, the one whose turn it is first."""
         claims = self._policy.sort([job.claim() for job in self._jobs.values()], time.monotonic())
-        ranked = [
+        return [
             (self._jobs[claim.owner], track)
             for claim in claims
             for track in self._jobs[claim.owner].tracks
             if track.waiting is not None
         ]
-        if not ranked:
-            return []
-        leader, track = ranked[0]
-        model = leader.model
-        cap = min(model.cap_of(leader.pixels), model.fitting_batches.get(leader.pixels, MAX_SEED))
-        if model.merger is None or cap <= 1 or not leader.shares_forwards:
-            return ranked[:1]
-        others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
-        chosen = companions(model.merger, _arguments(track), [_arguments(other) for _, other in others], cap)
-        return [ranked[0], *(others[index] for index in chosen)]
 
-    def _serve(self, batch: Sequence[tuple[RunningJob, Track]]) -> None:
+    def _serve(self, batch: Sequence[WaitingCall]) -> None:
         began = time.monotonic()
         outputs = self._compute_or_fail(batch)
         if outputs is None:
@@ -187,10 +177,10 @@ class StepScheduler:
             if job.id in self._jobs:
                 self._advance(job, track, track.resume, output)
 
-    def _compute_or_fail(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any] | None:
+    def _compute_or_fail(self, batch: Sequence[WaitingCall]) -> list[Any] | None:
         """Return each call's result; None after a failure, with the calls served one by one or the job ended."""
         try:
-            return self._compute(batch)
+            return compute(batch)
         except Exception as error:
             # Without its traceback, which would hold the failed batch's tensors while its calls are tried again.
             failure = error.with_traceback(None) if len(batch) > 1 else error
@@ -208,23 +198,6 @@ class StepScheduler:
             if entry[0].id in self._jobs:
                 self._serve([entry])
         return None
-
-    def _compute(self, batch: Sequence[tuple[RunningJob, Track]]) -> list[Any]:
-        """Return each call's result; a single call passes unchanged and is bit-equal to the plain pipeline."""
-        calls = [_arguments(track) for _, track in batch]
-        job, track = batch[0]
-        model = job.model
-        if model.adapters is not None:
-            model.adapters.use(job.generation.loras)
-        if job.generation.quality != "exact" and model.tiers is not None:
-            assert track.waiting is not None
-            name = f"{track.index}/{track.waiting.name}"
-            return [model.tiers.forward(job.id, name, job.generation, calls[0])]
-        if len(calls) == 1:
-            return [model.forward(**calls[0])]
-        assert model.merger is not None
-        sizes = [model.merger.batch_size(call) for call in calls]
-        return split(model.forward(**model.merger.merge(calls)), sizes)
 
     def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
         """Let a track run to its next call; an error in its pipeline ends only its job."""
@@ -330,8 +303,3 @@ class StepScheduler:
             logger.critical("The device is lost; the engine ends.")
             os._exit(70)
         return GenerationFailed(f"The generation failed inside the pipeline ({type(error).__name__}).")
-
-
-def _arguments(track: Track) -> Any:
-    assert track.waiting is not None
-    return track.waiting.arguments

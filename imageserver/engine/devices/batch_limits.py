@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from imageserver.engine.devices.measurement_cache import Measurements
-from imageserver.engine.pipelines.merging import Merger
+from imageserver.engine.pipelines.merger import Merger
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from imageserver.engine.pipelines.merging import Merger
+from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulerSpec
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder

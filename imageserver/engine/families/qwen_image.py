@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import pad
 
 from imageserver.engine.families.flow import FlowFamily, clean_flow_latents
-from imageserver.engine.pipelines.merging import Arguments, Merger
+from imageserver.engine.pipelines.merger import Arguments, Merger
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
 from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from imageserver.engine.families.family import Family
-from imageserver.engine.pipelines.merging import Arguments
+from imageserver.engine.pipelines.merger import Arguments
 from imageserver.engine.pipelines.noise_schedulers import DIFFUSION
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.generation import Generation

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from imageserver.engine.families.flow import FlowFamily
-from imageserver.engine.pipelines.merging import Arguments
+from imageserver.engine.pipelines.merger import Arguments
 from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
 from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments

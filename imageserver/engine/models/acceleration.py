@@ -19,7 +19,7 @@ from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.devices.batch_limits import Forward
 from imageserver.engine.downloads import ModelUnavailable, Report
-from imageserver.engine.pipelines.merging import Merger
+from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Message, Run
