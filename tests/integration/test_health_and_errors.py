@@ -53,6 +53,8 @@ def test_info_tells_the_loaded_model_and_all_nine_sizes(fake_server):
     info = fake_server.get("/info").json()
     assert info.keys() >= INFO_KEYS
     assert (info["model_name"], info["dtype"]) == ("fake", "float32")
+    # The page, and perhaps others, read it by this name.
+    assert "text" in info["draws_from"]
     assert info["supported_aspect_ratios"] == list(ASPECT_RATIOS)
     assert len(ASPECT_RATIOS) == 9
 
