@@ -99,6 +99,8 @@ class JobTable:
         job.state = state_after(message)
         self._jobs.pop(job.id, None)
         self.queue.remove(job)
+        # A finished job may be kept for a retry; the image that it started from is needed no more.
+        job.source = b""
         self.single_flight.end(job, (message, raw) if isinstance(message, Finished) else None)
         for waiter in job.waiters:
             self._end_wait(waiter, _for_waiter(message, job, waiter), raw)

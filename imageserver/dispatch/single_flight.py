@@ -28,7 +28,7 @@ class Attempt:
     state: Literal["under way", "ended", "answered"] = "under way"
 
     @property
-    def has_images(self) -> bool:
+    def is_joinable(self) -> bool:
         """Whether its job generates images for it, or has."""
         return self.job is not None and (self.job.state in ("queued", "processing") or self.job.result is not None)
 
@@ -46,7 +46,7 @@ class SingleFlight:
         if request.retry_key is not None:
             attempt = (self._resume(request.retry_key) if request.is_retry else None) or Attempt(request.retry_key)
             self._attempts[request.job] = attempt
-            if attempt.has_images:
+            if attempt.is_joinable:
                 return attempt.job
         return self._twins.get(request.twin_key) if request.twin_key else None
 
@@ -74,26 +74,37 @@ class SingleFlight:
         elif attempt.state == "under way":
             # Its client may still leave before the images are encoded.
             attempt.state = "answered"
-        seconds = KEPT_SECONDS if attempt.has_images else REFUSED_SECONDS
+        seconds = KEPT_SECONDS if attempt.is_joinable else REFUSED_SECONDS
         asyncio.get_running_loop().call_later(seconds, self._attempts.pop, number, None)
 
     def end(self, job: Job, result: tuple[Finished, bytes] | None) -> None:
         """Let nobody join a job any more but the retries of the attempts that wait for it."""
         if job.twin_key is not None and self._twins.get(job.twin_key) is job:
             del self._twins[job.twin_key]
-        if any(attempt.job is job for attempt in self._attempts.values()):
+        numbers = [number for number, attempt in self._attempts.items() if attempt.job is job]
+        if numbers and result is not None and len(result[1]) <= MAX_KEPT_BYTES:
+            for number in numbers:
+                # Those that ended last are at the end.
+                self._attempts[number] = self._attempts.pop(number)
             job.result = result
-            self._drop_oldest_images()
+            self._drop_images()
 
-    def _drop_oldest_images(self) -> None:
-        """Keep the images of finished jobs within MAX_KEPT_BYTES; a retry that comes after that is generated again."""
-        kept = {id(attempt.job): attempt.job for attempt in self._attempts.values() if attempt.job}.values()
-        total = 0
-        for job in reversed([job for job in kept if job.result is not None]):
-            assert job.result is not None
-            total += len(job.result[1])
-            if total > MAX_KEPT_BYTES:
-                job.result = None
+    def _drop_images(self) -> None:
+        """Keep the images of finished jobs within MAX_KEPT_BYTES; a retry that comes after that is generated again.
+
+        Images whose client was answered go first, then those that were finished first.
+        """
+        kept: dict[int, tuple[Job, int, bool]] = {}
+        for attempt in self._attempts.values():
+            if attempt.job is not None and attempt.job.result is not None:
+                answered = attempt.state == "answered" and kept.get(attempt.job.id, (None, 0, True))[2]
+                kept[attempt.job.id] = attempt.job, len(attempt.job.result[1]), answered
+        total = sum(size for _, size, _ in kept.values())
+        for job, size, _ in sorted(kept.values(), key=lambda entry: not entry[2]):
+            if total <= MAX_KEPT_BYTES:
+                return
+            total -= size
+            job.result = None
 
     def _resume(self, retry_key: str) -> Attempt | None:
         """Return the attempt that a retry repeats, and leave it to the retry.

@@ -48,7 +48,8 @@ class ModelPool:
         self._device = devices.choose(settings.device)
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
         self._info: dict[str, ModelInfo] = {}
-        self._recompiled = self._graphs_when_ready = 0
+        self._recompiled_before = 0
+        self._graphs_when_ready = compiled_graphs() if settings.compile else 0
         self._configured, _ = choose_model(settings.model, self._device)
         self.step_scheduler = StepScheduler(
             self._models,
@@ -92,12 +93,12 @@ class ModelPool:
 
     def _recompilations(self) -> int:
         """Return what was compiled after models were ready."""
-        since = compiled_graphs() - self._graphs_when_ready if self._settings.compile and self._models else 0
-        return self._recompiled + since
+        since = compiled_graphs() - self._graphs_when_ready if self._settings.compile else 0
+        return self._recompiled_before + since
 
     def load(self, found: FoundModel, report: Report) -> ModelInfo:
         """Load a model; raises ModelUnavailable and leaves the others unchanged."""
-        self._recompiled = self._recompilations()
+        self._recompiled_before = self._recompilations()
         try:
             return self._load(found, report)
         finally:

@@ -110,11 +110,30 @@ async def test_finished_images_are_not_kept_for_long(flights):
 
 async def test_finished_images_never_take_more_than_their_share_of_the_memory(flights, monkeypatch):
     monkeypatch.setattr(single_flight, "MAX_KEPT_BYTES", 2 * len(b"pixels"))
-    jobs = [flights.first(number) for number in (1, 2, 3)]
-    for job in jobs:
+    first, second, third = (flights.first(number) for number in (1, 2, 3))
+    for job in (second, first, third):
         flights.client_left(job.id)
         flights.finish(job)
-    assert [job.result is not None for job in jobs] == [False, True, True]
+    assert [job.result is not None for job in (first, second, third)] == [True, False, True], "the first to end goes"
+
+
+async def test_images_whose_client_was_answered_make_room_for_those_whose_client_left(flights, monkeypatch):
+    monkeypatch.setattr(single_flight, "MAX_KEPT_BYTES", 2 * len(b"pixels"))
+    left, answered, last = (flights.first(number) for number in (1, 2, 3))
+    flights.client_left(1)
+    flights.finish(left)
+    flights.finish(answered, 2)
+    flights.finish(last)
+    assert [job.result is not None for job in (left, answered, last)] == [True, False, True]
+
+
+async def test_images_that_are_larger_than_all_that_is_kept_leave_the_others_alone(flights, monkeypatch):
+    kept, large = flights.first(1), flights.first(2)
+    flights.client_left(1)
+    flights.finish(kept)
+    monkeypatch.setattr(single_flight, "MAX_KEPT_BYTES", len(b"pixels") - 1)
+    flights.finish(large)
+    assert (kept.result is not None, large.result) == (True, None)
 
 
 async def test_images_that_nobody_may_come_back_for_are_not_kept(flights):

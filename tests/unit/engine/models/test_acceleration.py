@@ -111,6 +111,9 @@ def test_after_the_start_nothing_is_compiled_while_clients_wait(
         opened.generate(generation(**sizes), generation(longer, **sizes))
         assert {message.outcome.batch_size for message, _ in opened.of(Finished)} == {2}
     assert opened.pool.usage().recompilations == 0
+    torch.compile(lambda: torch.ones(3) + 1, backend="eager")()
+    opened.pool.unload(str(folder))
+    assert opened.pool.usage().recompilations == 1, "a counter never falls"
 
 
 def test_a_model_whose_components_take_turns_on_the_device_leaves_it_after_it_was_measured(
