@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.merger import Arguments
@@ -26,12 +27,12 @@ class FlowMerger:
         self._text = text
         self._batched = batched
         self._positions = positions
+        self._grids = WeakTensorKeyDictionary()
 
     def shape_of(self, call: Arguments) -> Hashable:
         """Return every tensor's shape without its batch, the number format, and the image's grid."""
         shapes = [_shape_without(call.get(name), dimension) for name, dimension in self._batched.items()]
-        grid = tuple(call[self._positions][-1].tolist()) if self._positions else ()
-        return (tuple(shapes), call["hidden_states"].dtype, grid)
+        return (tuple(shapes), call["hidden_states"].dtype, self._grid(call) if self._positions else ())
 
     def batch_size(self, call: Arguments) -> int:
         """Return the images of one call, guidance in the same call counting double."""
@@ -55,6 +56,14 @@ class FlowMerger:
             if calls[0].get(name) is not None
         }
         return {**calls[0], **joined}
+
+    def _grid(self, call: Arguments) -> tuple[float, ...]:
+        """Return the image's grid; to read it takes a wait for the device, so it is read once per image."""
+        positions = call[self._positions]
+        if positions not in self._grids:
+            self._grids[positions] = tuple(positions[-1].tolist())
+        grid: tuple[float, ...] = self._grids[positions]
+        return grid
 
 
 class FlowFamily(Family):

@@ -43,15 +43,10 @@ class QwenImageMerger:
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
         """Concatenate along the batch; shorter texts are padded and masked (leaving the mask out is off by 2.6e-2)."""
         longest = max(self.text_length(call) for call in calls)
-        texts, masks = [], []
-        for call in calls:
-            text, mask = call["encoder_hidden_states"], call["encoder_hidden_states_mask"]
-            if mask is None:
-                mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
-            missing = longest - text.shape[1]
-            texts.append(pad(text, (0, 0, 0, missing)))
-            masks.append(pad(mask, (0, missing)))
-        mask = torch.cat(masks)
+        texts = [pad(call["encoder_hidden_states"], (0, 0, 0, longest - self.text_length(call))) for call in calls]
+        # Decided by lengths alone: to read a mask, every shared forward would wait for the device.
+        alike = all(self.text_length(call) == longest and call["encoder_hidden_states_mask"] is None for call in calls)
+        mask = None if alike else torch.cat([_mask(call, longest) for call in calls])
         guidance = None if calls[0].get("guidance") is None else torch.cat([call["guidance"] for call in calls])
         if calls[0].get("controlnet_block_samples"):
             blocks = zip(*(call["controlnet_block_samples"] for call in calls), strict=True)
@@ -65,7 +60,7 @@ class QwenImageMerger:
             "timestep": torch.cat([call["timestep"] for call in calls]),
             "guidance": guidance,
             "encoder_hidden_states": torch.cat(texts),
-            "encoder_hidden_states_mask": None if bool(mask.all()) else mask,
+            "encoder_hidden_states_mask": mask,
             "img_shapes": [shape for call in calls for shape in call["img_shapes"]],
         }
 
@@ -135,3 +130,11 @@ class QwenImage(FlowFamily):
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count tokens, and warn of text beyond their limit, which the pipeline cuts silently."""
         return count_tokens(pipeline.tokenizer, MAX_PROMPT_TOKENS, generation, latent_side=self.size_multiple(pipeline))
+
+
+def _mask(call: Arguments, length: int) -> torch.Tensor:
+    """Return a call's mask of `length` tokens; a pipeline that has dropped its own had one of ones."""
+    text, mask = call["encoder_hidden_states"], call["encoder_hidden_states_mask"]
+    if mask is None:
+        mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
+    return pad(mask, (0, length - text.shape[1]))

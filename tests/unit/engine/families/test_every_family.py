@@ -1,12 +1,16 @@
-"""A registered family has a tiny model, which generates an image."""
+"""A registered family has a tiny model, which generates an image, and whose calls are merged without a wait."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
+from imageserver.engine.batching.batch import companions
 from imageserver.engine.families import FAMILIES, published_class
 from imageserver.engine.families.family import Family
+from imageserver.engine.models.warmup import LONG_PROMPT, suspended_call
+from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
 from tests.support import tiny_models
@@ -28,6 +32,13 @@ TINY_MODELS: dict[str, Callable[[], Any]] = {
     "flux": tiny_models.tiny_flux,
     "z-image": tiny_models.tiny_z_image,
 }
+
+
+@pytest.fixture(params=[family for family in FAMILIES if family.merger], ids=lambda family: family.name)
+def merging(request: pytest.FixtureRequest) -> Family:
+    """A family whose calls are merged."""
+    family: Family = request.param
+    return family
 
 
 def test_every_registered_family_has_a_tiny_model() -> None:
@@ -56,3 +67,29 @@ def test_the_tiny_model_of_a_family_generates_an_image(family: Family) -> None:
     assert len(steps) == 1
     assert image.isfinite().all()
     assert runner.postprocess(image, wanted, source)
+
+
+def test_forming_and_merging_a_batch_waits_for_no_value_from_the_device(
+    merging: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, merger = TINY_MODELS[merging.name](), merging.merger
+    assert merger is not None
+    merging.customize(pipeline)
+    gate = Gate(getattr(pipeline, merging.denoiser))
+    runner = PipelineRunner(pipeline, merging)
+    with suspended_call(runner, SIDE) as short, suspended_call(runner, SIDE, LONG_PROMPT) as long:
+        # What is read once per image is read at its first call.
+        assert merger.shape_of(short) != ()
+        assert merger.shape_of(long) != ()
+        with monkeypatch.context() as patched:
+            for reader in ("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "numpy", "cpu"):
+                patched.setattr(torch.Tensor, reader, _refuse)
+            companions(merger, short, [short, long], cap=4)
+            for calls in ([short, short], [short, long]):
+                if len({merger.shape_of(call) for call in calls}) == 1:
+                    merger.merge(calls)
+    gate.remove()
+
+
+def _refuse(tensor: torch.Tensor, *_: Any) -> None:
+    raise AssertionError("A value was read from the device.")
