@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from imageserver.engine.caching.backend import CacheBackend
 from imageserver.engine.families import family_of
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
+from imageserver.engine.runner.finished_pixels import on_white, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters
-from imageserver.engine.runner.pipeline_runner import PipelineRunner, has_parameter, on_white, to_bytes
+from imageserver.engine.runner.pipeline_runner import PipelineRunner, has_parameter
 from imageserver.engine.runner.safety_checker import SafetyChecker
 from imageserver.generation import Generation, Lora
 from imageserver.lora_folder import LoraFolder
@@ -51,7 +52,9 @@ class TinyEngine:
         self.gate: Gate = self.denoiser.forward
         self.sent: list[tuple[Message, bytes]] = []
         self.batches: list[int] = []
+        self.trace: list[tuple[float, float, Sequence[tuple[int, int]]]] = []
         self.before_forward: Callable[[], None] = lambda: None
+        self.in_background: Callable[[Callable[[], None]], object] = lambda work: work()
         self.released = 0
         self.runner = PipelineRunner(pipeline, found, self.gate.install, adapters, control)
         self.adapters = adapters
@@ -61,8 +64,9 @@ class TinyEngine:
             tiers=QualityTiers(self.denoiser, self.gate.set_context, self.forward, cache) if cache else None,
         )  # fmt: skip
         self.scheduler = StepScheduler(
-            {"": self.model}, lambda *frame: self.sent.append(frame), safety=safety, release_memory=self.release
-        )
+            {"": self.model}, lambda *frame: self.sent.append(frame), safety=safety, release_memory=self.release,
+            in_background=lambda work: self.in_background(work), trace=lambda *forward: self.trace.append(forward),
+        )  # fmt: skip
 
     def forward(self, **arguments: Any) -> Any:
         """Count, then compute."""

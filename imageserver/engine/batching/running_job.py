@@ -69,7 +69,7 @@ class RunningJob:
         """Layers, height, width and channels of each finished image as it is sent."""
         generated = self.tracks[0].result
         if generated.ndim == 4:
-            layers, channels, height, width = generated.shape
+            layers, height, width, channels = generated.shape
             return layers, height, width, channels
         return 1, self.generation.height, self.generation.width, 3
 

@@ -22,8 +22,8 @@ PeakMemory = Callable[[], int]
 
 def peak_memory(device: torch.device) -> PeakMemory:
     """Return the meter of a device; if the device keeps no high-water mark, the meter returns the current use."""
-    if hasattr(devices.module_of(device), "max_memory_reserved"):
-        return lambda: _reserved_peak(device)
+    if hasattr(devices.module_of(device), "max_memory_allocated"):
+        return lambda: _allocated_peak(device)
     if device.type == "cpu" and STATUS.exists() and CLEAR.exists():
         return _resident_peak
     return lambda: devices.used_memory(device)
@@ -45,9 +45,10 @@ def bytes_of(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _reserved_peak(device: torch.device) -> int:
+def _allocated_peak(device: torch.device) -> int:
     module: Any = devices.module_of(device)
-    peak = module.max_memory_reserved(device)
+    # Not the reserved memory: PyTorch keeps it, so after one large job every later one would seem as large.
+    peak = module.max_memory_allocated(device)
     module.reset_peak_memory_stats(device)
     return int(peak)
 

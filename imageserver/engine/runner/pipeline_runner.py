@@ -21,6 +21,7 @@ from imageserver.engine.pipelines.single_frame_vae import stock_arithmetic
 from imageserver.engine.pipelines.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Kind, Pipeline
 from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
+from imageserver.engine.runner.finished_pixels import crop_to_centre, enlarged, on_white, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.errors import GenerationFailed, InvalidParameter
 from imageserver.generation import Generation, Source, layer_size
@@ -81,9 +82,9 @@ class PipelineRunner:
         return replace(generation, source=source), bytes([GREY]) * (3 * generation.width * generation.height)
 
     def run(self, generation: Generation, index: int, on_step: OnStep, source: bytes = b"") -> torch.Tensor:
-        """Return image `index` as floats in [0, 1] of shape (3, height, width); the size is the pipeline's own.
+        """Return image `index` as bytes in the host's memory, of shape (height, width, 3), of at least its own size.
 
-        Layers have shape (layers, 4, height, width); the last channel is the opacity.
+        Layers have shape (layers, height, width, 4); the last channel is the opacity.
         `on_step` is called after every step; `source` holds the pixels that `generation.source` describes.
         """
         stock = self._pipeline_for(generation)
@@ -131,7 +132,10 @@ class PipelineRunner:
                 "The model computed NaN or infinite values, so there is no image; other parameters or DTYPE=float32 "
                 "may help."
             )
-        return image
+        if not self._family.layers:
+            image = enlarged(image, generation.width, generation.height)
+        # Copied here and not in `postprocess`, which runs beside the next forward: the copy would wait for its end.
+        return to_bytes(image).cpu()
 
     def _generated_size(self, pipeline: Pipeline, generation: Generation) -> tuple[int, int]:
         if self._family.layers:
@@ -190,9 +194,8 @@ class PipelineRunner:
         Layers stay as large as they were generated: `layers * height * width * 4` bytes.
         """
         if self._family.layers:
-            return to_bytes(image).cpu().numpy().tobytes()
-        image = enlarged(image, generation.width, generation.height)
-        pixels = crop_to_centre(to_bytes(image), generation.width, generation.height).cpu()
+            return image.numpy().tobytes()
+        pixels = crop_to_centre(image, generation.width, generation.height)
         return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()
 
     def calls_per_step(self, generation: Generation) -> int:
@@ -260,32 +263,3 @@ def with_stock_vae(vae: Any) -> Any:
     # In tiles the image would differ.
     view.decode = in_stock_arithmetic(getattr(vae.decode, "whole", vae.decode))
     return view
-
-
-def on_white(image: torch.Tensor) -> torch.Tensor:
-    """Return an image (3 or 4, height, width) in [0, 1] without its transparency, where it has any."""
-    if image.shape[0] == 3:
-        return image
-    colours, opacity = image[:3].float(), image[3:].float()
-    return colours * opacity + 1 - opacity
-
-
-def to_bytes(image: torch.Tensor) -> torch.Tensor:
-    """Return (..., 3, height, width) in [0, 1] as uint8 (..., height, width, 3), rounded as diffusers does for PIL."""
-    return (image.movedim(-3, -1).float() * 255).round().to(torch.uint8)
-
-
-def enlarged(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Return an image (3, height, width), enlarged in its own shape where it does not cover the size."""
-    factor = max(height / image.shape[1], width / image.shape[2])
-    if factor <= 1:
-        return image
-    size = [max(height, round(image.shape[1] * factor)), max(width, round(image.shape[2] * factor))]
-    larger = torch.nn.functional.interpolate(image[None].float(), size=size, mode="bicubic")
-    return larger[0].clamp(0, 1)
-
-
-def crop_to_centre(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Cut (height, width, 3) out of the middle of an image that is at least as large."""
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    return pixels[top : top + height, left : left + width].contiguous()

@@ -28,6 +28,42 @@ def test_a_device_without_a_mark_tells_what_is_held(monkeypatch: pytest.MonkeyPa
     assert peak_memory(torch.device("meta"))() == 77
 
 
+class Card:
+    """Counts as PyTorch's allocator does: what was freed stays reserved."""
+
+    def __init__(self) -> None:
+        self.allocated = self.most = self.reserved = 0
+
+    def hold(self, size: int) -> None:
+        self.allocated += size
+        self.most = max(self.most, self.allocated)
+        self.reserved = max(self.reserved, self.allocated)
+
+    def max_memory_allocated(self, device: torch.device) -> int:
+        return self.most
+
+    def max_memory_reserved(self, device: torch.device) -> int:
+        return self.reserved
+
+    def reset_peak_memory_stats(self, device: torch.device) -> None:
+        self.most = self.allocated
+
+
+def test_after_a_large_image_a_small_one_is_small_again_on_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card()
+    monkeypatch.setattr("imageserver.engine.devices.memory.devices.module_of", lambda device: card)
+    meter = peak_memory(torch.device("cuda"))
+    weights, large, small = 100, 50, 5
+    card.hold(weights)
+    peaks = []
+    for image in (large, small):
+        meter()
+        card.hold(image)
+        card.hold(-image)
+        peaks.append(meter())
+    assert peaks == [weights + large, weights + small]
+
+
 def test_tensors_are_counted_as_long_as_they_live_and_views_once() -> None:
     before = live_tensors()
     block = torch.ones(1000)

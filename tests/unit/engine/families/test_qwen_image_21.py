@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from imageserver.engine.families.qwen_image_21 import MAX_PROMPT_TOKENS
-from imageserver.engine.runner.pipeline_runner import on_white
+from imageserver.engine.runner.finished_pixels import on_white
 from imageserver.generation import Generation, Source
 from imageserver.protocol.messages import Preview, Progress
 from imageserver.settings import Settings

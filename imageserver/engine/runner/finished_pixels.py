@@ -1,0 +1,32 @@
+"""The pixels of a finished image, from the floats that the pipeline computed to the bytes of the wanted size."""
+
+import torch
+
+
+def on_white(image: torch.Tensor) -> torch.Tensor:
+    """Return an image (3 or 4, height, width) in [0, 1] without its transparency, where it has any."""
+    if image.shape[0] == 3:
+        return image
+    colours, opacity = image[:3].float(), image[3:].float()
+    return colours * opacity + 1 - opacity
+
+
+def to_bytes(image: torch.Tensor) -> torch.Tensor:
+    """Return (..., 3, height, width) in [0, 1] as uint8 (..., height, width, 3), rounded as diffusers does for PIL."""
+    return (image.movedim(-3, -1).float() * 255).round().to(torch.uint8)
+
+
+def enlarged(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Return an image (3, height, width), enlarged in its own shape where it does not cover the size."""
+    factor = max(height / image.shape[1], width / image.shape[2])
+    if factor <= 1:
+        return image
+    size = [max(height, round(image.shape[1] * factor)), max(width, round(image.shape[2] * factor))]
+    larger = torch.nn.functional.interpolate(image[None].float(), size=size, mode="bicubic")
+    return larger[0].clamp(0, 1)
+
+
+def crop_to_centre(pixels: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Cut (height, width, 3) out of the middle of an image that is at least as large."""
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width].contiguous()
