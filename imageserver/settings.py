@@ -122,7 +122,8 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",
         validation_alias=AliasChoices("DTYPE", "TORCH_DTYPE"),
-        description="Number format of the weights; auto is bfloat16 on accelerators and float32 on a CPU.",
+        description="Number format of the weights; auto is bfloat16 on accelerators and float32 on a CPU. On CUDA "
+        "cards before Ampere, auto is float16 for Stable Diffusion and float32 for other models.",
     )
     memory: MemoryPlanName | Literal["auto"] = Field(
         "auto",

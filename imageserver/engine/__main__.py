@@ -28,6 +28,7 @@ logger = logging.getLogger("imageserver.engine")
 
 PR_SET_PDEATHSIG = 1
 USAGE_INTERVAL_SECONDS = 1.0
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 class Link:
@@ -144,6 +145,10 @@ def _prepare_environment() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # Images and batches of many sizes leave holes in CUDA's memory: out of memory with gigabytes free. PyTorch before
+    # 2.9 reads only the second name, later ones only the first where both are set.
+    if not any(name in os.environ for name in ALLOCATOR_VARIABLES) and sys.platform != "win32":
+        os.environ.update(dict.fromkeys(ALLOCATOR_VARIABLES, "expandable_segments:True"))
 
 
 def _die_with_parent() -> None:

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import platform
 from types import ModuleType
+from typing import Any
 
 import psutil
 import torch
@@ -72,20 +73,44 @@ def cuda_version(device: torch.device) -> str:
     return torch.version.cuda or torch.version.hip or "N/A"
 
 
-def default_dtype(device: torch.device) -> torch.dtype:
-    """Return the number format of DTYPE=auto: accelerators compute faster in bfloat16, a CPU does not."""
-    return torch.bfloat16 if is_accelerator(device) else torch.float32
+def make_current(device: torch.device) -> None:
+    """Make a device the calling thread's default.
+
+    With DEVICE=cuda:1, pinned memory and some kernels would otherwise take 500 MB of the first card.
+    """
+    module = module_of(device)
+    if module is not None and hasattr(module, "set_device"):
+        module.set_device(device)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 itself; CUDA cards before Ampere emulate it, slowly."""
+    if device.type not in ("cuda", "xpu"):
+        return is_accelerator(device)
+    module: Any = module_of(device)
+    with module.device(device):
+        return bool(module.is_bf16_supported(including_emulation=False))
+
+
+def shares_memory(device: torch.device) -> bool:
+    """Return whether the device's memory is the machine's, so that nothing can be moved out of it."""
+    return device.type in ("cpu", "mps")
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free on the device, or in the machine where they share memory."""
+    """Return the bytes that are free on the device, or in the machine where they share memory.
+
+    What PyTorch has cached counts as free: the driver has given it to this process, which will use it first.
+    """
     module = module_of(device)
     if module is not None and hasattr(module, "mem_get_info"):
-        return int(module.mem_get_info(device)[0])
+        return int(module.mem_get_info(device)[0]) + _cached_memory(module, device)
     available = int(psutil.virtual_memory().available)
     if module is not None and hasattr(module, "recommended_max_memory"):
         # Apple's devices share the machine's memory, up to a limit of their own.
-        return min(available, int(module.recommended_max_memory()) - int(module.driver_allocated_memory()))
+        held = int(module.current_allocated_memory())
+        cached = int(module.driver_allocated_memory()) - held
+        return min(available + cached, int(module.recommended_max_memory()) - held)
     return available
 
 
@@ -115,6 +140,12 @@ def release_cached(device: torch.device) -> None:
     module = module_of(device)
     if module is not None:
         module.empty_cache()
+
+
+def _cached_memory(module: ModuleType, device: torch.device) -> int:
+    if not hasattr(module, "memory_allocated"):
+        return 0
+    return int(module.memory_reserved(device)) - int(module.memory_allocated(device))
 
 
 def _is_available(kind: str) -> bool:

@@ -29,8 +29,8 @@ class Family(ABC):
     words that the model was trained with, by language. `loading` is passed to `from_pretrained`;
     `separate_text_encoder` is one that the model's folder does not contain; `control_net` is the diffusers class of its
     ControlNets. The model reads up to `max_images` images of one request, each by itself, and separates an image into
-    `layers` layers where a request does not say; 0 generates whole images. `preview_tensors` are the tensors that the
-    pipeline's step callback needs for a preview.
+    `layers` layers where a request does not say; 0 generates whole images. `float16` says that the models generate in
+    that format. `preview_tensors` are the tensors that the pipeline's step callback needs for a preview.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Family(ABC):
     control_net: str = ""
     max_images: int = 1
     layers: int = 0
+    float16: bool = False
     preview_tensors: tuple[str, ...] = ("latents", "noise_pred")
 
     @abstractmethod

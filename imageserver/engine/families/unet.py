@@ -66,6 +66,7 @@ class UNetFamily(Family):
     noise_schedulers = DIFFUSION
     merger = UNetMerger()
     control_net = "ControlNetModel"
+    float16 = True
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         return int(pipeline.vae_scale_factor)

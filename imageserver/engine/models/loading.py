@@ -44,7 +44,8 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         control = controlnet.load(found.control_folder, family, found.folder, found.dtype, device)
     plan, plan_reason = found.plan()
     size = sum(found.weights.values()) / 1e9
-    report("loading", f"{found.name}: {size:.2f} GB of weights are being loaded. {plan_reason}", None)
+    reasons = " ".join(reason for reason in (plan_reason, found.dtype_reason) if reason)
+    report("loading", f"{found.name}: {size:.2f} GB of weights are being loaded. {reasons}", None)
     single_frame_vae.install()
     # Their progress bars would break our log lines; the log and /startupz report progress.
     diffusers.utils.logging.disable_progress_bar()

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from imageserver.engine.devices import devices, memory_plans
+from imageserver.engine.devices import devices, memory_plans, number_formats
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import PIPELINE_FILES, ModelUnavailable, Report, locate
 from imageserver.engine.families import FAMILIES, family_of, published_class
@@ -36,6 +36,7 @@ class FoundModel:
     control_folder: Path | None
     family: Family
     dtype: torch.dtype
+    dtype_reason: str
     device: torch.device
     weights: dict[str, int]
     settings: Settings
@@ -77,7 +78,9 @@ def find(settings: Settings, report: Report) -> FoundModel:
     family = _family_in(folder, name, entry)
     weights.refuse_if_incomplete(name, folder, family)
     number_format = entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype
-    dtype = devices.default_dtype(device) if number_format == "auto" else getattr(torch, number_format)
+    dtype, dtype_reason = number_formats.choose(device, float16=family.float16)
+    if number_format != "auto":
+        dtype, dtype_reason = getattr(torch, number_format), ""
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
     control_folder = controlnet.find(settings, family, report, entry.hub)
     sizes = weights.weight_bytes(folder, dtype, left_out=family.loading)
@@ -85,7 +88,18 @@ def find(settings: Settings, report: Report) -> FoundModel:
         sizes[family.separate_text_encoder.component] = weights.component_bytes(encoder_folder, dtype)
     sizes |= transformer_file.bytes_by_component(settings, family.denoiser)
     return FoundModel(
-        name, reason, entry, folder, encoder_folder, control_folder, family, dtype, device, sizes, settings
+        name,
+        reason,
+        entry,
+        folder,
+        encoder_folder,
+        control_folder,
+        family,
+        dtype,
+        dtype_reason,
+        device,
+        sizes,
+        settings,
     )
 
 

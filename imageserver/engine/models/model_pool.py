@@ -46,6 +46,7 @@ class ModelPool:
         caching.refuse_unusable(settings)
         self._settings = settings
         self._device = devices.choose(settings.device)
+        devices.make_current(self._device)
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
         self._info: dict[str, ModelInfo] = {}
         self._recompiled_before = 0
@@ -55,7 +56,9 @@ class ModelPool:
             self._models,
             send,
             # One thread: images are sent in the order in which they finished.
-            in_background=ThreadPoolExecutor(1, thread_name_prefix="finish").submit,
+            in_background=ThreadPoolExecutor(
+                1, thread_name_prefix="finish", initializer=devices.make_current, initargs=(self._device,)
+            ).submit,
             peak_memory=peak_memory(self._device),
             safety=open_checker(settings, report),
             release_memory=lambda: devices.release_cached(self._device),

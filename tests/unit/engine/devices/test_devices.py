@@ -1,5 +1,6 @@
 """Every kind of device answers the same questions; a kind that nobody here has is played by a fake module."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from imageserver.engine.devices import devices
+from imageserver.engine.devices import devices, number_formats
 from imageserver.engine.devices.memory import peak_memory
+from imageserver.engine.families import FAMILIES
 from tests.support.paths import ROOT
 
 GIB = 1024**3
@@ -35,6 +37,9 @@ class FakeNpu(ModuleType):
 
     def mem_get_info(self, device: torch.device) -> tuple[int, int]:
         return 20 * GIB, 64 * GIB
+
+    def memory_allocated(self, device: torch.device) -> int:
+        return 3 * GIB
 
     def memory_reserved(self, device: torch.device) -> int:
         return 5 * GIB
@@ -71,9 +76,10 @@ def test_an_npu_is_asked_like_any_other_accelerator(npu: FakeNpu) -> None:
     device: Any = NpuDevice()
     assert devices.is_accelerator(device)
     assert devices.gpu_name(device) == "Ascend0"
-    assert devices.free_memory(device) == 20 * GIB
+    # Of the 5 GiB that PyTorch has reserved, 2 wait in its cache for the next tensor.
+    assert devices.free_memory(device) == 22 * GIB
     assert devices.used_memory(device) == 5 * GIB
-    assert devices.default_dtype(device) is torch.bfloat16
+    assert number_formats.choose(device, float16=False) == (torch.bfloat16, "")
     assert devices.cuda_version(device) == "N/A"
     devices.synchronize(device)
     devices.release_cached(device)
@@ -120,7 +126,7 @@ def test_a_device_that_is_not_there_is_one_sentence(name: str) -> None:
 def test_a_cpu_has_the_machines_memory_and_nothing_to_wait_for() -> None:
     assert not devices.is_accelerator(CPU)
     assert devices.gpu_name(CPU) == "CPU"
-    assert devices.default_dtype(CPU) is torch.float32
+    assert number_formats.choose(CPU, float16=True) == (torch.float32, "")
     assert devices.free_memory(CPU) > 0
     assert devices.used_memory(CPU) > 0
     devices.synchronize(CPU)
@@ -130,7 +136,42 @@ def test_a_cpu_has_the_machines_memory_and_nothing_to_wait_for() -> None:
 def test_apples_devices_have_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 3 * GIB)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: GIB)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: GIB // 2)
     monkeypatch.setattr(devices.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 16 * GIB}))
     device = torch.device("mps")
-    assert devices.free_memory(device) == 2 * GIB
+    assert devices.free_memory(device) == 2.5 * GIB
     assert devices.used_memory(device) == GIB
+
+
+@pytest.mark.parametrize(
+    ("native", "float16", "dtype", "words"),
+    [
+        (True, False, torch.bfloat16, ""),
+        (False, True, torch.float16, "Card only emulates bfloat16, slowly, so the weights are float16."),
+        (
+            False,
+            False,
+            torch.float32,
+            "not known to generate in float16, so the weights are float32; DTYPE changes it.",
+        ),
+    ],
+)
+def test_a_card_that_emulates_bfloat16_takes_what_the_model_can_have_instead(
+    monkeypatch: pytest.MonkeyPatch, native: bool, float16: bool, dtype: torch.dtype, words: str
+) -> None:
+    asked: list[bool] = []
+
+    def is_bf16_supported(including_emulation: bool = True) -> bool:
+        asked.append(including_emulation)
+        return including_emulation or native
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Card")
+    chosen, sentence = number_formats.choose(torch.device("cuda", 1), float16=float16)
+    assert (chosen, asked) == (dtype, [False])
+    assert words in sentence
+
+
+def test_only_the_families_with_a_unet_generate_in_float16() -> None:
+    assert {family.name for family in FAMILIES if family.float16} == {"stable-diffusion", "stable-diffusion-xl"}

@@ -1,6 +1,7 @@
 """Several models in one engine: side by side where they fit, one for another where they do not."""
 
 import queue
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from imageserver.engine.devices import batch_limits, devices, memory_plans
 from imageserver.engine.models import model_pool
 from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
+from imageserver.engine.models.model_pool import ModelPool
 from imageserver.generation import Generation, Source
 from imageserver.protocol.messages import (
     Failed,
@@ -23,7 +25,7 @@ from imageserver.protocol.messages import (
 )
 from imageserver.settings import Settings
 from tests.support.factories import generation
-from tests.support.tiny_models import save_tiny_qwen_image, tiny_stable_diffusion
+from tests.support.tiny_models import save_tiny_qwen_image, silent, tiny_stable_diffusion
 from tests.support.tiny_pool import TinyPool
 
 GIB = 1024**3
@@ -311,3 +313,15 @@ def test_a_model_whose_parts_are_spread_generates_the_same_from_text_and_from_an
         return plain, changed
 
     assert images("device-map") == images("full")
+
+
+def test_every_thread_that_computes_uses_the_second_card(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise pinned memory and some kernels open the first card too."""
+    threads: list[str] = []
+    monkeypatch.setattr(devices, "make_current", lambda device: threads.append(threading.current_thread().name))
+    pool = ModelPool(Settings(_env_file=None, model="demo", device="cpu"), lambda *frame: None, silent)
+    finished: Any = pool.step_scheduler._in_background(lambda: None)
+    finished.result()
+    assert threads == ["MainThread", "finish_0"]
