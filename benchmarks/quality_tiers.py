@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.traffic import ImageRequest, RequestSource
-from imageserver.engine.models.model_pool import open_model_pool
+from imageserver.engine.models.initial_model import open_model_pool
 from imageserver.generation import Generation, Quality
 from imageserver.protocol.messages import Finished, Message, Run
 from imageserver.settings import Settings

@@ -16,7 +16,8 @@ from benchmarks import full_size
 from benchmarks.gpu.figures import say
 from benchmarks.servers.generating import Wanted
 from benchmarks.servers.generating import generate as generate_bare
-from imageserver.engine.models.model_pool import ModelPool, open_model_pool
+from imageserver.engine.models.initial_model import open_model_pool
+from imageserver.engine.models.model_pool import ModelPool
 from imageserver.engine.models.warmup import capture_call, suspended_call
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Finished, Message, Run

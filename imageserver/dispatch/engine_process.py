@@ -11,6 +11,7 @@ import secrets
 import statistics
 import sys
 from collections import deque
+from pathlib import Path
 from typing import Protocol
 
 from imageserver.dispatch.jobs import Listener
@@ -19,7 +20,7 @@ from imageserver.errors import EngineUnavailable, Loading
 from imageserver.generation import Generation, ModelInfo
 from imageserver.protocol import messages
 from imageserver.protocol.channel import Address
-from imageserver.protocol.engine_config import EngineConfig
+from imageserver.protocol.engine_config import EngineConfig, InitialModel, read_initial_model
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class EngineProcess:
 
     _events: EngineEvents
 
-    def __init__(self, settings: Settings, address: Address) -> None:
+    def __init__(self, settings: Settings, address: Address, model_file: Path | None = None) -> None:
+        """Run engines one by one; `model_file` outlives this dispatcher and keeps what MODEL=auto meant at first."""
         self._settings = settings
         self._address = address
         self._clock = asyncio.get_running_loop().time
@@ -78,8 +80,10 @@ class EngineProcess:
         self.ready: messages.Ready | None = None
         self.restarts = 0
         self.usage = messages.DeviceUsage()
+        self._model_file = model_file
+        self._configured_model = read_initial_model(model_file) if model_file else None
         # The model that a new engine begins with, and how far the load of another one has come beside it.
-        self.default_model = ""
+        self.default_model: InitialModel | None = None
         self.load_progress: messages.LoadProgress | None = None
         self._asked: dict[int, Listener] = {}
 
@@ -202,7 +206,8 @@ class EngineProcess:
             return False
         assert self._process.stdin is not None
         address = dataclasses.replace(self._address, key=self._token)
-        self._process.stdin.write(EngineConfig(self._settings, address, self.default_model).write())
+        config = EngineConfig(self._settings, address, self.default_model, self._configured_model)
+        self._process.stdin.write(config.write())
         self._process.stdin.write_eof()
         if self.state != "loading":
             self._set_state("loading", "starting", "A new engine process is starting.")
@@ -244,8 +249,7 @@ class EngineProcess:
                 self._set_state("loading", message.phase, message.sentence)
             case messages.Ready():
                 self.ready, self.fraction = message, 1.0
-                if message.info.name != self.default_model:
-                    self.default_model = ""  # it could not be loaded again, or nobody has chosen one
+                self._record_initial(InitialModel.of(message.info))
                 self._events.model_event(messages.ModelsLoaded(job=0, models=(message.info,)))
                 self._set_state("ready", "ready", message.info.reason)
             case messages.ModelsLoaded():
@@ -259,6 +263,16 @@ class EngineProcess:
                 self._events.engine_lost(silent=False)
                 if self._peer is not None:
                     self._peer.close()  # the engine ends, and frees what it had loaded
+
+    def _record_initial(self, model: InitialModel) -> None:
+        """Record the model that an engine has begun with; what the settings meant at first stays for all later ones."""
+        if self.default_model is not None and self.default_model.name == model.name:
+            return
+        self.default_model = None  # it could not be loaded again, or nobody has chosen one
+        if self._configured_model is None:
+            self._configured_model = model
+            if self._model_file is not None:
+                model.write(self._model_file)
 
     def _observe(self, message: messages.JobReport) -> None:
         """Record the pace of steps and the end of jobs."""

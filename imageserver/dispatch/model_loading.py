@@ -9,6 +9,7 @@ from imageserver.dispatch.jobs import Listener
 from imageserver.errors import Cancelled, EngineUnavailable, Loading, ServiceError
 from imageserver.generation import Generation, ModelInfo
 from imageserver.protocol import messages
+from imageserver.protocol.engine_config import InitialModel
 
 PERCENT = 100
 # Downloads at a time; more would only share the line.
@@ -256,8 +257,8 @@ class ModelLoading:
 
     def _make_default(self, name: str) -> None:
         self.default = name
-        # A new engine begins with it; with the initial one it decides by the settings again.
-        self._engine.default_model = "" if name == self._initial else name
+        # A new engine begins with it.
+        self._engine.default_model = None if name == self._initial else InitialModel.of(self.known[name])
 
 
 def _response_to(

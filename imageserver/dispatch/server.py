@@ -32,7 +32,7 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     """Run the dispatcher until its owner is gone or a signal stops it."""
     runtime_dir.remove_stale()
     listener, address = _listen(settings, runtime_dir, secrets.token_hex(32))
-    dispatcher = Dispatcher(settings, EngineProcess(settings, address))
+    dispatcher = Dispatcher(settings, EngineProcess(settings, address, runtime_dir.model_file))
     queries = JobQueries(dispatcher)
     connections: dict[asyncio.Task[None], Peer] = {}
 

@@ -85,13 +85,14 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
     from imageserver.engine.batching.step_scheduler import no_trace
     from imageserver.engine.devices.devices import DeviceUnavailable
     from imageserver.engine.downloads import ModelUnavailable
+    from imageserver.engine.models.initial_model import open_model_pool
     from imageserver.engine.models.load_queue import LoadQueue
-    from imageserver.engine.models.model_pool import open_model_pool
 
     try:
         pool = open_model_pool(
-            config.settings, link.report, link.send, trace or no_trace, default_model=config.default_model
-        )
+            config.settings, link.report, link.send, trace or no_trace,
+            default_model=config.default_model, configured_model=config.configured_model,
+        )  # fmt: skip
     except (ModelUnavailable, DeviceUnavailable) as error:
         _fail(link, str(error))
         return

@@ -13,6 +13,7 @@ from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.jobs import Listener
 from imageserver.errors import Loading
 from imageserver.generation import ModelInfo, Outcome
+from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.messages import (
     DeviceUsage,
     Failed,
@@ -83,7 +84,7 @@ class ScriptedEngine:
         self.runs: list[int] = []
         self.sources: list[bytes] = []
         self.cancels: list[int] = []
-        self.default_model = ""
+        self.default_model: InitialModel | None = None
         self.load_progress: LoadProgress | None = None
         self.sent: list[FetchModel | LoadModel | UnloadModel] = []
         self.models: list[str] = []

@@ -8,7 +8,8 @@ from typing import Any
 
 from diffusers import QwenImageTransformer2DModel
 
-from imageserver.engine.models.model_pool import open_model_pool
+from imageserver.engine.models.initial_model import open_model_pool
+from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.messages import Failed, Finished, Message, Run
 from imageserver.settings import Settings
 from tests.support.tiny_engine import Wanted
@@ -17,11 +18,11 @@ from tests.support.tiny_engine import Wanted
 class TinyPool:
     """An open pool; what it reports are the phases and their sentences."""
 
-    def __init__(self, settings: Settings, *, default_model: str = "") -> None:
+    def __init__(self, settings: Settings, **initial: InitialModel | None) -> None:
         self.sent: list[tuple[Message, bytes]] = []
         self.reports: list[tuple[str, str]] = []
         self._news = threading.Condition()
-        self.pool = open_model_pool(settings, self.report, self.send, default_model=default_model)
+        self.pool = open_model_pool(settings, self.report, self.send, **initial)
 
     def report(self, phase: str, sentence: str, fraction: float | None, job: int = 0) -> None:
         self.reports.append((phase, sentence))

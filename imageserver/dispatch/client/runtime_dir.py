@@ -13,11 +13,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from imageserver.atomic_write import write_atomically
 from imageserver.protocol.channel import Address
 
 if sys.platform == "win32":
     import ctypes
+
+# The moment of a process's start is counted from that of the machine.
+CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class RuntimeDir:
         """The Unix socket that the dispatcher listens on."""
         return self.folder / f"{self.owner}.sock"
 
+    @property
+    def model_file(self) -> Path:
+        """What MODEL=auto meant when the server started; it outlives the dispatcher."""
+        return self.folder / f"{self.owner}.model"
+
     def write(self, address: Address, pid: int) -> None:
         """Publish `address`, readable by this user alone."""
         content = {"path": address.path, "port": address.port, "key": address.key, "pid": pid}
@@ -76,7 +86,7 @@ class RuntimeDir:
         return True
 
     def remove(self) -> None:
-        for suffix in ("json", "sock", "lock", "announced"):
+        for suffix in ("json", "sock", "lock", "announced", "model"):
             with contextlib.suppress(OSError):
                 (self.folder / f"{self.owner}.{suffix}").unlink()
 
@@ -84,9 +94,19 @@ class RuntimeDir:
         """Delete the files of servers that have ended."""
         for file in self.folder.glob("*.*"):
             owner = file.name.split(".")[0]
-            if owner.isdigit() and not process_lives(int(owner)):
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                if owner.isdigit() and not (process_lives(int(owner)) and _is_of(int(owner), file)):
                     file.unlink()
+
+
+def _is_of(pid: int, file: Path) -> bool:
+    """Return whether a file is a running process's own: in a container the next server has the id of the last one."""
+    if file.suffix == ".lock":
+        return True  # it says nothing, and may be held
+    try:
+        return file.stat().st_mtime > psutil.Process(pid).create_time() - CLOCK_TOLERANCE_SECONDS
+    except psutil.Error:
+        return True
 
 
 def process_lives(pid: int) -> bool:

@@ -16,6 +16,7 @@ from imageserver.engine.models import transformer_file, weights
 from imageserver.engine.pipelines import separate_text_encoder
 from imageserver.engine.runner import controlnet
 from imageserver.generation import MemoryPlanName
+from imageserver.protocol.engine_config import InitialModel
 from imageserver.registry import ModelEntry, RegistryUnusable
 from imageserver.settings import Settings
 
@@ -26,7 +27,10 @@ QWEN_IMAGE_BYTES = 60 * 1024**3
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model whose files are on the disk; `weights` are the bytes of every component in `dtype`."""
+    """A model whose files are on the disk; `weights` are the bytes of every component in `dtype`.
+
+    MEMORY=auto means what it meant for the engine `before`, where there was one.
+    """
 
     name: str
     reason: str
@@ -40,6 +44,7 @@ class FoundModel:
     device: torch.device
     weights: dict[str, int]
     settings: Settings
+    before: InitialModel | None = None
 
     @property
     def folders(self) -> list[Path]:
@@ -56,10 +61,13 @@ class FoundModel:
 
         Raises ModelUnavailable.
         """
+        kept = self.before if self.memory == "auto" else None
+        wanted = kept.memory_plan if kept else self.memory
         try:
-            return memory_plans.choose(self.memory, self.name, self.weights, self.dtype, self.device, reclaimable)
+            plan, why = memory_plans.choose(wanted, self.name, self.weights, self.dtype, self.device, reclaimable)
         except memory_plans.NoPlanFits as error:
             raise ModelUnavailable(str(error)) from error
+        return plan, kept.memory_reason if kept else why
 
 
 def find(settings: Settings, report: Report) -> FoundModel:

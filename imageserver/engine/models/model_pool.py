@@ -15,7 +15,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import Send, StepScheduler, Trace, no_trace
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory import peak_memory
-from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
+from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.models.acceleration import compiled_graphs
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel, choose_model, find
@@ -180,25 +180,3 @@ class ModelPool:
         # Hooks and gates form reference cycles with their models.
         gc.collect()
         devices.release_cached(self._device)
-
-
-def open_model_pool(
-    settings: Settings, report: Report, send: Send, trace: Trace = no_trace, *, default_model: str = ""
-) -> ModelPool:
-    """Open a pool with the `default_model` that clients have set, or with the model of the settings.
-
-    The latter also where the default model cannot be loaded any more. Raises ModelUnavailable or DeviceUnavailable.
-    """
-    pool = ModelPool(settings, send, report, trace)
-    if default_model:
-        try:
-            # Not downloaded again: that may take hours, in which nothing would be generated.
-            pool.load(pool.find(default_model, report, fetch=False), report)
-        except NotOnDisk:
-            logger.error("%s is not on the disk any more; MODEL=%s is loaded instead.", default_model, settings.model)
-        except ModelUnavailable as error:
-            logger.error("%s; MODEL=%s is loaded instead.", str(error).rstrip("."), settings.model)
-        else:
-            return pool
-    pool.load(pool.find(settings.model, report), report)
-    return pool

@@ -1,6 +1,7 @@
 """Engines are started again and again until that is hopeless, and killed when they fall silent over their jobs."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from unittest.mock import AsyncMock, Mock
 
@@ -9,6 +10,7 @@ import pytest
 from imageserver.dispatch.engine_process import MAX_LOAD_FAILURES, EngineProcess
 from imageserver.generation import ModelInfo
 from imageserver.protocol.channel import Address
+from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.framing import Frame
 from imageserver.protocol.messages import AnyMessage, LoadProgress, Ready, Run
 from imageserver.settings import Settings
@@ -78,3 +80,39 @@ async def test_an_engine_that_is_silent_over_its_jobs_is_killed_unless_it_loads_
     assert processes[0].killed.is_set() == killed
     await engine.stop()
     await asyncio.gather(supervision, connection)
+
+
+def initial_models(processes):
+    """Return the names of the models that each engine was configured to begin with."""
+    configs = [json.loads(process.stdin.write.call_args.args[0]) for process in processes if process.stdin.write.called]
+    names = ("default_model", "configured_model")
+    return [tuple(config[name] and config[name]["name"] for name in names) for config in configs]
+
+
+async def run_engine(engine, model, *, chosen=None):
+    """Let the engine that has just been started load a model, a client choose one, and the engine die."""
+    await asyncio.sleep(1)
+    connection = asyncio.create_task(engine.attach(ScriptedPeer(Ready(info=ModelInfo(name=model)))))
+    await asyncio.sleep(1)
+    if chosen is not None:
+        engine.default_model = InitialModel.of(ModelInfo(name=chosen))
+    engine._process.kill()
+    await connection
+
+
+async def test_every_engine_is_told_what_the_settings_meant_at_first_also_by_a_later_dispatcher(monkeypatch, tmp_path):
+    processes = [ScriptedProcess() for _ in range(4)]
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, tmp_path / "model")
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await run_engine(engine, "big", chosen="chosen")
+    await run_engine(engine, "chosen")
+    await asyncio.sleep(1)
+    await engine.stop()
+    await supervision
+    later = EngineProcess(Settings(_env_file=None), ADDRESS, tmp_path / "model")
+    supervision = asyncio.create_task(later.supervise(Mock()))
+    await asyncio.sleep(1)
+    await later.stop()
+    await supervision
+    assert initial_models(processes) == [(None, None), ("chosen", "big"), ("chosen", "big"), (None, "big")]

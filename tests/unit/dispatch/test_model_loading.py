@@ -195,7 +195,7 @@ async def test_a_loaded_model_becomes_the_default_where_that_is_asked_and_worker
     assert any(isinstance(message, Snapshot) and message.info.name == "other" for message in before)
     harness.submit(5)
     assert harness.engine.models == ["other"]
-    assert harness.engine.default_model == "other", "a new engine begins with it"
+    assert harness.engine.default_model.name == "other", "a new engine begins with it"
 
 
 async def test_a_load_that_fails_leaves_the_default_model(harness):
@@ -203,7 +203,7 @@ async def test_a_load_that_fails_leaves_the_default_model(harness):
     harness.load("scripted", job=1, failure=refused(1))
     assert [message.code for message in harness.worker.responses] == ["model_unloadable"]
     harness.submit(5)
-    assert (harness.engine.models, harness.engine.default_model) == (["scripted"], "")
+    assert (harness.engine.models, harness.engine.default_model) == (["scripted"], None)
 
 
 async def test_a_model_that_is_there_already_is_answered_at_once(harness):

@@ -13,7 +13,8 @@ from imageserver.engine.devices import batch_limits, devices, memory_plans
 from imageserver.engine.models import model_pool
 from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
 from imageserver.engine.models.model_pool import ModelPool
-from imageserver.generation import Generation, Source
+from imageserver.generation import Generation, ModelInfo, Source
+from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.messages import (
     Failed,
     FetchModel,
@@ -48,14 +49,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 class SeveralModels(TinyPool):
     """A pool that begins with `qwen`, and loads the others one at a time."""
 
-    def __init__(self, folders: dict[str, Path], *, default_model: str = "", **changes: Any) -> None:
+    def __init__(self, folders: dict[str, Path], *, default_model: str | None = None, **changes: Any) -> None:
         names = folders["state"].parent / "names.toml"
         names.write_text("\n".join(f"[{name}]\nsource = '{path}'" for name, path in folders.items()))
         settings = Settings(
             _env_file=None, model="qwen", models_file=names, device="cpu", state_dir=folders["state"],
             max_pixels=256 * 256, **changes,
         )  # fmt: skip
-        super().__init__(settings, default_model=default_model)
+        super().__init__(
+            settings, default_model=InitialModel.of(ModelInfo(name=default_model)) if default_model else None
+        )
         self.searches: queue.SimpleQueue[ModelSearch] = queue.SimpleQueue()
         self.loads = LoadQueue(self.pool, self.send, self.report, self.searches.put)
 
