@@ -71,11 +71,12 @@ def compiled_graphs() -> int:
 
 
 def compile_tiers(
-    runner: PipelineRunner, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report
+    runner: PipelineRunner, forward: Forward, tiers: QualityTiers, settings: Settings, report: Report, side: int = 512
 ) -> None:
     """Generate a fast image and an exact one beside it, so that their code is compiled before the first request.
 
-    Compiling took up to 46 s for the demo model, close to the silence after which the dispatcher gives an engine up.
+    `side` is that of a square image whose forwards are compiled. Compiling took up to 46 s for the demo model, close to
+    the silence after which the dispatcher gives an engine up.
     Raises ModelUnavailable when an image fails.
     """
     report("compiling", f"What QUALITY_CACHE={settings.quality_cache} adds is being compiled.", None)
@@ -87,7 +88,7 @@ def compile_tiers(
 
     scheduler = StepScheduler({"": ServedModel(runner, forward, tiers=tiers)}, collect_failure)
     fast = Generation(
-        prompt="a red circle", negative_prompt=" ", width=512, height=512, steps=20, true_cfg_scale=4.0, seed=0,
+        prompt="a red circle", negative_prompt=" ", width=side, height=side, steps=20, true_cfg_scale=4.0, seed=0,
         quality="fast",
     )  # fmt: skip
     fast, source = runner.warmup_generation(fast)

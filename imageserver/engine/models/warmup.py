@@ -17,6 +17,7 @@ from imageserver.engine.devices.batch_limits import BatchLimits, Forward, load_o
 from imageserver.engine.devices.memory import live_tensors
 from imageserver.engine.downloads import Report
 from imageserver.engine.models.acceleration import accelerate, compile_calls, compile_tiers, explain_failed_measurement
+from imageserver.engine.models.faster_forward import FasterForward, eagerly
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.pipelines.suspension import Gate, SetContext, Track, TrackCancelled
@@ -52,10 +53,12 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     runner = PipelineRunner(model.pipeline, model.family, gate.install, adapters, model.control)
     forward = synchronized(gate.forward, device)
     report("measuring", f"{model.info.name} is being measured on the device.", None)
+    compiled_side = None
     try:
         if settings.compile:
             # Before anything is timed: a forward that is being compiled takes many seconds.
             compile_calls(forward, _rehearsed_calls(settings, model, runner), model.family.merger)
+            forward, compiled_side = _where_faster(settings, model, runner, forward)
         caps = _caps(settings, model, runner, forward)
         # Fits the map now, not for the first client.
         _ = runner.preview_map
@@ -68,7 +71,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         forward=forward,
         merger=model.family.merger,
         cap_of=caps.cap_of,
-        tiers=_tiers(settings, model, gate, forward, runner, report),
+        tiers=_tiers(settings, model, gate, forward, runner, report, compiled_side),
         adapters=adapters,
     )
     served.costs.observe(512 * 512, 1, solo)
@@ -113,6 +116,15 @@ def _rehearsed_calls(
         return capture_call(runner, side), longer
 
 
+def _where_faster(
+    settings: Settings, model: LoadedModel, runner: PipelineRunner, compiled: Forward
+) -> tuple[Forward, int | None]:
+    """Return the forward that is compiled only where that is faster, and the side of a size that is compiled."""
+    forward = FasterForward(compiled, eagerly(compiled), model.family.merger)
+    forward.measure(lambda side: capture_call(runner, side), settings.max_pixels)
+    return forward, min(forward.compiled_sides, default=None)
+
+
 def _caps(settings: Settings, model: LoadedModel, runner: PipelineRunner, forward: Forward) -> BatchLimits:
     merger = model.family.merger
     if merger is None or settings.max_batch == 1:
@@ -126,7 +138,13 @@ def _caps(settings: Settings, model: LoadedModel, runner: PipelineRunner, forwar
 
 
 def _tiers(
-    settings: Settings, model: LoadedModel, gate: Gate, forward: Forward, runner: PipelineRunner, report: Report
+    settings: Settings,
+    model: LoadedModel,
+    gate: Gate,
+    forward: Forward,
+    runner: PipelineRunner,
+    report: Report,
+    compiled_side: int | None,
 ) -> QualityTiers | None:
     denoiser = getattr(model.pipeline, model.family.denoiser)
 
@@ -139,8 +157,8 @@ def _tiers(
         return caching.load_or_measure(file, _revision(settings, model), measure)
 
     tiers = caching.open_tiers(settings, denoiser, gate.set_context, forward, calibrate)
-    if settings.compile and tiers is not None:
-        compile_tiers(runner, forward, tiers, settings, report)
+    if compiled_side is not None and tiers is not None:
+        compile_tiers(runner, forward, tiers, settings, report, compiled_side)
     return tiers
 
 

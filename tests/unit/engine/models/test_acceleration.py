@@ -10,7 +10,7 @@ from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 from imageserver.engine.caching.taylorseer import TaylorSeer
 from imageserver.engine.devices import batch_limits, memory_plans
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models import acceleration, warmup
+from imageserver.engine.models import acceleration, faster_forward, warmup
 from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
 from tests.support.factories import generation
@@ -26,7 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(folder: Path, tmp_path: Path, **changes: Any) -> Settings:
-    return Settings(model=str(folder), device="cpu", state_dir=tmp_path, max_pixels=512 * 512, **changes)
+    changes = {"max_pixels": 512 * 512} | changes
+    return Settings(model=str(folder), device="cpu", state_dir=tmp_path, **changes)
 
 
 def test_a_pool_that_has_just_been_opened_generates(folder: Path, tmp_path: Path) -> None:
@@ -88,16 +89,38 @@ def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipe
         acceleration.compile_tiers(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
 
 
-def test_after_the_start_nothing_is_compiled_while_clients_wait(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are traced and counted as on a card, without the minutes of a C++ compiler."""
     stock = QwenImageTransformer2DModel.compile_repeated_blocks
-    # Traced and counted as on a card, without the minutes of a C++ compiler.
     monkeypatch.setattr(
         QwenImageTransformer2DModel,
         "compile_repeated_blocks",
         lambda self, **options: stock(self, backend="eager", **options),
     )
+
+
+@pytest.mark.usefixtures("traced_only")
+def test_compiled_forwards_that_are_not_faster_leave_the_model_as_it_was(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(faster_forward, "MIN_GAIN", 1e9)
+    monkeypatch.setattr(warmup, "compile_calls", lambda forward, calls, merger: forward(**calls[0]))
+    with caplog.at_level("INFO"):
+        opened = TinyPool(settings(folder, tmp_path, compile=True, max_pixels=64 * 64))
+    assert "so it stays eager" in caplog.text
+    graphs = acceleration.compiled_graphs()
+    torch.compiler.reset()
+    opened.generate(generation())
+    assert acceleration.compiled_graphs() == graphs, "nothing compiled is used, or it would have been compiled again"
+
+
+@pytest.mark.usefixtures("traced_only")
+def test_after_the_start_nothing_is_compiled_while_clients_wait(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Traced blocks are not faster, and would stay eager.
+    monkeypatch.setattr(faster_forward, "MIN_GAIN", 0.0)
     monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: 4})
     graphs = acceleration.compiled_graphs()
     opened = TinyPool(settings(folder, tmp_path, compile=True))
@@ -111,9 +134,12 @@ def test_after_the_start_nothing_is_compiled_while_clients_wait(
         opened.generate(generation(**sizes), generation(longer, **sizes))
         assert {message.outcome.batch_size for message, _ in opened.of(Finished)} == {2}
     assert opened.pool.usage().recompilations == 0
-    torch.compile(lambda: torch.ones(3) + 1, backend="eager")()
+    torch.compiler.reset()
+    opened.generate(generation())
+    recompiled = opened.pool.usage().recompilations
+    assert recompiled > 0, "compiled blocks were in use"
     opened.pool.unload(str(folder))
-    assert opened.pool.usage().recompilations == 1, "a counter never falls"
+    assert opened.pool.usage().recompilations == recompiled, "a counter never falls"
 
 
 def test_a_model_whose_components_take_turns_on_the_device_leaves_it_after_it_was_measured(
