@@ -183,6 +183,11 @@ class Settings(BaseSettings):
         description="Compile the transformer's repeated blocks: a slower start, then faster steps; sizes for which the "
         "start measures a gain below 10 % stay uncompiled.",
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="Capture the launches of forwards that come again (CUDA graphs), and replay them where that is "
+        "measured to be faster; has not been tried on a card yet.",
+    )
     attention_backend: str = Field(
         "",
         description="Attention backend of diffusers, such as native, flash, _flash_3 or sage; empty keeps the default.",
@@ -323,6 +328,8 @@ def _contradiction(settings: Settings) -> str | None:
         return f"HF_AUTH={settings.hf_auth} must ask the hub who owns a token, but OFFLINE=1 never uses a network."
     if settings.hf_users and settings.hf_auth == "off":
         return "HF_USERS has no effect with HF_AUTH=off: set HF_AUTH=read or any."
+    if settings.compile and settings.cuda_graphs:
+        return "COMPILE=1 and CUDA_GRAPHS=1 exclude each other: only forwards that are not compiled are captured."
     width, height = settings.default_width, settings.default_height
     if (width is None) != (height is None):
         return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or neither."

@@ -8,12 +8,16 @@ import torch
 
 from benchmarks.gpu.check import LONG_PROMPT, Check, call_of, image
 from benchmarks.gpu.figures import say
+from imageserver.engine.capturing.captured_forwards import EAGER_CALLS, CapturedForwards
+from imageserver.engine.capturing.cuda_graphs import CudaGraphs
 from imageserver.engine.devices import memory_plans
 from imageserver.engine.devices.batch_limits import seconds_of
 from imageserver.engine.models.acceleration import accelerate
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
+
+MAX_GRAPH_BYTES = 8 * 2**30
 
 
 def decoding(check: Check) -> None:
@@ -142,51 +146,35 @@ def shapes(check: Check) -> None:
 
 
 def graphs(check: Check) -> None:
-    """Say what a forward costs whose launches were captured once (CUDA graphs), against the eager one."""
+    """Say what a forward costs that CUDA_GRAPHS=1 has captured, against the eager one; a masked one stays eager."""
     if check.device.type != "cuda":
         say(check.stage, "captured launches", "need a card")
         return
     merger = check.served.merger
-    transformer = check.pipeline.transformer
-    for side, sizes in ((512, (1, 2, 4)), (768, (1,)), (1024, (1,))):
+    assert merger is not None
+    captured = CapturedForwards(check.pipeline.transformer, CudaGraphs(check.device), MAX_GRAPH_BYTES)
+    for side, batches in ((512, (1, 2, 4)), (768, (1,)), (1024, (1,))):
         call = call_of(check, side)
-        for batch in sizes:
-            try:
-                wanted = call if batch == 1 else merger.merge([call] * batch)
-                eager = transformer(**wanted)[0].clone()
-                before = torch.cuda.memory_reserved()
-                began = time.perf_counter()
-                stream = torch.cuda.Stream()
-                stream.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(stream):
-                    transformer(**wanted)
-                torch.cuda.current_stream().wait_stream(stream)
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph):
-                    output = transformer(**wanted)[0]
-                check.wait()
-                captured = time.perf_counter() - began
-                graph.replay()
-                check.wait()
-                equal = bool(torch.equal(output, eager))
-                times = []
-                for _ in range(5):
-                    check.wait()
-                    began = time.perf_counter()
-                    graph.replay()
-                    check.wait()
-                    times.append(time.perf_counter() - began)
-                seconds = seconds_of(check.served.forward, wanted)
-                say(
-                    check.stage,
-                    f"graph {side} x {batch}",
-                    1000 * min(times),
-                    "ms",
-                    eager_ms=round(1000 * seconds, 2),
-                    capture_s=round(captured, 2),
-                    equal=equal,
-                    reserved_more_gib=round((torch.cuda.memory_reserved() - before) / 2**30, 2),
-                )
-                del graph, output
-            except Exception as error:
-                say(check.stage, f"graph {side} x {batch}", "fails", note=f"{type(error).__name__}: {error}"[:300])
+        for batch in batches:
+            _graph(check, captured, f"{side} x {batch}", call if batch == 1 else merger.merge([call] * batch))
+    _graph(check, captured, "512 x 2, masked", merger.merge([call_of(check, 512), call_of(check, 512, LONG_PROMPT)]))
+
+
+def _graph(check: Check, captured: CapturedForwards, name: str, wanted: Any) -> None:
+    eager = check.served.forward(**wanted)[0].clone()
+    graphs, held = len(captured), captured.bytes
+    began = time.perf_counter()
+    for _ in range(EAGER_CALLS + 1):
+        captured(**wanted)
+    first = time.perf_counter() - began
+    say(
+        check.stage,
+        f"graph {name}",
+        1000 * seconds_of(captured, wanted),
+        "ms",
+        eager_ms=round(1000 * seconds_of(check.served.forward, wanted), 2),
+        captured=len(captured) > graphs,
+        first_calls_s=round(first, 2),
+        equal=bool(torch.equal(captured(**wanted)[0], eager)),
+        mib=round((captured.bytes - held) / 2**20),
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from imageserver.engine.capturing import captured_forwards
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.settings import Settings
@@ -52,3 +53,21 @@ def test_a_card_that_cannot_hold_the_model_is_said_so(folder: Path, monkeypatch:
     monkeypatch.setattr(devices, "free_memory", lambda device: 1000 if device.type == "cuda" else 1 << 40)
     with pytest.raises(ModelUnavailable, match="choose a quantized or smaller model"):
         load(Settings(model=str(folder), device="cuda", memory="full"))
+
+
+def test_captured_launches_give_the_same_bits(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else shares the card they are also faster; here it only counts that they are used."""
+    monkeypatch.setattr(captured_forwards, "MIN_GAIN", 0.0)
+    wanted = [generation(width=512, height=512, steps=8, seed=seed) for seed in (1, 2)]
+
+    def images(**changes: bool) -> list[bytes]:
+        settings = Settings(
+            model=str(folder), device="cuda", dtype="float32", state_dir=tmp_path, max_pixels=512 * 512, **changes
+        )
+        opened = TinyPool(settings)
+        found = [opened.generate(one)[0] for one in wanted]
+        captured = opened.pool.served_model(str(folder)).captured
+        assert (captured is not None and len(captured) > 0) == bool(changes)
+        return found
+
+    assert images(cuda_graphs=True) == images()

@@ -62,6 +62,7 @@ def test_wrong_setting_is_one_sentence_with_its_name_and_value(monkeypatch, name
     [
         ({"DEFAULT_WIDTH": "512"}, "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together"),
         ({"DEFAULT_HEIGHT": "512"}, "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together"),
+        ({"COMPILE": "1", "CUDA_GRAPHS": "1"}, "COMPILE=1 and CUDA_GRAPHS=1 exclude each other"),
         ({"DEFAULT_WIDTH": "4096", "DEFAULT_HEIGHT": "4096"}, "4096x4096, more than MAX_PIXELS=4194304"),
         ({"DEFAULT_WIDTH": "63", "DEFAULT_HEIGHT": "64"}, "DEFAULT_WIDTH='63' is not valid"),
         ({"DEFAULT_STEPS": "0"}, "DEFAULT_STEPS='0' is not valid"),

@@ -40,11 +40,12 @@ def compute(batch: Sequence[WaitingCall]) -> list[Any]:
         assert track.waiting is not None
         name = f"{track.index}/{track.waiting.name}"
         return [model.tiers.forward(job.id, name, job.generation, calls[0])]
+    forward = model.forward_for(job.generation)
     if len(calls) == 1:
-        return [model.forward(**calls[0])]
+        return [forward(**calls[0])]
     assert model.merger is not None
     sizes = [model.merger.batch_size(call) for call in calls]
-    return split(model.forward(**model.merger.merge(calls)), sizes)
+    return split(forward(**model.merger.merge(calls)), sizes)
 
 
 def companions(merger: Merger, leader: Arguments, others: Sequence[Arguments], cap: int) -> list[int]:

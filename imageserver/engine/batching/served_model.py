@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imageserver.engine.caching import QualityTiers
+from imageserver.engine.capturing.captured_forwards import CapturedForwards
 from imageserver.engine.devices.forward_costs import ForwardCosts
 from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
+from imageserver.generation import Generation
 
 
 @dataclass(eq=False)
@@ -17,7 +19,8 @@ class ServedModel:
 
     `cap_of` gives how many images of a size in pixels share a forward; `fitting_batches` gives lower limits by size,
     learnt when memory ran out. `largest_generated` is the largest image so far, in pixels. Without a merger calls share
-    no forward, without tiers the only quality is exact, and without adapters LoRAs are refused.
+    no forward, without tiers the only quality is exact, and without adapters LoRAs are refused. `captured` replays
+    launches instead of repeating them.
     """
 
     runner: PipelineRunner
@@ -26,6 +29,11 @@ class ServedModel:
     cap_of: Callable[[int], int] = lambda pixels: 1
     tiers: QualityTiers | None = None
     adapters: LoraAdapters | None = None
+    captured: CapturedForwards | None = None
     costs: ForwardCosts = field(default_factory=ForwardCosts)
     fitting_batches: dict[int, int] = field(default_factory=dict)
     largest_generated: int = 0
+
+    def forward_for(self, generation: Generation) -> Callable[..., Any]:
+        """Return the forward of an exact image; a deterministic one is computed as in the plain pipeline."""
+        return self.forward if self.captured is None or generation.deterministic else self.captured

@@ -9,7 +9,8 @@ The step caches are in `caching/`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,13 +18,23 @@ import torch
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import QualityTiers
+from imageserver.engine.capturing.captured_forwards import EAGER_CALLS, CapturedForwards
+from imageserver.engine.capturing.cuda_graphs import open_graphs
+from imageserver.engine.devices import devices
 from imageserver.engine.devices.batch_limits import Forward
+from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.pipelines.merger import Merger
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Message, Run
 from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# The share of the free memory that captured forwards may take.
+SHARE_FOR_GRAPHS = 0.1
 
 
 def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
@@ -100,6 +111,27 @@ def compile_tiers(
     if failures:
         name = settings.quality_cache
         raise ModelUnavailable(f"QUALITY_CACHE={name} cannot be used with COMPILE=1: {failures[0]}")
+
+
+def open_captured_forwards(
+    forward: Forward, settings: Settings, device: torch.device, plan: MemoryPlan, adapters: LoraAdapters
+) -> CapturedForwards | None:
+    """Return captured forwards, or None without CUDA_GRAPHS=1 and where weights move; raises ModelUnavailable."""
+    if not settings.cuda_graphs:
+        return None
+    graphs = open_graphs(device)
+    if plan.offload != "none" or plan.spread:
+        logger.info("CUDA_GRAPHS=1 has no effect with MEMORY=%s, which moves or spreads the weights.", plan.name)
+        return None
+    max_bytes = int(devices.free_memory(device) * SHARE_FOR_GRAPHS)
+    return CapturedForwards(forward, graphs, max_bytes, adapters.weights)
+
+
+def capture_calls(captured: Forward, calls: Iterable[Mapping[str, Any]]) -> None:
+    """Compute every call until it is captured, so that the first client finds it so."""
+    for call in calls:
+        for _ in range(EAGER_CALLS + 1):
+            captured(**call)
 
 
 def explain_failed_measurement(settings: Settings, device: torch.device, error: Exception) -> ModelUnavailable:

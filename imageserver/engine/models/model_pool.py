@@ -61,7 +61,7 @@ class ModelPool:
             ).submit,
             peak_memory=peak_memory(self._device),
             safety=open_checker(settings, report),
-            release_memory=lambda: devices.release_cached(self._device),
+            release_memory=self._release_memory,
             trace=trace,
         )
 
@@ -171,6 +171,12 @@ class ModelPool:
             return False
         plan = memory_plans.PLANS[0] if found.memory == "auto" else memory_plans.BY_NAME[found.memory]
         return memory_plans.fits(plan, found.weights, found.dtype, found.device)
+
+    def _release_memory(self) -> None:
+        for model in self._models.values():
+            if model.captured is not None:
+                model.captured.clear()
+        devices.release_cached(self._device)
 
     def _forget(self, name: str) -> None:
         del self._models[name], self._info[name]

@@ -13,10 +13,24 @@ from imageserver.engine import caching
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.caching import Calibration, QualityTiers
 from imageserver.engine.devices import devices, memory_plans
-from imageserver.engine.devices.batch_limits import BatchLimits, Forward, load_or_measure, seconds_of
+from imageserver.engine.devices.batch_limits import (
+    PROBED_BATCHES,
+    PROBED_SIDES,
+    BatchLimits,
+    Forward,
+    load_or_measure,
+    seconds_of,
+)
 from imageserver.engine.devices.memory import live_tensors
 from imageserver.engine.downloads import Report
-from imageserver.engine.models.acceleration import accelerate, compile_calls, compile_tiers, explain_failed_measurement
+from imageserver.engine.models.acceleration import (
+    accelerate,
+    capture_calls,
+    compile_calls,
+    compile_tiers,
+    explain_failed_measurement,
+    open_captured_forwards,
+)
 from imageserver.engine.models.faster_forward import FasterForward, eagerly
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
@@ -52,6 +66,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     )
     runner = PipelineRunner(model.pipeline, model.family, gate.install, adapters, model.control)
     forward = synchronized(gate.forward, device)
+    captured = open_captured_forwards(gate.forward, settings, device, memory_plans.BY_NAME[plan], adapters)
     report("measuring", f"{model.info.name} is being measured on the device.", None)
     compiled_side = None
     try:
@@ -73,8 +88,11 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         cap_of=caps.cap_of,
         tiers=_tiers(settings, model, gate, forward, runner, report, compiled_side),
         adapters=adapters,
+        captured=captured,
     )
     served.costs.observe(512 * 512, 1, solo)
+    if captured is not None:
+        capture_calls(captured, _probed_calls(settings, model, runner, caps))
     if memory_plans.BY_NAME[plan].offload == "model":
         # Only the end of a pipeline call moves the denoiser off the device, and these forwards ran outside of one: the
         # first client's text encoder would have found no room beside it.
@@ -114,6 +132,23 @@ def _rehearsed_calls(
     side = min(512, int(settings.max_pixels**0.5))
     with suspended_call(runner, side, LONG_PROMPT) as longer:
         return capture_call(runner, side), longer
+
+
+def _probed_calls(
+    settings: Settings, model: LoadedModel, runner: PipelineRunner, caps: BatchLimits
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the calls whose forwards are captured at the start: every probed size and batch.
+
+    Other texts than the one here have other lengths; but that of the empty negative prompt comes with every image.
+    """
+    merger = model.family.merger
+    for side in (side for side in PROBED_SIDES if side * side <= settings.max_pixels):
+        call = capture_call(runner, side)
+        yield call
+        with suspended_call(runner, side, " ") as negative:
+            yield negative
+        if merger is not None:
+            yield from (merger.merge([call] * size) for size in PROBED_BATCHES if 1 < size <= caps.cap_of(side * side))
 
 
 def _where_faster(

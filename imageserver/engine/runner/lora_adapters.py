@@ -40,10 +40,15 @@ class LoraAdapters:
         self._loaded: OrderedDict[str, LoraFile] = OrderedDict()
         self._of_text: set[str] = set()
         self._active: tuple[Lora, ...] | None = ()
+        self._changes = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(file.name for file in self._loaded.values()))
+
+    def weights(self) -> tuple[Hashable, Hashable]:
+        """Return a version that changes with every LoRA that is loaded or unloaded, and those that are in use."""
+        return self._changes, self._active
 
     def load(self, lora: Lora) -> None:
         """Load a LoRA that is not loaded yet; raises InvalidParameter for one that does not fit the model."""
@@ -94,6 +99,7 @@ class LoraAdapters:
     def _attach(self, file: LoraFile) -> None:
         adapter = _adapter(file.digest)
         self._active = None
+        self._changes += 1
         try:
             wanted = _matrices(file)
             with warnings.catch_warnings():
@@ -115,6 +121,7 @@ class LoraAdapters:
 
     def _detach(self, digest: str) -> None:
         self._active = None
+        self._changes += 1
         del self._loaded[digest]
         self._of_text.discard(digest)
         self._remove(_adapter(digest))

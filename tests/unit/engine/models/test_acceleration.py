@@ -2,18 +2,21 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 
 from imageserver.engine.caching.taylorseer import TaylorSeer
+from imageserver.engine.capturing import captured_forwards
 from imageserver.engine.devices import batch_limits, memory_plans
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import acceleration, faster_forward, warmup
 from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
 from tests.support.factories import generation
+from tests.support.fake_graphs import FakeGraphs
 from tests.support.tiny_engine import TinyEngine
 from tests.support.tiny_models import save_tiny_qwen_image, silent
 from tests.support.tiny_pool import TinyPool
@@ -56,6 +59,43 @@ def test_compile_reaches_the_transformers_blocks() -> None:
 
     acceleration.accelerate(Transformer(), Settings(compile=True), silent)
     assert compiled == [{"dynamic": True}]
+
+
+def test_what_was_probed_is_captured_before_the_first_client_and_freed_when_memory_runs_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = FakeGraphs()
+    monkeypatch.setattr(acceleration, "open_graphs", lambda device: graphs)
+    # A fake replay computes everything again.
+    monkeypatch.setattr(captured_forwards, "MIN_GAIN", 0.0)
+    monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: 2})
+    opened = TinyPool(settings(folder, tmp_path, cuda_graphs=True))
+    captured = opened.pool.served_model(str(folder)).captured
+    assert captured is not None
+    assert len(captured) == 3, "a prompt, the empty negative prompt, and two prompts together"
+    replays = graphs.replays
+    opened.generate(generation(width=512, height=512, steps=2))
+    assert graphs.replays > replays, "the negative prompt of a client"
+    opened.pool.step_scheduler._release_memory()
+    assert len(captured) == 0
+
+
+@pytest.mark.parametrize("memory", ["model-offload", "group-offload", "device-map"])
+def test_weights_that_move_are_not_captured(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceleration, "open_graphs", lambda device: FakeGraphs())
+    cpu, plan, adapters = torch.device("cpu"), memory_plans.BY_NAME[memory], Mock()
+
+    def open_for(plan: memory_plans.MemoryPlan) -> object:
+        return acceleration.open_captured_forwards(Mock(), Settings(cuda_graphs=True), cpu, plan, adapters)
+
+    assert open_for(plan) is None
+    adapters.weights.return_value = (0, ())
+    assert open_for(memory_plans.BY_NAME["full"]) is not None
+
+
+def test_cuda_graphs_without_cuda_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="CUDA_GRAPHS=1 cannot be used: it needs a CUDA device, not cpu"):
+        TinyPool(settings(folder, tmp_path, cuda_graphs=True))
 
 
 def test_a_first_forward_that_fails_blames_what_was_switched_on() -> None:
