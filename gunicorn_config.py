@@ -14,6 +14,7 @@ from imageserver.settings import load_settings
 _settings = load_settings()
 # Here and not in a worker: gunicorn restarts a worker that exits, again and again.
 read_keys(_settings)
+startup.require_closed(_settings, [_settings.host])
 
 bind = startup.address(_settings)
 workers = _settings.workers
@@ -38,6 +39,12 @@ def on_starting(server: Any) -> None:
     if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:  # an upgrade or systemd hands the socket over
         startup.require_free_port(_settings)
     startup.say(startup.greeting(_settings))
+
+
+def when_ready(server: Any) -> None:
+    """Refuse to serve on an open address that `--bind` or systemd chose, before the first worker starts."""
+    names = [listener.getsockname() for listener in server.LISTENERS]
+    startup.require_closed(_settings, [name[0] for name in names if isinstance(name, tuple)])
 
 
 def post_worker_init(worker: Any) -> None:

@@ -2,6 +2,7 @@
 rem Start the server on Windows; the first start sets up .venv. Settings are environment variables or .env.
 rem   start_server.bat                    set up if needed, then serve
 rem   set PORT=5001                       (WORKERS, THREADS, HOST, MODEL and all others likewise, before starting)
+rem   set HOST=0.0.0.0 and API_KEYS=KEY   to open it to the network (without keys: ALLOW_OPEN=1)
 rem   start_server.bat --install-only     set up without serving
 rem PYTHON names the interpreter to use, TORCH_INDEX_URL another package index for PyTorch.
 setlocal

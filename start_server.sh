@@ -2,6 +2,7 @@
 # Start the server on Linux and macOS; the first start sets up .venv. Settings are environment variables or .env.
 #   bash start_server.sh                    set up if needed, then serve
 #   PORT=5001 MODEL=demo bash start_server.sh
+#   HOST=0.0.0.0 API_KEYS=KEY bash start_server.sh     open it to the network (without keys: ALLOW_OPEN=1)
 #   bash start_server.sh --install-only     set up without serving
 # Other arguments go to gunicorn. TORCH_INDEX_URL names another package index for PyTorch.
 set -eu

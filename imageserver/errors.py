@@ -51,6 +51,18 @@ class Forbidden(ServiceError):
     status, code = 403, "forbidden"
 
 
+class ForeignOrigin(ServiceError):
+    """A web page of another origin sent the request."""
+
+    status, code = 403, "foreign_origin"
+
+
+class ForeignHost(ServiceError):
+    """The request names a host that is not this server's."""
+
+    status, code = 421, "foreign_host"
+
+
 class NotFound(ServiceError):
     """The requested resource does not exist."""
 

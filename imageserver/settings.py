@@ -3,16 +3,22 @@
 Each field's description is its one sentence of help: `.env.example` and docs/settings.md are generated from it.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imageserver.generation import MemoryPlanName
 from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable, read_registry
+from imageserver.web_addresses import (
+    ANY,
+    checked_host_patterns,
+    checked_hosts,
+    checked_origins,
+    checked_public_url,
+    entries,
+)
 
 # What is shipped: the demo model, ControlNets, LoRAs, models.toml.
 PACKAGE_DIR = Path(__file__).resolve().parent
@@ -25,21 +31,6 @@ START_COMMAND = "bash start_server.sh" if IS_CHECKOUT else "qwen-image-server se
 # started; for an installed wheel the folder it is started in, because nothing is written among installed packages.
 WORKING_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else Path.cwd()
 MIN_SECRET_CHARACTERS = 16
-HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-
-
-def _checked_hosts(text: str) -> str:
-    for entry in filter(None, map(str.strip, text.split(","))):
-        if not _is_host(entry):
-            raise ValueError(f"{entry!r} is neither HOST nor HOST:PORT")
-    return text
-
-
-def _is_host(entry: str) -> bool:
-    try:
-        return HOST.fullmatch(entry) is not None and urlsplit(f"//{entry}").port != 0
-    except ValueError:  # a port over 65535, or no IPv6
-        return False
 
 
 class Settings(BaseSettings):
@@ -55,7 +46,10 @@ class Settings(BaseSettings):
         validate_by_alias=True,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; 0.0.0.0 opens the server to the network, with API_KEYS or ALLOW_OPEN.",
+    )
     port: int = Field(5000, ge=0, le=65535, description="TCP port to listen on.")
     api_keys: SecretStr | None = Field(
         None, description="Keys that clients must send, comma-separated, each KEY or NAME:KEY; empty requires none."
@@ -69,6 +63,24 @@ class Settings(BaseSettings):
     hf_users: str = Field(
         "",
         description="Users and organisations of the hub that HF_AUTH admits, comma-separated; empty admits everybody.",
+    )
+    allow_open: bool = Field(
+        False, description="1 lets a server without keys listen on the network, where everybody can use it."
+    )
+    allowed_hosts: Annotated[str, AfterValidator(checked_host_patterns)] = Field(
+        "",
+        description="Host names that a server without keys answers to besides this machine's own, comma-separated; "
+        "*.example allows every name below example, * any name.",
+    )
+    allowed_origins: Annotated[str, AfterValidator(checked_origins)] = Field(
+        "",
+        description="Origins whose web pages may use the server, comma-separated, such as https://app.example; * "
+        "allows every page, with keys only.",
+    )
+    public_url: Annotated[str, AfterValidator(checked_public_url)] = Field(
+        "",
+        description="Address of the server as clients see it behind a proxy, such as https://images.example/path: its "
+        "host and origin are allowed, and the addresses of saved images begin with it.",
     )
     workers: int = Field(1, ge=1, le=64, description="HTTP worker processes; they share one queue and one model.")
     threads: int = Field(
@@ -262,7 +274,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         None, description="Key that signs the webhooks of tasks; without it webhook_url is refused."
     )
-    webhook_hosts: Annotated[str, AfterValidator(_checked_hosts)] = Field(
+    webhook_hosts: Annotated[str, AfterValidator(checked_hosts)] = Field(
         "public",
         description="Hosts that webhooks may go to, comma-separated, each HOST or HOST:PORT, private hosts allowed; "
         "`public` means any public address.",
@@ -335,6 +347,8 @@ def _contradiction(settings: Settings) -> str | None:
         return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or neither."
     if width and height and width * height > settings.max_pixels:
         return f"DEFAULT_WIDTH x DEFAULT_HEIGHT is {width}x{height}, more than MAX_PIXELS={settings.max_pixels}."
+    if ANY in entries(settings.allowed_origins) and not settings.asks_for_keys:
+        return "ALLOWED_ORIGINS=* would let every web page use this server: set API_KEYS too, or list the origins."
     if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
         return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
     return None

@@ -3,11 +3,23 @@
 import errno
 import socket
 import sys
+from collections.abc import Iterable
 
 from imageserver.generation import ModelInfo
 from imageserver.settings import START_COMMAND, Settings
+from imageserver.web_addresses import is_loopback
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+def require_closed(settings: Settings, hosts: Iterable[str]) -> None:
+    """Exit with one sentence when a host to listen on opens a server without keys, unless its owner wants that."""
+    if settings.asks_for_keys or settings.allow_open:
+        return
+    for host in hosts:
+        if not is_loopback(host):
+            raise SystemExit(
+                f"HOST={host} would open this server to the network, and it requires no key: "
+                "set API_KEYS=KEY to require one, or ALLOW_OPEN=1 to let everybody use it."
+            )
 
 
 def require_free_port(settings: Settings) -> None:
@@ -50,7 +62,7 @@ def banner(settings: Settings, info: ModelInfo) -> str:
         f"try     {example}",
         "stop    Ctrl+C",
     ]
-    if settings.host not in LOOPBACK and (warning := _warning(settings)):
+    if not is_loopback(settings.host) and (warning := _warning(settings)):
         lines.insert(1, warning)
     width = max(len(line) for line in lines)
     return "\n".join(["-" * width, *lines, "-" * width])
@@ -79,5 +91,5 @@ def say(text: str) -> None:
 
 def url(settings: Settings) -> str:
     """Return the server's URL for a browser on this machine."""
-    host = "localhost" if settings.host in (*LOOPBACK, "0.0.0.0", "::") else settings.host
+    host = "localhost" if is_loopback(settings.host) or settings.host in ("0.0.0.0", "::") else settings.host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"

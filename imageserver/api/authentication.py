@@ -28,8 +28,6 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def require_key() -> None:
-        # A kept-alive connection serves its next request in the same context.
-        current_credential.set("")
         keyring = services().keyring
         if not keyring.locked or request.endpoint in OPEN_ENDPOINTS:
             return

@@ -3,6 +3,7 @@
 from flask import Flask
 
 from imageserver.api import authentication, errors
+from imageserver.api.cross_origin import cors, guard
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
 from imageserver.api.dialects.openai_images import views as openai_images
@@ -10,7 +11,7 @@ from imageserver.api.dialects.tasks import views as tasks
 from imageserver.api.dialects.websocket import views as websocket
 from imageserver.api.page import views as page
 from imageserver.api.server import health, jobs, loras, models, openapi
-from imageserver.api.wsgi import body_timeout, response_headers, send_timeout
+from imageserver.api.wsgi import body_timeout, response_headers, security_headers, send_timeout
 from imageserver.settings import Settings
 
 
@@ -19,6 +20,10 @@ def register(app: Flask, settings: Settings) -> None:
     body_timeout.register(app, settings.body_timeout)
     send_timeout.register(app, settings.send_timeout)
     response_headers.register(app)
+    security_headers.register(app)
+    guard.register(app, settings)
+    # Before the key: a browser asks without it whether it may send it.
+    cors.register(app, settings)
     authentication.register(app)
     for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):
         app.register_blueprint(dialect.blueprint)

@@ -63,6 +63,7 @@ def serve() -> int:
     """Serve until SIGTERM or Ctrl+C, finish the running generations, and return the exit status."""
     settings = load_settings()
     read_keys(settings)
+    startup.require_closed(settings, [settings.host])
     startup.require_free_port(settings)
     startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())

@@ -24,7 +24,9 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Root has no sandbox, and containers have a small /dev/shm.
         chromium = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=executable,
+            # A name that its owner has rebound to this machine.
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP evil.example 127.0.0.1"],
         )
         yield chromium
         chromium.close()

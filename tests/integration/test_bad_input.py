@@ -113,7 +113,8 @@ def test_no_name_reaches_outside_the_folder_of_images(fake_server, name):
     (fake_server.output_dir / "folder.png").mkdir(exist_ok=True)
     # requests tidies paths up before it sends them; a raw socket does not.
     with fake_server.connect() as connection:
-        connection.sendall(f"GET /images/{name} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        head = f"GET /images/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode("latin-1"))
         answer = _read_all(connection)
     assert answer.split(b" ", 2)[1] in (b"404", b"308"), answer[:300]
     assert b"root:" not in answer

@@ -219,7 +219,7 @@ def test_wrong_keys_end_the_start_with_one_sentence(command, name, value, senten
 
 
 def test_the_banner_shows_how_to_send_a_key_and_warns_only_without_one(own_servers):
-    opened = own_servers(ready=False, HOST="0.0.0.0")
+    opened = own_servers(ready=False, HOST="0.0.0.0", ALLOW_OPEN="1")
     locked = own_servers(ready=False, HOST="0.0.0.0", API_KEYS=ANN)
     for server in (opened, locked):
         server.wait_for(lambda server=server: "Ctrl+C" in server.log, "the banner")

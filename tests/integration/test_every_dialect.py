@@ -157,7 +157,8 @@ def test_a_client_that_hangs_up_frees_the_device_and_harms_no_neighbour(quiet_se
         ).prepare()
         body, kind = prepared.body, prepared.headers["Content-Type"]
     with socket.create_connection(("127.0.0.1", quiet_server.port), timeout=10) as connection:
-        head = f"POST {dialect.path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        length = f"Content-Type: {kind}\r\nContent-Length: {len(body)}"
+        head = f"POST {dialect.path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n"
         connection.sendall(head.encode() + body)
         quiet_server.wait_for(lambda: state_of(quiet_server, marker) == "processing", "the job")
     quiet_server.wait_for(lambda: state_of(quiet_server, marker) == "cancelled", "the end of the job")

@@ -142,7 +142,7 @@ def test_body_over_the_limit_is_413(small_server, chunked):
 
 def test_endless_body_is_answered_before_it_ends(small_server):
     with small_server.connect() as connection:
-        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(20):
             connection.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
@@ -158,7 +158,8 @@ BEGUN = {
 @pytest.mark.parametrize("path", ["/generate", "/v1/images/edits", "/sdapi/v1/txt2img", "/models/fake"])
 def test_a_body_that_does_not_arrive_is_given_up(small_server, path, kind):
     media, begun = BEGUN[kind]
-    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 500\r\n\r\n" % (path.encode(), media)
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\n" % path.encode()
+    head += b"Content-Type: %s\r\nContent-Length: 500\r\n\r\n" % media
     with small_server.connect() as connection:
         connection.settimeout(20)
         connection.sendall(head + begun)
@@ -177,7 +178,7 @@ def test_a_body_that_does_not_arrive_is_given_up(small_server, path, kind):
 
 
 def test_many_slow_bodies_keep_nobody_else_waiting(small_server):
-    head = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+    head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{"
     with contextlib.ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(small_server.connect()).sendall(head)

@@ -209,7 +209,7 @@ def test_an_unknown_model_is_not_found(fake_server):
 def test_a_neighbour_is_not_touched_by_a_client_that_leaves_for_good(quiet_server):
     with quiet_server.connect() as connection:
         body = b'{"prompt": "[step=0.05] gone for good", "num_inference_steps": 100}'
-        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         quiet_server.wait_until_active()
         neighbour = in_background(quiet_server.generate, "a neighbour", seed=5)

@@ -181,7 +181,7 @@ def test_the_clients_patience_is_for_the_next_bytes_and_not_for_the_whole_stream
 @contextlib.contextmanager
 def raw_stream(server: Server, prompt: str) -> Iterator[socket.socket]:
     body = json.dumps({"prompt": prompt, "stream": True, "num_inference_steps": 100}).encode()
-    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     with server.connect() as connection:
         connection.sendall(head.encode() + body)
         yield connection

@@ -171,7 +171,7 @@ class Server:
     ) -> Iterator[socket.socket]:
         """POST on a raw socket and leave reading, or leaving, to the caller."""
         with self.connect(receive_buffer) as connection:
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
             yield connection
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from flask import url_for
+from flask import request, url_for
 
 from imageserver.api.generation.run import GenerationResult
 from imageserver.api.request_context import services
@@ -27,8 +27,10 @@ def urls_of(paths: Sequence[Path]) -> list[str]:
 
     Where keys are required, an address is signed: whoever has it may open it, also in an <img>.
     """
-    keyring = services().keyring
-    return [
-        url_for("native.image", name=path.name, _external=True, sig=keyring.sign(path.name) if keyring.locked else None)
+    keyring, root = services().keyring, services().settings.public_url or request.url_root
+    addresses = [
+        url_for("native.image", name=path.name, sig=keyring.sign(path.name) if keyring.locked else None)
         for path in paths
     ]
+    # PUBLIC_URL names the path under which a proxy serves this server.
+    return [root.rstrip("/") + address.removeprefix(request.script_root) for address in addresses]

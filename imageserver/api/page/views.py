@@ -1,4 +1,4 @@
-"""Serve the web page: its files, their security policy, and the choice between page and JSON at `/`."""
+"""Serve the web page: its files, their content policy, and the choice between page and JSON at `/`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -24,9 +24,7 @@ POLICY = (
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
 }
 
 

@@ -6,6 +6,7 @@ requests, limits from the settings: nothing is written twice.
 
 import importlib.util
 import re
+import secrets
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,11 @@ CONVERTERS = {"int": {"type": "integer", "minimum": 0}, "path": {"type": "string
 
 EMPTY = {"type": "string", "maxLength": 0}
 
+# Swagger UI sets styles of its own, and its style sheet contains images.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -56,7 +62,7 @@ PAGE = """<!doctype html>
 <body>
 <div id="swagger-ui"></div>
 <script src="{{ url_for('openapi.asset', name='js/swagger-ui-bundle.js') }}"></script>
-<script>
+<script nonce="{{ nonce }}">
 SwaggerUIBundle({url: "{{ url_for('openapi.document') }}", dom_id: "#swagger-ui", deepLinking: true,
                  validatorUrl: null, defaultModelsExpandDepth: 0});
 </script>
@@ -76,9 +82,12 @@ def document() -> Response:
 
 
 @blueprint.get("/docs")
-def docs() -> str:
+def docs() -> Response:
     """Return a page that documents this API."""
-    return render_template_string(PAGE)
+    nonce = secrets.token_urlsafe(16)
+    response = Response(render_template_string(PAGE, nonce=nonce), mimetype="text/html")
+    response.headers["Content-Security-Policy"] = POLICY.format(nonce=nonce)
+    return response
 
 
 @blueprint.get("/docs/<path:name>")
@@ -247,7 +256,7 @@ def _responses(operation: Operation, blueprint_name: str, schemas: _Schemas) -> 
         for status in (200, *operation.also)
     }
     error = {"application/json": {"schema": schemas.of(errors.ENVELOPES.get(blueprint_name, NativeError))}}
-    for status in sorted({*operation.errors, 401, 403, 503} - set(operation.also)):
+    for status in sorted({*operation.errors, 401, 403, 421, 503} - set(operation.also)):
         responses[str(status)] = {"description": ERRORS[status], "content": error}
     return responses
 
@@ -255,12 +264,13 @@ def _responses(operation: Operation, blueprint_name: str, schemas: _Schemas) -> 
 ERRORS = {
     400: "The request is malformed, or a required field is missing.",
     401: "The API key is missing or wrong.",
-    403: "The Hugging Face token gives no access to this server.",
+    403: "The Hugging Face token gives no access to this server, or a web page of another origin sent the request.",
     404: "It does not exist.",
     408: "The body did not arrive within BODY_TIMEOUT.",
     409: "Not possible in the current state.",
     410: "It existed, but was deleted.",
     413: "The body is larger than MAX_BODY_MB.",
+    421: "The server does not answer to this host name (ALLOWED_HOSTS).",
     422: "A field is outside its limits; the error names the field and the limit.",
     429: "The queue is full, or the image would come too late; Retry-After says when to try again.",
     499: "The generation was cancelled.",

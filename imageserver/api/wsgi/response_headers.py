@@ -5,26 +5,26 @@ from collections.abc import Sequence
 
 from flask import Flask, Response, g
 
-from imageserver.telemetry.logs import current_request
+from imageserver.telemetry.logs import current_credential, current_request
 
 # Clients accept header lines of up to 8 KiB.
 MAX_WARNINGS_CHARACTERS = 2000
 
 
 def register(app: Flask) -> None:
-    """Record when requests arrive; add the request id to responses, and forbid browsers to guess content types."""
+    """Record when requests arrive, and add the request id to responses."""
 
     @app.before_request
     def record_arrival() -> None:
         g.arrived = time.monotonic()
         # A kept-alive connection serves its next request in the same context.
         current_request.set(None)
+        current_credential.set("")
 
     @app.after_request
     def add_headers(response: Response) -> Response:
         if "request_id" in g:
             response.headers["X-Request-Id"] = str(g.request_id)
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
