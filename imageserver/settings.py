@@ -125,6 +125,12 @@ class Settings(BaseSettings):
     max_loaded_models: int = Field(
         0, ge=0, description="Maximum number of models in memory; 0 keeps as many of the last used as fit."
     )
+    idle_unload: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds without a request after which the engine process ends and gives all memory of its device "
+        "back; the next request starts it and waits; 0 keeps it.",
+    )
     offline: bool = Field(
         False,
         validation_alias=AliasChoices("OFFLINE", "OFFLINE_MODE", "LOCAL_FILES_ONLY"),

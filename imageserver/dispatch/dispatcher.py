@@ -12,6 +12,7 @@ from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.estimator import Estimator
 from imageserver.dispatch.estimates.pending_estimates import PendingEstimate
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate, estimate_wait
+from imageserver.dispatch.idle_unload import IdleUnload
 from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.jobs import Job, Listener, Waiter
@@ -36,24 +37,25 @@ class Dispatcher:
         self._clock = asyncio.get_running_loop().time
         self._estimator = Estimator()
         self._broadcast = SnapshotBroadcast(self.snapshot)
-        self._supervision: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.engine = engine
         self.jobs = JobTable()
         self.job_records = JobRecords()
         self.models = ModelLoading(engine, self.job_records)
+        self._idle = IdleUnload(settings.idle_unload, engine, self._is_busy)
 
     def start(self) -> None:
-        self._supervision = asyncio.create_task(self.engine.supervise(self))
+        self._tasks = [asyncio.create_task(work) for work in (self.engine.supervise(self), self._idle.watch())]
 
     async def stop(self) -> None:
         """Fail all jobs, then end the engine."""
         for job in self.jobs:
             self.jobs.fail(job, Draining("The server is stopping."))
         await self.engine.stop()
-        if self._supervision is not None:
-            self._supervision.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._supervision
+                await task
 
     def join(self, worker: Listener) -> None:
         """Send `worker` the state now and at every change."""
@@ -109,6 +111,16 @@ class Dispatcher:
         else:
             listener.send(estimate)
 
+    def request_loras(self, request: messages.LoraRequest, worker: Listener) -> None:
+        """Load, unload or list LoRAs of a model; only loading needs an engine where none runs."""
+        if request.load is not None:
+            self._idle.record_use()
+        elif self.engine.state == "idle":
+            worker.send(messages.LorasLoaded(job=request.job))
+            return
+        model = request.model or self.models.default
+        self.engine.ask(msgspec.structs.replace(request, model=model), worker)
+
     def request_model(self, request: messages.ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client; a request that waits for its model counts like a job."""
         if request.prompt is not None:
@@ -120,6 +132,8 @@ class Dispatcher:
                 self.jobs.tally.count("failed")
                 worker.send(messages.failed(request.job, error))
                 return
+        if not request.unload:
+            self._idle.record_use()
         self.models.submit(request, worker)
         self._broadcast.send()
         self.models.send_responses()
@@ -143,13 +157,15 @@ class Dispatcher:
         """Return the state of the service: the engine's, or that of a model that is loading beside it, and counts."""
         engine, tally = self.engine, self.jobs.tally
         state = {"ready": "healthy", "loading": "loading"}.get(engine.state, "degraded")
+        if engine.is_resting:
+            state = "healthy"  # requests are accepted, and start it
         beside = engine.load_progress or self.models.download
         return messages.Snapshot(
             state=state,
             reason=beside.sentence if beside else engine.reason,
             phase=beside.phase if beside else engine.phase,
             load_fraction=beside.fraction if beside else engine.fraction,
-            info=self.models.info if engine.ready else None,
+            info=self.models.info if engine.ready or engine.is_resting else None,
             default=self.models.default,
             models=tuple(self.models.known.values()),
             loaded=self.models.loaded,
@@ -160,6 +176,7 @@ class Dispatcher:
             failed=tally.failed,
             cancelled=tally.cancelled,
             engine_restarts=engine.restarts,
+            idle_unloads=self._idle.count,
             queue_wait=self.jobs.remaining,
             estimate_error=self._estimator.costs.median_error,
             usage=engine.usage,
@@ -174,6 +191,10 @@ class Dispatcher:
             for job in self.jobs:
                 self.jobs.fail(job, EngineUnavailable(self.engine.reason))
         self._broadcast.change(self.engine.state)
+        if self.engine.is_ready:
+            # Requests for models that have waited for this engine.
+            self.models.advance()
+            self.models.send_responses()
 
     def job_event(self, message: messages.JobReport, raw: bytes) -> None:
         """Pass an engine's message on; one about a job that nobody waits for any more only frees its place."""
@@ -220,6 +241,9 @@ class Dispatcher:
                 self.jobs.requeue(job)
         self.engine_changed()
 
+    def _is_busy(self) -> bool:
+        return bool(len(self.jobs) or self.jobs.running) or self.models.is_busy or self.engine.is_asked
+
     def _join(self, job: Job, request: messages.Submit) -> Job:
         """Return a job that generates the request's images, at the better priority of the two; raises WouldTimeOut."""
         if job.result is None:
@@ -239,6 +263,7 @@ class Dispatcher:
         self._estimator.refuse_if_too_large(self.models.info_of(generation), generation, self.models.loaded)
         self._refuse_if_too_late(job, request.client_timeout)
         self.jobs.add(job)
+        self._idle.record_use()
         return job
 
     def _new_job(self, number: int, generation: Generation, credential: str) -> Job:

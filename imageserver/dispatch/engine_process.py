@@ -54,7 +54,8 @@ class EngineEvents(Protocol):
 class EngineProcess:
     """One supervised engine process.
 
-    `state` is `loading`, `ready`, `restarting` or `failed`; `reason` says why in one sentence.
+    `state` is `loading`, `ready`, `idle`, `restarting` or `failed`; `reason` says why in one sentence. It `is_resting`
+    from its end for want of requests until the next engine has its model.
     """
 
     _events: EngineEvents
@@ -66,18 +67,21 @@ class EngineProcess:
         self._clock = asyncio.get_running_loop().time
         self._process: asyncio.subprocess.Process | None = None
         self._peer: Peer | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._stopping = False
         self._last_sign = self._clock()
         self._last_steps: dict[int, float] = {}
         self._token = ""
         self._step_times: deque[float] = deque(maxlen=100)
         self._silent = False
+        self._awake = asyncio.Event()
         self._running: dict[int, float] = {}  # job id -> its share of the memory
         self.state = "loading"
         self.phase = "starting"
         self.reason = "The engine process is starting."
         self.fraction: float | None = None
         self.ready: messages.Ready | None = None
+        self.is_resting = False
         self.restarts = 0
         self.usage = messages.DeviceUsage()
         self._model_file = model_file
@@ -96,6 +100,11 @@ class EngineProcess:
         """Whether there is an engine that accepts jobs and questions."""
         return self.state == "ready" and self.ready is not None and self._peer is not None
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether an answer of the engine is still to come."""
+        return bool(self._asked)
+
     def has_room(self, info: ModelInfo | None) -> bool:
         """Return whether another job of a model may be sent now.
 
@@ -113,6 +122,10 @@ class EngineProcess:
                 was_ready = await self._run_once()
                 if self._is_over():
                     return
+                if self.state == "idle":
+                    await self._awake.wait()
+                    continue
+                self.is_resting = False
                 failures = 0 if was_ready else failures + 1
                 if failures >= MAX_LOAD_FAILURES:
                     self._set_state("failed", "failed", f"The engine died {failures} times while loading; see the log.")
@@ -127,8 +140,25 @@ class EngineProcess:
             watchdog.cancel()
 
     async def stop(self) -> None:
-        """End the engine: politely, then by force."""
+        """End the engine for good."""
         self._stopping = True
+        self._awake.set()
+        await self._end_process()
+
+    def rest(self, reason: str) -> None:
+        """End the engine until `wake`; only while it has no jobs."""
+        self._awake.clear()
+        self.is_resting = True
+        self._set_state("idle", "idle", reason)
+        self._events.engine_lost(silent=False)
+        self._ending = asyncio.create_task(self._end_process())
+
+    def wake(self) -> None:
+        """Let the next engine start where this one rests."""
+        self._awake.set()
+
+    async def _end_process(self) -> None:
+        """End the process: politely, then by force."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -212,7 +242,7 @@ class EngineProcess:
         if self.state != "loading":
             self._set_state("loading", "starting", "A new engine process is starting.")
         code = await self._process.wait()
-        if not self._stopping:
+        if not self._stopping and self.state != "idle":
             logger.warning("The engine process %d ended with status %d.", self._process.pid, code)
         if self._peer is not None:
             self._peer.close()
@@ -248,7 +278,7 @@ class EngineProcess:
                 self.fraction = message.fraction
                 self._set_state("loading", message.phase, message.sentence)
             case messages.Ready():
-                self.ready, self.fraction = message, 1.0
+                self.ready, self.fraction, self.is_resting = message, 1.0, False
                 self._record_initial(InitialModel.of(message.info))
                 self._events.model_event(messages.ModelsLoaded(job=0, models=(message.info,)))
                 self._set_state("ready", "ready", message.info.reason)
@@ -261,6 +291,10 @@ class EngineProcess:
                 logger.error("%s", message.sentence)
                 self._set_state("failed", "failed", message.sentence)
                 self._events.engine_lost(silent=False)
+                if self.is_resting:
+                    # Others may hold the memory that it gave up; the next request tries again.
+                    self._awake.clear()
+                    self._set_state("idle", "idle", message.sentence)
                 if self._peer is not None:
                     self._peer.close()  # the engine ends, and frees what it had loaded
 

@@ -83,6 +83,11 @@ class ModelLoading:
         """How many requests wait for their models, before they are jobs."""
         return sum(waiting.request.prompt is not None for waiting in self._requests.values())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a model is fetched, loaded or unloaded, or a client waits for one."""
+        return bool(self._load or self._fetches or self._requests or self._unloads)
+
     def with_model_name(self, generation: Generation) -> Generation:
         """Return the generation with the name of its model, if already known."""
         return generation if generation.model else replace(generation, model=self.default)
@@ -94,7 +99,11 @@ class ModelLoading:
     def submit(self, request: messages.ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client; `send_responses` sends the answer later."""
         waits_for_default = request.prompt is not None and not request.load
-        if not self._engine.is_ready and not waits_for_default:
+        is_idle = self._engine.state == "idle"
+        waits_for_engine = waits_for_default or (self._engine.is_resting and not request.unload)
+        if request.unload and is_idle:
+            self._responses.append((worker, _response_to(request, None, self.known.get(request.unload))))
+        elif not self._engine.is_ready and not waits_for_engine:
             error = Loading(f"The first model is not loaded yet: {self._engine.reason}", retry_after=2)
             self._responses.append((worker, messages.failed(request.job, error)))
         elif request.unload:
@@ -110,7 +119,7 @@ class ModelLoading:
             waiting = self._requests[request.job] = LoadRequest(request, listener, on_disk)
             if waits_for_default:
                 waiting.begin()
-            self._advance()
+            self.advance()
 
     def send_responses(self) -> None:
         """Send the responses that are due; the snapshot that they agree with must have been sent before."""
@@ -163,7 +172,7 @@ class ModelLoading:
             waiting.on_disk = True
             if message.failure is not None:
                 self._resolve(waiting, message.failure)
-        self._advance()
+        self.advance()
 
     def receive_loaded(self, message: messages.ModelsLoaded) -> LoadEnded | None:
         """Record the engine's loaded models; return the load that this ended."""
@@ -208,7 +217,7 @@ class ModelLoading:
         name, self._load = self._load.name, None
         for waiting in self._waiting(name, on_disk=True):
             self._resolve(waiting, failure)
-        self._advance()
+        self.advance()
         return LoadEnded(name, failure.as_error() if failure else None)
 
     def _resolve(self, waiting: LoadRequest, failure: messages.Failed | None) -> None:
@@ -219,7 +228,7 @@ class ModelLoading:
         info = self.known.get(waiting.name or self.default)
         self._responses.append((waiting.listener, _response_to(waiting.request, failure, info)))
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Answer requests for loaded models, and begin the loads and downloads that can begin."""
         if not self._engine.is_ready:
             return

@@ -9,8 +9,6 @@ import signal
 import socket
 import sys
 
-import msgspec
-
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.engine_process import EngineProcess
@@ -103,8 +101,7 @@ def _answer(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, question: m
         case messages.EstimateRequest():
             dispatcher.estimate(question, peer)
         case messages.LoraRequest():
-            model = question.model or dispatcher.models.default
-            dispatcher.engine.ask(msgspec.structs.replace(question, model=model), peer)
+            dispatcher.request_loras(question, peer)
         case messages.ModelRequest():
             dispatcher.request_model(question, peer)
         case messages.ListJobs():

@@ -20,7 +20,8 @@ class _SnapshotCollector:
         if snapshot is None:
             return
         usage = snapshot.usage
-        yield _gauge("ready", "1 while the model is loaded.", snapshot.info is not None)
+        yield _gauge("ready", "1 while generations are accepted without a first load.", snapshot.info is not None)
+        yield _gauge("model_loaded", "1 while the default model is in memory.", snapshot.model_loaded)
         yield _gauge("queue_length", "Generations waiting in the queue.", snapshot.queue_length)
         yield _gauge("active_generations", "Generations running in the engine.", snapshot.active)
         yield _gauge("queue_wait_seconds", "Expected device seconds of the running and waiting.", snapshot.queue_wait)
@@ -30,6 +31,8 @@ class _SnapshotCollector:
             ended.add_metric([outcome], getattr(snapshot, outcome))
         yield ended
         yield _counter("engine_restarts", "Times that the engine process was replaced.", snapshot.engine_restarts)
+        help_text = "Times that the engine process ended for want of requests (IDLE_UNLOAD)."
+        yield _counter("idle_unloads", help_text, snapshot.idle_unloads)
         yield _counter("device_busy_seconds", "Seconds that the device was busy.", usage.busy)
         yield _counter("device_idle_seconds", "Seconds that the device was idle while work waited.", usage.idle)
         yield _counter("forwards", "Denoiser forwards computed.", usage.forwards)

@@ -78,6 +78,8 @@ class ScriptedEngine:
         self.fraction: float | None = 1.0
         self.ready: Ready | None = Ready(info=INFO)
         self.restarts = 0
+        self.is_resting = self.is_asked = False
+        self.woken = 0
         self.usage = DeviceUsage()
         self.pid: int | None = 1
         self.running: list[int] = []
@@ -112,6 +114,9 @@ class ScriptedEngine:
 
     def cancel(self, job: int) -> None:
         self.cancels.append(job)
+
+    def wake(self) -> None:
+        self.woken += 1
 
     def send(self, message: FetchModel | LoadModel | UnloadModel) -> None:
         self.sent.append(message)

@@ -48,7 +48,7 @@ def health() -> Response:
         status=service.status,
         reason=snapshot.reason if snapshot else "The dispatcher is starting.",
         load_fraction=snapshot.load_fraction if snapshot else None,
-        model_loaded=_is_loaded(snapshot),
+        model_loaded=snapshot is not None and snapshot.model_loaded,
         device=model.device.kind if model else None,
         gpu=model.device.gpu if model else None,
         cuda_version=model.device.cuda_version if model else None,
@@ -156,6 +156,7 @@ def info() -> Response:
         scheduler=model.scheduler,
         sampler=model.sampler,
         schedulers=model.schedulers,
+        model_loaded=snapshot is not None and snapshot.model_loaded,
         model_load_time=model.load_time,
         total_parameters=model.parameters,
         model_size_mb=model.size_mb,
@@ -193,11 +194,6 @@ def _list_of_routes() -> Response:
     return jsonify(name="qwen-image-server", version=__version__, status=services().status, endpoints=routes)
 
 
-def _is_loaded(snapshot: Snapshot | None) -> bool:
-    """Return whether the default model is in memory; its ModelInfo outlives its unloading."""
-    return snapshot is not None and snapshot.info is not None and snapshot.info.name in snapshot.loaded
-
-
 def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:
     model = snapshot.info if snapshot else None
     default_size = model.default_size if model else None
@@ -207,7 +203,7 @@ def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:
         "device": model.device.kind if model else None,
         "dtype": model.device.dtype if model else None,
         "scheduler": model.scheduler if model else None,
-        "model_loaded": _is_loaded(snapshot),
+        "model_loaded": snapshot is not None and snapshot.model_loaded,
         "defaults": {
             "steps": model.default_steps if model else None,
             "guidance_scale": model.default_true_cfg_scale if model else None,

@@ -30,9 +30,9 @@ class Snapshot(Message, frozen=True, kw_only=True):
     """Dispatcher to workers: the state of the service, sent at every change.
 
     `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
-    `info` describes the default model, None while no engine is ready; `default` is its name. `models` are all that
-    were loaded since the dispatcher's start, `loaded` the names of those that are loaded now. `phase`, `load_fraction`
-    and `reason` describe the model that is being loaded, whatever the state.
+    `info` describes the default model, None while no engine is ready, unless IDLE_UNLOAD has ended it; `default` is its
+    name. `models` are all that were loaded since the dispatcher's start, `loaded` the names of those that are loaded
+    now. `phase`, `load_fraction` and `reason` describe the model that is being loaded, whatever the state.
     """
 
     state: str
@@ -50,8 +50,14 @@ class Snapshot(Message, frozen=True, kw_only=True):
     failed: int
     cancelled: int
     engine_restarts: int
+    idle_unloads: int = 0
     queue_wait: float
     estimate_error: float | None = None
     usage: DeviceUsage = DeviceUsage()
     dispatcher_pid: int
     engine_pid: int | None
+
+    @property
+    def model_loaded(self) -> bool:
+        """Whether the default model is in memory; its ModelInfo outlives its unloading."""
+        return self.info is not None and self.info.name in self.loaded

@@ -2,51 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from imageserver.dispatch.engine_process import MAX_LOAD_FAILURES, EngineProcess
 from imageserver.generation import ModelInfo
-from imageserver.protocol.channel import Address
 from imageserver.protocol.engine_config import InitialModel
-from imageserver.protocol.framing import Frame
-from imageserver.protocol.messages import AnyMessage, LoadProgress, Ready, Run
+from imageserver.protocol.messages import LoadProgress, Ready, Run
 from imageserver.settings import Settings
 from tests.support.factories import generation
+from tests.support.scripted_engine import ADDRESS, ScriptedPeer, ScriptedProcess
 
-ADDRESS = Address(path=None, port=1, key="")
 STEP_TIMEOUT_SECONDS = 60.0
-
-
-class ScriptedProcess:
-    """A process that lives until it is killed."""
-
-    def __init__(self) -> None:
-        self.pid, self.stdin, self.returncode = 1, Mock(), None
-        self.killed = asyncio.Event()
-        self.kill = self.terminate = self.killed.set
-
-    async def wait(self) -> int:
-        await self.killed.wait()
-        self.returncode = -9
-        return self.returncode
-
-
-class ScriptedPeer:
-    """The connection of an engine that sends these messages and then nothing more."""
-
-    def __init__(self, *messages: AnyMessage) -> None:
-        self._messages = messages
-        self._closed = asyncio.Event()
-        self.close = self._closed.set
-        self.send = Mock()
-
-    async def __aiter__(self) -> AsyncIterator[Frame]:
-        for message in self._messages:
-            yield message, b""
-        await self._closed.wait()
 
 
 async def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up(monkeypatch):

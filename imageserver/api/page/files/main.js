@@ -158,6 +158,7 @@ function sentenceOf(health) {
   if (status === "loading") return `The model is loading. ${reason}`;
   if (status === "draining") return "The server is stopping and accepts no more requests.";
   if (status === "degraded") return `The server has a problem. ${reason}`;
+  if (health.engine_pid === null) return reason;
   if (models.loading) return `${models.loading} is loading. ${health.reason}`;
   const idle = active + waiting === 0;
   const work = idle ? "idle" : `${active} running, ${waiting} waiting, about ${Math.ceil(wait)} s in total`;
