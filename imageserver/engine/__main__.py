@@ -83,21 +83,30 @@ def main(trace: "Trace | None" = None) -> None:
 def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
     # Imported here, after the first message to the dispatcher: torch and diffusers take seconds.
     from imageserver.engine.batching.step_scheduler import no_trace
+    from imageserver.engine.device_errors import ending_if_lost
     from imageserver.engine.devices.devices import DeviceUnavailable
     from imageserver.engine.downloads import ModelUnavailable
     from imageserver.engine.models.initial_model import open_model_pool
+
+    # Each job's own errors end there; what comes up to here would leave an engine that fails all later jobs.
+    with ending_if_lost():
+        try:
+            pool = open_model_pool(
+                config.settings, link.report, link.send, trace or no_trace,
+                default_model=config.default_model, configured_model=config.configured_model,
+            )  # fmt: skip
+        except (ModelUnavailable, DeviceUnavailable) as error:
+            _fail(link, str(error))
+            return
+        [info] = pool.loaded
+        link.send(messages.Ready(info=info))
+        _generate(pool, link)
+
+
+def _generate(pool: "ModelPool", link: Link) -> None:
+    """Step the jobs, and act on messages between two steps, for ever."""
     from imageserver.engine.models.load_queue import LoadQueue
 
-    try:
-        pool = open_model_pool(
-            config.settings, link.report, link.send, trace or no_trace,
-            default_model=config.default_model, configured_model=config.configured_model,
-        )  # fmt: skip
-    except (ModelUnavailable, DeviceUnavailable) as error:
-        _fail(link, str(error))
-        return
-    [info] = pool.loaded
-    link.send(messages.Ready(info=info))
     loads = LoadQueue(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
     scheduler, last_usage = pool.step_scheduler, 0.0
     while True:

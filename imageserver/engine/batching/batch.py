@@ -21,8 +21,10 @@ def form_batch(ranked: Sequence[WaitingCall]) -> list[WaitingCall]:
         return []
     leader, track = ranked[0]
     model = leader.model
-    cap = min(model.cap_of(leader.pixels), model.fitting_batches.get(leader.pixels, len(ranked)))
-    if model.merger is None or cap <= 1 or not leader.shares_forwards:
+    if model.merger is None or not leader.shares_forwards:
+        return [ranked[0]]
+    cap = model.most_calls(leader.pixels, tokens_of(model.merger, arguments_of(track)))
+    if cap <= 1:
         return [ranked[0]]
     others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
     chosen = companions(model.merger, arguments_of(track), [arguments_of(other) for _, other in others], cap)
@@ -63,6 +65,11 @@ def companions(merger: Merger, leader: Arguments, others: Sequence[Arguments], c
         if index not in chosen and _padding(merger, leader, others[index]) <= MAX_PADDING:
             chosen.append(index)
     return sorted(chosen)
+
+
+def tokens_of(merger: Merger, call: Arguments) -> int:
+    """Return the tokens of a call's images, sources included: they decide its memory, texts add little."""
+    return merger.batch_size(call) * (merger.token_count(call) - merger.text_length(call))
 
 
 def split(output: Any, sizes: Sequence[int]) -> list[Any]:

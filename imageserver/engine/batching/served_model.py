@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from imageserver.engine.batching.memory_limit import MemoryLimit
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.capturing.captured_forwards import CapturedForwards
 from imageserver.engine.devices.forward_costs import ForwardCosts
@@ -17,9 +18,9 @@ from imageserver.generation import Generation
 class ServedModel:
     """Everything that generates with one model, and the costs learnt so far.
 
-    `cap_of` gives how many images of a size in pixels share a forward; `fitting_batches` gives lower limits by size,
-    learnt when memory ran out. `largest_generated` is the largest image so far, in pixels. Without a merger calls share
-    no forward, without tiers the only quality is exact, and without adapters LoRAs are refused. `captured` replays
+    `cap_of` gives how many images of a size in pixels share a forward; `memory_limit` what was learnt when memory ran
+    out. `largest_generated` is the largest image so far, in pixels. Without a merger calls share no forward, without
+    tiers the only quality is exact, and without adapters LoRAs are refused. `captured` replays
     launches instead of repeating them.
     """
 
@@ -31,9 +32,13 @@ class ServedModel:
     adapters: LoraAdapters | None = None
     captured: CapturedForwards | None = None
     costs: ForwardCosts = field(default_factory=ForwardCosts)
-    fitting_batches: dict[int, int] = field(default_factory=dict)
+    memory_limit: MemoryLimit = field(default_factory=MemoryLimit)
     largest_generated: int = 0
 
     def forward_for(self, generation: Generation) -> Callable[..., Any]:
         """Return the forward of an exact image; a deterministic one is computed as in the plain pipeline."""
         return self.forward if self.captured is None or generation.deterministic else self.captured
+
+    def most_calls(self, pixels: int, tokens: int) -> int:
+        """Return how many calls of images of a size, each of so many tokens, may share a forward."""
+        return self.memory_limit.calls(tokens, self.cap_of(pixels))

@@ -6,17 +6,16 @@ device happens on this one thread.
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
-from imageserver.engine.batching.batch import WaitingCall, compute, form_batch
+from imageserver.engine.batching.batch import WaitingCall, arguments_of, compute, form_batch, tokens_of
+from imageserver.engine.batching.failures import as_service_error
 from imageserver.engine.batching.running_job import RunningJob
 from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.device_errors import drop_frames, end_if_lost, is_out_of_memory
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
 from imageserver.engine.pipelines.previews import Thumbnail
@@ -27,7 +26,6 @@ from imageserver.errors import (
     Busy,
     Cancelled,
     EngineUnavailable,
-    GenerationFailed,
     InvalidParameter,
     OutOfMemory,
     ServiceError,
@@ -137,6 +135,8 @@ class StepScheduler:
             if request.unload is not None:
                 adapters.unload(request.unload)
         except ServiceError as error:
+            drop_frames(error)
+            self._release_memory_after(error)
             return messages.LorasLoaded(job=request.job, failure=messages.failed(request.job, error))
         return messages.LorasLoaded(job=request.job, names=adapters.names)
 
@@ -179,37 +179,47 @@ class StepScheduler:
 
     def _compute_or_fail(self, batch: Sequence[WaitingCall]) -> list[Any] | None:
         """Return each call's result; None after a failure, with the calls served one by one or the job ended."""
+        failure: ServiceError | None = None
         try:
             return compute(batch)
         except Exception as error:
-            # Without its traceback, which would hold the failed batch's tensors while its calls are tried again.
-            failure = error.with_traceback(None) if len(batch) > 1 else error
-        if len(batch) == 1:
-            self._fail(batch[0][0], self._as_service_error(failure, batch[0][0]))
+            if len(batch) == 1:
+                failure = as_service_error(error, batch[0][0])
+            else:
+                self._observe_failed_batch(error, batch)
+        # Outside the handler, whose error would keep the failed forward's tensors alive.
+        if failure is not None:
+            self._fail(batch[0][0], failure)
             return None
-        if isinstance(failure, torch.OutOfMemoryError):
-            # A batch of this size would fail every time; the next ones are smaller.
-            batch[0][0].model.fitting_batches[batch[0][0].pixels] = len(batch) - 1
-        # One bad call must not harm its neighbours: each gets a forward of its own.
-        logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(failure).__name__)
-        del failure
         self._release_memory()
         for entry in batch:
             if entry[0].id in self._jobs:
                 self._serve([entry])
         return None
 
+    def _observe_failed_batch(self, error: Exception, batch: Sequence[WaitingCall]) -> None:
+        """Learn from a shared forward that failed: one bad call must not harm its neighbours, so each runs alone."""
+        end_if_lost(error)
+        model = batch[0][0].model
+        if is_out_of_memory(error) and model.merger is not None:
+            # A forward of this size would fail every time; the next ones are smaller.
+            model.memory_limit.observe_failure(sum(tokens_of(model.merger, arguments_of(track)) for _, track in batch))
+        logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(error).__name__)
+        drop_frames(error)
+
     def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
         """Let a track run to its next call; an error in its pipeline ends only its job."""
-        began = time.monotonic()
+        began, failure = time.monotonic(), None
         try:
             go_on(*values)
         except Exception as error:
-            self._fail(job, self._as_service_error(error, job))
-            return
+            failure = as_service_error(error, job)
         finally:
             seconds = time.monotonic() - began
             self.busy_seconds += seconds
+        if failure is not None:
+            self._fail(job, failure)
+            return
         job.device_time += seconds
         if job.finished:
             self._finish(job)
@@ -234,9 +244,12 @@ class StepScheduler:
     def _fail(self, job: RunningJob, error: ServiceError) -> None:
         self._forget(job)
         job.abort()
+        self._release_memory_after(error)
+        self._send(messages.failed(job.id, error), b"")
+
+    def _release_memory_after(self, error: ServiceError) -> None:
         if isinstance(error, OutOfMemory):
             self._release_memory()
-        self._send(messages.failed(job.id, error), b"")
 
     def _record_memory_peak(self) -> None:
         """Record the peak since the last call in all jobs."""
@@ -263,7 +276,7 @@ class StepScheduler:
                 pixels = blackened(pixels, unsafe)
                 warnings.append(sentence(unsafe))
         except Exception as error:
-            self._send(messages.failed(job.id, self._as_service_error(error, job)), b"")
+            self._send(messages.failed(job.id, as_service_error(error, job)), b"")
             return
         outcome = Outcome(
             width=width,
@@ -288,18 +301,3 @@ class StepScheduler:
         del self._jobs[job.id]
         if job.model.tiers is not None:
             job.model.tiers.forget(job.id)
-
-    def _as_service_error(self, error: Exception, job: RunningJob) -> ServiceError:
-        """Return the error for the client; ends the process when the device can never be used again."""
-        if isinstance(error, ServiceError):
-            return error
-        logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})
-        if isinstance(error, torch.OutOfMemoryError):
-            size, fits = f"{job.generation.width}x{job.generation.height}", job.model.largest_generated
-            known = f" of at most {fits} pixels, as one that was generated before" if 0 < fits < job.pixels else ""
-            return OutOfMemory(f"The device's memory cannot hold a {size} image; ask for a smaller one{known}.")
-        if isinstance(error, torch.AcceleratorError):
-            # Such an error is sticky: every later call of this process would fail too. The dispatcher starts a new one.
-            logger.critical("The device is lost; the engine ends.")
-            os._exit(70)
-        return GenerationFailed(f"The generation failed inside the pipeline ({type(error).__name__}).")

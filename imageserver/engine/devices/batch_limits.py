@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from imageserver.engine.device_errors import is_out_of_memory
 from imageserver.engine.devices.measurement_cache import Measurements
 from imageserver.engine.pipelines.merger import Merger
 
@@ -85,8 +84,8 @@ def _best_batch(forward: Forward, merger: Merger, call: Any, clock: Clock) -> in
         calls: Sequence[Any] = [call] * batch
         try:
             seconds = seconds_of(forward, calls[0] if batch == 1 else merger.merge(calls), clock)
-        except torch.OutOfMemoryError:
-            if batch == 1:
+        except RuntimeError as error:
+            if batch == 1 or not is_out_of_memory(error):
                 raise
             break
         rate = batch / seconds

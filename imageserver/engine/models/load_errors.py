@@ -5,9 +5,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 
+from imageserver.engine.device_errors import is_lost
 from imageserver.engine.downloads import ModelUnavailable
 
 logger = logging.getLogger(__name__)
@@ -24,9 +24,11 @@ def explaining_load_errors(model: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ModelUnavailable, torch.AcceleratorError):
+    except ModelUnavailable:
         raise
     except Exception as error:
+        if is_lost(error):
+            raise
         kind = type(error).__name__
         if not isinstance(error, EXPECTED):
             logger.error("%s cannot be loaded.", model, exc_info=error)

@@ -12,6 +12,7 @@ import torch
 from imageserver.engine import caching
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.caching import Calibration, QualityTiers
+from imageserver.engine.device_errors import is_lost
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.batch_limits import (
     PROBED_BATCHES,
@@ -80,6 +81,8 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         # Also the first forward of the process, which is slow: now, not for the first client.
         solo = seconds_of(forward, capture_call(runner, 512))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        if is_lost(error):
+            raise
         raise explain_failed_measurement(settings, device, error) from error
     served = ServedModel(
         runner=runner,

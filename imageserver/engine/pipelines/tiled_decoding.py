@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-import torch
+from imageserver.engine.device_errors import drop_frames, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ current_warnings: ContextVar[list[str] | None] = ContextVar("current_warnings", 
 
 
 def decode_in_tiles_when_full(vae: Any, release: Callable[[], None]) -> None:
-    """Let `vae.decode` retry in tiles after torch.OutOfMemoryError; a VAE without tiling is left as it is.
+    """Let `vae.decode` retry in tiles where the memory runs out; a VAE without tiling is left as it is.
 
     `release` returns cached memory. `vae.decode.whole` decodes without the retry.
     """
@@ -26,9 +26,10 @@ def decode_in_tiles_when_full(vae: Any, release: Callable[[], None]) -> None:
     def decode(*arguments: Any, **options: Any) -> Any:
         try:
             return whole(*arguments, **options)
-        except torch.OutOfMemoryError:
-            if getattr(vae, "use_tiling", False):
+        except (RuntimeError, MemoryError) as error:
+            if getattr(vae, "use_tiling", False) or not is_out_of_memory(error):
                 raise
+            drop_frames(error)
         # Outside the handler, whose traceback would keep the tensors of the failed attempt alive.
         release()
         logger.warning("%s", IN_TILES)

@@ -12,6 +12,7 @@ import diffusers
 import torch
 from safetensors import SafetensorError
 
+from imageserver.engine.device_errors import is_lost
 from imageserver.engine.downloads import ModelUnavailable, Report, locate
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.types import Kind
@@ -61,6 +62,8 @@ def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: t
             str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        if is_lost(error):
+            raise
         # Clients see it too, but not the owner's paths.
         sentence = str(error).strip().splitlines()[0].replace(str(folder), "its folder")[:300]
         raise ModelUnavailable(f"CONTROLNET cannot be loaded: {sentence}") from error

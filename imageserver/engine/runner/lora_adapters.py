@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from imageserver.engine.device_errors import drop_frames, is_lost, is_out_of_memory
 from imageserver.engine.pipelines.types import Pipeline
-from imageserver.errors import InvalidParameter
+from imageserver.errors import InvalidParameter, OutOfMemory
 from imageserver.generation import Lora, MemoryPlanName
 from imageserver.lora_folder import LoraFile, LoraFolder
 
@@ -113,7 +114,12 @@ class LoraAdapters:
                 raise ValueError(f"{sum(layers.values())} of its {wanted} layers belong to the model")
         except Exception as error:
             # Files of other programs make diffusers' converters raise any of a dozen errors.
+            if is_lost(error):
+                raise
+            drop_frames(error)
             self._remove(adapter)
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"The device's memory cannot hold {file.name} beside the model.") from error
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
             raise InvalidParameter(f"loras: {file.name} does not fit the model: {reason}.", param="loras") from error
         if any(count for name, count in layers.items() if name != self._denoiser):

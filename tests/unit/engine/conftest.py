@@ -8,6 +8,7 @@ from diffusers import QwenImagePipeline
 
 from imageserver.engine.pipelines import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
+from tests.support.device_errors import Ended
 from tests.support.tiny_engine import TinyEngine
 from tests.support.tiny_models import tiny_qwen_image
 
@@ -41,6 +42,19 @@ def engine(pipeline: QwenImagePipeline) -> Iterator[TinyEngine]:
     engine = TinyEngine(pipeline)
     yield engine
     engine.gate.remove()
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The exit codes that the engine's process would have ended with; `Ended` is raised instead."""
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        raise Ended
+
+    monkeypatch.setattr("imageserver.engine.device_errors.os._exit", end)
+    return codes
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from imageserver.engine.devices import batch_limits, devices, memory_plans
-from imageserver.engine.models import model_pool
+from imageserver.engine.models import model_pool, warmup
 from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.generation import Generation, ModelInfo, Source
@@ -25,6 +25,7 @@ from imageserver.protocol.messages import (
     UnloadModel,
 )
 from imageserver.settings import Settings
+from tests.support.device_errors import DEVICE_LOST
 from tests.support.factories import generation
 from tests.support.tiny_models import save_tiny_qwen_image, silent, tiny_stable_diffusion
 from tests.support.tiny_pool import TinyPool
@@ -177,7 +178,8 @@ def _names_a_class_that_is_not_there(folder: Path, _: pytest.MonkeyPatch) -> Non
 
 def _fills_the_device(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def move_to_device(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        # As the driver says it, outside of PyTorch's allocator; it is not the end of the device.
+        raise torch.AcceleratorError("CUDA error: out of memory")
 
     monkeypatch.setattr(memory_plans, "move_to_device", move_to_device)
 
@@ -200,7 +202,7 @@ def _says_nothing(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("spoil", "sentence"),
     [
         (_names_a_class_that_is_not_there, "UNet9DConditionModel"),
-        (_fills_the_device, "CUDA out of memory. Tried to allocate 2 GiB."),
+        (_fills_the_device, "spoilt cannot be loaded: CUDA error: out of memory"),
         (_needs_a_package, "spoilt cannot be loaded: ImportError: T5Tokenizer requires the sentencepiece library."),
         (_says_nothing, "spoilt cannot be loaded: AssertionError: AssertionError"),
     ],
@@ -220,6 +222,18 @@ def test_whatever_goes_wrong_over_a_model_ends_no_engine(
     assert several.names == ["qwen"]
     monkeypatch.undo()
     assert several.generate(of("qwen")) == before
+
+
+@pytest.mark.parametrize("place", [(memory_plans, "move_to_device"), (warmup, "_caps")], ids=lambda place: place[1])
+def test_a_device_that_is_lost_over_a_model_is_no_fault_of_the_model(
+    several: SeveralModels, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
+) -> None:
+    def lose(*_: Any) -> None:
+        raise DEVICE_LOST[0]
+
+    monkeypatch.setattr(*place, lose)
+    with pytest.raises(torch.AcceleratorError):
+        several.load("twin")
 
 
 def test_a_new_engine_begins_with_the_default_model_and_settings_of_the_first_stay_its_own(

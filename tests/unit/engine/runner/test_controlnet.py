@@ -11,11 +11,14 @@ import torch
 from PIL import Image
 
 from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.families.stable_diffusion import StableDiffusion
 from imageserver.engine.models.model_pool import ModelPool
+from imageserver.engine.runner import controlnet
 from imageserver.generation import Control, Generation, Source
 from imageserver.protocol.messages import Preview, Progress
 from imageserver.settings import Settings
 from tests.support import tiny_models
+from tests.support.device_errors import DEVICE_LOST, OUT_OF_MEMORY
 from tests.support.factories import generation
 from tests.support.tiny_controls import tiny_control
 from tests.support.tiny_engine import TinyEngine, assert_a_lora_leaves_no_trace, assert_alike, difference
@@ -228,6 +231,23 @@ def test_weights_that_are_not_there_are_told_without_a_path(tmp_path):
     with pytest.raises(ModelUnavailable, match="CONTROLNET cannot be loaded") as refusal:
         load(settings)
     assert str(tmp_path) not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OUT_OF_MEMORY[1], ModelUnavailable), (DEVICE_LOST[0], torch.AcceleratorError)]
+)
+def test_one_that_the_device_cannot_hold_is_refused_and_a_lost_device_is_no_fault_of_it(
+    tmp_path, monkeypatch, error, raised
+):
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(diffusers.ControlNetModel, "from_pretrained", fail)
+    for name in ("control", "model/unet"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    with pytest.raises(raised, match="CUDA error"):
+        controlnet.load(tmp_path / "control", StableDiffusion(), tmp_path / "model", torch.float32, torch.device("cpu"))
 
 
 def test_it_belongs_to_the_model_that_is_loaded_first(tmp_path):
