@@ -1,37 +1,23 @@
 """The server's LoRA files, by name, with the settings that each recommends.
 
-A LoRA is `NAME.safetensors` in `LORA_DIR` or in the package; a `NAME.json` beside it is its profile. Names are looked
-up in the listing of the folders, so no name can lead to another path.
+A LoRA is `NAME.safetensors` in `LORA_DIR` or in the package; a `NAME.json` beside it is its profile, without which a
+published one may be known. Names are looked up in the listing of the folders, so no name can lead to another path.
 """
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from imageserver.errors import InvalidParameter
+from imageserver.lora_profiles import LoraProfile, published_profile
 from imageserver.settings import PACKAGE_DIR, Settings
 
 PACKAGED = PACKAGE_DIR / "loras"
 SUFFIX = ".safetensors"
 CHUNK_BYTES = 4 * 1024 * 1024
 MAX_PROFILE_BYTES = 100_000
-
-
-class LoraProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings that a LoRA was made for: the defaults of requests that use it.
-
-    `scheduler` is a noise scheduler's name, or a configuration as in `scheduler_config.json` that
-    changes the model's own.
-    """
-
-    num_inference_steps: int | None = None
-    true_cfg_scale: float | None = None
-    scheduler: str | dict[str, Any] | None = None
-    scale: float = 1.0
-    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,7 @@ def _state(path: Path) -> tuple[Path, int, int] | None:
 
 
 def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
-    digest, profile_bytes = hashlib.sha256(), b"{}"
+    digest, profile_bytes = hashlib.sha256(), msgspec.json.encode(published_profile(name))
     with path.open("rb") as content:
         while chunk := content.read(CHUNK_BYTES):
             digest.update(chunk)

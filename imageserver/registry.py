@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from imageserver.generation import MemoryPlanName
 
+Hub = Literal["modelscope", "huggingface"]
+
 # Names with a meaning of their own in MODEL.
 RESERVED = ("auto", "demo")
 MIN_SIDE = 64
@@ -22,14 +24,19 @@ def _with_allowed_sides(size: str) -> str:
     return size
 
 
+Revision = Annotated[str, Field(min_length=1)]
+
+
 class ModelEntry(BaseModel):
     """The registry's entry for a name; a missing value defaults to the server's setting or the family's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     source: str = Field(min_length=1, description="Id on a hub such as Qwen/Qwen-Image, or a local folder.")
-    hub: Literal["modelscope", "huggingface"] | None = Field(None, description="Hub of the id; else MODEL_SOURCE.")
-    revision: str | None = Field(None, min_length=1, description="Commit, tag or branch on the hub; else its newest.")
+    hub: Hub | None = Field(None, description="Hub of the id; else MODEL_SOURCE.")
+    revision: Revision | dict[Hub, Revision] | None = Field(
+        None, description="Commit, tag or branch, or one for each hub; else the newest at the time of the download."
+    )
     family: str | None = Field(None, description="Family that the files must be of, to be refused where they are not.")
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         None, description="Number format of the weights where DTYPE=auto."
@@ -43,6 +50,14 @@ class ModelEntry(BaseModel):
     size: Annotated[str, Field(pattern=r"^[0-9]{1,7}x[0-9]{1,7}$"), AfterValidator(_with_allowed_sides)] | None = Field(
         None, description="Size of a request that names none, such as 512x512."
     )
+    licence: str = Field("", description="Licence of the weights.")
+    commercial: bool = Field(True, description="Whether the licence allows commercial use.")
+    gated: bool = Field(False, description="Whether the hub wants an account that has accepted the licence.")
+    download_gb: float | None = Field(None, gt=0, description="Size of its download in GB, in a format of 16 bits.")
+
+    def revision_on(self, hub: Hub) -> str | None:
+        """Return the revision to download from a hub; None for its newest."""
+        return self.revision.get(hub) if isinstance(self.revision, dict) else self.revision
 
     @property
     def width_and_height(self) -> tuple[int, int] | None:

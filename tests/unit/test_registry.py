@@ -1,5 +1,7 @@
 """Names of models come from one file, and whatever is wrong in it is one sentence at the start."""
 
+import re
+
 import pytest
 
 from imageserver.registry import RegistryUnusable, read_registry
@@ -36,13 +38,34 @@ def test_the_file_that_is_shipped_has_the_names_of_the_documents():
         "qwen-image",
         "qwen-image-2512",
         "qwen-image-2.1",
+        "qwen-image-2.1-turbo",
+        "qwen-image-edit-2511",
         "qwen-image-layered",
+        "z-image-turbo",
         "cogview4",
         "hidream-i1-full",
         "runwayml/stable-diffusion-v1-5",
         "sd-xl-base",
     } <= set(registry)
     assert (registry["sd-1.5"].steps, registry["sd-1.5"].guidance) == (28, 7.0)
+
+
+def test_every_model_that_is_shipped_has_its_licence_its_size_and_a_whole_commit():
+    for name, entry in read_registry(PACKAGE_DIR / "models.toml").items():
+        assert entry.licence, name
+        assert entry.download_gb, name
+        assert entry.commercial == ("Research" not in entry.licence and "Non-Commercial" not in entry.licence), name
+        pinned = entry.revision_on("huggingface")
+        # The Hub does not accept a shortened one.
+        assert pinned is None or re.fullmatch("[0-9a-f]{40}", pinned), name
+
+
+def test_a_revision_may_differ_between_the_hubs(write):
+    entry = read_registry(write(SDXL + 'revision = { huggingface = "main", modelscope = "v1" }'))["sd-xl-base"]
+    assert (entry.revision_on("huggingface"), entry.revision_on("modelscope")) == ("main", "v1")
+    entry = read_registry(write(SDXL + 'revision = { huggingface = "main" }'))["sd-xl-base"]
+    assert entry.revision_on("modelscope") is None
+    assert read_registry(write(SDXL + 'revision = "v2"'))["sd-xl-base"].revision_on("modelscope") == "v2"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +81,7 @@ def test_the_file_that_is_shipped_has_the_names_of_the_documents():
         (SDXL + 'size = "big"', "size='big' is not valid"),
         (SDXL + 'size = "16x16"', "each side must be 64 to 4096"),
         (SDXL + 'dtype = "int3"', "dtype='int3' is not valid"),
+        (SDXL + 'revision = { somewhere = "v1" }', "revision.* is not valid"),
         ('[sd]\nsource = ""', "source='' is not valid"),
         ('source = "x"', "'source' is outside of every table"),
         ('[demo]\nsource = "x"', r"\[demo\] has a meaning of its own"),

@@ -81,7 +81,7 @@ def find(settings: Settings, report: Report) -> FoundModel:
     entry = _with_settings(entry, settings)
     folder = locate(
         entry.source, settings, report,
-        setting=setting, hub=entry.hub, revision=entry.revision, wanted=PIPELINE_FILES,
+        setting=setting, hub=entry.hub, revision=entry.revision_on(entry.hub or settings.model_source), wanted=PIPELINE_FILES,
     )  # fmt: skip
     family = _family_in(folder, name, entry)
     weights.refuse_if_incomplete(name, folder, family)

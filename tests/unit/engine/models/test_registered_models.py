@@ -6,7 +6,8 @@ import pytest
 
 from imageserver.engine import downloads
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.settings import Settings
+from imageserver.registry import read_registry
+from imageserver.settings import PACKAGE_DIR, Settings
 from tests.support.tiny_models import load, save_tiny_qwen_image
 
 
@@ -92,9 +93,8 @@ def test_an_entry_says_how_its_model_is_fitted_into_memory_and_a_setting_goes_be
 
 def test_qwen_image_2512_is_served_from_the_hub_s_cache_as_qwen_image_is(tmp_path):
     kept = tmp_path / "models--Qwen--Qwen-Image-2512"
-    folder = save_tiny_qwen_image(kept / "snapshots" / "0123")
-    (kept / "refs").mkdir()
-    (kept / "refs" / "main").write_text("0123")
+    pinned = read_registry(PACKAGE_DIR / "models.toml")["qwen-image-2512"].revision_on("huggingface")
+    folder = save_tiny_qwen_image(kept / "snapshots" / pinned)
     # The layout of the published folder.
     assert (
         json.loads((folder / "model_index.json").read_text()).items()
