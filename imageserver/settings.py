@@ -318,8 +318,13 @@ class Settings(BaseSettings):
         """Return the named models; raises RegistryUnusable."""
         file = self.resolve(self.models_file)
         if self.models_file == Settings.model_fields["models_file"].default and not file.exists():
-            file = PACKAGE_DIR / file.name  # the user has no file of their own
+            return shipped_registry()  # the user has no file of their own
         return read_registry(file)
+
+
+def shipped_registry() -> Registry:
+    """Return the named models that come with the server, whatever MODELS_FILE says."""
+    return read_registry(PACKAGE_DIR / "models.toml")
 
 
 def load_settings() -> Settings:

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine: it serves the files of one folder as one model, and fails as it is told."""
+"""Both hubs on this machine: they serve the files of one folder as one model, and fail as they are told."""
 
 import hashlib
 import json
@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class FakeHub:
-    """What was asked, and the faults to come: `unwell` answers of 503, and files to be cut off in their middle."""
+    """What was asked, and the faults to come: `unwell` answers of 503, and files to be cut off in their middle.
+
+    It speaks the protocols of the Hugging Face Hub and of ModelScope. `requests` counts all that it was asked.
+    """
 
     def __init__(self, folder: Path, model: str) -> None:
         self.folder, self.model = folder, model
-        self.unwell = 0
+        self.unwell = self.requests = 0
         self.cut: set[str] = set()
         self.ranges: dict[str, list[str]] = {}
         self.revisions: list[str] = []
@@ -53,10 +57,23 @@ class FakeHub:
 
     def answer(self, request: BaseHTTPRequestHandler, *, body: bool) -> None:
         """Answer a request for the model's description or for one of its files."""
-        path = request.path.partition("?")[0]
+        path, _, query = request.path.partition("?")
+        self.requests += 1
+        modelscope = f"/api/v1/models/{self.model}/repo"
         if self.unwell:
             self.unwell -= 1
             self._send(request, 503, b"")
+        elif path == f"{modelscope}/files":
+            files = [
+                {"Path": name, "Size": (self.folder / name).stat().st_size, "Type": "blob"}
+                for name in self.names
+                if name.startswith(parse_qs(query).get("Root", [""])[0])
+            ]
+            answer = {"Code": 200, "Success": True, "Data": {"Files": files}}
+            self._send(request, 200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+        elif path == modelscope:
+            self.revisions.append(parse_qs(query)["Revision"][0])
+            self._send_file(request, self.folder / parse_qs(query)["FilePath"][0], body=body)
         elif path.startswith(f"/api/models/{self.model}/tree/"):
             files = [
                 {"type": "file", "path": name, "size": (self.folder / name).stat().st_size, "oid": "0" * 40}

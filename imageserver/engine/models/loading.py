@@ -84,8 +84,9 @@ def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
         )
     options = {**memory_plans.loading_options(plan, folder, given), **given, **family.loading}
     return diffusers.DiffusionPipeline.from_pretrained(
-        str(folder), dtype=found.dtype, use_safetensors=True, local_files_only=True, **options
-    )
+        str(folder), dtype=found.dtype, variant=weights.variant(folder), use_safetensors=True, local_files_only=True,
+        **options,
+    )  # fmt: skip
 
 
 def _choose_noise_scheduler(pipeline: Pipeline, found: FoundModel) -> None:

@@ -1,15 +1,18 @@
 """Which model a name means, MODEL=auto included, and where its files are; nothing is loaded yet."""
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from imageserver.engine.devices import devices, memory_plans, number_formats
 from imageserver.engine.devices.memory_plans import MemoryPlan
-from imageserver.engine.downloads import PIPELINE_FILES, ModelUnavailable, Report, locate
+from imageserver.engine.downloads import ModelUnavailable, Report, locate
+from imageserver.engine.downloads.file_choice import INDEX, pipeline_files
+from imageserver.engine.downloads.search import FileChoice
 from imageserver.engine.families import FAMILIES, family_of, published_class
 from imageserver.engine.families.family import Family
 from imageserver.engine.models import transformer_file, weights
@@ -81,14 +84,12 @@ def find(settings: Settings, report: Report) -> FoundModel:
     entry = _with_settings(entry, settings)
     folder = locate(
         entry.source, settings, report,
-        setting=setting, hub=entry.hub, revision=entry.revision_on(entry.hub or settings.model_source), wanted=PIPELINE_FILES,
+        setting=setting, hub=entry.hub, revision=entry.revision_on(entry.hub or settings.model_source),
+        wanted=_files_to_load(name, entry, settings, device),
     )  # fmt: skip
     family = _family_in(folder, name, entry)
     weights.refuse_if_incomplete(name, folder, family)
-    number_format = entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype
-    dtype, dtype_reason = number_formats.choose(device, float16=family.float16)
-    if number_format != "auto":
-        dtype, dtype_reason = getattr(torch, number_format), ""
+    dtype, dtype_reason = _number_format(entry, settings, device, family)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
     control_folder = controlnet.find(settings, family, report, entry.hub)
     sizes = weights.weight_bytes(folder, dtype, left_out=family.loading)
@@ -157,12 +158,44 @@ def _with_settings(entry: ModelEntry, settings: Settings) -> ModelEntry:
     return entry.model_copy(update={name: value for name, value in defaults.items() if value is not None})
 
 
+def _number_format(
+    entry: ModelEntry, settings: Settings, device: torch.device, family: Family
+) -> tuple[torch.dtype, str]:
+    """Return the weights' number format and, where it is not what is usual on the device, a sentence that says why."""
+    wanted = entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype
+    if wanted != "auto":
+        return getattr(torch, wanted), ""
+    return number_formats.choose(device, float16=family.float16)
+
+
+def _files_to_load(model: str, entry: ModelEntry, settings: Settings, device: torch.device) -> FileChoice:
+    """Return the choice of a pipeline's files, which refuses a model that cannot be served before its download."""
+
+    def wanted(files: Mapping[str, int], present: Collection[str], index: Mapping[str, Any]) -> Collection[str]:
+        if "_class_name" not in index:
+            return {INDEX}
+        family = _family_of(index, model, entry)
+        dtype, _ = _number_format(entry, settings, device, family)
+        return pipeline_files(
+            files, present, index,
+            left_out={name for name, component in family.loading.items() if component is None},
+            replaced={family.denoiser} if settings.transformer_file else (),
+            half=dtype.itemsize == 2,
+        )  # fmt: skip
+
+    return wanted
+
+
 def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
     try:
-        pipeline_class = json.loads((folder / "model_index.json").read_text())["_class_name"]
+        return _family_of(json.loads((folder / INDEX).read_text()), model, entry)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(f"{model} has no readable model_index.json, so it is not a diffusers folder.") from error
-    family = family_of(str(pipeline_class))
+
+
+def _family_of(index: Mapping[str, Any], model: str, entry: ModelEntry) -> Family:
+    pipeline_class = str(index["_class_name"])
+    family = family_of(pipeline_class)
     if family is None:
         known = ", ".join(published_class(family) for family in FAMILIES)
         raise ModelUnavailable(f"{model} is a {pipeline_class}, which this server cannot serve; it knows {known}.")

@@ -17,6 +17,7 @@ from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory import peak_memory
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.models.acceleration import compiled_graphs
+from imageserver.engine.models.licence import restriction
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel, choose_model, find
 from imageserver.engine.models.warmup import load_and_warm_up
@@ -111,6 +112,8 @@ class ModelPool:
         failure = None
         try:
             with explaining_load_errors(found.name, found.folder):
+                if sentence := restriction(found.entry.source, found.settings.registry()):
+                    logger.warning(sentence)
                 served, info = load_and_warm_up(found, report)
         except ModelUnavailable as error:
             # Without its cause, whose traceback refers to what was loaded until then.

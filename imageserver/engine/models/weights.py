@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.downloads.file_choice import variant_of
 from imageserver.engine.families.family import Family
 
 # As diffusers and transformers name weights, in one file or in several, where no variant is asked for.
@@ -44,6 +45,15 @@ def refuse_if_incomplete(model: str, folder: Path, family: Family) -> None:
     missing = [name for name in _components_of(folder) if name not in not_needed and not (folder / name).is_dir()]
     if missing:
         raise ModelUnavailable(f"{model} is incomplete: its folder has no {' and no '.join(missing)}.")
+
+
+def variant(folder: Path) -> str | None:
+    """Return the variant, such as fp16, of a component that has no plain weights; None where all have."""
+    for name in _components_of(folder):
+        found = {variant_of(file.name) for file in (folder / name).glob("*.safetensors")}
+        if found and "" not in found:
+            return min(found)
+    return None
 
 
 def fingerprint(folder: Path) -> str:

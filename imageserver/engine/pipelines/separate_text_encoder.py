@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from imageserver.engine.downloads import ModelUnavailable, Report, locate
+from imageserver.registry import Hub
 from imageserver.settings import Settings
 
 
@@ -22,7 +23,7 @@ class SeparateTextEncoder:
 
 
 def find(
-    wanted: SeparateTextEncoder | None, model: str, folder: Path, settings: Settings, report: Report, hub: str | None
+    wanted: SeparateTextEncoder | None, model: str, folder: Path, settings: Settings, report: Report, hub: Hub | None
 ) -> Path | None:
     """Return the folder of the text encoder; None where the model needs none or has its own.
 

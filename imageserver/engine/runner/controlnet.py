@@ -16,6 +16,7 @@ from imageserver.engine.device_errors import is_lost
 from imageserver.engine.downloads import ModelUnavailable, Report, locate
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.types import Kind
+from imageserver.registry import Hub
 from imageserver.settings import PACKAGE_DIR, Settings
 
 # ControlNets for the demo model that come with the server.
@@ -25,7 +26,7 @@ CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", 
 MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
 
 
-def find(settings: Settings, family: Family, report: Report, hub: str | None) -> Path | None:
+def find(settings: Settings, family: Family, report: Report, hub: Hub | None) -> Path | None:
     """Return the folder that CONTROLNET names; None where it names none. An id is looked up on the model's `hub`.
 
     Raises ModelUnavailable where it is missing, or was made for another family.

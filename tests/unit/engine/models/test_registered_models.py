@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from imageserver.engine import downloads
 from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.models import model_choice
 from imageserver.registry import read_registry
 from imageserver.settings import PACKAGE_DIR, Settings
 from tests.support.tiny_models import load, save_tiny_qwen_image
@@ -65,24 +65,27 @@ def test_a_source_that_leads_nowhere_is_said_with_its_entry(settings_for):
         load(settings_for("mine", "/no/such"))
 
 
-@pytest.mark.parametrize(("hub", "module"), [("modelscope", "modelscope"), ("huggingface", "huggingface_hub")])
-def test_hub_and_revision_of_an_entry_decide_what_is_fetched(
-    settings_for, model_folder, monkeypatch, tmp_path, hub, module
-):
+@pytest.mark.parametrize("hub", ["modelscope", "huggingface"])
+def test_hub_and_revision_of_an_entry_decide_what_is_fetched(settings_for, model_folder, monkeypatch, hub):
     asked = {}
 
-    def download(model, **options):
+    def locate(model, settings, report, **options):
         asked.update(options, model=model)
-        return [] if options.get("dry_run") else str(model_folder)
+        return model_folder
 
     other = "huggingface" if hub == "modelscope" else "modelscope"
-    monkeypatch.setattr(f"{module}.snapshot_download", download)
-    monkeypatch.setattr(downloads, "GROWTH_INTERVAL_SECONDS", 0.02)
-    settings = settings_for(
-        "mine", "owner/model", f'hub = "{hub}"\nrevision = "v1.2"', model_source=other, models_dir=tmp_path
-    )
+    monkeypatch.setattr(model_choice, "locate", locate)
+    settings = settings_for("mine", "owner/model", f'hub = "{hub}"\nrevision = "v1.2"', model_source=other)
     assert load(settings).info.source == "owner/model"
-    assert (asked["model"], asked["revision"]) == ("owner/model", "v1.2")
+    assert (asked["model"], asked["hub"], asked["revision"]) == ("owner/model", hub, "v1.2")
+
+
+def test_a_revision_of_one_hub_is_not_asked_of_the_other(settings_for, model_folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(model_choice, "locate", lambda *_, revision, **__: asked.append(revision) or model_folder)
+    for source in ("huggingface", "modelscope"):
+        load(settings_for("mine", "owner/model", 'revision = { huggingface = "v1.2" }', model_source=source))
+    assert asked == ["v1.2", None]
 
 
 def test_an_entry_says_how_its_model_is_fitted_into_memory_and_a_setting_goes_before_it(settings_for, model_folder):

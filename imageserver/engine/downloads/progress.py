@@ -1,0 +1,59 @@
+"""How far a download is: the bytes that have come of all its files."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Called with (phase, sentence, fraction).
+Report = Callable[[str, str, float | None], None]
+
+GROWTH_INTERVAL_SECONDS = 1.0
+
+
+class ProgressMeter:
+    """Adds up the bytes of all files that are being downloaded."""
+
+    def __init__(self, model: str, total: int, report: Report) -> None:
+        self._model, self._total, self._report = model, total, report
+        self._lock = threading.Lock()
+        self._done = 0
+        self._last_percent = -1
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self._done += size
+            percent = int(100 * self._done / self._total) if self._total else 0
+            if percent == self._last_percent:
+                return
+            self._last_percent = percent
+        gigabytes = f"{self._done / 1e9:.2f} of {self._total / 1e9:.2f} GB"
+        self._report("downloading", f"{self._model}: {gigabytes}", min(1.0, self._done / max(1, self._total)))
+
+
+@contextlib.contextmanager
+def growth_of(folder: Path, meter: ProgressMeter) -> Iterator[None]:
+    """Add the bytes that arrive in `folder` to the meter: the hub's own bars count some twice."""
+
+    def size() -> int:
+        total = 0
+        for file in folder.rglob("*"):
+            with contextlib.suppress(OSError):  # files are renamed meanwhile
+                total += 0 if file.is_symlink() else file.stat().st_size
+        return total
+
+    def watch(known: int) -> None:
+        while not done.wait(GROWTH_INTERVAL_SECONDS):
+            now = size()
+            meter.add(now - known)
+            known = now
+        meter.add(size() - known)
+
+    done = threading.Event()
+    watcher = threading.Thread(target=watch, args=[size()], name="download-meter", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
