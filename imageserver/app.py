@@ -7,6 +7,7 @@ from imageserver.api import routes
 from imageserver.api.credentials.api_keys import read_keyring
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks import webhooks as task_webhooks
+from imageserver.api.inputs.form_parser import FormRequest
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.api.wsgi.request_ids import RequestIds
@@ -28,8 +29,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
     configure_logging(settings)
     app = Flask("qwen_image_server", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * 2**20)
-    # A form may contain its image as text.
-    app.config["MAX_FORM_MEMORY_SIZE"] = app.config["MAX_CONTENT_LENGTH"]
+    app.request_class = FormRequest
     runtime_dir = RuntimeDir(owner)
 
     def announce(info: ModelInfo) -> None:

@@ -11,13 +11,14 @@ from imageserver.api.dialects.tasks import views as tasks
 from imageserver.api.dialects.websocket import views as websocket
 from imageserver.api.page import views as page
 from imageserver.api.server import health, jobs, loras, models, openapi
-from imageserver.api.wsgi import body_timeout, response_headers, security_headers, send_timeout
+from imageserver.api.wsgi import body_timeout, fair_reading, response_headers, security_headers, send_timeout
 from imageserver.settings import Settings
 
 
 def register(app: Flask, settings: Settings) -> None:
     errors.register(app)
     body_timeout.register(app, settings.body_timeout)
+    fair_reading.register(app)
     send_timeout.register(app, settings.send_timeout)
     response_headers.register(app)
     security_headers.register(app)

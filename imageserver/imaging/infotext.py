@@ -10,14 +10,18 @@ SETTING = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)\s*(?:,|$)')
 SIZE = re.compile(r"(\d+)x(\d+)")
 # A last line with this many settings is a line of settings; a prompt rarely has as many.
 MIN_SETTINGS = 3
+# The pattern of a setting takes a hundred bytes for each character of a quoted value.
+MAX_CHARACTERS = 500_000
 
 
 def parse_infotext(text: str) -> dict[str, str]:
     """Return `Prompt`, `Negative prompt` and every setting as text; a size is split into `Size-1` and `Size-2`.
 
-    Any other text counts as a prompt; an empty one gives nothing.
+    Any other text, and one of more than MAX_CHARACTERS, counts as a prompt; an empty one gives nothing.
     """
     lines = text.strip().split("\n")
+    if len(text) > MAX_CHARACTERS:
+        return {"Prompt": _joined(lines), "Negative prompt": ""}
     if lines == [""]:
         return {}
     settings = list(_settings(lines[-1]))

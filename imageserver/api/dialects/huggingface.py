@@ -15,10 +15,11 @@ from pydantic import BaseModel, Field
 from imageserver.api import errors
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationResult
+from imageserver.api.inputs import bounded_json
 from imageserver.api.inputs.generate_request import NOT_BLANK, Fraction, Generating, Seed, Side, Whole
 from imageserver.api.inputs.image_bytes import checked, fetch
 from imageserver.api.inputs.init_image import InitImage
-from imageserver.api.inputs.json_body import as_object, parsed, read_body
+from imageserver.api.inputs.json_body import as_object, read_body
 from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
@@ -142,7 +143,7 @@ def _generate(model: str | None) -> Response:
 
 
 def _read_json(service: Services, data: bytes) -> ReadBody:
-    body = _checked(parsed(data))
+    body = _checked(bounded_json.parse(data))
     parameters = body.parameters or HuggingFaceParameters()
     unknown = [*(body.model_extra or {}), *(parameters.model_extra or {})]
     warnings = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(unknown)]

@@ -11,6 +11,7 @@ from flask import Response, current_app
 from flask.sansio.app import App
 
 from imageserver.api.generation.run import GenerationRequest
+from imageserver.api.inputs.validation import shown
 from imageserver.api.services import Services
 from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import InvalidParameter
@@ -46,9 +47,7 @@ def other_format(content: dict[str, Any], default: str = "openai") -> StreamForm
     answer = offered.get(name) if isinstance(name, str) else None
     if answer is None:
         names = ", ".join(["openai", *sorted(offered)])
-        raise InvalidParameter(
-            f"stream_format {ascii(name)[:80]} is unknown; choose from {names}.", param="stream_format"
-        )
+        raise InvalidParameter(f"stream_format {shown(name)} is unknown; choose from {names}.", param="stream_format")
     return answer
 
 

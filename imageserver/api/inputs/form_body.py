@@ -3,18 +3,16 @@
 pydantic's own `model_validate_strings` does not fit here: it reads no lists, and takes "yes" and "1" for true.
 """
 
-import json
 import re
 from typing import Any, get_args
 
 from flask import request
 from pydantic import BaseModel
 
-from imageserver.api.inputs.json_body import refuse_if_unwieldy
+from imageserver.api.inputs import bounded_json
+from imageserver.api.inputs.bounded_json import InvalidJSON
 from imageserver.errors import BadRequest, InvalidParameter
 
-# As many as werkzeug reads of a multipart form.
-MAX_FIELDS = 1000
 # Python's clients send str(True).
 CONSTANTS = {"true": True, "false": False, "null": None}
 # How the openai SDK writes a field of the objects in a list.
@@ -31,13 +29,9 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
     A field sent twice is an error that names it, unless it is not in the model: then its texts become a list. An empty
     text counts as an omitted field. `loras[][name]` and `loras[][scale]` make the list `loras`.
     """
-    if len(request.form) > MAX_FIELDS:
-        raise BadRequest(f"The form has more than {MAX_FIELDS} fields.")
     content: dict[str, Any] = {}
     columns: dict[str, dict[str, list[Any]]] = {}
-    for sent, values in request.form.lists():
-        # werkzeug calls a part without a name None.
-        name = sent or ""
+    for name, values in request.form.lists():
         nested = LIST_ITEM_FIELD.fullmatch(name)
         if nested and (item := _item_model(model, nested[1])):
             columns.setdefault(nested[1], {})[nested[2]] = [_value_of(item, nested[2], text) for text in values]
@@ -79,10 +73,11 @@ def _value_of(model: type[BaseModel], name: str, text: str) -> Any:
     if lowered in CONSTANTS:
         return CONSTANTS[lowered]
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = bounded_json.parse(text)
+    except InvalidJSON:
         return text
-    refuse_if_unwieldy(value)
+    except BadRequest as error:
+        raise BadRequest(f"{name}: {error.sentence}", param=name) from None
     return text if value is None or isinstance(value, str) else value
 
 

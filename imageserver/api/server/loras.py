@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from imageserver.api import errors
 from imageserver.api.generation.model_lookup import ask_for, name_of
 from imageserver.api.inputs.json_body import read_model
-from imageserver.api.inputs.validation import read_query
+from imageserver.api.inputs.validation import read_query, shown
 from imageserver.api.operations import documented
 from imageserver.api.request_context import request_id, services
 from imageserver.api.schemas import ResponseSchema
@@ -115,7 +115,7 @@ def unload() -> Response:
 def _find(service: Services, name: str) -> LoraFile:
     if name not in service.loras.names():
         known = ", ".join(service.loras.names()) or "none"
-        raise NotFound(f"name: there is no LoRA {ascii(name)[:100]}; choose from {known}.", param="name")
+        raise NotFound(f"name: there is no LoRA {shown(name)}; choose from {known}.", param="name")
     # Hashing reads the whole file.
     return service.thread_pool.run(service.loras.find, name)
 

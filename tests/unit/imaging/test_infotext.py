@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageserver.imaging.infotext import parse_infotext
+from imageserver.imaging.infotext import MAX_CHARACTERS, parse_infotext
 from imageserver.imaging.metadata import ImageMetadata
 
 LINE = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 965400086, Size: 512x768, Model hash: 45dee52b"
@@ -25,6 +25,11 @@ def test_what_this_server_writes_comes_back():
         "CFG scale": "4.5", "Seed": str(2**60), "Size-1": "64", "Size-2": "96", "Model": 'odd, "name": here',
         "batch_size": "2", "Version": "0.1.0",
     }  # fmt: skip
+
+
+def test_a_text_longer_than_any_infotext_is_a_prompt():
+    text = f"{'a' * MAX_CHARACTERS}\n{LINE}"
+    assert parse_infotext(text) == {"Prompt": text, "Negative prompt": ""}
 
 
 @pytest.mark.parametrize("text", ["a cat, sitting: calmly", "one: two", "Seed: 5, Steps: 6"])

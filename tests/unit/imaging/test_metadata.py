@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from PIL import ExifTags, Image
 from imageserver.errors import InvalidParameter
 from imageserver.generation import OutputFormat
 from imageserver.imaging.encoding import encode
+from imageserver.imaging.headers import MAX_BLOCKS, MAX_TEXTS
 from imageserver.imaging.metadata import ImageMetadata, read_metadata
+from tests.support.images import chunk, png_with
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 METADATA = ImageMetadata(
@@ -32,6 +35,7 @@ INFOTEXT = (
     "Negative prompt: blurry, dark\n"
     "Steps: 20, Sampler: Euler, CFG scale: 4, Seed: 1, Size: 512x512, Model: Qwen-Image, Version: 0.1.0"
 )
+IMAGE = Image.fromarray(PIXELS)
 FORMATS = pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
 
 
@@ -128,6 +132,30 @@ def test_comments_of_other_programs_are_read(comment: bytes) -> None:
 def test_bytes_that_are_no_image_are_refused_in_one_sentence(data: bytes) -> None:
     with pytest.raises(InvalidParameter, match="not a readable"):
         read_metadata(data)
+
+
+def test_a_png_of_very_many_texts_is_refused_before_each_is_read() -> None:
+    def png(count: int) -> bytes:
+        return png_with(IMAGE, *[chunk(b"tEXt", b"name\0a text")] * count)
+
+    assert read_metadata(png(MAX_TEXTS)) == {"name": "a text"}
+    with pytest.raises(InvalidParameter, match="more than 1000 texts"):
+        read_metadata(png(MAX_TEXTS + 1))
+    with pytest.raises(InvalidParameter, match="more than 50000 blocks"):
+        read_metadata(png_with(IMAGE, *[chunk(b"gAMA", bytes(4))] * MAX_BLOCKS))
+
+
+def test_texts_behind_the_pixels_are_read_too() -> None:
+    data = png_with(IMAGE)
+    end = data.rindex(b"IEND") - 4
+    assert read_metadata(data[:end] + chunk(b"tEXt", b"parameters\0a cat") + data[end:]) == {"parameters": "a cat"}
+
+
+def test_texts_that_are_short_only_while_compressed_are_refused() -> None:
+    texts = [chunk(b"zTXt", b"%d\0\0" % number + zlib.compress(b"x" * 1_000_000)) for number in range(5)]
+    assert sum(map(len, read_metadata(png_with(IMAGE, *texts[:4])).values())) == 4_000_000
+    with pytest.raises(InvalidParameter, match="more than 4000000 characters"):
+        read_metadata(png_with(IMAGE, *texts))
 
 
 def test_an_image_of_another_program_and_place_is_read(tmp_path: Path) -> None:

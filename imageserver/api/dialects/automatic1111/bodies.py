@@ -3,7 +3,6 @@
 Source: stable-diffusion-webui 1.10, `modules/api/models.py` and `modules/processing.py`.
 """
 
-import json
 import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
@@ -39,6 +38,8 @@ FORMATS: dict[str, OutputFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg",
 MIN_STRENGTH = 0.001
 # Unknown names quoted in one warning.
 MAX_QUOTED = 20
+# Of a text without effect that a response repeats.
+MAX_ECHOED_CHARACTERS = 10_000
 
 # Features that are not supported, each with the values that switch it off.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -209,15 +210,31 @@ def output_format_of(body: GeneratingBody, default: str) -> OutputFormat:
 
 
 def sent(body: GeneratingBody) -> dict[str, Any]:
-    """Return the `parameters` of the response: the body with its defaults, without unknown keys and images."""
-    known = body.model_dump()
-    for name in body.model_extra or {}:
-        if name not in {*UNSUPPORTED, *UNSUPPORTED_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}:
-            del known[name]
+    """Return the `parameters` of the response: the body with its defaults, without unknown keys and images.
+
+    Python clients may send Infinity and NaN, which are not valid JSON: they become null, as do long texts in fields
+    that have no effect, such as the images of extensions.
+    """
+    extra = body.model_extra or {}
+    known = {name: _echoed(value, may_be_long=name not in extra) for name, value in body.model_dump().items()}
+    for name in extra.keys() - ({*UNSUPPORTED, *UNSUPPORTED_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}):
+        del known[name]
     if isinstance(body, Img2ImgBody) and not body.include_init_images:
         known |= {"init_images": None, "mask": None}
-    # Python clients may send Infinity and NaN, which are not valid JSON.
-    return dict(json.loads(json.dumps(known), parse_constant=lambda _: None))
+    return known
+
+
+def _echoed(value: Any, *, may_be_long: bool) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case str() if not may_be_long and len(value) > MAX_ECHOED_CHARACTERS:
+            return None
+        case list():
+            return [_echoed(each, may_be_long=may_be_long) for each in value]
+        case dict():
+            return {name: _echoed(each, may_be_long=may_be_long) for name, each in value.items()}
+    return value
 
 
 def warnings_of(body: GeneratingBody) -> list[str]:
@@ -259,5 +276,5 @@ def _named(value: Any) -> str:
 
 def quoted(names: list[str]) -> str:
     """Return the names that a client sent as printable text for a warning."""
-    quoted = ", ".join(ascii(name)[:80] for name in names[:MAX_QUOTED])
+    quoted = ", ".join(shown(name) for name in names[:MAX_QUOTED])
     return quoted if len(names) <= MAX_QUOTED else f"{quoted} and {len(names) - MAX_QUOTED} more"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from imageserver.api.inputs.generate_request import NOT_BLANK, SIZE_PATTERN, Generating, Seed, Whole
 from imageserver.api.inputs.json_body import as_object
-from imageserver.api.inputs.validation import nullable, validated, without_nulls
+from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.errors import BadRequest
 from imageserver.generation import NO_PROMPT, Quality
 
@@ -112,7 +112,7 @@ def to_generate_fields(body: ImagesBody) -> dict[str, Any]:
 def warnings_of(body: ImagesBody, files: set[str]) -> list[str]:
     """Return warnings about fields, and form `files`, that are ignored."""
     unknown = sorted({*(body.model_extra or {}), *files})
-    warnings = [f"{ascii(name)[:80]} is not a parameter and was ignored." for name in unknown]
+    warnings = [f"{shown(name)} is not a parameter and was ignored." for name in unknown]
     if body.stream and body.response_format == "url":
         warnings.append("response_format is ignored in a stream: images are sent as b64_json.")
     if body.partial_images and not body.stream:

@@ -19,6 +19,8 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from simple_websocket import ConnectionClosed
 
+from imageserver.api.wsgi.yielding import yield_to_others
+
 logger = logging.getLogger(__name__)
 
 # How often a blocked send checks its time limit.
@@ -54,6 +56,8 @@ class ClientSocket:
         while reader is not None and reader.connected and reader.input_buffer:
             gevent.sleep(0.005)
         data: bytes = self._socket.recv(size)
+        # gevent lets others in only while there is nothing to read: a client that sends fast would keep them out.
+        yield_to_others()
         if reader is not None:
             # A client that is sending a large frame cannot answer a ping in the middle of it.
             reader.pong_received = True

@@ -1,6 +1,5 @@
 """The frames of the WebSocket dialect: parse those of a client, and build those of the server."""
 
-import json
 from typing import Any
 
 import msgspec
@@ -9,8 +8,8 @@ from werkzeug.datastructures import Headers
 
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
+from imageserver.api.inputs import bounded_json
 from imageserver.api.inputs.generate_request import GenerateBody, Whole
-from imageserver.api.inputs.json_body import refuse_if_unwieldy
 from imageserver.api.inputs.request_images import read_images
 from imageserver.api.inputs.validation import validated
 from imageserver.api.services import Services
@@ -19,8 +18,6 @@ from imageserver.protocol.messages import Preview, Progress, Queued
 
 DIALECT = "websocket"
 MAX_PREVIEWS = 1000
-# 64-bit numbers have up to 20 digits; Python cannot compare much longer ones with a float.
-MAX_INTEGER_DIGITS = 25
 
 Frame = dict[str, Any]
 
@@ -38,13 +35,7 @@ def read(text: str | bytes) -> Frame:
     """Return the JSON object in a client's frame; raises BadRequest."""
     if isinstance(text, bytes | bytearray):
         raise BadRequest("Frames must be JSON text, not binary.")
-    try:
-        content = json.loads(
-            text, parse_int=lambda digits: int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)
-        )
-    except (ValueError, RecursionError):
-        raise BadRequest("The frame is not valid JSON.") from None
-    refuse_if_unwieldy(content)
+    content = bounded_json.parse(text)
     if not isinstance(content, dict):
         raise BadRequest("The frame must be a JSON object.")
     return content

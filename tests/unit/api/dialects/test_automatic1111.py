@@ -321,6 +321,13 @@ def test_the_parameters_answered_are_those_sent_with_defaults_and_no_secrets_or_
     assert sent(img2img(include_init_images=True))["init_images"] == ["aGk="]
 
 
+def test_an_image_in_a_field_without_effect_is_not_sent_back():
+    scripts = {"adetailer": {"args": [{"image": "A" * 20_000, "model": "face", "threshold": math.nan}]}}
+    told = sent(txt2img(prompt="x", alwayson_scripts=scripts))
+    assert told["alwayson_scripts"] == {"adetailer": {"args": [{"image": None, "model": "face", "threshold": None}]}}
+    assert sent(img2img(init_images=["A" * 20_000], include_init_images=True))["init_images"] == ["A" * 20_000]
+
+
 def test_idle_is_a_progress_of_0_and_no_jobs():
     for last in (None, job(state="completed"), job(state="failed")):
         answer = responses.progress(last, None)

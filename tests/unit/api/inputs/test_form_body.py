@@ -5,11 +5,14 @@ from flask import Flask
 
 from imageserver.api.dialects.openai_images.bodies import EditsBody
 from imageserver.api.inputs.form_body import read_form
+from imageserver.api.inputs.form_parser import FormRequest
 from imageserver.errors import BadRequest, InvalidParameter
 
 
 def read(fields):
-    with Flask(__name__).test_request_context(method="POST", data=fields):
+    app = Flask(__name__)
+    app.request_class = FormRequest
+    with app.test_request_context(method="POST", data=fields):
         return read_form(EditsBody)
 
 
@@ -29,7 +32,9 @@ def test_fields_that_are_not_lists_of_objects_stay_unchanged():
 
 
 def test_a_field_that_is_nested_too_deeply_is_the_clients_error():
-    assert read({"prompt": "x", "seed": "[" * 100_000})["seed"] == "[" * 100_000
+    assert read({"prompt": "x", "seed": "[" * 50})["seed"] == "[" * 50
+    with pytest.raises(BadRequest, match="seed: The JSON contains more than 10000 values"):
+        read({"prompt": "x", "seed": "[" * 100_000})
     with pytest.raises(BadRequest, match="100 levels"):
         read({"prompt": "x", "seed": "[" * 500 + "]" * 500})
 

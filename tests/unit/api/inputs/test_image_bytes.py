@@ -4,7 +4,9 @@ import base64
 import io
 import subprocess
 import sys
+import tracemalloc
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from imageserver.api.inputs import image_bytes, remote_image
-from imageserver.api.inputs.image_bytes import checked, decode, fetch, fetch_all, read_upload, read_uploads
+from imageserver.api.inputs.image_bytes import MAX_ESCAPES, checked, decode, fetch, fetch_all, read_upload, read_uploads
 from imageserver.api.outbound import safe_http
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.errors import InvalidParameter
@@ -42,6 +44,8 @@ def service(**changes):
         "data:;base64," + base64.b64encode(DATA).decode(),
         "data:application/octet-stream;base64," + base64.b64encode(DATA).decode(),
         "data:image/png;base64," + base64.b64encode(DATA).decode().replace("+", "%2B").replace("=", "%3D"),
+        "data:image/png;base64," + quote(base64.encodebytes(DATA).decode(), safe=""),
+        "data:image/png;base64," + TEXT.replace("+", "%2b").replace("/", "%2f").replace("=", "%3d"),
     ],
 )
 def test_every_spelling_of_base64_is_read(text):
@@ -64,12 +68,26 @@ def test_every_spelling_of_base64_is_read(text):
         "file:///etc/passwd",
         "../a.png",
         "ftp://a/b.png",
+        "data:image/png" + ";a=b" * 100 + ";base64,YQ==",
+        "data:image/png;base64," + "%41" * (MAX_ESCAPES + 1),
     ],
 )
 def test_anything_else_is_refused_by_name(text):
     with pytest.raises(InvalidParameter) as caught:
         decode(text, DEFAULTS, name="image")
     assert caught.value.param == "image"
+
+
+@pytest.mark.parametrize(
+    "text", ["data:" + ";a" * 500_000, "data:image/png;base64," + "%41" * 300_000], ids=["parameters", "percent signs"]
+)
+def test_a_hostile_data_url_takes_no_more_memory_than_a_few_copies_of_it(text):
+    tracemalloc.start()
+    with pytest.raises(InvalidParameter):
+        decode(text, DEFAULTS, name="image")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * len(text)
 
 
 def test_the_limit_is_named_and_counts_bytes_not_letters():

@@ -1,11 +1,12 @@
 """Validation errors name the client's field, not the server's types."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.inputs.validation import validated
+from imageserver.api.inputs.validation import shown, validated
 from imageserver.errors import InvalidParameter
 
 
@@ -42,3 +43,25 @@ def test_the_error_names_the_wrong_field_and_what_it_may_be(content: Any, param:
     with pytest.raises(InvalidParameter) as refused:
         validated(Assembly, content)
     assert (refused.value.param, refused.value.sentence) == (param, sentence)
+
+
+@pytest.mark.parametrize("content", [{"x" * 10**6: 1}, {"parts": "é" * 10**6}, {"parts": [{"weight": ["é" * 10**6]}]}])
+def test_an_error_about_a_huge_value_is_short(content: Any) -> None:
+    with pytest.raises(InvalidParameter) as refused:
+        validated(Assembly, content)
+    assert len(refused.value.sentence) < 250
+    assert len(refused.value.param or "") <= 100
+
+
+def test_no_more_of_a_huge_value_is_written_out_than_is_shown() -> None:
+    huge = {"texts": ["é" * 10**7] * 3}
+    tracemalloc.start()
+    assert shown(huge).endswith("...")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+@pytest.mark.parametrize("value", ["a'b", "é", 5, None, [1, "x"], {"a": [True]}, 1.5])
+def test_a_short_value_is_shown_as_python_writes_it(value: Any) -> None:
+    assert shown(value) == ascii(value)
