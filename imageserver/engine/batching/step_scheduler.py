@@ -13,6 +13,7 @@ from typing import Any
 
 from imageserver.engine.batching.batch import WaitingCall, arguments_of, compute, form_batch, tokens_of
 from imageserver.engine.batching.failures import as_service_error
+from imageserver.engine.batching.newcomers import newcomers
 from imageserver.engine.batching.running_job import RunningJob
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.device_errors import drop_frames, end_if_lost, is_out_of_memory
@@ -102,13 +103,12 @@ class StepScheduler:
             self._fail(job, Cancelled("The generation was cancelled."))
 
     def step(self) -> None:
-        """Begin new jobs, then serve one forward."""
+        """Begin a few new images, then serve one forward."""
         began, busy = time.monotonic(), self.busy_seconds
         with self.device_lock:
-            for job in list(self._jobs.values()):
-                for track in job.tracks:
-                    if track.waiting is None and not track.dead and job.id in self._jobs:
-                        self._advance(job, track, track.begin)
+            for job, track in newcomers(self._ranked_jobs()):
+                if job.id in self._jobs:
+                    self._advance(job, track, track.begin)
             if batch := form_batch(self._ranked()):
                 self._serve(batch)
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
@@ -148,13 +148,11 @@ class StepScheduler:
 
     def _ranked(self) -> list[WaitingCall]:
         """Return all waiting calls, the one whose turn it is first."""
+        return [(job, track) for job in self._ranked_jobs() for track in job.tracks if track.waiting is not None]
+
+    def _ranked_jobs(self) -> list[RunningJob]:
         claims = self._policy.sort([job.claim() for job in self._jobs.values()], time.monotonic())
-        return [
-            (self._jobs[claim.owner], track)
-            for claim in claims
-            for track in self._jobs[claim.owner].tracks
-            if track.waiting is not None
-        ]
+        return [self._jobs[claim.owner] for claim in claims]
 
     def _serve(self, batch: Sequence[WaitingCall]) -> None:
         began = time.monotonic()
