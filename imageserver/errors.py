@@ -46,7 +46,7 @@ class Unauthorized(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The key's owner is known but may not use this server."""
+    """The key's owner is known but may not use this server or this address."""
 
     status, code = 403, "forbidden"
 

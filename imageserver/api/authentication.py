@@ -1,6 +1,7 @@
 """Authenticate requests by an API key or a Hugging Face token, wherever clients can send one.
 
-The signed address of a saved image needs no key. A server without keys lets everyone in under one empty credential.
+The signed address of a saved image needs no key, and a key opens no image without it. A server without keys lets
+everyone in under one empty credential.
 Names of credentials are logged, keys never.
 """
 
@@ -10,7 +11,7 @@ import binascii
 from flask import Flask, Response, g, request
 
 from imageserver.api.request_context import request_id, services
-from imageserver.errors import ServiceError, Unauthorized
+from imageserver.errors import Forbidden, ServiceError, Unauthorized
 from imageserver.telemetry.logs import current_credential
 
 # Monitoring and orchestrators need no key; the index, the page and the OpenAPI document are public.
@@ -31,12 +32,13 @@ def register(app: Flask) -> None:
         keyring = services().keyring
         if not keyring.locked or request.endpoint in OPEN_ENDPOINTS:
             return
-        if request.endpoint == SIGNED_ENDPOINT and request.view_args:
-            signature = request.args.get("sig", "")
-            if signature and keyring.is_signed(str(request.view_args["name"]), signature):
-                return
+        is_image = request.endpoint == SIGNED_ENDPOINT
+        if is_image and keyring.is_signed(str((request.view_args or {})["name"]), request.args.get("sig", "")):
+            return
         try:
             g.credential = _owner_of(_given_keys())
+            if is_image:
+                raise Forbidden("The address of a saved image needs its signature (?sig=), as the answer gave it.")
         except ServiceError:
             # The SDKs show the request id.
             request_id()
