@@ -197,6 +197,11 @@ def _runs(line: str, size: int, font_path: Path | None) -> Iterator[tuple[ImageF
         yield _font(path, size * OVERSAMPLING), "".join(character for _, character in run)
 
 
+def has_font_for(character: str, font_path: Path | None = None) -> bool:
+    """Return whether a font of this machine shows a character, which otherwise becomes a question mark."""
+    return drawn_as(font_path, character)[1] == character
+
+
 @functools.lru_cache(maxsize=8192)
 def drawn_as(font_path: Path | None, character: str) -> tuple[Path | None, str]:
     """Return the first font that has `character`, None being Pillow's default, and what to draw with it."""

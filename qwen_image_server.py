@@ -3,6 +3,7 @@
 gunicorn -c gunicorn_config.py qwen_image_server:app     serve with gunicorn (Linux, macOS)
 python qwen_image_server.py serve                        serve with gevent's own server (also Windows)
 python qwen_image_server.py generate "a red circle"      generate one image, no server needed
+python qwen_image_server.py doctor                       say what this machine can serve, and what is missing
 """
 
 import os

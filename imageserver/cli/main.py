@@ -22,11 +22,17 @@ def run(arguments: list[str] | None = None) -> int:
     generate_parser.add_argument("--seed", type=int, default=42)
     generate_parser.add_argument("--language", choices=("en", "zh"), default="en")
     generate_parser.add_argument("--no-overlay", action="store_true")
+    doctor_parser = commands.add_parser("doctor", help="say what this machine can serve, and what is missing")
+    doctor_parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON for programs")
     options = parser.parse_args(arguments)
     if options.command == "serve":
         from imageserver.cli.serve import serve
 
         return serve()
+    if options.command == "doctor":
+        from imageserver.cli.doctor import doctor
+
+        return doctor(as_json=options.as_json)
     from imageserver.cli.generate import generate
 
     return generate(options)

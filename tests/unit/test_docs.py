@@ -199,7 +199,10 @@ def test_every_module_that_is_named_with_its_package_exists(path):
 def test_every_option_of_a_script_exists(script):
     lines = [line for page in PAGES for _, text in blocks(page) for line in text.splitlines() if script in line]
     assert lines, f"no page shows {script}"
-    command = [sys.executable, script, *(["generate"] if script == "qwen_image_server.py" else []), "--help"]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    commands = ["generate", "doctor"] if script == "qwen_image_server.py" else [""]
+    answer = ""
+    for command in commands:
+        line = list(filter(None, [sys.executable, script, command, "--help"]))
+        answer += subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
     options = {option for line in lines for option in re.findall(r"\s(--[\w-]+)", line)}
     assert {option for option in options if option not in answer} == set()

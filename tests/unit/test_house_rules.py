@@ -31,7 +31,7 @@ EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55\ufe0f]")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\(#\d+\))")
 OUR_MACHINES = re.compile(r"(?<![\w.])/(?:work|root|home/[a-z]\w*|Users/[A-Za-z]\w*)/|[A-Z]:\\Users\\\w|\.\./shared\b")
 # Where a person reads what is printed: the command line, the start, and one image generated without a server.
-MAY_PRINT = {"imageserver/cli/main.py", "imageserver/startup.py", "imageserver/cli/generate.py"}
+MAY_PRINT = {"imageserver/startup.py"} | {f"imageserver/cli/{name}.py" for name in ("main", "generate", "doctor")}
 
 
 def _imported(file: Path) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,111 @@
+"""The engine's part of `doctor`: `python -m imageserver.engine.models.inspection`, with the settings as JSON on stdin.
+
+It says which device and which model would serve, and whether that model's files are whole; no weight is loaded.
+"""
+
+import importlib.metadata
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from imageserver.engine.devices import devices
+from imageserver.engine.downloads import ModelUnavailable, NotOnDisk
+from imageserver.engine.downloads.search import DEMO_FOLDER
+from imageserver.engine.models import model_choice, weight_files
+from imageserver.engine.models.hub_access import check_hub
+from imageserver.engine.models.model_choice import FoundModel
+from imageserver.protocol.finding import Finding
+from imageserver.registry import ModelEntry
+from imageserver.settings import Settings
+
+GIB = 1024**3
+PACKAGES = ("diffusers", "transformers", "accelerate")
+
+
+def inspect(settings: Settings) -> Iterator[Finding]:
+    """Yield what is known without loading the model; it ends with the first problem that hides the rest."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    yield Finding("torch", "ok", f"PyTorch {torch.__version__}, {versions}.")
+    try:
+        device = devices.choose(settings.device)
+    except devices.DeviceUnavailable as error:
+        yield Finding("device", "problem", f"{str(error).rstrip('.')}; DEVICE=auto takes what there is.")
+        return
+    for each in devices.all_of_kind(device):
+        free = f"{devices.gpu_name(each)}, {devices.free_memory(each) / GIB:.1f} GiB free"
+        yield Finding("device", "ok", f"{each}: {free}{' (used)' if each == device else ''}.")
+    yield from _inspect_model(settings, device)
+
+
+def _inspect_model(settings: Settings, device: torch.device) -> Iterator[Finding]:
+    """Yield which model would serve, where its files are, and how it would be fitted into memory."""
+    name, reason = model_choice.choose_model(settings.model, device)
+    try:
+        entry, _ = model_choice.registered(name, settings)
+    except ModelUnavailable as error:
+        yield Finding("model", "problem", str(error))
+        return
+    yield Finding("model", "ok", f"{name}. {reason}")
+    hub = entry.hub or settings.model_source
+    on_disk = settings.model_copy(update={"model": name, "offline": True})
+    try:
+        found = model_choice.find(on_disk, lambda phase, sentence, fraction: None)
+    except NotOnDisk:
+        if not settings.offline:
+            yield check_hub(settings, hub, needed=True)
+        yield _download(name, entry, settings)
+        return
+    except ModelUnavailable as error:
+        yield Finding("files", "problem", str(error))
+        return
+    if found.folder not in (DEMO_FOLDER, settings.resolve(Path(entry.source).expanduser())):
+        yield check_hub(settings, hub, needed=False)
+    yield from _inspect_files(found)
+
+
+def _download(name: str, entry: ModelEntry, settings: Settings) -> Finding:
+    """Return what the first start would download, and whether the disk has the room."""
+    if settings.offline:
+        sentence = f"{name} is not in {settings.models_dir}: start once without OFFLINE=1 to download it."
+        return Finding("files", "problem", sentence)
+    folder = settings.resolve(settings.models_dir)
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+    size = f" of {entry.download_gb:g} GB" if entry.download_gb else ""
+    sentence = f"{name} is not on the disk; a download{size} goes into {folder}, which has {free / 1e9:.0f} GB free"
+    if free < (entry.download_gb or 0) * 1e9:
+        return Finding("files", "problem", f"{sentence}: free some space, or set MODELS_DIR.")
+    return Finding("files", "warning", f"{sentence}.")
+
+
+def _inspect_files(found: FoundModel) -> Iterator[Finding]:
+    """Yield whether the files are whole, and how the weights would be fitted into memory."""
+    separate = found.family.separate_text_encoder
+    elsewhere = {*found.family.loading, *((separate.component,) if separate else ())}
+    if found.settings.transformer_file is not None:
+        elsewhere.add(found.family.denoiser)
+    faults = [fault for folder in found.folders for fault in weight_files.faults(folder, elsewhere)]
+    if faults:
+        sentence = f"{found.folder}: {'; '.join(faults)}. Delete what is damaged, then download it again."
+        yield Finding("files", "problem", sentence)
+        return
+    gigabytes = sum(found.weights.values()) / 1e9
+    yield Finding("files", "ok", f"{found.folder}: every weight file is whole; {gigabytes:.2f} GB of weights.")
+    try:
+        plan, reason = found.plan()
+    except ModelUnavailable as error:
+        yield Finding("memory", "problem", str(error))
+        return
+    yield Finding("memory", "ok", f"{reason} The plan is {plan.name}.")
+
+
+def main() -> None:
+    for finding in inspect(Settings.model_validate_json(sys.stdin.buffer.read())):
+        sys.stdout.write(finding.write() + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The engine's part of `doctor`: the device, the model, its files and the hub, without loading anything."""
+
+import json
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from imageserver.engine.models import hub_access, inspection, weight_files
+from imageserver.settings import Settings
+from tests.support.fake_hub import FakeHub
+from tests.support.tiny_models import save_tiny_qwen_image
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_qwen_image(tmp_path_factory.mktemp("whole") / "model")
+
+
+@pytest.fixture
+def model(whole: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(whole, tmp_path / "model"))
+
+
+def states(model: str, **changes: object) -> dict[str, tuple[str, str]]:
+    """Return what is found, and that nothing is loaded for it."""
+    settings = Settings(_env_file=None, model=model, device="cpu", **changes)
+    return {finding.name: (finding.state, finding.sentence) for finding in inspection.inspect(settings)}
+
+
+def test_a_whole_model_has_no_problem_and_its_plan_is_told(model):
+    found = states(str(model), offline=True)
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(
+        ("torch", "device", "model", "files", "memory"), "ok"
+    )
+    assert "The plan is full." in found["memory"][1]
+
+
+def test_a_file_that_was_cut_off_is_named_with_its_sizes(model):
+    [file] = (model / "transformer").glob("*.safetensors")
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[: size - 10])
+    state, sentence = states(str(model))["files"]
+    assert state == "problem"
+    assert f"transformer/{file.name} has {size - 10} of {size} bytes" in sentence
+    assert "memory" not in states(str(model))
+    file.write_bytes(b"no weights at all")
+    assert "has no readable header" in states(str(model))["files"][1]
+
+
+def test_missing_files_are_named(model):
+    [file] = (model / "vae").glob("*.safetensors")
+    [encoder] = (model / "text_encoder").glob("*.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    encoder.rename(encoder.with_name(shards["a"]))
+    (model / "text_encoder" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    file.unlink()
+    assert weight_files.faults(model) == ["text_encoder lacks model-00002-of-00002.safetensors", "vae has no weights"]
+    assert weight_files.faults(model, left_out={"vae", "text_encoder"}) == []
+    (model / "text_encoder" / "model.fp16.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "b"}}))
+    assert len(weight_files.faults(model)) == 2, "the list of a variant that nobody loads says nothing"
+    file.symlink_to(model / "emptied cache")
+    assert weight_files.faults(model)[1] == f"vae/{file.name} is missing"
+
+
+def test_a_device_and_a_model_that_do_not_exist_are_problems():
+    settings = Settings(_env_file=None, model="demo", device="nonsense")
+    *_, last = inspection.inspect(settings)
+    assert (last.name, last.state) == ("device", "problem")
+    assert "DEVICE=nonsense cannot be used" in last.sentence
+    assert states("nowhere")["model"][0] == "problem"
+
+
+def test_a_model_that_is_not_on_the_disk_needs_its_hub_and_is_not_downloaded(tmp_path):
+    with FakeHub(tmp_path, "owner/far").open() as address:
+        options = {"model_source": "huggingface", "hf_endpoint": address, "models_dir": tmp_path / "models"}
+        found = states("owner/far", **options)
+        assert (found["hub"], found["files"][0]) == (("ok", f"{address} answers."), "warning")
+        names = tmp_path / "names.toml"
+        names.write_text('["far"]\nsource = "owner/far"\ndownload_gb = 1e9\n')
+        state, sentence = states("far", **options, models_file=names)["files"]
+        assert (state, "free some space" in sentence) == ("problem", True)
+    assert states("owner/far", **options)["hub"][0] == "problem"
+    state, sentence = states("owner/far", **options, offline=True)["files"]
+    assert (state, "start once without OFFLINE=1" in sentence) == ("problem", True)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_hub_that_accepts_and_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(hub_access, "MAX_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = Settings(_env_file=None, hf_endpoint=address)
+        finding = hub_access.check_hub(settings, "huggingface", needed=False)
+    assert finding.state == "warning"
+    assert finding.sentence.startswith(f"{address} did not answer within 0.2 s")
+    assert "OFFLINE=1 serves it without" in finding.sentence
+
+
+def test_a_hub_whose_name_is_never_found_is_given_up_as_well(monkeypatch):
+    monkeypatch.setattr(hub_access, "MAX_SECONDS", 0.2)
+    never = threading.Event()
+
+    def head(*_: object, **__: object) -> None:
+        never.wait(30)
+        raise hub_access.requests.ConnectionError
+
+    monkeypatch.setattr(hub_access.requests, "head", head)
+    settings = Settings(_env_file=None, hf_endpoint="http://hub.invalid")
+    assert hub_access.check_hub(settings, "huggingface", needed=True).state == "problem"
+    never.set()
