@@ -140,8 +140,9 @@ class DeviceInfo:
     """The device a model runs on, and how the model was fitted to it; sizes in MiB.
 
     `kind` is PyTorch's name for the kind of device, such as `cuda`; `memory_mb` is what the engine held on it once the
-    model was loaded. `memory_plan` tells how the model was fitted into memory, `memory_reason` why. `batch_caps` tells
-    how many images of a size share one forward, `max_in_flight` how many requests may be under way at a time.
+    model was loaded. `memory_plan` tells how the model was fitted into memory, `memory_reason` why, and `vae_tiling`
+    whether every image is decoded in tiles. `batch_caps` tells how many images of a size share one forward,
+    `max_in_flight` how many requests may be under way at a time.
     """
 
     kind: str = "cpu"
@@ -151,6 +152,7 @@ class DeviceInfo:
     memory_mb: float = 0.0
     memory_plan: MemoryPlanName = "full"
     memory_reason: str = ""
+    vae_tiling: bool = False
     batch_caps: dict[str, int] = field(default_factory=dict)
     max_in_flight: int = 1
 

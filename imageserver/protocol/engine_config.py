@@ -23,10 +23,12 @@ class InitialModel:
     reason: str
     memory_plan: MemoryPlanName
     memory_reason: str
+    vae_tiling: bool
 
     @classmethod
     def of(cls, info: ModelInfo) -> "InitialModel":
-        return cls(info.name, info.reason, info.device.memory_plan, info.device.memory_reason)
+        device = info.device
+        return cls(info.name, info.reason, device.memory_plan, device.memory_reason, device.vae_tiling)
 
     def write(self, file: Path) -> None:
         """Keep it for the engines of a later dispatcher; without a place for it they choose again."""

@@ -50,7 +50,8 @@ def open_model_pool(
 def _load(pool: ModelPool, found: FoundModel, report: Report, before: InitialModel | None) -> None:
     """Load a model as the engine before had it."""
     if before is not None:
-        found = replace(found, reason=before.reason, before=before)
+        tiling = {"vae_tiling": True} if before.vae_tiling else {}
+        found = replace(found, reason=before.reason, before=before, settings=found.settings.model_copy(update=tiling))
         if not _comes_free(found, report):
             logger.warning("The memory for MEMORY=%s did not come free; MEMORY=auto chooses again.", before.memory_plan)
             found = replace(found, before=None)

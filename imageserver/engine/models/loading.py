@@ -66,6 +66,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
         memory_plan=plan.name,
         memory_reason=plan_reason,
+        vae_tiling=bool(settings.vae_tiling),
     )
     info = dataclasses.replace(
         _describe(found, pipeline, control), device=on_device, load_time=round(time.monotonic() - began, 2)

@@ -49,7 +49,7 @@ def begin(place: Path, monkeypatch: pytest.MonkeyPatch, *, taken: float = 0, **c
         _env_file=None, model="auto", device="cpu", models_file=place / "models.toml", state_dir=place,
         max_pixels=256 * 256, **changes,
     )  # fmt: skip
-    before = InitialModel("big", "MODEL=auto: it was free.", "full", "MEMORY=auto: it fitted.")
+    before = InitialModel("big", "MODEL=auto: it was free.", "full", "MEMORY=auto: it fitted.", vae_tiling=True)
     return TinyPool(settings, configured_model=before), memory
 
 
@@ -57,7 +57,7 @@ def test_the_automatic_choice_of_the_first_engine_holds_for_the_next_one(place, 
     opened, memory = begin(place, monkeypatch)
     [info] = opened.pool.loaded
     assert (info.name, info.reason) == ("big", "MODEL=auto: it was free."), "by itself it would be the demo on a CPU"
-    assert info.device.memory_reason == "MEMORY=auto: it fitted."
+    assert (info.device.memory_reason, info.device.vae_tiling) == ("MEMORY=auto: it fitted.", True)
     assert memory.seconds == 0
 
 
@@ -76,5 +76,7 @@ def test_without_that_memory_it_fails_with_a_sentence_and_never_takes_another_mo
 def test_a_setting_changed_since_goes_before_what_the_engine_before_had(place, monkeypatch):
     monkeypatch.setattr(initial_model, "MEMORY_WAIT_SECONDS", 0.0)
     settings = Settings(_env_file=None, model=str(place / "model"), device="cpu", state_dir=place)
-    opened = TinyPool(settings, configured_model=InitialModel("big", "Long ago.", "full", "Long ago."))
+    opened = TinyPool(
+        settings, configured_model=InitialModel("big", "Long ago.", "full", "Long ago.", vae_tiling=False)
+    )
     assert opened.names == [str(place / "model")]
