@@ -1,8 +1,7 @@
 """Authenticate requests by an API key or a Hugging Face token, wherever clients can send one.
 
 The signed address of a saved image needs no key, and a key opens no image without it. A server without keys lets
-everyone in under one empty credential.
-Names of credentials are logged, keys never.
+everyone in under one empty credential. Names of credentials are logged, keys never.
 """
 
 import base64

@@ -69,6 +69,15 @@ def test_wrong_setting_is_one_sentence_with_its_name_and_value(monkeypatch, name
         ({"DEFAULT_GUIDANCE_SCALE": "nan"}, "DEFAULT_GUIDANCE_SCALE='nan' is not valid"),
         ({"HF_AUTH": "any", "OFFLINE": "1"}, "HF_AUTH=any must ask the hub"),
         ({"WEBHOOK_SECRET": "hush"}, "WEBHOOK_SECRET is too short"),
+        ({"ALLOWED_HOSTS": "a.example, b.example:80"}, "'b.example:80' is not a host name"),
+        ({"ALLOWED_HOSTS": "http://a.example"}, "'http://a.example' is not a host name"),
+        ({"ALLOWED_HOSTS": "a*.example"}, "'a*.example' is not a host name"),
+        ({"ALLOWED_ORIGINS": "app.example"}, "'app.example' is not an origin"),
+        ({"ALLOWED_ORIGINS": "https://app.example/path"}, "'https://app.example/path' is not an origin"),
+        ({"ALLOWED_ORIGINS": "null"}, "'null' is not an origin"),
+        ({"ALLOWED_ORIGINS": "*"}, "ALLOWED_ORIGINS=* would let every web page use this server"),
+        ({"PUBLIC_URL": "images.example"}, "PUBLIC_URL='images.example' is not valid"),
+        ({"PUBLIC_URL": "https://images.example/?a=b"}, "PUBLIC_URL='https://images.example/?a=b' is not valid"),
     ],
 )
 def test_settings_that_contradict_each_other_are_one_sentence(monkeypatch, chosen, sentence):
