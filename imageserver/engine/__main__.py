@@ -22,6 +22,7 @@ from imageserver.telemetry.logs import configure_logging
 if TYPE_CHECKING:
     from imageserver.engine.batching.step_scheduler import Trace
     from imageserver.engine.models.load_queue import LoadQueue
+    from imageserver.engine.models.lora_queue import LoraQueue
     from imageserver.engine.models.model_pool import ModelPool
 
 logger = logging.getLogger("imageserver.engine")
@@ -106,14 +107,16 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
 def _generate(pool: "ModelPool", link: Link) -> None:
     """Step the jobs, and act on messages between two steps, for ever."""
     from imageserver.engine.models.load_queue import LoadQueue
+    from imageserver.engine.models.lora_queue import LoraQueue
 
     loads = LoadQueue(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
+    loras = LoraQueue(pool, link.send, lambda read: link.inbox.put((read, b"")))
     scheduler, last_usage = pool.step_scheduler, 0.0
     while True:
         loads.load_waiting()
         while not scheduler.busy or not link.inbox.empty():
             request, raw = link.inbox.get()
-            _receive(request, raw, pool, loads, link)
+            _receive(request, raw, pool, loads, loras, link)
         scheduler.step()
         if time.monotonic() - last_usage > USAGE_INTERVAL_SECONDS or not scheduler.busy:
             last_usage = time.monotonic()
@@ -126,15 +129,18 @@ def _fail(link: Link, sentence: str) -> None:
     link.inbox.get()
 
 
-def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue", link: Link) -> None:
-    """Act on a message of the dispatcher, or continue with a model whose files have been found."""
+def _receive(
+    request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue", loras: "LoraQueue", link: Link
+) -> None:
+    """Act on a message of the dispatcher, or continue with files that a thread has found or read."""
     match request:
         case messages.Run():
-            pool.add(request, raw)
+            loras.add(request, raw)
         case messages.Cancel():
+            loras.cancel(request.job)
             pool.step_scheduler.cancel(request.job)
         case messages.LoraRequest():
-            link.send(pool.step_scheduler.change_loras(request))
+            loras.change(request)
         case messages.TokenCountRequest():
             usage = pool.token_usage(request.generation)
             link.send(messages.TokenCounts(job=request.job, **(asdict(usage) if usage else {})))
@@ -146,6 +152,7 @@ def _receive(request: object, raw: bytes, pool: "ModelPool", loads: "LoadQueue",
             loads.unload(request)
         case _:
             loads.receive(request)
+            loras.receive(request)
 
 
 def _prepare_environment() -> None:

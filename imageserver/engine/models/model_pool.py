@@ -22,6 +22,7 @@ from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel, choose_model, find
 from imageserver.engine.models.warmup import load_and_warm_up
 from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.safety_checker import open_checker
 from imageserver.errors import Busy
 from imageserver.generation import Generation, ModelInfo
@@ -161,6 +162,11 @@ class ModelPool:
         if request.generation.model in self._models:
             self._models.move_to_end(request.generation.model)
         self.step_scheduler.add(request, source)
+
+    def adapters_of(self, name: str) -> LoraAdapters | None:
+        """Return a model's LoRAs; None where it is not loaded or cannot use any."""
+        model = self._models.get(name)
+        return model.adapters if model else None
 
     def token_usage(self, generation: Generation) -> TokenUsage | None:
         """Return the tokens that a generation would use; None where its model is not loaded."""

@@ -17,7 +17,7 @@ from imageserver.engine.device_errors import drop_frames, is_lost, is_out_of_mem
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.errors import InvalidParameter, OutOfMemory
 from imageserver.generation import Lora, MemoryPlanName
-from imageserver.lora_folder import LoraFile, LoraFolder
+from imageserver.lora_folder import CHUNK_BYTES, LoraFile, LoraFolder
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,20 @@ class LoraAdapters:
     def weights(self) -> tuple[Hashable, Hashable]:
         """Return a version that changes with every LoRA that is loaded or unloaded, and those that are in use."""
         return self._changes, self._active
+
+    def is_loaded(self, lora: Lora) -> bool:
+        return lora.digest in self._loaded
+
+    def read(self, lora: Lora) -> None:
+        """Read a LoRA's file, so that loading it finds it in the system's cache; safe on any thread.
+
+        Raises InvalidParameter for one that is missing, and OSError.
+        """
+        if self._refusal:
+            return
+        with self._folder.find(lora.name).path.open("rb") as content:
+            while content.read(CHUNK_BYTES):
+                pass
 
     def load(self, lora: Lora) -> None:
         """Load a LoRA that is not loaded yet; raises InvalidParameter for one that does not fit the model."""
@@ -87,6 +101,16 @@ class LoraAdapters:
         elif self._loaded:
             self._pipeline.disable_lora()
         self._active = loras
+
+    def use_for_text(self, loras: tuple[Lora, ...]) -> None:
+        """Load what is missing, and make the text encoder compute with exactly these LoRAs.
+
+        Where none of them changes it, nothing is switched: for Qwen-Image that takes 30 to 90 ms of everybody's time.
+        """
+        for lora in loras:
+            self.load(lora)
+        if self._of_text and (self._active is None or self.text_scope(self._active) != self.text_scope(loras)):
+            self.use(loras)
 
     def text_scope(self, loras: tuple[Lora, ...]) -> Hashable:
         """Return the LoRAs that change a text encoder: a prompt's embeddings depend on them."""

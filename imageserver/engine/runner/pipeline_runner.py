@@ -163,12 +163,12 @@ class PipelineRunner:
         return self._pipelines["edit" if kind == "image" and "edit" in self._pipelines else kind]
 
     def _adapt(self, generation: Generation) -> Mapping[str, Any]:
-        """Switch the generation's LoRAs on; return how they change the noise scheduler."""
+        """Load the generation's LoRAs; return how they change the noise scheduler."""
         if self._adapters is None:
             if generation.loras:
                 raise InvalidParameter("loras: this model cannot use LoRAs.", param="loras")
             return {}
-        self._adapters.use(generation.loras)
+        self._adapters.use_for_text(generation.loras)
         self.embeddings.scope = self._adapters.text_scope(generation.loras)
         return self._adapters.scheduler_config(generation.loras)
 

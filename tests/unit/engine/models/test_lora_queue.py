@@ -1,0 +1,140 @@
+"""Reading a LoRA's file stops nobody: a thread reads it, and the job or load that needs it goes on afterwards."""
+
+import queue
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from diffusers import QwenImagePipeline
+
+from imageserver.engine.models.lora_queue import LoraQueue, LorasRead
+from imageserver.engine.runner.lora_adapters import LoraAdapters
+from imageserver.generation import Lora
+from imageserver.lora_folder import LoraFolder
+from imageserver.protocol.messages import Failed, Finished, LoraRequest, LorasLoaded, Run
+from tests.support.factories import generation
+from tests.support.tiny_engine import TinyEngine
+from tests.support.tiny_loras import save_lora
+
+
+class Waiting(TinyEngine):
+    """An engine whose LoRAs are read by threads; `open` lets them go on."""
+
+    def __init__(self, pipeline: QwenImagePipeline, path: Path) -> None:
+        for seed, name in enumerate(("red", "blue")):
+            save_lora(path, name, pipeline, seed=seed)
+        self.digests = {name: LoraFolder(path).find(name).digest for name in ("red", "blue")}
+        self.loras = LoraAdapters(pipeline, "transformer", LoraFolder(path))
+        super().__init__(pipeline, adapters=self.loras)
+        self.read: queue.SimpleQueue[LorasRead] = queue.SimpleQueue()
+        self.open = threading.Event()
+        pool: Any = SimpleNamespace(
+            add=self.scheduler.add, step_scheduler=self.scheduler, adapters_of=lambda model: self.loras
+        )
+        self.queue = LoraQueue(pool, lambda *frame: self.sent.append(frame), self._wake)
+
+    def lora(self, name: str) -> Lora:
+        return Lora(name=name, digest=self.digests.get(name, ""))
+
+    def ask(self, job: int, *names: str, **fields: Any) -> None:
+        loras = tuple(self.lora(name) for name in names)
+        self.queue.add(Run(job=job, generation=generation(loras=loras, **fields)), b"")
+
+    def receive(self) -> None:
+        """Let a thread finish, and continue with what it has read."""
+        self.open.set()
+        self.queue.receive(self.read.get(timeout=60))
+
+    def _wake(self, read: LorasRead) -> None:
+        self.open.wait(60)
+        self.read.put(read)
+
+
+@pytest.fixture
+def waiting(pipeline: QwenImagePipeline, tmp_path: Path) -> Any:
+    engine = Waiting(pipeline, tmp_path)
+    yield engine
+    for name in engine.loras.names:
+        engine.loras.unload(name)
+    engine.gate.remove()
+
+
+def test_the_image_under_way_continues_while_a_file_is_read(waiting: Waiting) -> None:
+    waiting.ask(1, steps=9)
+    waiting.ask(2, "red", steps=2)
+    waiting.step(4)
+    assert len(waiting.batches) == 4
+    assert waiting.loras.names == ()
+    waiting.receive()
+    waiting.run()
+    assert [message.job for message, _ in waiting.sent if isinstance(message, Finished)] == [2, 1]
+
+
+def test_the_step_thread_reads_no_whole_file_itself(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[threading.Thread] = []
+    read = waiting.loras._folder.find
+
+    def watched(name: str) -> Any:
+        if not waiting.loras._folder._read:
+            readers.append(threading.current_thread())
+        return read(name)
+
+    monkeypatch.setattr(waiting.loras._folder, "find", watched)
+    waiting.ask(1, "red", steps=1)
+    waiting.receive()
+    waiting.run()
+    assert [reader.name for reader in readers] == ["read-lora"]
+
+
+def test_what_is_loaded_waits_for_no_file(waiting: Waiting) -> None:
+    waiting.loras.load(waiting.lora("red"))
+    waiting.ask(1, "red", steps=1)
+    assert waiting.scheduler.busy
+    waiting.run()
+
+
+def test_a_job_that_waits_for_its_file_can_be_cancelled(waiting: Waiting) -> None:
+    waiting.ask(1, "red")
+    waiting.queue.cancel(1)
+    waiting.receive()
+    assert not waiting.scheduler.busy
+    [(failure, _)] = waiting.of(Failed, 1)
+    assert failure.code == "cancelled"
+
+
+def test_a_file_that_is_gone_is_said_to_whoever_needs_it(waiting: Waiting, tmp_path: Path) -> None:
+    (tmp_path / "red.safetensors").unlink()
+    waiting.ask(1, "red")
+    waiting.receive()
+    waiting.run()
+    assert "'red' is not in LORA_DIR" in waiting.result(1).sentence
+
+
+def test_a_load_is_answered_when_it_is_done_and_an_unload_at_once(waiting: Waiting) -> None:
+    waiting.queue.change(LoraRequest(job=1, load=waiting.lora("red")))
+    assert waiting.of(LorasLoaded, 1) == []
+    waiting.receive()
+    [(loaded, _)] = waiting.of(LorasLoaded, 1)
+    assert loaded.names == ("red",)
+    waiting.queue.change(LoraRequest(job=2, unload="red"))
+    [(unloaded, _)] = waiting.of(LorasLoaded, 2)
+    assert unloaded.names == ()
+
+
+def test_two_jobs_with_different_loras_switch_them_once_each(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("red", "blue"):
+        waiting.loras.load(waiting.lora(name))
+    switched: list[Any] = []
+    switch = waiting.pipeline.set_adapters
+
+    def watched(names: Any, *scales: Any) -> None:
+        switched.append(names)
+        switch(names, *scales)
+
+    monkeypatch.setattr(waiting.pipeline, "set_adapters", watched)
+    for job, name in enumerate(("red", "blue")):
+        waiting.ask(job, name, steps=8, true_cfg_scale=1.0)
+    waiting.run()
+    assert (len(switched), len(waiting.batches)) == (2, 16)
