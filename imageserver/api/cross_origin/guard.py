@@ -1,7 +1,7 @@
 """Refuse requests that a foreign web page made a browser send: under a rebound host name, or from another origin.
 
 Browsers tell where a request comes from in Host, Origin and Sec-Fetch-Site, which pages cannot change; other clients
-send neither of the last two. Source: Fetch Metadata, W3C; net/http's CrossOriginProtection in Go 1.25.
+send neither of the last two. Source: Fetch Metadata, W3C; docs/decisions/0024.
 """
 
 from flask import Flask, request
