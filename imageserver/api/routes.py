@@ -16,6 +16,7 @@ from imageserver.settings import Settings
 
 
 def register(app: Flask, settings: Settings) -> None:
+    """Register the handlers of every request first, in the order in which they run, then the dialects."""
     errors.register(app)
     body_timeout.register(app, settings.body_timeout)
     fair_reading.register(app)
