@@ -37,6 +37,8 @@ class _SnapshotCollector:
         yield _counter("device_idle_seconds", "Seconds that the device was idle while work waited.", usage.idle)
         yield _counter("forwards", "Denoiser forwards computed.", usage.forwards)
         yield _counter("denoiser_calls", "Denoiser calls served by those forwards.", usage.calls)
+        yield _counter("lookahead_hits", "Denoiser calls foreseen and used.", usage.lookahead_hits)
+        yield _counter("lookahead_misses", "Denoiser calls foreseen wrongly, or in vain.", usage.lookahead_misses)
         help_text = "Compilations of COMPILE=1 while requests waited, after a model was ready."
         yield _counter("recompilations", help_text, usage.recompilations)
         if snapshot.estimate_error is not None:

@@ -1,7 +1,8 @@
 """Predict how long a generation keeps the device busy, learning from earlier ones.
 
-Per model and image size: seconds = fixed + denoiser calls x seconds per call, a weighted least-squares fit to the
-measurements, in which recent jobs weigh more. The fixed part is the text encoder and the decoder.
+Per model, image size and with guidance or without: seconds = fixed + denoiser calls x seconds per call, a weighted
+least-squares fit to the measurements, in which recent jobs weigh more. The fixed part is the text encoder and the
+decoder. Calls with guidance cost less, where two of them share a forward.
 """
 
 import statistics
@@ -23,6 +24,8 @@ DECAY = 0.9
 MAX_ERRORS = 50
 # Clients choose the sizes: of more than these, the one that was generated least recently is forgotten.
 MAX_SIZES = 256
+# Pixels, and whether with guidance.
+Kind = tuple[int, bool]
 
 
 @dataclass
@@ -58,7 +61,7 @@ class CostModel:
     """Device seconds of generations."""
 
     def __init__(self) -> None:
-        self._models: dict[str, OrderedDict[int, _Line]] = {}
+        self._models: dict[str, OrderedDict[Kind, _Line]] = {}
         self._errors: deque[float] = deque(maxlen=MAX_ERRORS)
 
     @property
@@ -71,13 +74,16 @@ class CostModel:
         return statistics.median(self._errors) if self._errors else None
 
     def seconds(self, generation: Generation) -> float:
-        """Return the expected device time of a generation; sizes not seen yet are scaled from the nearest one."""
-        pixels, calls = generation.width * generation.height, _calls(generation)
+        """Return the expected device time of a generation; sizes not seen yet are scaled from the nearest one.
+
+        With guidance not seen at that size, its calls are expected to cost as much as those without, and vice versa.
+        """
+        (pixels, guided), calls = _kind(generation), _calls(generation)
         lines = self._models.get(generation.model)
         if not lines:
             return INITIAL_SECONDS_PER_MEGAPIXEL_CALL * pixels / 1e6 * calls * generation.count
-        nearest = min(lines, key=lambda size: abs(size - pixels))
-        scale = max(pixels, OVERHEAD_PIXELS) / max(nearest, OVERHEAD_PIXELS)
+        nearest = min(lines, key=lambda kind: (abs(kind[0] - pixels), kind[1] != guided))
+        scale = max(pixels, OVERHEAD_PIXELS) / max(nearest[0], OVERHEAD_PIXELS)
         return lines[nearest].at(calls) * scale * generation.count
 
     def observe(self, generation: Generation, seconds: float) -> None:
@@ -85,11 +91,15 @@ class CostModel:
         lines = self._models.setdefault(generation.model, OrderedDict())
         if lines and seconds > 0:
             self._errors.append(abs(self.seconds(generation) - seconds) / seconds)
-        pixels = generation.width * generation.height
-        lines.setdefault(pixels, _Line()).add(_calls(generation), seconds / generation.count)
-        lines.move_to_end(pixels)
+        kind = _kind(generation)
+        lines.setdefault(kind, _Line()).add(_calls(generation), seconds / generation.count)
+        lines.move_to_end(kind)
         if len(lines) > MAX_SIZES:
             lines.popitem(last=False)
+
+
+def _kind(generation: Generation) -> Kind:
+    return generation.width * generation.height, generation.true_cfg_scale > 1
 
 
 def _calls(generation: Generation) -> int:

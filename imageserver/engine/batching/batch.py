@@ -4,19 +4,22 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from imageserver.engine.batching.lookahead import ForeseenCall
 from imageserver.engine.batching.running_job import RunningJob
+from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.pipelines.merger import Arguments, Merger
 from imageserver.engine.pipelines.suspension import Track
 
 # Padding that costs more of a forward than this is not worth a merge.
 MAX_PADDING = 0.15
 
-# A job and the track of its image whose denoiser call waits.
+# A job and the track of its image whose denoiser call waits, or one that is foreseen.
 WaitingCall = tuple[RunningJob, Track]
+BatchedCall = tuple[RunningJob, Track | ForeseenCall]
 
 
-def form_batch(ranked: Sequence[WaitingCall]) -> list[WaitingCall]:
-    """Return the calls of the next forward, the first of `ranked` and those that may join it."""
+def form_batch(ranked: Sequence[WaitingCall]) -> list[BatchedCall]:
+    """Return the calls of the next forward: the first of `ranked`, those that may join it, and foreseen ones."""
     if not ranked:
         return []
     leader, track = ranked[0]
@@ -28,10 +31,29 @@ def form_batch(ranked: Sequence[WaitingCall]) -> list[WaitingCall]:
         return [ranked[0]]
     others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
     chosen = companions(model.merger, arguments_of(track), [arguments_of(other) for _, other in others], cap)
-    return [ranked[0], *(others[index] for index in chosen)]
+    batch = [ranked[0], *(others[index] for index in chosen)]
+    return [*batch, *foreseen(model, batch, cap - len(batch))]
 
 
-def compute(batch: Sequence[WaitingCall]) -> list[Any]:
+def foreseen(model: ServedModel, batch: Sequence[WaitingCall], room: int) -> list[BatchedCall]:
+    """Return up to `room` calls that the images of a batch are known to make next; no waiting call gives way to them.
+
+    Such a call saves its image a forward, so it may need more padding than a companion, as far as costs show.
+    """
+    assert model.merger is not None
+    leader, track = batch[0]
+    first, most_padding = arguments_of(track), max(MAX_PADDING, model.costs.worthwhile_padding(leader.pixels))
+    found: list[BatchedCall] = []
+    for job, track in batch:
+        if len(found) >= room:
+            break
+        call = job.lookaheads[track.index].foresee() if job.lookaheads else None
+        if call is not None and _fits(model.merger, first, call.waiting.arguments, most_padding):
+            found.append((job, call))
+    return found
+
+
+def compute(batch: Sequence[BatchedCall]) -> list[Any]:
     """Return each call's result; a single call passes unchanged and is bit-equal to the plain pipeline."""
     calls = [arguments_of(track) for _, track in batch]
     job, track = batch[0]
@@ -39,6 +61,7 @@ def compute(batch: Sequence[WaitingCall]) -> list[Any]:
     if model.adapters is not None:
         model.adapters.use(job.generation.loras)
     if job.generation.quality != "exact" and model.tiers is not None:
+        assert isinstance(track, Track)
         assert track.waiting is not None
         name = f"{track.index}/{track.waiting.name}"
         return [model.tiers.forward(job.id, name, job.generation, calls[0])]
@@ -78,11 +101,15 @@ def split(output: Any, sizes: Sequence[int]) -> list[Any]:
     return [(output[0][end - size : end],) for end, size in zip(ends, sizes, strict=True)]
 
 
+def _fits(merger: Merger, leader: Arguments, call: Arguments, most_padding: float) -> bool:
+    return merger.shape_of(call) == merger.shape_of(leader) and _padding(merger, leader, call) <= most_padding
+
+
 def _padding(merger: Merger, leader: Arguments, other: Arguments) -> float:
     difference = abs(merger.text_length(leader) - merger.text_length(other))
     return difference / max(merger.token_count(leader), merger.token_count(other))
 
 
-def arguments_of(track: Track) -> Any:
+def arguments_of(track: Track | ForeseenCall) -> Any:
     assert track.waiting is not None
     return track.waiting.arguments

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from imageserver.engine.batching.lookahead import Lookahead
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.pipelines.previews import Thumbnail
 from imageserver.engine.pipelines.suspension import Track, TrackCancelled
@@ -12,6 +13,7 @@ from imageserver.engine.pipelines.tiled_decoding import current_warnings
 from imageserver.engine.runner.pipeline_runner import PreviewFn
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Run
+from imageserver.schedulers import calls_factor
 from imageserver.scheduling_policy import Claim
 from imageserver.telemetry.logs import current_request
 
@@ -45,6 +47,7 @@ class RunningJob:
         self._source = source
         self._preview_steps = preview_steps(request.generation)
         self.tracks = [self._track(index) for index in range(request.generation.count)]
+        self.lookaheads = [Lookahead(track) for track in self.tracks] if self._foreseeable else []
 
     @property
     def total_steps(self) -> int:
@@ -54,6 +57,12 @@ class RunningJob:
     def shares_forwards(self) -> bool:
         """Whether its calls may be merged with others'; the cache tiers would couple neighbours."""
         return not self.generation.deterministic and self.generation.quality == "exact"
+
+    @property
+    def _foreseeable(self) -> bool:
+        """Whether a step's calls come in pairs that may share a forward."""
+        in_pairs = self.calls_per_step == 2 * calls_factor(self.generation.scheduler)
+        return in_pairs and self.shares_forwards and self.model.merger is not None
 
     def shares_forwards_with(self, leader: "RunningJob") -> bool:
         """Whether its calls may join the leader's: all calls of a forward have the same model and the same LoRAs."""
@@ -78,7 +87,7 @@ class RunningJob:
         return all(track.dead for track in self.tracks)
 
     def claim(self) -> Claim:
-        step = self.model.costs.seconds(self.pixels) * self.calls_per_step
+        step = self._step_seconds()
         return Claim(
             owner=self.id,
             credential=self.credential,
@@ -87,6 +96,11 @@ class RunningJob:
             work=self.total_steps * step,
             remaining=(self.total_steps - self.steps_done) * step,
         )
+
+    def _step_seconds(self) -> float:
+        if self.lookaheads and self.model.cap_of(self.pixels) > 1:
+            return self.model.costs.seconds(self.pixels, 2) * self.calls_per_step / 2
+        return self.model.costs.seconds(self.pixels) * self.calls_per_step
 
     def abort(self) -> None:
         """Unwind every image."""

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from imageserver.engine.batching.batch import WaitingCall, arguments_of, compute, form_batch, tokens_of
+from imageserver.engine.batching.batch import BatchedCall, WaitingCall, arguments_of, compute, form_batch, tokens_of
 from imageserver.engine.batching.failures import as_service_error
+from imageserver.engine.batching.lookahead import ForeseenCall
 from imageserver.engine.batching.newcomers import newcomers
 from imageserver.engine.batching.running_job import RunningJob
 from imageserver.engine.batching.served_model import ServedModel
@@ -20,7 +21,6 @@ from imageserver.engine.device_errors import drop_frames, end_if_lost, is_out_of
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
 from imageserver.engine.pipelines.previews import Thumbnail
-from imageserver.engine.pipelines.suspension import Track
 from imageserver.engine.runner.pipeline_runner import MAX_SEED
 from imageserver.engine.runner.safety_checker import SafetyChecker, blackened, sentence
 from imageserver.errors import (
@@ -76,6 +76,8 @@ class StepScheduler:
         self.idle_seconds = 0.0
         self.forwards = 0
         self.calls = 0
+        self.lookahead_hits = 0
+        self.lookahead_misses = 0
         self.device_lock = threading.Lock()
 
     @property
@@ -108,7 +110,7 @@ class StepScheduler:
         with self.device_lock:
             for job, track in newcomers(self._ranked_jobs()):
                 if job.id in self._jobs:
-                    self._advance(job, track, track.begin)
+                    self._advance(job, track.begin)
             if batch := form_batch(self._ranked()):
                 self._serve(batch)
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
@@ -143,7 +145,12 @@ class StepScheduler:
     def usage(self) -> messages.DeviceUsage:
         """Return the device's totals so far; idle is the time without work although jobs were waiting."""
         return messages.DeviceUsage(
-            busy=self.busy_seconds, idle=self.idle_seconds, forwards=self.forwards, calls=self.calls
+            busy=self.busy_seconds,
+            idle=self.idle_seconds,
+            forwards=self.forwards,
+            calls=self.calls,
+            lookahead_hits=self.lookahead_hits,
+            lookahead_misses=self.lookahead_misses,
         )
 
     def _ranked(self) -> list[WaitingCall]:
@@ -154,28 +161,32 @@ class StepScheduler:
         claims = self._policy.sort([job.claim() for job in self._jobs.values()], time.monotonic())
         return [self._jobs[claim.owner] for claim in claims]
 
-    def _serve(self, batch: Sequence[WaitingCall]) -> None:
+    def _serve(self, batch: Sequence[BatchedCall]) -> None:
         began = time.monotonic()
         outputs = self._compute_or_fail(batch)
         if outputs is None:
             return
         ended = time.monotonic()
         seconds = ended - began
+        foreseen = [call for _, call in batch if isinstance(call, ForeseenCall)]
         self._trace(began, ended, [(job.id, track.index) for job, track in batch])
         self.busy_seconds += seconds
         self.forwards += 1
-        self.calls += len(batch)
         if batch[0][0].generation.quality == "exact":
             # A tiered forward may be skipped, so its time says nothing about the cost of others.
             batch[0][0].model.costs.observe(batch[0][0].pixels, len(batch), seconds)
         for (job, track), output in zip(batch, outputs, strict=True):
             self._policy.charge(job.credential, seconds / len(batch))
             job.device_time += seconds / len(batch)
-            job.largest_batch = max(job.largest_batch, len(batch))
+            job.largest_batch = max(job.largest_batch, len(batch) - len(foreseen))
             if job.id in self._jobs:
-                self._advance(job, track, track.resume, output)
+                self._advance(job, track.resume, output)
+        hits = sum(call.hit for call in foreseen)
+        self.calls += len(batch) - len(foreseen) + hits
+        self.lookahead_hits += hits
+        self.lookahead_misses += len(foreseen) - hits
 
-    def _compute_or_fail(self, batch: Sequence[WaitingCall]) -> list[Any] | None:
+    def _compute_or_fail(self, batch: Sequence[BatchedCall]) -> list[Any] | None:
         """Return each call's result; None after a failure, with the calls served one by one or the job ended."""
         failure: ServiceError | None = None
         try:
@@ -190,12 +201,14 @@ class StepScheduler:
             self._fail(batch[0][0], failure)
             return None
         self._release_memory()
-        for entry in batch:
-            if entry[0].id in self._jobs:
-                self._serve([entry])
+        for job, call in batch:
+            if isinstance(call, ForeseenCall):
+                call.drop()
+            elif job.id in self._jobs:
+                self._serve([(job, call)])
         return None
 
-    def _observe_failed_batch(self, error: Exception, batch: Sequence[WaitingCall]) -> None:
+    def _observe_failed_batch(self, error: Exception, batch: Sequence[BatchedCall]) -> None:
         """Learn from a shared forward that failed: one bad call must not harm its neighbours, so each runs alone."""
         end_if_lost(error)
         model = batch[0][0].model
@@ -205,7 +218,7 @@ class StepScheduler:
         logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(error).__name__)
         drop_frames(error)
 
-    def _advance(self, job: RunningJob, track: Track, go_on: Callable[..., None], *values: Any) -> None:
+    def _advance(self, job: RunningJob, go_on: Callable[..., None], *values: Any) -> None:
         """Let a track run to its next call; an error in its pipeline ends only its job."""
         began, failure = time.monotonic(), None
         try:

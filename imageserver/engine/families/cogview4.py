@@ -29,6 +29,7 @@ class CogView4(FlowFamily):
             ("hidden_states", "encoder_hidden_states", "timestep", "original_size", "target_size", "crop_coords"), 0
         ),
     )
+    text_arguments = ("encoder_hidden_states",)
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         return Defaults(steps=50, guidance=5.0)

@@ -31,6 +31,8 @@ class Family(ABC):
     ControlNets. The model reads up to `max_images` images of one request, each by itself, and separates an image into
     `layers` layers where a request does not say; 0 generates whole images. `float16` says that the models generate in
     that format. `preview_tensors` are the tensors that the pipeline's step callback needs for a preview.
+    `text_arguments` are the denoiser's arguments that the pipeline's `encode_prompt` returns for one text, in its
+    order; only families that call the denoiser twice a step need them, to foresee the second call of the first step.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Family(ABC):
     layers: int = 0
     float16: bool = False
     preview_tensors: tuple[str, ...] = ("latents", "noise_pred")
+    text_arguments: tuple[str, ...] = ()
 
     @abstractmethod
     def defaults(self, pipeline: Pipeline) -> Defaults:

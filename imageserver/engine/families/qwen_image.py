@@ -79,6 +79,7 @@ class QwenImage(FlowFamily):
     guidance = "true_cfg_scale"
     positive_magic: Mapping[str, str] = POSITIVE_MAGIC
     merger: Merger | None = QwenImageMerger()
+    text_arguments: tuple[str, ...] = ("encoder_hidden_states", "encoder_hidden_states_mask")
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of this server's API."""

@@ -35,6 +35,7 @@ class QwenImage21(QwenImage):
     positive_magic: Mapping[str, str] = {}
     max_images = 10
     merger = None
+    text_arguments = ()
 
     def load_components(self, folder: Path) -> dict[str, Any]:
         return {"processor": load_image_processor(folder / "processor", ImageProcessor3)}

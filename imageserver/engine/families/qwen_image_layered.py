@@ -27,6 +27,7 @@ class QwenImageLayered(QwenImageEdit):
     pipeline_classes: Mapping[Kind, str] = {"edit": "QwenImageLayeredPipeline"}
     layers = 4
     merger = None
+    text_arguments = ()
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         return Defaults(steps=50, guidance=4.0)

@@ -32,7 +32,8 @@ class TrackCancelled(BaseException):
 class Track(greenlet.greenlet):
     """One image on its way through the pipeline.
 
-    `waiting` is the call it is suspended at; `result` is what `generate` returned once the track is dead.
+    `waiting` is the call it is suspended at; `result` is what `generate` returned once the track is dead. `texts` are
+    those that its pipeline has encoded, as arguments of the denoiser.
     """
 
     def __init__(self, job: int, index: int, generate: Callable[[], Any]) -> None:
@@ -41,6 +42,7 @@ class Track(greenlet.greenlet):
         self.index = index
         self.waiting: Call | None = None
         self.pass_name = ""
+        self.texts: list[Mapping[str, Any]] = []
         self.result: Any = None
 
     def begin(self) -> None:

@@ -13,6 +13,7 @@ import torch
 from imageserver.capabilities import Needs, check_supported
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines import init_image
+from imageserver.engine.pipelines.encoded_texts import recorded_texts
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
 from imageserver.engine.pipelines.previews import PreviewMap, Thumbnail, fit
@@ -107,18 +108,20 @@ class PipelineRunner:
                 on_step(preview)
             return {}
 
+        guided = self._family.calls_per_step(generation) == 2
         try:
-            images = pipeline(
-                **self._family.arguments(pipeline, generation, self.embeddings),
-                **self._start(pipeline, generation, source, width, height),
-                **init_image.control_arguments(generation, source, width, height, guide_of(pipeline)),
-                **({"width": width, "height": height} if has_parameter(pipeline, "width") else {}),
-                # Generated on the CPU, a seed means the same noise on every device.
-                generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
-                output_type="pt",
-                callback_on_step_end=step_ended,
-                callback_on_step_end_tensor_inputs=list(self._family.preview_tensors),
-            ).images
+            with recorded_texts(pipeline, self._family.text_arguments if guided else ()):
+                images = pipeline(
+                    **self._family.arguments(pipeline, generation, self.embeddings),
+                    **self._start(pipeline, generation, source, width, height),
+                    **init_image.control_arguments(generation, source, width, height, guide_of(pipeline)),
+                    **({"width": width, "height": height} if has_parameter(pipeline, "width") else {}),
+                    # Generated on the CPU, a seed means the same noise on every device.
+                    generator=torch.Generator("cpu").manual_seed((generation.seed + index) % MAX_SEED),
+                    output_type="pt",
+                    callback_on_step_end=step_ended,
+                    callback_on_step_end_tensor_inputs=list(self._family.preview_tensors),
+                ).images
         except BaseException:
             # A cancelled call would leave offloaded weights on the device.
             pipeline.maybe_free_model_hooks()

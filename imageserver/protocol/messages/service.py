@@ -15,14 +15,17 @@ class Hello(Message, frozen=True, kw_only=True):
 class DeviceUsage(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
 
-    `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch. `recompilations` are
-    those of COMPILE=1 after a model was ready.
+    `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch; of the foreseen ones
+    only the hits count, those that the pipeline then made. `recompilations` are those of COMPILE=1 after a model was
+    ready.
     """
 
     busy: float = 0.0
     idle: float = 0.0
     forwards: int = 0
     calls: int = 0
+    lookahead_hits: int = 0
+    lookahead_misses: int = 0
     recompilations: int = 0
 
 

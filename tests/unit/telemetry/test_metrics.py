@@ -8,7 +8,8 @@ from imageserver.telemetry.metrics import PREFIX, exposition
 SNAPSHOT = Snapshot(
     state="healthy", reason="", phase="ready", load_fraction=1.0, info=None, queue_length=3, active=2, total=11,
     completed=6, failed=1, cancelled=4, engine_restarts=1, queue_wait=7.5, dispatcher_pid=1, engine_pid=2,
-    estimate_error=0.12, usage=DeviceUsage(busy=90.0, idle=1.0, forwards=100, calls=250),
+    estimate_error=0.12,
+    usage=DeviceUsage(busy=90.0, idle=1.0, forwards=100, calls=250, lookahead_hits=80, lookahead_misses=2),
 )  # fmt: skip
 
 
@@ -29,6 +30,7 @@ def test_every_figure_of_the_snapshot_is_reported() -> None:
     assert reported["estimate_error_ratio"] == 0.12
     assert reported["device_idle_seconds_total"] / reported["device_busy_seconds_total"] == 1 / 90
     assert reported["denoiser_calls_total"] / reported["forwards_total"] == 2.5
+    assert (reported["lookahead_hits_total"], reported["lookahead_misses_total"]) == (80, 2)
 
 
 def test_without_a_dispatcher_only_its_absence_is_reported() -> None:

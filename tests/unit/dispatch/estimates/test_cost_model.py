@@ -62,6 +62,28 @@ def test_a_single_step_is_not_taken_for_the_pace_of_many() -> None:
     assert costs.seconds(generation(steps=41, true_cfg_scale=1.0)) == 4.5
 
 
+def test_guidance_that_costs_a_tenth_more_is_learnt_beside_images_without_it() -> None:
+    """As on a card that computes both calls of a step in one forward."""
+    dice, costs = random.Random(3), CostModel()
+
+    def seconds(wanted: Generation) -> float:
+        return 0.2 + 0.1 * wanted.steps * (1.1 if wanted.true_cfg_scale > 1 else 1.0)
+
+    for _ in range(40):
+        wanted = generation(steps=dice.randint(10, 50), true_cfg_scale=dice.choice([1.0, 4.0]))
+        costs.observe(wanted, seconds(wanted))
+    for scale in (1.0, 4.0):
+        wanted = generation(steps=30, true_cfg_scale=scale)
+        assert abs(costs.seconds(wanted) / seconds(wanted) - 1) < 0.01
+
+
+def test_guidance_not_seen_yet_costs_twice_the_calls() -> None:
+    costs = CostModel()
+    costs.observe(generation(steps=4, true_cfg_scale=1.0), 1.0)
+    costs.observe(generation(steps=8, true_cfg_scale=1.0), 2.0)
+    assert abs(costs.seconds(generation(steps=5, true_cfg_scale=4.0)) - 2.5) < 0.1
+
+
 def test_fewer_steps_never_cost_more_and_never_less_than_nothing() -> None:
     dice, costs = random.Random(2), CostModel()
     for _ in range(30):

@@ -12,7 +12,7 @@ import torch
 
 from imageserver.engine.pipelines.tiled_decoding import IN_TILES, decode_in_tiles_when_full
 from imageserver.engine.runner.lora_adapters import LoraAdapters
-from imageserver.generation import Control, Lora, Source
+from imageserver.generation import Control, Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import Finished, LoraRequest
 from tests.support.device_errors import DEVICE_LOST, OUT_OF_MEMORY, Ended
@@ -26,6 +26,11 @@ NO_PIXELS = np.zeros((64, 64, 3), np.uint8).tobytes()
 
 def named(error: Exception) -> str:
     return str(error)[:30]
+
+
+def unguided(**fields: Any) -> Generation:
+    """Return a generation of one call a step, which is alone in its forward where no other image is there."""
+    return generation(true_cfg_scale=1.0, **fields)
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -44,7 +49,7 @@ def test_a_batch_that_does_not_fit_is_tried_one_by_one_whatever_the_error_is_cal
             raise error
 
     engine.before_forward = full_from_two
-    wanted = [generation(seed=seed) for seed in (1, 2)]
+    wanted = [unguided(seed=seed) for seed in (1, 2)]
     for one, image in zip(wanted, engine.generate(*wanted), strict=True):
         assert (image == engine.plain(one)).all()
     assert engine.batches.count(2) == 1
@@ -102,7 +107,7 @@ def test_an_image_that_does_not_fit_is_refused_wherever_that_shows(
             [failure] = guided.generate(place(guided, patched, error))
         guided.before_forward = lambda: None
         assert failure.code == "out_of_memory"
-    assert (guided.generate(generation())[0] == guided.plain(generation())).all()
+    assert (guided.generate(unguided())[0] == guided.plain(unguided())).all()
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
@@ -120,7 +125,7 @@ def test_a_lost_device_ends_the_engine_before_a_batch_is_tried_again(
 ) -> None:
     engine.before_forward = raising(DEVICE_LOST[0])
     with pytest.raises(Ended):
-        engine.generate(generation(seed=1), generation(seed=2))
+        engine.generate(unguided(seed=1), unguided(seed=2))
     assert (ended, engine.batches, engine.released) == ([70], [2], 0)
     last = caplog.records[-1]
     assert (last.levelno, last.message) == (logging.CRITICAL, "The device is lost; the engine ends.")
@@ -141,7 +146,7 @@ def test_the_failed_forwards_tensors_are_free_when_memory_is_released(
     engine.before_forward = fail
     monkeypatch.setattr(engine, "release", lambda: alive.append(held[-1]() is not None))
     engine.scheduler._release_memory = engine.release
-    failures = engine.generate(*(generation(seed=seed) for seed in range(1 + others)))
+    failures = engine.generate(*(unguided(seed=seed) for seed in range(1 + others)))
     assert {failure.code for failure in failures} == {"out_of_memory"}
     assert alive == [False] * (1 if others == 0 else 3)
 
@@ -167,11 +172,11 @@ def test_a_forward_that_does_not_fit_limits_other_sizes_too(engine: TinyEngine) 
             raise torch.OutOfMemoryError("full")
 
     engine.before_forward = full_from_two
-    engine.generate(*(generation(seed=seed) for seed in (1, 2)))
-    larger = generation(width=96, height=96, steps=2, true_cfg_scale=1.0)
+    engine.generate(*(unguided(seed=seed) for seed in (1, 2)))
+    larger = unguided(width=96, height=96, steps=2)
     engine.generate(larger, larger)
     assert set(engine.batches) == {1}
-    smaller = generation(width=32, height=32, steps=1, true_cfg_scale=1.0)
+    smaller = unguided(width=32, height=32, steps=1)
     engine.before_forward = lambda: None
     engine.generate(smaller, smaller)
     assert engine.batches == [2]
@@ -198,7 +203,7 @@ def test_a_lora_that_does_not_fit_into_memory_is_no_fault_of_its_file(
     for told in (answer.failure, failure):
         assert (told.code, told.sentence) == ("out_of_memory", "The device's memory cannot hold red beside the model.")
     assert engine.released == 2
-    assert (engine.generate(generation())[0] == engine.plain(generation())).all()
+    assert (engine.generate(unguided())[0] == engine.plain(unguided())).all()
 
 
 def test_a_device_that_is_lost_while_a_lora_is_loaded_ends_the_engine(

@@ -27,7 +27,7 @@ class WithoutFloats(TorchDispatchMode):
 def test_the_finishing_thread_needs_nothing_of_the_device(engine: TinyEngine) -> None:
     finishing: list[Callable[[], None]] = []
     engine.in_background = finishing.append
-    wanted = generation()
+    wanted = generation(deterministic=True)
     engine.add(0, wanted)
     engine.run()
     [finish] = finishing

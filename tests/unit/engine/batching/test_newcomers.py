@@ -57,5 +57,5 @@ def test_whoever_is_next_begins_first(engine: TinyEngine, begun: list[list[int]]
 
 
 def test_where_nobody_waits_a_whole_batch_begins_at_once(engine: TinyEngine, begun: list[list[int]]) -> None:
-    engine.generate(*(generation(seed=seed) for seed in range(5)))
+    engine.generate(*(generation(seed=seed, true_cfg_scale=1.0) for seed in range(5)))
     assert (begun[0], engine.batches[0]) == ([0, 1, 2, 3, 4], 5)

@@ -86,7 +86,7 @@ def test_edits_of_as_many_images_share_forwards(engine):
         (edit("alone"), image(4)),
     ]
     together = engine.generate(*wanted)
-    assert max(engine.batches) == 2
+    assert max(engine.batches) == 4
     assert_alike(engine, wanted, together)
 
 
@@ -109,21 +109,24 @@ def test_merged_images_are_those_generated_alone(engine):
         (edit("no guidance", seed=5, true_cfg_scale=1.0), image(2)),
     ]
     together = engine.generate(*wanted)
-    assert max(engine.batches) == 3
+    assert max(engine.batches) == 5
     assert_alike(engine, wanted, together)
 
 
 def test_images_of_another_shape_share_no_forward(engine):
-    wanted = [(edit(), image(0)), (edit(width=256), image(1, width=256))]
+    wanted = [
+        (edit(true_cfg_scale=1.0), image(0)),
+        (edit(true_cfg_scale=1.0, width=256), image(1, width=256)),
+    ]
     together = engine.generate(*wanted)
     assert max(engine.batches) == 1
     assert_alike(engine, wanted, together)
 
 
 def test_a_cancelled_neighbour_changes_nothing_and_every_step_is_told(engine):
-    [alone] = engine.generate((edit(previews=2), image(0)))
-    assert (len(engine.of(Progress)), len(engine.of(Preview))) == (3, 2)
-    stays, gone = engine.generate((edit(), image(0)), (edit(seed=9), image(1)), cancelled=1)
+    [alone] = engine.generate((edit(steps=4, previews=2), image(0)))
+    assert (len(engine.of(Progress)), len(engine.of(Preview))) == (4, 2)
+    stays, gone = engine.generate((edit(steps=4), image(0)), (edit(steps=4, seed=9), image(1)), cancelled=1)
     assert gone.code == "cancelled"
     assert difference(stays, alone) <= 1
 

@@ -25,7 +25,7 @@ from tests.support.tiny_qwen_image_21 import tiny_qwen_image_21
 
 @dataclass(frozen=True)
 class Model:
-    """A tiny model, the tokens that it reads of a prompt, and whether guidance is a second row of the same call.
+    """A tiny model, the tokens that it reads of a prompt, and whether guidance is a second row of a forward.
 
     `card` is what its model card tells a plain call beside, `guidance` a scale that it generates with unwarned,
     `unguided` what a plain call is told where there is none, if that is not the scale itself.
@@ -45,7 +45,7 @@ MODELS = {
         lambda: tiny_models.tiny_stable_diffusion(width=64, prediction="v_prediction"), 77, doubled=True
     ),
     "stable diffusion xl": Model(tiny_models.tiny_stable_diffusion_xl, 77, doubled=True),
-    "cogview4": Model(tiny_models.tiny_cogview4, 1024),
+    "cogview4": Model(tiny_models.tiny_cogview4, 1024, doubled=True),
     "hidream-i1": Model(tiny_models.tiny_hidream, 128, doubled=True),
     "flux dev": Model(tiny_models.tiny_flux, 512),
     "flux schnell": Model(
@@ -80,7 +80,7 @@ class FamilyEngine(TinyEngine):
         return super().plain(wanted, kind, **guidance, **self.case.card, **images)
 
     def rows(self, wanted: Wanted) -> int:
-        """Return the rows of an image's call."""
+        """Return the rows of an image in a forward."""
         one = wanted[0] if isinstance(wanted, tuple) else wanted
         return 2 if self.case.doubled and one.true_cfg_scale > 1 else 1
 
@@ -110,7 +110,8 @@ def half() -> np.ndarray:
     "fields", [{}, {"true_cfg_scale": 1.0}, {"negative_prompt": "blurry"}, {"seed": 9, "steps": 7}]
 )
 def test_alone_it_is_bit_equal_to_the_stock_pipeline(engine, fields):
-    wanted = generation(**fields)
+    # Two calls of a step that share a forward are rounded differently.
+    wanted = generation(**fields, deterministic=bool(engine.family.text_arguments))
     assert (engine.generate(wanted)[0] == engine.plain(wanted)).all()
 
 
