@@ -67,7 +67,7 @@ def measure(chosen: argparse.Namespace) -> Results:
     if (machine["load_before"] or 0) > MAX_QUIET_LOAD:
         print(f"Load average {machine['load_before']}: something else is running and will distort the figures.")
     for device in chosen.device:
-        reason = full_size.reason_against() if device == "cuda" else None
+        reason = full_size.reason_against(chosen.model) if device == "cuda" else None
         if reason:
             problems.append(f"The device cuda is left out: {reason}")
             print(problems[-1])
@@ -89,7 +89,7 @@ def measure(chosen: argparse.Namespace) -> Results:
 def _measure_device(device: Device, plan: MeasurementPlan, chosen: argparse.Namespace) -> Bench:
     folder = Path(tempfile.mkdtemp(prefix="benchmarks-"))
     conditions = Conditions(device, chosen.model.resolve(), chosen.time_scale if device == "simulated" else 1.0)
-    # A card holds the full-size model once or twice, not six times.
+    # A card holds the full-size model once.
     fleet = Fleet(conditions, folder, one_at_a_time=device == "cuda")
     bench = Bench(conditions, plan, fleet, folder, only=chosen.server or ())
     try:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BYTES_NEEDED = 48 * 1024**3
+# Beside the weights: a forward of sixteen images of 1024 x 1024, suspended latents and one decoding.
+WORKING_BYTES = 10 * 1024**3
+GIB = 1024**3
 TRANSFORMER = {
     "patch_size": 2,
     "in_channels": 64,
@@ -37,16 +39,24 @@ SCHEDULER = {
 WEIGHT_DEVIATION = 0.02
 
 
-def reason_against() -> str | None:
+def reason_against(tokenizer_model: Path) -> str | None:
     """Return one sentence that says why this machine cannot measure it, or None."""
     import torch
 
     if not torch.cuda.is_available():
         return "torch sees no CUDA device on this machine."
     free = torch.cuda.mem_get_info()[0]
-    if free < BYTES_NEEDED:
-        return f"the full-size model needs {BYTES_NEEDED >> 30} GiB and the card has {free >> 30} GiB free."
+    needed = weight_bytes(tokenizer_model) + WORKING_BYTES
+    if free < needed:
+        return f"the full-size model needs {needed / GIB:.0f} GiB and the card has {free / GIB:.0f} GiB free."
     return None
+
+
+def weight_bytes(tokenizer_model: Path, **smaller: int) -> int:
+    """Return the bytes of the weights that `build` makes, without making them."""
+    pipeline = build(tokenizer_model, "meta", **smaller)
+    parts = (pipeline.transformer, pipeline.vae, pipeline.text_encoder)
+    return sum(parameter.nbytes for part in parts for parameter in part.parameters())
 
 
 def replace_loading(make_pipeline: Callable[[], Any]) -> None:

@@ -16,10 +16,11 @@ PACKAGES = (
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return processor, memory, system, versions, the load before the run, the commit and the moment."""
+    """Return processor, cards, memory, system, versions, the load before the run, the commit and the moment."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
+        "gpu": _gpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(),
@@ -38,6 +39,16 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _gpu() -> str | None:
+    """Return the names of the NVIDIA cards and their driver; None without one. PyTorch would have to be imported."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return "; ".join(f"{name} (driver{version})" for name, _, version in (line.partition(",") for line in lines))
 
 
 def _version(package: str) -> str | None:

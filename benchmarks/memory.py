@@ -29,11 +29,28 @@ class PeakMemory:
         self._stop.set()
         self._thread.join()
 
+    def read(self) -> float:
+        """Return the MiB of this moment."""
+        return sum(memory_of(process) for process in self._processes)
+
     def _watch(self) -> None:
         while True:
-            self.peak = max(self.peak, sum(memory_of(process) for process in self._processes))
+            self.peak = max(self.peak, self.read())
             if self._stop.wait(INTERVAL_SECONDS):
                 return
+
+
+class PeakCardMemory(PeakMemory):
+    """Watches the first CUDA card instead: `peak` is what all programs hold on it, in MiB."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def read(self) -> float:
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        return (total - free) / MIB
 
 
 def memory_of(process: psutil.Process) -> float:

@@ -61,8 +61,9 @@ def block_of(results: Results, charts_folder: str) -> str:
     lines = [
         (
             f"Measured {machine['date']} at commit `{machine['commit']}` in {conditions['seconds'] / 60:.0f} minutes: "
-            f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB, {machine['system']}, "
-            f"Python {machine['python']}, {packages}; load average {machine['load_before']} before the run. "
+            f"{machine['processor']}, {machine['cores']} cores, {_cards(machine)}{machine['memory_gib']:g} GiB, "
+            f"{machine['system']}, Python {machine['python']}, {packages}; "
+            f"load average {machine['load_before']} before the run. "
             f"`{conditions['command']}`: {conditions['rounds']} rounds of {conditions['slice_seconds']:g} s per "
             f"server, {conditions['clients']} clients, "
             f"simulated forwards at {conditions['time_scale']:g} of their length."
@@ -76,6 +77,11 @@ def block_of(results: Results, charts_folder: str) -> str:
         if any(name.removesuffix(".png") in found for found in results.measurements.values()):
             lines += ["", f"![{title}]({charts_folder}/{name})"]
     return "\n".join(lines)
+
+
+def _cards(machine: dict[str, Any]) -> str:
+    """Return the cards of a machine; results of earlier versions name none."""
+    return f"{machine['gpu']}, " if machine.get("gpu") else ""
 
 
 def main() -> int:

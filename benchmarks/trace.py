@@ -20,10 +20,16 @@ class Span:
 
 
 class TraceFile:
-    """Appends spans to a file, each at once, so that a reader sees them while the engine works."""
+    """Appends spans to a file, each at once, so that a reader sees them while the engine works.
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    `wait` returns when the device has done what it was given: a recorded method only queues its work on a card.
+    """
+
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, wait: Callable[[], None] = lambda: None
+    ) -> None:
         self._clock = clock
+        self._wait = wait
         self._file = path.open("a", buffering=1)
 
     def forward(self, began: float, ended: float, calls: Sequence[tuple[int, int]]) -> None:
@@ -36,10 +42,13 @@ class TraceFile:
 
         @functools.wraps(original)
         def recorded(*args: Any, **kwargs: Any) -> Any:
+            # Else the span would begin with the work that was queued before.
+            self._wait()
             began = self._clock()
             try:
                 return original(*args, **kwargs)
             finally:
+                self._wait()
                 self._write(kind, began, self._clock(), ())
 
         setattr(owner, method, recorded)

@@ -12,10 +12,11 @@ def main() -> None:
     if conditions.trace is None:
         run_engine()
         return
-    trace = TraceFile(conditions.trace)
+    import torch
     from diffusers import AutoencoderKLQwenImage
     from transformers import Qwen2_5_VLForConditionalGeneration
 
+    trace = TraceFile(conditions.trace, wait=torch.cuda.synchronize if conditions.device == "cuda" else lambda: None)
     trace.record(AutoencoderKLQwenImage, "decode", "decode")
     trace.record(Qwen2_5_VLForConditionalGeneration, "forward", "encode")
     run_engine(trace.forward)

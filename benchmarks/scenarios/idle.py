@@ -1,7 +1,7 @@
 """How long the device idles while clients wait: the share of time without a forward, decoding or text encoding.
 
-Measured on a server of its own that sleeps the full published time: the work between forwards is real, and beside
-shortened forwards it would weigh more than on the device that is simulated.
+Measured on a server of its own; a simulated one sleeps the full published time: the work between forwards is real, and
+beside shortened forwards it would weigh more than on the device that is simulated.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ WARM_UP_SECONDS = 3.0
 
 def run(bench: Bench) -> None:
     """Measure ours."""
-    fleet = Fleet(dataclasses.replace(bench.conditions, time_scale=1.0), bench.folder / NAME)
+    conditions = dataclasses.replace(bench.conditions, time_scale=1.0)
+    fleet = Fleet(conditions, bench.folder / NAME, one_at_a_time=bench.fleet.one_at_a_time)
     seconds = WARM_UP_SECONDS + bench.plan.slice_seconds
     try:
         with fleet.serving(OURS) as server:

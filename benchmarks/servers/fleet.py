@@ -20,13 +20,13 @@ class Fleet:
     def __init__(self, conditions: Conditions, folder: Path, *, one_at_a_time: bool = False) -> None:
         self._conditions = conditions
         self._folder = folder
-        self._one_at_a_time = one_at_a_time
+        self.one_at_a_time = one_at_a_time
         self._running: dict[str, ServerProcess] = {}
         self._started = 0
 
     def start(self, kinds: Sequence[Kind]) -> None:
         """Start servers ahead of their use; does nothing where only one at a time fits."""
-        if self._one_at_a_time:
+        if self.one_at_a_time:
             return
         for kind in kinds:
             if kind.name not in self._running:
@@ -37,7 +37,7 @@ class Fleet:
     @contextlib.contextmanager
     def serving(self, kind: Kind) -> Iterator[ServerProcess]:
         """Yield a server of this kind, warmed up and idle."""
-        if not self._one_at_a_time:
+        if not self.one_at_a_time:
             self.start([kind])
             yield self._running[kind.name]
             return

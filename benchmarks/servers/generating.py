@@ -90,14 +90,15 @@ def copy_of(pipeline: Any) -> Any:
 
 def finish(image: Image.Image, began: float) -> bytes:
     """Return the PNG of an image with its info panel; `began` is on the monotonic clock."""
+    on_cuda = conditions_from_environment().device == "cuda"
     lines = overlay.panel_lines(
         model="baseline",
         aspect_ratio="custom",
         width=image.width,
         height=image.height,
         inference_time=time.monotonic() - began,
-        gpu="CPU",
-        cuda="N/A",
+        gpu=torch.cuda.get_device_name() if on_cuda else "CPU",
+        cuda=(torch.version.cuda or "N/A") if on_cuda else "N/A",
         when=datetime.now().astimezone(),
     )
     return encode(np.asarray(overlay.draw_overlay(image, lines)), output_format="png")

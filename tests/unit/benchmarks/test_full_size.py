@@ -1,5 +1,6 @@
 """The full-size model, built small: it generates."""
 
+import pytest
 import torch
 
 from benchmarks import full_size
@@ -10,7 +11,26 @@ from tests.support.paths import DEMO_MODEL
 def test_the_random_model_generates_with_every_token_of_its_tokenizer() -> None:
     pipeline = full_size.build(DEMO_MODEL, "cpu", num_layers=1, num_attention_heads=1, joint_attention_dim=896)
     assert pipeline.text_encoder.config.text_config.vocab_size >= len(pipeline.tokenizer)
+    weights = sum(
+        parameter.nbytes
+        for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder)
+        for parameter in part.parameters()
+    )
+    smaller = {"num_layers": 1, "num_attention_heads": 1, "joint_attention_dim": 896}
+    assert full_size.weight_bytes(DEMO_MODEL, **smaller) == weights
     pipeline.set_progress_bar_config(disable=True)
     with torch.no_grad():
         images = generate(pipeline, [Wanted("a red circle", 0, 2, 64, 64, 1.0)])
     assert images
+
+
+def test_a_card_is_measured_only_with_room_for_the_real_number_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    needed = full_size.weight_bytes(DEMO_MODEL) + full_size.WORKING_BYTES
+    assert 38 < (needed - full_size.WORKING_BYTES) / full_size.GIB < 40, "20 billion parameters in bfloat16"
+    for free, sentence in (
+        (needed - 2**30, "the full-size model needs 48 GiB and the card has 47 GiB free."),
+        (needed, None),
+    ):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 2 * free))
+        assert full_size.reason_against(DEMO_MODEL) == sentence

@@ -40,6 +40,24 @@ def test_a_recorded_method_still_does_its_work(tmp_path: Path) -> None:
     assert span == Span("decode", 2.0, 5.0)
 
 
+def test_a_recorded_span_begins_and_ends_with_the_work_of_the_device_and_not_with_its_queue(tmp_path: Path) -> None:
+    now, queued = 0.0, 3.0  # seconds of work that was given to the device before
+
+    class QueuingDecoder:
+        def decode(self) -> None:
+            nonlocal queued
+            queued += 5.0
+
+    def wait() -> None:
+        nonlocal now, queued
+        now, queued = now + queued, 0.0
+
+    with closing(TraceFile(tmp_path / "trace.jsonl", lambda: now, wait)) as trace:
+        trace.record(QueuingDecoder, "decode", "decode")
+        QueuingDecoder().decode()
+    assert read_trace(tmp_path / "trace.jsonl") == [Span("decode", 3.0, 8.0)]
+
+
 @pytest.mark.parametrize(
     ("spans", "share"),
     [
