@@ -8,7 +8,8 @@ Quality = Literal["exact", "high", "fast"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 Priority = Literal["interactive", "normal", "background"]
 MemoryPlanName = Literal[
-    "full", "int8", "model-offload", "int8-offload", "nf4", "group-offload", "sequential-offload", "device-map"
+    "full", "float8", "int8", "encoder-offload", "model-offload", "int8-offload", "nf4", "group-offload",
+    "sequential-offload", "device-map",
 ]  # fmt: skip
 
 # Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.

@@ -145,8 +145,8 @@ class Settings(BaseSettings):
     )
     memory: MemoryPlanName | Literal["auto"] = Field(
         "auto",
-        description="How the model fits into memory: full, int8, model-offload, int8-offload, nf4, group-offload, "
-        "sequential-offload or device-map; auto uses the fastest that fits.",
+        description="How the model fits into memory: full, float8, int8, encoder-offload, model-offload, int8-offload, "
+        "nf4, group-offload, sequential-offload or device-map; auto uses the fastest that fits.",
     )
     text_encoder_path: str = Field(
         "", description="Folder or id of the text encoder that HiDream-I1 needs besides its own files: a Llama 3.1 8B."

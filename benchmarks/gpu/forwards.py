@@ -10,7 +10,7 @@ from benchmarks.gpu.check import LONG_PROMPT, Check, call_of, image
 from benchmarks.gpu.figures import say
 from imageserver.engine.capturing.captured_forwards import EAGER_CALLS, CapturedForwards
 from imageserver.engine.capturing.cuda_graphs import CudaGraphs
-from imageserver.engine.devices import memory_plans
+from imageserver.engine.devices import memory_plans, placement
 from imageserver.engine.devices.batch_limits import seconds_of
 from imageserver.engine.models.acceleration import accelerate
 from imageserver.engine.pipelines import single_frame_vae
@@ -107,7 +107,7 @@ def int8(check: Check) -> None:
     try:
         from torchao.quantization import quantize_
 
-        config = memory_plans.quantization_of(memory_plans.BY_NAME["int8"], "diffusers").quant_type
+        config = placement.quantization_of(memory_plans.BY_NAME["int8"], "diffusers").quant_type
         quantize_(check.pipeline.transformer, config)
         for side in sorted(check.scale.sides)[:2]:
             seconds = seconds_of(check.served.forward, call_of(check, side))

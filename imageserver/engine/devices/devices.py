@@ -92,6 +92,13 @@ def computes_bfloat16(device: torch.device) -> bool:
         return bool(module.is_bf16_supported(including_emulation=False))
 
 
+def compute_capability(device: torch.device) -> tuple[int, int]:
+    """Return the generation of an NVIDIA card, (0, 0) for anything else."""
+    if device.type != "cuda" or torch.version.hip:
+        return 0, 0
+    return torch.cuda.get_device_capability(device)
+
+
 def shares_memory(device: torch.device) -> bool:
     """Return whether the device's memory is the machine's, so that nothing can be moved out of it."""
     return device.type in ("cpu", "mps")

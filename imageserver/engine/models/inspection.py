@@ -91,7 +91,7 @@ def _inspect_files(found: FoundModel) -> Iterator[Finding]:
         sentence = f"{found.folder}: {'; '.join(faults)}. Delete what is damaged, then download it again."
         yield Finding("files", "problem", sentence)
         return
-    gigabytes = sum(found.weights.values()) / 1e9
+    gigabytes = found.weights.total / 1e9
     yield Finding("files", "ok", f"{found.folder}: every weight file is whole; {gigabytes:.2f} GB of weights.")
     try:
         plan, reason = found.plan()

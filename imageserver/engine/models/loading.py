@@ -3,21 +3,24 @@
 import dataclasses
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import diffusers
 import torch
 import transformers
 
-from imageserver.engine.devices import devices, memory_plans
+from imageserver.engine.devices import devices, placement
 from imageserver.engine.devices.memory import bytes_of
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.families.family import Family
 from imageserver.engine.models import transformer_file, weights
+from imageserver.engine.models.components import load_components
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.pipelines import separate_text_encoder, single_frame_vae
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
+from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner import controlnet
 from imageserver.generation import DeviceInfo, ModelInfo
@@ -43,7 +46,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         # Before the plan is chosen: the ControlNet takes its part of the memory.
         control = controlnet.load(found.control_folder, family, found.folder, found.dtype, device)
     plan, plan_reason = found.plan()
-    size = sum(found.weights.values()) / 1e9
+    size = found.weights.total / 1e9
     reasons = " ".join(reason for reason in (plan_reason, found.dtype_reason) if reason)
     report("loading", f"{found.name}: {size:.2f} GB of weights are being loaded. {reasons}", None)
     single_frame_vae.install()
@@ -57,7 +60,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         _choose_noise_scheduler(pipeline, found)
         if settings.vae_tiling:
             pipeline.vae.enable_tiling()
-        memory_plans.move_to_device(pipeline, plan, device)
+        placement.move_to_device(pipeline, plan, device)
     on_device = DeviceInfo(
         kind=device.type,
         gpu=devices.gpu_name(device),
@@ -76,18 +79,27 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
 
 def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
     """Return the pipeline of a folder, with the components that come from elsewhere."""
-    settings, family, folder = found.settings, found.family, found.folder
-    given = transformer_file.load(settings, folder, family.denoiser, found.dtype) | family.load_components(folder)
+    family, folder, dtype, device = found.family, found.folder, found.dtype, found.device
+    place = placement.place_of(plan, family.denoiser, device)
+    given = transformer_file.load(found.settings, folder, family.denoiser, dtype, place)
+    given |= family.load_components(folder)
     if found.encoder_folder is not None and family.separate_text_encoder is not None:
-        quantization = memory_plans.quantization_of(plan, "transformers")
-        given |= separate_text_encoder.load(
-            family.separate_text_encoder, found.encoder_folder, found.dtype, quantization
-        )
-    options = {**memory_plans.loading_options(plan, folder, given), **given, **family.loading}
+        given |= _separate_text_encoder(found, family.separate_text_encoder, plan)
+    given |= load_components(folder, plan, dtype, device, left_out={*given, *family.loading})
+    # Source: diffusers `DiffusionPipeline.from_pretrained`: whole components, the largest first.
+    spread = {"device_map": "balanced"} if plan.spread else {}
     return diffusers.DiffusionPipeline.from_pretrained(
-        str(folder), dtype=found.dtype, variant=weights.variant(folder), use_safetensors=True, local_files_only=True,
-        **options,
+        str(folder), dtype=dtype, variant=weights.variant(folder), use_safetensors=True, local_files_only=True,
+        **spread, **given, **family.loading,
     )  # fmt: skip
+
+
+def _separate_text_encoder(found: FoundModel, encoder: SeparateTextEncoder, plan: MemoryPlan) -> dict[str, Any]:
+    assert found.encoder_folder is not None
+    options = placement.loading_options(plan, encoder.component, "transformers", found.device)
+    loaded = separate_text_encoder.load(encoder, found.encoder_folder, found.dtype, options)
+    placement.put_to_rest(loaded[encoder.component], plan, encoder.component, found.device)
+    return loaded
 
 
 def _choose_noise_scheduler(pipeline: Pipeline, found: FoundModel) -> None:

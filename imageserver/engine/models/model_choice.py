@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from imageserver.engine.devices import devices, memory_plans, number_formats
+from imageserver.engine.devices import devices, number_formats, plan_choice
+from imageserver.engine.devices.memory_needs import ModelWeights
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report, locate
 from imageserver.engine.downloads.file_choice import INDEX, pipeline_files
@@ -26,11 +27,13 @@ from imageserver.settings import Settings
 QWEN_IMAGE = "Qwen/Qwen-Image"
 # The whole of Qwen-Image in bfloat16 is about 54 GiB, and it needs a tenth more beside the weights.
 QWEN_IMAGE_BYTES = 60 * 1024**3
+# For which memory is planned where neither the model's entry nor a setting names a size.
+DEFAULT_SIZE = (1024, 1024)
 
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model whose files are on the disk; `weights` are the bytes of every component in `dtype`.
+    """A model whose files are on the disk.
 
     MEMORY=auto means what it meant for the engine `before`, where there was one.
     """
@@ -45,7 +48,7 @@ class FoundModel:
     dtype: torch.dtype
     dtype_reason: str
     device: torch.device
-    weights: dict[str, int]
+    weights: ModelWeights
     settings: Settings
     before: InitialModel | None = None
 
@@ -59,6 +62,12 @@ class FoundModel:
         """The requested plan: the setting goes before the model's entry."""
         return self.entry.memory or "auto" if self.settings.memory == "auto" else self.settings.memory
 
+    @property
+    def pixels(self) -> int:
+        """The pixels of an image of its default size."""
+        width, height = self.entry.width_and_height or DEFAULT_SIZE
+        return min(width * height, self.settings.max_pixels)
+
     def plan(self, reclaimable: int = 0) -> tuple[MemoryPlan, str]:
         """Return how it would be fitted into the memory if `reclaimable` bytes more were free, and why.
 
@@ -67,8 +76,10 @@ class FoundModel:
         kept = self.before if self.memory == "auto" else None
         wanted = kept.memory_plan if kept else self.memory
         try:
-            plan, why = memory_plans.choose(wanted, self.name, self.weights, self.dtype, self.device, reclaimable)
-        except memory_plans.NoPlanFits as error:
+            plan, why = plan_choice.choose(
+                wanted, self.name, self.weights, self.dtype, self.device, self.pixels, reclaimable
+            )
+        except plan_choice.NoPlanFits as error:
             raise ModelUnavailable(str(error)) from error
         return plan, kept.memory_reason if kept else why
 
@@ -92,10 +103,11 @@ def find(settings: Settings, report: Report) -> FoundModel:
     dtype, dtype_reason = _number_format(entry, settings, device, family)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
     control_folder = controlnet.find(settings, family, report, entry.hub)
-    sizes = weights.weight_bytes(folder, dtype, left_out=family.loading)
+    components = weights.components_of(folder, left_out=family.loading)
     if encoder_folder is not None and family.separate_text_encoder is not None:
-        sizes[family.separate_text_encoder.component] = weights.component_bytes(encoder_folder, dtype)
-    sizes |= transformer_file.bytes_by_component(settings, family.denoiser)
+        components[family.separate_text_encoder.component] = encoder_folder
+    replaced = transformer_file.bytes_by_component(settings, family.denoiser, dtype)
+    sizes = weights.model_weights(components, dtype, replaced)
     return FoundModel(
         name,
         reason,

@@ -13,7 +13,7 @@ import torch
 from imageserver.engine import caching
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import Send, StepScheduler, Trace, no_trace
-from imageserver.engine.devices import devices, memory_plans
+from imageserver.engine.devices import devices, memory_plans, plan_choice
 from imageserver.engine.devices.memory import peak_memory
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.models.acceleration import compiled_graphs
@@ -179,7 +179,7 @@ class ModelPool:
         if most and len(self._models) >= most:
             return False
         plan = memory_plans.PLANS[0] if found.memory == "auto" else memory_plans.BY_NAME[found.memory]
-        return memory_plans.fits(plan, found.weights, found.dtype, found.device)
+        return plan_choice.fits(plan, found.weights, found.dtype, found.device, found.pixels)
 
     def _release_memory(self) -> None:
         for model in self._models.values():

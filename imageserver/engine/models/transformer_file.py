@@ -3,22 +3,27 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import torch
 
 from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.models.weights import count_elements
 from imageserver.settings import Settings
 
 FORMATS = (".gguf", ".safetensors")
 GGUF_MAGIC = b"GGUF"
 
 
-def bytes_by_component(settings: Settings, denoiser: str) -> dict[str, int]:
-    """Return the size of the file as that of the component it replaces; raises ModelUnavailable."""
+def bytes_by_component(settings: Settings, denoiser: str, dtype: torch.dtype) -> dict[str, int]:
+    """Return the bytes of the component that the file replaces; raises ModelUnavailable.
+
+    GGUF weights stay as they are in the file, others are loaded in `dtype`; no memory plan quantizes either.
+    """
     file = _checked(settings)
-    return {} if file is None else {denoiser: file.stat().st_size}
+    if file is None:
+        return {}
+    return {denoiser: file.stat().st_size if file.suffix == ".gguf" else count_elements(file) * dtype.itemsize}
 
 
 def fingerprint(settings: Settings) -> str:
@@ -30,8 +35,10 @@ def fingerprint(settings: Settings) -> str:
     return "+" + hashlib.sha256(f"{file} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
 
 
-def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Return the loaded component by its name in the pipeline; empty without TRANSFORMER_FILE.
+def load(
+    settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype, place: torch.device
+) -> dict[str, torch.nn.Module]:
+    """Return the loaded component by its name in the pipeline, on the device `place`; empty without TRANSFORMER_FILE.
 
     Raises ModelUnavailable, or diffusers' own error for a file of another model.
     """
@@ -47,7 +54,13 @@ def load(settings: Settings, folder: Path, denoiser: str, dtype: torch.dtype) ->
     )
     try:
         model = getattr(diffusers, name).from_single_file(
-            str(file), config=str(folder), subfolder=denoiser, torch_dtype=dtype, local_files_only=True, **quantized
+            str(file),
+            config=str(folder),
+            subfolder=denoiser,
+            torch_dtype=dtype,
+            device=place,
+            local_files_only=True,
+            **quantized,
         )
     except NotImplementedError as error:
         # diffusers silently leaves a component without weights empty, and then cannot move it.

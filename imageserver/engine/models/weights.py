@@ -5,11 +5,13 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from imageserver.engine.devices.memory_needs import ModelWeights, decoding_bytes
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.downloads.file_choice import variant_of
 from imageserver.engine.families.family import Family
@@ -21,39 +23,53 @@ MAX_HEADER_BYTES = 100_000_000
 FINGERPRINTED_BYTES = 65_536
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype, left_out: Collection[str] = ()) -> dict[str, int]:
-    """Return the bytes that the weights of every component take in `dtype`, read from the headers of their files.
+def model_weights(components: Mapping[str, Path], dtype: torch.dtype, replaced: Mapping[str, int]) -> ModelWeights:
+    """Return the bytes of the components in these folders in `dtype`, read from the headers of their files.
 
-    Components that the pipeline does not name, or that are `left_out`, are not loaded and not counted.
+    `replaced` are those of components that come from elsewhere and are loaded as they are.
     """
-    sizes = {name: component_bytes(folder / name, dtype) for name in _components_of(folder) if name not in left_out}
-    return {name: size for name, size in sizes.items() if size}
+    loaded = {name: folder for name, folder in components.items() if name not in replaced}
+    sizes = {name: size for name, folder in loaded.items() if (size := component_bytes(folder, dtype))}
+    files = [file for name in sizes for file in _files_of(loaded[name])]
+    return ModelWeights(
+        components=sizes | dict(replaced),
+        fixed=frozenset(replaced) | {name for name in sizes if is_quantized(loaded[name])},
+        decoding=decoding_bytes(_config(components["vae"]), dtype) if "vae" in components else 0.0,
+        largest_file=max((*(file.stat().st_size for file in files), *replaced.values()), default=0),
+    )
 
 
 def component_bytes(component: Path, dtype: torch.dtype) -> int:
-    """Return the bytes that the weights in one component's folder take in `dtype`."""
-    files = list(component.glob("*.safetensors"))
-    # The same weights may be there in a variant too: SDXL's UNet has a `diffusion_pytorch_model.fp16.safetensors`.
-    plain = [file for file in files if PLAIN_WEIGHTS.fullmatch(file.name)]
-    return sum(map(_count_elements, plain or files)) * dtype.itemsize
+    """Return the bytes that the weights in one component's folder take in `dtype`, or as they are if quantized."""
+    files = _files_of(component)
+    if is_quantized(component):
+        return sum(file.stat().st_size for file in files)
+    return sum(map(count_elements, files)) * dtype.itemsize
+
+
+def component_variant(component: Path) -> str | None:
+    """Return the variant, such as fp16, of a component whose folder has no plain weights."""
+    found = {variant_of(file.name) for file in component.glob("*.safetensors")}
+    return min(found) if found and "" not in found else None
+
+
+def components_of(folder: Path, left_out: Collection[str]) -> dict[str, Path]:
+    """Return the folders of the components that a model's pipeline is made of, without those `left_out`."""
+    return {name: folder / name for name in _names_in(folder) if name not in left_out}
 
 
 def refuse_if_incomplete(model: str, folder: Path, family: Family) -> None:
     """Raise ModelUnavailable where a component has no folder: diffusers might make an empty one instead."""
     separate = family.separate_text_encoder
     not_needed = {*family.loading, *((separate.component, separate.tokenizer) if separate else ())}
-    missing = [name for name in _components_of(folder) if name not in not_needed and not (folder / name).is_dir()]
+    missing = [name for name in _names_in(folder) if name not in not_needed and not (folder / name).is_dir()]
     if missing:
         raise ModelUnavailable(f"{model} is incomplete: its folder has no {' and no '.join(missing)}.")
 
 
 def variant(folder: Path) -> str | None:
-    """Return the variant, such as fp16, of a component that has no plain weights; None where all have."""
-    for name in _components_of(folder):
-        found = {variant_of(file.name) for file in (folder / name).glob("*.safetensors")}
-        if found and "" not in found:
-            return min(found)
-    return None
+    """Return the variant of the first component that has no plain weights; None where all have."""
+    return next((found for name in _names_in(folder) if (found := component_variant(folder / name))), None)
 
 
 def fingerprint(folder: Path) -> str:
@@ -69,13 +85,31 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _components_of(folder: Path) -> list[str]:
-    """Return the components that a model's pipeline is made of."""
+def _names_in(folder: Path) -> list[str]:
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     return [name for name, entry in index.items() if isinstance(entry, list) and any(entry)]
 
 
-def _count_elements(file: Path) -> int:
+def _files_of(component: Path) -> list[Path]:
+    """Return the files that are loaded: beside the plain ones a variant may lie, as for SDXL's UNet."""
+    files = list(component.glob("*.safetensors"))
+    return [file for file in files if PLAIN_WEIGHTS.fullmatch(file.name)] or files
+
+
+def is_quantized(component: Path) -> bool:
+    """Return whether the weights were quantized before they were published."""
+    return "quantization_config" in _config(component)
+
+
+def _config(component: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        config = json.loads((component / "config.json").read_text(encoding="utf-8"))
+        if isinstance(config, dict):
+            return config
+    return {}
+
+
+def count_elements(file: Path) -> int:
     """Return the number of elements of all tensors in a safetensors file, from its header; 0 where it is unreadable."""
     with contextlib.suppress(ValueError, KeyError, OSError), file.open("rb") as content:
         size = int.from_bytes(content.read(8), "little")

@@ -1,5 +1,6 @@
 """A text encoder that a model's own folder does not contain, such as HiDream-I1's Llama (TEXT_ENCODER_PATH)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,8 @@ def find(
     return found
 
 
-def load(wanted: SeparateTextEncoder, folder: Path, dtype: torch.dtype, quantization: Any | None) -> dict[str, Any]:
-    """Return the text encoder and its tokenizer under the names of their components."""
-    options = {} if quantization is None else {"quantization_config": quantization}
+def load(wanted: SeparateTextEncoder, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the text encoder, loaded with `options`, and its tokenizer under the names of their components."""
     model = transformers.AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **wanted.options, **options
     )

@@ -10,7 +10,7 @@ from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 
 from imageserver.engine.caching.taylorseer import TaylorSeer
 from imageserver.engine.capturing import captured_forwards
-from imageserver.engine.devices import batch_limits, memory_plans
+from imageserver.engine.devices import batch_limits, memory_plans, placement, plan_choice
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import acceleration, faster_forward, warmup
 from imageserver.protocol.messages import Finished
@@ -200,8 +200,8 @@ def test_a_model_whose_components_take_turns_on_the_device_leaves_it_after_it_wa
 
     monkeypatch.setattr(QwenImageTransformer2DModel, "forward", forward)
     monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", free)
-    monkeypatch.setattr(memory_plans, "obstacle", lambda plan, device: None)
-    monkeypatch.setattr(memory_plans, "move_to_device", lambda pipeline, plan, device: None)
+    monkeypatch.setattr(plan_choice, "obstacle", lambda plan, device: None)
+    monkeypatch.setattr(placement, "move_to_device", lambda pipeline, plan, device: None)
     opened = TinyPool(settings(folder, tmp_path, memory="model-offload"))
     assert "forward" in events
     assert events[-1] == "free"

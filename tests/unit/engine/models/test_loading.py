@@ -14,7 +14,7 @@ from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import model_choice, weights
 from imageserver.engine.models.loading import LoadedModel
 from imageserver.engine.models.model_choice import choose_model
-from imageserver.engine.models.weights import weight_bytes
+from imageserver.engine.models.weights import components_of, model_weights
 from imageserver.settings import Settings
 from tests.support import tiny_models
 from tests.support.fake_hub import FakeHub
@@ -29,6 +29,10 @@ WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the layout of Qwen/Qwen-Image."""
     return save_tiny_qwen_image(tmp_path_factory.mktemp("models") / "Qwen-Image")
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype) -> dict[str, int]:
+    return dict(model_weights(components_of(folder, ()), dtype, {}).components)
 
 
 def with_model(model: str | Path, **changes: Any) -> Settings:
@@ -79,7 +83,7 @@ def test_a_safety_checker_that_is_not_loaded_needs_no_memory(tmp_path: Path) -> 
     index = tmp_path / "model_index.json"
     parts = json.loads(index.read_text()) | {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
     index.write_text(json.dumps(parts))
-    assert set(model_choice.find(with_model(tmp_path), silent).weights) == {"unet", "text_encoder", "vae"}
+    assert set(model_choice.find(with_model(tmp_path), silent).weights.components) == {"unet", "text_encoder", "vae"}
 
 
 def test_another_revision_of_the_weights_has_another_fingerprint(model_folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from imageserver.engine.devices import batch_limits, devices, memory_plans
+from imageserver.engine.devices import batch_limits, devices, placement
 from imageserver.engine.models import model_pool, warmup
 from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
 from imageserver.engine.models.model_pool import ModelPool
@@ -142,6 +142,8 @@ def test_memory_decides_where_no_number_does(several: SeveralModels, monkeypatch
         return GIB if len(several.names) < 2 else 1000
 
     monkeypatch.setattr(devices, "free_memory", free_memory)
+    # Their weights, which would be free without them, seem to be gigabytes.
+    monkeypatch.setattr(model_pool.devices, "MIB", GIB)
     assert several.load("twin") is None
     assert several.load("sd") is None
     assert several.names == ["twin", "sd"]
@@ -181,7 +183,7 @@ def _fills_the_device(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # As the driver says it, outside of PyTorch's allocator; it is not the end of the device.
         raise torch.AcceleratorError("CUDA error: out of memory")
 
-    monkeypatch.setattr(memory_plans, "move_to_device", move_to_device)
+    monkeypatch.setattr(placement, "move_to_device", move_to_device)
 
 
 def _needs_a_package(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +226,7 @@ def test_whatever_goes_wrong_over_a_model_ends_no_engine(
     assert several.generate(of("qwen")) == before
 
 
-@pytest.mark.parametrize("place", [(memory_plans, "move_to_device"), (warmup, "_caps")], ids=lambda place: place[1])
+@pytest.mark.parametrize("place", [(placement, "move_to_device"), (warmup, "_caps")], ids=lambda place: place[1])
 def test_a_device_that_is_lost_over_a_model_is_no_fault_of_the_model(
     several: SeveralModels, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
 ) -> None:
