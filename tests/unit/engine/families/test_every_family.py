@@ -1,5 +1,6 @@
 """A registered family has a tiny model, which generates an image, and whose calls are merged without a wait."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -32,11 +33,19 @@ TINY_MODELS: dict[str, Callable[[], Any]] = {
     "flux": tiny_models.tiny_flux,
     "z-image": tiny_models.tiny_z_image,
 }
+# The first with each merger: the others share it.
+MERGING = list({id(family.merger): family for family in reversed(FAMILIES) if family.merger}.values())
 
 
-@pytest.fixture(params=[family for family in FAMILIES if family.merger], ids=lambda family: family.name)
+@functools.cache
+def tiny(name: str) -> Any:
+    """Return a family's tiny model, built once for all tests here: nothing may change it."""
+    return TINY_MODELS[name]()
+
+
+@pytest.fixture(params=MERGING, ids=lambda family: family.name)
 def merging(request: pytest.FixtureRequest) -> Family:
-    """A family whose calls are merged."""
+    """A family whose calls are merged, one for each merger."""
     family: Family = request.param
     return family
 
@@ -47,7 +56,7 @@ def test_every_registered_family_has_a_tiny_model() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_the_tiny_model_of_a_family_generates_an_image(family: Family) -> None:
-    pipeline = TINY_MODELS[family.name]()
+    pipeline = tiny(family.name)
     assert type(pipeline).__name__ == published_class(family)
     family.customize(pipeline)
     runner = PipelineRunner(pipeline, family)
@@ -72,7 +81,7 @@ def test_the_tiny_model_of_a_family_generates_an_image(family: Family) -> None:
 def test_forming_and_merging_a_batch_waits_for_no_value_from_the_device(
     merging: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline, merger = TINY_MODELS[merging.name](), merging.merger
+    pipeline, merger = tiny(merging.name), merging.merger
     assert merger is not None
     merging.customize(pipeline)
     gate = Gate(getattr(pipeline, merging.denoiser))
