@@ -40,7 +40,7 @@ class GpuStage:
 
 STAGES = {
     "machine": GpuStage(45, "benchmarks.gpu.machine_figures", tiny=False),
-    "tests": GpuStage(120, "benchmarks.gpu.device_tests", tiny=False),
+    "tests": GpuStage(420, "benchmarks.gpu.device_tests", tiny=False),
     "smoke": GpuStage(110, "benchmarks.gpu.smoke"),
     "steps": GpuStage(240, "benchmarks.gpu.steps", STEPS),
     "encoder": GpuStage(60, "benchmarks.gpu.encoder"),

@@ -42,13 +42,6 @@ def test_the_info_names_the_card_and_its_format(folder: Path) -> None:
     assert info.device.memory_mb > 0
 
 
-@pytest.mark.parametrize("memory", ["model-offload", "group-offload", "sequential-offload"])
-def test_offloaded_weights_generate_an_image(folder: Path, tmp_path: Path, memory: str) -> None:
-    settings = Settings(model=str(folder), device="cuda", memory=memory, state_dir=tmp_path, max_pixels=512 * 512)
-    [pixels] = TinyPool(settings).generate(generation())
-    assert len(pixels) == 64 * 64 * 3
-
-
 def test_a_card_that_cannot_hold_the_model_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "free_memory", lambda device: 1000 if device.type == "cuda" else 1 << 40)
     with pytest.raises(ModelUnavailable, match="choose a quantized or smaller model"):
