@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         "auto",
         validation_alias=AliasChoices("MODEL", "MODEL_ID"),
         description="auto, demo, a name in MODELS_FILE, an id such as Qwen/Qwen-Image, or a local folder; auto uses "
-        "Qwen/Qwen-Image where a CUDA device has enough memory, otherwise the embedded demo model.",
+        "the best model with an open licence that the free memory holds, on a CPU the embedded demo model.",
     )
     model_source: Literal["modelscope", "huggingface"] = Field("modelscope", description="Hub to download models from.")
     hf_endpoint: str = Field(
@@ -163,8 +163,10 @@ class Settings(BaseSettings):
         "",
         description="Folder or id of a Stable Diffusion safety checker; images that it finds unsafe are sent as black.",
     )
-    vae_tiling: bool = Field(
-        False, description="Decode every image in tiles: less memory, but slower, and faint seams are possible."
+    vae_tiling: bool | None = Field(
+        None,
+        description="Decode every image in tiles: less memory, but slower, and faint seams are possible; empty leaves "
+        "it to MODEL=auto.",
     )
 
     default_steps: int | None = Field(

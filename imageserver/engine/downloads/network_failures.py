@@ -7,7 +7,7 @@ from typing import TypeVar
 import requests
 
 from imageserver.engine.downloads.progress import Report
-from imageserver.engine.downloads.unavailable import ModelUnavailable, Unreachable
+from imageserver.engine.downloads.unavailable import DownloadFailed, ModelUnavailable, Unreachable
 
 # Seconds before a download is tried again, from where it stopped; connections return within minutes or not at all.
 RETRY_SECONDS = (2.0, 10.0, 30.0, 120.0)
@@ -18,7 +18,7 @@ T = TypeVar("T")
 def with_retries(fetch: Callable[[], T], model: str, hub: str, report: Report) -> T:
     """Return what `fetch` returns; retries after a network failure, where hub libraries resume.
 
-    Raises Unreachable where that did not help, ModelUnavailable for any other failure.
+    Raises Unreachable where that did not help, DownloadFailed for any other failure of the hub.
     """
     pauses = iter(RETRY_SECONDS)
     while True:
@@ -30,7 +30,7 @@ def with_retries(fetch: Callable[[], T], model: str, hub: str, report: Report) -
             passing = _may_recover(error)
             pause = next(pauses, None) if passing else None
             if pause is None:
-                kind = Unreachable if passing else ModelUnavailable
+                kind = Unreachable if passing else DownloadFailed
                 raise kind(
                     f"{model} could not be fetched from {hub} ({_reason(error)}); check the id and the network, "
                     "or set MODEL=demo."

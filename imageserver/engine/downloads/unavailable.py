@@ -9,5 +9,9 @@ class NotOnDisk(ModelUnavailable):
     """The model is not on the disk, and downloading is not allowed."""
 
 
-class Unreachable(ModelUnavailable):
+class DownloadFailed(ModelUnavailable):
+    """The hub has refused the model, or its files could not be written."""
+
+
+class Unreachable(DownloadFailed):
     """The hub did not answer, although it was asked several times."""

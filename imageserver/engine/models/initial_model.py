@@ -50,7 +50,7 @@ def open_model_pool(
 def _load(pool: ModelPool, found: FoundModel, report: Report, before: InitialModel | None) -> None:
     """Load a model as the engine before had it."""
     if before is not None:
-        tiling = {"vae_tiling": True} if before.vae_tiling else {}
+        tiling = {"vae_tiling": True} if before.vae_tiling and found.settings.vae_tiling is None else {}
         found = replace(found, reason=before.reason, before=before, settings=found.settings.model_copy(update=tiling))
         if not _comes_free(found, report):
             logger.warning("The memory for MEMORY=%s did not come free; MEMORY=auto chooses again.", before.memory_plan)

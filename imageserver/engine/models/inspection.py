@@ -42,17 +42,18 @@ def inspect(settings: Settings) -> Iterator[Finding]:
 
 def _inspect_model(settings: Settings, device: torch.device) -> Iterator[Finding]:
     """Yield which model would serve, where its files are, and how it would be fitted into memory."""
-    name, reason = model_choice.choose_model(settings.model, device)
     try:
+        choice = model_choice.choose_model(settings, device)
+        name = choice.model
         entry, _ = model_choice.registered(name, settings)
     except ModelUnavailable as error:
         yield Finding("model", "problem", str(error))
         return
-    yield Finding("model", "ok", f"{name}. {reason}")
+    yield Finding("model", "ok", f"{name}. {choice.reason}")
     hub = entry.hub or settings.model_source
-    on_disk = settings.model_copy(update={"model": name, "offline": True})
+    on_disk = settings.model_copy(update={"offline": True})
     try:
-        found = model_choice.find(on_disk, lambda phase, sentence, fraction: None)
+        found = model_choice.find_chosen(choice, on_disk, device, lambda phase, sentence, fraction: None)
     except NotOnDisk:
         if not settings.offline:
             yield check_hub(settings, hub, needed=True)

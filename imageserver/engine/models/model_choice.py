@@ -1,22 +1,22 @@
 """Which model a name means, MODEL=auto included, and where its files are; nothing is loaded yet."""
 
-import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from imageserver.engine.devices import devices, number_formats, plan_choice
+from imageserver.engine.devices import devices, memory_plans, plan_choice
 from imageserver.engine.devices.memory_needs import ModelWeights
 from imageserver.engine.devices.memory_plans import MemoryPlan
-from imageserver.engine.downloads import ModelUnavailable, Report, locate
-from imageserver.engine.downloads.file_choice import INDEX, pipeline_files
-from imageserver.engine.downloads.search import FileChoice
-from imageserver.engine.families import FAMILIES, family_of, published_class
+from imageserver.engine.downloads import ModelUnavailable, Report
+from imageserver.engine.downloads.unavailable import DownloadFailed
 from imageserver.engine.families.family import Family
-from imageserver.engine.models import transformer_file, weights
+from imageserver.engine.models import automatic_choice, transformer_file, weights
+from imageserver.engine.models.automatic_choice import DEMO, ModelChoice
+from imageserver.engine.models.machine import inspect_machine
+from imageserver.engine.models.model_files import family_in, locate_pipeline, number_format
 from imageserver.engine.pipelines import separate_text_encoder
 from imageserver.engine.runner import controlnet
 from imageserver.generation import MemoryPlanName
@@ -24,9 +24,8 @@ from imageserver.protocol.engine_config import InitialModel
 from imageserver.registry import ModelEntry, RegistryUnusable
 from imageserver.settings import Settings
 
-QWEN_IMAGE = "Qwen/Qwen-Image"
-# The whole of Qwen-Image in bfloat16 is about 54 GiB, and it needs a tenth more beside the weights.
-QWEN_IMAGE_BYTES = 60 * 1024**3
+logger = logging.getLogger(__name__)
+
 # For which memory is planned where neither the model's entry nor a setting names a size.
 DEFAULT_SIZE = (1024, 1024)
 
@@ -35,7 +34,7 @@ DEFAULT_SIZE = (1024, 1024)
 class FoundModel:
     """A model whose files are on the disk.
 
-    MEMORY=auto means what it meant for the engine `before`, where there was one.
+    MEMORY=auto means the plan of `before`: what it meant for the engine before, or for MODEL=auto.
     """
 
     name: str
@@ -90,17 +89,32 @@ def find(settings: Settings, report: Report) -> FoundModel:
     Touches no state of PyTorch, so it may run beside a generation. Raises ModelUnavailable or DeviceUnavailable.
     """
     device = devices.choose(settings.device)
-    name, reason = choose_model(settings.model, device)
+    choice = choose_model(settings, device)
+    if settings.model != "auto":
+        return find_chosen(choice, settings, device, report)
+    logger.log(
+        logging.WARNING if choice.model == DEMO and devices.is_accelerator(device) else logging.INFO, choice.reason
+    )
+    try:
+        return find_chosen(choice, settings, device, report)
+    except DownloadFailed as error:
+        choice = choose_model(settings.model_copy(update={"offline": True}), device)
+        choice = replace(choice, reason=f"{error} {choice.reason}")
+        logger.warning(choice.reason)
+        return find_chosen(choice, settings, device, report)
+
+
+def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, report: Report) -> FoundModel:
+    """Find the files of a model that has been chosen, as `find` does; raises ModelUnavailable."""
+    name = choice.model
     entry, setting = registered(name, settings)
     entry = _with_settings(entry, settings)
-    folder = locate(
-        entry.source, settings, report,
-        setting=setting, hub=entry.hub, revision=entry.revision_on(entry.hub or settings.model_source),
-        wanted=_files_to_load(name, entry, settings, device),
-    )  # fmt: skip
-    family = _family_in(folder, name, entry)
+    if choice.vae_tiling:
+        settings = settings.model_copy(update={"vae_tiling": True})
+    folder = locate_pipeline(name, entry, settings, device, report, setting=setting)
+    family = family_in(folder, name, entry)
     weights.refuse_if_incomplete(name, folder, family)
-    dtype, dtype_reason = _number_format(entry, settings, device, family)
+    dtype, dtype_reason = number_format(entry, settings, device, family)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
     control_folder = controlnet.find(settings, family, report, entry.hub)
     components = weights.components_of(folder, left_out=family.loading)
@@ -108,9 +122,9 @@ def find(settings: Settings, report: Report) -> FoundModel:
         components[family.separate_text_encoder.component] = encoder_folder
     replaced = transformer_file.bytes_by_component(settings, family.denoiser, dtype)
     sizes = weights.model_weights(components, dtype, replaced)
-    return FoundModel(
+    found = FoundModel(
         name,
-        reason,
+        choice.reason,
         entry,
         folder,
         encoder_folder,
@@ -122,20 +136,30 @@ def find(settings: Settings, report: Report) -> FoundModel:
         sizes,
         settings,
     )
+    return _as_planned(found, choice)
 
 
-def choose_model(wanted: str, device: torch.device) -> tuple[str, str]:
-    """Return the model's name and, in one sentence, the reason for it."""
-    if wanted != "auto":
-        return wanted, f"MODEL={wanted} was asked for."
-    if device.type == "cuda" and devices.free_memory(device) >= QWEN_IMAGE_BYTES:
-        free = devices.free_memory(device) / 1024**3
-        return QWEN_IMAGE, f"MODEL=auto: the {devices.gpu_name(device)} has {free:.0f} GiB free, enough for Qwen-Image."
-    where = "no CUDA device" if device.type != "cuda" else "no CUDA device with 60 GiB free"
-    return (
-        "demo",
-        f"MODEL=auto: there is {where}, so the embedded demo model generates; set MODEL={QWEN_IMAGE} to change it.",
-    )
+def _as_planned(found: FoundModel, choice: ModelChoice) -> FoundModel:
+    """Return the model with the memory plan that MODEL=auto has chosen, unless it does not fit after all."""
+    if choice.memory == "auto" or found.memory != "auto":
+        return found
+    why = f"MODEL=auto: {memory_plans.BY_NAME[choice.memory].sentence} (MEMORY={choice.memory})."
+    planned = replace(found, before=InitialModel(found.name, found.reason, choice.memory, why, choice.vae_tiling))
+    try:
+        planned.plan()
+    except ModelUnavailable:
+        return found
+    return planned
+
+
+def choose_model(settings: Settings, device: torch.device) -> ModelChoice:
+    """Return which model MODEL means on a device, and in a sentence or more why."""
+    if settings.model != "auto":
+        return ModelChoice(settings.model, f"MODEL={settings.model} was asked for.")
+    try:
+        return automatic_choice.choose(inspect_machine(settings, device), settings)
+    except RegistryUnusable as error:
+        raise ModelUnavailable(str(error)) from error
 
 
 def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
@@ -147,7 +171,7 @@ def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
         registry = settings.registry()
     except RegistryUnusable as error:
         raise ModelUnavailable(str(error)) from error
-    entry = registry.get(model)
+    entry = registry.get(model) or automatic_choice.entry_of(model, settings)
     if entry is None:
         known = f" or {', '.join(registry)} of {settings.models_file.name}" if registry else ""
         if "/" not in model and model != "demo" and not settings.resolve(Path(model).expanduser()).is_dir():
@@ -155,6 +179,8 @@ def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
         return ModelEntry(source=model), "MODEL"
     size = entry.width_and_height
     if size is not None and size[0] * size[1] > settings.max_pixels:
+        if entry == automatic_choice.shipped_entry(model):
+            return entry.model_copy(update={"size": None}), "MODEL"
         raise ModelUnavailable(
             f"{settings.models_file.name}: the size {entry.size} of {model} is more than {settings.max_pixels} pixels "
             "(MAX_PIXELS)."
@@ -168,49 +194,3 @@ def _with_settings(entry: ModelEntry, settings: Settings) -> ModelEntry:
         "steps": settings.default_steps, "guidance": settings.default_guidance_scale, "size": settings.default_size,
     }  # fmt: skip
     return entry.model_copy(update={name: value for name, value in defaults.items() if value is not None})
-
-
-def _number_format(
-    entry: ModelEntry, settings: Settings, device: torch.device, family: Family
-) -> tuple[torch.dtype, str]:
-    """Return the weights' number format and, where it is not what is usual on the device, a sentence that says why."""
-    wanted = entry.dtype or "auto" if settings.dtype == "auto" else settings.dtype
-    if wanted != "auto":
-        return getattr(torch, wanted), ""
-    return number_formats.choose(device, float16=family.float16)
-
-
-def _files_to_load(model: str, entry: ModelEntry, settings: Settings, device: torch.device) -> FileChoice:
-    """Return the choice of a pipeline's files, which refuses a model that cannot be served before its download."""
-
-    def wanted(files: Mapping[str, int], present: Collection[str], index: Mapping[str, Any]) -> Collection[str]:
-        if "_class_name" not in index:
-            return {INDEX}
-        family = _family_of(index, model, entry)
-        dtype, _ = _number_format(entry, settings, device, family)
-        return pipeline_files(
-            files, present, index,
-            left_out={name for name, component in family.loading.items() if component is None},
-            replaced={family.denoiser} if settings.transformer_file else (),
-            half=dtype.itemsize == 2,
-        )  # fmt: skip
-
-    return wanted
-
-
-def _family_in(folder: Path, model: str, entry: ModelEntry) -> Family:
-    try:
-        return _family_of(json.loads((folder / INDEX).read_text()), model, entry)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailable(f"{model} has no readable model_index.json, so it is not a diffusers folder.") from error
-
-
-def _family_of(index: Mapping[str, Any], model: str, entry: ModelEntry) -> Family:
-    pipeline_class = str(index["_class_name"])
-    family = family_of(pipeline_class)
-    if family is None:
-        known = ", ".join(published_class(family) for family in FAMILIES)
-        raise ModelUnavailable(f"{model} is a {pipeline_class}, which this server cannot serve; it knows {known}.")
-    if entry.family not in (None, family.name):
-        raise ModelUnavailable(f"{model} should be of the family {entry.family}, but its files are {family.name}.")
-    return family

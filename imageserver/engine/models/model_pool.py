@@ -53,7 +53,7 @@ class ModelPool:
         self._info: dict[str, ModelInfo] = {}
         self._recompiled_before = 0
         self._graphs_when_ready = compiled_graphs() if settings.compile else 0
-        self._configured, _ = choose_model(settings.model, self._device)
+        self._configured = choose_model(settings, self._device).model
         self.step_scheduler = StepScheduler(
             self._models,
             send,

@@ -13,7 +13,6 @@ from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import model_choice, weights
 from imageserver.engine.models.loading import LoadedModel
-from imageserver.engine.models.model_choice import choose_model
 from imageserver.engine.models.weights import components_of, model_weights
 from imageserver.settings import Settings
 from tests.support import tiny_models
@@ -160,21 +159,6 @@ def test_pickled_weights_are_refused_and_not_executed(model_folder: Path, tmp_pa
 def test_a_device_that_is_not_there_is_said_so(model_folder: Path) -> None:
     with pytest.raises(devices.DeviceUnavailable, match="DEVICE=cuda:7"):
         load(Settings(model=str(model_folder), device="cuda:7"), silent)
-
-
-def test_auto_takes_the_demo_without_a_large_card_and_says_why() -> None:
-    name, reason = choose_model("auto", torch.device("cpu"))
-    assert name == "demo"
-    assert "no CUDA device" in reason
-    assert "MODEL=Qwen/Qwen-Image" in reason
-
-
-def test_auto_takes_qwen_image_where_the_card_has_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "free_memory", lambda device: 80 * 1024**3)
-    monkeypatch.setattr(devices, "gpu_name", lambda device: "Big Card")
-    name, reason = choose_model("auto", torch.device("cuda", 0))
-    assert name == "Qwen/Qwen-Image"
-    assert "Big Card has 80 GiB free" in reason
 
 
 def test_what_belongs_to_a_model_comes_from_its_own_hub(tmp_path: Path) -> None:

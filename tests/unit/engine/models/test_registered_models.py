@@ -5,7 +5,7 @@ import json
 import pytest
 
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models import model_choice
+from imageserver.engine.models import model_files
 from imageserver.registry import read_registry
 from imageserver.settings import PACKAGE_DIR, Settings
 from tests.support.tiny_models import load, save_tiny_qwen_image
@@ -74,7 +74,7 @@ def test_hub_and_revision_of_an_entry_decide_what_is_fetched(settings_for, model
         return model_folder
 
     other = "huggingface" if hub == "modelscope" else "modelscope"
-    monkeypatch.setattr(model_choice, "locate", locate)
+    monkeypatch.setattr(model_files, "locate", locate)
     settings = settings_for("mine", "owner/model", f'hub = "{hub}"\nrevision = "v1.2"', model_source=other)
     assert load(settings).info.source == "owner/model"
     assert (asked["model"], asked["hub"], asked["revision"]) == ("owner/model", hub, "v1.2")
@@ -82,7 +82,7 @@ def test_hub_and_revision_of_an_entry_decide_what_is_fetched(settings_for, model
 
 def test_a_revision_of_one_hub_is_not_asked_of_the_other(settings_for, model_folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(model_choice, "locate", lambda *_, revision, **__: asked.append(revision) or model_folder)
+    monkeypatch.setattr(model_files, "locate", lambda *_, revision, **__: asked.append(revision) or model_folder)
     for source in ("huggingface", "modelscope"):
         load(settings_for("mine", "owner/model", 'revision = { huggingface = "v1.2" }', model_source=source))
     assert asked == ["v1.2", None]

@@ -1,0 +1,32 @@
+"""The machine as MODEL=auto sees it: what is free of memory and disk now, and which models need no download."""
+
+import importlib.util
+import shutil
+
+import torch
+
+from imageserver.engine.devices import devices
+from imageserver.engine.models.automatic_choice import Machine, candidates, entry_of
+from imageserver.engine.models.model_files import is_on_disk
+from imageserver.settings import Settings
+
+GIB = 1024**3
+
+
+def inspect_machine(settings: Settings, device: torch.device) -> Machine:
+    """Return the machine's state at the moment; raises RegistryUnusable."""
+    models = settings.resolve(settings.models_dir)
+    disk = next(folder for folder in (models, *models.parents) if folder.is_dir())
+    entries = {name: entry_of(name, settings) for name in candidates(device.type)}
+    return Machine(
+        kind=device.type,
+        device=devices.gpu_name(device),
+        free=devices.free_memory(device) / GIB,
+        ram=devices.free_memory(torch.device("cpu")) / GIB,
+        disk=shutil.disk_usage(disk).free / 1e9,
+        bfloat16=devices.computes_bfloat16(device),
+        has_torchao=importlib.util.find_spec("torchao") is not None,
+        on_disk=frozenset(
+            name for name, entry in entries.items() if entry and is_on_disk(name, entry, settings, device)
+        ),
+    )

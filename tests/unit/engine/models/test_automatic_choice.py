@@ -1,0 +1,162 @@
+"""MODEL=auto takes the best model with an open licence that the free memory holds, and says why."""
+
+import pytest
+
+from imageserver.engine.models.automatic_choice import LADDERS, Machine, candidates, choose, entry_of
+from imageserver.settings import Settings, shipped_registry
+
+ALL = frozenset(candidates("cuda"))
+TURBO, SDXL, SD15, QWEN = "z-image-turbo", "sd-xl-base", "sd-1.5", "qwen-image-2512"
+
+
+def settings(**changes):
+    return Settings(_env_file=None, **changes)
+
+
+def machine(free, *, ram=64, kind="cuda", **changes):
+    options = {"device": "Some Card", "disk": 1000.0, "has_torchao": True} | changes
+    return Machine(kind=kind, free=free, ram=ram, **options)
+
+
+def line(choice):
+    return choice.model, choice.memory, choice.vae_tiling
+
+
+@pytest.mark.parametrize(
+    ("free", "ram", "chosen"),
+    [
+        (79.0, 64, (QWEN, "full", False)),
+        (62.0, 64, (QWEN, "full", False)),
+        (61.9, 64, (TURBO, "full", False)),
+        (24.0, 64, (TURBO, "full", False)),
+        (23.9, 64, (TURBO, "full", True)),
+        (21.0, 8, (TURBO, "full", True)),
+        (20.9, 24, (TURBO, "model-offload", False)),
+        (20.9, 23, (TURBO, "int8", True)),
+        (12.0, 12, (TURBO, "int8", True)),
+        (11.9, 13, (TURBO, "int8-offload", False)),
+        (8.3, 13, (TURBO, "int8-offload", False)),
+        (8.3, 12, (SDXL, "model-offload", False)),
+        (6.3, 8, (SDXL, "model-offload", False)),
+        (6.3, 7, (SD15, "full", False)),
+        (3.2, 4, (SD15, "full", False)),
+        (3.1, 64, ("demo", "auto", False)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_the_limits_of_a_card_with_memory_of_its_own(kind, free, ram, chosen):
+    assert line(choose(machine(free, ram=ram, kind=kind), settings())) == chosen
+
+
+@pytest.mark.parametrize(
+    ("free", "chosen"),
+    [
+        (90.0, (TURBO, "full", False)),
+        (23.9, (TURBO, "full", True)),
+        (20.9, (SDXL, "full", True)),
+        (7.9, (SD15, "full", False)),
+        (3.1, ("demo", "auto", False)),
+    ],
+)
+def test_shared_memory_is_never_offloaded(free, chosen):
+    assert line(choose(machine(free, kind="mps"), settings())) == chosen
+
+
+def test_a_cpu_generates_with_the_demo_model_and_the_reason_names_a_real_one():
+    choice = choose(machine(200.0, kind="cpu", on_disk=ALL), settings())
+    assert choice.model == "demo"
+    assert "MODEL=sd-1.5" in choice.reason
+
+
+def test_a_card_without_bfloat16_gets_what_generates_in_float16():
+    assert choose(machine(79.0, bfloat16=False), settings()).model == SDXL
+    assert choose(machine(79.0, bfloat16=False), settings(dtype="bfloat16")).model == QWEN
+
+
+def test_what_is_on_the_disk_goes_first_and_the_best_of_it():
+    choice = choose(machine(79.0, on_disk=frozenset({SD15, TURBO})), settings())
+    assert (choice.model, choice.download_gb) == (TURBO, 0)
+    assert "its files are on the disk" in choice.reason
+    assert f"MODEL={QWEN} would fit with 63.5 GB free on the disk" in choice.reason
+    # Where it does not fit, it does not count.
+    assert choose(machine(5.0, on_disk=frozenset({TURBO})), settings()).model == SD15
+
+
+def test_an_older_download_of_qwen_image_serves_on_and_is_never_downloaded():
+    assert choose(machine(61.0, on_disk=frozenset({"qwen-image"})), settings()).model == "qwen-image"
+    assert choose(machine(61.0), settings()).model == TURBO
+
+
+def test_offline_nothing_is_chosen_that_is_not_there():
+    choice = choose(machine(79.0), settings(offline=True))
+    assert choice.model == "demo"
+    assert "OFFLINE=1" in choice.reason
+    assert choose(machine(79.0, on_disk=frozenset({SD15})), settings(offline=True)).model == SD15
+
+
+def test_a_download_needs_a_tenth_more_than_its_size_on_the_disk():
+    size = shipped_registry()[TURBO].download_gb
+    assert choose(machine(24.0, disk=1.11 * size), settings()).model == TURBO
+    smaller = choose(machine(24.0, disk=1.09 * size), settings())
+    assert smaller.model == SDXL
+    assert f"MODEL={TURBO} would fit with {1.1 * size:.1f} GB free on the disk" in smaller.reason
+    none = choose(machine(24.0, disk=1.0), settings())
+    assert none.model == "demo"
+    assert "has 1.0 GB free, less than 2.3 GB for sd-1.5" in none.reason
+
+
+def test_the_reason_says_memory_download_licence_and_how_to_change_it():
+    reason = choose(machine(23.0), settings()).reason
+    for part in ("23.0 GiB free on the Some Card", "MODEL=z-image-turbo VAE_TILING=1", "32.9 GB", "Apache-2.0"):
+        assert part in reason
+    assert "Setting MODEL changes the choice" in reason
+
+
+@pytest.mark.parametrize(("free", "memory"), [(31.5, "int8-offload"), (50.0, "int8")])
+def test_beside_z_image_the_reason_names_the_line_for_qwen_image(free, memory):
+    assert f"MODEL={QWEN} MEMORY={memory}" in choose(machine(free), settings()).reason
+
+
+def test_a_large_card_that_gets_the_demo_model_is_told_why():
+    taken = choose(machine(2.0), settings())
+    assert "2.0 GiB free on the Some Card" in taken.reason
+    assert "knows simple shapes only" in taken.reason
+
+
+def test_without_torchao_no_weights_of_8_bits_and_a_word_about_it():
+    choice = choose(machine(12.0, ram=12, has_torchao=False), settings())
+    assert choice.model == SDXL
+    assert f"MODEL={TURBO} would fit" in choice.reason
+    assert "the package torchao" in choice.reason
+
+
+def test_the_settings_go_before_the_plan():
+    assert line(choose(machine(14.0), settings(memory="int8"))) == (TURBO, "int8", True)
+    assert line(choose(machine(14.0), settings(memory="full"))) == (SDXL, "full", False)
+    assert line(choose(machine(14.0), settings(memory="group-offload"))) == (TURBO, "group-offload", False)
+    assert line(choose(machine(22.0), settings(vae_tiling=False))) == (TURBO, "model-offload", False)
+    assert line(choose(machine(79.0), settings(vae_tiling=True))) == (QWEN, "full", True)
+    assert line(choose(machine(40.0), settings(dtype="float32"))) == (TURBO, "model-offload", False)
+    assert choose(machine(79.0), settings(dtype="float16")).model == SDXL
+
+
+def test_nothing_gated_and_nothing_without_commercial_use_is_ever_a_candidate(tmp_path):
+    for ladder in LADDERS.values():
+        for candidate in ladder:
+            entry = shipped_registry()[candidate.model]
+            assert entry.commercial
+            assert not entry.gated
+            assert entry.licence
+            assert entry.download_gb
+            assert entry.family
+    own = tmp_path / "models.toml"
+    own.write_text('["z-image-turbo"]\nsource = "owner/other"\ncommercial = false\n')
+    assert choose(machine(24.0), settings(models_file=own)).model == SDXL
+
+
+def test_the_names_are_known_without_a_file_that_has_them_and_the_owners_goes_first(tmp_path):
+    own = tmp_path / "models.toml"
+    own.write_text('["sd-1.5"]\nsource = "owner/other"\n')
+    assert entry_of(TURBO, settings(models_file=own)) == shipped_registry()[TURBO]
+    assert entry_of(SD15, settings(models_file=own)).source == "owner/other"
+    assert entry_of("cogview4", settings(models_file=own)) is None
