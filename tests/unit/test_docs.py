@@ -23,7 +23,15 @@ API = ROOT / "docs" / "api.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 MAX_README_LINES = 200
 # Variables in the pages that the server itself does not read.
-OTHER_VARIABLES = {"PYTHON", "TORCH_INDEX_URL", "TMPDIR", "QIS_FULL", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}
+OTHER_VARIABLES = {
+    "PYTHON",
+    "TORCH_INDEX_URL",
+    "TMPDIR",
+    "QIS_FULL",
+    "GPU_TESTS_DEVICE",
+    "OMP_WAIT_POLICY",
+    "OMP_NUM_THREADS",
+}
 
 
 def page_name(page: Path) -> str:
