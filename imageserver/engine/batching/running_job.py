@@ -88,19 +88,26 @@ class RunningJob:
 
     def claim(self) -> Claim:
         step = self._step_seconds()
+        ending = self.model.ending_costs.seconds(self.pixels)
+        unfinished = sum(not track.dead for track in self.tracks)
         return Claim(
             owner=self.id,
             credential=self.credential,
             priority=self.generation.priority,
             arrived=self._arrived,
-            work=self.total_steps * step,
-            remaining=(self.total_steps - self.steps_done) * step,
+            work=self.total_steps * step + len(self.tracks) * ending,
+            remaining=(self.total_steps - self.steps_done) * step + unfinished * ending,
         )
 
     def _step_seconds(self) -> float:
         if self.lookaheads and self.model.cap_of(self.pixels) > 1:
             return self.model.costs.seconds(self.pixels, 2) * self.calls_per_step / 2
         return self.model.costs.seconds(self.pixels) * self.calls_per_step
+
+    def observe_endings(self) -> None:
+        """Learn what the finished images cost after their last call, which is mostly their decoding."""
+        for track in self.tracks:
+            self.model.ending_costs.observe(self.pixels, 1, track.seconds_since_call)
 
     def abort(self) -> None:
         """Unwind every image."""

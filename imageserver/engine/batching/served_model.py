@@ -21,7 +21,7 @@ class ServedModel:
     `cap_of` gives how many images of a size in pixels share a forward; `memory_limit` what was learnt when memory ran
     out. `largest_generated` is the largest image so far, in pixels. Without a merger calls share no forward, without
     tiers the only quality is exact, and without adapters LoRAs are refused. `captured` replays
-    launches instead of repeating them.
+    launches instead of repeating them. `costs` are those of forwards, `ending_costs` those after an image's last one.
     """
 
     runner: PipelineRunner
@@ -32,6 +32,7 @@ class ServedModel:
     adapters: LoraAdapters | None = None
     captured: CapturedForwards | None = None
     costs: ForwardCosts = field(default_factory=ForwardCosts)
+    ending_costs: ForwardCosts = field(default_factory=ForwardCosts)
     memory_limit: MemoryLimit = field(default_factory=MemoryLimit)
     largest_generated: int = 0
 

@@ -111,8 +111,7 @@ class StepScheduler:
             for job, track in newcomers(self._ranked_jobs()):
                 if job.id in self._jobs:
                     self._advance(job, track.begin)
-            if batch := form_batch(self._ranked()):
-                self._serve(batch)
+            self._serve_next(self._ranked())
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
 
     def uses(self, model: ServedModel) -> bool:
@@ -154,12 +153,20 @@ class StepScheduler:
         )
 
     def _ranked(self) -> list[WaitingCall]:
-        """Return all waiting calls, the one whose turn it is first."""
-        return [(job, track) for job in self._ranked_jobs() for track in job.tracks if track.waiting is not None]
+        """Return all suspended images, the one whose turn it is first."""
+        return [(job, track) for job in self._ranked_jobs() for track in job.tracks if track.suspended]
 
     def _ranked_jobs(self) -> list[RunningJob]:
         claims = self._policy.sort([job.claim() for job in self._jobs.values()], time.monotonic())
         return [self._jobs[claim.owner] for claim in claims]
+
+    def _serve_next(self, ranked: Sequence[WaitingCall]) -> None:
+        """Serve one forward, or let the first image go on with what it was interrupted in."""
+        if ranked and (interruption := ranked[0][1].interruption):
+            track = interruption.before() or ranked[0][1]
+            self._advance(self._jobs[track.job], track.resume, None)
+        elif batch := form_batch([entry for entry in ranked if entry[1].waiting is not None]):
+            self._serve(batch)
 
     def _serve(self, batch: Sequence[BatchedCall]) -> None:
         began = time.monotonic()
@@ -269,6 +276,7 @@ class StepScheduler:
             job.memory_peak = max(job.memory_peak, peak)
 
     def _finish(self, job: RunningJob) -> None:
+        job.observe_endings()
         self._record_memory_peak()
         self._forget(job)
         inference_time = time.monotonic() - job.began

@@ -136,7 +136,13 @@ def synchronize(device: torch.device) -> None:
     module = module_of(device)
     if module is None:
         return
-    if device.type == "mps":
+    if device.type == "cuda":
+        # Sleeps meanwhile; the module's own way spins on a core, which the server's other processes need too. It waits
+        # for this thread's work only, not for weights that another stream fetches.
+        event = module.Event(blocking=True)
+        event.record(module.current_stream(device))
+        event.synchronize()
+    elif device.type == "mps":
         module.synchronize()
     else:
         module.synchronize(device)

@@ -35,6 +35,7 @@ from imageserver.engine.models.acceleration import (
 from imageserver.engine.models.faster_forward import FasterForward, eagerly
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
+from imageserver.engine.pipelines.interruptible_decoding import InterruptibleDecoder
 from imageserver.engine.pipelines.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.pipelines.tiled_decoding import decode_in_tiles_when_full
 from imageserver.engine.runner.lora_adapters import open_adapters
@@ -60,6 +61,9 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     denoiser = getattr(model.pipeline, model.family.denoiser)
     accelerate(denoiser, settings, report)
     decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
+    if not devices.is_accelerator(device) and hasattr(model.pipeline.vae, "decoder"):
+        # On a card decoding takes tens of milliseconds, and its memory is scarcer.
+        InterruptibleDecoder(model.pipeline.vae)
     gate = Gate(denoiser)
     plan = model.info.device.memory_plan
     adapters = open_adapters(

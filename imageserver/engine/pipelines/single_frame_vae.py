@@ -9,6 +9,7 @@ frames, which changes no bit of a single one and took 3.2 of 5.4 GiB at 1328 x 1
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,13 +19,14 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 
 _stock_convolution = stock.QwenImageCausalConv3d.forward
 _stock_decode = stock.AutoencoderKLQwenImage._decode
-_bypassed = False
+# By image: one that is being decoded may be suspended, and the others have their own arithmetic.
+_bypassed = ContextVar("bypassed", default=False)
 _stock_norm = stock.QwenImageRMS_norm.forward
 
 
 def _convolve(self: Any, x: torch.Tensor, cache_x: torch.Tensor | None = None) -> torch.Tensor:
     """Apply the causal convolution; x has shape (batch, channels, frames, height, width)."""
-    if _bypassed or cache_x is not None or x.shape[2] != 1 or self.stride != (1, 1, 1):
+    if _bypassed.get() or cache_x is not None or x.shape[2] != 1 or self.stride != (1, 1, 1):
         return _stock_convolution(self, x, cache_x)
     padding = self._padding
     image = x[:, :, 0].contiguous(memory_format=torch.channels_last)
@@ -35,7 +37,7 @@ def _convolve(self: Any, x: torch.Tensor, cache_x: torch.Tensor | None = None) -
 def _normalise(self: Any, x: torch.Tensor) -> torch.Tensor:
     """Divide by the channel norm; a sum of squares avoids the slow strided `linalg_vector_norm` of CPUs."""
     if (
-        _bypassed
+        _bypassed.get()
         or not self.channel_first
         or x.dtype != torch.float32
         or x.device.type != "cpu"
@@ -58,12 +60,11 @@ def _decode(self: Any, z: torch.Tensor, return_dict: bool = True) -> Any:
 @contextlib.contextmanager
 def stock_arithmetic() -> Iterator[None]:
     """Compute bit-identically to the stock VAE inside this block."""
-    global _bypassed
-    _bypassed = True
+    before = _bypassed.set(True)
     try:
         yield
     finally:
-        _bypassed = False
+        _bypassed.reset(before)
 
 
 def install() -> None:
@@ -75,7 +76,7 @@ def install() -> None:
 
 def active() -> bool:
     """Return whether VAEs compute the fast way at this moment."""
-    return stock.QwenImageCausalConv3d.forward is _convolve and not _bypassed
+    return stock.QwenImageCausalConv3d.forward is _convolve and not _bypassed.get()
 
 
 def uninstall() -> None:

@@ -6,6 +6,7 @@ track, it passes its arguments to the caller that resumed the track, and returns
 
 import contextlib
 import inspect
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,6 +26,16 @@ class Call:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Interruption:
+    """A point between two parts of a computation; `before` returns the track that must go on before this one, if any.
+
+    Any other track may.
+    """
+
+    before: Callable[[], "Track | None"]
+
+
 class TrackCancelled(BaseException):
     """Raised inside a pipeline to stop it; not an Exception, so that no pipeline catches it."""
 
@@ -32,8 +43,9 @@ class TrackCancelled(BaseException):
 class Track(greenlet.greenlet):
     """One image on its way through the pipeline.
 
-    `waiting` is the call it is suspended at; `result` is what `generate` returned once the track is dead. `texts` are
-    those that its pipeline has encoded, as arguments of the denoiser.
+    `waiting` is the call it is suspended at, `interruption` the point if it is none; `result` is what `generate`
+    returned once the track is dead. `texts` are those that its pipeline has encoded, as arguments of the denoiser.
+    `seconds_since_call` counts the time that it has computed since its last call.
     """
 
     def __init__(self, job: int, index: int, generate: Callable[[], Any]) -> None:
@@ -41,9 +53,19 @@ class Track(greenlet.greenlet):
         self.job = job
         self.index = index
         self.waiting: Call | None = None
+        self.interruption: Interruption | None = None
         self.pass_name = ""
         self.texts: list[Mapping[str, Any]] = []
         self.result: Any = None
+        self.seconds_since_call = 0.0
+
+    @property
+    def begun(self) -> bool:
+        return self.dead or self.suspended
+
+    @property
+    def suspended(self) -> bool:
+        return self.waiting is not None or self.interruption is not None
 
     def begin(self) -> None:
         """Run until the first call of the denoiser."""
@@ -51,25 +73,35 @@ class Track(greenlet.greenlet):
 
     def resume(self, output: Any) -> None:
         """Give the suspended call its result, and run until the next one or the end."""
+        before, began = self.seconds_since_call if self.interruption else 0.0, time.monotonic()
         self._receive(self.switch(output))
+        self.seconds_since_call = before + time.monotonic() - began
+
+    def let_others_go_first(self, before: Callable[[], "Track | None"] = lambda: None) -> None:
+        """Suspend this track, from inside of it, until it is resumed with any value."""
+        assert self.parent is not None
+        self.parent.switch(Interruption(before))
 
     def abort(self, error: BaseException) -> None:
         """Raise `error` inside the suspended call; it propagates from here, unless it is TrackCancelled."""
         if self.dead:
             return
         try:
-            if self.waiting is None:
-                self.throw(TrackCancelled)  # never begun, so nothing to unwind
-            else:
+            if self.suspended:
                 self.throw(error)
+            else:
+                self.throw(TrackCancelled)  # never begun, so nothing to unwind
         except TrackCancelled:
             pass
         finally:
-            self.waiting = None
+            self.waiting = self.interruption = None
 
     def _receive(self, outcome: Any) -> None:
+        self.waiting = self.interruption = None
         if self.dead:
-            self.waiting, self.result = None, outcome
+            self.result = outcome
+        elif isinstance(outcome, Interruption):
+            self.interruption = outcome
         else:
             self.waiting = outcome
 

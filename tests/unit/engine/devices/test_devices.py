@@ -86,6 +86,26 @@ def test_an_npu_is_asked_like_any_other_accelerator(npu: FakeNpu) -> None:
     assert npu.calls == ["synchronize", "empty_cache"]
 
 
+def test_waiting_for_a_cuda_device_sleeps_until_this_threads_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Event:
+        def __init__(self, *, blocking: bool) -> None:
+            calls.append(("blocking", blocking))
+
+        def record(self, stream: str) -> None:
+            calls.append(("record", stream))
+
+        def synchronize(self) -> None:
+            calls.append("synchronize")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: calls.append("spins"))
+    devices.synchronize(torch.device("cuda", 1))
+    assert calls == [("blocking", True), ("record", "the stream of cuda:1"), "synchronize"]
+
+
 def test_the_peak_of_an_accelerator_is_its_own_and_begins_again(npu: FakeNpu) -> None:
     device: Any = NpuDevice()
     meter = peak_memory(device)

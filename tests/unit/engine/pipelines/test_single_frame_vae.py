@@ -7,6 +7,7 @@ import torch
 from diffusers import QwenImagePipeline
 
 from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.suspension import Track
 
 
 @pytest.fixture
@@ -14,6 +15,23 @@ def installed() -> Iterator[None]:
     single_frame_vae.install()
     yield
     single_frame_vae.install()
+
+
+def test_an_image_that_is_suspended_in_the_stock_arithmetic_leaves_the_others_theirs(installed: None) -> None:
+    def decode() -> None:
+        with single_frame_vae.stock_arithmetic():
+            seen.append(single_frame_vae.active())
+            track.let_others_go_first()
+            seen.append(single_frame_vae.active())
+
+    seen: list[bool] = []
+    track = Track(0, 0, decode)
+    track.begin()
+    assert single_frame_vae.active()
+    with single_frame_vae.stock_arithmetic():
+        pass
+    track.resume(None)
+    assert seen == [False, False]
 
 
 def test_one_frame_is_decoded_to_the_same_bits_without_keeping_anything_for_later_ones(
