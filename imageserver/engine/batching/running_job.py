@@ -60,7 +60,12 @@ class RunningJob:
 
     @property
     def _foreseeable(self) -> bool:
-        """Whether a step's calls come in pairs that may share a forward."""
+        """Whether a step's calls come in pairs that may share a forward.
+
+        Their texts differ in length, so they need a mask, and a masked forward can't be captured.
+        """
+        if self.model.captured is not None:
+            return False
         in_pairs = self.calls_per_step == 2 * calls_factor(self.generation.scheduler)
         return in_pairs and self.shares_forwards and self.model.merger is not None
 

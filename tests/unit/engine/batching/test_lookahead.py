@@ -294,6 +294,7 @@ def test_an_image_with_guidance_claims_the_time_of_its_shared_forwards() -> None
     engine = LookaheadEngine()
     engine.model.costs.observe(4, 1, 10.0)
     engine.model.costs.observe(4, 2, 12.0)
+    engine.model.ending_costs.observe(4, 1, 0.0)
     engine.add(guided(), guided(true_cfg_scale=1.0), guided(deterministic=True))
     work = [job.claim().work / STEPS for job in engine.scheduler._jobs.values()]
     assert work == [12.0, 10.0, 20.0]
