@@ -235,6 +235,7 @@ class StepScheduler:
         finally:
             seconds = time.monotonic() - began
             self.busy_seconds += seconds
+            self._policy.charge(job.credential, seconds)
         if failure is not None:
             self._fail(job, failure)
             return

@@ -1,19 +1,18 @@
 """A finished image leaves the device before somebody else's forward begins, and its decoding is its own time."""
 
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from imageserver.engine.batching import running_job, step_scheduler
 from imageserver.generation import Outcome
-from imageserver.protocol.messages import Finished
+from imageserver.protocol.messages import Finished, Run
 from tests.support.factories import generation
 from tests.support.tiny_engine import TinyEngine
-
-DECODING_SECONDS = 0.4
 
 
 class WithoutFloats(TorchDispatchMode):
@@ -36,23 +35,47 @@ def test_the_finishing_thread_needs_nothing_of_the_device(engine: TinyEngine) ->
     assert (engine.result(0) == engine.plain(wanted)).all()
 
 
-def test_a_slow_decoding_is_charged_to_its_own_image(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, slow = engine.pipeline.vae.decode, True
+@pytest.fixture
+def decodings(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the next decodings take, on a clock on which every forward takes one second."""
+    now, decode = 0.0, engine.pipeline.vae.decode
+    seconds: list[float] = []
 
-    def decode_slowly_at_first(*arguments: Any, **options: Any) -> Any:
-        nonlocal slow
-        if slow:
-            slow = False
-            time.sleep(DECODING_SECONDS)
+    def compute() -> None:
+        nonlocal now
+        now += 1
+
+    def timed_decode(*arguments: Any, **options: Any) -> Any:
+        nonlocal now
+        now += seconds.pop(0)
         return decode(*arguments, **options)
 
-    monkeypatch.setattr(engine.pipeline.vae, "decode", decode_slowly_at_first)
+    engine.before_forward = compute
+    monkeypatch.setattr(engine.pipeline.vae, "decode", timed_decode)
+    for module in (step_scheduler, running_job):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    return seconds
+
+
+def test_a_slow_decoding_is_charged_to_its_own_image(engine: TinyEngine, decodings: list[float]) -> None:
+    decodings[:] = [100.0, 0.0]
     engine.generate(generation(steps=2), generation(steps=12, seed=2))
     first, neighbour = (_outcome(engine, job) for job in (0, 1))
-    forwards = [_seconds_of_forwards(engine, job) for job in (0, 1)]
-    assert forwards[0] + DECODING_SECONDS <= first.device_time < forwards[0] + 2 * DECODING_SECONDS
-    assert forwards[1] <= neighbour.device_time < forwards[1] + DECODING_SECONDS
-    assert first.inference_time > DECODING_SECONDS
+    assert first.device_time == pytest.approx(_seconds_of_forwards(engine, 0) + 100)
+    assert neighbour.device_time == pytest.approx(_seconds_of_forwards(engine, 1))
+    assert first.inference_time >= 100
+
+
+def test_a_slow_decoding_counts_for_the_share_of_its_client(engine: TinyEngine, decodings: list[float]) -> None:
+    decodings[:] = [10.0] * 2 + [0.0]
+    alone = {"deterministic": True, "true_cfg_scale": 1.0}
+    for job in (0, 1):
+        engine.scheduler.add(Run(job=job, generation=generation(steps=1, **alone), credential="ann"))
+    engine.scheduler.add(Run(job=2, generation=generation(steps=30, **alone), credential="bob"))
+    engine.run()
+    owners = [owner for _, _, [(owner, _)] in engine.trace]
+    between = owners[owners.index(0) + 1 : owners.index(1)]
+    assert between.count(2) >= 9
 
 
 def _outcome(engine: TinyEngine, job: int) -> Outcome:
