@@ -105,9 +105,12 @@ def entry_of(model: str, settings: Settings) -> ModelEntry | None:
     return shipped and settings.registry().get(model, shipped)
 
 
-def choose(machine: Machine, settings: Settings) -> ModelChoice:
-    """Return the choice, within what the settings say about memory and number formats; raises RegistryUnusable."""
-    return _Choosing(machine, settings).choice()
+def choose(machine: Machine, settings: Settings, *, hub_failed: bool = False) -> ModelChoice:
+    """Return the choice, within what the settings say about memory and number formats; raises RegistryUnusable.
+
+    Where the hub has failed, it is one without a download.
+    """
+    return _Choosing(machine, settings).choice(hub_failed=hub_failed)
 
 
 class _Choosing:
@@ -122,7 +125,7 @@ class _Choosing:
             name: entry for name, entry in entries.items() if entry and entry.commercial and not entry.gated
         }
 
-    def choice(self) -> ModelChoice:
+    def choice(self, *, hub_failed: bool) -> ModelChoice:
         machine, settings = self._machine, self._settings
         if not self._order:
             return self._demo("the device is a CPU", "MODEL=sd-1.5 runs on it too, slowly")
@@ -133,8 +136,10 @@ class _Choosing:
             return self._model(stored, "its files are on the disk")
         if not fitting:
             return self._demo(f"{self._memory()} are too little for any other model", "MODEL names one all the same")
-        if settings.offline:
+        if settings.offline or hub_failed:
             names = " or ".join(dict.fromkeys(each.model for each in fitting))
+            if hub_failed:
+                return self._demo(f"{names} is not on the disk", "the next start tries the download again")
             return self._demo(f"OFFLINE=1 and {names} is not on the disk", "start once without OFFLINE")
         if best is None:
             needed = f"{self._size(fitting[-1]):.1f} GB for {fitting[-1].model}"

@@ -98,7 +98,7 @@ def find(settings: Settings, report: Report) -> FoundModel:
     try:
         return find_chosen(choice, settings, device, report)
     except DownloadFailed as error:
-        choice = choose_model(settings.model_copy(update={"offline": True}), device)
+        choice = choose_model(settings, device, hub_failed=True)
         choice = replace(choice, reason=f"{error} {choice.reason}")
         logger.warning(choice.reason)
         return find_chosen(choice, settings, device, report)
@@ -152,12 +152,12 @@ def _as_planned(found: FoundModel, choice: ModelChoice) -> FoundModel:
     return planned
 
 
-def choose_model(settings: Settings, device: torch.device) -> ModelChoice:
-    """Return which model MODEL means on a device, and in a sentence or more why."""
+def choose_model(settings: Settings, device: torch.device, *, hub_failed: bool = False) -> ModelChoice:
+    """Return which model MODEL means on a device, and in a sentence or more why; raises ModelUnavailable."""
     if settings.model != "auto":
         return ModelChoice(settings.model, f"MODEL={settings.model} was asked for.")
     try:
-        return automatic_choice.choose(inspect_machine(settings, device), settings)
+        return automatic_choice.choose(inspect_machine(settings, device), settings, hub_failed=hub_failed)
     except RegistryUnusable as error:
         raise ModelUnavailable(str(error)) from error
 
