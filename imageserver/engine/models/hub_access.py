@@ -1,6 +1,7 @@
 """Whether the hub answers from which a model would be fetched."""
 
 import threading
+from typing import Literal
 
 import requests
 
@@ -10,8 +11,8 @@ from imageserver.settings import Settings
 MAX_SECONDS = 3.0
 
 
-def check_hub(settings: Settings, hub: str, *, needed: bool) -> Finding:
-    """Return whether any answer comes within three seconds; without one it is a problem if the hub is `needed`."""
+def check_hub(settings: Settings, hub: str, *, otherwise: Literal["warning", "problem"], advice: str) -> Finding:
+    """Return whether any answer comes within three seconds, `otherwise` a finding with the advice."""
     if settings.offline:
         return Finding("hub", "ok", "OFFLINE=1: no hub is asked.")
     address = _address(settings, hub)
@@ -32,9 +33,7 @@ def check_hub(settings: Settings, hub: str, *, needed: bool) -> Finding:
     if not failures:
         return Finding("hub", "ok", f"{address} answers.")
     sentence = f"{address} did not answer within {MAX_SECONDS:g} s ({failures[0]})"
-    if not needed:
-        return Finding("hub", "warning", f"{sentence}; the model is on the disk, so OFFLINE=1 serves it without.")
-    return Finding("hub", "problem", f"{sentence}; check the network or a proxy, or set MODEL=demo.")
+    return Finding("hub", otherwise, f"{sentence}; {advice}.")
 
 
 def _address(settings: Settings, hub: str) -> str:

@@ -40,38 +40,52 @@ def inspect(settings: Settings) -> Iterator[Finding]:
     yield from _inspect_model(settings, device)
 
 
-def _inspect_model(settings: Settings, device: torch.device) -> Iterator[Finding]:
+def _inspect_model(settings: Settings, device: torch.device, *, hub_failed: bool = False) -> Iterator[Finding]:
     """Yield which model would serve, where its files are, and how it would be fitted into memory."""
     try:
-        choice = model_choice.choose_model(settings, device)
-        name = choice.model
-        entry, _ = model_choice.registered(name, settings)
+        choice = model_choice.choose_model(settings, device, hub_failed=hub_failed)
+        entry, _ = model_choice.registered(choice.model, settings)
     except ModelUnavailable as error:
         yield Finding("model", "problem", str(error))
         return
-    yield Finding("model", "ok", f"{name}. {choice.reason}")
+    yield Finding("model", "ok", f"{choice.model}. {choice.reason}")
     hub = entry.hub or settings.model_source
     on_disk = settings.model_copy(update={"offline": True})
     try:
         found = model_choice.find_chosen(choice, on_disk, device, lambda phase, sentence, fraction: None)
     except NotOnDisk:
-        if not settings.offline:
-            yield check_hub(settings, hub, needed=True)
-        yield _download(name, entry, settings)
+        yield from _inspect_download(choice.model, entry, settings, device)
         return
     except ModelUnavailable as error:
         yield Finding("files", "problem", str(error))
         return
     if found.folder not in (DEMO_FOLDER, settings.resolve(Path(entry.source).expanduser())):
-        yield check_hub(settings, hub, needed=False)
+        without = "the model is on the disk, so OFFLINE=1 serves it without"
+        yield check_hub(settings, hub, otherwise="warning", advice=without)
     yield from _inspect_files(found)
+
+
+def _inspect_download(name: str, entry: ModelEntry, settings: Settings, device: torch.device) -> Iterator[Finding]:
+    """Yield whether the model can be downloaded; where it cannot, MODEL=auto takes another one."""
+    if settings.offline:
+        sentence = f"{name} is not in {settings.models_dir}: start once without OFFLINE=1 to download it."
+        yield Finding("files", "problem", sentence)
+        return
+    is_automatic = settings.model == "auto"
+    advice = "MODEL=auto takes what needs no download" if is_automatic else "check the network or a proxy"
+    hub = check_hub(
+        settings, entry.hub or settings.model_source,
+        otherwise="warning" if is_automatic else "problem", advice=f"{advice}, or set MODEL=demo",
+    )  # fmt: skip
+    yield hub
+    if hub.state == "warning":
+        yield from _inspect_model(settings, device, hub_failed=True)
+    else:
+        yield _download(name, entry, settings)
 
 
 def _download(name: str, entry: ModelEntry, settings: Settings) -> Finding:
     """Return what the first start would download, and whether the disk has the room."""
-    if settings.offline:
-        sentence = f"{name} is not in {settings.models_dir}: start once without OFFLINE=1 to download it."
-        return Finding("files", "problem", sentence)
     folder = settings.resolve(settings.models_dir)
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     size = f" of {entry.download_gb:g} GB" if entry.download_gb else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imageserver.engine.models import hub_access, inspection, weight_files
+from imageserver.engine.models.automatic_choice import ModelChoice
 from imageserver.settings import Settings
 from tests.support.fake_hub import FakeHub
 from tests.support.tiny_models import save_tiny_qwen_image
@@ -89,15 +90,27 @@ def test_a_model_that_is_not_on_the_disk_needs_its_hub_and_is_not_downloaded(tmp
     assert not (tmp_path / "models").exists()
 
 
+def test_without_its_hub_what_auto_takes_instead_is_found_too(tmp_path, monkeypatch):
+    def choose(settings: Settings, device: object, *, hub_failed: bool) -> ModelChoice:
+        return ModelChoice("demo" if hub_failed else "owner/far", "It is the best.")
+
+    monkeypatch.setattr(inspection.model_choice, "choose_model", choose)
+    settings = Settings(
+        _env_file=None, device="cpu", model_source="huggingface", hf_endpoint="http://127.0.0.1:9", models_dir=tmp_path
+    )
+    found = [(finding.name, finding.state) for finding in inspection.inspect(settings)][2:]
+    assert found == [("model", "ok"), ("hub", "warning"), ("model", "ok"), ("files", "ok"), ("memory", "ok")]
+
+
 def test_a_hub_that_accepts_and_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr(hub_access, "MAX_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         settings = Settings(_env_file=None, hf_endpoint=address)
-        finding = hub_access.check_hub(settings, "huggingface", needed=False)
+        finding = hub_access.check_hub(settings, "huggingface", otherwise="warning", advice="so be it")
     assert finding.state == "warning"
     assert finding.sentence.startswith(f"{address} did not answer within 0.2 s")
-    assert "OFFLINE=1 serves it without" in finding.sentence
+    assert finding.sentence.endswith("; so be it.")
 
 
 def test_a_hub_whose_name_is_never_found_is_given_up_as_well(monkeypatch):
@@ -110,5 +123,5 @@ def test_a_hub_whose_name_is_never_found_is_given_up_as_well(monkeypatch):
 
     monkeypatch.setattr(hub_access.requests, "head", head)
     settings = Settings(_env_file=None, hf_endpoint="http://hub.invalid")
-    assert hub_access.check_hub(settings, "huggingface", needed=True).state == "problem"
+    assert hub_access.check_hub(settings, "huggingface", otherwise="problem", advice="").state == "problem"
     never.set()
