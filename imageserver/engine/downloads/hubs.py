@@ -1,11 +1,11 @@
 """The two hubs that models come from: their listings, and their libraries' downloads, which resume."""
 
 import glob
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from imageserver.engine.downloads.progress import ProgressMeter, growth_of
+from imageserver.engine.downloads.progress import ProgressMeter, bytes_in, growth_of
 from imageserver.registry import Hub
 from imageserver.settings import Settings
 
@@ -16,6 +16,9 @@ class HubClient(Protocol):
     name: Hub
     title: str
     folder: Path
+
+    def storage(self, model: str) -> Sequence[Path]:
+        """Return where the library keeps a model's files, unfinished ones included."""
 
     def sizes(self, model: str, revision: str | None) -> Mapping[str, int]:
         """Return the bytes of every file of a model."""
@@ -37,6 +40,9 @@ class HuggingFace:
         self.folder = settings.resolve(settings.models_dir)
         self._endpoint = settings.hf_endpoint
 
+    def storage(self, model: str) -> Sequence[Path]:
+        return [self.folder / f"models--{model.replace('/', '--')}"]
+
     def sizes(self, model: str, revision: str | None) -> Mapping[str, int]:
         from huggingface_hub import HfApi
         from huggingface_hub.hf_api import RepoFile
@@ -52,7 +58,7 @@ class HuggingFace:
     def fetch(self, model: str, revision: str | None, names: Collection[str], meter: ProgressMeter) -> Path:
         from huggingface_hub import snapshot_download
 
-        with growth_of(self.folder / f"models--{model.replace('/', '--')}", meter):
+        with growth_of(self.storage(model)[0], meter):
             return Path(
                 str(
                     snapshot_download(
@@ -72,6 +78,13 @@ class ModelScope:
     def __init__(self, settings: Settings) -> None:
         self.folder = settings.resolve(settings.models_dir)
 
+    def storage(self, model: str) -> Sequence[Path]:
+        """Return the folders of the library's present version and of earlier ones."""
+        owner, name = model.split("/")
+        safe = name.replace(".", "___")
+        layouts = (f"models/{owner}--{name}", f"models/{owner}/{safe}", f"hub/models/{owner}/{safe}", f"{owner}/{safe}")
+        return [self.folder / layout for layout in layouts]
+
     def sizes(self, model: str, revision: str | None) -> Mapping[str, int]:
         from modelscope import HubApi
 
@@ -79,11 +92,8 @@ class ModelScope:
         return {str(file["Path"]): int(file["Size"] or 0) for file in files if file.get("Type") != "tree"}
 
     def cached(self, model: str, revision: str | None) -> Path:
-        # The layouts of its versions. Its import takes seconds, which a model that was never fetched need not cost.
-        owner, name = model.split("/")
-        safe = name.replace(".", "___")
-        layouts = (f"models/{owner}--{name}", f"models/{owner}/{safe}", f"hub/models/{owner}/{safe}", f"{owner}/{safe}")
-        if not any((self.folder / layout).is_dir() for layout in layouts):
+        # Its import takes seconds, which a model that was never fetched need not cost.
+        if not any(folder.is_dir() for folder in self.storage(model)):
             raise FileNotFoundError(model)
         from modelscope import snapshot_download
 
@@ -112,3 +122,8 @@ def open_hub(name: Hub, settings: Settings) -> HubClient:
 def _patterns(names: Collection[str]) -> list[str]:
     """Return patterns that match these names alone."""
     return [glob.escape(name) for name in sorted(names)]
+
+
+def stored_bytes(hub: HubClient, model: str) -> int:
+    """Return what a model takes on the disk already, unfinished downloads included."""
+    return sum(map(bytes_in, hub.storage(model)))

@@ -31,26 +31,28 @@ class ProgressMeter:
         self._report("downloading", f"{self._model}: {gigabytes}", min(1.0, self._done / max(1, self._total)))
 
 
+def bytes_in(folder: Path) -> int:
+    """Return the bytes of all files in a folder, unfinished ones included, and links not counted."""
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # files are renamed meanwhile
+            total += 0 if file.is_symlink() else file.stat().st_size
+    return total
+
+
 @contextlib.contextmanager
 def growth_of(folder: Path, meter: ProgressMeter) -> Iterator[None]:
     """Add the bytes that arrive in `folder` to the meter: the hub's own bars count some twice."""
 
-    def size() -> int:
-        total = 0
-        for file in folder.rglob("*"):
-            with contextlib.suppress(OSError):  # files are renamed meanwhile
-                total += 0 if file.is_symlink() else file.stat().st_size
-        return total
-
     def watch(known: int) -> None:
         while not done.wait(GROWTH_INTERVAL_SECONDS):
-            now = size()
+            now = bytes_in(folder)
             meter.add(now - known)
             known = now
-        meter.add(size() - known)
+        meter.add(bytes_in(folder) - known)
 
     done = threading.Event()
-    watcher = threading.Thread(target=watch, args=[size()], name="download-meter", daemon=True)
+    watcher = threading.Thread(target=watch, args=[bytes_in(folder)], name="download-meter", daemon=True)
     watcher.start()
     try:
         yield

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imageserver.engine.downloads.file_choice import INDEX, component_files
-from imageserver.engine.downloads.hubs import HubClient, open_hub
+from imageserver.engine.downloads.hubs import HubClient, open_hub, stored_bytes
 from imageserver.engine.downloads.listing import Listing, listing_file, missing_bytes, read_listing
 from imageserver.engine.downloads.network_failures import with_retries
 from imageserver.engine.downloads.progress import ProgressMeter, Report
@@ -115,10 +115,12 @@ class _Search:
             )
         unmetered = ProgressMeter(self.model, sizes[first], report=lambda *_: None)
         listing = Listing(sizes, self.hub.fetch(self.model, self.revision, {first}, unmetered))
-        names = self._names(listing)
-        missing = missing_bytes(sizes, names, listing.present())
+        names, present = self._names(listing), listing.present()
+        missing = missing_bytes(sizes, names, present)
         if missing:
-            self._refuse_if_disk_is_full(missing)
+            # A download that was broken off goes on where it stopped.
+            unfinished = stored_bytes(self.hub, self.model) - sum(sizes[name] for name in present)
+            self._refuse_if_disk_is_full(missing - max(0, unfinished))
             size = f"{missing / 1e9:.2f} GB"
             self.report("downloading", f"{self.model}: {size} are being fetched from {self.hub.title}.", None)
         meter = ProgressMeter(self.model, missing, self.report)

@@ -4,8 +4,8 @@ It only calculates, so `doctor` may ask it too. The limits are peaks that others
 there are none, and 3 % more; none was measured with this server.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from imageserver.generation import MemoryPlanName
@@ -23,7 +23,8 @@ FLOAT16_MODELS = ("sd-xl-base", "sd-1.5")
 class Machine:
     """What the choice depends on: free memory of the device and RAM in GiB, free disk in GB.
 
-    `on_disk` are the candidates that need no download; `has_torchao` allows weights of 8 bits.
+    `on_disk` are the candidates that need no download, `stored` the GB that the disk has of each, unfinished ones
+    included; `has_torchao` allows weights of 8 bits.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Machine:
     bfloat16: bool = True
     has_torchao: bool = False
     on_disk: frozenset[str] = frozenset()
+    stored: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class _Choosing:
             return self._demo("the device is a CPU", "MODEL=sd-1.5 runs on it too, slowly")
         fitting = [candidate for candidate in self._allowed() if self._fits(candidate)]
         stored = next((each for each in fitting if each.model in machine.on_disk), None)
-        best = next((each for each in fitting if each.is_downloaded and self._size(each) < machine.disk), None)
+        best = next((each for each in fitting if each.is_downloaded and self._size(each) <= machine.disk), None)
         if stored is not None:
             return self._model(stored, "its files are on the disk")
         if not fitting:
@@ -171,8 +173,9 @@ class _Choosing:
         return share * candidate.free <= machine.free and share * candidate.ram <= machine.ram
 
     def _size(self, candidate: Candidate) -> float:
-        """Return the GB that must be free on the disk for a download."""
-        return DISK_RESERVE * (self._entries[candidate.model].download_gb or 0)
+        """Return the GB that must be free on the disk for a download, or for the rest of one."""
+        size, stored = self._entries[candidate.model].download_gb or 0, self._machine.stored.get(candidate.model, 0)
+        return DISK_RESERVE * max(0.0, size - stored)
 
     def _model(self, candidate: Candidate, origin: str, *, download_gb: float = 0) -> ModelChoice:
         settings = self._settings

@@ -6,8 +6,10 @@ import shutil
 import torch
 
 from imageserver.engine.devices import devices
+from imageserver.engine.downloads.hubs import open_hub, stored_bytes
 from imageserver.engine.models.automatic_choice import Machine, candidates, entry_of
 from imageserver.engine.models.model_files import is_on_disk
+from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
 
 GIB = 1024**3
@@ -17,7 +19,8 @@ def inspect_machine(settings: Settings, device: torch.device) -> Machine:
     """Return the machine's state at the moment; raises RegistryUnusable."""
     models = settings.resolve(settings.models_dir)
     disk = next(folder for folder in (models, *models.parents) if folder.is_dir())
-    entries = {name: entry_of(name, settings) for name in candidates(device.type)}
+    found = ((name, entry_of(name, settings)) for name in candidates(device.type))
+    entries = {name: entry for name, entry in found if entry is not None}
     return Machine(
         kind=device.type,
         device=devices.gpu_name(device),
@@ -26,7 +29,13 @@ def inspect_machine(settings: Settings, device: torch.device) -> Machine:
         disk=shutil.disk_usage(disk).free / 1e9,
         bfloat16=devices.computes_bfloat16(device),
         has_torchao=importlib.util.find_spec("torchao") is not None,
-        on_disk=frozenset(
-            name for name, entry in entries.items() if entry and is_on_disk(name, entry, settings, device)
-        ),
+        on_disk=frozenset(name for name, entry in entries.items() if is_on_disk(name, entry, settings, device)),
+        stored={name: _stored(entry, settings) / 1e9 for name, entry in entries.items()},
     )
+
+
+def _stored(entry: ModelEntry, settings: Settings) -> int:
+    """Return the bytes that the disk has of a hub's model; 0 for a folder."""
+    if entry.source.count("/") != 1:
+        return 0
+    return stored_bytes(open_hub(entry.hub or settings.model_source, settings), entry.source)

@@ -75,6 +75,12 @@ def weights_in(folder: Path) -> set[str]:
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*.safetensors")}
 
 
+def has_free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    """Give the disk that many free bytes, for our check alone."""
+    disk = SimpleNamespace(disk_usage=lambda folder: SimpleNamespace(free=size))
+    monkeypatch.setattr(search, "shutil", disk)
+
+
 @pytest.mark.parametrize("model", ["no/such/folder/here", "/no/such/folder", "./nothing", "plainword"])
 def test_a_name_that_is_neither_folder_nor_id_is_said_so(model: str) -> None:
     with pytest.raises(ModelUnavailable, match="neither a folder nor an id"):
@@ -184,12 +190,27 @@ def test_a_download_that_the_disk_cannot_hold_does_not_begin(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = sum(file.stat().st_size for file in hub.folder.rglob("*") if file.is_file())
-    monkeypatch.setattr(search.shutil, "disk_usage", lambda folder: SimpleNamespace(free=size))
+    has_free(monkeypatch, size)
     with pytest.raises(ModelUnavailable, match=r"owner/tiny needs .* GB for its download .* GB free: set MODELS_DIR"):
         fetched(hub, tmp_path)
     assert WEIGHTS not in hub.ranges
-    monkeypatch.setattr(search.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1.2 * size))
+    has_free(monkeypatch, 1.2 * size)
     assert fetched(hub, tmp_path).is_dir()
+
+
+@BOTH
+def test_a_download_that_was_broken_off_needs_only_the_room_for_its_rest(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    has_free(monkeypatch, 1000)
+    with pytest.raises(ModelUnavailable, match="GB free"):
+        fetched(hub, tmp_path, model_source=source)
+    client = hubs.open_hub(source, settings_for(hub, tmp_path))
+    folder = client.storage("owner/tiny")[0] / "blobs"
+    folder.mkdir(exist_ok=True)
+    size = sum(file.stat().st_size for file in hub.folder.rglob("*") if file.is_file())
+    (folder / "0123.incomplete").write_bytes(bytes(size - 500))
+    assert fetched(hub, tmp_path, model_source=source).is_dir()
 
 
 def test_progress_counts_what_arrives_while_it_arrives(tmp_path: Path) -> None:

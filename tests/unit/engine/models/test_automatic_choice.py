@@ -105,6 +105,11 @@ def test_a_download_needs_a_tenth_more_than_its_size_on_the_disk():
     assert "has 1.0 GB free, less than 2.3 GB for sd-1.5" in none.reason
 
 
+def test_a_download_that_was_broken_off_needs_only_its_rest():
+    assert choose(machine(24.0, disk=5.0, stored={TURBO: 30.0}), settings()).model == TURBO
+    assert choose(machine(24.0, disk=2.0, stored={TURBO: 30.0}), settings()).model != TURBO
+
+
 def test_the_reason_says_memory_download_licence_and_how_to_change_it():
     reason = choose(machine(23.0), settings()).reason
     for part in ("23.0 GiB free on the Some Card", "MODEL=z-image-turbo VAE_TILING=1", "32.9 GB", "Apache-2.0"):

@@ -50,7 +50,9 @@ def test_the_best_that_fits_is_downloaded_once_and_then_it_is_on_the_disk(hub, t
     found = model_choice.find(settings, silent)
     assert found.name == "qwen-image-2512"
     assert "a download of 0.0 GB, licence Free" in found.reason
-    assert machine.inspect_machine(settings, torch.device("cpu")).on_disk == {"qwen-image-2512"}
+    after = machine.inspect_machine(settings, torch.device("cpu"))
+    assert after.on_disk == {"qwen-image-2512"}
+    assert after.stored["qwen-image-2512"] > before.stored["qwen-image-2512"] == 0
     asked = hub.requests
     assert "its files are on the disk" in model_choice.find(settings, silent).reason
     assert hub.requests == asked
