@@ -123,6 +123,7 @@ class EngineProcess:
                 if self._is_over():
                     return
                 if self.state == "idle":
+                    self._events.engine_changed()  # its process was still there when the state changed
                     await self._awake.wait()
                     continue
                 self.is_resting = False

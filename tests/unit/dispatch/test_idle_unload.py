@@ -91,6 +91,13 @@ async def test_an_engine_that_nobody_needs_ends_and_the_server_stays_ready(serve
     assert asyncio.create_subprocess_exec.call_count == 1, "nobody needs another one"
 
 
+async def test_the_end_of_a_process_that_takes_its_time_is_told_too(server):
+    process = server.processes[0]
+    process.terminate = lambda: asyncio.get_running_loop().call_later(1.0, process.killed.set)
+    await asyncio.sleep(SECONDS + 5)
+    assert server.worker.snapshots[-1].engine_pid is None
+
+
 async def test_the_next_request_starts_it_and_waits(server):
     await asyncio.sleep(SECONDS + 5)
     server.submit(1)
