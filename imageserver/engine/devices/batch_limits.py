@@ -21,6 +21,8 @@ MIN_GAIN = 1.05
 # A device this slow gains nothing, and would make the start long.
 MAX_FORWARD_SECONDS = 3.0
 REPEATS = 3
+# Kept caps hold until free memory, or the seconds of a forward, differ by more than this factor.
+MAX_CHANGE = 2.0
 
 Probe = Callable[[int], Any]
 Forward = Callable[..., Any]
@@ -60,21 +62,26 @@ def measure(
 
 
 def load_or_measure(
-    file: Path,
-    fingerprint: str,
-    forward: Forward,
-    merger: Merger,
-    probe: Probe,
-    max_pixels: int,
+    file: Path, fingerprint: str, forward: Forward, merger: Merger, probe: Probe, max_pixels: int, free: int,
     clock: Clock = time.monotonic,
-) -> dict[int, int]:
-    """Return the caps measured earlier for the same model on the same device, or measure them now."""
+) -> dict[int, int]:  # fmt: skip
+    """Return the caps measured earlier for the same model on the same device, or measure them now.
+
+    They are measured again where they were measured with much more or less `free` bytes, or while forwards took much
+    longer, as beside another busy process.
+    """
     measurements = Measurements(file)
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        return {int(size): int(cap) for size, cap in measurements.find(fingerprint).items()}
+    side = PROBED_SIDES[0]
+    seconds = seconds_of(forward, probe(side), clock) if side * side <= max_pixels else 0.0
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        kept = measurements.find(fingerprint)
+        caps = {int(size): int(cap) for size, cap in dict(kept["caps"]).items()}
+        if kept["free"] / MAX_CHANGE <= free <= kept["free"] * MAX_CHANGE and kept["seconds"] <= seconds * MAX_CHANGE:
+            return caps
+        logger.info("The batch limits were measured with other free memory or beside other work.")
     caps = measure(forward, merger, probe, max_pixels, clock)
     logger.info("Batch limits measured: %s", ", ".join(f"{cap} at {size} pixels" for size, cap in caps.items()))
-    measurements.keep(fingerprint, caps)
+    measurements.keep(fingerprint, {"caps": caps, "free": free, "seconds": seconds})
     return caps
 
 

@@ -79,7 +79,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
             # Before anything is timed: a forward that is being compiled takes many seconds.
             compile_calls(forward, _rehearsed_calls(settings, model, runner), model.family.merger)
             forward, compiled_side = _where_faster(settings, model, runner, forward)
-        caps = _caps(settings, model, runner, forward)
+        caps = _caps(settings, model, runner, forward, device)
         # Fits the map now, not for the first client.
         _ = runner.preview_map
         # Also the first forward of the process, which is slow: now, not for the first client.
@@ -167,15 +167,18 @@ def _where_faster(
     return forward, min(forward.compiled_sides, default=None)
 
 
-def _caps(settings: Settings, model: LoadedModel, runner: PipelineRunner, forward: Forward) -> BatchLimits:
+def _caps(
+    settings: Settings, model: LoadedModel, runner: PipelineRunner, forward: Forward, device: torch.device
+) -> BatchLimits:
     merger = model.family.merger
     if merger is None or settings.max_batch == 1:
         return BatchLimits({}, 1)
     fingerprint = f"{_revision(settings, model)}/{torch.get_num_threads()}/{settings.max_pixels}"
     file = settings.resolve(settings.state_dir) / "batch_caps.json"
     caps = load_or_measure(
-        file, fingerprint, forward, merger, lambda side: capture_call(runner, side), settings.max_pixels
-    )
+        file, fingerprint, forward, merger, lambda side: capture_call(runner, side), settings.max_pixels,
+        devices.free_memory(device),
+    )  # fmt: skip
     return BatchLimits(caps, settings.max_batch)
 
 

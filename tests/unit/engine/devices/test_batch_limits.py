@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from imageserver.engine.devices import batch_limits
 from imageserver.engine.devices.batch_limits import BatchLimits, load_or_measure, measure
 
@@ -51,22 +53,42 @@ def test_the_setting_bounds_what_was_measured() -> None:
     assert BatchLimits({512 * 512: 8}, limit=3).cap_of(512 * 512) == 3
 
 
-def load_or_measure_on(device: FakeDevice, file: Path, model: str) -> dict[int, int]:
+def load_or_measure_on(device: FakeDevice, file: Path, model: str, free: int = 10) -> dict[int, int]:
     merger: Any = device
-    return load_or_measure(file, model, device.forward, merger, probe, 512 * 512, lambda: device.now)
+    return load_or_measure(file, model, device.forward, merger, probe, 512 * 512, free, lambda: device.now)
 
 
-def test_a_second_start_of_the_same_model_measures_nothing(tmp_path: Path) -> None:
+def test_a_second_start_of_the_same_model_only_looks_whether_a_forward_takes_as_long(tmp_path: Path) -> None:
     device, file = FakeDevice(0.002, 0.004), tmp_path / "state" / "caps.json"
     first = load_or_measure_on(device, file, "model a")
-    measured = device.forwards
+    device.forwards = 0
     assert load_or_measure_on(device, file, "model a") == first
-    assert device.forwards == measured
+    assert device.forwards == batch_limits.REPEATS
     load_or_measure_on(device, file, "model b")
-    assert device.forwards > measured
+    assert device.forwards > 2 * batch_limits.REPEATS
 
 
-def test_a_broken_file_is_measured_again(tmp_path: Path) -> None:
+def test_what_was_measured_beside_a_busy_neighbour_is_measured_again_without_it(tmp_path: Path) -> None:
     file = tmp_path / "caps.json"
-    file.write_text("[]")
+    assert load_or_measure_on(FakeDevice(0.020, 0.060), file, "model") == {512 * 512: 1}
+    alone = FakeDevice(0.005, 0.006, 0.020)
+    assert load_or_measure_on(alone, file, "model") == {512 * 512: 2}
+    # A neighbour that comes later says nothing about the device.
+    assert load_or_measure_on(FakeDevice(0.020, 0.060), file, "model") == {512 * 512: 2}
+
+
+@pytest.mark.parametrize(("free", "measured_again"), [(6, False), (4, True), (19, False), (21, True)])
+def test_caps_hold_only_for_about_the_memory_they_were_measured_with(
+    tmp_path: Path, free: int, measured_again: bool
+) -> None:
+    file = tmp_path / "caps.json"
+    load_or_measure_on(FakeDevice(0.002, 0.004), file, "model", free=10)
+    caps = load_or_measure_on(FakeDevice(0.002, 0.002, 0.008), file, "model", free=free)
+    assert caps == {512 * 512: 2 if measured_again else 1}
+
+
+@pytest.mark.parametrize("content", ["[]", '{"model": {"262144": 8}}', '{"model": {"caps": 3}}'])
+def test_a_broken_or_older_file_is_measured_again(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "caps.json"
+    file.write_text(content)
     assert load_or_measure_on(FakeDevice(0.002, 0.004), file, "model") == {512 * 512: 1}
