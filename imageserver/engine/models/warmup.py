@@ -67,8 +67,9 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     gate = Gate(denoiser)
     plan = model.info.device.memory_plan
     adapters = open_adapters(
-        model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan
-    )
+        model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan,
+        reinstall_gate=gate.install,
+    )  # fmt: skip
     runner = PipelineRunner(model.pipeline, model.family, gate.install, adapters, model.control)
     forward = synchronized(gate.forward, device)
     captured = open_captured_forwards(gate.forward, settings, device, memory_plans.BY_NAME[plan], adapters)

@@ -7,7 +7,7 @@ import logging
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -23,8 +23,11 @@ logger = logging.getLogger(__name__)
 
 # Beyond this the least recently used one is unloaded.
 MAX_LOADED = 16
-# LoRAs stay unquantized beside weights of 8 bits. Plans that move weights have not been tried with LoRAs.
-PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
+# LoRAs stay unquantized beside weights of 8 bits. With weights of 4 bits and with parts on several cards they have not
+# been tried; peft refuses float8, and accelerate's layer by layer offloading fails on a CPU with and without them.
+PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = (
+    "full", "int8", "encoder-offload", "model-offload", "int8-offload", "group-offload",
+)  # fmt: skip
 # The one of a LoRA's two matrices whose name all programs agree on.
 DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
 
@@ -32,8 +35,16 @@ DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
 class LoraAdapters:
     """The LoRAs that are loaded, by the digest of their content."""
 
-    def __init__(self, pipeline: Pipeline, denoiser: str, folder: LoraFolder, refusal: str = "") -> None:
-        """Serve `pipeline`; with a `refusal`, every request for a LoRA fails with that sentence."""
+    def __init__(
+        self, pipeline: Pipeline, denoiser: str, folder: LoraFolder, refusal: str = "",
+        reinstall_gate: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Serve `pipeline`; with a `refusal`, every request for a LoRA fails with that sentence.
+
+        `reinstall_gate` is called where diffusers has taken its hooks off the denoiser to load a LoRA, and put them on
+        again: the gate that stood before them is gone.
+        """
+        self._reinstall_gate = reinstall_gate
         self._pipeline = pipeline
         self._denoiser = denoiser
         self._folder = folder
@@ -146,6 +157,8 @@ class LoraAdapters:
                 raise OutOfMemory(f"The device's memory cannot hold {file.name} beside the model.") from error
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
             raise InvalidParameter(f"loras: {file.name} does not fit the model: {reason}.", param="loras") from error
+        finally:
+            self._reinstall_gate()
         if any(count for name, count in layers.items() if name != self._denoiser):
             self._of_text.add(file.digest)
 
@@ -155,6 +168,7 @@ class LoraAdapters:
         del self._loaded[digest]
         self._of_text.discard(digest)
         self._remove(_adapter(digest))
+        self._reinstall_gate()
 
     def _remove(self, adapter: str) -> None:
         if not self._loaded:
@@ -172,8 +186,9 @@ class LoraAdapters:
 
 
 def open_adapters(
-    pipeline: Pipeline, denoiser: str, folder: LoraFolder, *, compiled: bool, plan: MemoryPlanName
-) -> LoraAdapters:
+    pipeline: Pipeline, denoiser: str, folder: LoraFolder, *, compiled: bool, plan: MemoryPlanName,
+    reinstall_gate: Callable[[], None] = lambda: None,
+) -> LoraAdapters:  # fmt: skip
     """Return the adapters of a pipeline; compiling and some memory plans exclude them."""
     refusal = ""
     if compiled:
@@ -181,7 +196,7 @@ def open_adapters(
     elif plan not in PLANS_WITH_LORAS:
         known = " or ".join(f"MEMORY={name}" for name in PLANS_WITH_LORAS)
         refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need {known}."
-    return LoraAdapters(pipeline, denoiser, folder, refusal)
+    return LoraAdapters(pipeline, denoiser, folder, refusal, reinstall_gate)
 
 
 def _adapter(digest: str) -> str:

@@ -70,6 +70,12 @@ class PipelineRunner:
         self.noise_schedulers = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)
         self.embeddings = EmbeddingCache(CACHED_PROMPTS)
 
+    @property
+    def denoiser(self) -> torch.nn.Module:
+        """The component whose calls are suspended."""
+        module: torch.nn.Module = getattr(self._own, self._family.denoiser)
+        return module
+
     @cached_property
     def preview_map(self) -> PreviewMap:
         """The map from the model's latents to colours; fitting it encodes two small images."""

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_qwenimage import QwenEmbedRope
 
 from imageserver.engine.devices import batch_limits, devices, placement
 from imageserver.engine.models import model_pool, warmup
 from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
 from imageserver.engine.models.model_pool import ModelPool
+from imageserver.engine.pipelines.method_caches import method_caches
 from imageserver.generation import Generation, ModelInfo, Source
 from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.messages import (
@@ -297,8 +299,10 @@ def test_a_model_can_be_unloaded_but_not_while_it_generates(several: SeveralMode
 
 def test_an_unloaded_model_has_left_the_memory_when_unload_returns(several: SeveralModels) -> None:
     denoisers = [weakref.ref(each) for each in several.denoisers()]
+    assert sum(cache.cache_info().currsize for cache in method_caches(QwenEmbedRope)) > 0
     several.pool.unload("qwen")
     assert [each() for each in denoisers].count(None) == 1
+    assert sum(cache.cache_info().currsize for cache in method_caches(QwenEmbedRope)) == 0
 
 
 def test_a_job_whose_model_has_just_left_is_told_so(several: SeveralModels) -> None:

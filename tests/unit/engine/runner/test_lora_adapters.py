@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from imageserver.engine.devices.memory_plans import BY_NAME
+from imageserver.engine.devices.placement import move_to_device
 from imageserver.engine.runner.lora_adapters import LoraAdapters, open_adapters
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Lora
@@ -247,7 +249,7 @@ def test_one_that_is_being_generated_with_is_not_unloaded(flow):
 
 EXCLUDING = [
     (True, "full", "COMPILE"),
-    (False, "model-offload", "by model-offload"),
+    (False, "device-map", "by device-map"),
     (False, "nf4", "MEMORY=full or MEMORY=int8"),
 ]
 
@@ -257,6 +259,35 @@ def test_what_excludes_loras_says_so(flow, compiled, plan, named):
     adapters = open_adapters(flow.pipeline, "transformer", flow.folder, compiled=compiled, plan=plan)
     with pytest.raises(InvalidParameter, match=named):
         adapters.load(flow.lora("red"))
+
+
+@pytest.mark.parametrize("plan", ["encoder-offload", "model-offload", "group-offload"])
+@pytest.mark.parametrize("name", ["qwen-image", "stable-diffusion"])
+def test_loras_generate_the_same_where_weights_wait_in_ram(name, plan, tmp_path, monkeypatch):
+    """To load one, diffusers takes the offloading's hooks off, and puts them on again: for a card, here for the CPU."""
+    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.get_device", lambda: "cpu:0")
+    folder = LoraFolder(save_lora(tmp_path, "red", BUILD[name](), text=name != "qwen-image").parent)
+    red = generation(loras=(Lora(name="red", digest=folder.find("red").digest),), steps=3, seed=2)
+    images, forwards = [], []
+    for chosen in ("full", plan):
+        pipeline = BUILD[name]()
+        move_to_device(pipeline, BY_NAME[chosen], torch.device("cpu"))
+        engine = TinyEngine(pipeline)
+        adapters = open_adapters(
+            pipeline, engine.family.denoiser, folder, compiled=False, plan=chosen, reinstall_gate=engine.gate.install
+        )
+        engine = TinyEngine(pipeline, adapters=adapters)
+        engine.add(1, generation(steps=4))
+        engine.step(2)
+        # The first one is suspended between two steps meanwhile.
+        engine.add(2, red)
+        engine.run()
+        forwards.append(list(engine.batches))
+        images.append([engine.result(job) for job in (1, 2)] + engine.generate(generation(steps=4)))
+    assert forwards[0] == forwards[1], "every one was computed between two steps, none inside the pipeline"
+    assert all((one == other).all() for one, other in zip(*images, strict=True))
+    assert (images[0][0] == images[0][2]).all()
+    assert (images[0][0] != images[0][1]).any()
 
 
 INT8 = """
