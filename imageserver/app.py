@@ -10,6 +10,7 @@ from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.inputs.form_parser import FormRequest
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
+from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
@@ -57,6 +58,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
         ),
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
         thread_pool=ThreadPool(settings.threads),
+        decoding_memory=MemoryBudget(int(settings.max_decode_mb * 2**20) // settings.workers),
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
         tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
         webhook_store=WebhookStore(settings.resolve(settings.state_dir)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import gevent
 
 from imageserver.api.credentials.api_keys import Keyring
+from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
@@ -42,6 +43,7 @@ class Services:
     outputs: OutputFolder
     cache: OutputCache
     thread_pool: ThreadPool
+    decoding_memory: MemoryBudget
     request_ids: RequestIds
     tasks: TaskStore
     webhook_store: WebhookStore

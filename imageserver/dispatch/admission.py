@@ -21,6 +21,16 @@ def refuse_if_full(jobs: int, max_jobs: int, queue_wait: float) -> None:
         raise QueueFull(f"The server is full: {max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause)
 
 
+def refuse_if_too_much(source_bytes: int, held_bytes: int, max_bytes: int) -> None:
+    """Raise QueueFull when the images of jobs take more than `max_bytes`; one alone may take more."""
+    if held_bytes and held_bytes + source_bytes > max_bytes:
+        raise QueueFull(
+            f"The server is full: the images that generations start from take {held_bytes / 2**20:.0f} MiB of "
+            f"{max_bytes / 2**20:g} (MAX_QUEUE_MB).",
+            retry_after=1,
+        )
+
+
 def refuse_if_too_late(expected: WaitEstimate, client_timeout: float) -> None:
     """Raise WouldTimeOut when a client that waits `client_timeout` seconds would leave before its images are there."""
     if expected.total > client_timeout:

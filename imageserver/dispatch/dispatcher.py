@@ -7,7 +7,12 @@ import os
 
 import msgspec
 
-from imageserver.dispatch.admission import refuse_if_full, refuse_if_hopeless, refuse_if_too_late
+from imageserver.dispatch.admission import (
+    refuse_if_full,
+    refuse_if_hopeless,
+    refuse_if_too_late,
+    refuse_if_too_much,
+)
 from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.estimator import Estimator
 from imageserver.dispatch.estimates.pending_estimates import PendingEstimate
@@ -34,6 +39,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings, engine: EngineProcess) -> None:
         self._max_jobs = settings.max_queue
+        self._max_source_bytes = int(settings.max_queue_mb * 2**20)
         self._clock = asyncio.get_running_loop().time
         self._estimator = Estimator()
         self._broadcast = SnapshotBroadcast(self.snapshot)
@@ -121,6 +127,17 @@ class Dispatcher:
         model = request.model or self.models.default
         self.engine.ask(msgspec.structs.replace(request, model=model), worker)
 
+    def request_admission(self, request: messages.AdmissionRequest, worker: Listener) -> None:
+        """Answer a request that would be refused now before its images are decoded; it counts like a job."""
+        try:
+            refuse_if_hopeless(self.engine)
+            # How large its images will be is not known yet.
+            self._refuse_if_full(source_bytes=1)
+        except ServiceError as error:
+            self._refuse(request.job, error, worker)
+        else:
+            worker.send(messages.Admitted(job=request.job))
+
     def request_model(self, request: messages.ModelRequest, worker: Listener) -> None:
         """Load or unload a model for a client; a request that waits for its model counts like a job."""
         if request.prompt is not None:
@@ -128,9 +145,7 @@ class Dispatcher:
                 refuse_if_hopeless(self.engine)
                 self._refuse_if_full()
             except ServiceError as error:
-                self.jobs.tally.total += 1
-                self.jobs.tally.count("failed")
-                worker.send(messages.failed(request.job, error))
+                self._refuse(request.job, error, worker)
                 return
         if not request.unload:
             self._idle.record_use()
@@ -259,7 +274,7 @@ class Dispatcher:
         job = self._new_job(request.job, generation, request.credential)
         job.source, job.twin_key = source, request.twin_key
         refuse_if_hopeless(self.engine)
-        self._refuse_if_full()
+        self._refuse_if_full(len(source))
         self._estimator.refuse_if_too_large(self.models.info_of(generation), generation, self.models.loaded)
         self._refuse_if_too_late(job, request.client_timeout)
         self.jobs.add(job)
@@ -280,8 +295,15 @@ class Dispatcher:
         elif message.code == OutOfMemory.code and not self.jobs.running:
             self._estimator.observe_failure(info, job.generation, self.models.loaded)
 
-    def _refuse_if_full(self) -> None:
+    def _refuse(self, number: int, error: ServiceError, worker: Listener) -> None:
+        self.jobs.tally.total += 1
+        self.jobs.tally.count("failed")
+        worker.send(messages.failed(number, error))
+
+    def _refuse_if_full(self, source_bytes: int = 0) -> None:
         refuse_if_full(len(self.jobs) + self.models.requests_waiting, self._max_jobs, self.jobs.remaining)
+        if source_bytes:
+            refuse_if_too_much(source_bytes, self.jobs.source_bytes, self._max_source_bytes)
 
     def _refuse_if_too_late(self, job: Job, client_timeout: float | None) -> None:
         if client_timeout is not None and self._estimator.costs.learnt:

@@ -35,6 +35,11 @@ class JobTable:
         """The expected device time that all jobs together still take."""
         return round(sum(job.remaining for job in itertools.chain(self.running.values(), self.queue)), 3)
 
+    @property
+    def source_bytes(self) -> int:
+        """The size of the images that the jobs start from."""
+        return sum(len(job.source) for job in self._jobs.values())
+
     def find(self, number: int) -> Job | None:
         """Return a job by its own number, None once it has ended."""
         return self._jobs.get(number)

@@ -98,6 +98,8 @@ async def _serve_worker(dispatcher: Dispatcher, queries: JobQueries, peer: Peer)
 
 def _answer(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, question: messages.AnyMessage) -> None:
     match question:
+        case messages.AdmissionRequest():
+            dispatcher.request_admission(question, peer)
         case messages.EstimateRequest():
             dispatcher.estimate(question, peer)
         case messages.LoraRequest():

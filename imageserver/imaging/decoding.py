@@ -15,12 +15,16 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from imageserver.errors import InvalidParameter
-from imageserver.imaging.headers import Format, UnreadableImage, bare_png, damaged, read_header
+from imageserver.imaging.headers import Format, Header, UnreadableImage, bare_png, damaged, read_header
 
 FitMode = Literal["stretch", "crop", "pad"]
 
 # Lanczos needs 48 bytes for every pixel of a side: this bounds the memory of an image with one row.
 MAX_SIDE = 32_768
+# Of 16 images of two megapixels side by side; as many long ones took 4 GB.
+MAX_ROW_PIXELS = 32 * 2**20
+# What decoding takes at its peak; 10 to 15 were measured for all formats and modes.
+BYTES_PER_PIXEL, BYTES_KEPT = 16, 3
 DECODERS: dict[Format, type[ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
@@ -56,6 +60,14 @@ class Mask:
     width: int
     height: int
     data: bytes
+
+
+def read_size(data: bytes, *, name: str, max_pixels: int) -> tuple[int, int]:
+    """Return the width and height of an image file as stored; raises InvalidParameter like `read_image`."""
+    try:
+        return _header(data, max_pixels).size
+    except UnreadableImage as error:
+        raise InvalidParameter(f"{name} {error}", param=name) from error
 
 
 def read_image(data: bytes, *, name: str, max_pixels: int) -> Pixels:
@@ -111,12 +123,23 @@ def fit_mask(mask: Mask, width: int, height: int, mode: FitMode) -> Mask:
     return Mask(width, height, _fit(image, (width, height), mode, Image.Resampling.BILINEAR).tobytes())
 
 
-def side_by_side(images: Iterable[Pixels], max_height: int) -> tuple[Pixels, int]:
-    """Return the images in one row as high as the first, at most `max_height`, and the width of the first in it."""
+def side_by_side(images: Iterable[Pixels], max_height: int, *, name: str = "image") -> tuple[Pixels, int]:
+    """Return the images in one row as high as the first, at most `max_height`, and the width of the first in it.
+
+    Raises InvalidParameter, which names the field `name`, for more than MAX_ROW_PIXELS.
+    """
     parts: list[Image.Image] = []
+    pixels_in_row = 0
     for pixels in images:
         height = parts[0].height if parts else min(max_height, pixels.height)
         width = max(1, round(pixels.width * height / pixels.height))
+        pixels_in_row += width * height
+        if pixels_in_row > MAX_ROW_PIXELS:
+            raise InvalidParameter(
+                f"{name}: the images put side by side have more than {MAX_ROW_PIXELS} pixels; the model sees them in "
+                "one row.",
+                param=name,
+            )
         scaled = fit_image(pixels, width, height, "stretch")
         parts.append(Image.frombytes("RGB", (width, height), scaled.data))
     row = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
@@ -138,15 +161,21 @@ def over_the_first(mask: Mask, first: int, row: Pixels) -> Mask:
 def _read(data: bytes, name: str, max_pixels: int) -> Image.Image:
     """Return an upright image in mode RGB or RGBA."""
     try:
-        header = read_header(data)
-        width, height = header.size
-        if max(width, height) > MAX_SIDE:
-            raise UnreadableImage(f"is {width}x{height}; the limit for a side is {MAX_SIDE} pixels.")
-        if width * height > max_pixels:
-            raise UnreadableImage(f"is {width}x{height}, {width * height} pixels; the limit is {max_pixels}.")
+        header = _header(data, max_pixels)
         return _decode(data, header.format, header.size)
     except UnreadableImage as error:
         raise InvalidParameter(f"{name} {error}", param=name) from error
+
+
+def _header(data: bytes, max_pixels: int) -> Header:
+    """Return the header of an image that is not too large; raises UnreadableImage."""
+    header = read_header(data)
+    width, height = header.size
+    if max(width, height) > MAX_SIDE:
+        raise UnreadableImage(f"is {width}x{height}; the limit for a side is {MAX_SIDE} pixels.")
+    if width * height > max_pixels:
+        raise UnreadableImage(f"is {width}x{height}, {width * height} pixels; the limit is {max_pixels}.")
+    return header
 
 
 def _decode(data: bytes, kind: Format, size: tuple[int, int]) -> Image.Image:

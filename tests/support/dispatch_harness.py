@@ -168,10 +168,17 @@ class Harness:
         """Let the engine report that a model's files are on the disk, or why not."""
         self.dispatcher.model_event(ModelFetched(job=job, failure=failure))
 
-    def submit(self, *jobs: int, timeout: float = 60.0, worker: Recorder | None = None, model: str = "") -> None:
+    def submit(
+        self,
+        *jobs: int,
+        timeout: float = 60.0,
+        worker: Recorder | None = None,
+        model: str = "",
+        source: bytes = b"",
+    ) -> None:
         for job in jobs:
             request = Submit(job=job, generation=generation(model=model), timeout=timeout)
-            self.dispatcher.submit(request, worker or self.worker)
+            self.dispatcher.submit(request, worker or self.worker, source)
 
     def request_model(self, job: int, worker: Recorder | None = None, **wanted: Any) -> None:
         self.dispatcher.request_model(ModelRequest(job=job, **wanted), worker or self.worker)

@@ -56,7 +56,7 @@ def generate() -> Response:
 def estimate() -> Response:
     """Return the parameters, the expected time and the memory of a generation without running it."""
     service, number = services(), request_id()
-    pending = prepare(service, number, _parse(service))
+    pending = prepare(service, number, _parse(service), queued=False)
     generation, hit = pending.request.generation, pending.cached() is not None
     estimated = service.client.estimate(number, generation, pending.request.credential)
     token_counts = estimated.token_counts

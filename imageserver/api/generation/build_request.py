@@ -3,7 +3,7 @@
 `parse_request` validates, `wait_for_model` may wait for minutes, `build_request` decides everything that is left open.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from werkzeug.datastructures import Headers
@@ -11,11 +11,9 @@ from werkzeug.datastructures import Headers
 import aspect_ratios
 from imageserver.api.generation.model_lookup import WaitingRequest, wait_for_model
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
-from imageserver.api.inputs import control_image as control_images
-from imageserver.api.inputs import generate_request, layers
-from imageserver.api.inputs import init_image as init_images
+from imageserver.api.generation.source_images import SourceImages
+from imageserver.api.inputs import generate_request
 from imageserver.api.inputs.generate_request import GenerateBody
-from imageserver.api.inputs.init_image import ReadImage
 from imageserver.api.inputs.loras import LoraChoice, Stack, read_stack
 from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.retry_headers import Retry, idempotency_key_of, patience_of, patience_of_all_tries
@@ -85,34 +83,46 @@ def parse_request(
     )
 
 
-def prepare(service: Services, number: int, parsed: ParsedRequest) -> PendingGeneration:
+def prepare(service: Services, number: int, parsed: ParsedRequest, *, queued: bool = True) -> PendingGeneration:
     """Wait for a request's model and build the generation request; raises ServiceError."""
     waiter = WaitingRequest(number, parsed.dialect, parsed.body.prompt, parsed.timeout)
-    return build_request(service, number, parsed, *wait_for_model(service, parsed.body.model, waiter))
+    return build_request(service, number, parsed, *wait_for_model(service, parsed.body.model, waiter), queued=queued)
 
 
 def build_request(
-    service: Services, number: int, parsed: ParsedRequest, info: ModelInfo | None, waited: float = 0.0
+    service: Services,
+    number: int,
+    parsed: ParsedRequest,
+    info: ModelInfo | None,
+    waited: float = 0.0,
+    *,
+    queued: bool = True,
 ) -> PendingGeneration:
     """Return the generation of a request that has `waited` seconds for its model; raises InvalidParameter.
 
-    `info` is None while the model is unknown; the engine then checks what it supports.
+    One with images that is to be `queued` is refused here already where the queue is full; see `SourceImages`. `info`
+    is None while the model is unknown; the engine then checks what it supports.
     """
     body, images = parsed.body, parsed.images
     _check_supported(service, info, parsed)
-    start = init_images.read(service, images.init_image, info) if images.init_image else None
-    guide = control_images.read(service, images.control_image) if images.control_image else None
-    sizing = start or guide
-    generation, warnings = generate_request.resolve(
-        body,
-        service.settings,
-        info,
-        seed_source=parsed.idempotency_key,
-        image_size=sizing.default_size if sizing else None,
-        previews=parsed.previews,
-        stack=_stack(service, body, info),
-    )
-    generation, pixels, about_images = _with_images(service, body, info, generation, start, guide)
+    stack = _stack(service, body, info)
+
+    def resolve(image_size: tuple[int, int] | None) -> tuple[Generation, list[str]]:
+        return generate_request.resolve(
+            body,
+            service.settings,
+            info,
+            seed_source=parsed.idempotency_key,
+            image_size=image_size,
+            previews=parsed.previews,
+            stack=stack,
+        )
+
+    # One that may have been generated already, or that joins its first try, takes no place in the queue.
+    asks = queued and parsed.idempotency_key is None and not (parsed.retry and parsed.retry.count)
+    source = SourceImages(number, images, body, info, max(0.0, parsed.timeout - waited), asks)
+    sourced = source.read(service, resolve)
+    generation, waited = sourced.generation, waited + sourced.waited
     as_named = (generation.width, generation.height) == aspect_ratios.size_of(body.aspect_ratio)
     shown_ratio = body.aspect_ratio_name if as_named else "custom"
     request = GenerationRequest(
@@ -134,9 +144,9 @@ def build_request(
         credential=credential(),
         dialect=parsed.dialect,
         client=client_address(),
-        source=pixels,
+        source=sourced.pixels,
     )
-    return PendingGeneration(service, request, warnings + about_images)
+    return PendingGeneration(service, request, sourced.warnings)
 
 
 def _check_supported(service: Services, info: ModelInfo | None, parsed: ParsedRequest) -> None:
@@ -156,39 +166,6 @@ def _check_supported(service: Services, info: ModelInfo | None, parsed: ParsedRe
         layers=parsed.body.layers is not None,
     )
     check_supported(needs, f"{info.name} ({info.family})", info.kinds, layered=info.layers > 0)
-
-
-def _with_images(
-    service: Services,
-    body: GenerateBody,
-    info: ModelInfo | None,
-    generation: Generation,
-    start: ReadImage | None,
-    guide: ReadImage | None,
-) -> tuple[Generation, bytes, list[str]]:
-    """Return the generation with its init and control images, the pixels of both, and warnings."""
-    warnings: list[str] = []
-    pixels = b""
-    if start is not None:
-        if info is not None and info.layers:
-            generation = layers.sized(generation, start)
-            warnings += layers.without_effect(body)
-        edits = info is not None and "edit" in info.kinds
-        if edits and body.strength is not None:
-            warnings.append("strength has no effect: the model edits the image instead of generating over it.")
-        # All steps of an edit are done.
-        source, pixels = start.fit(service, generation, 1.0 if edits else body.strength)
-        generation = replace(generation, source=source)
-    elif body.strength is not None:
-        warnings.append("strength is ignored without an image.")
-    if sizing := start or guide:
-        warnings += sizing.warnings
-    if guide is not None:
-        generation, guiding = control_images.guide(service, body, generation, guide)
-        pixels += guiding
-    else:
-        warnings += control_images.unused(body)
-    return generation, pixels, warnings
 
 
 def _stack(service: Services, body: GenerateBody, info: ModelInfo | None) -> Stack:

@@ -107,7 +107,10 @@ class PendingGeneration:
             dialect=request.dialect,
             client=request.client,
         )
-        for update in service.client.submit(message, request.source).updates(HEARTBEAT_SECONDS):
+        ticket = service.client.submit(message, request.source)
+        # The dispatcher has it now; the wait for the images may be long.
+        request = self.request = replace(request, source=b"")
+        for update in ticket.updates(HEARTBEAT_SECONDS):
             yield self._finished(update) if isinstance(update, Image) else update
 
     def stream(self, environ: dict[str, Any]) -> Generator[Update]:

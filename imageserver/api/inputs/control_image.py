@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from imageserver.api.inputs import init_image
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.init_image import InitImage, ReadImage
-from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Control, Generation
 
@@ -20,12 +18,12 @@ class ControlImage:
     name: str = "control_image"
 
 
-def read(service: Services, control: ControlImage) -> ReadImage:
-    """Decode what a client sent; raises InvalidParameter naming the field and its limit."""
-    return init_image.read(service, InitImage(image=control.image, names=(control.name, "")))
+def as_init_image(control: ControlImage) -> InitImage:
+    """Return the image as one that is read like any other."""
+    return InitImage(image=control.image, names=(control.name, ""))
 
 
-def guide(service: Services, body: GenerateBody, generation: Generation, read: ReadImage) -> tuple[Generation, bytes]:
+def guide(body: GenerateBody, generation: Generation, read: ReadImage) -> tuple[Generation, bytes]:
     """Return the generation with its guide, and the guide's pixels in the generation's own size."""
     scale, start, end = (getattr(body, name) for name in CONTROL_FIELDS)
     if start >= end:
@@ -33,7 +31,7 @@ def guide(service: Services, body: GenerateBody, generation: Generation, read: R
             f"control_guidance_start is {start:g}; it must be less than control_guidance_end, {end:g}.",
             param="control_guidance_start",
         )
-    fitted, pixels = read.fit(service, generation, 1.0)
+    fitted, pixels = read.fit(generation, 1.0)
     return replace(generation, control=Control(digest=fitted.digest, scale=scale, start=start, end=end)), pixels
 
 

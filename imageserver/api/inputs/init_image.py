@@ -3,10 +3,10 @@
 import hashlib
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from imageserver.api.services import Services
 from imageserver.generation import Generation, ModelInfo, Source, layer_size
 from imageserver.settings import Settings
 
@@ -25,16 +25,29 @@ class InitImage:
     """The bytes of an image file and, for inpainting, of its mask.
 
     `further` images are seen beside it: each by itself where the model can, else all in one row. The mask covers the
-    first alone. In most dialects white in the mask is regenerated; OpenAI's masks use transparency instead. `names` are
-    the fields that errors name.
+    first alone. In most dialects white in the mask is regenerated; OpenAI's masks use transparency instead.
+    `shape_mask` returns another file for the mask's and the limit of its pixels. `names` are the fields that errors
+    name.
     """
 
     image: bytes
     further: tuple[bytes, ...] = ()
     mask: bytes | None = None
     transparent_means_edit: bool = False
+    shape_mask: Callable[[bytes, int], bytes] | None = None
     resize: Resize = "stretch"
     names: tuple[str, str] = ("image", "mask")
+
+    @property
+    def image_names(self) -> list[str]:
+        """The names of the images in error messages."""
+        name, count = self.names[0], 1 + len(self.further)
+        return [name] if count == 1 else [f"{name}[{index}]" for index in range(count)]
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file by its name in error messages."""
+        files = dict(zip(self.image_names, (self.image, *self.further), strict=True))
+        return files if self.mask is None else files | {self.names[1]: self.mask}
 
 
 @dataclass(frozen=True)
@@ -51,50 +64,62 @@ class ReadImage:
     further: tuple[Any, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
-    def fit(self, service: Services, generation: Generation, strength: float | None) -> tuple[Source, bytes]:
-        """Return the source of a generation and its pixels, the first image's in the generation's own size."""
+    def fit(self, generation: Generation, strength: float | None) -> tuple[Source, bytes]:
+        """Return the source of a generation and its pixels, the first image's in the generation's own size.
+
+        For a thread of the pool: ten images of four megapixels take 0.1 s.
+        """
+        from imageserver.imaging.decoding import fit_image, fit_mask
+
         size = (generation.width, generation.height)
-
-        def work() -> tuple[bytes, str]:
-            from imageserver.imaging.decoding import fit_image, fit_mask
-
-            pixels = fit_image(self.image, *size, self.resize).data
-            if self.mask is not None:
-                pixels += fit_mask(self.mask, *size, self.resize).data
-            pixels += b"".join(image.data for image in self.further)
-            # Ten images of four megapixels take 0.1 s.
-            return pixels, hashlib.sha256(pixels).hexdigest()
-
-        pixels, digest = service.thread_pool.run(work)
+        pixels = fit_image(self.image, *size, self.resize).data
+        if self.mask is not None:
+            pixels += fit_mask(self.mask, *size, self.resize).data
+        pixels += b"".join(image.data for image in self.further)
         masked = self.mask is not None
         if strength is None:
             strength = 1.0 if masked else DEFAULT_STRENGTH
         source = Source(
             strength=strength,
-            digest=digest,
+            digest=hashlib.sha256(pixels).hexdigest(),
             masked=masked,
             further=tuple((image.width, image.height) for image in self.further),
         )
         return source, pixels
 
 
-def read(service: Services, given: InitImage, info: ModelInfo | None = None) -> ReadImage:
-    """Decode what a client sent, on a thread of the pool; raises InvalidParameter naming the field and its limit.
+def memory_needed(given: InitImage, settings: Settings, info: ModelInfo | None = None) -> int:
+    """Return about how many bytes `read` takes at its peak, from the headers of the files.
 
-    As many images as the model sees each by itself stay apart.
+    Raises InvalidParameter naming the field and its limit.
     """
-    max_images = info.max_images if info else 1
-    layered = info is not None and info.layers > 0
-    return service.thread_pool.run(_read, given, service.settings, max_images, layered)
-
-
-def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) -> ReadImage:
     from imageserver.imaging import decoding
 
     max_pixels = MAX_INPUT_RATIO * settings.max_pixels
+    sizes = [decoding.read_size(data, name=name, max_pixels=max_pixels) for name, data in given.files().items()]
+    pixels = [width * height for width, height in sizes]
+    # One after the other is decoded, while the first one is kept, and scaled copies of the others or all in one row.
+    needed = decoding.BYTES_PER_PIXEL * max(pixels) + decoding.BYTES_KEPT * pixels[0]
+    if len(given.further) < _max_images(info):
+        return needed + decoding.BYTES_KEPT * sum(min(each, settings.max_pixels) for each in pixels[1:])
+    row_height = min(MAX_ROW_HEIGHT, sizes[0][1])
+    row = min(decoding.MAX_ROW_PIXELS, sum(round(width / height * row_height**2) for width, height in sizes))
+    return needed + decoding.BYTES_PER_PIXEL * row
+
+
+def read(given: InitImage, settings: Settings, info: ModelInfo | None = None) -> ReadImage:
+    """Decode what a client sent; raises InvalidParameter naming the field and its limit.
+
+    As many images as the model sees each by itself stay apart. For a thread of the pool, within the memory that
+    `memory_needed` returns.
+    """
+    from imageserver.imaging import decoding
+
+    max_images, layered = _max_images(info), info is not None and info.layers > 0
+    max_pixels = MAX_INPUT_RATIO * settings.max_pixels
     image_name, mask_name = given.names
     files = (given.image, *given.further)
-    names = [image_name] if len(files) == 1 else [f"{image_name}[{index}]" for index in range(len(files))]
+    names = given.image_names
     # One after the other: only their scaled copies are kept.
     images = (
         decoding.read_image(data, name=name, max_pixels=max_pixels) for data, name in zip(files, names, strict=True)
@@ -108,11 +133,12 @@ def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) 
             for each in images
         )
     else:
-        image, first = decoding.side_by_side(itertools.chain([image], images), MAX_ROW_HEIGHT)
+        image, first = decoding.side_by_side(itertools.chain([image], images), MAX_ROW_HEIGHT, name=image_name)
     mask = None
     if given.mask is not None:
+        data = given.mask if given.shape_mask is None else given.shape_mask(given.mask, max_pixels)
         mask = decoding.read_mask(
-            given.mask, name=mask_name, max_pixels=max_pixels, transparent_means_edit=given.transparent_means_edit
+            data, name=mask_name, max_pixels=max_pixels, transparent_means_edit=given.transparent_means_edit
         )
         if first is not None:
             mask = decoding.over_the_first(mask, first, image)
@@ -128,6 +154,10 @@ def _read(given: InitImage, settings: Settings, max_images: int, layered: bool) 
         generated = f"its layers are {becomes}" if layered else f"without a size asked for, {becomes} is generated"
         warnings.append(f"{image_name} is {was}; {generated}.")
     return ReadImage(image, mask, given.resize, size, further, warnings)
+
+
+def _max_images(info: ModelInfo | None) -> int:
+    return info.max_images if info else 1
 
 
 def default_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:

@@ -62,6 +62,11 @@ class DispatchClient:
         query = messages.EstimateRequest(job=job, generation=generation, credential=credential)
         return self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Estimate)[0]
 
+    def request_admission(self, job: int, credential: str) -> None:
+        """Raise the refusal that a generation would get now; EngineUnavailable when no dispatcher answers."""
+        query = messages.AdmissionRequest(job=job, credential=credential)
+        self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Admitted)
+
     def record_cache_hit(self, hit: messages.CacheHit) -> None:
         """Report a request that was answered from the cache; without a dispatcher the report is lost."""
         self._notify(hit)

@@ -10,7 +10,15 @@ from imageserver.errors import DeadlineExceeded, EngineUnavailable, ServiceError
 from imageserver.generation import ModelInfo, Outcome
 from imageserver.protocol import messages
 
-R = TypeVar("R", messages.Estimate, messages.JobList, messages.CurrentJob, messages.LorasLoaded, messages.ModelResponse)
+R = TypeVar(
+    "R",
+    messages.Admitted,
+    messages.Estimate,
+    messages.JobList,
+    messages.CurrentJob,
+    messages.LorasLoaded,
+    messages.ModelResponse,
+)
 
 Update = messages.AnyMessage | ServiceError
 

@@ -1,6 +1,8 @@
 """The messages between processes: small and typed, each followed by raw bytes for pixels."""
 
 from imageserver.protocol.messages.generations import (
+    AdmissionRequest,
+    Admitted,
     CacheHit,
     Cancel,
     ClientLeft,
@@ -49,9 +51,9 @@ from imageserver.protocol.messages.models import ModelReport as ModelReport
 from imageserver.protocol.messages.service import DeviceUsage, Hello, Snapshot
 
 AnyMessage = (
-    Hello | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest | TokenCounts | Estimate | Cancel
-    | ClientLeft | Run | Started | Progress | Preview | Finished | Failed | ListJobs | JobList | CurrentJobRequest
-    | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest | LorasLoaded | ModelRequest | FetchModel | ModelFetched
-    | LoadModel | UnloadModel | ModelsLoaded | ModelResponse | LoadProgress | Ready | LoadFailed | DeviceUsage
-    | Snapshot
+    Hello | AdmissionRequest | Admitted | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest
+    | TokenCounts | Estimate | Cancel | ClientLeft | Run | Started | Progress | Preview | Finished | Failed | ListJobs
+    | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest | LorasLoaded
+    | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse | LoadProgress
+    | Ready | LoadFailed | DeviceUsage | Snapshot
 )  # fmt: skip

@@ -25,6 +25,16 @@ class Submit(NumberedMessage, frozen=True, kw_only=True):
     client: str = ""
 
 
+class AdmissionRequest(NumberedMessage, frozen=True, kw_only=True):
+    """Worker to dispatcher: would a generation be refused now? Asked before its image is decoded."""
+
+    credential: str = ""
+
+
+class Admitted(NumberedMessage, frozen=True, kw_only=True):
+    """Dispatcher to worker: there is room, which is not kept."""
+
+
 class CacheHit(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: a generation was answered from the cache; for the record."""
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from imageserver.dispatch.snapshot_broadcast import INTERVAL_SECONDS
-from imageserver.protocol.messages import Finished
+from imageserver.protocol.messages import AdmissionRequest, Finished
 from tests.support.dispatch_harness import Harness, Recorder
 
 
@@ -36,6 +36,45 @@ async def test_what_runs_counts_for_max_queue():
     harness.finish(1)
     harness.submit(5)
     assert harness.worker.of(5) == []
+
+
+async def test_the_images_that_jobs_start_from_have_a_limit_of_their_own():
+    harness = Harness(max_queue_mb=3)
+    mib = bytes(2**20)
+    harness.submit(1, 2, 3, 4, source=mib)
+    assert harness.worker.of(4) == ["queue_full"]
+    assert "MAX_QUEUE_MB" in harness.worker.messages[-1].sentence
+    harness.submit(5)
+    assert harness.worker.of(5) == []
+    harness.finish(1)
+    harness.submit(6, source=mib)
+    assert harness.worker.of(6) == []
+
+
+async def test_one_image_alone_may_be_larger_than_the_limit():
+    harness = Harness(max_queue_mb=1)
+    harness.submit(1, source=bytes(2**21))
+    harness.submit(2, source=b"x")
+    assert harness.engine.runs == [1]
+    assert harness.worker.of(2) == ["queue_full"]
+
+
+async def test_who_asks_for_admission_gets_the_refusal_that_its_generation_would_get():
+    harness = Harness(max_queue=2, max_queue_mb=1)
+    for number, source in ((1, b""), (2, bytes(2**20)), (3, b"")):
+        harness.dispatcher.request_admission(AdmissionRequest(job=10 + number), harness.worker)
+        harness.submit(number, source=source)
+    assert harness.worker.of(11) == harness.worker.of(12) == ["Admitted"]
+    assert harness.worker.of(13) == ["queue_full"]
+    harness.finish(1)
+    harness.dispatcher.request_admission(AdmissionRequest(job=14), harness.worker)
+    assert harness.worker.of(14) == ["queue_full"]
+    harness.finish(2)
+    harness.dispatcher.request_admission(AdmissionRequest(job=15), harness.worker)
+    assert harness.worker.of(15) == ["Admitted"]
+    # Requests 3, 13 and 14 were refused; those that were admitted are not counted twice.
+    snapshot = harness.dispatcher.snapshot()
+    assert (snapshot.total, snapshot.failed) == (5, 3)
 
 
 async def test_retry_after_is_learnt_from_the_device():

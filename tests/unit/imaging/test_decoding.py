@@ -241,6 +241,16 @@ def test_a_row_is_not_higher_than_its_limit() -> None:
     assert (row.width, row.height, first) == (40, 10, 20)
 
 
+def test_a_row_of_very_long_images_is_refused_before_it_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_ROW_PIXELS", 1000)
+    high, long = decoding.Pixels(4, 16, bytes(192)), decoding.Pixels(30, 8, bytes(720))
+    row, _ = decoding.side_by_side([high, high, decoding.Pixels(8, 8, bytes(192))], 1024)
+    assert row.width * row.height == 384
+    with pytest.raises(InvalidParameter, match="more than 1000 pixels") as refused:
+        decoding.side_by_side([high, long], 1024, name="images")
+    assert refused.value.param == "images"
+
+
 def test_the_mask_of_a_row_keeps_all_but_the_first() -> None:
     row, first = decoding.side_by_side([decoding.Pixels(4, 8, bytes(96)), decoding.Pixels(6, 8, bytes(144))], 1024)
     mask = decoding.over_the_first(decoding.Mask(2, 4, bytes([255]) * 8), first, row)

@@ -27,7 +27,7 @@ from imageserver.api.generation.model_lookup import WaitingRequest, wait_for_mod
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.generation.save import save_all
 from imageserver.api.inputs.image_bytes import fetch
-from imageserver.api.inputs.init_image import MAX_INPUT_RATIO, InitImage, Resize
+from imageserver.api.inputs.init_image import InitImage, Resize
 from imageserver.api.inputs.json_body import read_json, read_model
 from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import read_query
@@ -198,20 +198,21 @@ def _generate(service: Services, pending: PendingGeneration) -> GenerationResult
 
 def _init_image(service: Services, body: Img2ImgBody) -> InitImage:
     image = fetch(service, body.init_images[0], name="init_images")
-    mask = _mask(service, body, body.mask) if body.mask else None
-    return InitImage(image=image, mask=mask, resize=RESIZE_MODES[body.resize_mode], names=("init_images", "mask"))
+    mask = fetch(service, body.mask, name="mask") if body.mask else None
+    hard, inverted, blur = bool(body.mask_round), bool(body.inpainting_mask_invert), body.blur
 
-
-def _mask(service: Services, body: Img2ImgBody, text: str) -> bytes:
-    data, max_pixels = fetch(service, text, name="mask"), MAX_INPUT_RATIO * service.settings.max_pixels
-
-    def work() -> bytes:
+    def shape(data: bytes, max_pixels: int) -> bytes:
         from imageserver.imaging.masks import MaskShape, shape_mask
 
-        shape = MaskShape(hard=bool(body.mask_round), inverted=bool(body.inpainting_mask_invert), blur=body.blur)
-        return shape_mask(data, shape, name="mask", max_pixels=max_pixels)
+        return shape_mask(data, MaskShape(hard=hard, inverted=inverted, blur=blur), name="mask", max_pixels=max_pixels)
 
-    return service.thread_pool.run(work)
+    return InitImage(
+        image=image,
+        mask=mask,
+        shape_mask=shape,
+        resize=RESIZE_MODES[body.resize_mode],
+        names=("init_images", "mask"),
+    )
 
 
 def _current(service: Services) -> tuple[JobStatus | None, PreviewImage | None]:

@@ -1,5 +1,7 @@
 """What becomes of a generation whose client has left."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
@@ -48,3 +50,19 @@ def test_a_generation_whose_client_may_come_back_is_left_to_the_dispatcher(leave
 
 def test_a_client_that_left_before_it_could_have_lost_patience_does_not_return(leave):
     assert leave(retry=RETRY, returns_after=60.0) == [("cancel", 1)]
+
+
+def test_the_pixels_of_a_waiting_generation_are_kept_by_the_dispatcher_alone():
+    submitted = []
+
+    def submit(message, source):
+        submitted.append(source)
+        return SimpleNamespace(updates=lambda pause: iter((None, None)))
+
+    service = SimpleNamespace(client=SimpleNamespace(submit=submit), info_of=lambda name: None)
+    request = GenerationRequest(
+        number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0, source=b"rgb"
+    )
+    pending = PendingGeneration(service, request)
+    next(pending.updates())
+    assert (submitted, pending.request.source) == ([b"rgb"], b"")
