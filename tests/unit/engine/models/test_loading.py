@@ -58,6 +58,17 @@ def test_half_the_bytes_are_needed_in_bfloat16(model_folder: Path) -> None:
     assert {name: size // 2 for name, size in whole.items()} == weight_bytes(model_folder, torch.bfloat16)
 
 
+def test_weights_that_were_quantized_before_are_counted_as_they_are(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "quantized"
+    shutil.copytree(model_folder, folder)
+    config = folder / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"quantization_config": {"quant_method": "x"}}))
+    found = model_weights(components_of(folder, ()), torch.bfloat16, {})
+    assert found.fixed == {"transformer"}
+    assert found.components["transformer"] == (folder / WEIGHTS).stat().st_size
+    assert found.largest_file == max(file.stat().st_size for file in folder.glob("*/*.safetensors"))
+
+
 def test_what_lies_beside_the_weights_for_others_needs_no_memory(model_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "hub"
     shutil.copytree(model_folder, folder)

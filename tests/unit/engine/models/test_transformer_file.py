@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models import transformer_file
+from imageserver.engine.models import model_choice, transformer_file
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
@@ -89,6 +89,20 @@ def test_a_lora_beside_a_gguf_file_changes_what_is_generated_as_beside_whole_wei
         adapters.unload("red")
         assert (generated(model) == before).all()
     assert np.abs(images[0] - images[1]).mean() < 1
+
+
+def test_a_file_takes_the_memory_of_what_it_contains_under_every_plan(folder: Path, tmp_path: Path) -> None:
+    small, whole = tmp_path / "model-q8_0.gguf", tmp_path / "whole.safetensors"
+    write_gguf(weights_of(folder), small, gguf.GGMLQuantizationType.Q8_0)
+    save_file({name: weight.half() for name, weight in weights_of(folder).items()}, whole)
+    own = model_choice.find(Settings(_env_file=None, model=str(folder), device="cpu"), silent).weights
+    needs = []
+    for file in (small, whole):
+        found = model_choice.find(with_file(folder, file), silent).weights
+        assert found.fixed == {"transformer"}
+        needs.append(found.components["transformer"])
+    # What is not GGUF is loaded in the model's own number format.
+    assert needs == [small.stat().st_size, own.components["transformer"]]
 
 
 def test_a_safetensors_file_is_the_transformer_to_the_bit(folder: Path, tmp_path: Path) -> None:
