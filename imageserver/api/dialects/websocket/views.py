@@ -50,6 +50,8 @@ DRAINING_SEND_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 PREVIEW_QUALITY = 85
 VERSION = "13"
+# What is read before others have their turn: 64 KiB of frames of one byte take 93 ms, this much 12 ms.
+RECEIVE_BYTES = 8192
 
 blueprint = Blueprint("websocket", __name__)
 _sock = Sock()
@@ -60,7 +62,7 @@ def register(app: Flask) -> None:
     app.config["SOCK_SERVER_OPTIONS"] = {
         "max_message_size": app.config["MAX_CONTENT_LENGTH"],
         "ping_interval": PING_SECONDS,
-        "receive_bytes": 65536,
+        "receive_bytes": RECEIVE_BYTES,
     }
     app.register_blueprint(blueprint)
     app.register_error_handler(WebsocketMismatch, _ask_for_upgrade)
