@@ -37,7 +37,7 @@ def test_unloading_gives_back_what_loading_took(card: str, tiny_model: Path, tmp
     assert torch.cuda.memory_allocated() - before < 0.1 * (loaded - before)
 
 
-@pytest.mark.parametrize("memory", ["model-offload", "group-offload", "sequential-offload"])
+@pytest.mark.parametrize("memory", ["encoder-offload", "model-offload", "group-offload", "sequential-offload"])
 def test_offloaded_weights_generate_the_second_image_like_the_first(
     device: str, tiny_model: Path, tmp_path: Path, memory: str
 ) -> None:
