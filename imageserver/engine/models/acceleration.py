@@ -52,9 +52,10 @@ def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
         from torch.fx.experimental import _config as symbolic_shapes
 
         # By default dynamo takes two sizes that happen to be equal for one, compiles each image size again, and after 8
-        # variants of a block goes on without compiling and without a word. So 6 variants serve every size and batch.
+        # variants of a block goes on without compiling and without a word. So 6 variants serve every size and batch;
+        # each LoRA that is loaded or unloaded may need 12 more.
         symbolic_shapes.use_duck_shape = False
-        dynamo.recompile_limit, dynamo.accumulated_recompile_limit = 64, 512
+        dynamo.recompile_limit, dynamo.accumulated_recompile_limit = 512, 4096
         try:
             denoiser.compile_repeated_blocks(dynamic=True)
         except (ValueError, RuntimeError, AttributeError) as error:

@@ -53,7 +53,7 @@ class ModelPool:
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
         self._info: dict[str, ModelInfo] = {}
         self._recompiled_before = 0
-        self._graphs_when_ready = compiled_graphs() if settings.compile else 0
+        self._graphs_when_ready = self._graphs()
         self._configured = choose_model(settings, self._device).model
         self.step_scheduler = StepScheduler(
             self._models,
@@ -99,8 +99,14 @@ class ModelPool:
 
     def _recompilations(self) -> int:
         """Return what was compiled after models were ready."""
-        since = compiled_graphs() - self._graphs_when_ready if self._settings.compile else 0
-        return self._recompiled_before + since
+        return self._recompiled_before + self._graphs() - self._graphs_when_ready
+
+    def _graphs(self) -> int:
+        """Return how many graphs were compiled, without those for LoRAs, which no step waits for."""
+        if not self._settings.compile:
+            return 0
+        adapters = [model.adapters for model in self._models.values()]
+        return compiled_graphs() - sum(each.rehearsed_graphs for each in adapters if each is not None)
 
     def load(self, found: FoundModel, report: Report) -> ModelInfo:
         """Load a model; raises ModelUnavailable and leaves the others unchanged."""
@@ -108,7 +114,7 @@ class ModelPool:
         try:
             return self._load(found, report)
         finally:
-            self._graphs_when_ready = compiled_graphs() if self._settings.compile else 0
+            self._graphs_when_ready = self._graphs()
 
     def _load(self, found: FoundModel, report: Report) -> ModelInfo:
         failure = None
@@ -190,7 +196,9 @@ class ModelPool:
 
     def _forget(self, name: str) -> None:
         clear_method_caches(self._models[name].runner.denoiser)
+        before = self._graphs()
         del self._models[name], self._info[name]
+        self._graphs_when_ready += self._graphs() - before
         self._collect()
 
     def _collect(self) -> None:

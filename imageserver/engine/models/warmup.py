@@ -35,6 +35,7 @@ from imageserver.engine.models.acceleration import (
 from imageserver.engine.models.faster_forward import FasterForward, eagerly
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
+from imageserver.engine.models.rehearsal import Rehearsal
 from imageserver.engine.pipelines.interruptible_decoding import InterruptibleDecoder
 from imageserver.engine.pipelines.suspension import Gate, SetContext, Track, TrackCancelled
 from imageserver.engine.pipelines.tiled_decoding import decode_in_tiles_when_full
@@ -78,8 +79,11 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     try:
         if settings.compile:
             # Before anything is timed: a forward that is being compiled takes many seconds.
-            compile_calls(forward, _rehearsed_calls(settings, model, runner), model.family.merger)
-            forward, compiled_side = _where_faster(settings, model, runner, forward)
+            calls, compiled = _rehearsed_calls(settings, model, runner), forward
+            compile_calls(compiled, calls, model.family.merger)
+            forward, compiled_side = _where_faster(settings, model, runner, compiled)
+            if compiled_side is not None:
+                adapters.rehearse = Rehearsal(compiled, calls, model.family.merger, report)
         caps = _caps(settings, model, runner, forward, device)
         # Fits the map now, not for the first client.
         _ = runner.preview_map

@@ -28,6 +28,8 @@ MAX_LOADED = 16
 PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = (
     "full", "int8", "encoder-offload", "model-offload", "int8-offload", "group-offload",
 )  # fmt: skip
+# What is compiled for a LoRA is computed outside of a pipeline call, whose end would move weights off the device again.
+COMPILED_PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
 # The one of a LoRA's two matrices whose name all programs agree on.
 DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
 
@@ -53,6 +55,10 @@ class LoraAdapters:
         self._of_text: set[str] = set()
         self._active: tuple[Lora, ...] | None = ()
         self._changes = 0
+        # Computes with the LoRAs that are in use, where that must be compiled, and returns the graphs it compiled.
+        self.rehearse: Callable[[], int] | None = None
+        self.rehearsed_graphs = 0
+        self._rehearsed: set[Hashable] = set()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,12 +99,18 @@ class LoraAdapters:
         self._attach(file)
         self._loaded[file.digest] = file
         logger.info("LoRA %s is loaded.", file.name)
+        if self.rehearse is not None:
+            # Requests without LoRAs need it too: the layers of the model have other classes now.
+            self.use((lora,))
+            self.use(())
 
     def unload(self, name: str) -> None:
         """Unload every version of a LoRA; after the last LoRA the model is as it was before the first."""
         for digest in [digest for digest, file in self._loaded.items() if file.name == name]:
             self._detach(digest)
             logger.info("LoRA %s is unloaded.", name)
+            if self.rehearse is not None:
+                self.use(())
 
     def use(self, loras: tuple[Lora, ...]) -> None:
         """Make the model compute with exactly these LoRAs from now on, loading those that are missing."""
@@ -112,6 +124,7 @@ class LoraAdapters:
         elif self._loaded:
             self._pipeline.disable_lora()
         self._active = loras
+        self._rehearse_once(loras)
 
     def use_for_text(self, loras: tuple[Lora, ...]) -> None:
         """Load what is missing, and make the text encoder compute with exactly these LoRAs.
@@ -120,6 +133,9 @@ class LoraAdapters:
         """
         for lora in loras:
             self.load(lora)
+        if self.rehearse is not None:
+            # What several at a time need is compiled now, not in a step.
+            self.use(loras)
         if self._of_text and (self._active is None or self.text_scope(self._active) != self.text_scope(loras)):
             self.use(loras)
 
@@ -132,10 +148,18 @@ class LoraAdapters:
         profiles = (self._loaded[each.digest].profile for each in loras)
         return next((each.scheduler for each in profiles if isinstance(each.scheduler, dict)), {})
 
+    def _rehearse_once(self, loras: tuple[Lora, ...]) -> None:
+        """Rehearse LoRAs that have not been in use since one was loaded or unloaded; scales compile nothing."""
+        state = self._changes, tuple(each.digest for each in loras)
+        if self.rehearse is not None and state not in self._rehearsed:
+            self._rehearsed.add(state)
+            self.rehearsed_graphs += self.rehearse()
+
     def _attach(self, file: LoraFile) -> None:
         adapter = _adapter(file.digest)
         self._active = None
         self._changes += 1
+        self._rehearsed.clear()
         try:
             wanted = _matrices(file)
             with warnings.catch_warnings():
@@ -165,6 +189,7 @@ class LoraAdapters:
     def _detach(self, digest: str) -> None:
         self._active = None
         self._changes += 1
+        self._rehearsed.clear()
         del self._loaded[digest]
         self._of_text.discard(digest)
         self._remove(_adapter(digest))
@@ -189,10 +214,11 @@ def open_adapters(
     pipeline: Pipeline, denoiser: str, folder: LoraFolder, *, compiled: bool, plan: MemoryPlanName,
     reinstall_gate: Callable[[], None] = lambda: None,
 ) -> LoraAdapters:  # fmt: skip
-    """Return the adapters of a pipeline; compiling and some memory plans exclude them."""
+    """Return the adapters of a pipeline; some memory plans exclude them."""
     refusal = ""
-    if compiled:
-        refusal = "loras: with COMPILE=1 the model's layers are compiled as they are; start without it to use LoRAs."
+    if compiled and plan not in COMPILED_PLANS_WITH_LORAS:
+        known = " or ".join(f"MEMORY={name}" for name in COMPILED_PLANS_WITH_LORAS)
+        refusal = f"loras: the model is fitted into memory by {plan}; with COMPILE=1 LoRAs need {known}."
     elif plan not in PLANS_WITH_LORAS:
         known = " or ".join(f"MEMORY={name}" for name in PLANS_WITH_LORAS)
         refusal = f"loras: the model is fitted into memory by {plan}; LoRAs need {known}."

@@ -12,12 +12,15 @@ from imageserver.engine.caching.taylorseer import TaylorSeer
 from imageserver.engine.capturing import captured_forwards
 from imageserver.engine.devices import batch_limits, memory_plans, placement, plan_choice
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models import acceleration, faster_forward, warmup
+from imageserver.engine.models import acceleration, faster_forward, rehearsal, warmup
+from imageserver.generation import Lora
+from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
 from tests.support.factories import generation
 from tests.support.fake_graphs import FakeGraphs
 from tests.support.tiny_engine import TinyEngine
+from tests.support.tiny_loras import save_lora
 from tests.support.tiny_models import save_tiny_qwen_image, silent
 from tests.support.tiny_pool import TinyPool
 
@@ -180,6 +183,29 @@ def test_after_the_start_nothing_is_compiled_while_clients_wait(
     assert recompiled > 0, "compiled blocks were in use"
     opened.pool.unload(str(folder))
     assert opened.pool.usage().recompilations == recompiled, "a counter never falls"
+
+
+@pytest.mark.usefixtures("traced_only")
+def test_a_lora_is_compiled_before_the_steps_and_its_image_is_that_of_the_reference(
+    pipeline: QwenImagePipeline, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faster_forward, "MIN_GAIN", 0.0)
+    # One kind of forward: the others are compiled in the same way.
+    for module in (warmup, rehearsal):
+        monkeypatch.setattr(module, "compile_calls", lambda forward, calls, merger: forward(**calls[0]))
+    monkeypatch.setattr(warmup, "compile_tiers", lambda *_: None)
+    save_lora(tmp_path, "red", pipeline)
+    red = Lora(name="red", digest=LoraFolder(tmp_path).find("red").digest)
+    wanted = [generation(loras=(red,), true_cfg_scale=1.0), generation(true_cfg_scale=1.0)]
+    common = {"lora_dir": tmp_path, "max_batch": 1, "max_pixels": 64 * 64}
+    reference = [TinyPool(settings(folder, tmp_path, **common)).generate(one) for one in wanted]
+    opened = TinyPool(settings(folder, tmp_path, compile=True, **common))
+    graphs = acceleration.compiled_graphs()
+    assert [opened.generate(one) for one in wanted] == reference
+    assert acceleration.compiled_graphs() > graphs, "they were compiled"
+    assert opened.pool.usage().recompilations == 0, "but not in a step"
+    opened.pool.unload(str(folder))
+    assert opened.pool.usage().recompilations == 0
 
 
 def test_a_model_whose_components_take_turns_on_the_device_leaves_it_after_it_was_measured(

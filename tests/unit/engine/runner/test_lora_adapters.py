@@ -247,8 +247,35 @@ def test_one_that_is_being_generated_with_is_not_unloaded(flow):
     assert flow.scheduler.change_loras(LoraRequest(job=4, unload="red")).names == ("blue",)
 
 
+def test_what_loras_need_is_rehearsed_before_the_first_step_and_never_twice(flow, monkeypatch):
+    """With COMPILE=1 it is compiled then, 45 s for some; a step would keep everybody waiting without a sign of life."""
+    rehearsed = []
+
+    def rehearse():
+        assert not flow.batches, "no step has begun"
+        rehearsed.append([(each.name, each.scale) for each in flow.loras.weights()[1]])
+        return 6
+
+    monkeypatch.setattr(flow.loras, "rehearse", rehearse)
+    monkeypatch.setattr(flow.loras, "rehearsed_graphs", 0)
+    flow.batches.clear()
+    flow.scheduler.change_loras(LoraRequest(job=1, load=flow.lora("red")))
+    assert rehearsed == [[("red", 1.0)], []], "and without it, for which the layers have changed too"
+    rehearsed.clear()
+    wanted = [generation(loras=(flow.lora("red", scale),)) for scale in (1.0, 0.5)]
+    flow.generate(*wanted, generation())
+    assert rehearsed == [], "scales and taking turns need nothing"
+    flow.generate(generation(loras=(flow.lora("red"), flow.lora("blue", 0.5))))
+    assert rehearsed == [[("blue", 0.5)], [], [("red", 1.0), ("blue", 0.5)]]
+    rehearsed.clear()
+    flow.batches.clear()
+    flow.scheduler.change_loras(LoraRequest(job=2, unload="red"))
+    assert rehearsed == [[]]
+    assert flow.loras.rehearsed_graphs == 6 * 6
+
+
 EXCLUDING = [
-    (True, "full", "COMPILE"),
+    (True, "model-offload", "with COMPILE=1 LoRAs need MEMORY=full or MEMORY=int8"),
     (False, "device-map", "by device-map"),
     (False, "nf4", "MEMORY=full or MEMORY=int8"),
 ]
