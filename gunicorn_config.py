@@ -9,6 +9,7 @@ from imageserver import startup
 from imageserver.api.credentials.api_keys import read_keys
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from imageserver.outputs.state_check import check_state
 from imageserver.settings import load_settings
 
 _settings = load_settings()
@@ -35,9 +36,14 @@ proc_name = "qwen-image-server"
 
 
 def on_starting(server: Any) -> None:
-    """Refuse a port in use with one sentence, before gunicorn tries it five times; then say what starts."""
+    """Refuse a port in use or an unusable state database with one sentence; then say what starts.
+
+    Otherwise gunicorn tries the port five times, and starts a worker that cannot read the database for ever.
+    """
     if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:  # an upgrade or systemd hands the socket over
         startup.require_free_port(_settings)
+    if warning := check_state(_settings.resolve(_settings.state_dir)):
+        startup.say(warning)
     startup.say(startup.greeting(_settings))
 
 

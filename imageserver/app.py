@@ -60,7 +60,12 @@ def create_app(settings: Settings, owner: int) -> Flask:
         thread_pool=ThreadPool(settings.threads),
         decoding_memory=MemoryBudget(int(settings.max_decode_mb * 2**20) // settings.workers),
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
-        tasks=TaskStore(settings.resolve(settings.state_dir), ttl=settings.task_ttl),
+        tasks=TaskStore(
+            settings.resolve(settings.state_dir),
+            ttl=settings.task_ttl,
+            max_ended=settings.max_ended_tasks,
+            max_mb=settings.state_max_mb,
+        ),
         webhook_store=WebhookStore(settings.resolve(settings.state_dir)),
         webhooks=webhooks,
         keyring=read_keyring(settings),

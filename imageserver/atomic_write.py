@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from imageserver.private_files import PRIVATE_FILE, make_private_folder
+
 
 def write_atomically(file: Path, content: bytes, *, private: bool = False) -> None:
     """Write or replace `file`, for this user alone where it is `private`; raises OSError with nothing left behind."""
@@ -24,8 +26,11 @@ def written_aside(folder: Path, content: bytes, *, prefix: str, private: bool = 
     """
     aside = folder / f".{prefix}-{uuid.uuid4().hex}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside.touch(mode=0o600 if private else 0o666, exist_ok=False)
+        if private:
+            make_private_folder(folder)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+        aside.touch(mode=PRIVATE_FILE if private else 0o666, exist_ok=False)
         aside.write_bytes(content)
         yield aside
     finally:

@@ -291,6 +291,14 @@ class Settings(BaseSettings):
     )
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved images are kept.")
     task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is kept.")
+    max_ended_tasks: int = Field(
+        10_000, ge=1, description="Maximum number of ended tasks that are kept; the oldest go first."
+    )
+    state_max_mb: float = Field(
+        64.0,
+        ge=1,
+        description="Maximum size of the state database, in MiB; the oldest ended tasks go first.",
+    )
     webhook_secret: SecretStr | None = Field(
         None, description="Key that signs the webhooks of tasks; without it webhook_url is refused."
     )

@@ -102,7 +102,9 @@ class Services:
         """`loading`, `healthy`, `degraded` or `draining`."""
         if self.draining:
             return "draining"
-        return self.snapshot.state if self.snapshot else "loading"
+        if self.snapshot is None:
+            return "loading"
+        return "degraded" if self.snapshot.state == "healthy" and self.tasks.obstacle else self.snapshot.state
 
     def drain(self) -> None:
         """Report `draining`, and fail what still runs with our own 503 before GRACEFUL_TIMEOUT ends.

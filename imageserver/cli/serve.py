@@ -23,6 +23,7 @@ from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402
 from imageserver.app import create_app  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
+from imageserver.outputs.state_check import check_state  # noqa: E402
 from imageserver.settings import load_settings  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ def serve() -> int:
     read_keys(settings)
     startup.require_closed(settings, [settings.host])
     startup.require_free_port(settings)
+    if warning := check_state(settings.resolve(settings.state_dir)):
+        startup.say(warning)
     startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)

@@ -74,7 +74,7 @@ class OutputCache:
         if not self._max_mb:
             return
         try:
-            write_atomically(self._file(key), msgspec.msgpack.encode(answer))
+            write_atomically(self._file(key), msgspec.msgpack.encode(answer), private=True)
         except OSError as error:
             logger.warning("An answer cannot be cached: %s", error.strerror)
             return

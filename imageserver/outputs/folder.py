@@ -41,7 +41,7 @@ class OutputFolder:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
             raise ValueError(f"{stem!r} is not a valid stem of a file name.")
         try:
-            with written_aside(self.path, data, prefix=PREFIX) as aside:
+            with written_aside(self.path, data, prefix=PREFIX, private=True) as aside:
                 saved = self._publish(aside, stem, extension.lstrip("."))
         except OSError as error:
             # A path in the sentence would tell strangers about the machine, and the answer may go to one.

@@ -1,114 +1,228 @@
-"""The state database: one SQLite file for everything that must survive a restart, shared by all HTTP workers."""
+"""The state database: one SQLite file for everything that must survive a restart, shared by all HTTP workers.
+
+It may be locked, full, damaged or deleted while the server runs: a statement then raises StorageFull, and the next one
+tries again.
+"""
 
 import contextlib
+import logging
+import shutil
 import sqlite3
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from imageserver.errors import StorageFull
+from imageserver.outputs.schema import bring_up_to_date
+from imageserver.private_files import PRIVATE_FILE, make_private_folder
+
+logger = logging.getLogger(__name__)
 
 FILE = "state.sqlite"
 LOCK = "state.lock"
-# A change of SCHEMA is a new version, and a statement here that leads to it from the one before.
-SCHEMA_VERSION = 1
-# How long to wait for another worker's transaction, which takes milliseconds.
+DAMAGED = f"{FILE}.damaged"
+SUFFIXES = ("-wal", "-shm", "")
+# How long a statement waits for other transactions, which take milliseconds.
 BUSY_SECONDS = 2.0
-# How long to wait for another worker that takes over old databases: 100,000 tasks take a second.
-MIGRATION_SECONDS = 60.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.001, 0.05
+# How long a start waits for another process that migrates the database: 100,000 tasks take a second.
+START_SECONDS = 60.0
+# What SQLite keeps beside the file is cut to this size.
+MAX_LOG_BYTES = 4 * 2**20
+# With less free space, a task might not fit.
+MIN_FREE_BYTES = 2**20
+# A page moves in 10 µs: no call keeps other clients waiting.
+PAGES_PER_SHRINK = 200
+AUTO_VACUUM_INCREMENTAL = 2
 
-SCHEMA = (
-    "CREATE TABLE counter (id INTEGER PRIMARY KEY, last INTEGER NOT NULL)",
-    "INSERT INTO counter VALUES (1, 0)",
-    """
-    CREATE TABLE tasks (
-        task_id TEXT PRIMARY KEY, number INTEGER NOT NULL, credential TEXT NOT NULL, wanted TEXT NOT NULL,
-        state TEXT NOT NULL, owner INTEGER, attempts INTEGER NOT NULL, created_at REAL NOT NULL, completed_at REAL,
-        processing_time REAL, files TEXT NOT NULL, seeds TEXT NOT NULL, error TEXT, code TEXT, warnings TEXT NOT NULL
-    )
-    """,
-    "CREATE INDEX tasks_by_state ON tasks (state, completed_at)",
-    """
-    CREATE TABLE webhooks (
-        task_id TEXT PRIMARY KEY, url TEXT NOT NULL, site TEXT NOT NULL, state TEXT NOT NULL,
-        attempts INTEGER NOT NULL, due REAL NOT NULL, error TEXT
-    )
-    """,
-    "CREATE INDEX due_webhooks ON webhooks (state, due)",
-    # The address goes with its task, because it may hold a password.
-    """
-    CREATE TRIGGER forget_webhook AFTER UPDATE OF state ON tasks WHEN NEW.state = 'expired'
-    BEGIN DELETE FROM webhooks WHERE task_id = NEW.task_id; END
-    """,
-)
-# The files of older servers: the tables to keep, and how their rows merge with those already here.
-OLD_FILES: dict[str, dict[str, str]] = {
-    "attempts.sqlite": {},
-    "request_ids.sqlite": {"counter": "ON CONFLICT (id) DO UPDATE SET last = max(last, excluded.last)"},
-    "tasks.sqlite": {"tasks": "ON CONFLICT DO NOTHING", "webhooks": "ON CONFLICT DO NOTHING"},
-}
+Statement = tuple[str, tuple[Any, ...]]
 
 
 class StateDatabase:
-    """One worker's connection to the state database of a folder, which is created or brought up to date first."""
+    """One worker's connection to the state database of a folder; both are made when they are first needed."""
 
-    def __init__(self, state_dir: Path, *, durable: bool = True) -> None:
-        """Open the database; writes without `durable` do not wait for the disk and may be lost in a power cut.
-
-        Raises SystemExit when the folder cannot be used.
-        """
-        try:
-            state_dir.mkdir(parents=True, exist_ok=True)
-            # SQLite does not wait for others where the journal changes: 5 of 1,600 connections found it locked.
-            with FileLock(state_dir / LOCK, timeout=MIGRATION_SECONDS):
-                self._database = _connect(state_dir / FILE)
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute("PRAGMA synchronous = FULL")
-                self._bring_up_to_date(state_dir)
-            if not durable:
-                self._database.execute("PRAGMA synchronous = NORMAL")
-        except (OSError, sqlite3.Error) as error:
-            raise SystemExit(f"STATE_DIR={state_dir} cannot be written: {error}.") from error
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        """Writes without `durable` do not wait for the disk and may be lost in a power cut."""
+        self.folder = folder
+        self._durable = durable
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._has_failed = False
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """Return the rows that a statement finds or, with RETURNING, those that it changes; raises StorageFull."""
+        return self.execute_together((statement, values))
+
+    def execute_together(self, *statements: Statement) -> list[sqlite3.Row]:
+        """Execute all statements or none, and return the rows of the last one; raises StorageFull."""
+        with self._errors_translated():
+            return self._retry(statements, time.monotonic() + BUSY_SECONDS)
+
+    def obstacle(self) -> str:
+        """Return why nothing can be stored at present, or an empty string."""
         try:
-            return self._database.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise StorageFull(f"The state database cannot be used: {error}.") from error
+            if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
+                return "The disk of the state database is full."
+            if self._has_failed:
+                self.execute("UPDATE counter SET last = last WHERE id = 1")
+                self._has_failed = False
+        except StorageFull as error:
+            return error.sentence
+        except OSError as error:
+            return f"The state database cannot be used: {error.strerror}."
+        return ""
 
-    def _bring_up_to_date(self, state_dir: Path) -> None:
-        """Create the tables and take over old databases, in one transaction."""
-        [[version]] = self._database.execute("PRAGMA user_version")
-        if version > SCHEMA_VERSION:
-            raise SystemExit(f"STATE_DIR={state_dir} was written by a newer version of qwen-image-server.")
-        old_files = [state_dir / name for name in OLD_FILES if (state_dir / name).exists()]
-        if version == SCHEMA_VERSION and not old_files:
-            return
-        # Left by an exception, the block rolls back.
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA if version == 0 else ():
-                self._database.execute(statement)
-            self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            for file in old_files:
-                self._import(file)
-        # The rows are safe now. Removed and not renamed, because an address may hold a password.
-        for file in old_files:
-            for suffix in ("", "-wal", "-shm"):
-                file.with_name(file.name + suffix).unlink(missing_ok=True)
+    def used_bytes(self) -> int:
+        """Return the size of what is stored, without the free pages of the file; raises StorageFull."""
+        [[pages]] = self.execute("SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count")
+        [[page_bytes]] = self.execute("PRAGMA page_size")
+        return int(pages) * int(page_bytes)
 
-    def _import(self, file: Path) -> None:
-        with contextlib.closing(_connect(file)) as old:
-            found = {name for [name] in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            for table, conflict in OLD_FILES[file.name].items():
-                for row in old.execute(f"SELECT * FROM {table}") if table in found else ():
-                    places = ", ".join("?" * len(row))
-                    self._database.execute(f"INSERT INTO {table} VALUES ({places}) {conflict}", tuple(row))
+    def shrink(self) -> None:
+        """Give free pages back to the file system; raises StorageFull."""
+        free = self.execute("PRAGMA freelist_count")[0][0]
+        for _ in range(free // PAGES_PER_SHRINK):
+            with self._errors_translated():
+                # Not `execute`, which frees one page only: Python does not step through a statement without columns.
+                self._current().executescript(f"PRAGMA incremental_vacuum({PAGES_PER_SHRINK})")
+            # Under gevent, others run meanwhile.
+            time.sleep(0)
+        if free >= PAGES_PER_SHRINK:
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def open(self, *, patience: float) -> sqlite3.Connection:
+        """Connect, wait at most `patience` seconds for others that do, and bring the database up to date.
+
+        Raises OSError, sqlite3.Error or StorageFull.
+        """
+        lost = self._connection is not None or (self.folder / DAMAGED).exists()
+        self.close()
+        make_private_folder(self.folder)
+        file = self.folder / FILE
+        # SQLite does not wait for others where the journal changes: 5 of 1,600 connections found it locked.
+        with FileLock(self.folder / LOCK, timeout=patience, mode=PRIVATE_FILE):
+            file.touch(mode=PRIVATE_FILE)
+            connection = _connect(file)
+            try:
+                _make_private(file)
+                _configure(connection, durable=self._durable)
+                bring_up_to_date(connection, self.folder, connect=_connect, lost=lost)
+                self._inode = _inode(file)
+            except BaseException:
+                connection.close()
+                raise
+        self._connection = connection
+        return connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def set_damaged_aside(self) -> None:
+        """Rename the database, unless another process has done so since it was opened; the next one starts empty."""
+        file = self.folder / FILE
+        with FileLock(self.folder / LOCK, timeout=BUSY_SECONDS, mode=PRIVATE_FILE):
+            if self._inode not in (None, _inode(file)):
+                return
+            self.close()
+            for suffix in SUFFIXES:
+                with contextlib.suppress(FileNotFoundError):
+                    file.with_name(FILE + suffix).replace(file.with_name(DAMAGED + suffix))
+        logger.error("The state database was damaged: it is now %s, and its tasks are lost.", DAMAGED)
+
+    @contextlib.contextmanager
+    def _errors_translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, StorageFull) as error:
+            self._has_failed = True
+            if isinstance(error, StorageFull):
+                raise
+            # Without the path, which would tell clients about this machine.
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise StorageFull(f"The state database cannot be used: {reason}.") from error
+
+    def _retry(self, statements: tuple[Statement, ...], deadline: float) -> list[sqlite3.Row]:
+        pause, was_damaged = FIRST_PAUSE_SECONDS, False
+        while True:
+            try:
+                return _run(self._current(), statements)
+            except sqlite3.Error as error:
+                if is_damage(error) and not was_damaged:
+                    was_damaged = True
+                    self.set_damaged_aside()
+                elif is_busy(error) and time.monotonic() < deadline:
+                    # Not in SQLite, whose wait would stop every greenlet of this worker.
+                    time.sleep(pause)
+                    pause = min(2 * pause, MAX_PAUSE_SECONDS)
+                else:
+                    raise
+
+    def _current(self) -> sqlite3.Connection:
+        """Return the connection, a new one if the file is not the one that was opened."""
+        if self._connection is not None and self._inode == _inode(self.folder / FILE):
+            return self._connection
+        return self.open(patience=BUSY_SECONDS)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    is_cut = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ
+    return is_cut or _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_full(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_FULL
+
+
+def _code(error: sqlite3.Error) -> int:
+    # The upper bits say more about the same code; an error of Python's own module has none.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _run(connection: sqlite3.Connection, statements: tuple[Statement, ...]) -> list[sqlite3.Row]:
+    if len(statements) == 1:
+        return connection.execute(*statements[0]).fetchall()
+    # Left by an exception, the block rolls back. Nothing in it waits, so no other greenlet gets in between.
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        return [connection.execute(*statement).fetchall() for statement in statements][-1]
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(file, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
-    database.row_factory = sqlite3.Row
-    return database
+    return sqlite3.connect(file, isolation_level=None, timeout=0, check_same_thread=False)
+
+
+def _configure(connection: sqlite3.Connection, *, durable: bool) -> None:
+    connection.row_factory = sqlite3.Row
+    [[mode]] = connection.execute("PRAGMA auto_vacuum")
+    if mode != AUTO_VACUUM_INCREMENTAL:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        with contextlib.suppress(sqlite3.OperationalError):
+            # A file of an older version takes it over only like this; if it is in use or the disk is full, next time.
+            connection.execute("VACUUM")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+
+
+def _make_private(file: Path) -> None:
+    """Close the files of older versions to other users."""
+    for suffix in SUFFIXES:
+        with contextlib.suppress(OSError):
+            file.with_name(FILE + suffix).chmod(PRIVATE_FILE)
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

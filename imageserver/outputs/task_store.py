@@ -1,6 +1,6 @@
 """Tasks that outlive their request, on disk: the request, its progress and its files.
 
-Every task under way has an owner, the worker that follows it; a task whose owner is gone is taken over by another one.
+Every task under way has an owner, the worker that follows it; a task that nobody follows is adopted by a worker.
 Moments are Unix seconds.
 """
 
@@ -9,24 +9,39 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imageserver.outputs.state import StateDatabase
+from imageserver.outputs.state import StateDatabase, Statement
+from imageserver.outputs.task_owner import TaskOwner
+from imageserver.outputs.webhook_store import ADD_WEBHOOK
 
 # A task that has lost this many owners has failed: it may be what ends them.
 MAX_ATTEMPTS = 3
 # Expired tasks are still answered as such for this many times their time to live.
 TOMBSTONE_TTLS = 7
+MAX_DELETED_AT_ONCE = 100
+MEBIBYTE = 2**20
 OPEN = "('queued', 'processing')"
 ENDED = "('completed', 'failed', 'cancelled')"
+ADD_TASK = """
+    INSERT INTO tasks (task_id, number, credential, wanted, state, owner, attempts, created_at, files, seeds, warnings)
+    VALUES (?, ?, ?, ?, 'queued', ?, 1, ?, '[]', '[]', ?) RETURNING *
+"""
+DELETE_OLDEST = """
+    DELETE FROM tasks WHERE task_id IN (
+        SELECT task_id FROM tasks WHERE completed_at IS NOT NULL ORDER BY completed_at LIMIT ?
+    ) RETURNING task_id
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One task; `wanted` is the JSON that it can be generated from again, `number` the request id of its last attempt.
 
+    `wanted` is empty once the task has ended, so that no prompt is kept.
     `state` is `queued`, `processing`, `completed`, `failed`, `cancelled` or `expired`.
     """
 
@@ -35,7 +50,7 @@ class Task:
     credential: str
     wanted: str
     state: str
-    owner: int | None
+    owner: str | None
     attempts: int
     created_at: float
     completed_at: float | None
@@ -48,20 +63,41 @@ class Task:
 
 
 class TaskStore:
-    """The tasks of one server; finished ones expire after `ttl` seconds."""
+    """The tasks of one server, and which of them this process follows.
 
-    def __init__(self, state_dir: Path, *, ttl: float) -> None:
-        self._ttl = ttl
+    Ended ones expire after `ttl` seconds; the oldest are deleted when there are more than `max_ended`, or when the
+    state database is larger than `max_mb` MiB.
+    """
+
+    def __init__(self, state_dir: Path, *, ttl: float, max_ended: int, max_mb: float) -> None:
+        self._ttl, self._max_ended, self._max_mb = ttl, max_ended, max_mb
         self._database = StateDatabase(state_dir)
+        self._owner = TaskOwner(state_dir)
+        self._followed: set[str] = set()
+        # Why no task can be stored at present, as `maintain` found it.
+        self.obstacle = ""
 
-    def add(self, *, number: int, credential: str, wanted: str, owner: int, warnings: list[str]) -> Task:
-        """Add a task; raises StorageFull."""
-        [row] = self._database.execute(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?, 'queued', ?, 1, ?, NULL, NULL, '[]', '[]', NULL, NULL, ?) "
-            "RETURNING *",
-            (str(uuid.uuid4()), number, credential, wanted, owner, time.time(), json.dumps(warnings)),
-        )
+    def add(
+        self, *, number: int, credential: str, wanted: str, warnings: list[str], webhook: tuple[str, str] | None = None
+    ) -> Task:
+        """Add a task that this process follows, and its webhook's address and site; raises StorageFull."""
+        task_id, owner = str(uuid.uuid4()), self._owner.name()
+        statements: list[Statement] = []
+        if webhook is not None:
+            statements.append((ADD_WEBHOOK, (task_id, *webhook)))
+        values = task_id, number, credential, wanted, owner, time.time(), json.dumps(warnings)
+        statements.append((ADD_TASK, values))
+        self._followed.add(task_id)
+        try:
+            [row] = self._database.execute_together(*statements)
+        except BaseException:
+            self._followed.discard(task_id)
+            raise
         return _task(row)
+
+    def unfollow(self, task_id: str) -> None:
+        """Follow a task no longer: if it has not ended, it is adopted."""
+        self._followed.discard(task_id)
 
     def count_open(self) -> int:
         """Return how many tasks have not ended; raises StorageFull."""
@@ -70,9 +106,12 @@ class TaskStore:
 
     def find(self, task_id: str, credential: str) -> Task | None:
         """Return a task, unless it is another credential's; raises StorageFull."""
-        self._expire()
         rows = self._database.execute("SELECT * FROM tasks WHERE task_id = ?", (task_id,))
-        return next((_task(row) for row in rows if credential in ("", row["credential"])), None)
+        task = next((_task(row) for row in rows if credential in ("", row["credential"])), None)
+        if task and task.completed_at is not None and task.completed_at < time.time() - self._ttl:
+            # Seen here and not only by `maintain`: reading must work while others write.
+            return replace(task, state="expired", files=(), error=None)
+        return task
 
     def set_wanted(self, task_id: str, *, wanted: str, warnings: list[str]) -> None:
         """Record the request, which is complete once its model is known; raises StorageFull."""
@@ -88,53 +127,92 @@ class TaskStore:
         self, task_id: str, *, files: list[str], seeds: tuple[int, ...], processing_time: float, warnings: list[str]
     ) -> None:
         """Record that its images are saved; raises StorageFull."""
-        self._update_open(
-            task_id,
-            "state = 'completed', completed_at = ?, files = ?, seeds = ?, processing_time = ?, warnings = ?, "
-            "owner = NULL",
-            (time.time(), json.dumps(files), json.dumps(seeds), processing_time, json.dumps(warnings)),
-        )
+        changes = "state = 'completed', files = ?, seeds = ?, processing_time = ?, warnings = ?"
+        self._end(task_id, changes, (json.dumps(files), json.dumps(seeds), processing_time, json.dumps(warnings)))
 
     def fail(self, task_id: str, *, code: str, sentence: str) -> None:
         """Record that it ended without images, cancelled or not; raises StorageFull."""
         state = "cancelled" if code == "cancelled" else "failed"
-        changes = "state = ?, completed_at = ?, code = ?, error = ?, owner = NULL"
-        self._update_open(task_id, changes, (state, time.time(), code, sentence))
+        self._end(task_id, "state = ?, code = ?, error = ?", (state, code, sentence))
 
     def release(self, task_id: str) -> None:
-        """Let whichever worker comes first adopt it; raises StorageFull."""
-        self._update_open(task_id, "state = 'queued', owner = NULL")
+        """Let whichever worker comes first adopt it, unless one already has; raises StorageFull."""
+        self._database.execute(
+            f"UPDATE tasks SET state = 'queued', owner = NULL WHERE task_id = ? AND state IN {OPEN} AND owner = ?",
+            (task_id, self._owner.name()),
+        )
 
-    def adopt(self, owner: int, lives: Callable[[int], bool], next_number: Callable[[], int]) -> list[Task]:
-        """Take over the tasks whose owner is dead; each gets a number for its new attempt.
+    def adopt(self, next_number: Callable[[], int]) -> list[Task]:
+        """Take over and follow the tasks that nobody follows; each gets a number for its new attempt.
 
         Raises StorageFull.
         """
-        adopted: list[sqlite3.Row] = []
+        owner, lives = self._owner.name(), cache(self._owner.lives)
+        adopted: list[Task] = []
         for row in self._database.execute(f"SELECT * FROM tasks WHERE state IN {OPEN}"):
             task = _task(row)
-            if task.owner is not None and lives(task.owner):
+            is_ours = task.owner == owner
+            if task.task_id in self._followed if is_ours else task.owner is not None and lives(task.owner):
                 continue
             if task.attempts >= MAX_ATTEMPTS:
                 self.fail(task.task_id, code="engine_unavailable", sentence="The server died with this task too often.")
                 continue
-            adopted += self._database.execute(
+            adopted += self._adopt_one(task, owner, next_number())
+        return adopted
+
+    def maintain(self) -> None:
+        """Expire and delete old tasks and shrink the file, and find out what stands in the way of storing new ones.
+
+        Raises StorageFull.
+        """
+        self.obstacle = self._database.obstacle()
+        if not self.obstacle:
+            self._expire()
+            self._delete_excess()
+            self._database.shrink()
+
+    def _adopt_one(self, task: Task, owner: str, number: int) -> list[Task]:
+        self._followed.add(task.task_id)
+        rows: list[sqlite3.Row] = []
+        try:
+            rows = self._database.execute(
                 # One that was released lost nobody.
                 "UPDATE tasks SET state = 'queued', owner = ?, number = ?, attempts = attempts + (owner IS NOT NULL) "
                 f"WHERE task_id = ? AND state IN {OPEN} AND owner IS ? RETURNING *",
-                (owner, next_number(), task.task_id, task.owner),
+                (owner, number, task.task_id, task.owner),
             )
-        return [_task(row) for row in adopted]
+        finally:
+            if not rows:
+                self._followed.discard(task.task_id)
+        return [_task(row) for row in rows]
+
+    def _end(self, task_id: str, changes: str, values: tuple[Any, ...]) -> None:
+        # The prompt is not needed any more.
+        self._update_open(task_id, f"{changes}, completed_at = ?, wanted = '', owner = NULL", (*values, time.time()))
 
     def _update_open(self, task_id: str, changes: str, values: tuple[Any, ...] = ()) -> None:
         statement = f"UPDATE tasks SET {changes} WHERE task_id = ? AND state IN {OPEN}"
         self._database.execute(statement, (*values, task_id))
 
+    def _delete_excess(self) -> None:
+        while (excess := self._excess()) and self._database.execute(DELETE_OLDEST, (excess,)):
+            # Under gevent, others run meanwhile.
+            time.sleep(0)
+
+    def _excess(self) -> int:
+        """Return how many ended tasks to delete now: few, so that other workers can write in between."""
+        [[ended]] = self._database.execute("SELECT COUNT(*) FROM tasks WHERE completed_at IS NOT NULL")
+        excess = ended - self._max_ended
+        if excess <= 0 and self._database.used_bytes() > self._max_mb * MEBIBYTE:
+            # Their sizes differ, so the next look tells whether these were enough.
+            excess = 1 + ended // 20
+        return max(0, min(int(excess), MAX_DELETED_AT_ONCE))
+
     def _expire(self) -> None:
-        """Remove the prompts of tasks that ended `ttl` seconds ago, and much later their rows."""
+        """Remove the results of tasks that ended `ttl` seconds ago, and much later their rows."""
         now = time.time()
         self._database.execute(
-            "UPDATE tasks SET state = 'expired', wanted = '', files = '[]', error = NULL "
+            "UPDATE tasks SET state = 'expired', files = '[]', error = NULL "
             f"WHERE state IN {ENDED} AND completed_at < ?",
             (now - self._ttl,),
         )

@@ -11,6 +11,8 @@ from typing import Literal
 
 from imageserver.outputs.state import StateDatabase
 
+# To be sent when the task ends; added together with the task, which is accepted with its webhook or not at all.
+ADD_WEBHOOK = "INSERT INTO webhooks VALUES (?, ?, ?, 'waiting', 0, 0, NULL)"
 DUE = """
     SELECT webhooks.* FROM webhooks JOIN tasks USING (task_id)
     WHERE webhooks.state = 'waiting' AND webhooks.due <= ? AND tasks.state IN ('completed', 'failed', 'cancelled')
@@ -39,10 +41,6 @@ class WebhookStore:
 
     def __init__(self, state_dir: Path) -> None:
         self._database = StateDatabase(state_dir)
-
-    def add(self, task_id: str, *, url: str, site: str) -> None:
-        """Add a webhook, to be sent when the task ends; raises StorageFull."""
-        self._database.execute("INSERT INTO webhooks VALUES (?, ?, ?, 'waiting', 0, 0, NULL)", (task_id, url, site))
 
     def find(self, task_id: str) -> Webhook | None:
         """Return a task's webhook, if it has one; raises StorageFull."""

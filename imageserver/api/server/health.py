@@ -46,7 +46,7 @@ def health() -> Response:
     model = snapshot.info if snapshot else None
     return jsonify(
         status=service.status,
-        reason=snapshot.reason if snapshot else "The dispatcher is starting.",
+        reason=(snapshot.reason or service.tasks.obstacle) if snapshot else "The dispatcher is starting.",
         load_fraction=snapshot.load_fraction if snapshot else None,
         model_loaded=snapshot is not None and snapshot.model_loaded,
         device=model.device.kind if model else None,
@@ -108,10 +108,11 @@ def livez() -> Response:
 @blueprint.get("/readyz")
 @documented(response=StatusResponse, also=(503,))
 def readyz() -> Response:
-    """Return 200 if a generation can start now, otherwise 503."""
-    status = services().status
-    response = jsonify(status=status)
-    response.status_code = 200 if status == "healthy" else 503
+    """Return 200 if a generation can start now, otherwise 503; `degraded` with 200 if only tasks cannot be stored."""
+    service = services()
+    response = jsonify(status=service.status)
+    can_generate = not service.draining and service.snapshot is not None and service.snapshot.state == "healthy"
+    response.status_code = 200 if can_generate else 503
     return response
 
 

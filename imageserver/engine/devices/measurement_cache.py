@@ -32,7 +32,7 @@ class Measurements:
         for oldest in list(kept)[:-MAX_KEPT]:
             del kept[oldest]
         try:
-            write_atomically(self._file, json.dumps(kept).encode())
+            write_atomically(self._file, json.dumps(kept).encode(), private=True)
         except OSError as error:
             logger.warning("%s cannot be kept for the next start: %s", self._file.name, error.strerror)
 

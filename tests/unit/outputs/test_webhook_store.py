@@ -6,15 +6,15 @@ import time
 import pytest
 
 from imageserver.errors import StorageFull
-from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
+from tests.support.factories import task_store
 
 URL = "http://receiver.example/hook?password"
 
 
 @pytest.fixture
 def tasks(tmp_path):
-    return TaskStore(tmp_path, ttl=100)
+    return task_store(tmp_path)
 
 
 @pytest.fixture
@@ -22,10 +22,8 @@ def store(tasks, tmp_path):
     return WebhookStore(tmp_path)
 
 
-def add(tasks, store):
-    task = tasks.add(number=7, credential="", wanted="{}", owner=1, warnings=[])
-    store.add(task.task_id, url=URL, site="http://here/")
-    return task.task_id
+def add(tasks):
+    return tasks.add(number=7, credential="", wanted="{}", warnings=[], webhook=(URL, "http://here/")).task_id
 
 
 def claim(store, now=10.0):
@@ -33,7 +31,7 @@ def claim(store, now=10.0):
 
 
 def test_a_webhook_is_due_when_its_task_has_ended_however_it_did(tasks, store):
-    names = [add(tasks, store) for _ in range(4)]
+    names = [add(tasks) for _ in range(4)]
     assert claim(store) == []
     tasks.start(names[0])
     assert claim(store) == []
@@ -45,7 +43,7 @@ def test_a_webhook_is_due_when_its_task_has_ended_however_it_did(tasks, store):
 
 
 def test_only_one_worker_gets_it_until_the_lease_is_over(tasks, store, tmp_path):
-    name = add(tasks, store)
+    name = add(tasks)
     tasks.fail(name, code="cancelled", sentence="x")
     other = WebhookStore(tmp_path)
     [webhook] = claim(store)
@@ -55,7 +53,7 @@ def test_only_one_worker_gets_it_until_the_lease_is_over(tasks, store, tmp_path)
 
 
 def test_what_failed_is_due_again_at_its_time_and_what_ended_never(tasks, store):
-    names = [add(tasks, store) for _ in range(3)]
+    names = [add(tasks) for _ in range(3)]
     for name in names:
         tasks.fail(name, code="cancelled", sentence="x")
     assert len(claim(store)) == 3
@@ -71,28 +69,29 @@ def test_what_failed_is_due_again_at_its_time_and_what_ended_never(tasks, store)
 
 def test_no_more_are_claimed_than_there_is_room_for(tasks, store):
     for _ in range(3):
-        tasks.fail(add(tasks, store), code="cancelled", sentence="x")
+        tasks.fail(add(tasks), code="cancelled", sentence="x")
     assert [len(store.claim(10.0, lease=20, most=2)) for _ in range(3)] == [2, 1, 0]
 
 
 def test_the_address_is_forgotten_with_the_task(tasks, store, monkeypatch, tmp_path):
-    name = add(tasks, store)
+    name = add(tasks)
     tasks.fail(name, code="cancelled", sentence="x")
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 101)
     assert tasks.find(name, "").state == "expired"
+    tasks.maintain()
     assert store.find(name) is None
     assert claim(store, now=10**12) == []
 
 
 def test_a_webhook_survives_a_new_start(tasks, store, tmp_path):
-    name = add(tasks, store)
-    TaskStore(tmp_path, ttl=100)
+    name = add(tasks)
+    task_store(tmp_path)
     assert WebhookStore(tmp_path).find(name).url == URL
 
 
 def test_a_database_that_cannot_be_read_is_a_storage_error(tasks, store, tmp_path):
-    name = add(tasks, store)
+    name = add(tasks)
     with sqlite3.connect(tmp_path / "state.sqlite") as database:
         database.execute("DROP TABLE webhooks")
         database.execute("DROP TABLE tasks")
@@ -101,7 +100,7 @@ def test_a_database_that_cannot_be_read_is_a_storage_error(tasks, store, tmp_pat
         lambda: claim(store),
         lambda: store.find(name),
         lambda: tasks.find(name, ""),
-        lambda: tasks.adopt(1, lambda owner: False, lambda: 2),
+        lambda: tasks.adopt(lambda: 2),
     ):
         with pytest.raises(StorageFull):
             ask()

@@ -29,7 +29,7 @@ class StoredOptions:
         if chosen.get(credential, DEFAULT_FORMAT) == name:
             return
         try:
-            write_atomically(self._path, json.dumps(chosen | {credential: name}).encode())
+            write_atomically(self._path, json.dumps(chosen | {credential: name}).encode(), private=True)
         except OSError as error:
             raise StorageFull(f"The option cannot be stored: {error.strerror}.") from error
 

@@ -1,8 +1,7 @@
-"""Run tasks in the background of an HTTP worker, and adopt those of workers that have died."""
+"""Run tasks in the background of an HTTP worker, and adopt those that nobody follows."""
 
 import functools
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,13 +12,13 @@ import msgspec
 from flask import Flask, g
 from werkzeug.datastructures import Headers
 
+from imageserver.api.dialects.tasks.recording import record_end, record_if_possible
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, PendingGeneration, Update
 from imageserver.api.generation.save import save_all
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
-from imageserver.dispatch.client.runtime_dir import process_lives
 from imageserver.errors import Draining, EngineUnavailable, Loading, QueueFull, ServiceError
 from imageserver.generation import Generation, OutputFormat
 from imageserver.outputs.task_store import Task
@@ -75,7 +74,8 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
             parsed = parse_request(service, content["fields"], Headers(), dialect=DIALECT)
             pending = prepare(service, task.number, parsed)
         task = replace(task, warnings=(*task.warnings, *pending.warnings))
-        service.tasks.set_wanted(task.task_id, wanted=wanted_of(pending.request), warnings=list(task.warnings))
+        wanted, warnings = wanted_of(pending.request), list(task.warnings)
+        record_if_possible(functools.partial(service.tasks.set_wanted, task.task_id, wanted=wanted, warnings=warnings))
     else:
         stored = msgspec.convert(content, type=StoredRequest)
         pending = PendingGeneration(service, _stored_request(service, task, stored))
@@ -96,7 +96,7 @@ def _stored_request(service: Services, task: Task, wanted: StoredRequest) -> Gen
 
 
 def start(app: Flask) -> None:
-    """Start adopting tasks without a live owner in the background."""
+    """Start adopting tasks that nobody follows, and limiting those that are kept, in the background."""
     gevent.spawn(_adopt_forever, app, app.extensions[EXTENSION])
 
 
@@ -106,55 +106,73 @@ def follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> N
 
 
 def _follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> None:
-    store = service.tasks
     current_request.set(task.number)
     current_credential.set(task.credential)
+    try:
+        record_end(_run(service, task, begin))
+    finally:
+        service.tasks.unfollow(task.task_id)
+
+
+def _run(service: Services, task: Task, begin: Callable[[], RunningTask]) -> Callable[[], None]:
+    """Generate a task and return the write that records how it went; it holds no image."""
+    store, name = service.tasks, task.task_id
+    end = functools.partial(store.release, name)
     try:
         task, updates = begin()
         for update in updates:
             if isinstance(update, Started):
-                store.start(task.task_id)
+                record_if_possible(functools.partial(store.start, name))
             elif isinstance(update, GenerationResult):
-                paths = save_all(service, update)
-                store.complete(
-                    task.task_id,
-                    files=[path.name for path in paths],
-                    seeds=update.outcome.seeds,
-                    processing_time=round(update.outcome.inference_time, 2),
-                    warnings=[*task.warnings, *update.outcome.warnings],
-                )
+                end = functools.partial(store.complete, name, **_completion(service, task, update))
     except (Draining, EngineUnavailable, Loading, QueueFull) as error:
         # The server is stopping, an engine restarts, or the queue is full: the task is retried.
         logger.info("The task waits: %s", error.sentence)
         if not service.draining:
             gevent.sleep(error.retry_after or RETRY_SECONDS)
-        store.release(task.task_id)
     except ServiceError as error:
-        store.fail(task.task_id, code=error.code, sentence=error.sentence)
+        end = functools.partial(store.fail, name, code=error.code, sentence=error.sentence)
     except ValueError:
-        logger.exception("Task %s cannot be read.", task.task_id)
-        store.fail(task.task_id, code="internal_error", sentence="The stored task cannot be read.")
+        logger.exception("Task %s cannot be read.", name)
+        end = functools.partial(store.fail, name, code="internal_error", sentence="The stored task cannot be read.")
     except Exception:
         logger.exception("The task failed.")
-        store.fail(task.task_id, code="internal_error", sentence="Internal server error; see the server's log.")
+        sentence = "Internal server error; see the server's log."
+        end = functools.partial(store.fail, name, code="internal_error", sentence=sentence)
+    return end
+
+
+def _completion(service: Services, task: Task, result: GenerationResult) -> dict[str, Any]:
+    """Save the images and return the fields of a completed task; raises StorageFull."""
+    return {
+        "files": [path.name for path in save_all(service, result)],
+        "seeds": result.outcome.seeds,
+        "processing_time": round(result.outcome.inference_time, 2),
+        "warnings": [*task.warnings, *result.outcome.warnings],
+    }
 
 
 def _adopt_forever(app: Flask, service: Services) -> None:
+    obstacle = ""
     while True:
         gevent.sleep(ADOPTION_INTERVAL_SECONDS)
-        if service.draining or service.snapshot is None:
-            continue
         try:
-            adopt(app, service)
+            service.tasks.maintain()
+            if not (service.draining or service.snapshot is None):
+                adopt(app, service)
         except ServiceError as error:
-            logger.error("Tasks cannot be adopted: %s", error.sentence)
+            service.tasks.obstacle = service.tasks.obstacle or error.sentence
         except Exception:
             # The loop must go on: nothing else runs these tasks.
             logger.exception("Tasks cannot be adopted.")
+        if service.tasks.obstacle != obstacle:
+            # Once, not every second.
+            obstacle = service.tasks.obstacle
+            logger.error("No task can be stored: %s", obstacle) if obstacle else logger.info("Tasks are stored again.")
 
 
 def adopt(app: Flask, service: Services) -> None:
-    """Adopt and run the tasks whose owner has died; raises StorageFull."""
-    for task in service.tasks.adopt(os.getpid(), process_lives, service.request_ids.next_id):
+    """Adopt and run the tasks that nobody follows; raises StorageFull."""
+    for task in service.tasks.adopt(service.request_ids.next_id):
         logger.info("Task %s is adopted.", task.task_id)
         follow(service, task, functools.partial(begin, app, service, task))

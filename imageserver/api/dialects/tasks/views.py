@@ -5,7 +5,6 @@ The paths and fields are those of HiDream-I1 API servers.
 
 import functools
 import itertools
-import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -204,20 +203,14 @@ def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str,
 
 def _store(service: Services, task_request: _TaskRequest, wanted: str) -> Task:
     """Store the task and its webhook and return it; raises StorageFull."""
-    task = service.tasks.add(
+    url = task_request.webhook_url
+    return service.tasks.add(
         number=task_request.number,
         credential=credential(),
         wanted=wanted,
-        owner=os.getpid(),
         warnings=task_request.warnings,
+        webhook=None if url is None else (url, request.url_root),
     )
-    if task_request.webhook_url is not None:
-        try:
-            service.webhook_store.add(task.task_id, url=task_request.webhook_url, site=request.url_root)
-        except ServiceError as error:
-            service.tasks.fail(task.task_id, code=error.code, sentence=error.sentence)
-            raise
-    return task
 
 
 def _accepted(task_request: _TaskRequest, task: Task, *, estimated_time: float | None, position: int) -> dict[str, Any]:

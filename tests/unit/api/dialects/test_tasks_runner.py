@@ -1,16 +1,24 @@
-"""Tasks whose worker has died are adopted by another one."""
+"""Tasks that nobody follows are adopted, and the end of a task is stored even if that takes time."""
 
+import gc
+import sqlite3
+import weakref
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import gevent
 import pytest
 from flask import Flask
 
-from imageserver.api.dialects.tasks import runner
-from imageserver.api.generation.run import GenerationRequest
+from imageserver.api.dialects.tasks import recording, runner
+from imageserver.api.generation.run import GenerationRequest, GenerationResult
 from imageserver.api.output_options import OutputOptions
-from imageserver.outputs.task_store import TaskStore
-from tests.support.factories import generation
+from imageserver.errors import Cancelled, EngineUnavailable, GenerationFailed, StorageFull
+from imageserver.generation import Outcome
+from imageserver.outputs.state import FILE
+from imageserver.protocol.messages import Started
+from tests.support.factories import generation, task_store
 
 WHOLE = runner.wanted_of(
     GenerationRequest(number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=60)
@@ -20,14 +28,14 @@ WHOLE = runner.wanted_of(
 @pytest.fixture
 def service(tmp_path):
     return SimpleNamespace(
-        tasks=TaskStore(tmp_path, ttl=100), request_ids=SimpleNamespace(next_id=lambda: 9),
-        settings=SimpleNamespace(font_path=None), client=None,
+        tasks=task_store(tmp_path), request_ids=SimpleNamespace(next_id=lambda: 9),
+        settings=SimpleNamespace(font_path=None), client=None, draining=False,
     )  # fmt: skip
 
 
 def left_behind(service, wanted):
-    task = service.tasks.add(number=1, credential="", wanted=wanted, owner=1, warnings=[])
-    service.tasks.release(task.task_id)
+    task = service.tasks.add(number=1, credential="", wanted=wanted, warnings=[])
+    service.tasks.unfollow(task.task_id)
     return task.task_id
 
 
@@ -46,3 +54,83 @@ def test_a_task_that_cannot_be_read_fails_and_blocks_no_other(service, monkeypat
     assert generated == [generation().prompt]
     ended = service.tasks.find(broken, "")
     assert (ended.state, ended.code) == ("failed", "internal_error")
+
+
+def ends_with(service, monkeypatch, updates):
+    """Submit a task whose generation sends `updates`, or raises the one that is an error; return its id."""
+
+    def generate():
+        yield Started(job=1)
+        waiting = list(updates)
+        updates.clear()
+        while waiting:
+            if isinstance(waiting[0], Exception):
+                raise waiting[0]
+            yield waiting.pop()
+
+    monkeypatch.setattr(runner, "save_all", lambda service, result: [Path("a.png")])
+    task = service.tasks.add(number=1, credential="", wanted=WHOLE, warnings=[])
+    runner.follow(service, task, lambda: (task, generate()))
+    return task.task_id
+
+
+def result(outcome):
+    return GenerationResult(request=None, outcome=outcome, files=(b"x",), info=None, origin="generated", warnings=[])
+
+
+OUTCOME = Outcome(width=64, height=64, seeds=(5,), inference_time=1.0, queue_time=0.0, batch_size=1)
+ENDS = [
+    ([result(OUTCOME)], "completed"),
+    ([GenerationFailed("It failed.")], "failed"),
+    ([Cancelled("It was cancelled.")], "cancelled"),
+    ([StorageFull("The image could not be saved.")], "failed"),
+    ([RuntimeError("a bug")], "failed"),
+    ([EngineUnavailable("The engine died.", retry_after=0.001)], "queued"),
+    ([], "queued"),
+]
+
+
+@pytest.mark.parametrize(("updates", "state"), ENDS)
+def test_the_end_of_a_task_is_stored_when_the_locked_database_is_free_again(
+    service, monkeypatch, tmp_path, updates, state
+):
+    monkeypatch.setattr("imageserver.outputs.state.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(recording, "FIRST_PAUSE_SECONDS", 0.02)
+    task_id = ends_with(service, monkeypatch, [*updates])
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        gevent.sleep(0.12)
+        assert service.tasks.find(task_id, "").state == "queued"
+        # It still has its owner, so nobody generates it again.
+        assert task_store(tmp_path).adopt(lambda: 9) == []
+    gevent.sleep(0.12)
+    assert service.tasks.find(task_id, "").state == state
+    # One that waits for another attempt is adopted, once.
+    adopted = [store.adopt(lambda: 9) for store in (service.tasks, task_store(tmp_path))]
+    assert [len(tasks) for tasks in adopted] == [int(state == "queued"), 0]
+
+
+def test_no_image_is_kept_until_the_end_can_be_stored(service, monkeypatch, tmp_path):
+    monkeypatch.setattr("imageserver.outputs.state.BUSY_SECONDS", 0.01)
+
+    class Large:
+        inference_time, seeds, warnings = 1.0, (), ()
+
+    outcome = Large()
+    kept = weakref.ref(outcome)
+    task_id = ends_with(service, monkeypatch, [result(outcome)])
+    del outcome
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        gevent.sleep(0.2)
+        gc.collect()
+        assert service.tasks.find(task_id, "").completed_at is None
+        assert kept() is None
+
+
+def test_a_worker_that_fails_to_follow_a_task_lets_another_one_do_it(service, monkeypatch, tmp_path):
+    task = service.tasks.add(number=1, credential="", wanted=WHOLE, warnings=[])
+    monkeypatch.setattr(runner, "record_end", lambda write: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner._follow(service, task, lambda: (task, iter(())))
+    assert [adopted.task_id for adopted in service.tasks.adopt(lambda: 9)] == [task.task_id]
