@@ -27,8 +27,9 @@ def check_state(folder: Path) -> str:
     except sqlite3.Error as error:
         if is_full(error):
             return "WARNING The disk of STATE_DIR is full: no task can be stored until there is room."
-        reason = "is locked by another program" if is_busy(error) else f"cannot be used: {error}"
-        raise SystemExit(f"STATE_DIR={folder} {reason}.") from error
+        if is_busy(error):
+            raise SystemExit(f"STATE_DIR={folder} is locked by another program.") from error
+        raise SystemExit(f"STATE_DIR={folder} cannot be used: {error}.") from error
     except OSError as error:
         raise SystemExit(f"STATE_DIR={folder} cannot be written: {error.strerror or error}.") from error
     except StorageFull as error:
