@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 from imageserver import startup
-from imageserver.api.credentials.api_keys import read_keys
+from imageserver.api.credentials.api_keys import read_keyring
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.outputs.state_check import check_state
@@ -14,7 +14,7 @@ from imageserver.settings import load_settings
 
 _settings = load_settings()
 # Here and not in a worker: gunicorn restarts a worker that exits, again and again.
-read_keys(_settings)
+read_keyring(_settings)
 startup.require_closed(_settings, [_settings.host])
 
 bind = startup.address(_settings)

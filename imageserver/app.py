@@ -5,6 +5,8 @@ from flask import Flask
 from imageserver import startup
 from imageserver.api import routes
 from imageserver.api.credentials.api_keys import read_keyring
+from imageserver.api.credentials.key_file_watch import KeyFileWatch
+from imageserver.api.credentials.url_signer import read_signer
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.inputs.form_parser import FormRequest
@@ -69,12 +71,14 @@ def create_app(settings: Settings, owner: int) -> Flask:
         webhook_store=WebhookStore(settings.resolve(settings.state_dir)),
         webhooks=webhooks,
         keyring=read_keyring(settings),
+        url_signer=read_signer(settings),
         huggingface_tokens=huggingface_tokens,
         loras=open_folder(settings),
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)
     services.start()
+    KeyFileWatch(settings, services.keyring).start()
     runner.start(app)
     task_webhooks.start(app)
     return app

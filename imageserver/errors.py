@@ -51,6 +51,12 @@ class Forbidden(ServiceError):
     status, code = 403, "forbidden"
 
 
+class AdminRequired(ServiceError):
+    """The request needs a key with the role admin."""
+
+    status, code = 403, "admin_required"
+
+
 class ForeignOrigin(ServiceError):
     """A web page of another origin sent the request."""
 

@@ -52,9 +52,13 @@ class Settings(BaseSettings):
     )
     port: int = Field(5000, ge=0, le=65535, description="TCP port to listen on.")
     api_keys: SecretStr | None = Field(
-        None, description="Keys that clients must send, comma-separated, each KEY or NAME:KEY; empty requires none."
+        None,
+        description="Keys that clients must send, comma-separated, each KEY or NAME:KEY, with role=user after it if "
+        "wanted; empty requires none.",
     )
-    api_keys_file: Path | None = Field(None, description="File with one key per line, for mounted secrets.")
+    api_keys_file: Path | None = Field(
+        None, description="File with one key per line; it is read again when it has changed."
+    )
     hf_auth: Literal["off", "read", "any"] = Field(
         "off",
         description="Hugging Face tokens that grant access: off (none), read (tokens without write permission) or any; "
@@ -290,6 +294,12 @@ class Settings(BaseSettings):
         2048.0, gt=0, description="Maximum size of the output folder, in MiB; the oldest saved images go first."
     )
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved images are kept.")
+    url_ttl: float = Field(
+        0.0,
+        ge=0,
+        le=10 * 365 * 86400,
+        description="Seconds that the signed address of a saved image opens it, with keys; 0 sets no end.",
+    )
     task_ttl: float = Field(86400.0, gt=0, description="Seconds that a finished task of POST /submit is kept.")
     max_ended_tasks: int = Field(
         10_000, ge=1, description="Maximum number of ended tasks that are kept; the oldest go first."

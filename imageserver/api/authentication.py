@@ -1,7 +1,7 @@
 """Authenticate requests by an API key or a Hugging Face token, wherever clients can send one.
 
 The signed address of a saved image needs no key, and a key opens no image without it. A server without keys lets
-everyone in under one empty credential. Names of credentials are logged, keys never.
+everyone in under one empty credential, as admin. Names of credentials are logged, keys never.
 """
 
 import base64
@@ -9,6 +9,7 @@ import binascii
 
 from flask import Flask, Response, g, request
 
+from imageserver.api.credentials.api_keys import Owner
 from imageserver.api.request_context import request_id, services
 from imageserver.errors import Forbidden, ServiceError, Unauthorized
 from imageserver.telemetry.logs import current_credential
@@ -28,21 +29,22 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def require_key() -> None:
-        keyring = services().keyring
-        if not keyring.locked or request.endpoint in OPEN_ENDPOINTS:
+        if not services().keyring.locked or request.endpoint in OPEN_ENDPOINTS:
             return
         is_image = request.endpoint == SIGNED_ENDPOINT
-        if is_image and keyring.is_signed(str((request.view_args or {})["name"]), request.args.get("sig", "")):
+        if is_image and _is_signed(str((request.view_args or {})["name"])):
             return
         try:
-            g.credential = _owner_of(_given_keys())
+            identify()
             if is_image:
-                raise Forbidden("The address of a saved image needs its signature (?sig=), as the answer gave it.")
+                raise Forbidden(
+                    "The address of a saved image needs its signature (?sig=), as the answer gave it, and it may "
+                    "expire (URL_TTL)."
+                )
         except ServiceError:
             # The SDKs show the request id.
             request_id()
             raise
-        current_credential.set(g.credential)
 
     @app.after_request
     def keep_out_of_shared_caches(response: Response) -> Response:
@@ -53,15 +55,31 @@ def register(app: Flask) -> None:
         return response
 
 
-def _owner_of(given: list[str]) -> str:
+def identify() -> None:
+    """Set the request's owner by its keys, also later in a connection: a key may have been removed meanwhile.
+
+    Raises Unauthorized, Forbidden, HubUnavailable.
+    """
+    if services().keyring.locked:
+        g.owner = _owner_of(_given_keys())
+        current_credential.set(g.owner.name)
+
+
+def _is_signed(name: str) -> bool:
+    signer = services().url_signer
+    return signer is not None and signer.opens(name, request.args)
+
+
+def _owner_of(given: list[str]) -> Owner:
     """Return the owner of the first valid key, API keys first; raises Unauthorized, Forbidden or HubUnavailable."""
     keyring, huggingface_tokens = services().keyring, services().huggingface_tokens
-    names = [name for key in given if (name := keyring.name_of(key)) is not None]
-    if not names and huggingface_tokens is not None:
+    owners = [owner for key in given if (owner := keyring.owner_of(key)) is not None]
+    if not owners and huggingface_tokens is not None:
         names = [name for key in given if (name := huggingface_tokens.owner_of(key)) is not None]
-    if not names:
+        owners = [Owner(name, "user") for name in names]
+    if not owners:
         raise Unauthorized("The API key is wrong." if given else "This server requires an API key.")
-    return names[0]
+    return owners[0]
 
 
 def _given_keys() -> list[str]:

@@ -4,6 +4,7 @@ from typing import cast
 
 from flask import current_app, g, request
 
+from imageserver.api.credentials.api_keys import NOBODY, Owner
 from imageserver.api.services import Services
 from imageserver.telemetry.logs import current_request
 
@@ -27,9 +28,14 @@ def assign_request_id() -> None:
     request_id()
 
 
+def owner() -> Owner:
+    """Return whose request this is; on a server without API keys it is nobody's."""
+    return cast(Owner, g.get("owner", NOBODY))
+
+
 def credential() -> str:
     """Return the name of this request's credential; empty on a server without API keys."""
-    return cast(str, g.get("credential", ""))
+    return owner().name
 
 
 def arrival() -> float:

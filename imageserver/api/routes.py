@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from imageserver.api import authentication, errors
+from imageserver.api import authentication, authorization, errors
 from imageserver.api.cross_origin import cors, guard
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
@@ -27,6 +27,7 @@ def register(app: Flask, settings: Settings) -> None:
     # Before the key: a browser asks without it whether it may send it.
     cors.register(app, settings)
     authentication.register(app)
+    authorization.register(app)
     for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):
         app.register_blueprint(dialect.blueprint)
     for own_routes in (health, page, jobs, loras, models, openapi):

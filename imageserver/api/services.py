@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import gevent
 
 from imageserver.api.credentials.api_keys import Keyring
+from imageserver.api.credentials.url_signer import UrlSigner
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
@@ -49,6 +50,7 @@ class Services:
     webhook_store: WebhookStore
     webhooks: "WebhookSender | None"
     keyring: Keyring
+    url_signer: UrlSigner | None
     huggingface_tokens: "HuggingFaceTokens | None"
     loras: LoraFolder
     draining: bool = False

@@ -16,7 +16,7 @@ from gevent.pool import Pool  # noqa: E402
 from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
 
 from imageserver import startup  # noqa: E402
-from imageserver.api.credentials.api_keys import read_keys  # noqa: E402
+from imageserver.api.credentials.api_keys import read_keyring  # noqa: E402
 from imageserver.api.request_context import EXTENSION  # noqa: E402
 from imageserver.api.wsgi import send_timeout  # noqa: E402
 from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402
@@ -63,7 +63,7 @@ class _RequestHandler(WSGIHandler):  # type: ignore[misc]
 def serve() -> int:
     """Serve until SIGTERM or Ctrl+C, finish the running generations, and return the exit status."""
     settings = load_settings()
-    read_keys(settings)
+    read_keyring(settings)
     startup.require_closed(settings, [settings.host])
     startup.require_free_port(settings)
     if warning := check_state(settings.resolve(settings.state_dir)):

@@ -290,3 +290,22 @@ def test_a_line_of_the_json_log_tells_what_was_generated_and_for_whom(locked):
     assert line["request_id"] == int(answer.headers["X-Request-Id"])
     assert (line["seed"], line["model_id"], line["credential"]) == (7, "fake", "ann")
     assert line["latency_ms"] >= 0
+
+
+def test_the_file_of_keys_counts_in_every_worker_and_in_open_sockets_as_soon_as_it_changes(own_servers, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"ann:{ANN}\nbob:{BOB} role=user\n")
+    server = own_servers(API_KEYS_FILE=str(file), WORKERS="2")
+    load = {"json": {"model": "fake"}, "headers": {"X-API-Key": BOB}}
+    assert server.ask("POST", "/v1/models/load", timeout=10, **load).status_code == 403
+    connection = websocket.create_connection(f"ws://127.0.0.1:{server.port}/ws/generate?api_key={BOB}", timeout=10)
+    file.write_text("bob:short\n")
+    server.wait_for(lambda: server.log.count("The key in line 1 of API_KEYS_FILE is too short") == 2, "both workers")
+    assert ask(server, **{"X-API-Key": BOB}).status_code == 200
+    file.write_text(f"ann:{ANN}\n")
+    server.wait_for(lambda: server.log.count("API_KEYS_FILE was read again") == 2, "both workers")
+    for _ in range(8):
+        assert ask(server, **{"X-API-Key": BOB}).status_code == 401
+    connection.send(json.dumps({"prompt": "x", "size": "64x64"}))
+    assert json.loads(connection.recv())["code"] == "unauthorized"
+    connection.close()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from flask import request, url_for
 
@@ -27,10 +28,8 @@ def urls_of(paths: Sequence[Path]) -> list[str]:
 
     Where keys are required, an address is signed: whoever has it may open it, also in an <img>.
     """
-    keyring, root = services().keyring, services().settings.public_url or request.url_root
-    addresses = [
-        url_for("native.image", name=path.name, sig=keyring.sign(path.name) if keyring.locked else None)
-        for path in paths
-    ]
+    signer, root = services().url_signer, services().settings.public_url or request.url_root
+    queries: list[dict[str, Any]] = [signer.sign(path.name) if signer else {} for path in paths]
+    addresses = [url_for("native.image", name=path.name, **query) for path, query in zip(paths, queries, strict=True)]
     # PUBLIC_URL names the path under which a proxy serves this server.
     return [root.rstrip("/") + address.removeprefix(request.script_root) for address in addresses]

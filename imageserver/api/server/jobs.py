@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, Field
 
 from imageserver.api import errors
+from imageserver.api.authorization import require_admin
 from imageserver.api.inputs.validation import read_query
 from imageserver.api.operations import EVENTS, documented
 from imageserver.api.request_context import credential, request_id, services
@@ -24,7 +25,13 @@ HEARTBEAT_SECONDS = 10.0
 MAX_ID = 2**63 - 1
 
 
-class JobsQuery(BaseModel, extra="forbid"):
+class JobQuery(BaseModel, extra="forbid"):
+    """The query of the routes of one job."""
+
+    all: bool = Field(False, description="Jobs of other clients too; needs a key with the role admin.")
+
+
+class JobsQuery(JobQuery):
     """The query of `GET /v1/jobs`."""
 
     state: Literal["queued", "processing", "completed", "failed", "cancelled"] | None = Field(
@@ -38,38 +45,39 @@ class JobsQuery(BaseModel, extra="forbid"):
 def list_jobs() -> Response:
     """List the running requests and the last ones that ended."""
     query = read_query(JobsQuery)
-    question = ListJobs(job=request_id(), credential=credential(), state=query.state, limit=query.limit)
+    question = ListJobs(job=request_id(), credential=_whose(query), state=query.state, limit=query.limit)
     return jsonify(object="list", data=[_as_json(status) for status in services().client.jobs(question)])
 
 
 @blueprint.get("/<int:number>")
-@documented(response=JobResponse, errors=(404, 503))
+@documented(query=JobQuery, response=JobResponse, errors=(404, 422, 503))
 def show_job(number: int) -> Response:
     """Return the state of one request."""
-    question = ListJobs(job=request_id(), credential=credential(), wanted=_checked(number))
+    question = ListJobs(job=request_id(), credential=_whose(read_query(JobQuery)), wanted=_checked(number))
     return jsonify(_as_json(_only(services().client.jobs(question), number)))
 
 
 @blueprint.delete("/<int:number>")
-@documented(response=JobResponse, errors=(404, 503))
+@documented(query=JobQuery, response=JobResponse, errors=(404, 422, 503))
 def cancel_job(number: int) -> Response:
     """Cancel one request; one that has already ended stays as it is."""
-    question = CancelJob(job=request_id(), credential=credential(), wanted=_checked(number))
+    question = CancelJob(job=request_id(), credential=_whose(read_query(JobQuery)), wanted=_checked(number))
     return jsonify(_as_json(_only(services().client.jobs(question), number)))
 
 
 @blueprint.get("/<int:number>/events")
 @documented(
+    query=JobQuery,
     headers={"Last-Event-ID": "The number of the last event received; the stream continues after it."},
     media=(EVENTS,),
     errors=(404, 422, 503),
 )
 def job_events(number: int) -> Response:
     """Stream the events of one request; `Last-Event-ID` resumes after an event."""
-    service, question = services(), request_id()
-    ticket = service.client.watch(
-        Watch(job=question, credential=credential(), wanted=_checked(number), after=_last_event_id())
+    question = Watch(
+        job=request_id(), credential=_whose(read_query(JobQuery)), wanted=_checked(number), after=_last_event_id()
     )
+    ticket = services().client.watch(question)
     events = ticket.events(HEARTBEAT_SECONDS)
     try:
         # None if it has no event yet.
@@ -91,6 +99,14 @@ def _frames(ticket: Ticket, events: Iterator[JobEvent | None]) -> Iterator[bytes
 
 def _frame(event: JobEvent) -> bytes:
     return sse.frame(_as_json(event.status), event=event.name, number=event.number)
+
+
+def _whose(query: JobQuery) -> str:
+    """Return the credential whose jobs are meant, empty for everybody's; raises AdminRequired."""
+    if not query.all:
+        return credential()
+    require_admin("Jobs of other clients are private")
+    return ""
 
 
 def _as_json(status: JobStatus) -> dict[str, Any]:

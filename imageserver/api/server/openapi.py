@@ -264,8 +264,8 @@ def _responses(operation: Operation, blueprint_name: str, schemas: _Schemas) -> 
 ERRORS = {
     400: "The request is malformed, or a required field is missing.",
     401: "The API key is missing or wrong.",
-    403: "The Hugging Face token gives no access, an image's address lacks its signature, or a page of another origin "
-    "sent the request.",
+    403: "The key has not the role admin, the Hugging Face token gives no access, an image's address lacks its "
+    "signature, or a page of another origin sent the request.",
     404: "It does not exist.",
     408: "The body did not arrive within BODY_TIMEOUT.",
     409: "Not possible in the current state.",

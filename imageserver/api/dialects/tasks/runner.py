@@ -12,6 +12,7 @@ import msgspec
 from flask import Flask, g
 from werkzeug.datastructures import Headers
 
+from imageserver.api.credentials.api_keys import Owner
 from imageserver.api.dialects.tasks.recording import record_end, record_if_possible
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, PendingGeneration, Update
@@ -70,7 +71,7 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
     content = msgspec.json.decode(task.wanted)
     if isinstance(content, dict) and "fields" in content:
         with app.test_request_context():
-            g.credential, g.arrived = task.credential, time.monotonic()
+            g.owner, g.arrived = Owner(task.credential, "user"), time.monotonic()
             parsed = parse_request(service, content["fields"], Headers(), dialect=DIALECT)
             pending = prepare(service, task.number, parsed)
         task = replace(task, warnings=(*task.warnings, *pending.warnings))

@@ -21,7 +21,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import ProtocolError
 
-from imageserver.api import errors
+from imageserver.api import authentication, errors
 from imageserver.api.dialects.websocket import frames
 from imageserver.api.dialects.websocket.client_socket import ClientSocket, FrameKind, Outbox
 from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
@@ -219,6 +219,7 @@ class _Session:
             raise Busy("A generation is already running on this connection; cancel it, or open another connection.")
         if self._service.draining:
             raise Draining("The server is stopping.", retry_after=5)
+        authentication.identify()
         self._running = _RunningGeneration(self._service, number, frames.checked(frame))
         # With a copy of the context, which holds the credential and the request id.
         gevent.spawn(copy_context().run, self._follow, self._running)

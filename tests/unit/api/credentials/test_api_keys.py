@@ -1,9 +1,5 @@
 """API keys have names, are compared in constant time, and never appear in error messages."""
 
-import errno
-import os
-import secrets
-
 import pytest
 
 from imageserver.api.credentials.api_keys import Keyring, read_keyring
@@ -14,6 +10,11 @@ LONG = "k" * 16
 
 def keyring(keys: str | None = None, **settings: object) -> Keyring:
     return read_keyring(Settings(_env_file=None, api_keys=keys, **settings))
+
+
+def name_in(ring: Keyring, key: str) -> str | None:
+    owner = ring.owner_of(key)
+    return owner.name if owner else None
 
 
 @pytest.fixture
@@ -29,21 +30,21 @@ def test_without_keys_nothing_is_locked():
 def test_keys_have_names_and_an_unnamed_key_gets_one_that_hides_it(state):
     ring = keyring(f"ann:{LONG}a, {LONG}b", **state)
     assert ring.locked
-    assert ring.name_of(LONG + "a") == "ann"
-    name = ring.name_of(LONG + "b")
+    assert name_in(ring, LONG + "a") == "ann"
+    name = name_in(ring, LONG + "b")
     assert name.startswith("key-")
     assert LONG not in name
-    assert ring.name_of(LONG) is None
-    assert ring.name_of("") is None
-    assert keyring(f"{LONG}b", **state).name_of(LONG + "b") == name
+    assert name_in(ring, LONG) is None
+    assert name_in(ring, "") is None
+    assert name_in(keyring(f"{LONG}b", **state), LONG + "b") == name
 
 
 def test_a_file_has_one_key_per_line(state, tmp_path):
     file = tmp_path / "keys"
     file.write_text(f"# ours\n\nann:{LONG}a\n{LONG}b\n")
     ring = keyring(api_keys_file=file, **state)
-    assert ring.name_of(LONG + "a") == "ann"
-    assert ring.name_of(LONG + "b")
+    assert name_in(ring, LONG + "a") == "ann"
+    assert name_in(ring, LONG + "b")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,9 @@ def test_a_file_has_one_key_per_line(state, tmp_path):
         (f":{LONG}", "Key 1 of API_KEYS has an invalid name"),
         (f"an n:{LONG}", "Key 1 of API_KEYS has an invalid name"),
         (f"{LONG} {LONG}", "Key 1 of API_KEYS cannot be sent in an HTTP header"),
+        (f"{LONG} note={LONG}", "Key 1 of API_KEYS has a wrong option"),
+        (f"{LONG} role=root", "Key 1 of API_KEYS has a wrong option: after the key comes role=user or role=admin"),
+        (f"{LONG} role=user role=admin", "Key 1 of API_KEYS has a wrong option"),
         (f"{LONG}ä", "Key 1 of API_KEYS cannot be sent in an HTTP header"),
     ],
 )
@@ -72,7 +76,7 @@ def test_wrong_keys_are_one_sentence_without_the_key(keys, words, state):
 
 def test_blanks_around_names_and_keys_mean_nothing_and_a_key_may_have_colons(state):
     ring = keyring(f" ann : {LONG}:{LONG} ", **state)
-    assert ring.name_of(f"{LONG}:{LONG}") == "ann"
+    assert name_in(ring, f"{LONG}:{LONG}") == "ann"
 
 
 def test_a_missing_file_is_one_sentence(state, tmp_path):
@@ -101,7 +105,7 @@ def test_the_error_for_a_wrong_line_has_its_number(state, tmp_path):
 def test_a_file_from_an_editor_that_marks_utf_8_is_read(state, tmp_path):
     file = tmp_path / "keys"
     file.write_bytes(b"\xef\xbb\xbf" + f"{LONG}a\r\n".encode())
-    assert keyring(api_keys_file=file, **state).name_of(LONG + "a")
+    assert name_in(keyring(api_keys_file=file, **state), LONG + "a")
 
 
 def test_settings_never_show_keys():
@@ -110,52 +114,9 @@ def test_settings_never_show_keys():
     assert LONG not in settings.model_dump_json()
 
 
-def test_a_signature_is_valid_for_one_name_only_and_survives_a_restart(state):
-    first, second = keyring(LONG, **state), keyring(LONG, **state)
-    signature = first.sign("a.png")
-    assert second.is_signed("a.png", signature)
-    assert not second.is_signed("b.png", signature)
-    assert not second.is_signed("a.png", "")
-    assert not second.is_signed("a.png", "ä")
-
-
-def test_only_the_owner_can_read_the_secret(state):
-    keyring(LONG, **state)
-    file = state["state_dir"] / "url_secret"
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert len(file.read_bytes()) == 32
-    assert [path.name for path in state["state_dir"].iterdir()] == ["url_secret"]
-
-
-@pytest.mark.parametrize("content", [b"", b"half"])
-def test_a_damaged_secret_is_not_used(content, state):
-    (state["state_dir"] / "url_secret").write_bytes(content)
-    with pytest.raises(SystemExit, match="damaged url_secret"):
-        keyring(LONG, **state)
-
-
-def test_a_worker_uses_the_secret_of_one_that_was_faster(state, monkeypatch):
-    generate, faster = secrets.token_bytes, []
-
-    def generate_meanwhile(count):
-        monkeypatch.setattr(secrets, "token_bytes", generate)
-        faster.append(keyring(LONG, **state))
-        return generate(count)
-
-    monkeypatch.setattr(secrets, "token_bytes", generate_meanwhile)
-    slower = keyring(LONG, **state)
-    assert slower.sign("a.png") == faster[0].sign("a.png") == keyring(LONG, **state).sign("a.png")
-
-
-def test_a_folder_without_hard_links_keeps_the_secret_too(state, monkeypatch):
-    def refuse(*_):
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    assert keyring(LONG, **state).sign("a.png") == keyring(LONG, **state).sign("a.png")
-
-
-def test_a_state_folder_that_cannot_be_written_is_one_sentence(tmp_path):
-    (tmp_path / "state").write_text("a file")
-    with pytest.raises(SystemExit, match=r"STATE_DIR=.*url_secret"):
-        keyring(LONG, state_dir=tmp_path / "state")
+def test_a_key_is_an_admins_unless_its_entry_says_user(state, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"ann:{LONG}a\nbob:{LONG}b  role=user\n{LONG}c role=admin\nrole=user-is-a-key role=user\n")
+    ring = keyring(f"eve:{LONG}e role=user, zoe:{LONG}z", api_keys_file=file, **state)
+    keys = (LONG + "a", LONG + "b", LONG + "c", "role=user-is-a-key", LONG + "e", LONG + "z")
+    assert [ring.owner_of(key).role for key in keys] == ["admin", "user", "admin", "user", "user", "admin"]

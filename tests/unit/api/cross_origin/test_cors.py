@@ -7,6 +7,7 @@ import pytest
 
 from imageserver.api import authentication, errors
 from imageserver.api.credentials.api_keys import Keyring
+from imageserver.api.credentials.key_entries import KeyEntry
 from imageserver.api.cross_origin import cors, guard
 from imageserver.api.request_context import EXTENSION
 from imageserver.settings import Settings
@@ -21,7 +22,7 @@ QUESTION = {
 
 def client_of(**settings):
     app = flask.Flask("shared", static_folder=None)
-    keyring = Keyring({"ann": KEY}, b"", locked="api_keys" in settings)
+    keyring = Keyring([KeyEntry(name="ann", key=KEY)], locked="api_keys" in settings)
     ids = SimpleNamespace(next_id=lambda: 5)
     app.extensions[EXTENSION] = SimpleNamespace(request_ids=ids, keyring=keyring, huggingface_tokens=None)
     chosen = Settings(_env_file=None, **settings)

@@ -20,7 +20,7 @@ def test_the_document_is_built_once(monkeypatch):
     app.config["MAX_CONTENT_LENGTH"] = 2**20
     routes.register(app, settings)
     app.extensions[EXTENSION] = SimpleNamespace(
-        settings=settings, thread_pool=ThreadPool(1), keyring=Keyring({}, b"", locked=False)
+        settings=settings, thread_pool=ThreadPool(1), keyring=Keyring([], locked=False)
     )
     first, second = (app.test_client().get("/openapi.json") for _ in range(2))
     assert first.get_json()["openapi"] == "3.1.0"

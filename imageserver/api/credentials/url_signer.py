@@ -1,0 +1,70 @@
+"""Signs the addresses of saved images, with which they open without a key, for ever or for URL_TTL seconds."""
+
+import contextlib
+import hashlib
+import hmac
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from imageserver.atomic_write import move_to_new, written_aside
+from imageserver.settings import Settings
+
+SECRET_BYTES = 32
+SIGNATURE_CHARACTERS = 32
+# Seconds since 1970 with up to 11 digits last until the year 5138.
+MAX_MOMENT_DIGITS = 11
+
+
+class UrlSigner:
+    """Signs names with a secret; `ttl` in seconds, 0 for signatures without an end."""
+
+    def __init__(self, secret: bytes, *, ttl: float = 0.0, clock: Callable[[], float] = time.time) -> None:
+        self._secret = secret
+        self._ttl = ttl
+        self._clock = clock
+
+    def sign(self, name: str) -> dict[str, str]:
+        """Return the query with which the address of a saved image needs no key."""
+        until = str(math.ceil(self._clock() + self._ttl)) if self._ttl else ""
+        return ({"until": until} if until else {}) | {"sig": self._signature(name, until)}
+
+    def opens(self, name: str, query: Mapping[str, str]) -> bool:
+        """Return whether a query opens an image; one that was signed without an end opens it whatever `ttl` is now."""
+        until = query.get("until", "")
+        if not hmac.compare_digest(self._signature(name, until).encode(), query.get("sig", "").encode()):
+            return False
+        return not until or (len(until) <= MAX_MOMENT_DIGITS and self._clock() < int(until))
+
+    def _signature(self, name: str, until: str) -> str:
+        # No name of an image has a line break, so that none runs into a moment.
+        text = f"{name}\n{until}" if until else name
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_CHARACTERS]
+
+
+def read_signer(settings: Settings) -> UrlSigner | None:
+    """Return the signer that the settings describe, None where no key is required; raises SystemExit."""
+    return UrlSigner(_secret(settings), ttl=settings.url_ttl) if settings.asks_for_keys else None
+
+
+def _secret(settings: Settings) -> bytes:
+    """Return the signing secret, created at the first start and shared by all workers."""
+    file: Path = settings.resolve(settings.state_dir) / "url_secret"
+    try:
+        if not file.exists():
+            content = secrets.token_bytes(SECRET_BYTES)
+            with (
+                written_aside(file.parent, content, prefix=file.name, private=True) as aside,
+                # Another worker was faster.
+                contextlib.suppress(FileExistsError),
+            ):
+                move_to_new(aside, file)
+        secret = file.read_bytes()
+    except OSError as error:
+        raise SystemExit(f"STATE_DIR={settings.state_dir} cannot keep url_secret: {error.strerror}.") from None
+    if len(secret) != SECRET_BYTES:
+        # An empty or short secret could be guessed.
+        raise SystemExit(f"STATE_DIR={settings.state_dir} has a damaged url_secret: delete it and start again.")
+    return secret

@@ -1,0 +1,86 @@
+"""Users generate; only admins change the server for others, or see and stop others' jobs."""
+
+from types import SimpleNamespace
+
+import pytest
+from flask import Flask
+
+from imageserver.api import routes
+from imageserver.api.authorization import ADMIN_ENDPOINTS
+from imageserver.api.credentials.api_keys import Keyring
+from imageserver.api.credentials.key_entries import KeyEntry
+from imageserver.api.request_context import EXTENSION
+from imageserver.protocol.messages import CancelJob, ListJobs
+from imageserver.settings import Settings
+
+ANN, BOB, TOKEN = "ann-key-0123456789", "bob-key-0123456789", "hf_token"
+ADMIN_PATHS = ["/v1/models/load", "/v1/models/unload", "/v1/loras/load", "/v1/loras/unload", "/sdapi/v1/options"]
+
+
+class RoutesOverNothing:
+    """All routes over a dispatcher that only keeps the questions."""
+
+    def __init__(self, *entries):
+        settings = Settings(_env_file=None)
+        self.app = Flask("roles", static_folder=None)
+        self.app.config["MAX_CONTENT_LENGTH"] = 2**20
+        routes.register(self.app, settings)
+        self.questions = []
+        self.app.extensions[EXTENSION] = SimpleNamespace(
+            settings=settings,
+            request_ids=SimpleNamespace(next_id=lambda: 5),
+            keyring=Keyring(entries, locked=bool(entries)),
+            huggingface_tokens=SimpleNamespace(owner_of={TOKEN: "hf:eve"}.get),
+            client=SimpleNamespace(jobs=lambda question: self.questions.append(question) or ()),
+        )
+
+    def ask(self, method, path, key=None, **options):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return self.app.test_client().open(path, method=method, headers=headers, **options)
+
+
+@pytest.fixture
+def server():
+    return RoutesOverNothing(KeyEntry(name="ann", key=ANN), KeyEntry(name="bob", key=BOB, role="user"))
+
+
+def test_every_route_of_admins_exists(server):
+    paths = {rule.rule for rule in server.app.url_map.iter_rules() if rule.endpoint in ADMIN_ENDPOINTS}
+    assert paths >= set(ADMIN_PATHS)
+    assert server.app.view_functions.keys() >= ADMIN_ENDPOINTS
+
+
+@pytest.mark.parametrize("key", [BOB, TOKEN], ids=["user", "hub"])
+@pytest.mark.parametrize("path", ADMIN_PATHS)
+def test_a_user_changes_nothing_for_others_and_is_told_why(server, path, key):
+    answer = server.ask("POST", path, key, json={})
+    assert answer.status_code == 403
+    assert "admin_required" in answer.text
+    assert "needs a key with the role admin" in answer.text
+
+
+@pytest.mark.parametrize("path", ADMIN_PATHS)
+def test_an_admin_and_everybody_on_a_server_without_keys_may(server, path):
+    for answer in (server.ask("POST", path, ANN, data="{"), RoutesOverNothing().ask("POST", path, data="{")):
+        # Both are refused for their body only.
+        assert answer.status_code == 400
+
+
+def test_options_may_be_read_by_users(server):
+    assert server.ask("GET", "/sdapi/v1/cmd-flags", BOB).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/jobs"), ("GET", "/v1/jobs/7"), ("DELETE", "/v1/jobs/7")])
+def test_jobs_of_others_are_an_admins_who_asks_for_all(server, method, path):
+    refused = server.ask(method, f"{path}?all=true", BOB)
+    assert (refused.status_code, refused.get_json()["code"]) == (403, "admin_required")
+    assert not server.questions
+    for key, query in ((BOB, ""), (ANN, ""), (ANN, "?all=true")):
+        server.ask(method, path + query, key)
+    assert [question.credential for question in server.questions] == ["bob", "ann", ""]
+    assert {type(question) for question in server.questions} <= {ListJobs, CancelJob}
+
+
+def test_the_events_of_others_are_an_admins_too(server):
+    answer = server.ask("GET", "/v1/jobs/7/events?all=true", BOB)
+    assert (answer.status_code, answer.get_json()["code"]) == (403, "admin_required")
