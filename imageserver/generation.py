@@ -93,6 +93,16 @@ class Generation:
     layers: int = 0
 
     @property
+    def source_bytes(self) -> int:
+        """How many bytes the pixels of its source and control have that travel beside it."""
+        size, source = self.width * self.height, self.source
+        control = 3 * size if self.control else 0
+        if source is None:
+            return control
+        further = sum(3 * width * height for width, height in source.further)
+        return control + 3 * size + (size if source.masked else 0) + further
+
+    @property
     def generated_steps(self) -> int:
         """The denoising steps of one image: with a source only its strength's share of them runs."""
         if self.source is None:
@@ -129,6 +139,11 @@ class Outcome:
     unsafe: tuple[bool, ...] = ()
     layers: int = 1
     channels: int = 3
+
+    @property
+    def pixel_bytes(self) -> int:
+        """How many bytes its pixels have on the wire."""
+        return len(self.seeds) * self.height * self.width * self.channels
 
     @property
     def nsfw_detected(self) -> bool | None:

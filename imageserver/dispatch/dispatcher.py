@@ -51,7 +51,8 @@ class Dispatcher:
         self._idle = IdleUnload(settings.idle_unload, engine, self._is_busy)
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(work) for work in (self.engine.supervise(self), self._idle.watch())]
+        work = (self.engine.supervise(self), self._idle.watch(), self._broadcast.beat())
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     async def stop(self) -> None:
         """Fail all jobs, then end the engine."""

@@ -8,12 +8,12 @@ import contextlib
 import dataclasses
 import logging
 import secrets
-import statistics
 import sys
-from collections import deque
 from pathlib import Path
 from typing import Protocol
 
+from imageserver.dispatch.engine_questions import EngineQuestions
+from imageserver.dispatch.engine_watchdog import EngineWatchdog
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.streams import Peer
 from imageserver.errors import EngineUnavailable, Loading
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 MAX_LOAD_FAILURES = 5
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
-MAX_SILENT_STEPS = 20
 STOP_GRACE_SECONDS = 3.0
 # Phases of a model's load during which other models generate: its files arrive; it waits for those images.
 DOWNLOADING, WAITING = "downloading", "waiting"
@@ -54,8 +53,8 @@ class EngineEvents(Protocol):
 class EngineProcess:
     """One supervised engine process.
 
-    `state` is `loading`, `ready`, `idle`, `restarting` or `failed`; `reason` says why in one sentence. It `is_resting`
-    from its end for want of requests until the next engine has its model.
+    `state` is `loading`, `ready`, `silent`, `idle`, `restarting` or `failed`; `reason` says why in one sentence. It
+    `is_resting` from its end for want of requests until the next engine has its model.
     """
 
     _events: EngineEvents
@@ -64,15 +63,12 @@ class EngineProcess:
         """Run engines one by one; `model_file` outlives this dispatcher and keeps what MODEL=auto meant at first."""
         self._settings = settings
         self._address = address
-        self._clock = asyncio.get_running_loop().time
+        self._watchdog = EngineWatchdog(settings.step_timeout, asyncio.get_running_loop().time)
         self._process: asyncio.subprocess.Process | None = None
         self._peer: Peer | None = None
         self._ending: asyncio.Task[None] | None = None
         self._stopping = False
-        self._last_sign = self._clock()
-        self._last_steps: dict[int, float] = {}
         self._token = ""
-        self._step_times: deque[float] = deque(maxlen=100)
         self._silent = False
         self._awake = asyncio.Event()
         self._running: dict[int, float] = {}  # job id -> its share of the memory
@@ -89,7 +85,8 @@ class EngineProcess:
         # The model that a new engine begins with, and how far the load of another one has come beside it.
         self.default_model: InitialModel | None = None
         self.load_progress: messages.LoadProgress | None = None
-        self._asked: dict[int, Listener] = {}
+        self._questions = EngineQuestions()
+        self._changes: set[int] = set()  # numbers of the loads and unloads that are still to be answered
 
     @property
     def pid(self) -> int | None:
@@ -103,7 +100,7 @@ class EngineProcess:
     @property
     def is_asked(self) -> bool:
         """Whether an answer of the engine is still to come."""
-        return bool(self._asked)
+        return bool(self._questions)
 
     def has_room(self, info: ModelInfo | None) -> bool:
         """Return whether another job of a model may be sent now.
@@ -177,13 +174,15 @@ class EngineProcess:
         assert self._peer is not None
         if not self._running:
             # Only then: arrivals at a silent engine are no sign of its life.
-            self._last_sign = self._clock()
+            self._watchdog.record_sign()
         self._running[message.job] = share_of_memory(message.generation)
         self._peer.send(message, source)
 
     def send(self, message: messages.FetchModel | messages.LoadModel | messages.UnloadModel) -> None:
         """Send a message about a model; without an engine it is lost, as are the models."""
         if self._peer is not None:
+            if not isinstance(message, messages.FetchModel):  # which lasts for hours, beside everything else
+                self._changes.add(message.job)
             self._peer.send(message)
 
     def ask(self, question: messages.LoraRequest | messages.TokenCountRequest, listener: Listener) -> None:
@@ -192,7 +191,7 @@ class EngineProcess:
             error = Loading(f"The model is not loaded yet: {self.reason}", retry_after=2)
             listener.send(messages.failed(question.job, error))
             return
-        self._asked[question.job] = listener
+        self._questions.add(question.job, listener)
         self._peer.send(question)
 
     def cancel(self, job: int) -> None:
@@ -206,7 +205,9 @@ class EngineProcess:
         async for message, raw in peer:
             if self._peer is not peer:
                 return  # it comes from an engine that has been replaced
-            self._last_sign = self._clock()
+            self._watchdog.record_sign()
+            if self.state == "silent" and self.ready is not None:
+                self._set_state("ready", "ready", self.ready.info.reason)
             self._receive(message, raw)
         if self._peer is peer:
             self._peer = None
@@ -225,9 +226,9 @@ class EngineProcess:
         """Start one engine and wait for its end; return whether it had become ready."""
         self._silent, self.ready, self.fraction, self.load_progress = False, None, None, None
         self._running.clear()
-        self._last_steps.clear()
+        self._changes.clear()
+        self._watchdog.begin()
         self._token = secrets.token_hex(32)
-        self._last_sign = self._clock()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", self._settings.engine_module, stdin=asyncio.subprocess.PIPE
@@ -248,9 +249,7 @@ class EngineProcess:
         if self._peer is not None:
             self._peer.close()
             self._peer = None
-        for job, listener in self._asked.items():
-            listener.send(messages.failed(job, EngineUnavailable("The engine died meanwhile.", retry_after=5)))
-        self._asked.clear()
+        self._questions.fail_all(EngineUnavailable("The engine died meanwhile.", retry_after=5))
         return self.ready is not None
 
     def _receive(self, message: messages.AnyMessage, raw: bytes) -> None:
@@ -261,11 +260,10 @@ class EngineProcess:
             self._events.job_event(message, raw)
         elif isinstance(message, messages.LorasLoaded | messages.TokenCounts):
             failure = message.failure if isinstance(message, messages.LorasLoaded) else None
-            if listener := self._asked.pop(message.job, None):
-                listener.send(failure or message)
+            self._questions.answer(message.job, failure or message)
         elif isinstance(message, messages.DeviceUsage):
             self.usage = message
-        else:
+        elif not isinstance(message, messages.Pong):
             logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
 
     def _receive_model_report(self, message: messages.ModelReport) -> None:
@@ -285,6 +283,7 @@ class EngineProcess:
                 self._set_state("ready", "ready", message.info.reason)
             case messages.ModelsLoaded():
                 self.load_progress = None
+                self._changes.discard(message.job)
                 self._events.model_event(message)
             case messages.ModelFetched():
                 self._events.model_event(message)
@@ -312,30 +311,29 @@ class EngineProcess:
     def _observe(self, message: messages.JobReport) -> None:
         """Record the pace of steps and the end of jobs."""
         if isinstance(message, messages.Progress):
-            now = self._clock()
-            # A job's own steps: those of its neighbours in one forward are reported in a burst.
-            if message.job in self._last_steps:
-                self._step_times.append(now - self._last_steps[message.job])
-            self._last_steps[message.job] = now
+            self._watchdog.record_step(message.job)
         elif isinstance(message, messages.Finished | messages.Failed):
             self._running.pop(message.job, None)
-            self._last_steps.pop(message.job, None)
+            self._watchdog.forget(message.job)
 
     def _set_state(self, state: str, phase: str, reason: str) -> None:
         self.state, self.phase, self.reason = state, phase, reason
         self._events.engine_changed()
 
     async def _watch(self) -> None:
-        """Kill an engine that runs jobs but has given no sign of life for too long."""
+        """Ping the engine, and kill one that has given no sign of life for too long."""
         while True:
-            await asyncio.sleep(min(0.5, self._settings.step_timeout / 4))
-            limit = self._settings.step_timeout
-            if self._step_times:
-                limit = max(limit, MAX_SILENT_STEPS * statistics.median(self._step_times))
-            # What loads, measures or compiles a model between two forwards cannot do both.
+            await asyncio.sleep(self._watchdog.interval)
+            finding = self._watchdog.check(works=bool(self._running or self._questions or self._changes))
+            # What loads, measures or compiles a model between two forwards can give none.
             pauses = self.load_progress is not None and self.load_progress.phase != WAITING
-            if self._running and self.state == "ready" and not pauses and self._clock() - self._last_sign > limit:
-                logger.error("The engine gave no sign of life for %.1f s; it is killed.", limit)
+            if self._peer is None or self.state not in ("ready", "silent") or pauses:
+                continue
+            self._peer.send(messages.Ping())
+            if finding == "silent" and self.state == "ready":
+                self._set_state("silent", "ready", "The engine gives no sign of life; it is replaced if that lasts.")
+            elif finding == "dead":
+                logger.error("The engine gave no sign of life for %.1f s; it is killed.", self._watchdog.silent_seconds)
                 self._silent = True
                 if self._process is not None and self._process.returncode is None:
                     self._process.kill()

@@ -16,6 +16,7 @@ from imageserver.dispatch.job_queries import JobQueries
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
 from imageserver.protocol import messages
 from imageserver.protocol.channel import Address
+from imageserver.protocol.framing import MAX_HELLO_BYTES
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
 
 async def _accept(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, key: str) -> None:
     try:
-        hello, _ = await asyncio.wait_for(peer.receive(), HELLO_TIMEOUT_SECONDS)
+        hello, _ = await asyncio.wait_for(peer.receive(MAX_HELLO_BYTES), HELLO_TIMEOUT_SECONDS)
     except (EOFError, TimeoutError):
         return
     if isinstance(hello, messages.Hello) and hello.role == "engine" and dispatcher.engine.is_own(hello.key):

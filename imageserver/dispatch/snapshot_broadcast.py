@@ -1,9 +1,10 @@
-"""Sends the workers the state of the service: at once where it is another, else soon."""
+"""Sends the workers the state of the service: at once where it is another, else soon, and every second."""
 
 import asyncio
 from collections.abc import Callable
 
 from imageserver.dispatch.jobs import Listener
+from imageserver.dispatch.silence import HEARTBEAT_SECONDS
 from imageserver.protocol.messages import Snapshot
 
 # Seconds between two snapshots of the same state; every step of every job changes something.
@@ -28,6 +29,12 @@ class SnapshotBroadcast:
 
     def leave(self, worker: Listener) -> None:
         self._workers.discard(worker)
+
+    async def beat(self) -> None:
+        """Send snapshots for ever, for the workers to see that this loop runs."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            self.send()
 
     def send(self) -> None:
         self._is_due, self._sent_at = False, asyncio.get_running_loop().time()

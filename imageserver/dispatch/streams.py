@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from imageserver.protocol.framing import Frame, pack, read_frame
+from imageserver.protocol.framing import MAX_HEADER_BYTES, Frame, pack, read_frame
 from imageserver.protocol.messages import Message
 
 # Images are a few megabytes; with the default of 64 KiB the loop would wake a hundred times for each.
@@ -24,9 +24,9 @@ class Peer:
             if raw:
                 self._writer.write(raw)
 
-    async def receive(self) -> Frame:
+    async def receive(self, max_header_bytes: int = MAX_HEADER_BYTES) -> Frame:
         """Return the next message and its raw bytes; raises EOFError if the peer is gone or breaks the protocol."""
-        parser = read_frame()
+        parser = read_frame(max_header_bytes)
         size = next(parser)
         while True:
             try:

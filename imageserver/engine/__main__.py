@@ -144,6 +144,8 @@ def _receive(
         case messages.TokenCountRequest():
             usage = pool.token_usage(request.generation)
             link.send(messages.TokenCounts(job=request.job, **(asdict(usage) if usage else {})))
+        case messages.Ping():
+            link.send(messages.Pong())
         case messages.FetchModel():
             loads.fetch(request)
         case messages.LoadModel():

@@ -12,6 +12,8 @@ from imageserver.protocol.messages import AnyMessage, Message
 
 LENGTHS = struct.Struct(">II")
 MAX_HEADER_BYTES = 16 * 1024 * 1024
+# Of the first message, with which a peer shows its key.
+MAX_HELLO_BYTES = 4096
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
@@ -25,18 +27,20 @@ def pack(message: Message, raw_size: int = 0) -> bytes:
     return LENGTHS.pack(len(header), raw_size) + header
 
 
-def read_frame() -> Generator[int, bytes, Frame]:
+def read_frame(max_header_bytes: int = MAX_HEADER_BYTES) -> Generator[int, bytes, Frame]:
     """Parse one frame: yield how many bytes to read next, be sent exactly those, return the message and its raw bytes.
 
     It does no reading of its own, so that a socket and an event loop share it. Raises EOFError if the peer breaks the
     protocol: no later frame could be parsed either.
     """
     header_size, raw_size = LENGTHS.unpack((yield LENGTHS.size))
-    if header_size > MAX_HEADER_BYTES:
+    if header_size > max_header_bytes:
         raise EOFError(f"A header of {header_size} bytes is not one of our messages.")
     header = yield header_size
     try:
         message = _decoder.decode(header)
     except msgspec.DecodeError as error:
         raise EOFError(f"The header is not one of our messages: {error}") from error
+    if raw_size > message.max_raw_bytes:
+        raise EOFError(f"A {type(message).__name__} does not have {raw_size} raw bytes.")
     return message, (yield raw_size)

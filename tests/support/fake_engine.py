@@ -35,6 +35,8 @@ from imageserver.protocol.messages import (
     LorasLoaded,
     ModelFetched,
     ModelsLoaded,
+    Ping,
+    Pong,
     Preview,
     Progress,
     Ready,
@@ -88,6 +90,8 @@ class FakeEngine:
 
     def receive(self, message: AnyMessage, raw: bytes) -> None:
         match message:
+            case Ping():
+                self.channel.send(Pong())
             case TokenCountRequest():
                 words = len(message.generation.prompt.split())
                 self.channel.send(TokenCounts(job=message.job, prompt_tokens=words, image_tokens=4))

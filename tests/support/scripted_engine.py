@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 from imageserver.protocol.channel import Address
 from imageserver.protocol.framing import Frame
-from imageserver.protocol.messages import AnyMessage
+from imageserver.protocol.messages import AnyMessage, Ping, Pong
 
 ADDRESS = Address(path=None, port=1, key="")
 
@@ -26,15 +26,27 @@ class ScriptedProcess:
 
 
 class ScriptedPeer:
-    """The connection of an engine that sends these messages and then nothing more."""
+    """The connection of an engine that sends these messages, and then answers pings until it `is_deaf`."""
 
     def __init__(self, *messages: AnyMessage) -> None:
-        self._messages = messages
-        self._closed = asyncio.Event()
-        self.close = self._closed.set
-        self.send = Mock()
+        self._outbox: asyncio.Queue[AnyMessage | None] = asyncio.Queue()
+        for message in messages:
+            self.answer(message)
+        self.is_deaf = False
+        self.received: list[AnyMessage] = []
+
+    def answer(self, message: AnyMessage) -> None:
+        self._outbox.put_nowait(message)
+
+    def send(self, message: AnyMessage, raw: bytes = b"") -> None:
+        if not isinstance(message, Ping):
+            self.received.append(message)
+        elif not self.is_deaf:
+            self.answer(Pong())
+
+    def close(self) -> None:
+        self._outbox.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
-        for message in self._messages:
+        while (message := await self._outbox.get()) is not None:
             yield message, b""
-        await self._closed.wait()

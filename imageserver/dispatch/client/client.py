@@ -9,9 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
+from imageserver.dispatch.client.dispatcher_process import kill
 from imageserver.dispatch.client.launch import connect_or_start
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.dispatch.client.ticket import PreviewImage, Ticket
+from imageserver.dispatch.client.watchdog import DispatcherWatchdog
 from imageserver.errors import Cancelled, EngineUnavailable, ServiceError
 from imageserver.generation import Generation, ModelInfo
 from imageserver.protocol import messages
@@ -21,8 +25,9 @@ from imageserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 LINK_TIMEOUT_SECONDS = 20.0
-# A large file may lie on a slow disk, and the engine answers between two forwards.
+# Longer than the dispatcher waits for the engine.
 LORA_TIMEOUT_SECONDS = 120.0
+SILENT_SENTENCE = "The dispatcher gives no sign of life; it is replaced if that lasts."
 
 
 class DispatchClient:
@@ -38,10 +43,20 @@ class DispatchClient:
         self._linked = threading.Event()
         self._tickets: dict[int, Ticket] = {}
         self._closed = False
-        self.snapshot: messages.Snapshot | None = None
+        self._pid = 0
+        self._watchdog = DispatcherWatchdog(self._dispatcher_silent, self._dispatcher_dead)
+        self._snapshot: messages.Snapshot | None = None
+
+    @property
+    def snapshot(self) -> messages.Snapshot | None:
+        """The dispatcher's last snapshot, `degraded` while it sends no further ones; None without a dispatcher."""
+        if self._snapshot is None or not self._watchdog.is_silent:
+            return self._snapshot
+        return msgspec.structs.replace(self._snapshot, state="degraded", reason=SILENT_SENTENCE)
 
     def start(self) -> None:
         """Connect in the background, starting the dispatcher where none runs."""
+        self._watchdog.start()
         threading.Thread(target=self._keep_linked, name="dispatcher-link", daemon=True).start()
 
     def close(self) -> None:
@@ -140,25 +155,40 @@ class DispatchClient:
     def _keep_linked(self) -> None:
         while not self._closed:
             try:
-                self._channel = connect_or_start(self._runtime_dir, self._settings)
+                self._channel, self._pid = connect_or_start(self._runtime_dir, self._settings)
             except OSError as error:
                 logger.error("The dispatcher cannot be reached: %s", error)
                 time.sleep(1.0)
                 continue
+            self._watchdog.connected()
             for message, raw in self._channel:
+                self._watchdog.record_sign()
                 self._receive(message, raw)
                 # Not before the first message: a dispatcher that is being killed may still accept a connection.
                 self._linked.set()
+            self._watchdog.disconnected()
             self._channel.close()
             self._linked.clear()
-            self.snapshot = None
+            self._snapshot = None
             if not self._closed:
                 logger.warning("The dispatcher is gone; it is being restarted.")
             self.fail_all(EngineUnavailable("The dispatcher died with this generation.", retry_after=2))
 
+    def _dispatcher_silent(self) -> None:
+        """Hand nothing over to it, until it sends again or another one has been started."""
+        self._linked.clear()
+        logger.warning("%s", SILENT_SENTENCE)
+
+    def _dispatcher_dead(self) -> None:
+        """Kill it and end the connection, upon which another one is started."""
+        if kill(self._pid, self._runtime_dir.owner):
+            logger.error("The dispatcher has given no sign of life for too long; it is killed.")
+        if self._channel is not None:
+            self._channel.close()
+
     def _receive(self, message: messages.AnyMessage, raw: bytes) -> None:
         if isinstance(message, messages.Snapshot):
-            self.snapshot = message
+            self._snapshot = message
             if message.info is not None and self._on_ready is not None:
                 self._on_ready(message.info)
                 self._on_ready = None

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 
 from filelock import FileLock, Timeout
 
+from imageserver.dispatch.client.dispatcher_process import ask_to_end, kill
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.protocol.channel import Channel
 from imageserver.protocol.messages import Hello
@@ -18,45 +18,56 @@ START_TIMEOUT_SECONDS = 15.0
 POLL_SECONDS = 0.02
 
 
-def connect(runtime_dir: RuntimeDir, role: str) -> Channel:
-    """Return a channel to the running dispatcher; raises OSError when none answers."""
-    address, _ = runtime_dir.read()
+def connect(runtime_dir: RuntimeDir) -> tuple[Channel, int]:
+    """Return a channel to the running dispatcher and its process id; raises OSError when none answers."""
+    address, pid = runtime_dir.read()
     channel = Channel(address.connect())
-    channel.send(Hello(role=role, key=address.key, pid=os.getpid()))
-    return channel
+    channel.send(Hello(role="worker", key=address.key, pid=os.getpid()))
+    return channel, pid
 
 
-def connect_or_start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
-    """Return a channel to the dispatcher, starting one where none answers; raises OSError when that fails."""
+def connect_or_start(runtime_dir: RuntimeDir, settings: Settings) -> tuple[Channel, int]:
+    """Return a channel to the dispatcher and its process id; raises OSError when none answers and none can be started.
+
+    One that lives but does not answer is ended first: two would have two engines on one device.
+    """
     try:
-        return connect(runtime_dir, "worker")
+        return connect(runtime_dir)
     except OSError:
         if not process_lives(runtime_dir.owner):
             raise ConnectionError("The server's main process is gone.") from None
     try:
         with FileLock(runtime_dir.launch_lock, timeout=START_TIMEOUT_SECONDS):
             try:
-                return connect(runtime_dir, "worker")
+                return connect(runtime_dir)
             except OSError:
+                _kill_last(runtime_dir)
                 return _start(runtime_dir, settings)
     except Timeout as error:
         raise TimeoutError("Another process is starting the dispatcher and does not finish.") from error
 
 
 def stop(runtime_dir: RuntimeDir, timeout: float = 10.0) -> None:
-    """End the dispatcher and wait until it is gone."""
+    """End the dispatcher and wait until it is gone; one that does not end within `timeout` seconds is killed."""
     try:
         _, pid = runtime_dir.read()
     except OSError:
         return
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGTERM)
+    ask_to_end(pid)
     deadline = time.monotonic() + timeout
-    while process_lives(pid) and time.monotonic() < deadline:
+    while process_lives(pid):
+        if time.monotonic() > deadline:
+            kill(pid, runtime_dir.owner)
+            return
         time.sleep(POLL_SECONDS)
 
 
-def _start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
+def _kill_last(runtime_dir: RuntimeDir) -> None:
+    with contextlib.suppress(OSError):
+        kill(runtime_dir.read()[1], runtime_dir.owner)
+
+
+def _start(runtime_dir: RuntimeDir, settings: Settings) -> tuple[Channel, int]:
     runtime_dir.address_file.unlink(missing_ok=True)
     flags = 0
     if sys.platform == "win32":
@@ -77,7 +88,7 @@ def _start(runtime_dir: RuntimeDir, settings: Settings) -> Channel:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
-            return connect(runtime_dir, "worker")
+            return connect(runtime_dir)
         except OSError:
             if time.monotonic() > deadline:
                 raise

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from imageserver.atomic_write import write_atomically
+from imageserver.dispatch.client.dispatcher_process import kill
 from imageserver.protocol.channel import Address
 
 if sys.platform == "win32":
@@ -91,11 +92,13 @@ class RuntimeDir:
                 (self.folder / f"{self.owner}.{suffix}").unlink()
 
     def remove_stale(self) -> None:
-        """Delete the files of servers that have ended."""
+        """Delete the files of servers that have ended, and kill dispatchers that hang and have outlived them."""
         for file in self.folder.glob("*.*"):
             owner = file.name.split(".")[0]
             with contextlib.suppress(OSError):
                 if owner.isdigit() and not (process_lives(int(owner)) and _is_of(int(owner), file)):
+                    if file.suffix == ".json" and (pid := RuntimeDir(int(owner)).read()[1]) != os.getpid():
+                        kill(pid, int(owner))
                     file.unlink()
 
 

@@ -48,12 +48,12 @@ from imageserver.protocol.messages.models import (
     UnloadModel,
 )
 from imageserver.protocol.messages.models import ModelReport as ModelReport
-from imageserver.protocol.messages.service import DeviceUsage, Hello, Snapshot
+from imageserver.protocol.messages.service import DeviceUsage, Hello, Ping, Pong, Snapshot
 
 AnyMessage = (
     Hello | AdmissionRequest | Admitted | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest
     | TokenCounts | Estimate | Cancel | ClientLeft | Run | Started | Progress | Preview | Finished | Failed | ListJobs
     | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest | LorasLoaded
     | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse | LoadProgress
-    | Ready | LoadFailed | DeviceUsage | Snapshot
+    | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong
 )  # fmt: skip

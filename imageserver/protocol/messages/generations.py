@@ -24,6 +24,10 @@ class Submit(NumberedMessage, frozen=True, kw_only=True):
     dialect: str = "native"
     client: str = ""
 
+    @property
+    def max_raw_bytes(self) -> int:
+        return self.generation.source_bytes
+
 
 class AdmissionRequest(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: would a generation be refused now? Asked before its image is decoded."""
@@ -108,6 +112,10 @@ class Run(NumberedMessage, frozen=True, kw_only=True):
     credential: str = ""
     waited: float = 0.0
 
+    @property
+    def max_raw_bytes(self) -> int:
+        return self.generation.source_bytes
+
 
 class Started(NumberedMessage, frozen=True, kw_only=True):
     """Engine to dispatcher to worker: the device has begun with the job."""
@@ -134,12 +142,20 @@ class Preview(NumberedMessage, frozen=True, kw_only=True):
     height: int
     scale: int = 1
 
+    @property
+    def max_raw_bytes(self) -> int:
+        return 3 * self.width * self.height
+
 
 class Finished(NumberedMessage, frozen=True, kw_only=True):
     """The job is done; its pixels are the frame's raw bytes. `joined` says that it was run for an earlier twin."""
 
     outcome: Outcome
     joined: bool = False
+
+    @property
+    def max_raw_bytes(self) -> int:
+        return self.outcome.pixel_bytes
 
 
 class Failed(NumberedMessage, frozen=True, kw_only=True):

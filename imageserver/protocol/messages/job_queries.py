@@ -80,6 +80,10 @@ class CurrentJob(NumberedMessage, frozen=True, kw_only=True):
     status: JobStatus | None = None
     preview: Preview | None = None
 
+    @property
+    def max_raw_bytes(self) -> int:
+        return self.preview.max_raw_bytes if self.preview else 0
+
 
 class CancelJob(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: stop request `wanted`, whoever waits for it; answered by its status in a JobList."""

@@ -12,6 +12,14 @@ class Hello(Message, frozen=True, kw_only=True):
     pid: int
 
 
+class Ping(Message, frozen=True, kw_only=True):
+    """Dispatcher to engine: give a sign of life, answered by Pong between two forwards."""
+
+
+class Pong(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the thread that generates is alive."""
+
+
 class DeviceUsage(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
 
@@ -30,7 +38,7 @@ class DeviceUsage(Message, frozen=True, kw_only=True):
 
 
 class Snapshot(Message, frozen=True, kw_only=True):
-    """Dispatcher to workers: the state of the service, sent at every change.
+    """Dispatcher to workers: the state of the service, sent at every change and every second.
 
     `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
     `info` describes the default model, None while no engine is ready, unless IDLE_UNLOAD has ended it; `default` is its

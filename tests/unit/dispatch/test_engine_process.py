@@ -1,20 +1,24 @@
 """Engines are started again and again until that is hopeless, and killed when they fall silent over their jobs."""
 
 import asyncio
+import contextlib
 import json
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from imageserver.dispatch.engine_process import MAX_LOAD_FAILURES, EngineProcess
+from imageserver.dispatch.engine_questions import QUESTION_TIMEOUT_SECONDS
 from imageserver.generation import ModelInfo
 from imageserver.protocol.engine_config import InitialModel
-from imageserver.protocol.messages import LoadProgress, Ready, Run
+from imageserver.protocol.messages import LoadProgress, LoraRequest, Ready, Run, UnloadModel
 from imageserver.settings import Settings
+from tests.support.dispatch_harness import Recorder
 from tests.support.factories import generation
 from tests.support.scripted_engine import ADDRESS, ScriptedPeer, ScriptedProcess
 
 STEP_TIMEOUT_SECONDS = 60.0
+UNLOAD = UnloadModel(job=1, name="m")
 
 
 async def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up(monkeypatch):
@@ -28,26 +32,77 @@ async def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_gi
     events.engine_lost.assert_called_with(silent=False)
 
 
+@contextlib.asynccontextmanager
+async def started_engine(monkeypatch, *messages):
+    """An engine that has sent these messages, its process and its connection."""
+    process, peer = ScriptedProcess(), ScriptedPeer(Ready(info=ModelInfo(name="m", reason="It fits.")), *messages)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=[process, ScriptedProcess()]))
+    engine = EngineProcess(Settings(_env_file=None, step_timeout=STEP_TIMEOUT_SECONDS), ADDRESS)
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await asyncio.sleep(0)
+    connection = asyncio.create_task(engine.attach(peer))
+    await asyncio.sleep(2 * STEP_TIMEOUT_SECONDS)
+    yield engine, process, peer
+    await engine.stop()
+    peer.close()
+    await asyncio.gather(supervision, connection)
+
+
 @pytest.mark.parametrize(
     ("phase", "killed"),
     [(None, True), ("waiting", True), ("loading", False), ("compiling", False), ("measuring", False)],
 )
 async def test_an_engine_that_is_silent_over_its_jobs_is_killed_unless_it_loads_a_model(monkeypatch, phase, killed):
-    processes = [ScriptedProcess(), ScriptedProcess()]
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
-    engine = EngineProcess(Settings(_env_file=None, step_timeout=STEP_TIMEOUT_SECONDS), ADDRESS)
-    supervision = asyncio.create_task(engine.supervise(Mock()))
-    await asyncio.sleep(0)
     progress = [LoadProgress(phase=phase, sentence="")] if phase else []
-    connection = asyncio.create_task(engine.attach(ScriptedPeer(Ready(info=ModelInfo(name="m")), *progress)))
-    await asyncio.sleep(STEP_TIMEOUT_SECONDS)
-    engine.run(Run(job=1, generation=generation()))
-    await asyncio.sleep(STEP_TIMEOUT_SECONDS - 1)
-    assert not processes[0].killed.is_set(), "silence counts from the job's start"
-    await asyncio.sleep(2)
-    assert processes[0].killed.is_set() == killed
-    await engine.stop()
-    await asyncio.gather(supervision, connection)
+    async with started_engine(monkeypatch, *progress) as (engine, process, peer):
+        engine.run(Run(job=1, generation=generation()))
+        peer.is_deaf = True
+        await asyncio.sleep(STEP_TIMEOUT_SECONDS - 1)
+        assert not process.killed.is_set(), "silence counts from the job's start"
+        await asyncio.sleep(2)
+        assert process.killed.is_set() == killed
+
+
+async def test_an_engine_that_is_deaf_while_idle_is_noticed_within_5_seconds_and_replaced_within_30(monkeypatch):
+    async with started_engine(monkeypatch) as (engine, process, peer):
+        assert (engine.state, process.killed.is_set()) == ("ready", False), "one that answers pings lives on"
+        peer.is_deaf = True
+        await asyncio.sleep(5)
+        assert (engine.state, engine.is_ready, process.killed.is_set()) == ("silent", False, False)
+        await asyncio.sleep(25)
+        assert process.killed.is_set()
+        assert engine.restarts == 1
+
+
+async def test_an_engine_that_was_silent_for_a_while_is_ready_again_at_its_next_sign_of_life(monkeypatch):
+    async with started_engine(monkeypatch) as (engine, process, peer):
+        peer.is_deaf = True
+        await asyncio.sleep(10)
+        assert engine.state == "silent"
+        peer.is_deaf = False
+        await asyncio.sleep(60)
+        assert (engine.state, engine.reason, process.killed.is_set()) == ("ready", "It fits.", False)
+
+
+async def test_an_engine_may_be_silent_as_long_as_a_step_while_it_attaches_a_lora_or_unloads_a_model(monkeypatch):
+    for change in (lambda engine: engine.ask(LoraRequest(job=1), Mock()), lambda engine: engine.send(UNLOAD)):
+        async with started_engine(monkeypatch) as (engine, process, peer):
+            peer.is_deaf = True
+            change(engine)
+            await asyncio.sleep(STEP_TIMEOUT_SECONDS - 2)
+            assert (engine.state, process.killed.is_set()) == ("ready", False)
+            await asyncio.sleep(3)
+            assert process.killed.is_set()
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+async def test_every_question_is_answered_also_by_an_engine_that_is_deaf_or_never_answers_it(monkeypatch, deaf):
+    async with started_engine(monkeypatch) as (engine, process, peer):
+        peer.is_deaf, listener = deaf, Recorder()
+        engine.ask(LoraRequest(job=1), listener)
+        await asyncio.sleep(STEP_TIMEOUT_SECONDS + 1 if deaf else QUESTION_TIMEOUT_SECONDS + 1)
+        assert listener.of(1) == ["engine_unavailable" if deaf else "deadline_exceeded"]
+        assert (engine.is_asked, process.killed.is_set()) == (False, deaf)
 
 
 def initial_models(processes):

@@ -103,7 +103,7 @@ async def test_the_next_request_starts_it_and_waits(server):
     server.submit(1)
     peer = await server.connect()
     assert server.told == ("healthy", True, ("scripted",))
-    [run] = [call.args[0] for call in peer.send.call_args_list]
+    [run] = peer.received
     assert (run.job, run.generation.model) == (1, "scripted")
     assert server.engine.restarts == 0, "it did not die"
 
@@ -147,7 +147,7 @@ async def test_a_model_that_a_client_loads_starts_it_and_is_answered(server):
     server.dispatcher.request_model(ModelRequest(job=2, load="other"), server.worker)
     peer = await server.connect()
     assert [answer.job for answer in server.worker.responses] == [1]
-    [load] = [call.args[0] for call in peer.send.call_args_list]
+    [load] = peer.received
     assert load.name == "other"
     server.dispatcher.model_event(ModelsLoaded(job=load.job, models=(INFO, ModelInfo(name="other"))))
     assert isinstance(server.worker.responses[1], ModelResponse)
@@ -184,7 +184,7 @@ async def test_a_model_that_cannot_be_loaded_again_fails_its_requests_and_the_ne
     await server.connection
     server.submit(2)
     peer = await server.connect()
-    assert [call.args[0].job for call in peer.send.call_args_list] == [2]
+    assert [message.job for message in peer.received] == [2]
 
 
 async def test_an_engine_that_dies_while_it_wakes_is_replaced_like_any_other(server):

@@ -6,23 +6,26 @@ import threading
 import msgspec
 import pytest
 
-from imageserver.errors import QueueFull
 from imageserver.protocol.channel import Channel
 from imageserver.protocol.framing import LENGTHS, pack
-from imageserver.protocol.messages import Cancel, failed
+from imageserver.protocol.messages import Cancel, Preview, Run
+from tests.support.factories import generation
+
+PIXEL = Preview(job=1, index=0, step=1, total=2, width=1, height=1)
 
 
 def test_pixels_travel_beside_their_message(receive):
-    message, pixels = failed(1, QueueFull("full")), bytes(range(256)) * 40_000
+    pixels = bytes(range(256)) * 40_000
+    message = Preview(job=1, index=0, step=1, total=2, width=1, height=len(pixels) // 3 + 1)
     assert receive(pack(message, len(pixels)), pixels) == (message, pixels)
 
 
 def test_frames_that_arrive_in_crumbs_are_put_together(receive):
-    frame = pack(Cancel(job=1), 3) + b"abc"
-    assert receive(*(frame[position : position + 1] for position in range(len(frame)))) == (Cancel(job=1), b"abc")
+    frame = pack(PIXEL, 3) + b"abc"
+    assert receive(*(frame[position : position + 1] for position in range(len(frame)))) == (PIXEL, b"abc")
 
 
-@pytest.mark.parametrize("part", [b"", b"\x00", LENGTHS.pack(50, 0), pack(Cancel(job=1), 10) + b"abc"])
+@pytest.mark.parametrize("part", [b"", b"\x00", LENGTHS.pack(50, 0), pack(PIXEL, 3) + b"ab"])
 def test_peer_that_hangs_up_within_a_frame_is_noticed(receive, part):
     with pytest.raises(EOFError):
         receive(part)
@@ -39,6 +42,12 @@ def test_header_of_gigabytes_is_refused_before_it_is_read(receive):
         receive(LENGTHS.pack(2**31, 0))
 
 
+@pytest.mark.parametrize("message", [PIXEL, Cancel(job=1), Run(job=1, generation=generation())])
+def test_more_raw_bytes_than_a_message_may_have_are_refused_before_they_are_read(receive, message):
+    with pytest.raises(EOFError, match=f"A {type(message).__name__} does not have 4294967295 raw bytes"):
+        receive(pack(message, 2**32 - 1))
+
+
 def test_close_wakes_whoever_receives():
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
@@ -52,6 +61,6 @@ def test_a_channel_sends_frames_one_after_the_other():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for number in (1, 2):
-            Channel(theirs).send(Cancel(job=number), bytes(number))
+            Channel(theirs).send(PIXEL, bytes(number))
         theirs.shutdown(socket.SHUT_RDWR)
-        assert list(Channel(ours)) == [(Cancel(job=1), b"\0"), (Cancel(job=2), b"\0\0")]
+        assert list(Channel(ours)) == [(PIXEL, b"\0"), (PIXEL, b"\0\0")]

@@ -5,7 +5,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
@@ -13,15 +12,6 @@ from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.protocol.channel import Address
 from imageserver.settings import Settings
-
-
-@pytest.fixture(autouse=True)
-def private_folder(monkeypatch):
-    """Meet in a folder of this test, short enough for a Unix socket's path."""
-    with tempfile.TemporaryDirectory(prefix="meet") as folder:
-        monkeypatch.setenv("TMPDIR", folder)
-        monkeypatch.setattr("tempfile.tempdir", folder)
-        yield
 
 
 @pytest.fixture
@@ -120,19 +110,3 @@ def test_launch_that_another_process_never_finishes_is_given_up(monkeypatch):
     runtime_dir = RuntimeDir(os.getpid())
     with FileLock(runtime_dir.launch_lock, is_singleton=False), pytest.raises(TimeoutError, match="does not finish"):
         launch.connect_or_start(runtime_dir, Settings(_env_file=None))
-
-
-def test_dispatcher_is_started_once_found_by_the_next_and_stopped():
-    runtime_dir = RuntimeDir(os.getpid())
-    settings = Settings(_env_file=None, engine_module="tests.support.fake_engine", log_level="ERROR")
-    try:
-        first = launch.connect_or_start(runtime_dir, settings)
-        second = launch.connect_or_start(runtime_dir, settings)
-        pids = {channel.receive()[0].dispatcher_pid for channel in (first, second)}
-        assert len(pids) == 1
-        for channel in (first, second):
-            channel.close()
-    finally:
-        launch.stop(runtime_dir)
-    assert not process_lives(pids.pop())
-    assert not runtime_dir.address_file.exists()
