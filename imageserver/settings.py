@@ -169,8 +169,8 @@ class Settings(BaseSettings):
     )
     vae_tiling: bool | None = Field(
         None,
-        description="Decode every image in tiles: less memory, but slower, and faint seams are possible; empty leaves "
-        "it to MODEL=auto.",
+        description="Decode every image in tiles: less memory, but slower, and faint seams are possible; empty does so "
+        "only for images that do not fit otherwise, and where MODEL=auto needs it.",
     )
 
     default_steps: int | None = Field(
@@ -209,8 +209,8 @@ class Settings(BaseSettings):
     )
     cuda_graphs: bool = Field(
         False,
-        description="Capture the launches of forwards that come again (CUDA graphs), and replay them where that is "
-        "measured to be faster; has not been tried on a card yet.",
+        description="Capture the launches of forwards that are repeated (CUDA graphs), and replay them where that is "
+        "measured to be faster; not tried on a card yet.",
     )
     attention_backend: str = Field(
         "",

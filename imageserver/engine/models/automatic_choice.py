@@ -1,7 +1,7 @@
 """What MODEL=auto means on a machine: the best model with an open licence that its free memory holds.
 
 It only calculates, so `doctor` may ask it too. The limits are peaks that others have published, or calculated where
-there are none, and 3 % more; none was measured with this server.
+there are none, and 2 to 6 % more; none was measured with this server.
 """
 
 from collections.abc import Iterable, Mapping
