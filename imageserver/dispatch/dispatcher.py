@@ -31,7 +31,7 @@ from imageserver.settings import Settings
 
 MAX_ENGINE_DEATHS = 2
 # How long a job outlives a client that may come back: SDKs retry within eight seconds.
-REYIELD_SECONDS = 30.0
+RETURN_SECONDS = 30.0
 
 
 class Dispatcher:
@@ -163,7 +163,7 @@ class Dispatcher:
         """Keep a job for a while after its client left, because the client may retry."""
         self.jobs.single_flight.client_left(request)
         if self.jobs.job_of(request) is not None:
-            asyncio.get_running_loop().call_later(REYIELD_SECONDS, self.cancel, request)
+            asyncio.get_running_loop().call_later(RETURN_SECONDS, self.cancel, request)
 
     def estimate_wait(self, job: Job) -> WaitEstimate:
         """Return when a job would be done, as things stand."""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from imageserver.dispatch import single_flight
-from imageserver.dispatch.dispatcher import REYIELD_SECONDS
+from imageserver.dispatch.dispatcher import RETURN_SECONDS
 from imageserver.dispatch.jobs import Job
 from imageserver.dispatch.single_flight import KEPT_SECONDS, REFUSED_SECONDS, SingleFlight
 from imageserver.generation import Outcome
@@ -179,7 +179,7 @@ async def test_another_request_is_another_attempt(flights):
 async def test_the_dispatcher_works_for_a_client_that_left_until_it_would_have_come_back(harness):
     harness.dispatcher.submit(submit(1, "a"), harness.worker)
     harness.dispatcher.client_left(1)
-    await asyncio.sleep(REYIELD_SECONDS - 1)
+    await asyncio.sleep(RETURN_SECONDS - 1)
     assert harness.engine.cancels == []
     await asyncio.sleep(1)
     assert (harness.engine.cancels, harness.worker.of(1)) == ([1], ["cancelled"])

@@ -12,7 +12,7 @@ from imageserver.settings import Settings
 ANN, BOB = "ann-key-0123456789", "bob-key-0123456789"
 
 
-class Watched:
+class WatchedFile:
     def __init__(self, file):
         self.file = file
         self.file.write_text(f"ann:{ANN}\n")
@@ -38,7 +38,7 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path):
-    return Watched(tmp_path / "keys")
+    return WatchedFile(tmp_path / "keys")
 
 
 def test_new_keys_and_roles_count_and_old_ones_end_without_a_restart(watched):

@@ -6,7 +6,7 @@ from imageserver.dispatch.client.watchdog import DispatcherWatchdog
 from imageserver.dispatch.silence import POLL_SECONDS
 
 
-class Watched:
+class WatchedConnection:
     """A watchdog on a connection, under a clock that stands still, and what it has found."""
 
     def __init__(self, monkeypatch):
@@ -23,7 +23,7 @@ class Watched:
 
 @pytest.fixture
 def watched(monkeypatch):
-    return Watched(monkeypatch)
+    return WatchedConnection(monkeypatch)
 
 
 def test_silence_is_noticed_within_5_seconds_and_ended_within_30(watched):
