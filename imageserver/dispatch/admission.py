@@ -4,6 +4,9 @@ from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate
 from imageserver.errors import EngineUnavailable, Loading, QueueFull, WouldTimeOut
 
+# So many times what a key leaves free it may hold itself.
+KEY_SHARE = 3
+
 
 def refuse_if_hopeless(engine: EngineProcess) -> None:
     """Raise EngineUnavailable where no engine will come, Loading where that may take hours."""
@@ -19,6 +22,18 @@ def refuse_if_full(jobs: int, max_jobs: int, queue_wait: float) -> None:
         # A place is free as soon as the next job ends.
         pause = max(1.0, queue_wait / jobs)
         raise QueueFull(f"The server is full: {max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause)
+
+
+def refuse_if_share_taken(own: int, new: int, held: int, limit: int, *, what: str, pause: float) -> None:
+    """Raise QueueFull when one key would hold more than KEY_SHARE times what it leaves free of a limit for others.
+
+    It has `own` of the `held` and wants `new` more. Alone it gets three quarters; of several, each gets less, so that
+    something is left for one that comes later. A key that has nothing may take the rest. Source: Choudhury and Hahne,
+    "Dynamic Queue Length Thresholds", 1998.
+    """
+    if own and own + new > KEY_SHARE * (limit - held - new):
+        sentence = f"Your key has its share of the queue, {what}; the rest is kept for other keys."
+        raise QueueFull(sentence, retry_after=max(1.0, pause))
 
 
 def refuse_if_too_much(source_bytes: int, held_bytes: int, max_bytes: int) -> None:

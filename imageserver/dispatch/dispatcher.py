@@ -7,12 +7,7 @@ import os
 
 import msgspec
 
-from imageserver.dispatch.admission import (
-    refuse_if_full,
-    refuse_if_hopeless,
-    refuse_if_too_late,
-    refuse_if_too_much,
-)
+from imageserver.dispatch.admission import refuse_if_hopeless, refuse_if_too_late
 from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.estimator import Estimator
 from imageserver.dispatch.estimates.pending_estimates import PendingEstimate
@@ -22,6 +17,7 @@ from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.jobs import Job, Listener, Waiter
 from imageserver.dispatch.model_loading import LoadEnded, ModelLoading
+from imageserver.dispatch.queue_room import QueueRoom
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation
@@ -38,8 +34,6 @@ class Dispatcher:
     """Decides which requests are accepted, which job runs next, and whether a dead engine's jobs run again."""
 
     def __init__(self, settings: Settings, engine: EngineProcess) -> None:
-        self._max_jobs = settings.max_queue
-        self._max_source_bytes = int(settings.max_queue_mb * 2**20)
         self._clock = asyncio.get_running_loop().time
         self._estimator = Estimator()
         self._broadcast = SnapshotBroadcast(self.snapshot)
@@ -48,6 +42,7 @@ class Dispatcher:
         self.jobs = JobTable()
         self.job_records = JobRecords()
         self.models = ModelLoading(engine, self.job_records)
+        self._room = QueueRoom(settings, self.jobs, self.models)
         self._idle = IdleUnload(settings.idle_unload, engine, self._is_busy)
 
     def start(self) -> None:
@@ -133,7 +128,7 @@ class Dispatcher:
         try:
             refuse_if_hopeless(self.engine)
             # How large its images will be is not known yet.
-            self._refuse_if_full(source_bytes=1)
+            self._room.refuse_if_none(request.credential, source_bytes=1)
         except ServiceError as error:
             self._refuse(request.job, error, worker)
         else:
@@ -144,7 +139,7 @@ class Dispatcher:
         if request.prompt is not None:
             try:
                 refuse_if_hopeless(self.engine)
-                self._refuse_if_full()
+                self._room.refuse_if_none(request.credential)
             except ServiceError as error:
                 self._refuse(request.job, error, worker)
                 return
@@ -275,7 +270,7 @@ class Dispatcher:
         job = self._new_job(request.job, generation, request.credential)
         job.source, job.twin_key = source, request.twin_key
         refuse_if_hopeless(self.engine)
-        self._refuse_if_full(len(source))
+        self._room.refuse_if_none(request.credential, len(source))
         self._estimator.refuse_if_too_large(self.models.info_of(generation), generation, self.models.loaded)
         self._refuse_if_too_late(job, request.client_timeout)
         self.jobs.add(job)
@@ -300,11 +295,6 @@ class Dispatcher:
         self.jobs.tally.total += 1
         self.jobs.tally.count("failed")
         worker.send(messages.failed(number, error))
-
-    def _refuse_if_full(self, source_bytes: int = 0) -> None:
-        refuse_if_full(len(self.jobs) + self.models.requests_waiting, self._max_jobs, self.jobs.remaining)
-        if source_bytes:
-            refuse_if_too_much(source_bytes, self.jobs.source_bytes, self._max_source_bytes)
 
     def _refuse_if_too_late(self, job: Job, client_timeout: float | None) -> None:
         if client_timeout is not None and self._estimator.costs.learnt:

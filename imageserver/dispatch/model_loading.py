@@ -83,6 +83,11 @@ class ModelLoading:
         """How many requests wait for their models, before they are jobs."""
         return sum(waiting.request.prompt is not None for waiting in self._requests.values())
 
+    def requests_of(self, credential: str) -> int:
+        """Return how many of the requests that wait for their models are a credential's."""
+        waiting = (each.request for each in self._requests.values())
+        return sum(request.prompt is not None and request.credential == credential for request in waiting)
+
     @property
     def is_busy(self) -> bool:
         """Whether a model is fetched, loaded or unloaded, or a client waits for one."""

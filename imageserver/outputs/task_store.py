@@ -99,9 +99,11 @@ class TaskStore:
         """Follow a task no longer: if it has not ended, it is adopted."""
         self._followed.discard(task_id)
 
-    def count_open(self) -> int:
-        """Return how many tasks have not ended; raises StorageFull."""
-        [[count]] = self._database.execute(f"SELECT COUNT(*) FROM tasks WHERE state IN {OPEN}")
+    def count_open(self, credential: str = "") -> int:
+        """Return how many tasks have not ended, of one credential or, without it, of all; raises StorageFull."""
+        [[count]] = self._database.execute(
+            f"SELECT COUNT(*) FROM tasks WHERE state IN {OPEN} AND ? IN ('', credential)", (credential,)
+        )
         return int(count)
 
     def find(self, task_id: str, credential: str) -> Task | None:

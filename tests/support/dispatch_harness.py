@@ -175,9 +175,10 @@ class Harness:
         worker: Recorder | None = None,
         model: str = "",
         source: bytes = b"",
+        **fields: Any,
     ) -> None:
         for job in jobs:
-            request = Submit(job=job, generation=generation(model=model), timeout=timeout)
+            request = Submit(job=job, generation=generation(model=model), timeout=timeout, **fields)
             self.dispatcher.submit(request, worker or self.worker, source)
 
     def request_model(self, job: int, worker: Recorder | None = None, **wanted: Any) -> None:

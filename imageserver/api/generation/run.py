@@ -204,7 +204,8 @@ def _cache_keys(request: GenerationRequest, info: ModelInfo) -> list[str]:
         keys.append(key_of("idempotency", request.credential, request.idempotency_key))
     if request.use_cache:
         digest = _request_digest(request, info)
-        keys.append(key_of(__version__, info.name, info.revision, info.device.kind, digest))
+        # Not from another credential: the speed of the answer would tell what somebody else has generated.
+        keys.append(key_of(__version__, info.name, info.revision, info.device.kind, digest, request.credential))
     return keys
 
 
@@ -221,9 +222,9 @@ def _pixels_of(request: GenerationRequest) -> Generation:
 
 
 def _twin_key(request: GenerationRequest) -> str | None:
-    """Return the key under which identical requests of one model run once; they are shown the same previews."""
+    """Return the key under which identical requests of one client and model run once, with the same previews."""
     if request.use_cache:
-        return key_of(_pixels_of(request), request.generation.previews)
+        return key_of(_pixels_of(request), request.generation.previews, request.credential)
     if request.idempotency_key is not None:
         return key_of(_pixels_of(request), request.generation.previews, request.credential, request.idempotency_key)
     return None

@@ -238,3 +238,10 @@ def test_no_task_that_was_accepted_is_lost_or_ends_twice_whenever_its_worker_is_
     assert len(accepted) >= rounds
     assert store.count_open() == 0
     assert change(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_open_tasks_are_counted_for_all_and_for_one_credential(store):
+    for credential in ("ann", "ann", "bob"):
+        add(store, credential=credential)
+    complete(store, add(store, credential="bob").task_id)
+    assert [store.count_open(credential) for credential in ("", "ann", "bob", "eve")] == [3, 2, 1, 0]

@@ -23,7 +23,7 @@ from imageserver.api.inputs.validation import read_query, validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services
-from imageserver.dispatch.admission import refuse_if_full
+from imageserver.dispatch.admission import refuse_if_full, refuse_if_share_taken
 from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
 from imageserver.outputs.task_store import Task
 from imageserver.protocol.messages import CancelJob, Queued
@@ -193,8 +193,12 @@ def _submit(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
 
 def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
     """Accept a task after loading its model, which may take minutes."""
+    limit = service.settings.max_queue
     waiting = service.tasks.count_open()
-    refuse_if_full(waiting, service.settings.max_queue, queue_wait=0.0)
+    refuse_if_full(waiting, limit, queue_wait=0.0)
+    if credential():
+        own = service.tasks.count_open(credential())
+        refuse_if_share_taken(own, 1, waiting, limit, what=f"{own} generations (MAX_QUEUE)", pause=0.0)
     task = _store(service, task_request, runner.wanted_of_fields(task_request.fields))
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     runner.follow(service, task, functools.partial(runner.begin, app, service, task))

@@ -7,8 +7,11 @@ import pytest
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions
+from imageserver.api.wsgi.thread_pool import ThreadPool
+from imageserver.generation import ModelInfo
 from tests.support.factories import generation
 
+INFO = ModelInfo(name="scripted")
 RETRY = Retry("what the SDK sent", 0)
 
 
@@ -50,6 +53,36 @@ def test_a_generation_whose_client_may_come_back_is_left_to_the_dispatcher(leave
 
 def test_a_client_that_left_before_it_could_have_lost_patience_does_not_return(leave):
     assert leave(retry=RETRY, returns_after=60.0) == [("cancel", 1)]
+
+
+def submitted_keys(credential):
+    """Return under which keys a request is cached, and joins the same one under way."""
+    asked = []
+
+    class Cache:
+        def get(self, key):
+            asked.append(key)
+
+    def submit(message, source):
+        asked.append(message.twin_key)
+        return SimpleNamespace(updates=lambda pause: iter((None,)))
+
+    service = SimpleNamespace(
+        client=SimpleNamespace(submit=submit), info_of=lambda name: INFO, cache=Cache(), thread_pool=ThreadPool(1)
+    )
+    request = GenerationRequest(
+        number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0,
+        credential=credential,
+    )  # fmt: skip
+    next(PendingGeneration(service, request).updates())
+    return asked
+
+
+def test_no_key_learns_from_a_quick_answer_what_another_has_generated():
+    ann, bob = submitted_keys("ann"), submitted_keys("bob")
+    assert len(ann) == 2
+    assert not set(ann) & set(bob)
+    assert ann == submitted_keys("ann")
 
 
 def test_the_pixels_of_a_waiting_generation_are_kept_by_the_dispatcher_alone():
