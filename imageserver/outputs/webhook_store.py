@@ -4,7 +4,6 @@ Which are due follows from the tasks' own states, so that no end of a task is mi
 it. Moments are Unix seconds.
 """
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,11 +12,22 @@ from imageserver.outputs.state import StateDatabase
 
 # To be sent when the task ends; added together with the task, which is accepted with its webhook or not at all.
 ADD_WEBHOOK = "INSERT INTO webhooks VALUES (?, ?, ?, 'waiting', 0, 0, NULL)"
+# The first few of every credential and host, in turns: however many one receiver has, those of others are found.
 DUE = """
-    SELECT webhooks.* FROM webhooks JOIN tasks USING (task_id)
-    WHERE webhooks.state = 'waiting' AND webhooks.due <= ? AND tasks.state IN ('completed', 'failed', 'cancelled')
-    ORDER BY webhooks.due LIMIT ?
+    WITH waiting AS (
+        SELECT task_id, due, credential, lower(substr(url, instr(url, '://') + 3)) AS rest
+        FROM webhooks JOIN tasks USING (task_id)
+        WHERE webhooks.state = 'waiting' AND due <= ? AND tasks.state IN ('completed', 'failed', 'cancelled')
+    ), addressed AS (
+        SELECT *, substr(rest, 1, min(instr(rest || '/', '/'), instr(rest || '?', '?'), instr(rest || '#', '#'),
+            iif(rest LIKE '[%', instr(rest || ']', ']') + 1, instr(rest || ':', ':'))) - 1) AS host
+        FROM waiting
+    ), ranked AS (
+        SELECT *, row_number() OVER (PARTITION BY credential, host ORDER BY due) AS place FROM addressed
+    )
+    SELECT task_id, due, credential, host FROM ranked WHERE place <= ? ORDER BY place, due LIMIT ?
 """
+MAX_DUE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +46,16 @@ class Webhook:
     error: str | None
 
 
+@dataclass(frozen=True)
+class DueWebhook:
+    """A webhook that may be claimed: `credential` is whose task it is, `host` that of its receiver."""
+
+    task_id: str
+    due: float
+    credential: str
+    host: str
+
+
 class WebhookStore:
     """The webhooks of one server, and how far each delivery is."""
 
@@ -47,20 +67,22 @@ class WebhookStore:
         rows = self._database.execute("SELECT * FROM webhooks WHERE task_id = ?", (task_id,))
         return next((Webhook(**row) for row in rows), None)
 
-    def claim(self, now: float, *, lease: float, most: int) -> list[Webhook]:
-        """Claim the due webhooks for this process; if it dies, others may claim them after `lease` seconds.
+    def due(self, now: float, *, most_of_a_host: int) -> list[DueWebhook]:
+        """Return the webhooks to be sent, at most so many of one credential to one host; raises StorageFull."""
+        return [DueWebhook(**row) for row in self._database.execute(DUE, (now, most_of_a_host, MAX_DUE))]
+
+    def claim(self, due: DueWebhook, now: float, *, lease: float) -> Webhook | None:
+        """Claim a webhook for this process, or return None; if it dies, others may claim it after `lease` seconds.
 
         The attempt is counted before it is made, so that a webhook that kills its worker cannot kill every worker.
         Raises StorageFull.
         """
-        claimed: list[sqlite3.Row] = []
-        for row in self._database.execute(DUE, (now, most)):
-            claimed += self._database.execute(
-                "UPDATE webhooks SET due = ?, attempts = attempts + 1 "
-                "WHERE task_id = ? AND state = 'waiting' AND due = ? RETURNING *",
-                (now + lease, row["task_id"], row["due"]),
-            )
-        return [Webhook(**row) for row in claimed]
+        rows = self._database.execute(
+            "UPDATE webhooks SET due = ?, attempts = attempts + 1 "
+            "WHERE task_id = ? AND state = 'waiting' AND due = ? RETURNING *",
+            (now + lease, due.task_id, due.due),
+        )
+        return next((Webhook(**row) for row in rows), None)
 
     def deliver(self, task_id: str) -> None:
         """Record that the receiver accepted it; raises StorageFull."""

@@ -27,7 +27,8 @@ def add(tasks):
 
 
 def claim(store, now=10.0):
-    return store.claim(now, lease=20, most=10)
+    claimed = [store.claim(due, now, lease=20) for due in store.due(now, most_of_a_host=10)]
+    return [webhook for webhook in claimed if webhook is not None]
 
 
 def test_a_webhook_is_due_when_its_task_has_ended_however_it_did(tasks, store):
@@ -49,7 +50,10 @@ def test_only_one_worker_gets_it_until_the_lease_is_over(tasks, store, tmp_path)
     [webhook] = claim(store)
     assert (webhook.url, webhook.site, webhook.attempts, webhook.state) == (URL, "http://here/", 1, "waiting")
     assert claim(other) == claim(store) == []
-    assert [webhook.attempts for webhook in claim(other, now=31.0)] == [2]
+    [due] = store.due(31.0, most_of_a_host=10)
+    assert other.claim(due, 31.0, lease=0) is not None
+    assert store.claim(due, 31.0, lease=20) is None, "the other one was faster"
+    assert [webhook.attempts for webhook in claim(other, now=31.0)] == [3]
 
 
 def test_what_failed_is_due_again_at_its_time_and_what_ended_never(tasks, store):
@@ -67,10 +71,32 @@ def test_what_failed_is_due_again_at_its_time_and_what_ended_never(tasks, store)
     assert [webhook.task_id for webhook in claim(store, now=10**6)] == names[:1]
 
 
-def test_no_more_are_claimed_than_there_is_room_for(tasks, store):
-    for _ in range(3):
-        tasks.fail(add(tasks), code="cancelled", sentence="x")
-    assert [len(store.claim(10.0, lease=20, most=2)) for _ in range(3)] == [2, 1, 0]
+def add_ended(tasks, url, credential=""):
+    task = tasks.add(number=7, credential=credential, wanted="{}", warnings=[], webhook=(url, "http://here/"))
+    tasks.fail(task.task_id, code="cancelled", sentence="x")
+    return task.task_id
+
+
+def test_a_host_with_hundreds_of_webhooks_hides_nobody_else_s(tasks, store):
+    slow = [add_ended(tasks, f"http://Slow.example:{port}?{port}") for port in range(200)]
+    mine, hers = add_ended(tasks, "https://good.example/a"), add_ended(tasks, "http://slow.example/", "ann")
+    *_, last = found = [webhook.task_id for webhook in store.due(10.0, most_of_a_host=2)]
+    assert {mine, hers} < set(found[:3]), "one of every host comes first"
+    assert (len(found), last in slow) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://a.example", "a.example"), ("https://A.example/x://y", "a.example"),
+        ("http://a.example:81/", "a.example"),
+        ("http://a.example?b/c", "a.example"), ("http://a.example#b", "a.example"), ("http://[::1]:81/", "[::1]"),
+        ("http://[::1]", "[::1]"), ("http://10.0.0.1:81", "10.0.0.1"),
+    ],
+)  # fmt: skip
+def test_the_host_of_an_address_is_found(tasks, store, url, host):
+    add_ended(tasks, url)
+    assert [webhook.host for webhook in store.due(10.0, most_of_a_host=2)] == [host]
 
 
 def test_the_address_is_forgotten_with_the_task(tasks, store, monkeypatch, tmp_path):

@@ -5,14 +5,14 @@ import time
 
 import gevent
 from flask import Flask, json
-from gevent.pool import Pool
 
 from imageserver.api.dialects.tasks.statuses import status_of
+from imageserver.api.dialects.tasks.webhook_shares import MAX_TO_A_HOST, WebhookShares
 from imageserver.api.outbound.webhooks import MAX_SECONDS, WebhookFailed, WebhookSender
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.errors import ServiceError
-from imageserver.outputs.webhook_store import Webhook
+from imageserver.outputs.webhook_store import DueWebhook, Webhook
 from imageserver.telemetry.logs import current_request
 
 logger = logging.getLogger(__name__)
@@ -22,8 +22,6 @@ POLL_SECONDS = 0.5
 RETRY_SECONDS = (1.0, 5.0, 30.0, 180.0, 900.0)
 # If a worker dies during an attempt, another one, or the next start, retries after this time.
 LEASE_SECONDS = MAX_SECONDS + 5.0
-# Slow receivers must not delay the others.
-MAX_CONCURRENT = 16
 
 
 def start(app: Flask) -> None:
@@ -34,23 +32,26 @@ def start(app: Flask) -> None:
 
 
 def _send_forever(app: Flask, service: Services, sender: WebhookSender) -> None:
-    pool = Pool(MAX_CONCURRENT)
+    shares = WebhookShares()
     while True:
         gevent.sleep(POLL_SECONDS)
-        if service.draining or not pool.free_count():
+        if service.draining or shares.are_all_taken:
             continue
         try:
-            due = service.webhook_store.claim(time.time(), lease=LEASE_SECONDS, most=pool.free_count())
+            due = service.webhook_store.due(time.time(), most_of_a_host=MAX_TO_A_HOST)
         except ServiceError as error:
             logger.error("Webhooks cannot be sent: %s", error.sentence)
             continue
         for webhook in due:
-            pool.spawn(_send, app, service, sender, webhook)
+            if shares.acquire(webhook):
+                gevent.spawn(_send, app, service, sender, webhook).link(lambda _, sent=webhook: shares.release(sent))
 
 
-def _send(app: Flask, service: Services, sender: WebhookSender, webhook: Webhook) -> None:
+def _send(app: Flask, service: Services, sender: WebhookSender, due: DueWebhook) -> None:
     try:
-        _attempt(app, service, sender, webhook)
+        webhook = service.webhook_store.claim(due, time.time(), lease=LEASE_SECONDS)
+        if webhook is not None:
+            _attempt(app, service, sender, webhook)
     except ServiceError as error:
         # Its state was not stored, so it is retried when the lease ends.
         logger.error("A webhook cannot be sent: %s", error.sentence)

@@ -110,7 +110,7 @@ def result(generated: GenerationResult, images: list[str]) -> Frame:
 
 
 def failure(number: int | None, error: ServiceError) -> Frame:
-    """Return the frame for an error; `retry_after` is in seconds."""
+    """Return the frame for an error; `number` is None for a frame that began no request, `retry_after` in seconds."""
     return {
         "type": "error", "message": error.sentence, "code": error.code, "param": error.param, "request_id": number,
         "retry_after": error.retry_after,

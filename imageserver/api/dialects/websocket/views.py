@@ -193,18 +193,18 @@ class _Session:
 
     def _receive(self, text: str | bytes) -> None:
         self._idle_for = 0.0
-        number: int | None = None
         try:
-            number = self._next_number()
             frame = frames.read(text)
             if frame.get("type") != "cancel":
-                self._start(number, frame)
+                self._start(frame)
             # A cancel that comes too late is not an error: the client could not know.
             elif self._running is not None:
                 self._running.cancel()
         except ServiceError as error:
-            logger.info("%d %s: %s", error.status, error.code, error.sentence)
-            refusal = frames.failure(number, error)
+            # Without an id, which is a write, and below the usual level: thousands of refused frames cost a client
+            # nothing.
+            logger.debug("%d %s: %s", error.status, error.code, error.sentence)
+            refusal = frames.failure(None, error)
             self._outbox.put(lambda: refusal)
 
     def _next_number(self) -> int:
@@ -214,13 +214,14 @@ class _Session:
         current_request.set(number)
         return number
 
-    def _start(self, number: int, frame: Frame) -> None:
+    def _start(self, frame: Frame) -> None:
         if self._running is not None:
             raise Busy("A generation is already running on this connection; cancel it, or open another connection.")
         if self._service.draining:
             raise Draining("The server is stopping.", retry_after=5)
         authentication.identify()
-        self._running = _RunningGeneration(self._service, number, frames.checked(frame))
+        body = frames.checked(frame)
+        self._running = _RunningGeneration(self._service, self._next_number(), body)
         # With a copy of the context, which holds the credential and the request id.
         gevent.spawn(copy_context().run, self._follow, self._running)
 
