@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from imageserver.engine.models.automatic_choice import ALTERNATIVES, LADDERS, OWN_MEMORY, SHARED_MEMORY, Candidate
+from imageserver.engine.models.candidates import ALTERNATIVES, LADDERS, OWN_MEMORY, SHARED_MEMORY, Candidate
 from imageserver.settings import shipped_registry
 from tests.support.docs import rows_of
 from tests.support.paths import ROOT

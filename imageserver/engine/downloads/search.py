@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imageserver.engine.downloads.disk_space import free_bytes, needed_for
 from imageserver.engine.downloads.file_choice import INDEX, component_files
 from imageserver.engine.downloads.hubs import HubClient, open_hub, stored_bytes
 from imageserver.engine.downloads.listing import Listing, listing_file, missing_bytes, read_listing
@@ -18,8 +18,6 @@ from imageserver.registry import Hub
 from imageserver.settings import PACKAGE_DIR, Settings
 
 DEMO_FOLDER = PACKAGE_DIR / "demo_model"
-# What a download may leave free, as a share of its size.
-DISK_RESERVE = 1.1
 
 # Returns the files to load: by the sizes of all files, those on the disk, and the pipeline's index where there is one.
 FileChoice = Callable[[Mapping[str, int], Collection[str], Mapping[str, Any]], Collection[str]]
@@ -137,11 +135,10 @@ class _Search:
         return set(self.wanted(listing.files, listing.present(), index))
 
     def _refuse_if_disk_is_full(self, missing: int) -> None:
-        folder = next(each for each in (self.hub.folder, *self.hub.folder.parents) if each.is_dir())
-        free = shutil.disk_usage(folder).free
-        if free < DISK_RESERVE * missing:
+        free, needed = free_bytes(self.hub.folder), needed_for(missing)
+        if free < needed:
             raise ModelUnavailable(
-                f"{self.model} needs {DISK_RESERVE * missing / 1e9:.1f} GB for its download of {missing / 1e9:.1f} GB, "
+                f"{self.model} needs {needed / 1e9:.1f} GB for its download of {missing / 1e9:.1f} GB, "
                 f"and {self.settings.models_dir} has {free / 1e9:.1f} GB free: set MODELS_DIR to another disk, or "
                 "choose a smaller model."
             )

@@ -1,53 +1,26 @@
 """What MODEL=auto means on a machine: the best model with an open licence that its free memory holds.
 
-It only calculates, so `doctor` may ask it too. The limits are peaks that others have published, or calculated where
-there are none, and 2 to 6 % more; none was measured with this server.
+It only calculates, so `doctor` may ask it too.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
+from imageserver.engine.downloads.disk_space import needed_for
+from imageserver.engine.models.candidates import (
+    ALTERNATIVES,
+    FLOAT16_MODELS,
+    LADDERS,
+    Candidate,
+    candidates,
+    entry_of,
+)
+from imageserver.engine.models.machine import Machine
 from imageserver.generation import MemoryPlanName
-from imageserver.registry import ModelEntry
-from imageserver.settings import Settings, shipped_registry
+from imageserver.settings import Settings
 
 DEMO = "demo"
-# Of what a download takes, a tenth must remain free.
-DISK_RESERVE = 1.1
-# Those that are known to generate in float16, for cards that do not compute in bfloat16.
-FLOAT16_MODELS = ("sd-xl-base", "sd-1.5")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the choice depends on: free memory of the device and RAM in GiB, free disk in GB.
-
-    `on_disk` are the candidates that need no download, `stored` the GB that the disk has of each, unfinished ones
-    included; `has_torchao` allows weights of 8 bits.
-    """
-
-    kind: str
-    device: str
-    free: float
-    ram: float
-    disk: float
-    bfloat16: bool = True
-    has_torchao: bool = False
-    on_disk: frozenset[str] = frozenset()
-    stored: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model with a memory plan, and the GiB that must be free for it on the device and in RAM."""
-
-    model: str
-    free: float
-    memory: MemoryPlanName = "full"
-    ram: float = 0
-    vae_tiling: bool = False
-    is_downloaded: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,52 +32,6 @@ class ModelChoice:
     memory: MemoryPlanName | Literal["auto"] = "auto"
     vae_tiling: bool = False
     download_gb: float = 0
-
-
-# The best first. Z-Image-Turbo goes before Qwen-Image in 8 bits: 8 forwards for an image instead of 40 to 100.
-OWN_MEMORY = (
-    Candidate("qwen-image-2512", 62),
-    # What earlier versions downloaded; 2512 is better and as large.
-    Candidate("qwen-image", 60, is_downloaded=False),
-    Candidate("z-image-turbo", 24),
-    Candidate("z-image-turbo", 21, vae_tiling=True),
-    Candidate("z-image-turbo", 13, "model-offload", ram=24),
-    Candidate("z-image-turbo", 12, "int8", vae_tiling=True),
-    Candidate("z-image-turbo", 8.3, "int8-offload", ram=13),
-    Candidate("sd-xl-base", 11.2),
-    Candidate("sd-xl-base", 6.3, "model-offload", ram=8),
-    Candidate("sd-xl-base", 8, vae_tiling=True),
-    Candidate("sd-1.5", 3.2),
-)
-# Where the memory is the machine's, offloading would only move weights within it.
-SHARED_MEMORY = (
-    Candidate("z-image-turbo", 24),
-    Candidate("z-image-turbo", 21, vae_tiling=True),
-    Candidate("sd-xl-base", 8, vae_tiling=True),
-    Candidate("sd-1.5", 3.2),
-)
-LADDERS = {"cuda": OWN_MEMORY, "xpu": OWN_MEMORY, "npu": OWN_MEMORY, "mps": SHARED_MEMORY}
-# The slower line that MODEL=auto names beside Z-Image-Turbo.
-ALTERNATIVES = (
-    Candidate("qwen-image-2512", 37, "int8"),
-    Candidate("qwen-image-2512", 31, "int8-offload", ram=35),
-)
-
-
-def candidates(kind: str) -> tuple[str, ...]:
-    """Return the models that MODEL=auto may choose on a kind of device, the best first."""
-    return tuple(dict.fromkeys(candidate.model for candidate in LADDERS.get(kind, ())))
-
-
-def shipped_entry(model: str) -> ModelEntry | None:
-    """Return a candidate's entry in the file that comes with the server; None for any other name."""
-    return shipped_registry()[model] if any(model in candidates(kind) for kind in LADDERS) else None
-
-
-def entry_of(model: str, settings: Settings) -> ModelEntry | None:
-    """Return a candidate's entry, also where MODELS_FILE does not have its name; None for any other name."""
-    shipped = shipped_entry(model)
-    return shipped and settings.registry().get(model, shipped)
 
 
 def choose(machine: Machine, settings: Settings, *, hub_failed: bool = False) -> ModelChoice:
@@ -175,7 +102,7 @@ class _Choosing:
     def _size(self, candidate: Candidate) -> float:
         """Return the GB that must be free on the disk for a download, or for the rest of one."""
         size, stored = self._entries[candidate.model].download_gb or 0, self._machine.stored.get(candidate.model, 0)
-        return DISK_RESERVE * max(0.0, size - stored)
+        return needed_for(max(0.0, size - stored))
 
     def _model(self, candidate: Candidate, origin: str, *, download_gb: float = 0) -> ModelChoice:
         settings = self._settings

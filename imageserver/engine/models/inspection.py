@@ -4,7 +4,6 @@ It says which device and which model would serve, and whether that model's files
 """
 
 import importlib.metadata
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,11 @@ import torch
 
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk
+from imageserver.engine.downloads.disk_space import free_bytes, needed_for
 from imageserver.engine.downloads.search import DEMO_FOLDER
 from imageserver.engine.models import model_choice, weight_files
 from imageserver.engine.models.hub_access import check_hub
+from imageserver.engine.models.machine import bytes_on_disk
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.protocol.finding import Finding
 from imageserver.registry import ModelEntry
@@ -87,11 +88,13 @@ def _inspect_download(name: str, entry: ModelEntry, settings: Settings, device: 
 def _download(name: str, entry: ModelEntry, settings: Settings) -> Finding:
     """Return what the first start would download, and whether the disk has the room."""
     folder = settings.resolve(settings.models_dir)
-    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+    free = free_bytes(folder)
+    needed = needed_for(max(0.0, (entry.download_gb or 0) * 1e9 - bytes_on_disk(entry, settings)))
     size = f" of {entry.download_gb:g} GB" if entry.download_gb else ""
     sentence = f"{name} is not on the disk; a download{size} goes into {folder}, which has {free / 1e9:.0f} GB free"
-    if free < (entry.download_gb or 0) * 1e9:
-        return Finding("files", "problem", f"{sentence}: free some space, or set MODELS_DIR.")
+    if free < needed:
+        sentence = f"{sentence} and needs {needed / 1e9:.1f} GB: free some space, or set MODELS_DIR."
+        return Finding("files", "problem", sentence)
     return Finding("files", "warning", f"{sentence}.")
 
 

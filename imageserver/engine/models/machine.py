@@ -1,13 +1,15 @@
 """The machine as MODEL=auto sees it: what is free of memory and disk now, and which models need no download."""
 
 import importlib.util
-import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from imageserver.engine.devices import devices
+from imageserver.engine.downloads.disk_space import free_bytes
 from imageserver.engine.downloads.hubs import open_hub, stored_bytes
-from imageserver.engine.models.automatic_choice import Machine, candidates, entry_of
+from imageserver.engine.models.candidates import candidates, entry_of
 from imageserver.engine.models.model_files import is_on_disk
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
@@ -15,10 +17,27 @@ from imageserver.settings import Settings
 GIB = 1024**3
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What the choice depends on: free memory of the device and RAM in GiB, free disk in GB.
+
+    `on_disk` are the candidates that need no download, `stored` the GB that the disk has of each, unfinished ones
+    included; `has_torchao` allows weights of 8 bits.
+    """
+
+    kind: str
+    device: str
+    free: float
+    ram: float
+    disk: float
+    bfloat16: bool = True
+    has_torchao: bool = False
+    on_disk: frozenset[str] = frozenset()
+    stored: Mapping[str, float] = field(default_factory=dict)
+
+
 def inspect_machine(settings: Settings, device: torch.device) -> Machine:
     """Return the machine's state at the moment; raises RegistryUnusable."""
-    models = settings.resolve(settings.models_dir)
-    disk = next(folder for folder in (models, *models.parents) if folder.is_dir())
     found = ((name, entry_of(name, settings)) for name in candidates(device.type))
     entries = {name: entry for name, entry in found if entry is not None}
     return Machine(
@@ -26,16 +45,16 @@ def inspect_machine(settings: Settings, device: torch.device) -> Machine:
         device=devices.gpu_name(device),
         free=devices.free_memory(device) / GIB,
         ram=devices.free_memory(torch.device("cpu")) / GIB,
-        disk=shutil.disk_usage(disk).free / 1e9,
+        disk=free_bytes(settings.resolve(settings.models_dir)) / 1e9,
         bfloat16=devices.computes_bfloat16(device),
         has_torchao=importlib.util.find_spec("torchao") is not None,
         on_disk=frozenset(name for name, entry in entries.items() if is_on_disk(name, entry, settings, device)),
-        stored={name: _stored(entry, settings) / 1e9 for name, entry in entries.items()},
+        stored={name: bytes_on_disk(entry, settings) / 1e9 for name, entry in entries.items()},
     )
 
 
-def _stored(entry: ModelEntry, settings: Settings) -> int:
-    """Return the bytes that the disk has of a hub's model; 0 for a folder."""
+def bytes_on_disk(entry: ModelEntry, settings: Settings) -> int:
+    """Return the bytes that the disk has of a hub's model, unfinished files included; 0 for a folder."""
     if entry.source.count("/") != 1:
         return 0
     return stored_bytes(open_hub(entry.hub or settings.model_source, settings), entry.source)

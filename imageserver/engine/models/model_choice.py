@@ -15,6 +15,7 @@ from imageserver.engine.downloads.unavailable import DownloadFailed
 from imageserver.engine.families.family import Family
 from imageserver.engine.models import automatic_choice, transformer_file, weights
 from imageserver.engine.models.automatic_choice import DEMO, ModelChoice
+from imageserver.engine.models.candidates import entry_of, shipped_entry
 from imageserver.engine.models.machine import inspect_machine
 from imageserver.engine.models.model_files import family_in, locate_pipeline, number_format
 from imageserver.engine.pipelines import separate_text_encoder
@@ -171,7 +172,7 @@ def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
         registry = settings.registry()
     except RegistryUnusable as error:
         raise ModelUnavailable(str(error)) from error
-    entry = registry.get(model) or automatic_choice.entry_of(model, settings)
+    entry = registry.get(model) or entry_of(model, settings)
     if entry is None:
         known = f" or {', '.join(registry)} of {settings.models_file.name}" if registry else ""
         if "/" not in model and model != "demo" and not settings.resolve(Path(model).expanduser()).is_dir():
@@ -179,7 +180,7 @@ def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
         return ModelEntry(source=model), "MODEL"
     size = entry.width_and_height
     if size is not None and size[0] * size[1] > settings.max_pixels:
-        if entry == automatic_choice.shipped_entry(model):
+        if entry == shipped_entry(model):
             return entry.model_copy(update={"size": None}), "MODEL"
         raise ModelUnavailable(
             f"{settings.models_file.name}: the size {entry.size} of {model} is more than {settings.max_pixels} pixels "

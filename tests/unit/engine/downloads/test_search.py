@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from imageserver.engine.downloads import ModelUnavailable, hubs, locate, network_failures, progress, search
+from imageserver.engine.downloads import ModelUnavailable, disk_space, hubs, locate, network_failures, progress
 from imageserver.engine.models import model_choice
 from imageserver.settings import Settings
 from tests.support import tiny_models
@@ -78,7 +78,7 @@ def weights_in(folder: Path) -> set[str]:
 def has_free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
     """Give the disk that many free bytes, for our check alone."""
     disk = SimpleNamespace(disk_usage=lambda folder: SimpleNamespace(free=size))
-    monkeypatch.setattr(search, "shutil", disk)
+    monkeypatch.setattr(disk_space, "shutil", disk)
 
 
 @pytest.mark.parametrize("model", ["no/such/folder/here", "/no/such/folder", "./nothing", "plainword"])

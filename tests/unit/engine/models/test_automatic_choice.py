@@ -2,7 +2,9 @@
 
 import pytest
 
-from imageserver.engine.models.automatic_choice import LADDERS, Machine, candidates, choose, entry_of
+from imageserver.engine.models.automatic_choice import choose
+from imageserver.engine.models.candidates import LADDERS, candidates, entry_of
+from imageserver.engine.models.machine import Machine
 from imageserver.settings import Settings, shipped_registry
 
 ALL = frozenset(candidates("cuda"))

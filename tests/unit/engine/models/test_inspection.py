@@ -5,9 +5,11 @@ import shutil
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from imageserver.engine.downloads import disk_space
 from imageserver.engine.models import hub_access, inspection, weight_files
 from imageserver.engine.models.automatic_choice import ModelChoice
 from imageserver.settings import Settings
@@ -88,6 +90,22 @@ def test_a_model_that_is_not_on_the_disk_needs_its_hub_and_is_not_downloaded(tmp
     state, sentence = states("owner/far", **options, offline=True)["files"]
     assert (state, "start once without OFFLINE=1" in sentence) == ("problem", True)
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("stored", "state"), [(0, "problem"), (2_000_000, "warning")])
+def test_a_download_for_which_the_start_would_find_too_little_room_is_a_problem(tmp_path, monkeypatch, stored, state):
+    disk = SimpleNamespace(disk_usage=lambda folder: SimpleNamespace(free=10_500_000))
+    monkeypatch.setattr(disk_space, "shutil", disk)
+    names = tmp_path / "names.toml"
+    names.write_text('["far"]\nsource = "owner/far"\ndownload_gb = 0.01\n')
+    begun = tmp_path / "models" / "models--owner--far" / "blobs" / "unfinished"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(bytes(stored))
+    with FakeHub(tmp_path, "owner/far").open() as address:
+        found = states(
+            "far", model_source="huggingface", hf_endpoint=address, models_dir=tmp_path / "models", models_file=names
+        )
+    assert found["files"][0] == state
 
 
 def test_without_its_hub_what_auto_takes_instead_is_found_too(tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ import torch
 
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import network_failures
-from imageserver.engine.models import automatic_choice, machine, model_choice
-from imageserver.engine.models.automatic_choice import Candidate
+from imageserver.engine.models import candidates, machine, model_choice
+from imageserver.engine.models.candidates import Candidate
 from imageserver.protocol.engine_config import InitialModel
 from imageserver.settings import Settings
 from tests.support.fake_hub import FakeHub
@@ -23,7 +23,7 @@ from tests.support.tiny_pool import TinyPool
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub with a tiny model, which MODEL=auto may choose on this machine's CPU as `qwen-image-2512`."""
-    monkeypatch.setitem(automatic_choice.LADDERS, "cpu", (Candidate("qwen-image-2512", 0, vae_tiling=True),))
+    monkeypatch.setitem(candidates.LADDERS, "cpu", (Candidate("qwen-image-2512", 0, vae_tiling=True),))
     monkeypatch.setattr(devices, "computes_bfloat16", lambda device: True)
     monkeypatch.setattr(network_failures, "RETRY_SECONDS", (0.0,))
     hub = FakeHub(save_tiny_qwen_image(tmp_path / "hub"), "owner/tiny")
@@ -69,7 +69,7 @@ def test_its_plan_is_part_of_the_choice_and_the_settings_go_before_it(hub, tmp_p
 
 
 def test_a_plan_that_does_not_fit_after_all_is_chosen_again(hub, tmp_path, monkeypatch):
-    monkeypatch.setitem(automatic_choice.LADDERS, "cpu", (Candidate("qwen-image-2512", 0, "model-offload"),))
+    monkeypatch.setitem(candidates.LADDERS, "cpu", (Candidate("qwen-image-2512", 0, "model-offload"),))
     assert model_choice.find(settings_for(hub, tmp_path), silent).plan()[0].name == "full"
 
 
