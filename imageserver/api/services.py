@@ -108,6 +108,13 @@ class Services:
             return "loading"
         return "degraded" if self.snapshot.state == "healthy" and self.tasks.obstacle else self.snapshot.state
 
+    @property
+    def reason(self) -> str:
+        """Why the status is what it is, or why this model was chosen."""
+        if self.snapshot is None:
+            return "The dispatcher is starting."
+        return (self.snapshot.state == "healthy" and self.tasks.obstacle) or self.snapshot.reason
+
     def drain(self) -> None:
         """Report `draining`, and fail what still runs with our own 503 before GRACEFUL_TIMEOUT ends.
 

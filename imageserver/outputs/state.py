@@ -132,7 +132,6 @@ class StateDatabase:
             for suffix in SUFFIXES:
                 with contextlib.suppress(FileNotFoundError):
                     file.with_name(FILE + suffix).replace(file.with_name(DAMAGED + suffix))
-        logger.error("The state database was damaged: it is now %s, and its tasks are lost.", DAMAGED)
 
     @contextlib.contextmanager
     def _errors_translated(self) -> Iterator[None]:
@@ -155,6 +154,7 @@ class StateDatabase:
                 if is_damage(error) and not was_damaged:
                     was_damaged = True
                     self.set_damaged_aside()
+                    logger.error("The state database was damaged: it is now %s, and its tasks are lost.", DAMAGED)
                 elif is_busy(error) and time.monotonic() < deadline:
                     # Not in SQLite, whose wait would stop every greenlet of this worker.
                     time.sleep(pause)

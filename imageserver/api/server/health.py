@@ -46,7 +46,7 @@ def health() -> Response:
     model = snapshot.info if snapshot else None
     return jsonify(
         status=service.status,
-        reason=(snapshot.reason or service.tasks.obstacle) if snapshot else "The dispatcher is starting.",
+        reason=service.reason,
         load_fraction=snapshot.load_fraction if snapshot else None,
         model_loaded=snapshot is not None and snapshot.model_loaded,
         device=model.device.kind if model else None,
@@ -126,7 +126,7 @@ def startupz() -> Response:
         status=services().status,
         phase=snapshot.phase if snapshot else "starting",
         fraction=snapshot.load_fraction if snapshot else None,
-        reason=snapshot.reason if snapshot else "The dispatcher is starting.",
+        reason=services().reason,
     )
     response.status_code = 200 if loaded else 503
     return response
