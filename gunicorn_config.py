@@ -44,6 +44,7 @@ def on_starting(server: Any) -> None:
         startup.require_free_port(_settings)
     if warning := check_state(_settings.resolve(_settings.state_dir)):
         startup.say(warning)
+    startup.warn_of_unknown_settings()
     startup.say(startup.greeting(_settings))
 
 

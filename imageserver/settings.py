@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imageserver.contradictions import contradiction_in
+from imageserver.env_file import EnvFileUnusable, UserPath, encoding_of
 from imageserver.generation import MemoryPlanName
 from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable, read_registry
 from imageserver.web_addresses import (
-    ANY,
     checked_host_patterns,
     checked_hosts,
     checked_origins,
     checked_public_url,
-    entries,
 )
 
 # What is shipped: the demo model, ControlNets, LoRAs, models.toml.
@@ -30,7 +30,6 @@ START_COMMAND = "bash start_server.sh" if IS_CHECKOUT else "qwen-image-server se
 # Where `.env` is and relative paths such as `state` and `tmp` begin: in a checkout the project's folder, wherever it is
 # started; for an installed wheel the folder it is started in, because nothing is written among installed packages.
 WORKING_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else Path.cwd()
-MIN_SECRET_CHARACTERS = 16
 
 
 class Settings(BaseSettings):
@@ -56,7 +55,7 @@ class Settings(BaseSettings):
         description="Keys that clients must send, comma-separated, each KEY or NAME:KEY, with role=user after it if "
         "wanted; empty requires none.",
     )
-    api_keys_file: Path | None = Field(
+    api_keys_file: UserPath | None = Field(
         None, description="File with one key per line; it is read again when it has changed."
     )
     hf_auth: Literal["off", "read", "any"] = Field(
@@ -113,12 +112,12 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
         description="Address of the Hugging Face hub, for models and tokens; a mirror sees the tokens of HF_AUTH.",
     )
-    models_file: Path = Field(
+    models_file: UserPath = Field(
         Path("models.toml"),
         description="File that names models, with their sources and defaults; without it, the one in the package.",
     )
-    models_dir: Path = Field(Path("models"), description="Folder for downloaded models.")
-    lora_dir: Path = Field(
+    models_dir: UserPath = Field(Path("models"), description="Folder for downloaded models.")
+    lora_dir: UserPath = Field(
         Path("loras"), description="Folder with LoRA files (NAME.safetensors) and their profiles (NAME.json)."
     )
     model_loading: Literal["off", "named", "any"] = Field(
@@ -160,7 +159,7 @@ class Settings(BaseSettings):
         description="Folder or id of a ControlNet to load with Qwen-Image or Stable Diffusion, or silhouettes for the "
         "demo model; requests send control_image.",
     )
-    transformer_file: Path | None = Field(
+    transformer_file: UserPath | None = Field(
         None, description="A .gguf or .safetensors file that replaces the model's own transformer."
     )
     safety_checker: str = Field(
@@ -289,7 +288,7 @@ class Settings(BaseSettings):
         "unmodified CogView4-FastAPI clients, but streams of the OpenAI SDK must then send stream_format openai.",
     )
 
-    output_dir: Path = Field(Path("tmp"), description="Folder for images saved by save_to_file.")
+    output_dir: UserPath = Field(Path("tmp"), description="Folder for images saved by save_to_file.")
     tmp_max_mb: float = Field(
         2048.0, gt=0, description="Maximum size of the output folder, in MiB; the oldest saved images go first."
     )
@@ -320,8 +319,12 @@ class Settings(BaseSettings):
     cache_max_mb: float = Field(
         512.0, ge=0, description="Maximum size of the cache of finished answers, in MiB; 0 switches it off."
     )
-    state_dir: Path = Field(Path("state"), description="Folder for what must survive a restart, such as request ids.")
-    font_path: Path | None = Field(None, description="TrueType font of the overlay; the default covers Latin letters.")
+    state_dir: UserPath = Field(
+        Path("state"), description="Folder for what must survive a restart, such as request ids."
+    )
+    font_path: UserPath | None = Field(
+        None, description="TrueType font of the overlay; the default covers Latin letters."
+    )
 
     dispatcher_transport: Literal["auto", "unix", "tcp"] = Field(
         "auto",
@@ -359,10 +362,22 @@ def shipped_registry() -> Registry:
     return read_registry(PACKAGE_DIR / "models.toml")
 
 
+def env_file() -> Path | None:
+    """Return the file that settings are read from besides the environment, whether it exists or not."""
+    file = Settings.model_config["env_file"]
+    return file if isinstance(file, Path) else None
+
+
+def variables_of(field: str) -> list[str]:
+    """Return the environment variables of a setting, the preferred one first."""
+    alias = Settings.model_fields[field].validation_alias
+    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [field.upper()]
+
+
 def load_settings() -> Settings:
     """Read the settings; raises SystemExit with one sentence per wrong setting, or for an unusable MODELS_FILE."""
     try:
-        settings = Settings()
+        settings = Settings(_env_file_encoding=encoding_of(env_file()))
         settings.registry()
     except ValidationError as error:
         complaints = [
@@ -370,28 +385,10 @@ def load_settings() -> Settings:
             for item in error.errors()
         ]
         raise SystemExit("Invalid setting. " + " ".join(complaints)) from None
+    except EnvFileUnusable as error:
+        raise SystemExit(str(error)) from None
     except RegistryUnusable as error:
         raise SystemExit(f"MODELS_FILE={settings.models_file} cannot be used. {error}") from None
-    if complaint := _contradiction(settings):
+    if complaint := contradiction_in(settings):
         raise SystemExit(complaint)
     return settings
-
-
-def _contradiction(settings: Settings) -> str | None:
-    """Return one sentence, without any secret, about settings that are valid alone but not together."""
-    if settings.offline and settings.hf_auth != "off":
-        return f"HF_AUTH={settings.hf_auth} must ask the hub who owns a token, but OFFLINE=1 never uses a network."
-    if settings.hf_users and settings.hf_auth == "off":
-        return "HF_USERS has no effect with HF_AUTH=off: set HF_AUTH=read or any."
-    if settings.compile and settings.cuda_graphs:
-        return "COMPILE=1 and CUDA_GRAPHS=1 exclude each other: only forwards that are not compiled are captured."
-    width, height = settings.default_width, settings.default_height
-    if (width is None) != (height is None):
-        return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or neither."
-    if width and height and width * height > settings.max_pixels:
-        return f"DEFAULT_WIDTH x DEFAULT_HEIGHT is {width}x{height}, more than MAX_PIXELS={settings.max_pixels}."
-    if ANY in entries(settings.allowed_origins) and not settings.asks_for_keys:
-        return "ALLOWED_ORIGINS=* would let every web page use this server: set API_KEYS too, or list the origins."
-    if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
-        return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
-    return None

@@ -5,9 +5,17 @@ import socket
 import sys
 from collections.abc import Iterable
 
+from imageserver.env_file import unknown_names
 from imageserver.generation import ModelInfo
-from imageserver.settings import START_COMMAND, Settings
+from imageserver.settings import START_COMMAND, Settings, env_file, variables_of
 from imageserver.web_addresses import is_loopback
+
+
+def warn_of_unknown_settings() -> None:
+    """Print a warning for every name in .env that is not a setting."""
+    known = {name for field in Settings.model_fields for name in (field.upper(), *variables_of(field))}
+    for sentence in unknown_names(env_file(), known):
+        say(sentence)
 
 
 def require_closed(settings: Settings, hosts: Iterable[str]) -> None:

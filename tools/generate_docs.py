@@ -22,12 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from flask import Flask  # noqa: E402
-from pydantic import AliasChoices  # noqa: E402
 
 from imageserver.api import routes  # noqa: E402
 from imageserver.api.inputs import generate_request  # noqa: E402
 from imageserver.errors import BY_CODE  # noqa: E402
-from imageserver.settings import Settings  # noqa: E402
+from imageserver.settings import Settings, variables_of  # noqa: E402
 
 COMMAND = ".venv/bin/python tools/generate_docs.py"
 ENV_EXAMPLE = ROOT / ".env.example"
@@ -42,12 +41,6 @@ ENV_FOOTER = """
 # Package index to take PyTorch from when the packages are installed; empty chooses the build for this machine.
 #TORCH_INDEX_URL=
 """
-
-
-def variables_of(field: str) -> list[str]:
-    """Return the environment variables of a setting, the preferred one first."""
-    alias = Settings.model_fields[field].validation_alias
-    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [field.upper()]
 
 
 def env_example() -> str:

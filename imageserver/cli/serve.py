@@ -68,6 +68,7 @@ def serve() -> int:
     startup.require_free_port(settings)
     if warning := check_state(settings.resolve(settings.state_dir)):
         startup.say(warning)
+    startup.warn_of_unknown_settings()
     startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)

@@ -13,7 +13,7 @@ from benchmarks import report
 from benchmarks.results import FILE, FOLDER, read_results
 from imageserver.api.inputs import generate_request
 from imageserver.generation import POSITIVE_MAGIC
-from imageserver.settings import Settings
+from imageserver.settings import Settings, variables_of
 from tests.support.docs import PAGES, blocks, rows_of, without_blocks
 from tests.support.paths import ROOT
 from tools import generate_docs
@@ -64,7 +64,7 @@ def test_the_measured_tables_are_those_of_the_last_runs():
 
 def test_uncommenting_every_line_of_the_env_example_changes_no_setting(tmp_path, monkeypatch):
     for field in Settings.model_fields:
-        for name in generate_docs.variables_of(field):
+        for name in variables_of(field):
             monkeypatch.delenv(name, raising=False)
     lines = generate_docs.ENV_EXAMPLE.read_text(encoding="utf-8").splitlines()
     uncommented = tmp_path / "env"
@@ -149,7 +149,7 @@ def test_every_name_in_the_glossary_is_one_of_the_code():
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_variable_is_a_setting(page):
-    known = OTHER_VARIABLES | {name for field in Settings.model_fields for name in generate_docs.variables_of(field)}
+    known = OTHER_VARIABLES | {name for field in Settings.model_fields for name in variables_of(field)}
     text = page.read_text(encoding="utf-8")
     assert set(re.findall(r"\b([A-Z][A-Z_]{2,})=", text)) - known == set()
 

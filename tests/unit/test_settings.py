@@ -1,7 +1,10 @@
 """Settings come from the environment, and a wrong one is told in one sentence."""
 
+from pathlib import Path
+
 import pytest
 
+from imageserver import startup
 from imageserver.settings import WORKING_DIR, Settings, load_settings
 
 
@@ -115,3 +118,74 @@ def test_relative_folders_lie_in_the_project():
     settings = Settings()
     assert settings.resolve(settings.output_dir) == WORKING_DIR / "tmp"
     assert settings.resolve(WORKING_DIR) == WORKING_DIR
+
+
+@pytest.fixture
+def env_file(tmp_path, monkeypatch):
+    """The path of a .env file that is read; the test writes it."""
+    file = tmp_path / ".env"
+    monkeypatch.setitem(Settings.model_config, "env_file", file)
+    monkeypatch.delenv("MAX_QUEUE", raising=False)
+    return file
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["# Größe\r\nMAX_QUEUE=7\r\n", "MAX_QUEUE=7"])
+def test_env_file_may_be_of_any_editor(env_file, encoding, text):
+    env_file.write_bytes(text.encode(encoding))
+    assert load_settings().max_queue == 7
+
+
+@pytest.mark.parametrize("content", ["# Größe\nMAX_QUEUE=7".encode("latin-1"), b"\xff\xfe\x00"])
+def test_env_file_of_another_encoding_is_one_sentence(env_file, content):
+    env_file.write_bytes(content)
+    with pytest.raises(SystemExit, match="is not a text in UTF-8 or UTF-16"):
+        load_settings()
+
+
+def test_env_file_that_is_a_folder_or_empty_or_not_there_is_none(env_file):
+    default = Settings.model_fields["max_queue"].default
+    assert load_settings().max_queue == default
+    env_file.touch()
+    assert load_settings().max_queue == default
+    env_file.unlink()
+    env_file.mkdir()
+    assert load_settings().max_queue == default
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("MAX_QUEU=hush", "did you mean MAX_QUEUE?"),
+        ("output-dir=hush", "did you mean OUTPUT_DIR?"),
+        ("export APIKEYS=hush", "did you mean API_KEYS?"),
+        ("XYZ_123=hush", "variables of other programs belong elsewhere."),
+        ("MAX_QUEUE=5", None), ("max_queue=5", None), ("MODEL_ID=demo", None), ("#MAX_QUEU=5", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_unknown_names_in_env_file_are_told_with_the_nearest_one_and_without_their_value(
+    env_file, capsys, line, advice, encoding
+):
+    env_file.write_text(line, encoding=encoding)
+    startup.warn_of_unknown_settings()
+    warning = capsys.readouterr().err
+    assert "hush" not in warning
+    assert warning.count("\n") == (advice is not None)
+    if advice is not None:
+        assert warning.startswith("WARNING ")
+        assert warning.endswith(f"is not a setting and has no effect; {advice}\n")
+
+
+def test_without_an_env_file_nothing_is_warned_of(env_file, capsys):
+    startup.warn_of_unknown_settings()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_tilde_means_the_home_folder_in_every_path(env_file, monkeypatch):
+    names = [name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)]
+    assert {"state_dir", "models_file", "font_path", "api_keys_file"} <= set(names)
+    env_file.write_text("".join(f"{name.upper()}=~/{name}\n" for name in names))
+    monkeypatch.setattr(Settings, "registry", lambda self: None)
+    settings = load_settings()
+    assert {name: getattr(settings, name) for name in names} == {name: Path.home() / name for name in names}

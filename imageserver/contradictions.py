@@ -1,0 +1,30 @@
+"""Settings that are valid alone but not together."""
+
+from typing import TYPE_CHECKING
+
+from imageserver.web_addresses import ANY, entries
+
+if TYPE_CHECKING:
+    from imageserver.settings import Settings
+
+MIN_SECRET_CHARACTERS = 16
+
+
+def contradiction_in(settings: "Settings") -> str | None:
+    """Return one sentence about two settings, without any secret, or None."""
+    if settings.offline and settings.hf_auth != "off":
+        return f"HF_AUTH={settings.hf_auth} must ask the hub who owns a token, but OFFLINE=1 never uses a network."
+    if settings.hf_users and settings.hf_auth == "off":
+        return "HF_USERS has no effect with HF_AUTH=off: set HF_AUTH=read or any."
+    if settings.compile and settings.cuda_graphs:
+        return "COMPILE=1 and CUDA_GRAPHS=1 exclude each other: only forwards that are not compiled are captured."
+    width, height = settings.default_width, settings.default_height
+    if (width is None) != (height is None):
+        return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or neither."
+    if width and height and width * height > settings.max_pixels:
+        return f"DEFAULT_WIDTH x DEFAULT_HEIGHT is {width}x{height}, more than MAX_PIXELS={settings.max_pixels}."
+    if ANY in entries(settings.allowed_origins) and not settings.asks_for_keys:
+        return "ALLOWED_ORIGINS=* would let every web page use this server: set API_KEYS too, or list the origins."
+    if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
+        return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
+    return None
