@@ -94,6 +94,6 @@ def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
     digest.update(profile_bytes)
     try:
         profile = msgspec.json.decode(profile_bytes, type=LoraProfile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(f"loras: the profile {name}.json cannot be used: {error}.", param="loras") from error
     return LoraFile(name, path, digest.hexdigest(), path.stat().st_size, profile)

@@ -85,6 +85,8 @@ def read_registry(file: Path) -> Registry:
         raise RegistryUnusable(f"{file.name} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         raise RegistryUnusable(f"{file.name}: {' '.join(_complaints(error))}") from error
+    except RecursionError as error:
+        raise RegistryUnusable(f"{file.name} is not valid TOML: it is nested too deeply.") from error
     except ValueError as error:  # no TOML, or no UTF-8
         raise RegistryUnusable(f"{file.name} is not valid TOML: {str(error).splitlines()[0]}.") from error
     for name in RESERVED:

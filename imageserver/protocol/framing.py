@@ -39,7 +39,7 @@ def read_frame(max_header_bytes: int = MAX_HEADER_BYTES) -> Generator[int, bytes
     header = yield header_size
     try:
         message = _decoder.decode(header)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EOFError(f"The header is not one of our messages: {error}") from error
     if raw_size > message.max_raw_bytes:
         raise EOFError(f"A {type(message).__name__} does not have {raw_size} raw bytes.")

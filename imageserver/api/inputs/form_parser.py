@@ -124,7 +124,10 @@ def _parts(body: bytes, boundary: str) -> Iterator[tuple[Headers, bytes]]:
 
 def _headers(lines: bytes) -> Headers:
     pairs = (line.partition(":") for line in lines.decode(errors="replace").split("\r\n"))
-    return Headers([(name.strip(), value.strip()) for name, separator, value in pairs if separator])
+    try:
+        return Headers([(name.strip(), value.strip()) for name, separator, value in pairs if separator])
+    except ValueError:
+        raise BadRequest("A part of the form has a line break within one of its headers.") from None
 
 
 def _refuse_if_many(fields: int) -> None:

@@ -8,11 +8,11 @@ import diffusers
 import torch
 
 from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.models import gguf_header
 from imageserver.engine.models.weights import count_elements
 from imageserver.settings import Settings
 
 FORMATS = (".gguf", ".safetensors")
-GGUF_MAGIC = b"GGUF"
 
 
 def bytes_by_component(settings: Settings, denoiser: str, dtype: torch.dtype) -> dict[str, int]:
@@ -28,7 +28,7 @@ def bytes_by_component(settings: Settings, denoiser: str, dtype: torch.dtype) ->
 
 def fingerprint(settings: Settings) -> str:
     """Return a short name of the file's content, from its name, size and time; empty without TRANSFORMER_FILE."""
-    file = _checked(settings)
+    file = _found(settings)
     if file is None:
         return ""
     status = file.stat()
@@ -70,7 +70,7 @@ def load(
     return {denoiser: model}
 
 
-def _checked(settings: Settings) -> Path | None:
+def _found(settings: Settings) -> Path | None:
     if settings.transformer_file is None:
         return None
     file = settings.resolve(settings.transformer_file.expanduser())
@@ -80,7 +80,11 @@ def _checked(settings: Settings) -> Path | None:
         )
     if not file.is_file():
         raise ModelUnavailable(f"TRANSFORMER_FILE={settings.transformer_file} does not exist.")
-    with file.open("rb") as content:
-        if file.suffix == ".gguf" and content.read(4) != GGUF_MAGIC:
-            raise ModelUnavailable(f"TRANSFORMER_FILE={file.name} is not a GGUF file.")
+    return file
+
+
+def _checked(settings: Settings) -> Path | None:
+    file = _found(settings)
+    if file is not None and file.suffix == ".gguf" and (complaint := gguf_header.complaint(file)):
+        raise ModelUnavailable(f"TRANSFORMER_FILE={file.name} {complaint}.")
     return file

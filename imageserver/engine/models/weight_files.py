@@ -5,10 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from imageserver.engine.downloads.file_choice import INDEX, WEIGHTS_INDEX, variant_of
-
-# Of safetensors: the length of the header, then the header, then the tensors that it describes.
-LENGTH_BYTES = 8
-MAX_HEADER_BYTES = 100_000_000
+from imageserver.engine.safetensors_header import DamagedHeader, read_header
 
 
 def faults(folder: Path, left_out: Collection[str] = ()) -> list[str]:
@@ -52,17 +49,13 @@ def _complaint(file: Path) -> str | None:
     """Return what is wrong with a file, None where its size is that of its header."""
     try:
         size = file.stat().st_size
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(LENGTH_BYTES), "little")
-            header = json.loads(content.read(min(length, MAX_HEADER_BYTES)))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        expected = read_header(file).file_bytes
     except FileNotFoundError:  # a link into a cache that was emptied
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except DamagedHeader:
         return "has no readable header"
-    expected = LENGTH_BYTES + length + max(ends, default=0)
     return None if size == expected else f"has {size} of {expected} bytes"
 
 
@@ -70,7 +63,7 @@ def _listed(weights: Path) -> set[str]:
     """Return the files that a list of weights names."""
     try:
         return set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {f"a readable {weights.name}"}
 
 

@@ -15,10 +15,10 @@ from imageserver.engine.devices.memory_needs import ModelWeights, decoding_bytes
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.downloads.file_choice import variant_of
 from imageserver.engine.families.family import Family
+from imageserver.engine.safetensors_header import DamagedHeader, read_header
 
 # As diffusers and transformers name weights, in one file or in several, where no variant is asked for.
 PLAIN_WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d+-of-\d+)?\.safetensors")
-MAX_HEADER_BYTES = 100_000_000
 # Enough to contain the names and shapes of the first tensors.
 FINGERPRINTED_BYTES = 65_536
 
@@ -111,8 +111,6 @@ def _config(component: Path) -> dict[str, Any]:
 
 def count_elements(file: Path) -> int:
     """Return the number of elements of all tensors in a safetensors file, from its header; 0 where it is unreadable."""
-    with contextlib.suppress(ValueError, KeyError, OSError), file.open("rb") as content:
-        size = int.from_bytes(content.read(8), "little")
-        header = json.loads(content.read(min(size, MAX_HEADER_BYTES)))
-        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    with contextlib.suppress(DamagedHeader, OSError):
+        return sum(math.prod(tensor.shape) for tensor in read_header(file).tensors.values())
     return 0

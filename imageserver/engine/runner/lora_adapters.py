@@ -11,10 +11,10 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from imageserver.engine.device_errors import drop_frames, is_lost, is_out_of_memory
 from imageserver.engine.pipelines.types import Pipeline
+from imageserver.engine.safetensors_header import read_header
 from imageserver.errors import InvalidParameter, OutOfMemory
 from imageserver.generation import Lora, MemoryPlanName
 from imageserver.lora_folder import CHUNK_BYTES, LoraFile, LoraFolder
@@ -230,9 +230,8 @@ def _adapter(digest: str) -> str:
 
 
 def _matrices(file: LoraFile) -> int:
-    """Return how many layers a file changes."""
-    with safe_open(file.path, framework="pt") as content:
-        return sum(DOWN.search(name) is not None for name in content.keys())  # noqa: SIM118 - no mapping
+    """Return how many layers a file changes; raises DamagedHeader."""
+    return sum(DOWN.search(name) is not None for name in read_header(file.path).tensors)
 
 
 def _layers(part: torch.nn.Module, adapter: str) -> int:

@@ -79,6 +79,7 @@ def test_what_is_around_the_parts_is_ignored():
         ("a" * 201 + "=1", URLENCODED, "name of more than 200 characters"),
         (part("a", "", "x: " + "y" * 5000) + END, MULTIPART, "more than 4096 bytes"),
         (b"\r\n--b\r\nno headers" + END, MULTIPART, "no headers"),
+        (part("a", "", "x: one\rtwo") + END, MULTIPART, "line break within"),
         (part("a"), MULTIPART, "breaks off"),
         (b"-", MULTIPART, "breaks off"),
         (part("a") + END, "multipart/form-data", "no valid boundary"),
