@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from imageserver.engine.capturing.call_values import NotCapturable, key_of, tensors_in, with_tensors
+from imageserver.engine.device_errors import drop_frames
 from imageserver.engine.devices.batch_limits import Clock, Forward
 
 logger = logging.getLogger(__name__)
@@ -138,17 +139,12 @@ class CapturedForwards:
     def _capture(self, key: Hashable, kind: _Kind, arguments: Mapping[str, Any]) -> Any:
         """Capture a kind and return this call's result; where that fails or gains nothing, it stays eager."""
         title = _title(arguments)
-        inputs = with_tensors(dict(arguments), torch.clone)
-        try:
-            graph = self._graphs.capture(lambda: self._forward(**inputs))
-            captured = min(self._timed(graph.replay)[1] for _ in range(TIMED_REPLAYS))
-            output = _copied(graph.output)
-        except Exception as error:
+        found = self._try_to_capture(title, arguments)
+        if found is None:
             kind.refused = True
             self._failures[_given(arguments)] += 1
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            logger.warning("Forwards of %s cannot be captured and stay eager: %s", title, reason)
             return self._forward(**arguments)
+        inputs, graph, captured, output = found
         eager, figures = min(kind.eager), (title, 1000 * captured, 1000 * min(kind.eager))
         if eager < MIN_GAIN * captured or graph.bytes > self._max_bytes:
             kind.refused = True
@@ -160,6 +156,24 @@ class CapturedForwards:
             self._captured.popitem(last=False)
         logger.info("Forwards of %s are captured: %.1f ms, eager %.1f ms, %d MiB.", *figures, _mib(graph))
         return output
+
+    def _try_to_capture(
+        self, title: str, arguments: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Graph, float, Any] | None:
+        """Return a graph with its inputs, the seconds of a replay and its result; None where that fails.
+
+        A failure keeps no memory: the call that is computed instead may need all of it.
+        """
+        try:
+            inputs = with_tensors(dict(arguments), torch.clone)
+            graph = self._graphs.capture(lambda: self._forward(**inputs))
+            seconds = min(self._timed(graph.replay)[1] for _ in range(TIMED_REPLAYS))
+            return inputs, graph, seconds, _copied(graph.output)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            logger.warning("Forwards of %s cannot be captured and stay eager: %s", title, reason)
+            drop_frames(error)
+            return None
 
     def _kind(self, key: Hashable) -> _Kind:
         kind = self._kinds.setdefault(key, _Kind())

@@ -1,6 +1,8 @@
 """Captured forwards give the same images, only where that is faster, and within their memory."""
 
 import logging
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +143,38 @@ def test_a_kind_that_cannot_be_captured_stays_eager_with_one_line_in_the_log(
     assert len(double.captured) == 1, "other arguments are"
 
 
+def test_a_capture_for_which_memory_is_too_short_leaves_it_to_the_call(graphs: FakeGraphs) -> None:
+    taken: list[weakref.ref[torch.Tensor]] = []
+    left: list[bool] = []
+
+    def capture(compute: Callable[[], Any]) -> Any:
+        private_memory = torch.zeros(9)
+        taken.append(weakref.ref(private_memory))
+        raise torch.OutOfMemoryError("full")
+
+    def forward(states: torch.Tensor) -> tuple[torch.Tensor]:
+        left.extend(tensor() is not None for tensor in taken)
+        return (states,)
+
+    graphs.capture = capture  # type: ignore[method-assign]
+    captured = CapturedForwards(forward, graphs, 10_000)
+    for _ in range(EAGER_CALLS + 1):
+        captured(states=torch.ones(1))
+    assert left == [False]
+
+
 def test_what_a_graph_cannot_depend_on_is_computed_as_before(graphs: FakeGraphs) -> None:
     double = Doubler(graphs)
     double(1, times=9, cache=object())
     double(1, times=9, elsewhere=torch.ones(1, device="meta"))
     assert graphs.tried == 0
+
+
+def test_a_result_that_no_replay_can_give_again_stays_eager(graphs: FakeGraphs) -> None:
+    captured = CapturedForwards(lambda states: (states, object()), graphs, 10_000)
+    for _ in range(EAGER_CALLS + 1):
+        assert torch.equal(captured(states=torch.ones(1))[0], torch.ones(1))
+    assert (graphs.tried, len(captured)) == (1, 0)
 
 
 def test_the_graph_that_was_used_least_recently_makes_room(graphs: FakeGraphs) -> None:
