@@ -18,7 +18,7 @@ from benchmarks.servers.generating import Wanted
 from benchmarks.servers.generating import generate as generate_bare
 from imageserver.engine.models.initial_model import open_model_pool
 from imageserver.engine.models.model_pool import ModelPool
-from imageserver.engine.models.warmup import capture_call, suspended_call
+from imageserver.engine.models.probe_calls import probe_call, suspended_call
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Finished, Message, Run
 from imageserver.settings import Settings
@@ -178,5 +178,5 @@ def call_of(check: Check, side: int, prompt: str = "") -> dict[str, Any]:
         with suspended_call(runner, side, prompt) as arguments:
             captured = arguments
     else:
-        captured = capture_call(runner, side)
+        captured = probe_call(runner, side)
     return {**captured, "timestep": torch.full_like(captured["timestep"], 0.5)}

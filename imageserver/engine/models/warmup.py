@@ -1,10 +1,8 @@
 """Make a model ready to generate: load it, accelerate it, measure its batches and describe it."""
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import time
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,14 +12,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.caching import Calibration, QualityTiers
 from imageserver.engine.device_errors import is_lost
 from imageserver.engine.devices import devices, memory_plans
-from imageserver.engine.devices.batch_limits import (
-    PROBED_BATCHES,
-    PROBED_SIDES,
-    BatchLimits,
-    Forward,
-    load_or_measure,
-    seconds_of,
-)
+from imageserver.engine.devices.batch_limits import BatchLimits, Forward, load_or_measure, seconds_of
 from imageserver.engine.devices.memory import live_tensors
 from imageserver.engine.downloads import Report
 from imageserver.engine.models.acceleration import (
@@ -35,13 +26,14 @@ from imageserver.engine.models.acceleration import (
 from imageserver.engine.models.faster_forward import FasterForward, eagerly
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
+from imageserver.engine.models.probe_calls import LONG_PROMPT, probe_call, probed_calls, rehearsed_calls, suspended_call
 from imageserver.engine.models.rehearsal import Rehearsal
 from imageserver.engine.pipelines.interruptible_decoding import InterruptibleDecoder
-from imageserver.engine.pipelines.suspension import Gate, SetContext, Track, TrackCancelled
+from imageserver.engine.pipelines.suspension import Gate, SetContext
 from imageserver.engine.pipelines.tiled_decoding import decode_in_tiles_when_full
 from imageserver.engine.runner.lora_adapters import open_adapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
-from imageserver.generation import Generation, ModelInfo
+from imageserver.generation import ModelInfo
 from imageserver.lora_folder import open_folder
 from imageserver.settings import Settings
 
@@ -51,7 +43,6 @@ MAX_IN_FLIGHT = 64
 SHARE_FOR_SUSPENDED = 0.25
 # Between the two passes of guidance an image keeps one more result than at the first call; prompts may be longer.
 SUSPENDED_OVERHEAD = 2.0
-LONG_PROMPT = ", ".join(["a red circle on a blue background"] * 8)
 
 
 def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, ModelInfo]:
@@ -79,7 +70,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     try:
         if settings.compile:
             # Before anything is timed: a forward that is being compiled takes many seconds.
-            calls, compiled = _rehearsed_calls(settings, model, runner), forward
+            calls, compiled = rehearsed_calls(runner, settings.max_pixels), forward
             compile_calls(compiled, calls, model.family.merger)
             forward, compiled_side = _where_faster(settings, model, runner, compiled)
             if compiled_side is not None:
@@ -88,7 +79,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         # Fits the map now, not for the first client.
         _ = runner.preview_map
         # Also the first forward of the process, which is slow: now, not for the first client.
-        solo = seconds_of(forward, capture_call(runner, 512))
+        solo = seconds_of(forward, probe_call(runner, 512))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if is_lost(error):
             raise
@@ -104,7 +95,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     )
     served.costs.observe(512 * 512, 1, solo)
     if captured is not None:
-        capture_calls(captured, _probed_calls(settings, model, runner, caps))
+        capture_calls(captured, probed_calls(runner, model.family.merger, caps, settings.max_pixels))
     if memory_plans.BY_NAME[plan].offload == "model":
         # Only the end of a pipeline call moves the denoiser off the device, and these forwards ran outside of one: the
         # first client's text encoder would have found no room beside it.
@@ -137,38 +128,12 @@ def synchronized(forward: Forward, device: torch.device) -> Forward:
     return compute
 
 
-def _rehearsed_calls(
-    settings: Settings, model: LoadedModel, runner: PipelineRunner
-) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return two calls of one size whose texts differ in length."""
-    side = min(512, int(settings.max_pixels**0.5))
-    with suspended_call(runner, side, LONG_PROMPT) as longer:
-        return capture_call(runner, side), longer
-
-
-def _probed_calls(
-    settings: Settings, model: LoadedModel, runner: PipelineRunner, caps: BatchLimits
-) -> Iterator[Mapping[str, Any]]:
-    """Yield the calls whose forwards are captured at the start: every probed size and batch.
-
-    Other texts than the one here have other lengths; but that of the empty negative prompt comes with every image.
-    """
-    merger = model.family.merger
-    for side in (side for side in PROBED_SIDES if side * side <= settings.max_pixels):
-        call = capture_call(runner, side)
-        yield call
-        with suspended_call(runner, side, " ") as negative:
-            yield negative
-        if merger is not None:
-            yield from (merger.merge([call] * size) for size in PROBED_BATCHES if 1 < size <= caps.cap_of(side * side))
-
-
 def _where_faster(
     settings: Settings, model: LoadedModel, runner: PipelineRunner, compiled: Forward
 ) -> tuple[Forward, int | None]:
     """Return the forward that is compiled only where that is faster, and the side of a size that is compiled."""
     forward = FasterForward(compiled, eagerly(compiled), model.family.merger)
-    forward.measure(lambda side: capture_call(runner, side), settings.max_pixels)
+    forward.measure(lambda side: probe_call(runner, side), settings.max_pixels)
     return forward, min(forward.compiled_sides, default=None)
 
 
@@ -181,7 +146,7 @@ def _caps(
     fingerprint = f"{_revision(settings, model)}/{torch.get_num_threads()}/{settings.max_pixels}"
     file = settings.resolve(settings.state_dir) / "batch_caps.json"
     caps = load_or_measure(
-        file, fingerprint, forward, merger, lambda side: capture_call(runner, side), settings.max_pixels,
+        file, fingerprint, forward, merger, lambda side: probe_call(runner, side), settings.max_pixels,
         devices.free_memory(device),
     )  # fmt: skip
     return BatchLimits(caps, settings.max_batch)
@@ -219,26 +184,6 @@ def _revision(settings: Settings, model: LoadedModel) -> str:
     fitted = f"{info.device.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}/{info.sampler}"
     options = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
     return f"{info.revision}/{info.device.gpu}/{info.device.dtype}/{versions}/{options}"
-
-
-def capture_call(runner: PipelineRunner, side: int) -> Mapping[str, Any]:
-    """Return the arguments of the first denoiser call of a square image; the pipeline is unwound again."""
-    with suspended_call(runner, side) as arguments:
-        return arguments
-
-
-@contextlib.contextmanager
-def suspended_call(runner: PipelineRunner, side: int, prompt: str = "a red circle") -> Iterator[Mapping[str, Any]]:
-    """Suspend a square image at its first denoiser call and yield the arguments; then unwind its pipeline."""
-    generation = Generation(
-        prompt=prompt, negative_prompt=" ", width=side, height=side, steps=2, true_cfg_scale=4.0, seed=0
-    )
-    generation, source = runner.warmup_generation(generation)
-    track = Track(0, 0, lambda: runner.run(generation, 0, lambda look: None, source))
-    track.begin()
-    assert track.waiting is not None
-    yield track.waiting.arguments
-    track.abort(TrackCancelled())
 
 
 def _max_in_flight(settings: Settings, model: LoadedModel, runner: PipelineRunner, device: torch.device) -> int:

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
-from imageserver.engine.models.warmup import capture_call
+from imageserver.engine.models.probe_calls import probe_call
 from imageserver.engine.pipelines.image_processor import ImageProcessor, load_image_processor
 from imageserver.generation import Generation, Source
 from imageserver.protocol.messages import Preview, Progress
@@ -153,7 +153,7 @@ def test_a_lora_changes_what_is_generated_and_unloading_it_restores_the_base(eng
 
 
 def test_measurements_use_an_image_too(engine):
-    assert len(capture_call(engine.runner, SIDE)["img_shapes"][0]) == 2
+    assert len(probe_call(engine.runner, SIDE)["img_shapes"][0]) == 2
 
 
 @pytest.mark.parametrize("plus", [False, True])

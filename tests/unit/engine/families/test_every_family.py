@@ -10,7 +10,7 @@ import torch
 from imageserver.engine.batching.batch import companions
 from imageserver.engine.families import FAMILIES, published_class
 from imageserver.engine.families.family import Family
-from imageserver.engine.models.warmup import LONG_PROMPT, suspended_call
+from imageserver.engine.models.probe_calls import LONG_PROMPT, suspended_call
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation

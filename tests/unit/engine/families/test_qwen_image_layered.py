@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from imageserver.engine.models.warmup import capture_call
+from imageserver.engine.models.probe_calls import probe_call
 from imageserver.engine.runner.safety_checker import SafetyChecker
 from imageserver.generation import Generation, Source, layer_size
 from imageserver.protocol.messages import Finished, Preview, Progress
@@ -139,7 +139,7 @@ def test_tokens_are_those_of_the_whole_and_of_its_layers(engine):
 
 
 def test_measurements_take_an_image_apart_too(engine):
-    call = capture_call(engine.runner, 256)
+    call = probe_call(engine.runner, 256)
     # The whole, four layers and the image itself.
     assert len(call["img_shapes"][0]) == 6
 

@@ -1,0 +1,56 @@
+"""Denoiser calls to measure, compile and capture with: those of square images that no client has asked for."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from imageserver.engine.devices.batch_limits import PROBED_BATCHES, PROBED_SIDES, BatchLimits
+from imageserver.engine.pipelines.merger import Merger
+from imageserver.engine.pipelines.suspension import Track, TrackCancelled
+from imageserver.engine.runner.pipeline_runner import PipelineRunner
+from imageserver.generation import Generation
+
+LONG_PROMPT = ", ".join(["a red circle on a blue background"] * 8)
+
+
+def probe_call(runner: PipelineRunner, side: int) -> Mapping[str, Any]:
+    """Return the arguments of the first denoiser call of a square image; the pipeline is unwound again."""
+    with suspended_call(runner, side) as arguments:
+        return arguments
+
+
+@contextlib.contextmanager
+def suspended_call(runner: PipelineRunner, side: int, prompt: str = "a red circle") -> Iterator[Mapping[str, Any]]:
+    """Suspend a square image at its first denoiser call and yield the arguments; then unwind its pipeline."""
+    generation = Generation(
+        prompt=prompt, negative_prompt=" ", width=side, height=side, steps=2, true_cfg_scale=4.0, seed=0
+    )
+    generation, source = runner.warmup_generation(generation)
+    track = Track(0, 0, lambda: runner.run(generation, 0, lambda look: None, source))
+    track.begin()
+    assert track.waiting is not None
+    yield track.waiting.arguments
+    track.abort(TrackCancelled())
+
+
+def rehearsed_calls(runner: PipelineRunner, max_pixels: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return two calls of one size whose texts differ in length."""
+    side = min(512, int(max_pixels**0.5))
+    with suspended_call(runner, side, LONG_PROMPT) as longer:
+        return probe_call(runner, side), longer
+
+
+def probed_calls(
+    runner: PipelineRunner, merger: Merger | None, caps: BatchLimits, max_pixels: int
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the calls whose forwards are captured at the start: every probed size and batch.
+
+    Other texts than the one here have other lengths; but that of the empty negative prompt comes with every image.
+    """
+    for side in (side for side in PROBED_SIDES if side * side <= max_pixels):
+        call = probe_call(runner, side)
+        yield call
+        with suspended_call(runner, side, " ") as negative:
+            yield negative
+        if merger is not None:
+            yield from (merger.merge([call] * size) for size in PROBED_BATCHES if 1 < size <= caps.cap_of(side * side))
