@@ -25,6 +25,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
@@ -33,6 +34,7 @@ def test_any_text_makes_an_image(fake_server, field, text, output_format):
     assert opened(response).size == (64, 64)
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 def test_text_over_the_limit_is_told_the_limit(fake_server, field):
     response = fake_server.post({"prompt": "a cat", field: "x" * 100_000})
@@ -40,6 +42,7 @@ def test_text_over_the_limit_is_told_the_limit(fake_server, field):
     assert "10000" in response.json()["error"]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt", "aspect_ratio", "language", "size", "model"])
 def test_lone_surrogate_is_refused_naming_the_field(fake_server, field):
     response = fake_server.post({"prompt": "a cat", field: "a \ud800 b"})
@@ -72,6 +75,7 @@ WRONG = {
 }
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
 def test_wrong_value_is_422_naming_the_field(fake_server, field, value):
     response = fake_server.post(json.dumps({"prompt": "a cat", field: value}).encode())
@@ -97,6 +101,7 @@ def test_seeds_that_would_count_past_their_range_are_refused(fake_server):
     assert (response.status_code, response.json()["param"]) == (422, "seed")
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     "name",
     [

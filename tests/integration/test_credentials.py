@@ -32,6 +32,7 @@ def ask(server: Server, path: str = "/v1/jobs", **headers: str) -> requests.Resp
     return server.get(path, headers=headers)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("path", ["/", "/health", "/livez", "/readyz", "/startupz", "/openapi.json", "/docs"])
 def test_monitors_need_no_key(locked, path):
     assert ask(locked, path).status_code == 200
@@ -63,6 +64,7 @@ def test_a_key_is_taken_wherever_clients_put_it(locked, headers):
     assert ask(locked, **headers).status_code == 200
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -83,6 +85,7 @@ def test_anything_else_is_refused(locked, headers):
     assert ask(locked, f"/v1/jobs?api_key={BOB[::-1]}").status_code == 401
 
 
+@pytest.mark.fault(27)
 def test_a_wrong_key_is_not_written_down_either(locked):
     wrong = "a-slip-of-the-pen-0123456789"
     assert ask(locked, Authorization=f"Bearer {wrong}").status_code == 401
@@ -90,6 +93,7 @@ def test_a_wrong_key_is_not_written_down_either(locked):
     assert wrong not in locked.log
 
 
+@pytest.mark.fault(27)
 def test_a_key_in_the_query_counts_for_sockets_alone(locked):
     assert ask(locked, f"/v1/jobs?api_key={ANN}").status_code == 401
 

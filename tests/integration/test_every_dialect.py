@@ -145,6 +145,7 @@ def test_a_stopping_server_ends_what_takes_too_long_with_its_own_503(own_servers
                 assert "stopping" in dialect.sentence(answer.json())
 
 
+@pytest.mark.fault(7)
 @ALL
 def test_a_client_that_hangs_up_frees_the_device_and_harms_no_neighbour(quiet_server, dialect):
     neighbour = quiet_server.start_generating("[step=0.02] neighbour", num_inference_steps=10, seed=9)

@@ -27,6 +27,7 @@ def slam_the_door(connection):
     connection.close()
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
 @pytest.mark.parametrize("leave", [leave_politely, slam_the_door], ids=["FIN", "RST"])
 def test_client_that_leaves_frees_the_device_within_a_step_and_half_a_second(own_servers, leave, command):
@@ -78,6 +79,7 @@ def test_client_that_leaves_while_it_waits_leaves_the_queue(quiet_server):
     assert running.result(30).status_code == 200
 
 
+@pytest.mark.fault(8)
 def test_eight_requests_at_a_max_queue_of_four_are_four_images_and_four_429(own_servers):
     server = own_servers(MAX_QUEUE="4")
     start = threading.Barrier(8)
@@ -94,6 +96,7 @@ def test_eight_requests_at_a_max_queue_of_four_are_four_images_and_four_429(own_
         assert 1 <= int(refusal.headers["Retry-After"]) <= 120
 
 
+@pytest.mark.fault(8)
 def test_full_queue_says_so_within_50_ms(own_servers):
     server = own_servers(MAX_QUEUE="1")
     running = server.start_generating("[step=0.1]", num_inference_steps=20)
@@ -105,6 +108,7 @@ def test_full_queue_says_so_within_50_ms(own_servers):
 
 
 # Both with a server of their own: one that has learnt how long images take refuses what cannot be there in time.
+@pytest.mark.fault(9)
 def test_deadline_passes_in_the_queue_not_after_the_running_job(own_server):
     running = own_server.start_generating("[step=0.1]", num_inference_steps=30)
     own_server.wait_until_active()
@@ -131,6 +135,7 @@ def small_server(servers):
     return servers(MAX_BODY_MB="0.01", BODY_TIMEOUT="1.5")
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "chunked without a length"])
 def test_body_over_the_limit_is_413(small_server, chunked):
     body = b'{"prompt": "' + b"x" * 50_000 + b'"}'
@@ -140,6 +145,7 @@ def test_body_over_the_limit_is_413(small_server, chunked):
     assert small_server.generate().ok
 
 
+@pytest.mark.fault(20)
 def test_endless_body_is_answered_before_it_ends(small_server):
     with small_server.connect() as connection:
         connection.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -154,6 +160,7 @@ BEGUN = {
 }
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("kind", BEGUN)
 @pytest.mark.parametrize("path", ["/generate", "/v1/images/edits", "/sdapi/v1/txt2img", "/models/fake"])
 def test_a_body_that_does_not_arrive_is_given_up(small_server, path, kind):
@@ -177,6 +184,7 @@ def test_a_body_that_does_not_arrive_is_given_up(small_server, path, kind):
     assert small_server.get("/livez").ok
 
 
+@pytest.mark.fault(20)
 def test_many_slow_bodies_keep_nobody_else_waiting(small_server):
     head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{"
     with contextlib.ExitStack() as stack:

@@ -16,6 +16,7 @@ def engines(server):
     return [process for process in server.processes() if "tests.support.fake_engine" in process.cmdline()]
 
 
+@pytest.mark.fault(2)
 def test_server_answers_while_the_model_loads_and_serves_what_waited(own_servers):
     server = own_servers(ready=False, FAKE_LOAD="3")
     server.wait_for(lambda: server.get("/startupz").json()["phase"] == "loading", "the loading phase")
@@ -43,6 +44,7 @@ def test_deadline_passes_while_the_model_loads(own_servers):
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.fault(3)
 def test_killed_engine_heals_and_its_job_is_run_again(own_server):
     before = own_server.health()
     running = own_server.start_generating("[step=0.1]", num_inference_steps=10)
@@ -58,6 +60,7 @@ def test_killed_engine_heals_and_its_job_is_run_again(own_server):
     assert len(engines(own_server)) == 1
 
 
+@pytest.mark.fault(13)
 def test_job_that_kills_two_engines_fails_and_the_next_one_is_served(own_server):
     waiting = []
     deadly = own_server.start_generating("[step=0.3] [die]")
@@ -79,6 +82,7 @@ def test_job_that_kills_engines_does_not_take_its_neighbours_along(own_servers):
     assert [neighbour.result(30).status_code for neighbour in neighbours] == [200, 200]
 
 
+@pytest.mark.fault(11)
 def test_deaf_engine_is_replaced_and_its_job_answered_with_504(own_servers):
     server = own_servers(STEP_TIMEOUT="2")
     old = server.health()["engine_pid"]
@@ -92,6 +96,7 @@ def test_deaf_engine_is_replaced_and_its_job_answered_with_504(own_servers):
     assert not psutil.pid_exists(old) or psutil.Process(old).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.fault(12)
 def test_engine_that_crashes_while_loading_is_tried_a_few_times_with_pauses(own_servers):
     server = own_servers(ready=False, FAKE_CRASH="1")
     waiting = server.start_generating("a cat")
@@ -118,6 +123,7 @@ def test_model_that_cannot_be_loaded_is_told_at_once_and_frees_its_process(own_s
     assert server.health()["reason"] == "The fake model is broken."
 
 
+@pytest.mark.fault(12)
 def test_missing_model_folder_keeps_the_port_up_and_says_why(own_servers, tmp_path):
     missing = tmp_path / "no model here"
     server = own_servers(ready=False, engine="real", MODEL=str(missing))

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.alone
 BOTH = pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
 
 
+@pytest.mark.fault(6)
 def test_killed_worker_is_replaced_within_two_seconds_and_the_engine_stays(own_server):
     before = own_server.health()
     times = []
@@ -37,6 +38,7 @@ def test_killed_worker_is_replaced_within_two_seconds_and_the_engine_stays(own_s
     assert min(times) < 2
 
 
+@pytest.mark.fault(6)
 def test_reload_finishes_what_runs_and_keeps_the_engine(own_server):
     before = own_server.health()
     (old_worker,) = own_server.worker_pids()
@@ -56,6 +58,7 @@ def test_reload_finishes_what_runs_and_keeps_the_engine(own_server):
     assert len(own_server.processes()) == 4
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize(
     ("command", "number"),
     # gunicorn's own meaning of SIGINT is to stop without grace.
@@ -84,6 +87,7 @@ def test_stopping_server_says_so_closes_the_door_and_finishes_what_runs(own_serv
     assert not server.leftovers(1)
 
 
+@pytest.mark.fault(10)
 @BOTH
 def test_what_outlasts_the_grace_is_answered_with_our_own_503(own_servers, command):
     server = own_servers(command=command, GRACEFUL_TIMEOUT="3")
@@ -101,6 +105,7 @@ def test_what_outlasts_the_grace_is_answered_with_our_own_503(own_servers, comma
     assert not server.leftovers(1)
 
 
+@pytest.mark.fault(14)
 @BOTH
 def test_killed_dispatcher_is_replaced_and_its_clients_told_at_once(own_servers, command):
     server = own_servers(command=command)

@@ -43,14 +43,17 @@ def best_p99_while_generating(server, prompt, **fields):
     return min(rounds)
 
 
+@pytest.mark.fault(1)
 def test_health_answers_within_50_ms_during_a_generation(fake_server):
     assert best_p99_while_generating(fake_server, "[step=0.02]", num_inference_steps=75) < 0.05
 
 
+@pytest.mark.fault(1)
 def test_health_answers_within_50_ms_while_the_demo_model_generates(demo_server):
     assert best_p99_while_generating(demo_server, "a red circle", num_inference_steps=100) < 0.05
 
 
+@pytest.mark.fault(1)
 def test_health_answers_within_50_ms_while_large_images_are_encoded(fake_server):
     running = [
         in_background(lambda: [fake_server.generate(aspect_ratio="1:1", num_inference_steps=1) for _ in range(6)])
@@ -60,6 +63,7 @@ def test_health_answers_within_50_ms_while_large_images_are_encoded(fake_server)
     assert min(rounds) < 0.05
 
 
+@pytest.mark.fault(15)
 def test_two_workers_share_one_queue_one_engine_and_one_count(own_servers):
     server = own_servers(WORKERS="2")
     server.wait_for(lambda: len(server.worker_pids()) == 2, "two workers")
@@ -78,6 +82,7 @@ def test_two_workers_share_one_queue_one_engine_and_one_count(own_servers):
     assert len(server.processes()) == 5
 
 
+@pytest.mark.fault(18)
 def test_ids_go_on_after_a_restart_and_names_differ_within_a_second(own_servers, tmp_path):
     folders = {"STATE_DIR": str(tmp_path / "state"), "OUTPUT_DIR": str(tmp_path / "images")}
     ids, paths = [], []
@@ -93,6 +98,7 @@ def test_ids_go_on_after_a_restart_and_names_differ_within_a_second(own_servers,
     assert len(list((tmp_path / "images").iterdir())) == 10
 
 
+@pytest.mark.fault(16)
 def test_output_folder_that_cannot_be_written_is_507_and_bytes_still_work(own_servers, tmp_path):
     in_the_way = tmp_path / "a file"
     in_the_way.write_text("keep me")
@@ -105,6 +111,7 @@ def test_output_folder_that_cannot_be_written_is_507_and_bytes_still_work(own_se
     assert list(tmp_path.iterdir()) == [in_the_way]
 
 
+@pytest.mark.fault(36)
 def test_server_boots_where_trio_is_installed(own_servers, tmp_path):
     (tmp_path / "trio").mkdir()
     (tmp_path / "trio" / "__init__.py").write_text("__version__ = '0.30'\n")

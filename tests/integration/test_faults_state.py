@@ -43,6 +43,7 @@ def wait_for_all(server, task_ids):
         server.wait_for(lambda task_id=task_id: state(server, task_id) == "completed", "completed", 30)
 
 
+@pytest.mark.fault(41)
 def test_a_disk_that_is_full_when_tasks_end_costs_none_of_them_and_stops_nothing_else(own_servers, tmp_path):
     skip_unless_possible(ON_SMALL_DISK, tmp_path)
     server = own_servers(command=[*ON_SMALL_DISK, *GUNICORN], CACHE_MAX_MB="0")
@@ -68,6 +69,8 @@ def test_a_disk_that_is_full_when_tasks_end_costs_none_of_them_and_stops_nothing
     assert submit(server).ok
 
 
+@pytest.mark.fault(42)
+@pytest.mark.fault(41)
 def test_a_damaged_database_is_set_aside_at_the_start_and_a_locked_one_loses_no_task_that_ends(own_servers, tmp_path):
     folder = tmp_path / "state"
     folder.mkdir()
@@ -86,6 +89,7 @@ def test_a_damaged_database_is_set_aside_at_the_start_and_a_locked_one_loses_no_
     wait_for_all(server, tasks)
 
 
+@pytest.mark.fault(40)
 def test_a_container_that_is_restarted_goes_on_with_its_tasks(own_servers, tmp_path):
     skip_unless_possible(IN_A_CONTAINER, tmp_path)
     folders = {"STATE_DIR": str(tmp_path / "state"), "OUTPUT_DIR": str(tmp_path / "tmp"), "TMPDIR": str(tmp_path)}
@@ -100,6 +104,7 @@ def test_a_container_that_is_restarted_goes_on_with_its_tasks(own_servers, tmp_p
     again.process.kill()
 
 
+@pytest.mark.fault(42)
 def test_a_database_that_cannot_be_used_ends_the_start_with_one_sentence(tmp_path):
     folder = tmp_path / "state"
     folder.mkdir()

@@ -19,6 +19,7 @@ SIZE = 12 * 2**20
 WAYS = ("many lists", "empty pairs", "one long field name", "JSON in a field", "many lists in a frame", "no boundary")
 
 
+@pytest.mark.fault(38)
 @pytest.mark.alone
 @pytest.mark.parametrize("name", WAYS)
 def test_a_hostile_body_is_refused_and_others_wait_a_fraction_of_the_time_that_python_takes_to_parse_it(

@@ -164,6 +164,7 @@ def test_many_requests_at_once_with_one_fresh_token_ask_the_hub_once_and_hold_no
     assert hub.asked[FRESH] == 1
 
 
+@pytest.mark.fault(28)
 def test_a_hub_that_is_down_is_503_in_every_dialect_and_opens_nothing(server, hub):
     hub.mode = "down"
     answer = ask(server, SLOW)

@@ -3,6 +3,7 @@
 import collections
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from PIL import Image
 
 from benchmarks.memory import PeakMemory, memory_of
@@ -12,6 +13,7 @@ COUNT, WIDTH, HEIGHT = 24, 4096, 2048
 DECODED_MB = WIDTH * HEIGHT * 3 / 2**20
 
 
+@pytest.mark.fault(39)
 def test_images_that_come_at_once_are_decoded_one_after_the_other_and_those_beyond_the_queue_are_refused(own_servers):
     server = own_servers(MAX_DECODE_MB="150", MAX_QUEUE="2", CACHE_MAX_MB="0")
     bodies = [

@@ -168,6 +168,7 @@ def test_failed_generation_is_500_without_a_trace(fake_server):
     assert "Traceback" not in response.text
 
 
+@pytest.mark.fault(5)
 def test_device_out_of_memory_is_507_and_the_next_job_is_served(fake_server):
     response = fake_server.generate("[oom]")
     assert (response.status_code, response.json()["code"]) == (507, "out_of_memory")

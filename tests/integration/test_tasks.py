@@ -153,6 +153,7 @@ def test_finished_tasks_expire(own_servers):
     assert server.get(f"/download/{taken['task_id']}").json()["code"] == "gone"
 
 
+@pytest.mark.fault(6)
 def test_a_killed_worker_loses_no_task(own_servers):
     server = own_servers()
     tasks = [submit(server, f"[step=0.1] {number}", num_inference_steps=10)["task_id"] for number in range(3)]
@@ -162,6 +163,8 @@ def test_a_killed_worker_loses_no_task(own_servers):
         wait_for(server, task_id, "completed")
 
 
+@pytest.mark.fault(14)
+@pytest.mark.fault(3)
 def test_a_killed_dispatcher_and_a_killed_engine_lose_no_task(own_servers):
     server = own_servers()
     tasks = [submit(server, f"[step=0.1] {number}", num_inference_steps=10)["task_id"] for number in range(2)]

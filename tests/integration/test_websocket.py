@@ -113,6 +113,7 @@ def test_cancel_stops_it_and_the_connection_goes_on(quiet_server):
         assert frames(connection)[-1]["type"] == "result"
 
 
+@pytest.mark.fault(7)
 def test_a_dropped_socket_cancels_and_harms_no_neighbour(quiet_server):
     neighbour = quiet_server.start_generating("[step=0.02] neighbour", num_inference_steps=10)
     connection = websocket.create_connection(address(quiet_server), timeout=10)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from imageserver.dispatch.snapshot_broadcast import INTERVAL_SECONDS
 from imageserver.protocol.messages import AdmissionRequest, Finished
 from tests.support.dispatch_harness import Harness, Recorder
@@ -95,6 +97,7 @@ async def test_queue_time_is_measured_by_the_dispatcher(harness):
     assert [(message.job, message.outcome.queue_time) for message in ends] == [(1, 0.0), (2, 3.0)]
 
 
+@pytest.mark.fault(35)
 async def test_deadline_of_a_waiting_job_passes_while_another_runs(harness):
     harness.submit(1)
     harness.submit(2, timeout=5)

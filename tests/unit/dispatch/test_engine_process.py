@@ -63,6 +63,7 @@ async def test_an_engine_that_is_silent_over_its_jobs_is_killed_unless_it_loads_
         assert process.killed.is_set() == killed
 
 
+@pytest.mark.fault(44)
 async def test_an_engine_that_is_deaf_while_idle_is_noticed_within_5_seconds_and_replaced_within_30(monkeypatch):
     async with started_engine(monkeypatch) as (engine, process, peer):
         assert (engine.state, process.killed.is_set()) == ("ready", False), "one that answers pings lives on"

@@ -38,6 +38,7 @@ def test_the_other_formats_look_the_same(kind):
     assert np.abs(array_of(read(file_of(image, kind))).astype(int) - (200, 100, 50)).max() <= 3
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])
 def test_every_mode_becomes_rgb(mode):
     kind = {"CMYK": "JPEG", "YCbCr": "JPEG"}.get(mode, "PNG")
@@ -50,6 +51,7 @@ def test_every_mode_becomes_rgb(mode):
     assert array_of(pixels).min() >= 253
 
 
+@pytest.mark.fault(21)
 def test_sixteen_bits_are_cut_to_eight_and_not_to_white():
     image = Image.fromarray(np.array([[0, 0x4000, 0x80FF, 0xFFFF]], np.uint16))
     assert array_of(read(file_of(image)))[0, :, 0].tolist() == [0, 0x40, 0x80, 0xFF]
@@ -87,6 +89,7 @@ def test_the_transparent_value_of_a_grey_png_becomes_white(bits):
     assert array_of(read(data))[0, :, 0].tolist() == [255, 9]
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
 def test_an_animation_gives_its_first_frame(kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
@@ -155,6 +158,7 @@ def test_compressed_texts_and_profiles_are_never_unpacked(kind):
         tracemalloc.stop()
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_truncated_file_is_refused(kind):
     data = file_of(Image.effect_noise((64, 64), 50).convert("RGB"), kind)

@@ -70,6 +70,7 @@ def bombs():
     }
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("kind", bombs())
 def test_an_image_larger_than_the_limit_is_refused_before_anything_decodes_it(kind, monkeypatch):
     monkeypatch.setattr(decoding, "DECODERS", {})

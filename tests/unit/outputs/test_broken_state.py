@@ -41,6 +41,7 @@ def damage(folder, how):
     file.write_bytes(DAMAGES[how](file.read_bytes()))
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_database_is_set_aside_with_one_sentence_and_ids_go_on(tmp_path, how):
     number = fill(tmp_path)
@@ -155,6 +156,7 @@ print(sum(greenlet.successful() for greenlet in waiting), sorted(pauses)[int(0.9
 """
 
 
+@pytest.mark.fault(42)
 def test_a_locked_database_keeps_no_other_client_waiting(tmp_path):
     task_store(tmp_path).count_open()
     command = [sys.executable, "-c", WAIT, str(tmp_path)]

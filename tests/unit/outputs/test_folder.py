@@ -56,6 +56,7 @@ def test_a_taken_name_is_never_overwritten(folder: OutputFolder, monkeypatch: py
     assert contents == {f"{STEM}.png": b"first", f"{STEM}-2.png": b"second", f"{STEM}-3.png": b"third"}
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
 def test_many_at_once_get_a_name_each(folder: OutputFolder, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:
@@ -94,6 +95,7 @@ def test_a_disk_that_refuses_says_507_and_leaves_nothing(
     assert names(folder) == []
 
 
+@pytest.mark.fault(16)
 def test_a_disk_that_fills_while_writing_leaves_no_partial_file(folder: OutputFolder) -> None:
     limited = Path("/dev/full")
     if not limited.exists():
@@ -129,6 +131,7 @@ def test_a_saved_image_is_found_by_its_name(folder: OutputFolder) -> None:
     assert folder.open_image(path.name).read_bytes() == b"image"
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     "name",
     [

@@ -220,6 +220,7 @@ def run_until_killed(folder, seed, after):
     return [{line[1:] for line in whole if line[0] == mark} for mark in "+-"]
 
 
+@pytest.mark.fault(17)
 def test_no_task_that_was_accepted_is_lost_or_ends_twice_whenever_its_worker_is_killed(tmp_path):
     rounds, accepted, ended = (200 if os.environ.get("QIS_FULL") else 6), set(), set()
     for seed in range(rounds):

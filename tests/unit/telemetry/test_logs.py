@@ -48,6 +48,7 @@ def lines(monkeypatch):
     root.setLevel(level)
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_nothing_in_a_prompt_makes_a_second_line(lines, log_format, text):

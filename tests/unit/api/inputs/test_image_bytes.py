@@ -118,6 +118,7 @@ def test_spaces_around_a_text_are_ignored():
     assert fetch(service(), f"\n data:image/png;base64,{TEXT} ", name="image") == DATA
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("url", ["http://example.com/a.png", " HTTPS://example.com/a.png"])
 @pytest.mark.parametrize(
     ("setting", "changes"), [("ALLOW_REMOTE_IMAGES", {}), ("OFFLINE", {"allow_remote_images": True, "offline": True})]

@@ -118,6 +118,7 @@ def test_the_next_address_is_tried_if_the_first_does_not_answer(site):
     assert download(f"{site}/image", resolve=lambda *_: ["::1", "127.0.0.1"]) == DATA
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -138,6 +139,7 @@ def test_what_cannot_or_must_not_be_opened_is_one_sentence(site, path, reason):
     assert caught.value.param == "image"
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize(
     "url",
     [

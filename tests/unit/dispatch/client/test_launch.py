@@ -48,6 +48,7 @@ def test_dispatcher_is_started_once_found_by_the_next_and_stopped_even_while_it_
     assert not runtime_dir.address_file.exists(), "it was woken and ended by itself"
 
 
+@pytest.mark.fault(45)
 @pytest.mark.parametrize(
     "frame",
     [
@@ -74,6 +75,7 @@ def start_deaf(*arguments):
     return process
 
 
+@pytest.mark.fault(44)
 def test_a_dispatcher_that_hangs_is_killed_with_its_server_but_no_other_process_that_has_its_id(runtime_dir):
     with start_deaf("imageserver.dispatch", str(os.getpid())) as hung, start_deaf() as stranger:
         for process in (hung, stranger):
@@ -101,6 +103,7 @@ def test_a_hung_dispatcher_that_has_outlived_its_server_is_killed_by_the_next_se
             assert hung.wait(5) == -signal.SIGKILL
 
 
+@pytest.mark.fault(44)
 def test_a_stopped_dispatcher_is_degraded_then_replaced_and_gets_no_work_meanwhile(runtime_dir, monkeypatch):
     monkeypatch.setattr(watchdog, "SILENT_SECONDS", 2.0)
     monkeypatch.setattr(watchdog, "REPLACE_SECONDS", 5.0)

@@ -40,6 +40,7 @@ def raising(error: Exception) -> Callable[..., Any]:
     return fail
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("error", OUT_OF_MEMORY[1:4], ids=named)
 def test_a_batch_that_does_not_fit_is_tried_one_by_one_whatever_the_error_is_called(
     engine: TinyEngine, error: Exception
@@ -110,6 +111,7 @@ def test_an_image_that_does_not_fit_is_refused_wherever_that_shows(
     assert (guided.generate(unguided())[0] == guided.plain(unguided())).all()
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_a_lost_device_ends_the_engine_wherever_that_shows(
     guided: TinyEngine, monkeypatch: pytest.MonkeyPatch, ended: list[int], place: Any
@@ -151,6 +153,7 @@ def test_the_failed_forwards_tensors_are_free_when_memory_is_released(
     assert alive == [False] * (1 if others == 0 else 3)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("error", OUT_OF_MEMORY[1:4], ids=named)
 def test_a_decoding_that_does_not_fit_is_tried_in_tiles_whatever_the_error_is_called(
     engine: TinyEngine, monkeypatch: pytest.MonkeyPatch, error: Exception

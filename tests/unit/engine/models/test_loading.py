@@ -154,6 +154,7 @@ def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
         load(with_model(tmp_path))
 
 
+@pytest.mark.fault(25)
 def test_pickled_weights_are_refused_and_not_executed(model_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pickled"
     save_tiny_qwen_image(folder)

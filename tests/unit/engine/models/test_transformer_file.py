@@ -114,6 +114,7 @@ def test_a_safetensors_file_is_the_transformer_to_the_bit(folder: Path, tmp_path
         assert torch.equal(weight, other[name])
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -137,6 +138,7 @@ def test_a_broken_gguf_file_is_said(folder: Path, tmp_path: Path, content: bytes
         load(with_file(folder, tmp_path / "broken.gguf"), silent)
 
 
+@pytest.mark.fault(25)
 def test_a_broken_safetensors_file_is_said(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"\x10" + b"\x00" * 7 + b"not json at all!")
     with pytest.raises(ModelUnavailable):

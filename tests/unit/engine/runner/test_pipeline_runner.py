@@ -12,6 +12,7 @@ from tests.support.factories import generation
 from tests.support.tiny_engine import TinyEngine
 
 
+@pytest.mark.fault(48)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_values_that_are_no_numbers_are_a_failure_and_no_black_image(
     pipeline: QwenImagePipeline, engine: TinyEngine, monkeypatch: pytest.MonkeyPatch, bad: float

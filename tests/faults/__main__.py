@@ -1,0 +1,77 @@
+"""Run the tests of the table of faults, or of some of its rows, and print it: `python -m tests.faults 3 11`.
+
+Exits with 0 if every row that was asked for has a test and all of them passed; rows that nothing shows yet are named.
+"""
+
+import argparse
+import collections
+import sys
+
+import pytest
+
+from tests.faults.table import FAULTS, NOT_HERE
+from tests.support.paths import ROOT
+
+MARKER = "mark.fault("
+
+
+class FaultResults:
+    """A plugin that keeps only the tests of the rows asked for, and remembers how each ended."""
+
+    def __init__(self, rows: set[int]) -> None:
+        self.rows = rows
+        self.tests: dict[int, list[str]] = collections.defaultdict(list)
+        self.outcomes: dict[str, str] = {}
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        for item in list(items):
+            numbers = {mark.args[0] for mark in item.iter_markers("fault")} & self.rows
+            for number in numbers:
+                self.tests[number].append(item.nodeid)
+            if not numbers:
+                items.remove(item)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self.outcomes[report.nodeid] = report.outcome
+
+    def seen(self, number: int) -> dict[str, list[str]]:
+        """Return the outcomes of a test, of all its parameters together, by its name as a sentence."""
+        seen = collections.defaultdict(list)
+        for node in self.tests[number]:
+            sentence = node.partition("::")[2].partition("[")[0].removeprefix("test_").replace("_", " ")
+            seen[sentence].append(self.outcomes.get(node, "not run"))
+        return seen
+
+
+def marked_files() -> list[str]:
+    return [str(file) for file in sorted((ROOT / "tests").rglob("test_*.py")) if MARKER in file.read_text("utf-8")]
+
+
+def show(number: int, results: FaultResults) -> bool:
+    """Print a row; return whether a test has proved it and none has failed."""
+    fault, seen = FAULTS[number], results.seen(number)
+    print(f"\n{number:>3}  {fault.what}\n     expected: {fault.expected}")
+    for sentence, outcomes in seen.items():
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in collections.Counter(outcomes).items())
+        print(f"     done: {sentence}\n     seen: {counted}")
+    if fault.open:
+        print(f"     not shown yet: {fault.open}")
+    outcomes = [outcome for each in seen.values() for outcome in each]
+    return "passed" in outcomes and not {"failed", "not run"} & set(outcomes)
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("rows", nargs="*", type=int, choices=sorted(FAULTS), help="numbers (default: all)")
+    results = FaultResults(set(arguments.parse_args().rows or FAULTS))
+    pytest.main([*marked_files(), "-q", "-p", "no:randomly"], plugins=[results])
+    shown = {number: show(number, results) for number in sorted(results.rows)}
+    for number, reason in NOT_HERE.items():
+        print(f"\n{number:>3}  not here: {reason}")
+    missing = [number for number, is_proved in shown.items() if not is_proved]
+    print(f"\n{len(shown) - len(missing)} of {len(shown)} rows are proved; not: {missing or 'none'}")
+    return 1 if missing else 0
+
+
+sys.exit(main())

@@ -1,0 +1,29 @@
+"""Every fault in the table has a test, or says that it has none, and no marker names a row that does not exist."""
+
+import re
+
+from tests.faults.table import FAULTS, NOT_HERE
+from tests.support.paths import ROOT
+
+MARKER = re.compile(r"^@pytest\.mark\.fault\((\d+)\)$", re.MULTILINE)
+
+
+def marked_rows() -> set[int]:
+    return {
+        int(number)
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for number in MARKER.findall(file.read_text(encoding="utf-8"))
+    }
+
+
+def test_every_row_of_the_table_has_a_test_or_says_what_is_missing() -> None:
+    untested = set(FAULTS) - marked_rows()
+    assert {number for number in untested if not FAULTS[number].open} == set()
+
+
+def test_every_marker_names_a_row() -> None:
+    assert marked_rows() <= set(FAULTS)
+
+
+def test_the_numbers_have_no_gap() -> None:
+    assert sorted(FAULTS.keys() | NOT_HERE.keys()) == list(range(1, len(FAULTS) + len(NOT_HERE) + 1))
