@@ -11,7 +11,14 @@ from imageserver.api.dialects.tasks import views as tasks
 from imageserver.api.dialects.websocket import views as websocket
 from imageserver.api.page import views as page
 from imageserver.api.server import health, jobs, loras, models, openapi
-from imageserver.api.wsgi import body_timeout, fair_reading, response_headers, security_headers, send_timeout
+from imageserver.api.wsgi import (
+    body_timeout,
+    fair_reading,
+    malformed_body,
+    response_headers,
+    security_headers,
+    send_timeout,
+)
 from imageserver.settings import Settings
 
 
@@ -19,6 +26,7 @@ def register(app: Flask, settings: Settings) -> None:
     """Register the handlers of every request first, in the order in which they run, then the dialects."""
     errors.register(app)
     body_timeout.register(app, settings.body_timeout)
+    malformed_body.register(app)
     fair_reading.register(app)
     send_timeout.register(app, settings.send_timeout)
     response_headers.register(app)
