@@ -40,7 +40,7 @@ def read(body):
     fair_reading.register(app)
     environ = {"wsgi.input": body, "wsgi.input_terminated": True}
     answer = app.test_client().post("/", environ_overrides=environ)
-    # What follows is no request.
+    # What follows must not be read as a request.
     assert (answer.headers.get("Connection") == "close") == ("malformed" in answer.text)
     return answer.text
 
