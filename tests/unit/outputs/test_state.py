@@ -12,6 +12,7 @@ from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.wsgi.request_ids import BLOCK, RequestIds
 from imageserver.generation import Outcome
 from imageserver.outputs.cache import Answer, OutputCache
+from imageserver.outputs.folder import OutputFolder
 from imageserver.outputs.state import FILE, LOCK, StateDatabase
 from imageserver.outputs.state_check import check_state
 from imageserver.outputs.webhook_store import WebhookStore
@@ -75,7 +76,8 @@ def test_an_old_folder_is_taken_over_whole(old_folder):
     waiting, done = tasks.find("open", "ann"), tasks.find("done", "")
     assert (waiting.state, waiting.number, waiting.warnings, waiting.created_at) == ("queued", 7, ("w",), 1e9)
     assert (done.state, done.files, done.seeds, done.processing_time) == ("completed", ("a.png",), (3,), 1.5)
-    [webhook] = webhooks.claim(10.0, lease=20, most=10)
+    [due] = webhooks.due(10.0, most_of_a_host=10)
+    webhook = webhooks.claim(due, 10.0, lease=20)
     assert (webhook.task_id, webhook.url, webhook.attempts, webhook.error) == (
         "done", "http://receiver.example/", 3, "It slept.",
     )  # fmt: skip
@@ -160,8 +162,10 @@ def test_all_that_is_stored_is_closed_to_other_users(tmp_path):
     tasks.add(number=1, credential="", wanted="{}", warnings=[])
     OutputCache(folder / "answers", max_mb=1).put("key", Answer(OUTCOME, (b"x",)))
     StoredOptions(folder).set_samples_format("", "jpg")
-    found = [folder, *folder.rglob("*")]
-    assert {"state.sqlite-wal", "state.lock", "owners", "key.answer"} <= {path.name for path in found}
+    images = OutputFolder(tmp_path / "images", max_mb=1, max_age=1000)
+    images.save(b"x", stem="image", extension="png")
+    found = [folder, *folder.rglob("*"), images.path, *images.path.iterdir()]
+    assert {"state.sqlite-wal", "state.lock", "owners", "key.answer", "image.png"} <= {path.name for path in found}
     assert [path for path in found if path.stat().st_mode & 0o077] == []
 
 
