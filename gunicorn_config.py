@@ -19,7 +19,7 @@ startup.require_closed(_settings, [_settings.host])
 
 bind = startup.address(_settings)
 workers = _settings.workers
-worker_class = "gevent"
+worker_class = "imageserver.api.wsgi.worker.BoundedWorker"
 worker_connections = 1000
 # The heartbeat of the worker's loop, not a request's limit: a generation may take longer.
 timeout = 60

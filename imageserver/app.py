@@ -12,6 +12,7 @@ from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.inputs.form_parser import FormRequest
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
+from imageserver.api.wsgi.connections import Connections
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
@@ -25,6 +26,7 @@ from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
+from imageserver.web_addresses import TrustedProxies
 
 
 def create_app(settings: Settings, owner: int) -> Flask:
@@ -52,6 +54,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
     # Of versions that kept the attempts of clients in a table of their own.
     for file in settings.resolve(settings.state_dir).glob("attempts.sqlite*"):
         file.unlink(missing_ok=True)
+    proxies = TrustedProxies(settings.trusted_proxies)
     services = Services(
         settings=settings,
         client=DispatchClient(settings, runtime_dir, on_ready=announce),
@@ -74,6 +77,8 @@ def create_app(settings: Settings, owner: int) -> Flask:
         url_signer=read_signer(settings),
         huggingface_tokens=huggingface_tokens,
         loras=open_folder(settings),
+        connections=Connections(settings.max_connections_per_address, proxies),
+        proxies=proxies,
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)

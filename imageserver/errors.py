@@ -123,6 +123,12 @@ class QueueFull(ServiceError):
     status, code = 429, "queue_full"
 
 
+class TooManyConnections(ServiceError):
+    """The client's address has as many connections as one address may have."""
+
+    status, code = 429, "too_many_connections"
+
+
 class WouldTimeOut(ServiceError):
     """The images cannot be ready within the time that the client waits."""
 

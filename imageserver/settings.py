@@ -16,6 +16,7 @@ from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable,
 from imageserver.web_addresses import (
     checked_host_patterns,
     checked_hosts,
+    checked_networks,
     checked_origins,
     checked_public_url,
 )
@@ -64,8 +65,7 @@ class Settings(BaseSettings):
         "the server asks the hub who owns a token.",
     )
     hf_users: str = Field(
-        "",
-        description="Users and organisations of the hub that HF_AUTH admits, comma-separated; empty admits everybody.",
+        "", description="Users and organisations of the hub that HF_AUTH admits, comma-separated; empty admits all."
     )
     allow_open: bool = Field(
         False, description="1 lets a server without keys listen on the network, where everybody can use it."
@@ -276,6 +276,12 @@ class Settings(BaseSettings):
         ge=1,
         le=86400,
         description="Seconds after which the server disconnects a client that stops reading its response.",
+    )
+    max_connections_per_address: int = Field(
+        500, ge=0, description="Maximum number of connections of one address to a worker, which has 1000; 0 sets none."
+    )
+    trusted_proxies: Annotated[str, AfterValidator(checked_networks)] = Field(
+        "", description="Addresses or networks of proxies, whose clients are known by X-Forwarded-For; comma-separated."
     )
     max_image_mb: float = Field(20.0, gt=0, description="Maximum size of an image file in a request, in MiB.")
     allow_remote_images: bool = Field(

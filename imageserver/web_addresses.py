@@ -110,6 +110,51 @@ def checked_origins(text: str) -> str:
     return text
 
 
+def checked_networks(text: str) -> str:
+    """Return a list of IP addresses and networks; raises ValueError naming what is none."""
+    TrustedProxies(text)
+    return text
+
+
+class TrustedProxies:
+    """The proxies whose X-Forwarded-For is believed; anybody else could name any address there."""
+
+    def __init__(self, text: str) -> None:
+        """Trust a comma-separated list of addresses and networks; raises ValueError naming what is none."""
+        try:
+            self._networks = [ipaddress.ip_network(entry) for entry in entries(text)]
+        except ValueError as error:
+            raise ValueError(f"{error}: write it as 10.0.0.1 or 10.0.0.0/8") from None
+
+    def trust(self, address: str) -> bool:
+        """Return whether an address is a trusted proxy's."""
+        ip = _ip_of(address)
+        return ip is not None and any(ip in network for network in self._networks)
+
+    def client_of(self, peer: str, forwarded_for: str) -> str:
+        """Return the address of the client: the last one that does not belong to a trusted proxy."""
+        for address in reversed([*entries(forwarded_for), peer]):
+            if not self.trust(address):
+                return address
+        return peer
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one address: of IPv6, a client has a whole /64 network."""
+    ip = _ip_of(address)
+    if ip is None or ip.version == 4:
+        return str(ip or address)
+    return str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def _ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        ip = ipaddress.ip_address(text.split("%")[0])
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if ip.version == 6 else ip
+
+
 def checked_public_url(text: str) -> str:
     """Return a web address; raises ValueError if it is none."""
     if text and not (PUBLIC_URL.fullmatch(text) and parse_host(urlsplit(text).netloc)):

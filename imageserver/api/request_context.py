@@ -44,5 +44,5 @@ def arrival() -> float:
 
 
 def client_address() -> str:
-    """Return the address of the client; behind a proxy it is the proxy's."""
-    return request.remote_addr or ""
+    """Return the address of the client; behind a proxy that is not in TRUSTED_PROXIES it is the proxy's."""
+    return services().proxies.client_of(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))

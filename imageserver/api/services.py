@@ -8,6 +8,7 @@ import gevent
 
 from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.credentials.url_signer import UrlSigner
+from imageserver.api.wsgi.connections import Connections
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
@@ -22,6 +23,7 @@ from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.protocol.messages import Snapshot
 from imageserver.registry import Registry
 from imageserver.settings import Settings
+from imageserver.web_addresses import TrustedProxies
 
 if TYPE_CHECKING:
     # They import requests, which takes 0.1 s and is needed only with these settings.
@@ -53,6 +55,8 @@ class Services:
     url_signer: UrlSigner | None
     huggingface_tokens: "HuggingFaceTokens | None"
     loras: LoraFolder
+    connections: Connections
+    proxies: TrustedProxies
     draining: bool = False
 
     def start(self) -> None:

@@ -19,6 +19,7 @@ from imageserver import startup  # noqa: E402
 from imageserver.api.credentials.api_keys import read_keyring  # noqa: E402
 from imageserver.api.request_context import EXTENSION  # noqa: E402
 from imageserver.api.wsgi import send_timeout  # noqa: E402
+from imageserver.api.wsgi.connections import Connection, Connections  # noqa: E402
 from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402
 from imageserver.app import create_app  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
@@ -35,6 +36,22 @@ class _GeventServer(WSGIServer):  # type: ignore[misc]
     # Requests in progress; idle kept-alive connections do not count.
     busy = 0
 
+    def __init__(self, connections: Connections, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._connections = connections
+        self.counted: dict[Any, Connection] = {}
+
+    def handle(self, client: Any, peer: Any) -> None:
+        connection = self._connections.open(client, peer)
+        if connection is None:
+            return
+        self.counted[client] = connection
+        try:
+            super().handle(client, peer)
+        finally:
+            del self.counted[client]
+            self._connections.close(connection)
+
 
 class _RequestHandler(WSGIHandler):  # type: ignore[misc]
     def get_environ(self) -> dict[str, Any]:
@@ -44,12 +61,15 @@ class _RequestHandler(WSGIHandler):  # type: ignore[misc]
 
     def run_application(self) -> None:
         self.server.busy += 1
+        connection = self.server.counted[self.socket]
+        connection.begin_request()
         try:
             super().run_application()
         except StopIteration:
             # flask-sock ends a WebSocket this way under gunicorn, whose socket key this server uses.
             self.close_connection = True
         finally:
+            connection.end_request()
             self.server.busy -= 1
 
     def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
@@ -73,7 +93,12 @@ def serve() -> int:
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)
     server = _GeventServer(
-        (settings.host, settings.port), app, spawn=connections, handler_class=_RequestHandler, log=None
+        app.extensions[EXTENSION].connections,
+        (settings.host, settings.port),
+        app,
+        spawn=connections,
+        handler_class=_RequestHandler,
+        log=None,
     )
 
     def stop(*_: object) -> None:

@@ -59,7 +59,7 @@ FAULTS = {
     43: Fault("one key with more work than the queue holds", "others are admitted"),
     44: Fault("the dispatcher is stopped; the engine is deaf while idle", "degraded in 5 s, replaced in 30 s"),
     45: Fault("a peer announces gigabytes before its key", "hung up on; nothing is read"),
-    46: Fault("1100 idle or slow connections of one client", "others are served", "a bound per address"),
+    46: Fault("1100 idle or slow connections of one client", "others are served"),
     47: Fault("a webhook receiver that never answers", "other webhooks are sent within a second"),
     48: Fault("a damaged LoRA; NaN in the pixels", "refused; no trace in later images; never 200", "half a layer"),
 }  # fmt: skip

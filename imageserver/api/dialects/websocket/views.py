@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 
 import gevent
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, g, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed
 from simple_websocket import ConnectionError as HandshakeFailed
@@ -28,11 +28,11 @@ from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
 from imageserver.api.generation import previews
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
 from imageserver.api.generation.save import save_all, urls_of
-from imageserver.api.request_context import request_id, services
+from imageserver.api.request_context import client_address, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import BadRequest, Busy, Draining, ServiceError, UpgradeRequired
+from imageserver.errors import BadRequest, Busy, Draining, ServiceError, TooManyConnections, UpgradeRequired
 from imageserver.protocol.messages import Progress, Queued
 from imageserver.telemetry.logs import current_request
 
@@ -72,13 +72,24 @@ def register(app: Flask) -> None:
 def prepare() -> None:
     """Give the library a socket that can send large frames, and switch compression off."""
     service = services()
-    # Here, because the view can no longer respond in HTTP.
+    # Both here, because the view can no longer respond in HTTP.
+    if not service.connections.open_websocket(client_address()):
+        sentence = "This address has too many WebSockets (half of MAX_CONNECTIONS_PER_ADDRESS)."
+        raise TooManyConnections(sentence, retry_after=5)
+    g.websocket_of = client_address()
     request_id()
     request.environ[SOCKET_KEY] = ClientSocket(
         request.environ[SOCKET_KEY], lambda: DRAINING_SEND_SECONDS if service.draining else SEND_SECONDS
     )
     # The library would compress on the greenlet: 16 MiB of images blocked every other client for 0.5 s.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+@blueprint.teardown_request
+def count_out(_: BaseException | None) -> None:
+    """Let the client's address have another WebSocket."""
+    if "websocket_of" in g:
+        services().connections.close_websocket(g.websocket_of)
 
 
 @_sock.route(PATH, bp=blueprint)  # type: ignore[untyped-decorator]

@@ -1,0 +1,60 @@
+"""gunicorn's gevent worker with a limit of the connections of one address."""
+
+import contextlib
+import json
+from typing import Any
+
+from gunicorn.workers.ggevent import GeventWorker
+
+from imageserver.api.wsgi.connections import Connection, Connections
+
+SENTENCE = "This address has too many connections that are all at work (MAX_CONNECTIONS_PER_ADDRESS)."
+BODY = json.dumps({"error": SENTENCE, "code": "too_many_connections"}).encode()
+REFUSAL = (
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+)
+
+
+class BoundedWorker(GeventWorker):  # type: ignore[misc]
+    """Counts every connection from its acceptance to its end."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._counted: dict[Any, Connection] = {}
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        connections: Connections = self.wsgi.extensions["imageserver"].connections
+        connection = connections.open(client, addr)
+        if connection is None:
+            with contextlib.suppress(OSError), contextlib.closing(client):
+                if not self.cfg.is_ssl:
+                    client.sendall(REFUSAL)
+            return
+        self._counted[client] = connection
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            del self._counted[client]
+            connections.close(connection)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Tell the connection when its request is at work, and when it waits for bytes of a slow body."""
+        connection = self._counted[sock]
+        connection.begin_request()
+        read = req.unreader.chunk
+
+        def chunk(*arguments: Any) -> Any:
+            # Of a body that arrives slowly; `since` stays the beginning of its request.
+            connection.is_waiting = True
+            try:
+                return read(*arguments)
+            finally:
+                connection.is_waiting = False
+
+        req.unreader.chunk = chunk
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        finally:
+            req.unreader.chunk = read
+            connection.end_request()
