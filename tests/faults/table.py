@@ -34,7 +34,7 @@ FAULTS = {
     16: Fault("a full disk, a folder that cannot be written", "507, no partial file"),
     17: Fault("kill -9 during a write of the task store", "the store opens, and every task ends once"),
     18: Fault("two images within a second, a restart", "different names and ids"),
-    19: Fault("a long run", "memory and files do not grow with the number of jobs"),
+    19: Fault("a long run", "memory does not grow with the number of jobs", "memory without QIS_FULL=1"),
     20: Fault("bodies that are too large, endless or never arrive", "413 or 408; others are served"),
     21: Fault("image bombs; truncated, CMYK, 16-bit, animated images", "refused from the header, or converted"),
     22: Fault("prompts of any length and any characters", "an image, or 4xx with the limit"),
