@@ -14,6 +14,7 @@ from werkzeug.datastructures import FileStorage, Headers, MultiDict
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+from imageserver.api.inputs.whole_body import read_whole
 from imageserver.api.wsgi.yielding import yield_to_others
 from imageserver.errors import BadRequest
 
@@ -42,9 +43,9 @@ class FormParser(FormDataParser):
     ) -> tuple[IO[bytes], Fields, Fields]:
         form, files = Fields(), Fields()
         if mimetype == "multipart/form-data":
-            _read_multipart(_body(stream), (options or {}).get("boundary", ""), form, files)
+            _read_multipart(read_whole(stream), (options or {}).get("boundary", ""), form, files)
         elif mimetype == "application/x-www-form-urlencoded":
-            _read_pairs(_body(stream), form)
+            _read_pairs(read_whole(stream), form)
         return stream, form, files
 
 
@@ -52,13 +53,6 @@ class FormRequest(Request):
     """A request whose forms are parsed within bounds."""
 
     form_data_parser_class = FormParser
-
-
-def _body(stream: IO[bytes]) -> bytes:
-    data = stream.read()
-    # werkzeug cuts a chunked body off at the limit silently; only another read raises.
-    stream.read(1)
-    return data
 
 
 def _read_pairs(body: bytes, form: Fields) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from imageserver.api.inputs import bounded_json
 from imageserver.api.inputs.validation import validated
+from imageserver.api.inputs.whole_body import read_whole
 from imageserver.errors import BadRequest
 
 M = TypeVar("M", bound=BaseModel)
@@ -31,7 +32,4 @@ def as_object(content: Any) -> dict[str, Any]:
 
 def read_body() -> bytes:
     """Return the body unparsed; raises werkzeug's 413 for a body over the limit."""
-    data: bytes = request.stream.read()
-    # werkzeug cuts a chunked body off at the limit silently; only another read raises.
-    request.stream.read(1)
-    return data
+    return read_whole(request.stream)
