@@ -1,5 +1,7 @@
 """A plan needs its weights and what grows with the pixels; the figures are published peaks of whole processes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -41,6 +43,17 @@ def needs(plan: str, weights: ModelWeights, *, tiled: bool = False) -> float:
 )
 def test_needs_are_near_published_peaks(plan: str, weights: ModelWeights, tiled: bool, published: float) -> None:
     assert needs(plan, weights, tiled=tiled) == pytest.approx(published, rel=0.12)
+
+
+@pytest.mark.parametrize("weights", [Z_IMAGE, FLUX])
+def test_what_a_vae_takes_decides_no_plan_of_a_large_model_because_tiles_count_as_fitting(
+    weights: ModelWeights,
+) -> None:
+    modest, hungry = replace(weights, decoding=STOCK_VAE / 10), replace(weights, decoding=STOCK_VAE * 10)
+    assert [needs(each.name, modest, tiled=True) for each in PLANS] == [
+        needs(each.name, hungry, tiled=True) for each in PLANS
+    ]
+    assert needs("full", modest) < needs("full", hungry)
 
 
 def test_a_file_that_is_quantized_already_is_not_counted_as_if_it_shrank_again() -> None:
