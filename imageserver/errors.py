@@ -129,6 +129,18 @@ class TooManyConnections(ServiceError):
     status, code = 429, "too_many_connections"
 
 
+class RateLimited(ServiceError):
+    """The client has sent too many requests in a minute."""
+
+    status, code = 429, "rate_limited"
+
+
+class QuotaExceeded(ServiceError):
+    """The client has used up its device seconds of the hour or day."""
+
+    status, code = 429, "quota_exceeded"
+
+
 class WouldTimeOut(ServiceError):
     """The images cannot be ready within the time that the client waits."""
 

@@ -6,13 +6,12 @@ Each field's description is its one sentence of help: `.env.example` and docs/se
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imageserver.contradictions import contradiction_in
-from imageserver.env_file import EnvFileUnusable, UserPath, encoding_of
+from imageserver.env_file import UserPath
 from imageserver.generation import MemoryPlanName
-from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, RegistryUnusable, read_registry
+from imageserver.registry import MAX_SIDE, MIN_SIDE, Registry, read_registry
 from imageserver.web_addresses import (
     checked_host_patterns,
     checked_hosts,
@@ -245,6 +244,21 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         64, ge=1, description="Maximum number of generations that run or wait; one more is refused with 429."
     )
+    rate_limit_rpm: int = Field(
+        0,
+        ge=0,
+        description="Requests for images per minute that a key, or without keys an address, may send; 0 sets no limit.",
+    )
+    quota_seconds_per_hour: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Device seconds that the images of a key, or without keys of an address, may take in an hour; 0 "
+        "sets no limit.",
+    )
+    quota_seconds_per_day: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Device seconds that they may take in a day (UTC); 0 sets no limit."
+    )
     max_queue_mb: float = Field(
         512.0,
         gt=0,
@@ -378,23 +392,3 @@ def variables_of(field: str) -> list[str]:
     """Return the environment variables of a setting, the preferred one first."""
     alias = Settings.model_fields[field].validation_alias
     return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [field.upper()]
-
-
-def load_settings() -> Settings:
-    """Read the settings; raises SystemExit with one sentence per wrong setting, or for an unusable MODELS_FILE."""
-    try:
-        settings = Settings(_env_file_encoding=encoding_of(env_file()))
-        settings.registry()
-    except ValidationError as error:
-        complaints = [
-            f"{str(item['loc'][0]).upper()}={item.get('input')!r} is not valid: {item['msg']}."
-            for item in error.errors()
-        ]
-        raise SystemExit("Invalid setting. " + " ".join(complaints)) from None
-    except EnvFileUnusable as error:
-        raise SystemExit(str(error)) from None
-    except RegistryUnusable as error:
-        raise SystemExit(f"MODELS_FILE={settings.models_file} cannot be used. {error}") from None
-    if complaint := contradiction_in(settings):
-        raise SystemExit(complaint)
-    return settings

@@ -62,6 +62,7 @@ def identify() -> None:
     """
     if services().keyring.locked:
         g.owner = _owner_of(_given_keys())
+        g.pop("account", None)
         current_credential.set(g.owner.name)
 
 

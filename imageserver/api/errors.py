@@ -50,9 +50,13 @@ def native(error: ServiceError) -> dict[str, Any]:
     return {"error": error.sentence, "code": error.code, "param": error.param, "request_id": number}
 
 
+# Of OpenAI's errors, those by which its clients know a limit of their own.
+KINDS = {"rate_limited": "rate_limit_exceeded", "quota_exceeded": "insufficient_quota"}
+
+
 def openai(error: ServiceError) -> dict[str, Any]:
     """Return `{"error": {"message", "type", "param", "code"}}`, the format of the OpenAI SDK."""
-    kind = (
+    kind = KINDS.get(error.code) or (
         "rate_limit_error"
         if error.status == 429
         else "server_error"

@@ -6,7 +6,9 @@ from flask import current_app, g, request
 
 from imageserver.api.credentials.api_keys import NOBODY, Owner
 from imageserver.api.services import Services
+from imageserver.client_limits import ClientLimits, limits_in
 from imageserver.telemetry.logs import current_request
+from imageserver.web_addresses import network_of
 
 EXTENSION = "imageserver"
 
@@ -36,6 +38,19 @@ def owner() -> Owner:
 def credential() -> str:
     """Return the name of this request's credential; empty on a server without API keys."""
     return owner().name
+
+
+def limits() -> ClientLimits:
+    """Return what this request's owner may ask for."""
+    own = owner().limits
+    return limits_in(services().settings) if own is None else own
+
+
+def account() -> str:
+    """Return who is charged for this request: its credential, without keys the address where there are limits."""
+    if "account" not in g:
+        g.account = credential() or (f"address {network_of(client_address())}" if limits().any else "")
+    return cast(str, g.account)
 
 
 def arrival() -> float:

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from imageserver.api import authentication, authorization, errors
+from imageserver.api import authentication, authorization, errors, rate_limits
 from imageserver.api.cross_origin import cors, guard
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
@@ -10,7 +10,7 @@ from imageserver.api.dialects.openai_images import views as openai_images
 from imageserver.api.dialects.tasks import views as tasks
 from imageserver.api.dialects.websocket import views as websocket
 from imageserver.api.page import views as page
-from imageserver.api.server import health, jobs, loras, models, openapi
+from imageserver.api.server import health, jobs, loras, models, openapi, usage
 from imageserver.api.wsgi import (
     body_timeout,
     fair_reading,
@@ -36,8 +36,9 @@ def register(app: Flask, settings: Settings) -> None:
     cors.register(app, settings)
     authentication.register(app)
     authorization.register(app)
+    rate_limits.register(app)
     for dialect in (native, openai_images, cogview4_stream, huggingface, tasks, automatic1111):
         app.register_blueprint(dialect.blueprint)
-    for own_routes in (health, page, jobs, loras, models, openapi):
+    for own_routes in (health, page, jobs, loras, models, usage, openapi):
         app.register_blueprint(own_routes.blueprint)
     websocket.register(app)

@@ -18,6 +18,8 @@ from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.jobs import Job, Listener, Waiter
 from imageserver.dispatch.model_loading import LoadEnded, ModelLoading
 from imageserver.dispatch.queue_room import QueueRoom
+from imageserver.dispatch.quotas.quotas import Quotas
+from imageserver.dispatch.quotas.usage_store import UsageStore
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
 from imageserver.generation import Generation
@@ -39,7 +41,8 @@ class Dispatcher:
         self._broadcast = SnapshotBroadcast(self.snapshot)
         self._tasks: list[asyncio.Task[None]] = []
         self.engine = engine
-        self.jobs = JobTable()
+        self.quotas = Quotas(UsageStore(settings.resolve(settings.state_dir)))
+        self.jobs = JobTable(on_end=self.quotas.record_end)
         self.job_records = JobRecords()
         self.models = ModelLoading(engine, self.job_records)
         self._room = QueueRoom(settings, self.jobs, self.models)
@@ -273,6 +276,8 @@ class Dispatcher:
         self._room.refuse_if_none(request.credential, len(source))
         self._estimator.refuse_if_too_large(self.models.info_of(generation), generation, self.models.loaded)
         self._refuse_if_too_late(job, request.client_timeout)
+        # Last: what is refused costs nothing.
+        self.quotas.charge(request, job, learnt=self._estimator.costs.learnt)
         self.jobs.add(job)
         self._idle.record_use()
         return job

@@ -15,7 +15,9 @@ from imageserver.protocol.messages import Failed, Finished, Preview, Progress, S
 class JobTable:
     """Finds jobs by number, request and worker, and notifies their clients; it decides nothing and knows no engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[Job, Finished | Failed], None] = lambda job, message: None) -> None:
+        """Let `on_end` know how each job ended, before its clients do."""
+        self._on_end = on_end
         self.queue = JobQueue()
         # What the engine works on; a cancelled job stays until the engine reports its end.
         self.running: dict[int, Job] = {}
@@ -101,6 +103,7 @@ class JobTable:
 
     def end(self, job: Job, message: Finished | Failed, raw: bytes = b"") -> None:
         """Answer every request that waits for a job and forget the job."""
+        self._on_end(job, message)
         job.state = state_after(message)
         self._jobs.pop(job.id, None)
         self.queue.remove(job)

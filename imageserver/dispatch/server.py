@@ -51,10 +51,12 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     owner_watch = asyncio.create_task(_wait_for_end_of(runtime_dir.owner, stop))
     dispatcher.start()
+    dispatcher.quotas.start()
     await stop.wait()
     owner_watch.cancel()
     server.close()
     await dispatcher.stop()
+    await dispatcher.quotas.stop()
     for peer in connections.values():
         peer.close()
     if connections:
@@ -99,6 +101,8 @@ async def _serve_worker(dispatcher: Dispatcher, queries: JobQueries, peer: Peer)
 
 def _answer(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, question: messages.AnyMessage) -> None:
     match question:
+        case messages.UsageRequest():
+            peer.send(dispatcher.quotas.count(question))
         case messages.AdmissionRequest():
             dispatcher.request_admission(question, peer)
         case messages.EstimateRequest():

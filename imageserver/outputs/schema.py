@@ -50,6 +50,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
         BEGIN DELETE FROM webhooks WHERE task_id = OLD.task_id; END
         """,
     ),
+    (
+        # Periods end at `until`, in Unix seconds; `seconds` are those of the device.
+        """
+        CREATE TABLE usage (
+            account TEXT NOT NULL, period TEXT NOT NULL, until INTEGER NOT NULL, seconds REAL NOT NULL,
+            PRIMARY KEY (account, period)
+        )
+        """,
+    ),
 )
 # The files of older servers: the tables to keep, and how their rows merge with those already here.
 OLD_FILES: dict[str, dict[str, str]] = {

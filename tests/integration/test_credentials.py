@@ -313,3 +313,43 @@ def test_the_file_of_keys_counts_in_every_worker_and_in_open_sockets_as_soon_as_
     connection.send(json.dumps({"prompt": "x", "size": "64x64"}))
     assert json.loads(connection.recv())["code"] == "unauthorized"
     connection.close()
+
+
+def test_limits_of_a_key_hold_in_every_dialect_and_its_seconds_over_a_restart(own_servers, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"ann:{ANN} rpm=4 device_seconds_per_day=1000\nbob:{BOB}\n")
+    settings = {"API_KEYS_FILE": str(file), "WORKERS": "2", "STATE_DIR": str(tmp_path / "state")}
+    server = own_servers(**settings)
+    ann, bob = {"X-API-Key": ANN}, {"X-API-Key": BOB}
+    body = {"prompt": "counted", "size": "64x64", "num_inference_steps": 4}
+    first, again = server.post(body, headers=ann), server.post(body, headers=ann)
+    assert (first.headers["X-Cache"], again.headers["X-Cache"]) == ("miss", "hit")
+    assert [answer.headers["RateLimit"][:12] for answer in (first, again)] == ['"minute";r=3', '"minute";r=2']
+    # The same request of another key tells nothing.
+    assert server.post(body, headers=bob).headers["X-Cache"] == "miss"
+    batch = {"requests": [{"prompt": "x", "resolution": "64x64"}] * 3}
+    assert server.ask("POST", "/batch_submit", json=batch, headers=ann, timeout=20).status_code == 429
+    connection = websocket.create_connection(f"ws://127.0.0.1:{server.port}/ws/generate?api_key={ANN}", timeout=10)
+    connection.send(json.dumps(body))
+    while (frame := json.loads(connection.recv()))["type"] not in ("result", "error"):
+        pass
+    assert frame["type"] == "result"
+    connection.send(json.dumps(body))
+    while (frame := json.loads(connection.recv()))["type"] not in ("result", "error"):
+        pass
+    assert (frame["code"], frame["retry_after"] > 0) == ("rate_limited", True)
+    connection.close()
+    with (
+        openai.OpenAI(base_url=server.url + "/v1", api_key=ANN, max_retries=0) as client,
+        pytest.raises(openai.RateLimitError) as raised,
+    ):
+        client.images.generate(prompt="x", size="64x64")
+    assert raised.value.type == "rate_limit_exceeded"
+    assert 0 < int(raised.value.response.headers["Retry-After"]) <= 60
+    assert server.post(body, headers=bob).ok
+    used = [ask(server, "/v1/usage", **ann).json()["quotas"][2]["used"] for _ in range(4)]
+    assert used[0] > 0
+    assert len(set(used)) == 1
+    server.stop()
+    again = own_servers(**settings)
+    assert ask(again, "/v1/usage", **ann).json()["quotas"][2]["used"] == used[0]

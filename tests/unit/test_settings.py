@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from imageserver import startup
-from imageserver.settings import WORKING_DIR, Settings, load_settings
+from imageserver.settings import WORKING_DIR, Settings
+from imageserver.settings_source import load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from imageserver.api.credentials.key_entries import KeyEntry, Role, UnusableEntry, digest_of, read_entries
+from imageserver.client_limits import ClientLimits
 from imageserver.settings import Settings
 
 
@@ -14,6 +15,8 @@ class Owner:
 
     name: str
     role: Role
+    # None means those of the settings.
+    limits: ClientLimits | None = None
 
 
 # Of a server without keys, and of what needs none.
@@ -29,7 +32,7 @@ class Keyring:
 
     def replace(self, entries: Iterable[KeyEntry]) -> None:
         """Accept these keys only, from now on."""
-        self._owners = {digest_of(entry.key): Owner(entry.name, entry.role) for entry in entries}
+        self._owners = {digest_of(entry.key): Owner(entry.name, entry.role, entry.limits) for entry in entries}
 
     def owner_of(self, key: str) -> Owner | None:
         """Return the owner of a key; compares it with every key, so that the time reveals nothing."""

@@ -1,17 +1,25 @@
-"""What the owner writes about a client: `NAME:KEY role=user`, in API_KEYS or as a line of API_KEYS_FILE."""
+"""What the owner writes about a client: `NAME:KEY role=user rpm=60`, in API_KEYS or as a line of API_KEYS_FILE."""
 
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, get_args
 
+from imageserver.client_limits import NO_LIMITS, ClientLimits, limits_in
 from imageserver.settings import Settings
 
 Role = Literal["user", "admin"]
 ROLES = get_args(Role)
 MIN_KEY_CHARACTERS = 16
 KEY = re.compile(r"[\x21-\x7e]+")
+# Up to a billion; 0 means no limit.
+AMOUNT = re.compile(r"[0-9]{1,9}")
+# Names of options, and the limits that they set.
+LIMITS = {
+    "rpm": "requests_per_minute", "device_seconds_per_hour": "seconds_per_hour",
+    "device_seconds_per_day": "seconds_per_day",
+}  # fmt: skip
 # Names appear in logs and responses.
 NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
@@ -27,13 +35,14 @@ class KeyEntry:
     name: str
     key: str
     role: Role = "admin"
+    limits: ClientLimits = NO_LIMITS
 
 
 def read_entries(settings: Settings) -> list[KeyEntry]:
     """Return the entries of API_KEYS and API_KEYS_FILE; raises UnusableEntry."""
     keys: dict[str, KeyEntry] = {}
     for location, text in _texts(settings):
-        entry = _parsed(location, text)
+        entry = _parsed(location, text, limits_in(settings))
         if entry.key in keys:
             raise UnusableEntry(f"{location} is a duplicate: give every client its own key.")
         if entry.name in {other.name for other in keys.values()}:
@@ -70,8 +79,8 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"The key in line {number} of API_KEYS_FILE", line
 
 
-def _parsed(location: str, text: str) -> KeyEntry:
-    """Return the entry in a text such as `NAME:KEY role=user`; raises UnusableEntry."""
+def _parsed(location: str, text: str, limits: ClientLimits) -> KeyEntry:
+    """Return the entry in a text; it has these `limits` unless it says otherwise. Raises UnusableEntry."""
     if not text:
         raise UnusableEntry(f"{location} is empty: remove the extra comma.")
     named = ":" in text
@@ -86,18 +95,24 @@ def _parsed(location: str, text: str) -> KeyEntry:
     if not KEY.fullmatch(key) or not all("=" in option for option in options):
         raise UnusableEntry(f"{location} cannot be sent in an HTTP header: use ASCII characters without spaces.")
     # A key without a name is named by its digest, which does not reveal it.
-    return KeyEntry(
-        name=name or f"key-{digest_of(key).hex()[:8]}", key=key, role=_role_in(location, options) or "admin"
-    )
+    entry = KeyEntry(name=name or f"key-{digest_of(key).hex()[:8]}", key=key, limits=limits)
+    return _with_options(entry, options, location)
 
 
-def _role_in(location: str, options: list[str]) -> Role | None:
-    """Return the role among the options after a key, None without one; raises UnusableEntry for any other option."""
-    found: Role | None = None
-    for option in options:
-        name, _, value = option.partition("=")
-        # The text may be a part of a key, so no sentence quotes it.
-        if name != "role" or value not in ROLES or found:
-            raise UnusableEntry(f"{location} has a wrong option: after the key comes role=user or role=admin, once.")
-        found = cast(Role, value)
-    return found
+def _with_options(entry: KeyEntry, options: list[str], location: str) -> KeyEntry:
+    """Return an entry with what its options say; raises UnusableEntry for a wrong one."""
+    named = dict(option.split("=", 1) for option in options)
+    if len(named) != len(options) or not all(_is_known(name, value) for name, value in named.items()):
+        # The text may be a part of a key, so the sentence does not quote it.
+        known = ", ".join(f"{name}=NUMBER" for name in LIMITS)
+        raise UnusableEntry(
+            f"{location} has a wrong option: after the key come role=user or role=admin, {known}, each once and "
+            "separated by spaces."
+        )
+    limits: dict[str, Any] = {LIMITS[name]: int(value) for name, value in named.items() if name in LIMITS}
+    role = cast(Role, named.get("role", entry.role))
+    return replace(entry, role=role, limits=replace(entry.limits, **limits))
+
+
+def _is_known(name: str, value: str) -> bool:
+    return value in ROLES if name == "role" else name in LIMITS and AMOUNT.fullmatch(value) is not None

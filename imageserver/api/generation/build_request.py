@@ -18,7 +18,7 @@ from imageserver.api.inputs.loras import LoraChoice, Stack, read_stack
 from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.retry_headers import Retry, idempotency_key_of, patience_of, patience_of_all_tries
 from imageserver.api.output_options import OutputOptions
-from imageserver.api.request_context import arrival, client_address, credential
+from imageserver.api.request_context import account, arrival, client_address, credential, limits
 from imageserver.api.services import Services
 from imageserver.capabilities import Needs, check_supported
 from imageserver.errors import InvalidParameter
@@ -142,6 +142,8 @@ def build_request(
         returns_after=parsed.returns_after,
         arrived=arrival(),
         credential=credential(),
+        account=account(),
+        limits=limits(),
         dialect=parsed.dialect,
         client=client_address(),
         source=sourced.pixels,

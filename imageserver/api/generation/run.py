@@ -11,6 +11,7 @@ from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions, encode_images
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
+from imageserver.client_limits import NO_LIMITS, ClientLimits
 from imageserver.dispatch.client.ticket import Image, PreviewImage
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelInfo, Outcome
@@ -33,7 +34,8 @@ class GenerationRequest:
     be finished by then is refused at once. `idempotency_key` makes a repeated request the same one. A client with such
     a key, or one whose library may `retry`, may come back: its generation is kept for a while when it leaves, unless it
     leaves before `returns_after` seconds since it `arrived` (monotonic clock). `source` holds the pixels that
-    `generation.source` describes. `client` is the address that the request came from.
+    `generation.source` describes. `client` is the address that the request came
+    from; the `account` is charged within its `limits`.
     """
 
     number: int
@@ -47,6 +49,8 @@ class GenerationRequest:
     returns_after: float = 0.0
     arrived: float = field(default_factory=time.monotonic)
     credential: str = ""
+    account: str = ""
+    limits: ClientLimits = NO_LIMITS
     dialect: str = "native"
     client: str = ""
     source: bytes = b""
@@ -104,6 +108,8 @@ class PendingGeneration:
             retry_key=request.retry.key if request.retry else None,
             is_retry=request.retry is not None and request.retry.count > 0,
             credential=request.credential,
+            account=request.account,
+            limits=request.limits,
             dialect=request.dialect,
             client=request.client,
         )

@@ -273,7 +273,8 @@ ERRORS = {
     413: "The body is larger than MAX_BODY_MB.",
     421: "The server does not answer to this host name (ALLOWED_HOSTS).",
     422: "A field is outside its limits; the error names the field and the limit.",
-    429: "The queue is full, or the image would come too late; Retry-After says when to try again.",
+    429: "The queue is full, the client has used up its requests or device seconds, or the image would come too late; "
+    "Retry-After says when to try again.",
     499: "The generation was cancelled.",
     500: "Internal error of the server.",
     503: "The model is loading, the server is stopping, or the Hugging Face Hub cannot be reached.",

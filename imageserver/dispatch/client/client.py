@@ -82,6 +82,10 @@ class DispatchClient:
         query = messages.AdmissionRequest(job=job, credential=credential)
         self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Admitted)
 
+    def usage(self, query: messages.UsageRequest) -> messages.Usage:
+        """Count requests for an account, and return what it has used; raises EngineUnavailable."""
+        return self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Usage)[0]
+
     def record_cache_hit(self, hit: messages.CacheHit) -> None:
         """Report a request that was answered from the cache; without a dispatcher the report is lost."""
         self._notify(hit)

@@ -18,6 +18,7 @@ R = TypeVar(
     messages.CurrentJob,
     messages.LorasLoaded,
     messages.ModelResponse,
+    messages.Usage,
 )
 
 Update = messages.AnyMessage | ServiceError

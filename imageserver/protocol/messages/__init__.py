@@ -49,11 +49,13 @@ from imageserver.protocol.messages.models import (
 )
 from imageserver.protocol.messages.models import ModelReport as ModelReport
 from imageserver.protocol.messages.service import DeviceUsage, Hello, Ping, Pong, Snapshot
+from imageserver.protocol.messages.usage import QuotaUse as QuotaUse
+from imageserver.protocol.messages.usage import Usage, UsageRequest
 
 AnyMessage = (
-    Hello | AdmissionRequest | Admitted | Submit | CacheHit | EstimateRequest | Queued | TokenCountRequest
-    | TokenCounts | Estimate | Cancel | ClientLeft | Run | Started | Progress | Preview | Finished | Failed | ListJobs
-    | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest | LorasLoaded
-    | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse | LoadProgress
-    | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong
+    Hello | UsageRequest | Usage | AdmissionRequest | Admitted | Submit | CacheHit | EstimateRequest | Queued
+    | TokenCountRequest | TokenCounts | Estimate | Cancel | ClientLeft | Run | Started | Progress | Preview | Finished
+    | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest
+    | LorasLoaded | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse
+    | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong
 )  # fmt: skip

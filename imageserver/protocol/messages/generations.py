@@ -1,5 +1,6 @@
 """A generation on its way: submitted, run, reported, ended."""
 
+from imageserver.client_limits import NO_LIMITS, ClientLimits
 from imageserver.errors import BY_CODE, ServiceError
 from imageserver.generation import Generation, Outcome
 from imageserver.protocol.messages.message import NumberedMessage
@@ -11,7 +12,8 @@ class Submit(NumberedMessage, frozen=True, kw_only=True):
     `timeout` is in seconds from now. With `client_timeout`, a job that cannot be done within so many seconds is refused
     at once. Jobs of one model with the same `twin_key` that are under way at a time are run once. A client that repeats
     its request sends the same `retry_key`; `is_retry` says that it does. The frame's raw bytes are the pixels of the
-    generation's source. `dialect` is the API that the client speaks, `client` the address it speaks from.
+    generation's source. A new job is charged to the `account` within its `limits`. `dialect` is the API that the client
+    speaks, `client` the address it speaks from.
     """
 
     generation: Generation
@@ -21,6 +23,8 @@ class Submit(NumberedMessage, frozen=True, kw_only=True):
     retry_key: str | None = None
     is_retry: bool = False
     credential: str = ""
+    account: str = ""
+    limits: ClientLimits = NO_LIMITS
     dialect: str = "native"
     client: str = ""
 

@@ -8,7 +8,7 @@ import pytest
 from imageserver.errors import BY_CODE, ServiceError
 from imageserver.generation import DeviceInfo, ModelInfo, Outcome
 from imageserver.protocol.framing import pack
-from imageserver.protocol.messages import AnyMessage, Failed, JobStatus, Message, NumberedMessage, failed
+from imageserver.protocol.messages import AnyMessage, Failed, JobStatus, Message, NumberedMessage, QuotaUse, failed
 from tests.support.factories import generation
 
 STATUS = JobStatus(
@@ -24,6 +24,7 @@ VALUES = {
     ),
     "status": STATUS,
     "jobs": (STATUS, STATUS),
+    "quotas": (QuotaUse(name="hour", unit="device-seconds", limit=0.5, window=3600, used=1.5, reset=2.5),),
 }  # fmt: skip
 PLAIN = {str: "text", int: 2**40, float: 1.5, bool: True}
 

@@ -43,6 +43,7 @@ IMAGE_PART = re.compile(r"image(\[\d{0,3}\])?")
 MAX_VARIATION_IMAGES = 1
 # A retry would fail again and take as long.
 NOT_RETRIED = (500, 504, 507)
+MAX_RETRY_AFTER_SECONDS = 60
 
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 errors.register(blueprint, errors.openai, errors.OpenAIError, prefix=("/v1/images", "/v1/models"))
@@ -55,7 +56,9 @@ GENERATING = {"response": responses.ImagesResponse, "media": (EVENTS,), "errors"
 @blueprint.after_request
 def discourage_retries(response: Response) -> Response:
     """Tell the SDK, which retries every server error, not to retry those that would fail again."""
-    if response.status_code in NOT_RETRIED:
+    # It waits up to a minute, and for longer pauses not at all: it would fail again at once.
+    too_late = response.headers.get("Retry-After", 0, type=int) > MAX_RETRY_AFTER_SECONDS
+    if response.status_code in NOT_RETRIED or too_late:
         response.headers["X-Should-Retry"] = "false"
     return response
 

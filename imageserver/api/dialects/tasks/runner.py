@@ -20,6 +20,7 @@ from imageserver.api.generation.save import save_all
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
+from imageserver.client_limits import NO_LIMITS
 from imageserver.errors import Draining, EngineUnavailable, Loading, QueueFull, ServiceError
 from imageserver.generation import Generation, OutputFormat
 from imageserver.outputs.task_store import Task
@@ -46,6 +47,7 @@ class StoredRequest(msgspec.Struct, frozen=True):
     aspect_ratio_name: str | None
     timeout: float
     use_cache: bool
+    account: str = ""
 
 
 def wanted_of(generation_request: GenerationRequest) -> str:
@@ -53,14 +55,15 @@ def wanted_of(generation_request: GenerationRequest) -> str:
     options = generation_request.output_options
     encoding = options.output_format, options.compression, options.aspect_ratio_name
     stored = StoredRequest(
-        generation_request.generation, *encoding, generation_request.timeout, generation_request.use_cache
-    )
+        generation_request.generation, *encoding, generation_request.timeout, generation_request.use_cache,
+        generation_request.account,
+    )  # fmt: skip
     return msgspec.json.encode(stored).decode()
 
 
-def wanted_of_fields(fields: dict[str, Any]) -> str:
+def wanted_of_fields(fields: dict[str, Any], account: str) -> str:
     """Return the `POST /generate` fields of a task that waits for its model as JSON for the task store."""
-    return msgspec.json.encode({"fields": fields}).decode()
+    return msgspec.json.encode({"fields": fields, "account": account}).decode()
 
 
 def begin(app: Flask, service: Services, task: Task) -> RunningTask:
@@ -71,7 +74,9 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
     content = msgspec.json.decode(task.wanted)
     if isinstance(content, dict) and "fields" in content:
         with app.test_request_context():
-            g.owner, g.arrived = Owner(task.credential, "user"), time.monotonic()
+            g.arrived = time.monotonic()
+            # What was accepted is charged, but no longer refused.
+            g.owner, g.account = Owner(task.credential, "user", NO_LIMITS), content.get("account", task.credential)
             parsed = parse_request(service, content["fields"], Headers(), dialect=DIALECT)
             pending = prepare(service, task.number, parsed)
         task = replace(task, warnings=(*task.warnings, *pending.warnings))
@@ -92,6 +97,7 @@ def _stored_request(service: Services, task: Task, wanted: StoredRequest) -> Gen
         timeout=wanted.timeout,
         use_cache=wanted.use_cache,
         credential=task.credential,
+        account=wanted.account or task.credential,
         dialect=DIALECT,
     )
 

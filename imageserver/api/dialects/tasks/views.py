@@ -21,7 +21,8 @@ from imageserver.api.inputs.generate_request import SIZE_PATTERN, Generating, Se
 from imageserver.api.inputs.json_body import as_object, read_json, read_model
 from imageserver.api.inputs.validation import read_query, validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
-from imageserver.api.request_context import credential, request_id, services
+from imageserver.api.rate_limits import count_requests
+from imageserver.api.request_context import account, credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_share_taken
 from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
@@ -117,6 +118,8 @@ def batch_submit() -> Response:
     """Submit several tasks and return their ids; tasks beyond the limit of the queue are refused one by one."""
     service = services()
     batch = read_model(BatchBody)
+    # The first was counted as the request.
+    count_requests(len(batch.requests) - 1)
     # A batch with a wrong field is refused as a whole: its sender must correct it first.
     _check_webhook(service, batch.webhook_url)
     task_requests = []
@@ -199,7 +202,7 @@ def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str,
     if credential():
         own = service.tasks.count_open(credential())
         refuse_if_share_taken(own, 1, waiting, limit, what=f"{own} generations (MAX_QUEUE)", pause=0.0)
-    task = _store(service, task_request, runner.wanted_of_fields(task_request.fields))
+    task = _store(service, task_request, runner.wanted_of_fields(task_request.fields, account()))
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     runner.follow(service, task, functools.partial(runner.begin, app, service, task))
     return _accepted(task_request, task, estimated_time=None, position=waiting)

@@ -21,7 +21,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import ProtocolError
 
-from imageserver.api import authentication, errors
+from imageserver.api import authentication, errors, rate_limits
 from imageserver.api.dialects.websocket import frames
 from imageserver.api.dialects.websocket.client_socket import ClientSocket, FrameKind, Outbox
 from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
@@ -231,8 +231,9 @@ class _Session:
         if self._service.draining:
             raise Draining("The server is stopping.", retry_after=5)
         authentication.identify()
-        body = frames.checked(frame)
-        self._running = _RunningGeneration(self._service, self._next_number(), body)
+        body, number = frames.checked(frame), self._next_number()
+        rate_limits.count_requests(1, number)
+        self._running = _RunningGeneration(self._service, number, body)
         # With a copy of the context, which holds the credential and the request id.
         gevent.spawn(copy_context().run, self._follow, self._running)
 

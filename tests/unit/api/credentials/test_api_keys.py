@@ -3,6 +3,7 @@
 import pytest
 
 from imageserver.api.credentials.api_keys import Keyring, read_keyring
+from imageserver.client_limits import ClientLimits
 from imageserver.settings import Settings
 
 LONG = "k" * 16
@@ -62,7 +63,9 @@ def test_a_file_has_one_key_per_line(state, tmp_path):
         (f"an n:{LONG}", "Key 1 of API_KEYS has an invalid name"),
         (f"{LONG} {LONG}", "Key 1 of API_KEYS cannot be sent in an HTTP header"),
         (f"{LONG} note={LONG}", "Key 1 of API_KEYS has a wrong option"),
-        (f"{LONG} role=root", "Key 1 of API_KEYS has a wrong option: after the key comes role=user or role=admin"),
+        (f"{LONG} role=root", "Key 1 of API_KEYS has a wrong option: after the key come role=user or role=admin"),
+        (f"{LONG} rpm=many", "Key 1 of API_KEYS has a wrong option"),
+        (f"{LONG} rpm=-1", "Key 1 of API_KEYS has a wrong option"),
         (f"{LONG} role=user role=admin", "Key 1 of API_KEYS has a wrong option"),
         (f"{LONG}ä", "Key 1 of API_KEYS cannot be sent in an HTTP header"),
     ],
@@ -120,3 +123,10 @@ def test_a_key_is_an_admins_unless_its_entry_says_user(state, tmp_path):
     ring = keyring(f"eve:{LONG}e role=user, zoe:{LONG}z", api_keys_file=file, **state)
     keys = (LONG + "a", LONG + "b", LONG + "c", "role=user-is-a-key", LONG + "e", LONG + "z")
     assert [ring.owner_of(key).role for key in keys] == ["admin", "user", "admin", "user", "user", "admin"]
+
+
+def test_a_key_has_limits_of_its_own_or_those_of_the_settings(state):
+    own = "rpm=60 device_seconds_per_hour=600 role=user device_seconds_per_day=0"
+    ring = keyring(f"ann:{LONG}a {own},bob:{LONG}b", rate_limit_rpm=5, quota_seconds_per_day=7.5, **state)
+    assert ring.owner_of(LONG + "a").limits == ClientLimits(requests_per_minute=60, seconds_per_hour=600)
+    assert ring.owner_of(LONG + "b").limits == ClientLimits(requests_per_minute=5, seconds_per_day=7.5)

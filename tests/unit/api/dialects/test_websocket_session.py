@@ -14,6 +14,7 @@ class Session(views._Session):
 
     def __init__(self, monkeypatch):
         monkeypatch.setattr(views.authentication, "identify", lambda: None)
+        monkeypatch.setattr(views.rate_limits, "count_requests", lambda count, number: None)
         monkeypatch.setattr(views.gevent, "spawn", Mock())
         self.ids = Mock(side_effect=[1001, 1002])
         service = SimpleNamespace(request_ids=SimpleNamespace(next_id=self.ids), draining=False, client=Mock())

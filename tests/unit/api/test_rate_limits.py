@@ -1,0 +1,130 @@
+"""Clients that ask too often are refused in their own dialect before their body is read, and told what is left."""
+
+from types import SimpleNamespace
+
+import pytest
+from flask import Flask
+
+from imageserver.api import routes
+from imageserver.api.credentials.api_keys import Keyring
+from imageserver.api.credentials.key_entries import KeyEntry
+from imageserver.api.request_context import EXTENSION
+from imageserver.client_limits import NO_LIMITS, ClientLimits
+from imageserver.protocol.messages import Failed, QuotaUse, Usage
+from imageserver.settings import Settings
+from imageserver.web_addresses import TrustedProxies
+
+ANN, BOB = "ann-key-0123456789", "bob-key-0123456789"
+LIMITS = ClientLimits(requests_per_minute=2, seconds_per_hour=100.0)
+GENERATING = [
+    "/generate", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/models/demo", "/",
+    "/submit", "/batch_submit", "/sdapi/v1/txt2img", "/sdapi/v1/img2img",
+]  # fmt: skip
+
+
+class CountingServer:
+    """All routes over a dispatcher that refuses every request that it counts."""
+
+    def __init__(self, *entries, **settings):
+        chosen = Settings(_env_file=None, **settings)
+        self.app = Flask("limits", static_folder=None)
+        self.app.config["MAX_CONTENT_LENGTH"] = 2**20
+        routes.register(self.app, chosen)
+        self.questions = []
+        self.app.extensions[EXTENSION] = SimpleNamespace(
+            settings=chosen,
+            request_ids=SimpleNamespace(next_id=lambda: 5),
+            keyring=Keyring(entries, locked=bool(entries)),
+            huggingface_tokens=None,
+            proxies=TrustedProxies(chosen.trusted_proxies),
+            client=SimpleNamespace(usage=self.usage),
+        )
+
+    def usage(self, question):
+        self.questions.append(question)
+        quotas = (
+            QuotaUse(name="minute", unit="requests", limit=2, window=60, used=2, reset=12.3),
+            QuotaUse(name="hour", unit="device-seconds", limit=100.0, window=3600, used=40.5, reset=1800.0),
+            QuotaUse(name="day", unit="device-seconds", limit=0.0, window=86400, used=40.5, reset=9999.0),
+        )
+        sentence = "2 requests per minute are allowed."
+        refusal = Failed(job=question.job, code="rate_limited", sentence=sentence, retry_after=12.3)
+        return Usage(job=question.job, quotas=quotas, refusal=refusal if question.requests else None)
+
+    def ask(self, method, path, key=None, headers=None, **options):
+        sent = ({"Authorization": f"Bearer {key}"} if key else {}) | (headers or {})
+        return self.app.test_client().open(path, method=method, headers=sent, **options)
+
+
+@pytest.fixture
+def server():
+    return CountingServer(
+        KeyEntry(name="ann", key=ANN, limits=LIMITS), KeyEntry(name="bob", key=BOB, role="user", limits=NO_LIMITS)
+    )
+
+
+@pytest.mark.parametrize("path", GENERATING)
+def test_every_route_that_generates_counts_and_says_when_to_come_back(server, path):
+    answer = server.ask("POST", path, ANN, data="{")
+    assert answer.status_code == 429
+    assert "2 requests per minute are allowed." in answer.text
+    assert answer.headers["Retry-After"] == "13"
+    assert answer.headers["RateLimit-Policy"] == '"minute";q=2;w=60, "hour";q=100;w=3600;qu="device-seconds"'
+    assert answer.headers["RateLimit"] == '"minute";r=0;t=13, "hour";r=59;t=1800'
+    [question] = server.questions
+    assert (question.account, question.limits, question.requests) == ("ann", LIMITS, 1)
+
+
+@pytest.mark.parametrize("path", GENERATING)
+def test_a_key_without_limits_is_not_counted(server, path):
+    answer = server.ask("POST", path, BOB, data="{")
+    assert answer.status_code in (400, 422)
+    assert "RateLimit" not in answer.headers
+    assert not server.questions
+
+
+def test_the_openai_sdk_reads_its_own_error_types():
+    server = CountingServer(KeyEntry(name="ann", key=ANN, limits=LIMITS))
+    error = server.ask("POST", "/v1/images/generations", ANN, json={}).get_json()["error"]
+    assert (error["type"], error["code"]) == ("rate_limit_exceeded", "rate_limited")
+
+
+@pytest.mark.parametrize("path", ["/v1/loras", "/v1/estimate", "/sdapi/v1/interrupt", "/health"])
+def test_what_generates_nothing_does_not_count(server, path):
+    server.ask("POST", path, ANN, data="{")
+    assert not server.questions
+
+
+def test_without_keys_each_address_has_the_limits_of_the_settings():
+    server = CountingServer(rate_limit_rpm=2)
+    addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]
+    for address in addresses:
+        server.ask("POST", "/generate", data="{", environ_base={"REMOTE_ADDR": address})
+    accounts = [question.account for question in server.questions]
+    assert accounts == ["address 192.0.2.1", "address 192.0.2.2", "address 2001:db8::/64", "address 2001:db8::/64"]
+    assert {question.limits for question in server.questions} == {ClientLimits(requests_per_minute=2)}
+
+
+@pytest.mark.parametrize(("trusted", "account"), [("", "address 192.0.2.1"), ("192.0.2.0/24", "address 198.51.100.7")])
+def test_a_client_is_believed_to_be_another_only_by_a_trusted_proxy(trusted, account):
+    server = CountingServer(rate_limit_rpm=2, trusted_proxies=trusted)
+    claims = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7, 192.0.2.8"}
+    server.ask("POST", "/generate", data="{", headers=claims, environ_base={"REMOTE_ADDR": "192.0.2.1"})
+    assert [question.account for question in server.questions] == [account]
+
+
+def test_a_client_sees_what_it_has_used(server):
+    answer = server.ask("GET", "/v1/usage", ANN)
+    assert answer.status_code == 200
+    content = answer.get_json()
+    assert (content["name"], content["role"]) == ("ann", "admin")
+    minute, hour, day = content["quotas"]
+    assert (minute["limit"], minute["used"], minute["remaining"]) == (2, 2, 0)
+    assert (hour["unit"], hour["used"], hour["remaining"], hour["resets_in"]) == ("device-seconds", 40.5, 59.5, 1800.0)
+    assert (day["limit"], day["used"], day["remaining"]) == (None, 40.5, None)
+    assert server.questions[0].requests == 0
+
+
+def test_where_nobody_counts_nothing_is_claimed_to_be_used():
+    content = CountingServer().ask("GET", "/v1/usage").get_json()
+    assert [quota["used"] for quota in content["quotas"]] == [None, None, None]
