@@ -1,6 +1,7 @@
 """Form the batch of a forward from the waiting denoiser calls, and compute it."""
 
 import itertools
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,26 +32,33 @@ def form_batch(ranked: Sequence[WaitingCall]) -> list[BatchedCall]:
         return [ranked[0]]
     others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
     chosen = companions(model.merger, arguments_of(track), [arguments_of(other) for _, other in others], cap)
-    batch = [ranked[0], *(others[index] for index in chosen)]
-    return [*batch, *foreseen(model, batch, cap - len(batch))]
+    return with_foreseen(model, [ranked[0], *(others[index] for index in chosen)], cap)
 
 
-def foreseen(model: ServedModel, batch: Sequence[WaitingCall], room: int) -> list[BatchedCall]:
-    """Return up to `room` calls that the images of a batch are known to make next; no waiting call gives way to them.
+def with_foreseen(model: ServedModel, batch: Sequence[WaitingCall], cap: int) -> list[BatchedCall]:
+    """Return up to `cap` calls: those of a batch, and after each the one that its image is known to make next.
 
-    Such a call saves its image a forward, so it may need more padding than a companion, as far as costs show.
+    Where there is room such a call saves a forward, so it may need more padding than a companion, as far as costs show.
+    Where there is none, the last call gives way to it, unless its job is shorter: images then advance by whole steps
+    one after the other, so the first end earlier.
     """
     assert model.merger is not None
     leader, track = batch[0]
     first, most_padding = arguments_of(track), max(MAX_PADDING, model.costs.worthwhile_padding(leader.pixels))
-    found: list[BatchedCall] = []
-    for job, track in batch:
-        if len(found) >= room:
-            break
+    waiting, calls = deque(batch), list[BatchedCall]()
+    while waiting:
+        job, track = waiting.popleft()
+        calls.append((job, track))
+        full = len(calls) + len(waiting) >= cap
+        if full and not (waiting and _gives_way(waiting[-1][0], job)):
+            continue
         call = job.lookaheads[track.index].foresee() if job.lookaheads else None
-        if call is not None and _fits(model.merger, first, call.waiting.arguments, most_padding):
-            found.append((job, call))
-    return found
+        padding = MAX_PADDING if full else most_padding
+        if call is not None and _fits(model.merger, first, call.waiting.arguments, padding):
+            if full:
+                waiting.pop()
+            calls.append((job, call))
+    return calls
 
 
 def compute(batch: Sequence[BatchedCall]) -> list[Any]:
@@ -99,6 +107,11 @@ def split(output: Any, sizes: Sequence[int]) -> list[Any]:
     """Return each call's part of a forward's `(rows,)`, a tensor with the batch in front or a list of images."""
     ends = list(itertools.accumulate(sizes))
     return [(output[0][end - size : end],) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _gives_way(last: RunningJob, job: RunningJob) -> bool:
+    """Whether a call of `last` waits so that `job` gains a forward: not where it is shorter, nor for its own images."""
+    return last is not job and last.claim().remaining >= job.claim().remaining
 
 
 def _fits(merger: Merger, leader: Arguments, call: Arguments, most_padding: float) -> bool:

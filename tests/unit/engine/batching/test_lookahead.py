@@ -217,16 +217,13 @@ def test_latents_that_are_written_to_between_the_calls_are_not_taken_for_the_sam
     assert engine.score == (0, 2)
 
 
-def test_a_guess_gives_way_to_every_call_that_waits() -> None:
+def test_a_forward_has_never_more_calls_than_its_limit() -> None:
     engine = LookaheadEngine(cap=3)
     images = engine.generate(guided(), guided(seed=9))
     assert images == [expected(), expected(seed=9)]
-    # Both images' own calls and one guess; then the other's second call, and the first's next with its guess.
+    # Both images' own calls and one guess; then the first's next with its guess, and the other's second call.
     assert engine.rows[:2] == [3, 3]
     assert max(engine.rows) == 3
-    full = LookaheadEngine(cap=2)
-    full.generate(guided(), guided(seed=9))
-    assert full.score == (0, 0)
 
 
 def test_a_device_without_memory_for_two_fails_once_and_computes_no_guess_alone() -> None:
@@ -313,11 +310,17 @@ def test_more_padding_than_a_forward_of_its_own_costs_is_not_taken() -> None:
     assert rows(18.0) == [1, 1, 1, 1], "and 4 where the second call costs 8"
 
 
+def test_no_call_gives_way_to_a_guess_that_needs_more_padding_than_a_call() -> None:
+    engine = PaddedEngine(cap=2)
+    engine.generate(guided(), guided(seed=9))
+    assert engine.score == (0, 0)
+
+
 class PaddedEngine(LookaheadEngine):
     """An engine whose merger pads texts of any length, and counts half of the second call as padding."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, cap: int = 8) -> None:
+        super().__init__(cap=cap)
         merger: Any = self.model.merger
         merger.text_length = lambda call: 2 if call["encoder_hidden_states"][0, 0, 0] > 0 else 0
         merger.token_count = lambda call: 4
