@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify, request, send_file
 
 from imageserver.api.generation.build_request import ParsedRequest, parse_request, prepare
 from imageserver.api.generation.run import GenerationResult
-from imageserver.api.generation.save import save_all, urls_of
+from imageserver.api.generation.save import save_all, shown_paths, urls_of
 from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.json_body import read_json
@@ -100,8 +100,7 @@ def _parse(service: Services) -> ParsedRequest:
 
 def _saved(service: Services, result: GenerationResult) -> Response:
     outcome, paths = result.outcome, save_all(service, result)
-    shown = [f"{service.settings.output_dir.as_posix()}/{path.name}" for path in paths]
-    urls = urls_of(paths)
+    shown, urls = shown_paths(service, paths), urls_of(paths)
     response = jsonify(
         status="success",
         request_id=result.request.number,

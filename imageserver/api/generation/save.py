@@ -23,6 +23,13 @@ def save_all(service: Services, result: GenerationResult) -> list[Path]:
     return paths
 
 
+def shown_paths(service: Services, paths: Sequence[Path]) -> list[str]:
+    """Return the paths of saved files for clients: where an absolute OUTPUT_DIR is on the machine is not theirs."""
+    folder = service.settings.output_dir
+    shown = folder.name if folder.is_absolute() else folder.as_posix()
+    return [f"{shown}/{path.name}" for path in paths]
+
+
 def urls_of(paths: Sequence[Path]) -> list[str]:
     """Return the absolute URLs of saved files; clients such as Open WebUI fail on relative ones.
 

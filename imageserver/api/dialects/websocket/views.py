@@ -27,7 +27,7 @@ from imageserver.api.dialects.websocket.client_socket import ClientSocket, Frame
 from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
 from imageserver.api.generation import previews
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
-from imageserver.api.generation.save import save_all, urls_of
+from imageserver.api.generation.save import save_all, shown_paths, urls_of
 from imageserver.api.request_context import client_address, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
@@ -288,6 +288,6 @@ class _Session:
         frame = frames.result(result, images)
         if running.body.save_to_file:
             paths = save_all(self._service, result)
-            folder, urls = self._service.settings.output_dir.as_posix(), urls_of(paths)
-            frame["data"] |= {"file_path": f"{folder}/{paths[0].name}", "url": urls[0], "urls": urls}
+            shown, urls = shown_paths(self._service, paths), urls_of(paths)
+            frame["data"] |= {"file_path": shown[0], "url": urls[0], "urls": urls}
         return frame
