@@ -166,7 +166,7 @@ def test_after_the_start_nothing_is_compiled_while_clients_wait(
     monkeypatch.setattr(faster_forward, "MIN_GAIN", 0.0)
     monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: 4})
     graphs = acceleration.compiled_graphs()
-    opened = TinyPool(settings(folder, tmp_path, compile=True))
+    opened = TinyPool(settings(folder, tmp_path, compile=True, max_pixels=128 * 128))
     assert acceleration.compiled_graphs() > graphs
     assert opened.pool.usage().recompilations == 0
     longer = "a big red circle"
