@@ -115,8 +115,9 @@ def test_what_a_fast_image_and_an_exact_one_beside_it_need_is_computed_at_the_st
     cached = TinyEngine(pipeline, cache=TaylorSeer())
     hooked: list[bool] = []
     cached.before_forward = lambda: hooked.append(pipeline.transformer.is_cache_enabled)
-    assert cached.model.tiers is not None
-    acceleration.compile_tiers(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
+    tiers, settings = cached.model.tiers, Settings(compile=True)
+    assert tiers is not None
+    acceleration.compile_tiers(cached.runner, cached.forward, tiers, settings, silent, side=64)
     assert hooked == [True] * (2 * 20 + 2 * 2)
     assert not pipeline.transformer.is_cache_enabled
 

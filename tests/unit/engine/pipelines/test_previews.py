@@ -68,5 +68,5 @@ def test_a_preview_costs_a_small_part_of_a_step(demo_runner: PipelineRunner) -> 
             look()
 
     with FlopCounterMode(display=False) as steps:
-        demo_runner.run(generation(width=512, height=512, steps=2), 0, look_and_count)
+        demo_runner.run(generation(width=256, height=256, steps=2), 0, look_and_count)
     assert 0 < looking.get_total_flops() < 0.01 * steps.get_total_flops()
