@@ -45,7 +45,7 @@ FAULTS = {
     27: Fault("a wrong, missing or misplaced key", "401; no key in the log; monitoring stays open"),
     28: Fault("the hub is down and its tokens are required", "503, not 200"),
     29: Fault("line breaks, ANSI codes and JSON in a prompt", "one line in the log"),
-    30: Fault("more requests than a key may send", "429 with Retry-After; others are not affected", "rate limits"),
+    30: Fault("more requests than a key may send", "429 with Retry-After; others are not affected"),
     31: Fault("CORS, debugger, errors", "off by default; no debugger; no paths and traces"),
     32: Fault("generated requests of every kind (schemathesis)", "no server error, no schema violation"),
     35: Fault("the clock is set", "deadlines follow the monotonic clock"),

@@ -315,6 +315,7 @@ def test_the_file_of_keys_counts_in_every_worker_and_in_open_sockets_as_soon_as_
     connection.close()
 
 
+@pytest.mark.fault(30)
 def test_limits_of_a_key_hold_in_every_dialect_and_its_seconds_over_a_restart(own_servers, tmp_path):
     file = tmp_path / "keys"
     file.write_text(f"ann:{ANN} rpm=4 device_seconds_per_day=1000\nbob:{BOB}\n")

@@ -63,6 +63,7 @@ def server():
     )
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("path", GENERATING)
 def test_every_route_that_generates_counts_and_says_when_to_come_back(server, path):
     answer = server.ask("POST", path, ANN, data="{")
@@ -105,6 +106,7 @@ def test_without_keys_each_address_has_the_limits_of_the_settings():
     assert {question.limits for question in server.questions} == {ClientLimits(requests_per_minute=2)}
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(("trusted", "account"), [("", "address 192.0.2.1"), ("192.0.2.0/24", "address 198.51.100.7")])
 def test_a_client_is_believed_to_be_another_only_by_a_trusted_proxy(trusted, account):
     server = CountingServer(rate_limit_rpm=2, trusted_proxies=trusted)
