@@ -20,7 +20,7 @@ DUE = """
         WHERE webhooks.state = 'waiting' AND due <= ? AND tasks.state IN ('completed', 'failed', 'cancelled')
     ), addressed AS (
         SELECT *, substr(rest, 1, min(instr(rest || '/', '/'), instr(rest || '?', '?'), instr(rest || '#', '#'),
-            iif(rest LIKE '[%', instr(rest || ']', ']') + 1, instr(rest || ':', ':'))) - 1) AS host
+            CASE WHEN rest LIKE '[%' THEN instr(rest || ']', ']') + 1 ELSE instr(rest || ':', ':') END) - 1) AS host
         FROM waiting
     ), ranked AS (
         SELECT *, row_number() OVER (PARTITION BY credential, host ORDER BY due) AS place FROM addressed

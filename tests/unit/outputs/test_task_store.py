@@ -73,7 +73,9 @@ def test_only_tasks_that_nobody_follows_are_adopted_and_only_once(store, tmp_pat
     assert (adopted.task_id, adopted.number, adopted.state, adopted.attempts) == (lost.task_id, 8, "queued", 2)
 
 
-@pytest.mark.parametrize("owner", [str(os.getpid()), f"process {os.getpid()}", "?"])
+@pytest.mark.parametrize(
+    "owner", [str(os.getpid()), f"process {os.getpid()}", "?"], ids=["a process id", "named", "unknown"]
+)
 def test_a_task_whose_owner_no_lock_proves_is_adopted(store, tmp_path, owner):
     task = add(store)
     orphan(tmp_path, task.task_id, owner)
