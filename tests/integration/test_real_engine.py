@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,11 +14,18 @@ from tests.support.images import opened
 from tests.support.server import ROOT
 
 PLAIN = {"add_overlay": False, "num_inference_steps": 4}
+DETERMINISTIC = PLAIN | {"deterministic": True}
+# Whether the two calls of a guided step share a forward depends on learnt times, so rounding may move a pixel by one.
+ROUNDING = 1
 
 
 def pixels_of(response):
     """Return the decoded pixels of an answer, whatever its metadata says."""
-    return opened(response).convert("RGB").tobytes()
+    return np.asarray(opened(response).convert("RGB"), dtype=np.int16)
+
+
+def difference(response, pixels):
+    return np.abs(pixels_of(response) - pixels).max()
 
 
 def test_image_of_the_demo_model_is_a_512_by_512_png(demo_server):
@@ -35,9 +43,10 @@ def test_health_and_info_tell_the_truth_about_the_demo_model(demo_server):
 
 
 def test_same_seed_generates_the_same_pixels_and_another_seed_others(demo_server):
-    first, again = (pixels_of(demo_server.generate(seed=5, **PLAIN)) for _ in range(2))
-    assert first == again
-    assert pixels_of(demo_server.generate(seed=6, **PLAIN)) != first
+    first = pixels_of(demo_server.generate(seed=5, **DETERMINISTIC))
+    assert difference(demo_server.generate(seed=5, **DETERMINISTIC), first) == 0
+    assert difference(demo_server.generate(seed=5, **PLAIN), first) <= ROUNDING
+    assert difference(demo_server.generate(seed=6, **PLAIN), first) > 100
 
 
 def test_size_that_no_token_grid_fits_is_exact_all_the_same(demo_server):
@@ -47,12 +56,12 @@ def test_size_that_no_token_grid_fits_is_exact_all_the_same(demo_server):
 
 @pytest.mark.fault(7)
 def test_cancelled_job_frees_the_device_and_the_next_image_is_bit_equal(demo_server):
-    before = pixels_of(demo_server.generate(seed=5, **PLAIN))
+    before = pixels_of(demo_server.generate(seed=5, **DETERMINISTIC))
     with demo_server.raw_generation(b'{"prompt": "a blue square", "num_inference_steps": 150}'):
         demo_server.wait_until_active()
     # A step takes far less than the second allowed here; all of them together far more.
     assert demo_server.wait_for(lambda: demo_server.health()["active_tasks"] == 0, "the cancel", 10) < 1.5
-    assert pixels_of(demo_server.generate(seed=5, **PLAIN)) == before
+    assert difference(demo_server.generate(seed=5, **DETERMINISTIC), before) == 0
 
 
 def test_killed_engine_heals_and_generates_the_same_image(demo_server):
@@ -60,7 +69,7 @@ def test_killed_engine_heals_and_generates_the_same_image(demo_server):
     wanted = pixels_of(demo_server.generate(seed=5, **PLAIN))
     running = demo_server.start_generating("a red circle on a blue background", seed=5, **PLAIN)
     os.kill(before["engine_pid"], signal.SIGKILL)
-    assert pixels_of(running.result(110)) == wanted
+    assert difference(running.result(110), wanted) <= ROUNDING
     after = demo_server.health()
     assert after["engine_restarts"] == before["engine_restarts"] + 1
     assert after["status"] == "healthy"
