@@ -114,5 +114,7 @@ def serve() -> int:
     while server.busy and time.monotonic() < deadline:
         gevent.sleep(0.05)
     connections.kill(timeout=1.0)
+    # Its link would start another dispatcher for the one that ends.
+    app.extensions[EXTENSION].client.close()
     launch.stop(RuntimeDir(os.getpid()))
     return 0

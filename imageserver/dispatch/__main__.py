@@ -18,7 +18,10 @@ def main() -> None:
         if os.fork():
             os._exit(0)
         os.setsid()
-    settings = Settings.model_validate_json(sys.stdin.buffer.read())
+    content = sys.stdin.buffer.read()
+    if not content:
+        return  # the worker that started it was killed in between; the next one starts another
+    settings = Settings.model_validate_json(content)
     configure_logging(settings)
     asyncio.run(serve(settings, RuntimeDir(int(sys.argv[1]))))
 

@@ -125,3 +125,11 @@ def test_a_stopped_dispatcher_is_degraded_then_replaced_and_gets_no_work_meanwhi
         wait_for(lambda: not psutil.pid_exists(engine))
     finally:
         client.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it detaches itself by forking")
+def test_a_dispatcher_whose_worker_was_killed_before_it_sent_the_settings_ends_without_a_word():
+    # Its detached half keeps the pipes open until it ends.
+    command = [sys.executable, "-m", "imageserver.dispatch", str(os.getpid())]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
