@@ -6,10 +6,12 @@ import pytest
 from flask import Flask
 
 from imageserver.api.generation import model_lookup
+from imageserver.api.request_context import EXTENSION
 from imageserver.errors import Loading, ModelNotFound
 from imageserver.generation import ModelInfo
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
+from imageserver.web_addresses import TrustedProxies
 
 WAITER = model_lookup.WaitingRequest(1, "native", "x", 1.0)
 FIRST = ModelInfo(name="first", family="fake", source="owner/first")
@@ -37,7 +39,14 @@ def service(tmp_path, *, loading=False, registry=(), models=(FIRST, OTHER), held
         settings=chosen, default_info=info, client=LoadingClient(), loaded_info=loaded_info, registry=dict(registry),
         snapshot=SimpleNamespace(models=() if loading else models, loaded=held),
         info_of=lambda name: next((each for each in models if each.name == name), None) if name else info,
+        proxies=TrustedProxies(""),
     )  # fmt: skip
+
+
+def request_to(service):
+    app = Flask(__name__)
+    app.extensions[EXTENSION] = service
+    return app.test_request_context()
 
 
 @pytest.mark.parametrize("asked", [None, "", "auto"])
@@ -60,7 +69,7 @@ def test_no_name_means_the_usual_model(tmp_path, asked):
 def test_requests_wait_for_the_first_model_where_its_defaults_are_not_known(tmp_path, settings, registry, waits):
     waiting = service(tmp_path, loading=True, registry=registry, **settings)
     for asked in (None, "", "auto", settings["model"]):
-        with Flask(__name__).test_request_context():
+        with request_to(waiting):
             assert model_lookup.wait_for_model(waiting, asked, WAITER)[0] is (FIRST if waits else None)
 
 
@@ -80,7 +89,7 @@ def test_while_the_first_model_loads_it_may_be_named_and_others_must_wait(tmp_pa
         tmp_path, loading=True, registry={"first": ModelEntry(source="owner/first"), "more": ModelEntry(source="x")}
     )
     for asked in ("first", "owner/first"):
-        with Flask(__name__).test_request_context():
+        with request_to(waiting):
             assert model_lookup.wait_for_model(waiting, asked, WAITER)[0] is FIRST
     for asked in ("more", "yours"):
         with pytest.raises(Loading):

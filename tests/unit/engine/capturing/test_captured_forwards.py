@@ -228,7 +228,8 @@ def test_loras_are_captured_by_themselves_and_leave_no_trace(
 ) -> None:
     save_lora(tmp_path, "red", pipeline)
     folder = LoraFolder(tmp_path)
-    adapted = TinyEngine(pipeline, adapters=LoraAdapters(pipeline, "transformer", folder))
+    # Without room for two, no step is computed in one forward, which would round differently.
+    adapted = TinyEngine(pipeline, adapters=LoraAdapters(pipeline, "transformer", folder), cap=1)
     digest = folder.find("red").digest
     with_lora = [generation(steps=STEPS, loras=(Lora(name="red", digest=digest, scale=scale),)) for scale in (1.0, 0.5)]
     wanted = [generation(steps=STEPS), *with_lora, generation(steps=STEPS)]
