@@ -10,7 +10,7 @@ import pytest
 from tests.fuzzing.parsers import PARSERS
 from tests.support.paths import ROOT
 
-SECONDS = 240 if "QIS_FULL" in os.environ else 4
+SECONDS = 240 if "QIS_FULL" in os.environ else 2
 
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris exists for Linux on x86-64 only")
