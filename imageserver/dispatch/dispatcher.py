@@ -104,6 +104,7 @@ class Dispatcher:
         self.jobs.tally.total += 1
         self.jobs.tally.count("completed")
         self.job_records.record_cache_hit(hit, worker)
+        self._broadcast.change(self.engine.state)
 
     def estimate(self, request: messages.EstimateRequest, listener: Listener) -> None:
         """Send the time and memory that a generation would take if it came now, and its token counts."""
