@@ -81,8 +81,10 @@ class Storm:
             time.sleep(PAUSE_SECONDS)
 
     def _broken_off(self, began: float, error: Exception) -> str:
-        """Only a worker that is killed may break a connection off."""
-        if not any(began - 3 < killed < time.monotonic() for killed in self._killed_at):
+        """Only a worker that is killed may break a connection off; nothing excuses an answer that never comes."""
+        if isinstance(error, requests.Timeout):
+            self._fault(f"no answer: {error!r}")
+        elif not any(began - 3 < killed < time.monotonic() for killed in self._killed_at):
             self._fault(f"broken off without a kill: {error!r}")
         return "broken off"
 
