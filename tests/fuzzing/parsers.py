@@ -24,9 +24,10 @@ from imageserver.api.dialects.huggingface import HuggingFaceBody
 from imageserver.api.dialects.openai_images import bodies as openai_images
 from imageserver.api.dialects.tasks.views import BatchBody
 from imageserver.api.dialects.websocket import frames
-from imageserver.api.inputs import bounded_json, generate_request, image_bytes
+from imageserver.api.inputs import bounded_json, generate_request
 from imageserver.api.inputs.form_body import read_form
 from imageserver.api.inputs.form_parser import FormRequest
+from imageserver.api.inputs.images import image_bytes
 from imageserver.api.inputs.validation import validated
 from imageserver.api.server.loras import LoraBody
 from imageserver.api.server.models import LoadBody

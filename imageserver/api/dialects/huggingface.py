@@ -17,10 +17,10 @@ from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationResult
 from imageserver.api.inputs import bounded_json
 from imageserver.api.inputs.generate_request import NOT_BLANK, Fraction, Generating, Seed, Side, Whole
-from imageserver.api.inputs.image_bytes import checked, fetch
-from imageserver.api.inputs.init_image import InitImage
+from imageserver.api.inputs.images.image_bytes import checked, fetch
+from imageserver.api.inputs.images.init_image import InitImage
+from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.json_body import as_object, read_body
-from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.request_context import assign_request_id, request_id, services

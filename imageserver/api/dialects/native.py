@@ -7,8 +7,8 @@ from imageserver.api.generation.run import GenerationResult
 from imageserver.api.generation.save import save_all, shown_paths, urls_of
 from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.generate_request import GenerateBody
+from imageserver.api.inputs.images.request_images import read_images
 from imageserver.api.inputs.json_body import read_json
-from imageserver.api.inputs.request_images import read_images
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, REPEATABLE, documented
 from imageserver.api.request_context import request_id, services
 from imageserver.api.schemas import EstimateResponse, SavedImagesResponse

@@ -14,8 +14,8 @@ from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.generation.source_images import SourceImages
 from imageserver.api.inputs import generate_request
 from imageserver.api.inputs.generate_request import GenerateBody
+from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.loras import LoraChoice, Stack, read_stack
-from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.retry_headers import Retry, idempotency_key_of, patience_of, patience_of_all_tries
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.request_context import account, arrival, client_address, credential, limits

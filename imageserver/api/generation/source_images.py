@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 
 from flask import request
 
-from imageserver.api.inputs import control_image as control_images
-from imageserver.api.inputs import init_image as init_images
-from imageserver.api.inputs import layers
 from imageserver.api.inputs.generate_request import GenerateBody
-from imageserver.api.inputs.init_image import ReadImage
-from imageserver.api.inputs.request_images import Images
+from imageserver.api.inputs.images import control_image as control_images
+from imageserver.api.inputs.images import init_image as init_images
+from imageserver.api.inputs.images import layers
+from imageserver.api.inputs.images.init_image import ReadImage
+from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.request_context import credential
 from imageserver.api.services import Services
 from imageserver.generation import Generation, ModelInfo

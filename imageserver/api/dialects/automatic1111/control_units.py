@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody
-from imageserver.api.inputs.control_image import ControlImage
 from imageserver.api.inputs.generate_request import Fraction
-from imageserver.api.inputs.image_bytes import fetch
+from imageserver.api.inputs.images.control_image import ControlImage
+from imageserver.api.inputs.images.image_bytes import fetch
 from imageserver.api.inputs.validation import shown, validated, without_nulls
 from imageserver.api.services import Services
 

@@ -26,10 +26,10 @@ from imageserver.api.generation.build_request import build_request, parse_reques
 from imageserver.api.generation.model_lookup import WaitingRequest, wait_for_model
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.generation.save import save_all
-from imageserver.api.inputs.image_bytes import fetch
-from imageserver.api.inputs.init_image import InitImage, Resize
+from imageserver.api.inputs.images.image_bytes import fetch
+from imageserver.api.inputs.images.init_image import InitImage, Resize
+from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.json_body import read_json, read_model
-from imageserver.api.inputs.request_images import Images
 from imageserver.api.inputs.validation import read_query
 from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services

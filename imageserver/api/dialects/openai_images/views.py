@@ -25,10 +25,10 @@ from imageserver.api.generation.model_lookup import Listed, find_name, listing
 from imageserver.api.generation.previews import other_format
 from imageserver.api.generation.run import PendingGeneration
 from imageserver.api.inputs.form_body import is_form, read_form
-from imageserver.api.inputs.image_bytes import fetch, read_upload
-from imageserver.api.inputs.init_image import InitImage
+from imageserver.api.inputs.images.image_bytes import fetch, read_upload
+from imageserver.api.inputs.images.init_image import InitImage
+from imageserver.api.inputs.images.request_images import MAX_IMAGES, Images
 from imageserver.api.inputs.json_body import read_json
-from imageserver.api.inputs.request_images import MAX_IMAGES, Images
 from imageserver.api.inputs.retry_headers import Retry, key_of_tries, retry_count_of
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, REPEATABLE, documented
 from imageserver.api.request_context import assign_request_id, client_address, credential, request_id, services

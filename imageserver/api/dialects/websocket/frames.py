@@ -10,7 +10,7 @@ from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.inputs import bounded_json
 from imageserver.api.inputs.generate_request import GenerateBody, Whole
-from imageserver.api.inputs.request_images import read_images
+from imageserver.api.inputs.images.request_images import read_images
 from imageserver.api.inputs.validation import validated
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, ServiceError

@@ -8,11 +8,11 @@ import pytest
 from flask import Flask, g
 
 from imageserver.api.generation.source_images import SourceImages
-from imageserver.api.inputs import init_image
-from imageserver.api.inputs.control_image import ControlImage
 from imageserver.api.inputs.generate_request import GenerateBody
-from imageserver.api.inputs.init_image import InitImage
-from imageserver.api.inputs.request_images import Images
+from imageserver.api.inputs.images import init_image
+from imageserver.api.inputs.images.control_image import ControlImage
+from imageserver.api.inputs.images.init_image import InitImage
+from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.errors import InvalidParameter, QueueFull
 from imageserver.generation import ModelInfo

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from imageserver.api.inputs import remote_image
+from imageserver.api.inputs.images import remote_image
 from imageserver.api.outbound import safe_http
 from imageserver.errors import InvalidParameter
 from imageserver.settings import WORKING_DIR
@@ -175,7 +175,7 @@ def test_a_host_that_does_not_answer_is_one_sentence():
 DRIPPING = """
 from gevent import monkey; monkey.patch_all()
 import sys, time, gevent, gevent.server
-from imageserver.api.inputs import remote_image
+from imageserver.api.inputs.images import remote_image
 from imageserver.errors import InvalidParameter
 
 beginning, drop = (text.encode() for text in sys.argv[1:])

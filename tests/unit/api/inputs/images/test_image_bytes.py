@@ -13,8 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from imageserver.api.inputs import image_bytes, remote_image
-from imageserver.api.inputs.image_bytes import MAX_ESCAPES, checked, decode, fetch, fetch_all, read_upload, read_uploads
+from imageserver.api.inputs.images import image_bytes, remote_image
+from imageserver.api.inputs.images.image_bytes import (
+    MAX_ESCAPES,
+    checked,
+    decode,
+    fetch,
+    fetch_all,
+    read_upload,
+    read_uploads,
+)
 from imageserver.api.outbound import safe_http
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.errors import InvalidParameter
@@ -209,6 +217,7 @@ def test_raw_bytes_have_the_same_limit():
 
 
 def test_importing_it_brings_neither_pillow_nor_numpy_nor_requests():
-    program = "import sys, imageserver.api.inputs.image_bytes; print({'PIL', 'numpy', 'requests'} & sys.modules.keys())"
+    module = "imageserver.api.inputs.images.image_bytes"
+    program = f"import sys, {module}; print({{'PIL', 'numpy', 'requests'}} & sys.modules.keys())"
     outcome = subprocess.run([sys.executable, "-c", program], cwd=WORKING_DIR, capture_output=True, text=True)
     assert outcome.stdout == "set()\n", outcome.stderr

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from imageserver.api.inputs.generate_request import GenerateBody
-from imageserver.api.inputs.init_image import ReadImage
+from imageserver.api.inputs.images.init_image import ReadImage
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation
 from imageserver.registry import MAX_SIDE

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from imageserver.api.inputs.generate_request import GenerateBody
-from imageserver.api.inputs.init_image import InitImage, ReadImage
+from imageserver.api.inputs.images.init_image import InitImage, ReadImage
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Control, Generation
 

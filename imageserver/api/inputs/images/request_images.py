@@ -5,9 +5,9 @@ from typing import Any
 
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from imageserver.api.inputs.control_image import ControlImage
-from imageserver.api.inputs.image_bytes import fetch, fetch_all, read_upload, read_uploads
-from imageserver.api.inputs.init_image import InitImage
+from imageserver.api.inputs.images.control_image import ControlImage
+from imageserver.api.inputs.images.image_bytes import fetch, fetch_all, read_upload, read_uploads
+from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
 

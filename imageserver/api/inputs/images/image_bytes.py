@@ -111,7 +111,7 @@ def _fetch_remote(service: Services, url: str, name: str) -> bytes:
 
 def _import_download() -> Callable[..., bytes]:
     # Takes 0.1 s, and most servers never need it.
-    from imageserver.api.inputs.remote_image import download
+    from imageserver.api.inputs.images.remote_image import download
 
     return download
 
