@@ -10,7 +10,7 @@ from imageserver.api.credentials.api_keys import read_keyring
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.outputs.state_check import check_state
-from imageserver.settings_source import load_settings
+from imageserver.settings.source import load_settings
 
 _settings = load_settings()
 # Here and not in a worker: gunicorn restarts a worker that exits, again and again.

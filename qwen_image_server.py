@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
     from imageserver.app import create_app
-    from imageserver.settings_source import load_settings
+    from imageserver.settings.source import load_settings
 
     # Under gunicorn the arbiter is our parent, and every worker of one server has the same.
     globals()["app"] = create_app(load_settings(), owner=os.getppid())

@@ -5,9 +5,9 @@ import socket
 import sys
 from collections.abc import Iterable
 
-from imageserver.env_file import unknown_names
 from imageserver.generation import ModelInfo
 from imageserver.settings import START_COMMAND, Settings, env_file, variables_of
+from imageserver.settings.env_file import unknown_names
 from imageserver.web_addresses import is_loopback
 
 

@@ -7,6 +7,7 @@ A table comes from the descriptions and docstrings of what it lists, so a senten
 """
 
 import argparse
+import inspect
 import json
 import re
 import sys
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from flask import Flask  # noqa: E402
+from pydantic.fields import FieldInfo  # noqa: E402
 
 from imageserver.api import routes  # noqa: E402
 from imageserver.api.inputs import generate_request  # noqa: E402
@@ -54,14 +56,23 @@ def env_example() -> str:
 
 
 def settings_table() -> str:
-    """Return every setting with its default and its sentence."""
-    rows = []
-    for field, information in Settings.model_fields.items():
-        name, *others = variables_of(field)
-        also = f" Also read as {' or '.join(f'`{other}`' for other in others)}." if others else ""
-        default = _as_variable(information.default)
-        rows.append([f"`{name}`", f"`{default}`" if default else "", f"{information.description}{also}"])
-    return _table(["Setting", "Default", "Meaning"], rows)
+    """Return every setting with its default and its sentence, a table for each subject."""
+    tables = []
+    for subject in reversed(Settings.__bases__):
+        rows = []
+        for field, information in _fields_of(subject):
+            name, *others = variables_of(field)
+            also = f" Also read as {' or '.join(f'`{other}`' for other in others)}." if others else ""
+            default = _as_variable(information.default)
+            rows.append([f"`{name}`", f"`{default}`" if default else "", f"{information.description}{also}"])
+        if rows:
+            tables.append(f"\n{inspect.getdoc(subject)}\n" + _table(["Setting", "Default", "Meaning"], rows))
+    return "".join(tables)
+
+
+def _fields_of(subject: type) -> list[tuple[str, FieldInfo]]:
+    own = vars(subject).get("__annotations__", {})
+    return [(field, information) for field, information in Settings.model_fields.items() if field in own]
 
 
 def parameters_table() -> str:

@@ -39,4 +39,4 @@ def run(bench: Bench) -> None:
     batches = [len(span.calls) for span in window if span.kind == "forward"]
     bench.measurements[NAME] = {"share": share, "mean_batch": statistics.fmean(batches)}
     note = f"full-length forwards, mean batch {statistics.fmean(batches):.1f}"
-    bench.record(NAME, f"device idle at {bench.plan.clients} clients", 100 * share, "%", at_most(2.0), note)
+    bench.record(NAME, f"device idle at {bench.plan.clients} clients", 100 * share, "%", at_most(1.5), note)

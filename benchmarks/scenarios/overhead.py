@@ -1,6 +1,7 @@
 """One client and a server against `pipe()` in a process of its own: what HTTP, queue and PNG cost.
 
-In turns, or one after the other where the device holds one model only.
+Without guidance, because the server computes both calls of a guided step in one forward, which `pipe()` does not: that
+gain is a figure of its own. In turns, or one after the other where the device holds one model only.
 """
 
 import statistics
@@ -15,12 +16,31 @@ from benchmarks.servers.process import clean_environment
 from benchmarks.traffic import ImageRequest, RequestSource
 
 NAME = "overhead"
-# What a request without parameters gets, at the size of the other scenarios.
+# The default steps and guidance, at the size of the other scenarios.
 STEPS, TRUE_CFG_SCALE = 20, 4.0
 
 
 def run(bench: Bench) -> None:
-    """Measure ours."""
+    """Measure ours, without and with guidance."""
+    bare, served = _measure(bench, 1.0)
+    base = statistics.median(bare)
+    extra = statistics.median(served) - base
+    note = f"{_order(bench)}, pipe() {base:.2f} s, {1000 * extra:+.0f} ms"
+    bench.record(NAME, "one client over bare pipe()", 100 * extra / base, "%", at_most(3.0), note)
+    guided_bare, guided = _measure(bench, TRUE_CFG_SCALE)
+    base = statistics.median(guided_bare)
+    note = f"{_order(bench)}, pipe() {base:.2f} s"
+    bench.record(NAME, "one client with guidance / bare pipe()", statistics.median(guided) / base, "x", note=note)
+    bench.measurements[NAME] = {"bare": bare, "served": served, "guided_bare": guided_bare, "guided": guided}
+
+
+def _order(bench: Bench) -> str:
+    order = "one after the other" if bench.fleet.one_at_a_time else "in turns"
+    return f"{bench.plan.pairs} pairs {order}"
+
+
+def _measure(bench: Bench, true_cfg_scale: float) -> tuple[list[float], list[float]]:
+    """Return the seconds of `pipe()` and of the server, image by image."""
     image_requests = RequestSource(seed=500)
     bare: list[float] = []
     served: list[float] = []
@@ -29,28 +49,23 @@ def run(bench: Bench) -> None:
         with BarePipeline(bench.conditions, environment) as pipeline:
             pipeline.generate(image_requests.next((2,)))
             for _ in range(bench.plan.pairs):
-                bare.append(pipeline.generate(_next(image_requests)))
+                bare.append(pipeline.generate(_next(image_requests, true_cfg_scale)))
         with bench.fleet.serving(OURS) as server, closing(LoadClient(server.port)) as client:
             for _ in range(bench.plan.pairs):
-                served.append(_ask(client, _next(image_requests)))
+                served.append(_ask(client, _next(image_requests, true_cfg_scale)))
     else:
         with BarePipeline(bench.conditions, environment) as pipeline, bench.fleet.serving(OURS) as server:
             client = LoadClient(server.port)
             pipeline.generate(image_requests.next((2,)))
             for _ in range(bench.plan.pairs):
-                bare.append(pipeline.generate(_next(image_requests)))
-                served.append(_ask(client, _next(image_requests)))
+                bare.append(pipeline.generate(_next(image_requests, true_cfg_scale)))
+                served.append(_ask(client, _next(image_requests, true_cfg_scale)))
             client.close()
-    bench.measurements[NAME] = {"bare": bare, "served": served}
-    base = statistics.median(bare)
-    extra = statistics.median(served) - base
-    order = "one after the other" if bench.fleet.one_at_a_time else "in turns"
-    note = f"{len(bare)} pairs {order}, pipe() {base:.2f} s, {1000 * extra:+.0f} ms"
-    bench.record(NAME, "one client over bare pipe()", 100 * extra / base, "%", at_most(3.0), note)
+    return bare, served
 
 
-def _next(image_requests: RequestSource) -> ImageRequest:
-    return image_requests.next((STEPS,), true_cfg_scale=TRUE_CFG_SCALE)
+def _next(image_requests: RequestSource, true_cfg_scale: float) -> ImageRequest:
+    return image_requests.next((STEPS,), true_cfg_scale=true_cfg_scale)
 
 
 def _ask(client: LoadClient, image_request: ImageRequest) -> float:

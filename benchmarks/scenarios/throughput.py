@@ -13,6 +13,8 @@ from benchmarks.traffic import RequestSource
 
 STEPS = 8
 NAME = "throughput"
+# What the published curve allows a device that batches sixteen images, and how much of it is asked for.
+SIMULATED_BAR = 0.97 * 3.2
 
 
 def run(bench: Bench) -> None:
@@ -59,7 +61,7 @@ def _compare(bench: Bench, means: dict[str, float]) -> None:
     if OURS.name not in means:
         return
     if means.get(PLAIN.name):
-        bar = {"simulated": at_least(3.3), "demo": at_least(1.15)}.get(bench.conditions.device)
+        bar = {"simulated": at_least(SIMULATED_BAR), "demo": at_least(1.15)}.get(bench.conditions.device)
         bench.record(NAME, "ours / plain (a)", means[OURS.name] / means[PLAIN.name], "x", bar)
     best = max((means.get(kind.name, 0.0) for kind in (LITSERVE, LITSERVE_BATCHED)), default=0.0)
     if best:

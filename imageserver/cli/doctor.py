@@ -10,7 +10,7 @@ from dataclasses import asdict
 from imageserver.cli import machine
 from imageserver.protocol.finding import Finding, read_finding
 from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
-from imageserver.settings_source import load_settings
+from imageserver.settings.source import load_settings
 
 # PyTorch is imported from a slow disk in this time; a driver that hangs never ends.
 INSPECTION_SECONDS = 120.0

@@ -17,7 +17,7 @@ from imageserver.dispatch.client.ticket import Image
 from imageserver.errors import InvalidParameter, ServiceError
 from imageserver.generation import OutputFormat
 from imageserver.protocol.messages import Progress, Submit
-from imageserver.settings_source import load_settings
+from imageserver.settings.source import load_settings
 
 # How often the wait for an update is interrupted to handle Ctrl+C.
 POLL_SECONDS = 1.0

@@ -25,7 +25,7 @@ from imageserver.app import create_app  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
 from imageserver.outputs.state_check import check_state  # noqa: E402
-from imageserver.settings_source import load_settings  # noqa: E402
+from imageserver.settings.source import load_settings  # noqa: E402
 
 logger = logging.getLogger(__name__)
 

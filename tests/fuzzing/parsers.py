@@ -33,7 +33,6 @@ from imageserver.api.server.loras import LoraBody
 from imageserver.api.server.models import LoadBody
 from imageserver.dispatch.streams import Peer
 from imageserver.engine.models import gguf_header, weight_files
-from imageserver.env_file import EnvFileUnusable, encoding_of, unknown_names
 from imageserver.errors import ServiceError
 from imageserver.imaging import decoding
 from imageserver.imaging.infotext import parse_infotext
@@ -41,6 +40,7 @@ from imageserver.imaging.metadata import read_metadata
 from imageserver.lora_folder import LoraFolder
 from imageserver.registry import RegistryUnusable, read_registry
 from imageserver.settings import Settings
+from imageserver.settings.env_file import EnvFileUnusable, encoding_of, unknown_names
 from tests.fuzzing.seeds import SEEDS, WORDS
 
 MAX_PIXELS = 10_000

@@ -6,7 +6,7 @@ import pytest
 
 from imageserver.registry import RegistryUnusable, read_registry
 from imageserver.settings import PACKAGE_DIR, Settings
-from imageserver.settings_source import load_settings
+from imageserver.settings.source import load_settings
 
 SDXL = '["sd-xl-base"]\nsource = "stabilityai/stable-diffusion-xl-base-1.0"\n'
 

@@ -6,7 +6,7 @@ import pytest
 
 from imageserver import startup
 from imageserver.settings import WORKING_DIR, Settings
-from imageserver.settings_source import load_settings
+from imageserver.settings.source import load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from imageserver.engine.caching import Calibration, calibration, open_tiers
 from imageserver.engine.caching.selector import REFUSED
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.settings import Settings
-from imageserver.settings_source import load_settings
+from imageserver.settings.source import load_settings
 from tests.support.factories import generation
 from tests.support.tiny_engine import TinyEngine
 from tests.support.tiny_models import save_tiny_qwen_image, tiny_qwen_image

@@ -2,10 +2,10 @@
 
 from pydantic import ValidationError
 
-from imageserver.contradictions import contradiction_in
-from imageserver.env_file import EnvFileUnusable, encoding_of
 from imageserver.registry import RegistryUnusable
 from imageserver.settings import Settings, env_file
+from imageserver.settings.contradictions import contradiction_in
+from imageserver.settings.env_file import EnvFileUnusable, encoding_of
 
 
 def load_settings() -> Settings:

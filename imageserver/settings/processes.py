@@ -1,0 +1,35 @@
+"""The processes of the server: how many, how long they wait, what they log."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class ProcessSettings(BaseModel):
+    """The processes of the server: how many, how long they wait, what they log."""
+
+    workers: int = Field(1, ge=1, le=64, description="HTTP worker processes; they share one queue and one model.")
+    threads: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Native threads per worker for overlay, encoding and files; waiting requests need none.",
+    )
+    graceful_timeout: int = Field(
+        120, ge=2, description="Seconds that running generations get to finish when the server stops."
+    )
+    step_timeout: float = Field(
+        60.0, gt=0, description="Minimum number of seconds without a sign of life before an engine is restarted."
+    )
+    dispatcher_transport: Literal["auto", "unix", "tcp"] = Field(
+        "auto",
+        description="How the processes communicate: unix (a socket file) or tcp (loopback with a key); auto uses unix "
+        "except on Windows.",
+    )
+    engine_module: str = Field(
+        "imageserver.engine", description="Python module that runs as the engine process; tests use a fake one."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of the log lines: text for people, json for machines."
+    )
