@@ -1,5 +1,6 @@
 """Read the pages of the docs: their code blocks and tables."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -22,12 +23,11 @@ def without_blocks(page: Path) -> str:
 
 
 def rows_of(page: Path, first_header: str) -> list[list[str]]:
-    """Return the cells of the one table of a page whose first column has this header."""
+    """Return the cells of all tables of a page whose first column has this header."""
     lines = page.read_text(encoding="utf-8").splitlines()
-    start = lines.index(next(line for line in lines if line.startswith(f"| {first_header} |")))
+    starts = [number for number, line in enumerate(lines) if line.startswith(f"| {first_header} |")]
     rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    for start in starts:
+        for line in itertools.takewhile(lambda line: line.startswith("|"), lines[start + 2 :]):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
     return rows
