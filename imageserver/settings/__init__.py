@@ -1,4 +1,7 @@
-"""The settings of the server, by subject, and where they are read from. Runs in every process."""
+"""The settings of the server, a file for each subject, and where they are read from. Process: every one.
+
+May import the registry and the other modules beside this package.
+"""
 
 from imageserver.settings.settings import (
     IS_CHECKOUT,
