@@ -16,7 +16,7 @@ from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.caching.backend import CacheBackend
 from imageserver.engine.families import family_of
-from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.finished_pixels import on_white, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters

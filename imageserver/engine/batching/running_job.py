@@ -7,9 +7,9 @@ from typing import Any
 
 from imageserver.engine.batching.lookahead import Lookahead
 from imageserver.engine.batching.served_model import ServedModel
-from imageserver.engine.pipelines.previews import Thumbnail
+from imageserver.engine.pipelines.decoding.previews import Thumbnail
+from imageserver.engine.pipelines.decoding.tiles import current_warnings
 from imageserver.engine.pipelines.suspension import Track, TrackCancelled
-from imageserver.engine.pipelines.tiled_decoding import current_warnings
 from imageserver.engine.runner.pipeline_runner import PreviewFn
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Run

@@ -12,9 +12,9 @@ import torch
 
 from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulerSpec
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
-from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.texts.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS, QwenImage
 from imageserver.engine.pipelines.image_processor import ImageProcessor, cut, load_image_processor
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 

@@ -18,9 +18,10 @@ from imageserver.engine.models import transformer_file, weights
 from imageserver.engine.models.components import load_components
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel
-from imageserver.engine.pipelines import separate_text_encoder, single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
-from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.texts import separate_text_encoder
+from imageserver.engine.pipelines.texts.separate_text_encoder import SeparateTextEncoder
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner import controlnet
 from imageserver.generation import DeviceInfo, ModelInfo

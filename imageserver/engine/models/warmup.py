@@ -28,9 +28,9 @@ from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.models.probe_calls import LONG_PROMPT, probe_call, probed_calls, rehearsed_calls, suspended_call
 from imageserver.engine.models.rehearsal import Rehearsal
-from imageserver.engine.pipelines.interruptible_decoding import InterruptibleDecoder
+from imageserver.engine.pipelines.decoding.interruptible_decoder import InterruptibleDecoder
+from imageserver.engine.pipelines.decoding.tiles import decode_in_tiles_when_full
 from imageserver.engine.pipelines.suspension import Gate, SetContext
-from imageserver.engine.pipelines.tiled_decoding import decode_in_tiles_when_full
 from imageserver.engine.runner.lora_adapters import open_adapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import ModelInfo

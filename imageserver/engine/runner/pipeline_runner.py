@@ -13,13 +13,13 @@ import torch
 from imageserver.capabilities import Needs, check_supported
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines import init_image
-from imageserver.engine.pipelines.encoded_texts import recorded_texts
+from imageserver.engine.pipelines.decoding.previews import PreviewMap, Thumbnail, fit
+from imageserver.engine.pipelines.decoding.single_frame_vae import stock_arithmetic
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
-from imageserver.engine.pipelines.previews import PreviewMap, Thumbnail, fit
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
-from imageserver.engine.pipelines.single_frame_vae import stock_arithmetic
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.encoded_texts import recorded_texts
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Kind, Pipeline
 from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
 from imageserver.engine.runner.finished_pixels import crop_to_centre, enlarged, on_white, to_bytes

@@ -13,9 +13,9 @@ from imageserver.engine.batching import step_scheduler
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.families.flow import FlowMerger
-from imageserver.engine.pipelines.encoded_texts import recorded_texts
 from imageserver.engine.pipelines.suspension import Gate
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.encoded_texts import recorded_texts
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.runner.pipeline_runner import OnStep
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Finished, Message, Run
