@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from imageserver.engine.pipelines.decoding.vae_number_format import without_overflow
 from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulerSpec
 from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
@@ -79,7 +80,8 @@ class Family(ABC):
         Source: diffusers `autoencoder_kl.py` (0.42), the VAE of most families.
         """
         vae = pipeline.vae
-        latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
+        with without_overflow(vae):
+            latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
         scaled: torch.Tensor = (latents[0].float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
         return scaled
 
