@@ -316,6 +316,19 @@ def test_no_call_gives_way_to_a_guess_that_needs_more_padding_than_a_call() -> N
     assert engine.score == (0, 0)
 
 
+def test_where_a_mask_costs_more_than_two_gain_only_texts_of_one_length_share_a_forward() -> None:
+    def rows(*wanted: Generation, mixes: bool) -> list[int]:
+        engine = PaddedEngine()
+        engine.model.mixes_lengths = lambda pixels: mixes
+        engine.generate(*wanted)
+        return engine.rows
+
+    assert rows(guided(steps=2), mixes=True) == [2, 2]
+    assert rows(guided(steps=2), mixes=False) == [1, 1, 1, 1]
+    alike = [guided(steps=2, seed=seed, true_cfg_scale=1.0) for seed in (1, 9)]
+    assert rows(*alike, mixes=False) == [2, 2]
+
+
 class PaddedEngine(LookaheadEngine):
     """An engine whose merger pads texts of any length, and counts half of the second call as padding."""
 
