@@ -34,7 +34,7 @@ class CogView4(FlowFamily):
     def defaults(self, pipeline: Pipeline) -> Defaults:
         return Defaults(steps=50, guidance=5.0)
 
-    def calls_per_step(self, generation: Generation) -> int:
+    def calls_per_step(self, pipeline: Pipeline, generation: Generation) -> int:
         return 2 if generation.true_cfg_scale > 1 else 1
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:

@@ -74,6 +74,10 @@ class Family(ABC):
     ) -> torch.Tensor:
         """Return the latents (channels, height, width) of the finished image, predicted from the last step."""
 
+    def preview_scale(self, pipeline: Pipeline) -> int:
+        """Return how many pixels wide one of the latents of `preview_latents` is."""
+        return int(pipeline.vae_scale_factor)
+
     def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
         """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1].
 
@@ -101,6 +105,6 @@ class Family(ABC):
         """Return how many squares of `size_multiple` pixels an image may have; larger images are enlarged to size."""
         return None
 
-    def calls_per_step(self, generation: Generation) -> int:
+    def calls_per_step(self, pipeline: Pipeline, generation: Generation) -> int:
         """Return how often one step calls the denoiser; with 1, guidance is part of the call."""
         return 1

@@ -51,7 +51,7 @@ class QwenImage21(QwenImage):
             cut(tokenizer, text, MAX_PROMPT_TOKENS)
             for text in (generation.prompt, generation.negative_prompt.strip() or " ")
         )
-        guided = self.calls_per_step(generation) == 2
+        guided = self.calls_per_step(pipeline, generation) == 2
         arguments: PipelineArguments = {
             "true_cfg_scale": generation.true_cfg_scale,
             "num_inference_steps": generation.steps,

@@ -35,7 +35,7 @@ class QwenImageEdit(QwenImage):
             "true_cfg_scale": generation.true_cfg_scale,
             "num_inference_steps": generation.steps,
         }
-        if self.calls_per_step(generation) == 2:
+        if self.calls_per_step(pipeline, generation) == 2:
             arguments["negative_prompt"] = cut(pipeline.tokenizer, generation.negative_prompt or " ", MAX_PROMPT_TOKENS)
         return arguments
 

@@ -13,6 +13,7 @@ from imageserver.engine.devices import devices, placement
 from imageserver.engine.devices.memory import bytes_of
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report
+from imageserver.engine.families import published_class
 from imageserver.engine.families.family import Family
 from imageserver.engine.models import transformer_file, weights
 from imageserver.engine.models.components import load_components
@@ -89,7 +90,8 @@ def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
     given |= load_components(folder, plan, dtype, device, left_out={*given, *family.loading})
     # Source: diffusers `DiffusionPipeline.from_pretrained`: whole components, the largest first.
     spread = {"device_map": "balanced"} if plan.spread else {}
-    return diffusers.DiffusionPipeline.from_pretrained(
+    # Only the class itself knows which of its components are optional: DiffusionPipeline would load what is left out.
+    return getattr(diffusers, published_class(family)).from_pretrained(
         str(folder), dtype=dtype, variant=weights.variant(folder), use_safetensors=True, local_files_only=True,
         **spread, **given, **family.loading,
     )  # fmt: skip
