@@ -172,6 +172,11 @@ class DeviceInfo:
     batch_caps: dict[str, int] = field(default_factory=dict)
     max_in_flight: int = 1
 
+    def batch_cap(self, pixels: int) -> int:
+        """Return how many images of `pixels` share one forward, by `batch_caps`: `{"up to 262144 pixels": 8}`."""
+        caps = {int(size.split()[2]): cap for size, cap in self.batch_caps.items()}
+        return next((caps[size] for size in sorted(caps) if size >= pixels), 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:

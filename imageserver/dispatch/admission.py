@@ -1,19 +1,20 @@
 """Refuse new requests: no engine expected, no room, or no chance of finishing in time."""
 
-from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate
+from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.errors import EngineUnavailable, Loading, QueueFull, WouldTimeOut
 
 # So many times what a key leaves free it may hold itself.
 KEY_SHARE = 3
 
 
-def refuse_if_hopeless(engine: EngineProcess) -> None:
+def refuse_if_hopeless(seats: SeatList) -> None:
     """Raise EngineUnavailable where no engine will come, Loading where that may take hours."""
-    if engine.state == "failed":
-        raise EngineUnavailable(engine.reason)
-    if engine.state == "loading" and engine.phase == "downloading":
-        raise Loading(f"The model is being downloaded: {engine.reason}", retry_after=30)
+    if seats.have_failed:
+        raise EngineUnavailable(seats.reason)
+    engines = [seat.engine for seat in seats if seat.engine.state != "failed"]
+    if engines and all(engine.state == "loading" and engine.phase == "downloading" for engine in engines):
+        raise Loading(f"The model is being downloaded: {seats.reason}", retry_after=30)
 
 
 def refuse_if_full(jobs: int, max_jobs: int, queue_wait: float) -> None:

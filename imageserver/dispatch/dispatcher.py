@@ -1,62 +1,71 @@
-"""The one object that all HTTP workers share: it queues jobs, gives them to the engine and notifies their clients."""
+"""The one object that all HTTP workers share: it queues jobs, gives them to engines and notifies their clients."""
 
 import asyncio
 import contextlib
 import dataclasses
-import os
 
 import msgspec
 
 from imageserver.dispatch.admission import refuse_if_hopeless, refuse_if_too_late
-from imageserver.dispatch.engine_process import EngineProcess
-from imageserver.dispatch.estimates.estimator import Estimator
+from imageserver.dispatch.assignment import Assignment
 from imageserver.dispatch.estimates.pending_estimates import PendingEstimate
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate, estimate_wait
-from imageserver.dispatch.idle_unload import IdleUnload
 from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.jobs import Job, Listener, Waiter
-from imageserver.dispatch.model_loading import LoadEnded, ModelLoading
+from imageserver.dispatch.models.model_loading import ModelLoading
 from imageserver.dispatch.queue_room import QueueRoom
 from imageserver.dispatch.quotas.quotas import Quotas
 from imageserver.dispatch.quotas.usage_store import UsageStore
+from imageserver.dispatch.seats.estimator import Estimator
+from imageserver.dispatch.seats.idle_unload import IdleUnload
+from imageserver.dispatch.seats.lora_answers import LoraAnswers
+from imageserver.dispatch.seats.seat import ModelEvent, Seat
+from imageserver.dispatch.seats.seat_list import SeatList
+from imageserver.dispatch.seats.seat_models import LoadEnded
+from imageserver.dispatch.service_state import snapshot
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
-from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, OutOfMemory, ServiceError
+from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, Loading, ServiceError
 from imageserver.generation import Generation
 from imageserver.protocol import messages
 from imageserver.scheduling_policy import CLASSES
 from imageserver.settings import Settings
 
-MAX_ENGINE_DEATHS = 2
 # How long a job outlives a client that may come back: SDKs retry within eight seconds.
 RETURN_SECONDS = 30.0
 
 
 class Dispatcher:
-    """Decides which requests are accepted, which job runs next, and whether a dead engine's jobs run again."""
+    """Decides which requests are accepted, and answers them; `Assignment` decides which job runs next and where."""
 
-    def __init__(self, settings: Settings, engine: EngineProcess) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._estimator = Estimator()
         self._broadcast = SnapshotBroadcast(self.snapshot)
         self._tasks: list[asyncio.Task[None]] = []
-        self.engine = engine
+        self.seats = SeatList()
+        self._estimator = Estimator(self.seats)
         self.quotas = Quotas(UsageStore(settings.resolve(settings.state_dir)))
         self.jobs = JobTable(on_end=self.quotas.record_end)
         self.job_records = JobRecords()
-        self.models = ModelLoading(engine, self.job_records)
+        self.models = ModelLoading(self.seats, self.job_records)
         self._room = QueueRoom(settings, self.jobs, self.models)
-        self._idle = IdleUnload(settings.idle_unload, engine, self._is_busy)
+        self._idle = IdleUnload(settings.idle_unload, self.seats, self._something_waits)
+        self._assignment = Assignment(self.jobs, self.seats, self.models, self._estimator, self._idle)
 
     def start(self) -> None:
-        work = (self.engine.supervise(self), self._idle.watch(), self._broadcast.beat())
-        self._tasks = [asyncio.create_task(each) for each in work]
+        """Watch the seats, and let the workers see that this loop runs."""
+        self._tasks += [asyncio.create_task(each) for each in (self._idle.watch(), self._broadcast.beat())]
+
+    def open_seat(self, seat: Seat) -> None:
+        """Run engines on a seat from now on."""
+        self.seats.add(seat)
+        self._tasks.append(asyncio.create_task(seat.supervise(self)))
 
     async def stop(self) -> None:
-        """Fail all jobs, then end the engine."""
+        """Fail all jobs, then end the engines."""
         for job in self.jobs:
             self.jobs.fail(job, Draining("The server is stopping."))
-        await self.engine.stop()
+        await asyncio.gather(*(seat.engine.stop() for seat in self.seats))
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -97,40 +106,48 @@ class Dispatcher:
         waiter.notify(messages.Queued(job=waiter.id, own=expected.own, wait=expected.wait, position=expected.position))
         self.jobs.attach(waiter, job, self._expire)
         if job.begun:
-            waiter.notify(messages.Started(job=job.id))
+            waiter.notify(messages.Started(job=job.id, device=job.device))
         self.engine_changed()
 
     def record_cache_hit(self, hit: messages.CacheHit, worker: Listener) -> None:
         self.jobs.tally.total += 1
         self.jobs.tally.count("completed")
         self.job_records.record_cache_hit(hit, worker)
-        self._broadcast.change(self.engine.state)
+        self._broadcast.change(self.seats.states)
 
     def estimate(self, request: messages.EstimateRequest, listener: Listener) -> None:
         """Send the time and memory that a generation would take if it came now, and its token counts."""
         generation = self.models.with_model_name(request.generation)
         expected = self.estimate_wait(self._new_job(request.job, generation, request.credential))
-        estimate = self._estimator.estimate(request.job, self.models.info_of(generation), generation, expected)
-        if generation.model in self.models.loaded:
+        estimate = self._estimator.estimate(request.job, generation, expected)
+        holding = self.seats.holding(generation.model)
+        if holding:
             question = messages.TokenCountRequest(job=request.job, generation=generation)
-            self.engine.ask(question, PendingEstimate(estimate, listener))
+            holding[0].engine.ask(question, PendingEstimate(estimate, listener))
         else:
             listener.send(estimate)
 
     def request_loras(self, request: messages.LoraRequest, worker: Listener) -> None:
         """Load, unload or list LoRAs of a model; only loading needs an engine where none runs."""
         if request.load is not None:
-            self._idle.record_use()
-        elif self.engine.state == "idle":
+            self._idle.record_request()
+        elif not self.seats.ready and "idle" in self.seats.states:
             worker.send(messages.LorasLoaded(job=request.job))
             return
         model = request.model or self.models.default
-        self.engine.ask(msgspec.structs.replace(request, model=model), worker)
+        # Where none has the model, the first engine says so, or why it cannot yet.
+        seats = self.seats.holding(model) or self.seats.ready[:1] or list(self.seats)[:1]
+        if not seats:
+            error = Loading(f"The model is not loaded yet: {self.seats.reason}", retry_after=2)
+            worker.send(messages.failed(request.job, error))
+        answers = worker if len(seats) == 1 else LoraAnswers(worker, len(seats))
+        for seat in seats:
+            seat.engine.ask(msgspec.structs.replace(request, model=model), answers)
 
     def request_admission(self, request: messages.AdmissionRequest, worker: Listener) -> None:
         """Answer a request that would be refused now before its images are decoded; it counts like a job."""
         try:
-            refuse_if_hopeless(self.engine)
+            refuse_if_hopeless(self.seats)
             # How large its images will be is not known yet.
             self._room.refuse_if_none(request.credential, source_bytes=1)
         except ServiceError as error:
@@ -142,13 +159,13 @@ class Dispatcher:
         """Load or unload a model for a client; a request that waits for its model counts like a job."""
         if request.prompt is not None:
             try:
-                refuse_if_hopeless(self.engine)
+                refuse_if_hopeless(self.seats)
                 self._room.refuse_if_none(request.credential)
             except ServiceError as error:
                 self._refuse(request.job, error, worker)
                 return
         if not request.unload:
-            self._idle.record_use()
+            self._idle.record_request()
         self.models.submit(request, worker)
         self._broadcast.send()
         self.models.send_responses()
@@ -166,98 +183,60 @@ class Dispatcher:
 
     def estimate_wait(self, job: Job) -> WaitEstimate:
         """Return when a job would be done, as things stand."""
-        return estimate_wait(job, self.jobs.running.values(), self.jobs.queue, self._clock(), room=self._has_room(job))
+        return estimate_wait(job, self._estimator.loads(job.generation), self.jobs.queue, self._clock())
 
     def snapshot(self) -> messages.Snapshot:
-        """Return the state of the service: the engine's, or that of a model that is loading beside it, and counts."""
-        engine, tally = self.engine, self.jobs.tally
-        state = {"ready": "healthy", "loading": "loading"}.get(engine.state, "degraded")
-        if engine.is_resting:
-            state = "healthy"  # requests are accepted, and start it
-        beside = engine.load_progress or self.models.download
-        return messages.Snapshot(
-            state=state,
-            reason=beside.sentence if beside else engine.reason,
-            phase=beside.phase if beside else engine.phase,
-            load_fraction=beside.fraction if beside else engine.fraction,
-            info=self.models.info if engine.ready or engine.is_resting else None,
-            default=self.models.default,
-            models=tuple(self.models.known.values()),
-            loaded=self.models.loaded,
-            queue_length=len(self.jobs.queue) + self.models.requests_waiting,
-            active=len(self.jobs.running),
-            total=tally.total,
-            completed=tally.completed,
-            failed=tally.failed,
-            cancelled=tally.cancelled,
-            engine_restarts=engine.restarts,
-            idle_unloads=self._idle.count,
-            queue_wait=self.jobs.remaining,
-            estimate_error=self._estimator.costs.median_error,
-            usage=engine.usage,
-            dispatcher_pid=os.getpid(),
-            engine_pid=engine.pid,
-        )
+        """Return the state of the service."""
+        return snapshot(self.seats, self.jobs, self.models, self._estimator, self._idle)
 
     def engine_changed(self) -> None:
         """Use an engine that has become ready, and send a snapshot: at once when the state is another, else soon."""
-        self._pump()
-        if self.engine.state == "failed":
+        self._assignment.advance()
+        if self.seats.have_failed:
             for job in self.jobs:
-                self.jobs.fail(job, EngineUnavailable(self.engine.reason))
-        self._broadcast.change(self.engine.state)
-        if self.engine.is_ready:
-            # Requests for models that have waited for this engine.
+                self.jobs.fail(job, EngineUnavailable(self.seats.reason))
+        self._broadcast.change(self.seats.states)
+        if self.seats.ready:
+            # Requests for models that have waited for an engine.
             self.models.advance()
             self.models.send_responses()
 
-    def job_event(self, message: messages.JobReport, raw: bytes) -> None:
+    def job_event(self, seat: Seat, message: messages.JobReport, raw: bytes) -> None:
         """Pass an engine's message on; one about a job that nobody waits for any more only frees its place."""
         job = self.jobs.find(message.job)
-        if not isinstance(message, messages.Finished | messages.Failed):
+        if isinstance(message, messages.Finished | messages.Failed):
+            self._assignment.end(seat, message)
             if job is not None:
-                self.jobs.notify(job, message, raw)
-            return
-        self.jobs.running.pop(message.job, None)
-        if job is not None:
-            self._learn(job, message)
-            self.jobs.end(job, message, raw)
-        self.engine_changed()
+                self.jobs.end(job, message, raw)
+            self.engine_changed()
+        elif job is not None:
+            if isinstance(message, messages.Started):
+                message = messages.Started(job=job.id, device=seat.name)
+            self.jobs.notify(job, message, raw)
 
-    def model_event(self, message: messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress) -> None:
+    def model_event(self, seat: Seat, message: ModelEvent) -> None:
         """Pass on the progress of a model, and use it once it is downloaded or loaded."""
         match message:
             case messages.LoadProgress():
-                self.models.notify_progress(message)
+                self.models.notify_progress(seat, message)
             case messages.ModelFetched():
                 self.models.receive_fetched(message)
                 self.models.send_responses()
             case messages.ModelsLoaded():
-                ended = self.models.receive_loaded(message)
+                ended = self.models.receive_loaded(seat, message)
                 # At once: neither an image nor a response may arrive before the info of its model.
                 self._broadcast.send()
                 self._after_load(ended)
         self.engine_changed()
 
-    def engine_lost(self, *, silent: bool) -> None:
-        """Run a dead engine's jobs again; fail those that have killed two, or during which it stopped responding."""
-        self._after_load(self.models.engine_lost(), spared=self.models.default)  # a new engine begins with that one
-        lost, self.jobs.running = list(self.jobs.running.values()), {}
-        for job in lost:
-            if job.state != "processing":  # it had ended already
-                continue
-            job.engine_deaths += 1
-            if silent and (len(lost) == 1 or job.engine_deaths >= MAX_ENGINE_DEATHS):
-                self.jobs.fail(job, DeadlineExceeded("The engine stopped answering while it ran this generation."))
-            elif job.engine_deaths >= MAX_ENGINE_DEATHS or self.engine.state == "failed":
-                error = EngineUnavailable("The engine died while it ran this generation.", retry_after=5)
-                self.jobs.fail(job, error)
-            else:
-                self.jobs.requeue(job)
+    def engine_lost(self, seat: Seat, *, silent: bool) -> None:
+        """Run a dead engine's jobs again, elsewhere or on the next one."""
+        self._after_load(self.models.engine_lost(seat), spared=self.models.default)  # a new engine begins with that one
+        self._assignment.requeue_lost(seat, silent=silent)
         self.engine_changed()
 
-    def _is_busy(self) -> bool:
-        return bool(len(self.jobs) or self.jobs.running) or self.models.is_busy or self.engine.is_asked
+    def _something_waits(self) -> bool:
+        return bool(len(self.jobs.queue)) or self.models.is_busy
 
     def _join(self, job: Job, request: messages.Submit) -> Job:
         """Return a job that generates the request's images, at the better priority of the two; raises WouldTimeOut."""
@@ -273,29 +252,18 @@ class Dispatcher:
         generation = self.models.with_model_name(request.generation)
         job = self._new_job(request.job, generation, request.credential)
         job.source, job.twin_key = source, request.twin_key
-        refuse_if_hopeless(self.engine)
+        refuse_if_hopeless(self.seats)
         self._room.refuse_if_none(request.credential, len(source))
-        self._estimator.refuse_if_too_large(self.models.info_of(generation), generation, self.models.loaded)
+        self._estimator.refuse_if_too_large(generation)
         self._refuse_if_too_late(job, request.client_timeout)
         # Last: what is refused costs nothing.
         self.quotas.charge(request, job, learnt=self._estimator.costs.learnt)
         self.jobs.add(job)
-        self._idle.record_use()
         return job
 
     def _new_job(self, number: int, generation: Generation, credential: str) -> Job:
         work = self._estimator.costs.seconds(generation)
         return Job(number, generation, [], arrived=self._clock(), credential=credential, work=work)
-
-    def _learn(self, job: Job, message: messages.Finished | messages.Failed) -> None:
-        """Learn from a job that has ended, also for those that were estimated before it."""
-        info = self.models.info_of(job.generation)
-        if isinstance(message, messages.Finished):
-            self._estimator.observe(info, job.generation, message.outcome)
-            for other in self.jobs:
-                other.work = self._estimator.costs.seconds(other.generation)
-        elif message.code == OutOfMemory.code and not self.jobs.running:
-            self._estimator.observe_failure(info, job.generation, self.models.loaded)
 
     def _refuse(self, number: int, error: ServiceError, worker: Listener) -> None:
         self.jobs.tally.total += 1
@@ -305,27 +273,6 @@ class Dispatcher:
     def _refuse_if_too_late(self, job: Job, client_timeout: float | None) -> None:
         if client_timeout is not None and self._estimator.costs.learnt:
             refuse_if_too_late(self.estimate_wait(job), client_timeout)
-
-    def _pump(self) -> None:
-        """Give waiting jobs to the engine while it has room."""
-        while self.engine.is_ready and (
-            job := self.jobs.queue.peek(self._clock(), lambda waiting: self.models.holds_back(waiting.generation))
-        ):
-            job.generation = self.models.with_model_name(job.generation)
-            if not (self._may_join(job) and self.models.may_run(job.generation.model) and self._has_room(job)):
-                return
-            self.jobs.start(job)
-            waited = self._clock() - job.arrived
-            run = messages.Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited)
-            self.engine.run(run, job.source)
-
-    def _has_room(self, job: Job) -> bool:
-        return self.engine.has_room(self.models.info_of(job.generation))
-
-    def _may_join(self, job: Job) -> bool:
-        """Let a job that has lost an engine run alone: one that kills engines must not kill its neighbours."""
-        running = self.jobs.running.values()
-        return not running or not (job.engine_deaths or any(other.engine_deaths for other in running))
 
     def _after_load(self, ended: LoadEnded | None, spared: str = "") -> None:
         """Answer the requests for a model, and fail the jobs of one that cannot be loaded."""
@@ -339,8 +286,8 @@ class Dispatcher:
         where = "was running"
         if job is not None and job.state == "queued":
             where = "was waiting in the queue"
-            if self.engine.state != "ready":
-                where = f"waited for the model ({self.engine.reason})"
+            if not self.seats.ready:
+                where = f"waited for the model ({self.seats.reason})"
         self._dismiss(waiter.id, DeadlineExceeded(f"The time limit of {waiter.timeout:g} s passed while it {where}."))
 
     def _dismiss(self, request: int, error: ServiceError) -> None:
@@ -351,7 +298,7 @@ class Dispatcher:
         if len(job.waiters) > 1:
             self.jobs.detach(next(waiter for waiter in job.waiters if waiter.id == request), error)
             return
-        if job.id in self.jobs.running:
-            self.engine.cancel(job.id)
+        if (seat := self.seats.of(job.id)) is not None:
+            seat.engine.cancel(job.id)
         self.jobs.fail(job, error)
         self.engine_changed()

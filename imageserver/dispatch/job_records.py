@@ -106,7 +106,8 @@ class JobRecord:
                 self.add_event("queued", queue_position=message.position, queue_wait=wait, expected_seconds=own)
             case messages.Started():
                 # A job that is run again after its engine died starts twice.
-                self.add_event("started", state="processing", started_at=now, step=0, **NOT_QUEUED)
+                device = message.device or None
+                self.add_event("started", state="processing", started_at=now, step=0, device=device, **NOT_QUEUED)
             case messages.Progress():
                 self.add_event("progress", step=message.step, total_steps=message.total)
             case messages.Finished():

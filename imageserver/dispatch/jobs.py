@@ -47,7 +47,7 @@ class Job:
     """One generation; `work` is its expected device time, moments are those of the event loop's clock.
 
     `source` holds the pixels that `generation.source` describes; `begun` is set once the engine has reported it.
-    `result` is kept if the client may retry.
+    `device` is the name of the seat that it was given to. `result` is kept if the client may retry.
     """
 
     id: int
@@ -62,22 +62,30 @@ class Job:
     begun: bool = False
     engine_deaths: int = 0
     state: JobState = "queued"
+    device: str = ""
     source: bytes = b""
     result: tuple[Finished, bytes] | None = None
+    _claim: tuple[tuple[float, float, str], Claim] | None = None
 
     @property
     def remaining(self) -> float:
         return self.work * (1 - self.share_done)
 
+    @property
     def claim(self) -> Claim:
-        return Claim(
-            owner=self.id,
-            credential=self.credential,
-            priority=self.generation.priority,
-            arrived=self.arrived,
-            work=self.work,
-            remaining=self.remaining,
-        )
+        """The job's claim as things stand; of the many that wait, few change between two decisions."""
+        state = (self.work, self.share_done, self.generation.priority)
+        if self._claim is None or self._claim[0] != state:
+            claim = Claim(
+                owner=self.id,
+                credential=self.credential,
+                priority=self.generation.priority,
+                arrived=self.arrived,
+                work=self.work,
+                remaining=self.remaining,
+            )
+            self._claim = (state, claim)
+        return self._claim[1]
 
 
 @dataclass

@@ -22,14 +22,19 @@ class JobQueue:
     def push(self, job: Job) -> None:
         self._jobs[job.id] = job
 
-    def peek(self, now: float, is_held_back: Callable[[Job], bool] = lambda job: False) -> Job | None:
-        """Return the next of the jobs that are not held back and leave it; None when no such job waits."""
+    def in_order(self, now: float, is_held_back: Callable[[Job], bool] = lambda job: False) -> Iterator[Job]:
+        """Yield the jobs that are not held back, in the order in which they are served as things stand.
+
+        Most callers want the first one only, which is found without sorting the others.
+        """
         ready = [job for job in self._jobs.values() if not is_held_back(job)]
-        lost = [job for job in ready if job.engine_deaths]
-        if lost or not ready:
-            return min(lost, key=lambda job: job.arrived, default=None)
-        claims = self._policy.sort([job.claim() for job in ready], now)
-        return self._jobs[claims[0].owner]
+        lost = sorted((job for job in ready if job.engine_deaths), key=lambda job: job.arrived)
+        yield from lost
+        claims = [job.claim for job in ready if not job.engine_deaths]
+        if claims:
+            first = self._policy.first(claims, now)
+            yield self._jobs[first.owner]
+            yield from (self._jobs[claim.owner] for claim in self._policy.sort(claims, now) if claim is not first)
 
     def pop(self, job: Job) -> None:
         """Remove a job that is served now, and charge its work to its credential."""

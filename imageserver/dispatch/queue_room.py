@@ -2,7 +2,7 @@
 
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_share_taken, refuse_if_too_much
 from imageserver.dispatch.job_table import JobTable
-from imageserver.dispatch.model_loading import ModelLoading
+from imageserver.dispatch.models.model_loading import ModelLoading
 from imageserver.settings import Settings
 
 

@@ -11,8 +11,11 @@ import sys
 
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
-from imageserver.dispatch.engine_process import EngineProcess
 from imageserver.dispatch.job_queries import JobQueries
+from imageserver.dispatch.seats.card_count import find_cards
+from imageserver.dispatch.seats.configured_seats import configured_seats
+from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
 from imageserver.protocol import messages
 from imageserver.protocol.channel import Address
@@ -31,7 +34,7 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     """Run the dispatcher until its owner is gone or a signal stops it."""
     runtime_dir.remove_stale()
     listener, address = _listen(settings, runtime_dir, secrets.token_hex(32))
-    dispatcher = Dispatcher(settings, EngineProcess(settings, address, runtime_dir.model_file))
+    dispatcher = Dispatcher(settings)
     queries = JobQueries(dispatcher)
     connections: dict[asyncio.Task[None], Peer] = {}
 
@@ -52,8 +55,10 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     owner_watch = asyncio.create_task(_wait_for_end_of(runtime_dir.owner, stop))
     dispatcher.start()
     dispatcher.quotas.start()
+    opening = asyncio.create_task(_open_seats(dispatcher, settings, address, runtime_dir))
     await stop.wait()
     owner_watch.cancel()
+    opening.cancel()
     server.close()
     await dispatcher.stop()
     await dispatcher.quotas.stop()
@@ -64,14 +69,22 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     runtime_dir.remove()
 
 
+async def _open_seats(dispatcher: Dispatcher, settings: Settings, address: Address, runtime_dir: RuntimeDir) -> None:
+    for number, config in enumerate(await configured_seats(settings, find_cards)):
+        engine = EngineProcess(settings, address, config, runtime_dir.model_file(number))
+        dispatcher.open_seat(Seat(config.name, engine))
+
+
 async def _accept(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, key: str) -> None:
     try:
         hello, _ = await asyncio.wait_for(peer.receive(MAX_HELLO_BYTES), HELLO_TIMEOUT_SECONDS)
     except (EOFError, TimeoutError):
         return
-    if isinstance(hello, messages.Hello) and hello.role == "engine" and dispatcher.engine.is_own(hello.key):
-        await dispatcher.engine.attach(peer)
-        return
+    if isinstance(hello, messages.Hello) and hello.role == "engine":
+        for seat in dispatcher.seats:
+            if seat.engine.is_own(hello.key):
+                await seat.engine.attach(peer)
+                return
     if not isinstance(hello, messages.Hello) or not secrets.compare_digest(hello.key.encode(), key.encode()):
         logger.warning("A connection without the right key was refused.")
         return

@@ -18,7 +18,7 @@ class SnapshotBroadcast:
         """Broadcast the state that `snapshot` returns."""
         self._snapshot = snapshot
         self._workers: set[Listener] = set()
-        self._sent_state = ""
+        self._sent_states: tuple[str, ...] = ()
         self._is_due = False
         self._sent_at = float("-inf")
 
@@ -42,10 +42,10 @@ class SnapshotBroadcast:
         for worker in self._workers:
             worker.send(snapshot)
 
-    def change(self, state: str) -> None:
-        """Send a snapshot: at once when the engine's state is another, for no image may precede its model's info."""
-        if state != self._sent_state:
-            self._sent_state = state
+    def change(self, states: tuple[str, ...]) -> None:
+        """Send a snapshot: at once when an engine's state is another, for no image may precede its model's info."""
+        if states != self._sent_states:
+            self._sent_states = states
             self.send()
         elif not self._is_due:
             self._is_due = True

@@ -18,6 +18,13 @@ def contradiction_in(settings: "Settings") -> str | None:
         return "HF_USERS has no effect with HF_AUTH=off: set HF_AUTH=read or any."
     if settings.compile and settings.cuda_graphs:
         return "COMPILE=1 and CUDA_GRAPHS=1 exclude each other: only forwards that are not compiled are captured."
+    if settings.devices and "device" in settings.model_fields_set:
+        return f"DEVICE={settings.device} and DEVICES={settings.devices} exclude each other: set one of them."
+    if settings.num_worker_processes > 1 and ":" in settings.device:
+        return (
+            f"DEVICE={settings.device} is one card, but NUM_WORKER_PROCESSES={settings.num_worker_processes} wants "
+            "several: set DEVICE=cuda, or DEVICES to a list."
+        )
     width, height = settings.default_width, settings.default_height
     if (width is None) != (height is None):
         return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or neither."

@@ -1,16 +1,29 @@
 """The device, and how its memory and time are used."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from imageserver.generation import MemoryPlanName
+from imageserver.settings.seat_devices import checked_devices
 
 
 class DeviceSettings(BaseModel):
     """The device, and how its memory and time are used."""
 
-    device: str = Field("auto", description="Device to compute on: auto, cpu, cuda (also ROCm), cuda:1, xpu, npu, mps.")
+    device: str = Field(
+        "auto",
+        validation_alias=AliasChoices("DEVICE", "COGVIEW4_DEVICE"),
+        description="Device to compute on: auto, cpu, cuda (also ROCm), cuda:1, xpu, npu, mps.",
+    )
+    devices: Annotated[str, AfterValidator(checked_devices)] = Field(
+        "",
+        description="Devices that serve one queue, an engine each: auto (every card) or a list such as cuda:0,cuda:1 "
+        "or cpu,cpu; empty uses DEVICE.",
+    )
+    num_worker_processes: int = Field(
+        0, ge=0, le=64, description="Number of cards that serve one queue, the first ones; 0 uses DEVICE or DEVICES."
+    )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",
         validation_alias=AliasChoices("DTYPE", "TORCH_DTYPE"),

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from imageserver.web_addresses import checked_host_patterns, checked_networks, checked_origins, checked_public_url
 
@@ -12,9 +12,16 @@ class NetworkSettings(BaseModel):
 
     host: str = Field(
         "127.0.0.1",
+        validation_alias=AliasChoices("HOST", "COGVIEW4_HOST"),
         description="Address to listen on; 0.0.0.0 opens the server to the network, with API_KEYS or ALLOW_OPEN.",
     )
-    port: int = Field(5000, ge=0, le=65535, description="TCP port to listen on.")
+    port: int = Field(
+        5000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("PORT", "COGVIEW4_PORT"),
+        description="TCP port to listen on.",
+    )
     allow_open: bool = Field(
         False, description="1 lets a server without keys listen on the network, where everybody can use it."
     )

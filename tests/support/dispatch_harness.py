@@ -11,9 +11,10 @@ from typing import Any
 
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.jobs import Listener
+from imageserver.dispatch.seats.initial_models import InitialModels
+from imageserver.dispatch.seats.seat import Seat
 from imageserver.errors import Loading
 from imageserver.generation import ModelInfo, Outcome
-from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.messages import (
     DeviceUsage,
     Failed,
@@ -86,7 +87,7 @@ class ScriptedEngine:
         self.runs: list[int] = []
         self.sources: list[bytes] = []
         self.cancels: list[int] = []
-        self.default_model: InitialModel | None = None
+        self.initial_models = InitialModels(None)
         self.load_progress: LoadProgress | None = None
         self.sent: list[FetchModel | LoadModel | UnloadModel] = []
         self.models: list[str] = []
@@ -149,24 +150,28 @@ class Recorder:
 
 
 class Harness:
-    """A dispatcher, its engine and one worker."""
+    """A dispatcher, its engines and one worker; `engine` and `seat` are the first ones."""
 
-    def __init__(self, *, room: int = 1, loaded: bool = True, **settings: Any) -> None:
-        self.engine = ScriptedEngine(room)
-        self.dispatcher = Dispatcher(Settings(_env_file=None, **settings), self.engine)  # type: ignore[arg-type]
-        if loaded:
-            self.load("scripted")
+    def __init__(self, *, room: int = 1, loaded: bool = True, seats: int = 1, **settings: Any) -> None:
+        self.dispatcher = Dispatcher(Settings(_env_file=None, **settings))
+        self.engines = [ScriptedEngine(room) for _ in range(seats)]
+        self.seats = [Seat(f"card{number}", engine) for number, engine in enumerate(self.engines)]  # type: ignore[arg-type]
+        self.engine, self.seat = self.engines[0], self.seats[0]
+        for seat in self.seats:
+            self.dispatcher.seats.add(seat)
+            if loaded:
+                self.load("scripted", seat=seat)
         self.worker = Recorder()
         self.dispatcher.join(self.worker)
 
-    def load(self, *names: str, job: int = 0, failure: Failed | None = None) -> None:
-        """Let the engine report which models are loaded now."""
+    def load(self, *names: str, job: int = 0, failure: Failed | None = None, seat: Seat | None = None) -> None:
+        """Let an engine report which models are loaded now."""
         models = tuple(dataclasses.replace(INFO, name=name) for name in names)
-        self.dispatcher.model_event(ModelsLoaded(job=job, models=models, failure=failure))
+        self.dispatcher.model_event(seat or self.seat, ModelsLoaded(job=job, models=models, failure=failure))
 
     def fetch(self, job: int, failure: Failed | None = None) -> None:
         """Let the engine report that a model's files are on the disk, or why not."""
-        self.dispatcher.model_event(ModelFetched(job=job, failure=failure))
+        self.dispatcher.model_event(self.seat, ModelFetched(job=job, failure=failure))
 
     def submit(
         self,
@@ -184,27 +189,36 @@ class Harness:
     def request_model(self, job: int, worker: Recorder | None = None, **wanted: Any) -> None:
         self.dispatcher.request_model(ModelRequest(job=job, **wanted), worker or self.worker)
 
+    def seat_of(self, job: int) -> Seat:
+        """Return the seat whose engine runs a job."""
+        return next(seat for seat, engine in zip(self.seats, self.engines, strict=True) if job in engine.running)
+
     def progress(self, job: int) -> None:
-        self.dispatcher.job_event(Started(job=job), b"")
-        self.dispatcher.job_event(Progress(job=job, step=1, total=4), b"")
+        self.dispatcher.job_event(self.seat_of(job), Started(job=job), b"")
+        self.dispatcher.job_event(self.seat_of(job), Progress(job=job, step=1, total=4), b"")
 
     def finish(self, job: int) -> None:
-        self.engine.running.remove(job)
+        seat = self._free(job)
         outcome = Outcome(
             width=64, height=64, seeds=(1,), inference_time=2.0, device_time=2.0, queue_time=0.0, batch_size=1
         )
-        self.dispatcher.job_event(Finished(job=job, outcome=outcome), b"pixels")
+        self.dispatcher.job_event(seat, Finished(job=job, outcome=outcome), b"pixels")
 
     def fail(self, job: int, code: str = "generation_failed") -> None:
-        self.engine.running.remove(job)
-        self.dispatcher.job_event(Failed(job=job, code=code, sentence="It failed."), b"")
+        seat = self._free(job)
+        self.dispatcher.job_event(seat, Failed(job=job, code=code, sentence="It failed."), b"")
 
-    def lose_engine(self, *, silent: bool = False) -> None:
-        self.engine.running.clear()
-        self.engine.state = "restarting"
-        self.dispatcher.engine_lost(silent=silent)
+    def lose_engine(self, number: int = 0, *, silent: bool = False) -> None:
+        self.engines[number].running.clear()
+        self.engines[number].state = "restarting"
+        self.dispatcher.engine_lost(self.seats[number], silent=silent)
 
-    def revive(self) -> None:
-        self.engine.state = "ready"
-        self.load("scripted")
+    def revive(self, number: int = 0) -> None:
+        self.engines[number].state = "ready"
+        self.load("scripted", seat=self.seats[number])
         self.dispatcher.engine_changed()
+
+    def _free(self, job: int) -> Seat:
+        seat = self.seat_of(job)
+        self.engines[self.seats.index(seat)].running.remove(job)
+        return seat

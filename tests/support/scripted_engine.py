@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from unittest.mock import Mock
 
+from imageserver.dispatch.seats.seat_config import SeatConfig
 from imageserver.protocol.channel import Address
 from imageserver.protocol.framing import Frame
 from imageserver.protocol.messages import AnyMessage, Ping, Pong
 
 ADDRESS = Address(path=None, port=1, key="")
+CONFIG = SeatConfig("card", "cpu", "scripted")
 
 
 class ScriptedProcess:

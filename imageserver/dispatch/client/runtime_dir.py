@@ -60,10 +60,9 @@ class RuntimeDir:
         """The Unix socket that the dispatcher listens on."""
         return self.folder / f"{self.owner}.sock"
 
-    @property
-    def model_file(self) -> Path:
-        """What MODEL=auto meant when the server started; it outlives the dispatcher."""
-        return self.folder / f"{self.owner}.model"
+    def model_file(self, seat: int) -> Path:
+        """Return the file with what MODEL=auto meant on a seat when the server started; it outlives the dispatcher."""
+        return self.folder / f"{self.owner}.model-{seat}"
 
     def write(self, address: Address, pid: int) -> None:
         """Publish `address`, readable by this user alone."""
@@ -87,9 +86,9 @@ class RuntimeDir:
         return True
 
     def remove(self) -> None:
-        for suffix in ("json", "sock", "lock", "announced", "model"):
+        for file in self.folder.glob(f"{self.owner}.*"):
             with contextlib.suppress(OSError):
-                (self.folder / f"{self.owner}.{suffix}").unlink()
+                file.unlink()
 
     def remove_stale(self) -> None:
         """Delete the files of servers that have ended, and kill dispatchers that hang and have outlived them."""

@@ -73,6 +73,10 @@ class CostModel:
         """The median of |expected - measured| / measured over the last jobs, None before the second one."""
         return statistics.median(self._errors) if self._errors else None
 
+    def knows(self, model: str) -> bool:
+        """Return whether a generation of that model has been measured."""
+        return model in self._models
+
     def seconds(self, generation: Generation) -> float:
         """Return the expected device time of a generation; sizes not seen yet are scaled from the nearest one.
 

@@ -122,7 +122,9 @@ class Run(NumberedMessage, frozen=True, kw_only=True):
 
 
 class Started(NumberedMessage, frozen=True, kw_only=True):
-    """Engine to dispatcher to worker: the device has begun with the job."""
+    """Engine to dispatcher to worker: the device has begun with the job; the dispatcher adds its name."""
+
+    device: str = ""
 
 
 class Progress(NumberedMessage, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from imageserver.protocol.messages.message import NumberedMessage
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """What is known about one request, whatever its dialect; moments are Unix seconds, the rest of the times seconds.
 
-    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it. Where
+    `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it. It ran
+    last on `device`, as `/health` names them. Where
     `kind` is `model`, a model is being loaded: the steps are percents, and the fields about images are 0.
     """
 
@@ -37,6 +38,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     vram_peak_mb: float | None = None
     seeds: tuple[int, ...] = ()
     cache: str | None = None
+    device: str | None = None
     error: str | None = None
     code: str | None = None
 

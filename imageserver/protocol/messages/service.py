@@ -1,6 +1,8 @@
 """The processes themselves: how they meet, and the state of the service."""
 
-from imageserver.generation import ModelInfo
+import msgspec
+
+from imageserver.generation import DeviceInfo, ModelInfo
 from imageserver.protocol.messages.message import Message
 
 
@@ -37,13 +39,35 @@ class DeviceUsage(Message, frozen=True, kw_only=True):
     recompilations: int = 0
 
 
+class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one seat: the state of its engine, its device, its models and its work.
+
+    `state` is `healthy`, `loading` or `degraded`, the latter also while an engine is replaced. `device` is None while
+    there is no engine. `remaining` is the expected device seconds of the `active` generations.
+    """
+
+    name: str
+    state: str
+    reason: str
+    phase: str
+    load_fraction: float | None
+    device: DeviceInfo | None
+    loaded: tuple[str, ...]
+    active: int
+    remaining: float
+    engine_restarts: int
+    engine_pid: int | None
+    usage: DeviceUsage = DeviceUsage()
+
+
 class Snapshot(Message, frozen=True, kw_only=True):
     """Dispatcher to workers: the state of the service, sent at every change and every second.
 
     `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
     `info` describes the default model, None while no engine is ready, unless IDLE_UNLOAD has ended it; `default` is its
     name. `models` are all that were loaded since the dispatcher's start, `loaded` the names of those that are loaded
-    now. `phase`, `load_fraction` and `reason` describe the model that is being loaded, whatever the state.
+    now. `phase`, `load_fraction` and `reason` describe the model that is being loaded, whatever the state. `seats` are
+    the engines one by one; what is said without them is of all together.
     """
 
     state: str
@@ -67,6 +91,7 @@ class Snapshot(Message, frozen=True, kw_only=True):
     usage: DeviceUsage = DeviceUsage()
     dispatcher_pid: int
     engine_pid: int | None
+    seats: tuple[SeatStatus, ...] = ()
 
     @property
     def model_loaded(self) -> bool:

@@ -166,7 +166,7 @@ async def test_twins_are_two_requests_and_share_previews(harness):
     submit(harness, 1, key="same", worker=first)
     harness.progress(1)
     submit(harness, 2, key="same", worker=second)
-    harness.dispatcher.job_event(Preview(job=1, index=0, step=2, total=4, width=1, height=1), b"rgb")
+    harness.dispatcher.job_event(harness.seat, Preview(job=1, index=0, step=2, total=4, width=1, height=1), b"rgb")
     assert first.of(1)[-1] == second.of(2)[-1] == "Preview"
     assert second.of(2)[0] == "Started"
     harness.finish(1)
@@ -224,9 +224,9 @@ async def test_the_current_request_is_the_first_that_runs_then_the_first_that_wa
     for job in (1, 2, 3):
         submit_from(harness, job, "1.1.1.1")
     assert number(current(harness, "1.1.1.1")) == 1
-    harness.dispatcher.job_event(Started(job=2), b"")
+    harness.dispatcher.job_event(harness.seat, Started(job=2), b"")
     assert number(current(harness, "1.1.1.1")) == 2
-    harness.dispatcher.job_event(Started(job=1), b"")
+    harness.dispatcher.job_event(harness.seat, Started(job=1), b"")
     assert number(current(harness, "1.1.1.1")) == 2
     for job in (2, 1):
         harness.dispatcher.cancel(job)
@@ -255,7 +255,7 @@ async def test_the_last_preview_is_kept_as_long_as_the_image_is_in_the_making(ha
     harness.progress(1)
     for step in (1, 2):
         preview = Preview(job=1, index=0, step=step, total=4, width=1, height=1)
-        harness.dispatcher.job_event(preview, bytes([step]) * 3)
+        harness.dispatcher.job_event(harness.seat, preview, bytes([step]) * 3)
     answer, pixels = current(harness, "1.1.1.1")
     assert (answer.preview.step, pixels) == (2, b"\2\2\2")
     harness.finish(1)

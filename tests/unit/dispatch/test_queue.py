@@ -19,7 +19,7 @@ def filled(*jobs):
 def served(queue):
     """Serve all jobs; return their numbers in order."""
     order = []
-    while next_one := queue.peek(0.0):
+    while next_one := next(queue.in_order(0.0), None):
         queue.pop(next_one)
         order.append(next_one.id)
     return order
@@ -27,14 +27,14 @@ def served(queue):
 
 def test_equal_jobs_are_served_in_the_order_they_came():
     queue = filled(*(job(number) for number in range(3)))
-    assert queue.peek(0.0).id == 0
+    assert next(queue.in_order(0.0)).id == 0
     assert served(queue) == [0, 1, 2]
 
 
 def test_a_job_that_is_held_back_lets_others_pass_and_keeps_its_place():
     queue = filled(*(job(number) for number in range(3)), job(3, engine_deaths=1))
-    assert queue.peek(0.0, lambda waiting: waiting.id in (0, 3)).id == 1
-    assert queue.peek(0.0, lambda waiting: True) is None
+    assert next(queue.in_order(0.0, lambda waiting: waiting.id in (0, 3))).id == 1
+    assert list(queue.in_order(0.0, lambda waiting: True)) == []
     assert served(queue) == [3, 0, 1, 2]
 
 

@@ -62,14 +62,14 @@ def test_files_of_dead_servers_are_swept_and_those_of_living_ones_stay(ended):
 
 def test_files_of_an_earlier_server_with_the_same_process_id_are_swept():
     runtime_dir = RuntimeDir(os.getpid())
-    for file in (runtime_dir.model_file, runtime_dir.launch_lock):
+    for file in (runtime_dir.model_file(0), runtime_dir.launch_lock):
         file.touch()
     runtime_dir.remove_stale()
-    assert runtime_dir.model_file.exists()
-    for file in (runtime_dir.model_file, runtime_dir.launch_lock):
+    assert runtime_dir.model_file(0).exists()
+    for file in (runtime_dir.model_file(0), runtime_dir.launch_lock):
         os.utime(file, (0, 0))
     runtime_dir.remove_stale()
-    assert not runtime_dir.model_file.exists(), "a container gives every server the same id"
+    assert not runtime_dir.model_file(0).exists(), "a container gives every server the same id"
     assert runtime_dir.launch_lock.exists(), "a process may hold it"
 
 

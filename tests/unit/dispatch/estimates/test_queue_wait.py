@@ -1,6 +1,6 @@
 """When a generation would be done: after what goes before it, and after what runs when there is no room."""
 
-from imageserver.dispatch.estimates.queue_wait import estimate_wait
+from imageserver.dispatch.estimates.queue_wait import SeatLoad, estimate_wait
 from imageserver.dispatch.jobs import Job
 from tests.support.factories import generation
 
@@ -14,19 +14,19 @@ def job(number: int, work: float, done: float = 0.0) -> Job:
 
 def test_the_work_that_goes_before_is_waited_for():
     running, waiting = [job(1, work=8.0, done=0.75)], [job(2, work=1.0), job(3, work=50.0)]
-    expected = estimate_wait(job(9, work=5.0), running, waiting, NOW, room=True)
+    expected = estimate_wait(job(9, work=5.0), [SeatLoad(running, room=True)], waiting, NOW)
     assert (expected.own, expected.wait, expected.position) == (5.0, 3.0, 2)
     assert expected.total == 8.0
 
 
 def test_a_short_job_does_not_wait_for_a_long_one_that_runs_while_there_is_room():
-    assert estimate_wait(job(9, work=1.0), [job(1, work=100.0)], [], NOW, room=True).wait == 0.0
+    assert estimate_wait(job(9, work=1.0), [SeatLoad([job(1, work=100.0)], room=True)], [], NOW).wait == 0.0
 
 
 def test_without_room_what_runs_goes_first_however_long_it_is():
-    expected = estimate_wait(job(9, work=1.0), [job(1, work=100.0)], [job(2, work=50.0)], NOW, room=False)
+    expected = estimate_wait(job(9, work=1.0), [SeatLoad([job(1, work=100.0)], room=False)], [job(2, work=50.0)], NOW)
     assert (expected.wait, expected.position) == (100.0, 1)
 
 
 def test_what_has_begun_counts_what_is_left_of_it():
-    assert estimate_wait(job(1, work=8.0, done=0.75), [], [], NOW, room=True).total == 2.0
+    assert estimate_wait(job(1, work=8.0, done=0.75), [SeatLoad([], room=True)], [], NOW).total == 2.0

@@ -1,0 +1,40 @@
+"""The seats that the settings ask for: DEVICE is one, DEVICES a list, NUM_WORKER_PROCESSES a number of cards."""
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+
+from imageserver.dispatch.seats.seat_config import SeatConfig
+from imageserver.settings import Settings
+from imageserver.settings.seat_devices import AUTO, parse_seats
+
+logger = logging.getLogger(__name__)
+
+
+async def configured_seats(
+    settings: Settings, find_cards: Callable[[str], Awaitable[tuple[str, ...]]]
+) -> list[SeatConfig]:
+    """Return the configuration of every seat; `find_cards` returns the cards of a kind, which takes a while."""
+    wanted = settings.num_worker_processes
+    if settings.devices not in ("", AUTO):
+        names = ["+".join(devices) for devices in parse_seats(settings.devices)]
+    elif settings.devices == AUTO or wanted > 1:
+        # Where none can be found, the engine says why.
+        names = list(await find_cards(settings.device)) or [settings.device]
+    else:
+        names = [settings.device]
+    if wanted > len(names):
+        logger.warning("NUM_WORKER_PROCESSES=%d is more than there are: %s.", wanted, ", ".join(names))
+    return seat_configs(names[: wanted or None], settings.engine_module)
+
+
+def seat_configs(devices: Iterable[str], engine_module: str) -> list[SeatConfig]:
+    """Return a seat for each device; where one is named several times, its seats are numbered from 1."""
+    devices = list(devices)
+    counts, numbers = Counter(devices), Counter[str]()
+    configs = []
+    for device in devices:
+        numbers[device] += 1
+        name = f"{device}#{numbers[device]}" if counts[device] > 1 else device
+        configs.append(SeatConfig(name, device, engine_module))
+    return configs

@@ -1,0 +1,334 @@
+"""Keeps one engine process alive: starts it, receives its messages, replaces it when it dies or falls silent.
+
+Engines are started with exec, never forked: a forked child of a torch process hangs.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from imageserver.dispatch.jobs import Listener
+from imageserver.dispatch.seats.engine_questions import EngineQuestions
+from imageserver.dispatch.seats.engine_watchdog import EngineWatchdog
+from imageserver.dispatch.seats.initial_models import InitialModels
+from imageserver.dispatch.seats.memory_share import MemoryShare
+from imageserver.dispatch.seats.seat_config import SeatConfig
+from imageserver.dispatch.streams import Peer
+from imageserver.errors import EngineUnavailable, Loading
+from imageserver.generation import ModelInfo
+from imageserver.protocol import messages
+from imageserver.protocol.channel import Address
+from imageserver.protocol.engine_config import EngineConfig, InitialModel
+from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_LOAD_FAILURES = 5
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 30.0
+STOP_GRACE_SECONDS = 3.0
+# Phases of a model's load during which other models generate: its files arrive; it waits for those images.
+DOWNLOADING, WAITING = "downloading", "waiting"
+
+
+class EngineEvents(Protocol):
+    """The seat's side: what the engine process reports to it."""
+
+    def engine_changed(self) -> None:
+        """The state, its reason or the progress has changed."""
+
+    def job_event(self, message: messages.JobReport, raw: bytes) -> None:
+        """A running job has started, progressed or ended."""
+
+    def model_event(self, message: messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress) -> None:
+        """The models in memory or on the disk have changed, or a load or a download has progressed or failed."""
+
+    def engine_lost(self, *, silent: bool) -> None:
+        """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
+
+
+class EngineProcess:
+    """One supervised engine process.
+
+    `state` is `loading`, `ready`, `silent`, `idle`, `restarting` or `failed`; `reason` says why in one sentence. It
+    `is_resting` from its end for want of requests until the next engine has its model.
+    """
+
+    _events: EngineEvents
+
+    def __init__(
+        self, settings: Settings, address: Address, config: SeatConfig, model_file: Path | None = None
+    ) -> None:
+        """Run engines one by one; `model_file` outlives this dispatcher and keeps what MODEL=auto meant at first."""
+        self._settings = settings.model_copy(update={"device": config.device})
+        self._config = config
+        self._address = address
+        self._watchdog = EngineWatchdog(settings.step_timeout, asyncio.get_running_loop().time)
+        self._process: asyncio.subprocess.Process | None = None
+        self._peer: Peer | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._token = ""
+        self._silent = False
+        self._awake = asyncio.Event()
+        self._running = MemoryShare()
+        self.state = "loading"
+        self.phase = "starting"
+        self.reason = "The engine process is starting."
+        self.fraction: float | None = None
+        self.ready: messages.Ready | None = None
+        self.is_resting = False
+        self.restarts = 0
+        self.usage = messages.DeviceUsage()
+        self.initial_models = InitialModels(model_file)
+        # How far the load of another model has come beside the first one.
+        self.load_progress: messages.LoadProgress | None = None
+        self._questions = EngineQuestions()
+        self._changes: set[int] = set()  # numbers of the loads and unloads that are still to be answered
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is an engine that accepts jobs and questions."""
+        return self.state == "ready" and self.ready is not None and self._peer is not None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether an answer of the engine is still to come."""
+        return bool(self._questions)
+
+    def has_room(self, info: ModelInfo | None) -> bool:
+        """Return whether another job of a model may be sent now.
+
+        `max_in_flight` images' worth of memory is begun at a time.
+        """
+        return self.is_ready and info is not None and self._running.images < info.device.max_in_flight
+
+    async def supervise(self, events: EngineEvents) -> None:
+        """Run engines, one after the other, until `stop` or until loading has failed too often."""
+        self._events = events
+        failures = 0
+        watchdog = asyncio.create_task(self._watch())
+        try:
+            while not self._stopping:
+                was_ready = await self._run_once()
+                if self._is_over():
+                    return
+                if self.state == "idle":
+                    self._events.engine_changed()  # its process was still there when the state changed
+                    await self._awake.wait()
+                    continue
+                self.is_resting = False
+                failures = 0 if was_ready else failures + 1
+                if failures >= MAX_LOAD_FAILURES:
+                    self._set_state("failed", "failed", f"The engine died {failures} times while loading; see the log.")
+                    self._events.engine_lost(silent=False)
+                    return
+                self.restarts += 1
+                pause = 0.0 if failures == 0 else min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
+                self._set_state("restarting", "restarting", f"The engine died; a new one starts in {pause:g} s.")
+                self._events.engine_lost(silent=self._silent)
+                await asyncio.sleep(pause)
+        finally:
+            watchdog.cancel()
+
+    async def stop(self) -> None:
+        """End the engine for good."""
+        self._stopping = True
+        self._awake.set()
+        await self._end_process()
+
+    def rest(self, reason: str) -> None:
+        """End the engine until `wake`; only while it has no jobs."""
+        self._awake.clear()
+        self.is_resting = True
+        self._set_state("idle", "idle", reason)
+        self._events.engine_lost(silent=False)
+        self._ending = asyncio.create_task(self._end_process())
+
+    def wake(self) -> None:
+        """Let the next engine start where this one rests."""
+        self._awake.set()
+
+    async def _end_process(self) -> None:
+        """End the process: politely, then by force."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_GRACE_SECONDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def run(self, message: messages.Run, source: bytes = b"") -> None:
+        """Send a job to the engine, and the pixels of its source."""
+        assert self._peer is not None
+        if not self._running:
+            # Only then: arrivals at a silent engine are no sign of its life.
+            self._watchdog.record_sign()
+        self._running.add(message.job, message.generation)
+        self._peer.send(message, source)
+
+    def send(self, message: messages.FetchModel | messages.LoadModel | messages.UnloadModel) -> None:
+        """Send a message about a model; without an engine it is lost, as are the models."""
+        if self._peer is not None:
+            if not isinstance(message, messages.FetchModel):  # which lasts for hours, beside everything else
+                self._changes.add(message.job)
+            self._peer.send(message)
+
+    def ask(self, question: messages.LoraRequest | messages.TokenCountRequest, listener: Listener) -> None:
+        """Pass a question on; the engine answers it between two forwards."""
+        if self._peer is None or not self.is_ready:
+            error = Loading(f"The model is not loaded yet: {self.reason}", retry_after=2)
+            listener.send(messages.failed(question.job, error))
+            return
+        self._questions.add(question.job, listener)
+        self._peer.send(question)
+
+    def cancel(self, job: int) -> None:
+        """Ask the engine to stop a job; the answer is a Failed message."""
+        if self._peer is not None:
+            self._peer.send(messages.Cancel(job=job))
+
+    async def attach(self, peer: Peer) -> None:
+        """Listen to the engine that has just connected, until it hangs up."""
+        self._peer = peer
+        async for message, raw in peer:
+            if self._peer is not peer:
+                return  # it comes from an engine that has been replaced
+            self._watchdog.record_sign()
+            if self.state == "silent" and self.ready is not None:
+                self._set_state("ready", "ready", self.ready.info.reason)
+            self._receive(message, raw)
+        if self._peer is peer:
+            self._peer = None
+
+    def is_own(self, key: str) -> bool:
+        """Return whether the key is that of the process that was started last.
+
+        Process ids would not do: in a virtual environment on Windows the child is a launcher of the interpreter.
+        """
+        return bool(self._token) and secrets.compare_digest(key.encode(), self._token.encode())
+
+    def _is_over(self) -> bool:
+        return self._stopping or self.state == "failed"
+
+    async def _run_once(self) -> bool:
+        """Start one engine and wait for its end; return whether it had become ready."""
+        self._silent, self.ready, self.fraction, self.load_progress = False, None, None, None
+        self._running.clear()
+        self._changes.clear()
+        self._watchdog.begin()
+        self._token = secrets.token_hex(32)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._config.engine_module, stdin=asyncio.subprocess.PIPE,
+                env=os.environ | self._config.environment,
+            )  # fmt: skip
+        except OSError as error:  # memory is short, perhaps still that of the last engine
+            logger.error("No engine process can be started: %s", error)
+            return False
+        assert self._process.stdin is not None
+        address = dataclasses.replace(self._address, key=self._token)
+        config = EngineConfig(self._settings, address, self.initial_models.chosen, self.initial_models.configured)
+        self._process.stdin.write(config.write())
+        self._process.stdin.write_eof()
+        if self.state != "loading":
+            self._set_state("loading", "starting", "A new engine process is starting.")
+        code = await self._process.wait()
+        if not self._stopping and self.state != "idle":
+            logger.warning("The engine process %d ended with status %d.", self._process.pid, code)
+        if self._peer is not None:
+            self._peer.close()
+            self._peer = None
+        self._questions.fail_all(EngineUnavailable("The engine died meanwhile.", retry_after=5))
+        return self.ready is not None
+
+    def _receive(self, message: messages.AnyMessage, raw: bytes) -> None:
+        if isinstance(message, messages.ModelReport):
+            self._receive_model_report(message)
+        elif isinstance(message, messages.JobReport):
+            self._observe(message)
+            self._events.job_event(message, raw)
+        elif isinstance(message, messages.LorasLoaded | messages.TokenCounts):
+            failure = message.failure if isinstance(message, messages.LorasLoaded) else None
+            self._questions.answer(message.job, failure or message)
+        elif isinstance(message, messages.DeviceUsage):
+            self.usage = message
+        elif not isinstance(message, messages.Pong):
+            logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
+
+    def _receive_model_report(self, message: messages.ModelReport) -> None:
+        """Record how far the first model has come, or another one beside it."""
+        match message:
+            case messages.LoadProgress() if self.ready is not None:
+                if message.phase != DOWNLOADING:
+                    self.load_progress = message
+                self._events.model_event(message)
+            case messages.LoadProgress():
+                self.fraction = message.fraction
+                self._set_state("loading", message.phase, message.sentence)
+            case messages.Ready():
+                self.ready, self.fraction, self.is_resting = message, 1.0, False
+                self.initial_models.record(InitialModel.of(message.info))
+                self._events.model_event(messages.ModelsLoaded(job=0, models=(message.info,)))
+                self._set_state("ready", "ready", message.info.reason)
+            case messages.ModelsLoaded():
+                self.load_progress = None
+                self._changes.discard(message.job)
+                self._events.model_event(message)
+            case messages.ModelFetched():
+                self._events.model_event(message)
+            case messages.LoadFailed():
+                logger.error("%s", message.sentence)
+                self._set_state("failed", "failed", message.sentence)
+                self._events.engine_lost(silent=False)
+                if self.is_resting:
+                    # Others may hold the memory that it gave up; the next request tries again.
+                    self._awake.clear()
+                    self._set_state("idle", "idle", message.sentence)
+                if self._peer is not None:
+                    self._peer.close()  # the engine ends, and frees what it had loaded
+
+    def _observe(self, message: messages.JobReport) -> None:
+        """Record the pace of steps and the end of jobs."""
+        if isinstance(message, messages.Progress):
+            self._watchdog.record_step(message.job)
+        elif isinstance(message, messages.Finished | messages.Failed):
+            self._running.remove(message.job)
+            self._watchdog.forget(message.job)
+
+    def _set_state(self, state: str, phase: str, reason: str) -> None:
+        self.state, self.phase, self.reason = state, phase, reason
+        self._events.engine_changed()
+
+    async def _watch(self) -> None:
+        """Ping the engine, and kill one that has given no sign of life for too long."""
+        while True:
+            await asyncio.sleep(self._watchdog.interval)
+            finding = self._watchdog.check(works=bool(self._running or self._questions or self._changes))
+            # What loads, measures or compiles a model between two forwards can give none.
+            pauses = self.load_progress is not None and self.load_progress.phase != WAITING
+            if self._peer is None or self.state not in ("ready", "silent") or pauses:
+                continue
+            self._peer.send(messages.Ping())
+            if finding == "silent" and self.state == "ready":
+                self._set_state("silent", "ready", "The engine gives no sign of life; it is replaced if that lasts.")
+            elif finding == "dead":
+                logger.error("The engine gave no sign of life for %.1f s; it is killed.", self._watchdog.silent_seconds)
+                self._silent = True
+                if self._process is not None and self._process.returncode is None:
+                    self._process.kill()

@@ -1,0 +1,72 @@
+"""Predict a generation's time and memory on each seat's device, learning from earlier ones."""
+
+from imageserver.dispatch.estimates.cost_model import CostModel
+from imageserver.dispatch.estimates.queue_wait import SeatLoad, WaitEstimate
+from imageserver.dispatch.seats.seat import Seat
+from imageserver.dispatch.seats.seat_list import SeatList
+from imageserver.errors import OutOfMemory
+from imageserver.generation import Generation, Outcome
+from imageserver.protocol.messages import Estimate
+
+
+class Estimator:
+    """The costs on all devices together, for seats that have not generated with a model yet, and on each."""
+
+    def __init__(self, seats: SeatList) -> None:
+        self._seats = seats
+        self.costs = CostModel()
+
+    def seconds(self, seat: Seat, generation: Generation) -> float:
+        """Return the expected device time of a generation on a seat."""
+        costs = seat.costs if seat.costs.knows(generation.model) else self.costs
+        return costs.seconds(generation)
+
+    def loads(self, generation: Generation) -> list[SeatLoad]:
+        """Return what runs on each ready seat, as one more such generation would find it."""
+        together = self.costs.seconds(generation)
+        return [
+            SeatLoad(
+                tuple(seat.running.values()),
+                seat.has_room(generation),
+                self.seconds(seat, generation) / together if together else 1.0,
+            )
+            for seat in self._seats.ready
+        ]
+
+    def observe(self, seat: Seat, generation: Generation, outcome: Outcome) -> None:
+        for costs in (self.costs, seat.costs):
+            costs.observe(generation, outcome.device_time)
+        info = seat.info_of(generation)
+        if info is not None:
+            seat.memory.observe(info, generation, outcome.vram_peak_mb)
+
+    def observe_failure(self, seat: Seat, generation: Generation) -> None:
+        """Learn from a generation that ran alone and did not fit into the memory."""
+        info = seat.info_of(generation)
+        if info is not None:
+            seat.memory.observe_failure(info, generation, seat.models.loaded)
+
+    def refuse_if_too_large(self, generation: Generation) -> None:
+        """Raise OutOfMemory for a generation that is known not to fit on any device."""
+        obstacles = [self.obstacle(seat, generation) for seat in self._seats]
+        if obstacles and all(obstacles):
+            raise OutOfMemory(obstacles[0] or "")
+
+    def obstacle(self, seat: Seat, generation: Generation) -> str | None:
+        """Return why a seat's device cannot hold a generation; None if nothing rules it out."""
+        info = seat.info_of(generation)
+        return None if info is None else seat.memory.obstacle(info, generation, seat.models.loaded)
+
+    def estimate(self, job: int, generation: Generation, expected: WaitEstimate) -> Estimate:
+        """Return all that is expected of a generation with this wait; its memory is that of the first seat."""
+        knowing = ((seat, seat.info_of(generation)) for seat in self._seats)
+        peaks = (seat.memory.expected(info, generation) for seat, info in knowing if info)
+        return Estimate(
+            job=job,
+            own=expected.own,
+            wait=expected.wait,
+            position=expected.position,
+            learnt=self.costs.learnt,
+            median_error=self.costs.median_error,
+            memory_mb=next((peak for peak in peaks if peak is not None), None),
+        )

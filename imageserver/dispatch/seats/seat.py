@@ -1,0 +1,105 @@
+"""A seat: one engine, and what the dispatcher knows of it."""
+
+from typing import Protocol
+
+from imageserver.dispatch.estimates.cost_model import CostModel
+from imageserver.dispatch.estimates.memory_model import MemoryModel
+from imageserver.dispatch.jobs import Job
+from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.seat_models import SeatModels
+from imageserver.generation import Generation, Lora, ModelInfo
+from imageserver.protocol import messages
+
+ModelEvent = messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress
+
+
+class SeatEvents(Protocol):
+    """The dispatcher's side: what the engines of all seats report."""
+
+    def engine_changed(self) -> None:
+        """The state of an engine, its reason or the progress of its load has changed."""
+
+    def job_event(self, seat: "Seat", message: messages.JobReport, raw: bytes) -> None:
+        """A running job has started, progressed or ended."""
+
+    def model_event(self, seat: "Seat", message: ModelEvent) -> None:
+        """The models in memory or on the disk have changed, or a load or a download has progressed or failed."""
+
+    def engine_lost(self, seat: "Seat", *, silent: bool) -> None:
+        """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
+
+
+class Seat:
+    """A place for one engine: its jobs, its models, and what generations cost on its device."""
+
+    def __init__(self, name: str, engine: EngineProcess) -> None:
+        self.name = name
+        self.engine = engine
+        self.models = SeatModels(engine)
+        self.costs = CostModel()
+        self.memory = MemoryModel()
+        # The LoRAs that jobs of this engine have used.
+        self.attached: set[Lora] = set()
+        # What the engine works on; a cancelled job stays until the engine reports its end.
+        self.running: dict[int, Job] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine has jobs, questions, loads or unloads."""
+        return bool(self.running) or self.engine.is_asked or self.models.is_busy
+
+    @property
+    def remaining(self) -> float:
+        """The expected device seconds of the jobs that run here."""
+        return sum(job.remaining for job in self.running.values())
+
+    def has_room(self, generation: Generation) -> bool:
+        """Return whether the engine may be given one more such generation; never before it has had its model."""
+        return self.engine.has_room(self.info_of(generation))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no job of any of its models can be sent to it now."""
+        infos = [self.models.known[name] for name in self.models.loaded]
+        return self.models.loading is not None or bool(infos and not any(map(self.engine.has_room, infos)))
+
+    def run(self, job: Job, waited: float) -> None:
+        """Give a job to the engine, after it has waited for so many seconds."""
+        self.running[job.id], job.device = job, self.name
+        self.attached.update(job.generation.loras)
+        run = messages.Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited)
+        self.engine.run(run, job.source)
+
+    def lose_engine(self) -> list[Job]:
+        """Forget what a dead engine held; return the jobs that it was running."""
+        lost = list(self.running.values())
+        self.running.clear()
+        self.attached.clear()
+        return lost
+
+    def info_of(self, generation: Generation) -> ModelInfo | None:
+        return self.models.known.get(generation.model)
+
+    async def supervise(self, events: SeatEvents) -> None:
+        """Run engines for this seat, one after the other, until it is stopped."""
+        await self.engine.supervise(SeatReports(self, events))
+
+
+class SeatReports:
+    """Passes on what an engine process reports, with its seat."""
+
+    def __init__(self, seat: Seat, events: SeatEvents) -> None:
+        self._seat = seat
+        self._events = events
+
+    def engine_changed(self) -> None:
+        self._events.engine_changed()
+
+    def job_event(self, message: messages.JobReport, raw: bytes) -> None:
+        self._events.job_event(self._seat, message, raw)
+
+    def model_event(self, message: ModelEvent) -> None:
+        self._events.model_event(self._seat, message)
+
+    def engine_lost(self, *, silent: bool) -> None:
+        self._events.engine_lost(self._seat, silent=silent)

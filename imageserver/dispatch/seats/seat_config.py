@@ -1,0 +1,19 @@
+"""What a seat is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class SeatConfig:
+    """A place for one engine.
+
+    The engine gets `device` as its DEVICE; `cuda:0+cuda:1` is a group, which the engine builds itself. `engine_module`
+    is the Python module that runs as the engine process: the engine itself, or a stand-in for one on another machine.
+    `environment` is added to that process's own. `name` tells the seats of a server apart, also in metrics.
+    """
+
+    name: str
+    device: str
+    engine_module: str
+    environment: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,47 @@
+"""Count the tokens of a generation, for its result and its warnings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from imageserver.engine.pipelines.generated_size import generated_size
+from imageserver.generation import Generation
+
+
+@dataclass(frozen=True)
+class TokenUsage:
+    """Tokens of the prompt that were read, tokens of all images, and warnings for the client."""
+
+    prompt_tokens: int
+    image_tokens: int
+    warnings: tuple[str, ...] = ()
+
+
+def count_tokens(
+    tokenizer: Any, most: int, generation: Generation, *, latent_side: int, max_tokens: int | None = None
+) -> TokenUsage:
+    """Return the usage of a model that reads the first `most` tokens; an image's token is `latent_side` pixels wide.
+
+    An image of more than `max_tokens` is generated smaller. The negative prompt is read only with guidance, that
+    is above 1.
+    """
+    texts = {"prompt": generation.prompt}
+    guided = generation.true_cfg_scale > 1
+    if guided:
+        texts["negative_prompt"] = generation.negative_prompt
+    # Without a limit of its own: the tokenizer would cut, or warn into the log.
+    counts = {name: len(tokenizer(text, truncation=False, verbose=False).input_ids) for name, text in texts.items()}
+    warnings = [
+        f"{name} has {count} tokens; the model read the first {most}." for name, count in counts.items() if count > most
+    ]
+    if not guided and generation.negative_prompt.strip():
+        warnings.append("negative_prompt has no effect without guidance.")
+    width, height = generated_size(generation.width, generation.height, latent_side, max_tokens)
+    if width < generation.width or height < generation.height:
+        warnings.append(
+            f"The model generates at most {max_tokens} tokens: {width}x{height} was generated and enlarged."
+        )
+    return TokenUsage(
+        prompt_tokens=min(counts["prompt"], most),
+        image_tokens=(width // latent_side) * (height // latent_side) * generation.count,
+        warnings=tuple(warnings),
+    )

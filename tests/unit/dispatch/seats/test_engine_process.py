@@ -1,0 +1,142 @@
+"""Engines are started again and again until that is hopeless, and killed when they fall silent over their jobs."""
+
+import asyncio
+import contextlib
+import json
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+
+from imageserver.dispatch.seats.engine_process import MAX_LOAD_FAILURES, EngineProcess
+from imageserver.dispatch.seats.engine_questions import QUESTION_TIMEOUT_SECONDS
+from imageserver.generation import ModelInfo
+from imageserver.protocol.engine_config import InitialModel
+from imageserver.protocol.messages import LoadProgress, LoraRequest, Ready, Run, UnloadModel
+from imageserver.settings import Settings
+from tests.support.dispatch_harness import Recorder
+from tests.support.factories import generation
+from tests.support.scripted_engine import ADDRESS, CONFIG, ScriptedPeer, ScriptedProcess
+
+STEP_TIMEOUT_SECONDS = 60.0
+UNLOAD = UnloadModel(job=1, name="m")
+
+
+async def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_given_up(monkeypatch):
+    start = AsyncMock(side_effect=OSError(12, "Cannot allocate memory"))
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    events = Mock()
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG)
+    await engine.supervise(events)
+    assert start.call_count == MAX_LOAD_FAILURES
+    assert engine.state == "failed"
+    events.engine_lost.assert_called_with(silent=False)
+
+
+@contextlib.asynccontextmanager
+async def started_engine(monkeypatch, *messages):
+    """An engine that has sent these messages, its process and its connection."""
+    process, peer = ScriptedProcess(), ScriptedPeer(Ready(info=ModelInfo(name="m", reason="It fits.")), *messages)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=[process, ScriptedProcess()]))
+    engine = EngineProcess(Settings(_env_file=None, step_timeout=STEP_TIMEOUT_SECONDS), ADDRESS, CONFIG)
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await asyncio.sleep(0)
+    connection = asyncio.create_task(engine.attach(peer))
+    await asyncio.sleep(2 * STEP_TIMEOUT_SECONDS)
+    yield engine, process, peer
+    await engine.stop()
+    peer.close()
+    await asyncio.gather(supervision, connection)
+
+
+@pytest.mark.parametrize(
+    ("phase", "killed"),
+    [(None, True), ("waiting", True), ("loading", False), ("compiling", False), ("measuring", False)],
+)
+async def test_an_engine_that_is_silent_over_its_jobs_is_killed_unless_it_loads_a_model(monkeypatch, phase, killed):
+    progress = [LoadProgress(phase=phase, sentence="")] if phase else []
+    async with started_engine(monkeypatch, *progress) as (engine, process, peer):
+        engine.run(Run(job=1, generation=generation()))
+        peer.is_deaf = True
+        await asyncio.sleep(STEP_TIMEOUT_SECONDS - 1)
+        assert not process.killed.is_set(), "silence counts from the job's start"
+        await asyncio.sleep(2)
+        assert process.killed.is_set() == killed
+
+
+@pytest.mark.fault(44)
+async def test_an_engine_that_is_deaf_while_idle_is_noticed_within_5_seconds_and_replaced_within_30(monkeypatch):
+    async with started_engine(monkeypatch) as (engine, process, peer):
+        assert (engine.state, process.killed.is_set()) == ("ready", False), "one that answers pings lives on"
+        peer.is_deaf = True
+        await asyncio.sleep(5)
+        assert (engine.state, engine.is_ready, process.killed.is_set()) == ("silent", False, False)
+        await asyncio.sleep(25)
+        assert process.killed.is_set()
+        assert engine.restarts == 1
+
+
+async def test_an_engine_that_was_silent_for_a_while_is_ready_again_at_its_next_sign_of_life(monkeypatch):
+    async with started_engine(monkeypatch) as (engine, process, peer):
+        peer.is_deaf = True
+        await asyncio.sleep(10)
+        assert engine.state == "silent"
+        peer.is_deaf = False
+        await asyncio.sleep(60)
+        assert (engine.state, engine.reason, process.killed.is_set()) == ("ready", "It fits.", False)
+
+
+async def test_an_engine_may_be_silent_as_long_as_a_step_while_it_attaches_a_lora_or_unloads_a_model(monkeypatch):
+    for change in (lambda engine: engine.ask(LoraRequest(job=1), Mock()), lambda engine: engine.send(UNLOAD)):
+        async with started_engine(monkeypatch) as (engine, process, peer):
+            peer.is_deaf = True
+            change(engine)
+            await asyncio.sleep(STEP_TIMEOUT_SECONDS - 2)
+            assert (engine.state, process.killed.is_set()) == ("ready", False)
+            await asyncio.sleep(3)
+            assert process.killed.is_set()
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+async def test_every_question_is_answered_also_by_an_engine_that_is_deaf_or_never_answers_it(monkeypatch, deaf):
+    async with started_engine(monkeypatch) as (engine, process, peer):
+        peer.is_deaf, listener = deaf, Recorder()
+        engine.ask(LoraRequest(job=1), listener)
+        await asyncio.sleep(STEP_TIMEOUT_SECONDS + 1 if deaf else QUESTION_TIMEOUT_SECONDS + 1)
+        assert listener.of(1) == ["engine_unavailable" if deaf else "deadline_exceeded"]
+        assert (engine.is_asked, process.killed.is_set()) == (False, deaf)
+
+
+def initial_models(processes):
+    """Return the names of the models that each engine was configured to begin with."""
+    configs = [json.loads(process.stdin.write.call_args.args[0]) for process in processes if process.stdin.write.called]
+    names = ("default_model", "configured_model")
+    return [tuple(config[name] and config[name]["name"] for name in names) for config in configs]
+
+
+async def run_engine(engine, model, *, chosen=None):
+    """Let the engine that has just been started load a model, a client choose one, and the engine die."""
+    await asyncio.sleep(1)
+    connection = asyncio.create_task(engine.attach(ScriptedPeer(Ready(info=ModelInfo(name=model)))))
+    await asyncio.sleep(1)
+    if chosen is not None:
+        engine.initial_models.chosen = InitialModel.of(ModelInfo(name=chosen))
+    engine._process.kill()
+    await connection
+
+
+async def test_every_engine_is_told_what_the_settings_meant_at_first_also_by_a_later_dispatcher(monkeypatch, tmp_path):
+    processes = [ScriptedProcess() for _ in range(4)]
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG, tmp_path / "model")
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await run_engine(engine, "big", chosen="chosen")
+    await run_engine(engine, "chosen")
+    await asyncio.sleep(1)
+    await engine.stop()
+    await supervision
+    later = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG, tmp_path / "model")
+    supervision = asyncio.create_task(later.supervise(Mock()))
+    await asyncio.sleep(1)
+    await later.stop()
+    await supervision
+    assert initial_models(processes) == [(None, None), ("chosen", "big"), ("chosen", "big"), (None, "big")]
