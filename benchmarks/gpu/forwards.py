@@ -13,7 +13,7 @@ from imageserver.engine.capturing.cuda_graphs import CudaGraphs
 from imageserver.engine.devices import memory_plans, placement
 from imageserver.engine.devices.batch_limits import seconds_of
 from imageserver.engine.models.acceleration import accelerate
-from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
 

@@ -52,7 +52,7 @@ def load_pipeline() -> Any:
     """Load the pipeline onto the device that the environment names, with the faster decoder that ours has too."""
     import diffusers
 
-    from imageserver.engine.pipelines import single_frame_vae
+    from imageserver.engine.pipelines.decoding import single_frame_vae
 
     conditions = conditions_from_environment()
     single_frame_vae.install()

@@ -14,6 +14,8 @@ from tests.support import tiny_models
 from tests.support.images import coded, noise, pixels
 from tests.support.served_model import assert_a_lora_leaves_no_trace, assert_together_as_alone
 from tests.support.server import SMALL_IMAGES, Server
+from tests.support.tiny_ernie_image import tiny_ernie_image
+from tests.support.tiny_flux2_klein import tiny_flux2_klein
 from tests.support.tiny_loras import save_lora
 
 
@@ -47,6 +49,8 @@ MODELS = {
     "hidream-i1": FamilyModel(tiny_models.tiny_hidream, 50, 5.0, from_images=False, save=save_hidream),
     "flux": FamilyModel(tiny_models.tiny_flux, 50, 3.5),
     "z-image": FamilyModel(tiny_models.tiny_z_image, 50, 4.0),
+    "flux.2-klein (base)": FamilyModel(lambda: tiny_flux2_klein(distilled=False), 50, 4.0),
+    "ernie-image": FamilyModel(tiny_ernie_image, 50, 4.0, from_images=False),
 }
 
 
@@ -91,7 +95,8 @@ def test_images_and_masks_are_taken_or_refused_by_name(server, family):
         return
     changed = server.generate("a cat", image=start, strength=0.5, **common)
     assert changed.status_code == 200, changed.text
-    masked = server.generate("a cat", image=start, mask=black, **common)
+    masked = server.generate("a cat", image=start, mask=black, strength=0.5, **common)
+    assert "strength" not in masked.headers.get("X-Warnings", "")
     kept = pixels(start)
     assert (pixels(masked) == kept).all()
 

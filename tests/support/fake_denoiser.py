@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from imageserver.engine.pipelines.encoded_texts import recorded_texts
-from imageserver.engine.pipelines.previews import Thumbnail
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.decoding.previews import Thumbnail
+from imageserver.engine.pipelines.texts.encoded_texts import recorded_texts
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.runner.pipeline_runner import OnStep
 from imageserver.generation import Generation
 

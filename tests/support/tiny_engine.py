@@ -16,7 +16,7 @@ from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.caching.backend import CacheBackend
 from imageserver.engine.families import family_of
-from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.finished_pixels import on_white, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters
@@ -132,16 +132,20 @@ class TinyEngine:
         pipeline.set_progress_bar_config(disable=True)
         # In latents: HiDream-I1 would generate at 1024 x 1024.
         pipeline.default_sample_size = wanted.width // pipeline.vae_scale_factor
+        guided = wanted.true_cfg_scale > 1
         # Qwen-Image reads a blank negative prompt, and none without guidance; the others take it for none.
         negative: str | None = wanted.negative_prompt.strip() or None
         if self.family.name.startswith("qwen-image"):
-            negative = wanted.negative_prompt if wanted.true_cfg_scale > 1 else None
+            negative = wanted.negative_prompt if guided else None
         call = {
             "prompt": wanted.prompt, "negative_prompt": negative, "width": wanted.width, "height": wanted.height,
             "num_inference_steps": wanted.steps, self.family.guidance: wanted.true_cfg_scale,
             "generator": torch.Generator("cpu").manual_seed(wanted.seed),
         } | arguments  # fmt: skip
         with self._as_published():
+            if guided and not has_parameter(pipeline, "negative_prompt"):
+                # FLUX.2-klein takes it as embeddings alone.
+                call["negative_prompt_embeds"] = pipeline.encode_prompt(negative or "")[0]
             known = {name: value for name, value in call.items() if has_parameter(pipeline, name)}
             images = pipeline(**known).images[0]
         if isinstance(images, torch.Tensor):

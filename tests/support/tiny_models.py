@@ -135,7 +135,7 @@ def tiny_stable_diffusion_xl() -> StableDiffusionXLPipeline:
 def tiny_cogview4() -> CogView4Pipeline:
     """Return a CogView4 in small; texts are padded to multiples of 16, as by the real one."""
     torch.manual_seed(0)
-    tokenizer = _letter_tokenizer("[gMASK] <sop> $A", ["<|endoftext|>", "[gMASK]", "<sop>"], padding_side="left")
+    tokenizer = letter_tokenizer("[gMASK] <sop> $A", ["<|endoftext|>", "[gMASK]", "<sop>"], padding_side="left")
     text_encoder = GlmModel(
         GlmConfig(
             vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=64, num_hidden_layers=2,
@@ -313,7 +313,7 @@ def _t5_encoder(tokenizer: T5Tokenizer) -> T5EncoderModel:
 
 def tiny_llama_tokenizer() -> PreTrainedTokenizerFast:
     """Return the tokenizer of the tiny HiDream's Llama; as in the real one, no token is meant for padding."""
-    return _letter_tokenizer("<|begin_of_text|> $A", ["<|eot_id|>", "<|begin_of_text|>"])
+    return letter_tokenizer("<|begin_of_text|> $A", ["<|eot_id|>", "<|begin_of_text|>"])
 
 
 def _llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -325,7 +325,7 @@ def _llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     )  # fmt: skip
 
 
-def _letter_tokenizer(template: str, special: list[str], **options: Any) -> PreTrainedTokenizerFast:
+def letter_tokenizer(template: str, special: list[str], **options: Any) -> PreTrainedTokenizerFast:
     """Return a tokenizer of one token a byte; `special` begins with the padding, `template` is around every text."""
     tokens = special + sorted(ByteLevel.alphabet())
     tokenizer = Tokenizer(WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=special[0]))

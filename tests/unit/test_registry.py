@@ -45,6 +45,9 @@ def test_the_file_that_is_shipped_has_the_names_of_the_documents():
         "z-image-turbo",
         "cogview4",
         "hidream-i1-full",
+        "flux.2-klein-4b",
+        "ernie-image",
+        "ernie-image-turbo",
         "runwayml/stable-diffusion-v1-5",
         "sd-xl-base",
     } <= set(registry)

@@ -10,7 +10,7 @@ import torch
 from diffusers import QwenImagePipeline
 from PIL import Image
 
-from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 
 CELL = 64  # pixels per token and side
 MAGIC = ", Ultra HD, 4K, cinematic composition."

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 from tools.demo.autoencoder import (
     FULL,
     INNER,

@@ -97,7 +97,8 @@ class SourceImages:
         if info is not None and info.layers:
             generation = layers.sized(generation, start)
             warnings += layers.without_effect(body)
-        edits = info is not None and "edit" in info.kinds
+        inpaints = start.mask is not None and info is not None and "inpaint" in info.kinds
+        edits = info is not None and "edit" in info.kinds and not inpaints
         if edits and body.strength is not None:
             warnings.append("strength has no effect: the model edits the image instead of generating over it.")
         # All steps of an edit are done.

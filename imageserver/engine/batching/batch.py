@@ -31,7 +31,8 @@ def form_batch(ranked: Sequence[WaitingCall]) -> list[BatchedCall]:
     if cap <= 1:
         return [ranked[0]]
     others = [entry for entry in ranked[1:] if entry[0].shares_forwards_with(leader)]
-    chosen = companions(model.merger, arguments_of(track), [arguments_of(other) for _, other in others], cap)
+    calls, most_padding = [arguments_of(other) for _, other in others], _most_padding(leader)
+    chosen = companions(model.merger, arguments_of(track), calls, cap, most_padding)
     return with_foreseen(model, [ranked[0], *(others[index] for index in chosen)], cap)
 
 
@@ -44,7 +45,8 @@ def with_foreseen(model: ServedModel, batch: Sequence[WaitingCall], cap: int) ->
     """
     assert model.merger is not None
     leader, track = batch[0]
-    first, most_padding = arguments_of(track), max(MAX_PADDING, model.costs.worthwhile_padding(leader.pixels))
+    first, padding_when_full = arguments_of(track), _most_padding(leader)
+    worthwhile = model.costs.worthwhile_padding(leader.pixels) if padding_when_full else 0.0
     waiting, calls = deque(batch), list[BatchedCall]()
     while waiting:
         job, track = waiting.popleft()
@@ -53,7 +55,7 @@ def with_foreseen(model: ServedModel, batch: Sequence[WaitingCall], cap: int) ->
         if full and not (waiting and _gives_way(waiting[-1][0], job)):
             continue
         call = job.lookaheads[track.index].foresee() if job.lookaheads else None
-        padding = MAX_PADDING if full else most_padding
+        padding = padding_when_full if full else max(padding_when_full, worthwhile)
         if call is not None and _fits(model.merger, first, call.waiting.arguments, padding):
             if full:
                 waiting.pop()
@@ -81,7 +83,9 @@ def compute(batch: Sequence[BatchedCall]) -> list[Any]:
     return split(forward(**model.merger.merge(calls)), sizes)
 
 
-def companions(merger: Merger, leader: Arguments, others: Sequence[Arguments], cap: int) -> list[int]:
+def companions(
+    merger: Merger, leader: Arguments, others: Sequence[Arguments], cap: int, most_padding: float = MAX_PADDING
+) -> list[int]:
     """Return the indexes of the calls in `others` that should join `leader`, at most `cap - 1`, in their order.
 
     Calls with the leader's text length go first: a mask takes attention off its fast path.
@@ -93,7 +97,7 @@ def companions(merger: Merger, leader: Arguments, others: Sequence[Arguments], c
     for index in fitting:
         if len(chosen) >= cap - 1:
             break
-        if index not in chosen and _padding(merger, leader, others[index]) <= MAX_PADDING:
+        if index not in chosen and _padding(merger, leader, others[index]) <= most_padding:
             chosen.append(index)
     return sorted(chosen)
 
@@ -107,6 +111,11 @@ def split(output: Any, sizes: Sequence[int]) -> list[Any]:
     """Return each call's part of a forward's `(rows,)`, a tensor with the batch in front or a list of images."""
     ends = list(itertools.accumulate(sizes))
     return [(output[0][end - size : end],) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _most_padding(leader: RunningJob) -> float:
+    """Return how much padding calls may need to join a leader's: none where a mask costs more than they gain."""
+    return MAX_PADDING if leader.model.mixes_lengths(leader.pixels) else 0.0
 
 
 def _gives_way(last: RunningJob, job: RunningJob) -> bool:

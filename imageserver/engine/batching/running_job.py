@@ -7,9 +7,9 @@ from typing import Any
 
 from imageserver.engine.batching.lookahead import Lookahead
 from imageserver.engine.batching.served_model import ServedModel
-from imageserver.engine.pipelines.previews import Thumbnail
+from imageserver.engine.pipelines.decoding.previews import Thumbnail
+from imageserver.engine.pipelines.decoding.tiles import current_warnings
 from imageserver.engine.pipelines.suspension import Track, TrackCancelled
-from imageserver.engine.pipelines.tiled_decoding import current_warnings
 from imageserver.engine.runner.pipeline_runner import PreviewFn
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Run
@@ -105,7 +105,8 @@ class RunningJob:
         )
 
     def _step_seconds(self) -> float:
-        if self.lookaheads and self.model.cap_of(self.pixels) > 1:
+        paired = self.model.cap_of(self.pixels) > 1 and self.model.mixes_lengths(self.pixels)
+        if self.lookaheads and paired:
             return self.model.costs.seconds(self.pixels, 2) * self.calls_per_step / 2
         return self.model.costs.seconds(self.pixels) * self.calls_per_step
 

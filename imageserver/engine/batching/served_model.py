@@ -18,16 +18,18 @@ from imageserver.generation import Generation
 class ServedModel:
     """Everything that generates with one model, and the costs learnt so far.
 
-    `cap_of` gives how many images of a size in pixels share a forward; `memory_limit` what was learnt when memory ran
-    out. `largest_generated` is the largest image so far, in pixels. Without a merger calls share no forward, without
-    tiers the only quality is exact, and without adapters LoRAs are refused. `captured` replays
-    launches instead of repeating them. `costs` are those of forwards, `ending_costs` those after an image's last one.
+    `cap_of` gives how many images of a size in pixels share a forward, `mixes_lengths` whether texts of different
+    lengths do; `memory_limit` what was learnt when memory ran out. `largest_generated` is the largest image so far, in
+    pixels. Without a merger calls share no forward, without tiers the only quality is exact, and without adapters LoRAs
+    are refused. `captured` replays launches instead of repeating them. `costs` are those of forwards, `ending_costs`
+    those after an image's last one.
     """
 
     runner: PipelineRunner
     forward: Callable[..., Any]
     merger: Merger | None = None
     cap_of: Callable[[int], int] = lambda pixels: 1
+    mixes_lengths: Callable[[int], bool] = lambda pixels: True
     tiers: QualityTiers | None = None
     adapters: LoraAdapters | None = None
     captured: CapturedForwards | None = None

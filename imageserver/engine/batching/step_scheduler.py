@@ -20,7 +20,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.device_errors import drop_frames, end_if_lost, is_out_of_memory
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
-from imageserver.engine.pipelines.previews import Thumbnail
+from imageserver.engine.pipelines.decoding.previews import Thumbnail
 from imageserver.engine.runner.pipeline_runner import MAX_SEED
 from imageserver.engine.runner.safety_checker import SafetyChecker, blackened, sentence
 from imageserver.errors import (

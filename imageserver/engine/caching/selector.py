@@ -53,7 +53,7 @@ def open_tiers(
         if set_context is None:
             raise ValueError(f"diffusers has no caches for {type(denoiser).__name__}")
         if "kv_cache" in inspect.signature(type(denoiser).forward).parameters:
-            raise ValueError("its first step also encodes its texts, which the other steps reuse")
+            raise ValueError("its forward has a cache of its own, which later steps may reuse")
         tiers = QualityTiers(denoiser, set_context, forward, _backend(name, lambda: calibrate(set_context)))
         tiers.check_fit()
     except (ValueError, IndexError, AttributeError, TypeError, RuntimeError) as error:

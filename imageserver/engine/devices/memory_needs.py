@@ -63,7 +63,9 @@ def decoding_bytes(vae: Mapping[str, Any], dtype: torch.dtype) -> float:
         channels = vae["base_dim"] * vae["dim_mult"][0]
         per_pixel = QWEN_DECODING_BYTES * channels / QWEN_DECODING_CHANNELS
     else:
-        channels = (vae.get("block_out_channels") or [DECODING_CHANNELS])[0]
+        # The decoder of FLUX.2's VAE may be smaller than its encoder.
+        widths = vae.get("decoder_block_out_channels") or vae.get("block_out_channels") or [DECODING_CHANNELS]
+        channels = widths[0]
         per_pixel = DECODING_BYTES * channels / DECODING_CHANNELS
     return float(per_pixel * itemsize / 2)
 

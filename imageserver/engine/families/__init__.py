@@ -5,8 +5,10 @@ own, a line in `FAMILIES`, a tiny model in its test and a row in docs/models.md.
 """
 
 from imageserver.engine.families.cogview4 import CogView4
+from imageserver.engine.families.ernie_image import ErnieImage
 from imageserver.engine.families.family import Family
 from imageserver.engine.families.flux import Flux
+from imageserver.engine.families.flux2_klein import Flux2Klein
 from imageserver.engine.families.hidream_image import HiDreamImage
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.families.qwen_image_21 import QwenImage21
@@ -27,7 +29,9 @@ FAMILIES: tuple[Family, ...] = (
     CogView4(),
     HiDreamImage(),
     Flux(),
+    Flux2Klein(),
     ZImage(),
+    ErnieImage(),
 )
 
 

@@ -6,8 +6,8 @@ Source: the THUDM/CogView4-6B model card and diffusers `pipeline_cogview4.py` (0
 from collections.abc import Mapping
 
 from imageserver.engine.families.flow import FlowFamily, FlowMerger
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -34,7 +34,7 @@ class CogView4(FlowFamily):
     def defaults(self, pipeline: Pipeline) -> Defaults:
         return Defaults(steps=50, guidance=5.0)
 
-    def calls_per_step(self, generation: Generation) -> int:
+    def calls_per_step(self, pipeline: Pipeline, generation: Generation) -> int:
         return 2 if generation.true_cfg_scale > 1 else 1
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from imageserver.engine.pipelines.decoding.vae_number_format import without_overflow
 from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulerSpec
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
-from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.texts.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -73,13 +74,18 @@ class Family(ABC):
     ) -> torch.Tensor:
         """Return the latents (channels, height, width) of the finished image, predicted from the last step."""
 
+    def preview_scale(self, pipeline: Pipeline) -> int:
+        """Return how many pixels wide one of the latents of `preview_latents` is."""
+        return int(pipeline.vae_scale_factor)
+
     def encode_for_preview(self, pipeline: Pipeline, image: torch.Tensor) -> torch.Tensor:
         """Return the latents (channels, height, width) of an image (1, 3, height, width) in [-1, 1].
 
         Source: diffusers `autoencoder_kl.py` (0.42), the VAE of most families.
         """
         vae = pipeline.vae
-        latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
+        with without_overflow(vae):
+            latents = vae.encode(image.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
         scaled: torch.Tensor = (latents[0].float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
         return scaled
 
@@ -99,6 +105,6 @@ class Family(ABC):
         """Return how many squares of `size_multiple` pixels an image may have; larger images are enlarged to size."""
         return None
 
-    def calls_per_step(self, generation: Generation) -> int:
+    def calls_per_step(self, pipeline: Pipeline, generation: Generation) -> int:
         """Return how often one step calls the denoiser; with 1, guidance is part of the call."""
         return 1

@@ -4,13 +4,12 @@ Source: the black-forest-labs/FLUX.1-dev and -schnell model cards and diffusers 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 
 from imageserver.engine.families.flow import FlowFamily, FlowMerger, clean_flow_latents
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage, count_tokens_of_distilled
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -62,15 +61,10 @@ class Flux(FlowFamily):
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count T5's tokens, and warn about parameters that a distilled model ignores."""
-        side, most = self.size_multiple(pipeline), _max_prompt_tokens(pipeline)
-        unread = []
-        if generation.negative_prompt.strip():
-            unread.append("negative_prompt has no effect: the model does not read it.")
-        if generation.true_cfg_scale > 1 and not _reads_guidance(pipeline):
-            unread.append("guidance_scale has no effect: the model was distilled to generate without it.")
-        read = replace(generation, negative_prompt="", true_cfg_scale=0.0)
-        usage = count_tokens(pipeline.tokenizer_2, most, read, latent_side=side)
-        return replace(usage, warnings=(*usage.warnings, *unread))
+        return count_tokens_of_distilled(
+            pipeline.tokenizer_2, _max_prompt_tokens(pipeline), generation,
+            latent_side=self.size_multiple(pipeline), reads_guidance=_reads_guidance(pipeline),
+        )  # fmt: skip
 
 
 def _reads_guidance(pipeline: Pipeline) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from imageserver.engine.families.flow import FlowFamily, FlowMerger
 from imageserver.engine.pipelines.generated_size import generated_size
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
-from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 

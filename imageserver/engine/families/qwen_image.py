@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 
 from imageserver.engine.families.flow import FlowFamily, clean_flow_latents
 from imageserver.engine.pipelines.merger import Arguments, Merger
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import POSITIVE_MAGIC, Generation
 
@@ -85,7 +85,7 @@ class QwenImage(FlowFamily):
         """Return those of this server's API."""
         return Defaults(steps=20, guidance=4.0)
 
-    def calls_per_step(self, generation: Generation) -> int:
+    def calls_per_step(self, pipeline: Pipeline, generation: Generation) -> int:
         return 2 if generation.true_cfg_scale > 1 else 1
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
@@ -105,7 +105,7 @@ class QwenImage(FlowFamily):
             "num_inference_steps": generation.steps,
             "max_sequence_length": MAX_PROMPT_TOKENS,
         }
-        if self.calls_per_step(generation) == 2:
+        if self.calls_per_step(pipeline, generation) == 2:
             embeddings, mask = cache.get(generation.negative_prompt or " ", encode, pinned=True)
             arguments |= {"negative_prompt_embeds": embeddings, "negative_prompt_embeds_mask": mask}
         return arguments

@@ -13,8 +13,8 @@ import torch
 
 from imageserver.engine.families.qwen_image import QwenImage
 from imageserver.engine.pipelines.image_processor import ImageProcessor3, cut, load_image_processor
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage, count_tokens
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -51,7 +51,7 @@ class QwenImage21(QwenImage):
             cut(tokenizer, text, MAX_PROMPT_TOKENS)
             for text in (generation.prompt, generation.negative_prompt.strip() or " ")
         )
-        guided = self.calls_per_step(generation) == 2
+        guided = self.calls_per_step(pipeline, generation) == 2
         arguments: PipelineArguments = {
             "true_cfg_scale": generation.true_cfg_scale,
             "num_inference_steps": generation.steps,

@@ -9,7 +9,7 @@ from typing import Any
 
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS, QwenImage
 from imageserver.engine.pipelines.image_processor import ImageProcessor, cut, load_image_processor
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -35,7 +35,7 @@ class QwenImageEdit(QwenImage):
             "true_cfg_scale": generation.true_cfg_scale,
             "num_inference_steps": generation.steps,
         }
-        if self.calls_per_step(generation) == 2:
+        if self.calls_per_step(pipeline, generation) == 2:
             arguments["negative_prompt"] = cut(pipeline.tokenizer, generation.negative_prompt or " ", MAX_PROMPT_TOKENS)
         return arguments
 

@@ -11,8 +11,8 @@ import torch
 from imageserver.engine.families.flow import clean_flow_latents
 from imageserver.engine.families.qwen_image import MAX_PROMPT_TOKENS
 from imageserver.engine.families.qwen_image_edit import QwenImageEdit
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import LAYER_SIDE, Generation, layer_size
 

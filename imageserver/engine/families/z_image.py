@@ -10,8 +10,8 @@ import torch
 
 from imageserver.engine.families.flow import FlowFamily
 from imageserver.engine.pipelines.merger import Arguments
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
-from imageserver.engine.pipelines.token_counts import TokenUsage, count_tokens
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage, count_tokens, tokens_before_prompt
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -87,10 +87,5 @@ class ZImage(FlowFamily):
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count Qwen's tokens; it reads up to 512, including those of the template before the prompt."""
-        most = MAX_PROMPT_TOKENS - _tokens_before_prompt(pipeline.tokenizer)
+        most = MAX_PROMPT_TOKENS - tokens_before_prompt(pipeline.tokenizer)
         return count_tokens(pipeline.tokenizer, most, generation, latent_side=self.size_multiple(pipeline))
-
-
-def _tokens_before_prompt(tokenizer: Any) -> int:
-    marked = tokenizer.apply_chat_template([{"role": "user", "content": "PROMPT"}], tokenize=False)
-    return len(tokenizer(marked.partition("PROMPT")[0]).input_ids)

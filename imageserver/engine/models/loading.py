@@ -13,14 +13,16 @@ from imageserver.engine.devices import devices, placement
 from imageserver.engine.devices.memory import bytes_of
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report
+from imageserver.engine.families import published_class
 from imageserver.engine.families.family import Family
 from imageserver.engine.models import transformer_file, weights
 from imageserver.engine.models.components import load_components
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel
-from imageserver.engine.pipelines import separate_text_encoder, single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
-from imageserver.engine.pipelines.separate_text_encoder import SeparateTextEncoder
+from imageserver.engine.pipelines.texts import separate_text_encoder
+from imageserver.engine.pipelines.texts.separate_text_encoder import SeparateTextEncoder
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner import controlnet
 from imageserver.generation import DeviceInfo, ModelInfo
@@ -88,7 +90,8 @@ def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
     given |= load_components(folder, plan, dtype, device, left_out={*given, *family.loading})
     # Source: diffusers `DiffusionPipeline.from_pretrained`: whole components, the largest first.
     spread = {"device_map": "balanced"} if plan.spread else {}
-    return diffusers.DiffusionPipeline.from_pretrained(
+    # Only the class itself knows which of its components are optional: DiffusionPipeline would load what is left out.
+    return getattr(diffusers, published_class(family)).from_pretrained(
         str(folder), dtype=dtype, variant=weights.variant(folder), use_safetensors=True, local_files_only=True,
         **spread, **given, **family.loading,
     )  # fmt: skip

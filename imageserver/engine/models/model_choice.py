@@ -18,7 +18,7 @@ from imageserver.engine.models.automatic_choice import DEMO, ModelChoice
 from imageserver.engine.models.candidates import entry_of, shipped_entry
 from imageserver.engine.models.machine import inspect_machine
 from imageserver.engine.models.model_files import family_in, locate_pipeline, number_format
-from imageserver.engine.pipelines import separate_text_encoder
+from imageserver.engine.pipelines.texts import separate_text_encoder
 from imageserver.engine.runner import controlnet
 from imageserver.generation import MemoryPlanName
 from imageserver.protocol.engine_config import InitialModel

@@ -22,7 +22,7 @@ from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel, choose_model, find
 from imageserver.engine.models.warmup import load_and_warm_up
 from imageserver.engine.pipelines.method_caches import clear_method_caches
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.safety_checker import open_checker
 from imageserver.errors import Busy

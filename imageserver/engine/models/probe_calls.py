@@ -33,11 +33,15 @@ def suspended_call(runner: PipelineRunner, side: int, prompt: str = "a red circl
     track.abort(TrackCancelled())
 
 
-def rehearsed_calls(runner: PipelineRunner, max_pixels: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return two calls of one size whose texts differ in length."""
-    side = min(512, int(max_pixels**0.5))
+def probe_pair(runner: PipelineRunner, side: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return two calls of a square image whose texts differ in length."""
     with suspended_call(runner, side, LONG_PROMPT) as longer:
         return probe_call(runner, side), longer
+
+
+def rehearsed_calls(runner: PipelineRunner, max_pixels: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return two calls of one size whose texts differ in length."""
+    return probe_pair(runner, min(512, int(max_pixels**0.5)))
 
 
 def probed_calls(

@@ -26,11 +26,18 @@ from imageserver.engine.models.acceleration import (
 from imageserver.engine.models.faster_forward import FasterForward, eagerly
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
-from imageserver.engine.models.probe_calls import LONG_PROMPT, probe_call, probed_calls, rehearsed_calls, suspended_call
+from imageserver.engine.models.probe_calls import (
+    LONG_PROMPT,
+    probe_call,
+    probe_pair,
+    probed_calls,
+    rehearsed_calls,
+    suspended_call,
+)
 from imageserver.engine.models.rehearsal import Rehearsal
-from imageserver.engine.pipelines.interruptible_decoding import InterruptibleDecoder
+from imageserver.engine.pipelines.decoding.interruptible_decoder import InterruptibleDecoder
+from imageserver.engine.pipelines.decoding.tiles import decode_in_tiles_when_full
 from imageserver.engine.pipelines.suspension import Gate, SetContext
-from imageserver.engine.pipelines.tiled_decoding import decode_in_tiles_when_full
 from imageserver.engine.runner.lora_adapters import open_adapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import ModelInfo
@@ -89,6 +96,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         forward=forward,
         merger=model.family.merger,
         cap_of=caps.cap_of,
+        mixes_lengths=caps.mixes_lengths,
         tiers=_tiers(settings, model, gate, forward, runner, report, compiled_side),
         adapters=adapters,
         captured=captured,
@@ -146,7 +154,7 @@ def _caps(
     fingerprint = f"{_revision(settings, model)}/{torch.get_num_threads()}/{settings.max_pixels}"
     file = settings.resolve(settings.state_dir) / "batch_caps.json"
     caps = load_or_measure(
-        file, fingerprint, forward, merger, lambda side: probe_call(runner, side), settings.max_pixels,
+        file, fingerprint, forward, merger, lambda side: probe_pair(runner, side), settings.max_pixels,
         devices.free_memory(device),
     )  # fmt: skip
     return BatchLimits(caps, settings.max_batch)

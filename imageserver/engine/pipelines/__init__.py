@@ -1,1 +1,4 @@
-"""Modules that know diffusers, each for one part of a pipeline call. Process: engine. May import only `downloads`."""
+"""Modules that know diffusers, each for one part of a pipeline call; texts and decoding have rooms.
+
+Process: engine. May import only `downloads`.
+"""

@@ -28,8 +28,8 @@ class RequestPixels:
 def arguments(generation: Generation, source: bytes, width: int, height: int, strength: float) -> dict[str, Any]:
     """Return the pipeline call's arguments for the source, padded with its edges to the generated size.
 
-    Further images keep their own sizes. All are PIL images, as in a plain call: a tensor of the same values has
-    another layout, and changes the last bits of the result.
+    Further images keep their own sizes; beside a mask there is at most one, which the pipeline looks at. All are PIL
+    images, as in a plain call: a tensor of the same values has another layout, and changes the last bits of the result.
     """
     if generation.source is None:
         return {}
@@ -37,9 +37,13 @@ def arguments(generation: Generation, source: bytes, width: int, height: int, st
     assert pixels.image is not None
     first = Image.fromarray(_padded(pixels.image, width, height))
     further = [Image.fromarray(image) for image in pixels.further]
-    given: dict[str, Any] = {"image": [first, *further] if further else first, "strength": strength}
+    given: dict[str, Any] = {"image": first, "strength": strength}
     if pixels.mask is not None:
         given["mask_image"] = Image.fromarray(_padded(pixels.mask, width, height))
+        if further:
+            [given["image_reference"]] = further
+    elif further:
+        given["image"] = [first, *further]
     return given
 
 

@@ -13,16 +13,16 @@ import torch
 from imageserver.capabilities import Needs, check_supported
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines import init_image
-from imageserver.engine.pipelines.encoded_texts import recorded_texts
+from imageserver.engine.pipelines.decoding.previews import PreviewMap, Thumbnail, fit
+from imageserver.engine.pipelines.decoding.single_frame_vae import stock_arithmetic
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
-from imageserver.engine.pipelines.previews import PreviewMap, Thumbnail, fit
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache
-from imageserver.engine.pipelines.single_frame_vae import stock_arithmetic
-from imageserver.engine.pipelines.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.encoded_texts import recorded_texts
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
+from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Kind, Pipeline
 from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
-from imageserver.engine.runner.finished_pixels import crop_to_centre, enlarged, on_white, to_bytes
+from imageserver.engine.runner.finished_pixels import crop_to_centre, enlarged, on_white, scaled, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.errors import GenerationFailed, InvalidParameter
 from imageserver.generation import Generation, Source, layer_size
@@ -79,7 +79,8 @@ class PipelineRunner:
     @cached_property
     def preview_map(self) -> PreviewMap:
         """The map from the model's latents to colours; fitting it encodes two small images."""
-        return fit(lambda image: self._family.encode_for_preview(self._own, image), self._own.vae_scale_factor)
+        scale = self._family.preview_scale(self._own)
+        return fit(lambda image: self._family.encode_for_preview(self._own, image), scale)
 
     def warmup_generation(self, generation: Generation) -> tuple[Generation, bytes]:
         """Return the generation with its pixels: a grey image to edit where the model cannot generate from text."""
@@ -114,7 +115,7 @@ class PipelineRunner:
                 on_step(preview)
             return {}
 
-        guided = self._family.calls_per_step(generation) == 2
+        guided = self._family.calls_per_step(pipeline, generation) == 2
         try:
             with recorded_texts(pipeline, self._family.text_arguments if guided else ()):
                 images = pipeline(
@@ -143,7 +144,7 @@ class PipelineRunner:
                 "may help."
             )
         if not self._family.layers:
-            image = enlarged(image, generation.width, generation.height)
+            image = enlarged(scaled(image, width, height), generation.width, generation.height)
         # Copied here and not in `postprocess`, which runs beside the next forward: the copy would wait for its end.
         return to_bytes(image).cpu()
 
@@ -209,7 +210,7 @@ class PipelineRunner:
         return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()
 
     def calls_per_step(self, generation: Generation) -> int:
-        return self._family.calls_per_step(generation) * calls_factor(generation.scheduler)
+        return self._family.calls_per_step(self._own, generation) * calls_factor(generation.scheduler)
 
     def token_usage(self, generation: Generation) -> TokenUsage:
         return self._family.token_usage(self._own, generation)
@@ -233,7 +234,7 @@ def guide_of(pipeline: Pipeline) -> str:
 
 
 def as_class(pipeline: Pipeline, name: str, options: Mapping[str, Any]) -> Pipeline:
-    """Return a pipeline of another class of diffusers that shares every component of this one.
+    """Return a pipeline of another class of diffusers that shares every component and option of this one.
 
     `options` are passed to its constructor where it knows them, as at loading.
     """
@@ -241,8 +242,8 @@ def as_class(pipeline: Pipeline, name: str, options: Mapping[str, Any]) -> Pipel
         return pipeline
     kind = getattr(diffusers, name)
     known = inspect.signature(kind.__init__).parameters
-    further = {name: value for name, value in options.items() if name in known}
-    relative = kind(**(pipeline.components | further))
+    given = {**pipeline.config, **pipeline.components, **options}
+    relative = kind(**{name: value for name, value in given.items() if name in known})
     relative.set_progress_bar_config(disable=True)
     for attribute in OFFLOADING:
         if attribute in vars(pipeline):

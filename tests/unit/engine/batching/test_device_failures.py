@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from imageserver.engine.pipelines.tiled_decoding import IN_TILES, decode_in_tiles_when_full
+from imageserver.engine.pipelines.decoding.tiles import IN_TILES, decode_in_tiles_when_full
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Control, Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from imageserver.engine.pipelines import single_frame_vae
-from imageserver.engine.pipelines.tiled_decoding import IN_TILES, decode_in_tiles_when_full
+from imageserver.engine.pipelines.decoding import single_frame_vae
+from imageserver.engine.pipelines.decoding.tiles import IN_TILES, decode_in_tiles_when_full
 from imageserver.generation import Source
 from imageserver.protocol.messages import Finished, Progress, Started
 from tests.support.factories import generation

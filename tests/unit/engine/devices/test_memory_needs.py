@@ -87,3 +87,5 @@ def test_decoding_takes_what_the_vae_is_made_of() -> None:
     # diffusers decodes SDXL's in float32 where the model is float16.
     sdxl = {"block_out_channels": [128], "force_upcast": True}
     assert decoding_bytes(sdxl, torch.float16) == 2 * decoding_bytes(sdxl, torch.bfloat16)
+    flux2 = {"block_out_channels": [128, 256], "decoder_block_out_channels": [96, 192]}
+    assert decoding_bytes(flux2, torch.bfloat16) == 0.75 * STOCK_VAE

@@ -15,6 +15,8 @@ from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
 from tests.support import tiny_models
+from tests.support.tiny_ernie_image import tiny_ernie_image
+from tests.support.tiny_flux2_klein import tiny_flux2_klein
 from tests.support.tiny_qwen_image_21 import tiny_qwen_image_21
 from tests.support.tiny_qwen_image_layered import tiny_qwen_image_layered
 
@@ -31,7 +33,9 @@ TINY_MODELS: dict[str, Callable[[], Any]] = {
     "cogview4": tiny_models.tiny_cogview4,
     "hidream-i1": tiny_models.tiny_hidream,
     "flux": tiny_models.tiny_flux,
+    "flux.2-klein": tiny_flux2_klein,
     "z-image": tiny_models.tiny_z_image,
+    "ernie-image": tiny_ernie_image,
 }
 # The first with each merger: the others share it.
 MERGING = list({id(family.merger): family for family in reversed(FAMILIES) if family.merger}.values())

@@ -20,6 +20,8 @@ from tests.support import tiny_models
 from tests.support.factories import generation
 from tests.support.paths import ROOT
 from tests.support.tiny_engine import TinyEngine, Wanted, assert_alike, difference
+from tests.support.tiny_ernie_image import tiny_ernie_image
+from tests.support.tiny_flux2_klein import tiny_flux2_klein
 from tests.support.tiny_qwen_image_21 import tiny_qwen_image_21
 
 
@@ -53,16 +55,20 @@ MODELS = {
     ),
     # Of the 512 tokens that it reads, the template's first are six in this tokenizer.
     "z-image": Model(tiny_models.tiny_z_image, 506, doubled=True, unguided=0.0),
+    "flux.2 klein": Model(tiny_flux2_klein, 506, guidance=1.0),
+    "flux.2 klein base": Model(lambda: tiny_flux2_klein(distilled=False), 506, doubled=True),
+    "ernie-image": Model(tiny_ernie_image, 512, doubled=True),
 }
 # One of each family.
 BUILD = [
     tiny_models.tiny_qwen_image, tiny_models.tiny_qwen_image_edit, tiny_models.tiny_stable_diffusion,
     tiny_models.tiny_stable_diffusion_xl, tiny_models.tiny_cogview4, tiny_models.tiny_hidream, tiny_models.tiny_flux,
-    tiny_models.tiny_z_image, tiny_qwen_image_21,
+    tiny_models.tiny_z_image, tiny_qwen_image_21, tiny_flux2_klein, tiny_ernie_image,
 ]  # fmt: skip
 # By the pipelines that diffusers has.
-FROM_TEXT_ALONE = ["cogview4", "hidream-i1"]
-FROM_IMAGES = [name for name in MODELS if name not in FROM_TEXT_ALONE]
+FROM_TEXT_ALONE = ["cogview4", "hidream-i1", "ernie-image"]
+EDITING = ["flux.2 klein", "flux.2 klein base"]
+FROM_IMAGES = [name for name in MODELS if name not in (*FROM_TEXT_ALONE, *EDITING)]
 STRENGTH = 0.6
 
 
@@ -123,9 +129,10 @@ def test_from_an_image_too(engine):
     assert len(engine.of(Progress)) == wanted.generated_steps == 3
 
 
-@only(FROM_IMAGES)
+@only([*FROM_IMAGES, *EDITING])
 def test_inside_a_mask_too_and_outside_it_is_the_source(engine):
-    wanted = generation(steps=5, source=Source(strength=STRENGTH, digest="x", masked=True))
+    source = Source(strength=STRENGTH, digest="x", masked=True)
+    wanted = generation(steps=5, source=source, deterministic=bool(engine.family.text_arguments))
     generated = engine.generate((wanted, gradient().tobytes() + half().tobytes()))[0]
     images = {"image": Image.fromarray(gradient()), "mask_image": Image.fromarray(half())}
     expected = engine.plain(wanted, "inpaint", **images, strength=STRENGTH)
@@ -154,7 +161,7 @@ def test_texts_of_different_lengths_and_images_of_different_shapes_do_not_harm_e
     assert_alike(engine, wanted, engine.generate(*wanted))
 
 
-@only(["z-image"])
+@only(["z-image", "ernie-image"])
 def test_texts_of_different_lengths_share_forwards_where_padding_costs_little(engine):
     wanted = [
         generation("a cat", width=256, height=256, steps=2),
@@ -206,17 +213,17 @@ def test_long_prompts_are_cut_with_a_warning_and_tokens_are_counted(engine):
 def test_the_format_of_graphics_cards_serves_every_kind_too(name):
     model = MODELS[name]
     engine = FamilyEngine(replace(model, build=lambda: model.build().to(torch.bfloat16)))
-    for masked in (None, False, True) if name in FROM_IMAGES else (None,):
+    for masked in (None,) if name in FROM_TEXT_ALONE else (None, False, True):
         source = None if masked is None else Source(strength=STRENGTH, digest="x", masked=masked)
         [generated] = engine.generate((generation(previews=1, source=source), gradient().tobytes() + half().tobytes()))
         assert generated.shape == (64, 64, 3)
 
 
-@only(["flux dev", "flux schnell"])
+@only(["flux dev", "flux schnell", "flux.2 klein"])
 def test_what_a_distilled_model_does_not_read_is_told(engine):
     reading = engine.runner.token_usage(generation(negative_prompt="blurry", true_cfg_scale=2.0))
     told = {warning.split()[0] for warning in reading.warnings}
-    assert told == ({"negative_prompt"} if engine.case.guidance else {"negative_prompt", "guidance_scale"})
+    assert told == ({"negative_prompt"} if engine.case.guidance > 1 else {"negative_prompt", "guidance_scale"})
 
 
 def documented() -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from tests.support import tiny_models
 from tests.support.factories import generation
 from tests.support.tiny_controls import tiny_control
 from tests.support.tiny_engine import TinyEngine
+from tests.support.tiny_flux2_klein import tiny_flux2_klein
 from tests.support.tiny_loras import save_lora
 
 SIDE = 64
@@ -39,6 +40,10 @@ def edited() -> dict[str, Any]:
     return {"source": Source(strength=1.0, digest="x"), "width": 128, "height": 128}
 
 
+def tiny_klein_base() -> Any:
+    return tiny_flux2_klein(distilled=False)
+
+
 # The model, what the generation has beside its prompt, and its pixels.
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], bytes]] = {
     "qwen-image": (tiny_models.tiny_qwen_image, {}, b""),
@@ -49,6 +54,9 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], bytes]] = {
     "qwen-image-edit": (tiny_models.tiny_qwen_image_edit, edited(), pixels(side=128)),
     "qwen-image-edit-plus": (lambda: tiny_models.tiny_qwen_image_edit(plus=True), edited(), pixels(side=128)),
     "cogview4": (tiny_models.tiny_cogview4, {}, b""),
+    "flux.2-klein": (tiny_klein_base, {}, b""),
+    "flux.2-klein, edit": (tiny_klein_base, edited(), pixels(side=128)),
+    "flux.2-klein, inside a mask": (tiny_klein_base, from_image(masked=True), pixels(4)),
 }  # fmt: skip
 
 

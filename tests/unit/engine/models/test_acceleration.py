@@ -11,6 +11,7 @@ from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 from imageserver.engine.caching.taylorseer import TaylorSeer
 from imageserver.engine.capturing import captured_forwards
 from imageserver.engine.devices import batch_limits, memory_plans, placement, plan_choice
+from imageserver.engine.devices.batch_limits import SizeLimit
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import acceleration, faster_forward, rehearsal, warmup
 from imageserver.generation import Lora
@@ -71,7 +72,7 @@ def test_what_was_probed_is_captured_before_the_first_client_and_freed_when_memo
     monkeypatch.setattr(acceleration, "open_graphs", lambda device: graphs)
     # A fake replay computes everything again.
     monkeypatch.setattr(captured_forwards, "MIN_GAIN", 0.0)
-    monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: 2})
+    monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: SizeLimit(2)})
     opened = TinyPool(settings(folder, tmp_path, cuda_graphs=True))
     captured = opened.pool.served_model(str(folder)).captured
     assert captured is not None
@@ -165,7 +166,7 @@ def test_after_the_start_nothing_is_compiled_while_clients_wait(
 ) -> None:
     # Traced blocks are not faster, and would stay eager.
     monkeypatch.setattr(faster_forward, "MIN_GAIN", 0.0)
-    monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: 4})
+    monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: SizeLimit(4)})
     graphs = acceleration.compiled_graphs()
     opened = TinyPool(settings(folder, tmp_path, compile=True, max_pixels=128 * 128))
     assert acceleration.compiled_graphs() > graphs

@@ -317,7 +317,7 @@ def test_a_model_is_measured_at_its_first_load_alone(several: SeveralModels, mon
     first = several.pool.loaded[-1]
     several.pool.unload("sd")
 
-    def measure(*_: Any) -> dict[int, int]:
+    def measure(*_: Any) -> None:
         raise AssertionError("It was measured before.")
 
     monkeypatch.setattr(batch_limits, "measure", measure)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from imageserver.engine.pipelines.tiled_decoding import IN_TILES, current_warnings, decode_in_tiles_when_full
+from imageserver.engine.pipelines.decoding.tiles import IN_TILES, current_warnings, decode_in_tiles_when_full
 from imageserver.engine.runner.pipeline_runner import with_stock_vae
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import QwenImagePipeline
 
-from imageserver.engine.pipelines import single_frame_vae
+from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.suspension import Track
 
 

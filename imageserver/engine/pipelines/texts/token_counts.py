@@ -1,6 +1,6 @@
 """Count the tokens of a generation, for its result and its warnings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imageserver.engine.pipelines.generated_size import generated_size
@@ -45,3 +45,23 @@ def count_tokens(
         image_tokens=(width // latent_side) * (height // latent_side) * generation.count,
         warnings=tuple(warnings),
     )
+
+
+def count_tokens_of_distilled(
+    tokenizer: Any, most: int, generation: Generation, *, latent_side: int, reads_guidance: bool = False
+) -> TokenUsage:
+    """Return the usage of a model into which guidance was distilled, and warn of the parameters that it ignores."""
+    unread = []
+    if generation.negative_prompt.strip():
+        unread.append("negative_prompt has no effect: the model does not read it.")
+    if generation.true_cfg_scale > 1 and not reads_guidance:
+        unread.append("guidance_scale has no effect: the model was distilled to generate without it.")
+    read = replace(generation, negative_prompt="", true_cfg_scale=0.0)
+    usage = count_tokens(tokenizer, most, read, latent_side=latent_side)
+    return replace(usage, warnings=(*usage.warnings, *unread))
+
+
+def tokens_before_prompt(tokenizer: Any) -> int:
+    """Return how many tokens a chat template puts before the prompt."""
+    marked = tokenizer.apply_chat_template([{"role": "user", "content": "PROMPT"}], tokenize=False)
+    return len(tokenizer(marked.partition("PROMPT")[0]).input_ids)

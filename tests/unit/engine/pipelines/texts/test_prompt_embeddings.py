@@ -2,7 +2,7 @@
 
 import torch
 
-from imageserver.engine.pipelines.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
 
 
 class CountingEncoder:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from diffusers import QwenImagePipeline
 
-from imageserver.engine.pipelines.interruptible_decoding import InterruptibleDecoder
+from imageserver.engine.pipelines.decoding.interruptible_decoder import InterruptibleDecoder
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Finished
 from tests.support.factories import generation

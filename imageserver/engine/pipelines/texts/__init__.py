@@ -1,0 +1,1 @@
+"""What a pipeline reads: its text encoders, the embeddings of prompts, and their tokens. Process: engine."""
