@@ -71,6 +71,7 @@ class Generation:
     `model` is the name of the model that generates it; empty is the default model. `scheduler` is a name of
     `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many
     layers an image is separated into; 0 is the model's default, or no layers where it generates whole images.
+    `transparent` keeps the transparency of a model that generates it.
     """
 
     prompt: str
@@ -91,6 +92,7 @@ class Generation:
     loras: tuple[Lora, ...] = ()
     model: str = ""
     layers: int = 0
+    transparent: bool = False
 
     @property
     def source_bytes(self) -> int:
@@ -205,6 +207,7 @@ class ModelInfo:
     kinds: tuple[str, ...] = ("text", "image", "inpaint")
     max_images: int = 1
     layers: int = 0
+    transparency: bool = False
     default_steps: int = 20
     default_true_cfg_scale: float = 4.0
     default_size: tuple[int, int] | None = None

@@ -19,6 +19,8 @@ OPEN_ENDPOINTS = {
     "health.index", "health.health", "health.livez", "health.readyz", "health.startupz", "openapi.document",
     "openapi.docs", "openapi.asset", "page.client", "page.file",
 }  # fmt: skip
+# The second is Azure's.
+KEY_HEADERS = ("X-API-Key", "Api-Key")
 # A browser cannot set headers on a WebSocket.
 KEY_IN_QUERY = "/ws/"
 SIGNED_ENDPOINT = "native.image"
@@ -84,15 +86,14 @@ def _owner_of(given: list[str]) -> Owner:
 
 
 def _given_keys() -> list[str]:
-    """Return all candidates for the key: bearer token, basic password, X-API-Key, or the query of a WebSocket."""
+    """Return all candidates for the key: bearer token, basic password, a header, or the query of a WebSocket."""
     found = []
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         found.append(value.strip())
     elif scheme.lower() == "basic" and (password := _password(value)):
         found.append(password)
-    if request.headers.get("X-API-Key"):
-        found.append(request.headers["X-API-Key"])
+    found += [request.headers[name] for name in KEY_HEADERS if request.headers.get(name)]
     if request.path.startswith(KEY_IN_QUERY) and request.args.get("api_key"):
         found.append(request.args["api_key"])
     return found

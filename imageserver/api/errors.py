@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from pydantic import BaseModel
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from imageserver.api.request_context import request_id
 from imageserver.api.schemas import NativeError
-from imageserver.errors import BodyTooLarge, NotFound, ServiceError
+from imageserver.errors import BodyTooLarge, InvalidParameter, NotFound, ServiceError
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,9 @@ CHALLENGE = 'Bearer realm="qwen-image-server"'
 
 Envelope = Callable[[ServiceError], dict[str, Any]]
 
-# The error schema of each dialect by its blueprint; all others use NativeError.
-ENVELOPES: dict[str, type[BaseModel]] = {}
+# The error schema and the envelope of each dialect by its blueprint; all others use NativeError.
+SCHEMAS: dict[str, type[BaseModel]] = {}
+ENVELOPES: dict[str, Envelope] = {}
 # Path prefixes that belong to a dialect, also where it has no route.
 PREFIXES: dict[str | tuple[str, ...], Envelope] = {}
 
@@ -66,10 +67,13 @@ def openai(error: ServiceError) -> dict[str, Any]:
     return {"error": {"message": error.sentence, "type": kind, "param": error.param, "code": error.code}}
 
 
-def error_response(error: ServiceError, envelope: Envelope) -> Response:
-    """Return the response for an error, with its status and, if it has one, its Retry-After."""
+def error_response(error: ServiceError, envelope: Envelope, *, wrong_value: int = InvalidParameter.status) -> Response:
+    """Return the response for an error, with its status and, if it has one, its Retry-After.
+
+    `wrong_value` is the status of the dialect for what is 422 in the others.
+    """
     response = jsonify(envelope(error))
-    response.status_code = error.status
+    response.status_code = wrong_value if error.status == InvalidParameter.status else error.status
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
@@ -83,24 +87,24 @@ def register(
     schema: type[BaseModel] = NativeError,
     *,
     prefix: str | tuple[str, ...] | None = None,
+    wrong_value: int = InvalidParameter.status,
 ) -> None:
     """Handle every exception in the views of the application or of one dialect; `schema` documents the envelope.
 
     With a `prefix`, errors at unknown paths that begin with it use the envelope too.
     """
-    ENVELOPES[target.name] = schema
+    SCHEMAS[target.name], ENVELOPES[target.name] = schema, envelope
     if prefix is not None:
         PREFIXES[prefix] = envelope
 
     @target.errorhandler(ServiceError)
     def service_error(error: ServiceError) -> Response:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
-        return error_response(error, envelope)
+        return error_response(error, _envelope_here(envelope), wrong_value=wrong_value)
 
     @target.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        # Flask reports an unknown path only to the application's handlers.
-        chosen = next((each for prefix, each in PREFIXES.items() if request.path.startswith(prefix)), envelope)
+        chosen = _envelope_here(envelope)
         if error.code == 413:
             limit = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
             return error_response(BodyTooLarge(f"The request body is larger than {limit:g} MiB (MAX_BODY_MB)."), chosen)
@@ -116,3 +120,18 @@ def register(
     def unexpected_error(error: Exception) -> Response:
         logger.error("An unexpected error.", exc_info=error)
         return error_response(ServiceError(), envelope)
+
+
+def _envelope_here(own: Envelope) -> Envelope:
+    """Return the envelope of the current request; where no route answers, that of the dialect whose address it is.
+
+    Flask reports what has no route only to the application's handlers.
+    """
+    if request.url_rule is not None:
+        return own
+    if isinstance(request.routing_exception, MethodNotAllowed):
+        # The address is a route's, which keeps its own for other methods too.
+        method = next(iter(request.routing_exception.valid_methods or ()), None)
+        rule, _ = current_app.create_url_adapter(request).match(method=method, return_rule=True)  # type: ignore[union-attr]
+        return ENVELOPES.get(rule.endpoint.partition(".")[0], own)
+    return next((each for prefix, each in PREFIXES.items() if request.path.startswith(prefix)), own)

@@ -1,7 +1,7 @@
 """Read an image's format and size from its header, and refuse images that would take too long, before decoding.
 
 Pillow does not do this: its GIF and WebP readers allocate memory for the image while they open it. Sources: W3C PNG,
-ITU-T T.81 (JPEG), RFC 9649 (WebP), GIF89a, and Microsoft's BITMAPINFOHEADER.
+ITU-T T.81 (JPEG), RFC 9649 (WebP), GIF89a, Microsoft's BITMAPINFOHEADER, and those of `heif` and `av1`.
 """
 
 import re
@@ -11,7 +11,9 @@ from struct import error as StructError  # noqa: N812
 from struct import unpack_from
 from typing import Literal
 
-Format = Literal["PNG", "JPEG", "WebP", "BMP", "GIF"]
+from imageserver.imaging import av1, heif
+
+Format = Literal["PNG", "JPEG", "WebP", "BMP", "GIF", "AVIF", "HEIC"]
 Size = tuple[int, int]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -31,6 +33,10 @@ FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 WITHOUT_LENGTH = {0x01, 0xD8}
 RUN_LENGTH_ENCODED = {1, 2}
+# The first of these brands decides: both kinds of files may call themselves mif1 as well.
+BRANDS: dict[bytes, Format] = {b"avif": "AVIF", b"heic": "HEIC", b"heix": "HEIC"}
+# Of all coded images together, for each pixel of the image: its transparency, a thumbnail and the edges of tiles.
+MAX_CODED_RATIO, CODED_ALLOWANCE = 4, 2**20
 
 
 class UnreadableImage(Exception):
@@ -52,7 +58,7 @@ def read_header(data: bytes) -> Header:
     kind = _format_of(data)
     try:
         size = READERS[kind](data)
-    except (StructError, IndexError):
+    except (StructError, IndexError, KeyError, ValueError, av1.UnsupportedStream):
         raise damaged(kind) from None
     if min(size) < 1:
         raise damaged(kind)
@@ -61,7 +67,8 @@ def read_header(data: bytes) -> Header:
 
 def damaged(kind: Format) -> UnreadableImage:
     """Return the error for a file that breaks off or contradicts itself."""
-    return UnreadableImage(f"is a {kind} file that is damaged or of an unsupported kind.")
+    article = "an" if kind == "AVIF" else "a"
+    return UnreadableImage(f"is {article} {kind} file that is damaged or of an unsupported kind.")
 
 
 def bare_png(data: bytes) -> bytes:
@@ -90,7 +97,10 @@ def _format_of(data: bytes) -> Format:
         return "GIF"
     if data.startswith(b"BM"):
         return "BMP"
-    raise UnreadableImage("is not a readable image; supported are PNG, JPEG, WebP, GIF and BMP files.")
+    for brand in heif.brands_of(data):
+        if brand in BRANDS:
+            return BRANDS[brand]
+    raise UnreadableImage("is not a readable image; supported are PNG, JPEG, WebP, AVIF, GIF and BMP files.")
 
 
 def _png_size(data: bytes) -> Size:
@@ -187,4 +197,25 @@ def _bmp_size(data: bytes) -> Size:
     return width, abs(height)
 
 
-READERS = {"PNG": _png_size, "JPEG": _jpeg_size, "WebP": _webp_size, "GIF": _gif_size, "BMP": _bmp_size}
+def _avif_size(data: bytes) -> Size:
+    contents = heif.read_contents(data)
+    width, height = contents.size
+    coded = sum(av1.frame_pixels(stream) for kind, stream in contents.coded if kind == b"av01")
+    if not 0 < coded <= MAX_CODED_RATIO * width * height + CODED_ALLOWANCE:
+        raise damaged("AVIF")
+    return width, height
+
+
+def _heic_size(data: bytes) -> Size:
+    return heif.read_contents(data).size
+
+
+READERS = {
+    "PNG": _png_size,
+    "JPEG": _jpeg_size,
+    "WebP": _webp_size,
+    "GIF": _gif_size,
+    "BMP": _bmp_size,
+    "AVIF": _avif_size,
+    "HEIC": _heic_size,
+}

@@ -50,7 +50,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "data_url": (b"data:image/png;base64,iVBORw0KGgo=", b"iVBO%2BRw0", b"-_-_ \n"),
     "image": (
-        *(file_of(colours(), kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP")),
+        *(file_of(colours(), kind) for kind in ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")),
+        file_of(colours().convert("RGBA"), "AVIF"),
         *(file_of(colours().convert(mode), "PNG") for mode in ("L", "P", "RGBA", "1", "I;16")),
     ),
     "metadata": (

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imageserver.imaging.decoding import fit_image, read_image
+from imageserver.imaging.decoding import read_image
+from imageserver.imaging.fitting import fit_image
 from imageserver.imaging.metadata import read_metadata
 from tests.support.automatic1111_client import Automatic1111Client, files_of, images_of, info_of, job_of, text_of
 from tests.support.images import colours, file_of

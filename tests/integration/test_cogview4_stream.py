@@ -294,7 +294,7 @@ def test_where_the_owner_says_so_a_client_that_names_no_format_gets_this_stream(
 
 def test_an_unknown_stream_format_is_refused_naming_this_one(fake_server):
     answer = ask(fake_server, prompt="x", stream_format="midjourney")
-    assert answer.status_code == 422
+    assert answer.status_code == 400
     assert "cogview4" in answer.json()["error"]["message"]
 
 

@@ -200,7 +200,7 @@ def test_another_model_is_not_found(fake_server):
         ({"guidance_scale": 99.0}, "guidance_scale"),
         ({"width": 320}, "height"),
         ({"width": 10, "height": 64}, "width"),
-        ({"seed": -1}, "seed"),
+        ({"seed": -2}, "seed"),
         ({"n": 2}, "n"),
         ({"target_size": {"width": 64, "height": 64}, "width": 64, "height": 64}, "target_size"),
         ({"target_size": {"width": 64}}, "target_size"),
@@ -264,7 +264,7 @@ def test_the_sentence_of_a_failure_is_in_the_clients_exception(client):
 
 
 def test_an_address_that_only_generates_answers_other_methods_in_this_dialect(fake_server):
-    answer = fake_server.get("/models/fake")
+    answer = fake_server.ask("PUT", "/models/fake", timeout=20)
     assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (405, {"OPTIONS", "POST"})
     assert isinstance(answer.json()["error"], str)
 

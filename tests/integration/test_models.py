@@ -32,7 +32,8 @@ def ask(server, action, model, **fields):
 
 
 def models_of(server):
-    return {model["id"]: (model["loaded"], model["default"]) for model in server.get("/v1/models").json()["data"]}
+    listed = server.get("/v1/models").json()["data"]
+    return {model["id"]: (model["loaded"], model["default"]) for model in listed if model["alias_of"] is None}
 
 
 def generated_by(answer):

@@ -1,6 +1,7 @@
 """The OpenAI SDK's edits and variations: an image goes in, by every way that clients send it."""
 
 import asyncio
+import base64
 
 import numpy as np
 import openai
@@ -77,7 +78,7 @@ def test_a_mask_covers_the_first_of_several_images(demo_server):
 
 
 def test_more_images_than_openai_takes_are_refused_with_the_limit(client):
-    with pytest.raises(openai.UnprocessableEntityError, match="17 images were sent; the limit is 16") as raised:
+    with pytest.raises(openai.BadRequestError, match="17 images were sent; the limit is 16") as raised:
         client.images.edit(image=[one_colour()] * 17, prompt="x")
     assert raised.value.param == "image"
 
@@ -125,6 +126,11 @@ def test_an_unknown_file_is_named(fake_server):
         {"image": [coded(one_colour())]},
         {"image": data_url(one_colour()), "mask": {"image_url": data_url(mask())}},
         {"image": data_url(one_colour()), "mask": data_url(mask())},
+        {"image": data_url(one_colour()), "mask_image": data_url(mask())},
+        {"image_url": data_url(one_colour())},
+        {"url": [data_url(one_colour())]},
+        {"image[]": [data_url(one_colour())]},
+        {"images": [data_url(one_colour())]},
     ],
 )
 def test_an_edit_in_json_is_the_same_edit(fake_server, body):
@@ -139,23 +145,23 @@ def test_an_edit_in_json_is_the_same_edit(fake_server, body):
         ({"image": data_url(one_colour())}, 400, "prompt", "required"),
         ({"prompt": "x"}, 400, "image", "missing"),
         ({"prompt": "x", "mask": data_url(mask())}, 400, "image", "missing"),
-        ({"prompt": "x", "image": "?"}, 422, "image", "base64"),
-        ({"prompt": "x", "images": [{"file_id": "file-1"}]}, 422, "image", "image_url"),
+        ({"prompt": "x", "image": "?"}, 400, "image", "base64"),
+        ({"prompt": "x", "images": [{"file_id": "file-1"}]}, 400, "image", "image_url"),
         # Counted before any of them is fetched.
-        ({"prompt": "x", "images": [{"image_url": "http://127.0.0.1/a.png"}] * 17}, 422, "image", "17 images"),
+        ({"prompt": "x", "images": [{"image_url": "http://127.0.0.1/a.png"}] * 17}, 400, "image", "17 images"),
         (
             {
                 "prompt": "x",
                 "images": [{"image_url": data_url(one_colour())}, {"image_url": "data:image/png;base64,aaaa"}],
             },
-            422,
+            400,
             "image[1]",
             "image[1]",
         ),
-        ({"prompt": "x", "image": "http://127.0.0.1/a.png"}, 422, "image", "ALLOW_REMOTE_IMAGES"),
-        ({"prompt": "x", "image": data_url(one_colour()), "mask": data_url(one_colour())}, 422, "mask", "alpha"),
-        ({"prompt": "x", "image": data_url(one_colour()), "strength": 2}, 422, "strength", "less than"),
-        ({"prompt": "x", "image": data_url(one_colour()), "n": "two"}, 422, "n", "integer"),
+        ({"prompt": "x", "image": "http://127.0.0.1/a.png"}, 400, "image", "ALLOW_REMOTE_IMAGES"),
+        ({"prompt": "x", "image": data_url(one_colour()), "mask": data_url(one_colour())}, 400, "mask", "alpha"),
+        ({"prompt": "x", "image": data_url(one_colour()), "strength": 2}, 400, "strength", "less than"),
+        ({"prompt": "x", "image": data_url(one_colour()), "n": "two"}, 400, "n", "integer"),
         ([], 400, None, "object"),
     ],
 )
@@ -166,6 +172,29 @@ def test_wrong_edits_are_refused_by_name_in_openais_envelope(fake_server, body, 
     assert part in error["message"]
     assert error["type"] == "invalid_request_error"
     assert int(answer.headers["X-Request-Id"]) > 0
+
+
+def test_a_form_names_its_images_and_its_mask_as_it_likes(fake_server):
+    for name in ("url", "url[]", "image_url", "image"):
+        answer = post(fake_server, data={"prompt": "x", name: data_url(one_colour())}, files={"mask_image": mask()})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["warnings"] == []
+    answer = post(fake_server, data={"prompt": "x", "url[]": [data_url(one_colour())] * 2})
+    assert answer.json()["size"] == "192x64"
+
+
+def test_a_hole_in_the_image_is_the_mask(client, fake_server):
+    image = Image.new("RGBA", (64, 64), (0, 0, 255, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    answer = client.images.edit(image=file_of(image), prompt="x", extra_body={"num_inference_steps": 10})
+    assert answer.warnings == ["image is partly transparent and has no mask: that part is regenerated."]
+    # With a mask all steps are done.
+    assert job_of(fake_server, answer)["total_steps"] == 10
+
+
+def test_an_avif_is_edited_too(client):
+    avif = file_of(Image.new("RGB", (96, 64), "teal"), "AVIF")
+    assert np.abs(pixels(client.images.edit(image=avif, prompt="x").data[0].b64_json) - TEAL).max() < 5
 
 
 def test_a_large_image_may_be_text_in_a_form(fake_server):
@@ -226,6 +255,17 @@ def test_the_demo_model_generates_where_the_mask_is_transparent_and_keeps_the_re
     generated = pixels(answer.data[0].b64_json)
     assert (generated[:, 128:] == [0, 0, 255]).all()
     assert np.abs(generated[:, :128] - [0, 0, 255]).mean() > 20
+
+
+def test_the_demo_model_follows_the_prompt_of_an_edit_without_a_strength(demo):
+    extra = {"seed": 5}
+    source = demo.images.generate(prompt="a red circle on a blue background", size="256x256", extra_body=extra)
+    image = base64.b64decode(source.data[0].b64_json)
+    edited = demo.images.edit(image=image, prompt="a yellow circle on a black background", extra_body=extra)
+    generated = pixels(edited.data[0].b64_json)
+    middle, corner = generated[120:136, 120:136].mean((0, 1)), generated[:8].mean((0, 1))
+    assert min(middle[:2]) > 150 > 110 > middle[2], "the circle is not yellow"
+    assert corner.max() < 60, "the background is not black"
 
 
 @old_but_sent

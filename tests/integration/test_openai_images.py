@@ -1,12 +1,16 @@
 """A stranger's OpenAI script works by changing one URL: proved with the real SDK."""
 
 import asyncio
+import base64
+import json
+from typing import get_args
 
 import openai
 import pytest
 import requests
+from openai.types import ImageModel
 
-from tests.support.images import opened
+from tests.support.images import one_colour, opened
 
 
 @pytest.fixture
@@ -55,14 +59,10 @@ def test_extras_are_honoured_and_unknown_ones_named(client):
     ("fields", "error", "param"),
     [
         ({"prompt": ""}, openai.BadRequestError, "prompt"),
-        ({"prompt": "x", "n": 11}, openai.UnprocessableEntityError, "n"),
-        ({"prompt": "x", "size": "huge"}, openai.UnprocessableEntityError, "size"),
-        ({"prompt": "x", "background": "transparent"}, openai.UnprocessableEntityError, "background"),
-        (
-            {"prompt": "x", "extra_body": {"num_inference_steps": 0}},
-            openai.UnprocessableEntityError,
-            "num_inference_steps",
-        ),
+        ({"prompt": "x", "n": 11}, openai.BadRequestError, "n"),
+        ({"prompt": "x", "size": "huge"}, openai.BadRequestError, "size"),
+        ({"prompt": "x", "background": "checked"}, openai.BadRequestError, "background"),
+        ({"prompt": "x", "extra_body": {"num_inference_steps": 0}}, openai.BadRequestError, "num_inference_steps"),
     ],
 )
 def test_wrong_fields_raise_the_sdks_own_errors_naming_them(client, fields, error, param):
@@ -115,7 +115,69 @@ def test_the_loaded_model_is_listed_and_found(client):
     assert model.id == "fake"
     assert client.models.retrieve(model.id).id == model.id
     with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("dall-e-3")
+        client.models.retrieve("whisper-1")
+
+
+def test_openais_names_are_listed_and_found_as_other_names_of_the_default_model(client):
+    listed = {model.id: model for model in client.models.list().data}
+    assert listed.keys() >= {"fake", *get_args(ImageModel)}
+    for name in ("gpt-image-1", "dall-e-2", "dall-e-3"):
+        model = client.models.retrieve(name)
+        assert (model.id, model.alias_of, model.default) == (name, "fake", False)
+    assert (listed["fake"].alias_of, listed["fake"].default) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "has_url", "has_base64"),
+    [(openai.omit, True, True), ("dall-e-3", True, True), ("gpt-image-1", False, True)],
+)
+def test_the_default_answer_has_what_the_client_of_such_a_model_reads(client, model, has_url, has_base64):
+    [image] = client.images.generate(prompt="either", model=model, size="64x64").data
+    assert (image.url is not None, image.b64_json is not None) == (has_url, has_base64)
+    if has_url:
+        fetched = requests.get(image.url, timeout=10, headers={"Connection": "close"})
+        assert fetched.content == base64.b64decode(image.b64_json)
+
+
+def test_transparency_that_a_model_does_not_generate_is_a_warning(client):
+    answer = client.images.generate(prompt="glass", size="64x64", background="transparent")
+    assert answer.background == "opaque"
+    assert answer.warnings == ["background is ignored: the model generates opaque images."]
+
+
+@pytest.mark.parametrize("address", ["", "/", "/v1/", "//v1", "/v1/v1"])
+def test_the_base_url_may_be_the_servers_address_or_have_a_slash_too_many(fake_server, address):
+    with openai.OpenAI(base_url=fake_server.url + address, api_key="unused", max_retries=0) as client:
+        assert client.images.generate(prompt="x", size="64x64").size == "64x64"
+        assert client.models.retrieve("gpt-image-1").id == "gpt-image-1"
+
+
+def test_azures_client_names_its_deployment_in_the_path(fake_server):
+    options = {"azure_endpoint": fake_server.url, "api_key": "unused", "api_version": "2025-04-01-preview"}
+    with openai.AzureOpenAI(**options, max_retries=0) as client:
+        assert client.images.generate(prompt="x", model="fake", size="64x64").model == "fake"
+        assert client.images.edit(image=one_colour(), prompt="x", model="gpt-image-1").size == "96x64"
+    with openai.AzureOpenAI(**options, azure_deployment="gpt-image-1", max_retries=0) as client:
+        [image] = client.images.generate(prompt="x", size="64x64").data
+    assert (image.url, image.b64_json is not None) == (None, True)
+
+
+def test_an_address_without_a_route_raises_the_sdks_own_error(client):
+    with pytest.raises(openai.NotFoundError) as raised:
+        client.embeddings.create(model="x", input="x")
+    assert raised.value.type == "invalid_request_error"
+
+
+def test_json_that_curl_sends_as_a_form_is_understood(fake_server):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    image = base64.b64encode(one_colour()).decode()
+    for path, body in (
+        ("/v1/images/generations", {"prompt": "x"}),
+        ("/v1/images/edits", {"prompt": "x", "image": image}),
+        ("/generate", {"prompt": "x"}),
+    ):
+        answer = fake_server.ask("POST", path, data=json.dumps(body), headers=form, timeout=20)
+        assert answer.status_code == 200, answer.text
 
 
 def test_the_async_client_generates_several_at_once(fake_server):

@@ -139,9 +139,9 @@ def test_what_fails_in_the_middle_of_a_stream_raises_the_sdks_api_error(client, 
     ("fields", "error", "param"),
     [
         ({"prompt": ""}, openai.BadRequestError, "prompt"),
-        ({"prompt": "x", "partial_images": 4}, openai.UnprocessableEntityError, "partial_images"),
-        ({"prompt": "x", "extra_body": {"stream_format": "film"}}, openai.UnprocessableEntityError, "stream_format"),
-        ({"prompt": "x", "extra_body": {"stream_format": 5}}, openai.UnprocessableEntityError, "stream_format"),
+        ({"prompt": "x", "partial_images": 4}, openai.BadRequestError, "partial_images"),
+        ({"prompt": "x", "extra_body": {"stream_format": "film"}}, openai.BadRequestError, "stream_format"),
+        ({"prompt": "x", "extra_body": {"stream_format": 5}}, openai.BadRequestError, "stream_format"),
     ],
 )
 def test_what_is_wrong_before_a_stream_begins_has_its_own_status(client, fields, error, param):

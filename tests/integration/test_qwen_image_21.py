@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
-from tests.support.images import coded, noise, pixels
+from tests.support.images import coded, noise, opened, pixels
 from tests.support.served_model import assert_a_lora_leaves_no_trace, assert_leaving_cancels, assert_together_as_alone
 from tests.support.server import Server
 from tests.support.tiny_loras import save_lora
@@ -38,6 +39,22 @@ def test_it_edits_one_image_or_several(server):
     several = server.generate("both together", image=[coded(noise(0)), coded(noise(1, 96))], **COMMON)
     assert pixels(several).shape == (64, 64, 3)
     assert "X-Warnings" not in several.headers
+
+
+def test_its_transparency_is_kept_where_it_is_asked_for(server):
+    fields = {"prompt": "a glass", "size": "100x68", "num_inference_steps": 3, "seed": 1}
+    address = f"{server.url}/v1/images/generations"
+    transparent, opaque = (
+        requests.post(address, json=fields | {"background": background}, timeout=60).json()
+        for background in ("transparent", "auto")
+    )
+    assert (transparent["background"], transparent["warnings"]) == ("transparent", [])
+    assert opaque["background"] == "opaque"
+    kept, on_white = (opened(answer["data"][0]["b64_json"]) for answer in (transparent, opaque))
+    assert (kept.mode, kept.size, on_white.mode) == ("RGBA", (100, 68), "RGB")
+    colours, opacity = np.asarray(kept)[..., :3] / 255, np.asarray(kept)[..., 3:] / 255
+    assert opacity.min() < 1
+    assert np.abs(colours * opacity + 1 - opacity - np.asarray(on_white) / 255).max() < 0.01
 
 
 def test_a_lora_changes_what_is_generated_and_the_next_image_is_as_before(server):

@@ -22,7 +22,7 @@ from imageserver.api.generation import previews
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
 from imageserver.api.inputs.generate_request import Fraction, Generating, Seed, Steps
-from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
+from imageserver.api.inputs.validation import nullable, shown, validated, without_blanks
 from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
@@ -44,8 +44,11 @@ DEFAULT_STEPS = 50
 DONE = sse.frame("[DONE]")
 
 
-class CogView4Body(Generating, extra="allow", json_schema_extra=nullable):
-    """The body of a stream; unknown keys are ignored with a warning, and `model` may be any name."""
+class CogView4Body(Generating, extra="allow", strict=False, json_schema_extra=nullable):
+    """The body of a stream; unknown keys are ignored with a warning, and `model` may be any name.
+
+    Numbers may be text, as in the original.
+    """
 
     model: str | None = Field(None, description="Ignored: the default model generates.")
     size: str = Field("1024x1024", description="WIDTHxHEIGHT.")
@@ -103,7 +106,7 @@ blueprint.record_once(lambda state: previews.offer(cast(Flask, state.app), DIALE
 
 def checked(content: dict[str, Any]) -> CogView4Body:
     """Return the body, with an empty prompt if it has none; raises InvalidParameter naming the field and its limit."""
-    return validated(CogView4Body, {"prompt": ""} | without_nulls(content))
+    return validated(CogView4Body, {"prompt": ""} | without_blanks(content))
 
 
 def to_generate_fields(body: CogView4Body, settings: Settings) -> dict[str, Any]:

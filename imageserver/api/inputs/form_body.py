@@ -11,6 +11,9 @@ from pydantic import BaseModel
 
 from imageserver.api.inputs import bounded_json
 from imageserver.api.inputs.bounded_json import InvalidJSON
+from imageserver.api.inputs.form_parser import is_json
+from imageserver.api.inputs.json_body import FORM, read_body
+from imageserver.api.inputs.validation import is_blank
 from imageserver.errors import BadRequest, InvalidParameter
 
 # Python's clients send str(True).
@@ -20,13 +23,16 @@ LIST_ITEM_FIELD = re.compile(r"(\w+)\[\]\[(\w+)\]", re.ASCII)
 
 
 def is_form() -> bool:
-    return request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded")
+    """Return whether the body is a form."""
+    if request.mimetype == FORM:
+        return not is_json(read_body())
+    return request.mimetype == "multipart/form-data"
 
 
 def read_form(model: type[BaseModel]) -> dict[str, Any]:
     """Return the form's fields as `model` has them in JSON; fields that are not in the model stay text.
 
-    A field sent twice is an error that names it, unless it is not in the model: then its texts become a list. An empty
+    A field sent twice is an error that names it, unless it is not in the model: then its texts become a list. A blank
     text counts as an omitted field. `loras[][name]` and `loras[][scale]` make the list `loras`.
     """
     content: dict[str, Any] = {}
@@ -39,7 +45,7 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
             content[name] = values
         elif len(values) > 1:
             raise InvalidParameter(f"{ascii(name)[1:-1][:100]} was sent {len(values)} times.", param=name[:100])
-        elif values[0] != "":
+        elif not is_blank(values[0]):
             content[name] = _value_of(model, name, values[0])
     return content | {name: _objects(name, fields) for name, fields in columns.items()}
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 import aspect_ratios
 from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.loras import MAX_STACKED_LORAS, LoraChoice, Stack
+from imageserver.api.inputs.sizes import SIZE_PATTERN, sides_of
 from imageserver.api.inputs.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import POSITIVE_MAGIC, Generation, ModelInfo, Priority, Quality
@@ -17,7 +18,8 @@ from imageserver.schedulers import find_scheduler
 from imageserver.settings import Settings
 
 SEEDS = 2**64
-SIZE_PATTERN = r"^[0-9]{1,7}x[0-9]{1,7}$"
+# As AUTOMATIC1111 writes it.
+RANDOM_SEED = -1
 # Some characters are blank for Python, but not for JSON Schema's regular expressions.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
@@ -38,7 +40,7 @@ AS_WHOLE = BeforeValidator(_as_whole)
 Whole = Annotated[int, AS_WHOLE]
 # The limits of nullable fields are inside: outside, pydantic 2.14 leaves them out of the JSON schema.
 Steps = Annotated[int, Field(ge=1), AS_WHOLE]
-Seed = Annotated[int, Field(ge=0, lt=SEEDS), AS_WHOLE]
+Seed = Annotated[int, Field(ge=RANDOM_SEED, lt=SEEDS), AS_WHOLE]
 Percent = Annotated[int, Field(ge=0, le=100), AS_WHOLE]
 Layers = Annotated[int, Field(ge=1, le=10), AS_WHOLE]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
@@ -55,7 +57,7 @@ class Generating(BaseModel, strict=True):
     )
     guidance_scale: Fraction | None = Field(None, ge=0, le=50, description="Ignored by Qwen-Image, with a warning.")
     seed: Seed | None = Field(
-        42, description="Random seed for reproducibility; null for a random one. Image k uses seed + k."
+        42, description="Random seed for reproducibility; null or -1 for a random one. Image k uses seed + k."
     )
     n: Whole = Field(1, ge=1, description="Number of images; several are sent as a ZIP file.")
     output_format: Literal["png", "jpeg", "webp"] = Field("png", description="File format of the images.")
@@ -82,7 +84,7 @@ class Generating(BaseModel, strict=True):
     deterministic: bool = Field(False, description="Generate alone, bit-equal to the plain pipeline.")
     timeout: Fraction | None = Field(None, gt=0, description="Seconds to wait at most, queue included.")
     strength: Fraction | None = Field(
-        None, gt=0, le=1, description="How much `image` changes; 0.6 by default, 1 with a mask."
+        None, gt=0, le=1, description="How much `image` changes; 0.85 by default, 0.6 without a prompt, 1 with a mask."
     )
 
 
@@ -107,6 +109,9 @@ class GenerateBody(Generating, extra="forbid"):
     add_overlay: bool = Field(True, description="Add the info overlay to the image.")
     quality: Quality = Field(
         "exact", description="exact computes every block; high and fast skip blocks that change little."
+    )
+    background: Literal["auto", "opaque", "transparent"] | None = Field(
+        None, description="transparent keeps the transparency that some models generate; auto and opaque remove it."
     )
     image: str | list[str] | None = Field(
         None,
@@ -197,6 +202,8 @@ def resolve(
         warnings.append("aspect_ratio is ignored beside an exact size.")
     if body.output_compression is not None and body.output_format == "png":
         warnings.append("output_compression is ignored for png, which is always exact.")
+    transparent, about_background = _transparency(body, info)
+    warnings += about_background
     if guidance is None:
         guidance = model.default_true_cfg_scale if stack.guidance is None else stack.guidance
     steps = body.num_inference_steps or min(stack.steps or model.default_steps, settings.max_steps)
@@ -208,7 +215,7 @@ def resolve(
         height=height,
         steps=steps,
         true_cfg_scale=guidance,
-        seed=body.seed if body.seed is not None else _generate_seed(seed_source),
+        seed=_generate_seed(seed_source) if body.seed in (None, RANDOM_SEED) else body.seed,
         count=body.n,
         deterministic=body.deterministic,
         priority=body.priority,
@@ -218,8 +225,24 @@ def resolve(
         loras=stack.loras,
         model=info.name if info else "",
         layers=body.layers or 0,
+        transparent=transparent,
     )
     return generation, warnings
+
+
+def _transparency(body: GenerateBody, info: ModelInfo | None) -> tuple[bool, list[str]]:
+    """Return whether the image keeps its transparency, and a warning where it was asked for and there is none."""
+    if body.background != "transparent":
+        return False, []
+    # A model that is not known yet is one of those that generate opaque images.
+    if info is None or not (info.transparency or info.layers):
+        return False, ["background is ignored: the model generates opaque images."]
+    if info.layers:
+        return False, []
+    if body.output_format == "jpeg":
+        return False, ["background is ignored: jpeg has no transparency; png and webp have it."]
+    overlay = body.add_overlay and "add_overlay" in body.model_fields_set
+    return True, ["add_overlay is ignored for transparent images."] if overlay else []
 
 
 def _scheduler(asked: str, info: ModelInfo | None) -> str:
@@ -246,10 +269,10 @@ def _size(body: GenerateBody, settings: Settings) -> tuple[int, int]:
     if body.size is not None:
         if body.width is not None or body.height is not None:
             raise InvalidParameter("size and width/height exclude each other.", param="size")
-        width, height = (int(side) for side in body.size.split("x"))
+        width, height = sides_of(body.size)
         if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
             raise InvalidParameter(
-                f"size {body.size}: each side must be {MIN_SIDE} to {MAX_SIDE} pixels.", param="size"
+                f"size {width}x{height}: each side must be {MIN_SIDE} to {MAX_SIDE} pixels.", param="size"
             )
         param = "size"
     elif body.width is not None or body.height is not None:

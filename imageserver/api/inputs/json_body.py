@@ -12,6 +12,8 @@ from imageserver.errors import BadRequest
 
 M = TypeVar("M", bound=BaseModel)
 
+FORM = "application/x-www-form-urlencoded"
+
 
 def read_json() -> Any:
     """Return the JSON body; raises BadRequest, or werkzeug's 413 for a body over the limit."""
@@ -31,5 +33,10 @@ def as_object(content: Any) -> dict[str, Any]:
 
 
 def read_body() -> bytes:
-    """Return the body unparsed; raises werkzeug's 413 for a body over the limit."""
-    return read_whole(request.stream)
+    """Return the body unparsed, of what may be a form also a second time; raises werkzeug's 413 over the limit."""
+    if request.mimetype != FORM:
+        return read_whole(request.stream)
+    data = request.get_data()
+    # As in `read_whole`.
+    request.stream.read(1)
+    return data

@@ -12,6 +12,10 @@ M = TypeVar("M", bound=BaseModel)
 
 MAX_SHOWN = 60
 MAX_NAME_CHARACTERS = 100
+# What counts as blank, for Python and in JSON Schema.
+BLANKS = " \t\r\n"
+NULL = {"type": "null"}
+BLANK_TEXT = {"type": "string", "pattern": r"^[ \t\r\n]*$"}
 
 
 def validated(model: type[M], content: Any) -> M:
@@ -35,18 +39,37 @@ def without_nulls(content: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value is not None}
 
 
+def is_blank(value: Any) -> bool:
+    """Return whether a value is a text without any visible character."""
+    return isinstance(value, str) and not value.strip(BLANKS)
+
+
+def without_blanks(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that are neither null nor blank: forms of other programs send "" for what is not filled in."""
+    return {name: value for name, value in without_nulls(content).items() if not is_blank(value)}
+
+
 def nullable(schema: dict[str, Any]) -> None:
     """Document that every optional field may be null, which means its default.
 
     For `json_schema_extra` of a model whose nulls are removed before validation.
     """
+    _add_options(schema, NULL)
+
+
+def omittable(schema: dict[str, Any]) -> None:
+    """Document that every optional field may be null or blank, like `nullable`; for `without_blanks`."""
+    _add_options(schema, NULL, BLANK_TEXT)
+
+
+def _add_options(schema: dict[str, Any], *further: dict[str, Any]) -> None:
     for name in schema["properties"].keys() - set(schema.get("required", ())):
         part = schema["properties"][name]
         annotations = {key: part.pop(key) for key in ("description", "default", "title") if key in part}
         options = part.get("anyOf", [part])
-        # A field of any type may be null already.
-        if {} not in options and {"type": "null"} not in options:
-            options = [*options, {"type": "null"}]
+        # A field of any type may be both already.
+        if {} not in options:
+            options = [*options, *(dict(each) for each in further if each not in options)]
         schema["properties"][name] = {"anyOf": options, **annotations}
 
 

@@ -19,6 +19,7 @@ from werkzeug.routing import Rule
 
 from imageserver import __version__
 from imageserver.api import errors
+from imageserver.api.inputs.validation import BLANK_TEXT
 from imageserver.api.operations import EVENTS, Operation
 from imageserver.api.request_context import services
 from imageserver.api.schemas import NativeError
@@ -42,8 +43,6 @@ LIMITED_BY_SETTINGS = {
     "negative_prompt": ("maxLength", "max_prompt_chars"),
 }
 CONVERTERS = {"int": {"type": "integer", "minimum": 0}, "path": {"type": "string"}, "default": {"type": "string"}}
-
-EMPTY = {"type": "string", "maxLength": 0}
 
 # Swagger UI sets styles of its own, and its style sheet contains images.
 POLICY = (
@@ -164,7 +163,7 @@ class _Schemas:
             properties = self.components[part].get("properties", {})
             for name, (keyword, setting) in LIMITED_BY_SETTINGS.items():
                 for option in _options(properties[name]) if name in properties else ():
-                    if option.get("type") != "null":
+                    if option.get("type") != "null" and option != BLANK_TEXT:
                         limit = getattr(self._settings, setting)
                         option[keyword] = min(limit, option.get(keyword, limit))
         return reference
@@ -188,27 +187,18 @@ def _options(schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _in_form(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an optional form field: all values are text, and an empty text means a field left out."""
-    options = _options(schema)
+    """Return the schema of an optional form field: all values are text, and a blank text means a field left out."""
+    options = [each for each in _options(schema) if each != BLANK_TEXT]
     if {} in options:
         return schema
     annotations = {key: schema[key] for key in ("title", "description", "default") if key in schema}
     if any(option.get("type") == "string" for option in options):
-        return annotations | {"anyOf": [_or_empty(option) for option in options if option.get("type") != "null"]}
+        return annotations | {"anyOf": [*(each for each in options if each.get("type") != "null"), BLANK_TEXT]}
     if any("type" not in option for option in options):
-        return annotations | {"anyOf": [*options, EMPTY]}
+        return annotations | {"anyOf": [*options, BLANK_TEXT]}
     # Each keyword applies only to its own type, so they can be combined.
     keywords = {key: value for option in options for key, value in option.items() if key not in ("type", *annotations)}
-    return annotations | keywords | EMPTY | {"type": [*(option["type"] for option in options), "string"]}
-
-
-def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a text field that may also be empty."""
-    if "enum" in schema:
-        return schema | {"enum": [*schema["enum"], ""]}
-    if "const" in schema:
-        return {key: value for key, value in schema.items() if key != "const"} | {"enum": [schema["const"], ""]}
-    return schema | {"pattern": f"^$|{schema['pattern']}"} if "pattern" in schema else schema
+    return annotations | keywords | BLANK_TEXT | {"type": [*(option["type"] for option in options), "string"]}
 
 
 def _operation(rule: Rule, view: Any, blueprint_name: str, schemas: _Schemas) -> dict[str, Any]:
@@ -255,7 +245,7 @@ def _responses(operation: Operation, blueprint_name: str, schemas: _Schemas) -> 
         }
         for status in (200, *operation.also)
     }
-    error = {"application/json": {"schema": schemas.of(errors.ENVELOPES.get(blueprint_name, NativeError))}}
+    error = {"application/json": {"schema": schemas.of(errors.SCHEMAS.get(blueprint_name, NativeError))}}
     for status in sorted({*operation.errors, 401, 403, 421, 503} - set(operation.also)):
         responses[str(status)] = {"description": ERRORS[status], "content": error}
     return responses

@@ -85,7 +85,7 @@ class RunningJob:
         if generated.ndim == 4:
             layers, height, width, channels = generated.shape
             return layers, height, width, channels
-        return 1, self.generation.height, self.generation.width, 3
+        return 1, self.generation.height, self.generation.width, generated.shape[-1]
 
     @property
     def finished(self) -> bool:

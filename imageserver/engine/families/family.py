@@ -30,7 +30,8 @@ class Family(ABC):
     words that the model was trained with, by language. `loading` is passed to `from_pretrained`;
     `separate_text_encoder` is one that the model's folder does not contain; `control_net` is the diffusers class of its
     ControlNets. The model reads up to `max_images` images of one request, each by itself, and separates an image into
-    `layers` layers where a request does not say; 0 generates whole images. `float16` says that the models generate in
+    `layers` layers where a request does not say; 0 generates whole images. `transparency` says that its images have an
+    alpha channel. `float16` says that the models generate in
     that format. `preview_tensors` are the tensors that the pipeline's step callback needs for a preview.
     `text_arguments` are the denoiser's arguments that the pipeline's `encode_prompt` returns for one text, in its
     order; only families that call the denoiser twice a step need them, to foresee the second call of the first step.
@@ -48,6 +49,7 @@ class Family(ABC):
     control_net: str = ""
     max_images: int = 1
     layers: int = 0
+    transparency: bool = False
     float16: bool = False
     preview_tensors: tuple[str, ...] = ("latents", "noise_pred")
     text_arguments: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ class QwenImage21(QwenImage):
     control_net = ""
     positive_magic: Mapping[str, str] = {}
     max_images = 10
+    transparency = True
     merger = None
     text_arguments = ()
 

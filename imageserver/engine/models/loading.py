@@ -143,6 +143,7 @@ def _describe(found: FoundModel, pipeline: Pipeline, control: torch.nn.Module | 
         kinds=tuple(controlnet.kinds_of(family, controlled=control is not None)),
         max_images=family.max_images,
         layers=family.layers,
+        transparency=family.transparency,
         default_steps=defaults.steps if entry.steps is None else entry.steps,
         default_true_cfg_scale=defaults.guidance if entry.guidance is None else entry.guidance,
         default_size=entry.width_and_height,

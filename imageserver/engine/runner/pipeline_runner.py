@@ -135,7 +135,7 @@ class PipelineRunner:
             raise
         finally:
             self._on_end()
-        image = images[0] if self._family.layers else on_white(images[0])
+        image = images[0] if self._family.layers or generation.transparent else on_white(images[0])
         # One pass instead of the four of isfinite over every pixel; in float32 no sum of values up to 1 overflows.
         if not torch.isfinite(image.sum(dtype=torch.float32)):
             # As bytes they would be black or noise, answered and cached as a success.
@@ -200,7 +200,7 @@ class PipelineRunner:
         return given
 
     def postprocess(self, image: torch.Tensor, generation: Generation, source: bytes = b"") -> bytes:
-        """Return a generated image as its `height * width * 3` bytes; safe on any thread.
+        """Return a generated image as its `height * width * 3` bytes, 4 of a transparent one; safe on any thread.
 
         Layers stay as large as they were generated: `layers * height * width * 4` bytes.
         """

@@ -16,7 +16,7 @@ from imageserver.errors import InvalidParameter
 from imageserver.imaging import decoding
 from tests.support.images import BLACK, BLUE, GREEN, RED, WHITE, array_of, chunk, colour_at, colours, file_of, png_with
 
-FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
+FORMATS = ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP"]
 EXACT = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}}
 MANY = 10**6
 
@@ -163,7 +163,7 @@ def test_compressed_texts_and_profiles_are_never_unpacked(kind):
 def test_a_truncated_file_is_refused(kind):
     data = file_of(Image.effect_noise((64, 64), 50).convert("RGB"), kind)
     for size in range(30, len(data) * 9 // 10, max(1, len(data) // 40)):
-        with pytest.raises(InvalidParameter, match=f"(?i)^image is a {kind} file that is damaged"):
+        with pytest.raises(InvalidParameter, match=f"(?i)^image is an? {kind} file that is damaged"):
             read(data[:size])
 
 
@@ -229,35 +229,3 @@ def test_damaged_files_raise_nothing_but_one_sentence(data):
         place = data.draw(st.one_of(st.integers(0, min(80, len(content) - 1)), st.integers(0, len(content) - 1)))
         content[place] = data.draw(st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 0x7F, 0x80, 0xFF])))
     holds(bytes(content[: data.draw(st.one_of(st.none(), st.integers(0, len(content))))]))
-
-
-def test_images_of_other_sizes_stand_in_one_row_as_high_as_the_first() -> None:
-    red, green = decoding.Pixels(4, 8, bytes([255, 0, 0]) * 32), decoding.Pixels(20, 10, bytes([0, 255, 0]) * 200)
-    row, first = decoding.side_by_side([red, green], 1024)
-    assert (row.width, row.height, first) == (4 + 16, 8, 4)
-    colours = np.frombuffer(row.data, np.uint8).reshape(8, 20, 3)
-    assert (colours[:, :4] == [255, 0, 0]).all()
-    assert (colours[:, 4:] == [0, 255, 0]).all()
-
-
-def test_a_row_is_not_higher_than_its_limit() -> None:
-    row, first = decoding.side_by_side([decoding.Pixels(40, 20, bytes(2400))] * 2, 10)
-    assert (row.width, row.height, first) == (40, 10, 20)
-
-
-def test_a_row_of_very_long_images_is_refused_before_it_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MAX_ROW_PIXELS", 1000)
-    high, long = decoding.Pixels(4, 16, bytes(192)), decoding.Pixels(30, 8, bytes(720))
-    row, _ = decoding.side_by_side([high, high, decoding.Pixels(8, 8, bytes(192))], 1024)
-    assert row.width * row.height == 384
-    with pytest.raises(InvalidParameter, match="more than 1000 pixels") as refused:
-        decoding.side_by_side([high, long], 1024, name="images")
-    assert refused.value.param == "images"
-
-
-def test_the_mask_of_a_row_keeps_all_but_the_first() -> None:
-    row, first = decoding.side_by_side([decoding.Pixels(4, 8, bytes(96)), decoding.Pixels(6, 8, bytes(144))], 1024)
-    mask = decoding.over_the_first(decoding.Mask(2, 4, bytes([255]) * 8), first, row)
-    values = np.frombuffer(mask.data, np.uint8).reshape(8, 10)
-    assert (values[:, :4] == 255).all()
-    assert not values[:, 4:].any()

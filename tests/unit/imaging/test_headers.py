@@ -11,7 +11,7 @@ from imageserver.imaging import decoding
 from imageserver.imaging.headers import MAX_BLOCKS, MAX_SCANS
 from tests.support.images import chunk, colours, file_of, png_with
 
-FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
+FORMATS = ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP"]
 MANY = 10**6
 
 
@@ -38,12 +38,14 @@ def test_an_empty_field_says_so():
     ids=ascii,
 )
 def test_what_is_no_image_is_told_what_is_read(data):
-    assert refusal(data) == "image is not a readable image; supported are PNG, JPEG, WebP, GIF and BMP files."
+    assert refusal(data) == "image is not a readable image; supported are PNG, JPEG, WebP, AVIF, GIF and BMP files."
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "ICO", "PPM", "TGA", "PCX"])
 def test_formats_that_are_not_on_the_list_are_not_even_opened(kind):
-    assert "supported are PNG, JPEG, WebP, GIF and BMP files" in refusal(file_of(Image.new("RGB", (32, 32)), kind))
+    assert "supported are PNG, JPEG, WebP, AVIF, GIF and BMP files" in refusal(
+        file_of(Image.new("RGB", (32, 32)), kind)
+    )
 
 
 @pytest.mark.parametrize("kind", FORMATS)

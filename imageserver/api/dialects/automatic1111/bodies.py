@@ -176,12 +176,13 @@ def to_generate_fields(body: GeneratingBody, output_format: OutputFormat, schedu
         "prompt": prompt or NO_PROMPT,
         "seed": None if int(body.seed) < 0 else int(body.seed),
         "n": body.count,
-        "width": body.width,
-        "height": body.height,
         "output_format": output_format,
         "positive_magic": False,
         "add_overlay": False,
     }
+    # Without either, an image to start from decides the size.
+    if not isinstance(body, Img2ImgBody) or body.model_fields_set & {"width", "height"}:
+        fields |= {"width": body.width, "height": body.height}
     if negative_prompt.strip():
         fields["negative_prompt"] = negative_prompt
     if scheduler:

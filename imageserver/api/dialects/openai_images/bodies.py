@@ -7,16 +7,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from imageserver.api.inputs.generate_request import NOT_BLANK, SIZE_PATTERN, Generating, Seed, Whole
+from imageserver.api.inputs.generate_request import NOT_BLANK, Generating, Seed, Side, Whole
 from imageserver.api.inputs.json_body import as_object
-from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
+from imageserver.api.inputs.sizes import ANY_SIZE_PATTERN, shape_fields, size_fields
+from imageserver.api.inputs.validation import omittable, shown, validated, without_blanks
 from imageserver.errors import BadRequest
 from imageserver.generation import NO_PROMPT, Quality
 
 B = TypeVar("B", bound="ImagesBody")
 
 
-class ImagesBody(Generating, extra="allow", json_schema_extra=nullable):
+class ImagesBody(Generating, extra="allow", json_schema_extra=omittable):
     """The fields of all bodies of the dialect; unknown keys are ignored with a warning.
 
     Fields that only OpenAI's own service can use are accepted and ignored.
@@ -28,18 +29,23 @@ class ImagesBody(Generating, extra="allow", json_schema_extra=nullable):
     seed: Seed | None = Field(None, description="Random seed; random if omitted.")
     size: str | None = Field(
         None,
-        pattern=rf"^auto$|{SIZE_PATTERN}",
-        description="WIDTHxHEIGHT, or auto: the size of the image sent, otherwise 512x512.",
+        pattern=ANY_SIZE_PATTERN,
+        description="WIDTHxHEIGHT, a shape such as 16:9, or auto: the size of the image sent, otherwise 512x512.",
     )
+    width: Side | None = Field(None, description="Exact width in pixels, with `height`.")
+    height: Side | None = Field(None, description="Exact height in pixels, with `width`.")
+    aspect_ratio: str | None = Field(None, description="A shape such as 16:9, or a named size of /info.")
     quality: str | None = Field(None, description="Ignored; see quality_tier.")
     quality_tier: Quality = Field(
         "exact", description="exact computes every block; high and fast skip blocks that change little."
     )
-    background: Literal["auto", "opaque"] | None = Field(
-        None, description="auto and opaque are the same; transparent is not supported."
+    background: Literal["auto", "opaque", "transparent"] | None = Field(
+        None, description="transparent keeps the transparency that some models generate; others warn."
     )
     response_format: Literal["b64_json", "url"] | None = Field(
-        None, description="b64_json (default) returns the images, url the addresses of saved images."
+        None,
+        description="b64_json returns the images, url the addresses of saved images; by default both, to a request for "
+        "gpt-image b64_json alone.",
     )
     stream: bool = Field(False, description="Return server-sent events.")
     partial_images: Whole = Field(0, ge=0, le=3, description="Number of partial images per image; only in a stream.")
@@ -74,7 +80,11 @@ class VariationsBody(ImagesBody):
 
     prompt: str = Field(NO_PROMPT, description="Description of the variation; none by default.")
     image: str | list[str] | None = Field(None, description="The image: a file in a form, base64 or a data URL.")
-    images: list[ImageReference] | None = Field(None, description="The image in JSON; an edit accepts up to 16.")
+    images: list[ImageReference] | list[str] | None = Field(
+        None, description="The image in JSON; an edit accepts up to 16."
+    )
+    image_url: str | list[str] | None = Field(None, description="Another name for image.")
+    url: str | list[str] | None = Field(None, description="Another name for image.")
 
 
 class EditsBody(VariationsBody):
@@ -82,17 +92,28 @@ class EditsBody(VariationsBody):
 
     prompt: str = Field(description="Description of the edited image.", json_schema_extra={"pattern": NOT_BLANK})
     mask: str | ImageReference | None = Field(
-        None, description="Mask with an alpha channel; transparent areas are regenerated."
+        None,
+        description="Mask with an alpha channel: transparent areas are regenerated; without one, those of the image.",
     )
+    mask_image: str | ImageReference | None = Field(None, description="Another name for mask.")
     input_fidelity: str | None = Field(None, description="Ignored with a warning; see strength.")
 
 
 def checked(model: type[B], content: Any) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
-    given = without_nulls(as_object(content))
-    if model.needs_prompt() and given.get("prompt", "") == "":
+    given = _without_brackets(model, without_blanks(as_object(content)))
+    if model.needs_prompt() and "prompt" not in given:
         raise BadRequest("Prompt is required", param="prompt")
     return validated(model, given)
+
+
+def _without_brackets(model: type[B], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with `image[]`, as forms name the items of a list, under the name `image`."""
+    plain = {name: name.removesuffix("[]") for name in given}
+    return {
+        (plain[name] if plain[name] in model.model_fields and plain[name] not in given else name): value
+        for name, value in given.items()
+    }
 
 
 def to_generate_fields(body: ImagesBody) -> dict[str, Any]:
@@ -101,8 +122,13 @@ def to_generate_fields(body: ImagesBody) -> dict[str, Any]:
     # As OpenAI's own service: another image every time, the prompt unchanged, no overlay.
     fields |= {"seed": body.seed, "positive_magic": False, "add_overlay": False, "quality": body.quality_tier}
     fields["prompt"] = body.prompt or NO_PROMPT
-    if body.size not in (None, "auto"):
-        fields["size"] = body.size
+    fields |= body.model_dump(include={"width", "height"}, exclude_none=True)
+    if body.background == "transparent":
+        fields["background"] = body.background
+    if body.aspect_ratio is not None:
+        fields |= shape_fields(body.aspect_ratio)
+    if body.size is not None:
+        fields |= size_fields(body.size)
     if not fields["prompt"].strip() and not body.negative_prompt.strip():
         # Guidance between two blank prompts changes nothing and doubles the time.
         fields.setdefault("true_cfg_scale", 1.0)

@@ -8,7 +8,7 @@ import base64
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from flask import Response
 from pydantic import Field
 
 from imageserver.api import errors
+from imageserver.api.dialects.openai_images.model_names import ImageField
 from imageserver.api.generation.previews import encoded_preview
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
 from imageserver.api.generation.save import save_all, urls_of
@@ -23,7 +24,7 @@ from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import ServiceError
+from imageserver.errors import ServiceError, StorageFull
 from imageserver.generation import Outcome, OutputFormat
 from imageserver.protocol.messages import Progress, Queued, Started
 
@@ -80,6 +81,7 @@ class OpenAIModel(ResponseSchema):
     owned_by: str = Field(description="The model's family.")
     loaded: bool = Field(description="Whether it is in memory; otherwise the next request that names it loads it.")
     default: bool = Field(description="Whether it is the default model.")
+    alias_of: str | None = Field(description="For a name of OpenAI's: the model that it stands for.")
 
 
 class OpenAIModelList(ResponseSchema):
@@ -94,13 +96,22 @@ QUALITIES = {"exact": "high", "high": "medium", "fast": "low"}
 DONE = "[DONE]"
 
 
-def images_response(service: Services, result: GenerationResult, *, as_urls: bool) -> Response:
-    """Return the response to a finished request; URLs are those of files saved for it. Raises StorageFull."""
+def images_response(service: Services, result: GenerationResult, fields: Collection[ImageField]) -> Response:
+    """Return the response to a finished request, each image in the `fields`.
+
+    URLs are those of files saved for it; raises StorageFull where there is nothing else to send.
+    """
     generation_request, outcome = result.request, result.outcome
-    if as_urls:
-        images = [{"url": url} for url in urls_of(save_all(service, result))]
-    else:
-        images = [{"b64_json": text} for text in service.thread_pool.run(_encoded, result.files)]
+    images: list[dict[str, Any]] = [{} for _ in result.files]
+    if "b64_json" in fields:
+        _fill(images, "b64_json", service.thread_pool.run(_encoded, result.files))
+    if "url" in fields:
+        try:
+            _fill(images, "url", urls_of(save_all(service, result)))
+        except StorageFull as error:
+            if "b64_json" not in fields:
+                raise
+            result.warnings.append(f"url is missing: {error.sentence}")
     body = {
         "created": int(time.time()),
         "data": [image | {"seed": seed} for image, seed in zip(images, outcome.seeds, strict=True)],
@@ -111,6 +122,11 @@ def images_response(service: Services, result: GenerationResult, *, as_urls: boo
         "nsfw_detected": outcome.nsfw_detected,
     }
     return Response(_as_json(body), mimetype="application/json")
+
+
+def _fill(images: list[dict[str, Any]], field: ImageField, values: list[str]) -> None:
+    for image, value in zip(images, values, strict=True):
+        image[field] = value
 
 
 def frames(

@@ -17,8 +17,9 @@ from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, status_o
 from imageserver.api.generation.build_request import build_request, parse_request
 from imageserver.api.generation.model_lookup import Unloaded, look_up
 from imageserver.api.generation.run import PendingGeneration
-from imageserver.api.inputs.generate_request import SIZE_PATTERN, Generating, Seed, Steps, Whole, check_limit
+from imageserver.api.inputs.generate_request import Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import as_object, read_json, read_model
+from imageserver.api.inputs.sizes import SIZE_PATTERN
 from imageserver.api.inputs.validation import read_query, validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.rate_limits import count_requests

@@ -21,6 +21,8 @@ ESCAPES = {"%2B": "+", "%2F": "/", "%3D": "=", "%0A": "", "%0D": "", "%20": ""}
 WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
 WHITESPACE = b" \t\r\n\f\v"
+# Lines that were joined with blanks: at least so long, in whole groups of four letters. Encoders write 64 or 76.
+MIN_LINE, MAX_LINES_COMPARED = 48, 100
 # 20 MiB in one call would block every other thread for 0.1 s; a chunk takes 5 ms.
 CHUNK_BYTES = 2**20
 
@@ -48,17 +50,19 @@ def fetch_all(service: Services, value: Any, *, name: str, max_count: int) -> li
 
 
 def decode(text: str, settings: Settings, *, name: str) -> bytes:
-    """Return the bytes of base64 or a data URL, also URL-safe, with spaces or without padding.
+    """Return the bytes of base64 or a data URL, also URL-safe, with lines, without padding, or with blanks for +.
 
     Raises InvalidParameter naming the field and the limit. Takes 0.1 s for 20 MiB.
     """
     header = DATA_URL.match(text, 0, MAX_DATA_URL_HEADER)
-    encoded = text[header.end() :] if header else text
+    encoded = (text[header.end() :] if header else text).strip()
     if header and (percent_signs := encoded.count("%")):
         if percent_signs > MAX_ESCAPES:
             raise InvalidParameter(f"{name} has more than {MAX_ESCAPES} percent signs; send base64.", param=name)
         for escape, letter in ESCAPES.items():
             encoded = encoded.replace(escape, letter).replace(escape.lower(), letter)
+    if _lost_its_pluses(encoded):
+        encoded = encoded.replace(" ", "+")
     try:
         data = _decoded(encoded, max_image_bytes(settings))
     # binascii's error and that of encoding to ASCII are both ValueErrors.
@@ -114,6 +118,15 @@ def _import_download() -> Callable[..., bytes]:
     from imageserver.api.inputs.images.remote_image import download
 
     return download
+
+
+def _lost_its_pluses(encoded: str) -> bool:
+    """Return whether blanks stand for pluses, as in a form that was not escaped, and not between joined lines."""
+    if " " not in encoded or "+" in encoded or "\n" in encoded:
+        return False
+    first, *others, last = encoded.split(" ", MAX_LINES_COMPARED)
+    are_lines = len(first) >= MIN_LINE and len(first) % 4 == 0 and all(len(each) == len(first) for each in others)
+    return not (are_lines and (len(last) <= len(first) or len(others) == MAX_LINES_COMPARED - 1))
 
 
 def _decoded(encoded: str, max_bytes: int) -> bytes:

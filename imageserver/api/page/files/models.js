@@ -17,8 +17,9 @@ export class ModelChoice {
     return this.#select.disabled ? this.#select.value : "";
   }
 
-  /** Show the models from /v1/models; a single one leaves nothing to choose. */
-  offer(models) {
+  /** Show the models from /v1/models without other names for them; a single one leaves nothing to choose. */
+  offer(listed) {
+    const models = listed.filter((model) => model.alias_of === null);
     offer(this.#select, models.map((model) => model.id));
     this.#default = models.find((model) => model.default)?.id ?? "";
     this.#select.value = this.#default;

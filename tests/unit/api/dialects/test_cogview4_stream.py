@@ -146,3 +146,9 @@ def test_a_failure_is_a_frame_and_the_end():
         True,
     )
     assert (done, rest) == (b"data: [DONE]", b"")
+
+
+def test_numbers_may_be_text_and_blanks_are_left_out_as_in_the_original():
+    body = checked(ASKED | {"n": "2", "guidance_scale": "3.5", "seed": "-1", "size": "", "num_inference_steps": " "})
+    assert (body.n, body.guidance_scale, body.seed, body.size) == (2, 3.5, -1, "1024x1024")
+    assert to_generate_fields(body, Settings(_env_file=None))["num_inference_steps"] == 50

@@ -10,6 +10,7 @@ from imageserver.api.dialects.openai_images.bodies import (
     to_generate_fields,
     warnings_of,
 )
+from imageserver.api.dialects.openai_images.model_names import image_fields
 from imageserver.errors import BadRequest, InvalidParameter
 
 DEFAULT = {"prompt": "x", "seed": None, "positive_magic": False, "add_overlay": False, "quality": "exact"}
@@ -55,7 +56,7 @@ def test_fields_of_openai_alone_are_accepted_and_ignored():
 @pytest.mark.parametrize(
     ("content", "param"),
     [
-        ({"prompt": "x", "background": "transparent"}, "background"),
+        ({"prompt": "x", "background": "checked"}, "background"),
         ({"prompt": "x", "response_format": "gif"}, "response_format"),
         ({"prompt": "x", "output_format": "gif"}, "output_format"),
         ({"prompt": "x", "partial_images": 4}, "partial_images"),
@@ -71,8 +72,53 @@ def test_unsupported_values_are_refused_by_name(content, param):
     assert raised.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"size": "64X128"}, {"size": "64x128"}),
+        ({"size": "16:9"}, {"aspect_ratio": "16:9"}),
+        ({"aspect_ratio": "16:9"}, {"aspect_ratio": "16:9"}),
+        ({"width": 64, "height": 128}, {"width": 64, "height": 128}),
+        ({"background": "transparent"}, {"background": "transparent"}),
+        ({"seed": -1}, {"seed": -1}),
+    ],
+)
+def test_what_other_apis_call_by_these_names_is_honoured(fields, expected):
+    assert native(prompt="x", **fields) == DEFAULT | expected
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n", None])
+def test_a_blank_field_is_left_out_in_json_as_in_a_form(blank):
+    fields = dict.fromkeys(GenerationsBody.model_fields, blank) | {"prompt": "x"}
+    assert to_generate_fields(checked(GenerationsBody, fields)) == DEFAULT
+
+
+@pytest.mark.parametrize("name", ["image[]", "url[]", "image_url[]"])
+def test_a_list_in_the_way_of_forms_is_the_field_without_brackets(name):
+    body = checked(EditsBody, {"prompt": "x", name: ["a", "b"]})
+    assert getattr(body, name.removesuffix("[]")) == ["a", "b"]
+    assert warnings_of(body, set()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "fields"),
+    [
+        (None, None, {"url", "b64_json"}),
+        ("dall-e-2", None, {"url", "b64_json"}),
+        ("dall-e-3", None, {"url", "b64_json"}),
+        ("demo", None, {"url", "b64_json"}),
+        ("gpt-image-1", None, {"b64_json"}),
+        ("chatgpt-image-latest", None, {"b64_json"}),
+        ("gpt-image-1", "url", {"url"}),
+        ("dall-e-2", "b64_json", {"b64_json"}),
+    ],
+)
+def test_the_models_name_says_what_its_client_reads(model, asked, fields):
+    assert set(image_fields(model, asked)) == fields
+
+
 @pytest.mark.parametrize("model", [GenerationsBody, EditsBody])
-@pytest.mark.parametrize("content", [{}, {"prompt": ""}, {"prompt": None}])
+@pytest.mark.parametrize("content", [{}, {"prompt": ""}, {"prompt": None}, {"prompt": " "}])
 def test_a_prompt_is_required(model, content):
     with pytest.raises(BadRequest, match="Prompt is required"):
         checked(model, content)

@@ -1,11 +1,12 @@
 """Forms become the JSON bodies that they stand for."""
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 
 from imageserver.api.dialects.openai_images.bodies import EditsBody
-from imageserver.api.inputs.form_body import read_form
+from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.form_parser import FormRequest
+from imageserver.api.inputs.json_body import read_json
 from imageserver.errors import BadRequest, InvalidParameter
 
 
@@ -42,3 +43,20 @@ def test_a_field_that_is_nested_too_deeply_is_the_clients_error():
 def test_a_form_of_very_many_fields_is_refused_before_each_is_checked():
     with pytest.raises(BadRequest, match="1000 fields"):
         read({"prompt": "x"} | {f"field{number}": "1" for number in range(1000)})
+
+
+def test_json_that_curl_calls_a_form_is_json():
+    app = Flask(__name__)
+    app.request_class = FormRequest
+    form = {"content_type": "application/x-www-form-urlencoded", "method": "POST"}
+    with app.test_request_context(data=' {"prompt": "a & b=c"}', **form):
+        assert not is_form()
+        assert read_json() == {"prompt": "a & b=c"}
+        assert not request.files
+    with app.test_request_context(data="prompt=a+cat&n=2", **form):
+        assert is_form()
+        assert read_form(EditsBody) == {"prompt": "a cat", "n": 2}
+
+
+def test_a_blank_field_is_left_out():
+    assert read({"prompt": "x", "seed": " ", "size": "", "n": "\n"}) == {"prompt": "x"}

@@ -65,6 +65,31 @@ def test_null_seed_is_random_every_time_and_fits_into_any_json():
     assert max(seeds) < 2**53
 
 
+def test_minus_one_is_a_random_seed_as_in_automatic1111():
+    assert len({resolve(seed=-1)[0].seed for _ in range(20)} - {-1}) == 20
+
+
+@pytest.mark.parametrize(
+    ("transparency", "fields", "kept", "warning"),
+    [
+        (True, {}, True, None),
+        (True, {"output_format": "jpeg"}, False, "background is ignored: jpeg has no transparency"),
+        (True, {"add_overlay": True}, True, "add_overlay is ignored for transparent images"),
+        (True, {"background": "opaque"}, False, None),
+        (False, {}, False, "background is ignored: the model generates opaque images"),
+    ],
+)
+def test_transparency_is_kept_where_there_is_some_and_otherwise_warned_about(transparency, fields, kept, warning):
+    info = dataclasses.replace(INFO, transparency=transparency)
+    wanted, warnings = resolve(info, **{"background": "transparent"} | fields)
+    assert wanted.transparent is kept
+    assert [warning is not None and warning in each for each in warnings] == [True] * (warning is not None)
+
+
+def test_a_model_that_is_not_known_yet_is_opaque():
+    assert resolve(background="transparent")[1] == ["background is ignored: the model generates opaque images."]
+
+
 @pytest.mark.parametrize(("seed", "n"), [(2**64 - 1, 1), (2**64 - 3, 3)])
 def test_seeds_reach_up_to_the_last_one(seed, n):
     assert resolve(seed=seed, n=n)[0].seed == seed

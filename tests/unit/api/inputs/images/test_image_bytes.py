@@ -61,6 +61,25 @@ def test_every_spelling_of_base64_is_read(text):
 
 
 @pytest.mark.parametrize(
+    "data", [DATA, b"\0\0\0\xfb", b"a" + b"\xfb" * 99, bytes(150) + b"\xfb\xef\xbe" * 50 + b"\xff" * 9]
+)
+def test_a_plus_that_a_form_turned_into_a_blank_is_read_as_a_plus(data):
+    text = base64.b64encode(data).decode()
+    assert "+" in text
+    for sent in (text.replace("+", " "), "data:image/png;base64," + text.replace("+", " ")):
+        assert decode(sent, DEFAULTS, name="image") == data
+
+
+@pytest.mark.parametrize("length", [64, 76])
+@pytest.mark.parametrize("data", [bytes(range(200)) * 3, bytes(60_000)])
+def test_lines_that_a_blank_joins_are_read_as_lines(data, length):
+    text = base64.b64encode(data).decode().replace("+", "-")
+    lines = [text[start : start + length] for start in range(0, len(text), length)]
+    assert decode(" ".join(lines), DEFAULTS, name="image") == data
+    assert decode("data:image/png;base64, " + " \n ".join(lines), DEFAULTS, name="image") == data
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
