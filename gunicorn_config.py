@@ -9,6 +9,7 @@ from imageserver import startup
 from imageserver.api.credentials.api_keys import read_keyring
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from imageserver.dispatch.seats.required_cards import require_cards
 from imageserver.outputs.state_check import check_state
 from imageserver.settings.source import load_settings
 
@@ -42,6 +43,7 @@ def on_starting(server: Any) -> None:
     """
     if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:  # an upgrade or systemd hands the socket over
         startup.require_free_port(_settings)
+    require_cards(_settings)
     if warning := check_state(_settings.resolve(_settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()

@@ -98,6 +98,7 @@ class JobResponse(ResponseSchema):
     vram_peak_mb: float | None = Field(description="Peak memory of the device during the generation, in MiB.")
     seeds: list[int]
     cache: str | None
+    device: str | None = Field(description="The device that it runs or ran on, as `/health` names it.")
     error: str | None
     code: str | None
 
@@ -141,6 +142,7 @@ class HealthResponse(OpenResponseSchema):
     total_tasks: int
     version: str
     generator_info: dict[str, Any]
+    devices: list[dict[str, Any]] = Field(description="Each device: its state, models, work and engine process.")
 
 
 class WorkerPool(ResponseSchema):
@@ -186,6 +188,7 @@ class InfoResponse(OpenResponseSchema):
     supported_aspect_ratios: list[str]
     total_requests_processed: int
     version: str
+    devices: list[dict[str, Any]] = Field(description="Each device, and how its models were fitted to it.")
 
 
 class IndexResponse(OpenResponseSchema):

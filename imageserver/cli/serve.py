@@ -24,6 +24,7 @@ from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402
 from imageserver.app import create_app  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
+from imageserver.dispatch.seats.required_cards import require_cards  # noqa: E402
 from imageserver.outputs.state_check import check_state  # noqa: E402
 from imageserver.settings.source import load_settings  # noqa: E402
 
@@ -86,6 +87,7 @@ def serve() -> int:
     read_keyring(settings)
     startup.require_closed(settings, [settings.host])
     startup.require_free_port(settings)
+    require_cards(settings)
     if warning := check_state(settings.resolve(settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()

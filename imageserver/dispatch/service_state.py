@@ -35,7 +35,7 @@ def snapshot(
         cancelled=tally.cancelled,
         engine_restarts=sum(seat.engine.restarts for seat in seats),
         idle_unloads=idle.count,
-        queue_wait=jobs.remaining,
+        queue_wait=round(jobs.remaining / max(1, len(seats.ready)), 3),
         estimate_error=estimator.costs.median_error,
         usage=seats.usage,
         dispatcher_pid=os.getpid(),

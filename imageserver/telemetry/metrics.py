@@ -24,7 +24,7 @@ class _SnapshotCollector:
         yield _gauge("model_loaded", "1 while the default model is in memory.", snapshot.model_loaded)
         yield _gauge("queue_length", "Generations waiting in the queue.", snapshot.queue_length)
         yield _gauge("active_generations", "Generations running in the engine.", snapshot.active)
-        yield _gauge("queue_wait_seconds", "Expected device seconds of the running and waiting.", snapshot.queue_wait)
+        yield _gauge("queue_wait_seconds", "Expected seconds of all that runs and waits.", snapshot.queue_wait)
         yield _counter("requests", "Generations requested.", snapshot.total)
         ended = CounterMetricFamily(PREFIX + "requests_ended", "Generations ended, by outcome.", labels=["outcome"])
         for outcome in ("completed", "failed", "cancelled"):
@@ -44,6 +44,23 @@ class _SnapshotCollector:
         if snapshot.estimate_error is not None:
             help_text = "Median of |expected - measured| / measured over the last 50 generations."
             yield _gauge("estimate_error_ratio", help_text, snapshot.estimate_error)
+        yield _gauge("seats_free", "Devices that have nothing to do.", snapshot.seats_free)
+        help_text = "Expected seconds until a new generation would begin."
+        yield _gauge("expected_wait_seconds", help_text, 0.0 if snapshot.seats_free else snapshot.queue_wait)
+        yield from self._by_device(snapshot)
+
+    def _by_device(self, snapshot: Snapshot) -> Iterator[Metric]:
+        seats = snapshot.seats
+        ready = GaugeMetricFamily(PREFIX + "seat_ready", "1 while a device accepts generations.", labels=["device"])
+        active = GaugeMetricFamily(PREFIX + "seat_active_generations", "Generations on a device.", labels=["device"])
+        restarts = CounterMetricFamily(PREFIX + "seat_engine_restarts", "Engines replaced.", labels=["device"])
+        busy = CounterMetricFamily(PREFIX + "seat_busy_seconds", "Seconds that a device was busy.", labels=["device"])
+        for seat in seats:
+            ready.add_metric([seat.name], float(seat.state == "healthy"))
+            active.add_metric([seat.name], seat.active)
+            restarts.add_metric([seat.name], seat.engine_restarts)
+            busy.add_metric([seat.name], seat.usage.busy)
+        yield from (ready, active, restarts, busy)
 
 
 def exposition(snapshot: Snapshot | None) -> bytes:

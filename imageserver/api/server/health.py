@@ -18,6 +18,7 @@ from imageserver.api.schemas import (
     StartupResponse,
     StatusResponse,
 )
+from imageserver.api.server import device_states
 from imageserver.protocol.messages import Snapshot
 from imageserver.telemetry.metrics import exposition
 
@@ -66,6 +67,7 @@ def health() -> Response:
         queue_wait=snapshot.queue_wait if snapshot else None,
         generator_info=_generator_info(snapshot),
         version=__version__,
+        devices=device_states.states(snapshot),
     )
 
 
@@ -170,6 +172,7 @@ def info() -> Response:
         total_requests_processed=snapshot.completed if snapshot else 0,
         concurrent_support="enabled",
         version=__version__,
+        devices=device_states.details(snapshot),
     )
 
 

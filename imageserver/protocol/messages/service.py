@@ -94,6 +94,11 @@ class Snapshot(Message, frozen=True, kw_only=True):
     seats: tuple[SeatStatus, ...] = ()
 
     @property
+    def seats_free(self) -> int:
+        """How many engines accept generations and have none."""
+        return sum(seat.state == "healthy" and not seat.active for seat in self.seats)
+
+    @property
     def model_loaded(self) -> bool:
         """Whether the default model is in memory; its ModelInfo outlives its unloading."""
         return self.info is not None and self.info.name in self.loaded

@@ -1,8 +1,9 @@
 """The metrics for Prometheus are the dispatcher's own figures."""
 
+from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
-from imageserver.protocol.messages import DeviceUsage, Snapshot
+from imageserver.protocol.messages import DeviceUsage, SeatStatus, Snapshot
 from imageserver.telemetry.metrics import PREFIX, exposition
 
 SNAPSHOT = Snapshot(
@@ -31,6 +32,22 @@ def test_every_figure_of_the_snapshot_is_reported() -> None:
     assert reported["device_idle_seconds_total"] / reported["device_busy_seconds_total"] == 1 / 90
     assert reported["denoiser_calls_total"] / reported["forwards_total"] == 2.5
     assert (reported["lookahead_hits_total"], reported["lookahead_misses_total"]) == (80, 2)
+
+
+def test_each_device_has_figures_of_its_own() -> None:
+    seats = tuple(
+        SeatStatus(
+            name=f"cuda:{number}", state=state, reason="", phase="ready", load_fraction=1.0, device=None, loaded=(),
+            active=active, remaining=0.0, engine_restarts=number, engine_pid=1, usage=DeviceUsage(busy=2.0 * number),
+        )
+        for number, (state, active) in enumerate([("healthy", 2), ("healthy", 0), ("degraded", 0)])
+    )  # fmt: skip
+    reported = figures(structs.replace(SNAPSHOT, seats=seats))
+    assert [reported[f"seat_readycuda:{number}"] for number in range(3)] == [1, 1, 0]
+    assert [reported[f"seat_active_generationscuda:{number}"] for number in range(3)] == [2, 0, 0]
+    assert (reported["seat_engine_restarts_totalcuda:1"], reported["seat_busy_seconds_totalcuda:1"]) == (1, 2.0)
+    assert (reported["seats_free"], reported["expected_wait_seconds"]) == (1, 0.0)
+    assert figures(structs.replace(SNAPSHOT, seats=seats[:1]))["expected_wait_seconds"] == 7.5
 
 
 def test_without_a_dispatcher_only_its_absence_is_reported() -> None:

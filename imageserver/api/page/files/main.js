@@ -162,7 +162,9 @@ function sentenceOf(health) {
   if (models.loading) return `${models.loading} is loading. ${health.reason}`;
   const idle = active + waiting === 0;
   const work = idle ? "idle" : `${active} running, ${waiting} waiting, about ${Math.ceil(wait)} s in total`;
-  return `${health.generator_info.model_id} on ${device}: ${work}`;
+  const where = health.devices.length > 1 ? `${health.devices.length} devices` : device;
+  const absent = health.devices.filter((one) => one.status !== "healthy").map((one) => `${one.name}: ${one.reason}`);
+  return [`${health.generator_info.model_id} on ${where}: ${work}`, ...absent].join(". ");
 }
 
 function show(state, sentence, fraction = null) {
