@@ -3,6 +3,7 @@
 pydantic's own `model_validate_strings` does not fit here: it reads no lists, and takes "yes" and "1" for true.
 """
 
+import itertools
 import re
 from typing import Any, get_args
 
@@ -65,7 +66,9 @@ def _item_model(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """Return the model of the objects in a list field; None for every other field."""
     annotation = model.model_fields[name].annotation if name in model.model_fields else None
     for kind in (annotation, *get_args(annotation)):
-        for item in get_args(kind):
+        items = get_args(kind)
+        # A list may hold texts as well.
+        for item in (*items, *itertools.chain.from_iterable(map(get_args, items))):
             if isinstance(item, type) and issubclass(item, BaseModel):
                 return item
     return None

@@ -54,6 +54,11 @@ class FormRequest(Request):
 
     form_data_parser_class = FormParser
 
+    def _load_form_data(self) -> None:
+        """Parse the form and forget its text, which would take as much memory again while the request waits."""
+        super()._load_form_data()
+        self.__dict__.pop("_cached_data", None)
+
 
 def is_json(body: bytes) -> bool:
     """Return whether a body that calls itself a form is JSON: `curl -d` says so of whatever it sends."""

@@ -80,9 +80,7 @@ class VariationsBody(ImagesBody):
 
     prompt: str = Field(NO_PROMPT, description="Description of the variation; none by default.")
     image: str | list[str] | None = Field(None, description="The image: a file in a form, base64 or a data URL.")
-    images: list[ImageReference] | list[str] | None = Field(
-        None, description="The image in JSON; an edit accepts up to 16."
-    )
+    images: list[ImageReference | str] | None = Field(None, description="The image in JSON; an edit accepts up to 16.")
     image_url: str | list[str] | None = Field(None, description="Another name for image.")
     url: str | list[str] | None = Field(None, description="Another name for image.")
 

@@ -22,6 +22,11 @@ def test_objects_in_a_list_are_read_field_by_field_as_the_openai_sdk_sends_them(
     assert read(sent) == {"prompt": "x", "loras": [{"name": "night", "scale": 0.5}, {"name": "7", "scale": 1}]}
 
 
+def test_objects_in_a_list_that_may_hold_texts_are_read_too():
+    sent = {"prompt": "x", "images[][image_url]": ["a", "b"]}
+    assert read(sent) == {"prompt": "x", "images": [{"image_url": "a"}, {"image_url": "b"}]}
+
+
 def test_objects_that_leave_different_fields_out_cannot_be_told_apart():
     with pytest.raises(InvalidParameter, match="loras") as refused:
         read({"loras[][name]": ["night", "day"], "loras[][scale]": ["0.5"]})
@@ -56,6 +61,7 @@ def test_json_that_curl_calls_a_form_is_json():
     with app.test_request_context(data="prompt=a+cat&n=2", **form):
         assert is_form()
         assert read_form(EditsBody) == {"prompt": "a cat", "n": 2}
+        assert request.get_data() == b"", "the text of the form is kept beside its fields"
 
 
 def test_a_blank_field_is_left_out():
