@@ -1,16 +1,20 @@
 """The server's LoRA files, by name, with the settings that each recommends.
 
-A LoRA is `NAME.safetensors` in `LORA_DIR` or in the package; a `NAME.json` beside it is its profile, without which a
-published one may be known. Names are looked up in the listing of the folders, so no name can lead to another path.
+A LoRA is `NAME.safetensors` in `LORA_DIR`, in a folder below it (`FOLDER/NAME`), or in the package; a `NAME.json`
+beside it is its profile, without which a published one may be known. Names are looked up in the listing of the folders,
+so no name can lead to another path.
 """
 
 import hashlib
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from imageserver.errors import InvalidParameter
+from imageserver.lora_metadata import LoraMetadata, read_metadata
 from imageserver.lora_profiles import LoraProfile, published_profile
 from imageserver.settings import PACKAGE_DIR, Settings
 
@@ -29,6 +33,7 @@ class LoraFile:
     digest: str
     size: int
     profile: LoraProfile
+    metadata: LoraMetadata
 
 
 class LoraFolder:
@@ -41,15 +46,22 @@ class LoraFolder:
     def names(self) -> list[str]:
         return sorted(self._paths())
 
-    def find(self, name: str) -> LoraFile:
-        """Return a LoRA by its name; raises InvalidParameter for one that is missing or cannot be read.
+    def named(self, name: str) -> str | None:
+        """Return the name of a LoRA by its name or its id on a hub; None where there is none."""
+        return _named(name, self._paths())
+
+    def find(self, asked: str) -> LoraFile:
+        """Return a LoRA by its name or its id on a hub; raises InvalidParameter for one that is missing or unreadable.
 
         The whole file is read when it is new or has changed.
         """
         paths = self._paths()
-        if name not in paths:
+        name = _named(asked, paths)
+        if name is None:
             known = ", ".join(sorted(paths)) or "none"
-            raise InvalidParameter(f"loras: {ascii(name)[:100]} is not in LORA_DIR; there are: {known}.", param="loras")
+            raise InvalidParameter(
+                f"loras: {ascii(asked)[:100]} is not in LORA_DIR; there are: {known}.", param="loras"
+            )
         path, profile = paths[name], paths[name].with_suffix(".json")
         try:
             state = (_state(path), _state(profile))
@@ -62,16 +74,36 @@ class LoraFolder:
     def _paths(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for folder in self._folders:
-            if folder.is_dir():
-                for path in folder.iterdir():
-                    if path.suffix == SUFFIX and path.is_file():
-                        found.setdefault(path.stem, path)
+            for path in _files_in(folder):
+                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
         return found
 
 
 def open_folder(settings: Settings) -> LoraFolder:
     """Return the folder of the settings, with the package's after it."""
     return LoraFolder(settings.resolve(settings.lora_dir), PACKAGED)
+
+
+def _named(asked: str, paths: Mapping[str, Path]) -> str | None:
+    """Return the name that is meant by itself, by `owner/repository` or by `owner/repository:file`."""
+    if asked in paths:
+        return asked
+    repository, colon, file = asked.partition(":")
+    if colon:
+        wanted = f"{repository}/{file}"
+        return next((name for name, path in paths.items() if wanted in (name, f"{name}{path.suffix}")), None)
+    inside = [name for name in paths if name.startswith(f"{asked}/")] if asked.count("/") == 1 else []
+    return inside[0] if len(inside) == 1 else None
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield the LoRA files below a folder, but of folders that are hidden or links."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() == SUFFIX and path.is_file():
+                yield path
 
 
 def _state(path: Path) -> tuple[Path, int, int] | None:
@@ -84,7 +116,7 @@ def _state(path: Path) -> tuple[Path, int, int] | None:
 
 
 def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
-    digest, profile_bytes = hashlib.sha256(), msgspec.json.encode(published_profile(name))
+    digest, profile_bytes = hashlib.sha256(), msgspec.json.encode(published_profile(path.stem))
     with path.open("rb") as content:
         while chunk := content.read(CHUNK_BYTES):
             digest.update(chunk)
@@ -96,4 +128,4 @@ def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
         profile = msgspec.json.decode(profile_bytes, type=LoraProfile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(f"loras: the profile {name}.json cannot be used: {error}.", param="loras") from error
-    return LoraFile(name, path, digest.hexdigest(), path.stat().st_size, profile)
+    return LoraFile(name, path, digest.hexdigest(), path.stat().st_size, profile, read_metadata(path))

@@ -128,8 +128,8 @@ class Dispatcher:
             listener.send(estimate)
 
     def request_loras(self, request: messages.LoraRequest, worker: Listener) -> None:
-        """Load, unload or list LoRAs of a model; only loading needs an engine where none runs."""
-        if request.load is not None:
+        """Load, fetch, unload or list LoRAs of a model; the first two need an engine where none runs."""
+        if request.load is not None or request.fetch is not None:
             self._idle.record_request()
         elif not self.seats.ready and "idle" in self.seats.states:
             worker.send(messages.LorasLoaded(job=request.job))
@@ -140,6 +140,8 @@ class Dispatcher:
         if not seats:
             error = Loading(f"The model is not loaded yet: {self.seats.reason}", retry_after=2)
             worker.send(messages.failed(request.job, error))
+        if request.fetch is not None:
+            seats = seats[:1]  # its file is then there for all
         answers = worker if len(seats) == 1 else LoraAnswers(worker, len(seats))
         for seat in seats:
             seat.engine.ask(msgspec.structs.replace(request, model=model), answers)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from imageserver.engine.models.load_queue import LoadQueue
     from imageserver.engine.models.lora_queue import LoraQueue
     from imageserver.engine.models.model_pool import ModelPool
+    from imageserver.settings import Settings
 
 logger = logging.getLogger("imageserver.engine")
 
@@ -101,16 +102,16 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
             return
         [info] = pool.loaded
         link.send(messages.Ready(info=info))
-        _generate(pool, link)
+        _generate(pool, link, config.settings)
 
 
-def _generate(pool: "ModelPool", link: Link) -> None:
+def _generate(pool: "ModelPool", link: Link, settings: "Settings") -> None:
     """Step the jobs, and act on messages between two steps, for ever."""
     from imageserver.engine.models.load_queue import LoadQueue
     from imageserver.engine.models.lora_queue import LoraQueue
 
     loads = LoadQueue(pool, link.send, link.report, lambda search: link.inbox.put((search, b"")))
-    loras = LoraQueue(pool, link.send, lambda read: link.inbox.put((read, b"")))
+    loras = LoraQueue(pool, link.send, lambda read: link.inbox.put((read, b"")), settings)
     scheduler, last_usage = pool.step_scheduler, 0.0
     while True:
         loads.load_waiting()

@@ -32,7 +32,7 @@ from imageserver.api.inputs.validation import validated
 from imageserver.api.server.loras import LoraBody
 from imageserver.api.server.models import LoadBody
 from imageserver.dispatch.streams import Peer
-from imageserver.engine.models import gguf_header, weight_files
+from imageserver.engine.models.weight_files import completeness, gguf_header
 from imageserver.errors import ServiceError
 from imageserver.imaging import decoding
 from imageserver.imaging.infotext import parse_infotext
@@ -164,13 +164,13 @@ def parse_safetensors(data: bytes) -> None:
     """What lies on the disk is judged, never trusted."""
     file_with("model/diffusion_pytorch_model.safetensors", data)
     file_with("model/config.json", b"{}")
-    weight_files.faults(folder() / "model")
+    completeness.faults(folder() / "model")
 
 
 def parse_index(data: bytes) -> None:
     file_with("sharded/diffusion_pytorch_model.safetensors.index.json", data)
     file_with("sharded/config.json", b"{}")
-    weight_files.faults(folder() / "sharded")
+    completeness.faults(folder() / "sharded")
 
 
 def parse_gguf(data: bytes) -> None:

@@ -1,8 +1,11 @@
 """LoRA files are found by their names alone, and known by their content."""
 
+import json
 import os
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from imageserver.errors import InvalidParameter
 from imageserver.lora_folder import LoraFolder
@@ -25,7 +28,54 @@ def test_every_file_has_its_name(folder):
     assert loras.find("red").size == 3
 
 
-NAMES = ["../secret", "..", "", "/etc/passwd", "loras/night", "night.safetensors", "notes", "a\0b"]
+def test_files_in_folders_have_the_folders_before_their_names_and_any_case_of_the_ending(folder):
+    (folder / "people" / "old").mkdir(parents=True)
+    (folder / ".cache").mkdir()
+    for name in ("people/ann.safetensors", "people/old/bob.SAFETENSORS", "Loud.SafeTensors", ".cache/x.safetensors"):
+        (folder / name).write_bytes(name.encode())
+    (folder / "people" / "ann.json").write_text('{"scale": 0.5}')
+    loras = LoraFolder(folder)
+    assert loras.names() == ["Loud", "night", "people/ann", "people/old/bob", "red", "with.dots"]
+    assert loras.find("people/ann").profile.scale == 0.5
+    assert loras.find("people/old/bob").path == folder / "people" / "old" / "bob.SAFETENSORS"
+
+
+def test_a_published_name_is_known_in_a_folder_too(folder):
+    (folder / "fast").mkdir()
+    (folder / "fast" / "sdxl_lightning_4step_lora.safetensors").write_bytes(b"x")
+    assert LoraFolder(folder).find("fast/sdxl_lightning_4step_lora").profile.num_inference_steps == 4
+
+
+PIXEL = "data:image/jpeg;base64,/9j/4AAQ"
+TAGS = json.dumps({"10_sks": {"sks cat": 9, "sitting": 4}, "2_more": {"garden": 9}})
+METADATA = [
+    ({"modelspec.trigger_phrase": "sks cat, in ink", "ss_tag_frequency": TAGS}, ("sks cat", "in ink"), None),
+    ({"ss_tag_frequency": TAGS}, ("sks cat", "garden"), None),
+    ({"ss_tag_frequency": "[1]", "modelspec.thumbnail": PIXEL}, (), PIXEL),
+    ({"modelspec.thumbnail": "data:text/html;base64,PHNjcmlwdD4="}, (), None),
+    ({"modelspec.thumbnail": "https://example.org/a.png"}, (), None),
+    ({}, (), None),
+]
+
+
+@pytest.mark.parametrize(("metadata", "words", "preview"), METADATA)
+def test_trigger_words_and_a_preview_come_from_the_file(folder, metadata, words, preview):
+    save_file({"a": torch.ones(1)}, folder / "told.safetensors", metadata)
+    found = LoraFolder(folder).find("told").metadata
+    assert (found.trigger_words, found.preview) == (words, preview)
+
+
+NAMES = [
+    "../secret",
+    "people/../../secret",
+    "..",
+    "",
+    "/etc/passwd",
+    "loras/night",
+    "night.safetensors",
+    "notes",
+    "a\0b",
+]
 
 
 @pytest.mark.fault(24)

@@ -9,6 +9,7 @@ from typing import Any
 from werkzeug.datastructures import Headers
 
 import aspect_ratios
+from imageserver.api.generation.lora_fetch import fetch_missing
 from imageserver.api.generation.model_lookup import WaitingRequest, wait_for_model
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.generation.source_images import SourceImages
@@ -176,4 +177,7 @@ def _stack(service: Services, body: GenerateBody, info: ModelInfo | None) -> Sta
     if chosen is None and info is not None and info.name in service.registry:
         defaults = service.registry[info.name].loras
         chosen = [LoraChoice(name=name, scale=scale) for name, scale in defaults.items()]
-    return service.thread_pool.run(read_stack, chosen, service.loras) if chosen else generate_request.NO_LORAS
+    if not chosen:
+        return generate_request.NO_LORAS
+    fetch_missing(service, [choice.name for choice in chosen])
+    return service.thread_pool.run(read_stack, chosen, service.loras)

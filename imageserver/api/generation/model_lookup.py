@@ -180,4 +180,4 @@ def _is_on_disk(service: Services, entry: ModelEntry) -> bool:
         folder / "models" / entry.source.replace(".", "___"),
         folder / f"models--{entry.source.replace('/', '--')}" / "snapshots",
     ]
-    return any(candidate.is_dir() for candidate in candidates)
+    return any(candidate.exists() for candidate in candidates)

@@ -50,12 +50,12 @@ class Stack:
 
 def read_stack(chosen: Sequence[LoraChoice], folder: LoraFolder) -> Stack:
     """Return the stack; raises InvalidParameter for a LoRA that is missing or named twice."""
-    names = [choice.name for choice in chosen]
+    stack = sorted(((choice, folder.find(choice.name)) for choice in chosen), key=lambda pair: pair[1].name)
+    names = [file.name for _, file in stack]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidParameter(f"loras: {shown(twice)} is named twice.", param="loras")
-    stack = sorted(((choice, folder.find(choice.name)) for choice in chosen), key=lambda pair: pair[0].name)
     loras = tuple(
-        Lora(name=choice.name, digest=file.digest, scale=file.profile.scale if choice.scale is None else choice.scale)
+        Lora(name=file.name, digest=file.digest, scale=file.profile.scale if choice.scale is None else choice.scale)
         for choice, file in stack
     )
     return Stack(loras, tuple(file for _, file in stack))

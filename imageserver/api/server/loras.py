@@ -8,6 +8,7 @@ from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
 from imageserver.api import errors
+from imageserver.api.generation.lora_fetch import fetch_missing
 from imageserver.api.generation.model_lookup import ask_for, name_of
 from imageserver.api.inputs.json_body import read_model
 from imageserver.api.inputs.validation import read_query, shown
@@ -27,7 +28,7 @@ errors.register(blueprint)
 class LoraBody(BaseModel, strict=True, extra="forbid"):
     """The body of `POST /v1/loras/load` and `/v1/loras/unload`."""
 
-    name: str = Field(min_length=1, max_length=200, description="File name of the LoRA without its extension.")
+    name: str = Field(min_length=1, max_length=200, description="One of /v1/loras.")
     model: str | None = Field(
         None, min_length=1, max_length=200, description="Name of a model from /v1/models; the default model if omitted."
     )
@@ -49,6 +50,8 @@ class LoraResponse(ResponseSchema):
     loaded: bool | None = Field(description="Whether it is loaded into the model; null while that is unknown.")
     size: int = Field(description="Size of its file in bytes.")
     digest: str = Field(description="SHA-256 of its file and its profile.")
+    trigger_words: list[str] = Field(description="Words that its file names: those of its author, or its main tags.")
+    preview: str | None = Field(description="Image in its file as a `data:` address; null without one.")
     description: str
     scale: float
     num_inference_steps: int | None
@@ -91,8 +94,9 @@ def list_loras_as_documented() -> Response:
 @blueprint.post("/load")
 @documented(body=LoraBody, response=LoraResponse, errors=(400, 404, 413, 422, 500, 503, 504))
 def load() -> Response:
-    """Load a LoRA in advance, so that the first request that names it does not wait."""
+    """Load a LoRA in advance, so that the first request that names it does not wait; by its id on a hub, fetch it."""
     service, body = services(), read_model(LoraBody)
+    fetch_missing(service, [body.name])
     file = _find(service, body.name)
     lora = Lora(name=file.name, digest=file.digest)
     model, snapshot = name_of(service, body.model), service.snapshot
@@ -113,7 +117,7 @@ def unload() -> Response:
 
 
 def _find(service: Services, name: str) -> LoraFile:
-    if name not in service.loras.names():
+    if service.loras.named(name) is None:
         known = ", ".join(service.loras.names()) or "none"
         raise NotFound(f"name: there is no LoRA {shown(name)}; choose from {known}.", param="name")
     # Hashing reads the whole file.
@@ -127,5 +131,7 @@ def _response_of(file: LoraFile, loaded: tuple[str, ...] | None) -> LoraResponse
         loaded=None if loaded is None else file.name in loaded,
         size=file.size,
         digest=file.digest,
+        trigger_words=list(file.metadata.trigger_words),
+        preview=file.metadata.preview,
         **msgspec.structs.asdict(file.profile),
     )

@@ -15,7 +15,7 @@ import torch
 
 from imageserver.engine.devices import placement
 from imageserver.engine.devices.memory_plans import MemoryPlan
-from imageserver.engine.models.weights import component_variant, is_quantized
+from imageserver.engine.models.weight_files.weights import component_variant, is_quantized
 
 
 def load_components(

@@ -1,6 +1,7 @@
 """Load a model whose files are on the disk: assemble its pipeline, put it on the device and describe it."""
 
 import dataclasses
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,14 @@ from imageserver.engine.devices import devices, placement
 from imageserver.engine.devices.memory import bytes_of
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report
+from imageserver.engine.downloads.file_choice import INDEX
 from imageserver.engine.families import published_class
 from imageserver.engine.families.family import Family
-from imageserver.engine.models import transformer_file, weights
 from imageserver.engine.models.components import load_components
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel
+from imageserver.engine.models.weight_files import transformer_file, weights
+from imageserver.engine.models.weight_files.checkpoint import Checkpoint
 from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
 from imageserver.engine.pipelines.texts import separate_text_encoder
@@ -84,6 +87,10 @@ def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
     family, folder, dtype, device = found.family, found.folder, found.dtype, found.device
     place = placement.place_of(plan, family.denoiser, device)
     given = transformer_file.load(found.settings, folder, family.denoiser, dtype, place)
+    if found.checkpoint is not None:
+        if plan.spread:
+            raise ModelUnavailable(f"{found.name} is a single file, which MEMORY={plan.name} cannot load.")
+        return _assemble_checkpoint(found, found.checkpoint, given)
     given |= family.load_components(folder)
     if found.encoder_folder is not None and family.separate_text_encoder is not None:
         given |= _separate_text_encoder(found, family.separate_text_encoder, plan)
@@ -95,6 +102,18 @@ def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
         str(folder), dtype=dtype, variant=weights.variant(folder), use_safetensors=True, local_files_only=True,
         **spread, **given, **family.loading,
     )  # fmt: skip
+
+
+def _assemble_checkpoint(found: FoundModel, checkpoint: Checkpoint, given: dict[str, Any]) -> Pipeline:
+    """Return the pipeline of a single file, with the configuration of the model that it was trained from."""
+    index = json.loads((found.folder / INDEX).read_text(encoding="utf-8"))
+    pipeline = getattr(diffusers, index["_class_name"]).from_single_file(
+        str(checkpoint.file), config=str(found.folder), torch_dtype=found.dtype, local_files_only=True,
+        **given, **found.family.loading,
+    )  # fmt: skip
+    if checkpoint.noise:
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **checkpoint.noise)
+    return pipeline
 
 
 def _separate_text_encoder(found: FoundModel, encoder: SeparateTextEncoder, plan: MemoryPlan) -> dict[str, Any]:
@@ -132,6 +151,8 @@ def _describe(found: FoundModel, pipeline: Pipeline, control: torch.nn.Module | 
     modules = [part for part in (*pipeline.components.values(), control) if isinstance(part, torch.nn.Module)]
     parameters = [parameter for module in modules for parameter in module.parameters()]
     revision = "".join(weights.fingerprint(folder) for folder in found.folders)
+    if found.checkpoint is not None:
+        revision += f"+{weights.fingerprint_of_file(found.checkpoint.file)}"
     return ModelInfo(
         name=found.name,
         family=family.name,

@@ -1,15 +1,19 @@
-"""Read LoRA files while others generate: threads read them, the model takes them between two forwards."""
+"""Read LoRA files while others generate: threads fetch and read them, the model takes them between two forwards."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from imageserver.engine.batching.step_scheduler import Send
+from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.downloads.lora_download import fetch_lora
 from imageserver.engine.models.model_pool import ModelPool
-from imageserver.errors import Cancelled, ServiceError
+from imageserver.errors import Cancelled, InvalidParameter, ServiceError
 from imageserver.generation import Lora
-from imageserver.protocol.messages import LoraRequest, Run, failed
+from imageserver.protocol.messages import LoraRequest, LorasLoaded, Run, failed
+from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +29,10 @@ class LorasRead:
 class LoraQueue:
     """Jobs and loads that name LoRAs which are not loaded; each waits for its own files alone."""
 
-    def __init__(self, pool: ModelPool, send: Send, wake: Callable[[LorasRead], None]) -> None:
+    def __init__(self, pool: ModelPool, send: Send, wake: Callable[[LorasRead], None], settings: Settings) -> None:
         """`wake` passes what has been read to the engine's main thread, which calls `receive`."""
         self._pool = pool
+        self._settings = settings
         self._send = send
         self._wake = wake
         self._waiting: set[int] = set()
@@ -37,7 +42,10 @@ class LoraQueue:
         self._read(request.generation.model, request.generation.loras, LorasRead(request, source))
 
     def change(self, request: LoraRequest) -> None:
-        """Load a LoRA once it has been read, or unload one."""
+        """Load a LoRA once it has been read, unload one, or fetch one from a hub."""
+        if request.fetch is not None:
+            threading.Thread(target=self._fetch, args=(request, request.fetch), name="fetch-lora", daemon=True).start()
+            return
         self._read(request.model, (request.load,) if request.load is not None else (), LorasRead(request))
 
     def cancel(self, job: int) -> None:
@@ -52,6 +60,14 @@ class LoraQueue:
             self._waiting.remove(read.request.job)
             self._continue(read)
 
+    def _fetch(self, request: LoraRequest, hub_id: str) -> None:
+        failure = None
+        try:
+            fetch_lora(hub_id, self._settings, lambda phase, sentence, fraction: logger.info(sentence))
+        except ModelUnavailable as error:
+            failure = failed(request.job, InvalidParameter(f"loras: {error}", param="loras"))
+        self._send(LorasLoaded(job=request.job, failure=failure), b"")
+
     def _read(self, model: str, loras: tuple[Lora, ...], then: LorasRead) -> None:
         adapters = self._pool.adapters_of(model)
         missing = [lora for lora in loras if adapters is not None and not adapters.is_loaded(lora)]
@@ -61,12 +77,9 @@ class LoraQueue:
 
         def read() -> None:
             for lora in missing:
-                try:
+                # The model refuses it with the same sentence.
+                with contextlib.suppress(ServiceError):
                     adapters.read(lora)
-                except ServiceError:
-                    pass  # the model refuses it with the same sentence
-                except OSError as error:
-                    logger.warning("LoRA %s cannot be read ahead: %s", lora.name, error)
             self._wake(then)
 
         self._waiting.add(then.request.job)

@@ -13,11 +13,19 @@ from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.downloads.unavailable import DownloadFailed
 from imageserver.engine.families.family import Family
-from imageserver.engine.models import automatic_choice, transformer_file, weights
+from imageserver.engine.models import automatic_choice
 from imageserver.engine.models.automatic_choice import DEMO, ModelChoice
 from imageserver.engine.models.candidates import entry_of, shipped_entry
 from imageserver.engine.models.machine import inspect_machine
-from imageserver.engine.models.model_files import family_in, locate_pipeline, number_format
+from imageserver.engine.models.model_files import (
+    family_in,
+    find_checkpoint,
+    locate_configuration,
+    locate_pipeline,
+    number_format,
+)
+from imageserver.engine.models.weight_files import transformer_file, weights
+from imageserver.engine.models.weight_files.checkpoint import SUFFIX, Checkpoint
 from imageserver.engine.pipelines.texts import separate_text_encoder
 from imageserver.engine.runner import controlnet
 from imageserver.generation import MemoryPlanName
@@ -33,7 +41,7 @@ DEFAULT_SIZE = (1024, 1024)
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model whose files are on the disk.
+    """A model whose files are on the disk; `folder` has only the configuration where a `checkpoint` has the weights.
 
     MEMORY=auto means the plan of `before`: what it meant for the engine before, or for MODEL=auto.
     """
@@ -51,6 +59,7 @@ class FoundModel:
     weights: ModelWeights
     settings: Settings
     before: InitialModel | None = None
+    checkpoint: Checkpoint | None = None
 
     @property
     def folders(self) -> list[Path]:
@@ -109,10 +118,17 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
     """Find the files of a model that has been chosen, as `find` does; raises ModelUnavailable."""
     name = choice.model
     entry, setting = registered(name, settings)
+    checkpoint = find_checkpoint(entry, settings)
+    if checkpoint is not None and entry.size is None:
+        base = entry_of(checkpoint.base, settings)
+        entry = entry.model_copy(update={"size": base and base.size})
     entry = _with_settings(entry, settings)
     if choice.vae_tiling:
         settings = settings.model_copy(update={"vae_tiling": True})
-    folder = locate_pipeline(name, entry, settings, device, report, setting=setting)
+    if checkpoint is None:
+        folder = locate_pipeline(name, entry, settings, device, report, setting=setting)
+    else:
+        folder = locate_configuration(checkpoint, settings, report)
     family = family_in(folder, name, entry)
     weights.refuse_if_incomplete(name, folder, family)
     dtype, dtype_reason = number_format(entry, settings, device, family)
@@ -121,7 +137,8 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
     components = weights.components_of(folder, left_out=family.loading)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         components[family.separate_text_encoder.component] = encoder_folder
-    replaced = transformer_file.bytes_by_component(settings, family.denoiser, dtype)
+    replaced = checkpoint.bytes_by_component(dtype) if checkpoint else {}
+    replaced |= transformer_file.bytes_by_component(settings, family.denoiser, dtype)
     sizes = weights.model_weights(components, dtype, replaced)
     found = FoundModel(
         name,
@@ -136,6 +153,7 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
         device,
         sizes,
         settings,
+        checkpoint=checkpoint,
     )
     return _as_planned(found, choice)
 
@@ -175,7 +193,9 @@ def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:
     entry = registry.get(model) or entry_of(model, settings)
     if entry is None:
         known = f" or {', '.join(registry)} of {settings.models_file.name}" if registry else ""
-        if "/" not in model and model != "demo" and not settings.resolve(Path(model).expanduser()).is_dir():
+        path = settings.resolve(Path(model).expanduser())
+        is_file = path.suffix.lower() == SUFFIX and path.is_file()
+        if "/" not in model and model != "demo" and not path.is_dir() and not is_file:
             raise ModelUnavailable(f"MODEL={model} is neither a folder nor an id like Qwen/Qwen-Image{known}.")
         return ModelEntry(source=model), "MODEL"
     size = entry.width_and_height

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from imageserver.engine.devices import number_formats
-from imageserver.engine.downloads import ModelUnavailable, Report, locate
+from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report, locate
 from imageserver.engine.downloads.file_choice import INDEX, pipeline_files
 from imageserver.engine.downloads.search import FileChoice
 from imageserver.engine.families import FAMILIES, family_of, published_class
 from imageserver.engine.families.family import Family
+from imageserver.engine.models.candidates import entry_of
+from imageserver.engine.models.weight_files.checkpoint import SUFFIX, Checkpoint, read_checkpoint
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
 
@@ -31,10 +33,39 @@ def locate_pipeline(
     )  # fmt: skip
 
 
+def find_checkpoint(entry: ModelEntry, settings: Settings) -> Checkpoint | None:
+    """Return the single file that a source names, None where it is an id or a folder; raises ModelUnavailable."""
+    file = settings.resolve(Path(entry.source).expanduser())
+    return read_checkpoint(file) if file.suffix.lower() == SUFFIX and file.is_file() else None
+
+
+def locate_configuration(checkpoint: Checkpoint, settings: Settings, report: Report) -> Path:
+    """Return a folder with the configuration and the tokenizers that a single file needs; raises ModelUnavailable.
+
+    They are those of the model that it was trained from, a few megabytes, and are downloaded once.
+    """
+    entry = entry_of(checkpoint.base, settings)
+    assert entry is not None, checkpoint.base
+    try:
+        return locate(
+            entry.source, settings, report,
+            hub=entry.hub, revision=entry.revision_on(entry.hub or settings.model_source), wanted=_configuration,
+        )  # fmt: skip
+    except NotOnDisk as error:
+        raise NotOnDisk(
+            f"MODEL={checkpoint.file.name} needs the configuration of {entry.source}, a few megabytes that are not in "
+            f"{settings.models_dir}: start once without OFFLINE to download them."
+        ) from error
+
+
 def is_on_disk(name: str, entry: ModelEntry, settings: Settings, device: torch.device) -> bool:
     """Return whether a model can be loaded without a download."""
     offline = settings.model_copy(update={"offline": True})
     try:
+        checkpoint = find_checkpoint(entry, settings)
+        if checkpoint is not None:
+            locate_configuration(checkpoint, offline, lambda phase, sentence, fraction: None)
+            return True
         locate_pipeline(name, entry, offline, device, lambda phase, sentence, fraction: None)
     except ModelUnavailable:
         return False
@@ -57,6 +88,13 @@ def number_format(
     if wanted != "auto":
         return getattr(torch, wanted), ""
     return number_formats.choose(device, float16=family.float16)
+
+
+def _configuration(files: Mapping[str, int], present: Collection[str], index: Mapping[str, Any]) -> Collection[str]:
+    """Return the files of a pipeline that are no weights."""
+    if "_class_name" not in index:
+        return {INDEX}
+    return pipeline_files(files, present, index, left_out=(), replaced=index.keys(), half=False)
 
 
 def _files_to_load(model: str, entry: ModelEntry, settings: Settings, device: torch.device) -> FileChoice:

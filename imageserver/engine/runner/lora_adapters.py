@@ -1,23 +1,22 @@
-"""LoRAs on the loaded model: peft keeps them beside its weights; they are switched between forwards and never fused.
-
-Source: diffusers `loaders/lora_base.py`, `loaders/peft.py` (0.42).
-"""
+"""LoRAs on the loaded model: peft keeps them beside its weights; they are switched between forwards and never fused."""
 
 import logging
-import re
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
 
 from imageserver.engine.device_errors import drop_frames, is_lost, is_out_of_memory
+from imageserver.engine.lora_formats.adapter import read_adapter
+from imageserver.engine.lora_formats.model_layers import ModelLayers
+from imageserver.engine.lora_formats.part_adapter import PartAdapter
+from imageserver.engine.lora_formats.refused import LoraRefused
 from imageserver.engine.pipelines.types import Pipeline
-from imageserver.engine.safetensors_header import read_header
+from imageserver.engine.runner.lora_installation import install
 from imageserver.errors import InvalidParameter, OutOfMemory
 from imageserver.generation import Lora, MemoryPlanName
-from imageserver.lora_folder import CHUNK_BYTES, LoraFile, LoraFolder
+from imageserver.lora_folder import LoraFile, LoraFolder
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +29,8 @@ PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = (
 )  # fmt: skip
 # What is compiled for a LoRA is computed outside of a pipeline call, whose end would move weights off the device again.
 COMPILED_PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
-# The one of a LoRA's two matrices whose name all programs agree on.
-DOWN = re.compile(r"(lora_A|lora_down|lora\.down)(\.\w+)?\.weight$")
+# As many files that have been read wait in memory for the model; one whose job was cancelled would wait for ever.
+MAX_READ = 4
 
 
 class LoraAdapters:
@@ -51,6 +50,8 @@ class LoraAdapters:
         self._denoiser = denoiser
         self._folder = folder
         self._refusal = refusal
+        self._layers = ModelLayers(_parts_with_loras(pipeline), denoiser)
+        self._read: OrderedDict[str, Mapping[str, PartAdapter]] = OrderedDict()
         self._loaded: OrderedDict[str, LoraFile] = OrderedDict()
         self._of_text: set[str] = set()
         self._active: tuple[Lora, ...] | None = ()
@@ -72,15 +73,16 @@ class LoraAdapters:
         return lora.digest in self._loaded
 
     def read(self, lora: Lora) -> None:
-        """Read a LoRA's file, so that loading it finds it in the system's cache; safe on any thread.
+        """Read a LoRA's file, so that loading it only has to place what it contains; safe on any thread.
 
-        Raises InvalidParameter for one that is missing, and OSError.
+        Raises InvalidParameter for one that is missing or does not fit the model.
         """
-        if self._refusal:
+        if self._refusal or not hasattr(self._pipeline, "load_lora_weights"):
             return
-        with self._folder.find(lora.name).path.open("rb") as content:
-            while content.read(CHUNK_BYTES):
-                pass
+        file = self._folder.find(lora.name)
+        self._read[file.digest] = self._understood(file)
+        while len(self._read) > MAX_READ:
+            self._read.popitem(last=False)
 
     def load(self, lora: Lora) -> None:
         """Load a LoRA that is not loaded yet; raises InvalidParameter for one that does not fit the model."""
@@ -156,35 +158,40 @@ class LoraAdapters:
             self.rehearsed_graphs += self.rehearse()
 
     def _attach(self, file: LoraFile) -> None:
-        adapter = _adapter(file.digest)
+        adapters, adapter = self._read.pop(file.digest, None) or self._understood(file), _adapter(file.digest)
         self._active = None
         self._changes += 1
         self._rehearsed.clear()
         try:
-            wanted = _matrices(file)
-            with warnings.catch_warnings():
-                # Several adapters at a time are intended.
-                warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
-                self._pipeline.load_lora_weights(
-                    str(file.path.parent), weight_name=file.path.name, adapter_name=adapter, local_files_only=True
-                )
-            layers = {name: _layers(part, adapter) for name, part in self._parts()}
-            if not layers[self._denoiser] or sum(layers.values()) < wanted:
-                raise ValueError(f"{sum(layers.values())} of its {wanted} layers belong to the model")
+            install(self._pipeline, self._denoiser, adapters, adapter)
         except Exception as error:
-            # Files of other programs make diffusers' converters raise any of a dozen errors.
+            # What the checks above let through makes peft raise any of a dozen errors.
             if is_lost(error):
                 raise
             drop_frames(error)
             self._remove(adapter)
             if is_out_of_memory(error):
                 raise OutOfMemory(f"The device's memory cannot hold {file.name} beside the model.") from error
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
-            raise InvalidParameter(f"loras: {file.name} does not fit the model: {reason}.", param="loras") from error
+            raise InvalidParameter(
+                f"loras: {file.name} does not fit the model: {_reason(error)}.", param="loras"
+            ) from error
         finally:
             self._reinstall_gate()
-        if any(count for name, count in layers.items() if name != self._denoiser):
+        if adapters.keys() != {self._denoiser}:
             self._of_text.add(file.digest)
+
+    def _understood(self, file: LoraFile) -> Mapping[str, PartAdapter]:
+        """Return the adapters that a file contains; the model is not touched. Raises InvalidParameter."""
+        try:
+            adapters = read_adapter(file.path, self._layers)
+        except LoraRefused as error:
+            raise InvalidParameter(f"loras: {file.name} {error}.", param="loras") from error
+        except Exception as error:
+            # A file can contain anything.
+            raise InvalidParameter(f"loras: {file.name} cannot be read: {_reason(error)}.", param="loras") from error
+        if self._denoiser not in adapters:
+            raise InvalidParameter(f"loras: {file.name} changes only a text encoder.", param="loras")
+        return adapters
 
     def _detach(self, digest: str) -> None:
         self._active = None
@@ -204,10 +211,6 @@ class LoraAdapters:
         # For an adapter in use, peft would choose another by itself, with a warning.
         self._pipeline.set_adapters([_adapter(digest) for digest in self._loaded])
         self._pipeline.delete_adapters(adapter)
-
-    def _parts(self) -> list[tuple[str, torch.nn.Module]]:
-        found = ((name, getattr(self._pipeline, name, None)) for name in self._pipeline._lora_loadable_modules)
-        return [(name, part) for name, part in found if part is not None]
 
 
 def open_adapters(
@@ -229,12 +232,12 @@ def _adapter(digest: str) -> str:
     return f"lora_{digest[:24]}"
 
 
-def _matrices(file: LoraFile) -> int:
-    """Return how many layers a file changes; raises DamagedHeader."""
-    return sum(DOWN.search(name) is not None for name in read_header(file.path).tensors)
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, or its kind, without the stop at its end."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
-def _layers(part: torch.nn.Module, adapter: str) -> int:
-    """Return how many layers of a part of the model have an adapter."""
-    downs: list[Any] = [module.lora_A for module in part.modules() if hasattr(module, "lora_A")]
-    return sum(adapter in down for down in downs)
+def _parts_with_loras(pipeline: Pipeline) -> dict[str, torch.nn.Module]:
+    """Return the parts whose LoRAs diffusers loads; none for a pipeline without a loader."""
+    names = getattr(pipeline, "_lora_loadable_modules", ())
+    return {name: part for name in names if isinstance(part := getattr(pipeline, name, None), torch.nn.Module)}

@@ -8,11 +8,13 @@ from imageserver.protocol.messages.message import Message, NumberedMessage
 class LoraRequest(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher to engine: load one LoRA, or unload one by its name, and list those that are loaded then.
 
-    They are those of `model`; a worker leaves it out for the default model.
+    `fetch` is the id on a hub of one that is to be downloaded, and not loaded yet. They are those of `model`; a worker
+    leaves it out for the default model.
     """
 
     load: Lora | None = None
     unload: str | None = None
+    fetch: str | None = None
     model: str = ""
 
 

@@ -23,7 +23,8 @@ def loras_in(prompt: str, negative_prompt: str, known: Sequence[str]) -> tuple[l
 
     A tag may have one strength for the text encoder and one for the model; the last one counts for both.
     """
-    names = {name.casefold(): name for name in known}
+    # AUTOMATIC1111 leaves out the folder.
+    names = {name.rpartition("/")[2].casefold(): name for name in known} | {name.casefold(): name for name in known}
     chosen: dict[str, float] = {}
     unused = [name for _, name, _ in TAG.findall(negative_prompt)]
     for kind, name, strength in TAG.findall(prompt):

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from imageserver.engine.downloads import disk_space
-from imageserver.engine.models import hub_access, inspection, weight_files
 from imageserver.engine.models.automatic_choice import ModelChoice
+from imageserver.engine.models.inspection import findings, hub_access
+from imageserver.engine.models.weight_files import completeness
 from imageserver.settings import Settings
 from tests.support.fake_hub import FakeHub
 from tests.support.tiny_models import save_tiny_qwen_image
@@ -31,7 +32,7 @@ def model(whole: Path, tmp_path: Path) -> Path:
 def states(model: str, **changes: object) -> dict[str, tuple[str, str]]:
     """Return what is found, and that nothing is loaded for it."""
     settings = Settings(_env_file=None, model=model, device="cpu", **changes)
-    return {finding.name: (finding.state, finding.sentence) for finding in inspection.inspect(settings)}
+    return {finding.name: (finding.state, finding.sentence) for finding in findings.inspect(settings)}
 
 
 def test_a_whole_model_has_no_problem_and_its_plan_is_told(model):
@@ -61,17 +62,17 @@ def test_missing_files_are_named(model):
     encoder.rename(encoder.with_name(shards["a"]))
     (model / "text_encoder" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     file.unlink()
-    assert weight_files.faults(model) == ["text_encoder lacks model-00002-of-00002.safetensors", "vae has no weights"]
-    assert weight_files.faults(model, left_out={"vae", "text_encoder"}) == []
+    assert completeness.faults(model) == ["text_encoder lacks model-00002-of-00002.safetensors", "vae has no weights"]
+    assert completeness.faults(model, left_out={"vae", "text_encoder"}) == []
     (model / "text_encoder" / "model.fp16.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "b"}}))
-    assert len(weight_files.faults(model)) == 2, "the list of a variant that nobody loads says nothing"
+    assert len(completeness.faults(model)) == 2, "the list of a variant that nobody loads says nothing"
     file.symlink_to(model / "emptied cache")
-    assert weight_files.faults(model)[1] == f"vae/{file.name} is missing"
+    assert completeness.faults(model)[1] == f"vae/{file.name} is missing"
 
 
 def test_a_device_and_a_model_that_do_not_exist_are_problems():
     settings = Settings(_env_file=None, model="demo", device="nonsense")
-    *_, last = inspection.inspect(settings)
+    *_, last = findings.inspect(settings)
     assert (last.name, last.state) == ("device", "problem")
     assert "DEVICE=nonsense cannot be used" in last.sentence
     assert states("nowhere")["model"][0] == "problem"
@@ -112,11 +113,11 @@ def test_without_its_hub_what_auto_takes_instead_is_found_too(tmp_path, monkeypa
     def choose(settings: Settings, device: object, *, hub_failed: bool) -> ModelChoice:
         return ModelChoice("demo" if hub_failed else "owner/far", "It is the best.")
 
-    monkeypatch.setattr(inspection.model_choice, "choose_model", choose)
+    monkeypatch.setattr(findings.model_choice, "choose_model", choose)
     settings = Settings(
         _env_file=None, device="cpu", model_source="huggingface", hf_endpoint="http://127.0.0.1:9", models_dir=tmp_path
     )
-    found = [(finding.name, finding.state) for finding in inspection.inspect(settings)][2:]
+    found = [(finding.name, finding.state) for finding in findings.inspect(settings)][2:]
     assert found == [("model", "ok"), ("hub", "warning"), ("model", "ok"), ("files", "ok"), ("memory", "ok")]
 
 

@@ -11,9 +11,10 @@ import torch
 
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models import model_choice, weights
+from imageserver.engine.models import model_choice
 from imageserver.engine.models.loading import LoadedModel
-from imageserver.engine.models.weights import components_of, model_weights
+from imageserver.engine.models.weight_files import weights
+from imageserver.engine.models.weight_files.weights import components_of, model_weights
 from imageserver.settings import Settings
 from tests.support import tiny_models
 from tests.support.fake_hub import FakeHub

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,9 @@ from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import Failed, Finished, LoraRequest, LorasLoaded, Run
+from imageserver.settings import Settings
 from tests.support.factories import generation
+from tests.support.fake_hub import FakeHub
 from tests.support.tiny_engine import TinyEngine
 from tests.support.tiny_loras import save_lora
 
@@ -33,7 +36,7 @@ class Waiting(TinyEngine):
         pool: Any = SimpleNamespace(
             add=self.scheduler.add, step_scheduler=self.scheduler, adapters_of=lambda model: self.loras
         )
-        self.queue = LoraQueue(pool, lambda *frame: self.sent.append(frame), self._wake)
+        self.queue = LoraQueue(pool, lambda *frame: self.sent.append(frame), self._wake, Settings(_env_file=None))
 
     def lora(self, name: str) -> Lora:
         return Lora(name=name, digest=self.digests.get(name, ""))
@@ -138,3 +141,23 @@ def test_two_jobs_with_different_loras_switch_them_once_each(waiting: Waiting, m
         waiting.ask(job, name, steps=8, true_cfg_scale=1.0)
     waiting.run()
     assert (len(switched), len(waiting.batches)) == (2, 16)
+
+
+def test_one_on_a_hub_is_fetched_beside_the_images_and_what_fails_is_said(waiting: Waiting, tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "ink.safetensors").write_bytes(b"ink")
+    hub = FakeHub(tmp_path / "hub", "anna/styles")
+    with hub.open() as url:
+        waiting.queue._settings = Settings(
+            _env_file=None, hf_endpoint=url, model_source="huggingface", models_dir=tmp_path / "models",
+            lora_dir=tmp_path / "mine",
+        )  # fmt: skip
+        for job, name in enumerate(("anna/styles", "anna/absent")):
+            waiting.queue.change(LoraRequest(job=job, fetch=name))
+        deadline = time.monotonic() + 60
+        while len(waiting.sent) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    [(fetched, _)], [(failed, _)] = waiting.of(LorasLoaded, 0), waiting.of(LorasLoaded, 1)
+    assert fetched.failure is None
+    assert (tmp_path / "mine" / "anna" / "styles" / "ink.safetensors").read_bytes() == b"ink"
+    assert "loras: anna/absent could not be fetched from Hugging Face" in failed.failure.sentence

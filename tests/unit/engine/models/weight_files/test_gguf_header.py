@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import pytest
 
-from imageserver.engine.models.gguf_header import complaint
+from imageserver.engine.models.weight_files.gguf_header import complaint
 
 START = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
 ARRAY_OF_NUMBERS = struct.pack("<Q1sII", 1, b"a", 9, 4)

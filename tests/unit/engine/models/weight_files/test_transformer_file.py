@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models import model_choice, transformer_file
+from imageserver.engine.models import model_choice
+from imageserver.engine.models.weight_files import transformer_file
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
@@ -112,6 +113,132 @@ def test_a_safetensors_file_is_the_transformer_to_the_bit(folder: Path, tmp_path
     model = load(with_file(folder, tmp_path / "other.safetensors"), silent)
     for name, weight in model.pipeline.transformer.state_dict().items():
         assert torch.equal(weight, other[name])
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def prefixed(prefix: str, weights: Tensors) -> Tensors:
+    return {prefix + name: weight for name, weight in weights.items()}
+
+
+BESIDE = {
+    "first_stage_model.decoder.conv_in.weight": torch.ones(3),
+    "text_encoders.qwen25_7b.model.norm.weight": torch.ones(3),
+    "model_ema.decay": torch.ones(()),
+}
+
+
+@pytest.mark.parametrize("beside", [{}, BESIDE], ids=["alone", "with a VAE and a text encoder"])
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model.", "transformer."])
+def test_prefixes_and_other_parts_in_the_file_change_nothing(folder, tmp_path, prefix: str, beside: Tensors) -> None:
+    weights = weights_of(folder)
+    file = tmp_path / "whole.SafeTensors"
+    save_file(prefixed(prefix, {name: weight * 1.5 for name, weight in weights.items()}) | beside, file)
+    settings = with_file(folder, file)
+    model = load(settings, silent)
+    for name, weight in model.pipeline.transformer.state_dict().items():
+        assert torch.equal(weight, weights[name] * 1.5)
+    own = model_choice.find(Settings(_env_file=None, model=str(folder), device="cpu"), silent).weights
+    assert model_choice.find(settings, silent).weights.components["transformer"] == own.components["transformer"]
+
+
+def test_a_gguf_file_may_have_a_prefix_too(folder: Path, tmp_path: Path) -> None:
+    for prefix in ("", "model.diffusion_model."):
+        file = tmp_path / f"{len(prefix)}.GGUF"
+        write_gguf(prefixed(prefix, weights_of(folder)), file, gguf.GGMLQuantizationType.Q8_0)
+    images = [generated(load(with_file(folder, tmp_path / name), silent)) for name in ("0.GGUF", "22.GGUF")]
+    assert (images[0] == images[1]).all()
+
+
+def scaled(weights: Tensors, ending: str, *, per_output: bool = False) -> tuple[Tensors, Tensors]:
+    """Return the tensors of an fp8 file with scales, and the weights that they stand for."""
+    tensors, wanted = dict(weights), dict(weights)
+    for name, weight in weights.items():
+        if weight.ndim == 2 and name.endswith(".weight"):
+            scale = (weight.abs().amax(1, keepdim=True) if per_output else weight.abs().max()) / 448
+            tensors[name] = (weight / scale).to(torch.float8_e4m3fn)
+            tensors[name.removesuffix(".weight") + ending] = scale
+            wanted[name] = tensors[name].float() * scale
+    return tensors, wanted
+
+
+@pytest.mark.parametrize("per_output", [False, True])
+@pytest.mark.parametrize("ending", [".scale_weight", ".weight_scale"])
+def test_the_scales_of_fp8_weights_are_used(folder, tmp_path, ending: str, per_output: bool) -> None:
+    tensors, wanted = scaled(weights_of(folder), ending, per_output=per_output)
+    tensors["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    tensors["img_in.input_scale"] = torch.tensor(3.0)
+    save_file(prefixed("diffusion_model.", tensors), tmp_path / "fp8.safetensors")
+    tensors |= {"proj_out.scale_input": torch.tensor(3.0)}
+    save_file(tensors, tmp_path / "bare.safetensors")
+    for name in ("fp8", "bare"):
+        model = load(with_file(folder, tmp_path / f"{name}.safetensors"), silent)
+        for key, weight in model.pipeline.transformer.state_dict().items():
+            assert torch.equal(weight, wanted[key])
+
+
+@pytest.mark.fault(48)
+def test_fp8_weights_without_their_scales_are_refused(folder: Path, tmp_path: Path) -> None:
+    tensors, _ = scaled(weights_of(folder), ".scale_weight")
+    marked = weights_of(folder) | {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
+    marked["img_in.weight"] = marked["img_in.weight"].to(torch.float8_e4m3fn)
+    left_over = {name: tensor for name, tensor in tensors.items() if name != "img_in.weight"}
+    one_less = {name: tensor for name, tensor in tensors.items() if name != "img_in.scale_weight"}
+    for content, sentence in (
+        (one_less, "has no scale for img_in.weight"),
+        (marked, "has no scale for img_in.weight"),
+        (left_over, "has a scale for img_in.weight, which is not there"),
+    ):
+        save_file(content, tmp_path / "fp8.safetensors")
+        with pytest.raises(ModelUnavailable, match=f"TRANSFORMER_FILE=fp8.safetensors {sentence}"):
+            load(with_file(folder, tmp_path / "fp8.safetensors"), silent)
+
+
+FOREIGN: dict[str, tuple[Tensors, str]] = {
+    "a LoRA": ({"transformer_blocks.0.attn.to_q.lora_A.weight": torch.ones(2, 2)}, "is a LoRA: put it into LORA_DIR"),
+    "4 bits": ({"a.weight": torch.ones(1), "a.weight.absmax": torch.ones(1)}, "is quantized by bitsandbytes"),
+    "SVDQuant": ({"blocks.0.wscales": torch.ones(1)}, "is quantized by SVDQuant"),
+    "a ControlNet": ({"controlnet_blocks.0.weight": torch.ones(1)}, "is a ControlNet"),
+    "a VAE": ({"first_stage_model.decoder.conv_in.weight": torch.ones(1)}, "contains no transformer, only other parts"),
+    "nothing": ({}, "contains no tensors"),
+    "FLUX": (
+        {"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": torch.ones(3, 3)},
+        r"is another model's \(its names are those of FLUX\): it lacks weights that this one needs",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_a_file_is_instead_is_said(folder: Path, tmp_path: Path, name: str) -> None:
+    tensors, sentence = FOREIGN[name]
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(ModelUnavailable, match=f"^TRANSFORMER_FILE=a.safetensors {sentence}"):
+        load(with_file(folder, tmp_path / "a.safetensors"), silent)
+
+
+def test_what_is_too_much_or_of_another_size_is_named(folder: Path, tmp_path: Path) -> None:
+    weights = weights_of(folder)
+    first = min(weights)
+    for changed, sentence in (
+        (weights | {"some.other.weight": torch.ones(3)}, "it has some.other.weight, which this one has not"),
+        (prefixed("transformer.", weights) | {"other.weight": torch.ones(3)}, "contains other.weight, which belongs"),
+        ({name: weight for name, weight in weights.items() if name != first}, f"needs \\({first}\\)"),
+        (weights | {"proj_out.weight": weights["proj_out.weight"][:-1].clone()}, "proj_out"),
+    ):
+        save_file(changed, tmp_path / "a.safetensors")
+        with pytest.raises(ModelUnavailable, match=sentence):
+            load(with_file(folder, tmp_path / "a.safetensors"), silent)
+
+
+@pytest.mark.fault(25)
+def test_a_page_and_half_a_download_under_its_name_are_called_so(folder: Path, tmp_path: Path) -> None:
+    save_file(weights_of(folder), tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    for content, sentence in ((b"<!doctype html>", "is a web page"), (whole[:-8], "has .* bytes")):
+        (tmp_path / "a.safetensors").write_bytes(content)
+        with pytest.raises(ModelUnavailable, match=f"^TRANSFORMER_FILE=a.safetensors {sentence}"):
+            load(with_file(folder, tmp_path / "a.safetensors"), silent)
 
 
 @pytest.mark.fault(25)

@@ -1,10 +1,6 @@
-"""The engine's part of `doctor`: `python -m imageserver.engine.models.inspection`, with the settings as JSON on stdin.
-
-It says which device and which model would serve, and whether that model's files are whole; no weight is loaded.
-"""
+"""Which device and which model would serve, and whether that model's files are whole; no weight is loaded."""
 
 import importlib.metadata
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +10,11 @@ from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk
 from imageserver.engine.downloads.disk_space import free_bytes, needed_for
 from imageserver.engine.downloads.search import DEMO_FOLDER
-from imageserver.engine.models import model_choice, weight_files
-from imageserver.engine.models.hub_access import check_hub
+from imageserver.engine.models import model_choice
+from imageserver.engine.models.inspection.hub_access import check_hub
 from imageserver.engine.models.machine import bytes_on_disk
 from imageserver.engine.models.model_choice import FoundModel
+from imageserver.engine.models.weight_files import completeness
 from imageserver.protocol.finding import Finding
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
@@ -104,7 +101,9 @@ def _inspect_files(found: FoundModel) -> Iterator[Finding]:
     elsewhere = {*found.family.loading, *((separate.component,) if separate else ())}
     if found.settings.transformer_file is not None:
         elsewhere.add(found.family.denoiser)
-    faults = [fault for folder in found.folders for fault in weight_files.faults(folder, elsewhere)]
+    if found.checkpoint is not None:
+        elsewhere.update(found.checkpoint.elements)
+    faults = [fault for folder in found.folders for fault in completeness.faults(folder, elsewhere)]
     if faults:
         sentence = f"{found.folder}: {'; '.join(faults)}. Delete what is damaged, then download it again."
         yield Finding("files", "problem", sentence)
@@ -117,13 +116,3 @@ def _inspect_files(found: FoundModel) -> Iterator[Finding]:
         yield Finding("memory", "problem", str(error))
         return
     yield Finding("memory", "ok", f"{reason} The plan is {plan.name}.")
-
-
-def main() -> None:
-    for finding in inspect(Settings.model_validate_json(sys.stdin.buffer.read())):
-        sys.stdout.write(finding.write() + "\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from imageserver.engine.safetensors_header import DamagedHeader, read_header
+from imageserver.safetensors_header import DamagedHeader, read_header
 
 
 def test_the_tensors_and_the_size_of_a_whole_file_are_read(tmp_path: Path) -> None:

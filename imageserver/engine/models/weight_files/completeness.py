@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from imageserver.engine.downloads.file_choice import INDEX, WEIGHTS_INDEX, variant_of
-from imageserver.engine.safetensors_header import DamagedHeader, read_header
+from imageserver.safetensors_header import DamagedHeader, read_header
 
 
 def faults(folder: Path, left_out: Collection[str] = ()) -> list[str]:

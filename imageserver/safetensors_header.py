@@ -4,7 +4,8 @@ Source: the format's README, huggingface/safetensors. A header comes from the we
 DamagedHeader is raised.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -27,10 +28,11 @@ class Tensor(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """The tensors of a file by name."""
+    """The tensors of a file by name, and what it says of itself."""
 
     length: int
     tensors: dict[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file_bytes(self) -> int:
@@ -50,6 +52,7 @@ def read_header(file: Path) -> SafetensorsHeader:
     try:
         raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         tensors = {name: msgspec.json.decode(each, type=Tensor) for name, each in raw.items() if name != METADATA}
+        metadata = msgspec.json.decode(raw.get(METADATA, b"{}"), type=dict[str, str])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedHeader(f"{file.name} has no readable header.") from error
-    return SafetensorsHeader(length, tensors)
+    return SafetensorsHeader(length, tensors, metadata)

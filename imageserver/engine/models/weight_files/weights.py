@@ -15,7 +15,7 @@ from imageserver.engine.devices.memory_needs import ModelWeights, decoding_bytes
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.downloads.file_choice import variant_of
 from imageserver.engine.families.family import Family
-from imageserver.engine.safetensors_header import DamagedHeader, read_header
+from imageserver.safetensors_header import DamagedHeader, read_header
 
 # As diffusers and transformers name weights, in one file or in several, where no variant is asked for.
 PLAIN_WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d+-of-\d+)?\.safetensors")
@@ -83,6 +83,12 @@ def fingerprint(folder: Path) -> str:
                 digest.update(content.read(FINGERPRINTED_BYTES))
             digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
+
+
+def fingerprint_of_file(file: Path) -> str:
+    """Return a short name of a file's content, from its name, size and time."""
+    status = file.stat()
+    return hashlib.sha256(f"{file} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
 
 
 def _names_in(folder: Path) -> list[str]:

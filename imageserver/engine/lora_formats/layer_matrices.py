@@ -1,0 +1,113 @@
+"""What a LoRA adds to one layer, as peft computes it, whatever matrices the file has for that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from imageserver.engine.lora_formats.model_layers import Layer
+from imageserver.engine.lora_formats.refused import LoraRefused
+
+
+@dataclass(frozen=True)
+class LoraMatrices:
+    """`alpha / rank · up · down`, where a bias may be added and DoRA's magnitude replaces the length of each row."""
+
+    down: torch.Tensor
+    up: torch.Tensor
+    alpha: float
+    bias: torch.Tensor | None = None
+    magnitude: torch.Tensor | None = None
+
+    @property
+    def rank(self) -> int:
+        return int(self.down.shape[0])
+
+    def outputs(self, start: int, count: int) -> "LoraMatrices":
+        """Return those for some of the outputs."""
+        rows = slice(start, start + count)
+        return replace(
+            self,
+            up=self.up[rows].contiguous(),
+            bias=None if self.bias is None else self.bias[rows].contiguous(),
+            magnitude=None if self.magnitude is None else self.magnitude[rows].contiguous(),
+        )
+
+    def swapped(self) -> "LoraMatrices":
+        """Return those for a layer whose outputs are the second half, then the first."""
+
+        def swap(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else torch.cat(tensor.chunk(2)[::-1])
+
+        return replace(self, up=torch.cat(self.up.chunk(2)[::-1]), bias=swap(self.bias), magnitude=swap(self.magnitude))
+
+
+def low_rank(name: str, parts: Mapping[str, torch.Tensor], alpha: float | None) -> LoraMatrices:
+    """Return the matrices of an ordinary LoRA, LoCon or DoRA; raises LoraRefused.
+
+    Without an `alpha` the strength is 1.
+    """
+    for one, other in (("down", "up"), ("up", "down")):
+        if one not in parts:
+            raise LoraRefused(f"cannot be used: its layer {name} has a matrix {other} and no matrix {one}")
+    down, up = parts["down"], parts["up"]
+    if "mid" in parts:
+        down = _with_kernel(name, down, parts["mid"])
+    if down.ndim not in (2, 4) or up.ndim not in (2, 4) or down.shape[0] != up.shape[1] or down.shape[0] == 0:
+        shapes = f"{tuple(down.shape)} and {tuple(up.shape)}"
+        raise LoraRefused(f"cannot be used: the matrices of its layer {name} do not fit each other: {shapes}")
+    common = torch.promote_types(down.dtype, up.dtype)
+    magnitude = parts.get("magnitude")
+    return LoraMatrices(
+        down.to(common), up.to(common), float(down.shape[0]) if alpha is None else alpha,
+        bias=parts.get("bias"), magnitude=None if magnitude is None else _per_output(name, magnitude, up.shape[0]),
+    )  # fmt: skip
+
+
+def only_bias(layer: Layer, bias: torch.Tensor) -> LoraMatrices:
+    """Return matrices that add nothing but a bias."""
+    down = bias.new_zeros((1, layer.inputs, *layer.kernel))
+    return LoraMatrices(down, bias.new_zeros((layer.outputs, 1, *(1 for _ in layer.kernel))), 1.0, bias=bias)
+
+
+def fitted(name: str, matrices: LoraMatrices, layer: Layer) -> LoraMatrices:
+    """Return the matrices in the shapes of the layer; raises LoraRefused where they belong to a larger or smaller one.
+
+    A convolution of one pixel is a linear layer: files have either.
+    """
+    down, up = matrices.down, matrices.up
+    if layer.kernel and down.ndim == 2:
+        down, up = down[:, :, None, None], up.reshape(*up.shape[:2], 1, 1)
+    elif not layer.kernel and down.ndim == 4 and tuple(down.shape[2:]) == (1, 1):
+        down, up = down.flatten(1), up.flatten(1)
+    rank = matrices.rank
+    wanted = (rank, layer.inputs, *layer.kernel), (layer.outputs, rank, *(1 for _ in layer.kernel))
+    if (tuple(down.shape), tuple(up.shape)) != wanted:
+        raise LoraRefused(
+            f"does not fit the model: its layer {name} has {down.shape[1]} inputs and {up.shape[0]} outputs, the "
+            f"model's has {layer.inputs} and {layer.outputs}"
+        )
+    for vector in (matrices.bias, matrices.magnitude):
+        if vector is not None and vector.shape != (layer.outputs,):
+            raise LoraRefused(
+                f"does not fit the model: its layer {name} has a vector of {vector.numel()} values for {layer.outputs} "
+                "outputs"
+            )
+    return replace(matrices, down=down.contiguous(), up=up.contiguous())
+
+
+def _with_kernel(name: str, down: torch.Tensor, mid: torch.Tensor) -> torch.Tensor:
+    """Return the matrix down of a LoCon that has its kernel in a third one (Tucker decomposition)."""
+    if mid.ndim != 4 or mid.shape[1] != down.shape[0]:
+        raise LoraRefused(f"cannot be used: the matrix mid of its layer {name} does not fit the others")
+    return torch.einsum("mrhw,ri->mihw", mid, down.flatten(1))
+
+
+def _per_output(name: str, magnitude: torch.Tensor, outputs: int) -> torch.Tensor:
+    """Return DoRA's magnitudes as a vector; LyCORIS can have them per input, which peft does not compute."""
+    if magnitude.numel() != outputs or magnitude.shape[0] != outputs:
+        raise LoraRefused(
+            f"cannot be used: the layer {name} has DoRA magnitudes {tuple(magnitude.shape)}, this server computes with "
+            f"one for each of its {outputs} outputs"
+        )
+    return magnitude.flatten()

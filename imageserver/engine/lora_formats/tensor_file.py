@@ -1,0 +1,105 @@
+"""A LoRA file as it is on the disk: its tensors by layer and part, and what its metadata says about their strength."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from imageserver.engine import file_kinds
+from imageserver.engine.lora_formats.naming import TensorName, foreign_format, parse
+from imageserver.engine.lora_formats.refused import LoraRefused
+from imageserver.safetensors_header import DamagedHeader, read_header
+
+# Numbers of 8 bits are only for storage; bfloat16 contains both of these kinds.
+STORAGE_TYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
+# diffusers' own note of how peft was configured, without which every layer has the strength 1.
+ADAPTER_METADATA = "lora_adapter_metadata"
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The matrices of every layer, by the layer's name in the file and the name of the part."""
+
+    layers: Mapping[str, Mapping[str, torch.Tensor]]
+    peft: Mapping[str, Any] = field(default_factory=dict)
+
+    def alpha(self, part: str, layer: str, rank: int) -> float:
+        """Return the alpha of a layer that has none of its own: its rank, unless peft's configuration is there."""
+        if f"{part}.lora_alpha" not in self.peft:
+            return float(rank)
+        alpha = self._of_layer(part, "alpha_pattern", layer, self.peft[f"{part}.lora_alpha"])
+        return float(alpha) * (math.sqrt(rank) if self.peft.get(f"{part}.use_rslora") else 1.0)
+
+    def _of_layer(self, part: str, pattern: str, layer: str, otherwise: Any) -> Any:
+        patterns = self.peft.get(f"{part}.{pattern}") or {}
+        return next((value for key, value in patterns.items() if layer == key or layer.endswith(f".{key}")), otherwise)
+
+
+def read(path: Path) -> TensorFile:
+    """Read a file; raises LoraRefused, with the first tensor that is in no format known here, or OSError."""
+    if complaint := _complaint(path):
+        raise LoraRefused(f"cannot be used: it {complaint}")
+    layers: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+    try:
+        with safe_open(path, framework="pt") as content:
+            names = {name: _parsed(name) for name in content.keys()}  # noqa: SIM118
+            for name, parsed in names.items():
+                if parsed.part in layers[parsed.layer]:
+                    raise LoraRefused(f"cannot be used: its layer {parsed.layer} has two tensors for {parsed.part}")
+                tensor = content.get_tensor(name)
+                layers[parsed.layer][parsed.part] = tensor if parsed.part == "alpha" else _checked(name, tensor)
+            metadata = content.metadata() or {}
+    except SafetensorError as error:
+        raise LoraRefused(f"cannot be used: it is damaged ({error})") from error
+    if not layers:
+        raise LoraRefused("cannot be used: it contains no tensors")
+    return TensorFile(dict(layers), _peft_configuration(metadata))
+
+
+def _complaint(path: Path) -> str | None:
+    try:
+        header = read_header(path)
+    except DamagedHeader:
+        return file_kinds.complaint(path)
+    size = path.stat().st_size
+    return None if size == header.file_bytes else f"has {size} of {header.file_bytes} bytes"
+
+
+def _parsed(name: str) -> TensorName:
+    parsed = parse(name)
+    if parsed is not None:
+        return parsed
+    if title := foreign_format(name):
+        raise LoraRefused(f"cannot be used: {name} is in the format {title}, which this server does not compute with")
+    if name.endswith((".weight", ".bias")):
+        raise LoraRefused(
+            f"is not a LoRA: {name} is a weight of a whole model or one of its parts; serve that with MODEL or "
+            "TRANSFORMER_FILE"
+        )
+    raise LoraRefused(f"cannot be used: {name} belongs to no LoRA format that this server knows")
+
+
+def _checked(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.dtype.is_floating_point:
+        raise LoraRefused(f"cannot be used: {name} consists of {str(tensor.dtype).removeprefix('torch.')} numbers")
+    if tensor.dtype in STORAGE_TYPES:
+        tensor = tensor.to(torch.bfloat16)
+    if not torch.isfinite(tensor).all():
+        raise LoraRefused(f"cannot be used: {name} contains NaN or infinite numbers")
+    return tensor
+
+
+def _peft_configuration(metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    try:
+        configuration = json.loads(metadata.get(ADAPTER_METADATA, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise LoraRefused(f"cannot be used: its metadata {ADAPTER_METADATA} is damaged") from error
+    if not isinstance(configuration, dict):
+        raise LoraRefused(f"cannot be used: its metadata {ADAPTER_METADATA} is damaged")
+    return configuration

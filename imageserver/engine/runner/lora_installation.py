@@ -1,0 +1,57 @@
+"""Place what a LoRA file contains beside the layers of a pipeline, by diffusers and peft.
+
+Source: diffusers `loaders/peft.py`, `loaders/lora_base.py` (0.42).
+"""
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+
+from imageserver.engine.lora_formats.part_adapter import PartAdapter
+from imageserver.engine.pipelines.types import Pipeline
+
+
+class NotInstalled(Exception):
+    """peft has placed a LoRA in other layers than it was told to."""
+
+
+def install(pipeline: Pipeline, denoiser: str, adapters: Mapping[str, PartAdapter], name: str) -> None:
+    """Add the adapters of a file under a name; raises NotInstalled, or whatever diffusers and peft raise."""
+    with warnings.catch_warnings():
+        # Several adapters at a time are intended.
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
+        for part, adapter in adapters.items():
+            if part == denoiser:
+                _add_to_denoiser(pipeline, denoiser, adapter, name)
+            else:
+                _add_to_text_encoder(pipeline, part, adapter, name)
+            _check(getattr(pipeline, part), adapter, name)
+
+
+def _add_to_denoiser(pipeline: Pipeline, denoiser: str, adapter: PartAdapter, name: str) -> None:
+    getattr(pipeline, denoiser).load_lora_adapter(
+        dict(adapter.tensors), prefix=None, adapter_name=name, metadata=adapter.config and dict(adapter.config),
+        low_cpu_mem_usage=True, _pipeline=pipeline,
+    )  # fmt: skip
+
+
+def _add_to_text_encoder(pipeline: Pipeline, part: str, adapter: PartAdapter, name: str) -> None:
+    pipeline.load_lora_into_text_encoder(
+        {f"{part}.{key}": tensor for key, tensor in adapter.tensors.items()},
+        network_alphas=None, text_encoder=getattr(pipeline, part), prefix=part, adapter_name=name,
+        metadata={f"{part}.{key}": value for key, value in (adapter.config or {}).items()},
+        low_cpu_mem_usage=True, _pipeline=pipeline,
+    )  # fmt: skip
+
+
+def _check(part: torch.nn.Module, adapter: PartAdapter, name: str) -> None:
+    """Raise NotInstalled unless every layer has its matrices: peft only warns of what is left over."""
+    found = sum(
+        name in getattr(module, "lora_A", ()) or name in getattr(module, "_available_adapters", ())
+        for module in part.modules()
+    )
+    if found != adapter.layers:
+        raise NotInstalled(f"{found} of its {adapter.layers} layers were placed in the model")
+    if any(tensor.is_meta for key, tensor in part.named_parameters() if name in key.split(".")):
+        raise NotInstalled("some of its matrices were not placed in the model")

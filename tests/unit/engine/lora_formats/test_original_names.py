@@ -1,0 +1,161 @@
+"""LoRAs with the layer names of a model's authors are what diffusers' own converters make of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxPipeline, StableDiffusionXLPipeline, ZImagePipeline
+from safetensors.torch import save_file
+
+from imageserver.engine.lora_formats import original_names
+from imageserver.engine.lora_formats.adapter import read_adapter
+from imageserver.engine.lora_formats.model_layers import ModelLayers
+from imageserver.engine.lora_formats.refused import LoraRefused
+from tests.support.lora_files import Tensors, changes_of
+from tests.support.tiny_models import tiny_flux, tiny_stable_diffusion, tiny_stable_diffusion_xl, tiny_z_image
+
+FLUX = (
+    "double_blocks.0.img_attn.qkv", "double_blocks.0.img_attn.proj", "double_blocks.0.txt_attn.qkv",
+    "double_blocks.0.txt_attn.proj", "double_blocks.0.img_mlp.0", "double_blocks.0.img_mlp.2",
+    "double_blocks.0.txt_mlp.0", "double_blocks.0.txt_mlp.2", "double_blocks.0.img_mod.lin",
+    "double_blocks.0.txt_mod.lin", "single_blocks.0.linear1", "single_blocks.0.linear2",
+    "single_blocks.0.modulation.lin",
+)  # fmt: skip
+Z_IMAGE = ("layers.0.attention.qkv", "layers.1.attention.out", "noise_refiner.0.feed_forward.w1")
+
+
+def parts_of(pipeline: Any) -> dict[str, torch.nn.Module]:
+    return {name: part for name in pipeline._lora_loadable_modules if (part := getattr(pipeline, name, None))}
+
+
+def layers_of(pipeline: Any) -> ModelLayers:
+    return ModelLayers(parts_of(pipeline), "unet" if hasattr(pipeline, "unet") else "transformer")
+
+
+def tensors_for(model: ModelLayers, names: Any, prefix: str, kinds: tuple[str, str], *, flat: bool) -> Tensors:
+    """Return random matrices for layers by their original names, in the sizes of the model's."""
+    generator = torch.Generator().manual_seed(0)
+    found: Tensors = {}
+    for name in names:
+        place = model.find(prefix + (name.replace(".", "_") if flat else name))
+        assert place is not None, name
+        first, outputs = place.layers[0], sum(layer.outputs for layer in place.layers)
+        base = prefix + (name.replace(".", "_") if flat else name)
+        ones = tuple(1 for _ in first.kernel)
+        found[f"{base}.{kinds[0]}.weight"] = torch.randn(2, first.inputs, *first.kernel, generator=generator)
+        found[f"{base}.{kinds[1]}.weight"] = torch.randn(outputs, 2, *ones, generator=generator)
+        if flat:
+            found[f"{base}.alpha"] = torch.tensor(1.0)
+    return found
+
+
+def ours(tmp_path: Path, model: ModelLayers, tensors: Tensors, part: str) -> Tensors:
+    save_file(tensors, tmp_path / "a.safetensors")
+    return changes_of(read_adapter(tmp_path / "a.safetensors", model), part)
+
+
+def of_diffusers(converted: Any, part: str) -> Tensors:
+    """Return the changes that are in what a converter of diffusers returns."""
+    return {
+        name.removeprefix(f"{part}.").removesuffix(".lora_A.weight"): torch.tensordot(
+            converted[name.replace("lora_A", "lora_B")].flatten(1), down, 1
+        )
+        for name, down in converted.items()
+        if name.endswith(".lora_A.weight")
+    }
+
+
+CONVERTERS: dict[str, tuple[Callable[[], Any], Any, tuple[str, ...]]] = {
+    "flux": (tiny_flux, FluxPipeline, FLUX),
+    "z-image": (tiny_z_image, ZImagePipeline, Z_IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTERS)
+def test_kohyas_files_are_what_diffusers_makes_of_them(name, tmp_path):
+    build, pipeline_class, names = CONVERTERS[name]
+    if name == "z-image":  # whose converter cannot split the three of an attention
+        names = names[1:]
+    model = layers_of(build())
+    tensors = tensors_for(model, names, "lora_unet_", ("lora_down", "lora_up"), flat=True)
+    found = ours(tmp_path, model, tensors, "transformer")
+    wanted = of_diffusers(pipeline_class.lora_state_dict(dict(tensors)), "transformer")
+    assert found.keys() == wanted.keys()
+    assert all(torch.allclose(found[layer], change, atol=1e-5) for layer, change in wanted.items())
+
+
+@pytest.mark.parametrize("kinds", [("lora_A", "lora_B"), ("lora_down", "lora_up")])
+@pytest.mark.parametrize("name", CONVERTERS)
+def test_comfyuis_files_with_original_names_change_the_same_layers(name, kinds, tmp_path):
+    build, _, names = CONVERTERS[name]
+    model = layers_of(build())
+    dotted = tensors_for(model, names, "diffusion_model.", kinds, flat=False)
+    flat = {name.replace(".weight", ""): each for name, each in dotted.items()}
+    found = ours(tmp_path, model, dotted, "transformer")
+    for layer in names:
+        place = model.find(f"diffusion_model.{layer}")
+        up, down = (flat[f"diffusion_model.{layer}.{kind}"] for kind in reversed(kinds))
+        assert torch.equal(torch.cat([found[each.name] for each in place.layers]), up @ down)
+
+
+def test_the_halves_of_fluxs_last_modulation_stand_in_diffusers_order(tmp_path):
+    model = layers_of(tiny_flux())
+    tensors = tensors_for(model, ["final_layer.adaLN_modulation.1"], "", ("lora_A", "lora_B"), flat=False)
+    found = ours(tmp_path, model, tensors, "transformer")
+    change = (
+        tensors["final_layer.adaLN_modulation.1.lora_B.weight"]
+        @ tensors["final_layer.adaLN_modulation.1.lora_A.weight"]
+    )
+    assert torch.equal(found["norm_out.linear"], torch.cat(change.chunk(2)[::-1]))
+
+
+def test_a_block_that_the_model_does_not_have_is_named(tmp_path):
+    model = layers_of(tiny_flux())
+    tensors = tensors_for(model, FLUX, "lora_unet_", ("lora_down", "lora_up"), flat=True)
+    more = {name.replace("blocks_0", "blocks_17"): each.clone() for name, each in tensors.items()}
+    with pytest.raises(LoraRefused, match="no layer lora_unet_double_blocks_17_img_attn_proj"):
+        ours(tmp_path, model, tensors | more, "transformer")
+
+
+@pytest.mark.parametrize("build", [tiny_stable_diffusion, tiny_stable_diffusion_xl])
+def test_every_layer_of_a_unet_has_the_name_that_its_authors_gave_it(build):
+    """diffusers converts whole checkpoints from the original names: its table is the reference."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    unet = build().unet
+    layers = {name for name, each in unet.named_modules() if isinstance(each, torch.nn.Linear | torch.nn.Conv2d)}
+    originals = original_names.of("UNet2DConditionModel", layers)
+    assert {name for original in originals.values() for name in original.layers} == layers
+    checkpoint = {
+        f"model.diffusion_model.{original}.weight": torch.tensor(float(number))
+        for number, original in enumerate(originals)
+    }
+    numbers = {original: float(number) for number, original in enumerate(originals)}
+    converted = convert_ldm_unet_checkpoint(dict(checkpoint), dict(unet.config))
+    found = {name.removesuffix(".weight"): float(number) for name, number in converted.items()}
+    assert found == {value.layers[0]: numbers[original] for original, value in originals.items()}
+
+
+def test_kohyas_names_of_sdxls_original_blocks_are_those_of_diffusers(tmp_path):
+    pipeline = tiny_stable_diffusion_xl()
+    model = layers_of(pipeline)
+    layers = {name for name, each in pipeline.unet.named_modules() if isinstance(each, torch.nn.Linear)}
+    originals = original_names.of("UNet2DConditionModel", layers)
+    chosen = [name for name, value in originals.items() if value.layers[0].endswith(("attn1.to_q", "attn2.to_out.0"))]
+    tensors = tensors_for(model, chosen, "lora_unet_", ("lora_down", "lora_up"), flat=True)
+    found = ours(tmp_path, model, tensors, "unet")
+    state, alphas = StableDiffusionXLPipeline.lora_state_dict(dict(tensors), unet_config=pipeline.unet.config)
+    wanted = {name.removeprefix("unet.").removesuffix(".lora.down.weight") for name in state if ".down." in name}
+    assert found.keys() == wanted
+    assert len(alphas) == len(wanted)
+
+
+def test_text_encoders_take_kohyas_and_comfyuis_names(tmp_path):
+    model = layers_of(tiny_stable_diffusion_xl())
+    kohya = "lora_te{}_text_model_encoder_layers_0_self_attn_q_proj"
+    comfy = "text_encoders.clip_{}.transformer.text_model.encoder.layers.0.self_attn.q_proj"
+    for first, second in ((kohya.format(1), kohya.format(2)), (comfy.format("l"), comfy.format("g"))):
+        places = [model.find(name) for name in (first, second)]
+        assert [place.layers[0].part for place in places if place] == ["text_encoder", "text_encoder_2"]
