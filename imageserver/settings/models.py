@@ -14,8 +14,9 @@ class ModelSettings(BaseModel):
     model: str = Field(
         "auto",
         validation_alias=AliasChoices("MODEL", "MODEL_ID"),
-        description="auto, demo, a name in MODELS_FILE, an id such as Qwen/Qwen-Image, or a local folder; auto uses "
-        "the best model with an open licence that the free memory holds, on a CPU the embedded demo model.",
+        description="auto, demo, a name in MODELS_FILE, an id such as Qwen/Qwen-Image, a local folder, or a checkpoint "
+        "file of Stable Diffusion 1.5 or XL; auto uses the best model with an open licence that the free memory holds, "
+        "on a CPU the embedded demo model.",
     )
     model_source: Literal["modelscope", "huggingface"] = Field("modelscope", description="Hub to download models from.")
     hf_endpoint: str = Field(
@@ -34,12 +35,13 @@ class ModelSettings(BaseModel):
     )
     models_dir: UserPath = Field(Path("models"), description="Folder for downloaded models.")
     lora_dir: UserPath = Field(
-        Path("loras"), description="Folder with LoRA files (NAME.safetensors) and their profiles (NAME.json)."
+        Path("loras"),
+        description="Folder with LoRA files (NAME.safetensors) and their profiles (NAME.json), also in folders below.",
     )
     model_loading: Literal["off", "named", "any"] = Field(
         "named",
         description="Models that clients may load beside MODEL: off (none), named (those of MODELS_FILE, and demo) or "
-        "any (every id and folder too).",
+        "any (every id and folder too, and LoRAs by their id).",
     )
     max_loaded_models: int = Field(
         0, ge=0, description="Maximum number of models in memory; 0 keeps as many of the last used as fit."
