@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Mapping
 
-from imageserver.engine.lora_formats.original_names import flux, unet, z_image
+from imageserver.engine.lora_formats.original_names import flux, flux2, qwen_image_21, unet, z_image
 from imageserver.engine.lora_formats.original_names.original import Original
 
 BY_CLASS = {
+    "Flux2Transformer2DModel": flux2.originals,
     "FluxTransformer2DModel": flux.originals,
+    "QwenImage21Transformer2DModel": qwen_image_21.originals,
     "UNet2DConditionModel": unet.originals,
     "ZImageTransformer2DModel": z_image.originals,
 }

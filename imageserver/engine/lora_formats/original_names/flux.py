@@ -38,14 +38,21 @@ REST = {
 }
 BLOCK = re.compile(r"(?P<single>single_)?transformer_blocks\.(?P<number>\d+)\.")
 
+Table = Mapping[str, tuple[str, ...]]
+
 
 def originals(layers: Collection[str]) -> Mapping[str, Original]:
     """Return the original layers of a transformer with these layers."""
-    found = {original: Original((name,)) for original, name in REST.items() if name in layers}
+    return by_tables(layers, DOUBLE, SINGLE, REST)
+
+
+def by_tables(layers: Collection[str], double: Table, single: Table, rest: Mapping[str, str]) -> dict[str, Original]:
+    """Return the original layers by the tables of both kinds of blocks and of the rest."""
+    found = {original: Original((name,)) for original, name in rest.items() if name in layers}
     if "norm_out.linear" in layers:
         found["final_layer.adaLN_modulation.1"] = Original(("norm_out.linear",), swapped=True)
     for block in {match[0]: match for name in layers if (match := BLOCK.match(name))}.values():
-        kind, table = ("single_blocks", SINGLE) if block["single"] else ("double_blocks", DOUBLE)
+        kind, table = ("single_blocks", single) if block["single"] else ("double_blocks", double)
         for original, names in table.items():
             parts = tuple(block[0] + name for name in names)
             if all(part in layers for part in parts):

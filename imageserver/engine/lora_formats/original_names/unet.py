@@ -29,17 +29,17 @@ MIDDLE_NUMBERS = {("resnets", "0"): 0, ("attentions", "0"): 1, ("resnets", "1"):
 
 def originals(layers: Collection[str]) -> Mapping[str, Original]:
     """Return the original layers of a UNet with these layers."""
-    resnets = {(match["side"], match["number"]) for name in layers if (match := BLOCK.fullmatch(name))
-               and match["kind"] == "resnets"}  # fmt: skip
-    deep = {side: 1 + max((int(number) for each, number in resnets if each == side), default=0)
-            for side in ("down", "up")}  # fmt: skip
-    attending = {match["block"] for name in layers if (match := BLOCK.fullmatch(name))
-                 and (match["side"], match["kind"]) == ("up", "attentions")}  # fmt: skip
-    return {original: Original((name,)) for name, original in _pairs(layers, deep, attending)}
+    blocks = [match for name in layers if (match := BLOCK.fullmatch(name))]
+    depths = {"down": 0, "up": 0}
+    for each in blocks:
+        if each["kind"] == "resnets":
+            depths[each["side"]] = max(depths[each["side"]], int(each["number"]) + 1)
+    attending = {each["block"] for each in blocks if (each["side"], each["kind"]) == ("up", "attentions")}
+    return {original: Original((name,)) for name, original in _pairs(layers, depths, attending)}
 
 
-def _pairs(layers: Collection[str], deep: Mapping[str, int], attending: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield layers with their original names; `deep` is how many resnets a block has on each side."""
+def _pairs(layers: Collection[str], depths: Mapping[str, int], attending: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield layers with their original names; `depths` are how many resnets a block has on each side."""
     for name in layers:
         if name in REST:
             yield name, REST[name]
@@ -48,7 +48,7 @@ def _pairs(layers: Collection[str], deep: Mapping[str, int], attending: Collecti
             if number is not None:
                 yield name, f"middle_block.{number}.{_inside(match['kind'], match['rest'])}"
         elif match := BLOCK.fullmatch(name):
-            yield name, _in_block(match, deep[match["side"]], match["block"] in attending)
+            yield name, _in_block(match, depths[match["side"]], match["block"] in attending)
 
 
 def _in_block(match: re.Match[str], depth: int, attends: bool) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline, StableDiffusionXLPipeline, ZImagePipeline
+from diffusers import Flux2Transformer2DModel, FluxPipeline, StableDiffusionXLPipeline, ZImagePipeline
 from safetensors.torch import save_file
 
 from imageserver.engine.lora_formats import original_names
@@ -109,6 +109,37 @@ def test_the_halves_of_fluxs_last_modulation_stand_in_diffusers_order(tmp_path):
         @ tensors["final_layer.adaLN_modulation.1.lora_A.weight"]
     )
     assert torch.equal(found["norm_out.linear"], torch.cat(change.chunk(2)[::-1]))
+
+
+def tiny_flux2() -> torch.nn.Module:
+    return Flux2Transformer2DModel(
+        in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, axes_dims_rope=(4, 4, 4, 4),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("build", [lambda: tiny_flux().transformer, tiny_flux2])
+def test_every_layer_of_flux_has_an_original_name_that_diffusers_converts(build):
+    transformer = build()
+    layers = {name for name, each in transformer.named_modules() if isinstance(each, torch.nn.Linear)}
+    originals = original_names.of(type(transformer).__name__, layers)
+    assert {name for original in originals.values() for name in original.layers} == layers
+
+
+def test_the_joined_gate_of_comfyuis_qwen_image_2_1_is_two_layers(tmp_path):
+    class QwenImage21Transformer2DModel(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            gated = torch.nn.ModuleDict({"gate_layer": torch.nn.Linear(4, 6), "proj": torch.nn.Linear(4, 6)})
+            self.transformer_blocks = torch.nn.ModuleList([torch.nn.ModuleDict({"img_mlp": gated})])
+
+    model = ModelLayers({"transformer": QwenImage21Transformer2DModel()}, "transformer")
+    name = "transformer_blocks.0.img_mlp.gate_up"
+    tensors = tensors_for(model, [name], "diffusion_model.", ("lora_A", "lora_B"), flat=False)
+    found = ours(tmp_path, model, tensors, "transformer")
+    up, down = (tensors[f"diffusion_model.{name}.lora_{each}.weight"] for each in "BA")
+    block = name.removesuffix("gate_up")
+    assert torch.equal(torch.cat([found[f"{block}gate_layer"], found[f"{block}proj"]]), up @ down)
 
 
 def test_a_block_that_the_model_does_not_have_is_named(tmp_path):
