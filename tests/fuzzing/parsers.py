@@ -17,6 +17,7 @@ from unittest.mock import Mock
 from flask import Flask, request
 from pydantic import BaseModel, ValidationError
 
+from imageserver import lora_metadata
 from imageserver.api.dialects.automatic1111 import bodies as automatic1111
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.cogview4_stream import CogView4Body
@@ -162,9 +163,10 @@ def parse_metadata(data: bytes) -> None:
 
 def parse_safetensors(data: bytes) -> None:
     """What lies on the disk is judged, never trusted."""
-    file_with("model/diffusion_pytorch_model.safetensors", data)
+    file = file_with("model/diffusion_pytorch_model.safetensors", data)
     file_with("model/config.json", b"{}")
     completeness.faults(folder() / "model")
+    lora_metadata.read_metadata(file)
 
 
 def parse_index(data: bytes) -> None:

@@ -63,6 +63,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "safetensors": (
         safetensors(b'{"w":%s}' % TENSOR, bytes(8)),
         safetensors(b'{"__metadata__":{"format":"pt"}}'),
+        safetensors(b'{"__metadata__":{"ss_tag_frequency":"{\\"a\\":{\\"b\\":1}}","modelspec.thumbnail":"data:"}}'),
         safetensors(b'{"w":%s}' % DEEP),
         safetensors(b'{"w":{"shape":[],"data_offsets":[0,"1"]},"v":{"shape":[],"data_offsets":[0,1]}}'),
         safetensors(b"[]"),
@@ -93,7 +94,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
 WORDS: dict[str, tuple[str, ...]] = {
     "image": ("IHDR", "PLTE", "tRNS", "IDAT", "eXIf", "IEND", "VP8X", "VP8L", "VP8 ", "GIF89a"),
     "metadata": ("tEXt", "zTXt", "iTXt", "eXIf", "parameters", "Negative prompt:"),
-    "safetensors": ("data_offsets", "shape", "dtype", "__metadata__"),
+    "safetensors": ("data_offsets", "shape", "dtype", "__metadata__", "ss_tag_frequency", "modelspec.trigger_phrase"),
     "index": ("weight_map",),
     "gguf": ("GGUF", "general.alignment"),
     "dotenv": ("HOST=", "PORT=", "MODEL=", "STATE_DIR=", "PUBLIC_URL=", "WEBHOOK_HOSTS=", "ALLOWED_ORIGINS="),
