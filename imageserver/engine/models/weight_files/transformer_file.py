@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,24 @@ def _tensors(file: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Return the transformer's tensors by the names that diffusers knows."""
     if _is_gguf(file):
         found = load_gguf_checkpoint(str(file))
-        return {name: found[key] for key, name in checkpoint_names.denoiser_names(found).items()}
+        return {name: found[key] for key, name in _as_diffusers_reads(found).items()}
     with safe_open(file, framework="pt") as content:
-        names = checkpoint_names.denoiser_names(read_header(file).tensors)
+        names = _as_diffusers_reads(read_header(file).tensors)
         tensors = {name: content.get_tensor(key) for key, name in names.items()}
         if scaled_weights.MARK in content.keys():  # noqa: SIM118
             tensors[scaled_weights.MARK] = content.get_tensor(scaled_weights.MARK)
     return dict(scaled_weights.unscaled(f"TRANSFORMER_FILE={file.name}", tensors, dtype))
+
+
+def _as_diffusers_reads(names: Collection[str]) -> Mapping[str, str]:
+    """Return the denoiser's tensors by the names in the file, with those that diffusers converts or knows.
+
+    It finds the original layers of a UNet by the prefix that they have in a whole checkpoint.
+    """
+    chosen = checkpoint_names.denoiser_names(names)
+    if any(name.startswith("input_blocks.") for name in chosen.values()):
+        return {key: f"model.diffusion_model.{name}" for key, name in chosen.items()}
+    return chosen
 
 
 def _another_models(file: Path, names: list[str], reason: str) -> ModelUnavailable:

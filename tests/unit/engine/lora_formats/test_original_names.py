@@ -160,12 +160,13 @@ def test_every_layer_of_a_unet_has_the_name_that_its_authors_gave_it(build):
     originals = original_names.of("UNet2DConditionModel", layers)
     assert {name for original in originals.values() for name in original.layers} == layers
     checkpoint = {
-        f"model.diffusion_model.{original}.weight": torch.tensor(float(number))
+        f"model.diffusion_model.{original}.{kind}": torch.tensor(float(number))
         for number, original in enumerate(originals)
+        for kind in ("weight", "bias")
     }
     numbers = {original: float(number) for number, original in enumerate(originals)}
     converted = convert_ldm_unet_checkpoint(dict(checkpoint), dict(unet.config))
-    found = {name.removesuffix(".weight"): float(number) for name, number in converted.items()}
+    found = {name.removesuffix(".weight"): float(each) for name, each in converted.items() if name.endswith("weight")}
     assert found == {value.layers[0]: numbers[original] for original, value in originals.items()}
 
 

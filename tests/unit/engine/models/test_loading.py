@@ -88,6 +88,22 @@ def test_what_lies_beside_the_weights_for_others_needs_no_memory(model_folder: P
     assert weight_bytes(folder, torch.float32) == needed | {"transformer": 2 * needed["transformer"]}
 
 
+@pytest.mark.parametrize("mixed", [False, True], ids=["all in one variant", "one component plain"])
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", ["qwen_image", "stable_diffusion_xl"])
+def test_folders_with_a_variant_alone_are_loaded(tmp_path: Path, name: str, variant: str, mixed: bool) -> None:
+    pipeline = getattr(tiny_models, f"tiny_{name}")().to(torch.float16)
+    pipeline.save_pretrained(tmp_path, variant=variant)
+    if mixed:
+        plain = tmp_path / "vae" / f"diffusion_pytorch_model.{variant}.safetensors"
+        plain.rename(plain.with_name("diffusion_pytorch_model.safetensors"))
+    model = load(with_model(tmp_path), silent)
+    for part, component in pipeline.components.items():
+        if isinstance(component, torch.nn.Module):
+            loaded = getattr(model.pipeline, part).state_dict()
+            assert all(torch.equal(loaded[key], weight.float()) for key, weight in component.state_dict().items())
+
+
 def test_a_safety_checker_that_is_not_loaded_needs_no_memory(tmp_path: Path) -> None:
     tiny_models.tiny_stable_diffusion().save_pretrained(tmp_path)
     shutil.copytree(tmp_path / "text_encoder", tmp_path / "safety_checker")

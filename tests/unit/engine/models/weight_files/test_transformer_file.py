@@ -16,8 +16,9 @@ from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
 from imageserver.settings import Settings
+from tests.support.tiny_checkpoints import stable_diffusion_checkpoint
 from tests.support.tiny_loras import save_lora
-from tests.support.tiny_models import load, save_tiny_qwen_image, tiny_qwen_image
+from tests.support.tiny_models import load, save_tiny_qwen_image, tiny_qwen_image, tiny_stable_diffusion
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,18 @@ def test_prefixes_and_other_parts_in_the_file_change_nothing(folder, tmp_path, p
         assert torch.equal(weight, weights[name] * 1.5)
     own = model_choice.find(Settings(_env_file=None, model=str(folder), device="cpu"), silent).weights
     assert model_choice.find(settings, silent).weights.components["transformer"] == own.components["transformer"]
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""])
+def test_a_unet_may_have_the_names_of_its_authors(tmp_path: Path, prefix: str) -> None:
+    pipeline = tiny_stable_diffusion()
+    pipeline.save_pretrained(tmp_path / "base")
+    whole = stable_diffusion_checkpoint(pipeline)
+    unet = {name.removeprefix("model."): weight for name, weight in whole.items() if name.startswith("model.diff")}
+    changed = {prefix + name.removeprefix("diffusion_model."): weight * 1.5 for name, weight in unet.items()}
+    save_file(changed, tmp_path / "unet.safetensors")
+    loaded = load(with_file(tmp_path / "base", tmp_path / "unet.safetensors"), silent).pipeline.unet
+    assert all(torch.equal(loaded.state_dict()[name], each * 1.5) for name, each in pipeline.unet.state_dict().items())
 
 
 def test_a_gguf_file_may_have_a_prefix_too(folder: Path, tmp_path: Path) -> None:
