@@ -34,13 +34,13 @@ TEXT_PREFIXES = {
 # Around everything else, by peft's own `save_pretrained`.
 WRAPPERS = ("base_model.model.", "module.")
 
-# The ends of tensor names, and the matrix that each is. After peft's names the adapter's own may stand.
+# The ends of tensor names, and the matrix that each is. After peft's names one or two of the adapter's may stand.
 PARTS = tuple(
     (re.compile(rf"\.{ending}"), part)
     for ending, part in (
-        (r"lora_A(\.\w+)?\.weight", "down"),
-        (r"lora_B(\.\w+)?\.weight", "up"),
-        (r"lora_B(\.\w+)?\.bias", "bias"),
+        (r"lora_A(\.\w+)*\.weight", "down"),
+        (r"lora_B(\.\w+)*\.weight", "up"),
+        (r"lora_B(\.\w+)*\.bias", "bias"),
         (r"lora_(down|linear_layer\.down)\.weight", "down"),
         (r"lora_(up|linear_layer\.up)\.weight", "up"),
         (r"lora\.down\.weight", "down"),

@@ -48,7 +48,7 @@ def read(path: Path) -> TensorFile:
     layers: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
     try:
         with safe_open(path, framework="pt") as content:
-            names = {name: _parsed(name) for name in content.keys()}  # noqa: SIM118
+            names = _parsed(list(content.keys()))  # noqa: SIM118
             for name, parsed in names.items():
                 if parsed.part in layers[parsed.layer]:
                     raise LoraRefused(f"cannot be used: its layer {parsed.layer} has two tensors for {parsed.part}")
@@ -71,18 +71,22 @@ def _complaint(path: Path) -> str | None:
     return None if size == header.file_bytes else f"has {size} of {header.file_bytes} bytes"
 
 
-def _parsed(name: str) -> TensorName:
-    parsed = parse(name)
-    if parsed is not None:
-        return parsed
-    if title := foreign_format(name):
-        raise LoraRefused(f"cannot be used: {name} is in the format {title}, which this server does not compute with")
-    if name.endswith((".weight", ".bias")):
+def _parsed(names: list[str]) -> Mapping[str, TensorName]:
+    parsed = {name: parse(name) for name in names}
+    unknown = sorted(name for name, each in parsed.items() if each is None)
+    for name in unknown:
+        if title := foreign_format(name):
+            raise LoraRefused(
+                f"cannot be used: {name} is in the format {title}, which this server does not compute with"
+            )
+    if unknown and unknown[0].endswith((".weight", ".bias")):
         raise LoraRefused(
-            f"is not a LoRA: {name} is a weight of a whole model or one of its parts; serve that with MODEL or "
+            f"is not a LoRA: {unknown[0]} is a weight of a whole model or one of its parts; serve that with MODEL or "
             "TRANSFORMER_FILE"
         )
-    raise LoraRefused(f"cannot be used: {name} belongs to no LoRA format that this server knows")
+    if unknown:
+        raise LoraRefused(f"cannot be used: {unknown[0]} belongs to no LoRA format that this server knows")
+    return {name: each for name, each in parsed.items() if each is not None}
 
 
 def _checked(name: str, tensor: torch.Tensor) -> torch.Tensor:
