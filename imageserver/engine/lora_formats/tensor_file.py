@@ -48,7 +48,7 @@ def read(path: Path) -> TensorFile:
     layers: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
     try:
         with safe_open(path, framework="pt") as content:
-            names = _parsed(list(content.keys()))  # noqa: SIM118
+            names = _parsed(list(content.keys()))
             for name, parsed in names.items():
                 if parsed.part in layers[parsed.layer]:
                     raise LoraRefused(f"cannot be used: its layer {parsed.layer} has two tensors for {parsed.part}")
