@@ -11,6 +11,12 @@ import torch
 from imageserver.engine.lora_formats.part_adapter import PartAdapter
 from imageserver.engine.pipelines.types import Pipeline
 
+# Several adapters at a time are intended; the names in the file decide, of which one may end like another layer's; and
+# nothing is merged, for which a layer would need a bias of its own.
+HARMLESS = (
+    "Already found a `peft_config` attribute", "While injecting the PEFT adapters", "`lora_bias=True` was passed",
+)  # fmt: skip
+
 
 class NotInstalled(Exception):
     """peft has placed a LoRA in other layers than it was told to."""
@@ -19,8 +25,8 @@ class NotInstalled(Exception):
 def install(pipeline: Pipeline, denoiser: str, adapters: Mapping[str, PartAdapter], name: str) -> None:
     """Add the adapters of a file under a name; raises NotInstalled, or whatever diffusers and peft raise."""
     with warnings.catch_warnings():
-        # Several adapters at a time are intended.
-        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
+        for harmless in HARMLESS:
+            warnings.filterwarnings("ignore", harmless)
         for part, adapter in adapters.items():
             if part == denoiser:
                 _add_to_denoiser(pipeline, denoiser, adapter, name)
