@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,14 +85,16 @@ class FakeHub:
             self.revisions.append(path.rpartition("/")[2])
             content = {"id": self.model, "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.names]}
             self._send(request, 200, json.dumps(content).encode(), {"Content-Type": "application/json"})
-        elif (file := self.folder / path.removeprefix(f"/{self.model}/resolve/{COMMIT}/")).is_file():
-            self._send_file(request, file, body=body)
+        elif (match := re.fullmatch(rf"/{self.model}/resolve/([0-9a-f]{{40}})/(.+)", path)) and (
+            file := self.folder / match[2]
+        ).is_file():
+            self._send_file(request, file, body=body, commit=match[1])
         else:
             self._send(request, 404, b"")
 
-    def _send_file(self, request: BaseHTTPRequestHandler, file: Path, *, body: bool) -> None:
+    def _send_file(self, request: BaseHTTPRequestHandler, file: Path, *, body: bool, commit: str = COMMIT) -> None:
         data, name = file.read_bytes(), str(file.relative_to(self.folder))
-        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         first, status = 0, 200
         if body:
             asked = request.headers.get("Range", "")

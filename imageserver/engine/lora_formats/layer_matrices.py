@@ -76,8 +76,8 @@ def fitted(name: str, matrices: LoraMatrices, layer: Layer) -> LoraMatrices:
     A convolution of one pixel is a linear layer: files have either.
     """
     down, up = matrices.down, matrices.up
-    if layer.kernel and down.ndim == 2:
-        down, up = down[:, :, None, None], up.reshape(*up.shape[:2], 1, 1)
+    if layer.kernel:
+        down, up = (each if each.ndim == 4 else each[:, :, None, None] for each in (down, up))
     elif not layer.kernel and down.ndim == 4 and tuple(down.shape[2:]) == (1, 1):
         down, up = down.flatten(1), up.flatten(1)
     rank = matrices.rank

@@ -36,7 +36,7 @@ WRAPPERS = ("base_model.model.", "module.")
 
 # The ends of tensor names, and the matrix that each is. After peft's names one or two of the adapter's may stand.
 PARTS = tuple(
-    (re.compile(rf"\.{ending}"), part)
+    (re.compile(rf"\.{ending}$"), part)
     for ending, part in (
         (r"lora_A(\.\w+)*\.weight", "down"),
         (r"lora_B(\.\w+)*\.weight", "up"),
@@ -82,10 +82,9 @@ def parse(name: str) -> TensorName | None:
     """Return what a tensor's name says; None for one that no table here knows."""
     name = PROCESSOR.sub(r".\2.lora.\3.weight", name)
     for pattern, part in PARTS:
-        for match in pattern.finditer(name):
-            if match.end() == len(name):
-                detail = match.groupdict().get(part)
-                return TensorName(name[: match.start()], f"{part}.{detail}" if detail else part)
+        if match := pattern.search(name):
+            detail = match.groupdict().get(part)
+            return TensorName(name[: match.start()], f"{part}.{detail}" if detail else part)
     return None
 
 

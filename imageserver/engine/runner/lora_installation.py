@@ -44,11 +44,16 @@ def _add_to_denoiser(pipeline: Pipeline, denoiser: str, adapter: PartAdapter, na
 
 def _add_to_text_encoder(pipeline: Pipeline, part: str, adapter: PartAdapter, name: str) -> None:
     pipeline.load_lora_into_text_encoder(
-        {f"{part}.{key}": tensor for key, tensor in adapter.tensors.items()},
+        {f"{part}.{_older_name(key)}": tensor for key, tensor in adapter.tensors.items()},
         network_alphas=None, text_encoder=getattr(pipeline, part), prefix=part, adapter_name=name,
         metadata={f"{part}.{key}": value for key, value in (adapter.config or {}).items()},
         low_cpu_mem_usage=True, _pipeline=pipeline,
     )  # fmt: skip
+
+
+def _older_name(name: str) -> str:
+    """Return diffusers' older name: of peft's, it reads those of attentions only in a text encoder."""
+    return name.replace(".lora_A.", ".lora_linear_layer.down.").replace(".lora_B.", ".lora_linear_layer.up.")
 
 
 def _check(part: torch.nn.Module, adapter: PartAdapter, name: str) -> None:

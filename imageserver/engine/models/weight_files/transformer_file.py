@@ -8,11 +8,14 @@ from typing import Any
 
 import diffusers
 import torch
+from accelerate import init_empty_weights
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from safetensors import safe_open
 
 from imageserver.engine import file_kinds
 from imageserver.engine.downloads import ModelUnavailable
+from imageserver.engine.downloads.file_choice import INDEX
+from imageserver.engine.lora_formats import original_names
 from imageserver.engine.models.weight_files import checkpoint_names, gguf_header, scaled_weights
 from imageserver.engine.models.weight_files.weights import fingerprint_of_file
 from imageserver.engine.weight_names import owner_of
@@ -56,25 +59,23 @@ def load(
     file = _checked(settings)
     if file is None:
         return {}
-    kind = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))[denoiser][1]
+    kind = getattr(diffusers, json.loads((folder / INDEX).read_text(encoding="utf-8"))[denoiser][1])
     tensors = _tensors(file, dtype)
     names = list(tensors)
     options = {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)} if _is_gguf(file) else {}
     try:
-        model = getattr(diffusers, kind).from_single_file(
+        model = kind.from_single_file(
             tensors, config=str(folder), subfolder=denoiser, torch_dtype=dtype, device=place, local_files_only=True,
             **options,
         )  # fmt: skip
     except NotImplementedError as error:
         # diffusers silently leaves a component without weights empty, and then cannot move it.
-        raise _another_models(file, names, "it lacks weights that this one needs") from error
+        raise _another_models(file, names, _lack(kind, folder / denoiser, names)) from error
     except (ValueError, KeyError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise _another_models(file, names, reason) from error
-    missing = sorted(name for name, weight in model.named_parameters() if weight.is_meta)
-    if missing:
-        count = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise _another_models(file, names, f"it lacks weights that this one needs ({missing[0]}{count})")
+    if any(weight.is_meta for weight in model.parameters()):
+        raise _another_models(file, names, _lack(kind, folder / denoiser, names))
     known = model.state_dict().keys()
     # Names that diffusers has converted it has also compared.
     if unknown := sorted(set(names) - known) if known <= set(names) else []:
@@ -104,6 +105,18 @@ def _as_diffusers_reads(names: Collection[str]) -> Mapping[str, str]:
     if any(name.startswith("input_blocks.") for name in chosen.values()):
         return {key: f"model.diffusion_model.{name}" for key, name in chosen.items()}
     return chosen
+
+
+def _lack(kind: Any, component: Path, names: list[str]) -> str:
+    """Return a clause about weights that are not in a file, with a name where diffusers converts no names."""
+    sentence = "it lacks weights that this one needs"
+    if kind.__name__ in original_names.BY_CLASS:
+        return sentence
+    with init_empty_weights():
+        model = kind.from_config(kind.load_config(str(component), local_files_only=True))
+    missing = sorted({name for name, _ in model.named_parameters()} - set(names))
+    count = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"{sentence} ({missing[0]}{count})" if missing else sentence
 
 
 def _another_models(file: Path, names: list[str], reason: str) -> ModelUnavailable:

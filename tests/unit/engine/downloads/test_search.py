@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from imageserver.engine.downloads import ModelUnavailable, disk_space, hubs, locate, network_failures, progress
 from imageserver.engine.models import model_choice
@@ -171,7 +172,7 @@ def test_of_two_formats_the_smaller_is_fetched_and_generated_from(open_hub: Open
 
 def test_a_transformer_that_a_file_replaces_is_not_fetched(hub: FakeHub, tmp_path: Path) -> None:
     file = tmp_path / "own.safetensors"
-    file.touch()
+    save_file({"proj_out.weight": torch.ones(1)}, file)
     folder = model_choice.find(settings_for(hub, tmp_path, transformer_file=file), silent).folder
     assert WEIGHTS not in weights_in(folder)
     assert (folder / "transformer" / "config.json").is_file()
