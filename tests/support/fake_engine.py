@@ -1,7 +1,8 @@
 """An engine without torch: timed, seeded and failable, speaking the real protocol to the real dispatcher.
 
 Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
-`[oom]` fails it with out_of_memory, `[stop]` falls silent. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
+`[oom]` fails it with out_of_memory, `[stop]` falls silent, `[warn]` warns; `FAKE_SENTENCE` is what it then says. It
+calls itself by `MODEL` where that is a folder. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
 sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
 at a time (it runs them one after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
 seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_DIE` ends the process in the middle of it. An
@@ -17,6 +18,7 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
 from imageserver.generation import POSITIVE_MAGIC, DeviceInfo, Generation, ModelInfo, Outcome
@@ -53,19 +55,22 @@ INFO = ModelInfo(
     device=DeviceInfo(memory_mb=1.0), pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
     schedulers={"FakeScheduler": "FakeScheduler"},
 )  # fmt: skip
+SENTENCE = os.environ.get("FAKE_SENTENCE", "The fake engine was told to fail.")
 
 
 class FakeEngine:
     """Runs one job at a time, as slowly and as badly as the prompts say."""
 
     def __init__(self) -> None:
-        address = read_engine_config().address
+        config = read_engine_config()
+        address, model = config.address, config.settings.model
+        self.info = dataclasses.replace(INFO, name=model, source=model) if Path(model).is_absolute() else INFO
         self.channel = Channel(address.connect())
         self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
         self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
         self.loras: set[str] = set()
-        self.models = [INFO.name]
+        self.models = [self.info.name]
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
@@ -83,7 +88,7 @@ class FakeEngine:
         if sentence := os.environ.get("FAKE_LOAD_FAIL"):
             self.channel.send(LoadFailed(sentence=sentence))
             self.inbox.get()
-        self.channel.send(Ready(info=INFO))
+        self.channel.send(Ready(info=self.info))
         while True:
             message, raw = self.inbox.get()
             self.receive(message, raw)
@@ -133,7 +138,7 @@ class FakeEngine:
         self.report_loaded(message.job)
 
     def report_loaded(self, job: int) -> None:
-        models = tuple(dataclasses.replace(INFO, name=name) for name in self.models)
+        models = tuple(dataclasses.replace(self.info, name=name) for name in self.models)
         self.channel.send(ModelsLoaded(job=job, models=models))
 
     def run(self, job: int, generation: Generation, source: bytes) -> None:
@@ -151,7 +156,7 @@ class FakeEngine:
                 self.channel.send(failed(job, Cancelled("The generation was cancelled.")))
                 return
             if "[fail]" in prompt:
-                self.channel.send(failed(job, GenerationFailed("The fake engine was told to fail.")))
+                self.channel.send(failed(job, GenerationFailed(SENTENCE)))
                 return
             if "[oom]" in prompt:
                 self.channel.send(failed(job, OutOfMemory("The fake device is full.")))
@@ -168,6 +173,7 @@ class FakeEngine:
             device_time=time.monotonic() - began,
             prompt_tokens=len(prompt.split()),
             image_tokens=100 * generation.count,
+            warnings=(SENTENCE,) if "[warn]" in prompt else (),
         )
         size = generation.width * generation.height * 3
         image = source[:size] or bytes([generation.seed % 256]) * size

@@ -57,6 +57,7 @@ def listing(service: Services) -> list[Listed]:
 
 def find_name(service: Services, asked: str) -> str | None:
     """Return the name of a model by its name or its source; None where no request may name it."""
+    asked = service.client.names.shown(asked)
     for info in service.snapshot.models if service.snapshot else ():
         if asked in (info.name, info.source):
             return info.name
@@ -155,7 +156,7 @@ def _names_of_first(service: Services) -> tuple[str, ...]:
     """Return the names, known from the settings, of the model that the server starts with."""
     first = service.settings.model
     entry = service.registry.get(first)
-    return (first, entry.source) if entry else (first,)
+    return (first, service.client.names.shown(first), *([entry.source] if entry else []))
 
 
 def _has_known_defaults(service: Services) -> bool:

@@ -69,8 +69,8 @@ def load() -> Response:
     name = _find(service, body.model)
     number = request_id()
     ticket = ask_for(service, number, name, MAX_WAIT_SECONDS, default=body.default, fetch=True)
-    if body.wait:
-        ticket.model()
+    if body.wait and (info := ticket.model()) is not None:
+        name = info.name
     response = jsonify(_response_of(service, name, job=number).model_dump())
     if not body.wait:
         response.status_code = 202

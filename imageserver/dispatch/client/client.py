@@ -13,6 +13,8 @@ import msgspec
 
 from imageserver.dispatch.client.dispatcher_process import kill
 from imageserver.dispatch.client.launch import connect_or_start
+from imageserver.dispatch.client.model_names import ModelNames
+from imageserver.dispatch.client.path_filter import PathFilter
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.dispatch.client.ticket import PreviewImage, Ticket
 from imageserver.dispatch.client.watchdog import DispatcherWatchdog
@@ -46,6 +48,12 @@ class DispatchClient:
         self._pid = 0
         self._watchdog = DispatcherWatchdog(self._dispatcher_silent, self._dispatcher_dead)
         self._snapshot: messages.Snapshot | None = None
+        self._paths = PathFilter(settings)
+
+    @property
+    def names(self) -> ModelNames:
+        """What clients call the models."""
+        return self._paths.names
 
     @property
     def snapshot(self) -> messages.Snapshot | None:
@@ -124,7 +132,7 @@ class DispatchClient:
         self._tickets[request.job] = ticket
         try:
             assert self._channel is not None
-            self._channel.send(request, raw)
+            self._channel.send(self._paths.sent(request), raw)
         except OSError:
             self._tickets.pop(request.job, None)
             raise EngineUnavailable("The dispatcher died; it is being restarted.", retry_after=2) from None
@@ -147,7 +155,7 @@ class DispatchClient:
         """Send a message that gets no answer; without a dispatcher it is lost."""
         with contextlib.suppress(OSError):
             if self._channel is not None:
-                self._channel.send(message)
+                self._channel.send(self._paths.sent(message))
 
     def _withdraw(self, job: int, error: ServiceError) -> None:
         """Let the dispatcher know, then end the ticket: whoever waits for it may end the caller's greenlet."""
@@ -190,11 +198,14 @@ class DispatchClient:
         if self._channel is not None:
             self._channel.close()
 
-    def _receive(self, message: messages.AnyMessage, raw: bytes) -> None:
-        if isinstance(message, messages.Snapshot):
+    def _receive(self, received: messages.AnyMessage, raw: bytes) -> None:
+        message = self._paths.received(received)
+        if isinstance(received, messages.Failed) and received != message:
+            logger.info("Job %d, with the paths that its client does not see: %s", received.job, received.sentence)
+        if isinstance(received, messages.Snapshot) and isinstance(message, messages.Snapshot):
             self._snapshot = message
-            if message.info is not None and self._on_ready is not None:
-                self._on_ready(message.info)
+            if received.info is not None and self._on_ready is not None:
+                self._on_ready(received.info)  # it tells the owner
                 self._on_ready = None
         elif isinstance(message, messages.NumberedMessage):
             match message:

@@ -18,7 +18,7 @@ def find_checkpoint(service: Services, title: object) -> str | None:
     plain = ENDING.sub("", str(title))
     if service.default_info is None:
         return plain
-    models = listing(service)
+    models, plain = listing(service), service.client.names.shown(plain)
     for listed in models:
         names = (listed.name, listed.source, short_name(listed.name))
         if plain.casefold() in {name.casefold() for name in names}:

@@ -22,6 +22,7 @@ from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import SamplerChoice, choose
+from imageserver.dispatch.client.model_names import ModelNames
 from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound, QueueFull
 from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import JobStatus
@@ -292,7 +293,10 @@ def service_with(name: str) -> Any:
     info = ModelInfo(name=name)
     snapshot = SimpleNamespace(models=(info,), loaded=(name,))
     settings = Settings(_env_file=None, model_loading="off")
-    return SimpleNamespace(default_info=info, loaded_info=lambda: info, snapshot=snapshot, settings=settings)
+    client = SimpleNamespace(names=ModelNames(name, ()))
+    return SimpleNamespace(
+        default_info=info, loaded_info=lambda: info, snapshot=snapshot, settings=settings, client=client
+    )
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen-Image", "qwen-image", "Qwen-Image.safetensors [0123abcdef]"])

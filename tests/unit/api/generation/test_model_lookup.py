@@ -7,6 +7,7 @@ from flask import Flask
 
 from imageserver.api.generation import model_lookup
 from imageserver.api.request_context import EXTENSION
+from imageserver.dispatch.client.model_names import ModelNames
 from imageserver.errors import Loading, ModelNotFound
 from imageserver.generation import ModelInfo
 from imageserver.registry import ModelEntry
@@ -20,6 +21,8 @@ OTHER = ModelInfo(name="other", family="fake", source="owner/other")
 
 class LoadingClient:
     """A client of a dispatcher whose first model is there as soon as somebody waits for it."""
+
+    names = ModelNames("", ())
 
     def load_model(self, question, timeout):
         assert (question.load, question.prompt) == ("", "x")
