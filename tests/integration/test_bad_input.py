@@ -174,3 +174,21 @@ def test_a_part_of_a_form_without_a_name_is_refused_as_any_unknown_field(fake_se
     )
     assert answer.status_code == 422, answer.text
     assert answer.json()["error"].startswith("'' is not a parameter")
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "code"),
+    [
+        (b"NO HTTP AT ALL\r\n\r\n", 400, "bad_request"),
+        (b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"a" * 5000), 414, "uri_too_long"),
+        (b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"a" * 9000), 431, "request_header_fields_too_large"),
+        (b"GET / HTTP/1.1\r\nNo colon here\r\n\r\n", 400, "bad_request"),
+    ],
+)
+def test_malformed_http_is_refused_in_json(fake_server, request_head, status, code):
+    with fake_server.connect() as connection:
+        connection.sendall(request_head)
+        head, _, body = connection.makefile("rb").read().decode().partition("\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    assert "nosniff" in head
+    assert json.loads(body)["code"] == code

@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker with a limit of the connections of one address."""
+"""gunicorn's gevent worker with a limit of the connections of one address, and with errors in JSON."""
 
 import contextlib
 import json
@@ -7,6 +7,7 @@ from typing import Any
 from gunicorn.workers.ggevent import GeventWorker
 
 from imageserver.api.wsgi.connections import Connection, Connections
+from imageserver.api.wsgi.refused_request import RefusedRequest
 
 SENTENCE = "This address has too many connections that are all at work (MAX_CONNECTIONS_PER_ADDRESS)."
 BODY = json.dumps({"error": SENTENCE, "code": "too_many_connections"}).encode()
@@ -58,3 +59,6 @@ class BoundedWorker(GeventWorker):  # type: ignore[misc]
         finally:
             req.unreader.chunk = read
             connection.end_request()
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        super().handle_error(req, RefusedRequest(client), addr, exc)
