@@ -56,6 +56,16 @@ def when_ready(server: Any) -> None:
     startup.require_closed(_settings, [name[0] for name in names if isinstance(name, tuple)])
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """Let a worker that is told to end before it has its own handlers end at once.
+
+    Until then it has those of gunicorn's main process, which only note the signal, in the memory of the worker: the
+    server took GRACEFUL_TIMEOUT to end when it was stopped while a worker started.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def post_worker_init(worker: Any) -> None:
     """Notify the application of SIGTERM before gunicorn closes the listener."""
     stop = worker.handle_exit

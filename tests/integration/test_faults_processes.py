@@ -38,6 +38,15 @@ def test_killed_worker_is_replaced_within_two_seconds_and_the_engine_stays(own_s
     assert min(times) < 2
 
 
+@pytest.mark.fault(10)
+def test_a_server_that_is_stopped_while_a_worker_starts_ends_all_the_same(own_server):
+    (killed,) = own_server.worker_pids()
+    os.kill(killed, signal.SIGKILL)
+    own_server.wait_for(lambda: own_server.worker_pids() not in ([], [killed]), "the process of a new worker")
+    # Not after GRACEFUL_TIMEOUT.
+    assert own_server.stop() == 0
+
+
 @pytest.mark.fault(6)
 def test_reload_finishes_what_runs_and_keeps_the_engine(own_server):
     before = own_server.health()

@@ -14,7 +14,7 @@ SOCKET_KEY = "gunicorn.socket"
 
 @contextlib.contextmanager
 def while_client_stays(environ: dict[str, Any], on_leave: Callable[[], None]) -> Iterator[None]:
-    """Call `on_leave` once if the client disconnects before the block ends."""
+    """Call `on_leave` once, in a greenlet of its own, if the client disconnects before the block ends."""
     connection = environ.get(SOCKET_KEY)
     if connection is None:
         yield
@@ -33,4 +33,6 @@ def _watch(connection: Any, on_leave: Callable[[], None]) -> None:
     except OSError:
         left = True
     if left:
-        on_leave()
+        # The end of the block kills this greenlet. In the middle of a message to the dispatcher that would leave half
+        # of it on the connection, and the dispatcher would wait for the rest while all later requests waited for it.
+        gevent.spawn(on_leave)

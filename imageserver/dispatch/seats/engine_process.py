@@ -249,6 +249,8 @@ class EngineProcess:
         if self.state != "loading":
             self._set_state("loading", "starting", "A new engine process is starting.")
         code = await self._process.wait()
+        # A connection that it opened last may be admitted after this: it would count as ready, and its jobs be lost.
+        self._token = ""
         if not self._stopping and self.state != "idle":
             logger.warning("The engine process %d ended with status %d.", self._process.pid, code)
         if self._peer is not None:

@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from imageserver.dispatch.seats.engine_process import MAX_LOAD_FAILURES, EngineProcess
+from imageserver.dispatch.seats.engine_process import FIRST_BACKOFF_SECONDS, MAX_LOAD_FAILURES, EngineProcess
 from imageserver.dispatch.seats.engine_questions import QUESTION_TIMEOUT_SECONDS
 from imageserver.generation import ModelInfo
 from imageserver.protocol.engine_config import InitialModel
@@ -30,6 +30,21 @@ async def test_an_engine_that_the_system_cannot_start_is_tried_again_and_then_gi
     assert start.call_count == MAX_LOAD_FAILURES
     assert engine.state == "failed"
     events.engine_lost.assert_called_with(silent=False)
+
+
+async def test_the_last_connection_of_an_engine_that_has_ended_is_not_taken_for_the_next_ones(monkeypatch):
+    processes = [ScriptedProcess() for _ in range(2)]
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG)
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await asyncio.sleep(0)
+    key = json.loads(processes[0].stdin.write.call_args.args[0])["address"]["key"]
+    assert engine.is_own(key)
+    processes[0].kill()
+    await asyncio.sleep(FIRST_BACKOFF_SECONDS / 2)
+    assert (engine.state, engine.is_own(key)) == ("restarting", False)
+    await engine.stop()
+    await supervision
 
 
 @contextlib.asynccontextmanager
