@@ -131,7 +131,7 @@ class Dispatcher:
         """Load, fetch, unload or list LoRAs of a model; the first two need an engine where none runs."""
         if request.load is not None or request.fetch is not None:
             self._idle.record_request()
-        elif not self.seats.ready and "idle" in self.seats.states:
+        elif not self.seats.ready and any(seat.engine.is_resting for seat in self.seats):
             worker.send(messages.LorasLoaded(job=request.job))
             return
         model = request.model or self.models.default
@@ -185,7 +185,9 @@ class Dispatcher:
 
     def estimate_wait(self, job: Job) -> WaitEstimate:
         """Return when a job would be done, as things stand."""
-        return estimate_wait(job, self._estimator.loads(job.generation), self.jobs.queue, self._clock())
+        generation = job.generation
+        expected = estimate_wait(job, self._estimator.loads(generation), self.jobs.queue, self._clock())
+        return dataclasses.replace(expected, wait=expected.wait + self._estimator.load_seconds(generation))
 
     def snapshot(self) -> messages.Snapshot:
         """Return the state of the service."""

@@ -33,6 +33,12 @@ class Estimator:
             for seat in self._seats.ready
         ]
 
+    def load_seconds(self, generation: Generation) -> float:
+        """Return how long a generation waits until its model is in memory again: as long as the last load took."""
+        if self._seats.holding(generation.model):
+            return 0.0
+        return min((info.load_time for seat in self._seats if (info := seat.info_of(generation))), default=0.0)
+
     def observe(self, seat: Seat, generation: Generation, outcome: Outcome) -> None:
         for costs in (self.costs, seat.costs):
             costs.observe(generation, outcome.device_time)

@@ -1,6 +1,7 @@
 """An engine that nobody needs for IDLE_UNLOAD seconds ends, and the next request starts it and waits."""
 
 import asyncio
+import dataclasses
 from unittest.mock import AsyncMock
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.seats.engine_process import EngineProcess
 from imageserver.dispatch.seats.seat import Seat
-from imageserver.generation import Lora, ModelInfo
+from imageserver.generation import Lora, ModelInfo, Outcome
 from imageserver.protocol.messages import (
+    Estimate,
     EstimateRequest,
+    Finished,
     LoadFailed,
     LoadProgress,
     LoraRequest,
@@ -27,6 +30,9 @@ from tests.support.factories import generation
 from tests.support.scripted_engine import ADDRESS, CONFIG, ScriptedPeer, ScriptedProcess
 
 SECONDS = 100.0
+OUTCOME = Outcome(
+    width=64, height=64, seeds=(0,), inference_time=1.0, queue_time=0.0, batch_size=1, device_time=1.0
+)  # fmt: skip
 
 
 class IdleServer:
@@ -167,6 +173,32 @@ async def test_what_frees_memory_or_only_asks_starts_nothing(server):
     assert server.worker.of(4) == ["Estimate"]
     await asyncio.sleep(5)
     assert asyncio.create_subprocess_exec.call_count == 1
+
+
+async def test_what_only_asks_is_answered_too_while_the_next_engine_starts(server):
+    await asyncio.sleep(SECONDS + 5)
+    server.submit(1)
+    server.dispatcher.request_loras(LoraRequest(job=2), server.worker)
+    server.dispatcher.request_loras(LoraRequest(job=3, unload="red"), server.worker)
+    assert server.worker.of(2) == server.worker.of(3) == ["LorasLoaded"]
+
+
+async def test_the_time_that_the_next_load_takes_counts_in_every_estimate(virtual_time, monkeypatch):
+    server = IdleServer(monkeypatch)
+    await server.connect(Ready(info=dataclasses.replace(INFO, load_time=30.0)))
+    server.submit(1)
+    server.dispatcher.job_event(server.seat, Finished(job=1, outcome=OUTCOME), b"")
+    await asyncio.sleep(SECONDS + 5)
+    server.dispatcher.estimate(EstimateRequest(job=2, generation=generation()), server.worker)
+    [estimate] = [message for message in server.worker.messages if isinstance(message, Estimate)]
+    assert (estimate.wait, estimate.own) == (30.0, 1.0)
+    hasty = Submit(job=3, generation=generation(), timeout=600.0, client_timeout=10.0)
+    server.dispatcher.submit(hasty, server.worker)
+    assert server.worker.of(3) == ["would_time_out"]
+    patient = Submit(job=4, generation=generation(), timeout=600.0, client_timeout=60.0)
+    server.dispatcher.submit(patient, server.worker)
+    assert server.worker.of(4) == []
+    await server.dispatcher.stop()
 
 
 async def test_a_lora_that_is_loaded_counts_as_use(server):
