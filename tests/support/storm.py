@@ -45,7 +45,8 @@ class Storm:
         self.answers: collections.Counter[str] = collections.Counter()
         self.faults: list[str] = []
         self.tasks: list[str] = []
-        self.memory_mb: list[float] = []
+        # Of every process: the answers so far, and its memory in MiB.
+        self.memory: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
 
     def run(self) -> None:
         self._end = time.monotonic() + self._plan.seconds
@@ -154,11 +155,11 @@ class Storm:
         return next(iter(self._server.worker_pids()), None)
 
     def _watch_memory(self) -> None:
-        """Note the memory of the processes that nobody kills: gunicorn's main process and the dispatcher."""
         while time.monotonic() < self._end:
-            with contextlib.suppress(psutil.Error):
-                lasting = [each for each in self._server.processes() if "dispatch" in " ".join(each.cmdline())]
-                self.memory_mb.append(sum(each.memory_info().rss for each in lasting) / 2**20)
+            for each in self._server.processes():
+                with contextlib.suppress(psutil.Error):
+                    name = f"{each.pid} {' '.join(each.cmdline())[-40:]}"
+                    self.memory[name].append((sum(self.answers.values()), each.memory_info().rss / 2**20))
             time.sleep(1)
 
     def _fault(self, sentence: str) -> None:
