@@ -11,6 +11,7 @@ from imageserver.api.inputs.bounded_json import (
     MAX_DEPTH,
     MAX_MARKS,
     MAX_VALUES,
+    PART,
     InvalidJSON,
     parse,
 )
@@ -75,9 +76,20 @@ def test_more_escapes_than_an_image_needs_are_refused():
         parse('["' + "\\n" * (MAX_BACKSLASHES + 1) + '"]')
 
 
-def test_numbers_of_any_length_take_no_quadratic_time():
-    content = parse(f"[{'9' * 4000}, 18446744073709551615, -7, 0.{'3' * 4000}]")
+def test_numbers_of_many_digits_take_no_quadratic_time():
+    content = parse(f"[{'9' * 1000}, 18446744073709551615, -7, 0.{'3' * 900}]")
     assert content == [math.inf, 2**64 - 1, -7, pytest.approx(1 / 3)]
+
+
+@pytest.mark.parametrize("number", ["9" * 1001, "0." + "3" * 1000, "1e" + "0" * 1000])
+def test_a_number_of_thousands_of_digits_is_refused(number):
+    with pytest.raises(BadRequest, match="more than 1000 characters"):
+        parse(f'{{"seed": {number}}}')
+
+
+def test_marks_are_counted_to_the_last_one_wherever_a_pause_falls():
+    with pytest.raises(BadRequest, match="10000 values"):
+        parse('["' + "x" * (PART - 3) + '"' + ",1" * MAX_VALUES + "]")
 
 
 @pytest.mark.parametrize("text", ["", "{", '"', "[1,]", '{"a": "b', b"\xff\xfe\xff", "[" * 50, '"' * 100_000])
