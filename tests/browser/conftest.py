@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.named_models import write_names
 from tests.support.server import Server
+from tests.support.server_group import ServerGroup
 
 # The machine may be busy with other things; what takes no time does not wait for it.
 TIMEOUT_MS = 60_000
@@ -35,19 +36,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Start servers that live as long as the session; ready ones, unless `ready=False` is said."""
-    running: list[Server] = []
-
-    def start_one(*, ready: bool = True, **options: str) -> Server:
-        server = Server(tmp_path_factory.mktemp("server"), **options)
-        running.append(server)
-        server.wait_until_ready() if ready else server.wait_until_alive()
-        return server
-
-    yield start_one
-    for server in running:
-        server.stop()
-    for server in running:
-        assert "Traceback" not in server.log, server.log
+    group = ServerGroup(tmp_path_factory)
+    yield group.start
+    group.stop()
 
 
 @pytest.fixture(scope="session")

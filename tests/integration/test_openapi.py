@@ -27,12 +27,12 @@ RULES = {
 load_all_checks()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fuzzed_server(servers):
     return servers(MAX_PIXELS="1800000", MAX_IMAGES="2", MAX_STEPS="4", MAX_QUEUE="1000")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def schema(fuzzed_server):
     return schemathesis.openapi.from_url(fuzzed_server.url + "/openapi.json")
 
