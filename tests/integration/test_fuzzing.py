@@ -14,13 +14,10 @@ SECONDS = 240 if "QIS_FULL" in os.environ else 2
 
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris exists for Linux on x86-64 only")
-@pytest.mark.timeout(SECONDS + 120)
-@pytest.mark.parametrize("parser", PARSERS)
-def test_a_parser_raises_nothing_but_its_own_refusals(parser: str) -> None:
-    command = [sys.executable, "-m", "tests.fuzzing", parser, "--seconds", str(SECONDS)]
+@pytest.mark.timeout(SECONDS * len(PARSERS) + 120)
+def test_no_parser_raises_anything_but_its_own_refusals() -> None:
+    command = [sys.executable, "-m", "tests.fuzzing", *PARSERS, "--seconds", str(SECONDS)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace", timeout=SECONDS + 60
-    )
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace")
     assert ended.returncode == 0, ended.stderr[-5000:]
-    assert "Done " in ended.stderr
+    assert ended.stderr.count("Done ") == len(PARSERS)
