@@ -8,9 +8,6 @@ import requests
 
 from tests.support.server import in_background
 
-# Times are measured here, so nothing may run beside it.
-pytestmark = pytest.mark.alone
-
 
 def ask(server, prompt, **fields):
     headers = fields.pop("headers", None)
@@ -32,6 +29,7 @@ def test_the_same_request_is_a_hit_with_the_same_bytes_and_the_engine_rests(fake
     assert last_generated(fake_server) == last
 
 
+@pytest.mark.alone
 def test_a_hit_takes_a_fraction_of_a_generation(fake_server):
     slow = time.monotonic()
     ask(fake_server, "[step=0.02] a slow one")
@@ -103,6 +101,7 @@ def test_an_estimate_tells_what_would_be_generated_and_generates_nothing(fake_se
     assert fake_server.ask("POST", "/v1/estimate", json={"prompt": "x", "n": 0}, timeout=20).status_code == 422
 
 
+@pytest.mark.alone
 def test_the_estimate_of_a_device_comes_true(own_servers):
     server = own_servers()
     for steps in (2, 10, 5, 20, 8, 3, 15, 12, 6, 18) * 2:
@@ -117,6 +116,7 @@ def test_the_estimate_of_a_device_comes_true(own_servers):
     assert estimate["median_error"] < 0.5
 
 
+@pytest.mark.alone
 def test_a_client_that_would_not_wait_long_enough_is_refused_at_once(own_servers):
     server = own_servers()
     ask(server, "[step=0.1] teach", num_inference_steps=20)

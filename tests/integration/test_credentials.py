@@ -259,6 +259,7 @@ def test_the_scripts_send_a_key(locked, script, tmp_path):
     assert "answered 401: This server requires an API key." in refused.stdout + refused.stderr
 
 
+@pytest.mark.alone
 def test_a_flood_that_has_waited_long_does_not_delay_another_either(own_servers):
     server = own_servers(API_KEYS=f"ann:{ANN},zoe:{BOB}")
     body = {"prompt": "[step=0.05] alone", "size": "64x64", "num_inference_steps": 10, "cache": False}

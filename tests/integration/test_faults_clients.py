@@ -11,9 +11,6 @@ import pytest
 
 from tests.support.server import SERVE, in_background
 
-# Times are measured here, so nothing may run beside it.
-pytestmark = pytest.mark.alone
-
 SLOW = b'{"prompt": "[step=0.2]", "num_inference_steps": 50}'
 STEP = 0.2
 
@@ -27,6 +24,7 @@ def slam_the_door(connection):
     connection.close()
 
 
+@pytest.mark.alone
 @pytest.mark.fault(7)
 @pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
 @pytest.mark.parametrize("leave", [leave_politely, slam_the_door], ids=["FIN", "RST"])
@@ -70,6 +68,7 @@ def received(connection):
     return taken
 
 
+@pytest.mark.alone
 def test_client_that_leaves_while_it_waits_leaves_the_queue(quiet_server):
     running = quiet_server.start_generating("[step=0.1]", num_inference_steps=15)
     quiet_server.wait_until_active()
@@ -96,6 +95,7 @@ def test_eight_requests_at_a_max_queue_of_four_are_four_images_and_four_429(own_
         assert 1 <= int(refusal.headers["Retry-After"]) <= 120
 
 
+@pytest.mark.alone
 @pytest.mark.fault(8)
 def test_full_queue_says_so_within_50_ms(own_servers):
     server = own_servers(MAX_QUEUE="1")
@@ -108,6 +108,7 @@ def test_full_queue_says_so_within_50_ms(own_servers):
 
 
 # Both with a server of their own: one that has learnt how long images take refuses what cannot be there in time.
+@pytest.mark.alone
 @pytest.mark.fault(9)
 def test_deadline_passes_in_the_queue_not_after_the_running_job(own_server):
     running = own_server.start_generating("[step=0.1]", num_inference_steps=30)
@@ -122,6 +123,7 @@ def test_deadline_passes_in_the_queue_not_after_the_running_job(own_server):
     assert running.result(30).status_code == 200
 
 
+@pytest.mark.alone
 def test_deadline_of_a_running_job_frees_the_device(own_server):
     late = own_server.generate("[step=0.1]", num_inference_steps=100, timeout=0.5)
     assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")

@@ -7,9 +7,6 @@ import time
 import psutil
 import pytest
 
-# Times are measured here, so nothing may run beside it.
-pytestmark = pytest.mark.alone
-
 
 def engines(server):
     """Return the living engine processes of a server."""

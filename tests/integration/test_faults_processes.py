@@ -11,12 +11,10 @@ import requests
 
 from tests.support.server import SERVE
 
-# Times are measured here, so nothing may run beside it.
-pytestmark = pytest.mark.alone
-
 BOTH = pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
 
 
+@pytest.mark.alone
 @pytest.mark.fault(6)
 def test_killed_worker_is_replaced_within_two_seconds_and_the_engine_stays(own_server):
     before = own_server.health()
@@ -67,6 +65,7 @@ def test_reload_finishes_what_runs_and_keeps_the_engine(own_server):
     assert len(own_server.processes()) == 4
 
 
+@pytest.mark.alone
 @pytest.mark.fault(10)
 @pytest.mark.parametrize(
     ("command", "number"),
@@ -96,6 +95,7 @@ def test_stopping_server_says_so_closes_the_door_and_finishes_what_runs(own_serv
     assert not server.leftovers(1)
 
 
+@pytest.mark.alone
 @pytest.mark.fault(10)
 @BOTH
 def test_what_outlasts_the_grace_is_answered_with_our_own_503(own_servers, command):
@@ -114,6 +114,7 @@ def test_what_outlasts_the_grace_is_answered_with_our_own_503(own_servers, comma
     assert not server.leftovers(1)
 
 
+@pytest.mark.alone
 @pytest.mark.fault(14)
 @BOTH
 def test_killed_dispatcher_is_replaced_and_its_clients_told_at_once(own_servers, command):

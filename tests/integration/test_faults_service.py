@@ -12,9 +12,6 @@ from imageserver.protocol.framing import LENGTHS
 from imageserver.protocol.messages import Hello
 from tests.support.server import in_background
 
-# Times are measured here, so nothing may run beside it.
-pytestmark = pytest.mark.alone
-
 
 def health_p99(server, polls=100, pause=0.01):
     """Poll /health a hundred times a second and return the 99th percentile of the seconds it took."""
@@ -43,16 +40,19 @@ def best_p99_while_generating(server, prompt, **fields):
     return min(rounds)
 
 
+@pytest.mark.alone
 @pytest.mark.fault(1)
 def test_health_answers_within_50_ms_during_a_generation(fake_server):
     assert best_p99_while_generating(fake_server, "[step=0.02]", num_inference_steps=75) < 0.05
 
 
+@pytest.mark.alone
 @pytest.mark.fault(1)
 def test_health_answers_within_50_ms_while_the_demo_model_generates(demo_server):
     assert best_p99_while_generating(demo_server, "a red circle", num_inference_steps=100) < 0.05
 
 
+@pytest.mark.alone
 @pytest.mark.fault(1)
 def test_health_answers_within_50_ms_while_large_images_are_encoded(fake_server):
     running = [

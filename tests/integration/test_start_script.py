@@ -13,9 +13,6 @@ import requests
 
 from tests.support.paths import ROOT
 
-# Times are measured here, so nothing may run beside it.
-pytestmark = pytest.mark.alone
-
 START = ["bash", "start_server.sh"]
 
 
@@ -50,6 +47,7 @@ def clone(tmp_path):
     return folder
 
 
+@pytest.mark.alone
 def test_the_second_start_answers_within_a_second_and_installs_nothing(servers):
     # An idle machine needs 0.6 s; where other programs want all cores this one gets only its share of them.
     limit = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
