@@ -127,7 +127,7 @@ def test_a_client_that_leaves_stops_its_image(server):
 
 
 def test_the_shipped_one_puts_things_where_the_silhouettes_are(servers):
-    server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes")
+    server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes", **SMALL_IMAGES)
     silhouette = Image.new("L", (512, 512))
     ImageDraw.Draw(silhouette).ellipse((60, 260, 260, 460), fill=255)
 

@@ -7,6 +7,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support.images import pixels
+from tests.support.server import SMALL_IMAGES
 from tests.support.tiny_safety_checker import SEVERE, save_checker
 
 SMALL = {"size": "64x64", "num_inference_steps": 2, "add_overlay": False}
@@ -16,7 +17,7 @@ SENTENCE = "Found unsafe and sent as black (SAFETY_CHECKER): image 1."
 @pytest.fixture(scope="module")
 def server(servers, tmp_path_factory):
     checker = save_checker(tmp_path_factory.mktemp("checker"), SEVERE)
-    return servers(engine="real", SAFETY_CHECKER=str(checker), LOG_FORMAT="json")
+    return servers(engine="real", SAFETY_CHECKER=str(checker), LOG_FORMAT="json", **SMALL_IMAGES)
 
 
 def is_black(received):

@@ -344,7 +344,10 @@ from tests.support.tiny_pool import TinyPool
 night = Lora(name="night", digest=LoraFolder(PACKAGED).find("night").digest)
 
 def opened(memory):
-    settings = Settings(_env_file=None, model="demo", device="cpu", memory=memory, state_dir=sys.argv[1], max_batch=1)
+    settings = Settings(
+        _env_file=None, model="demo", device="cpu", memory=memory, state_dir=sys.argv[1], max_batch=1,
+        max_pixels=128 * 128,
+    )
     return TinyPool(settings)
 
 def image(tiny, *loras):
