@@ -5,7 +5,7 @@
 #   bash run_tests.sh --full               the slow modes too (soak, long fuzzing): sets QIS_FULL=1
 #   bash run_tests.sh tests/unit -k queue  anything else goes to pytest; named paths replace the usual ones
 # Every stage runs even if an earlier one failed; the exit status is 0 only if all passed.
-# shellcheck disable=SC2317  # stage() calls most functions by their names
+# shellcheck disable=SC2317  # stage() and begin() call most functions by their names
 set -u
 cd "$(dirname "$0")" || exit 1
 
@@ -26,21 +26,50 @@ done
 
 failed=0
 stages=""
-pytest_log=$(mktemp)
-trap 'rm -f "$pytest_log"' EXIT
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
 
 stage() {
     local name="$1" started=$SECONDS result=passed
     shift
-    echo
-    echo "== $name"
-    "$@" || { result=FAILED; failed=1; }
-    stages="$stages$(printf '%-22s %s, %d s' "$name" "$result" $((SECONDS - started)))"$'\n'
-    echo "== $name: $result, $((SECONDS - started)) s"
+    printf '\n== %s\n' "$name"
+    "$@" || result=FAILED
+    record "$name" "$result" $((SECONDS - started))
 }
 
+record() {
+    [ "$2" = passed ] || failed=1
+    stages="$stages$(printf '%-22s %s, %d s' "$1" "$2" "$3")"$'\n'
+    echo "== $1: $2, $3 s"
+}
+
+# Begins a stage beside the following ones; `finish` waits for its end, if it was begun, and shows what it said.
+begin() {
+    local log="$logs/$1"
+    shift
+    {
+        SECONDS=0
+        if "$@"; then echo "passed $SECONDS" >"$log.result"; else echo "FAILED $SECONDS" >"$log.result"; fi
+    } >"$log" 2>&1 &
+    echo $! >"$log.pid"
+}
+
+finish() {
+    [ -e "$logs/$1.pid" ] || return 0
+    local result seconds
+    wait "$(cat "$logs/$1.pid")"
+    printf '\n== %s\n' "$1"
+    cat "$logs/$1"
+    read -r result seconds <"$logs/$1.result"
+    record "$1" "$result" "$seconds"
+}
+
+# pip would compile on one core while it installs. (The variable says no to that, whatever its name says.) Some packages
+# have templates that are no Python and cannot be compiled.
 set_up() {
-    bash start_server.sh --install-only && .venv/bin/python tools/setup_environment.py --dev && install_node_sdk
+    export PIP_NO_COMPILE=0
+    bash start_server.sh --install-only && .venv/bin/python tools/setup_environment.py --dev || return 1
+    .venv/bin/python -m compileall -qq -j 0 .venv/lib .venv/optional || true
 }
 
 # The OpenAI SDK for Node, for the example that uses it; without Node its test skips itself.
@@ -64,7 +93,7 @@ install_browser() {
 
 # Runs pytest and keeps its last line for the total; status 5 means that a filter left nothing to run here.
 run_pytest() {
-    .venv/bin/python -m pytest "$@" ${pytest_arguments[@]+"${pytest_arguments[@]}"} 2>&1 | tee -a "$pytest_log"
+    .venv/bin/python -m pytest "$@" ${pytest_arguments[@]+"${pytest_arguments[@]}"} 2>&1 | tee -a "$logs/pytest"
     local status=${PIPESTATUS[0]}
     [ "$status" = 0 ] || { [ "$status" = 5 ] && [ ${#pytest_arguments[@]} -gt 0 ]; }
 }
@@ -74,23 +103,19 @@ unit_tests() {
     OMP_NUM_THREADS=1 run_pytest tests/unit -n 2 --dist loadgroup
 }
 
-# Two processes that run whole files: the tests of a file share servers, and mostly wait for them. Threads that spin
-# while they wait would starve each other.
+# Processes that run whole files, because the tests of a file share servers; often they wait for them, so there is one
+# more than two cores need. Threads that spin while they wait would starve the others.
 integration_tests() {
-    OMP_WAIT_POLICY=PASSIVE run_pytest tests/integration tests/gpu -m "not alone" -n 2 --dist loadfile
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+        run_pytest tests/integration tests/browser tests/gpu -m "not alone" -n 3 --dist loadfile
 }
 
 timed_tests() {
     run_pytest tests/integration -m alone
 }
 
-# In a process of their own: Playwright keeps an event loop running, which rules out tests of asyncio clients.
-browser_tests() {
-    run_pytest tests/browser
-}
-
 print_total() {
-    grep -E '^=+ .*[0-9.]+s( \([0-9:]+\))? =+$' "$pytest_log" | .venv/bin/python -c '
+    grep -E '^=+ .*[0-9.]+s( \([0-9:]+\))? =+$' "$logs/pytest" | .venv/bin/python -c '
 import re, sys
 total = {}
 for line in sys.stdin:
@@ -100,25 +125,32 @@ for line in sys.stdin:
 print("All tests:", ", ".join(f"{number} {outcome}" for outcome, number in total.items()) or "none ran")'
 }
 
+if [ "$fast" = no ]; then
+    begin "packages of Node" install_node_sdk
+    if [ "$named_paths" = no ] && browser_is_missing; then begin "browser" install_browser; fi
+fi
 stage "set-up" set_up
 if [ "$failed" = 1 ]; then
     echo "The tests cannot run before the set-up succeeds." >&2
     exit 1
 fi
+finish "packages of Node"
+finish "browser"
+# It uses one core, and alone would leave the others idle.
+begin "mypy" .venv/bin/mypy
 stage "ruff check" .venv/bin/ruff check .
 stage "ruff format" .venv/bin/ruff format --check .
-stage "mypy" .venv/bin/mypy
 stage "import law" .venv/bin/lint-imports --no-logo
 stage "spelling" .venv/bin/codespell
 if [ "$named_paths" = yes ]; then
     stage "pytest" run_pytest
+    finish "mypy"
 else
     stage "unit tests" unit_tests
+    finish "mypy"
     if [ "$fast" = no ]; then
-        if browser_is_missing; then stage "browser" install_browser; fi
-        stage "integration tests" integration_tests
+        stage "integration, browser" integration_tests
         stage "timed tests" timed_tests
-        stage "browser tests" browser_tests
     fi
 fi
 
