@@ -5,6 +5,7 @@ Nothing is flushed to the disk: a power cut may cost the newest files, and waiti
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,23 @@ def written_aside(folder: Path, content: bytes, *, prefix: str, private: bool = 
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
+
+
+def place_atomically(source: Path, target: Path) -> None:
+    """Give a file a second name in one step, replacing what has it, without a copy where the file system can do that.
+
+    Raises OSError with nothing left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}-{uuid.uuid4().hex}.part")
+    try:
+        try:
+            os.link(source, aside)
+        except OSError:
+            shutil.copyfile(source, aside)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def move_to_new(aside: Path, target: Path) -> None:

@@ -130,6 +130,6 @@ def test_a_server_whose_model_cannot_be_loaded_does_not_say_where_it_looked(serv
     reader = Reader(server, str(place))
     assert server.health()["reason"] == f"{MODEL}/vae is damaged; OFFLINE=1 and it is not in MODELS_DIR."
     reader.ask_everything()
-    assert reader.ask_in_every_dialect("nobody draws") == {503}
+    assert reader.ask_in_every_dialect("nobody paints") == {503}
     reader.ask("POST", "/v1/images/edits", data={"prompt": "x"}, files={"image": ("a.png", one_colour())})
     assert sentence in server.log

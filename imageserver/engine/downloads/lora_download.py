@@ -1,11 +1,9 @@
 """Fetch a LoRA from a hub into LORA_DIR, where it is like any other: `OWNER/REPOSITORY/FILE`."""
 
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from imageserver.atomic_write import place_atomically
 from imageserver.engine.downloads.disk_space import free_bytes, needed_for
 from imageserver.engine.downloads.hubs import open_hub
 from imageserver.engine.downloads.network_failures import with_retries
@@ -33,7 +31,7 @@ def fetch_lora(hub_id: str, settings: Settings, report: Report) -> Path:
     meter = ProgressMeter(hub_id, sizes[name], report)
     folder = with_retries(lambda: hub.fetch(repository, None, {name}, meter), repository, hub.title, report)
     try:
-        _place((folder / name).resolve(), target)
+        place_atomically((folder / name).resolve(), target)
     except OSError as error:
         raise ModelUnavailable(f"{hub_id} cannot be put into LORA_DIR: {error.strerror}.") from error
     return target
@@ -50,17 +48,3 @@ def _chosen(hub_id: str, sizes: Mapping[str, int], wanted: str) -> str:
     some = ", ".join(files[:MAX_NAMED]) + (" and more" if len(files) > MAX_NAMED else "")
     repository = hub_id.partition(":")[0]
     raise ModelUnavailable(f"{hub_id} is not one file: name it as {repository}:FILE, with one of {some}.")
-
-
-def _place(source: Path, target: Path) -> None:
-    """Give a downloaded file its place in one step, without a copy where the file system can do that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}-{uuid.uuid4().hex}.part")
-    try:
-        try:
-            os.link(source, aside)
-        except OSError:
-            shutil.copyfile(source, aside)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ import torch
 from imageserver.engine.lora_formats.part_adapter import PartAdapter
 from imageserver.engine.pipelines.types import Pipeline
 
-# Several adapters at a time are intended; the names in the file decide, of which one may end like another layer's; and
-# nothing is merged, for which a layer would need a bias of its own.
+# Several adapters at a time are intended; the names in the file decide, and one may end like another layer's; and
+# nothing is merged: only that would need a layer with a bias of its own.
 HARMLESS = (
     "Already found a `peft_config` attribute", "While injecting the PEFT adapters", "`lora_bias=True` was passed",
 )  # fmt: skip

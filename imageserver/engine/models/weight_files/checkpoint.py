@@ -89,7 +89,7 @@ def _refuse_unlike(file: Path, header: SafetensorsHeader) -> None:
 
 
 def _complaint(header: SafetensorsHeader) -> str:
-    """Return what a file is that is no whole Stable Diffusion 1.5 or XL."""
+    """Return what a file is if it is not a whole Stable Diffusion 1.5 or XL."""
     names = header.tensors
     if complaint := checkpoint_names.complaint(names):
         return complaint

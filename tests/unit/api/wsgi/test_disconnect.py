@@ -11,12 +11,12 @@ def test_what_a_disconnected_client_leads_to_is_finished_although_its_request_ha
     ours, theirs = socket.socketpair()
     done = []
 
-    def tell_the_dispatcher():
+    def cancel_slowly():
         done.append("half a message")
         gevent.sleep(0.05)
         done.append("the rest")
 
-    with ours, while_client_stays({SOCKET_KEY: ours}, tell_the_dispatcher):
+    with ours, while_client_stays({SOCKET_KEY: ours}, cancel_slowly):
         theirs.close()
         while not done:
             gevent.sleep(0.001)

@@ -10,10 +10,10 @@ from imageserver.settings import Settings
 
 FOLDER = "/data/my models/foo"
 GENERATION = Generation(
-    prompt="draw /etc/passwd", negative_prompt=" ", width=64, height=64, steps=1, true_cfg_scale=1.0, seed=0
+    prompt="paint /etc/passwd", negative_prompt=" ", width=64, height=64, steps=1, true_cfg_scale=1.0, seed=0
 )
 STATUS = messages.JobStatus(
-    id=1, dialect="native", state="failed", prompt="draw /etc/passwd", width=64, height=64, steps=1, n=1, seed=0,
+    id=1, dialect="native", state="failed", prompt="paint /etc/passwd", width=64, height=64, steps=1, n=1, seed=0,
     priority="normal", created_at=0.0,
 )  # fmt: skip
 
@@ -45,7 +45,7 @@ def paths(tmp_path):
         ("[Errno 2] No such file: '/home/Ann Smith/my x/y.bin'", "[Errno 2] No such file: 'y.bin'"),
         ('cannot open "/home/Ann Smith/y.bin"!', 'cannot open "y.bin"!'),
         ("(/opt/x/y.py), /opt/a,b/c; file:///opt/x/z.", "(y.py), c; z."),
-        (r"C:\Users\ann\models\y.bin is damaged", "y.bin is damaged"),
+        (r"D:\data\models\y.bin is damaged", "y.bin is damaged"),
     ],
 )
 def test_a_sentence_names_files_without_where_they_are(paths, sentence, shown):
