@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+
+from tests.faults.__main__ import rows_in
 from tests.faults.table import FAULTS, NOT_HERE
 from tests.support.paths import ROOT
 
@@ -27,3 +30,11 @@ def test_every_marker_names_a_row() -> None:
 
 def test_the_numbers_have_no_gap() -> None:
     assert sorted(FAULTS.keys() | NOT_HERE.keys()) == list(range(1, len(FAULTS) + len(NOT_HERE) + 1))
+
+
+def test_all_rows_are_run_unless_some_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert rows_in([]) == set(FAULTS)
+    assert rows_in(["3", "11"]) == {3, 11}
+    with pytest.raises(SystemExit):
+        rows_in(["99"])
+    assert "no row 99" in capsys.readouterr().err
