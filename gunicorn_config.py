@@ -7,6 +7,7 @@ from typing import Any
 
 from imageserver import startup
 from imageserver.api.credentials.api_keys import read_keyring
+from imageserver.cluster.own_node import OwnNode
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.dispatch.seats.required_cards import require_cards
@@ -17,6 +18,7 @@ _settings = load_settings()
 # Here and not in a worker: gunicorn restarts a worker that exits, again and again.
 read_keyring(_settings)
 startup.require_closed(_settings, [_settings.host])
+_node = OwnNode(_settings)
 
 bind = startup.address(_settings)
 workers = _settings.workers
@@ -47,6 +49,7 @@ def on_starting(server: Any) -> None:
     if warning := check_state(_settings.resolve(_settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()
+    _node.start()
     startup.say(startup.greeting(_settings))
 
 
@@ -78,5 +81,6 @@ def post_worker_init(worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """End the dispatcher and its engines with the server."""
+    """End the dispatcher and its engines with the server, then its node of a cluster."""
     launch.stop(RuntimeDir(server.pid))
+    _node.stop()

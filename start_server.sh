@@ -4,6 +4,8 @@
 #   PORT=5001 MODEL=demo bash start_server.sh
 #   HOST=0.0.0.0 API_KEYS=KEY bash start_server.sh     open it to the network (without keys: ALLOW_OPEN=1)
 #   bash start_server.sh --install-only     set up without serving
+#   CLUSTER=head bash start_server.sh       serve, and let other machines offer their devices
+#   CLUSTER_TOKEN=… bash start_server.sh --join HOST:PORT   offer this machine's, until Ctrl+C
 # Other arguments go to gunicorn. TORCH_INDEX_URL names another package index for PyTorch.
 set -eu
 cd "$(dirname "$0")"
@@ -46,6 +48,10 @@ set_up() {
     .venv/bin/python tools/setup_environment.py
 }
 
+if [ "${1:-}" = --join ]; then
+    export CLUSTER="${2:-}"
+fi
+
 if ! { [ -x .venv/bin/python ] && .venv/bin/python -I -S tools/setup_environment.py --check; }; then
     set_up
 fi
@@ -53,6 +59,10 @@ fi
 if [ "${1:-}" = --install-only ]; then
     echo "Everything is installed in .venv; bash start_server.sh starts the server."
     exit 0
+fi
+
+if [ "${1:-}" = --join ]; then
+    exec .venv/bin/python -m imageserver.cluster "$@"
 fi
 
 # Through the interpreter: the path in gunicorn's first line breaks when the folder moves.

@@ -160,3 +160,11 @@ def checked_public_url(text: str) -> str:
     if text and not (PUBLIC_URL.fullmatch(text) and parse_host(urlsplit(text).netloc)):
         raise ValueError("it is not an address such as https://images.example/path")
     return text
+
+
+def checked_cluster(text: str) -> str:
+    """Return `head` or HOST:PORT; raises ValueError if it is neither."""
+    host = parse_host(text) if text and text != "head" else None
+    if text not in ("", "head") and (host is None or host.port is None):
+        raise ValueError("it is neither head nor HOST:PORT, such as 10.0.0.5:6379")
+    return text

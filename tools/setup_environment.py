@@ -14,6 +14,8 @@ REQUIREMENTS = ("requirements.txt", "constraints.txt")
 # Where pyproject.toml lists what else is installed.
 TESTS = ("dependency-groups", "tests")
 INT8 = ("project", "optional-dependencies", "int8")
+# What a server with CLUSTER needs, and a machine that joins one.
+CLUSTER = ("project", "optional-dependencies", "cluster")
 # What users may add, the extra `int8`; apart from the rest, because diffusers and peft import it wherever they find it.
 OPTIONAL = ENVIRONMENT / "optional"
 
@@ -44,7 +46,12 @@ def core_stamp() -> Path:
 
 def development_stamp() -> Path:
     """Return the stamp of what lint, types and tests need."""
-    return stamp_path("dev", ("constraints.txt",), (*listed(*TESTS), *listed(*INT8)))
+    return stamp_path("dev", ("constraints.txt",), (*listed(*TESTS), *listed(*INT8), *listed(*CLUSTER)))
+
+
+def cluster_stamp() -> Path:
+    """Return the stamp of what a cluster needs."""
+    return stamp_path("cluster", ("constraints.txt",), tuple(listed(*CLUSTER)))
 
 
 def listed(*path: str) -> list[str]:
@@ -63,15 +70,15 @@ def torch_requirement() -> str:
     return next(line.strip() for line in lines if line.startswith("torch=="))
 
 
-def torch_index_url() -> str:
-    """Return TORCH_INDEX_URL from the environment or else from `.env`; empty when it is in neither."""
+def setting(name: str) -> str:
+    """Return a variable of the environment or else of `.env`; empty when it is in neither."""
     import os
 
-    if os.environ.get("TORCH_INDEX_URL"):
-        return os.environ["TORCH_INDEX_URL"]
+    if os.environ.get(name):
+        return os.environ[name]
     dotenv = ROOT / ".env"
     lines = dotenv.read_text(encoding="utf-8").splitlines() if dotenv.is_file() else []
-    values = [line.partition("=")[2] for line in lines if line.partition("=")[0].strip() == "TORCH_INDEX_URL"]
+    values = [line.partition("=")[2] for line in lines if line.partition("=")[0].strip() == name]
     return values[-1].strip().strip("\"'") if values else ""
 
 
@@ -106,7 +113,7 @@ def pip(*arguments: str, quiet: bool = False) -> bool:
 
 def choose_torch(requirement: str) -> tuple[list[str], float, str]:
     """Choose the build of PyTorch for this machine: pip's arguments, the GB it needs and one sentence that says why."""
-    url, gpu = torch_index_url(), has_nvidia_gpu()
+    url, gpu = setting("TORCH_INDEX_URL"), has_nvidia_gpu()
     if url:
         needed = CUDA_GIGABYTES if gpu else CPU_GIGABYTES
         return ["--index-url", url, requirement], needed, "the build that TORCH_INDEX_URL offers, as you asked"
@@ -193,10 +200,18 @@ def install_core() -> None:
     finish(core_stamp(), "core")
 
 
+def install_cluster() -> None:
+    """Install what a cluster needs."""
+    print("The packages for a cluster.", flush=True)
+    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *listed(*CLUSTER)):
+        raise SystemExit("Ray could not be installed; pip says above why. Starting again resumes from here.")
+    finish(cluster_stamp(), "cluster")
+
+
 def install_development() -> None:
     """Install what lint, types and tests need."""
     print("The packages for lint, types and tests.", flush=True)
-    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *listed(*TESTS)):
+    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *listed(*TESTS), *listed(*CLUSTER)):
         raise SystemExit("The packages for the tests could not be installed; pip says above why.")
     if not pip("install", "--upgrade", "--no-deps", "--target", str(OPTIONAL), *listed(*INT8)):
         raise SystemExit("The optional packages could not be installed; pip says above why.")
@@ -208,13 +223,16 @@ def main(arguments: list[str]) -> int:
     wrong = set(arguments) - {"--check", "--dev"}
     if wrong:
         raise SystemExit(f"Unknown option {sorted(wrong)[0]}; known are --check and --dev.")
+    needed = [core_stamp(), *([cluster_stamp()] if setting("CLUSTER") else [])]
     if "--check" in arguments:
-        return 0 if core_stamp().exists() else 1
+        return 0 if all(stamp.exists() for stamp in needed) else 1
     if Path(sys.prefix).resolve() != ENVIRONMENT:
         raise SystemExit(f"This must be run by the Python in {ENVIRONMENT}; the start script does that.")
     try:
         if not core_stamp().exists():
             install_core()
+        if not all(stamp.exists() for stamp in needed):
+            install_cluster()
         if "--dev" in arguments and not development_stamp().exists():
             install_development()
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from imageserver.api.wsgi import send_timeout  # noqa: E402
 from imageserver.api.wsgi.connections import Connection, Connections  # noqa: E402
 from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402
 from imageserver.app import create_app  # noqa: E402
+from imageserver.cluster.own_node import OwnNode  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
 from imageserver.dispatch.seats.required_cards import require_cards  # noqa: E402
@@ -91,6 +92,8 @@ def serve() -> int:
     if warning := check_state(settings.resolve(settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()
+    node = OwnNode(settings)
+    node.start()
     startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)
@@ -119,4 +122,5 @@ def serve() -> int:
     # Its link would start another dispatcher for the one that ends.
     app.extensions[EXTENSION].client.close()
     launch.stop(RuntimeDir(os.getpid()))
+    node.stop()
     return 0

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+from collections.abc import Coroutine
 
 import msgspec
 
@@ -60,6 +61,17 @@ class Dispatcher:
         """Run engines on a seat from now on."""
         self.seats.add(seat)
         self._tasks.append(asyncio.create_task(seat.supervise(self)))
+
+    async def close_seat(self, seat: Seat) -> None:
+        """End a seat for good; what its engine was running runs elsewhere."""
+        await seat.engine.stop()
+        self.engine_lost(seat, silent=False)
+        self.seats.remove(seat)
+        self.engine_changed()
+
+    def watch(self, work: Coroutine[None, None, None]) -> None:
+        """Let something run as long as the dispatcher does."""
+        self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
         """Fail all jobs, then end the engines."""
@@ -188,6 +200,11 @@ class Dispatcher:
         generation = job.generation
         expected = estimate_wait(job, self._estimator.loads(generation), self.jobs.queue, self._clock())
         return dataclasses.replace(expected, wait=expected.wait + self._estimator.load_seconds(generation))
+
+    @property
+    def expected_wait(self) -> float:
+        """The seconds that a job which comes now would wait."""
+        return self.snapshot().expected_wait
 
     def snapshot(self) -> messages.Snapshot:
         """Return the state of the service."""

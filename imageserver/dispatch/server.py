@@ -15,6 +15,7 @@ from imageserver.dispatch.job_queries import JobQueries
 from imageserver.dispatch.seats.card_count import find_cards
 from imageserver.dispatch.seats.configured_seats import configured_seats
 from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.far_seats import FarSeats
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
 from imageserver.protocol import messages
@@ -70,6 +71,10 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
 
 
 async def _open_seats(dispatcher: Dispatcher, settings: Settings, address: Address, runtime_dir: RuntimeDir) -> None:
+    if settings.cluster:
+        clock = asyncio.get_running_loop().time
+        far = FarSeats(settings, lambda config: EngineProcess(settings, address, config), dispatcher, clock)
+        dispatcher.watch(far.watch())
     for number, config in enumerate(await configured_seats(settings, find_cards)):
         engine = EngineProcess(settings, address, config, runtime_dir.model_file(number))
         dispatcher.open_seat(Seat(config.name, engine))

@@ -59,6 +59,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    # The last lease of an engine on another machine.
+    ("INSERT INTO counter VALUES (2, 0)",),
 )
 # The files of older servers: the tables to keep, and how their rows merge with those already here.
 OLD_FILES: dict[str, dict[str, str]] = {

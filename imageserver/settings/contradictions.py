@@ -34,4 +34,14 @@ def contradiction_in(settings: "Settings") -> str | None:
         return "ALLOWED_ORIGINS=* would let every web page use this server: set API_KEYS too, or list the origins."
     if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
         return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
+    return _contradiction_of_machines(settings)
+
+
+def _contradiction_of_machines(settings: "Settings") -> str | None:
+    if settings.devices == "none" and not settings.cluster:
+        return "DEVICES=none leaves no device to generate on: set CLUSTER too, or other DEVICES."
+    if settings.scale_up_wait and not settings.max_engines:
+        return f"SCALE_UP_WAIT={settings.scale_up_wait:g} asks for machines without end: set MAX_ENGINES too."
+    if settings.max_engines and settings.min_engines > settings.max_engines:
+        return f"MIN_ENGINES={settings.min_engines} is more than MAX_ENGINES={settings.max_engines}."
     return None

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-AUTO = "auto"
+AUTO, NONE = "auto", "none"
 # As PyTorch names them: a kind, and the number of a card; a CPU and Apple's GPU have none.
 DEVICE = re.compile(r"(cuda|xpu|npu)(:\d{1,3})?|cpu|mps")
 
@@ -26,7 +26,7 @@ def parse_seats(text: str) -> tuple[SeatDevices, ...]:
 
 def checked_devices(text: str) -> str:
     """Return the setting as it is; raises ValueError with a sentence."""
-    if text not in ("", AUTO):
+    if text not in ("", AUTO, NONE):
         parse_seats(text)
     return text
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imageserver.registry import Registry, read_registry
 from imageserver.settings.access import AccessSettings
+from imageserver.settings.cluster import ClusterSettings
 from imageserver.settings.device import DeviceSettings
 from imageserver.settings.files import FileSettings
 from imageserver.settings.models import ModelSettings
@@ -36,6 +37,7 @@ class Settings(
     RequestSettings,
     DeviceSettings,
     ModelSettings,
+    ClusterSettings,
     ProcessSettings,
     AccessSettings,
     NetworkSettings,

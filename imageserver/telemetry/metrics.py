@@ -46,7 +46,7 @@ class _SnapshotCollector:
             yield _gauge("estimate_error_ratio", help_text, snapshot.estimate_error)
         yield _gauge("seats_free", "Devices that have nothing to do.", snapshot.seats_free)
         help_text = "Expected seconds until a new generation would begin."
-        yield _gauge("expected_wait_seconds", help_text, 0.0 if snapshot.seats_free else snapshot.queue_wait)
+        yield _gauge("expected_wait_seconds", help_text, snapshot.expected_wait)
         yield from self._by_device(snapshot)
 
     def _by_device(self, snapshot: Snapshot) -> Iterator[Metric]:

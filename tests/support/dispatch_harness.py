@@ -79,6 +79,8 @@ class ScriptedEngine:
         self.fraction: float | None = 1.0
         self.ready: Ready | None = Ready(info=INFO)
         self.restarts = 0
+        self.machine = ""
+        self.has_stopped = False
         self.is_resting = self.is_asked = False
         self.woken = 0
         self.usage = DeviceUsage()
@@ -118,6 +120,9 @@ class ScriptedEngine:
 
     def wake(self) -> None:
         self.woken += 1
+
+    async def stop(self) -> None:
+        self.has_stopped = True
 
     def send(self, message: FetchModel | LoadModel | UnloadModel) -> None:
         self.sent.append(message)

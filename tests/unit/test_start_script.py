@@ -26,7 +26,8 @@ def project(tmp_path, monkeypatch):
     (tmp_path / ".venv").mkdir()
     monkeypatch.setattr(setup_environment, "ROOT", tmp_path)
     monkeypatch.setattr(setup_environment, "ENVIRONMENT", tmp_path / ".venv")
-    monkeypatch.delenv("TORCH_INDEX_URL", raising=False)
+    for name in ("TORCH_INDEX_URL", "CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -100,11 +101,11 @@ def test_torch_index_url_is_used_for_torch(machine, monkeypatch):
 
 
 def test_torch_index_url_is_read_from_dotenv_and_the_environment_wins(project, monkeypatch):
-    assert setup_environment.torch_index_url() == ""
+    assert setup_environment.setting("TORCH_INDEX_URL") == ""
     (project / ".env").write_text('PORT=5001\nTORCH_INDEX_URL="https://wheels.example/dotenv"\n')
-    assert setup_environment.torch_index_url() == "https://wheels.example/dotenv"
+    assert setup_environment.setting("TORCH_INDEX_URL") == "https://wheels.example/dotenv"
     monkeypatch.setenv("TORCH_INDEX_URL", "https://wheels.example/environment")
-    assert setup_environment.torch_index_url() == "https://wheels.example/environment"
+    assert setup_environment.setting("TORCH_INDEX_URL") == "https://wheels.example/environment"
 
 
 def test_a_full_disk_is_one_sentence_that_names_both_sizes(project, monkeypatch):
@@ -141,6 +142,18 @@ def test_a_new_stamp_replaces_the_old_one_of_its_kind_only(project):
     setup_environment.finish(setup_environment.core_stamp(), "core")
     names = {path.name for path in environment.iterdir()}
     assert names == {setup_environment.core_stamp().name, ".installed-dev-old"}
+    assert setup_environment.main(["--check"]) == 0
+
+
+def test_a_server_of_a_cluster_needs_ray_too_wherever_its_setting_is(project, monkeypatch):
+    setup_environment.finish(setup_environment.core_stamp(), "core")
+    assert setup_environment.main(["--check"]) == 0
+    (project / ".env").write_text("CLUSTER=head\n")
+    assert setup_environment.main(["--check"]) == 1
+    (project / ".env").unlink()
+    monkeypatch.setenv("CLUSTER", "10.0.0.5:6379")
+    assert setup_environment.main(["--check"]) == 1
+    setup_environment.finish(setup_environment.cluster_stamp(), "cluster")
     assert setup_environment.main(["--check"]) == 0
 
 
@@ -186,7 +199,12 @@ def test_the_front_imports_nothing_that_only_the_engine_brings():
 
 
 def test_pins_hold_for_every_build_and_platform():
-    groups = [setup_environment.TESTS, setup_environment.INT8, ("dependency-groups", "benchmarks")]
+    groups = [
+        setup_environment.TESTS,
+        setup_environment.INT8,
+        setup_environment.CLUSTER,
+        ("dependency-groups", "benchmarks"),
+    ]
     listed = [Requirement(line) for group in groups for line in setup_environment.listed(*group)]
     for pin in [*requirements("constraints.txt"), *listed]:
         assert re.fullmatch(r"==[^+*,]+", str(pin.specifier)), f"{pin} is not one plain version"

@@ -1,12 +1,15 @@
 """The seats that the settings ask for: DEVICE is one, DEVICES a list, NUM_WORKER_PROCESSES a number of cards."""
 
+import importlib.util
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 from imageserver.dispatch.seats.seat_config import SeatConfig
 from imageserver.settings import Settings
-from imageserver.settings.seat_devices import AUTO, parse_seats
+from imageserver.settings.seat_devices import AUTO, NONE, parse_seats
+
+DEFAULT_MODULE = Settings.model_fields["engine_module"].default
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +19,8 @@ async def configured_seats(
 ) -> list[SeatConfig]:
     """Return the configuration of every seat; `find_cards` returns the cards of a kind, which takes a while."""
     wanted = settings.num_worker_processes
+    if settings.devices == NONE or (settings.cluster and not has_engine(settings)):
+        return []
     if settings.devices not in ("", AUTO):
         names = ["+".join(devices) for devices in parse_seats(settings.devices)]
     elif settings.devices == AUTO or wanted > 1:
@@ -26,6 +31,11 @@ async def configured_seats(
     if wanted > len(names):
         logger.warning("NUM_WORKER_PROCESSES=%d is more than there are: %s.", wanted, ", ".join(names))
     return seat_configs(names[: wanted or None], settings.engine_module)
+
+
+def has_engine(settings: Settings) -> bool:
+    """Return whether an engine can run here: the front of a cluster needs no PyTorch."""
+    return settings.engine_module != DEFAULT_MODULE or importlib.util.find_spec("torch") is not None
 
 
 def seat_configs(devices: Iterable[str], engine_module: str) -> list[SeatConfig]:

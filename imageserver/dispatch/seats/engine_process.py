@@ -76,6 +76,7 @@ class EngineProcess:
         self._stopping = False
         self._token = ""
         self._silent = False
+        self._is_retiring = False
         self._awake = asyncio.Event()
         self._running = MemoryShare()
         self.state = "loading"
@@ -85,6 +86,8 @@ class EngineProcess:
         self.ready: messages.Ready | None = None
         self.is_resting = False
         self.restarts = 0
+        # Where the engine is, if that is another machine, and on which device.
+        self.machine = ""
         self.usage = messages.DeviceUsage()
         self.initial_models = InitialModels(model_file)
         # How far the load of another model has come beside the first one.
@@ -111,6 +114,8 @@ class EngineProcess:
 
         `max_in_flight` images' worth of memory is begun at a time.
         """
+        if self._is_retiring:
+            return False
         return self.is_ready and info is not None and self._running.images < info.device.max_in_flight
 
     async def supervise(self, events: EngineEvents) -> None:
@@ -228,6 +233,7 @@ class EngineProcess:
 
     async def _run_once(self) -> bool:
         """Start one engine and wait for its end; return whether it had become ready."""
+        self._is_retiring, self.machine = False, ""
         self._silent, self.ready, self.fraction, self.load_progress = False, None, None, None
         self._running.clear()
         self._changes.clear()
@@ -270,6 +276,12 @@ class EngineProcess:
             self._questions.answer(message.job, failure or message)
         elif isinstance(message, messages.DeviceUsage):
             self.usage = message
+        elif isinstance(message, messages.Placed):
+            self.machine = message.machine
+            self._events.engine_changed()
+        elif isinstance(message, messages.Retiring):
+            self._is_retiring = True
+            self._end_if_retired()
         elif not isinstance(message, messages.Pong):
             logger.error("The engine sent %s, which no engine sends.", type(message).__name__)
 
@@ -312,6 +324,12 @@ class EngineProcess:
         elif isinstance(message, messages.Finished | messages.Failed):
             self._running.remove(message.job)
             self._watchdog.forget(message.job)
+            self._end_if_retired()
+
+    def _end_if_retired(self) -> None:
+        """End an engine that wants no more jobs as soon as it has none; the next one starts elsewhere."""
+        if self._is_retiring and not self._running.images:
+            self._ending = asyncio.create_task(self._end_process())
 
     def _set_state(self, state: str, phase: str, reason: str) -> None:
         self.state, self.phase, self.reason = state, phase, reason

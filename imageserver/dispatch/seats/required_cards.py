@@ -5,7 +5,7 @@ import sys
 
 from imageserver.dispatch.seats.card_count import INVENTORY, INVENTORY_SECONDS
 from imageserver.settings import WORKING_DIR, Settings
-from imageserver.settings.seat_devices import AUTO, parse_seats
+from imageserver.settings.seat_devices import AUTO, NONE, parse_seats
 
 
 def require_cards(settings: Settings) -> None:
@@ -13,7 +13,7 @@ def require_cards(settings: Settings) -> None:
 
     PyTorch counts the cards, which takes a few seconds; a list of CPUs needs no count.
     """
-    if settings.devices in ("", AUTO):
+    if settings.devices in ("", AUTO, NONE):
         return
     named = {device for seat in parse_seats(settings.devices) for device in seat if ":" in device}
     for kind in sorted({device.partition(":")[0] for device in named}):

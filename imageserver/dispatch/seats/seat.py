@@ -33,7 +33,7 @@ class Seat:
     """A place for one engine: its jobs, its models, and what generations cost on its device."""
 
     def __init__(self, name: str, engine: EngineProcess) -> None:
-        self.name = name
+        self._name = name
         self.engine = engine
         self.models = SeatModels(engine)
         self.costs = CostModel()
@@ -42,6 +42,11 @@ class Seat:
         self.attached: set[Lora] = set()
         # What the engine works on; a cancelled job stays until the engine reports its end.
         self.running: dict[int, Job] = {}
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other seats: its device, on another machine with that machine's address."""
+        return self.engine.machine or self._name
 
     @property
     def is_busy(self) -> bool:

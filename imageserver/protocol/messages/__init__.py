@@ -48,7 +48,7 @@ from imageserver.protocol.messages.models import (
     UnloadModel,
 )
 from imageserver.protocol.messages.models import ModelReport as ModelReport
-from imageserver.protocol.messages.service import DeviceUsage, Hello, Ping, Pong, Snapshot
+from imageserver.protocol.messages.service import DeviceUsage, Hello, Ping, Placed, Pong, Retiring, Snapshot
 from imageserver.protocol.messages.service import SeatStatus as SeatStatus
 from imageserver.protocol.messages.usage import QuotaUse as QuotaUse
 from imageserver.protocol.messages.usage import Usage, UsageRequest
@@ -58,5 +58,5 @@ AnyMessage = (
     | TokenCountRequest | TokenCounts | Estimate | Cancel | ClientLeft | Run | Started | Progress | Preview | Finished
     | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest
     | LorasLoaded | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse
-    | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong
+    | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong | Placed | Retiring
 )  # fmt: skip

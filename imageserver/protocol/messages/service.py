@@ -22,6 +22,16 @@ class Pong(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: the thread that generates is alive."""
 
 
+class Placed(Message, frozen=True, kw_only=True):
+    """Stand-in to dispatcher: the engine that it stands for is on this machine and device."""
+
+    machine: str
+
+
+class Retiring(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: send no more jobs, and end me once I have none; my machine is about to leave."""
+
+
 class DeviceUsage(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
 
@@ -92,6 +102,11 @@ class Snapshot(Message, frozen=True, kw_only=True):
     dispatcher_pid: int
     engine_pid: int | None
     seats: tuple[SeatStatus, ...] = ()
+
+    @property
+    def expected_wait(self) -> float:
+        """The seconds that a generation which comes now would wait: nothing while a seat is free."""
+        return 0.0 if self.seats_free else self.queue_wait
 
     @property
     def seats_free(self) -> int:

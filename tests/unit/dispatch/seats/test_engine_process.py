@@ -11,7 +11,15 @@ from imageserver.dispatch.seats.engine_process import FIRST_BACKOFF_SECONDS, MAX
 from imageserver.dispatch.seats.engine_questions import QUESTION_TIMEOUT_SECONDS
 from imageserver.generation import ModelInfo
 from imageserver.protocol.engine_config import InitialModel
-from imageserver.protocol.messages import LoadProgress, LoraRequest, Ready, Run, UnloadModel
+from imageserver.protocol.messages import (
+    Failed,
+    LoadProgress,
+    LoraRequest,
+    Ready,
+    Retiring,
+    Run,
+    UnloadModel,
+)
 from imageserver.settings import Settings
 from tests.support.dispatch_harness import Recorder
 from tests.support.factories import generation
@@ -155,3 +163,14 @@ async def test_every_engine_is_told_what_the_settings_meant_at_first_also_by_a_l
     await later.stop()
     await supervision
     assert initial_models(processes) == [(None, None), ("chosen", "big"), ("chosen", "big"), (None, "big")]
+
+
+async def test_an_engine_whose_machine_leaves_gets_no_more_jobs_and_ends_after_its_last_one(monkeypatch):
+    async with started_engine(monkeypatch) as (engine, process, _):
+        engine.run(Run(job=1, generation=generation()))
+        engine._receive(Retiring(), b"")
+        await asyncio.sleep(1)
+        assert (engine.has_room(ModelInfo(name="m")), process.killed.is_set()) == (False, False)
+        engine._receive(Failed(job=1, code="cancelled", sentence=""), b"")
+        await asyncio.sleep(1)
+        assert process.killed.is_set()

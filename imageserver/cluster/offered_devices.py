@@ -1,0 +1,20 @@
+"""The devices that a machine offers when it joins a cluster, an engine each."""
+
+import subprocess
+import sys
+
+from imageserver.settings import Settings
+from imageserver.settings.seat_devices import AUTO, parse_seats
+
+INVENTORY = "imageserver.engine.devices.inventory"
+
+
+def offered_devices(settings: Settings) -> tuple[str, ...]:
+    """Return those of DEVICES or DEVICE; where neither names one, every card, or what the engine chooses."""
+    if settings.devices not in ("", AUTO):
+        return tuple("+".join(devices) for devices in parse_seats(settings.devices))
+    if not settings.devices and settings.device != AUTO:
+        return (settings.device,)
+    # In a process of its own: PyTorch would keep a part of each card for this one.
+    found = subprocess.run([sys.executable, "-m", INVENTORY, settings.device], capture_output=True, text=True)
+    return tuple(found.stdout.split()) or (AUTO,)

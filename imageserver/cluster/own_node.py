@@ -1,0 +1,77 @@
+"""A server's own node of its cluster: it starts before the server listens and ends after its engines."""
+
+import importlib.util
+import socket
+import subprocess
+import sys
+
+from imageserver import startup
+from imageserver.cluster import membership
+from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
+
+JOIN_COMMAND = "bash start_server.sh --join" if IS_CHECKOUT else "python -m imageserver.cluster --join"
+STARTED = b"started\n"
+END_SECONDS = 10.0
+
+
+class OwnNode:
+    """The node where CLUSTER is set, nothing where it is not. It also ends with this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keeper: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it belongs to the cluster; exits after one sentence where that cannot be."""
+        settings = self._settings
+        if not settings.cluster:
+            return
+        require_ray(settings)
+        require_token(settings)
+        if settings.cluster == membership.HEAD:
+            _require_no_other_head(settings)
+        # In a session of its own: it ends after the server, not by the Ctrl+C that ends the server.
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-m", "imageserver.cluster"], cwd=WORKING_DIR, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        assert self._keeper.stdout is not None
+        if self._keeper.stdout.readline() != STARTED:
+            raise SystemExit(self._keeper.wait() or 1)  # it has said why
+        if settings.cluster == membership.HEAD:
+            token, address = membership.token_file(settings).read_text(), membership.head_address(settings)
+            startup.say(f"Other machines offer their devices with: CLUSTER_TOKEN={token} {JOIN_COMMAND} {address}")
+
+    def stop(self) -> None:
+        if self._keeper is None:
+            return
+        self._keeper.terminate()
+        try:
+            self._keeper.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+
+
+def require_ray(settings: Settings) -> None:
+    """Exit with one sentence where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        command = "bash start_server.sh" if IS_CHECKOUT else "pip install 'qwen-image-server[cluster]'"
+        raise SystemExit(f"CLUSTER={settings.cluster} needs Ray, which is not installed: {command} installs it.")
+
+
+def require_token(settings: Settings) -> None:
+    """Exit with one sentence where nothing proves that this machine may join."""
+    if not membership.establish_token(settings):
+        raise SystemExit(f"The cluster at {settings.cluster} asks for its token: set CLUSTER_TOKEN to the one it has.")
+
+
+def _require_no_other_head(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex((membership.own_address(settings), settings.cluster_port)) != 0:
+            return
+    address = membership.head_address(settings)
+    raise SystemExit(
+        f"Port {settings.cluster_port} is in use, perhaps by another head: CLUSTER={address} joins that one, and "
+        f"CLUSTER_PORT={settings.cluster_port + 1} starts a second cluster."
+    )

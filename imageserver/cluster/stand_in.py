@@ -1,0 +1,141 @@
+"""An engine process that stands for one on another machine: `python -m imageserver.cluster.stand_in`.
+
+To the dispatcher it is an engine: the same configuration on standard input, the same socket, the same frames, and it
+ends when the far engine does. Ray lives here and not in the dispatcher, because it ends a process that loses the head.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imageserver.cluster import membership
+from imageserver.cluster.dispatcher_link import DispatcherLink, connect
+from imageserver.cluster.far_log import FarLog
+from imageserver.cluster.travelling_config import write_travelling_config
+from imageserver.cluster.versions import difference, versions
+from imageserver.outputs.lease_numbers import next_lease
+from imageserver.protocol.engine_config import EngineConfig, read_engine_config
+from imageserver.protocol.framing import pack
+from imageserver.protocol.messages import Placed, Retiring
+from imageserver.settings import Settings
+from imageserver.telemetry.logs import configure_logging
+
+if TYPE_CHECKING:
+    from imageserver.cluster.far_seat import FarSeat
+
+logger = logging.getLogger("imageserver.cluster")
+
+JOIN_SECONDS = 30.0
+RETRY_SECONDS = 2.0
+# Whether to wait for an engine that is offered, or to ask for one that a cluster may have to start a machine for.
+SEAT_VARIABLE, OFFERED = "CLUSTER_SEAT", "offered"
+RESTARTED_HEAD = "If its head has lost its memory in a restart, restart the other machines too."
+
+
+async def stand_in(config: EngineConfig) -> None:
+    """Pass frames between the dispatcher and an engine far away until one of them ends."""
+    from imageserver.cluster.far_seat import FarSeat, SeatLost, wait_for_offer
+
+    try:
+        link = await connect(config.address)
+    except OSError:
+        return  # the dispatcher is gone
+    calls: asyncio.Queue[bytes] = asyncio.Queue()
+    receiving = asyncio.create_task(_receive(link, calls))
+    await _join(config.settings, link)
+    link.report("waiting", "No machine of the cluster is free yet; the engine starts on the next one.")
+    if os.environ.get(SEAT_VARIABLE) == OFFERED:
+        await wait_for_offer()
+    seat = FarSeat(next_lease(config.settings.resolve(config.settings.state_dir)))
+    try:
+        await _serve(seat, link, calls, config)
+    except SeatLost as lost:
+        logger.warning("An engine on another machine is lost. %s", lost)
+    receiving.cancel()
+    await link.close()
+    # Not by way of Ray's farewell, or of its thread, which may hang: Ray ends the actor when it misses its driver.
+    os._exit(1)
+
+
+async def _serve(seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:
+    machine = await seat.describe()
+    link.send(pack(Placed(machine=machine.label)))
+    refusal = difference(versions(), machine.versions, machine.address)
+    if refusal is not None:
+        logger.error("%s", refusal)
+        link.report("waiting", refusal)
+        await seat.keep()  # else it would be placed there again and again
+    sentence = f"The engine starts on {machine.label}."
+    logger.info("%s", sentence)
+    link.report("starting", sentence)
+    await seat.start(write_travelling_config(config))
+    work = [_send(seat, calls), seat.keep(), _pass_items(seat, link, FarLog(config.settings.log_format, machine.label))]
+    tasks = [asyncio.create_task(each) for each in work]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _join(settings: Settings, link: DispatcherLink) -> None:
+    """Join the cluster, however long that takes, and say meanwhile what is wrong."""
+    address = membership.head_address(settings)
+    link.report("waiting", f"The cluster at {address} is being joined.")
+    while True:
+        joining = asyncio.create_task(asyncio.to_thread(membership.join, settings))
+        while not joining.done():
+            await asyncio.wait([joining], timeout=JOIN_SECONDS)
+            if not joining.done():
+                link.report("waiting", f"The cluster at {address} does not answer. {RESTARTED_HEAD}")
+        error = joining.exception()
+        if error is None:
+            return
+        sentence = f"The cluster at {address} cannot be joined: {error}"
+        logger.warning("%s", sentence)
+        link.report("waiting", sentence)
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _receive(link: DispatcherLink, calls: "asyncio.Queue[bytes]") -> None:
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            calls.put_nowait(await link.receive())
+    os._exit(0)  # the dispatcher is gone; Ray ends the far engine as soon as it misses this process
+
+
+async def _send(seat: "FarSeat", calls: "asyncio.Queue[bytes]") -> None:
+    while True:
+        seat.send(await calls.get())
+
+
+async def _pass_items(seat: "FarSeat", link: DispatcherLink, log: FarLog) -> None:
+    async for item in seat.items():
+        match item.kind:
+            case "frame":
+                link.send(item.content)
+            case "log":
+                log.write(item.content)
+            case "drain":
+                logger.info("The machine %s is about to leave.", log.machine)
+                link.send(pack(Retiring()))
+            case "end":
+                log.write_end(item.content)
+                return
+
+
+def main() -> None:
+    config = read_engine_config()
+    configure_logging(config.settings)
+    os.environ.update(membership.environment(config.settings))  # Ray reads them when it is imported
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - where Ray prints what happens to other machines
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asyncio.run(stand_in(config))
+
+
+if __name__ == "__main__":
+    main()

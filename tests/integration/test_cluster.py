@@ -1,0 +1,240 @@
+"""Engines on other machines, with real Ray on loopback addresses: whatever breaks, clients get their images once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.ray_cluster import HEAD_ADDRESS, TOKEN, JoinedMachine
+from tests.support.server import GUNICORN, Server, free_port, refused_start
+
+needs_full_mode = pytest.mark.skipif("QIS_FULL" not in os.environ, reason="takes minutes; QIS_FULL=1 runs it")
+
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="Ray nodes are started on Linux")]
+
+# An image of 4 s.
+SLOW = {"prompt": "[step=0.1] a red circle", "num_inference_steps": 40}
+SLOW_SECONDS = 4.0
+
+
+class Cluster:
+    """A server that is the head, and two machines that offer one engine each."""
+
+    def __init__(self, folder) -> None:
+        self.port = str(free_port())
+        self.head = f"{HEAD_ADDRESS}:{self.port}"
+        self.folder = folder
+        self.settings = {
+            "CLUSTER": "head", "CLUSTER_ADDRESS": HEAD_ADDRESS, "CLUSTER_PORT": self.port, "CLUSTER_NODE_PORT": "0",
+            "CLUSTER_TOKEN": TOKEN, "STEP_TIMEOUT": "8", "DEVICES": "none",
+        }  # fmt: skip
+        self.server = Server(folder, **self.settings)
+        self.server.wait_until_alive(60)
+        self.machines = [JoinedMachine(folder, address, self.head) for address in ("127.0.0.3", "127.0.0.4")]
+
+    def heal(self) -> None:
+        """Wait until both machines have an engine that is ready."""
+        for machine in self.machines:
+            if machine.process.poll() is not None:
+                machine.start()
+        self.server.wait_for(lambda: self.free_seats() == len(self.machines), "an engine on every machine", 60)
+
+    def free_seats(self) -> int:
+        """Return how many engines could begin with an image now."""
+        found = re.search(r"seats_free ([\d.]+)", self.server.get("/metrics").text)
+        return int(float(found[1])) if found else 0
+
+    def busy_machine(self) -> JoinedMachine:
+        """Return the machine whose engine works on the one image that is being generated."""
+        self.server.wait_until_active()
+        self.server.wait_for(lambda: self.newest_job()["step"] > 1, "the first steps")
+        address = self.newest_job()["device"].split()[0]
+        return next(machine for machine in self.machines if machine.address == address)
+
+    def newest_job(self) -> dict[str, Any]:
+        return self.server.get("/v1/jobs").json()["data"][0]
+
+    def stand_ins(self) -> list[psutil.Process]:
+        """Return the processes that stand for far engines."""
+        return [each for each in self.server.processes() if "imageserver.cluster.stand_in" in each.cmdline()]
+
+    def stop(self) -> None:
+        self.server.stop()
+        for machine in self.machines:
+            machine.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
+    assert not cluster.server.leftovers(), cluster.server.log
+
+
+@pytest.fixture
+def cluster(shared_cluster) -> Iterator[Cluster]:
+    """The cluster that all tests share, whole; no test may make its server write a traceback."""
+    shared_cluster.heal()
+    shared_cluster.server.read_new_log()
+    yield shared_cluster
+    assert "Traceback" not in shared_cluster.server.read_new_log()
+
+
+def test_an_engine_on_another_machine_serves_as_one_here(cluster):
+    answer = cluster.server.generate("a cat", seed=9)
+    assert answer.status_code == 200
+    assert re.search(r"The engine starts on 127\.0\.0\.[34] cpu\.", cluster.server.log)
+    assert f"CLUSTER_TOKEN={TOKEN} bash start_server.sh --join {cluster.head}" in cluster.server.log
+    assert cluster.newest_job()["device"] in ("127.0.0.3 cpu", "127.0.0.4 cpu")
+
+
+def test_a_cancelled_generation_stops_on_the_other_machine(cluster):
+    running = cluster.server.start_generating(**SLOW | {"num_inference_steps": 150})
+    cluster.busy_machine()
+    number = cluster.newest_job()["id"]
+    cluster.server.ask("DELETE", f"/v1/jobs/{number}")
+    assert running.result(5).status_code == 499
+    assert cluster.server.generate("the next one").status_code == 200
+
+
+def test_a_machine_that_dies_loses_no_image(cluster):
+    running = cluster.server.start_generating(**SLOW)
+    machine = cluster.busy_machine()
+    died = time.monotonic()
+    machine.kill()
+    answer = running.result(30)
+    assert answer.status_code == 200
+    assert time.monotonic() - died < 10 + SLOW_SECONDS
+    assert cluster.server.generate("the next one").status_code == 200
+
+
+def test_a_machine_that_freezes_is_given_up_and_ends_its_engine_when_it_wakes_up(cluster):
+    running = cluster.server.start_generating(**SLOW)
+    machine = cluster.busy_machine()
+    engine = machine.engines()[0]
+    machine.signal_node(signal.SIGSTOP)
+    froze = time.monotonic()
+    try:
+        assert running.result(30).status_code == 200
+        assert time.monotonic() - froze < 6 + 10 + SLOW_SECONDS
+    finally:
+        time.sleep(max(0.0, froze + 12 - time.monotonic()))
+        machine.signal_node(signal.SIGCONT)
+    assert psutil.wait_procs([engine], timeout=5)[1] == []
+    finished = [line for line in cluster.server.log.splitlines() if "Generated 1 x" in line]
+    assert len(finished) == len(set(finished)), "an image that came late was counted"
+
+
+def test_an_engine_that_freezes_on_another_machine_is_replaced(cluster):
+    running = cluster.server.start_generating(**SLOW)
+    engine = cluster.busy_machine().engines()[0]
+    engine.suspend()
+    assert running.result(30).status_code == 504
+    assert psutil.wait_procs([engine], timeout=5)[1] == []
+    assert cluster.server.generate("the next one").status_code == 200
+
+
+def test_an_engine_whose_holder_freezes_here_is_no_orphan_there(cluster):
+    engines = [engine for machine in cluster.machines for engine in machine.engines()]
+    frozen = cluster.stand_ins()
+    for process in frozen:
+        process.suspend()
+    try:
+        assert psutil.wait_procs(engines, timeout=10)[1] == []
+    finally:
+        for process in frozen:
+            process.resume()
+    assert cluster.server.generate("the next one").status_code == 200
+
+
+def test_a_machine_that_leaves_finishes_its_images_first(cluster):
+    running = cluster.server.start_generating(**SLOW)
+    machine = cluster.busy_machine()
+    machine.leave()
+    assert running.done()
+    assert running.result(1).status_code == 200
+    assert machine.process.returncode == 0
+    assert cluster.server.generate("the next one").status_code == 200
+
+
+def test_a_machine_with_another_token_is_refused_with_one_sentence(cluster, tmp_path):
+    stranger = JoinedMachine(tmp_path, "127.0.0.5", cluster.head, CLUSTER_TOKEN="another token")
+    assert stranger.process.wait(60) == 1
+    [sentence] = stranger.log.strip().splitlines()
+    assert sentence == (
+        f"The cluster at {cluster.head} cannot be joined: it has another token: CLUSTER_TOKEN must be the one that "
+        "its first machine has printed."
+    )
+
+
+def test_a_second_head_on_the_same_port_is_refused_with_one_sentence(cluster, tmp_path):
+    sentence = refused_start(GUNICORN, tmp_path, **cluster.settings)
+    assert sentence.startswith(f"Port {cluster.port} is in use, perhaps by another head: CLUSTER={cluster.head} joins")
+
+
+def test_a_cluster_without_its_token_is_refused_with_one_sentence(tmp_path):
+    sentence = refused_start(GUNICORN, tmp_path, CLUSTER="127.0.0.2:6379", CLUSTER_TOKEN="")
+    assert sentence == "The cluster at 127.0.0.2:6379 asks for its token: set CLUSTER_TOKEN to the one it has."
+
+
+@pytest.mark.slow
+@needs_full_mode
+def test_a_restarted_server_goes_on_with_its_tasks_and_keeps_its_machines(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.heal()
+        tasks = [
+            cluster.server.ask("POST", "/submit", json={"prompt": f"[step=0.1] {number}"}, timeout=20).json()["task_id"]
+            for number in range(50)
+        ]
+        cluster.server.stop(signal.SIGKILL)
+        assert not cluster.server.leftovers(20)
+        port = cluster.server.port
+        cluster.server = Server(tmp_path, **cluster.settings | {"PORT": str(port)})
+        cluster.server.port, cluster.server.url = port, f"http://127.0.0.1:{port}"
+        cluster.server.wait_until_ready(90)
+        done = lambda: all(  # noqa: E731
+            cluster.server.get(f"/status/{task}").json()["status"] == "completed" for task in tasks
+        )
+        cluster.server.wait_for(done, "all tasks", 240)
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.slow
+@needs_full_mode
+def test_a_head_that_is_gone_for_seconds_and_kept_its_memory_loses_nothing(tmp_path):
+    port = str(free_port())
+    head = f"{HEAD_ADDRESS}:{port}"
+    common = {"CLUSTER_PORT": port, "CLUSTER_NODE_PORT": "0", "CLUSTER_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1"}
+    own = {"CLUSTER": "head", "CLUSTER_ADDRESS": HEAD_ADDRESS, "STATE_DIR": str(tmp_path / "head")}
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "imageserver.cluster"], cwd=ROOT, env=os.environ | common | own, stdout=subprocess.PIPE
+    )
+    assert keeper.stdout.readline() == b"started\n"
+    machine = JoinedMachine(tmp_path, "127.0.0.3", head)
+    server = Server(tmp_path, **common | {"CLUSTER": head, "CLUSTER_ADDRESS": "127.0.0.5", "DEVICES": "none"})
+    try:
+        server.wait_until_ready(60)
+        running = server.start_generating("[step=0.1]", num_inference_steps=100)
+        server.wait_until_active()
+        family = psutil.Process(keeper.pid).children(recursive=True)
+        next(each for each in family if each.name() == "gcs_server").kill()
+        assert running.result(60).status_code == 200
+        machine.engines()[0].kill()
+        server.wait_until_ready(60)
+        assert server.generate("the next one").status_code == 200
+    finally:
+        server.stop()
+        machine.kill()
+        keeper.terminate()
+        keeper.wait(20)

@@ -1,0 +1,88 @@
+"""How a machine becomes a part of a cluster: its token, its ports, and one sentence where it cannot."""
+
+import importlib.util
+import socket
+import stat
+
+import pytest
+
+from imageserver.cluster import membership, node_keeper, own_node
+from imageserver.cluster.node import Node
+from imageserver.cluster.node_keeper import NodeKeeper
+from imageserver.settings import Settings
+
+
+def settings(tmp_path, **changes):
+    fields = {"cluster": "head", "cluster_address": "127.0.0.2", "state_dir": tmp_path / "state"}
+    return Settings(_env_file=None, **fields | changes)
+
+
+def test_a_head_makes_its_token_once_for_its_user_alone(tmp_path):
+    token = membership.establish_token(settings(tmp_path))
+    assert len(token) == 64
+    assert membership.establish_token(settings(tmp_path)) == token
+    assert stat.S_IMODE(membership.token_file(settings(tmp_path)).stat().st_mode) == 0o600
+
+
+def test_a_token_that_is_given_wins_and_a_machine_that_joins_makes_none(tmp_path):
+    assert membership.establish_token(settings(tmp_path, cluster="10.0.0.5:6379")) == ""
+    assert membership.establish_token(settings(tmp_path, cluster_token="given")) == "given"
+
+
+def test_no_secret_is_on_a_command_line_or_in_an_environment(tmp_path):
+    wanted = settings(tmp_path, cluster_token="hush-hush")
+    membership.establish_token(wanted)
+    assert "hush-hush" not in " ".join([*Node(wanted).command(), *membership.environment(wanted).values()])
+    assert membership.environment(wanted)["RAY_AUTH_MODE"] == "token"
+
+
+def test_the_ports_of_a_node_are_the_46_that_the_firewall_opens(tmp_path):
+    command = Node(settings(tmp_path, cluster_node_port=7000)).command()
+    ports = {int(word.partition("=")[2]) for word in command if "port=" in word} - {6379}
+    assert (min(ports), max(ports)) == (7000, 7045)
+
+
+def test_a_machine_that_joins_offers_an_engine_for_each_device_and_the_head_none(tmp_path):
+    joining = settings(tmp_path, cluster="10.0.0.5:6379")
+    assert '--resources={"engine": 2}' in Node(joining, devices=("cuda:0", "cuda:1")).command()
+    assert "--address=10.0.0.5:6379" in Node(joining).command()
+    assert '--resources={"engine": 0}' in Node(settings(tmp_path), is_head=True).command()
+
+
+def test_a_cluster_without_ray_is_refused_with_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"^CLUSTER=head needs Ray, which is not installed: .* installs it\.$"):
+        own_node.OwnNode(settings(tmp_path)).start()
+
+
+def test_a_port_that_another_head_has_is_refused_with_one_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        wanted = settings(tmp_path, cluster_address="127.0.0.1", cluster_port=port)
+        with pytest.raises(SystemExit, match=f"^Port {port} is in use, perhaps by another head: CLUSTER=127.0.0.1:"):
+            own_node.OwnNode(wanted).start()
+
+
+def test_a_server_without_cluster_starts_nothing(tmp_path):
+    node = own_node.OwnNode(settings(tmp_path, cluster=""))
+    node.start()
+    node.stop()
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("RPC error: InvalidAuthToken: Authentication token is missing\n", "it has another token"),
+        (
+            "Traceback (most recent call last):\nRuntimeError: Failed to connect to GCS. Last\n",
+            "nothing answers there.",
+        ),
+        ("INFO\n\x1b[31mRay version mismatch: 2.60.0 and 2.61.0\x1b[0m\n\n", "Ray version mismatch: 2.60.0 and 2.61.0"),
+    ],
+)
+def test_what_ray_complains_about_in_pages_is_one_sentence(tmp_path, monkeypatch, output, sentence):
+    keeper = NodeKeeper(Node(settings(tmp_path)))
+    monkeypatch.setattr(Node, "log_file", tmp_path / "node.log")
+    (tmp_path / "node.log").write_text(output)
+    assert keeper._complaint().startswith(sentence)
+    assert node_keeper.STARTED not in keeper._output()

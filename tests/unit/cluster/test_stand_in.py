@@ -1,0 +1,120 @@
+"""The stand-in refuses a machine with other software, and passes everything else on under a new lease each time."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+
+from imageserver.cluster import stand_in
+from imageserver.cluster.far_log import FarLog
+from imageserver.cluster.far_seat import FarMachine, SeatLost
+from imageserver.cluster.parcels import Item
+from imageserver.cluster.versions import versions
+from imageserver.outputs.lease_numbers import next_lease
+from imageserver.protocol.channel import Address
+from imageserver.protocol.engine_config import EngineConfig
+from imageserver.protocol.framing import pack
+from imageserver.protocol.messages import Placed
+from imageserver.settings import Settings
+
+CONFIG = EngineConfig(Settings(_env_file=None), Address(None, 1, "near-key"))
+
+
+class ScriptedSeat:
+    """A seat on a machine with these versions, whose engine sends these items and is lost then."""
+
+    def __init__(self, items=(), **changed):
+        self.machine = FarMachine("10.0.0.7", "cuda:0", versions() | changed)
+        self.script = items
+        self.configs = []
+        self.sent = []
+
+    async def describe(self):
+        return self.machine
+
+    async def start(self, config):
+        self.configs.append(config)
+
+    def send(self, frame):
+        self.sent.append(frame)
+
+    async def items(self):
+        for item in self.script:
+            yield item
+        raise SeatLost("The script has ended.")
+
+    async def keep(self):
+        await asyncio.sleep(0.05)
+        raise SeatLost("The script has ended.")
+
+
+class RecordingLink:
+    def __init__(self):
+        self.reports = []
+        self.frames = []
+
+    def report(self, phase, sentence):
+        self.reports.append(sentence)
+
+    def send(self, frame):
+        self.frames.append(bytes(frame))
+
+
+def serve(seat, *calls):
+    """Let the stand-in serve until the seat is lost; return what the dispatcher saw."""
+
+    async def body():
+        link, queue = RecordingLink(), asyncio.Queue()
+        for call in calls:
+            queue.put_nowait(call)
+        with pytest.raises(SeatLost):
+            await stand_in._serve(seat, link, queue, CONFIG)
+        return link
+
+    return asyncio.run(body())
+
+
+@pytest.mark.parametrize("package", ["python", "diffusers"])
+def test_a_machine_with_other_software_is_refused_with_one_sentence_and_told_nothing(package, caplog):
+    seat = ScriptedSeat(**{package: "0.1"})
+    with caplog.at_level(logging.ERROR):
+        link = serve(seat)
+    [sentence] = link.reports
+    assert sentence.startswith(f"The machine 10.0.0.7 has {package} 0.1, this one ")
+    assert sentence in caplog.text
+    assert seat.configs == []
+
+
+def test_frames_are_passed_on_unread_in_both_directions():
+    seat = ScriptedSeat([Item("frame", b"\x00not a message"), Item("frame", memoryview(b"another"))])
+    link = serve(seat, b"first", b"second")
+    assert link.frames == [pack(Placed(machine="10.0.0.7 cuda:0")), b"\x00not a message", b"another"]
+    assert seat.sent == [b"first", b"second"]
+    assert "10.0.0.7 cuda:0" in link.reports[-1]
+
+
+def test_lines_of_the_far_engine_s_log_name_their_machine_and_forge_no_other_line(capsys):
+    FarLog("text", "10.0.0.7 cuda:0").write(b"12:00:00 INFO engine: It is\x1b[31m ready.")
+    FarLog("json", "10.0.0.7 cuda:0").write(b'{"level": "INFO", "message": "Ready."}')
+    FarLog("json", "10.0.0.7 cuda:0").write(b"A library has printed this.")
+    text, ours, foreign = capsys.readouterr().err.splitlines()
+    assert text == r"[10.0.0.7 cuda:0] 12:00:00 INFO engine: It is\x1b[31m ready."
+    assert json.loads(ours) == {"level": "INFO", "message": "Ready.", "machine": "10.0.0.7 cuda:0"}
+    assert json.loads(foreign)["machine"] == "10.0.0.7 cuda:0"
+
+
+def test_the_end_of_a_far_engine_is_logged_with_its_last_lines(caplog):
+    FarLog("text", "10.0.0.7 cuda:0").write_end(json.dumps({"status": -9, "lines": ["one", "two"]}).encode())
+    assert "The engine on 10.0.0.7 cuda:0 ended with status -9; its last lines: one | two" in caplog.text
+
+
+def test_every_lease_is_higher_than_all_earlier_ones_also_where_the_clock_went_back(tmp_path, monkeypatch):
+    first = next_lease(tmp_path)
+    monkeypatch.setattr("time.time_ns", lambda: 1_000_000)
+    assert [next_lease(tmp_path), next_lease(tmp_path)] == [first + 1, first + 2]
+
+
+def test_a_state_folder_that_cannot_be_used_stops_no_engine(tmp_path):
+    (tmp_path / "state").touch()
+    assert next_lease(tmp_path / "state") > 10**12
