@@ -160,7 +160,8 @@ class DeviceInfo:
     `kind` is PyTorch's name for the kind of device, such as `cuda`; `memory_mb` is what the engine held on it once the
     model was loaded. `memory_plan` tells how the model was fitted into memory, `memory_reason` why, and `vae_tiling`
     whether every image is decoded in tiles. `batch_caps` tells how many images of a size share one forward,
-    `max_in_flight` how many requests may be under way at a time.
+    `max_in_flight` how many requests may be under way at a time. `cards` are the devices of a group that computes one
+    image together, and `cards_reason` says how they share it.
     """
 
     kind: str = "cpu"
@@ -173,6 +174,8 @@ class DeviceInfo:
     vae_tiling: bool = False
     batch_caps: dict[str, int] = field(default_factory=dict)
     max_in_flight: int = 1
+    cards: tuple[str, ...] = ()
+    cards_reason: str = ""
 
     def batch_cap(self, pixels: int) -> int:
         """Return how many images of `pixels` share one forward, by `batch_caps`: `{"up to 262144 pixels": 8}`."""

@@ -3,34 +3,31 @@
 It never outlives the dispatcher: it ends when the connection closes, and on Linux when its parent dies.
 """
 
-import ctypes
 import logging
 import os
 import queue
-import signal
-import sys
 import threading
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from imageserver.engine.torch_process import die_with_parent, prepare_environment
 from imageserver.protocol import messages
 from imageserver.protocol.channel import Address, Channel
 from imageserver.protocol.engine_config import EngineConfig, read_engine_config
+from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from imageserver.engine.batching.step_scheduler import Trace
+    from imageserver.engine.card_group.card_group import CardGroup
     from imageserver.engine.models.load_queue import LoadQueue
     from imageserver.engine.models.lora_queue import LoraQueue
     from imageserver.engine.models.model_pool import ModelPool
-    from imageserver.settings import Settings
 
 logger = logging.getLogger("imageserver.engine")
 
-PR_SET_PDEATHSIG = 1
 USAGE_INTERVAL_SECONDS = 1.0
-ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 class Link:
@@ -68,8 +65,8 @@ class Link:
 
 def main(trace: "Trace | None" = None) -> None:
     """Load the model, then generate until the connection closes; `trace` is called with every forward."""
-    _die_with_parent()
-    _prepare_environment()
+    die_with_parent()
+    prepare_environment()
     config = read_engine_config()
     configure_logging(config.settings)
     link = Link(config.address)
@@ -93,9 +90,11 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
     # Each job's own errors end there; what comes up to here would leave an engine that fails all later jobs.
     with ending_if_lost():
         try:
+            settings, group = _open_group(config.settings, link)
             pool = open_model_pool(
-                config.settings, link.report, link.send, trace or no_trace,
+                settings, link.report, link.send, trace or no_trace,
                 default_model=config.default_model, configured_model=config.configured_model,
+                group=group,
             )  # fmt: skip
         except (ModelUnavailable, DeviceUnavailable) as error:
             _fail(link, str(error))
@@ -105,7 +104,18 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
         _generate(pool, link, config.settings)
 
 
-def _generate(pool: "ModelPool", link: Link, settings: "Settings") -> None:
+def _open_group(settings: Settings, link: Link) -> tuple[Settings, "CardGroup | None"]:
+    """Return the settings of rank 0's own device, and the group where DEVICE names several, joined by +."""
+    from imageserver.engine.card_group.card_group import CardGroup, cards_of
+
+    cards = cards_of(settings.device)
+    if len(cards) == 1:
+        return settings, None
+    own = settings.model_copy(update={"device": cards[0]})
+    return own, CardGroup(cards, settings, lambda ready: link.inbox.put((ready, b"")))
+
+
+def _generate(pool: "ModelPool", link: Link, settings: Settings) -> None:
     """Step the jobs, and act on messages between two steps, for ever."""
     from imageserver.engine.models.load_queue import LoadQueue
     from imageserver.engine.models.lora_queue import LoraQueue
@@ -116,6 +126,9 @@ def _generate(pool: "ModelPool", link: Link, settings: "Settings") -> None:
     while True:
         loads.load_waiting()
         while not scheduler.busy or not link.inbox.empty():
+            if pool.group is not None and not scheduler.busy:
+                pool.group.tend()
+                link.send(pool.usage())
             request, raw = link.inbox.get()
             _receive(request, raw, pool, loads, loras, link)
         scheduler.step()
@@ -156,25 +169,8 @@ def _receive(
         case _:
             loads.receive(request)
             loras.receive(request)
-
-
-def _prepare_environment() -> None:
-    """Set the variables that torch and the hub libraries read on import; the user's own values win."""
-    # Threads that spin at every barrier starve each other when another process wants a core: one 512 x 512 image
-    # took 10 s instead of 0.8 s beside a busy neighbour on two cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # Images and batches of many sizes leave holes in CUDA's memory: out of memory with gigabytes free. PyTorch before
-    # 2.9 reads only the second name, later ones only the first where both are set.
-    if not any(name in os.environ for name in ALLOCATOR_VARIABLES) and sys.platform != "win32":
-        os.environ.update(dict.fromkeys(ALLOCATOR_VARIABLES, "expandable_segments:True"))
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if pool.group is not None:
+                pool.group.receive(request)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from imageserver.protocol.framing import Frame, pack, read_frame
+from imageserver.protocol.framing import Frame, decode_message, pack, read_frame
 from imageserver.protocol.messages import Message
 
 
@@ -36,10 +37,11 @@ class Address:
 
 
 class Channel:
-    """Send from any thread, receive from one."""
+    """Send from any thread, receive from one; `decode` reads the messages of a connection that has its own."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, decode: Callable[[bytes], Any] = decode_message) -> None:
         self._connection = connection
+        self._decode = decode
         self._sending = threading.Lock()
 
     def send(self, message: Message, raw: bytes | memoryview = b"") -> None:
@@ -51,7 +53,7 @@ class Channel:
 
     def receive(self) -> Frame:
         """Return the next message and its raw bytes; raises EOFError if the peer is gone or breaks the protocol."""
-        parser = read_frame()
+        parser = read_frame(decode=self._decode)
         size = next(parser)
         while True:
             try:

@@ -4,7 +4,8 @@ A frame is two big-endian 32-bit lengths, a msgpack header and raw bytes for pix
 """
 
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,7 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 MAX_HELLO_BYTES = 4096
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+decode_message: Callable[[bytes], AnyMessage] = msgspec.msgpack.Decoder(AnyMessage).decode
 
 Frame = tuple[AnyMessage, bytes]
 
@@ -27,18 +28,20 @@ def pack(message: Message, raw_size: int = 0) -> bytes:
     return LENGTHS.pack(len(header), raw_size) + header
 
 
-def read_frame(max_header_bytes: int = MAX_HEADER_BYTES) -> Generator[int, bytes, Frame]:
+def read_frame(
+    max_header_bytes: int = MAX_HEADER_BYTES, decode: Callable[[bytes], Any] = decode_message
+) -> Generator[int, bytes, Frame]:
     """Parse one frame: yield how many bytes to read next, be sent exactly those, return the message and its raw bytes.
 
-    It does no reading of its own, so that a socket and an event loop share it. Raises EOFError if the peer breaks the
-    protocol: no later frame could be parsed either.
+    It does no reading of its own, so that a socket and an event loop share it. Connections with messages of their own
+    `decode` them. Raises EOFError if the peer breaks the protocol: no later frame could be parsed either.
     """
     header_size, raw_size = LENGTHS.unpack((yield LENGTHS.size))
     if header_size > max_header_bytes:
         raise EOFError(f"A header of {header_size} bytes is not one of our messages.")
     header = yield header_size
     try:
-        message = _decoder.decode(header)
+        message = decode(header)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EOFError(f"The header is not one of our messages: {error}") from error
     if raw_size > message.max_raw_bytes:

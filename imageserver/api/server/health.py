@@ -65,6 +65,7 @@ def health() -> Response:
         engine_pid=snapshot.engine_pid if snapshot else None,
         dispatcher_pid=snapshot.dispatcher_pid if snapshot else None,
         queue_wait=snapshot.queue_wait if snapshot else None,
+        cards=_cards(snapshot),
         generator_info=_generator_info(snapshot),
         version=__version__,
         devices=device_states.states(snapshot),
@@ -166,6 +167,8 @@ def info() -> Response:
         gpu_memory_mb=model.device.memory_mb,
         batch_caps=model.device.batch_caps,
         max_in_flight=model.device.max_in_flight,
+        cards=model.device.cards,
+        cards_reason=model.device.cards_reason,
         supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
         aspect_ratio_sizes=aspect_ratios.ASPECT_RATIOS,
         draws_from=model.kinds,
@@ -196,6 +199,17 @@ def _list_of_routes() -> Response:
         if rule.endpoint != "static"
     ]
     return jsonify(name="qwen-image-server", version=__version__, status=services().status, endpoints=routes)
+
+
+def _cards(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    """Return how many cards of a group compute an image together now; None where a card computes alone by choice."""
+    model = snapshot.info if snapshot else None
+    if snapshot is None or model is None or not model.device.cards:
+        return None
+    usage = snapshot.usage
+    return {
+        "devices": model.device.cards, "in_use": usage.cards, "lost": usage.cards_lost, "reason": usage.cards_reason,
+    }  # fmt: skip
 
 
 def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:

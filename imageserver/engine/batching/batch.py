@@ -1,6 +1,7 @@
 """Form the batch of a forward from the waiting denoiser calls, and compute it."""
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -47,6 +48,8 @@ def with_foreseen(model: ServedModel, batch: Sequence[WaitingCall], cap: int) ->
     leader, track = batch[0]
     first, padding_when_full = arguments_of(track), _most_padding(leader)
     worthwhile = model.costs.worthwhile_padding(leader.pixels) if padding_when_full else 0.0
+    if model.spreads:
+        padding_when_full = math.inf
     waiting, calls = deque(batch), list[BatchedCall]()
     while waiting:
         job, track = waiting.popleft()
@@ -75,6 +78,11 @@ def compute(batch: Sequence[BatchedCall]) -> list[Any]:
         assert track.waiting is not None
         name = f"{track.index}/{track.waiting.name}"
         return [model.tiers.forward(job.id, name, job.generation, calls[0])]
+    if model.cards is not None and job.shares_forwards:
+        outputs, warning = model.cards.compute(calls)
+        for each in {each.id: each for each, _ in batch}.values() if warning else ():
+            each.warnings.append(warning)
+        return outputs
     forward = model.forward_for(job.generation)
     if len(calls) == 1:
         return [forward(**calls[0])]

@@ -105,7 +105,8 @@ class RunningJob:
         )
 
     def _step_seconds(self) -> float:
-        paired = self.model.cap_of(self.pixels) > 1 and self.model.mixes_lengths(self.pixels)
+        pairs = self.model.spreads or self.model.mixes_lengths(self.pixels)
+        paired = pairs and self.model.cap_of(self.pixels) > 1
         if self.lookaheads and paired:
             return self.model.costs.seconds(self.pixels, 2) * self.calls_per_step / 2
         return self.model.costs.seconds(self.pixels) * self.calls_per_step

@@ -7,6 +7,7 @@ from typing import Any
 from imageserver.engine.batching.memory_limit import MemoryLimit
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.capturing.captured_forwards import CapturedForwards
+from imageserver.engine.card_group.group_forward import GroupForward
 from imageserver.engine.devices.forward_costs import ForwardCosts
 from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.runner.lora_adapters import LoraAdapters
@@ -21,8 +22,8 @@ class ServedModel:
     `cap_of` gives how many images of a size in pixels share a forward, `mixes_lengths` whether texts of different
     lengths do; `memory_limit` what was learnt when memory ran out. `largest_generated` is the largest image so far, in
     pixels. Without a merger calls share no forward, without tiers the only quality is exact, and without adapters LoRAs
-    are refused. `captured` replays launches instead of repeating them. `costs` are those of forwards, `ending_costs`
-    those after an image's last one.
+    are refused. `captured` replays launches instead of repeating them, `cards` computes on several cards. `costs` are
+    those of forwards, `ending_costs` those after an image's last one.
     """
 
     runner: PipelineRunner
@@ -33,6 +34,7 @@ class ServedModel:
     tiers: QualityTiers | None = None
     adapters: LoraAdapters | None = None
     captured: CapturedForwards | None = None
+    cards: GroupForward | None = None
     costs: ForwardCosts = field(default_factory=ForwardCosts)
     ending_costs: ForwardCosts = field(default_factory=ForwardCosts)
     memory_limit: MemoryLimit = field(default_factory=MemoryLimit)
@@ -45,3 +47,8 @@ class ServedModel:
     def most_calls(self, pixels: int, tokens: int) -> int:
         """Return how many calls of images of a size, each of so many tokens, may share a forward."""
         return self.memory_limit.calls(tokens, self.cap_of(pixels))
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the calls of a forward are computed on different cards, without padding for each other."""
+        return self.cards is not None and self.cards.size > 1

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 from imageserver.engine.batching.step_scheduler import Send, Trace, no_trace
+from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.models.model_pool import ModelPool
@@ -21,6 +22,7 @@ POLL_SECONDS = 0.5
 def open_model_pool(
     settings: Settings, report: Report, send: Send, trace: Trace = no_trace, *,
     default_model: InitialModel | None = None, configured_model: InitialModel | None = None,
+    group: CardGroup | None = None,
 ) -> ModelPool:  # fmt: skip
     """Open a pool with the `default_model` that clients have set, or with the model of the settings.
 
@@ -31,7 +33,7 @@ def open_model_pool(
         settings = settings.model_copy(update={"model": configured_model.name})
     elif configured_model is not None and settings.model != configured_model.name:
         configured_model = None
-    pool = ModelPool(settings, send, report, trace)
+    pool = ModelPool(settings, send, report, trace, group)
     if default_model is not None:
         name = default_model.name
         try:

@@ -13,6 +13,7 @@ import torch
 from imageserver.engine import caching
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import Send, StepScheduler, Trace, no_trace
+from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.devices import devices, memory_plans, plan_choice
 from imageserver.engine.devices.memory import peak_memory
 from imageserver.engine.downloads import ModelUnavailable, Report
@@ -42,12 +43,15 @@ CONFIGURED_MODEL_ONLY = {
 class ModelPool:
     """The loaded models by name, the last used at the end."""
 
-    def __init__(self, settings: Settings, send: Send, report: Report, trace: Trace = no_trace) -> None:
-        """Open it without a model; raises ModelUnavailable or DeviceUnavailable."""
+    def __init__(
+        self, settings: Settings, send: Send, report: Report, trace: Trace = no_trace, group: CardGroup | None = None
+    ) -> None:
+        """Open it without a model, on one device or a group; raises ModelUnavailable or DeviceUnavailable."""
         # For the whole thread: the no_grad blocks of interleaved pipelines would restore the wrong state.
         torch.set_grad_enabled(False)
         caching.refuse_unusable(settings)
         self._settings = settings
+        self.group = group
         self._device = devices.choose(settings.device)
         devices.make_current(self._device)
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
@@ -95,7 +99,12 @@ class ModelPool:
 
     def usage(self) -> DeviceUsage:
         """Return the device's totals so far."""
-        return msgspec.structs.replace(self.step_scheduler.usage(), recompilations=self._recompilations())
+        usage = msgspec.structs.replace(self.step_scheduler.usage(), recompilations=self._recompilations())
+        if self.group is None:
+            return usage
+        return msgspec.structs.replace(
+            usage, cards=len(self.group.in_use), cards_lost=self.group.losses, cards_reason=self.group.loss
+        )
 
     def _recompilations(self) -> int:
         """Return what was compiled after models were ready."""
@@ -122,11 +131,13 @@ class ModelPool:
             with explaining_load_errors(found.name, found.folder):
                 if sentence := restriction(found.entry.source, found.settings.registry()):
                     logger.warning(sentence)
-                served, info = load_and_warm_up(found, report)
+                served, info = load_and_warm_up(found, report, self.group)
         except ModelUnavailable as error:
             # Without its cause, whose traceback refers to what was loaded until then.
             failure = ModelUnavailable(str(error))
         if failure is not None:
+            if self.group is not None:
+                self.group.unload(found.name)
             self._collect()
             raise failure
         info = dataclasses.replace(info, pid=os.getpid())
@@ -196,6 +207,8 @@ class ModelPool:
 
     def _forget(self, name: str) -> None:
         clear_method_caches(self._models[name].runner.denoiser)
+        if self.group is not None:
+            self.group.unload(name)
         before = self._graphs()
         del self._models[name], self._info[name]
         self._graphs_when_ready += self._graphs() - before

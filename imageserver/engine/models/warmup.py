@@ -10,6 +10,7 @@ import torch
 from imageserver.engine import caching
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.caching import Calibration, QualityTiers
+from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.device_errors import is_lost
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.batch_limits import BatchLimits, Forward, load_or_measure, seconds_of
@@ -35,6 +36,7 @@ from imageserver.engine.models.probe_calls import (
     suspended_call,
 )
 from imageserver.engine.models.rehearsal import Rehearsal
+from imageserver.engine.models.shared_model import SharedModel
 from imageserver.engine.pipelines.decoding.interruptible_decoder import InterruptibleDecoder
 from imageserver.engine.pipelines.decoding.tiles import decode_in_tiles_when_full
 from imageserver.engine.pipelines.suspension import Gate, SetContext
@@ -52,11 +54,14 @@ SHARE_FOR_SUSPENDED = 0.25
 SUSPENDED_OVERHEAD = 2.0
 
 
-def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, ModelInfo]:
-    """Load a model, measure it on its device and describe it; raises ModelUnavailable."""
+def load_and_warm_up(
+    found: FoundModel, report: Report, group: CardGroup | None = None
+) -> tuple[ServedModel, ModelInfo]:
+    """Load a model, measure it on its device, or on a group of devices, and describe it; raises ModelUnavailable."""
     began = time.monotonic()
     settings, device = found.settings, found.device
     model = load(found, report)
+    shared = SharedModel(group, found, model) if group else None
     denoiser = getattr(model.pipeline, model.family.denoiser)
     accelerate(denoiser, settings, report)
     decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
@@ -71,7 +76,9 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
     )  # fmt: skip
     runner = PipelineRunner(model.pipeline, model.family, gate.install, adapters, model.control)
     forward = synchronized(gate.forward, device)
-    captured = open_captured_forwards(gate.forward, settings, device, memory_plans.BY_NAME[plan], adapters)
+    captured = None
+    if group is None:
+        captured = open_captured_forwards(gate.forward, settings, device, memory_plans.BY_NAME[plan], adapters)
     report("measuring", f"{model.info.name} is being measured on the device.", None)
     compiled_side = None
     try:
@@ -87,6 +94,7 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         _ = runner.preview_map
         # Also the first forward of the process, which is slow: now, not for the first client.
         solo = seconds_of(forward, probe_call(runner, 512))
+        cards = shared.open(forward, adapters, lambda side: probe_call(runner, side)) if shared else None
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if is_lost(error):
             raise
@@ -95,11 +103,12 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
         runner=runner,
         forward=forward,
         merger=model.family.merger,
-        cap_of=caps.cap_of,
+        cap_of=caps.cap_of if cards is None else lambda pixels: caps.cap_of(pixels) * cards.size,
         mixes_lengths=caps.mixes_lengths,
         tiers=_tiers(settings, model, gate, forward, runner, report, compiled_side),
         adapters=adapters,
         captured=captured,
+        cards=cards,
     )
     served.costs.observe(512 * 512, 1, solo)
     if captured is not None:
@@ -118,6 +127,8 @@ def load_and_warm_up(found: FoundModel, report: Report) -> tuple[ServedModel, Mo
             batch_caps=caps.describe(),
             max_in_flight=_max_in_flight(settings, model, runner, device),
             memory_mb=round(devices.used_memory(device) / devices.MIB, 2),
+            cards=group.devices if group else (),
+            cards_reason=shared.reason if shared else "",
         ),
     )
     return served, info

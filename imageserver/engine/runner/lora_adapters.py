@@ -69,6 +69,16 @@ class LoraAdapters:
         """Return a version that changes with every LoRA that is loaded or unloaded, and those that are in use."""
         return self._changes, self._active
 
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The adapters of the denoiser, by peft's names."""
+        return tuple(map(_adapter, self._loaded))
+
+    @property
+    def in_use(self) -> tuple[tuple[str, float], ...]:
+        """The adapters that it computes with, each with its scale."""
+        return tuple((_adapter(each.digest), each.scale) for each in self._active or ())
+
     def is_loaded(self, lora: Lora) -> bool:
         return lora.digest in self._loaded
 

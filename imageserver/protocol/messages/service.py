@@ -37,7 +37,8 @@ class DeviceUsage(Message, frozen=True, kw_only=True):
 
     `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch; of the foreseen ones
     only the hits count, those that the pipeline then made. `recompilations` are those of COMPILE=1 after a model was
-    ready.
+    ready. `cards` of a group compute now; `cards_lost` counts how often that became fewer, and `cards_reason` says why
+    they are too few.
     """
 
     busy: float = 0.0
@@ -47,6 +48,9 @@ class DeviceUsage(Message, frozen=True, kw_only=True):
     lookahead_hits: int = 0
     lookahead_misses: int = 0
     recompilations: int = 0
+    cards: int = 1
+    cards_lost: int = 0
+    cards_reason: str = ""
 
 
 class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):

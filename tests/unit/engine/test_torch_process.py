@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from imageserver.engine import __main__ as engine
+from imageserver.engine import torch_process
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ def test_memory_of_the_card_may_grow_in_place_unless_the_user_said_otherwise(
     monkeypatch: pytest.MonkeyPatch, users: dict[str, str], expected: list[str | None]
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(users))
-    engine._prepare_environment()
-    assert [os.environ.get(name) for name in engine.ALLOCATOR_VARIABLES] == expected
+    torch_process.prepare_environment()
+    assert [os.environ.get(name) for name in torch_process.ALLOCATOR_VARIABLES] == expected

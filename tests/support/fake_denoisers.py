@@ -1,0 +1,40 @@
+"""What the fake rank holds: models that are all the denoiser of one addition."""
+
+import time
+from typing import Any
+
+import torch
+
+from imageserver.engine.card_group.messages import LoadDenoiser
+from tests.support.fake_denoiser import FakeDenoiser
+
+# A text that holds the rank up for so long that a test can kill it meanwhile.
+SLOW = 17.0
+# The name of a model that no rank can load.
+TOO_LARGE = "too-large"
+
+
+class SlowDenoiser(FakeDenoiser):
+    """Sleeps over a slow text."""
+
+    def forward(self, hidden_states: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor]:
+        if bool((text == SLOW).any()):
+            time.sleep(60)
+        return super().forward(hidden_states, timestep, text)
+
+
+class FakeDenoisers:
+    """Loads anything at once, except what is too large."""
+
+    def __init__(self, *_: Any) -> None:
+        self._denoiser = SlowDenoiser()
+
+    def __getitem__(self, model: str) -> SlowDenoiser:
+        return self._denoiser
+
+    def load(self, wanted: LoadDenoiser) -> None:
+        if wanted.model == TOO_LARGE:
+            raise RuntimeError("out of memory")
+
+    def unload(self, model: str) -> None:
+        """Keep it."""

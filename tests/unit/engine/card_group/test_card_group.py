@@ -1,0 +1,205 @@
+"""What happens to a group of cards whose other rank fails, dies or falls silent: no forward is lost."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from imageserver.engine.card_group import rank_process
+from imageserver.engine.card_group.card_group import CardGroup
+from imageserver.engine.card_group.group_forward import GroupForward
+from imageserver.engine.card_group.lora_copies import LoraCopies
+from imageserver.engine.card_group.messages import LoadDenoiser
+from imageserver.settings import Settings
+from tests.support.fake_denoiser import POISON, FakeDenoiser, FakeMerger
+from tests.support.fake_denoisers import SLOW, TOO_LARGE
+
+SILENT_SECONDS = 1.0
+
+
+class NoAdapters:
+    """A model without LoRAs."""
+
+    attached: tuple[str, ...] = ()
+    in_use: tuple[tuple[str, float], ...] = ()
+
+
+class Pair:
+    """Two ranks with the denoiser of one addition; `own` are the texts that rank 0 has computed itself."""
+
+    def __init__(self) -> None:
+        self.ready = threading.Event()
+        self.group = CardGroup(
+            ("cpu", "cpu"), Settings(_env_file=None), self._receive_later, silent_seconds=SILENT_SECONDS
+        )
+        self.load("one")
+        self.forward = self.open("one")
+        self.own: list[float] = []
+        self.started_again: Any = None
+
+    def _receive_later(self, ready: Any) -> None:
+        self.started_again = ready
+        self.ready.set()
+
+    def load(self, model: str) -> bool:
+        self.group.load(
+            LoadDenoiser(
+                model=model, denoiser="", folder="", dtype="float32", memory_plan="full", transformer_file=None
+            )
+        )
+        return self.group.complete(model)
+
+    def open(self, model: str) -> GroupForward:
+        denoiser = FakeDenoiser()
+
+        def forward(**arguments: Any) -> Any:
+            self.own += arguments["text"].flatten().tolist()
+            return denoiser(**arguments)
+
+        return GroupForward(
+            self.group, model, denoiser, forward, FakeMerger(), LoraCopies(model, denoiser, NoAdapters())
+        )
+
+    def compute(self, *texts: float) -> tuple[list[float], str]:
+        self.own.clear()
+        calls = [
+            {"hidden_states": torch.ones(1, 1), "timestep": torch.zeros(1), "text": torch.full((1, 1), text)}
+            for text in texts
+        ]
+        outputs, warning = self.forward.compute(calls)
+        return [float(output[0]) for output in outputs], warning
+
+    @property
+    def pid(self) -> int:
+        [rank] = self.group.processes
+        return rank.pid
+
+    def start_again(self) -> None:
+        """Let the group be complete again, as an idle engine does."""
+        while self.group.process_group is not None:
+            self.group.tend()
+            time.sleep(0.01)
+        self.ready.clear()
+        self.group.tend()
+
+    def complete(self) -> None:
+        assert self.ready.wait(60)
+        self.group.receive(self.started_again)
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[Pair]:
+    """One pair for all tests of the file: a rank takes seconds to start."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rank_process, "RANK_MODULE", "tests.support.fake_rank")
+        pair = Pair()
+        yield pair
+        pair.group.close()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def pair(ranks: Pair) -> Pair:
+    """The pair, complete again."""
+    if ranks.group.size == 1:
+        ranks.start_again()
+        ranks.complete()
+    assert ranks.group.size == 2
+    return ranks
+
+
+def test_two_calls_are_computed_by_two_ranks_and_one_by_rank_0(pair: Pair):
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+    assert len(pair.own) == 1
+    assert pair.compute(5.0) == ([6.0], "")
+    assert pair.own == [5.0]
+
+
+def test_more_calls_than_ranks_share_forwards(pair: Pair):
+    assert pair.compute(1.0, 2.0, 3.0, 4.0, 5.0) == ([2.0, 3.0, 4.0, 5.0, 6.0], "")
+    assert len(pair.own) == 2
+
+
+@pytest.mark.parametrize("texts", [(POISON, 1.0), (1.0, POISON)])
+def test_an_error_of_one_rank_is_raised_and_the_group_goes_on(pair: Pair, texts: tuple[float, float]):
+    with pytest.raises(RuntimeError, match="poisoned"):
+        pair.compute(*texts)
+    assert pair.group.size == 2
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+
+
+def test_a_rank_that_dies_in_a_forward_costs_no_result(pair: Pair):
+    threading.Timer(0.5, os.kill, (pair.pid, signal.SIGKILL)).start()
+    outputs, warning = pair.compute(2.0, SLOW)
+    assert outputs == [3.0, 18.0]
+    assert "was lost" in warning
+    assert pair.group.size == 1
+    assert "lost its process" in pair.group.loss
+
+
+def test_a_rank_that_is_stopped_in_a_forward_costs_no_result(pair: Pair):
+    stopped = pair.pid
+    threading.Timer(0.1, os.kill, (stopped, signal.SIGSTOP)).start()
+    outputs, warning = pair.compute(2.0, SLOW)
+    assert outputs == [3.0, 18.0]
+    assert "was lost" in warning
+    assert "no sign of life" in pair.group.loss
+    assert not psutil.pid_exists(stopped)
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_rank_that_is_lost_while_idle_is_started_again(pair: Pair, fault: signal.Signals):
+    before = pair.pid
+    os.kill(before, fault)
+    pair.start_again()
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+    assert pair.own == [2.0, 3.0]
+    pair.complete()
+    assert pair.pid != before
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+    assert len(pair.own) == 1
+    assert pair.group.loss == ""
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_rank_that_is_lost_while_it_starts_leaves_the_engine_working(pair: Pair, fault: signal.Signals):
+    os.kill(pair.pid, signal.SIGKILL)
+    pair.start_again()
+    starting = pair.pid
+    os.kill(starting, fault)
+    pair.complete()
+    assert not psutil.pid_exists(starting)
+    assert pair.group.size == 1
+    assert pair.group.loss
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+    # Not at once again: a card may be broken for good.
+    pair.group.tend()
+    assert pair.group.processes == []
+    pair.group._start_again_at = 0.0
+
+
+def test_a_second_model_that_does_not_fit_another_card_is_not_shared(pair: Pair):
+    assert not pair.load(TOO_LARGE)
+    assert pair.group.size == 2
+    assert pair.load("two")
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+
+
+def test_the_ranks_are_reached_by_nobody_else(pair: Pair):
+    for pid in (os.getpid(), pair.pid):
+        listening = [each for each in psutil.Process(pid).net_connections() if each.status == psutil.CONN_LISTEN]
+        assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1"}
+
+
+def test_closing_a_group_leaves_nothing_behind(pair: Pair):
+    pid = pair.pid
+    pair.group.close()
+    assert not psutil.pid_exists(pid)
+    assert pair.group.size == 1
