@@ -4,6 +4,7 @@ rem   start_server.bat                    set up if needed, then serve
 rem   set PORT=5001                       (WORKERS, THREADS, HOST, MODEL and all others likewise, before starting)
 rem   set HOST=0.0.0.0 and API_KEYS=KEY   to open it to the network (without keys: ALLOW_OPEN=1)
 rem   start_server.bat --install-only     set up without serving
+rem   start_server.bat -m MODEL -d 0,1 --port 8088     the flags of HiDream's start script
 rem PYTHON names the interpreter to use, TORCH_INDEX_URL another package index for PyTorch.
 setlocal
 cd /d "%~dp0"
@@ -53,5 +54,5 @@ echo Everything is installed in .venv; start_server.bat starts the server.
 exit /b 0
 
 :serve
-"%VENV_PYTHON%" qwen_image_server.py serve %*
+"%VENV_PYTHON%" tools\start_flags.py %*
 exit /b %errorlevel%

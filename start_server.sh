@@ -6,7 +6,8 @@
 #   bash start_server.sh --install-only     set up without serving
 #   CLUSTER=head bash start_server.sh       serve, and let other machines offer their devices
 #   CLUSTER_TOKEN=… bash start_server.sh --join HOST:PORT   offer this machine's, until Ctrl+C
-# Other arguments go to gunicorn. TORCH_INDEX_URL names another package index for PyTorch.
+#   bash start_server.sh -m /data/HiDream-I1-Full -e /data/Llama-3.1-8B-Instruct -d 0,1 --port 8088   as HiDream's script
+# Other arguments go to gunicorn, after -- all of them. TORCH_INDEX_URL names another package index for PyTorch.
 set -eu
 cd "$(dirname "$0")"
 
@@ -65,5 +66,4 @@ if [ "${1:-}" = --join ]; then
     exec .venv/bin/python -m imageserver.cluster "$@"
 fi
 
-# Through the interpreter: the path in gunicorn's first line breaks when the folder moves.
-exec .venv/bin/python .venv/bin/gunicorn -c gunicorn_config.py "$@" qwen_image_server:app
+exec .venv/bin/python tools/start_flags.py "$@"

@@ -19,7 +19,8 @@ class DeviceSettings(BaseModel):
     devices: Annotated[str, AfterValidator(checked_devices)] = Field(
         "",
         description="Devices that serve one queue, an engine each: auto (every card) or a list such as cuda:0,cuda:1 "
-        "or cpu,cpu; none leaves it to the other machines of CLUSTER; empty uses DEVICE.",
+        "or cpu,cpu; cuda:0+cuda:1 is one engine whose cards work on one image; none leaves it to the other machines of "
+        "CLUSTER; empty uses DEVICE.",
     )
     num_worker_processes: int = Field(
         0, ge=0, le=64, description="Number of cards that serve one queue, the first ones; 0 uses DEVICE or DEVICES."

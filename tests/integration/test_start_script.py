@@ -90,6 +90,18 @@ def test_a_port_in_use_is_one_clear_sentence():
     assert len(said.splitlines()) == 1
 
 
+def test_flags_of_hidreams_script_are_read_before_the_settings():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        outcome = start(ROOT, "-p", "/workspace/HiDream-I1", "--port", str(port), "--host", "127.0.0.1", PORT="1")
+    assert outcome.returncode != 0
+    warning, said = outcome.stderr.strip().splitlines()
+    assert warning == "WARNING -p has no effect: HiDream-I1's own code is not needed, diffusers generates."
+    assert said.startswith(f"Port {port} is already in use")
+
+
 def test_a_wrong_setting_is_one_clear_sentence():
     outcome = start(ROOT, PORT="telephone")
     assert outcome.returncode != 0

@@ -201,15 +201,14 @@ def _list_of_routes() -> Response:
     return jsonify(name="qwen-image-server", version=__version__, status=services().status, endpoints=routes)
 
 
-def _cards(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    """Return how many cards of a group compute an image together now; None where a card computes alone by choice."""
-    model = snapshot.info if snapshot else None
-    if snapshot is None or model is None or not model.device.cards:
-        return None
-    usage = snapshot.usage
-    return {
-        "devices": model.device.cards, "in_use": usage.cards, "lost": usage.cards_lost, "reason": usage.cards_reason,
-    }  # fmt: skip
+def _cards(snapshot: Snapshot | None) -> list[dict[str, Any]]:
+    """Return how many cards of each group compute together now; empty where every card has an engine of its own."""
+    groups = [(seat, seat.usage.group) for seat in snapshot.seats] if snapshot else []
+    return [
+        {"devices": seat.name.split("+"), "in_use": group.cards, "lost": group.lost, "reason": group.reason}
+        for seat, group in groups
+        if group is not None
+    ]
 
 
 def _generator_info(snapshot: Snapshot | None) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class SeatList:
     def usage(self) -> DeviceUsage:
         """The work of all devices together."""
         usages = [seat.engine.usage for seat in self._seats]
-        names = DeviceUsage.__struct_fields__
+        # What is known of a group of cards belongs to one seat.
+        names = [name for name in DeviceUsage.__struct_fields__ if name != "group"]
         return DeviceUsage(**{name: sum(getattr(usage, name) for usage in usages) for name in names})
 
     def of(self, job: int) -> Seat | None:

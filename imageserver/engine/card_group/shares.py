@@ -25,7 +25,7 @@ def divide(text_lengths: Sequence[int], size: int, is_worthwhile: Callable[[int]
     parts = min(calls, size // degree)
     order = sorted(range(calls), key=lambda index: text_lengths[index])
     ends = [round(calls * part / parts) for part in range(parts + 1)]
-    # Rank 0 has other work too: it gets a part that is no larger than another.
+    # Rank 0 has other work too, so it gets the smallest part.
     found = sorted((order[begin:end] for begin, end in itertools.pairwise(ends)), key=len)
     return [
         Share(tuple(range(part * degree, (part + 1) * degree)), tuple(sorted(each))) for part, each in enumerate(found)

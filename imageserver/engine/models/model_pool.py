@@ -28,7 +28,7 @@ from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.safety_checker import open_checker
 from imageserver.errors import Busy
 from imageserver.generation import Generation, ModelInfo
-from imageserver.protocol.messages import DeviceUsage, Run
+from imageserver.protocol.messages import DeviceUsage, GroupUse, Run
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -102,9 +102,8 @@ class ModelPool:
         usage = msgspec.structs.replace(self.step_scheduler.usage(), recompilations=self._recompilations())
         if self.group is None:
             return usage
-        return msgspec.structs.replace(
-            usage, cards=len(self.group.in_use), cards_lost=self.group.losses, cards_reason=self.group.loss
-        )
+        group = GroupUse(cards=len(self.group.in_use), lost=self.group.losses, reason=self.group.loss)
+        return msgspec.structs.replace(usage, group=group)
 
     def _recompilations(self) -> int:
         """Return what was compiled after models were ready."""

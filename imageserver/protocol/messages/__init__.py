@@ -49,6 +49,7 @@ from imageserver.protocol.messages.models import (
 )
 from imageserver.protocol.messages.models import ModelReport as ModelReport
 from imageserver.protocol.messages.service import DeviceUsage, Hello, Ping, Placed, Pong, Retiring, Snapshot
+from imageserver.protocol.messages.service import GroupUse as GroupUse
 from imageserver.protocol.messages.service import SeatStatus as SeatStatus
 from imageserver.protocol.messages.usage import QuotaUse as QuotaUse
 from imageserver.protocol.messages.usage import Usage, UsageRequest

@@ -32,13 +32,20 @@ class Retiring(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: send no more jobs, and end me once I have none; my machine is about to leave."""
 
 
+class GroupUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How many cards of a group compute now, how often cards were lost, and why there are too few if so."""
+
+    cards: int
+    lost: int
+    reason: str
+
+
 class DeviceUsage(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: seconds the device worked, seconds it did not though jobs were there, and what it did.
 
     `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch; of the foreseen ones
     only the hits count, those that the pipeline then made. `recompilations` are those of COMPILE=1 after a model was
-    ready. `cards` of a group compute now; `cards_lost` counts how often that became fewer, and `cards_reason` says why
-    they are too few.
+    ready. `group` is known where the engine has several cards.
     """
 
     busy: float = 0.0
@@ -48,9 +55,7 @@ class DeviceUsage(Message, frozen=True, kw_only=True):
     lookahead_hits: int = 0
     lookahead_misses: int = 0
     recompilations: int = 0
-    cards: int = 1
-    cards_lost: int = 0
-    cards_reason: str = ""
+    group: GroupUse | None = None
 
 
 class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):

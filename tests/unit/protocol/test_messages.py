@@ -50,7 +50,10 @@ def test_every_message_survives_the_border(kind, receive):
 
 def test_every_kind_of_message_may_cross():
     kinds = {*Message.__subclasses__(), *NumberedMessage.__subclasses__()} - {NumberedMessage}
-    assert set(typing.get_args(AnyMessage)) == kinds
+    # Ranks of a group of cards have messages of their own.
+    assert set(typing.get_args(AnyMessage)) == {
+        kind for kind in kinds if kind.__module__.startswith("imageserver.protocol")
+    }
 
 
 @pytest.mark.parametrize("kind", BY_CODE.values(), ids=BY_CODE)

@@ -16,7 +16,7 @@ from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.models.probe_calls import probe_call
 from imageserver.generation import Generation, Lora
 from imageserver.lora_folder import LoraFolder
-from imageserver.protocol.messages import Failed, Finished
+from imageserver.protocol.messages import Failed, Finished, GroupUse
 from imageserver.settings import Settings
 from tests.support.factories import generation
 from tests.support.tiny_loras import save_lora
@@ -151,7 +151,7 @@ def test_info_says_what_the_cards_do(two: TwoCards):
     [info] = two.together.pool.loaded
     assert info.device.cards == ("cpu", "cpu")
     assert info.device.cards_reason.startswith("The calls of a step are computed on different cards: cpu and cpu.")
-    assert two.together.pool.usage().cards == 2
+    assert two.together.pool.usage().group == GroupUse(cards=2, lost=two.group.losses, reason="")
 
 
 @pytest.mark.parametrize("sharing", [{}, {2: 0}], ids=["calls", "tokens"])
@@ -166,5 +166,6 @@ def test_an_image_whose_card_dies_is_the_image_of_one_card_and_says_so(two: TwoC
     [(finished, raw)] = two.together.wait_for(Finished | Failed)
     assert any("card of the group was lost" in warning for warning in finished.outcome.warnings)
     assert _difference(raw, two.alone.generate(wanted)[0]) <= 1
-    usage = two.together.pool.usage()
-    assert (usage.cards, usage.cards_reason) == (1, "card cpu has lost its process")
+    group = two.together.pool.usage().group
+    assert group is not None
+    assert (group.cards, group.reason) == (1, "card cpu has lost its process")
