@@ -19,7 +19,7 @@ class DeviceSettings(BaseModel):
     devices: Annotated[str, AfterValidator(checked_devices)] = Field(
         "",
         description="Devices that serve one queue, an engine each: auto (every card) or a list such as cuda:0,cuda:1 "
-        "or cpu,cpu; cuda:0+cuda:1 is one engine whose cards work on one image; none leaves it to the other machines of "
+        "or cpu,cpu; cuda:0+cuda:1 is one engine whose cards work on one image; none leaves it to the machines of "
         "CLUSTER; empty uses DEVICE.",
     )
     num_worker_processes: int = Field(

@@ -17,7 +17,7 @@ from imageserver.engine.card_group.rank_process import CardLost
 from imageserver.engine.card_group.shares import Share, divide
 from imageserver.engine.card_group.values import NotTransferable, describe
 from imageserver.engine.devices import devices
-from imageserver.engine.pipelines.merger import Arguments, Merger
+from imageserver.engine.pipelines.merger import Arguments, Merger, RowMerger
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,18 @@ class GroupForward:
         return self._group.size if self.takes_part else 1
 
     def compute(self, calls: Sequence[Arguments]) -> tuple[list[Any], str]:
-        """Return each call's result, and a sentence for the clients where a card was lost meanwhile."""
+        """Return each call's result, and a sentence for the clients where a card was lost meanwhile.
+
+        Where there are more cards than calls, a call with several rows is taken apart.
+        """
+        merger = self._merger
+        if not isinstance(merger, RowMerger) or len(calls) >= self.size:
+            return self._compute(calls)
+        rows = [merger.rows(call) for call in calls]
+        outputs, warning = self._compute([row for call in rows for row in call])
+        return [_joined([outputs.pop(0) for _ in call]) for call in rows], warning
+
+    def _compute(self, calls: Sequence[Arguments]) -> tuple[list[Any], str]:
         shares = self._divide(calls)
         if shares[-1].ranks == (0,):
             return self._alone(calls, shares), ""
@@ -200,6 +211,14 @@ def _in_order(shares: Sequence[Share], parts: Sequence[list[Any]]) -> list[Any]:
         for index, output in zip(share.calls, part, strict=True)
     }
     return [found[index] for index in sorted(found)]
+
+
+def _joined(rows: Sequence[Any]) -> Any:
+    """Return one result `(rows,)`, a tensor with the batch in front or a list of images."""
+    if len(rows) == 1:
+        return rows[0]
+    parts = [row[0] for row in rows]
+    return (torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [image for part in parts for image in part],)
 
 
 def _error_of(answer: RankFailed) -> Exception:

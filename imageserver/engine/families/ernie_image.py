@@ -49,6 +49,11 @@ class ErnieImageMerger:
         }
         return {**calls[0], **joined, "text_bth": torch.cat(texts)}
 
+    def rows(self, call: Arguments) -> list[Arguments]:
+        """Return a call for each image, of the same tensors."""
+        parts = ("hidden_states", "timestep", "text_lens", "text_bth")
+        return [{**call, **{name: call[name][row : row + 1] for name in parts}} for row in range(self.batch_size(call))]
+
 
 class ErnieImage(Flux2VaeFamily):
     """Text to image; guidance is a second row of the same call."""

@@ -57,6 +57,14 @@ class FlowMerger:
         }
         return {**calls[0], **joined}
 
+    def rows(self, call: Arguments) -> list[Arguments]:
+        """Return a call for each image, of the same tensors."""
+        given = {name: dimension for name, dimension in self._batched.items() if call.get(name) is not None}
+        return [
+            {**call, **{name: call[name].narrow(dimension, row, 1) for name, dimension in given.items()}}
+            for row in range(self.batch_size(call))
+        ]
+
     def _grid(self, call: Arguments) -> tuple[float, ...]:
         """Return the image's grid; to read it takes a wait for the device, so it is read once per image."""
         positions = call[self._positions]

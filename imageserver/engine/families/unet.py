@@ -58,6 +58,10 @@ class UNetMerger:
             }
         return merged
 
+    def rows(self, call: Arguments) -> list[Arguments]:
+        """Return a call for each image, of the same tensors."""
+        return [_row(call, row, self.batch_size(call)) for row in range(self.batch_size(call))]
+
 
 class UNetFamily(Family):
     """The part of a family that every UNet pipeline shares."""
@@ -100,3 +104,12 @@ def clean_latents(scheduler: Any, latents: torch.Tensor, predicted: torch.Tensor
     else:
         clean = (kept - noise_share * predicted.float()) / alpha
     return clean
+
+
+def _row(value: Any, row: int, rows: int) -> Any:
+    """Return one row of every tensor that has one for each image."""
+    if isinstance(value, torch.Tensor):
+        return value[row : row + 1] if value.ndim > 0 and len(value) == rows else value
+    if isinstance(value, Mapping):
+        return {name: _row(each, row, rows) for name, each in value.items()}
+    return type(value)(_row(each, row, rows) for each in value) if type(value) in (list, tuple) else value

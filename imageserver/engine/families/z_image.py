@@ -47,6 +47,11 @@ class ZImageMerger:
         rows = {name: [row for call in calls for row in call[name]] for name in ("x", "cap_feats")}
         return {**calls[0], **rows, "t": torch.cat([call["t"] for call in calls])}
 
+    def rows(self, call: Arguments) -> list[Arguments]:
+        """Return a call for each image, of the same tensors."""
+        parts = ("x", "cap_feats", "t")
+        return [{**call, **{name: call[name][row : row + 1] for name in parts}} for row in range(self.batch_size(call))]
+
 
 class ZImage(FlowFamily):
     """Text, image or masked image to image; guidance is a second row of the same call."""

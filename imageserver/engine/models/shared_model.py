@@ -31,7 +31,7 @@ class SharedModel:
         self._found = found
         self._model = model
         self._denoiser = getattr(model.pipeline, model.family.denoiser)
-        self.reason = _refusal(model)
+        self.reason = _refusal(found, model)
         if self.reason:
             logger.warning("%s: %s", found.name, self.reason)
             return
@@ -96,11 +96,13 @@ def measure(
     return {degree: side for degree, (side, _) in found.items()}
 
 
-def _refusal(model: LoadedModel) -> str:
+def _refusal(found: FoundModel, model: LoadedModel) -> str:
     """Return why the other cards of a group cannot help with a model; empty where they can."""
     plan = memory_plans.BY_NAME[model.info.device.memory_plan]
     if model.family.merger is None:
         return "One card computes it: its calls cannot be computed beside each other."
+    if found.checkpoint is not None:
+        return "One card computes it: other cards read a model's folder, not a single file."
     if plan.spread or plan.offload not in ("none", "encoder"):
         return f"One card computes it: with MEMORY={plan.name} the weights of the denoiser are moved or spread."
     return ""

@@ -1,7 +1,7 @@
 """How a family's denoiser calls merge into one forward; `engine/batching/batch.py` decides which do."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Arguments = Mapping[str, Any]
 
@@ -23,3 +23,11 @@ class Merger(Protocol):
 
     def merge(self, calls: Sequence[Arguments]) -> dict[str, Any]:
         """Return the arguments of one forward for all calls, in order."""
+
+
+@runtime_checkable
+class RowMerger(Merger, Protocol):
+    """Also takes calls apart: some pipelines make one call of two rows for guidance."""
+
+    def rows(self, call: Arguments) -> list[Arguments]:
+        """Return a call for each image in this one; merged again they are the same call."""

@@ -12,11 +12,11 @@ from imageserver.engine.card_group.lora_copies import METADATA
 from imageserver.engine.card_group.messages import AddLora, LoadDenoiser, RemoveLora, UseLoras
 from imageserver.engine.devices import devices
 from imageserver.engine.devices.memory_plans import BY_NAME
-from imageserver.engine.models import transformer_file
 from imageserver.engine.models.acceleration import accelerate
 from imageserver.engine.models.components import load_components
 from imageserver.engine.models.load_errors import explaining_load_errors
-from imageserver.engine.models.weights import components_of
+from imageserver.engine.models.weight_files import transformer_file
+from imageserver.engine.models.weight_files.weights import components_of
 from imageserver.engine.pipelines.method_caches import clear_method_caches
 from imageserver.settings import Settings
 

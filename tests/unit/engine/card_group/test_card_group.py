@@ -30,6 +30,13 @@ class NoAdapters:
     in_use: tuple[tuple[str, float], ...] = ()
 
 
+class RowedMerger(FakeMerger):
+    """Takes a call of several rows apart."""
+
+    def rows(self, call: Any) -> list[Any]:
+        return [{name: tensor[row : row + 1] for name, tensor in call.items()} for row in range(self.batch_size(call))]
+
+
 class Pair:
     """Two ranks with the denoiser of one addition; `own` are the texts that rank 0 has computed itself."""
 
@@ -63,7 +70,7 @@ class Pair:
             return denoiser(**arguments)
 
         return GroupForward(
-            self.group, model, denoiser, forward, FakeMerger(), LoraCopies(model, denoiser, NoAdapters())
+            self.group, model, denoiser, forward, RowedMerger(), LoraCopies(model, denoiser, NoAdapters())
         )
 
     def compute(self, *texts: float) -> tuple[list[float], str]:
@@ -89,7 +96,7 @@ class Pair:
         self.group.tend()
 
     def complete(self) -> None:
-        assert self.ready.wait(60)
+        assert self.ready.wait(100)
         self.group.receive(self.started_again)
 
 
@@ -120,6 +127,14 @@ def test_two_calls_are_computed_by_two_ranks_and_one_by_rank_0(pair: Pair):
     assert len(pair.own) == 1
     assert pair.compute(5.0) == ([6.0], "")
     assert pair.own == [5.0]
+
+
+def test_the_rows_of_one_call_are_computed_by_two_ranks(pair: Pair):
+    pair.own.clear()
+    call = {"hidden_states": torch.ones(2, 1), "timestep": torch.zeros(2), "text": torch.tensor([[2.0], [3.0]])}
+    [(rows,)], warning = pair.forward.compute([call])
+    assert (rows.flatten().tolist(), warning) == ([3.0, 4.0], "")
+    assert len(pair.own) == 1
 
 
 def test_more_calls_than_ranks_share_forwards(pair: Pair):

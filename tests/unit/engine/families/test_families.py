@@ -12,6 +12,7 @@ from PIL import Image
 
 from imageserver.engine.caching import open_tiers
 from imageserver.engine.families import FAMILIES, family_of
+from imageserver.engine.models.probe_calls import suspended_call
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.generation import Generation, Source
 from imageserver.protocol.messages import Preview, Progress
@@ -151,6 +152,15 @@ def test_merged_images_are_those_generated_alone(engine):
     together = engine.generate(*wanted)
     assert max(engine.batches) == sum(engine.rows(one) for one in wanted)
     assert_alike(engine, wanted, together)
+
+
+@only([name for name, model in MODELS.items() if model.doubled])
+def test_the_rows_of_a_guided_call_may_be_computed_apart(engine):
+    with suspended_call(engine.runner, 64) as call:
+        whole, rows = engine.gate.forward(**call)[0], engine.family.merger.rows(call)
+        apart = [engine.gate.forward(**row)[0][0] for row in rows]
+    assert len(apart) == engine.family.merger.batch_size(call)
+    assert max(float((one - other).abs().max()) for one, other in zip(whole, apart, strict=True)) <= 1e-5
 
 
 def test_texts_of_different_lengths_and_images_of_different_shapes_do_not_harm_each_other(engine):

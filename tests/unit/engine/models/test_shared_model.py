@@ -84,7 +84,7 @@ def two(cards: TwoCards) -> Iterator[TwoCards]:
     """Two cards, again after a test has lost one, that share no tokens unless a test says so."""
     if cards.group.size == 1:
         cards.group.tend()
-        cards.group.receive(cards.started.get(timeout=60))
+        cards.group.receive(cards.started.get(timeout=100))
     assert cards.group.size == 2
     measured, cards.cards.shared_from = cards.cards.shared_from, {}
     yield cards
