@@ -56,17 +56,15 @@ def listing(service: Services) -> list[Listed]:
 
 
 def find_name(service: Services, asked: str) -> str | None:
-    """Return the name of a model by its name or its source; None where no request may name it."""
+    """Return the name of a model by its name, or else its source; None where no request may name it."""
     asked = service.client.names.shown(asked)
-    for info in service.snapshot.models if service.snapshot else ():
-        if asked in (info.name, info.source):
-            return info.name
-    if service.settings.model_loading == "off":
-        return None
-    for name, entry in _named_models(service):
-        if asked in (name, entry.source):
-            return name
-    return asked if service.settings.model_loading == "any" and "/" in asked else None
+    loading = service.settings.model_loading
+    sources = [(info.name, info.source) for info in (service.snapshot.models if service.snapshot else ())]
+    sources += [] if loading == "off" else [(name, entry.source) for name, entry in _named_models(service)]
+    if any(asked == name for name, _ in sources):
+        return asked  # a source may be shown as the name of another model that has the same
+    otherwise = asked if loading == "any" and "/" in asked else None
+    return next((name for name, source in sources if asked == source), otherwise)
 
 
 def name_of(service: Services, asked: str | None, *, param: str = "model") -> str:

@@ -76,6 +76,12 @@ def test_requests_wait_for_the_first_model_where_its_defaults_are_not_known(tmp_
             assert model_lookup.wait_for_model(waiting, asked, WAITER)[0] is (FIRST if waits else None)
 
 
+def test_a_name_means_its_own_model_also_where_the_source_of_another_is_shown_by_it(tmp_path):
+    shown = ModelInfo(name="first", family="fake", source="dark")
+    registry = {name: ModelEntry(source="owner/first") for name in ("first", "dark")}
+    assert model_lookup.find_name(service(tmp_path, models=(shown,), registry=registry), "dark") == "dark"
+
+
 @pytest.mark.parametrize("asked", ["other", "owner/other"])
 def test_a_model_that_was_loaded_once_answers_to_its_name_and_its_source(tmp_path, asked):
     assert model_lookup.wait_for_model(service(tmp_path), asked, WAITER)[0] is OTHER
