@@ -47,7 +47,7 @@ def test_all_that_the_engine_reads_travels():
     }
     size = {"default_size", "default_width", "default_height"}
     assert len(read) > 20
-    assert read - NOT_SENT - size == (ENGINE_SETTINGS | FOLDERS) - size - {"lora_dir"}
+    assert read - NOT_SENT - size == (ENGINE_SETTINGS | FOLDERS) - size
 
 
 def test_no_key_and_no_secret_travels():
