@@ -19,7 +19,7 @@ from tests.support.project_files import name_of, parsed, python_files
 NEAR = Address("/near.sock", None, "near-key")
 FAR = Address("/far.sock", None, "far-key")
 # Methods, and what is the far machine's own.
-NOT_SENT = {"model_copy", "registry", "resolve", "device", "state_dir"}
+NOT_SENT = {"model_copy", "model_dump", "registry", "resolve", "device", "state_dir"}
 
 
 def sent(**settings):

@@ -11,6 +11,7 @@ import torch
 from imageserver.engine import __main__ as engine_process
 from imageserver.engine.device_errors import drop_frames, ending_if_lost, is_lost, is_out_of_memory
 from imageserver.engine.models import initial_model
+from imageserver.settings import Settings
 from tests.support.device_errors import DEVICE_LOST, OUT_OF_MEMORY, Ended
 
 
@@ -82,7 +83,7 @@ def test_the_engine_ends_wherever_its_device_is_lost(
     inbox = SimpleNamespace(empty=lambda: True)
     link: Any = SimpleNamespace(send=lambda *_: None, report=lambda *_: None, inbox=inbox)
     monkeypatch.setattr(engine_process.messages, "Ready", lambda info: None)
-    config: Any = SimpleNamespace(settings=None, default_model="", configured_model="")
+    config: Any = SimpleNamespace(settings=Settings(_env_file=None), default_model="", configured_model="")
     with pytest.raises(Ended):
         engine_process._serve(config, link, None)
     assert ended == [70]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from imageserver.engine.pipelines.decoding.tiles import IN_TILES, decode_in_tiles_when_full
+from imageserver.engine.runner import lora_adapters
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Control, Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
@@ -199,7 +200,7 @@ def test_a_lora_that_does_not_fit_into_memory_is_no_fault_of_its_file(
     with_lora: tuple[TinyEngine, Lora], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     engine, lora = with_lora
-    monkeypatch.setattr(engine.pipeline, "load_lora_weights", raising(error), raising=False)
+    monkeypatch.setattr(lora_adapters, "install", raising(error))
     answer = engine.scheduler.change_loras(LoraRequest(job=2, load=lora))
     assert answer.failure is not None
     [failure] = engine.generate(generation(loras=(lora,)))
@@ -213,7 +214,7 @@ def test_a_device_that_is_lost_while_a_lora_is_loaded_ends_the_engine(
     with_lora: tuple[TinyEngine, Lora], monkeypatch: pytest.MonkeyPatch, ended: list[int]
 ) -> None:
     engine, lora = with_lora
-    monkeypatch.setattr(engine.pipeline, "load_lora_weights", raising(DEVICE_LOST[0]), raising=False)
+    monkeypatch.setattr(lora_adapters, "install", raising(DEVICE_LOST[0]))
     with pytest.raises(Ended):
         engine.generate(generation(loras=(lora,)))
     assert ended == [70]
