@@ -134,4 +134,13 @@ def _envelope_here(own: Envelope) -> Envelope:
         method = next(iter(request.routing_exception.valid_methods or ()), None)
         rule, _ = current_app.create_url_adapter(request).match(method=method, return_rule=True)  # type: ignore[union-attr]
         return ENVELOPES.get(rule.endpoint.partition(".")[0], own)
-    return next((each for prefix, each in PREFIXES.items() if request.path.startswith(prefix)), own)
+    dialect = next((each for prefix, each in PREFIXES.items() if request.path.startswith(prefix)), own)
+    neighbours = _envelopes_beside(request.path, own)
+    return own if neighbours and dialect not in neighbours else dialect
+
+
+def _envelopes_beside(path: str, own: Envelope) -> set[Envelope]:
+    """Return the envelopes of the routes that begin with the same two parts, such as /v1/jobs."""
+    start = "/".join(path.split("/")[:3])
+    rules = [rule for rule in current_app.url_map.iter_rules() if f"{rule.rule}/".startswith(f"{start}/")]
+    return {ENVELOPES.get(rule.endpoint.partition(".")[0], own) for rule in rules}

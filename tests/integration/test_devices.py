@@ -35,7 +35,7 @@ def test_two_images_are_generated_at_a_time_and_everything_tells_by_device(serve
     assert [each["name"] for each in server.get("/info").json()["devices"]] == ["cpu#1", "cpu#2"]
     metrics = server.get("/metrics").text
     assert all(f'qwen_image_server_seat_ready{{device="{name}"}} 1.0' in metrics for name in ("cpu#1", "cpu#2"))
-    assert "qwen_image_server_seats_free 2.0" in metrics
+    server.wait_for(lambda: "qwen_image_server_seats_free 2.0" in server.get("/metrics").text, "two free seats")
 
 
 def test_an_engine_that_dies_loses_nothing_and_the_other_goes_on(server):

@@ -199,7 +199,7 @@ def test_a_stopping_server_answers_503(own_servers):
 
 def test_an_unknown_model_is_not_found(fake_server):
     with impatient(fake_server, timeout=10.0) as client, pytest.raises(openai.NotFoundError) as raised:
-        client.models.retrieve("dall-e-3")
+        client.models.retrieve("no-such-model")
     assert (raised.value.code, raised.value.param, raised.value.type) == (
         "model_not_found", "model", "invalid_request_error",
     )  # fmt: skip

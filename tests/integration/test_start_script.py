@@ -159,7 +159,7 @@ def test_an_interrupted_first_start_is_resumed_and_the_next_one_needs_no_pip(clo
 def test_a_model_that_is_not_there_is_one_clear_sentence_while_the_port_stays_up(servers, tmp_path):
     missing = tmp_path / "no such model"
     server = servers(ready=False, command=START, engine="real", MODEL=str(missing))
-    server.wait_for(lambda: str(missing) in (server.health()["reason"] or ""), "the reason in /health", 60)
+    server.wait_for(lambda: missing.name in (server.health()["reason"] or ""), "the reason in /health", 60)
     assert server.health()["model_loaded"] is False
     sentences = [line for line in server.log.splitlines() if "ERROR" in line and str(missing) in line]
     assert len(sentences) == 1
