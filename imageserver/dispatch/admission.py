@@ -12,7 +12,7 @@ def refuse_if_hopeless(seats: SeatList) -> None:
     """Raise EngineUnavailable where no engine will come, Loading where that may take hours."""
     if seats.have_failed:
         raise EngineUnavailable(seats.reason)
-    engines = [seat.engine for seat in seats if seat.engine.state != "failed"]
+    engines = [seat.engine for seat in seats if seat.engine.state != "failed" and not seat.is_waiting_for_machine]
     if engines and all(engine.state == "loading" and engine.phase == "downloading" for engine in engines):
         raise Loading(f"The model is being downloaded: {seats.reason}", retry_after=30)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import math
 from collections.abc import Coroutine
 
 import msgspec
@@ -203,7 +204,9 @@ class Dispatcher:
 
     @property
     def expected_wait(self) -> float:
-        """The seconds that a job which comes now would wait."""
+        """The seconds that a job which comes now would wait; infinite while others wait and no engine is coming."""
+        if (len(self.jobs.queue) or self.models.requests_waiting) and not self.seats.are_coming:
+            return math.inf
         return self.snapshot().expected_wait
 
     def snapshot(self) -> messages.Snapshot:

@@ -54,7 +54,7 @@ class Estimator:
 
     def refuse_if_too_large(self, generation: Generation) -> None:
         """Raise OutOfMemory for a generation that is known not to fit on any device."""
-        obstacles = [self.obstacle(seat, generation) for seat in self._seats]
+        obstacles = [self.obstacle(seat, generation) for seat in self._seats if not seat.is_waiting_for_machine]
         if obstacles and all(obstacles):
             raise OutOfMemory(obstacles[0] or "")
 

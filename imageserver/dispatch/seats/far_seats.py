@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from imageserver.dispatch.seats.engine_process import EngineProcess
-from imageserver.dispatch.seats.seat import Seat
+from imageserver.dispatch.seats.seat import OFFERED, REQUESTED, Seat
 from imageserver.dispatch.seats.seat_config import SeatConfig
 from imageserver.settings import Settings
 
 STAND_IN = "imageserver.cluster.stand_in"
-OFFERED, REQUESTED = "offered", "requested"
 POLL_SECONDS = 0.5
 # How long the expected wait must be too long before another machine is asked for.
 HOLD_SECONDS = 3.0
@@ -31,7 +30,7 @@ class SeatOwner(Protocol):
 
     @property
     def expected_wait(self) -> float:
-        """Seconds that a job which comes now would wait."""
+        """Seconds that a job which comes now would wait; infinite while others wait for an engine in vain."""
 
     def open_seat(self, seat: Seat) -> None: ...
 
@@ -89,7 +88,8 @@ class FarSeats:
         if seat.engine.state == "failed":
             record.failed_at = record.failed_at or now
             return now - record.failed_at >= RETRY_SECONDS
-        return record.was_ready and not seat.engine.machine
+        # One that was woken looks for a machine again.
+        return record.was_ready and not seat.engine.machine and not seat.engine.is_resting
 
     def _follow_offers(self) -> None:
         """Let exactly one stand-in wait for the next engine that is offered."""
@@ -118,7 +118,7 @@ class FarSeats:
     def _open(self, wanted: str) -> None:
         name = f"machine {next(self._numbers)}"
         config = SeatConfig(name, "auto", STAND_IN, {"CLUSTER_SEAT": wanted})
-        seat = Seat(name, self._new_engine(config))
+        seat = Seat(name, self._new_engine(config), wanted)
         self._seats[seat] = FarSeatRecord(needed_at=self._clock())
         self._owner.open_seat(seat)
 

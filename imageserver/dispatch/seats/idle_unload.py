@@ -37,9 +37,13 @@ class IdleUnload:
 
     def wake(self, waiting: int = 1) -> None:
         """Start resting engines where fewer than `waiting` are there or on their way."""
-        coming = [seat for seat in self._seats if seat.engine.state == "loading"]
+        hoping = [seat for seat in self._seats if seat.is_waiting_for_machine]
+        coming = [seat for seat in self._seats if seat.engine.state == "loading" and seat not in hoping]
         resting = [seat for seat in self._seats if seat.engine.state == "idle"]
-        for seat in resting[: max(0, waiting - len(coming))]:
+        near, far = ([seat for seat in resting if seat.is_far == is_far] for is_far in (False, True))
+        missing = max(0, waiting - len(coming))
+        # A machine that is there for a far one goes to those that wait for one already.
+        for seat in near[:missing] + far[: max(0, missing - len(near) - len(hoping))]:
             seat.engine.wake()
 
     async def watch(self) -> None:

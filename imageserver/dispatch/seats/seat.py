@@ -10,6 +10,9 @@ from imageserver.dispatch.seats.seat_models import SeatModels
 from imageserver.generation import Generation, Lora, ModelInfo
 from imageserver.protocol import messages
 
+# What a far seat does for a machine: it waits for one that is offered, or asks the cluster for one.
+OFFERED, REQUESTED = "offered", "requested"
+
 ModelEvent = messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress
 
 
@@ -32,8 +35,10 @@ class SeatEvents(Protocol):
 class Seat:
     """A place for one engine: its jobs, its models, and what generations cost on its device."""
 
-    def __init__(self, name: str, engine: EngineProcess) -> None:
+    def __init__(self, name: str, engine: EngineProcess, wanted: str = "") -> None:
+        """`wanted` is OFFERED or REQUESTED for an engine on another machine."""
         self._name = name
+        self._wanted = wanted
         self.engine = engine
         self.models = SeatModels(engine)
         self.costs = CostModel()
@@ -47,6 +52,21 @@ class Seat:
     def name(self) -> str:
         """What tells it from the other seats: its device, on another machine with that machine's address."""
         return self.engine.machine or self._name
+
+    @property
+    def is_far(self) -> bool:
+        """Whether its engine is on another machine."""
+        return bool(self._wanted)
+
+    @property
+    def is_waiting_for_machine(self) -> bool:
+        """Whether no machine has been found for its engine yet, which may never be: none counts on it."""
+        return self.is_far and not self.engine.machine and self.engine.state in ("loading", "restarting")
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it only waits for a machine that nobody was asked for; a woken one had a machine before."""
+        return self.is_waiting_for_machine and self._wanted == OFFERED and not self.engine.is_resting
 
     @property
     def is_busy(self) -> bool:

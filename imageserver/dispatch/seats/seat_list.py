@@ -40,8 +40,14 @@ class SeatList:
 
     @property
     def have_failed(self) -> bool:
-        """Whether no engine will come."""
-        return bool(self._seats) and all(state == "failed" for state in self.states)
+        """Whether no engine will come: none is left, and no machine has been asked for."""
+        expected = [seat for seat in self._seats if not seat.is_spare]
+        return bool(expected) and all(seat.engine.state == "failed" for seat in expected)
+
+    @property
+    def are_coming(self) -> bool:
+        """Whether an engine is there, or will be."""
+        return any(seat.engine.state != "failed" and not seat.is_waiting_for_machine for seat in self._seats)
 
     @property
     def is_known(self) -> bool:
@@ -51,13 +57,13 @@ class SeatList:
     @property
     def state(self) -> str:
         """The state of the service: that of its best seat."""
-        states = {state_of(seat) for seat in self._seats}
+        states = {state_of(seat) for seat in self._judged}
         return next((state for state in (HEALTHY, LOADING, DEGRADED) if state in states), LOADING)
 
     @property
     def leading(self) -> Seat | None:
         """The seat that the service's state is that of."""
-        return next((seat for seat in self._seats if state_of(seat) == self.state), None)
+        return next((seat for seat in self._judged if state_of(seat) == self.state), None)
 
     @property
     def reason(self) -> str:
@@ -71,6 +77,11 @@ class SeatList:
         # What is known of a group of cards belongs to one seat.
         names = [name for name in DeviceUsage.__struct_fields__ if name != "group"]
         return DeviceUsage(**{name: sum(getattr(usage, name) for usage in usages) for name in names})
+
+    @property
+    def _judged(self) -> list[Seat]:
+        """Those that say how the service is: one that waits for a machine says so where there is no other."""
+        return [seat for seat in self._seats if not seat.is_spare] or self._seats
 
     def of(self, job: int) -> Seat | None:
         """Return the seat whose engine works on a job."""

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from imageserver.dispatch.seats import far_seats
-from imageserver.dispatch.seats.far_seats import OFFERED, REQUESTED, FarSeats
+from imageserver.dispatch.seats.far_seats import FarSeats
+from imageserver.dispatch.seats.seat import OFFERED, REQUESTED
 from imageserver.settings import Settings
 from tests.support.dispatch_harness import Harness, ScriptedEngine
 
@@ -91,6 +92,20 @@ async def test_an_engine_that_rests_or_cannot_load_is_not_started_again_by_anoth
         await owner.advance(far_seats.RETRY_SECONDS)
         assert seat not in owner.seats
         assert len(owner.seats) == 1
+
+
+async def test_a_far_engine_that_is_woken_keeps_its_seat_while_it_looks_for_a_machine():
+    owner = RecordingOwner()
+    await owner.advance()
+    seat = await owner.place("10.0.0.7 cpu")
+    seat.engine.state, seat.engine.is_resting = "idle", True
+    await owner.advance(5)
+    seat.engine.state, seat.engine.machine = "loading", ""
+    await owner.advance(5)
+    assert owner.seats == [seat]
+    seat.engine.is_resting = False
+    await owner.advance()
+    assert seat not in owner.seats, "the engine that was woken has died"
 
 
 async def test_engines_that_are_always_wanted_are_asked_for_and_not_awaited():
