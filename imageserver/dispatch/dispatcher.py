@@ -66,9 +66,8 @@ class Dispatcher:
     async def close_seat(self, seat: Seat) -> None:
         """End a seat for good; what its engine was running runs elsewhere."""
         await seat.engine.stop()
-        self.engine_lost(seat, silent=False)
         self.seats.remove(seat)
-        self.engine_changed()
+        self.engine_lost(seat, silent=False)
 
     def watch(self, work: Coroutine[None, None, None]) -> None:
         """Let something run as long as the dispatcher does."""

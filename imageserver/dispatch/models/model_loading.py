@@ -162,6 +162,7 @@ class ModelLoading:
         for number in unloads:
             self._answer_unload(number, messages.failed(0, error))
         ended = None if lost is None else self._end_load(seat, lost)
+        self._forget_refusals()
         if self._seats.ready:
             self.advance()  # on the other seats
             return ended
@@ -225,6 +226,15 @@ class ModelLoading:
             self._resolve(waiting, messages.failed(0, ended.failure) if ended.failure else None)
         self.advance()
         return ended
+
+    def _forget_refusals(self) -> None:
+        """Let a model be tried again where it could not be loaded, once no other seat is left that may hold it."""
+        for seat in self._seats:
+            others = [other for other in self._seats if other is not seat and other.is_coming]
+            hopeless = {
+                name for name in seat.models.unloadable if all(name in other.models.unloadable for other in others)
+            }
+            seat.models.unloadable -= hopeless
 
     def _resolve(self, waiting: LoadRequest, failure: messages.Failed | None) -> None:
         """Answer a request, whose model is loaded unless there is a failure."""

@@ -64,6 +64,11 @@ class Seat:
         return self.is_far and not self.engine.machine and self.engine.state in ("loading", "restarting")
 
     @property
+    def is_coming(self) -> bool:
+        """Whether there is an engine, or will be one."""
+        return self.engine.state != "failed" and not self.is_waiting_for_machine
+
+    @property
     def is_spare(self) -> bool:
         """Whether it only waits for a machine that nobody was asked for; a woken one had a machine before."""
         return self.is_waiting_for_machine and self._wanted == OFFERED and not self.engine.is_resting

@@ -47,7 +47,7 @@ class SeatList:
     @property
     def are_coming(self) -> bool:
         """Whether an engine is there, or will be."""
-        return any(seat.engine.state != "failed" and not seat.is_waiting_for_machine for seat in self._seats)
+        return any(seat.is_coming for seat in self._seats)
 
     @property
     def is_known(self) -> bool:

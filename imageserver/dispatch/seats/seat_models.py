@@ -66,6 +66,7 @@ class SeatModels:
         self.known |= {info.name: info for info in message.models}
         leaving = set(self._unloads.values())
         self.loaded = tuple(info.name for info in message.models if info.name not in leaving)
+        self.unloadable -= set(self.loaded)
         if self.loading is None or message.job != self.loading.number:
             return None
         ended = LoadEnded(self.loading.name, message.failure.as_error() if message.failure else None)

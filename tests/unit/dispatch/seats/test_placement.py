@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -156,6 +157,52 @@ async def test_a_model_that_one_card_cannot_hold_is_loaded_on_another_and_fails_
     assert harness.worker.of(1) == ["model_unloadable"]
     harness.submit(2, model="large")
     assert len(harness.engines[0].sent) == 2, "a later one tries again"
+
+
+def harness_with_refusal():
+    """Return a harness of two seats of which the first could not load `large` and the second has it."""
+    harness = Harness(seats=2)
+    harness.submit(1, model="large")
+    refusal = Failed(job=1, code="model_unloadable", sentence="It is too large.", param="model")
+    harness.load("scripted", job=harness.engines[0].sent[0].job, failure=refusal, seat=harness.seats[0])
+    harness.load("scripted", "large", job=harness.engines[1].sent[0].job, seat=harness.seats[1])
+    return harness
+
+
+@pytest.mark.parametrize("end", ["failed", "closed"])
+async def test_a_model_that_a_card_could_not_hold_is_tried_there_again_when_no_other_card_is_left(end):
+    harness = harness_with_refusal()
+    if end == "closed":
+        await harness.dispatcher.close_seat(harness.seats[1])
+    else:
+        harness.lose_engine(1)
+        assert len(harness.engines[0].sent) == 1, "the other one may come back"
+        harness.engines[1].state = "failed"
+        harness.dispatcher.engine_lost(harness.seats[1], silent=False)
+    [_, again] = harness.engines[0].sent
+    assert again.name == "large"
+    refusal = Failed(job=again.job, code="model_unloadable", sentence="It is too large.", param="model")
+    harness.load("scripted", job=again.job, failure=refusal, seat=harness.seats[0])
+    assert harness.worker.of(1)[-1] == "model_unloadable"
+    assert len(harness.engines[0].sent) == 2
+
+
+async def test_a_model_that_kills_every_engine_is_tried_once_on_each():
+    harness = Harness(seats=2)
+    harness.submit(1, model="deadly")
+    for number in (0, 1):
+        assert [load.name for load in harness.engines[number].sent] == ["deadly"]
+        harness.lose_engine(number)
+        harness.revive(number)
+    assert harness.worker.of(1) == ["engine_unavailable"]
+    assert [len(engine.sent) for engine in harness.engines] == [1, 1]
+
+
+async def test_a_model_with_which_an_engine_has_begun_may_be_used_there_though_it_could_not_be_loaded_before():
+    harness = harness_with_refusal()
+    harness.load("scripted", "large", seat=harness.seats[0])
+    harness.submit(2, model="large")
+    assert harness.engines[0].running == [2]
 
 
 async def test_a_client_loads_a_model_on_all_seats_and_unloads_it_from_all():
