@@ -18,7 +18,7 @@ def refuse_if_hopeless(seats: SeatList) -> None:
 
 
 def refuse_if_full(jobs: int, max_jobs: int, queue_wait: float) -> None:
-    """Raise QueueFull when `max_jobs` jobs run or wait already; all of them take `queue_wait` seconds."""
+    """Raise QueueFull when `max_jobs` jobs run or wait already; the seats take `queue_wait` seconds for all."""
     if jobs >= max_jobs:
         # A place is free as soon as the next job ends.
         pause = max(1.0, queue_wait / jobs)

@@ -1,8 +1,8 @@
 """The one object that all HTTP workers share: it queues jobs, gives them to engines and notifies their clients."""
 
 import asyncio
-import contextlib
 import dataclasses
+import logging
 import math
 from collections.abc import Coroutine
 
@@ -27,11 +27,14 @@ from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.dispatch.seats.seat_models import LoadEnded
 from imageserver.dispatch.service_state import snapshot
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
+from imageserver.dispatch.tasks import Tasks
 from imageserver.errors import Cancelled, DeadlineExceeded, Draining, EngineUnavailable, Loading, ServiceError
 from imageserver.generation import Generation
 from imageserver.protocol import messages
 from imageserver.scheduling_policy import CLASSES
 from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # How long a job outlives a client that may come back: SDKs retry within eight seconds.
 RETURN_SECONDS = 30.0
@@ -43,45 +46,46 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self._clock = asyncio.get_running_loop().time
         self._broadcast = SnapshotBroadcast(self.snapshot)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
         self.seats = SeatList()
         self._estimator = Estimator(self.seats)
         self.quotas = Quotas(UsageStore(settings.resolve(settings.state_dir)))
         self.jobs = JobTable(on_end=self.quotas.record_end)
         self.job_records = JobRecords()
         self.models = ModelLoading(self.seats, self.job_records)
-        self._room = QueueRoom(settings, self.jobs, self.models)
+        self._room = QueueRoom(settings, self.jobs, self.models, self.seats)
         self._idle = IdleUnload(settings.idle_unload, self.seats, self._something_waits)
         self._assignment = Assignment(self.jobs, self.seats, self.models, self._estimator, self._idle)
 
     def start(self) -> None:
         """Watch the seats, and let the workers see that this loop runs."""
-        self._tasks += [asyncio.create_task(each) for each in (self._idle.watch(), self._broadcast.beat())]
+        self.watch(self._idle.watch())
+        self.watch(self._broadcast.beat())
 
     def open_seat(self, seat: Seat) -> None:
         """Run engines on a seat from now on."""
         self.seats.add(seat)
-        self._tasks.append(asyncio.create_task(seat.supervise(self)))
+        self.watch(seat.supervise(self))
 
     async def close_seat(self, seat: Seat) -> None:
         """End a seat for good; what its engine was running runs elsewhere."""
         await seat.engine.stop()
         self.seats.remove(seat)
+        self._idle.forget(seat)
         self.engine_lost(seat, silent=False)
 
     def watch(self, work: Coroutine[None, None, None]) -> None:
         """Let something run as long as the dispatcher does."""
-        self._tasks.append(asyncio.create_task(work))
+        self._tasks.start(work)
 
     async def stop(self) -> None:
         """Fail all jobs, then end the engines."""
         for job in self.jobs:
             self.jobs.fail(job, Draining("The server is stopping."))
-        await asyncio.gather(*(seat.engine.stop() for seat in self.seats))
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        stopped = await asyncio.gather(*(seat.engine.stop() for seat in self.seats), return_exceptions=True)
+        for error in filter(None, stopped):
+            logger.error("An engine could not be ended.", exc_info=error)
+        await self._tasks.stop()
 
     def join(self, worker: Listener) -> None:
         """Send `worker` the state now and at every change."""

@@ -3,22 +3,24 @@
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_share_taken, refuse_if_too_much
 from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.models.model_loading import ModelLoading
+from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.settings import Settings
 
 
 class QueueRoom:
     """Refuses what finds no room; requests that wait for their models take a place too."""
 
-    def __init__(self, settings: Settings, jobs: JobTable, models: ModelLoading) -> None:
+    def __init__(self, settings: Settings, jobs: JobTable, models: ModelLoading, seats: SeatList) -> None:
         self._max_jobs = settings.max_queue
         self._max_bytes = int(settings.max_queue_mb * 2**20)
         self._jobs = jobs
         self._models = models
+        self._seats = seats
 
     def refuse_if_none(self, credential: str, source_bytes: int = 0) -> None:
         """Raise QueueFull where a job of a credential, with an image of so many bytes, finds no room."""
         held = len(self._jobs) + self._models.requests_waiting
-        refuse_if_full(held, self._max_jobs, self._jobs.remaining)
+        refuse_if_full(held, self._max_jobs, self._jobs.remaining / max(1, len(self._seats.ready)))
         if credential:
             self._refuse_if_share_taken(credential, held, source_bytes)
         if source_bytes:

@@ -18,6 +18,7 @@ from imageserver.dispatch.seats.engine_process import EngineProcess
 from imageserver.dispatch.seats.far_seats import FarSeats
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
+from imageserver.dispatch.tasks import Tasks
 from imageserver.protocol import messages
 from imageserver.protocol.channel import Address
 from imageserver.protocol.framing import MAX_HELLO_BYTES
@@ -53,13 +54,13 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
-    owner_watch = asyncio.create_task(_wait_for_end_of(runtime_dir.owner, stop))
+    beside = Tasks()
+    beside.start(_wait_for_end_of(runtime_dir.owner, stop))
     dispatcher.start()
     dispatcher.quotas.start()
-    opening = asyncio.create_task(_open_seats(dispatcher, settings, address, runtime_dir))
+    beside.start(_open_seats(dispatcher, settings, address, runtime_dir))
     await stop.wait()
-    owner_watch.cancel()
-    opening.cancel()
+    await beside.stop()
     server.close()
     await dispatcher.stop()
     await dispatcher.quotas.stop()

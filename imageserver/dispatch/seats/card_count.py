@@ -14,11 +14,15 @@ INVENTORY_SECONDS = 120.0
 
 async def find_cards(kind: str) -> tuple[str, ...]:
     """Return the names of all cards of a kind, or of the first kind there is for `auto`; empty where none is found."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", INVENTORY, kind,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=os.environ,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", INVENTORY, kind,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=os.environ,
+        )  # fmt: skip
+    except OSError as error:  # memory is short
+        logger.error("The devices cannot be counted: %s", error)
+        return ()
     try:
         output, complaint = await asyncio.wait_for(process.communicate(), INVENTORY_SECONDS)
     except TimeoutError:

@@ -20,6 +20,7 @@ from imageserver.dispatch.seats.initial_models import InitialModels
 from imageserver.dispatch.seats.memory_share import MemoryShare
 from imageserver.dispatch.seats.seat_config import SeatConfig
 from imageserver.dispatch.streams import Peer
+from imageserver.dispatch.tasks import Tasks
 from imageserver.errors import EngineUnavailable, Loading
 from imageserver.generation import ModelInfo
 from imageserver.protocol import messages
@@ -33,6 +34,8 @@ MAX_LOAD_FAILURES = 5
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 STOP_GRACE_SECONDS = 3.0
+# An engine that has lost its connection, or was told that it failed, frees its memory and ends.
+UNCONNECTED_SECONDS = 10.0
 # Phases of a model's load during which other models generate: its files arrive; it waits for those images.
 DOWNLOADING, WAITING = "downloading", "waiting"
 
@@ -102,6 +105,8 @@ class EngineProcess:
     @property
     def is_ready(self) -> bool:
         """Whether there is an engine that accepts jobs and questions."""
+        if self._stopping or self._is_retiring:
+            return False
         return self.state == "ready" and self.ready is not None and self._peer is not None
 
     @property
@@ -114,15 +119,14 @@ class EngineProcess:
 
         `max_in_flight` images' worth of memory is begun at a time.
         """
-        if self._is_retiring:
-            return False
         return self.is_ready and info is not None and self._running.images < info.device.max_in_flight
 
     async def supervise(self, events: EngineEvents) -> None:
         """Run engines, one after the other, until `stop` or until loading has failed too often."""
         self._events = events
         failures = 0
-        watchdog = asyncio.create_task(self._watch())
+        beside = Tasks()
+        beside.start(self._watch())
         try:
             while not self._stopping:
                 was_ready = await self._run_once()
@@ -144,7 +148,7 @@ class EngineProcess:
                 self._events.engine_lost(silent=self._silent)
                 await asyncio.sleep(pause)
         finally:
-            watchdog.cancel()
+            await beside.stop()
 
     async def stop(self) -> None:
         """End the engine for good."""
@@ -163,6 +167,18 @@ class EngineProcess:
     def wake(self) -> None:
         """Let the next engine start where this one rests."""
         self._awake.set()
+
+    async def _end_unconnected(self) -> None:
+        """Kill a process that outlives its connection: it can be given nothing, and nobody else would end it."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            await asyncio.wait_for(process.wait(), UNCONNECTED_SECONDS)
+        except TimeoutError:
+            logger.error("The engine process %d has lost its connection and goes on; it is killed.", process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
     async def _end_process(self) -> None:
         """End the process: politely, then by force."""
@@ -220,6 +236,7 @@ class EngineProcess:
             self._receive(message, raw)
         if self._peer is peer:
             self._peer = None
+            await self._end_unconnected()
 
     def is_own(self, key: str) -> bool:
         """Return whether the key is that of the process that was started last.
@@ -281,6 +298,7 @@ class EngineProcess:
             self._events.engine_changed()
         elif isinstance(message, messages.Retiring):
             self._is_retiring = True
+            self._events.engine_changed()  # what would have run here runs elsewhere
             self._end_if_retired()
         elif not isinstance(message, messages.Pong):
             logger.error("The engine sent %s, which no engine sends.", type(message).__name__)

@@ -13,6 +13,7 @@ from typing import Protocol
 from imageserver.dispatch.seats.engine_process import EngineProcess
 from imageserver.dispatch.seats.seat import OFFERED, REQUESTED, Seat
 from imageserver.dispatch.seats.seat_config import SeatConfig
+from imageserver.dispatch.tasks import Tasks
 from imageserver.settings import Settings
 
 STAND_IN = "imageserver.cluster.stand_in"
@@ -61,7 +62,7 @@ class FarSeats:
         self._numbers = itertools.count(1)
         self._seats: dict[Seat, FarSeatRecord] = {}
         self._waits_since: float | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = Tasks()
 
     async def watch(self) -> None:
         """Follow the cluster for ever."""
@@ -124,9 +125,7 @@ class FarSeats:
 
     def _close(self, seat: Seat) -> None:
         del self._seats[seat]
-        closing = asyncio.create_task(self._owner.close_seat(seat))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._closing.start(self._owner.close_seat(seat))
 
 
 def _has_machine(seat: Seat) -> bool:

@@ -28,6 +28,10 @@ class IdleUnload:
         """Begin to count again."""
         self._used[seat] = self._clock()
 
+    def forget(self, seat: Seat) -> None:
+        """Count no more for a seat that is closed."""
+        self._used.pop(seat, None)
+
     def record_request(self) -> None:
         """Count a request that needs no place in the queue as a use of all seats, and start an engine if none runs."""
         for seat in self._seats:

@@ -1,12 +1,14 @@
 """The dispatcher's decisions, with a scripted engine and recording clients."""
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
 
+from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.snapshot_broadcast import INTERVAL_SECONDS
 from imageserver.protocol.messages import AdmissionRequest, Finished
-from tests.support.dispatch_harness import Harness, Recorder
+from tests.support.dispatch_harness import Harness, Recorder, ScriptedEngine
 
 
 async def test_one_job_runs_and_the_others_wait_in_the_order_they_came(harness):
@@ -86,6 +88,49 @@ async def test_retry_after_is_learnt_from_the_device():
     harness.submit(2, 3)
     refusal = harness.worker.messages[-1]
     assert refusal.retry_after == 2.0
+
+
+async def test_retry_after_is_the_shorter_the_more_engines_there_are():
+    pauses = []
+    for seats in (1, 2):
+        harness = Harness(seats=seats, max_queue=8)
+        harness.submit(1)
+        harness.finish(1)
+        harness.submit(*range(2, 10), 99)
+        pauses.append(harness.worker.messages[-1].retry_after)
+    assert pauses == [2.0, 1.0], "each generation takes two seconds"
+
+
+async def test_what_works_for_a_seat_is_forgotten_when_the_seat_is_closed():
+    harness = Harness()
+    dispatcher, engine = harness.dispatcher, ScriptedEngine(room=1)
+    stopped = asyncio.Event()
+    engine.supervise = lambda _: stopped.wait()
+    seat = Seat("card1", engine)
+    dispatcher.open_seat(seat)
+    dispatcher._idle.record_use(seat)
+    tasks = len(dispatcher._tasks)
+    stopped.set()
+    await dispatcher.close_seat(seat)
+    await asyncio.sleep(1)
+    assert len(dispatcher._tasks) == tasks - 1
+    assert seat not in dispatcher._idle._used
+
+
+async def test_a_seat_whose_supervision_breaks_is_logged_and_the_server_still_stops(harness, caplog):
+    harness.engine.supervise = AsyncMock(side_effect=RuntimeError("It has broken."))
+    harness.dispatcher.watch(harness.seat.supervise(harness.dispatcher))
+    await asyncio.sleep(1)
+    [record] = caplog.records
+    assert "Seat.supervise has ended with an error" in record.message
+    assert str(record.exc_info[1]) == "It has broken."
+    broken, other = ScriptedEngine(room=1), ScriptedEngine(room=1)
+    broken.stop = AsyncMock(side_effect=RuntimeError("It does not stop."))
+    harness.dispatcher.seats.add(Seat("card1", broken))
+    harness.dispatcher.seats.add(Seat("card2", other))
+    harness.dispatcher.start()
+    await harness.dispatcher.stop()
+    assert (other.has_stopped, len(harness.dispatcher._tasks)) == (True, 0)
 
 
 async def test_queue_time_is_measured_by_the_dispatcher(harness):

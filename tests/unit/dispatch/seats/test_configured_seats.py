@@ -1,9 +1,20 @@
 """The settings mean seats: one device, a list, every card, or the first ones of them."""
 
+import asyncio
+from unittest.mock import AsyncMock
+
 import pytest
 
+from imageserver.dispatch.seats.card_count import find_cards
 from imageserver.dispatch.seats.configured_seats import configured_seats
 from imageserver.settings import Settings
+
+
+async def test_cards_that_cannot_be_counted_for_want_of_memory_are_none(monkeypatch, caplog):
+    start = AsyncMock(side_effect=OSError(12, "Cannot allocate memory"))
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    assert await find_cards("auto") == ()
+    assert "Cannot allocate memory" in caplog.text
 
 
 async def seats(cards=(), **changes):

@@ -7,7 +7,12 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from imageserver.dispatch.seats.engine_process import FIRST_BACKOFF_SECONDS, MAX_LOAD_FAILURES, EngineProcess
+from imageserver.dispatch.seats.engine_process import (
+    FIRST_BACKOFF_SECONDS,
+    MAX_LOAD_FAILURES,
+    UNCONNECTED_SECONDS,
+    EngineProcess,
+)
 from imageserver.dispatch.seats.engine_questions import QUESTION_TIMEOUT_SECONDS
 from imageserver.generation import ModelInfo
 from imageserver.protocol.engine_config import InitialModel
@@ -165,12 +170,32 @@ async def test_every_engine_is_told_what_the_settings_meant_at_first_also_by_a_l
     assert initial_models(processes) == [(None, None), ("chosen", "big"), ("chosen", "big"), (None, "big")]
 
 
+async def test_an_engine_that_is_being_stopped_is_given_nothing_more(monkeypatch):
+    async with started_engine(monkeypatch) as (engine, process, _):
+        process.terminate = Mock()
+        stopping = asyncio.create_task(engine.stop())
+        await asyncio.sleep(1)
+        assert (engine.state, engine.is_ready) == ("ready", False)
+        await stopping
+
+
+async def test_an_engine_that_outlives_its_connection_is_killed_and_replaced(monkeypatch):
+    async with started_engine(monkeypatch) as (engine, process, peer):
+        peer.close()
+        await asyncio.sleep(UNCONNECTED_SECONDS - 1)
+        assert not process.killed.is_set(), "it may be about to end"
+        await asyncio.sleep(2)
+        assert process.killed.is_set()
+        assert engine.restarts == 1
+
+
 async def test_an_engine_whose_machine_leaves_gets_no_more_jobs_and_ends_after_its_last_one(monkeypatch):
     async with started_engine(monkeypatch) as (engine, process, _):
         engine.run(Run(job=1, generation=generation()))
         engine._receive(Retiring(), b"")
         await asyncio.sleep(1)
-        assert (engine.has_room(ModelInfo(name="m")), process.killed.is_set()) == (False, False)
+        assert (engine.is_ready, engine.has_room(ModelInfo(name="m"))) == (False, False)
+        assert not process.killed.is_set()
         engine._receive(Failed(job=1, code="cancelled", sentence=""), b"")
         await asyncio.sleep(1)
         assert process.killed.is_set()
