@@ -160,7 +160,7 @@ async def test_a_model_that_one_card_cannot_hold_is_loaded_on_another_and_fails_
 
 
 def harness_with_refusal():
-    """Return a harness of two seats of which the first could not load `large` and the second has it."""
+    """Return a harness of two seats: the first could not load `large`, the second has it."""
     harness = Harness(seats=2)
     harness.submit(1, model="large")
     refusal = Failed(job=1, code="model_unloadable", sentence="It is too large.", param="model")

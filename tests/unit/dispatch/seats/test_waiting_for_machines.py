@@ -1,4 +1,4 @@
-"""A stand-in that waits for a machine is no engine: no job relies on it, and it lets machines be asked for."""
+"""A stand-in that waits for a machine is no engine: no job relies on it."""
 
 import asyncio
 import math
