@@ -1,4 +1,4 @@
-"""A stand-in that waits for a machine is no engine: no job relies on it."""
+"""A stand-in without a machine does not count as an engine, and the first request asks for a machine."""
 
 import asyncio
 import math
