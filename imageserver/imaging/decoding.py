@@ -79,9 +79,14 @@ def read_image(data: bytes, *, name: str, max_pixels: int) -> Pixels:
 
 
 def read_image_and_holes(data: bytes, *, name: str, max_pixels: int) -> tuple[Pixels, Mask | None]:
-    """Return the pixels of an image like `read_image`, and its transparent part as a mask; None where it has none."""
+    """Return the pixels of an image like `read_image`, and how transparent they are as a mask.
+
+    It is None where no pixel is fully transparent: soft edges are no hole. Source: OpenAI's reference of image edits.
+    """
     image = _read(data, name, max_pixels)
     holes = _holes(image)
+    if holes is not None and not holes.histogram()[255]:
+        holes = None
     mask = None if holes is None else Mask(image.width, image.height, holes.tobytes())
     return Pixels(image.width, image.height, _on("white", image).tobytes()), mask
 

@@ -74,6 +74,26 @@ def test_a_transparent_hole_is_the_mask_where_openai_says_so(info):
     assert image.warnings == ["image is partly transparent and has no mask: that part is regenerated."]
 
 
+def soft(*, alpha=250, hole=0):
+    """Return a PNG that is a little transparent everywhere, and fully from its left side to `hole`."""
+    image = Image.new("RGBA", (96, 96), (0, 0, 255, alpha))
+    image.paste((0, 0, 0, 0), (0, 0, hole, 96))
+    return file_of(image)
+
+
+@pytest.mark.parametrize("alpha", [1, 128, 250])
+def test_an_image_with_soft_edges_and_no_hole_is_edited_as_a_whole(alpha):
+    image = read(image=soft(alpha=alpha), transparent_means_edit=True)
+    source, _, _ = fitted(image)
+    assert (image.mask, source.masked, source.strength) == (None, False, 0.85)
+    assert not any("transparent" in warning for warning in image.warnings)
+
+
+def test_a_hole_beside_soft_edges_is_the_mask():
+    _, _, mask = fitted(read(image=soft(hole=48), transparent_means_edit=True))
+    assert mask[32, [10, 50]].tolist() == [255, 5]
+
+
 @pytest.mark.parametrize(
     ("info", "fields"),
     [
