@@ -15,6 +15,9 @@ from imageserver.engine.lora_formats.refused import LoraRefused
 from imageserver.engine.lora_formats.tensor_file import TensorFile
 from imageserver.engine.weight_names import owner_of
 
+# peft's own bias has the strength of the matrices; the other is added as it is.
+BIASES = {"bias", "bias_difference"}
+
 
 def read_adapter(path: Path, model: ModelLayers) -> Mapping[str, PartAdapter]:
     """Read a file for a model, and return the adapter of each part; raises LoraRefused or OSError."""
@@ -56,16 +59,16 @@ def _matrices(name: str, file: TensorFile, place: Place) -> LoraMatrices:
     layer = place.layers[0]
     kinds = {part.split(".")[0] for part in parts} - {"alpha"}
     if kinds == {"hada"}:
-        return hadamard.as_low_rank(name, parts, alpha, layer)
-    if kinds <= {"difference", "bias"} and len(place.layers) == 1:
+        return hadamard.as_low_rank(name, parts, alpha, place)
+    if kinds <= {"difference", "bias_difference"} and len(place.layers) == 1:
         if "difference" in kinds:
-            return full_difference.as_low_rank(name, parts["difference"], parts.get("bias"), layer)
-        if "bias" in kinds:
-            return only_bias(layer, parts["bias"])
-    if kinds <= {"down", "up", "mid", "bias", "magnitude"}:
+            return full_difference.as_low_rank(name, parts["difference"], parts.get("bias_difference"), layer)
+        if "bias_difference" in kinds:
+            return only_bias(layer, parts["bias_difference"])
+    if kinds <= {"down", "up", "mid", "bias", "bias_difference", "magnitude"} and not kinds >= BIASES:
         if alpha is None and "down" in parts:
             alpha = file.alpha(layer.part, layer.name, parts["down"].shape[0])
-        return low_rank(name, parts, alpha)
+        return low_rank(name, parts, alpha, place)
     raise LoraRefused(f"cannot be used: its layer {name} mixes formats: {', '.join(sorted(parts))}")
 
 
@@ -86,10 +89,10 @@ def _spread(name: str, matrices: LoraMatrices, place: Place) -> Mapping[Layer, L
         return {place.layers[0]: matrices.swapped()}
     if len(place.layers) == 1:
         return {place.layers[0]: matrices}
-    if matrices.up.shape[0] != sum(layer.outputs for layer in place.layers):
+    if matrices.up.shape[0] != place.outputs:
         raise LoraRefused(
             f"does not fit the model: its layer {name} has {matrices.up.shape[0]} outputs, the model's has "
-            f"{sum(layer.outputs for layer in place.layers)}"
+            f"{place.outputs}"
         )
     found, start = {}, 0
     for layer in place.layers:

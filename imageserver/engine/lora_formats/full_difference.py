@@ -3,9 +3,11 @@
 Source: ComfyUI `comfy/lora.py`, LyCORIS `modules/full.py`.
 """
 
+from dataclasses import replace
+
 import torch
 
-from imageserver.engine.lora_formats.layer_matrices import LoraMatrices
+from imageserver.engine.lora_formats.layer_matrices import LoraMatrices, of_full_rank
 from imageserver.engine.lora_formats.model_layers import Layer
 from imageserver.engine.lora_formats.refused import LoraRefused
 
@@ -17,5 +19,4 @@ def as_low_rank(name: str, change: torch.Tensor, bias: torch.Tensor | None, laye
             f"does not fit the model: the change of its layer {name} has the shape {tuple(change.shape)}, the layer "
             f"{(layer.outputs, layer.inputs, *layer.kernel)}"
         )
-    one = torch.eye(layer.outputs, dtype=change.dtype)
-    return LoraMatrices(change, one.reshape(*one.shape, *(1 for _ in layer.kernel)), float(layer.outputs), bias=bias)
+    return replace(of_full_rank(change.flatten(1), layer.kernel), bias=bias)

@@ -21,6 +21,11 @@ def checked(
             f"cannot be used: its layer {name} is a convolution in the format LoKr, which this server does not compute "
             "with; convert the file to LoRA"
         )
+    if others := sorted(part for part in parts if part != "alpha" and not part.startswith("lokr.")):
+        raise LoraRefused(
+            f"cannot be used: its layer {name} is in the format LoKr and has a {others[0]} beside it, which this "
+            "server does not compute with"
+        )
     factors = {part.removeprefix("lokr."): tensor for part, tensor in parts.items() if part.startswith("lokr.")}
     first, second = (_shape(name, factors, each) for each in ("w1", "w2"))
     if (first[0] * second[0], first[1] * second[1]) != (layer.outputs, layer.inputs):

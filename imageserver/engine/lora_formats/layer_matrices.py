@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from imageserver.engine.lora_formats.model_layers import Layer
+from imageserver.engine.lora_formats.model_layers import Layer, Place
 from imageserver.engine.lora_formats.refused import LoraRefused
 
 
@@ -42,7 +42,7 @@ class LoraMatrices:
         return replace(self, up=torch.cat(self.up.chunk(2)[::-1]), bias=swap(self.bias), magnitude=swap(self.magnitude))
 
 
-def low_rank(name: str, parts: Mapping[str, torch.Tensor], alpha: float | None) -> LoraMatrices:
+def low_rank(name: str, parts: Mapping[str, torch.Tensor], alpha: float | None, place: Place) -> LoraMatrices:
     """Return the matrices of an ordinary LoRA, LoCon or DoRA; raises LoraRefused.
 
     Without an `alpha` the strength is 1.
@@ -51,23 +51,41 @@ def low_rank(name: str, parts: Mapping[str, torch.Tensor], alpha: float | None) 
         if one not in parts:
             raise LoraRefused(f"cannot be used: its layer {name} has a matrix {other} and no matrix {one}")
     down, up = parts["down"], parts["up"]
+    rank = down.shape[0]
     if "mid" in parts:
-        down = _with_kernel(name, down, parts["mid"])
+        rank = parts["mid"].shape[0]
+        down, up = _with_kernel(name, down, up, parts["mid"], place)
     if down.ndim not in (2, 4) or up.ndim not in (2, 4) or down.shape[0] != up.shape[1] or down.shape[0] == 0:
         shapes = f"{tuple(down.shape)} and {tuple(up.shape)}"
         raise LoraRefused(f"cannot be used: the matrices of its layer {name} do not fit each other: {shapes}")
     common = torch.promote_types(down.dtype, up.dtype)
-    magnitude = parts.get("magnitude")
-    return LoraMatrices(
-        down.to(common), up.to(common), float(down.shape[0]) if alpha is None else alpha,
-        bias=parts.get("bias"), magnitude=None if magnitude is None else _per_output(name, magnitude, up.shape[0]),
+    bias, magnitude = parts.get("bias"), parts.get("magnitude")
+    found = LoraMatrices(
+        down.to(common), up.to(common), float(down.shape[0]) if alpha is None else alpha * down.shape[0] / rank,
+        magnitude=None if magnitude is None else _per_output(name, magnitude, up.shape[0]),
     )  # fmt: skip
+    if "bias_difference" in parts:
+        bias = _without_strength(name, parts["bias_difference"], found)
+    return replace(found, bias=bias)
 
 
 def only_bias(layer: Layer, bias: torch.Tensor) -> LoraMatrices:
     """Return matrices that add nothing but a bias."""
     down = bias.new_zeros((1, layer.inputs, *layer.kernel))
     return LoraMatrices(down, bias.new_zeros((layer.outputs, 1, *(1 for _ in layer.kernel))), 1.0, bias=bias)
+
+
+def of_full_rank(change: torch.Tensor, kernel: tuple[int, ...]) -> LoraMatrices:
+    """Return the matrices of the smallest rank that every change of this shape has: its outputs or its inputs.
+
+    `change` is (outputs, inputs); with a kernel, its numbers are among the inputs.
+    """
+    rank = min(change.shape)
+    one = torch.eye(rank, dtype=change.dtype)
+    down, up = (change, one) if rank == change.shape[0] else (one, change)
+    if kernel:
+        down, up = down.reshape(rank, -1, *kernel), up[:, :, None, None]
+    return LoraMatrices(down, up, float(rank))
 
 
 def fitted(name: str, matrices: LoraMatrices, layer: Layer) -> LoraMatrices:
@@ -96,11 +114,37 @@ def fitted(name: str, matrices: LoraMatrices, layer: Layer) -> LoraMatrices:
     return replace(matrices, down=down.contiguous(), up=up.contiguous())
 
 
-def _with_kernel(name: str, down: torch.Tensor, mid: torch.Tensor) -> torch.Tensor:
-    """Return the matrix down of a LoCon that has its kernel in a third one (Tucker decomposition)."""
-    if mid.ndim != 4 or mid.shape[1] != down.shape[0]:
+def _with_kernel(
+    name: str, down: torch.Tensor, up: torch.Tensor, mid: torch.Tensor, place: Place
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the matrices of a LoCon that has its kernel in a third one (Tucker decomposition).
+
+    They are computed only where they belong to the layer, at most in its size: else a small file could fill the RAM.
+    """
+    left, right, kernel = up.flatten(1), down.flatten(1), place.layers[0].kernel
+    if mid.ndim != 4 or tuple(mid.shape[:2]) != (left.shape[1], right.shape[0]):
         raise LoraRefused(f"cannot be used: the matrix mid of its layer {name} does not fit the others")
-    return torch.einsum("mrhw,ri->mihw", mid, down.flatten(1))
+    shape, wanted = (*left.shape[:1], right.shape[1], *mid.shape[2:]), (place.outputs, place.layers[0].inputs)
+    if shape != (*wanted, *(kernel or (1, 1))):
+        raise LoraRefused(
+            f"does not fit the model: its layer {name} has {shape[1]} inputs, {shape[0]} outputs and a kernel of "
+            f"{shape[2:]}, the model's has {wanted[1]}, {wanted[0]} and {kernel or (1, 1)}"
+        )
+    common = torch.promote_types(torch.promote_types(down.dtype, up.dtype), mid.dtype)
+    left, right, mid = left.float(), right.float(), mid.float()
+    if len(mid) <= min(place.inputs, place.outputs):
+        return torch.einsum("mrhw,ri->mihw", mid, right).to(common), up
+    change = torch.einsum("orhw,ri->oihw", torch.einsum("om,mrhw->orhw", left, mid), right)
+    whole = of_full_rank(change.flatten(1).to(common), kernel)
+    return whole.down, whole.up
+
+
+def _without_strength(name: str, bias: torch.Tensor, matrices: LoraMatrices) -> torch.Tensor:
+    """Return the bias that is `bias` in the model: peft multiplies it by alpha / rank, as it does the matrices."""
+    found = (bias.double() * matrices.rank / matrices.alpha).to(bias.dtype)
+    if not torch.isfinite(found).all():
+        raise LoraRefused(f"cannot be used: its layer {name} has a diff_b, and the alpha {matrices.alpha} beside it")
+    return found
 
 
 def _per_output(name: str, magnitude: torch.Tensor, outputs: int) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """The layers of a model that LoRAs can change, under every name that trainers have for them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,15 @@ class Place:
 
     layers: tuple[Layer, ...]
     swapped: bool = False
+
+    @property
+    def outputs(self) -> int:
+        return sum(layer.outputs for layer in self.layers)
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers each output is computed from, with those of a convolution's kernel."""
+        return self.layers[0].inputs * math.prod(self.layers[0].kernel)
 
 
 class ModelLayers:

@@ -50,7 +50,7 @@ PARTS = tuple(
         (r"dora_scale", "magnitude"),
         (r"lora_magnitude_vector(\.\w+)?(\.weight)?", "magnitude"),
         (r"diff", "difference"),
-        (r"diff_b", "bias"),
+        (r"diff_b", "bias_difference"),
         (r"hada_(?P<hada>w1_a|w1_b|w2_a|w2_b|t1|t2)", "hada"),
         (r"lokr_(?P<lokr>w1|w1_a|w1_b|w2|w2_a|w2_b|t2)", "lokr"),
     )

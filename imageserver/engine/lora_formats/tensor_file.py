@@ -30,10 +30,15 @@ class TensorFile:
     peft: Mapping[str, Any] = field(default_factory=dict)
 
     def alpha(self, part: str, layer: str, rank: int) -> float:
-        """Return the alpha of a layer that has none of its own: its rank, unless peft's configuration is there."""
+        """Return the alpha of a layer that has none of its own: its rank, unless peft's configuration is there.
+
+        Raises LoraRefused for one that is not finite: JSON as Python reads it can contain NaN.
+        """
         if f"{part}.lora_alpha" not in self.peft:
             return float(rank)
         alpha = self._of_layer(part, "alpha_pattern", layer, self.peft[f"{part}.lora_alpha"])
+        if not math.isfinite(float(alpha)):
+            raise LoraRefused(f"cannot be used: its metadata {ADAPTER_METADATA} gives the layer {layer} alpha {alpha}")
         return float(alpha) * (math.sqrt(rank) if self.peft.get(f"{part}.use_rslora") else 1.0)
 
     def _of_layer(self, part: str, pattern: str, layer: str, otherwise: Any) -> Any:

@@ -106,10 +106,11 @@ class LoraAdapters:
         file = self._folder.find(lora.name)
         if file.digest != lora.digest:
             raise InvalidParameter(f"loras: {lora.name} has just been replaced; send the request again.", param="loras")
-        while len(self._loaded) >= MAX_LOADED:
-            self._detach(next(iter(self._loaded)))
         self._attach(file)
         self._loaded[file.digest] = file
+        # Only now: one that is refused pushes out no other. For that moment there is one more in memory.
+        while len(self._loaded) > MAX_LOADED:
+            self._detach(next(iter(self._loaded)))
         logger.info("LoRA %s is loaded.", file.name)
         if self.rehearse is not None:
             # Requests without LoRAs need it too: the layers of the model have other classes now.

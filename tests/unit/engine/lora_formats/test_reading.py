@@ -98,6 +98,16 @@ def test_the_names_of_an_attentions_processor_are_those_of_its_layers(tmp_path, 
     assert all((found[layer] == change).all() for layer, change in attention.changes().items())
 
 
+@pytest.mark.fault(48)
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"nan"'])
+def test_a_strength_in_the_metadata_that_is_no_number_is_refused(value, tmp_path, model, source):
+    of_all = f'{{"transformer.lora_alpha": {value}}}'
+    of_one = f'{{"transformer.lora_alpha": 2, "transformer.alpha_pattern": {{"attn.to_q": {value}}}}}'
+    for note in (of_all, of_one):
+        with pytest.raises(LoraRefused, match=r"lora_adapter_metadata gives the layer .* alpha (nan|inf)"):
+            read(tmp_path, model, source.tensors("transformer."), {"lora_adapter_metadata": note})
+
+
 def test_the_strength_that_diffusers_notes_in_the_metadata_counts(tmp_path, model, source):
     note = {"transformer.r": RANK, "transformer.lora_alpha": 2, "transformer.alpha_pattern": {"attn.to_q": 8}}
     metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(note)}
@@ -133,6 +143,33 @@ def test_a_loha_is_the_lora_that_has_the_same_effect(tmp_path, model, transforme
     assert all(torch.allclose(found[layer], change, atol=1e-4) for layer, change in wanted.items())
 
 
+def loha(left: int, right: int, *ranks: int) -> Tensors:
+    """Return a LoHa for a layer: matrices of `ranks` with so many rows on the left and columns on the right."""
+    shapes = [(left, ranks[0]), (ranks[0], right), (left, ranks[1]), (ranks[1], right)]
+    generator = torch.Generator().manual_seed(5)
+    parts = [torch.randint(-3, 4, shape, generator=generator).float() for shape in shapes]
+    return {f"hada_{name}": part for name, part in zip(("w1_a", "w1_b", "w2_a", "w2_b"), parts, strict=True)}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_loha_of_high_rank_takes_no_more_than_its_layer(layer, tmp_path, model, transformer):
+    outputs, inputs = transformer.get_submodule(layer).weight.shape
+    parts = loha(outputs, inputs, 8, 8)
+    tensors = {f"lycoris_{layer.replace('.', '_')}.{name}": part for name, part in parts.items()}
+    tensors[f"lycoris_{layer.replace('.', '_')}.alpha"] = torch.tensor(2.0)
+    adapters = read(tmp_path, model, tensors)
+    assert len(adapters["transformer"].tensors[f"{layer}.lora_A.weight"]) == min(outputs, inputs)
+    wanted = 0.25 * (parts["hada_w1_a"] @ parts["hada_w1_b"]) * (parts["hada_w2_a"] @ parts["hada_w2_b"])
+    assert (changes_of(adapters, "transformer")[layer] == wanted).all()
+
+
+def test_a_loha_of_another_layer_is_refused_before_anything_is_computed(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(torch, "einsum", lambda *_: pytest.fail("its matrices were multiplied"))
+    tensors = {f"{FIRST}.{name}": part for name, part in loha(4096, 2048, 2, 2).items()}
+    with pytest.raises(LoraRefused, match=f"{FIRST} has 2048 inputs and 4096 outputs, the model's has 32 and 32"):
+        read(tmp_path, model, tensors)
+
+
 def test_whole_differences_of_weights_and_biases_are_used(tmp_path, model, transformer, source):
     weight = transformer.get_submodule(LAYERS[0]).weight
     change = torch.randint(-3, 4, weight.shape).float()
@@ -145,6 +182,16 @@ def test_whole_differences_of_weights_and_biases_are_used(tmp_path, model, trans
     assert (changes_of(adapters, "transformer")[LAYERS[0]] == change).all()
     assert (adapters["transformer"].tensors[f"{LAYERS[1]}.lora_B.bias"] == torch.arange(32.0)).all()
     assert (adapters["transformer"].tensors[f"{LAYERS[2]}.lora_B.bias"] == 0).all()
+
+
+@pytest.mark.parametrize("alpha", [1.0, 48.0])
+def test_a_difference_of_a_bias_is_added_as_it_is_and_pefts_own_bias_with_the_alpha(alpha, tmp_path, model, source):
+    bias = torch.arange(32.0)
+    for name, strength in (("diff_b", 1), ("lora_B.bias", alpha / RANK)):
+        tensors = source.tensors("transformer.", alpha=alpha) | {f"{FIRST}.{name}": bias}
+        adapter = read(tmp_path, model, tensors)["transformer"]
+        added = adapter.tensors[f"{LAYERS[0]}.lora_B.bias"] * alpha / RANK
+        assert torch.allclose(added, bias * strength, rtol=1e-6)
 
 
 FIRST = f"transformer.{LAYERS[0]}"
@@ -176,6 +223,31 @@ DAMAGED: dict[str, tuple[Any, str]] = {
         lambda tensors: without(f"{LAYERS[0]}.lora_A.weight", f"{LAYERS[0]}.lora_B.weight")(tensors)
         | {f"{FIRST}.lokr_w1": torch.ones(4, 4), f"{FIRST}.lokr_w2": torch.ones(8, 8)},
         "is in the format LoKr, and others are not",
+    ),
+    "LoKr with a magnitude": (
+        lambda tensors: {f"{FIRST}.lokr_w1": torch.ones(4, 4), f"{FIRST}.lokr_w2": torch.ones(8, 8)}
+        | {f"{FIRST}.dora_scale": torch.ones(32, 1)},
+        f"{FIRST} is in the format LoKr and has a magnitude beside it",
+    ),
+    "LoKr with a bias": (
+        lambda tensors: {f"{FIRST}.lokr_w1": torch.ones(4, 4), f"{FIRST}.lokr_w2": torch.ones(8, 8)}
+        | {f"{FIRST}.diff_b": torch.ones(32)},
+        f"{FIRST} is in the format LoKr and has a bias_difference beside it",
+    ),
+    "LoKr with matrices": (
+        lambda tensors: {f"{FIRST}.lokr_w1": torch.ones(4, 4), f"{FIRST}.lokr_w2": torch.ones(8, 8)}
+        | {name: each for name, each in tensors.items() if name.startswith(FIRST)},
+        f"{FIRST} is in the format LoKr and has a down beside it",
+    ),
+    "two biases": (
+        with_more(lora_B__bias=torch.ones(32), diff_b=torch.ones(32)), f"{FIRST} mixes formats: bias, bias_difference",
+    ),
+    "a bias that an alpha of 0 excludes": (
+        with_more(alpha=torch.tensor(0.0), diff_b=torch.ones(32)), f"{FIRST} has a diff_b, and the alpha 0",
+    ),
+    "a LoHa of rank 0": (
+        lambda tensors: {f"{FIRST}.{name}": part for name, part in loha(32, 32, 0, 2).items()},
+        f"matrices of its layer {FIRST} do not fit each other",
     ),
     "half a LoHa": (lambda tensors: {f"{FIRST}.hada_w1_a": torch.ones(32, 2)}, "has no hada_w1_b and hada_w2_a"),
     "OFT": (with_more(oft_blocks=torch.ones(2, 2)), "is in the format OFT"),

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
 from imageserver.engine.runner.lora_adapters import LoraAdapters
+from imageserver.engine.runner.lora_installation import NotInstalled
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Lora
 from imageserver.lora_folder import LoraFolder
@@ -58,6 +59,12 @@ def with_bias(name: str, layer: torch.nn.Linear) -> tuple[Tensors, torch.Tensor,
     return tensors, layer.weight + up @ down, layer.bias + bias
 
 
+def with_bias_and_alpha(name: str, layer: torch.nn.Linear) -> tuple[Tensors, torch.Tensor, torch.Tensor]:
+    down, up, bias = random(16, 32), random(32, 16, seed=1), random(32, seed=2)
+    tensors = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.diff_b": bias}
+    return tensors | {f"{name}.alpha": torch.tensor(1.0)}, layer.weight + up @ down / 16, layer.bias + bias
+
+
 def loha(name: str, layer: torch.nn.Linear) -> tuple[Tensors, torch.Tensor, torch.Tensor]:
     sizes = {"w1_a": (32, 2), "w1_b": (2, 32), "w2_a": (32, 2), "w2_b": (2, 32)}
     parts = {each: random(*size, seed=seed) for seed, (each, size) in enumerate(sizes.items())}
@@ -67,6 +74,7 @@ def loha(name: str, layer: torch.nn.Linear) -> tuple[Tensors, torch.Tensor, torc
 
 KINDS: dict[str, Kind] = {
     "LoKr": lokr, "LoKr of low rank": lokr_of_low_rank, "DoRA": dora, "with biases": with_bias, "LoHa": loha,
+    "with biases and an alpha": with_bias_and_alpha,
 }  # fmt: skip
 
 
@@ -175,6 +183,26 @@ def test_half_a_lora_in_another_number_format_leaves_no_trace_in_anybodys_images
         assert (bench.image() == base).all()
     bench.loras.unload("plain")
     assert not any("lora" in name for name, _ in bench.denoiser.named_modules())
+
+
+def not_placed(*_: Any) -> None:
+    raise NotInstalled("nothing was placed in the model")
+
+
+@pytest.mark.parametrize("damage", ["not understood", "not placed"])
+def test_one_that_is_refused_pushes_out_no_other(damage, bench, monkeypatch):
+    monkeypatch.setattr("imageserver.engine.runner.lora_adapters.MAX_LOADED", 2)
+    plain = bench.image("plain")
+    bench.loras.load(bench.lora("with biases"))
+    bench.write("refused", LoraSource(bench.denoiser, LAYERS, seed=7).tensors("transformer."))
+    if damage == "not understood":
+        (bench.folder / "refused.safetensors").write_bytes(b"no tensors")
+    else:
+        monkeypatch.setattr("imageserver.engine.runner.lora_installation._check", not_placed)
+    with pytest.raises(InvalidParameter, match="refused"):
+        bench.loras.load(bench.lora("refused"))
+    assert bench.loras.names == ("plain", "with biases")
+    assert (bench.image("plain") == plain).all()
 
 
 def test_loras_of_several_number_formats_share_an_image(bench):
