@@ -36,18 +36,20 @@ def sharing_tokens(denoiser: Any, ranks: ProcessGroup, degree: int) -> Iterator[
     config.setup(ranks.rank, ranks.size, ranks.device, mesh=ranks.meshes[degree])
     # A gate stays outside: hooks must see the call that is computed, not the one that is suspended.
     gate = vars(denoiser).pop("forward", None)
-    apply_context_parallel(denoiser, config.context_parallel_config, denoiser._cp_plan)
-    for processor in _processors(denoiser):
-        processor._parallel_config = config
     try:
+        apply_context_parallel(denoiser, config.context_parallel_config, denoiser._cp_plan)
+        for processor in _processors(denoiser):
+            processor._parallel_config = config
         yield
     finally:
-        for processor in _processors(denoiser):
-            processor._parallel_config = None
-        remove_context_parallel(denoiser, denoiser._cp_plan)
-        vars(denoiser).pop("forward", None)
-        if gate is not None:
-            denoiser.forward = gate
+        try:
+            for processor in _processors(denoiser):
+                processor._parallel_config = None
+            remove_context_parallel(denoiser, denoiser._cp_plan)
+        finally:
+            vars(denoiser).pop("forward", None)
+            if gate is not None:
+                denoiser.forward = gate
 
 
 def _processors(denoiser: Any) -> list[Any]:
