@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = {"cuda": "nccl", "npu": "hccl", "xpu": "xccl"}
 JOIN_SECONDS = 60.0
+# These let the timeout be changed once the ranks have met.
+ADJUSTABLE = ("gloo", "nccl")
 # No forward takes longer; a rank that dies or falls silent is noticed long before by other means.
 FORWARD_SECONDS = 3600.0
 
@@ -41,11 +43,15 @@ class ProcessGroup:
         # The file has no name, and ends with the processes that hold it.
         files = PrefixStore(str(start), FileStore(f"/proc/self/fd/{store}", -1))
         files.set_timeout(timedelta(seconds=JOIN_SECONDS))
+        adjustable = self._backend in ADJUSTABLE
         dist.init_process_group(
-            self._backend, store=files, rank=rank, world_size=size, timeout=timedelta(seconds=FORWARD_SECONDS),
+            self._backend, store=files, rank=rank, world_size=size,
+            timeout=timedelta(seconds=JOIN_SECONDS if adjustable else FORWARD_SECONDS),
             device_id=None if device.type == "cpu" else device,
         )  # fmt: skip
         self.meshes = {degree: self._mesh(degree) for degree in range(2, size + 1) if size % degree == 0}
+        if adjustable:
+            dist.distributed_c10d._set_pg_timeout(timedelta(seconds=FORWARD_SECONDS))
 
     def send(self, value: Any, to: int) -> None:
         """Send the tensors of a value in the order of its description."""

@@ -1,0 +1,32 @@
+"""How long a rank waits for the others: briefly until they have met, long in a forward."""
+
+import os
+import time
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from imageserver.engine.card_group import process_group
+from imageserver.engine.card_group.process_group import ProcessGroup
+
+CPU = torch.device("cpu")
+
+
+def test_a_rank_that_never_comes_holds_the_others_for_the_time_of_a_join(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process_group, "JOIN_SECONDS", 0.5)
+    monkeypatch.setattr(process_group, "FORWARD_SECONDS", 10.0)
+    began = time.monotonic()
+    with pytest.raises(RuntimeError):
+        ProcessGroup(0, 2, CPU, os.memfd_create("ranks"), 1)
+    assert time.monotonic() - began < process_group.FORWARD_SECONDS / 2
+
+
+def test_a_forward_may_take_longer_than_a_join():
+    met = ProcessGroup(0, 1, CPU, os.memfd_create("ranks"), 1)
+    try:
+        gloo = dist.distributed_c10d._get_default_group()._get_backend(CPU)
+        assert gloo.options._timeout == timedelta(seconds=process_group.FORWARD_SECONDS)
+    finally:
+        met.leave()
