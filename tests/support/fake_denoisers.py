@@ -10,16 +10,23 @@ from tests.support.fake_denoiser import FakeDenoiser
 
 # A text that holds the rank up for so long that a test can kill it meanwhile.
 SLOW = 17.0
+# Texts whose forward fails on another card than rank 0's: once, and with the loss of its device.
+BROKEN = 19.0
+LOST = 23.0
 # The name of a model that no rank can load.
 TOO_LARGE = "too-large"
 
 
 class SlowDenoiser(FakeDenoiser):
-    """Sleeps over a slow text."""
+    """Sleeps over a slow text, and fails with others."""
 
     def forward(self, hidden_states: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor]:
         if bool((text == SLOW).any()):
             time.sleep(60)
+        if bool((text == BROKEN).any()):
+            raise RuntimeError("this card cannot")
+        if bool((text == LOST).any()):
+            raise torch.AcceleratorError("an illegal memory access")
         return super().forward(hidden_states, timestep, text)
 
 

@@ -19,7 +19,7 @@ from imageserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 10.0
-# A card that is broken for good costs a start of the ranks no more often than this.
+# A first loss costs no pause. A card that is broken for good costs a start of the ranks no more often than this.
 FIRST_PAUSE_SECONDS = 10.0
 MAX_PAUSE_SECONDS = 600.0
 
@@ -55,7 +55,7 @@ class CardGroup:
         self._loading: set[str] = set()
         self._starts = 0
         self._starting = 0  # the number of the start that is under way
-        self._pause = FIRST_PAUSE_SECONDS
+        self._pause = 0.0
         self._start_again_at = 0.0
         # Never closed: a store looks at its file once more when it is forgotten.
         self._store = os.memfd_create("ranks") if sys.platform == "linux" else -1
@@ -123,9 +123,13 @@ class CardGroup:
         if met is not None:
             met.leave()
         self.loss, self.losses = reason, self.losses + 1
-        self._start_again_at = time.monotonic() + (0.0 if met is not None else self._pause)
-        self._pause = FIRST_PAUSE_SECONDS if met is not None else min(MAX_PAUSE_SECONDS, 2 * self._pause)
+        self._start_again_at = time.monotonic() + self._pause
+        self._pause = min(MAX_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, 2 * self._pause))
         logger.warning("The group of cards is broken up: %s. %s computes alone.", reason, self.devices[0])
+
+    def succeeded(self) -> None:
+        """Start again without a pause after the next loss: the cards have computed a forward together."""
+        self._pause = 0.0
 
     def tend(self) -> None:
         """Notice a loss while nothing waits, and start the ranks again after one; they load in the background."""
@@ -204,7 +208,7 @@ class CardGroup:
             self.break_up(str(error).strip().splitlines()[0])
             return
         if len(self.in_use) == len(self.devices):
-            self.loss, self._pause = "", FIRST_PAUSE_SECONDS
+            self.loss = ""
         logger.info("%s compute together.", " and ".join(self.in_use))
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.card_group.context_parallel import sharing_tokens
 from imageserver.engine.card_group.lora_copies import LoraCopies
-from imageserver.engine.card_group.messages import ComputeForward, RankFailed
+from imageserver.engine.card_group.messages import ComputeForward, RankDone, RankFailed
 from imageserver.engine.card_group.process_group import ProcessGroup
-from imageserver.engine.card_group.rank_process import CardLost
+from imageserver.engine.card_group.rank_process import CardLost, RankProcess
 from imageserver.engine.card_group.shares import Share, divide
 from imageserver.engine.card_group.values import NotTransferable, describe
 from imageserver.engine.devices import devices
@@ -30,6 +31,10 @@ Forward = Callable[..., Any]
 
 class SharingFailed(Exception):
     """Ranks that share the tokens of a forward have failed in it, and are no longer in step."""
+
+
+class RankError(RuntimeError):
+    """A rank has failed in a forward that it computed alone, and is still in step."""
 
 
 class GroupForward:
@@ -64,7 +69,12 @@ class GroupForward:
         if not isinstance(merger, RowMerger) or len(calls) >= self.size:
             return self._compute(calls)
         rows = [merger.rows(call) for call in calls]
-        outputs, warning = self._compute([row for call in rows for row in call])
+        try:
+            outputs, warning = self._compute([row for call in rows for row in call])
+        except RankError as error:
+            # Nobody would compute it again: other calls that fail together are repeated one by one.
+            logger.warning("%s computes a forward again: %s.", self._group.devices[0], error)
+            return [self._forward(**call) for call in calls], ""
         return [_joined([outputs.pop(0) for _ in call]) for call in rows], warning
 
     def _compute(self, calls: Sequence[Arguments]) -> tuple[list[Any], str]:
@@ -122,6 +132,7 @@ class GroupForward:
             raise CardLost(lost)
         if failure := next((output for output in outputs if isinstance(output, Exception)), None):
             raise failure
+        self._group.succeeded()
         del outputs[1]  # what the ranks beside rank 0 have answered, which has the result itself
         return _in_order(shares, [self._split(calls, *one) for one in zip(shares, outputs, strict=True)])
 
@@ -155,7 +166,7 @@ class GroupForward:
                 return output
         except Exception as error:
             if degree > 1:
-                raise self._explained(error) from error
+                raise self._explained(f"{type(error).__name__}: {error}") from error
             return error
 
     def _receive(self, share: Share, met: ProcessGroup) -> Any:
@@ -167,9 +178,12 @@ class GroupForward:
             process = self._group.processes[rank - 1]
             answer = process.answer()
             if isinstance(answer, RankFailed):
+                sentence = _sentence(process, answer)
+                if answer.lost:
+                    raise CardLost(sentence)
                 if len(share.ranks) > 1:
-                    raise SharingFailed(f"card {process.device}: {answer.sentence}")
-                return _error_of(answer)
+                    raise self._explained(sentence, process)
+                return RankError(sentence)
             if rank == share.ranks[0]:
                 try:
                     found = met.receive(answer.output, rank)
@@ -177,17 +191,25 @@ class GroupForward:
                     raise CardLost(process.loss or f"card {process.device} sends nothing") from error
         return found
 
-    def _explained(self, error: Exception) -> Exception:
-        """Return why rank 0 has failed among others: one of them may be lost, or have failed first."""
+    def _explained(self, sentence: str, failed: RankProcess | None = None) -> Exception:
+        """Return why rank 0, or a rank that has `failed`, says this: any rank may be lost, or have failed before it.
+
+        A rank that fails ends too, and with it the forwards of those that wait for it.
+        """
+        until = time.monotonic() + LOSS_SECONDS
+        failures = [sentence] if failed else []
         for process in self._group.processes:
-            if process.is_lost_within(LOSS_SECONDS):
-                try:
-                    answer = process.answer()
-                except CardLost as lost:
-                    return lost
-                if isinstance(answer, RankFailed):
-                    return SharingFailed(f"card {process.device}: {answer.sentence}")
-        return SharingFailed(f"{type(error).__name__}: {error}")
+            if process is failed or not process.is_lost_within(max(0.0, until - time.monotonic())):
+                continue
+            try:
+                while isinstance(answer := process.answer(), RankDone):
+                    pass
+            except CardLost as lost:
+                return lost
+            failures.append(_sentence(process, answer))
+            if answer.lost:
+                return CardLost(failures[-1])
+        return SharingFailed(failures[0] if failures else sentence)
 
     def _merged(self, calls: Sequence[Arguments], share: Share) -> Arguments:
         """Return the arguments of one forward; a single call passes unchanged and is bit-equal to the pipeline's."""
@@ -221,5 +243,6 @@ def _joined(rows: Sequence[Any]) -> Any:
     return (torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [image for part in parts for image in part],)
 
 
-def _error_of(answer: RankFailed) -> Exception:
-    return torch.OutOfMemoryError(answer.sentence) if answer.out_of_memory else RuntimeError(answer.sentence)
+def _sentence(process: RankProcess, answer: RankFailed) -> str:
+    """Return a failure in words by which `is_out_of_memory` knows it."""
+    return f"card {process.device}: {'out of memory: ' if answer.out_of_memory else ''}{answer.sentence}"

@@ -82,10 +82,11 @@ class RankDone(Message, frozen=True, kw_only=True):
 
 
 class RankFailed(Message, frozen=True, kw_only=True):
-    """The rank could not do what it was asked."""
+    """The rank could not do what it was asked; it ends where its device is `lost` or it is out of step with rank 0."""
 
     sentence: str
     out_of_memory: bool = False
+    lost: bool = False
 
 
 ToRank = LoadDenoiser | UnloadDenoiser | JoinRanks | AddLora | RemoveLora | UseLoras | ComputeForward

@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 
 # A smaller gain is not worth the other cards' time.
 MIN_GAIN = 1.10
+# Measuring them once they are back would hold up the images of that time.
+BACK_LATER = (
+    "Once the other cards are back, they take calls of a step. Several cards share one call only after the model is "
+    "loaded again."
+)
 
 
 class SharedModel:
@@ -58,7 +63,7 @@ class SharedModel:
         cards = GroupForward(self._group, self._found.name, self._denoiser, forward, merger, copies)
         self.reason = f"The calls of a step are computed on different cards: {' and '.join(self._group.in_use)}."
         if self._group.size == 1:
-            self.reason = f"{self._group.devices[0]} computes alone: {self._group.loss}."
+            self.reason = f"{self._group.devices[0]} computes alone: {self._group.loss}. {BACK_LATER}"
         elif self._found.settings.compile:
             self.reason += " With COMPILE=1 no card computes a part of a call."
         elif not has_plan(self._denoiser):

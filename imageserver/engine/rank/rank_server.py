@@ -50,13 +50,8 @@ class RankServer:
             try:
                 self._receive(request, raw)
             except Exception as error:
-                logger.exception("A request of rank 0 failed.")
-                self._channel.send(RankFailed(sentence=_sentence(error), out_of_memory=is_out_of_memory(error)))
-                alone = isinstance(request, ComputeForward) and request.degree == 1
-                if is_lost(error) or not (alone or isinstance(request, LoadDenoiser)):
-                    # Others may wait for it inside a forward; closed connections free them.
-                    os._exit(EXIT_CODE)
-                drop_frames(error)
+                out_of_step = not isinstance(request, LoadDenoiser)
+                self._fail(error, lost=out_of_step or is_lost(error))
 
     def _receive(self, request: ToRank, raw: bytes) -> None:
         match request:
@@ -80,14 +75,27 @@ class RankServer:
     def _compute(self, request: ComputeForward) -> None:
         assert self._met is not None
         arguments, denoiser = self._met.receive(request.arguments, 0), self._denoisers[request.model]
-        with sharing_tokens(denoiser, self._met, request.degree):
-            output = denoiser(**arguments)
-        devices.synchronize(self._device)
-        if not request.answers:
-            self._channel.send(RankDone())
+        try:
+            with sharing_tokens(denoiser, self._met, request.degree):
+                output = denoiser(**arguments)
+            devices.synchronize(self._device)
+            done = RankDone(output=describe(output, []) if request.answers else None)
+        except Exception as error:
+            self._fail(error, lost=is_lost(error), shared=request.degree > 1)
             return
-        self._channel.send(RankDone(output=describe(output, [])))
-        self._met.send(output, 0)
+        # Outside: with tensors half received or half sent rank 0 would take the next ones for these.
+        self._channel.send(done)
+        if request.answers:
+            self._met.send(output, 0)
+
+    def _fail(self, error: Exception, *, lost: bool, shared: bool = False) -> None:
+        """Tell rank 0, and end the process where it is lost, or where others wait for it in a shared forward."""
+        logger.error("A request of rank 0 failed.", exc_info=error)
+        self._channel.send(RankFailed(sentence=_sentence(error), out_of_memory=is_out_of_memory(error), lost=lost))
+        if lost or shared:
+            # Closed connections free the others.
+            os._exit(EXIT_CODE)
+        drop_frames(error)
 
 
 def _sentence(error: Exception) -> str:

@@ -18,7 +18,7 @@ from imageserver.engine.card_group.lora_copies import LoraCopies
 from imageserver.engine.card_group.messages import LoadDenoiser
 from imageserver.settings import Settings
 from tests.support.fake_denoiser import POISON, FakeDenoiser, FakeMerger
-from tests.support.fake_denoisers import SLOW, TOO_LARGE
+from tests.support.fake_denoisers import BROKEN, LOST, SLOW, TOO_LARGE
 
 SILENT_SECONDS = 1.0
 
@@ -118,6 +118,8 @@ def pair(ranks: Pair) -> Pair:
     if ranks.group.size == 1:
         ranks.start_again()
         ranks.complete()
+        # A loss before any success would be followed by a pause.
+        ranks.compute(2.0, 3.0)
     assert ranks.group.size == 2
     return ranks
 
@@ -148,6 +150,21 @@ def test_an_error_of_one_rank_is_raised_and_the_group_goes_on(pair: Pair, texts:
         pair.compute(*texts)
     assert pair.group.size == 2
     assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+
+
+def test_a_row_that_another_card_cannot_compute_is_computed_by_rank_0(pair: Pair):
+    call = {"hidden_states": torch.ones(2, 1), "timestep": torch.zeros(2), "text": torch.tensor([[2.0], [BROKEN]])}
+    [(rows,)], warning = pair.forward.compute([call])
+    assert (rows.flatten().tolist(), warning) == ([3.0, 1.0 + BROKEN], "")
+    assert pair.group.size == 2
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+
+
+def test_a_rank_whose_device_is_lost_in_a_forward_costs_no_result(pair: Pair):
+    outputs, warning = pair.compute(2.0, LOST)
+    assert outputs == [3.0, 1.0 + LOST]
+    assert "was lost" in warning
+    assert "illegal memory access" in pair.group.loss
 
 
 def test_a_rank_that_dies_in_a_forward_costs_no_result(pair: Pair):

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ import torch
 
 from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.models.probe_calls import probe_call
+from imageserver.engine.models.shared_model import SharedModel
 from imageserver.generation import Generation, Lora
 from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import Failed, Finished, GroupUse
 from imageserver.settings import Settings
 from tests.support.factories import generation
+from tests.support.fake_denoiser import FakeDenoiser, FakeMerger
 from tests.support.tiny_loras import save_lora
 from tests.support.tiny_models import save_tiny_qwen_image
 from tests.support.tiny_pool import TinyPool
@@ -145,6 +148,25 @@ def test_a_cancelled_image_leaves_the_cards_in_step(two: TwoCards):
     two.together.pool.step_scheduler.cancel(0)
     assert two.together.of(Failed)
     assert two.difference(PLAIN) <= 1
+
+
+def test_a_model_that_is_opened_while_one_card_computes_says_what_comes_back():
+    group: Any = SimpleNamespace(
+        size=1, devices=("cuda:0",), in_use=("cuda:0",), loss="a card is lost", load=lambda _: None,
+        complete=lambda _: True,
+    )  # fmt: skip
+    settings = SimpleNamespace(transformer_file=None, compile=False)
+    found: Any = SimpleNamespace(
+        name="one", settings=settings, folder=Path(), dtype=torch.float32, checkpoint=None
+    )  # fmt: skip
+    model: Any = SimpleNamespace(
+        pipeline=SimpleNamespace(transformer=FakeDenoiser()),
+        family=SimpleNamespace(denoiser="transformer", merger=FakeMerger()),
+        info=SimpleNamespace(device=SimpleNamespace(memory_plan="full")),
+    )
+    shared, unused = SharedModel(group, found, model), cast(Any, None)
+    assert shared.open(unused, unused, unused) is not None
+    assert shared.reason.startswith("cuda:0 computes alone: a card is lost. Once the other cards are back,")
 
 
 def test_info_says_what_the_cards_do(two: TwoCards):
