@@ -40,7 +40,7 @@ class WillingRank:
     try_to_send = send
 
 
-class Met:
+class UnusedProcessGroup:
     """A process group without tensors."""
 
     def __init__(self, rank: int, size: int, *_: Any) -> None:
@@ -77,7 +77,7 @@ class Cards:
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> Cards:
     monkeypatch.setattr(card_group, "RankProcess", WillingRank)
-    monkeypatch.setattr(card_group, "ProcessGroup", Met)
+    monkeypatch.setattr(card_group, "ProcessGroup", UnusedProcessGroup)
     return Cards()
 
 

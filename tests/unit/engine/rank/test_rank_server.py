@@ -28,7 +28,7 @@ class ScriptedChannel:
         self.answers.append(message)
 
 
-class Met:
+class ScriptedProcessGroup:
     """A process group in which calls of these texts arrive, and which may fail on one of its ways."""
 
     def __init__(self, *texts: float, broken: str = "") -> None:
@@ -54,7 +54,7 @@ def end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "_exit", exit_)
 
 
-def served(met: Met, *requests: ComputeForward) -> tuple[ScriptedChannel, RankServer]:
+def served(met: ScriptedProcessGroup, *requests: ComputeForward) -> tuple[ScriptedChannel, RankServer]:
     channel: Any = ScriptedChannel(*requests)
     denoisers: Any = {"one": FakeDenoiser()}
     server = RankServer(channel, torch.device("cpu"), -1, denoisers)
@@ -67,7 +67,7 @@ def forward() -> ComputeForward:
 
 
 def test_a_rank_survives_a_forward_that_fails():
-    channel, server = served(Met(POISON, 2.0), forward(), forward())
+    channel, server = served(ScriptedProcessGroup(POISON, 2.0), forward(), forward())
     server.serve()
     failed, done = channel.answers
     assert isinstance(failed, RankFailed)
@@ -77,7 +77,7 @@ def test_a_rank_survives_a_forward_that_fails():
 
 @pytest.mark.parametrize("broken", ["receive", "send"])
 def test_a_rank_whose_tensors_are_stuck_halfway_ends(broken: str):
-    channel, server = served(Met(2.0, 3.0, broken=broken), forward(), forward())
+    channel, server = served(ScriptedProcessGroup(2.0, 3.0, broken=broken), forward(), forward())
     with pytest.raises(Ended, match=str(rank_server.EXIT_CODE)):
         server.serve()
     assert channel.answers[-1].lost
