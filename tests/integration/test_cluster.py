@@ -1,7 +1,9 @@
 """Engines on other machines, with real Ray on loopback addresses: whatever breaks, clients get their images once."""
 
+import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,8 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.paths import ROOT
 from tests.support.ray_cluster import HEAD_ADDRESS, TOKEN, JoinedMachine
 from tests.support.server import GUNICORN, Server, free_port, refused_start
+
+needs_full_mode = pytest.mark.skipif("QIS_FULL" not in os.environ, reason="takes minutes; QIS_FULL=1 runs it")
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="Ray nodes are started on Linux")]
 
@@ -179,3 +184,55 @@ def test_a_second_head_on_the_same_port_is_refused_with_one_sentence(cluster, tm
 def test_a_cluster_without_its_token_is_refused_with_one_sentence(tmp_path):
     sentence = refused_start(GUNICORN, tmp_path, CLUSTER="127.0.0.2:6379", CLUSTER_TOKEN="")
     assert sentence == "The cluster at 127.0.0.2:6379 asks for its token: set CLUSTER_TOKEN to the one it has."
+
+
+@pytest.mark.slow
+@needs_full_mode
+def test_a_restarted_server_goes_on_with_its_tasks_and_keeps_its_machines(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.heal()
+        bodies = [{"prompt": f"[step=0.1] {number}", "num_inference_steps": 5} for number in range(50)]
+        tasks = [cluster.server.ask("POST", "/submit", json=body, timeout=20).json()["task_id"] for body in bodies]
+        cluster.server.stop(signal.SIGKILL)
+        assert not cluster.server.leftovers(20)
+        port = cluster.server.port
+        cluster.server = Server(tmp_path, **cluster.settings | {"PORT": str(port)})
+        cluster.server.port, cluster.server.url = port, f"http://127.0.0.1:{port}"
+        cluster.server.wait_until_ready(90)
+        done = lambda: all(  # noqa: E731
+            cluster.server.get(f"/status/{task}").json()["status"] == "completed" for task in tasks
+        )
+        cluster.server.wait_for(done, "all tasks", 240)
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.slow
+@needs_full_mode
+def test_a_head_that_is_gone_for_seconds_and_kept_its_memory_loses_nothing(tmp_path):
+    port = str(free_port())
+    head = f"{HEAD_ADDRESS}:{port}"
+    common = {"CLUSTER_PORT": port, "CLUSTER_NODE_PORT": "0", "CLUSTER_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1"}
+    own = {"CLUSTER": "head", "CLUSTER_ADDRESS": HEAD_ADDRESS, "STATE_DIR": str(tmp_path / "head")}
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "imageserver.cluster"], cwd=ROOT, env=os.environ | common | own, stdout=subprocess.PIPE
+    )
+    assert keeper.stdout.readline() == b"started\n"
+    machine = JoinedMachine(tmp_path, "127.0.0.3", head)
+    server = Server(tmp_path, **common | {"CLUSTER": head, "CLUSTER_ADDRESS": "127.0.0.5", "DEVICES": "none"})
+    try:
+        server.wait_until_ready(60)
+        running = server.start_generating("[step=0.1]", num_inference_steps=100)
+        server.wait_until_active()
+        family = psutil.Process(keeper.pid).children(recursive=True)
+        next(each for each in family if each.name() == "gcs_server").kill()
+        assert running.result(60).status_code == 200
+        machine.engines()[0].kill()
+        server.wait_until_ready(60)
+        assert server.generate("the next one").status_code == 200
+    finally:
+        server.stop()
+        machine.kill()
+        keeper.terminate()
+        keeper.wait(20)
