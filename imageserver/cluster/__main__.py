@@ -29,9 +29,10 @@ def main(arguments: list[str]) -> int:
     configure_logging(settings)
     require_ray(settings)
     require_token(settings)
-    node = Node(
-        settings, is_head=settings.cluster == membership.HEAD, devices=offered_devices(settings) if offers else ()
-    )
+    devices = offered_devices(settings) if offers else ()
+    if offers and not devices:
+        raise SystemExit("DEVICES=none leaves this machine nothing to offer: name its devices.")
+    node = Node(settings, is_head=settings.cluster == membership.HEAD, devices=devices)
     keeper = NodeKeeper(node)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, keeper.request_stop)

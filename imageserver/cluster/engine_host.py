@@ -20,6 +20,8 @@ from imageserver.cluster.versions import versions
 LEASE_SECONDS = 6.0
 CHECK_SECONDS = 0.5
 MAX_PARCEL_BYTES = 8 * 1024 * 1024
+# What a node that is about to end says instead of what it is.
+DRAINING = "draining"
 
 
 class EngineHost:
@@ -38,12 +40,12 @@ class EngineHost:
     async def describe(self) -> str:
         """Return the machine's address, the device and the versions as JSON; from now on the lease must be kept.
 
-        A node that drains never answers: Ray still places on it what it would otherwise place there at once again.
+        A node that drains says DRAINING: the holder keeps this place, lest Ray offer it again, and asks for another.
         """
         from ray.util import get_node_ip_address
 
         if self._seats.is_draining:
-            await asyncio.Event().wait()
+            return DRAINING
         self._claim = self._seats.claim()
         self._beaten_at = time.monotonic()
         self._guards = [asyncio.create_task(work) for work in (self._end_with_lease(), self._watch_drain())]
@@ -88,4 +90,6 @@ class EngineHost:
     async def _watch_drain(self) -> None:
         while not self._seats.is_draining:
             await asyncio.sleep(CHECK_SECONDS)
+        if self._engine is None:
+            os._exit(1)  # the machine was refused, and its holder would keep it for ever
         self._outgoing.put_nowait(Item("drain", b""))

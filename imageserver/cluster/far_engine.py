@@ -6,12 +6,9 @@ import json
 import os
 import re
 import secrets
-import shutil
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from imageserver.cluster.parcels import Item
 from imageserver.cluster.seat_folder import DeviceClaim
@@ -42,9 +39,9 @@ class FarEngine:
 
     async def start(self, content: bytes) -> None:
         """Start the process; raises OSError, and ValueError for settings that are not valid here."""
-        folder = Path(tempfile.mkdtemp(prefix="qwen-image-seat-"))
-        self._server = await asyncio.start_unix_server(self._listen, folder / "s", limit=READ_LIMIT_BYTES)
-        config = read_travelling_config(content, self._claim.device, Address(str(folder / "s"), None, self._key))
+        socket = self._claim.socket
+        self._server = await asyncio.start_unix_server(self._listen, socket, limit=READ_LIMIT_BYTES)
+        config = read_travelling_config(content, self._claim.device, Address(str(socket), None, self._key))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", config.settings.engine_module, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=_environment(),
@@ -53,7 +50,7 @@ class FarEngine:
         assert self._process.stdin is not None
         self._process.stdin.write(config.write())
         self._process.stdin.write_eof()
-        self._tasks.add(asyncio.create_task(self._follow(self._process, folder)))
+        self._tasks.add(asyncio.create_task(self._follow(self._process)))
 
     def send(self, frame: bytes) -> None:
         """Pass a frame of the dispatcher on."""
@@ -77,7 +74,7 @@ class FarEngine:
                     self._put(Item("frame", await read_whole_frame(reader)))
         writer.close()
 
-    async def _follow(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+    async def _follow(self, process: asyncio.subprocess.Process) -> None:
         """Put out what the process writes, and at last how it ended, with its last lines."""
         assert process.stdout is not None
         output = asyncio.create_task(self._read_output(process.stdout))
@@ -87,7 +84,6 @@ class FarEngine:
         self._put(Item("end", json.dumps({"status": status, "lines": lines}).encode()))
         if self._server is not None:
             self._server.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
     async def _read_output(self, output: asyncio.StreamReader) -> None:
         rest = b""
@@ -111,5 +107,7 @@ def _environment() -> dict[str, str]:
     Ray sets OMP_NUM_THREADS to 1 for an actor without CPUs, which would slow an engine on a CPU.
     """
     return {
-        name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS" and not name.startswith("RAY_")
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in ("OMP_NUM_THREADS", "CLUSTER_TOKEN") and not name.startswith("RAY_")
     }

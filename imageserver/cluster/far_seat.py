@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from imageserver.cluster.compression import decompress
-from imageserver.cluster.engine_host import EngineHost
+from imageserver.cluster.engine_host import DRAINING, EngineHost
 from imageserver.cluster.membership import RESOURCE
 from imageserver.cluster.parcels import Item, read_parcel
 
@@ -36,6 +36,10 @@ class SeatLost(Exception):
     """The machine, its actor or the way there is gone; it says which in a sentence."""
 
 
+class MachineLeaves(Exception):
+    """The machine has no room for an engine any more, because its node is about to end."""
+
+
 class FarSeat:
     """One actor under one lease, for as long as the cluster has it."""
 
@@ -47,11 +51,14 @@ class FarSeat:
         self._host: Any = remote(EngineHost).remote(lease)
 
     async def describe(self) -> FarMachine:
-        """Return where the seat is, as soon as a machine has room for it; raises SeatLost."""
+        """Return where the seat is, as soon as a machine has room for it; raises SeatLost, and MachineLeaves."""
         try:
-            return FarMachine(**json.loads(await self._host.describe.remote()))
+            answer = await self._host.describe.remote()
         except ray.exceptions.RayError as error:
             raise SeatLost(f"No engine could be placed: {_in_one_line(error)}") from error
+        if answer == DRAINING:
+            raise MachineLeaves
+        return FarMachine(**json.loads(answer))
 
     async def start(self, config: bytes) -> None:
         """Start the engine; raises SeatLost."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import psutil
 
+from imageserver.cluster import membership
 from imageserver.cluster.node import Node
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ class NodeKeeper:
         while not self._stops and lives_on():
             time.sleep(POLL_SECONDS)
             if self._process is None or self._process.poll() is not None:
-                logger.warning("The node of the cluster has ended; it starts again. %s", self._complaint())
+                address, reason = membership.head_address(self._node.settings), self._complaint()
+                logger.warning("This machine tries to join the cluster at %s again until it can: %s", address, reason)
                 time.sleep(PAUSE_SECONDS)
                 with contextlib.suppress(NodeUnusable):
                     self.start()

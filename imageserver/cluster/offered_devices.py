@@ -4,13 +4,15 @@ import subprocess
 import sys
 
 from imageserver.settings import Settings
-from imageserver.settings.seat_devices import AUTO, parse_seats
+from imageserver.settings.seat_devices import AUTO, NONE, parse_seats
 
 INVENTORY = "imageserver.engine.devices.inventory"
 
 
 def offered_devices(settings: Settings) -> tuple[str, ...]:
     """Return those of DEVICES or DEVICE; where neither names one, every card, or what the engine chooses."""
+    if settings.devices == NONE:
+        return ()
     if settings.devices not in ("", AUTO):
         return tuple("+".join(devices) for devices in parse_seats(settings.devices))
     if not settings.devices and settings.device != AUTO:

@@ -9,7 +9,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# Set for the processes of a node that `--join` runs; other nodes offer what DEVICE says.
+from imageserver.cluster.offered_devices import offered_devices
+from imageserver.settings import Settings
+
+# Set for the processes of a node that `--join` runs; on other nodes each seat finds out what `--join` would offer.
 DEVICES_VARIABLE, FOLDER_VARIABLE = "CLUSTER_SEAT_DEVICES", "CLUSTER_SEAT_DIR"
 
 
@@ -19,11 +22,12 @@ class NoDeviceFree(Exception):
 
 @dataclass(frozen=True)
 class DeviceClaim:
-    """A device as torch names it, its name among this node's seats, and the descriptor that holds its lock."""
+    """A device as torch names it, its name among this node's seats, the descriptor of its lock, a path for a socket."""
 
     device: str
     name: str
     descriptor: int
+    socket: Path
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class SeatFolder:
     @classmethod
     def of_this_node(cls) -> "SeatFolder":
         folder = os.environ.get(FOLDER_VARIABLE) or f"{tempfile.gettempdir()}/qwen-image-seats-{os.getuid()}"
-        return cls(Path(folder), tuple(os.environ.get(DEVICES_VARIABLE, "auto").split(",")))
+        told = os.environ.get(DEVICES_VARIABLE)
+        return cls(Path(folder), tuple(told.split(",")) if told is not None else offered_devices(Settings()))
 
     @property
     def variables(self) -> dict[str, str]:
@@ -54,19 +59,20 @@ class SeatFolder:
 
     def prepare(self) -> None:
         """Make the folder for a node that begins."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         self._drain_file.unlink(missing_ok=True)
 
     def drain(self) -> None:
         self._drain_file.touch()
 
     def claim(self) -> DeviceClaim:
-        """Return a device that no other seat of this node has; raises NoDeviceFree."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Return a device that no other seat of this node has; raises NoDeviceFree, and PermissionError."""
+        self._make_folder()
         for number, device in enumerate(self.devices):
             if (descriptor := self._lock(number)) is not None:
                 name = f"{device}#{number + 1}" if self.devices.count(device) > 1 else device
-                return DeviceClaim(device, name, descriptor)
+                # One for each device, replaced by the next engine on it: whatever ends a seat, no rest grows.
+                return DeviceClaim(device, name, descriptor, self.folder / f"{number}.sock")
         raise NoDeviceFree(f"All {len(self.devices)} devices of this machine have an engine already.")
 
     def has_engines(self) -> bool:
@@ -77,6 +83,12 @@ class SeatFolder:
                 return True
             os.close(descriptor)
         return False
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not followed: whoever may write there could take an engine's socket for his own.
+        if self.folder.lstat().st_uid != os.getuid():
+            raise PermissionError(f"The folder {self.folder} belongs to somebody else; set TMPDIR to one of your own.")
 
     def _lock(self, number: int) -> int | None:
         descriptor = os.open(self.folder / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)

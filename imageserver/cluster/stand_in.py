@@ -39,7 +39,7 @@ RESTARTED_HEAD = "If its head has lost its memory in a restart, restart the othe
 
 async def stand_in(config: EngineConfig) -> None:
     """Pass frames between the dispatcher and an engine far away until one of them ends."""
-    from imageserver.cluster.far_seat import FarSeat, SeatLost, wait_for_offer
+    from imageserver.cluster.far_seat import SeatLost
 
     try:
         link = await connect(config.address)
@@ -47,19 +47,35 @@ async def stand_in(config: EngineConfig) -> None:
         return  # the dispatcher is gone
     calls: asyncio.Queue[bytes] = asyncio.Queue()
     receiving = asyncio.create_task(_receive(link, calls))
-    await _join(config.settings, link)
-    link.report("waiting", "No machine of the cluster is free yet; the engine starts on the next one.")
-    if os.environ.get(SEAT_VARIABLE) == OFFERED:
-        await wait_for_offer()
-    seat = FarSeat(next_lease(config.settings.resolve(config.settings.state_dir)))
     try:
-        await _serve(seat, link, calls, config)
+        await _join(config.settings, link)
+        await _serve_somewhere(link, calls, config)
     except SeatLost as lost:
         logger.warning("An engine on another machine is lost. %s", lost)
-    receiving.cancel()
-    await link.close()
-    # Not by way of Ray's farewell, or of its thread, which may hang: Ray ends the actor when it misses its driver.
-    os._exit(1)
+    except Exception:
+        logger.exception("An engine on another machine is given up.")
+    finally:
+        receiving.cancel()
+        await link.close()
+        # Not by way of Ray's farewell, or of its thread, which may hang: Ray ends the actor when it misses its driver.
+        os._exit(1)
+
+
+async def _serve_somewhere(link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:
+    """Serve with an engine on the first machine that is free and does not leave."""
+    from imageserver.cluster.far_seat import FarSeat, MachineLeaves, wait_for_offer
+
+    link.report("waiting", "No machine of the cluster is free yet; the engine starts on the next one.")
+    leaving = []  # kept, for Ray would place the next one there again
+    while True:
+        if os.environ.get(SEAT_VARIABLE) == OFFERED:
+            await wait_for_offer()
+        seat = FarSeat(next_lease(config.settings.resolve(config.settings.state_dir)))
+        try:
+            return await _serve(seat, link, calls, config)
+        except MachineLeaves:
+            leaving.append(seat)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _serve(seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:

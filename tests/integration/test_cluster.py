@@ -67,9 +67,11 @@ class Cluster:
         return [each for each in self.server.processes() if "imageserver.cluster.stand_in" in each.cmdline()]
 
     def stop(self) -> None:
-        self.server.stop()
-        for machine in self.machines:
-            machine.kill()
+        try:
+            self.server.stop()
+        finally:
+            for machine in self.machines:
+                machine.kill()
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +170,11 @@ def test_a_machine_that_leaves_finishes_its_images_first(cluster):
 
 def test_a_machine_with_another_token_is_refused_with_one_sentence(cluster, tmp_path):
     stranger = JoinedMachine(tmp_path, "127.0.0.5", cluster.head, CLUSTER_TOKEN="another token")
-    assert stranger.process.wait(60) == 1
-    [sentence] = stranger.log.strip().splitlines()
+    try:
+        assert stranger.process.wait(60) == 1
+        [sentence] = stranger.log.strip().splitlines()
+    finally:
+        stranger.kill()
     assert sentence == (
         f"The cluster at {cluster.head} cannot be joined: it has another token: CLUSTER_TOKEN must be the one that "
         "its first machine has printed."

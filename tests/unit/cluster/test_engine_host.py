@@ -5,17 +5,19 @@ import inspect
 import json
 import os
 import signal
+import socket
+import tempfile
 import time
 import typing
 from collections.abc import AsyncIterator
 
 import pytest
 
-from imageserver.cluster import engine_host
+from imageserver.cluster import engine_host, far_engine
 from imageserver.cluster.compression import decompress
-from imageserver.cluster.engine_host import EngineHost
+from imageserver.cluster.engine_host import DRAINING, EngineHost
 from imageserver.cluster.parcels import read_parcel
-from imageserver.cluster.seat_folder import DEVICES_VARIABLE, FOLDER_VARIABLE
+from imageserver.cluster.seat_folder import DEVICES_VARIABLE, FOLDER_VARIABLE, SeatFolder
 from imageserver.cluster.travelling_config import write_travelling_config
 from imageserver.protocol.channel import Address
 from imageserver.protocol.engine_config import EngineConfig
@@ -64,14 +66,19 @@ def message_in(frame):
 
 
 @pytest.fixture
-def holder(tmp_path, monkeypatch):
-    """Run a test's coroutine with the holder of a host whose engine is the fake one."""
+def far_machine(tmp_path, monkeypatch):
+    """Let hosts be on a machine with one device, whose engine is the fake one."""
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "seats"))
     monkeypatch.setenv(DEVICES_VARIABLE, "cpu")
     monkeypatch.setenv("ENGINE_MODULE", "tests.support.fake_engine")
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.7")
     # It would end this process, where another one keeps both cores busy.
     monkeypatch.setattr(engine_host, "LEASE_SECONDS", 60.0)
+
+
+@pytest.fixture
+def holder(far_machine):
+    """Run a test's coroutine with the holder of a host."""
 
     def run(test):
         async def body():
@@ -160,3 +167,48 @@ def test_a_seat_whose_holder_beats_no_more_ends_with_its_engine(holder, monkeypa
         assert ended == [1]
 
     holder(test)
+
+
+def test_a_refused_machine_that_drains_ends_its_seat_at_once(far_machine, monkeypatch):
+    ended = []
+    monkeypatch.setattr(engine_host, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(engine_host.os, "_exit", ended.append)
+
+    async def body():
+        host = EngineHost(LEASE)
+        await host.describe()
+        SeatFolder.of_this_node().drain()
+        await asyncio.wait_for(host._guards[1], 5)
+        host._guards[0].cancel()
+
+    asyncio.run(body())
+    assert ended == [1]
+
+
+def test_a_machine_that_drains_says_so_instead_of_letting_its_holder_wait(far_machine):
+    seats = SeatFolder.of_this_node()
+    seats.prepare()
+    seats.drain()
+    assert asyncio.run(asyncio.wait_for(EngineHost(LEASE).describe(), 5)) == DRAINING
+    assert not seats.has_engines()
+
+
+def test_however_engines_end_their_machine_keeps_one_lock_and_one_socket_for_each_device(holder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with socket.socket(socket.AF_UNIX) as dead:  # of an engine whose seat was killed
+        (tmp_path / "seats").mkdir()
+        dead.bind(str(tmp_path / "seats" / "0.sock"))
+
+    async def test(holder):
+        await holder.until_message(Ready)
+        assert {file.name for file in tmp_path.rglob("*")} == {"seats", "0.lock", "0.sock"}
+
+    holder(test)
+
+
+def test_an_engine_is_not_told_the_token_of_its_cluster(monkeypatch):
+    for name in ("CLUSTER_TOKEN", "cluster_token", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "hush-hush")
+    monkeypatch.setenv("HF_HOME", "/weights")
+    assert "hush-hush" not in far_engine._environment().values()
+    assert far_engine._environment()["HF_HOME"] == "/weights"

@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 import stat
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,3 +87,15 @@ def test_what_ray_complains_about_in_pages_is_one_sentence(tmp_path, monkeypatch
     (tmp_path / "node.log").write_text(output)
     assert keeper._complaint().startswith(sentence)
     assert node_keeper.STARTED not in keeper._output()
+
+
+def test_a_machine_whose_head_is_gone_says_that_it_goes_on_trying(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(node_keeper, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(Node, "log_file", tmp_path / "node.log")
+    (tmp_path / "node.log").write_text("RuntimeError: Failed to connect to GCS. Last\n")
+    ended = SimpleNamespace(poll=lambda: 1)
+    monkeypatch.setattr(Node, "start", lambda self: ended)
+    rounds = iter([True, True, False, False])
+    NodeKeeper(Node(settings(tmp_path, cluster="10.0.0.5:6379"))).keep(lambda: next(rounds))
+    sentence = "This machine tries to join the cluster at 10.0.0.5:6379 again until it can: nothing answers there."
+    assert [record.message for record in caplog.records] == [sentence] * 2

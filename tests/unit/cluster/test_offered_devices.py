@@ -17,6 +17,7 @@ from imageserver.settings import Settings
         ({}, "cuda:0\ncuda:1\n", ("cuda:0", "cuda:1")),
         ({"devices": "auto"}, "cuda:0\n", ("cuda:0",)),
         ({}, "", ("auto",)),
+        ({"devices": "none", "cluster": "10.0.0.5:6379"}, "cuda:0\n", ()),
     ],
 )
 def test_a_machine_offers_what_it_is_told_or_all_that_it_has(settings, found, offered, monkeypatch):

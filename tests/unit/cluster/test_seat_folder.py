@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from imageserver.cluster.seat_folder import NoDeviceFree, SeatFolder
+from imageserver.cluster import offered_devices, seat_folder
+from imageserver.cluster.seat_folder import DEVICES_VARIABLE, NoDeviceFree, SeatFolder
+from imageserver.settings import Settings
 
 
 @pytest.fixture
@@ -52,3 +55,32 @@ def test_the_seats_of_a_node_find_its_folder_by_the_environment(seats, monkeypat
     for name, value in seats.variables.items():
         monkeypatch.setenv(name, value)
     assert SeatFolder.of_this_node() == seats
+
+
+@pytest.mark.parametrize(
+    ("setting", "devices"),
+    [("DEVICES=cuda:0,cuda:1", ("cuda:0", "cuda:1")), ("DEVICE=cpu", ("cpu",)), ("DEVICES=none", ())],
+)
+def test_the_seats_of_a_node_that_others_have_started_divide_the_devices_of_its_settings(setting, devices, monkeypatch):
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    for name in (DEVICES_VARIABLE, "DEVICES", "DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(*setting.split("="))
+    assert SeatFolder.of_this_node().devices == devices
+
+
+def test_the_seats_of_a_node_that_others_have_started_find_its_cards(monkeypatch):
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    for name in (DEVICES_VARIABLE, "DEVICES", "DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(offered_devices.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="cuda:0\ncuda:1\n"))
+    assert SeatFolder.of_this_node().devices == ("cuda:0", "cuda:1")
+
+
+def test_a_folder_of_somebody_else_is_not_used(seats, monkeypatch):
+    seats.prepare()
+    stranger = os.getuid() + 1
+    monkeypatch.setattr(seat_folder.os, "getuid", lambda: stranger)
+    for use in (seats.prepare, seats.claim):
+        with pytest.raises(PermissionError, match="belongs to somebody else"):
+            use()

@@ -3,12 +3,16 @@
 import asyncio
 import json
 import logging
+import weakref
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 
-from imageserver.cluster import stand_in
+from imageserver.cluster import far_seat, stand_in
+from imageserver.cluster.engine_host import DRAINING
 from imageserver.cluster.far_log import FarLog
-from imageserver.cluster.far_seat import FarMachine, SeatLost
+from imageserver.cluster.far_seat import FarMachine, FarSeat, MachineLeaves, SeatLost
 from imageserver.cluster.parcels import Item
 from imageserver.cluster.versions import versions
 from imageserver.outputs.lease_numbers import next_lease
@@ -59,6 +63,12 @@ class RecordingLink:
 
     def send(self, frame):
         self.frames.append(bytes(frame))
+
+    async def receive(self):
+        await asyncio.Event().wait()
+
+    async def close(self):
+        pass
 
 
 def serve(seat, *calls):
@@ -118,3 +128,42 @@ def test_every_lease_is_higher_than_all_earlier_ones_also_where_the_clock_went_b
 def test_a_state_folder_that_cannot_be_used_stops_no_engine(tmp_path):
     (tmp_path / "state").touch()
     assert next_lease(tmp_path / "state") > 10**12
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """Let a stand-in run without a dispatcher and without Ray; return the statuses that it ended with."""
+    statuses, link = [], RecordingLink()
+    monkeypatch.setattr(stand_in, "connect", AsyncMock(return_value=link))
+    monkeypatch.setattr(stand_in.membership, "join", lambda settings: None)
+    monkeypatch.setattr(stand_in, "next_lease", lambda folder: 1)
+    monkeypatch.setattr(stand_in, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(stand_in.os, "_exit", statuses.append)
+    return statuses
+
+
+def test_a_stand_in_that_fails_leaves_at_once_and_says_why(ended, monkeypatch, caplog):
+    seat = SimpleNamespace(describe=AsyncMock(side_effect=RuntimeError("Nobody has thought of this.")))
+    monkeypatch.setattr(far_seat, "FarSeat", lambda lease: seat)
+    asyncio.run(stand_in.stand_in(CONFIG))
+    assert ended == [1]
+    assert "Nobody has thought of this." in caplog.text
+
+
+def test_a_machine_that_leaves_is_kept_while_another_one_is_asked(ended, monkeypatch):
+    leaving, free = ScriptedSeat(), ScriptedSeat()
+    seats, kept = [leaving, free], weakref.ref(leaving)
+    leaving.describe = AsyncMock(side_effect=MachineLeaves)
+    free.start = AsyncMock(side_effect=lambda config: free.configs.append(kept() is not None))
+    del leaving
+    monkeypatch.setattr(far_seat, "FarSeat", lambda lease: seats.pop(0))
+    asyncio.run(stand_in.stand_in(CONFIG))
+    assert free.configs == [True]
+    assert ended == [1]
+
+
+def test_a_seat_on_a_machine_that_drains_says_that_it_leaves(monkeypatch):
+    host = SimpleNamespace(describe=SimpleNamespace(remote=AsyncMock(return_value=DRAINING)))
+    monkeypatch.setattr(far_seat.ray, "remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda lease: host))
+    with pytest.raises(MachineLeaves):
+        asyncio.run(FarSeat(1).describe())
