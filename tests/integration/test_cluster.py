@@ -1,5 +1,6 @@
 """Engines on other machines, with real Ray on loopback addresses: whatever breaks, clients get their images once."""
 
+import contextlib
 import os
 import re
 import signal
@@ -154,7 +155,8 @@ def test_an_engine_whose_holder_freezes_here_is_no_orphan_there(cluster):
         assert psutil.wait_procs(engines, timeout=10)[1] == []
     finally:
         for process in frozen:
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):  # on a busy machine it may be replaced already
+                process.resume()
     assert cluster.server.generate("the next one").status_code == 200
 
 
