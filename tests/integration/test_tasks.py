@@ -71,6 +71,7 @@ def test_a_task_is_answered_at_once_while_its_model_loads_and_survives_that_its_
 
 
 def test_a_running_task_tells_its_progress_and_is_a_job(fake_server):
+    fake_server.generate("[step=0.1] what the estimate learns from", num_inference_steps=2)
     taken = submit(fake_server, "[step=0.1] progress", num_inference_steps=20)
     fake_server.wait_for(lambda: 0 < status(fake_server, taken["task_id"])["progress"] < 100, "progress")
     now = status(fake_server, taken["task_id"])
