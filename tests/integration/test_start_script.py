@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -48,18 +49,20 @@ def clone(tmp_path):
 
 
 @pytest.mark.alone
-def test_the_second_start_answers_within_a_second_and_installs_nothing(servers):
-    # An idle machine needs 0.6 s; where other programs want all cores this one gets only its share of them.
-    limit = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    times = []
-    while len(times) < 5 and min(times, default=limit) >= limit:
+def test_the_second_start_installs_nothing_and_takes_little_longer_than_its_imports(servers):
+    imports = [sys.executable, "-c", "import flask, gevent.pywsgi, gunicorn.app.wsgiapp, pydantic_settings, requests"]
+    ratios = []
+    # Measured 2.0 to 2.8; other programs may lengthen one of the two alone, so the best of five tries counts.
+    while len(ratios) < 5 and min(ratios, default=4) >= 4:
         began = time.perf_counter()
+        subprocess.run(imports, check=True)
+        imported = time.perf_counter()
         server = servers(ready=False, command=START)
-        times.append(time.perf_counter() - began)
+        ratios.append((time.perf_counter() - imported) / (imported - began))
         assert server.stop() == 0
         assert "[1/2]" not in server.log
         assert "Collecting" not in server.log
-    assert min(times) < limit
+    assert min(ratios) < 4
 
 
 def test_settings_in_the_environment_reach_the_server(servers):
