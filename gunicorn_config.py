@@ -28,6 +28,9 @@ worker_connections = 1000
 timeout = 60
 graceful_timeout = _settings.graceful_timeout
 keepalive = 5
+# The application reads what proxies say, of TRUSTED_PROXIES only; gunicorn would believe everybody on this machine.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 # Health polls count as requests, so no worker restarts after a number of them.
 max_requests = 0
 preload_app = False

@@ -91,6 +91,17 @@ install_browser() {
     fi
 }
 
+# nginx for the tests of a proxy: unpacked, because its installation would start a server on this machine's port 80.
+install_nginx() {
+    if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || [ -x .venv/nginx/usr/sbin/nginx ]; then return 0; fi
+    mkdir -p .venv/nginx
+    (
+        cd .venv/nginx || exit 1
+        { apt-get download -qq nginx || { apt-get update -qq && apt-get download -qq nginx; }; } >/dev/null 2>&1 &&
+            dpkg-deb -x nginx_*.deb .
+    ) || echo "nginx cannot be installed here; the tests behind it skip themselves."
+}
+
 # Runs pytest and keeps its last line for the total; status 5 means that a filter left nothing to run here.
 run_pytest() {
     .venv/bin/python -m pytest "$@" ${pytest_arguments[@]+"${pytest_arguments[@]}"} 2>&1 | tee -a "$logs/pytest"
@@ -136,12 +147,14 @@ if [ "$failed" = 1 ]; then
 fi
 finish "packages of Node"
 finish "browser"
+begin "nginx" install_nginx
 # It uses one core, and alone would leave the others idle.
 begin "mypy" .venv/bin/mypy
 stage "ruff check" .venv/bin/ruff check .
 stage "ruff format" .venv/bin/ruff format --check .
 stage "import law" .venv/bin/lint-imports --no-logo
 stage "spelling" .venv/bin/codespell
+finish "nginx"
 if [ "$named_paths" = yes ]; then
     stage "pytest" run_pytest
     finish "mypy"

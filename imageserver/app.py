@@ -4,6 +4,7 @@ from flask import Flask
 
 from imageserver import startup
 from imageserver.api import routes
+from imageserver.api.addresses.links import Links
 from imageserver.api.credentials.api_keys import read_keyring
 from imageserver.api.credentials.key_file_watch import KeyFileWatch
 from imageserver.api.credentials.url_signer import read_signer
@@ -79,6 +80,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
         loras=open_folder(settings),
         connections=Connections(settings.max_connections_per_address, proxies),
         proxies=proxies,
+        links=Links(settings),
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)

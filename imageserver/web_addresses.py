@@ -15,6 +15,8 @@ ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^\s/?#@,]+
 PUBLIC_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ANY = "*"
+# A proxy on this machine that connects by a Unix socket.
+UNIX = "unix"
 
 
 @dataclass(frozen=True)
@@ -111,23 +113,27 @@ def checked_origins(text: str) -> str:
 
 
 def checked_networks(text: str) -> str:
-    """Return a list of IP addresses and networks; raises ValueError naming what is none."""
+    """Return a list of IP addresses, networks and `unix`; raises ValueError naming what is none."""
     TrustedProxies(text)
     return text
 
 
 class TrustedProxies:
-    """The proxies whose X-Forwarded-For is believed; anybody else could name any address there."""
+    """The proxies whose forwarding headers are believed; anybody else could name any address there."""
 
     def __init__(self, text: str) -> None:
-        """Trust a comma-separated list of addresses and networks; raises ValueError naming what is none."""
+        """Trust a comma-separated list of addresses, networks and `unix`; raises ValueError naming what is none."""
+        given = entries(text)
+        self._unix = UNIX in given
         try:
-            self._networks = [ipaddress.ip_network(entry) for entry in entries(text)]
+            self._networks = [ipaddress.ip_network(entry) for entry in given if entry != UNIX]
         except ValueError as error:
-            raise ValueError(f"{error}: write it as 10.0.0.1 or 10.0.0.0/8") from None
+            raise ValueError(f"{error}: write it as 10.0.0.1, 10.0.0.0/8 or {UNIX}") from None
 
     def trust(self, address: str) -> bool:
-        """Return whether an address is a trusted proxy's."""
+        """Return whether an address is a trusted proxy's; the peer of a Unix socket has none."""
+        if not address:
+            return self._unix
         ip = _ip_of(address)
         return ip is not None and any(ip in network for network in self._networks)
 

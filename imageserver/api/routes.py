@@ -3,6 +3,7 @@
 from flask import Flask
 
 from imageserver.api import authentication, authorization, errors, rate_limits
+from imageserver.api.addresses import proxied_requests
 from imageserver.api.cross_origin import cors, guard
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
@@ -42,3 +43,4 @@ def register(app: Flask, settings: Settings) -> None:
     for own_routes in (health, page, jobs, loras, models, usage, openapi):
         app.register_blueprint(own_routes.blueprint)
     websocket.register(app)
+    proxied_requests.register(app, settings)

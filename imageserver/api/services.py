@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 
+from imageserver.api.addresses.links import Links
 from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.credentials.url_signer import UrlSigner
 from imageserver.api.wsgi.connections import Connections
@@ -57,6 +58,7 @@ class Services:
     loras: LoraFolder
     connections: Connections
     proxies: TrustedProxies
+    links: Links
     draining: bool = False
 
     def start(self) -> None:

@@ -38,10 +38,13 @@ class NetworkSettings(BaseModel):
     public_url: Annotated[str, AfterValidator(checked_public_url)] = Field(
         "",
         description="Address of the server as clients see it behind a proxy, such as https://images.example/path: its "
-        "host and origin are allowed, and the addresses of saved images begin with it.",
+        "host and origin are allowed, the addresses of saved images begin with it, and its path may precede every "
+        "other.",
     )
     trusted_proxies: Annotated[str, AfterValidator(checked_networks)] = Field(
-        "", description="Addresses or networks of proxies, whose clients are known by X-Forwarded-For; comma-separated."
+        "",
+        description="Addresses or networks of proxies, or unix, comma-separated: their X-Forwarded-For, -Host, -Proto, "
+        "-Port and -Prefix, or Forwarded, are believed, and nobody else's.",
     )
     max_connections_per_address: int = Field(
         500, ge=0, description="Maximum number of connections of one address to a worker, which has 1000; 0 sets none."

@@ -1,4 +1,4 @@
-"""What a web page may do with this server: which hosts it answers to, and which origins may use it.
+"""What a web page may do with this server, and which origins may use it.
 
 Process: HTTP worker. May import errors, settings and the request context; knows no images.
 """

@@ -6,7 +6,8 @@ send neither of the last two. Source: Fetch Metadata, W3C; docs/decisions/0024.
 
 from flask import Flask, request
 
-from imageserver.api.cross_origin.hosts import allowed_hosts
+from imageserver.api.addresses.hosts import allowed_hosts
+from imageserver.api.addresses.proxied_requests import received_host
 from imageserver.api.cross_origin.origins import AllowedOrigins, allowed_origins, is_own
 from imageserver.api.request_context import request_id
 from imageserver.errors import ForeignHost, ForeignOrigin
@@ -46,8 +47,8 @@ def register(app: Flask, settings: Settings) -> None:
 
 
 def _named_hosts() -> list[str]:
-    """Return the host of the request, and those that a proxy received it under."""
-    return [request.headers.get("Host", ""), *entries(request.headers.get("X-Forwarded-Host", ""))]
+    """Return the host of the request, and those that a proxy and this server received it under."""
+    return [received_host(), request.headers.get("Host", ""), *entries(request.headers.get("X-Forwarded-Host", ""))]
 
 
 def _is_unsafe() -> bool:

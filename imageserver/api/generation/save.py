@@ -35,8 +35,8 @@ def urls_of(paths: Sequence[Path]) -> list[str]:
 
     Where keys are required, an address is signed: whoever has it may open it, also in an <img>.
     """
-    signer, root = services().url_signer, services().settings.public_url or request.url_root
+    signer, root = services().url_signer, services().links.root()
     queries: list[dict[str, Any]] = [signer.sign(path.name) if signer else {} for path in paths]
     addresses = [url_for("native.image", name=path.name, **query) for path, query in zip(paths, queries, strict=True)]
-    # PUBLIC_URL names the path under which a proxy serves this server.
-    return [root.rstrip("/") + address.removeprefix(request.script_root) for address in addresses]
+    # The root has the path under which a proxy serves this server.
+    return [root + address.removeprefix(request.script_root) for address in addresses]

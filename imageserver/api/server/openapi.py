@@ -49,20 +49,21 @@ POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Its addresses are relative: a proxy may serve all of this below a path.
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>qwen-image-server API</title>
-<link rel="icon" href="{{ url_for('openapi.asset', name='images/swagger.svg') }}">
-<link rel="stylesheet" href="{{ url_for('openapi.asset', name='css/swagger-ui.css') }}">
+<link rel="icon" href="docs/images/swagger.svg">
+<link rel="stylesheet" href="docs/css/swagger-ui.css">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="{{ url_for('openapi.asset', name='js/swagger-ui-bundle.js') }}"></script>
+<script src="docs/js/swagger-ui-bundle.js"></script>
 <script nonce="{{ nonce }}">
-SwaggerUIBundle({url: "{{ url_for('openapi.document') }}", dom_id: "#swagger-ui", deepLinking: true,
+SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true,
                  validatorUrl: null, defaultModelsExpandDepth: 0});
 </script>
 </body>
@@ -123,6 +124,8 @@ def describe(app: Flask, settings: Settings) -> dict[str, Any]:
             "summary": "Self-hosted image generation for the clients of many APIs.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        # Relative to the document itself; without it, clients would take the root of the host.
+        "servers": [{"url": "."}],
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": SECURITY},
         # The server asks for a key only if its owner has set API_KEYS.

@@ -217,7 +217,7 @@ def _store(service: Services, task_request: _TaskRequest, wanted: str) -> Task:
         credential=credential(),
         wanted=wanted,
         warnings=task_request.warnings,
-        webhook=None if url is None else (url, request.url_root),
+        webhook=None if url is None else (url, service.links.root()),
     )
 
 

@@ -7,6 +7,7 @@ import flask
 import pytest
 
 from imageserver.api import errors, routes
+from imageserver.api.addresses import proxied_requests
 from imageserver.api.cross_origin import guard
 from imageserver.api.request_context import EXTENSION
 from imageserver.settings import Settings
@@ -26,6 +27,7 @@ def client_of(**settings):
     for name in ("livez", "readyz", "startupz", "health", "metrics", "info"):
         health.add_url_rule(f"/{name}", name, lambda: "well")
     app.register_blueprint(health)
+    proxied_requests.register(app, Settings(_env_file=None, **settings))
     return app.test_client()
 
 
@@ -121,6 +123,19 @@ def test_a_rebound_name_reads_nothing(headers):
     assert (answer.status_code, answer.get_json()["code"]) == (421, "foreign_host")
     assert "ALLOWED_HOSTS" in answer.get_json()["error"]
     assert client_of().get("/nowhere", headers=headers).status_code == 421
+
+
+def test_a_rebound_page_on_the_machine_of_a_trusted_proxy_cannot_pretend_to_be_the_proxy():
+    """The page is of the server's own origin, so it may send any header, but not another Host."""
+    client = client_of(trusted_proxies="127.0.0.1")
+    for headers in ({"X-Forwarded-Host": "localhost"}, {"Forwarded": "for=203.0.113.5;host=localhost"}):
+        assert client.get("/", headers={"Host": "evil.example"} | headers).status_code == 421
+        assert client.get("/", headers={"Host": "localhost"} | headers).status_code == 200
+
+
+def test_the_host_in_a_standard_header_is_checked_too():
+    headers = {"Host": "localhost", "Forwarded": "for=203.0.113.5;host=evil.example"}
+    assert client_of(trusted_proxies="127.0.0.1").get("/", headers=headers).status_code == 421
 
 
 def test_a_request_without_a_host_comes_from_no_browser():

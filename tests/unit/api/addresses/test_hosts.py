@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from imageserver.api.cross_origin.hosts import allowed_hosts
+from imageserver.api.addresses.hosts import allowed_hosts
 from imageserver.settings import Settings
 
 
