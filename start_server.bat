@@ -4,6 +4,7 @@ rem   start_server.bat                    set up if needed, then serve
 rem   set PORT=5001                       (WORKERS, THREADS, HOST, MODEL and all others likewise, before starting)
 rem   set HOST=0.0.0.0 and API_KEYS=KEY   to open it to the network (without keys: ALLOW_OPEN=1)
 rem   start_server.bat --install-only     set up without serving
+rem   start_server.bat --join HOST:PORT   says that a machine has to run Linux, or WSL 2, to join a cluster
 rem   start_server.bat -m MODEL -d 0,1 --port 8088     the flags of HiDream's start script
 rem PYTHON names the interpreter to use, TORCH_INDEX_URL another package index for PyTorch.
 setlocal
@@ -49,9 +50,14 @@ exit /b 1
 if errorlevel 1 exit /b 1
 
 :ready
+if /i "%~1"=="--join" goto join
 if /i not "%~1"=="--install-only" goto serve
 echo Everything is installed in .venv; start_server.bat starts the server.
 exit /b 0
+
+:join
+"%VENV_PYTHON%" -m imageserver.cluster %*
+exit /b %errorlevel%
 
 :serve
 "%VENV_PYTHON%" tools\start_flags.py %*

@@ -13,8 +13,10 @@ before it plus one turn. Between credentials: of two that both want more, neithe
 two turns.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,30 +54,36 @@ class SchedulingPolicy:
 
     def sort(self, claims: Sequence[Claim], now: float) -> list[Claim]:
         """Return the claims in the order in which they are served."""
-        self._forget_all_but({claim.credential for claim in claims})
-        ranks = {credential: rank for rank, credential in enumerate(self._round())}
+        ranks = {name: rank for rank, name in enumerate(self.order({claim.credential for claim in claims}))}
         return sorted(claims, key=lambda claim: (ranks[claim.credential], *_rank(claim, now)))
 
-    def first(self, claims: Sequence[Claim], now: float) -> Claim:
-        """Return the first of the claims in that order, without the work of sorting the others."""
-        self._forget_all_but({claim.credential for claim in claims})
-        credential = self._round()[0]
-        return min((claim for claim in claims if claim.credential == credential), key=lambda claim: _rank(claim, now))
+    def order(self, credentials: set[str]) -> list[str]:
+        """Return the credentials that want something in the order of their turns."""
+        self._forget_all_but(credentials)
+        if credentials:
+            self._next()
+        return list(self._deficits)
 
     def simulate(self, claims: Sequence[Claim], now: float) -> Iterator[Claim]:
-        """Yield the claims in the order in which they end if each is served to its end; each is charged for it."""
-        waiting: dict[str, deque[Claim]] = {}
-        for claim in self.sort(claims, now):
-            waiting.setdefault(claim.credential, deque()).append(claim)
-        while waiting:
-            # Inside a credential the order is fixed; only the credential that is served next changes.
-            credential = self._round()[0]
-            first = waiting[credential].popleft()
+        """Yield the claims in the order in which they end if each is served to its end and charged for it."""
+        waiting: dict[str, list[Claim]] = {}
+        for claim in claims:
+            waiting.setdefault(claim.credential, []).append(claim)
+        self._forget_all_but(set(waiting))
+        # Inside a credential the order is fixed; only the credential that is served next changes.
+        for own in waiting.values():
+            own.sort(key=lambda claim: _rank(claim, now), reverse=True)
+        while len(waiting) > 1:
+            credential = self._next()
+            first = waiting[credential].pop()
             yield first
             self.charge(credential, first.remaining)
             if not waiting[credential]:
                 del waiting[credential]
                 self._forget_all_but(set(waiting))
+        # With one credential left there are no turns.
+        for own in waiting.values():
+            yield from reversed(own)
 
     def charge(self, credential: str, seconds: float) -> None:
         """Count device time that `credential` has had."""
@@ -89,18 +97,57 @@ class SchedulingPolicy:
         for credential in sorted(credentials - self._deficits.keys()):
             self._deficits[credential] = QUANTUM_SECONDS
 
-    def _round(self) -> list[str]:
-        """Return the credentials in the order of their turns: one without seconds left gets a quantum and goes last."""
-        while self._deficits and next(iter(self._deficits.values())) <= 0:
-            credential = next(iter(self._deficits))
+    def _next(self) -> str:
+        """Return the credential whose turn it is: one without seconds left gets a quantum and goes last."""
+        while self._deficits[credential := next(iter(self._deficits))] <= 0:
             self._deficits[credential] += QUANTUM_SECONDS
             self._deficits.move_to_end(credential)
-        return list(self._deficits)
+        return credential
+
+
+class ClaimOrder:
+    """Claims of one credential, kept in the order in which they are served, whatever the moment."""
+
+    def __init__(self, claims: Iterable[Claim] = ()) -> None:
+        self._claims = {claim.owner: claim for claim in claims}
+        # The same claims twice: those that are due go by the first list, the others by the second.
+        self._by_due = sorted(map(_due_rank, self._claims.values()))
+        self._by_rank = sorted(map(_other_rank, self._claims.values()))
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(self._claims.values())
+
+    def add(self, claim: Claim) -> None:
+        self._claims[claim.owner] = claim
+        insort(self._by_due, _due_rank(claim))
+        insort(self._by_rank, _other_rank(claim))
+
+    def remove(self, owner: int) -> None:
+        claim = self._claims.pop(owner)
+        del self._by_due[bisect_left(self._by_due, _due_rank(claim))]
+        del self._by_rank[bisect_left(self._by_rank, _other_rank(claim))]
+
+    def at(self, now: float) -> Iterator[Claim]:
+        """Yield the claims in their order at a moment."""
+        due = bisect_right(self._by_due, (0, now, math.inf))
+        yield from (self._claims[int(owner)] for *_, owner in self._by_due[:due])
+        for *_, owner in self._by_rank:
+            claim = self._claims[int(owner)]
+            if claim.due > now:
+                yield claim
 
 
 def _rank(claim: Claim, now: float) -> tuple[float, ...]:
     """Return the rank of a claim inside its credential."""
-    due = claim.due
-    if due <= now:
-        return (0, due, claim.owner)
+    return _due_rank(claim) if claim.due <= now else _other_rank(claim)
+
+
+def _due_rank(claim: Claim) -> tuple[float, ...]:
+    return (0, claim.due, claim.owner)
+
+
+def _other_rank(claim: Claim) -> tuple[float, ...]:
     return (1, CLASSES[claim.priority], claim.remaining, claim.arrived, claim.owner)

@@ -10,10 +10,9 @@ import sys
 
 from imageserver import startup
 from imageserver.cluster import membership
-from imageserver.cluster.node import Node
-from imageserver.cluster.node_keeper import NodeKeeper, NodeUnusable
 from imageserver.cluster.offered_devices import offered_devices
-from imageserver.cluster.own_node import require_ray, require_token
+from imageserver.cluster.own_node import refuse_windows, require_ray, require_token
+from imageserver.settings import Settings
 from imageserver.settings.source import load_settings
 from imageserver.telemetry.logs import configure_logging
 from imageserver.web_addresses import checked_cluster
@@ -27,11 +26,20 @@ def main(arguments: list[str]) -> int:
     if offers:
         settings = settings.model_copy(update={"cluster": _checked_head(arguments[1:])})
     configure_logging(settings)
+    refuse_windows(settings)
     require_ray(settings)
     require_token(settings)
     devices = offered_devices(settings) if offers else ()
     if offers and not devices:
         raise SystemExit("DEVICES=none leaves this machine nothing to offer: name its devices.")
+    return _run(settings, devices)
+
+
+def _run(settings: Settings, devices: tuple[str, ...]) -> int:
+    # Imported here, after the check: Windows has no locks of files as they use.
+    from imageserver.cluster.node import Node
+    from imageserver.cluster.node_keeper import NodeKeeper, NodeUnusable
+
     node = Node(settings, is_head=settings.cluster == membership.HEAD, devices=devices)
     keeper = NodeKeeper(node)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,13 +48,13 @@ def main(arguments: list[str]) -> int:
         keeper.start()
     except NodeUnusable as reason:
         raise SystemExit(f"The cluster at {membership.head_address(settings)} cannot be joined: {reason}") from None
-    if offers:
+    if devices:
         startup.say(f"This machine offers {', '.join(node.devices)} to {settings.cluster}. Ctrl+C ends that.")
     else:
         sys.stdout.write("started\n")
         sys.stdout.close()
     parent = os.getppid()
-    keeper.keep(lambda: offers or os.getppid() == parent)
+    keeper.keep(lambda: bool(devices) or os.getppid() == parent)
     return 0
 
 

@@ -26,6 +26,7 @@ class OwnNode:
         settings = self._settings
         if not settings.cluster:
             return
+        refuse_windows(settings)
         require_ray(settings)
         require_token(settings)
         if settings.cluster == membership.HEAD:
@@ -50,6 +51,12 @@ class OwnNode:
             self._keeper.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._keeper.kill()
+
+
+def refuse_windows(settings: Settings) -> None:
+    """Exit with one sentence on Windows, where Ray supports no clusters of several machines."""
+    if sys.platform == "win32":
+        raise SystemExit(f"CLUSTER={settings.cluster} does not work on Windows, as Ray's clusters do not; use WSL 2.")
 
 
 def require_ray(settings: Settings) -> None:

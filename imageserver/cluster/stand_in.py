@@ -34,7 +34,13 @@ JOIN_SECONDS = 30.0
 RETRY_SECONDS = 2.0
 # Whether to wait for an engine that is offered, or to ask for one that a cluster may have to start a machine for.
 SEAT_VARIABLE, OFFERED = "CLUSTER_SEAT", "offered"
+# Machines and devices, joined by commas, whose engines have just failed: others go first.
+AVOIDED_VARIABLE = "CLUSTER_AVOIDED"
 RESTARTED_HEAD = "If its head has lost its memory in a restart, restart the other machines too."
+
+
+class MachineAvoided(Exception):
+    """The only machine that is free is one whose engine has just failed; it is named."""
 
 
 async def stand_in(config: EngineConfig) -> None:
@@ -66,7 +72,8 @@ async def _serve_somewhere(link: DispatcherLink, calls: "asyncio.Queue[bytes]", 
     from imageserver.cluster.far_seat import FarSeat, MachineLeaves, wait_for_offer
 
     link.report("waiting", "No machine of the cluster is free yet; the engine starts on the next one.")
-    leaving = []  # kept, for Ray would place the next one there again
+    # Both kept, for Ray would place the next one there again.
+    leaving, avoided = [], []
     while True:
         if os.environ.get(SEAT_VARIABLE) == OFFERED:
             await wait_for_offer()
@@ -76,10 +83,23 @@ async def _serve_somewhere(link: DispatcherLink, calls: "asyncio.Queue[bytes]", 
         except MachineLeaves:
             leaving.append(seat)
             await asyncio.sleep(RETRY_SECONDS)
+        except MachineAvoided as machine:
+            link.report("waiting", f"The engine on {machine} has failed; another machine is awaited.")
+            avoided.append(asyncio.create_task(_hold(seat)))
+
+
+async def _hold(seat: "FarSeat") -> None:
+    """Keep a seat that is not used, until its machine is gone."""
+    from imageserver.cluster.far_seat import SeatLost
+
+    with contextlib.suppress(SeatLost):
+        await seat.keep()
 
 
 async def _serve(seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:
     machine = await seat.describe()
+    if machine.label in os.environ.get(AVOIDED_VARIABLE, "").split(","):
+        raise MachineAvoided(machine.label)
     link.send(pack(Placed(machine=machine.label)))
     refusal = difference(versions(), machine.versions, machine.address)
     if refusal is not None:

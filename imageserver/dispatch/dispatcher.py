@@ -23,7 +23,7 @@ from imageserver.dispatch.seats.estimator import Estimator
 from imageserver.dispatch.seats.idle_unload import IdleUnload
 from imageserver.dispatch.seats.lora_answers import LoraAnswers
 from imageserver.dispatch.seats.seat import ModelEvent, Seat
-from imageserver.dispatch.seats.seat_list import SeatList
+from imageserver.dispatch.seats.seat_list import SeatList, one_of_each_host
 from imageserver.dispatch.seats.seat_models import LoadEnded
 from imageserver.dispatch.service_state import snapshot
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
@@ -157,7 +157,7 @@ class Dispatcher:
             error = Loading(f"The model is not loaded yet: {self.seats.reason}", retry_after=2)
             worker.send(messages.failed(request.job, error))
         if request.fetch is not None:
-            seats = seats[:1]  # its file is then there for all
+            seats = one_of_each_host(seats)
         answers = worker if len(seats) == 1 else LoraAnswers(worker, len(seats))
         for seat in seats:
             seat.engine.ask(msgspec.structs.replace(request, model=model), answers)
@@ -202,13 +202,13 @@ class Dispatcher:
     def estimate_wait(self, job: Job) -> WaitEstimate:
         """Return when a job would be done, as things stand."""
         generation = job.generation
-        expected = estimate_wait(job, self._estimator.loads(generation), self.jobs.queue, self._clock())
+        expected = estimate_wait(job, self._estimator.loads(generation), self.jobs.queue.claims, self._clock())
         return dataclasses.replace(expected, wait=expected.wait + self._estimator.load_seconds(generation))
 
     @property
     def expected_wait(self) -> float:
         """The seconds that a job which comes now would wait; infinite while others wait and no engine is coming."""
-        if (len(self.jobs.queue) or self.models.requests_waiting) and not self.seats.are_coming:
+        if (len(self.jobs.queue) or self.models.is_requested) and not self.seats.are_coming:
             return math.inf
         return self.snapshot().expected_wait
 
@@ -272,6 +272,7 @@ class Dispatcher:
         priority = request.generation.priority
         if CLASSES[priority] < CLASSES[job.generation.priority] and job.state == "queued":
             job.generation = dataclasses.replace(job.generation, priority=priority)
+            self.jobs.queue.move(job)
         return job
 
     def _admit(self, request: messages.Submit, source: bytes) -> Job:

@@ -65,7 +65,6 @@ class Job:
     device: str = ""
     source: bytes = b""
     result: tuple[Finished, bytes] | None = None
-    _claim: tuple[tuple[float, float, str], Claim] | None = None
 
     @property
     def remaining(self) -> float:
@@ -73,19 +72,15 @@ class Job:
 
     @property
     def claim(self) -> Claim:
-        """The job's claim as things stand; of the many that wait, few change between two decisions."""
-        state = (self.work, self.share_done, self.generation.priority)
-        if self._claim is None or self._claim[0] != state:
-            claim = Claim(
-                owner=self.id,
-                credential=self.credential,
-                priority=self.generation.priority,
-                arrived=self.arrived,
-                work=self.work,
-                remaining=self.remaining,
-            )
-            self._claim = (state, claim)
-        return self._claim[1]
+        """The job's claim as things stand."""
+        return Claim(
+            owner=self.id,
+            credential=self.credential,
+            priority=self.generation.priority,
+            arrived=self.arrived,
+            work=self.work,
+            remaining=self.remaining,
+        )
 
 
 @dataclass

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.ray_cluster import HEAD_ADDRESS, TOKEN, JoinedMachine
+from tests.support.ray_cluster import HEAD_ADDRESS, TOKEN, Cluster, JoinedMachine
 from tests.support.server import GUNICORN, Server, free_port, refused_start
 
 needs_full_mode = pytest.mark.skipif("QIS_FULL" not in os.environ, reason="takes minutes; QIS_FULL=1 runs it")
@@ -24,55 +23,6 @@ pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", rea
 # An image of 4 s.
 SLOW = {"prompt": "[step=0.1] a red circle", "num_inference_steps": 40}
 SLOW_SECONDS = 4.0
-
-
-class Cluster:
-    """A server that is the head, and two machines that offer one engine each."""
-
-    def __init__(self, folder) -> None:
-        self.port = str(free_port())
-        self.head = f"{HEAD_ADDRESS}:{self.port}"
-        self.folder = folder
-        self.settings = {
-            "CLUSTER": "head", "CLUSTER_ADDRESS": HEAD_ADDRESS, "CLUSTER_PORT": self.port, "CLUSTER_NODE_PORT": "0",
-            "CLUSTER_TOKEN": TOKEN, "STEP_TIMEOUT": "8", "DEVICES": "none",
-        }  # fmt: skip
-        self.server = Server(folder, **self.settings)
-        self.server.wait_until_alive(60)
-        self.machines = [JoinedMachine(folder, address, self.head) for address in ("127.0.0.3", "127.0.0.4")]
-
-    def heal(self) -> None:
-        """Wait until both machines have an engine that is ready."""
-        for machine in self.machines:
-            if machine.process.poll() is not None:
-                machine.start()
-        self.server.wait_for(lambda: self.free_seats() == len(self.machines), "an engine on every machine", 60)
-
-    def free_seats(self) -> int:
-        """Return how many engines could begin with an image now."""
-        found = re.search(r"seats_free ([\d.]+)", self.server.get("/metrics").text)
-        return int(float(found[1])) if found else 0
-
-    def busy_machine(self) -> JoinedMachine:
-        """Return the machine whose engine works on the one image that is being generated."""
-        self.server.wait_until_active()
-        self.server.wait_for(lambda: self.newest_job()["step"] > 1, "the first steps")
-        address = self.newest_job()["device"].split()[0]
-        return next(machine for machine in self.machines if machine.address == address)
-
-    def newest_job(self) -> dict[str, Any]:
-        return self.server.get("/v1/jobs").json()["data"][0]
-
-    def stand_ins(self) -> list[psutil.Process]:
-        """Return the processes that stand for far engines."""
-        return [each for each in self.server.processes() if "imageserver.cluster.stand_in" in each.cmdline()]
-
-    def stop(self) -> None:
-        try:
-            self.server.stop()
-        finally:
-            for machine in self.machines:
-                machine.kill()
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +141,17 @@ def test_a_second_head_on_the_same_port_is_refused_with_one_sentence(cluster, tm
 def test_a_cluster_without_its_token_is_refused_with_one_sentence(tmp_path):
     sentence = refused_start(GUNICORN, tmp_path, CLUSTER="127.0.0.2:6379", CLUSTER_TOKEN="")
     assert sentence == "The cluster at 127.0.0.2:6379 asks for its token: set CLUSTER_TOKEN to the one it has."
+
+
+def test_a_machine_that_is_started_later_serves_those_who_have_waited_for_it(tmp_path):
+    cluster = Cluster(tmp_path, machines=0, SCALE_UP_WAIT="1", MAX_ENGINES="1")
+    try:
+        waiting = [cluster.server.start_generating("a cat", model=model) for model in ("auto", "demo")]
+        cluster.server.wait_for(lambda: cluster.server.health()["queue_length"] == 2, "a queue")
+        cluster.machines.append(JoinedMachine(tmp_path, "127.0.0.3", cluster.head))
+        assert [answer.result(60).status_code for answer in waiting] == [200, 200]
+    finally:
+        cluster.stop()
 
 
 @pytest.mark.slow

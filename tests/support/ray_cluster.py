@@ -3,18 +3,22 @@
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.support.paths import ROOT
+from tests.support.server import Server, free_port
 
 # Ray replaces 127.0.0.1 by the machine's own address.
 HEAD_ADDRESS = "127.0.0.2"
+ADDRESSES = ("127.0.0.3", "127.0.0.4")
 TOKEN = "cluster-token-of-the-tests"
 PR_SET_PDEATHSIG = 1
 
@@ -78,6 +82,55 @@ class JoinedMachine:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout)
         return time.monotonic() - began
+
+
+class Cluster:
+    """A server that is the head, and machines that offer one engine each."""
+
+    def __init__(self, folder: Path, machines: int = 2, **settings: str) -> None:
+        self.port = str(free_port())
+        self.head = f"{HEAD_ADDRESS}:{self.port}"
+        self.folder = folder
+        self.settings = {
+            "CLUSTER": "head", "CLUSTER_ADDRESS": HEAD_ADDRESS, "CLUSTER_PORT": self.port, "CLUSTER_NODE_PORT": "0",
+            "CLUSTER_TOKEN": TOKEN, "STEP_TIMEOUT": "8", "DEVICES": "none",
+        } | settings  # fmt: skip
+        self.server = Server(folder, **self.settings)
+        self.server.wait_until_alive(60)
+        self.machines = [JoinedMachine(folder, address, self.head) for address in ADDRESSES[:machines]]
+
+    def heal(self) -> None:
+        """Wait until both machines have an engine that is ready."""
+        for machine in self.machines:
+            if machine.process.poll() is not None:
+                machine.start()
+        self.server.wait_for(lambda: self.free_seats() == len(self.machines), "an engine on every machine", 60)
+
+    def free_seats(self) -> int:
+        """Return how many engines could begin with an image now."""
+        found = re.search(r"seats_free ([\d.]+)", self.server.get("/metrics").text)
+        return int(float(found[1])) if found else 0
+
+    def busy_machine(self) -> JoinedMachine:
+        """Return the machine whose engine works on the one image that is being generated."""
+        self.server.wait_until_active()
+        self.server.wait_for(lambda: self.newest_job()["step"] > 1, "the first steps")
+        address = self.newest_job()["device"].split()[0]
+        return next(machine for machine in self.machines if machine.address == address)
+
+    def newest_job(self) -> dict[str, Any]:
+        return self.server.get("/v1/jobs").json()["data"][0]
+
+    def stand_ins(self) -> list[psutil.Process]:
+        """Return the processes that stand for far engines."""
+        return [each for each in self.server.processes() if "imageserver.cluster.stand_in" in each.cmdline()]
+
+    def stop(self) -> None:
+        try:
+            self.server.stop()
+        finally:
+            for machine in self.machines:
+                machine.kill()
 
 
 def _end_with_tests() -> None:

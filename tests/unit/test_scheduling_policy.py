@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from imageserver.generation import Priority
-from imageserver.scheduling_policy import QUANTUM_SECONDS, Claim, SchedulingPolicy
+from imageserver.scheduling_policy import QUANTUM_SECONDS, Claim, ClaimOrder, SchedulingPolicy
 
 PRIORITIES: list[Priority] = ["interactive", "normal", "background"]
 
@@ -33,6 +33,33 @@ def test_a_better_class_goes_first_however_short_the_others_are() -> None:
 def test_whoever_is_past_due_goes_before_everybody_else() -> None:
     old = claim(1, arrived=0.0, priority="background", work=1.0)
     assert first(SchedulingPolicy(), old, claim(2, priority="interactive", remaining=0.1)) == 1
+
+
+@given(
+    some.lists(
+        some.tuples(
+            some.sampled_from(PRIORITIES),
+            some.sampled_from([0.0, 50.0, 99.0, 100.0]),
+            some.sampled_from([1.0, 10.0, 30.0]),
+        ),
+        max_size=12,
+    ),
+    some.sets(some.integers(0, 11)),
+)
+def test_claims_that_are_kept_in_order_are_served_as_if_they_were_sorted_each_time(
+    kinds: list[tuple[Priority, float, float]], gone: set[int]
+) -> None:
+    claims = [
+        claim(owner, priority=priority, arrived=arrived, work=work, remaining=work)
+        for owner, (priority, arrived, work) in enumerate(kinds)
+    ]
+    order = ClaimOrder(claims[::2])
+    for each in claims[1::2]:
+        order.add(each)
+    for owner in gone & set(range(len(claims))):
+        order.remove(owner)
+    for now in (0.0, 100.0, 139.9, 140.0, 1e9):
+        assert list(order.at(now)) == SchedulingPolicy().sort([each for each in claims if each.owner not in gone], now)
 
 
 def test_credentials_take_turns_by_device_seconds_not_by_requests() -> None:

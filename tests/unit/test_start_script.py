@@ -229,6 +229,7 @@ def test_the_windows_script_serves_without_gunicorn_and_jumps_only_to_labels_it_
     text = (ROOT / "start_server.bat").read_text()
     assert text.rstrip().endswith("tools\\start_flags.py %*\nexit /b %errorlevel%")
     assert "gunicorn" not in text
+    assert ':join\n"%VENV_PYTHON%" -m imageserver.cluster %*\n' in text
     labels = set(re.findall(r"^:(\w+)$", text, re.MULTILINE))
     assert set(re.findall(r"goto (\w+)", text)) == labels
     assert "*.bat text eol=crlf" in (ROOT / ".gitattributes").read_text().splitlines()

@@ -7,6 +7,7 @@ decoder. Calls with guidance cost less, where two of them share a forward.
 
 import statistics
 from collections import OrderedDict, deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from imageserver.generation import Generation
@@ -100,6 +101,11 @@ class CostModel:
         lines.move_to_end(kind)
         if len(lines) > MAX_SIZES:
             lines.popitem(last=False)
+
+
+def cost_key(generation: Generation) -> Hashable:
+    """Return what generations of the same expected cost have in common."""
+    return generation.model, generation.count, _kind(generation), _calls(generation)
 
 
 def _kind(generation: Generation) -> Kind:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imageserver.dispatch.jobs import Job
-from imageserver.scheduling_policy import SchedulingPolicy
+from imageserver.scheduling_policy import Claim, SchedulingPolicy
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SeatLoad:
     pace: float = 1.0
 
 
-def estimate_wait(job: Job, seats: Sequence[SeatLoad], waiting: Iterable[Job], now: float) -> WaitEstimate:
+def estimate_wait(job: Job, seats: Sequence[SeatLoad], waiting: Iterable[Claim], now: float) -> WaitEstimate:
     """Return how long `job` waits and runs, served in the order of the scheduling policy by whichever seat is free.
 
     Where a seat has room, the job shares its device with the running ones; otherwise they finish first.
@@ -37,34 +37,36 @@ def estimate_wait(job: Job, seats: Sequence[SeatLoad], waiting: Iterable[Job], n
     seats = seats or [SeatLoad()]
     own_seat = next((index for index, seat in enumerate(seats) if job in seat.running), None)
     seconds, before = [0.0] * len(seats), 0
-    rivals: dict[int, tuple[Job, int | None]] = {other.id: (other, None) for other in waiting if other is not job}
+    claims = [job.claim, *(claim for claim in waiting if claim.owner != job.id)]
+    runs_on: dict[int, int] = {}
     for index, seat in enumerate(seats):
         running = [other for other in seat.running if other is not job]
         if seat.room:
-            rivals |= {other.id: (other, index) for other in running}
+            claims += [other.claim for other in running]
+            runs_on |= {other.id: index for other in running}
         else:
             seconds[index] = sum(other.remaining for other in running)
             before += len(running)
 
-    def end_of(index: int, work: float) -> float:
-        return seconds[index] + work * seats[index].pace
+    paces = [seat.pace for seat in seats]
 
-    def next_free(work: float) -> int:
-        return min(range(len(seats)), key=lambda index: end_of(index, work))
+    def first_done(work: float) -> tuple[int, float]:
+        """Return the seat that would be done with so much more work first, and when; called for every rival."""
+        ends = [busy + work * pace for busy, pace in zip(seconds, paces, strict=True)]
+        end = min(ends)
+        return ends.index(end), end
 
-    claims = [job.claim, *(other.claim for other, _ in rivals.values())]
     for claim in SchedulingPolicy().simulate(claims, now):
         if claim.owner == job.id:
             break
         before += 1
-        runs_on = rivals[claim.owner][1]
-        if runs_on is not None:
-            seconds[runs_on] += claim.remaining
+        if claim.owner in runs_on:
+            seconds[runs_on[claim.owner]] += claim.remaining
         else:
-            index = next_free(claim.remaining)
-            seconds[index] = end_of(index, claim.remaining)
+            index, end = first_done(claim.remaining)
+            seconds[index] = end
     if own_seat is not None:
         return WaitEstimate(own=job.remaining, wait=seconds[own_seat], position=before)
-    index = next_free(job.remaining)
+    index, _ = first_done(job.remaining)
     own = job.remaining * seats[index].pace
     return WaitEstimate(own=own, wait=seconds[index], position=before if seconds[index] or len(seats) == 1 else 0)

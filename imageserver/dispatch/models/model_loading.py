@@ -6,6 +6,7 @@ from dataclasses import replace
 from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.models.downloads import Downloads
+from imageserver.dispatch.models.file_copies import FileCopies
 from imageserver.dispatch.models.load_request import LoadRequest
 from imageserver.dispatch.models.unloading import Unloading
 from imageserver.dispatch.seats.seat import Seat
@@ -31,6 +32,7 @@ class ModelLoading:
         self._job_records = job_records
         self._numbers = itertools.count(1)
         self._downloads = Downloads(self._numbers)
+        self._copies = FileCopies(self._numbers)
         self._unloading = Unloading(self._numbers)
         self._requests: dict[int, LoadRequest] = {}
         self._initial = ""
@@ -65,9 +67,14 @@ class ModelLoading:
         return sum(each.is_generation and each.request.credential == credential for each in waiting)
 
     @property
+    def is_requested(self) -> bool:
+        """Whether a client waits for a model."""
+        return bool(self._requests)
+
+    @property
     def is_busy(self) -> bool:
         """Whether a client waits for a model, or one is fetched."""
-        return bool(self._downloads or self._requests or self._unloading)
+        return bool(self._downloads or self._copies or self._requests or self._unloading)
 
     def with_model_name(self, generation: Generation) -> Generation:
         """Return the generation with the name of its model, if already known."""
@@ -83,7 +90,9 @@ class ModelLoading:
         ready, leading = self._seats.ready, self._seats.leading
         is_idle = not ready and "idle" in self._seats.states
         is_resting = not ready and leading is not None and leading.engine.is_resting
-        waits_for_engine = waits_for_default or (is_resting and not request.unload)
+        # One asks for a machine where there is none, and is woken where it rests.
+        will_come = is_resting or not (self._seats.are_coming or self._seats.have_failed)
+        waits_for_engine = waits_for_default or (will_come and not request.unload)
         if request.unload and is_idle:
             self._responses.append((worker, _response_to(request, None, self.known.get(request.unload))))
         elif not ready and not waits_for_engine:
@@ -116,6 +125,11 @@ class ModelLoading:
                 messages.failed(number, Cancelled("The client does not wait for the model any more."))
             )
 
+    @property
+    def is_downloading(self) -> bool:
+        """Whether `holds_back` may be true of a generation."""
+        return bool(self._downloads)
+
     def holds_back(self, generation: Generation) -> bool:
         """Return whether a generation has to wait for a download that others need not wait for, maybe for hours."""
         name = self.with_model_name(generation).model
@@ -135,6 +149,7 @@ class ModelLoading:
 
     def receive_fetched(self, message: messages.ModelFetched) -> None:
         """Load a downloaded model for the clients that wait for it, or refuse them."""
+        self._copies.end(message)
         for waiting in self._waiting(self._downloads.end(message.job), on_disk=False):
             waiting.on_disk = True
             if message.failure is not None:
@@ -157,6 +172,7 @@ class ModelLoading:
     def engine_lost(self, seat: Seat) -> LoadEnded | None:
         """Forget a dead engine's models; return the load that has ended with it on all seats."""
         self._downloads.seat_lost(seat)
+        self._copies.seat_lost(seat)
         error = EngineUnavailable("The engine died meanwhile.", retry_after=5)
         lost, unloads = seat.models.engine_lost()
         for number in unloads:
@@ -169,7 +185,7 @@ class ModelLoading:
         for waiting in list(self._requests.values()):
             if self._seats.have_failed:
                 self._resolve(waiting, messages.failed(0, EngineUnavailable(self._seats.reason)))
-            elif waiting.name:
+            elif waiting.name and not seat.is_waiting_for_machine:
                 self._resolve(waiting, messages.failed(0, error))
         return ended
 
@@ -218,12 +234,14 @@ class ModelLoading:
         )
         if ended.failure is not None and (self._seats.holding(ended.name) or may_come):
             seat.models.unloadable.add(ended.name)
+            self._copies.begin(ended.name, self._seats)
             self.advance()
             return None
         for each in list(self._seats) if ended.failure else [seat]:
             each.models.unloadable.discard(ended.name)
         for waiting in self._waiting(ended.name, on_disk=True):
             self._resolve(waiting, messages.failed(0, ended.failure) if ended.failure else None)
+        self._copies.begin(ended.name, self._seats)
         self.advance()
         return ended
 

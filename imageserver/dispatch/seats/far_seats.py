@@ -40,11 +40,15 @@ class SeatOwner(Protocol):
 
 @dataclass
 class FarSeatRecord:
-    """What is known of one seat: when it was last needed, whether it was ever ready, since when it has failed."""
+    """What is known of one seat: when it was last needed, whether it was ever ready, since when it has failed.
+
+    `avoided` are the machines that its stand-in passes over.
+    """
 
     needed_at: float
     was_ready: bool = False
     failed_at: float | None = None
+    avoided: frozenset[str] = frozenset()
 
 
 class FarSeats:
@@ -74,7 +78,7 @@ class FarSeats:
         """Open and close what is due now."""
         now = self._clock()
         for seat, record in list(self._seats.items()):
-            if self._is_lost(seat, record, now):
+            if self._is_lost(seat, record, now) or self._looks_in_the_wrong_place(seat, record):
                 self._close(seat)
         while len(self._seats) < self._settings.min_engines:
             self._open(REQUESTED)
@@ -91,6 +95,15 @@ class FarSeats:
             return now - record.failed_at >= RETRY_SECONDS
         # One that was woken looks for a machine again.
         return record.was_ready and not seat.engine.machine and not seat.engine.is_resting
+
+    @property
+    def _avoided(self) -> frozenset[str]:
+        """The machines whose engines have failed: another engine would fail there too, while a new machine waits."""
+        return frozenset(seat.engine.machine for seat in self._seats if seat.engine.state == "failed")
+
+    def _looks_in_the_wrong_place(self, seat: Seat, record: FarSeatRecord) -> bool:
+        """Return whether a stand-in without a machine has been told to avoid other ones than are to be avoided now."""
+        return seat.is_waiting_for_machine and not seat.engine.is_resting and record.avoided != self._avoided
 
     def _follow_offers(self) -> None:
         """Let exactly one stand-in wait for the next engine that is offered."""
@@ -118,9 +131,11 @@ class FarSeats:
 
     def _open(self, wanted: str) -> None:
         name = f"machine {next(self._numbers)}"
-        config = SeatConfig(name, "auto", STAND_IN, {"CLUSTER_SEAT": wanted})
+        avoided = self._avoided
+        environment = {"CLUSTER_SEAT": wanted, "CLUSTER_AVOIDED": ",".join(sorted(avoided))}
+        config = SeatConfig(name, "auto", STAND_IN, environment)
         seat = Seat(name, self._new_engine(config), wanted)
-        self._seats[seat] = FarSeatRecord(needed_at=self._clock())
+        self._seats[seat] = FarSeatRecord(needed_at=self._clock(), avoided=avoided)
         self._owner.open_seat(seat)
 
     def _close(self, seat: Seat) -> None:
@@ -129,5 +144,5 @@ class FarSeats:
 
 
 def _has_machine(seat: Seat) -> bool:
-    """Return whether a seat holds a machine; one that rests or has failed has left it, for whoever asks next."""
-    return bool(seat.engine.machine) and seat.engine.state not in ("idle", "failed")
+    """Return whether a seat has a machine, or had one that is avoided; one that rests has left it, for the next."""
+    return bool(seat.engine.machine) and seat.engine.state != "idle"

@@ -54,6 +54,11 @@ class Seat:
         return self.engine.machine or self._name
 
     @property
+    def host(self) -> str:
+        """The address of the machine whose disk its engine reads; empty for this one."""
+        return self.engine.machine.partition(" ")[0]
+
+    @property
     def is_far(self) -> bool:
         """Whether its engine is on another machine."""
         return bool(self._wanted)

@@ -1,6 +1,6 @@
 """All seats of a server, in the order of their devices; seats may come and go."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.protocol.messages import DeviceUsage
@@ -90,6 +90,11 @@ class SeatList:
     def holding(self, model: str) -> list[Seat]:
         """Return the ready seats that have a model in memory."""
         return [seat for seat in self.ready if model in seat.models.loaded]
+
+
+def one_of_each_host(seats: Iterable[Seat]) -> list[Seat]:
+    """Return the first of the seats on each machine: what its engine fetches is there for the others."""
+    return list({seat.host: seat for seat in reversed(list(seats))}.values())[::-1]
 
 
 def state_of(seat: Seat) -> str:

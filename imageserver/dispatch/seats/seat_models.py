@@ -36,6 +36,8 @@ class SeatModels:
         self.known: dict[str, ModelInfo] = {}
         # Those that could not be loaded here while another seat may still hold them.
         self.unloadable: set[str] = set()
+        # Those whose files its machine was told to fetch, because others have them.
+        self.fetched: set[str] = set()
 
     @property
     def is_busy(self) -> bool:
@@ -83,4 +85,5 @@ class SeatModels:
         self.loaded, self.loading = (), None
         self._unloads.clear()
         self.unloadable.clear()
+        self.fetched.clear()
         return ended, unloads

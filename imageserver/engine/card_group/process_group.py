@@ -49,7 +49,12 @@ class ProcessGroup:
             timeout=timedelta(seconds=JOIN_SECONDS if adjustable else FORWARD_SECONDS),
             device_id=None if device.type == "cpu" else device,
         )  # fmt: skip
-        self.meshes = {degree: self._mesh(degree) for degree in range(2, size + 1) if size % degree == 0}
+        try:
+            self.meshes = {degree: self._mesh(degree) for degree in range(2, size + 1) if size % degree == 0}
+        except Exception:
+            # Nobody holds it yet who could leave it, and the next start meets others in this process.
+            self.leave()
+            raise
         if adjustable:
             dist.distributed_c10d._set_pg_timeout(timedelta(seconds=FORWARD_SECONDS))
 

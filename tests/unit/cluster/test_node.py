@@ -3,6 +3,8 @@
 import importlib.util
 import socket
 import stat
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,11 +13,22 @@ from imageserver.cluster import membership, node_keeper, own_node
 from imageserver.cluster.node import Node
 from imageserver.cluster.node_keeper import NodeKeeper
 from imageserver.settings import Settings
+from tests.support.paths import ROOT
 
 
 def settings(tmp_path, **changes):
     fields = {"cluster": "head", "cluster_address": "127.0.0.2", "state_dir": tmp_path / "state"}
     return Settings(_env_file=None, **fields | changes)
+
+
+def test_windows_is_told_that_it_cannot_join(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_node.sys, "platform", "win32")
+    with pytest.raises(SystemExit, match=r"^CLUSTER=head does not work on Windows, .*; use WSL 2\.$"):
+        own_node.refuse_windows(settings(tmp_path))
+    monkeypatch.undo()
+    # What Windows lacks must not be imported before that.
+    command = "import sys; sys.modules['fcntl'] = None; import imageserver.cluster.__main__"
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True)
 
 
 def test_a_head_makes_its_token_once_for_its_user_alone(tmp_path):

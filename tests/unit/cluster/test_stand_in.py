@@ -1,6 +1,7 @@
 """The stand-in refuses a machine with other software, and passes everything else on under a new lease each time."""
 
 import asyncio
+import dataclasses
 import json
 import logging
 import weakref
@@ -160,6 +161,18 @@ def test_a_machine_that_leaves_is_kept_while_another_one_is_asked(ended, monkeyp
     asyncio.run(stand_in.stand_in(CONFIG))
     assert free.configs == [True]
     assert ended == [1]
+
+
+def test_a_machine_whose_engine_has_failed_is_held_while_another_one_is_awaited(ended, monkeypatch):
+    failed, free = ScriptedSeat(), ScriptedSeat()
+    free.machine = dataclasses.replace(free.machine, address="10.0.0.8")
+    failed.keep = AsyncMock()
+    monkeypatch.setenv("CLUSTER_AVOIDED", failed.machine.label)
+    seats = [failed, free]
+    monkeypatch.setattr(far_seat, "FarSeat", lambda lease: seats.pop(0))
+    asyncio.run(stand_in.stand_in(CONFIG))
+    assert (failed.configs, len(free.configs)) == ([], 1)
+    assert failed.keep.await_count == 1
 
 
 def test_a_seat_on_a_machine_that_drains_says_that_it_leaves(monkeypatch):

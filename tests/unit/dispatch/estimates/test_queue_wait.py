@@ -13,7 +13,7 @@ def job(number: int, work: float, done: float = 0.0) -> Job:
 
 
 def test_the_work_that_goes_before_is_waited_for():
-    running, waiting = [job(1, work=8.0, done=0.75)], [job(2, work=1.0), job(3, work=50.0)]
+    running, waiting = [job(1, work=8.0, done=0.75)], [job(2, work=1.0).claim, job(3, work=50.0).claim]
     expected = estimate_wait(job(9, work=5.0), [SeatLoad(running, room=True)], waiting, NOW)
     assert (expected.own, expected.wait, expected.position) == (5.0, 3.0, 2)
     assert expected.total == 8.0
@@ -24,7 +24,9 @@ def test_a_short_job_does_not_wait_for_a_long_one_that_runs_while_there_is_room(
 
 
 def test_without_room_what_runs_goes_first_however_long_it_is():
-    expected = estimate_wait(job(9, work=1.0), [SeatLoad([job(1, work=100.0)], room=False)], [job(2, work=50.0)], NOW)
+    expected = estimate_wait(
+        job(9, work=1.0), [SeatLoad([job(1, work=100.0)], room=False)], [job(2, work=50.0).claim], NOW
+    )
     assert (expected.wait, expected.position) == (100.0, 1)
 
 

@@ -16,12 +16,13 @@ class RecordingOwner:
 
     def __init__(self, **settings) -> None:
         self.expected_wait = 0.0
-        self.seats, self.wanted = [], []
+        self.seats, self.wanted, self.avoided = [], [], []
         self.now = 1000.0
         self.far = FarSeats(Settings(_env_file=None, cluster="head", **settings), self.engine, self, lambda: self.now)
 
     def engine(self, config):
         self.wanted.append(config.environment["CLUSTER_SEAT"])
+        self.avoided.append(config.environment["CLUSTER_AVOIDED"])
         engine = ScriptedEngine(room=1)
         engine.state = "loading"
         return engine
@@ -78,20 +79,30 @@ async def test_a_seat_whose_machine_is_gone_is_closed_and_one_stand_in_still_wai
     assert len(owner.seats) == 2
 
 
-@pytest.mark.parametrize("state", ["idle", "failed"])
-async def test_an_engine_that_rests_or_cannot_load_is_not_started_again_by_another_stand_in(state):
+async def test_an_engine_that_rests_is_not_started_again_by_another_stand_in():
     owner = RecordingOwner()
     await owner.advance()
     seat = await owner.place("10.0.0.7 cpu")
     [spare] = [other for other in owner.seats if other is not seat]
-    seat.engine.state = state
+    seat.engine.state = "idle"
     await owner.advance(5)
     assert owner.seats == [seat]
     assert spare not in owner.seats
-    if state == "failed":
-        await owner.advance(far_seats.RETRY_SECONDS)
-        assert seat not in owner.seats
-        assert len(owner.seats) == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"scale_up_wait": 10, "max_engines": 3}])
+async def test_a_machine_whose_engine_failed_is_passed_over_for_a_while_and_another_one_used_at_once(settings):
+    owner = RecordingOwner(**settings)
+    owner.expected_wait = 11
+    await owner.advance(5)
+    failed = await owner.place("10.0.0.7 cpu")
+    failed.engine.state = "failed"
+    await owner.advance(5)
+    assert (owner.avoided[-1], len(owner.seats)) == ("10.0.0.7 cpu", 2)
+    await owner.place("10.0.0.8 cpu")
+    await owner.advance(far_seats.RETRY_SECONDS)
+    assert failed not in owner.seats
+    assert (owner.avoided[-1], len(owner.seats)) == ("", 2), "it is tried again"
 
 
 async def test_a_far_engine_that_is_woken_keeps_its_seat_while_it_looks_for_a_machine():

@@ -78,8 +78,25 @@ async def test_what_fits_on_no_device_is_refused_though_a_stand_in_waits_for_a_m
         estimator.refuse_if_too_large(generation(model="scripted"))
 
 
-@pytest.mark.parametrize("first", ["job", "request for a model"])
-async def test_the_first_request_asks_for_a_machine_where_there_is_no_engine(first):
+async def test_a_request_for_another_model_waits_for_a_machine_and_is_loaded_there(harness):
+    harness.dispatcher.seats.remove(harness.seat)
+    engine = add_stand_in(harness, REQUESTED)
+    [seat] = harness.dispatcher.seats
+    harness.request_model(1, load="other", prompt="a red circle")
+    engine.state = "restarting"
+    harness.dispatcher.engine_lost(seat, silent=False)
+    assert harness.worker.of(1) == [], "a stand-in that starts again held nothing"
+    engine.state, engine.machine = "ready", "10.0.0.7 cpu"
+    harness.load("scripted", seat=seat)
+    harness.load("scripted", "other", job=engine.sent[-1].job, seat=seat)
+    [answer] = harness.worker.responses
+    assert answer.info.name == "other"
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"prompt": "a red circle"}, {"prompt": "", "load": "other"}, {"load": "other"}, None]
+)
+async def test_the_first_request_asks_for_a_machine_where_there_is_no_engine(wanted):
     settings = Settings(_env_file=None, cluster="head", scale_up_wait=10)
     dispatcher, now = Dispatcher(settings), 1000.0
     engines = []
@@ -93,10 +110,10 @@ async def test_the_first_request_asks_for_a_machine_where_there_is_no_engine(fir
     far = FarSeats(settings, new_engine, dispatcher, lambda: now)
     far.advance()
     assert dispatcher.expected_wait == 0
-    if first == "job":
+    if wanted is None:
         dispatcher.submit(Submit(job=1, generation=generation(), timeout=600.0), Recorder())
     else:
-        dispatcher.request_model(ModelRequest(job=1, prompt="a red circle"), Recorder())
+        dispatcher.request_model(ModelRequest(job=1, **wanted), Recorder())
     assert dispatcher.expected_wait == math.inf
     for _ in range(int(2 * IDLE_SECONDS)):
         now += 1.0

@@ -3,6 +3,7 @@
 import os
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,19 @@ def test_a_rank_that_never_comes_holds_the_others_for_the_time_of_a_join(monkeyp
     with pytest.raises(RuntimeError):
         ProcessGroup(0, 2, CPU, os.memfd_create("ranks"), 1)
     assert time.monotonic() - began < process_group.FORWARD_SECONDS / 2
+
+
+def test_ranks_that_cannot_build_a_mesh_leave_and_may_meet_again(monkeypatch: pytest.MonkeyPatch):
+    meet, store = dist.init_process_group, os.memfd_create("ranks")
+
+    def meet_alone(backend: str, **options: Any) -> None:
+        meet(backend, **options | {"world_size": 1})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dist, "init_process_group", meet_alone)
+        with pytest.raises(RuntimeError, match="world size"):
+            ProcessGroup(0, 2, CPU, store, 1)
+    ProcessGroup(0, 1, CPU, store, 2).leave()
 
 
 def test_a_forward_may_take_longer_than_a_join():

@@ -1,0 +1,1 @@
+"""How several engines share one queue: `python -m benchmarks.scaling`."""

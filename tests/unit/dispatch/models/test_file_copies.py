@@ -1,0 +1,88 @@
+"""A model is read from the disk of each machine: one that lacks it fetches it, while others generate with it."""
+
+import pytest
+
+from imageserver.dispatch.seats.seat import OFFERED, Seat
+from imageserver.protocol.messages import Failed, FetchModel, LoadModel, LoraRequest, ModelFetched
+from tests.support.dispatch_harness import Harness, Recorder, ScriptedEngine
+
+ABSENT = Failed(job=0, code="model_unloadable", sentence="Its files are not on the disk.", param="model")
+
+
+class TwoMachines(Harness):
+    """An engine here with two models, and one on another machine that could not load the second of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load("scripted", "large")
+        self.far = ScriptedEngine(room=1)
+        self.far.machine = "10.0.0.7 cpu"
+        self.far_seat = Seat("machine 1", self.far, OFFERED)  # type: ignore[arg-type]
+        self.seats.append(self.far_seat)
+        self.engines.append(self.far)
+        self.dispatcher.seats.add(self.far_seat)
+        self.load("scripted", seat=self.far_seat)
+        self.submit(1, 2, model="large")
+        self.refuse_load()
+
+    def refuse_load(self) -> None:
+        self.load("scripted", job=self.far.sent[-1].job, failure=ABSENT, seat=self.far_seat)
+
+
+@pytest.fixture
+def machines(virtual_time) -> TwoMachines:
+    async def create() -> TwoMachines:
+        return TwoMachines()
+
+    return virtual_time.run(create())
+
+
+async def test_a_machine_that_lacks_a_model_fetches_it_while_another_generates(machines):
+    assert machines.engine.running == [1]
+    assert machines.far.sent[1:] == [FetchModel(job=machines.far.sent[1].job, name="large")]
+    machines.finish(1)
+    assert machines.engine.running == [2]
+
+
+async def test_a_model_that_has_come_is_loaded_there_for_the_next_job(machines):
+    machines.dispatcher.model_event(machines.far_seat, ModelFetched(job=machines.far.sent[-1].job))
+    assert isinstance(machines.far.sent[-1], LoadModel)
+    machines.load("scripted", "large", job=machines.far.sent[-1].job, seat=machines.far_seat)
+    assert machines.far.running == [2]
+
+
+async def test_a_model_that_no_machine_has_is_fetched_by_none(machines):
+    machines.dispatcher.model_event(machines.far_seat, ModelFetched(job=machines.far.sent[-1].job, failure=ABSENT))
+    machines.submit(3, model="nowhere")
+    for engine, seat in zip(machines.engines, machines.seats, strict=True):
+        loads = [message for message in engine.sent if isinstance(message, LoadModel) and message.name == "nowhere"]
+        if loads:
+            machines.load("scripted", job=loads[-1].job, failure=ABSENT, seat=seat)
+    fetched = [
+        message.name for engine in machines.engines for message in engine.sent if isinstance(message, FetchModel)
+    ]
+    assert "nowhere" not in fetched
+
+
+async def test_a_model_that_cannot_be_loaded_with_its_files_is_not_fetched_again(machines):
+    machines.dispatcher.model_event(machines.far_seat, ModelFetched(job=machines.far.sent[-1].job))
+    machines.refuse_load()
+    assert [type(message) for message in machines.far.sent] == [LoadModel, FetchModel, LoadModel]
+
+
+async def test_a_model_that_cannot_be_fetched_there_stays_elsewhere(machines):
+    machines.dispatcher.model_event(machines.far_seat, ModelFetched(job=machines.far.sent[-1].job, failure=ABSENT))
+    assert isinstance(machines.far.sent[-1], FetchModel)
+    machines.finish(1)
+    assert machines.engine.running == [2]
+
+
+async def test_a_lora_of_a_hub_is_fetched_once_by_each_machine(machines):
+    twin = ScriptedEngine(room=1)
+    twin.machine = "10.0.0.7 cuda:1"
+    machines.dispatcher.seats.add(Seat("machine 2", twin, OFFERED))
+    for engine in (*machines.engines, twin):
+        engine.counts_tokens = True
+    machines.load("scripted", seat=list(machines.dispatcher.seats)[-1])
+    machines.dispatcher.request_loras(LoraRequest(job=9, fetch="somebody/style"), Recorder())
+    assert [list(engine.asked) for engine in (*machines.engines, twin)] == [[9], [9], []]
