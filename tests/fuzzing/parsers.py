@@ -20,9 +20,11 @@ from pydantic import BaseModel, ValidationError
 from imageserver import lora_metadata
 from imageserver.api.dialects.automatic1111 import bodies as automatic1111
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
+from imageserver.api.dialects.chat import bodies as chat
 from imageserver.api.dialects.cogview4_stream import CogView4Body
 from imageserver.api.dialects.huggingface import HuggingFaceBody
 from imageserver.api.dialects.openai_images import bodies as openai_images
+from imageserver.api.dialects.responses import bodies as responses
 from imageserver.api.dialects.tasks.views import BatchBody
 from imageserver.api.dialects.websocket import frames
 from imageserver.api.inputs import bounded_json, generate_request
@@ -91,6 +93,8 @@ DIALECTS: dict[str, Callable[[Any], object]] = {
     "openai": lambda content: openai_images.to_generate_fields(
         openai_images.checked(openai_images.GenerationsBody, content)
     ),
+    "chat": lambda content: from_chat(chat.checked(content)),
+    "responses": lambda content: responses.checked(content).image_tool(),
     "edits": lambda content: openai_images.to_generate_fields(openai_images.checked(openai_images.EditsBody, content)),
     "txt2img": lambda content: from_automatic1111(automatic1111.Txt2ImgBody, content),
     "img2img": lambda content: from_automatic1111(automatic1111.Img2ImgBody, content),
@@ -102,9 +106,15 @@ DIALECTS: dict[str, Callable[[Any], object]] = {
 }
 MODELS: tuple[type[BaseModel], ...] = (
     generate_request.GenerateBody, frames.WebSocketBody, openai_images.EditsBody, automatic1111.Img2ImgBody,
-    CogView4Body, HuggingFaceBody, BatchBody, LoraBody, LoadBody,
+    CogView4Body, HuggingFaceBody, BatchBody, LoraBody, LoadBody, chat.ChatBody, responses.ResponsesBody,
 )  # fmt: skip
 FIELDS = tuple(dict.fromkeys(name for model in MODELS for name in model.model_fields))
+
+
+def from_chat(body: chat.ChatBody) -> None:
+    chat.to_generate_fields(body, "x")
+    json.dumps(chat.warnings_of(body))
+    body.conversation()
 
 
 def from_automatic1111(model: type[automatic1111.GeneratingBody], content: Any) -> None:

@@ -20,7 +20,7 @@ EXAMPLES = 300 if FULL else 25
 RULES = {
     "size", "width", "height", "aspect_ratio", "seed", "quality", "image", "images", "mask", "Idempotency-Key",
     "Last-Event-ID", "batch_size", "init_images", "inputs", "target_size", "resolution", "scheduler", "loras",
-    "webhook_url", "control_image", "control_guidance_start", "layers",
+    "webhook_url", "control_image", "control_guidance_start", "layers", "messages", "input", "previous_response_id",
 }  # fmt: skip
 
 

@@ -46,10 +46,15 @@ Layers = Annotated[int, Field(ge=1, le=10), AS_WHOLE]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
 
 
-class Generating(BaseModel, strict=True):
-    """The fields of a generation that several dialects have under these names."""
+class Prompted(BaseModel, strict=True):
+    """The prompt of a generation, in bodies that have it as a field of this name."""
 
     prompt: str = Field(description="Image description.", json_schema_extra={"pattern": NOT_BLANK})
+
+
+class GenerationOptions(BaseModel, strict=True):
+    """The options of a generation that several dialects have under these names."""
+
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
     num_inference_steps: Steps | None = Field(None, description="Number of denoising steps; 20 by default.")
     true_cfg_scale: Fraction | None = Field(
@@ -86,6 +91,10 @@ class Generating(BaseModel, strict=True):
     strength: Fraction | None = Field(
         None, gt=0, le=1, description="How much `image` changes; 0.85 by default, 0.6 without a prompt, 1 with a mask."
     )
+
+
+class Generating(GenerationOptions, Prompted):
+    """The fields of a generation that several dialects have under these names, its prompt first."""
 
 
 class GenerateBody(Generating, extra="forbid"):

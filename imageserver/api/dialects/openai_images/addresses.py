@@ -16,7 +16,7 @@ AZURE = re.compile(r"/openai(?:/v1|/deployments/(?P<name>[^/]+))?(?=/)")
 VERSION = "/v1"
 # The other methods of these are the Hugging Face dialect's, and those of saved images.
 UNVERSIONED = {
-    "POST": re.compile(r"/images/(?:generations|edits|variations)"),
+    "POST": re.compile(r"/images/(?:generations|edits|variations)|/chat/completions|/responses"),
     "GET": re.compile(r"/models(?:/.+)?"),
 }
 

@@ -5,43 +5,24 @@ Source: openai-python 3.52, `openai/types/image_*_params.py`.
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
-from imageserver.api.inputs.generate_request import NOT_BLANK, Generating, Seed, Side, Whole
+from imageserver.api.inputs.generate_request import NOT_BLANK, Prompted, Whole
 from imageserver.api.inputs.json_body import as_object
-from imageserver.api.inputs.sizes import ANY_SIZE_PATTERN, shape_fields, size_fields
-from imageserver.api.inputs.validation import omittable, shown, validated, without_blanks
+from imageserver.api.inputs.openai_options import ImageReference, OpenAIOptions, generate_fields, unknown_fields
+from imageserver.api.inputs.validation import validated, without_blanks
 from imageserver.errors import BadRequest
-from imageserver.generation import NO_PROMPT, Quality
+from imageserver.generation import NO_PROMPT
 
 B = TypeVar("B", bound="ImagesBody")
 
 
-class ImagesBody(Generating, extra="allow", json_schema_extra=omittable):
+class ImagesBody(OpenAIOptions, Prompted):
     """The fields of all bodies of the dialect; unknown keys are ignored with a warning.
 
     Fields that only OpenAI's own service can use are accepted and ignored.
     """
 
-    model: str | None = Field(
-        None, description="Name of a model from /v1/models; an unknown name means the default model."
-    )
-    seed: Seed | None = Field(None, description="Random seed; random if omitted.")
-    size: str | None = Field(
-        None,
-        pattern=ANY_SIZE_PATTERN,
-        description="WIDTHxHEIGHT, a shape such as 16:9, or auto: the size of the image sent, otherwise 512x512.",
-    )
-    width: Side | None = Field(None, description="Exact width in pixels, with `height`.")
-    height: Side | None = Field(None, description="Exact height in pixels, with `width`.")
-    aspect_ratio: str | None = Field(None, description="A shape such as 16:9, or a named size of /info.")
-    quality: str | None = Field(None, description="Ignored; see quality_tier.")
-    quality_tier: Quality = Field(
-        "exact", description="exact computes every block; high and fast skip blocks that change little."
-    )
-    background: Literal["auto", "opaque", "transparent"] | None = Field(
-        None, description="transparent keeps the transparency that some models generate; others warn."
-    )
     response_format: Literal["b64_json", "url"] | None = Field(
         None,
         description="b64_json returns the images, url the addresses of saved images; by default both, to a request for "
@@ -49,7 +30,6 @@ class ImagesBody(Generating, extra="allow", json_schema_extra=omittable):
     )
     stream: bool = Field(False, description="Return server-sent events.")
     partial_images: Whole = Field(0, ge=0, le=3, description="Number of partial images per image; only in a stream.")
-    moderation: Any = Field(None, description="Ignored.")
     style: Any = Field(None, description="Ignored.")
     user: Any = Field(None, description="Ignored.")
     safety_identifier: Any = Field(None, description="Ignored.")
@@ -66,13 +46,6 @@ class GenerationsBody(ImagesBody):
     stream_format: Annotated[Literal["openai", "cogview4"], WithJsonSchema({"const": "openai"})] | None = Field(
         None, description="Format of the stream: openai, or cogview4 for that of CogView4-FastAPI."
     )
-
-
-class ImageReference(BaseModel, strict=True):
-    """A reference to an image in JSON."""
-
-    image_url: str | None = Field(None, description="A data URL or, if allowed, a web address.")
-    file_id: str | None = Field(None, description="Not supported: this server stores no uploaded files.")
 
 
 class VariationsBody(ImagesBody):
@@ -116,27 +89,12 @@ def _without_brackets(model: type[B], given: dict[str, Any]) -> dict[str, Any]:
 
 def to_generate_fields(body: ImagesBody) -> dict[str, Any]:
     """Return the fields of `POST /generate` with the same meaning."""
-    fields = body.model_dump(include=set(Generating.model_fields) - {"model"}, exclude_unset=True)
-    # As OpenAI's own service: another image every time, the prompt unchanged, no overlay.
-    fields |= {"seed": body.seed, "positive_magic": False, "add_overlay": False, "quality": body.quality_tier}
-    fields["prompt"] = body.prompt or NO_PROMPT
-    fields |= body.model_dump(include={"width", "height"}, exclude_none=True)
-    if body.background == "transparent":
-        fields["background"] = body.background
-    if body.aspect_ratio is not None:
-        fields |= shape_fields(body.aspect_ratio)
-    if body.size is not None:
-        fields |= size_fields(body.size)
-    if not fields["prompt"].strip() and not body.negative_prompt.strip():
-        # Guidance between two blank prompts changes nothing and doubles the time.
-        fields.setdefault("true_cfg_scale", 1.0)
-    return fields
+    return generate_fields(body, body.prompt)
 
 
 def warnings_of(body: ImagesBody, files: set[str]) -> list[str]:
     """Return warnings about fields, and form `files`, that are ignored."""
-    unknown = sorted({*(body.model_extra or {}), *files})
-    warnings = [f"{shown(name)} is not a parameter and was ignored." for name in unknown]
+    warnings = unknown_fields(body, *files)
     if body.stream and body.response_format == "url":
         warnings.append("response_format is ignored in a stream: images are sent as b64_json.")
     if body.partial_images and not body.stream:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from imageserver.api import errors
 from imageserver.api.dialects.openai_images.model_names import ImageField
+from imageserver.api.generation.openai_terms import described, tokens_of
 from imageserver.api.generation.previews import encoded_preview
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
 from imageserver.api.generation.save import save_all, urls_of
@@ -91,8 +92,6 @@ class OpenAIModelList(ResponseSchema):
     data: list[OpenAIModel]
 
 
-# The quality tiers in OpenAI's terms.
-QUALITIES = {"exact": "high", "high": "medium", "fast": "low"}
 DONE = "[DONE]"
 
 
@@ -115,7 +114,7 @@ def images_response(service: Services, result: GenerationResult, fields: Collect
     body = {
         "created": int(time.time()),
         "data": [image | {"seed": seed} for image, seed in zip(images, outcome.seeds, strict=True)],
-        **_described(generation_request, outcome),
+        **described(generation_request, outcome),
         "usage": _usage(generation_request, outcome, range(len(images))),
         "model": result.info.name if result.info else None,
         "warnings": result.warnings,
@@ -183,7 +182,7 @@ def _partial(
         "b64_json": encoded_preview(service, generation_request, preview_image),
         "partial_image_index": number,
         "created_at": int(time.time()),
-        **_described(generation_request),
+        **described(generation_request),
         **_index(generation_request.generation.count, preview_image.preview.index),
     }
 
@@ -195,7 +194,7 @@ def _completed(service: Services, result: GenerationResult, kind: EventPrefix) -
             "type": f"{kind}.completed",
             "b64_json": service.thread_pool.run(_encoded, (data,))[0],
             "created_at": int(time.time()),
-            **_described(generation_request, outcome),
+            **described(generation_request, outcome),
             **_index(len(result.files), index),
             "usage": _usage(generation_request, outcome, range(index, index + 1)),
             "seed": outcome.seeds[index],
@@ -205,37 +204,19 @@ def _completed(service: Services, result: GenerationResult, kind: EventPrefix) -
         }
 
 
-def _described(generation_request: GenerationRequest, outcome: Outcome | None = None) -> dict[str, Any]:
-    """Return the fields that describe the images of a request, for a response and for every event."""
-    generation, output_format = generation_request.generation, generation_request.output_options.output_format
-    transparent = outcome is not None and outcome.channels == 4 and output_format != "jpeg"
-    return {
-        "background": "transparent" if transparent else "opaque",
-        "output_format": output_format,
-        "quality": QUALITIES[generation.quality],
-        "size": f"{generation.width}x{generation.height}",
-    }
-
-
 def _index(count: int, index: int) -> dict[str, int]:
     """Return the index of an event's image if there are several; OpenAI's own events have only one."""
     return {"image_index": index} if count > 1 else {}
 
 
 def _usage(generation_request: GenerationRequest, outcome: Outcome, images: range) -> dict[str, Any]:
-    """Return the tokens of some images; the input counts for the first image, so that the events add up."""
-    # Every layer is an image here.
-    per_image = outcome.image_tokens // len(outcome.seeds)
-    first = images.start == 0
-    text = outcome.prompt_tokens if first else 0
-    source = per_image if first and generation_request.generation.source is not None else 0
-    generated = per_image * len(images)
+    tokens = tokens_of(generation_request, outcome, images)
     return {
-        "input_tokens": text + source,
-        "input_tokens_details": {"text_tokens": text, "image_tokens": source},
-        "output_tokens": generated,
-        "output_tokens_details": {"image_tokens": generated, "text_tokens": 0},
-        "total_tokens": text + source + generated,
+        "input_tokens": tokens.text + tokens.source,
+        "input_tokens_details": {"text_tokens": tokens.text, "image_tokens": tokens.source},
+        "output_tokens": tokens.generated,
+        "output_tokens_details": {"image_tokens": tokens.generated, "text_tokens": 0},
+        "total_tokens": tokens.total,
     }
 
 

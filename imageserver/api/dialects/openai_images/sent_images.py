@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from flask import request
 
-from imageserver.api.dialects.openai_images.bodies import EditsBody, ImageReference, VariationsBody
+from imageserver.api.dialects.openai_images.bodies import EditsBody, VariationsBody
 from imageserver.api.inputs.images.image_bytes import fetch, read_upload
 from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.inputs.images.request_images import MAX_IMAGES
+from imageserver.api.inputs.openai_options import ImageReference
 from imageserver.api.services import Services
 from imageserver.errors import BadRequest, InvalidParameter
 

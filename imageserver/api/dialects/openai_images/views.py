@@ -19,6 +19,7 @@ from imageserver.api.dialects.openai_images.bodies import (
     warnings_of,
 )
 from imageserver.api.dialects.openai_images.model_names import OPENAI_NAMES, image_fields
+from imageserver.api.generation import sdk_retries
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.model_lookup import Listed, find_name, listing
 from imageserver.api.generation.previews import other_format
@@ -27,23 +28,21 @@ from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.json_body import read_json
-from imageserver.api.inputs.retry_headers import Retry, key_of_tries, retry_count_of
+from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, REPEATABLE, documented
-from imageserver.api.request_context import assign_request_id, client_address, credential, request_id, services
+from imageserver.api.request_context import assign_request_id, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
 from imageserver.errors import ModelNotFound
 
 DIALECT = "openai"
-# A retry would fail again and take as long.
-NOT_RETRIED = (500, 504, 507)
-MAX_RETRY_AFTER_SECONDS = 60
 
 blueprint = Blueprint("openai_images", __name__, url_prefix="/v1")
 # The SDK has an exception of its own for 400, and none of OpenAI's clients expects 422.
 errors.register(blueprint, errors.openai, errors.OpenAIError, prefix="/v1/", wrong_value=400)
 blueprint.record_once(lambda state: addresses.register(cast(Flask, state.app)))
 blueprint.before_request(assign_request_id)
+sdk_retries.discourage(blueprint)
 
 FILES = {"image": "The image; image[] is the same.", "mask": "Mask: transparent areas are regenerated."}
 GENERATING = {
@@ -52,16 +51,6 @@ GENERATING = {
     "errors": tuple(status for status in GENERATING_ERRORS if status != 422),
     **REPEATABLE,
 }
-
-
-@blueprint.after_request
-def discourage_retries(response: Response) -> Response:
-    """Tell the SDK, which retries every server error, not to retry those that would fail again."""
-    # It waits up to a minute, and for longer pauses not at all: it would fail again at once.
-    too_late = response.headers.get("Retry-After", 0, type=int) > MAX_RETRY_AFTER_SECONDS
-    if response.status_code in NOT_RETRIED or too_late:
-        response.headers["X-Should-Retry"] = "false"
-    return response
 
 
 @blueprint.post("/images/generations")
@@ -145,15 +134,9 @@ def _prepare(service: Services, body: ImagesBody, named: str | None, init_image:
 
 
 def _retry(service: Services, body: ImagesBody, init_image: InitImage | None) -> Retry | None:
-    """Return which try of a request of the SDK this is, so that a retry joins the first; None for other clients."""
-    count = retry_count_of(request.headers)
-    if count is None or "Idempotency-Key" in request.headers:
-        return None
-    client = f"{credential() or client_address()} {request.headers.get('Authorization', '')}"
     content = body.model_dump(exclude={"image", "images", "image_url", "url", "mask", "mask_image"})
     content["model"] = body.model or addresses.deployment()
-    images = (init_image.image, *init_image.further, init_image.mask) if init_image else ()
-    return Retry(service.thread_pool.run(key_of_tries, client, request.path, content, *images), count)
+    return sdk_retries.retry_of(service, content, init_image)
 
 
 def _models(service: Services) -> list[dict[str, Any]]:

@@ -1,0 +1,55 @@
+"""Images that clients name by the addresses under which this server saved them: read from the folder, not fetched."""
+
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from flask import request, url_for
+
+from imageserver.api.inputs.images.image_bytes import checked, fetch
+from imageserver.api.services import Services
+from imageserver.errors import Forbidden
+
+# A link in Markdown as chats show it: the address between the last "](" and ")".
+LINK_START, LINK_END = "](", ")"
+MAX_ADDRESS_CHARACTERS = 2000
+ANY_NAME = "image.png"
+
+
+def read(service: Services, text: str, *, name: str) -> bytes:
+    """Return the bytes of an image by its address here, or else as `fetch` does; raises ServiceError."""
+    file = saved_file(service, text)
+    if file is None:
+        return fetch(service, text, name=name)
+    return checked(service.thread_pool.run(file.read_bytes), service.settings, name=name)
+
+
+def saved_file(service: Services, text: str) -> Path | None:
+    """Return the file of an address that this server gave out, None for any other text.
+
+    Raises NotFound where the image is no longer saved, and Forbidden where keys are required and its signature is not
+    valid: whoever knows a name only may not read the image.
+    """
+    if len(text) > MAX_ADDRESS_CHARACTERS or not text.startswith(_folder_address(service)):
+        return None
+    address = urlsplit(text)
+    name, query = unquote(address.path.rpartition("/")[2]), dict(parse_qsl(address.query))
+    if service.url_signer is not None and not service.url_signer.opens(name, query):
+        raise Forbidden("The address of a saved image needs its valid signature (?sig=); it may have expired.")
+    return service.outputs.open_image(name)
+
+
+def linked_image(service: Services, text: str) -> str | None:
+    """Return the address of an image saved here to which a Markdown text links last; None without one."""
+    # Searched from the end: a text may have 32 MiB.
+    start = text.rfind(LINK_START) + len(LINK_START)
+    if start < len(LINK_START):
+        return None
+    address, closed, _ = text[start : start + MAX_ADDRESS_CHARACTERS].partition(LINK_END)
+    return address if closed and address.startswith(_folder_address(service)) else None
+
+
+def _folder_address(service: Services) -> str:
+    """Return what the addresses of all saved images begin with; see `urls_of`."""
+    root = service.settings.public_url or request.url_root
+    address = url_for("native.image", name=ANY_NAME).removeprefix(request.script_root)
+    return root.rstrip("/") + address.removesuffix(ANY_NAME)
