@@ -13,7 +13,7 @@ def on_white(image: torch.Tensor) -> torch.Tensor:
 
 def to_bytes(image: torch.Tensor) -> torch.Tensor:
     """Return (..., 3, height, width) in [0, 1] as uint8 (..., height, width, 3), rounded as diffusers does for PIL."""
-    return (image.movedim(-3, -1).float() * 255).round().to(torch.uint8)
+    return (image.movedim(-3, -1).float() * 255).round_().to(torch.uint8)
 
 
 def scaled(image: torch.Tensor, width: int, height: int) -> torch.Tensor:

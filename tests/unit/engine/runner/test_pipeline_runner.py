@@ -42,3 +42,13 @@ def test_one_step_of_a_schedule_that_ends_above_zero_is_refused_and_two_are_an_i
     assert failed.sentence == "num_inference_steps is 1; this model's noise schedule needs at least 2."
     [image] = served.generate(generation(steps=2))
     assert len(np.unique(image)) > 1
+
+
+def test_the_end_of_an_image_visits_no_module_of_the_transformer(
+    pipeline: QwenImagePipeline, engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stock end looks for states of caches in every module, while other images wait for their next step."""
+    visits = []
+    monkeypatch.setattr(pipeline.transformer, "_reset_stateful_cache", lambda recurse=True: visits.append(recurse))
+    assert len(engine.generate(generation())) == 1
+    assert visits == []
