@@ -1,10 +1,11 @@
 """Count each request for images before its body is read, and tell clients what they may still ask for.
 
 Every route that documents 429 counts, whether its answer comes from the engine or from the cache; a batch counts each
-of its tasks, a WebSocket each of its frames. Source of the headers: draft-ietf-httpapi-ratelimit-headers-10.
+of its tasks, a WebSocket each of its frames. Source of the headers: draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 import math
+import time
 from typing import cast
 
 from flask import Flask, Response, current_app, g, request
@@ -12,6 +13,10 @@ from flask import Flask, Response, current_app, g, request
 from imageserver.api.operations import Operation
 from imageserver.api.request_context import account, limits, request_id, services
 from imageserver.protocol.messages import QuotaUse, UsageRequest
+
+REQUESTS = "requests"
+# Later than any `Retry-After`.
+LATEST = 10**9
 
 
 def register(app: Flask) -> None:
@@ -27,9 +32,12 @@ def register(app: Flask) -> None:
     @app.after_request
     def add_rate_limits(response: Response) -> Response:
         limited = [quota for quota in cast(tuple[QuotaUse, ...], g.get("quotas", ())) if quota.limit]
-        if limited:
-            response.headers["RateLimit-Policy"] = ", ".join(_policy(quota) for quota in limited)
-            response.headers["RateLimit"] = ", ".join(_rest(quota) for quota in limited)
+        # Section 3.1.2 allows registered units only, and a policy without a unit means requests.
+        policies = [_policy(quota) for quota in limited if quota.unit == REQUESTS]
+        if policies:
+            response.headers["RateLimit-Policy"] = ", ".join(policies)
+        if rests := _rests(limited, int(response.headers.get("Retry-After", LATEST))):
+            response.headers["RateLimit"] = ", ".join(rests)
         return response
 
 
@@ -37,17 +45,24 @@ def count_requests(count: int, number: int | None = None) -> None:
     """Count requests for images, under the number of this request or another; raises RateLimited, EngineUnavailable."""
     if not limits().any:
         return
+    asked_at = time.monotonic()
     question = UsageRequest(job=number or request_id(), account=account(), limits=limits(), requests=count)
     usage = services().client.usage(question)
-    g.quotas = usage.quotas
+    g.quotas, g.quotas_at = usage.quotas, asked_at
     if usage.refusal is not None:
         raise usage.refusal.as_error()
 
 
 def _policy(quota: QuotaUse) -> str:
-    unit = "" if quota.unit == "requests" else f';qu="{quota.unit}"'
-    return f'"{quota.name}";q={math.floor(quota.limit)};w={quota.window}{unit}'
+    return f'"{quota.name}";q={math.floor(quota.limit)};w={quota.window}'
 
 
-def _rest(quota: QuotaUse) -> str:
-    return f'"{quota.name}";r={max(0, math.floor(quota.limit - quota.used))};t={math.ceil(quota.reset)}'
+def _rests(limited: list[QuotaUse], retry_after: int) -> list[str]:
+    """Return what is left of each quota; section 6 allows no window that ends after `Retry-After`."""
+    rests = []
+    for quota in limited:
+        window = max(0, math.ceil(quota.reset - (time.monotonic() - g.quotas_at)))
+        if window <= retry_after:
+            unit = "" if quota.unit == REQUESTS else f';qis-unit="{quota.unit}"'
+            rests.append(f'"{quota.name}";r={max(0, math.floor(quota.limit - quota.used))};t={window}{unit}')
+    return rests

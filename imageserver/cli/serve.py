@@ -9,19 +9,15 @@ import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
-from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.pool import Pool  # noqa: E402
-from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
 
 from imageserver import startup  # noqa: E402
 from imageserver.api.credentials.api_keys import read_keyring  # noqa: E402
 from imageserver.api.request_context import EXTENSION  # noqa: E402
-from imageserver.api.wsgi import send_timeout  # noqa: E402
-from imageserver.api.wsgi.connections import Connection, Connections  # noqa: E402
-from imageserver.api.wsgi.disconnect import SOCKET_KEY  # noqa: E402
 from imageserver.app import create_app  # noqa: E402
+from imageserver.cli.gevent_server import GeventServer, RequestHandler  # noqa: E402
 from imageserver.cluster.own_node import OwnNode  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
@@ -32,54 +28,6 @@ from imageserver.settings.source import load_settings  # noqa: E402
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 1000
-
-
-class _GeventServer(WSGIServer):  # type: ignore[misc]
-    # Requests in progress; idle kept-alive connections do not count.
-    busy = 0
-
-    def __init__(self, connections: Connections, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._connections = connections
-        self.counted: dict[Any, Connection] = {}
-
-    def handle(self, client: Any, peer: Any) -> None:
-        connection = self._connections.open(client, peer)
-        if connection is None:
-            return
-        self.counted[client] = connection
-        try:
-            super().handle(client, peer)
-        finally:
-            del self.counted[client]
-            self._connections.close(connection)
-
-
-class _RequestHandler(WSGIHandler):  # type: ignore[misc]
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
-        environ[SOCKET_KEY] = self.socket
-        return environ
-
-    def run_application(self) -> None:
-        self.server.busy += 1
-        connection = self.server.counted[self.socket]
-        connection.begin_request()
-        try:
-            super().run_application()
-        except StopIteration:
-            # flask-sock ends a WebSocket this way under gunicorn, whose socket key this server uses.
-            self.close_connection = True
-        finally:
-            connection.end_request()
-            self.server.busy -= 1
-
-    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
-        if send_timeout.is_stalled(error):
-            logger.warning(send_timeout.SENTENCE)
-            self.close_connection = True
-        else:
-            super().handle_error(kind, error, trace)
 
 
 def serve() -> int:
@@ -97,12 +45,12 @@ def serve() -> int:
     startup.say(startup.greeting(settings))
     app = create_app(settings, owner=os.getpid())
     connections = Pool(MAX_CONNECTIONS)
-    server = _GeventServer(
+    server = GeventServer(
         app.extensions[EXTENSION].connections,
         (settings.host, settings.port),
         app,
         spawn=connections,
-        handler_class=_RequestHandler,
+        handler_class=RequestHandler,
         log=None,
     )
 

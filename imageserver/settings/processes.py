@@ -21,6 +21,12 @@ class ProcessSettings(BaseModel):
     step_timeout: float = Field(
         60.0, gt=0, description="Minimum number of seconds without a sign of life before an engine is restarted."
     )
+    load_stall_timeout: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds without any progress (messages, processor time, bytes) after which an engine that loads a "
+        "model is restarted.",
+    )
     dispatcher_transport: Literal["auto", "unix", "tcp"] = Field(
         "auto",
         description="How the processes communicate: unix (a socket file) or tcp (loopback with a key); auto uses unix "

@@ -62,4 +62,5 @@ FAULTS = {
     46: Fault("1100 idle or slow connections of one client", "others are served"),
     47: Fault("a webhook receiver that never answers", "other webhooks are sent within a second"),
     48: Fault("a damaged LoRA; NaN in the pixels", "refused; no trace in later images; never 200", "half a layer"),
+    50: Fault("the engine hangs while it loads its model", "a sentence in /health, and a new engine"),
 }  # fmt: skip

@@ -110,6 +110,15 @@ def test_engine_that_crashes_while_loading_is_tried_a_few_times_with_pauses(own_
     assert "died 5 times" in answer.json()["error"]
 
 
+@pytest.mark.fault(50)
+def test_engine_that_hangs_while_it_loads_is_replaced_and_the_request_answered(own_servers, tmp_path):
+    server = own_servers(ready=False, FAKE_LOAD_HANG=str(tmp_path / "hung"), LOAD_STALL_TIMEOUT="2")
+    waiting = server.start_generating("a cat")
+    server.wait_for(lambda: "without any progress for 2 s" in server.health()["reason"], "the end of the hang")
+    assert waiting.result(15).ok
+    assert server.health()["engine_restarts"] == 1
+
+
 def test_model_that_cannot_be_loaded_is_told_at_once_and_frees_its_process(own_servers):
     server = own_servers(ready=False, FAKE_LOAD_FAIL="The fake model is broken.")
     server.wait_for(lambda: server.health()["reason"] == "The fake model is broken.", "the reason")

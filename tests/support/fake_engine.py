@@ -3,8 +3,9 @@
 Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
 `[oom]` fails it with out_of_memory, `[stop]` falls silent, `[warn]` warns; `FAKE_SENTENCE` is what it then says. It
 calls itself by `MODEL` where that is a folder. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
-sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_IN_FLIGHT` is how many jobs it takes
-at a time (it runs them one after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
+sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_LOAD_HANG` names a file that the load
+makes and then hangs, unless it is there already. `FAKE_IN_FLIGHT` is how many jobs it takes at a time (it runs them one
+after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
 seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_DIE` ends the process in the middle of it. An
 image that starts from another is that one, unchanged; others are of one colour, the seed's, or of `[noise]`. Previews
 are of 2 x 2 pixels. Every word is a token, and every image a hundred.
@@ -83,6 +84,9 @@ class FakeEngine:
     def serve(self) -> None:
         self.channel.send(LoadProgress(phase="loading", sentence="The fake model is loading.", fraction=0.5))
         time.sleep(float(os.environ.get("FAKE_LOAD", "0")))
+        if (hung := os.environ.get("FAKE_LOAD_HANG")) and not Path(hung).exists():
+            Path(hung).touch()
+            threading.Event().wait()
         if "FAKE_CRASH" in os.environ:
             os._exit(3)
         if sentence := os.environ.get("FAKE_LOAD_FAIL"):

@@ -11,13 +11,14 @@ from imageserver.protocol.messages import AnyMessage, Ping, Pong
 
 ADDRESS = Address(path=None, port=1, key="")
 CONFIG = SeatConfig("card", "cpu", "scripted")
+NO_PID = 2**31 - 1  # of a process that nobody can measure
 
 
 class ScriptedProcess:
     """A process that lives until it is killed."""
 
     def __init__(self) -> None:
-        self.pid, self.stdin, self.returncode = 1, Mock(), None
+        self.pid, self.stdin, self.returncode = NO_PID, Mock(), None
         self.killed = asyncio.Event()
         self.kill = self.terminate = self.killed.set
 

@@ -1,6 +1,7 @@
-"""Answers to requests that gunicorn refuses before the application sees them, such as a malformed first line: as JSON.
+"""Answers to requests that a server refuses before the application sees them, such as a malformed first line: as JSON.
 
-gunicorn writes a page in HTML, without the headers that keep a browser from doing anything with it.
+gunicorn writes a page in HTML, gevent's own server an empty one, and neither sends the headers that keep a browser from
+doing anything with it.
 """
 
 import html
@@ -14,8 +15,19 @@ PAGE = re.compile(
 HEADERS = (
     "HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
     "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nX-Content-Type-Options: nosniff\r\n"
-    "Referrer-Policy: no-referrer\r\n\r\n"
+    "Referrer-Policy: no-referrer\r\n{more}\r\n"
 )
+
+
+def refusal(status: int | str, reason: str, sentence: str, code: str = "", more: str = "") -> bytes:
+    """Return a whole answer that closes the connection; each of the `more` headers ends with a line break."""
+    error = {"error": sentence, "code": code or reason.lower().replace(" ", "_"), "param": None, "request_id": None}
+    body = json.dumps(error).encode()
+    return HEADERS.format(status=status, reason=reason, length=len(body), more=more).encode() + body
+
+
+SENTENCE = "This address has too many connections that are all at work (MAX_CONNECTIONS_PER_ADDRESS)."
+TOO_MANY_CONNECTIONS = refusal(429, "Too Many Requests", SENTENCE, "too_many_connections", "Retry-After: 5\r\n")
 
 
 class RefusedRequest:
@@ -37,7 +49,4 @@ def as_json(page: bytes) -> bytes:
     if found is None:
         return page
     reason, details = found["reason"], html.unescape(found["details"])
-    sentence = f"{reason}: {details.rstrip('.')}." if details else f"{reason}."
-    code = reason.lower().replace(" ", "_")
-    body = json.dumps({"error": sentence, "code": code, "param": None, "request_id": None}).encode()
-    return HEADERS.format(status=found["status"], reason=reason, length=len(body)).encode() + body
+    return refusal(found["status"], reason, f"{reason}: {details.rstrip('.')}." if details else f"{reason}.")

@@ -1,20 +1,12 @@
 """gunicorn's gevent worker with a limit of the connections of one address, and with errors in JSON."""
 
 import contextlib
-import json
 from typing import Any
 
 from gunicorn.workers.ggevent import GeventWorker
 
 from imageserver.api.wsgi.connections import Connection, Connections
-from imageserver.api.wsgi.refused_request import RefusedRequest
-
-SENTENCE = "This address has too many connections that are all at work (MAX_CONNECTIONS_PER_ADDRESS)."
-BODY = json.dumps({"error": SENTENCE, "code": "too_many_connections"}).encode()
-REFUSAL = (
-    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-)
+from imageserver.api.wsgi.refused_request import TOO_MANY_CONNECTIONS, RefusedRequest
 
 
 class BoundedWorker(GeventWorker):  # type: ignore[misc]
@@ -30,7 +22,7 @@ class BoundedWorker(GeventWorker):  # type: ignore[misc]
         if connection is None:
             with contextlib.suppress(OSError), contextlib.closing(client):
                 if not self.cfg.is_ssl:
-                    client.sendall(REFUSAL)
+                    client.sendall(TOO_MANY_CONNECTIONS)
             return
         self._counted[client] = connection
         try:

@@ -15,10 +15,11 @@ from typing import Protocol
 
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.seats.engine_questions import EngineQuestions
-from imageserver.dispatch.seats.engine_watchdog import EngineWatchdog
 from imageserver.dispatch.seats.initial_models import InitialModels
 from imageserver.dispatch.seats.memory_share import MemoryShare
 from imageserver.dispatch.seats.seat_config import SeatConfig
+from imageserver.dispatch.seats.signs_of_life.engine_watchdog import EngineWatchdog
+from imageserver.dispatch.seats.signs_of_life.load_watchdog import LoadWatchdog
 from imageserver.dispatch.streams import Peer
 from imageserver.dispatch.tasks import Tasks
 from imageserver.errors import EngineUnavailable, Loading
@@ -38,6 +39,7 @@ STOP_GRACE_SECONDS = 3.0
 UNCONNECTED_SECONDS = 10.0
 # Phases of a model's load during which other models generate: its files arrive; it waits for those images.
 DOWNLOADING, WAITING = "downloading", "waiting"
+DIED = "The engine died"
 
 
 class EngineEvents(Protocol):
@@ -72,13 +74,16 @@ class EngineProcess:
         self._settings = settings.model_copy(update={"device": config.device})
         self._config = config
         self._address = address
-        self._watchdog = EngineWatchdog(settings.step_timeout, asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        self._watchdog = EngineWatchdog(settings.step_timeout, clock)
+        self._load_watchdog = LoadWatchdog(settings.load_stall_timeout, clock)
         self._process: asyncio.subprocess.Process | None = None
         self._peer: Peer | None = None
         self._ending: asyncio.Task[None] | None = None
         self._stopping = False
         self._token = ""
         self._silent = False
+        self._end = DIED
         self._is_retiring = False
         self._awake = asyncio.Event()
         self._running = MemoryShare()
@@ -144,7 +149,7 @@ class EngineProcess:
                     return
                 self.restarts += 1
                 pause = 0.0 if failures == 0 else min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
-                self._set_state("restarting", "restarting", f"The engine died; a new one starts in {pause:g} s.")
+                self._set_state("restarting", "restarting", f"{self._end}; a new one starts in {pause:g} s.")
                 self._events.engine_lost(silent=self._silent)
                 await asyncio.sleep(pause)
         finally:
@@ -231,6 +236,8 @@ class EngineProcess:
             if self._peer is not peer:
                 return  # it comes from an engine that has been replaced
             self._watchdog.record_sign()
+            if not isinstance(message, messages.Pong):
+                self._load_watchdog.record_sign()
             if self.state == "silent" and self.ready is not None:
                 self._set_state("ready", "ready", self.ready.info.reason)
             self._receive(message, raw)
@@ -269,8 +276,11 @@ class EngineProcess:
         config = EngineConfig(self._settings, address, self.initial_models.chosen, self.initial_models.configured)
         self._process.stdin.write(config.write())
         self._process.stdin.write_eof()
+        self._load_watchdog.begin(self._process.pid)
         if self.state != "loading":
-            self._set_state("loading", "starting", "A new engine process is starting.")
+            cause = "" if self._end == DIED else f"{self._end}. "
+            self._set_state("loading", "starting", f"{cause}A new engine process is starting.")
+        self._end = DIED
         code = await self._process.wait()
         # A connection that it opened last may be admitted after this: it would count as ready, and its jobs be lost.
         self._token = ""
@@ -357,6 +367,7 @@ class EngineProcess:
         """Ping the engine, and kill one that has given no sign of life for too long."""
         while True:
             await asyncio.sleep(self._watchdog.interval)
+            self._watch_load()
             finding = self._watchdog.check(works=bool(self._running or self._questions or self._changes))
             # What loads, measures or compiles a model between two forwards can give none.
             pauses = self.load_progress is not None and self.load_progress.phase != WAITING
@@ -366,7 +377,24 @@ class EngineProcess:
             if finding == "silent" and self.state == "ready":
                 self._set_state("silent", "ready", "The engine gives no sign of life; it is replaced if that lasts.")
             elif finding == "dead":
-                logger.error("The engine gave no sign of life for %.1f s; it is killed.", self._watchdog.silent_seconds)
                 self._silent = True
-                if self._process is not None and self._process.returncode is None:
-                    self._process.kill()
+                self._kill(f"The engine gave no sign of life for {self._watchdog.silent_seconds:.1f} s and was killed")
+
+    def _watch_load(self) -> None:
+        """Kill an engine that makes no progress with a model; one far away leaves nothing to measure here."""
+        loads = self.state == "loading" or bool(self._changes)
+        if not loads or self.pid is None or self._config.is_far:
+            self._load_watchdog.record_sign()
+        elif self._load_watchdog.is_stalled():
+            limit = self._settings.load_stall_timeout
+            self._kill(f"The engine loaded a model without any progress for {limit:g} s and was killed")
+
+    def _kill(self, reason: str) -> None:
+        """Kill the process; `reason` has no full stop."""
+        if self._end == reason:
+            return  # it is in the system's hands
+        logger.error("%s.", reason)
+        self._end = reason
+        self._set_state(self.state, self.phase, f"{reason}.")
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()

@@ -133,7 +133,7 @@ class FarSeats:
         name = f"machine {next(self._numbers)}"
         avoided = self._avoided
         environment = {"CLUSTER_SEAT": wanted, "CLUSTER_AVOIDED": ",".join(sorted(avoided))}
-        config = SeatConfig(name, "auto", STAND_IN, environment)
+        config = SeatConfig(name, "auto", STAND_IN, environment, is_far=True)
         seat = Seat(name, self._new_engine(config), wanted)
         self._seats[seat] = FarSeatRecord(needed_at=self._clock(), avoided=avoided)
         self._owner.open_seat(seat)

@@ -11,9 +11,11 @@ class SeatConfig:
     The engine gets `device` as its DEVICE; `cuda:0+cuda:1` is a group, which the engine builds itself. `engine_module`
     is the Python module that runs as the engine process: the engine itself, or a stand-in for one on another machine.
     `environment` is added to that process's own. `name` tells the seats of a server apart, also in metrics.
+    `is_far` says that the process only stands for the engine.
     """
 
     name: str
     device: str
     engine_module: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_far: bool = False

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from pathlib import Path
 Report = Callable[[str, str, float | None], None]
 
 GROWTH_INTERVAL_SECONDS = 1.0
+# A percent of a large model on a slow line takes longer; an engine that reports nothing may be taken for a hung one.
+REPORT_INTERVAL_SECONDS = 30.0
 
 
 class ProgressMeter:
@@ -19,14 +22,16 @@ class ProgressMeter:
         self._lock = threading.Lock()
         self._done = 0
         self._last_percent = -1
+        self._reported_at = 0.0
 
     def add(self, size: int) -> None:
         with self._lock:
             self._done += size
-            percent = int(100 * self._done / self._total) if self._total else 0
-            if percent == self._last_percent:
+            percent, now = int(100 * self._done / self._total) if self._total else 0, time.monotonic()
+            is_due = bool(size) and now - self._reported_at >= REPORT_INTERVAL_SECONDS
+            if percent == self._last_percent and not is_due:
                 return
-            self._last_percent = percent
+            self._last_percent, self._reported_at = percent, now
         gigabytes = f"{self._done / 1e9:.2f} of {self._total / 1e9:.2f} GB"
         self._report("downloading", f"{self._model}: {gigabytes}", min(1.0, self._done / max(1, self._total)))
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from flask import Flask
 
-from imageserver.api import routes
+from imageserver.api import rate_limits, routes
 from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.credentials.key_entries import KeyEntry
 from imageserver.api.request_context import EXTENSION
@@ -31,6 +31,7 @@ class CountingServer:
         self.app.config["MAX_CONTENT_LENGTH"] = 2**20
         routes.register(self.app, chosen)
         self.questions = []
+        self.is_full = True
         self.app.extensions[EXTENSION] = SimpleNamespace(
             settings=chosen,
             request_ids=SimpleNamespace(next_id=lambda: 5),
@@ -49,7 +50,7 @@ class CountingServer:
         )
         sentence = "2 requests per minute are allowed."
         refusal = Failed(job=question.job, code="rate_limited", sentence=sentence, retry_after=12.3)
-        return Usage(job=question.job, quotas=quotas, refusal=refusal if question.requests else None)
+        return Usage(job=question.job, quotas=quotas, refusal=refusal if question.requests and self.is_full else None)
 
     def ask(self, method, path, key=None, headers=None, **options):
         sent = ({"Authorization": f"Bearer {key}"} if key else {}) | (headers or {})
@@ -70,10 +71,21 @@ def test_every_route_that_generates_counts_and_says_when_to_come_back(server, pa
     assert answer.status_code == 429
     assert "2 requests per minute are allowed." in answer.text
     assert answer.headers["Retry-After"] == "13"
-    assert answer.headers["RateLimit-Policy"] == '"minute";q=2;w=60, "hour";q=100;w=3600;qu="device-seconds"'
-    assert answer.headers["RateLimit"] == '"minute";r=0;t=13, "hour";r=59;t=1800'
+    assert answer.headers["RateLimit-Policy"] == '"minute";q=2;w=60'
+    assert answer.headers["RateLimit"] == '"minute";r=0;t=13', "no window ends after Retry-After"
     [question] = server.questions
     assert (question.account, question.limits, question.requests) == ("ann", LIMITS, 1)
+
+
+def test_headers_are_those_of_the_draft_as_they_are_when_the_answer_is_sent(server, monkeypatch):
+    """Registered units only in the policies, and seconds of the device as a parameter of our own."""
+    server.is_full = False
+    moments = iter([100.0, 102.5, 102.5])
+    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    answer = server.ask("POST", "/generate", ANN, data="{")
+    assert "Retry-After" not in answer.headers
+    assert answer.headers["RateLimit-Policy"] == '"minute";q=2;w=60'
+    assert answer.headers["RateLimit"] == '"minute";r=0;t=10, "hour";r=59;t=1798;qis-unit="device-seconds"'
 
 
 @pytest.mark.parametrize("path", GENERATING)

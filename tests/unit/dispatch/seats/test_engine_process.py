@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from unittest.mock import AsyncMock, Mock
 
@@ -18,6 +19,7 @@ from imageserver.generation import ModelInfo
 from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.messages import (
     Failed,
+    LoadModel,
     LoadProgress,
     LoraRequest,
     Ready,
@@ -31,6 +33,7 @@ from tests.support.factories import generation
 from tests.support.scripted_engine import ADDRESS, CONFIG, ScriptedPeer, ScriptedProcess
 
 STEP_TIMEOUT_SECONDS = 60.0
+LOAD_STALL_SECONDS = Settings.model_fields["load_stall_timeout"].default
 UNLOAD = UnloadModel(job=1, name="m")
 
 
@@ -101,6 +104,51 @@ async def test_an_engine_that_is_deaf_while_idle_is_noticed_within_5_seconds_and
         await asyncio.sleep(25)
         assert process.killed.is_set()
         assert engine.restarts == 1
+
+
+async def test_a_first_load_without_any_progress_ends_with_a_sentence_and_another_try(monkeypatch):
+    processes = [ScriptedProcess() for _ in range(2)]
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG)
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await asyncio.sleep(0)
+    loading = ScriptedPeer(LoadProgress(phase="loading", sentence="The transformer is read."))
+    connection = asyncio.create_task(engine.attach(loading))
+    await asyncio.sleep(LOAD_STALL_SECONDS - 1)
+    assert (engine.reason, processes[0].killed.is_set()) == ("The transformer is read.", False)
+    await asyncio.sleep(2)
+    assert processes[0].killed.is_set()
+    sentence = f"The engine loaded a model without any progress for {LOAD_STALL_SECONDS:g} s and was killed"
+    assert (engine.state, engine.reason) == ("restarting", f"{sentence}; a new one starts in 0.5 s.")
+    await asyncio.sleep(1)
+    assert (engine.state, engine.reason) == ("loading", f"{sentence}. A new engine process is starting.")
+    connection = asyncio.create_task(engine.attach(ScriptedPeer(Ready(info=ModelInfo(name="m")))))
+    await asyncio.sleep(1)
+    assert (engine.state, engine.restarts) == ("ready", 1)
+    await engine.stop()
+    connection.cancel()
+    await supervision
+
+
+async def test_a_later_load_without_any_progress_ends_the_engine(monkeypatch):
+    async with started_engine(monkeypatch, LoadProgress(phase="loading", sentence="")) as (engine, process, _):
+        engine.send(LoadModel(job=2, name="other"))
+        await asyncio.sleep(LOAD_STALL_SECONDS - 1)
+        assert not process.killed.is_set()
+        await asyncio.sleep(2)
+        assert process.killed.is_set()
+
+
+async def test_a_stand_in_for_a_far_engine_may_wait_for_a_machine_for_ever(monkeypatch):
+    process = ScriptedProcess()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=[process]))
+    far = dataclasses.replace(CONFIG, is_far=True)
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, far)
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    await asyncio.sleep(10 * LOAD_STALL_SECONDS)
+    assert (engine.state, process.killed.is_set()) == ("loading", False)
+    await engine.stop()
+    await supervision
 
 
 async def test_an_engine_that_was_silent_for_a_while_is_ready_again_at_its_next_sign_of_life(monkeypatch):

@@ -41,7 +41,9 @@ class IdleServer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.processes = [ScriptedProcess() for _ in range(4)]
         monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=self.processes))
-        settings = Settings(_env_file=None, idle_unload=SECONDS, step_timeout=SECONDS * 100)
+        settings = Settings(
+            _env_file=None, idle_unload=SECONDS, step_timeout=SECONDS * 100, load_stall_timeout=SECONDS * 100
+        )
         self.engine = EngineProcess(settings, ADDRESS, CONFIG)
         self.seat = Seat(CONFIG.name, self.engine)
         self.dispatcher = Dispatcher(settings)

@@ -228,6 +228,21 @@ def test_progress_counts_what_arrives_while_it_arrives(tmp_path: Path) -> None:
     assert said[-1][2] == 1.0
 
 
+def test_progress_of_a_slow_download_is_reported_also_within_a_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: Said = []
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    meter = progress.ProgressMeter("owner/large", 10**12, lambda *words: said.append(words))
+    for _ in range(120):
+        now[0] += 1
+        meter.add(10**6)
+    assert 4 <= len(said) <= 6
+    for _ in range(120):
+        now[0] += 1
+        meter.add(0)
+    assert len(said) <= 6, "nothing has come"
+
+
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub: FakeHub, model_folder: Path, tmp_path: Path) -> None:
     hub.cut.add(WEIGHTS)
     folder = fetched(hub, tmp_path)
