@@ -16,6 +16,7 @@ KNOWN = {
         ("DPM++ 2M", "DPM++ 2M"), ("dpm++  2m", "DPM++ 2M"), ("Euler a", "Euler a"), ("EulerAncestral", "Euler a"),
         ("EulerDiscreteScheduler", "Euler"), ("EulerDiscreteScheduler Karras", "Euler Karras"), ("DDIM", None),
         ("Euler a Karras", None), ("DPMSolver++", "DPM++ 2M"), ("DPMSolver++ 2M", "DPM++ 2M"), ("DPMSolver++x", None),
+        ("Euler" + " " * 300, None),
     ],
 )  # fmt: skip
 def test_names_of_both_worlds_are_known(asked, found):

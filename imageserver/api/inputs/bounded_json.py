@@ -7,7 +7,7 @@ GIL. Counting the marks of a text takes 10 ms each, and pauses in between let ot
 import json
 from typing import Any
 
-from imageserver.api.wsgi.yielding import yield_to_others
+from imageserver.api.wsgi.yielding import count_in_turns, yield_to_others
 from imageserver.errors import BadRequest
 
 # No body of any dialect needs ten. Python could not print or encode values much deeper.
@@ -22,8 +22,6 @@ MAX_MARKS = 250_000
 MAX_INTEGER_DIGITS = 25
 # Python reads a number of 31 MiB for 0.1 s.
 MAX_NUMBER_CHARACTERS = 1000
-# What is counted between two pauses, which takes 2 ms.
-PART = 2**22
 # Shorter texts need no pause.
 LONG = 2**18
 
@@ -39,6 +37,7 @@ def parse(text: str | bytes) -> Any:
     """Return the parsed JSON; raises BadRequest naming the limit."""
     if isinstance(text, bytes):
         text = _decoded(text)
+    _pause(text)
     _refuse_if_large(text)
     _pause(text)
     try:
@@ -47,6 +46,7 @@ def parse(text: str | bytes) -> Any:
         raise _too_deep() from None
     except ValueError:
         raise InvalidJSON from None
+    _pause(text)
     _refuse_if_deep(content)
     return content
 
@@ -61,7 +61,7 @@ def _decoded(data: bytes) -> str:
 
 def _refuse_if_large(text: str) -> None:
     """Raise BadRequest for more values than MAX_VALUES, and for what takes long to count."""
-    if _count(text, "\\") > MAX_BACKSLASHES:
+    if count_in_turns(text, "\\") > MAX_BACKSLASHES:
         raise BadRequest(f"The JSON contains more than {MAX_BACKSLASHES} backslashes.")
     marks = _marks(text)
     if marks > MAX_MARKS:
@@ -72,15 +72,7 @@ def _refuse_if_large(text: str) -> None:
 
 def _marks(text: str) -> int:
     """Return at least the number of values: each but the first in a list or an object follows a comma."""
-    return sum(_count(text, mark) for mark in ",[{")
-
-
-def _count(text: str, mark: str) -> int:
-    count = 0
-    for start in range(0, len(text), PART):
-        _pause(text)
-        count += text.count(mark, start, start + PART)
-    return count
+    return sum(count_in_turns(text, mark) for mark in ",[{")
 
 
 def _outside_of_strings(text: str) -> str:

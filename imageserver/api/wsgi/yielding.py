@@ -1,11 +1,25 @@
 """Let other clients in during long work on a greenlet."""
 
+from typing import AnyStr
+
 import gevent
 
 # Not 0: then gevent runs other greenlets, but looks at no socket for up to 0.1 s.
 YIELD_SECONDS = 1e-5
+# What is counted between two turns, which takes 2 ms.
+COUNTED_BYTES = 2**22
 
 
 def yield_to_others() -> None:
     """Let the loop serve whoever is ready."""
     gevent.sleep(YIELD_SECONDS)
+
+
+def count_in_turns(data: AnyStr, part: AnyStr) -> int:
+    """Return how often a text of one letter occurs, which takes 10 ms in 32 MiB and longer where it is rare."""
+    count = 0
+    for start in range(0, len(data), COUNTED_BYTES):
+        if len(data) > COUNTED_BYTES:
+            yield_to_others()
+        count += data.count(part, start, start + COUNTED_BYTES)
+    return count

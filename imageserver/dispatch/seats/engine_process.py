@@ -39,7 +39,7 @@ STOP_GRACE_SECONDS = 3.0
 UNCONNECTED_SECONDS = 10.0
 # Phases of a model's load during which other models generate: its files arrive; it waits for those images.
 DOWNLOADING, WAITING = "downloading", "waiting"
-DIED = "The engine died"
+DIED = "The engine died."
 
 
 class EngineEvents(Protocol):
@@ -149,7 +149,7 @@ class EngineProcess:
                     return
                 self.restarts += 1
                 pause = 0.0 if failures == 0 else min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
-                self._set_state("restarting", "restarting", f"{self._end}; a new one starts in {pause:g} s.")
+                self._set_state("restarting", "restarting", f"{self._end} A new one starts in {pause:g} s.")
                 self._events.engine_lost(silent=self._silent)
                 await asyncio.sleep(pause)
         finally:
@@ -278,7 +278,7 @@ class EngineProcess:
         self._process.stdin.write_eof()
         self._load_watchdog.begin(self._process.pid)
         if self.state != "loading":
-            cause = "" if self._end == DIED else f"{self._end}. "
+            cause = "" if self._end == DIED else f"{self._end} "
             self._set_state("loading", "starting", f"{cause}A new engine process is starting.")
         self._end = DIED
         code = await self._process.wait()
@@ -378,7 +378,7 @@ class EngineProcess:
                 self._set_state("silent", "ready", "The engine gives no sign of life; it is replaced if that lasts.")
             elif finding == "dead":
                 self._silent = True
-                self._kill(f"The engine gave no sign of life for {self._watchdog.silent_seconds:.1f} s and was killed")
+                self._kill(f"The engine gave no sign of life for {self._watchdog.silent_seconds:.1f} s and was killed.")
 
     def _watch_load(self) -> None:
         """Kill an engine that makes no progress with a model; one far away leaves nothing to measure here."""
@@ -387,14 +387,14 @@ class EngineProcess:
             self._load_watchdog.record_sign()
         elif self._load_watchdog.is_stalled():
             limit = self._settings.load_stall_timeout
-            self._kill(f"The engine loaded a model without any progress for {limit:g} s and was killed")
+            self._kill(f"The engine loaded a model without any progress for {limit:g} s and was killed.")
 
     def _kill(self, reason: str) -> None:
-        """Kill the process; `reason` has no full stop."""
+        """Kill the process, and say why."""
         if self._end == reason:
             return  # it is in the system's hands
-        logger.error("%s.", reason)
+        logger.error("%s", reason)
         self._end = reason
-        self._set_state(self.state, self.phase, f"{reason}.")
+        self._set_state(self.state, self.phase, reason)
         if self._process is not None and self._process.returncode is None:
             self._process.kill()

@@ -38,8 +38,9 @@ FORMATS: dict[str, OutputFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg",
 MIN_STRENGTH = 0.001
 # Unknown names quoted in one warning.
 MAX_QUOTED = 20
-# Of a text without effect that a response repeats.
+# Of a text that a response repeats, except those that are long by nature.
 MAX_ECHOED_CHARACTERS = 10_000
+LONG_TEXTS = {"prompt", "negative_prompt", "init_images", "mask"}
 
 # Features that are not supported, each with the values that switch it off.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -213,11 +214,11 @@ def output_format_of(body: GeneratingBody, default: str) -> OutputFormat:
 def sent(body: GeneratingBody) -> dict[str, Any]:
     """Return the `parameters` of the response: the body with its defaults, without unknown keys and images.
 
-    Python clients may send Infinity and NaN, which are not valid JSON: they become null, as do long texts in fields
-    that have no effect, such as the images of extensions.
+    Python clients may send Infinity and NaN, which are not valid JSON: they become null, as do long texts where none
+    belongs, such as the images of extensions.
     """
     extra = body.model_extra or {}
-    known = {name: _echoed(value, may_be_long=name not in extra) for name, value in body.model_dump().items()}
+    known = {name: _echoed(value, may_be_long=name in LONG_TEXTS) for name, value in body.model_dump().items()}
     for name in extra.keys() - ({*UNSUPPORTED, *UNSUPPORTED_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}):
         del known[name]
     if isinstance(body, Img2ImgBody) and not body.include_init_images:
@@ -234,7 +235,9 @@ def _echoed(value: Any, *, may_be_long: bool) -> Any:
         case list():
             return [_echoed(each, may_be_long=may_be_long) for each in value]
         case dict():
-            return {name: _echoed(each, may_be_long=may_be_long) for name, each in value.items()}
+            return {
+                name[:MAX_ECHOED_CHARACTERS]: _echoed(each, may_be_long=may_be_long) for name, each in value.items()
+            }
     return value
 
 

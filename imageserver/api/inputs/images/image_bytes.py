@@ -23,8 +23,8 @@ URL_SAFE = bytes.maketrans(b"-_", b"+/")
 WHITESPACE = b" \t\r\n\f\v"
 # Lines that were joined with blanks: at least so long, in whole groups of four letters. Encoders write 64 or 76.
 MIN_LINE, MAX_LINES_COMPARED = 48, 100
-# 20 MiB in one call would block every other thread for 0.1 s; a chunk takes 5 ms.
-CHUNK_BYTES = 2**20
+# 20 MiB in one call would block every other thread for 0.1 s, and an answer waits for several chunks, each of 0.6 ms.
+CHUNK_BYTES = 2**17
 
 
 def fetch(service: Services, text: str, *, name: str) -> bytes:

@@ -18,7 +18,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
     to_generate_fields,
     warnings_of,
 )
-from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
+from imageserver.api.dialects.automatic1111.checkpoints import ENDING, find_checkpoint
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import SamplerChoice, choose
@@ -27,6 +27,7 @@ from imageserver.errors import BadRequest, InvalidParameter, ModelNotFound, Queu
 from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import JobStatus
 from imageserver.settings import Settings
+from tests.support.blocking import cpu_seconds
 
 FLOW = ModelInfo(name="flow", sampler="Euler", schedulers={"Euler": "FlowMatchEulerDiscreteScheduler"})
 DIFFUSION = ModelInfo(
@@ -309,6 +310,16 @@ def test_no_name_means_no_model(name):
     assert find_checkpoint(service_with("Qwen/Qwen-Image"), name) is None
 
 
+def test_a_title_of_megabytes_is_not_searched_for_an_ending():
+    title = "x" * 2_000_000
+
+    def find():
+        with pytest.raises(ModelNotFound):
+            find_checkpoint(service_with("Qwen/Qwen-Image"), title)
+
+    assert cpu_seconds(find) < cpu_seconds(lambda: ENDING.sub("", title)) / 4
+
+
 @pytest.mark.parametrize("name", ["sd15", "Qwen", 5, "x" * 100_000])
 def test_another_model_is_not_found(name):
     with pytest.raises(ModelNotFound) as caught:
@@ -330,6 +341,8 @@ def test_an_image_in_a_field_without_effect_is_not_sent_back():
     told = sent(txt2img(prompt="x", alwayson_scripts=scripts))
     assert told["alwayson_scripts"] == {"adetailer": {"args": [{"image": None, "model": "face", "threshold": None}]}}
     assert sent(img2img(init_images=["A" * 20_000], include_init_images=True))["init_images"] == ["A" * 20_000]
+    names = sent(txt2img(sampler_name="A" * 20_000, styles=["A" * 20_000], override_settings={"A" * 20_000: 1}))
+    assert max(map(len, map(str, names.values()))) < 11_000
 
 
 def test_idle_is_a_progress_of_0_and_no_jobs():

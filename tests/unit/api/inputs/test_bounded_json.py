@@ -11,10 +11,10 @@ from imageserver.api.inputs.bounded_json import (
     MAX_DEPTH,
     MAX_MARKS,
     MAX_VALUES,
-    PART,
     InvalidJSON,
     parse,
 )
+from imageserver.api.wsgi.yielding import COUNTED_BYTES
 from imageserver.errors import BadRequest
 from tests.support.blocking import cpu_seconds, longest_block
 
@@ -89,7 +89,7 @@ def test_a_number_of_thousands_of_digits_is_refused(number):
 
 def test_marks_are_counted_to_the_last_one_wherever_a_pause_falls():
     with pytest.raises(BadRequest, match="10000 values"):
-        parse('["' + "x" * (PART - 3) + '"' + ",1" * MAX_VALUES + "]")
+        parse('["' + "x" * (COUNTED_BYTES - 3) + '"' + ",1" * MAX_VALUES + "]")
 
 
 @pytest.mark.parametrize("text", ["", "{", '"', "[1,]", '{"a": "b', b"\xff\xfe\xff", "[" * 50, '"' * 100_000])

@@ -118,10 +118,10 @@ async def test_a_first_load_without_any_progress_ends_with_a_sentence_and_anothe
     assert (engine.reason, processes[0].killed.is_set()) == ("The transformer is read.", False)
     await asyncio.sleep(2)
     assert processes[0].killed.is_set()
-    sentence = f"The engine loaded a model without any progress for {LOAD_STALL_SECONDS:g} s and was killed"
-    assert (engine.state, engine.reason) == ("restarting", f"{sentence}; a new one starts in 0.5 s.")
+    sentence = f"The engine loaded a model without any progress for {LOAD_STALL_SECONDS:g} s and was killed."
+    assert (engine.state, engine.reason) == ("restarting", f"{sentence} A new one starts in 0.5 s.")
     await asyncio.sleep(1)
-    assert (engine.state, engine.reason) == ("loading", f"{sentence}. A new engine process is starting.")
+    assert (engine.state, engine.reason) == ("loading", f"{sentence} A new engine process is starting.")
     connection = asyncio.create_task(engine.attach(ScriptedPeer(Ready(info=ModelInfo(name="m")))))
     await asyncio.sleep(1)
     assert (engine.state, engine.restarts) == ("ready", 1)
