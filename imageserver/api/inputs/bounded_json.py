@@ -7,7 +7,7 @@ GIL. Counting the marks of a text takes 10 ms each, and pauses in between let ot
 import json
 from typing import Any
 
-from imageserver.api.wsgi.yielding import count_in_turns, yield_to_others
+from imageserver.api.wsgi.yielding import count_with_pauses, yield_to_others
 from imageserver.errors import BadRequest
 
 # No body of any dialect needs ten. Python could not print or encode values much deeper.
@@ -61,7 +61,7 @@ def _decoded(data: bytes) -> str:
 
 def _refuse_if_large(text: str) -> None:
     """Raise BadRequest for more values than MAX_VALUES, and for what takes long to count."""
-    if count_in_turns(text, "\\") > MAX_BACKSLASHES:
+    if count_with_pauses(text, "\\") > MAX_BACKSLASHES:
         raise BadRequest(f"The JSON contains more than {MAX_BACKSLASHES} backslashes.")
     marks = _marks(text)
     if marks > MAX_MARKS:
@@ -72,7 +72,7 @@ def _refuse_if_large(text: str) -> None:
 
 def _marks(text: str) -> int:
     """Return at least the number of values: each but the first in a list or an object follows a comma."""
-    return sum(count_in_turns(text, mark) for mark in ",[{")
+    return sum(count_with_pauses(text, mark) for mark in ",[{")
 
 
 def _outside_of_strings(text: str) -> str:

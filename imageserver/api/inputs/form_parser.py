@@ -15,7 +15,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
 from imageserver.api.inputs.whole_body import read_whole
-from imageserver.api.wsgi.yielding import count_in_turns, yield_to_others
+from imageserver.api.wsgi.yielding import count_with_pauses, yield_to_others
 from imageserver.errors import BadRequest
 
 MAX_FIELDS = 1000
@@ -68,8 +68,8 @@ def is_json(body: bytes) -> bool:
 def _read_pairs(body: bytes, form: Fields) -> None:
     if is_json(body):
         return
-    _refuse_if_many(count_in_turns(body, b"&") + 1)
-    if count_in_turns(body, b"%") > MAX_ESCAPES:
+    _refuse_if_many(count_with_pauses(body, b"&") + 1)
+    if count_with_pauses(body, b"%") > MAX_ESCAPES:
         raise BadRequest(f"The form has more than {MAX_ESCAPES} percent signs; send a file, or JSON.")
     for pair in filter(None, body.split(b"&")):
         name, _, value = pair.partition(b"=")

@@ -6,7 +6,7 @@ import gevent
 
 # Not 0: then gevent runs other greenlets, but looks at no socket for up to 0.1 s.
 YIELD_SECONDS = 1e-5
-# What is counted between two turns, which takes 2 ms.
+# What is counted between two pauses, which takes 2 ms.
 COUNTED_BYTES = 2**22
 
 
@@ -15,7 +15,7 @@ def yield_to_others() -> None:
     gevent.sleep(YIELD_SECONDS)
 
 
-def count_in_turns(data: AnyStr, part: AnyStr) -> int:
+def count_with_pauses(data: AnyStr, part: AnyStr) -> int:
     """Return how often a text of one letter occurs, which takes 10 ms in 32 MiB and longer where it is rare."""
     count = 0
     for start in range(0, len(data), COUNTED_BYTES):
