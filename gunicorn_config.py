@@ -11,6 +11,7 @@ from imageserver.cluster.own_node import OwnNode
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.dispatch.seats.required_cards import require_cards
+from imageserver.outputs.object_store.requirement import require_filesystem
 from imageserver.outputs.state_check import check_state
 from imageserver.settings.source import load_settings
 
@@ -49,6 +50,7 @@ def on_starting(server: Any) -> None:
     if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:  # an upgrade or systemd hands the socket over
         startup.require_free_port(_settings)
     require_cards(_settings)
+    require_filesystem(_settings)
     if warning := check_state(_settings.resolve(_settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()

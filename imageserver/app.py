@@ -1,5 +1,7 @@
 """The Flask application: creates every long-lived object of one HTTP worker and wires them together."""
 
+import os
+
 from flask import Flask
 
 from imageserver import startup
@@ -22,12 +24,15 @@ from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import open_folder
 from imageserver.outputs.cache import OutputCache
-from imageserver.outputs.folder import OutputFolder
+from imageserver.outputs.opening import open_outputs
 from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 from imageserver.web_addresses import TrustedProxies
+
+# They wait for a disk or a store: more than there are cores do no harm.
+STORAGE_THREADS = 16
 
 
 def create_app(settings: Settings, owner: int) -> Flask:
@@ -59,11 +64,10 @@ def create_app(settings: Settings, owner: int) -> Flask:
     services = Services(
         settings=settings,
         client=DispatchClient(settings, runtime_dir, on_ready=announce),
-        outputs=OutputFolder(
-            settings.resolve(settings.output_dir), max_mb=settings.tmp_max_mb, max_age=settings.tmp_max_age
-        ),
+        outputs=open_outputs(settings, runtime_dir.store_socket(os.getpid())),
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
         thread_pool=ThreadPool(settings.threads),
+        storage_threads=ThreadPool(STORAGE_THREADS),
         decoding_memory=MemoryBudget(int(settings.max_decode_mb * 2**20) // settings.workers),
         request_ids=RequestIds(settings.resolve(settings.state_dir)),
         tasks=TaskStore(

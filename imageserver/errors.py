@@ -183,6 +183,12 @@ class EngineUnavailable(ServiceError):
     status, code = 503, "engine_unavailable"
 
 
+class StorageUnavailable(ServiceError):
+    """The store of saved images cannot be reached."""
+
+    status, code = 503, "storage_unavailable"
+
+
 class DeadlineExceeded(ServiceError):
     """The request's time limit has passed."""
 

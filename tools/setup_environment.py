@@ -16,6 +16,8 @@ TESTS = ("dependency-groups", "tests")
 INT8 = ("project", "optional-dependencies", "int8")
 # What a server with CLUSTER needs, and a machine that joins one.
 CLUSTER = ("project", "optional-dependencies", "cluster")
+# A whole S3 to test against takes as long to install as all the other tools: for the full mode only.
+STORES = ("dependency-groups", "stores")
 # What users may add, the extra `int8`; apart from the rest, because diffusers and peft import it wherever they find it.
 OPTIONAL = ENVIRONMENT / "optional"
 
@@ -46,12 +48,23 @@ def core_stamp() -> Path:
 
 def development_stamp() -> Path:
     """Return the stamp of what lint, types and tests need."""
-    return stamp_path("dev", ("constraints.txt",), (*listed(*TESTS), *listed(*INT8), *listed(*CLUSTER)))
+    return stamp_path("dev", ("constraints.txt",), (*development_requirements(), *listed(*INT8)))
 
 
-def cluster_stamp() -> Path:
-    """Return the stamp of what a cluster needs."""
-    return stamp_path("cluster", ("constraints.txt",), tuple(listed(*CLUSTER)))
+def development_requirements() -> list[str]:
+    """Return what lint, types and tests need beside the server's packages, with QIS_FULL=1 the slow modes too."""
+    return [*listed(*TESTS), *listed(*CLUSTER), *(listed(*STORES) if setting("QIS_FULL") else [])]
+
+
+def extra_stamp(name: str) -> Path:
+    """Return the stamp of what an extra needs."""
+    return stamp_path(name, ("constraints.txt",), tuple(listed("project", "optional-dependencies", name)))
+
+
+def wanted_extras() -> list[str]:
+    """Return the extras that the settings ask for."""
+    wanted = {"cluster": bool(setting("CLUSTER")), "s3": setting("OUTPUT_URL").startswith(("s3:", "s3a:"))}
+    return [name for name, is_wanted in wanted.items() if is_wanted]
 
 
 def listed(*path: str) -> list[str]:
@@ -200,18 +213,19 @@ def install_core() -> None:
     finish(core_stamp(), "core")
 
 
-def install_cluster() -> None:
-    """Install what a cluster needs."""
-    print("The packages for a cluster.", flush=True)
-    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *listed(*CLUSTER)):
-        raise SystemExit("Ray could not be installed; pip says above why. Starting again resumes from here.")
-    finish(cluster_stamp(), "cluster")
+def install_extra(name: str) -> None:
+    """Install what an extra needs."""
+    requirements = listed("project", "optional-dependencies", name)
+    print(f"The packages of the extra {name}.", flush=True)
+    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *requirements):
+        raise SystemExit(f"The extra {name} could not be installed; pip says why. Starting again resumes from here.")
+    finish(extra_stamp(name), name)
 
 
 def install_development() -> None:
     """Install what lint, types and tests need."""
     print("The packages for lint, types and tests.", flush=True)
-    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *listed(*TESTS), *listed(*CLUSTER)):
+    if not pip("install", "--progress-bar", "on", "-c", "constraints.txt", *development_requirements()):
         raise SystemExit("The packages for the tests could not be installed; pip says above why.")
     if not pip("install", "--upgrade", "--no-deps", "--target", str(OPTIONAL), *listed(*INT8)):
         raise SystemExit("The optional packages could not be installed; pip says above why.")
@@ -223,7 +237,7 @@ def main(arguments: list[str]) -> int:
     wrong = set(arguments) - {"--check", "--dev"}
     if wrong:
         raise SystemExit(f"Unknown option {sorted(wrong)[0]}; known are --check and --dev.")
-    needed = [core_stamp(), *([cluster_stamp()] if setting("CLUSTER") else [])]
+    needed = [core_stamp(), *map(extra_stamp, wanted_extras())]
     if "--check" in arguments:
         return 0 if all(stamp.exists() for stamp in needed) else 1
     if Path(sys.prefix).resolve() != ENVIRONMENT:
@@ -231,8 +245,9 @@ def main(arguments: list[str]) -> int:
     try:
         if not core_stamp().exists():
             install_core()
-        if not all(stamp.exists() for stamp in needed):
-            install_cluster()
+        for name in wanted_extras():
+            if not extra_stamp(name).exists():
+                install_extra(name)
         if "--dev" in arguments and not development_stamp().exists():
             install_development()
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from imageserver.errors import Draining, Loading
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import LoraFolder
 from imageserver.outputs.cache import OutputCache
-from imageserver.outputs.folder import OutputFolder
+from imageserver.outputs.store import OutputStore
 from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.protocol.messages import Snapshot
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from imageserver.api.outbound.webhooks import WebhookSender
 
 WARM_UP_SECONDS = 1.0
-# Saved images expire even if no new ones are saved.
-SWEEP_INTERVAL_SECONDS = 60.0
+MAINTENANCE_INTERVAL_SECONDS = 2.0
 # Our own 503 must be sent before gunicorn closes the remaining connections.
 DRAIN_MARGIN_SECONDS = 1.5
 
@@ -44,9 +43,11 @@ class Services:
 
     settings: Settings
     client: DispatchClient
-    outputs: OutputFolder
+    outputs: OutputStore
     cache: OutputCache
     thread_pool: ThreadPool
+    # Apart, so that a store that hangs keeps nobody from encoding.
+    storage_threads: ThreadPool
     decoding_memory: MemoryBudget
     request_ids: RequestIds
     tasks: TaskStore
@@ -62,15 +63,18 @@ class Services:
     draining: bool = False
 
     def start(self) -> None:
-        """Connect to the dispatcher; import numpy and Pillow and sweep old images in the background."""
+        """Connect to the dispatcher; import numpy and Pillow and look after saved images in the background."""
         self.client.start()
         gevent.spawn_later(WARM_UP_SECONDS, self.thread_pool.run, _import_imaging)
-        gevent.spawn(self._sweep_forever)
+        self.outputs.start()
+        gevent.spawn(self._maintain_outputs_forever)
 
-    def _sweep_forever(self) -> None:
+    def _maintain_outputs_forever(self) -> None:
         while True:
-            gevent.sleep(SWEEP_INTERVAL_SECONDS)
-            self.thread_pool.run(self.outputs.sweep_if_due)
+            gevent.sleep(MAINTENANCE_INTERVAL_SECONDS)
+            self.outputs.start()
+            # Saved images expire even if no new ones are saved.
+            self.storage_threads.run(self.outputs.maintain)
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -112,14 +116,19 @@ class Services:
             return "draining"
         if self.snapshot is None:
             return "loading"
-        return "degraded" if self.snapshot.state == "healthy" and self.tasks.obstacle else self.snapshot.state
+        return "degraded" if self.snapshot.state == "healthy" and self._obstacle else self.snapshot.state
 
     @property
     def reason(self) -> str:
         """Why the status is what it is, or why this model was chosen."""
         if self.snapshot is None:
             return "The dispatcher is starting."
-        return (self.snapshot.state == "healthy" and self.tasks.obstacle) or self.snapshot.reason
+        return (self.snapshot.state == "healthy" and self._obstacle) or self.snapshot.reason
+
+    @property
+    def _obstacle(self) -> str:
+        """Why something cannot be stored, though images are generated."""
+        return self.tasks.obstacle or self.outputs.obstacle
 
     def drain(self) -> None:
         """Report `draining`, and fail what still runs with our own 503 before GRACEFUL_TIMEOUT ends.

@@ -22,6 +22,7 @@ from imageserver.cluster.own_node import OwnNode  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
 from imageserver.dispatch.seats.required_cards import require_cards  # noqa: E402
+from imageserver.outputs.object_store.requirement import require_filesystem  # noqa: E402
 from imageserver.outputs.state_check import check_state  # noqa: E402
 from imageserver.settings.source import load_settings  # noqa: E402
 
@@ -37,6 +38,7 @@ def serve() -> int:
     startup.require_closed(settings, [settings.host])
     startup.require_free_port(settings)
     require_cards(settings)
+    require_filesystem(settings)
     if warning := check_state(settings.resolve(settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imageserver.atomic_write import move_to_new, written_aside
 from imageserver.errors import NotFound, StorageFull
-from imageserver.outputs.naming import PREFIX
+from imageserver.outputs.naming import PREFIX, numbered
 from imageserver.outputs.retention import sweep
 
 SWEEP_INTERVAL_SECONDS = 60.0
@@ -33,16 +33,23 @@ class OutputFolder:
         self.max_age = max_age
         self._last_sweep = float("-inf")
 
-    def save(self, data: bytes, *, stem: str, extension: str) -> Path:
-        """Write `data` aside, publish it whole under `stem` or the next free `stem-2`, `stem-3`, … and return its path.
+    @property
+    def obstacle(self) -> str:
+        """Always empty: an image that cannot be saved is answered with 507, and the next one may fit."""
+        return ""
+
+    def start(self) -> None:
+        """Need nothing."""
+
+    def save(self, data: bytes, *, stem: str, extension: str) -> str:
+        """Write `data` aside, publish it whole under `stem` or the next free `stem-2`, `stem-3`, … and return its name.
 
         Raises StorageFull, with nothing left behind, when the disk refuses.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
-            raise ValueError(f"{stem!r} is not a valid stem of a file name.")
+        numbered(stem, 1, extension)
         try:
             with written_aside(self.path, data, prefix=PREFIX, private=True) as aside:
-                saved = self._publish(aside, stem, extension.lstrip("."))
+                saved = self._publish(aside, stem, extension)
         except OSError as error:
             # A path in the sentence would tell strangers about the machine, and the answer may go to one.
             reason = REASONS.get(error.errno or 0, (error.strerror or "the disk refused").lower())
@@ -50,10 +57,10 @@ class OutputFolder:
                 f"The image could not be saved because {reason}; free some space or let save_to_file be false to get "
                 "the bytes instead."
             ) from error
-        self.sweep_if_due(keep=saved.name)
+        self.maintain(keep=saved)
         return saved
 
-    def sweep_if_due(self, *, keep: str = "") -> None:
+    def maintain(self, *, keep: str = "") -> None:
         """Sweep unless the last sweep was less than a minute ago; `keep` names a file that stays in any case."""
         now = time.monotonic()
         if now - self._last_sweep >= SWEEP_INTERVAL_SECONDS:
@@ -68,10 +75,10 @@ class OutputFolder:
             raise NotFound("There is no image of that name.", param="name")
         return path
 
-    def _publish(self, aside: Path, stem: str, extension: str) -> Path:
+    def _publish(self, aside: Path, stem: str, extension: str) -> str:
         for number in itertools.count(1):
-            target = self.path / (f"{stem}.{extension}" if number == 1 else f"{stem}-{number}.{extension}")
+            name = numbered(stem, number, extension)
             with contextlib.suppress(FileExistsError):
-                move_to_new(aside, target)
-                return target
+                move_to_new(aside, self.path / name)
+                return name
         raise AssertionError("unreachable")

@@ -1,5 +1,6 @@
 """What is written to the disk and kept in memory: images, tasks, state."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,41 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from imageserver.settings.env_file import UserPath
 from imageserver.web_addresses import checked_hosts
 
+STORE_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
+
+
+def checked_url(text: str) -> str:
+    """Return the URL of a folder without a slash at its end; raises ValueError for anything else."""
+    if text and not STORE_URL.fullmatch(text):
+        raise ValueError("it is not the URL of a folder, such as s3://bucket/folder")
+    if "@" in text:
+        raise ValueError("it contains an @: passwords belong in the variables of its filesystem, not in an address")
+    return text.rstrip("/")
+
 
 class FileSettings(BaseModel):
     """What is written to the disk and kept in memory: images, tasks, state."""
 
     output_dir: UserPath = Field(Path("tmp"), description="Folder for images saved by save_to_file.")
+    output_url: Annotated[str, AfterValidator(checked_url)] = Field(
+        "",
+        description="URL of a folder that saved images go to instead, such as s3://bucket/folder; any filesystem of "
+        "fsspec.",
+    )
+    output_redirect: bool = Field(
+        False,
+        description="1 redirects the address of a saved image to one that the store of OUTPUT_URL signs; otherwise "
+        "this server hands the image out.",
+    )
+    output_unsent_mb: float = Field(
+        1024.0,
+        ge=0,
+        description="Maximum size of saved images that wait in STATE_DIR while OUTPUT_URL cannot be reached, in MiB.",
+    )
     tmp_max_mb: float = Field(
-        2048.0, gt=0, description="Maximum size of the output folder, in MiB; the oldest saved images go first."
+        2048.0,
+        gt=0,
+        description="Maximum size of the output folder or store, in MiB; the oldest saved images go first.",
     )
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved images are kept.")
     url_ttl: float = Field(

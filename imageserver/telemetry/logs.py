@@ -74,5 +74,5 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    for noisy in ("urllib3", "filelock", "asyncio", "modelscope"):
+    for noisy in ("urllib3", "filelock", "asyncio", "modelscope", "aiobotocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -153,8 +153,24 @@ def test_a_server_of_a_cluster_needs_ray_too_wherever_its_setting_is(project, mo
     (project / ".env").unlink()
     monkeypatch.setenv("CLUSTER", "10.0.0.5:6379")
     assert setup_environment.main(["--check"]) == 1
-    setup_environment.finish(setup_environment.cluster_stamp(), "cluster")
+    setup_environment.finish(setup_environment.extra_stamp("cluster"), "cluster")
     assert setup_environment.main(["--check"]) == 0
+
+
+def test_images_in_s3_need_its_package_and_a_folder_needs_none(project, monkeypatch):
+    setup_environment.finish(setup_environment.core_stamp(), "core")
+    monkeypatch.setenv("OUTPUT_URL", "file:///srv/images")
+    assert setup_environment.main(["--check"]) == 0
+    monkeypatch.setenv("OUTPUT_URL", "s3://bucket/images")
+    assert setup_environment.main(["--check"]) == 1
+    setup_environment.finish(setup_environment.extra_stamp("s3"), "s3")
+    assert setup_environment.main(["--check"]) == 0
+
+
+def test_the_slow_modes_need_more_packages(project, monkeypatch):
+    before = setup_environment.development_stamp()
+    monkeypatch.setenv("QIS_FULL", "1")
+    assert setup_environment.development_stamp() != before
 
 
 def test_a_package_whose_installation_was_interrupted_is_forgotten(project, monkeypatch):

@@ -1,10 +1,11 @@
 """The native dialect: `POST /generate` returns image bytes, or JSON about saved files."""
 
-from flask import Blueprint, Response, jsonify, request, send_file
+from flask import Blueprint, Response, jsonify, request
 
 from imageserver.api.generation.build_request import ParsedRequest, parse_request, prepare
 from imageserver.api.generation.run import GenerationResult
 from imageserver.api.generation.save import save_all, shown_paths, urls_of
+from imageserver.api.generation.saved_image import image_response
 from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.images.request_images import read_images
@@ -85,10 +86,10 @@ def estimate() -> Response:
 
 
 @blueprint.get("/images/<path:name>")
-@documented(media=IMAGES, errors=(404,))
+@documented(media=IMAGES, errors=(404, 503))
 def image(name: str) -> Response:
     """Return a saved image."""
-    return send_file(services().outputs.open_image(name), max_age=3600)
+    return image_response(services(), name)
 
 
 def _parse(service: Services) -> ParsedRequest:
@@ -99,8 +100,8 @@ def _parse(service: Services) -> ParsedRequest:
 
 
 def _saved(service: Services, result: GenerationResult) -> Response:
-    outcome, paths = result.outcome, save_all(service, result)
-    shown, urls = shown_paths(service, paths), urls_of(paths)
+    outcome, names = result.outcome, save_all(service, result)
+    shown, urls = shown_paths(service, names), urls_of(names)
     response = jsonify(
         status="success",
         request_id=result.request.number,

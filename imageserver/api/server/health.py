@@ -111,7 +111,7 @@ def livez() -> Response:
 @blueprint.get("/readyz")
 @documented(response=StatusResponse, also=(503,))
 def readyz() -> Response:
-    """Return 200 if a generation can start now, otherwise 503; `degraded` with 200 if only tasks cannot be stored."""
+    """Return 200 if a generation can start now, otherwise 503; `degraded` with 200 if only files cannot be stored."""
     service = services()
     response = jsonify(status=service.status)
     can_generate = not service.draining and service.snapshot is not None and service.snapshot.state == "healthy"

@@ -60,6 +60,10 @@ class RuntimeDir:
         """The Unix socket that the dispatcher listens on."""
         return self.folder / f"{self.owner}.sock"
 
+    def store_socket(self, worker: int) -> Path | None:
+        """Return the Unix socket of the store process of a worker, None where there are none."""
+        return None if sys.platform == "win32" else self.folder / f"{self.owner}.store-{worker}"
+
     def model_file(self, seat: int) -> Path:
         """Return the file with what MODEL=auto meant on a seat when the server started; it outlives the dispatcher."""
         return self.folder / f"{self.owner}.model-{seat}"

@@ -40,9 +40,9 @@ def test_the_file_name_is_the_documented_one() -> None:
 
 
 def test_an_image_is_saved_whole_and_nothing_else(folder: OutputFolder) -> None:
-    path = folder.save(b"image", stem=STEM, extension="png")
-    assert path == folder.path / f"{STEM}.png"
-    assert path.read_bytes() == b"image"
+    name = folder.save(b"image", stem=STEM, extension="png")
+    assert name == f"{STEM}.png"
+    assert (folder.path / name).read_bytes() == b"image"
     assert names(folder) == [f"{STEM}.png"]
 
 
@@ -63,9 +63,9 @@ def test_many_at_once_get_a_name_each(folder: OutputFolder, monkeypatch: pytest.
         refuse(monkeypatch, os, "link", errno.ENOTSUP)
     contents = [f"image {number}".encode() for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(lambda data: folder.save(data, stem=STEM, extension="png"), contents))
-    assert len(set(paths)) == 40
-    assert [path.read_bytes() for path in paths] == contents
+        saved = list(pool.map(lambda data: folder.save(data, stem=STEM, extension="png"), contents))
+    assert len(set(saved)) == 40
+    assert [(folder.path / name).read_bytes() for name in saved] == contents
     assert len(names(folder)) == 40
 
 
@@ -127,8 +127,8 @@ def test_a_stem_cannot_leave_the_folder(folder: OutputFolder, stem: str) -> None
 
 
 def test_a_saved_image_is_found_by_its_name(folder: OutputFolder) -> None:
-    path = folder.save(b"image", stem=STEM, extension="png")
-    assert folder.open_image(path.name).read_bytes() == b"image"
+    name = folder.save(b"image", stem=STEM, extension="png")
+    assert folder.open_image(name).read_bytes() == b"image"
 
 
 @pytest.mark.fault(24)
@@ -158,8 +158,8 @@ def test_no_name_reaches_anything_but_an_image(folder: OutputFolder, name: str) 
 
 def test_a_saved_image_survives_its_own_sweep(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path, max_mb=0.000_001, max_age=3600)
-    path = folder.save(b"image" * 100, stem=STEM, extension="png")
-    assert path.exists()
+    name = folder.save(b"image" * 100, stem=STEM, extension="png")
+    assert (tmp_path / name).exists()
 
 
 def test_saving_sweeps_old_images_at_most_once_a_minute(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import ServiceError, StorageFull
+from imageserver.errors import ServiceError, StorageFull, StorageUnavailable
 from imageserver.generation import Outcome, OutputFormat
 from imageserver.protocol.messages import Progress, Queued, Started
 
@@ -98,7 +98,7 @@ DONE = "[DONE]"
 def images_response(service: Services, result: GenerationResult, fields: Collection[ImageField]) -> Response:
     """Return the response to a finished request, each image in the `fields`.
 
-    URLs are those of files saved for it; raises StorageFull where there is nothing else to send.
+    URLs are those of files saved for it; raises StorageFull or StorageUnavailable where there is nothing else to send.
     """
     generation_request, outcome = result.request, result.outcome
     images: list[dict[str, Any]] = [{} for _ in result.files]
@@ -107,7 +107,7 @@ def images_response(service: Services, result: GenerationResult, fields: Collect
     if "url" in fields:
         try:
             _fill(images, "url", urls_of(save_all(service, result)))
-        except StorageFull as error:
+        except (StorageFull, StorageUnavailable) as error:
             if "b64_json" not in fields:
                 raise
             result.warnings.append(f"url is missing: {error.sentence}")

@@ -21,7 +21,7 @@ from imageserver.api.output_options import OutputOptions
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.client_limits import NO_LIMITS
-from imageserver.errors import Draining, EngineUnavailable, Loading, QueueFull, ServiceError
+from imageserver.errors import Draining, EngineUnavailable, Loading, QueueFull, ServiceError, StorageUnavailable
 from imageserver.generation import Generation, OutputFormat
 from imageserver.outputs.task_store import Task
 from imageserver.protocol.messages import Started
@@ -132,8 +132,8 @@ def _run(service: Services, task: Task, begin: Callable[[], RunningTask]) -> Cal
                 record_if_possible(functools.partial(store.start, name))
             elif isinstance(update, GenerationResult):
                 end = functools.partial(store.complete, name, **_completion(service, task, update))
-    except (Draining, EngineUnavailable, Loading, QueueFull) as error:
-        # The server is stopping, an engine restarts, or the queue is full: the task is retried.
+    except (Draining, EngineUnavailable, Loading, QueueFull, StorageUnavailable) as error:
+        # The server is stopping, an engine restarts, the queue is full or the store away: the task is retried.
         logger.info("The task waits: %s", error.sentence)
         if not service.draining:
             gevent.sleep(error.retry_after or RETRY_SECONDS)
@@ -150,9 +150,9 @@ def _run(service: Services, task: Task, begin: Callable[[], RunningTask]) -> Cal
 
 
 def _completion(service: Services, task: Task, result: GenerationResult) -> dict[str, Any]:
-    """Save the images and return the fields of a completed task; raises StorageFull."""
+    """Save the images and return the fields of a completed task; raises StorageFull, StorageUnavailable."""
     return {
-        "files": [path.name for path in save_all(service, result)],
+        "files": save_all(service, result),
         "seeds": result.outcome.seeds,
         "processing_time": round(result.outcome.inference_time, 2),
         "warnings": [*task.warnings, *result.outcome.warnings],

@@ -1,7 +1,6 @@
 """The state of a task, for its client and for its webhook."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -57,7 +56,7 @@ def status_of(service: Services, task: Task) -> dict[str, Any]:
         "requestId": task.number,
         "status": "processing" if running else task.state,
         "progress": progress,
-        "result_urls": urls_of([Path(name) for name in task.files]),
+        "result_urls": urls_of(task.files),
         "processing_time": task.processing_time,
         "created_at": _iso(task.created_at),
         "completed_at": _iso(task.completed_at) if task.completed_at is not None else None,

@@ -8,7 +8,7 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from flask import Blueprint, Response, current_app, jsonify, request, send_file
+from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.tasks import runner
@@ -17,6 +17,7 @@ from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, status_o
 from imageserver.api.generation.build_request import build_request, parse_request
 from imageserver.api.generation.model_lookup import Unloaded, look_up
 from imageserver.api.generation.run import PendingGeneration
+from imageserver.api.generation.saved_image import image_response
 from imageserver.api.inputs.generate_request import Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import as_object, read_json, read_model
 from imageserver.api.inputs.sizes import SIZE_PATTERN
@@ -162,7 +163,7 @@ def cancel(task_id: str) -> Response:
 
 
 @blueprint.get("/download/<task_id>")
-@documented(query=DownloadQuery, media=IMAGES, errors=(400, 404, 410, 422))
+@documented(query=DownloadQuery, media=IMAGES, errors=(400, 404, 410, 422, 503))
 def download(task_id: str) -> Response:
     """Return an image of a completed task."""
     query = read_query(DownloadQuery)
@@ -172,10 +173,9 @@ def download(task_id: str) -> Response:
     if query.image_index >= len(task.files):
         raise NotFound(f"image_index {query.image_index}: the task has {len(task.files)} images.", param="image_index")
     try:
-        path = services().outputs.open_image(task.files[query.image_index])
+        return image_response(services(), task.files[query.image_index])
     except NotFound:
         raise Gone("The image was deleted (TMP_MAX_AGE, TMP_MAX_MB).", param="task_id") from None
-    return send_file(path)
 
 
 def _submit(service: Services, task_request: _TaskRequest) -> dict[str, Any]:

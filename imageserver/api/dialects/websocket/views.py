@@ -287,7 +287,7 @@ class _Session:
         images = [self._service.thread_pool.run(base64.b64encode, data).decode() for data in result.files]
         frame = frames.result(result, images)
         if running.body.save_to_file:
-            paths = save_all(self._service, result)
-            shown, urls = shown_paths(self._service, paths), urls_of(paths)
+            names = save_all(self._service, result)
+            shown, urls = shown_paths(self._service, names), urls_of(names)
             frame["data"] |= {"file_path": shown[0], "url": urls[0], "urls": urls}
         return frame

@@ -4,7 +4,6 @@ import gc
 import sqlite3
 import weakref
 from contextlib import closing
-from pathlib import Path
 from types import SimpleNamespace
 
 import gevent
@@ -14,7 +13,7 @@ from flask import Flask
 from imageserver.api.dialects.tasks import recording, runner
 from imageserver.api.generation.run import GenerationRequest, GenerationResult
 from imageserver.api.output_options import OutputOptions
-from imageserver.errors import Cancelled, EngineUnavailable, GenerationFailed, StorageFull
+from imageserver.errors import Cancelled, EngineUnavailable, GenerationFailed, StorageFull, StorageUnavailable
 from imageserver.generation import Outcome
 from imageserver.outputs.state import FILE
 from imageserver.protocol.messages import Started
@@ -68,7 +67,7 @@ def ends_with(service, monkeypatch, updates):
                 raise waiting[0]
             yield waiting.pop()
 
-    monkeypatch.setattr(runner, "save_all", lambda service, result: [Path("a.png")])
+    monkeypatch.setattr(runner, "save_all", lambda service, result: ["a.png"])
     task = service.tasks.add(number=1, credential="", wanted=WHOLE, warnings=[])
     runner.follow(service, task, lambda: (task, generate()))
     return task.task_id
@@ -86,6 +85,7 @@ ENDS = [
     ([StorageFull("The image could not be saved.")], "failed"),
     ([RuntimeError("a bug")], "failed"),
     ([EngineUnavailable("The engine died.", retry_after=0.001)], "queued"),
+    ([StorageUnavailable("The store is away.", retry_after=0.001)], "queued"),
     ([], "queued"),
 ]
 

@@ -14,4 +14,4 @@ from imageserver.settings import Settings
 )
 def test_a_client_reads_the_folder_as_it_is_set_but_not_where_an_absolute_one_is(folder, shown):
     service = SimpleNamespace(settings=Settings(_env_file=None, output_dir=Path(folder)))
-    assert shown_paths(service, [Path("/srv/ann/out/a.png")]) == [shown]
+    assert shown_paths(service, ["a.png"]) == [shown]

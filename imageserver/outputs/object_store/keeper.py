@@ -1,0 +1,156 @@
+"""Keeps images in a bucket, and on the disk those that the bucket could not be given, until it can."""
+
+import contextlib
+import logging
+import threading
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from imageserver.atomic_write import write_atomically
+from imageserver.errors import NotFound, StorageUnavailable
+from imageserver.outputs.folder import OutputFolder
+from imageserver.outputs.object_store.bucket import Away, Bucket
+from imageserver.outputs.object_store.messages import PART_BYTES, Part
+from imageserver.outputs.retention import MEBIBYTE
+from imageserver.private_files import PRIVATE_FILE, make_private_folder
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5.0
+# Listing a bucket costs time and money.
+SWEEP_INTERVAL_SECONDS = 600.0
+
+
+class Keeper:
+    """The saved images of one server; the store processes of its workers share `folder`."""
+
+    def __init__(
+        self, bucket: Bucket, folder: Path, *, unsent_mb: float, max_mb: float, max_age: float, redirects: bool = False
+    ) -> None:
+        self._bucket = bucket
+        # Nothing that waits is deleted.
+        self._unsent = OutputFolder(folder / "images", max_mb=float("inf"), max_age=float("inf"))
+        self._unsent_mb, self._max_mb, self._max_age = unsent_mb, max_mb, max_age
+        self._redirects = redirects
+        self._folder = folder
+        self._reason_file, self._swept_file = folder / "reason.txt", folder / "swept"
+        self._is_proven = False
+        # What the store has another image for.
+        self._conflicts: set[str] = set()
+
+    @property
+    def obstacle(self) -> str:
+        """Why images wait, in one sentence; empty while the store accepts them."""
+        if not (reason := self._reason()):
+            return ""
+        waiting = len(self._waiting())
+        return f"The store of OUTPUT_URL cannot be used: {reason}. Saved images that wait for it: {waiting}."
+
+    def save(self, data: bytes, *, stem: str, extension: str) -> str:
+        """Keep an image and return its name; raises StorageFull, StorageUnavailable."""
+        # A store that is known to be away is tried by `maintain`: here each try could cost a client ten seconds.
+        if not self._reason():
+            try:
+                return self._bucket.save(data, stem=stem, extension=extension)
+            except Away as away:
+                self._record(away)
+        waiting = sum(file.stat().st_size for file in self._waiting())
+        if waiting + len(data) > self._unsent_mb * MEBIBYTE:
+            raise StorageUnavailable(
+                "The image was generated but could not be saved, because the store cannot be used and no more images "
+                "may wait for it (OUTPUT_UNSENT_MB); let save_to_file be false to get the bytes instead.",
+                retry_after=RETRY_SECONDS,
+            )
+        return self._unsent.save(data, stem=stem, extension=extension)
+
+    def read(self, name: str, start: int) -> tuple[Part, bytes]:
+        """Return a part of an image; raises NotFound, StorageUnavailable."""
+        # One that vanishes meanwhile was sent.
+        with contextlib.suppress(NotFound, OSError):
+            data = self._unsent.open_image(name).read_bytes()
+            return Part(size=len(data), address=""), data[start : start + PART_BYTES]
+        try:
+            size = self._bucket.size(name)
+            if start == 0 and self._redirects and (address := self._bucket.address(name)):
+                return Part(size=size, address=address), b""
+            return Part(size=size, address=""), self._bucket.read(name, start)
+        except Away as away:
+            sentence = f"The image cannot be read at present: {away}."
+            raise StorageUnavailable(sentence, retry_after=RETRY_SECONDS) from away
+
+    def maintain_forever(self, stop: threading.Event) -> None:
+        """Maintain every few seconds until the server ends."""
+        while True:
+            self.maintain()
+            if stop.wait(RETRY_SECONDS):
+                return
+
+    def maintain(self) -> None:
+        """Send what waits, or find out whether the store accepts images, and delete what is over the limits.
+
+        Only one process of a server does it at a time.
+        """
+        try:
+            make_private_folder(self._folder)
+            with FileLock(self._folder / "lock", timeout=0, mode=PRIVATE_FILE, thread_local=False):
+                self._send_waiting()
+                self._sweep_if_due()
+        except Timeout:
+            pass
+        except Away as away:
+            self._record(away)
+        except OSError as error:
+            logger.error("The images that wait for the store cannot be sent: %s.", error.strerror)
+
+    def _send_waiting(self) -> None:
+        sent = 0
+        # Until none is left: others may have come to wait meanwhile.
+        while waiting := self._waiting():
+            sent += len(waiting)
+            self._send(waiting)
+        if not sent and (self._reason() or not self._is_proven):
+            self._bucket.require()
+        self._is_proven = True
+        if self._reason():
+            self._reason_file.unlink(missing_ok=True)
+            logger.info("The store of OUTPUT_URL can be used again; %d images that waited are sent.", sent)
+
+    def _send(self, files: list[Path]) -> None:
+        for file in files:
+            data = file.read_bytes()
+            # The same one is there where the answer to an earlier try was lost.
+            if self._bucket.create(file.name, data) or self._bucket.read(file.name) == data[:PART_BYTES]:
+                file.unlink()
+            else:
+                self._conflicts.add(file.name)
+                logger.error("%s stays on the disk: the store has another image of this name.", file.name)
+
+    def _sweep_if_due(self) -> None:
+        file = self._swept_file
+        if not file.exists() or time.time() - file.stat().st_mtime >= SWEEP_INTERVAL_SECONDS:
+            file.touch(mode=PRIVATE_FILE)
+            try:
+                self._bucket.sweep(max_mb=self._max_mb, max_age=self._max_age, now=time.time())
+            except Away as away:
+                logger.warning("Old images cannot be deleted from the store: %s (%r).", away, away.__cause__)
+
+    def _waiting(self) -> list[Path]:
+        """Return the images that wait, the oldest first."""
+        files = sorted(self._unsent.path.glob("[!.]*"))
+        return [file for file in files if file.name not in self._conflicts]
+
+    def _reason(self) -> str:
+        """Return why images wait, as whichever process of this server found."""
+        try:
+            return self._reason_file.read_text()
+        except OSError:
+            return ""
+
+    def _record(self, away: Away) -> None:
+        if self._reason() != str(away):
+            logger.error("The store of OUTPUT_URL cannot be used: %s (%r). Saved images wait.", away, away.__cause__)
+            # Without a place for it, the other processes find out themselves.
+            with contextlib.suppress(OSError):
+                write_atomically(self._reason_file, str(away).encode(), private=True)

@@ -1,0 +1,43 @@
+"""Where saved images go: the folder of this machine, or a store behind OUTPUT_URL that several servers can share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image in a store: its size in bytes, how it begins, and a function for the bytes from a position on.
+
+    `address` is where the store itself hands it out for a minute; empty where this server does.
+    """
+
+    name: str
+    size: int
+    beginning: bytes
+    read: Callable[[int], bytes]
+    address: str = ""
+
+
+class OutputStore(Protocol):
+    """Keeps images under names of its own choice; safe with any number of threads and processes."""
+
+    @property
+    def obstacle(self) -> str:
+        """Why images cannot be kept where they belong at present, in one sentence; empty while they can."""
+
+    def start(self) -> None:
+        """Start what it needs, or start it again; asked every few seconds on the main thread."""
+
+    def save(self, data: bytes, *, stem: str, extension: str) -> str:
+        """Keep an image under `stem` or the next free `stem-2`, `stem-3`, … and return its name.
+
+        Raises StorageFull and StorageUnavailable.
+        """
+
+    def open_image(self, name: str) -> Path | StoredImage:
+        """Return a saved image; raises NotFound for every other name, and StorageUnavailable."""
+
+    def maintain(self) -> None:
+        """Delete what is over the limits, and find out what stands in the way; asked every few seconds."""
