@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image in a store: its size in bytes, how it begins, and a function for the bytes from a position on.
+    """An image in a store: its size in bytes, how it begins, and a function for some bytes from a position on.
 
     `address` is where the store itself hands it out for a minute; empty where this server does.
     """
@@ -18,6 +18,13 @@ class StoredImage:
     beginning: bytes
     read: Callable[[int], bytes]
     address: str = ""
+
+    def read_bytes(self) -> bytes:
+        """Return the whole image; raises StorageUnavailable, and NotFound where it was deleted meanwhile."""
+        data = self.beginning
+        while len(data) < self.size:
+            data += self.read(len(data))
+        return data
 
 
 class OutputStore(Protocol):

@@ -114,3 +114,11 @@ def test_an_image_that_hangs_in_a_slow_store_keeps_nobody_else_waiting(server, s
         for process in processes:
             if process.is_running():
                 process.resume()
+
+
+def test_a_conversation_goes_on_from_an_image_of_the_store(server):
+    first = save(server).json()["url"]
+    text = [{"type": "image_url", "image_url": {"url": first}}, {"type": "text", "text": "make it blue"}]
+    body = {"model": "demo", "messages": [{"role": "user", "content": text}]}
+    answer = server.ask("POST", "/v1/chat/completions", json=body, headers=KEY, timeout=60)
+    assert answer.ok, answer.text

@@ -3,9 +3,9 @@
 from flask import Blueprint, Response, jsonify, request
 
 from imageserver.api.generation.build_request import ParsedRequest, parse_request, prepare
+from imageserver.api.generation.image_response import image_response
 from imageserver.api.generation.run import GenerationResult
 from imageserver.api.generation.save import save_all, shown_paths, urls_of
-from imageserver.api.generation.saved_image import image_response
 from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.images.request_images import read_images

@@ -1,6 +1,5 @@
-"""Images that clients name by the addresses under which this server saved them: read from the folder, not fetched."""
+"""Images that clients name by the addresses under which this server saved them: read from where it keeps them."""
 
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from flask import request, url_for
@@ -17,17 +16,18 @@ ANY_NAME = "image.png"
 
 def read(service: Services, text: str, *, name: str) -> bytes:
     """Return the bytes of an image by its address here, or else as `fetch` does; raises ServiceError."""
-    file = saved_file(service, text)
-    if file is None:
+    saved = saved_name(service, text)
+    if saved is None:
         return fetch(service, text, name=name)
-    return checked(service.thread_pool.run(file.read_bytes), service.settings, name=name)
+    data = service.storage_threads.run(lambda: service.outputs.open_image(saved).read_bytes())
+    return checked(data, service.settings, name=name)
 
 
-def saved_file(service: Services, text: str) -> Path | None:
-    """Return the file of an address that this server gave out, None for any other text.
+def saved_name(service: Services, text: str) -> str | None:
+    """Return the name of an image by an address that this server gave out, None for any other text.
 
-    Raises NotFound where the image is no longer saved, and Forbidden where keys are required and its signature is not
-    valid: whoever knows a name only may not read the image.
+    Raises Forbidden where keys are required and its signature is not valid: whoever knows a name only may not read the
+    image.
     """
     if len(text) > MAX_ADDRESS_CHARACTERS or not text.startswith(_folder_address(service)):
         return None
@@ -35,7 +35,7 @@ def saved_file(service: Services, text: str) -> Path | None:
     name, query = unquote(address.path.rpartition("/")[2]), dict(parse_qsl(address.query))
     if service.url_signer is not None and not service.url_signer.opens(name, query):
         raise Forbidden("The address of a saved image needs its valid signature (?sig=); it may have expired.")
-    return service.outputs.open_image(name)
+    return name
 
 
 def linked_image(service: Services, text: str) -> str | None:

@@ -77,7 +77,7 @@ def answer_to(question: Question, data: bytes, keeper: Keeper) -> tuple[Answer, 
             name = keeper.save(data, stem=question.stem, extension=question.extension)
             return Saved(name=name, obstacle=keeper.obstacle), b""
         case Read():
-            return keeper.read(question.name, question.start)
+            return keeper.read(question.name, question.start, address_will_do=question.address_will_do)
         case _:
             return Maintained(obstacle=keeper.obstacle), b""
 

@@ -65,15 +65,15 @@ class Keeper:
             )
         return self._unsent.save(data, stem=stem, extension=extension)
 
-    def read(self, name: str, start: int) -> tuple[Part, bytes]:
-        """Return a part of an image; raises NotFound, StorageUnavailable."""
+    def read(self, name: str, start: int, *, address_will_do: bool = False) -> tuple[Part, bytes]:
+        """Return a part of an image, or the store's own address of it; raises NotFound, StorageUnavailable."""
         # One that vanishes meanwhile was sent.
         with contextlib.suppress(NotFound, OSError):
             data = self._unsent.open_image(name).read_bytes()
             return Part(size=len(data), address=""), data[start : start + PART_BYTES]
         try:
             size = self._bucket.size(name)
-            if start == 0 and self._redirects and (address := self._bucket.address(name)):
+            if address_will_do and self._redirects and (address := self._bucket.address(name)):
                 return Part(size=size, address=address), b""
             return Part(size=size, address=""), self._bucket.read(name, start)
         except Away as away:

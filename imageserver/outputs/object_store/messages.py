@@ -25,11 +25,15 @@ class Save(Message, frozen=True, kw_only=True):
 
 
 class Read(Message, frozen=True, kw_only=True):
-    """Read an image from a position on; answered by Part or Refused."""
+    """Read an image from a position on; answered by Part or Refused.
+
+    Where the store signs an address and that will do, Part has no bytes.
+    """
 
     key: str
     name: str
     start: int = 0
+    address_will_do: bool = False
 
 
 class Maintain(Message, frozen=True, kw_only=True):

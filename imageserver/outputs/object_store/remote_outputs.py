@@ -87,7 +87,7 @@ class RemoteOutputs:
 
     def open_image(self, name: str) -> StoredImage:
         """Return a saved image; raises NotFound, StorageUnavailable."""
-        answer, beginning = self._ask(Read(key=self._address.key, name=name))
+        answer, beginning = self._ask(Read(key=self._address.key, name=name, address_will_do=True))
         assert isinstance(answer, Part)
         return StoredImage(name, answer.size, beginning, partial(self._read, name), answer.address)
 

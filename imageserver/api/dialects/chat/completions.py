@@ -23,7 +23,7 @@ from imageserver.api.generation.save import save_all, urls_of
 from imageserver.api.schemas import ResponseSchema
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
-from imageserver.errors import ServiceError, StorageFull
+from imageserver.errors import ServiceError, StorageFull, StorageUnavailable
 from imageserver.protocol.messages import Progress, Queued, Started
 
 SENTENCE = 'This server generates images, not text: send "modalities": ["image", "text"] and describe an image.'
@@ -199,7 +199,7 @@ def _frame(chunk: dict[str, Any]) -> bytes:
 def _links(service: Services, result: GenerationResult, *, needed: bool) -> list[str]:
     try:
         return [f"![image]({address})" for address in urls_of(save_all(service, result))]
-    except StorageFull as error:
+    except (StorageFull, StorageUnavailable) as error:
         if needed:
             raise
         result.warnings.append(f"The link is missing: {error.sentence}")

@@ -15,9 +15,9 @@ from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
 from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, status_of
 from imageserver.api.generation.build_request import build_request, parse_request
+from imageserver.api.generation.image_response import image_response
 from imageserver.api.generation.model_lookup import Unloaded, look_up
 from imageserver.api.generation.run import PendingGeneration
-from imageserver.api.generation.saved_image import image_response
 from imageserver.api.inputs.generate_request import Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import as_object, read_json, read_model
 from imageserver.api.inputs.sizes import SIZE_PATTERN

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from flask import Flask
 
-from imageserver.api.generation.saved_image import image_response
+from imageserver.api.generation.image_response import image_response
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.outputs.store import StoredImage
 
