@@ -37,7 +37,8 @@ def _passed_on(service: Services, image: StoredImage) -> Response:
     response.content_length = image.size
     response.set_etag(image.name)
     response.cache_control.max_age = MAX_AGE_SECONDS
-    return response.make_conditional(request.environ, accept_ranges=True, complete_length=image.size)
+    response.make_conditional(request.environ, accept_ranges=True, complete_length=image.size)
+    return response
 
 
 def _mimetype(name: str) -> str:

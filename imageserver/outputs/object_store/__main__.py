@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import cast
 
 from imageserver.errors import ServiceError
 from imageserver.outputs.object_store.bucket import Bucket
@@ -61,7 +62,8 @@ def serve(connection: socket.socket, keeper: Keeper, key: str) -> None:
     channel = Channel(connection, decode_question)
     # The worker may have given up.
     with contextlib.suppress(OSError, EOFError), contextlib.closing(channel):
-        question, data = channel.receive()
+        received, data = channel.receive()
+        question = cast(Question, received)
         if secrets.compare_digest(question.key.encode(), key.encode()):
             try:
                 answer, raw = answer_to(question, data, keeper)

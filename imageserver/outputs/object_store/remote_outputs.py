@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from imageserver.errors import BY_CODE, StorageUnavailable
 from imageserver.outputs.object_store.messages import (
@@ -110,7 +111,8 @@ class RemoteOutputs:
             connection.settimeout(ANSWER_SECONDS)
             with contextlib.closing(Channel(connection, decode_answer)) as channel:
                 channel.send(question, data)
-                answer, raw = channel.receive()
+                received, raw = channel.receive()
+                answer = cast(Answer, received)
         except (OSError, EOFError) as error:
             self._is_silent = True
             sentence = "The process that keeps saved images does not answer; it is started again."
