@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
@@ -15,8 +15,9 @@ from imageserver.errors import BodyTooLarge, InvalidParameter, NotFound, Service
 
 logger = logging.getLogger(__name__)
 
-# Basic is accepted but not offered: browsers would open a password dialog.
-CHALLENGE = 'Bearer realm="qwen-image-server"'
+BEARER = 'Bearer realm="qwen-image-server"'
+# Accepted everywhere, but offered only where clients wait for the offer: browsers would open a password dialog.
+BASIC = 'Basic realm="qwen-image-server"'
 
 Envelope = Callable[[ServiceError], dict[str, Any]]
 
@@ -67,17 +68,23 @@ def openai(error: ServiceError) -> dict[str, Any]:
     return {"error": {"message": error.sentence, "type": kind, "param": error.param, "code": error.code}}
 
 
-def error_response(error: ServiceError, envelope: Envelope, *, wrong_value: int = InvalidParameter.status) -> Response:
+def error_response(
+    error: ServiceError,
+    envelope: Envelope,
+    *,
+    wrong_value: int = InvalidParameter.status,
+    challenges: Sequence[str] = (BEARER,),
+) -> Response:
     """Return the response for an error, with its status and, if it has one, its Retry-After.
 
-    `wrong_value` is the status of the dialect for what is 422 in the others.
+    `wrong_value` is the status of the dialect for what is 422 in the others, `challenges` are its ways to send a key.
     """
     response = jsonify(envelope(error))
     response.status_code = wrong_value if error.status == InvalidParameter.status else error.status
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = CHALLENGE
+        response.headers["WWW-Authenticate"] = ", ".join(challenges)
     return response
 
 
@@ -88,6 +95,7 @@ def register(
     *,
     prefix: str | tuple[str, ...] | None = None,
     wrong_value: int = InvalidParameter.status,
+    challenges: Sequence[str] = (BEARER,),
 ) -> None:
     """Handle every exception in the views of the application or of one dialect; `schema` documents the envelope.
 
@@ -100,7 +108,7 @@ def register(
     @target.errorhandler(ServiceError)
     def service_error(error: ServiceError) -> Response:
         logger.info("%d %s: %s", error.status, error.code, error.sentence)
-        return error_response(error, _envelope_here(envelope), wrong_value=wrong_value)
+        return error_response(error, _envelope_here(envelope), wrong_value=wrong_value, challenges=challenges)
 
     @target.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:

@@ -12,7 +12,7 @@ from imageserver.imaging.decoding import read_image
 from imageserver.imaging.fitting import fit_image
 from imageserver.imaging.metadata import read_metadata
 from tests.support.automatic1111_client import Automatic1111Client, files_of, images_of, info_of, job_of, text_of
-from tests.support.images import colours, file_of
+from tests.support.images import colours, file_of, opened
 from tests.support.server import in_background
 
 # What both clients send where no password is set.
@@ -56,7 +56,7 @@ def test_sillytavern_connects_loads_its_lists_and_generates(client):
     assert upscalers[0] == "None"
     assert client.get("/sdapi/v1/latent-upscale-modes").json() == []
     assert client.get("/sdapi/v1/sd-vae").json() == []
-    assert client.get("/sdapi/v1/sd-modules").status_code == 404
+    assert client.get("/sdapi/v1/sd-modules").json() == []
     [sampler] = [item["name"] for item in client.get("/sdapi/v1/samplers").json()]
     [scheduler] = [item["name"] for item in client.get("/sdapi/v1/schedulers").json()]
     title = client.get("/sdapi/v1/sd-models").json()[0]["title"]
@@ -231,7 +231,11 @@ def test_the_header_of_warnings_stays_short_enough_for_every_client(client):
         ("POST", "png-info", {}, 422, "image"),
         ("GET", "progress?skip_current_image=maybe", None, 422, "skip_current_image"),
         ("GET", "txt2img", None, 405, None),
-        ("POST", "extra-single-image", {}, 404, None),
+        ("POST", "extra-single-image", {}, 422, "image"),
+        ("POST", "extra-single-image", {"image": "aGk="}, 422, "image"),
+        ("POST", "extra-batch-images", {"imageList": []}, 422, "imageList"),
+        ("POST", "extra-batch-images", {"imageList": [{"data": "!"}]}, 422, "imageList[0]"),
+        ("POST", "unknown", {}, 404, None),
         ("GET", "", None, 404, None),
     ],
 )  # fmt: skip
@@ -242,6 +246,39 @@ def test_every_error_is_json_with_one_sentence_where_clients_look_for_it(client,
     assert told["detail"] == told["errors"] != ""
     assert (told["body"], told["param"]) == ("", param)
     assert told["error"]
+
+
+def test_the_extras_enlarge_images_and_refuse_what_would_be_too_large(client):
+    image = text_of(colours(64, 32))
+    body = {"image": image, "upscaler_1": "Lanczos", "upscaling_resize": "3"}
+    assert opened(client.post("/sdapi/v1/extra-single-image", body).json()["image"]).size == (192, 96)
+    batch = {"imageList": [{"data": image, "name": "a"}, {"data": image}], "upscaler_1": "R-ESRGAN 4x+"}
+    answer = client.post("/sdapi/v1/extra-batch-images", batch)
+    assert [opened(each).size for each in answer.json()["images"]] == [(128, 64)] * 2
+    assert "R-ESRGAN" in answer.headers["X-Warnings"]
+    kept = client.post("/sdapi/v1/extra-single-image", {"image": image}).json()["image"]
+    assert opened(kept).tobytes() == colours(64, 32).tobytes()
+    large = {"upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 9000, "upscaling_resize_h": 9000}
+    refused = client.post("/sdapi/v1/extra-single-image", {"image": image} | large)
+    assert (refused.status_code, refused.json()["param"]) == (422, "upscaling_resize_w")
+
+
+def test_controlnets_clients_connect_to_a_server_without_one(client):
+    assert client.get("/controlnet/version").json() == {"version": 3}
+    assert client.get("/controlnet/model_list", update="true").json() == {"model_list": []}
+    assert "none" in client.get("/controlnet/module_list").json()["module_list"]
+    assert client.get("/controlnet/settings").json()["control_net_unit_count"] >= 1
+    kinds = client.get("/controlnet/control_types").json()["control_types"]
+    assert kinds["All"]["model_list"] == ["None"]
+    assert client.get("/controlnet/detect").json()["detail"]
+
+
+def test_every_model_in_the_list_can_be_chosen_back(client):
+    listed = client.get("/sdapi/v1/sd-models").json()
+    assert client.get("/sdapi/v1/sd-modules").json() == []
+    for title in {each["title"] for each in listed} | {each["model_name"] for each in listed}:
+        answer = client.generate("chosen", override_settings={"sd_model_checkpoint": title})
+        assert info_of(answer)["warnings"] == []
 
 
 def test_a_body_that_is_no_json_is_an_error_in_the_dialects_shape(client):

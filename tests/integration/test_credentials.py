@@ -48,6 +48,9 @@ def test_everything_else_does(locked):
             assert (answer.status_code == 401) == (not is_open), (method, path, answer.status_code)
             if answer.status_code == 401:
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+                # Some of AUTOMATIC1111's clients send a password only when they are asked for it.
+                offers_basic = "Basic" in answer.headers["WWW-Authenticate"]
+                assert offers_basic == path.startswith(("/sdapi/", "/controlnet/", "/internal/", "/queue/")), path
 
 
 @pytest.mark.parametrize(

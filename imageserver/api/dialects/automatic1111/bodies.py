@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.lora_tags import without_tags
+from imageserver.api.dialects.automatic1111.number_texts import numeric_texts, with_numbers
 from imageserver.api.inputs.generate_request import (
     AS_WHOLE,
     SEEDS,
@@ -20,7 +21,7 @@ from imageserver.api.inputs.generate_request import (
     check_text,
 )
 from imageserver.api.inputs.json_body import as_object
-from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
+from imageserver.api.inputs.validation import shown, validated, without_nulls
 from imageserver.errors import InvalidParameter
 from imageserver.generation import NO_PROMPT, OutputFormat
 from imageserver.registry import MAX_SIDE, MIN_SIDE
@@ -87,8 +88,8 @@ UNSUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
 EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
 
 
-class GeneratingBody(BaseModel, strict=True, extra="allow", json_schema_extra=nullable):
-    """The fields of both bodies; unknown keys are ignored with a warning, and null means the default."""
+class GeneratingBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeric_texts):
+    """The fields of both bodies; unknown keys are ignored with a warning, null means the default, "20" means 20."""
 
     prompt: str = Field("", description="Image description; <lora:name:weight> adds a LoRA from /v1/loras.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
@@ -154,7 +155,7 @@ class Img2ImgBody(GeneratingBody):
 
 def checked(model: type[B], content: Any, settings: Settings) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
-    body = validated(model, without_nulls(as_object(content)))
+    body = validated(model, with_numbers(model, without_nulls(as_object(content))))
     for name in ("prompt", "negative_prompt"):
         check_text(name, getattr(body, name), settings.max_prompt_chars)
     if body.count > settings.max_images:

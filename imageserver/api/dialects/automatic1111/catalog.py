@@ -7,7 +7,8 @@ from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.bodies import SamplesFormat, ignored_options, quoted
-from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, short_name
+from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, hash_of, short_name
+from imageserver.api.dialects.automatic1111.extras.bodies import UPSCALERS
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import DEFAULT_SCHEDULES, base_names
 from imageserver.api.generation.model_lookup import ask_for, listing
@@ -16,7 +17,6 @@ from imageserver.api.operations import documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings
-from imageserver.generation import ModelInfo
 from imageserver.lora_folder import SUFFIX
 from imageserver.schedulers import SCHEDULES, split_name
 
@@ -24,7 +24,7 @@ blueprint = Blueprint("catalog", __name__)
 
 EMPTY_LISTS = (
     "extensions", "face-restorers", "hypernetworks", "latent-upscale-modes", "prompt-styles",
-    "realesrgan-models", "script-info", "sd-vae",
+    "realesrgan-models", "script-info", "sd-modules", "sd-vae",
 )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def options() -> Response:
     info = service.default_info
     chosen = OptionsResponse(
         sd_model_checkpoint=info.name if info else None,
-        sd_checkpoint_hash=_hash(info) if info else None,
+        sd_checkpoint_hash=hash_of(info) if info else None,
         samples_format=stored_options(service).samples_format(credential()),
         # These cannot be changed.
         sd_vae="Automatic",
@@ -168,7 +168,7 @@ def sd_models() -> Response:
             SDModelItem(
                 title=listed.name,
                 model_name=short_name(listed.name),
-                hash=_hash(listed.info) if listed.info else None,
+                hash=hash_of(listed.info) if listed.info else None,
                 sha256=None,
                 filename=short_name(listed.name),
                 config=None,
@@ -217,8 +217,10 @@ def loras() -> Response:
 @blueprint.get("/sdapi/v1/upscalers")
 @documented(response=list[UpscalerItem])
 def upscalers() -> Response:
-    """List None as the only upscaler."""
-    return _listed(UpscalerItem(name="None", model_name=None, model_path=None, model_url=None, scale=4.0))
+    """List the upscalers: None and Lanczos."""
+    return _listed(
+        *(UpscalerItem(name=name, model_name=None, model_path=None, model_url=None, scale=4.0) for name in UPSCALERS)
+    )
 
 
 @documented(response=list[NamedItem])
@@ -308,7 +310,3 @@ def _switch(service: Services, title: str) -> None:
     name = find_checkpoint(service, title)
     if name not in (None, default.name):
         ask_for(service, request_id(), name, service.settings.request_timeout, default=True).model()
-
-
-def _hash(info: ModelInfo) -> str | None:
-    return info.revision[:10] or None

@@ -2,29 +2,35 @@
 
 import re
 
-from imageserver.api.generation.model_lookup import listing
+from imageserver.api.generation.model_lookup import Listed, listing
 from imageserver.api.inputs.validation import shown
 from imageserver.api.services import Services
 from imageserver.errors import ModelNotFound
+from imageserver.generation import ModelInfo
 
 # A title may carry a hash: `name.safetensors [0123abcdef]`.
 ENDING = re.compile(r"(\.safetensors|\.ckpt)?(\s\[[0-9a-f]*\])?$")
 # The pattern is tried at every letter: 32 MiB took 2 s.
 MAX_TITLE_CHARACTERS = 1000
+HASH_LETTERS = 10
 
 
 def find_checkpoint(service: Services, title: object) -> str | None:
     """Return the name of the model with this title, None for no title; raises ModelNotFound."""
     if title in (None, ""):
         return None
-    plain = ENDING.sub("", str(title)[:MAX_TITLE_CHARACTERS])
+    exact = str(title)[:MAX_TITLE_CHARACTERS]
+    plain = ENDING.sub("", exact)
     if service.default_info is None:
         return plain
-    models, plain = listing(service), service.client.names.shown(plain)
-    for listed in models:
-        names = (listed.name, listed.source, short_name(listed.name))
-        if plain.casefold() in {name.casefold() for name in names}:
-            return listed.name
+    models = listing(service)
+    # A name may end like a title, and two models may have one short name: what is written exactly goes first.
+    for wanted in (exact, plain):
+        asked = service.client.names.shown(wanted).casefold()
+        for names in zip(*map(_names_of, models), strict=True):
+            found = [model.name for model, name in zip(models, names, strict=True) if name.casefold() == asked]
+            if found:
+                return found[0]
     served = ", ".join(listed.name for listed in models)
     raise ModelNotFound(
         f"sd_model_checkpoint {shown(title)} is not available; this server serves {served}.",
@@ -35,3 +41,13 @@ def find_checkpoint(service: Services, title: object) -> str | None:
 def short_name(name: str) -> str:
     """Return a model's name without its owner."""
     return name.rsplit("/", 1)[-1]
+
+
+def hash_of(info: ModelInfo) -> str | None:
+    """Return what clients show as the hash of a model's file."""
+    return info.revision[:HASH_LETTERS] or None
+
+
+def _names_of(model: Listed) -> tuple[str, str, str, str]:
+    """Return what a client may call a model, the name that no other model has first."""
+    return model.name, model.source, short_name(model.name), (hash_of(model.info) if model.info else None) or model.name

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from imageserver import __version__
 from imageserver.api import errors
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody, Img2ImgBody, sent, warnings_of
-from imageserver.api.dialects.automatic1111.checkpoints import short_name
+from imageserver.api.dialects.automatic1111.checkpoints import hash_of, short_name
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.output_options import encode_images
 from imageserver.api.services import Services
@@ -231,7 +231,7 @@ def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) 
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": short_name(info.name) if info else None,
-        "sd_model_hash": info.revision[:10] if info else None,
+        "sd_model_hash": hash_of(info) if info else None,
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,

@@ -19,7 +19,9 @@ from imageserver.api.dialects.automatic1111.bodies import (
     to_generate_fields,
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
-from imageserver.api.dialects.automatic1111.control_units import extract_unit
+from imageserver.api.dialects.automatic1111.controlnet import routes as controlnet
+from imageserver.api.dialects.automatic1111.controlnet.units import extract_unit
+from imageserver.api.dialects.automatic1111.extras import views as extras
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.generation.build_request import build_request, parse_request
@@ -48,7 +50,15 @@ RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad", "stretch")
 
 blueprint = Blueprint(DIALECT, __name__)
 blueprint.register_blueprint(catalog.blueprint)
-errors.register(blueprint, responses.envelope, responses.Automatic1111Error, prefix="/sdapi/")
+blueprint.register_blueprint(controlnet.blueprint)
+blueprint.register_blueprint(extras.blueprint)
+errors.register(
+    blueprint,
+    responses.envelope,
+    responses.Automatic1111Error,
+    prefix=("/sdapi/", "/controlnet/"),
+    challenges=(errors.BEARER, errors.BASIC),
+)
 
 
 class ProgressQuery(BaseModel):

@@ -243,7 +243,7 @@ def test_mask_blur_overrides_the_blur_of_each_direction():
     [
         ({"steps": 0}, "steps"),
         ({"steps": 101}, "steps"),
-        ({"steps": "20"}, "steps"),
+        ({"steps": "twenty"}, "steps"),
         ({"cfg_scale": -1}, "cfg_scale"),
         ({"cfg_scale": math.nan}, "cfg_scale"),
         ({"batch_size": 0}, "batch_size"),

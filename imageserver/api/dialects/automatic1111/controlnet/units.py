@@ -19,6 +19,8 @@ B = TypeVar("B", bound=GeneratingBody)
 
 SCRIPTS, SCRIPT = "alwayson_scripts", "controlnet"
 NO_MODULE = ("", "none", "None")
+MODULES = ("none",)
+MAX_UNITS = 1
 BALANCED = (0, "Balanced")
 NO_MODEL = ("", "none", "None", "auto")
 

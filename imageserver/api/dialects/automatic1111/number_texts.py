@@ -1,0 +1,72 @@
+"""Numbers and switches that clients send as text: AUTOMATIC1111 takes "20" for 20 and "true" for true.
+
+Source: stable-diffusion-webui 1.10, whose bodies are models of pydantic 1.
+"""
+
+import re
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from imageserver.api.inputs.validation import NULL, is_blank
+
+NUMBER = r"-?[0-9]{1,20}(\.[0-9]{1,20})?"
+SWITCHES = {"true": True, "false": False}
+# By the types of JSON Schema, the first that a field has.
+PATTERNS = {"boolean": "[Tt]rue|[Ff]alse|0|1", "number": NUMBER, "integer": "-?[0-9]{1,20}"}
+
+
+def with_numbers(model: type[BaseModel], content: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with its numbers and switches as such; a blank text for one is as if it were left out."""
+    numeric = _numeric_fields(model)
+    return {
+        name: _value(value) if name in numeric else value
+        for name, value in content.items()
+        if not (name in numeric and is_blank(value))
+    }
+
+
+def numeric_texts(schema: dict[str, Any]) -> None:
+    """Document that every number and switch may be sent as text, and every optional field as null."""
+    required = schema.get("required", ())
+    for name, part in schema["properties"].items():
+        annotations = {key: part.pop(key) for key in ("description", "default", "title") if key in part}
+        options = part.get("anyOf", [part])
+        kinds = {option.get("type") for option in options}
+        pattern = next((pattern for kind, pattern in PATTERNS.items() if kind in kinds), "")
+        text = [{"type": "string", "pattern": f"^({pattern})$"}] if pattern and "string" not in kinds else []
+        further = [*text, *([] if name in required else [NULL])]
+        schema["properties"][name] = {
+            "anyOf": [*options, *(dict(each) for each in further if each not in options)],
+            **annotations,
+        }
+
+
+def _value(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lower() in SWITCHES:
+        return SWITCHES[text.lower()]
+    if not re.fullmatch(NUMBER, text):
+        return value
+    return float(text) if "." in text else int(text)
+
+
+@cache
+def _numeric_fields(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if not _types(field.annotation).isdisjoint({int, float, bool})
+    )
+
+
+def _types(annotation: Any) -> set[Any]:
+    """Return the types in an annotation, those of unions and annotated ones too; a text among them decides itself."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)} - {str}
+    inner = [part for part in get_args(annotation) if isinstance(part, type) or get_args(part)]
+    found = {annotation}.union(*(_types(part) for part in inner))
+    return set() if str in found else found
