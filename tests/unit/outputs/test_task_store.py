@@ -210,13 +210,14 @@ RUN = (
 )
 
 
-def run_until_killed(folder, seed, after):
-    """Return what a worker reported before it was killed `after` seconds: tasks accepted and tasks ended."""
+def run_until_killed(folder, seed, reports, after):
+    """Return what a worker reported until it was killed `after` seconds after so many lines: accepted and ended."""
     with subprocess.Popen([sys.executable, "-c", RUN, str(folder), str(seed)], stdout=subprocess.PIPE) as worker:
         assert worker.stdout.readline() == b"ready\n"
+        first = b"".join(worker.stdout.readline() for _ in range(reports))
         time.sleep(after)
         worker.kill()
-        lines = worker.stdout.read().decode().splitlines(keepends=True)
+        lines = (first + worker.stdout.read()).decode().splitlines(keepends=True)
     # The kill may cut the last line.
     whole = [line.strip() for line in lines if line.endswith("\n")]
     return [{line[1:] for line in whole if line[0] == mark} for mark in "+-"]
@@ -226,7 +227,8 @@ def run_until_killed(folder, seed, after):
 def test_no_task_that_was_accepted_is_lost_or_ends_twice_whenever_its_worker_is_killed(tmp_path):
     rounds, accepted, ended = (200 if os.environ.get("QIS_FULL") else 6), set(), set()
     for seed in range(rounds):
-        news = run_until_killed(tmp_path, seed, random.Random(seed).uniform(0, 0.1))
+        # In every second round at a moment when a task has been accepted, however slow the machine is.
+        news = run_until_killed(tmp_path, seed, seed % 2, random.Random(seed).uniform(0, 0.1))
         accepted |= news[0]
         # None of them was adopted again.
         assert not news[1] & ended
@@ -238,7 +240,7 @@ def test_no_task_that_was_accepted_is_lost_or_ends_twice_whenever_its_worker_is_
     assert not last_ones & ended
     states = {task_id: store.find(task_id, "") for task_id in accepted}
     assert {task and task.state for task in states.values()} <= {"completed", "failed"}
-    assert len(accepted) >= rounds
+    assert len(accepted) >= rounds // 2
     assert store.count_open() == 0
     assert change(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
