@@ -25,7 +25,8 @@ class Operation:
 
     `body` is its JSON body; with `form` it also accepts the same as a form, with `files` as its file parts. `binary`
     are media types of bodies that are not parsed. `response` is its JSON; `media` are the other types it can return.
-    `also` are statuses with the same response, such as 503 while loading; `errors` are those with the dialect's error.
+    `also` are statuses with the same response, such as 503 while loading, `empty` those without a body; `errors` are
+    those with the dialect's error.
     """
 
     body: type[BaseModel] | None = None
@@ -37,6 +38,7 @@ class Operation:
     response: Any = None
     media: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
+    empty: tuple[int, ...] = ()
     errors: tuple[int, ...] = ()
     example: Any = None
 

@@ -8,6 +8,7 @@ from imageserver.api.cross_origin import cors, guard
 from imageserver.api.dialects import cogview4_stream, huggingface, native
 from imageserver.api.dialects.automatic1111 import views as automatic1111
 from imageserver.api.dialects.chat import views as chat
+from imageserver.api.dialects.mcp import views as mcp
 from imageserver.api.dialects.openai_images import views as openai_images
 from imageserver.api.dialects.responses import views as responses
 from imageserver.api.dialects.tasks import views as tasks
@@ -40,7 +41,7 @@ def register(app: Flask, settings: Settings) -> None:
     authentication.register(app)
     authorization.register(app)
     rate_limits.register(app)
-    for dialect in (native, openai_images, chat, responses, cogview4_stream, huggingface, tasks, automatic1111):
+    for dialect in (native, openai_images, chat, responses, cogview4_stream, huggingface, tasks, automatic1111, mcp):
         app.register_blueprint(dialect.blueprint)
     for own_routes in (health, page, jobs, loras, models, usage, openapi):
         app.register_blueprint(own_routes.blueprint)

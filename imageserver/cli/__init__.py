@@ -1,4 +1,4 @@
-"""The command line: `serve`, `generate` and `doctor`.
+"""The command line: `serve`, `generate`, `doctor` and `mcp`.
 
 Process: the one that the user starts. May import everything but `engine`; only the entry imports it.
 """

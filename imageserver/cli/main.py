@@ -24,6 +24,8 @@ def run(arguments: list[str] | None = None) -> int:
     generate_parser.add_argument("--no-overlay", action="store_true")
     doctor_parser = commands.add_parser("doctor", help="say what this machine can serve, and what is missing")
     doctor_parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON for programs")
+    mcp_parser = commands.add_parser("mcp", help="serve an assistant on stdin and stdout, for a running server")
+    mcp_parser.add_argument("--url", help="address of the server; this machine and PORT by default")
     options = parser.parse_args(arguments)
     if options.command == "serve":
         from imageserver.cli.serve import serve
@@ -33,6 +35,10 @@ def run(arguments: list[str] | None = None) -> int:
         from imageserver.cli.doctor import doctor
 
         return doctor(as_json=options.as_json)
+    if options.command == "mcp":
+        from imageserver.cli.mcp import relay
+
+        return relay(options.url)
     from imageserver.cli.generate import generate
 
     return generate(options)

@@ -64,6 +64,24 @@ DIALECTS = [
     Dialect("openai stream", "/v1/images/generations", lambda *a: openai(*a) | {"stream": True}, openai_sentence),
     Dialect("openai edit", "/v1/images/edits", openai, openai_sentence, FILE),
     Dialect(
+        "chat", "/v1/chat/completions",
+        lambda prompt, steps: {
+            "messages": [{"role": "user", "content": prompt}], "modalities": ["image"], "size": "64x64",
+            "num_inference_steps": steps, "cache": False,
+        },
+        openai_sentence,
+    ),
+    Dialect(
+        "responses", "/v1/responses",
+        lambda prompt, steps: {
+            "input": prompt,
+            "tools": [
+                {"type": "image_generation", "size": "64x64", "num_inference_steps": steps, "cache": False},
+            ],
+        },
+        openai_sentence,
+    ),
+    Dialect(
         "cogview4", "/v1/images/generations",
         lambda *a: openai(*a) | {"stream": True, "stream_format": "cogview4"}, cogview4_sentence,
     ),

@@ -92,7 +92,8 @@ def is_text(field):
 def wrong_field(body):
     """Return the field that an error names, in whichever envelope; of a task in a batch its own, of a list the list."""
     error = body["error"]
-    param = error["param"] if isinstance(error, dict) else body.get("param")
+    # JSON-RPC puts it into the error's data.
+    param = (error.get("data") or error)["param"] if isinstance(error, dict) else body.get("param")
     return re.sub(r"^requests\[\d+\]\.|\[\d+\]$", "", param or "")
 
 

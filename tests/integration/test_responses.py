@@ -18,7 +18,6 @@ SMALL = TOOL | {"size": "64x64"}
 SENTENCE = (
     'This server generates images, not text: add {"type": "image_generation"} to the tools and describe an image.'
 )
-ANN, BOB = "ann-has-a-long-key", "bob-has-a-long-key"
 
 
 @pytest.fixture
@@ -202,41 +201,6 @@ def test_a_failure_is_the_sdks_error_and_in_a_stream_a_failed_response(client):
     [*_, last] = ask(client, "[fail] streamed", stream=True)
     assert (last.type, last.response.status, last.response.error.code) == ("response.failed", "failed", "server_error")
     assert "told to fail" in last.response.error.message
-
-
-@pytest.fixture(scope="module")
-def keyed_server(servers):
-    return servers(API_KEYS=f"ann:{ANN},bob:{BOB}", WORKERS="2")
-
-
-def test_another_worker_finds_the_image_of_a_response_and_another_key_does_not(keyed_server):
-    def asked_by(key: str, **fields: Any) -> Any:
-        # A connection of its own, which any worker may accept.
-        with openai.OpenAI(base_url=keyed_server.url + "/v1", api_key=key, max_retries=0) as client:
-            return ask(client, "make it blue", SMALL | {"seed": 7}, **fields)
-
-    first = asked_by(ANN)
-    edits = [asked_by(ANN, previous_response_id=first.id) for _ in range(8)]
-    assert all(is_edit(each, 7) for each in edits)
-    with pytest.raises(openai.BadRequestError, match="not kept"):
-        asked_by(BOB, previous_response_id=first.id)
-    unkept = asked_by(ANN, store=False)
-    with pytest.raises(openai.BadRequestError, match="not kept"):
-        asked_by(ANN, previous_response_id=unkept.id)
-
-
-def test_a_saved_image_in_a_chat_is_the_source_for_whoever_has_its_signed_address(keyed_server):
-    def asked_by(key: str, *messages: Any) -> Any:
-        with openai.OpenAI(base_url=keyed_server.url + "/v1", api_key=key, max_retries=0) as client:
-            extra = {"modalities": ["image"], "size": "64x64", "seed": 7}
-            return client.chat.completions.create(model="x", messages=list(messages), extra_body=extra)
-
-    question = {"role": "user", "content": "a red circle"}
-    link = asked_by(ANN, question).choices[0].message.content
-    answer = asked_by(ANN, question, {"role": "assistant", "content": link}, question)
-    assert answer.warnings == []
-    with pytest.raises(openai.PermissionDeniedError, match="signature"):
-        asked_by(BOB, question, {"role": "assistant", "content": link.partition("?")[0] + ")"}, question)
 
 
 def test_every_documented_parameter_is_known_ignored_or_refused_by_name():

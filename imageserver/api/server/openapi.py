@@ -248,6 +248,7 @@ def _responses(operation: Operation, blueprint_name: str, schemas: _Schemas) -> 
         }
         for status in (200, *operation.also)
     }
+    responses |= {str(status): {"description": "Accepted; there is no body."} for status in operation.empty}
     error = {"application/json": {"schema": schemas.of(errors.SCHEMAS.get(blueprint_name, NativeError))}}
     for status in sorted({*operation.errors, 401, 403, 421, 503} - set(operation.also)):
         responses[str(status)] = {"description": ERRORS[status], "content": error}

@@ -1,0 +1,75 @@
+"""The messages of the Model Context Protocol: JSON-RPC 2.0.
+
+Source: https://modelcontextprotocol.io/specification/2025-11-25
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from imageserver.api.schemas import ResponseSchema
+from imageserver.errors import ServiceError
+
+# The oldest ends with sessions that a server has to remember.
+VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
+VERSION_HEADER = "MCP-Protocol-Version"
+
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+UNSUPPORTED_VERSION = -32022
+SERVER_ERROR = -32000
+
+
+class RpcMessage(BaseModel, strict=True, extra="allow"):
+    """A request, or with no `id` a notification, which is not answered."""
+
+    jsonrpc: Literal["2.0"]
+    id: int | str | None = Field(None, description="Returned with the answer.")
+    method: str | None = Field(None, description="initialize, ping, tools/list or tools/call.")
+    params: dict[str, Any] | None = None
+
+    @property
+    def needs_answer(self) -> bool:
+        return self.id is not None and self.method is not None
+
+
+class RpcErrorDetail(BaseModel):
+    """The error itself."""
+
+    code: int
+    message: str
+    data: dict[str, Any] | None = Field(description="This server's code and param.")
+
+
+class RpcError(BaseModel):
+    """An error in the format of JSON-RPC."""
+
+    jsonrpc: Literal["2.0"]
+    id: int | str | None
+    error: RpcErrorDetail
+
+
+class RpcReply(ResponseSchema):
+    """The answer to a request: a result or an error."""
+
+    jsonrpc: Literal["2.0"]
+    id: int | str | None
+    result: dict[str, Any] | None = None
+    error: RpcErrorDetail | None = None
+
+
+def reply(number: int | str | None, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to the request `number` with its result."""
+    return {"jsonrpc": "2.0", "id": number, "result": result}
+
+
+def failure(number: int | str | None, code: int, sentence: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the answer to the request `number` with an error."""
+    return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": sentence, "data": data}}
+
+
+def envelope(error: ServiceError) -> dict[str, Any]:
+    """Return an error that prevented any result."""
+    code = INVALID_REQUEST if error.status in (400, 422) else SERVER_ERROR
+    return failure(None, code, error.sentence, {"code": error.code, "param": error.param})

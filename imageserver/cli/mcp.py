@@ -1,0 +1,112 @@
+"""Speak the Model Context Protocol over stdin and stdout for a running server: each message is passed on to its `/mcp`.
+
+Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
+"""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TextIO
+
+import requests
+
+from imageserver.settings.source import load_settings
+
+# As many calls may wait for the server at a time; assistants make one or two.
+MAX_CALLS = 16
+KEY_VARIABLE = "QIS_API_KEY"
+CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
+SERVER_ERROR = -32000
+CANCELLED = "notifications/cancelled"
+
+
+class Relay:
+    """Passes messages on to a server at `url`, and its answers back to `output`, one on each line."""
+
+    def __init__(self, url: str, key: str, output: TextIO) -> None:
+        self._url = url.rstrip("/")
+        # A call is answered in a stream: its heartbeats keep the connection open, and its head names its job.
+        self._headers = {"Accept": "text/event-stream", "Connection": "close"}
+        self._headers |= {"Authorization": f"Bearer {key}"} if key else {}
+        self._output = output
+        self._lock = threading.Lock()
+        self._jobs: dict[str | int, str] = {}
+
+    def follow(self, lines: Iterable[str]) -> None:
+        """Pass on every line, and return when there are no more and all are answered."""
+        with ThreadPoolExecutor(MAX_CALLS) as pool:
+            for line in filter(str.strip, lines):
+                pool.submit(self.receive, line)
+
+    def receive(self, line: str) -> None:
+        """Pass one message on, and write what comes back."""
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            self._write_error(None, "A line must be one JSON object.")
+        elif message.get("method") == CANCELLED:
+            self._cancel(message.get("params"))
+        else:
+            self._pass_on(message)
+
+    def _pass_on(self, message: dict[str, Any]) -> None:
+        number = message.get("id")
+        try:
+            with requests.post(
+                f"{self._url}/mcp", json=message, headers=self._headers, stream=True,
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+            ) as response:  # fmt: skip
+                if number is not None and "X-Request-Id" in response.headers:
+                    self._jobs[number] = response.headers["X-Request-Id"]
+                for answer in _answers(response):
+                    # An error that prevented any answer does not know which request it is for.
+                    self._write(answer | {"id": number} if "error" in answer else answer)
+        except (requests.RequestException, ValueError) as error:
+            if number is not None:
+                self._write_error(number, f"The image server at {self._url} cannot be used: {_reason(error)}.")
+        finally:
+            self._jobs.pop(number, None)  # type: ignore[arg-type]
+
+    def _cancel(self, params: Any) -> None:
+        number = params.get("requestId") if isinstance(params, dict) else None
+        job = self._jobs.get(number) if isinstance(number, str | int) else None
+        if job is not None:
+            with contextlib.suppress(requests.RequestException):
+                requests.delete(f"{self._url}/v1/jobs/{job}", headers=self._headers, timeout=CONNECT_SECONDS)
+
+    def _write_error(self, number: Any, sentence: str) -> None:
+        self._write({"jsonrpc": "2.0", "id": number, "error": {"code": SERVER_ERROR, "message": sentence}})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            self._output.write(json.dumps(message) + "\n")
+            self._output.flush()
+
+
+def relay(url: str | None) -> int:
+    """Serve one client on stdin and stdout, by default for the server of these settings; return the exit status."""
+    address = url or f"http://127.0.0.1:{load_settings().port}"
+    # Not in the system's own encoding, which differs on Windows.
+    with contextlib.suppress(KeyboardInterrupt), open(sys.stdin.fileno(), encoding="utf-8", closefd=False) as lines:
+        Relay(address, os.environ.get(KEY_VARIABLE, ""), sys.stdout).follow(lines)
+    return 0
+
+
+def _answers(response: requests.Response) -> Iterator[dict[str, Any]]:
+    """Yield the messages of a response, which is JSON, a stream of it, or empty; raises ValueError."""
+    if response.headers.get("Content-Type", "").startswith("text/event-stream"):
+        for line in response.iter_lines(chunk_size=2**16):
+            if line.startswith(b"data: "):
+                yield json.loads(line.removeprefix(b"data: "))
+    elif response.status_code != 202:
+        yield response.json()
+
+
+def _reason(error: Exception) -> str:
+    return "nothing answers there" if isinstance(error, requests.ConnectionError) else type(error).__name__
