@@ -50,6 +50,5 @@ def linked_image(service: Services, text: str) -> str | None:
 
 def _folder_address(service: Services) -> str:
     """Return what the addresses of all saved images begin with; see `urls_of`."""
-    root = service.settings.public_url or request.url_root
     address = url_for("native.image", name=ANY_NAME).removeprefix(request.script_root)
-    return root.rstrip("/") + address.removesuffix(ANY_NAME)
+    return service.links.root() + address.removesuffix(ANY_NAME)

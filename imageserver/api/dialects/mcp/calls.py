@@ -16,7 +16,7 @@ from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.inputs.images.request_images import MAX_IMAGES, Images
 from imageserver.api.request_context import request_id
 from imageserver.api.services import Services
-from imageserver.errors import InvalidParameter, ServiceError, StorageFull
+from imageserver.errors import InvalidParameter, ServiceError, StorageFull, StorageUnavailable
 
 DIALECT = "mcp"
 
@@ -102,11 +102,11 @@ class FinishedCall:
 
 
 def finished(service: Services, result: GenerationResult, *, as_link: bool) -> FinishedCall:
-    """Save the images of a call, so that a next one can name them; raises StorageFull where only links are wanted."""
+    """Save the images of a call, so that a next one can name them; raises ServiceError where only links are wanted."""
     warnings = list(result.warnings)
     try:
         addresses = urls_of(save_all(service, result))
-    except StorageFull as error:
+    except (StorageFull, StorageUnavailable) as error:
         if as_link:
             raise
         addresses, warnings = [], [*warnings, f"The address is missing: {error.sentence}"]
