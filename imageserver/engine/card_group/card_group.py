@@ -74,6 +74,11 @@ class CardGroup:
         """The cards that compute forwards now."""
         return (self.devices[0], *(rank.device for rank in self.processes if self.process_group))
 
+    @property
+    def reason(self) -> str:
+        """Why not all cards compute, and whether the others are on their way; empty where all do."""
+        return f"{self.loss}; the other cards are being started again" if self.loss and self._starting else self.loss
+
     def load(self, request: LoadDenoiser) -> None:
         """Let every rank load a model; `complete` waits until they have."""
         if self._starting:

@@ -102,7 +102,7 @@ class ModelPool:
         usage = msgspec.structs.replace(self.step_scheduler.usage(), recompilations=self._recompilations())
         if self.group is None:
             return usage
-        group = GroupUse(cards=len(self.group.in_use), lost=self.group.losses, reason=self.group.loss)
+        group = GroupUse(cards=len(self.group.in_use), lost=self.group.losses, reason=self.group.reason)
         return msgspec.structs.replace(usage, group=group)
 
     def _recompilations(self) -> int:

@@ -81,6 +81,15 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> Cards:
     return Cards()
 
 
+def test_health_says_that_lost_cards_are_on_their_way(cards: Cards):
+    cards.lose_one()
+    assert cards.group.reason == "card cuda:1 has lost its process"
+    cards.group.tend()
+    assert cards.group.reason == "card cuda:1 has lost its process; the other cards are being started again"
+    cards.group.receive(cards.started.get(timeout=10))
+    assert cards.group.reason == ""
+
+
 def test_cards_that_are_lost_again_before_any_forward_wait(cards: Cards):
     cards.lose_one()
     assert cards.is_started_again()
