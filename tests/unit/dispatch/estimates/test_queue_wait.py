@@ -1,7 +1,15 @@
 """When a generation would be done: after what goes before it, and after what runs when there is no room."""
 
-from imageserver.dispatch.estimates.queue_wait import SeatLoad, estimate_wait
+import dataclasses
+import random
+import time
+
+import pytest
+
+from imageserver.dispatch.estimates import queue_wait
+from imageserver.dispatch.estimates.queue_wait import MAX_SIMULATED, SeatLoad, estimate_wait
 from imageserver.dispatch.jobs import Job
+from imageserver.scheduling_policy import Claim
 from tests.support.factories import generation
 
 NOW = 100.0
@@ -32,3 +40,38 @@ def test_without_room_what_runs_goes_first_however_long_it_is():
 
 def test_what_has_begun_counts_what_is_left_of_it():
     assert estimate_wait(job(1, work=8.0, done=0.75), [SeatLoad([], room=True)], [], NOW).total == 2.0
+
+
+def long_queue(dice: random.Random, count: int, keys: int) -> list[Claim]:
+    waiting = [job(number, work=dice.choice([1.0, 4.0, 9.0])) for number in range(count)]
+    return [dataclasses.replace(each.claim, credential=f"key{dice.randrange(keys)}") for each in waiting]
+
+
+@pytest.mark.parametrize("keys", [1, 2, 10])
+@pytest.mark.parametrize("paces", [(1.0,), (1.0, 1.0, 2.0, 0.5)])
+def test_of_a_long_queue_the_estimate_is_close_to_what_is_found_job_by_job(
+    monkeypatch: pytest.MonkeyPatch, keys: int, paces: tuple[float, ...]
+):
+    dice = random.Random(keys)
+    seats = [SeatLoad([job(1000 + number, work=number)], room=False, pace=pace) for number, pace in enumerate(paces)]
+    waiting = long_queue(dice, 3 * MAX_SIMULATED, keys)
+    for work in (4.5, 20.0):
+        new = dataclasses.replace(job(9999, work=work), credential="key0")
+        rough = estimate_wait(new, seats, waiting, NOW)
+        with monkeypatch.context() as patch:
+            patch.setattr(queue_wait, "MAX_SIMULATED", len(waiting) + len(seats) + 1)
+            exact = estimate_wait(new, seats, waiting, NOW)
+        assert rough.wait == pytest.approx(exact.wait, rel=0.05, abs=10.0)
+        assert rough.position == pytest.approx(exact.position, rel=0.1, abs=3)
+
+
+def test_an_estimate_in_a_long_queue_takes_little_longer_than_in_a_short_one():
+    def seconds(count: int) -> float:
+        waiting, times = long_queue(random.Random(1), count, 10), []
+        for _ in range(10):
+            began = time.thread_time()
+            estimate_wait(job(9999, work=99.0), [SeatLoad()] * 8, waiting, NOW)
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    assert seconds(20 * MAX_SIMULATED) < 10 * seconds(MAX_SIMULATED - 1)
