@@ -1,5 +1,7 @@
 """Refuse new requests: no engine expected, no room, or no chance of finishing in time."""
 
+from collections.abc import Callable
+
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate
 from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.errors import EngineUnavailable, Loading, QueueFull, WouldTimeOut
@@ -17,11 +19,14 @@ def refuse_if_hopeless(seats: SeatList) -> None:
         raise Loading(f"The model is being downloaded: {seats.reason}", retry_after=30)
 
 
-def refuse_if_full(jobs: int, max_jobs: int, queue_wait: float) -> None:
-    """Raise QueueFull when `max_jobs` jobs run or wait already; the seats take `queue_wait` seconds for all."""
+def refuse_if_full(jobs: int, max_jobs: int, queue_wait: Callable[[], float]) -> None:
+    """Raise QueueFull when `max_jobs` jobs run or wait already; `queue_wait` returns the seconds that all take.
+
+    It adds up every job, so it is called only where it is needed.
+    """
     if jobs >= max_jobs:
         # A place is free as soon as the next job ends.
-        pause = max(1.0, queue_wait / jobs)
+        pause = max(1.0, queue_wait() / jobs)
         raise QueueFull(f"The server is full: {max_jobs} generations run or wait (MAX_QUEUE).", retry_after=pause)
 
 

@@ -20,7 +20,7 @@ class QueueRoom:
     def refuse_if_none(self, credential: str, source_bytes: int = 0) -> None:
         """Raise QueueFull where a job of a credential, with an image of so many bytes, finds no room."""
         held = len(self._jobs) + self._models.requests_waiting
-        refuse_if_full(held, self._max_jobs, self._jobs.remaining / max(1, len(self._seats.ready)))
+        refuse_if_full(held, self._max_jobs, lambda: self._jobs.remaining / max(1, len(self._seats.ready)))
         if credential:
             self._refuse_if_share_taken(credential, held, source_bytes)
         if source_bytes:

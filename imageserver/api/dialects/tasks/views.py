@@ -199,7 +199,7 @@ def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str,
     """Accept a task after loading its model, which may take minutes."""
     limit = service.settings.max_queue
     waiting = service.tasks.count_open()
-    refuse_if_full(waiting, limit, queue_wait=0.0)
+    refuse_if_full(waiting, limit, queue_wait=lambda: 0.0)
     if credential():
         own = service.tasks.count_open(credential())
         refuse_if_share_taken(own, 1, waiting, limit, what=f"{own} generations (MAX_QUEUE)", pause=0.0)
