@@ -16,9 +16,9 @@ from imageserver.cluster.parcels import Item, write_parcel
 from imageserver.cluster.seat_folder import DeviceClaim, SeatFolder
 from imageserver.cluster.versions import versions
 
-# The holder beats every second, gives up after 5 s without an answer, and does not come back.
-LEASE_SECONDS = 6.0
-CHECK_SECONDS = 0.5
+# The holder beats every second, gives up after 4.5 s without an answer, and does not come back.
+LEASE_SECONDS = 5.5
+CHECK_SECONDS = 0.25
 MAX_PARCEL_BYTES = 8 * 1024 * 1024
 # What a node that is about to end says instead of what it is.
 DRAINING = "draining"

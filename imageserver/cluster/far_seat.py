@@ -15,7 +15,7 @@ from imageserver.cluster.parcels import Item, read_parcel
 
 BEAT_SECONDS = 1.0
 # Shorter than the far side's: it never ends an engine that this side still holds.
-LOST_SECONDS = 5.0
+LOST_SECONDS = 4.5
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ FOLDERS = frozenset({"lora_dir", "models_dir", "models_file"})
 
 def write_travelling_config(config: EngineConfig) -> bytes:
     """Return what the far engine is told, as JSON."""
-    names = ENGINE_SETTINGS | (FOLDERS & config.settings.model_fields_set)
+    # Not model_fields_set: on its way here every setting was read from JSON, and counts as set.
+    changed = {name for name in FOLDERS if getattr(config.settings, name) != Settings.model_fields[name].default}
+    names = ENGINE_SETTINGS | changed
     content = {
         "settings": config.settings.model_dump(mode="json", include=set(names)),
         "default_model": asdict(config.default_model) if config.default_model else None,

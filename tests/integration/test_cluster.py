@@ -12,9 +12,12 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from tests.support import tiny_models
+from tests.support.fake_hub import FakeHub
 from tests.support.paths import ROOT
-from tests.support.ray_cluster import HEAD_ADDRESS, TOKEN, Cluster, JoinedMachine
-from tests.support.server import GUNICORN, Server, free_port, refused_start
+from tests.support.ray_cluster import ADDRESSES, HEAD_ADDRESS, TOKEN, Cluster, JoinedMachine
+from tests.support.server import GUNICORN, SMALL_IMAGES, Server, free_port, refused_start
+from tests.support.tiny_loras import save_lora
 
 needs_full_mode = pytest.mark.skipif("QIS_FULL" not in os.environ, reason="takes minutes; QIS_FULL=1 runs it")
 
@@ -152,6 +155,39 @@ def test_a_machine_that_is_started_later_serves_those_who_have_waited_for_it(tmp
         assert [answer.result(60).status_code for answer in waiting] == [200, 200]
     finally:
         cluster.stop()
+
+
+@pytest.mark.slow
+@needs_full_mode
+def test_models_and_loras_are_read_and_fetched_on_each_machine(tmp_path):
+    hub_folder = tiny_models.save_tiny_qwen_image(tmp_path / "hub")
+    save_lora(tmp_path / "loras", "night", tiny_models.tiny_qwen_image(), seed=1)
+    names = tmp_path / "names.toml"
+    names.write_text("[tiny]\nsource = 'owner/tiny'\n")
+    real = {"ENGINE_MODULE": "imageserver.engine", "OFFLINE": "0", "OMP_NUM_THREADS": "1"}
+    with FakeHub(hub_folder, "owner/tiny").open() as hub:
+        cluster = Cluster(
+            tmp_path, machines=0, **real, **SMALL_IMAGES, HF_ENDPOINT=hub, MODEL_SOURCE="huggingface",
+            MODELS_FILE=str(names), MODEL_LOADING="any", LORA_DIR=str(tmp_path / "loras"), STEP_TIMEOUT="120",
+        )  # fmt: skip
+        folders = {address: tmp_path / address / "models" for address in ADDRESSES}
+        try:
+            cluster.machines = [
+                JoinedMachine(tmp_path, address, cluster.head, **real, MODELS_DIR=str(folder))
+                for address, folder in folders.items()
+            ]
+            cluster.server.wait_for(lambda: cluster.free_seats() == 2, "both engines", 180)
+            loaded = cluster.server.ask("POST", "/v1/models/load", json={"model": "tiny"}, timeout=120)
+            assert loaded.status_code == 200
+            fetched = lambda: all(list(folder.rglob("*.safetensors")) for folder in folders.values())  # noqa: E731
+            cluster.server.wait_for(fetched, "the model's files on both machines", 60)
+            wanted = {"model": "tiny", "size": "256x256", "num_inference_steps": 40, "loras": ["night"]}
+            running = [cluster.server.start_generating(f"a cat {number}", **wanted) for number in range(8)]
+            assert [answer.result(180).status_code for answer in running] == [200] * 8
+            jobs = [job for job in cluster.server.get("/v1/jobs").json()["data"] if "a cat" in job["prompt"]]
+            assert {job["device"] for job in jobs} == {f"{address} cpu" for address in ADDRESSES}
+        finally:
+            cluster.stop()
 
 
 @pytest.mark.slow

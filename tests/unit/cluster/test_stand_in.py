@@ -10,7 +10,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from imageserver.cluster import far_seat, stand_in
+from imageserver.cluster import engine_host, far_seat, stand_in
 from imageserver.cluster.engine_host import DRAINING
 from imageserver.cluster.far_log import FarLog
 from imageserver.cluster.far_seat import FarMachine, FarSeat, MachineLeaves, SeatLost
@@ -173,6 +173,12 @@ def test_a_machine_whose_engine_has_failed_is_held_while_another_one_is_awaited(
     asyncio.run(stand_in.stand_in(CONFIG))
     assert (failed.configs, len(free.configs)) == ([], 1)
     assert failed.keep.await_count == 1
+
+
+def test_a_lost_machine_is_given_up_before_it_ends_its_engine_and_both_within_six_seconds():
+    noticed, ended = far_seat.BEAT_SECONDS + far_seat.LOST_SECONDS, engine_host.LEASE_SECONDS
+    assert noticed <= ended
+    assert ended + engine_host.CHECK_SECONDS <= 6
 
 
 def test_a_seat_on_a_machine_that_drains_says_that_it_leaves(monkeypatch):

@@ -1,6 +1,7 @@
 """What a far engine is told: all that an engine reads, and no key or secret."""
 
 import ast
+import json
 
 import pytest
 from pydantic import SecretStr
@@ -71,7 +72,9 @@ def test_a_model_that_a_client_has_chosen_is_the_far_engine_s_too():
 
 
 def test_a_folder_is_the_far_machine_s_unless_it_is_set_here(monkeypatch):
-    unset, content = sent(), sent(models_dir="/models/here")
+    # As the dispatcher gets them.
+    unset = json.loads(Settings(_env_file=None).model_dump_json())
+    unset, content = sent(**unset), sent(models_dir="/models/here")
     monkeypatch.setenv("MODELS_DIR", "/models/there")
     assert str(received(unset).settings.models_dir) == "/models/there"
     assert str(received(content).settings.models_dir) == "/models/here"
