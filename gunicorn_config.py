@@ -7,10 +7,10 @@ from typing import Any
 
 from imageserver import startup
 from imageserver.api.credentials.api_keys import read_keyring
-from imageserver.cluster.own_node import OwnNode
+from imageserver.cluster.nodes.own_node import OwnNode
 from imageserver.dispatch.client import launch
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
-from imageserver.dispatch.seats.required_cards import require_cards
+from imageserver.dispatch.seats.configuration.required_cards import require_cards
 from imageserver.outputs.object_store.requirement import require_filesystem
 from imageserver.outputs.state_check import check_state
 from imageserver.settings.source import load_settings

@@ -18,10 +18,10 @@ from imageserver.api.credentials.api_keys import read_keyring  # noqa: E402
 from imageserver.api.request_context import EXTENSION  # noqa: E402
 from imageserver.app import create_app  # noqa: E402
 from imageserver.cli.gevent_server import GeventServer, RequestHandler  # noqa: E402
-from imageserver.cluster.own_node import OwnNode  # noqa: E402
+from imageserver.cluster.nodes.own_node import OwnNode  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
-from imageserver.dispatch.seats.required_cards import require_cards  # noqa: E402
+from imageserver.dispatch.seats.configuration.required_cards import require_cards  # noqa: E402
 from imageserver.outputs.object_store.requirement import require_filesystem  # noqa: E402
 from imageserver.outputs.state_check import check_state  # noqa: E402
 from imageserver.settings.source import load_settings  # noqa: E402

@@ -9,9 +9,9 @@ import signal
 import sys
 
 from imageserver import startup
-from imageserver.cluster import membership
-from imageserver.cluster.offered_devices import offered_devices
-from imageserver.cluster.own_node import refuse_windows, require_ray, require_token
+from imageserver.cluster.host.offered_devices import offered_devices
+from imageserver.cluster.nodes import membership
+from imageserver.cluster.nodes.own_node import refuse_windows, require_ray, require_token
 from imageserver.settings import Settings
 from imageserver.settings.source import load_settings
 from imageserver.telemetry.logs import configure_logging
@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> int:
 
 def _run(settings: Settings, devices: tuple[str, ...]) -> int:
     # Imported here, after the check: Windows has no locks of files as they use.
-    from imageserver.cluster.node import Node
-    from imageserver.cluster.node_keeper import NodeKeeper, NodeUnusable
+    from imageserver.cluster.nodes.node import Node
+    from imageserver.cluster.nodes.node_keeper import NodeKeeper, NodeUnusable
 
     node = Node(settings, is_head=settings.cluster == membership.HEAD, devices=devices)
     keeper = NodeKeeper(node)

@@ -12,9 +12,9 @@ import sys
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.job_queries import JobQueries
-from imageserver.dispatch.seats.card_count import find_cards
-from imageserver.dispatch.seats.configured_seats import configured_seats
-from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.configuration.card_count import find_cards
+from imageserver.dispatch.seats.configuration.configured_seats import configured_seats
+from imageserver.dispatch.seats.engines.engine_process import EngineProcess
 from imageserver.dispatch.seats.far_seats import FarSeats
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer

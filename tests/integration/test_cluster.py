@@ -181,7 +181,7 @@ def test_models_and_loras_are_read_and_fetched_on_each_machine(tmp_path):
             assert loaded.status_code == 200
             fetched = lambda: all(list(folder.rglob("*.safetensors")) for folder in folders.values())  # noqa: E731
             cluster.server.wait_for(fetched, "the model's files on both machines", 60)
-            wanted = {"model": "tiny", "size": "256x256", "num_inference_steps": 40, "loras": ["night"]}
+            wanted = {"model": "tiny", "size": "256x256", "num_inference_steps": 40, "loras": [{"name": "night"}]}
             running = [cluster.server.start_generating(f"a cat {number}", **wanted) for number in range(8)]
             assert [answer.result(180).status_code for answer in running] == [200] * 8
             jobs = [job for job in cluster.server.get("/v1/jobs").json()["data"] if "a cat" in job["prompt"]]

@@ -11,7 +11,7 @@ from typing import Any
 
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.jobs import Listener
-from imageserver.dispatch.seats.initial_models import InitialModels
+from imageserver.dispatch.seats.engines.initial_models import InitialModels
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.errors import Loading
 from imageserver.generation import ModelInfo, Outcome

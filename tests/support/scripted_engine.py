@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from unittest.mock import Mock
 
-from imageserver.dispatch.seats.seat_config import SeatConfig
+from imageserver.dispatch.seats.configuration.seat_config import SeatConfig
 from imageserver.protocol.channel import Address
 from imageserver.protocol.framing import Frame
 from imageserver.protocol.messages import AnyMessage, Ping, Pong

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.configuration.seat_config import SeatConfig
+from imageserver.dispatch.seats.engines.engine_process import EngineProcess
 from imageserver.dispatch.seats.seat import OFFERED, REQUESTED, Seat
-from imageserver.dispatch.seats.seat_config import SeatConfig
 from imageserver.dispatch.tasks import Tasks
 from imageserver.settings import Settings
 

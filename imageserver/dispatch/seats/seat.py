@@ -5,7 +5,7 @@ from typing import Protocol
 from imageserver.dispatch.estimates.cost_model import CostModel
 from imageserver.dispatch.estimates.memory_model import MemoryModel
 from imageserver.dispatch.jobs import Job
-from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.engines.engine_process import EngineProcess
 from imageserver.dispatch.seats.seat_models import SeatModels
 from imageserver.generation import Generation, Lora, ModelInfo
 from imageserver.protocol import messages

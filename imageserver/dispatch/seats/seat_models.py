@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.engines.engine_process import EngineProcess
 from imageserver.errors import EngineUnavailable, ServiceError
 from imageserver.generation import ModelInfo
 from imageserver.protocol import messages

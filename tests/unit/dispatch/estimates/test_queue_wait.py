@@ -68,9 +68,10 @@ def test_of_a_long_queue_the_estimate_is_close_to_what_is_found_job_by_job(
 def test_an_estimate_in_a_long_queue_takes_little_longer_than_in_a_short_one():
     def seconds(count: int) -> float:
         waiting, times = long_queue(random.Random(1), count, 10), []
+        new = dataclasses.replace(job(9999, work=99.0), credential="key0")
         for _ in range(10):
             began = time.thread_time()
-            estimate_wait(job(9999, work=99.0), [SeatLoad()] * 8, waiting, NOW)
+            estimate_wait(new, [SeatLoad()] * 8, waiting, NOW)
             times.append(time.thread_time() - began)
         return min(times)
 

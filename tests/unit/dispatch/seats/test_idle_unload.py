@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from imageserver.dispatch.dispatcher import Dispatcher
-from imageserver.dispatch.seats.engine_process import EngineProcess
+from imageserver.dispatch.seats.engines.engine_process import EngineProcess
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.generation import Lora, ModelInfo, Outcome
 from imageserver.protocol.messages import (

@@ -9,8 +9,8 @@ from typing import Any
 import ray
 
 from imageserver.cluster.compression import decompress
-from imageserver.cluster.engine_host import DRAINING, EngineHost
-from imageserver.cluster.membership import RESOURCE
+from imageserver.cluster.host.engine_host import DRAINING, EngineHost
+from imageserver.cluster.nodes.membership import RESOURCE
 from imageserver.cluster.parcels import Item, read_parcel
 
 BEAT_SECONDS = 1.0

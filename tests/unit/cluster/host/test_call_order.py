@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageserver.cluster.call_order import CallOrder
+from imageserver.cluster.host.call_order import CallOrder
 
 
 @given(st.permutations(range(12)))

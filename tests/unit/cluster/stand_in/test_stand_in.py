@@ -10,11 +10,13 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from imageserver.cluster import engine_host, far_seat, stand_in
-from imageserver.cluster.engine_host import DRAINING
-from imageserver.cluster.far_log import FarLog
-from imageserver.cluster.far_seat import FarMachine, FarSeat, MachineLeaves, SeatLost
+from imageserver.cluster.host import engine_host
+from imageserver.cluster.host.engine_host import DRAINING
 from imageserver.cluster.parcels import Item
+from imageserver.cluster.stand_in import __main__ as stand_in
+from imageserver.cluster.stand_in import far_seat
+from imageserver.cluster.stand_in.far_log import FarLog
+from imageserver.cluster.stand_in.far_seat import FarMachine, FarSeat, MachineLeaves, SeatLost
 from imageserver.cluster.versions import versions
 from imageserver.outputs.lease_numbers import next_lease
 from imageserver.protocol.channel import Address

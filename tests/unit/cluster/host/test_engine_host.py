@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from imageserver.cluster import engine_host, far_engine
 from imageserver.cluster.compression import decompress
-from imageserver.cluster.engine_host import DRAINING, EngineHost
+from imageserver.cluster.host import engine_host, far_engine
+from imageserver.cluster.host.engine_host import DRAINING, EngineHost
+from imageserver.cluster.host.seat_folder import DEVICES_VARIABLE, FOLDER_VARIABLE, SeatFolder
 from imageserver.cluster.parcels import read_parcel
-from imageserver.cluster.seat_folder import DEVICES_VARIABLE, FOLDER_VARIABLE, SeatFolder
 from imageserver.cluster.travelling_config import write_travelling_config
 from imageserver.protocol.channel import Address
 from imageserver.protocol.engine_config import EngineConfig

@@ -9,11 +9,11 @@ import os
 import time
 from collections.abc import AsyncIterator
 
-from imageserver.cluster.call_order import CallOrder
 from imageserver.cluster.compression import compress
-from imageserver.cluster.far_engine import FarEngine
+from imageserver.cluster.host.call_order import CallOrder
+from imageserver.cluster.host.far_engine import FarEngine
+from imageserver.cluster.host.seat_folder import DeviceClaim, SeatFolder
 from imageserver.cluster.parcels import Item, write_parcel
-from imageserver.cluster.seat_folder import DeviceClaim, SeatFolder
 from imageserver.cluster.versions import versions
 
 # The holder beats every second, gives up after 4.5 s without an answer, and does not come back.

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
-from imageserver.dispatch.seats.seat_config import SeatConfig
+from imageserver.dispatch.seats.configuration.seat_config import SeatConfig
 from imageserver.settings import Settings
 from imageserver.settings.seat_devices import AUTO, NONE, parse_seats
 

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imageserver.cluster import membership
-from imageserver.cluster.dispatcher_link import DispatcherLink, connect
-from imageserver.cluster.far_log import FarLog
+from imageserver.cluster.nodes import membership
+from imageserver.cluster.stand_in.dispatcher_link import DispatcherLink, connect
+from imageserver.cluster.stand_in.far_log import FarLog
 from imageserver.cluster.travelling_config import write_travelling_config
 from imageserver.cluster.versions import difference, versions
 from imageserver.outputs.lease_numbers import next_lease
@@ -26,7 +26,7 @@ from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
-    from imageserver.cluster.far_seat import FarSeat
+    from imageserver.cluster.stand_in.far_seat import FarSeat
 
 logger = logging.getLogger("imageserver.cluster")
 
@@ -45,7 +45,7 @@ class MachineAvoided(Exception):
 
 async def stand_in(config: EngineConfig) -> None:
     """Pass frames between the dispatcher and an engine far away until one of them ends."""
-    from imageserver.cluster.far_seat import SeatLost
+    from imageserver.cluster.stand_in.far_seat import SeatLost
 
     try:
         link = await connect(config.address)
@@ -69,7 +69,7 @@ async def stand_in(config: EngineConfig) -> None:
 
 async def _serve_somewhere(link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:
     """Serve with an engine on the first machine that is free and does not leave."""
-    from imageserver.cluster.far_seat import FarSeat, MachineLeaves, wait_for_offer
+    from imageserver.cluster.stand_in.far_seat import FarSeat, MachineLeaves, wait_for_offer
 
     link.report("waiting", "No machine of the cluster is free yet; the engine starts on the next one.")
     # Both kept, for Ray would place the next one there again.
@@ -90,7 +90,7 @@ async def _serve_somewhere(link: DispatcherLink, calls: "asyncio.Queue[bytes]", 
 
 async def _hold(seat: "FarSeat") -> None:
     """Keep a seat that is not used, until its machine is gone."""
-    from imageserver.cluster.far_seat import SeatLost
+    from imageserver.cluster.stand_in.far_seat import SeatLost
 
     with contextlib.suppress(SeatLost):
         await seat.keep()

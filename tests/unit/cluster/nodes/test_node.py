@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from imageserver.cluster import membership, node_keeper, own_node
-from imageserver.cluster.node import Node
-from imageserver.cluster.node_keeper import NodeKeeper
+from imageserver.cluster.nodes import membership, node_keeper, own_node
+from imageserver.cluster.nodes.node import Node
+from imageserver.cluster.nodes.node_keeper import NodeKeeper
 from imageserver.settings import Settings
 from tests.support.paths import ROOT
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from imageserver.dispatch.jobs import Listener
-from imageserver.dispatch.seats.engine_questions import EngineQuestions
-from imageserver.dispatch.seats.initial_models import InitialModels
-from imageserver.dispatch.seats.memory_share import MemoryShare
-from imageserver.dispatch.seats.seat_config import SeatConfig
+from imageserver.dispatch.seats.configuration.seat_config import SeatConfig
+from imageserver.dispatch.seats.engines.engine_questions import EngineQuestions
+from imageserver.dispatch.seats.engines.initial_models import InitialModels
+from imageserver.dispatch.seats.engines.memory_share import MemoryShare
 from imageserver.dispatch.seats.signs_of_life.engine_watchdog import EngineWatchdog
 from imageserver.dispatch.seats.signs_of_life.load_watchdog import LoadWatchdog
 from imageserver.dispatch.streams import Peer

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import psutil
 
-from imageserver.cluster import membership
-from imageserver.cluster.node import Node
+from imageserver.cluster.nodes import membership
+from imageserver.cluster.nodes.node import Node
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver.cluster import membership
-from imageserver.cluster.seat_folder import SeatFolder
+from imageserver.cluster.host.seat_folder import SeatFolder
+from imageserver.cluster.nodes import membership
 from imageserver.settings import WORKING_DIR, Settings
 
 PR_SET_PDEATHSIG = 1

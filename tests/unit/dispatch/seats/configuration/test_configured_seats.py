@@ -5,8 +5,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from imageserver.dispatch.seats.card_count import find_cards
-from imageserver.dispatch.seats.configured_seats import configured_seats
+from imageserver.dispatch.seats.configuration.card_count import find_cards
+from imageserver.dispatch.seats.configuration.configured_seats import configured_seats
 from imageserver.settings import Settings
 
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from imageserver.cluster import offered_devices, seat_folder
-from imageserver.cluster.seat_folder import DEVICES_VARIABLE, NoDeviceFree, SeatFolder
+from imageserver.cluster.host import offered_devices, seat_folder
+from imageserver.cluster.host.seat_folder import DEVICES_VARIABLE, NoDeviceFree, SeatFolder
 from imageserver.settings import Settings
 
 

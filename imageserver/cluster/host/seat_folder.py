@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver.cluster.offered_devices import offered_devices
+from imageserver.cluster.host.offered_devices import offered_devices
 from imageserver.settings import Settings
 
 # Set for the processes of a node that `--join` runs; on other nodes each seat finds out what `--join` would offer.

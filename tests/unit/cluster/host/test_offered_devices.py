@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from imageserver.cluster import offered_devices
+from imageserver.cluster.host import offered_devices
 from imageserver.settings import Settings
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from imageserver import startup
-from imageserver.cluster import membership
+from imageserver.cluster.nodes import membership
 from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
 
 JOIN_COMMAND = "bash start_server.sh --join" if IS_CHECKOUT else "python -m imageserver.cluster --join"

@@ -10,8 +10,8 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+from imageserver.cluster.host.seat_folder import DeviceClaim
 from imageserver.cluster.parcels import Item
-from imageserver.cluster.seat_folder import DeviceClaim
 from imageserver.cluster.travelling_config import read_travelling_config
 from imageserver.cluster.whole_frames import READ_LIMIT_BYTES, read_hello, read_whole_frame
 from imageserver.protocol.channel import Address

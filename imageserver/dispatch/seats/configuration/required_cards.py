@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from imageserver.dispatch.seats.card_count import INVENTORY, INVENTORY_SECONDS
+from imageserver.dispatch.seats.configuration.card_count import INVENTORY, INVENTORY_SECONDS
 from imageserver.settings import WORKING_DIR, Settings
 from imageserver.settings.seat_devices import AUTO, NONE, parse_seats
 

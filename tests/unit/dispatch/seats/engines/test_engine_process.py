@@ -8,13 +8,13 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from imageserver.dispatch.seats.engine_process import (
+from imageserver.dispatch.seats.engines.engine_process import (
     FIRST_BACKOFF_SECONDS,
     MAX_LOAD_FAILURES,
     UNCONNECTED_SECONDS,
     EngineProcess,
 )
-from imageserver.dispatch.seats.engine_questions import QUESTION_TIMEOUT_SECONDS
+from imageserver.dispatch.seats.engines.engine_questions import QUESTION_TIMEOUT_SECONDS
 from imageserver.generation import ModelInfo
 from imageserver.protocol.engine_config import InitialModel
 from imageserver.protocol.messages import (
