@@ -1,7 +1,7 @@
 """Requests and results: the types that every package shares."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Quality = Literal["exact", "high", "fast"]
@@ -20,6 +20,9 @@ NO_PROMPT = " "
 
 # Layers have as many pixels as a square with this side, and sides that are multiples of LAYER_MULTIPLE.
 LAYER_SIDE, LAYER_MULTIPLE = 640, 32
+
+# Tiles of a second stage overlap by one part in so many.
+TILE_OVERLAP = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,36 @@ class Control:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Upscale:
+    """A second stage: the image is enlarged with Lanczos to `width` x `height`, the size of the answer.
+
+    It is then generated over in tiles of the size `tile`, each with the `strength` of a source in `steps` steps; 0 only
+    enlarges. `only` leaves the first stage out: the source itself is enlarged.
+    """
+
+    width: int
+    height: int
+    strength: float
+    steps: int
+    tile: tuple[int, int]
+    only: bool = False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The number of columns and rows of tiles, which overlap by at least an eighth."""
+        columns, rows = (
+            1 if side <= tile else math.ceil((side - tile // TILE_OVERLAP) / (tile - tile // TILE_OVERLAP))
+            for side, tile in zip((self.width, self.height), self.tile, strict=True)
+        )
+        return columns, rows
+
+    @property
+    def tiles(self) -> int:
+        """The number of tiles that are generated."""
+        return math.prod(self.grid) if self.strength else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lora:
     """A LoRA that a generation uses; `digest` identifies the content of its files, `scale` is its strength."""
 
@@ -71,7 +104,8 @@ class Generation:
     `model` is the name of the model that generates it; empty is the default model. `scheduler` is a name of
     `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many
     layers an image is separated into; 0 is the model's default, or no layers where it generates whole images.
-    `transparent` keeps the transparency of a model that generates it.
+    `transparent` keeps the transparency of a model that generates it. With `upscale` the answer is larger than `width`
+    and `height`, which are those of the first stage.
     """
 
     prompt: str
@@ -93,6 +127,38 @@ class Generation:
     model: str = ""
     layers: int = 0
     transparent: bool = False
+    upscale: Upscale | None = None
+
+    @property
+    def answer_size(self) -> tuple[int, int]:
+        """The width and height of the answer."""
+        return (self.upscale.width, self.upscale.height) if self.upscale else (self.width, self.height)
+
+    @property
+    def stages(self) -> tuple[tuple["Generation", int], ...]:
+        """The generations that it consists of, and how often each runs for an image: itself, or two stages."""
+        upscale = self.upscale
+        if upscale is None:
+            return ((self, 1),)
+        first = replace(self, upscale=None)
+        width, height = upscale.tile
+        tile = replace(
+            first,
+            width=width,
+            height=height,
+            steps=upscale.steps,
+            source=Source(strength=upscale.strength or 1.0, digest=""),
+            control=None,
+            previews=0,
+        )
+        return (first, 0 if upscale.only else 1), (tile, upscale.tiles)
+
+    @property
+    def forward_pixels(self) -> int:
+        """The pixels of its largest forward."""
+        return max(
+            (stage.width * stage.height for stage, times in self.stages if times), default=self.width * self.height
+        )
 
     @property
     def source_bytes(self) -> int:
@@ -106,7 +172,9 @@ class Generation:
 
     @property
     def generated_steps(self) -> int:
-        """The denoising steps of one image: with a source only its strength's share of them runs."""
+        """The denoising steps of one image, those of all tiles too: with a source only its strength's share runs."""
+        if self.upscale is not None:
+            return sum(times * stage.generated_steps for stage, times in self.stages)
         if self.source is None:
             return self.steps
         # As `get_timesteps` of diffusers' image-to-image pipelines counts them.

@@ -48,10 +48,23 @@ def finish(
             model=info.name if info else "",
             version=__version__,
             extra={"batch_size": outcome.batch_size, "inference_time": round(outcome.inference_time, 2)}
-            | ({"Loras": loras} if loras else {}),
+            | ({"Loras": loras} if loras else {})
+            | _second_stage(generation),
         )
         files.append(encode(shown, output_format=output_format, compression=compression, metadata=metadata))
     return files
+
+
+def _second_stage(generation: Generation) -> dict[str, Any]:
+    """Return the settings of a second stage, by AUTOMATIC1111's names."""
+    upscale = generation.upscale
+    if upscale is None:
+        return {}
+    factor = round(upscale.width / generation.width, 2)
+    return {
+        "Denoising strength": upscale.strength, "Hires upscale": factor, "Hires steps": upscale.steps,
+        "Hires upscaler": "Lanczos",
+    }  # fmt: skip
 
 
 def _with_overlay(

@@ -189,7 +189,7 @@ def test_images_that_are_not_to_be_sent_are_not(client):
 
 def test_what_is_not_done_is_said_in_the_info_and_in_a_header(client):
     answer = client.generate(
-        "<lora:x:1> ü", sampler_name="DPM++ 2M", alwayson_scripts={"ÄDetailer": {}}, enable_hr=True
+        "<lora:x:1> ü", sampler_name="DPM++ 2M", alwayson_scripts={"ÄDetailer": {}}, restore_faces=True
     )
     warnings = info_of(answer)["warnings"]
     assert len(warnings) == 4
@@ -261,6 +261,16 @@ def test_the_extras_enlarge_images_and_refuse_what_would_be_too_large(client):
     large = {"upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 9000, "upscaling_resize_h": 9000}
     refused = client.post("/sdapi/v1/extra-single-image", {"image": image} | large)
     assert (refused.status_code, refused.json()["param"]) == (422, "upscaling_resize_w")
+
+
+def test_the_hires_fix_is_a_second_stage_of_the_same_job(client):
+    answer = client.generate("enlarged", enable_hr=True, hr_scale=1.5, denoising_strength=0.5, hr_upscaler="Lanczos")
+    [image] = images_of(answer)
+    info = info_of(answer)
+    assert (image.size, info["width"], info["denoising_strength"], info["warnings"]) == ((96, 96), 96, 0.5, [])
+    assert "Hires upscale: 1.5" in info["infotexts"][0]
+    # Four of the first stage, two of the one tile of the second.
+    assert job_of(client.server, answer)["total_steps"] == 4 + 2
 
 
 def test_controlnets_clients_connect_to_a_server_without_one(client):

@@ -277,3 +277,17 @@ def test_the_demo_model_varies_an_image_and_stays_near_it(demo):
         distances.append(np.abs(pixels(answer.data[0].b64_json) - [0, 0, 255]).mean())
         assert answer.usage.input_tokens_details.text_tokens == 1
     assert 0.5 < distances[0] < distances[1] / 2
+
+
+def test_an_image_is_enlarged_by_lanczos_alone_or_by_the_demo_model(demo_server):
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8))
+    lanczos = np.asarray(image.resize((192, 128), Image.Resampling.LANCZOS)).astype(int)
+    plain = post(demo_server, "upscale", json={"image": coded(image), "upscale_strength": 0}).json()
+    assert plain["size"] == "192x128"
+    assert (pixels(plain["data"][0]["b64_json"]) == lanczos).all()
+    body = {"upscale": "2", "prompt": "a red circle", "num_inference_steps": "4", "seed": "1"}
+    generated = post(demo_server, "upscale", data=body, files={"image": file_of(image)}).json()
+    assert generated["size"] == "192x128"
+    assert (pixels(generated["data"][0]["b64_json"]) != lanczos).any()
+    refused = post(demo_server, "upscale", json={"image": coded(image), "upscale": 9})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "upscale")

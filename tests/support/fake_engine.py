@@ -167,9 +167,10 @@ class FakeEngine:
                 return
             self.channel.send(Progress(job=job, step=step + 1, total=total))
             self.show(job, generation, step)
+        width, height = generation.answer_size
         outcome = Outcome(
-            width=generation.width,
-            height=generation.height,
+            width=width,
+            height=height,
             seeds=tuple(generation.seed + index for index in range(generation.count)),
             inference_time=time.monotonic() - began,
             queue_time=0.0,
@@ -179,8 +180,9 @@ class FakeEngine:
             image_tokens=100 * generation.count,
             warnings=(SENTENCE,) if "[warn]" in prompt else (),
         )
-        size = generation.width * generation.height * 3
-        image = source[:size] or bytes([generation.seed % 256]) * size
+        size = width * height * 3
+        image = b"" if generation.upscale else source[:size]
+        image = image or bytes([generation.seed % 256]) * size
         images = image * generation.count
         if "[noise]" in prompt:
             images = b"".join(random.Random(seed).randbytes(size) for seed in outcome.seeds)

@@ -64,8 +64,8 @@ def estimate() -> Response:
     return jsonify(
         prompt=generation.prompt,
         negative_prompt=generation.negative_prompt,
-        width=generation.width,
-        height=generation.height,
+        width=generation.answer_size[0],
+        height=generation.answer_size[1],
         num_inference_steps=generation.steps,
         true_cfg_scale=generation.true_cfg_scale,
         classifier_free_guidance=generation.true_cfg_scale > 1,

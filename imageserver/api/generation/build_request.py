@@ -18,6 +18,7 @@ from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.loras import LoraChoice, Stack, read_stack
 from imageserver.api.inputs.retry_headers import Retry, idempotency_key_of, patience_of, patience_of_all_tries
+from imageserver.api.inputs.upscale import with_second_stage
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.request_context import account, arrival, client_address, credential, limits
 from imageserver.api.services import Services
@@ -36,7 +37,7 @@ class ParsedRequest:
     """A client's request, validated except for the rules of its model.
 
     `timeout` and `patience` are the seconds from its arrival that the server and the client wait. `previews` is the
-    number of partial images that the client wants for each image.
+    number of partial images that the client wants for each image. `upscale_only` enlarges the image that was sent.
     """
 
     body: GenerateBody
@@ -48,6 +49,7 @@ class ParsedRequest:
     idempotency_key: str | None
     retry: Retry | None
     returns_after: float
+    upscale_only: bool = False
 
 
 def parse_request(
@@ -61,6 +63,7 @@ def parse_request(
     prompt_required: bool = True,
     streamed: bool = False,
     retry: Retry | None = None,
+    upscale_only: bool = False,
 ) -> ParsedRequest:
     """Return the request in `content`, which is what the native API accepts; raises BadRequest or InvalidParameter."""
     body = generate_request.parse(content, service.settings, prompt_required=prompt_required)
@@ -81,6 +84,7 @@ def parse_request(
         idempotency_key=idempotency_key,
         retry=retry,
         returns_after=0.0 if idempotency_key else RETRY_TIMEOUT_SHARE * (patience or 0.0),
+        upscale_only=upscale_only,
     )
 
 
@@ -109,7 +113,7 @@ def build_request(
     stack = _stack(service, body, info)
 
     def resolve(image_size: tuple[int, int] | None) -> tuple[Generation, list[str]]:
-        return generate_request.resolve(
+        generation, warnings = generate_request.resolve(
             body,
             service.settings,
             info,
@@ -118,6 +122,7 @@ def build_request(
             previews=parsed.previews,
             stack=stack,
         )
+        return with_second_stage(body, generation, info, service.settings, only=parsed.upscale_only), warnings
 
     # One that may have been generated already, or that joins its first try, takes no place in the queue.
     asks = queued and parsed.idempotency_key is None and not (parsed.retry and parsed.retry.count)
@@ -155,6 +160,10 @@ def build_request(
 def _check_supported(service: Services, info: ModelInfo | None, parsed: ParsedRequest) -> None:
     """Raise InvalidParameter if the model, once known, cannot serve the request."""
     init_image, control = parsed.images.init_image, parsed.images.control_image
+    if parsed.body.upscale is not None and init_image is not None and init_image.mask is not None:
+        raise InvalidParameter(
+            "upscale: what a mask keeps is not enlarged; leave upscale or mask out.", param="upscale"
+        )
     if info is None:
         if control is not None and not service.settings.controlnet:
             raise InvalidParameter(

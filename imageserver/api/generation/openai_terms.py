@@ -34,7 +34,7 @@ def described(generation_request: GenerationRequest, outcome: Outcome | None = N
         "background": "transparent" if transparent else "opaque",
         "output_format": output_format,
         "quality": QUALITIES[generation.quality],
-        "size": f"{generation.width}x{generation.height}",
+        "size": "{}x{}".format(*generation.answer_size),
     }
 
 

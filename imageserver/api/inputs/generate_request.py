@@ -20,6 +20,7 @@ from imageserver.settings import Settings
 SEEDS = 2**64
 # As AUTOMATIC1111 writes it.
 RANDOM_SEED = -1
+MAX_UPSCALE = 4
 # Some characters are blank for Python, but not for JSON Schema's regular expressions.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
@@ -41,6 +42,8 @@ Whole = Annotated[int, AS_WHOLE]
 # The limits of nullable fields are inside: outside, pydantic 2.14 leaves them out of the JSON schema.
 Steps = Annotated[int, Field(ge=1), AS_WHOLE]
 Seed = Annotated[int, Field(ge=RANDOM_SEED, lt=SEEDS), AS_WHOLE]
+# Some clients send a switch as a number.
+Flag = Annotated[bool | Literal[0, 1], AS_WHOLE]
 Percent = Annotated[int, Field(ge=0, le=100), AS_WHOLE]
 Layers = Annotated[int, Field(ge=1, le=10), AS_WHOLE]
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE), AS_WHOLE]
@@ -142,6 +145,17 @@ class GenerateBody(Generating, extra="forbid"):
         1.0, ge=0, le=1, description="Share of the steps after which `control_image` ends."
     )
 
+    upscale: Fraction | None = Field(
+        None,
+        gt=1,
+        le=MAX_UPSCALE,
+        description="Enlarge the finished image so many times with Lanczos, and generate over it in a second stage.",
+    )
+    upscale_strength: Fraction | None = Field(
+        None, ge=0, le=1, description="How much the second stage changes; 0.35 by default, 0 only enlarges."
+    )
+    upscale_steps: Steps | None = Field(None, description="Steps of the second stage; those of the first by default.")
+
     @property
     def aspect_ratio_name(self) -> str:
         """The name shown in the overlay: the one asked for, unless an exact size was."""
@@ -172,7 +186,8 @@ def parse(content: Any, settings: Settings, *, prompt_required: bool = True) -> 
         check_text(name, text, settings.max_prompt_chars)
     if body.deterministic and body.quality != "exact":
         raise InvalidParameter("deterministic generates every block: quality must be exact.", param="quality")
-    check_limit("num_inference_steps", body.num_inference_steps, settings.max_steps, "MAX_STEPS")
+    for name in ("num_inference_steps", "upscale_steps"):
+        check_limit(name, getattr(body, name), settings.max_steps, "MAX_STEPS")
     check_limit("n", body.n, settings.max_images, "MAX_IMAGES")
     check_limit("timeout", body.timeout, settings.request_timeout, "REQUEST_TIMEOUT")
     if body.seed is not None and body.seed + body.n > SEEDS:

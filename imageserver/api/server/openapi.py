@@ -36,6 +36,7 @@ HIDDEN = {"openapi", "static"}
 LIMITED_BY_SETTINGS = {
     "num_inference_steps": ("maximum", "max_steps"),
     "steps": ("maximum", "max_steps"),
+    "upscale_steps": ("maximum", "max_steps"),
     "n": ("maximum", "max_images"),
     "num_images_per_prompt": ("maximum", "max_images"),
     "timeout": ("maximum", "request_timeout"),

@@ -82,7 +82,10 @@ class CostModel:
         """Return the expected device time of a generation; sizes not seen yet are scaled from the nearest one.
 
         With guidance not seen at that size, its calls are expected to cost as much as those without, and vice versa.
+        Of a generation in two stages, every tile costs as much as an image.
         """
+        if generation.upscale is not None:
+            return sum(times * self.seconds(stage) for stage, times in generation.stages if times)
         (pixels, guided), calls = _kind(generation), _calls(generation)
         lines = self._models.get(generation.model)
         if not lines:
@@ -93,6 +96,9 @@ class CostModel:
 
     def observe(self, generation: Generation, seconds: float) -> None:
         """Learn from a finished generation that kept the device for `seconds`."""
+        if generation.upscale is not None:
+            # How its stages shared the time is not known: they are learnt from generations of one stage.
+            return
         lines = self._models.setdefault(generation.model, OrderedDict())
         if lines and seconds > 0:
             self._errors.append(abs(self.seconds(generation) - seconds) / seconds)

@@ -90,4 +90,4 @@ class MemoryModel:
 
 
 def _pixels(generation: Generation) -> int:
-    return generation.width * generation.height
+    return generation.forward_pixels

@@ -76,7 +76,7 @@ class RunningJob:
 
     @property
     def pixels(self) -> int:
-        return self.generation.width * self.generation.height
+        return self.generation.forward_pixels
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -85,7 +85,8 @@ class RunningJob:
         if generated.ndim == 4:
             layers, height, width, channels = generated.shape
             return layers, height, width, channels
-        return 1, self.generation.height, self.generation.width, generated.shape[-1]
+        width, height = self.generation.answer_size
+        return 1, height, width, generated.shape[-1]
 
     @property
     def finished(self) -> bool:
@@ -144,6 +145,7 @@ class RunningJob:
 
 
 def preview_steps(generation: Generation) -> frozenset[int]:
-    """Return the steps that each image is previewed after: evenly spread, without the last."""
-    steps, wanted = generation.generated_steps, generation.previews
+    """Return the steps that each image is previewed after: evenly spread over its first stage, without the last."""
+    (first, times), wanted = generation.stages[0], generation.previews
+    steps = times * first.generated_steps
     return frozenset(round(k * steps / (wanted + 1)) for k in range(1, wanted + 1)) - {0, steps}

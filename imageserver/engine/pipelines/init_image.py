@@ -47,6 +47,13 @@ def arguments(generation: Generation, source: bytes, width: int, height: int, st
     return given
 
 
+def first_image(generation: Generation, source: bytes) -> torch.Tensor:
+    """Return the image that a generation starts from, (height, width, 3)."""
+    image = _read(generation, source).image
+    assert image is not None
+    return torch.from_numpy(image.copy())
+
+
 def control_arguments(generation: Generation, source: bytes, width: int, height: int, name: str) -> dict[str, Any]:
     """Return the pipeline call's arguments for the control image, which the pipeline calls `name`."""
     if generation.control is None:

@@ -24,6 +24,7 @@ from imageserver.engine.pipelines.types import Kind, Pipeline
 from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
 from imageserver.engine.runner.finished_pixels import crop_to_centre, enlarged, on_white, scaled, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters
+from imageserver.engine.runner.upscaler import SEED_STRIDE, upscaled
 from imageserver.errors import GenerationFailed, InvalidParameter
 from imageserver.generation import Generation, Source, layer_size
 from imageserver.schedulers import calls_factor
@@ -95,6 +96,22 @@ class PipelineRunner:
         Layers have shape (layers, height, width, 4); the last channel is the opacity.
         `on_step` is called after every step; `source` holds the pixels that `generation.source` describes.
         """
+        upscale = generation.upscale
+        if upscale is None:
+            return self._run_stage(generation, index, on_step, source)
+        (first, _), (tile, _) = generation.stages
+        if upscale.only:
+            image = init_image.first_image(first, source)
+        else:
+            image = crop_to_centre(self._run_stage(first, index, on_step, source), first.width, first.height)
+
+        def generate(number: int, pixels: bytes) -> torch.Tensor:
+            seeded = replace(tile, seed=generation.seed + SEED_STRIDE * (number + 1))
+            return crop_to_centre(self._run_stage(seeded, index, on_step, pixels), tile.width, tile.height)
+
+        return upscaled(image, upscale, generate)
+
+    def _run_stage(self, generation: Generation, index: int, on_step: OnStep, source: bytes) -> torch.Tensor:
         stock = self._pipeline_for(generation)
         pipeline = copy.copy(stock)
         config = self._adapt(generation)
@@ -204,7 +221,7 @@ class PipelineRunner:
 
         Layers stay as large as they were generated: `layers * height * width * 4` bytes.
         """
-        if self._family.layers:
+        if self._family.layers or generation.upscale is not None:
             return image.numpy().tobytes()
         pixels = crop_to_centre(image, generation.width, generation.height)
         return init_image.keep_unmasked(pixels, generation, source).numpy().tobytes()

@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from imageserver.api.dialects.automatic1111.hires_fix import HiresFix
 from imageserver.api.dialects.automatic1111.lora_tags import without_tags
 from imageserver.api.dialects.automatic1111.number_texts import numeric_texts, with_numbers
 from imageserver.api.inputs.generate_request import (
     AS_WHOLE,
     SEEDS,
+    Flag,
     Fraction,
     Steps,
     Whole,
@@ -29,7 +31,6 @@ from imageserver.settings import Settings
 
 B = TypeVar("B", bound="GeneratingBody")
 
-Flag = Annotated[bool | Literal[0, 1], AS_WHOLE]
 SamplesFormat = Literal["png", "jpg", "jpeg", "webp"]
 # Some clients send the seed as text.
 Seed = Annotated[int, Field(ge=-1, lt=SEEDS), AS_WHOLE] | Annotated[str, Field(pattern=r"^(-1|[0-9]{1,19})$")]
@@ -119,10 +120,8 @@ class GeneratingBody(BaseModel, strict=True, extra="allow", json_schema_extra=nu
         return self.batch_size * self.n_iter
 
 
-class Txt2ImgBody(GeneratingBody):
+class Txt2ImgBody(HiresFix, GeneratingBody):
     """The body of `POST /sdapi/v1/txt2img`."""
-
-    denoising_strength: Fraction | None = Field(None, description="Ignored: it belongs to enable_hr.")
 
 
 class Img2ImgBody(GeneratingBody):
@@ -198,6 +197,8 @@ def to_generate_fields(body: GeneratingBody, output_format: OutputFormat, schedu
         fields["true_cfg_scale"] = 1.0
     if isinstance(body, Img2ImgBody):
         fields["strength"] = max(body.denoising_strength, MIN_STRENGTH)
+    if isinstance(body, HiresFix):
+        fields |= body.hires_fields(body.width, body.height)
     return fields
 
 
@@ -251,6 +252,8 @@ def warnings_of(body: GeneratingBody) -> list[str]:
     with_mask = isinstance(body, Img2ImgBody) and body.mask
     unsupported = UNSUPPORTED | (UNSUPPORTED_WITH_MASK if with_mask else {})
     warnings += [f"{name} is ignored{_named(given[name])}." for name in sorted(_switched_on(given, unsupported))]
+    if isinstance(body, HiresFix):
+        warnings += body.hires_warnings(given)
     if styles := [style for style in body.styles if style not in ("", "None")]:
         warnings.append(f"styles are ignored, because this server has none: {quoted(styles)}.")
     if options := ignored_options(body.override_settings):

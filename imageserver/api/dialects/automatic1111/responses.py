@@ -21,7 +21,7 @@ from imageserver.api.output_options import encode_images
 from imageserver.api.services import Services
 from imageserver.dispatch.client.ticket import Image, PreviewImage
 from imageserver.errors import ServiceError
-from imageserver.generation import Outcome
+from imageserver.generation import Generation, Outcome
 from imageserver.protocol.messages import JobStatus
 
 # Clients poll previews every second, and scale them themselves.
@@ -236,7 +236,7 @@ def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) 
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": body.denoising_strength if isinstance(body, Img2ImgBody) else None,
+        "denoising_strength": _denoising_strength(body, generation),
         "extra_generation_params": {},
         "index_of_first_image": 0,
         "infotexts": infotexts,
@@ -247,6 +247,12 @@ def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) 
         "version": __version__,
         "interrupted": isinstance(result, InterruptedResult),
     }
+
+
+def _denoising_strength(body: GeneratingBody, generation: Generation) -> float | None:
+    if isinstance(body, Img2ImgBody):
+        return body.denoising_strength
+    return generation.upscale.strength if generation.upscale else None
 
 
 def _timestamp(seconds: float) -> str:

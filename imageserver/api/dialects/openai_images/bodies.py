@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, WithJsonSchema
 
-from imageserver.api.inputs.generate_request import NOT_BLANK, Prompted, Whole
+from imageserver.api.inputs.generate_request import MAX_UPSCALE, NOT_BLANK, Fraction, Prompted, Whole
 from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.openai_options import ImageReference, OpenAIOptions, generate_fields, unknown_fields
+from imageserver.api.inputs.upscale import DEFAULT_FACTOR, DEFAULT_STRENGTH
 from imageserver.api.inputs.validation import validated, without_blanks
 from imageserver.errors import BadRequest
 from imageserver.generation import NO_PROMPT
@@ -68,6 +69,22 @@ class EditsBody(VariationsBody):
     )
     mask_image: str | ImageReference | None = Field(None, description="Another name for mask.")
     input_fidelity: str | None = Field(None, description="Ignored with a warning; see strength.")
+
+
+class UpscaleBody(VariationsBody):
+    """The body of `POST /v1/images/upscale`, a form or JSON."""
+
+    prompt: str = Field(NO_PROMPT, description="Description of the image, for the details; none by default.")
+    upscale: Fraction = Field(DEFAULT_FACTOR, gt=1, le=MAX_UPSCALE, description="How many times as large.")
+    upscale_strength: Fraction = Field(
+        DEFAULT_STRENGTH, ge=0, le=1, description="How much the model may change; 0 only enlarges, with Lanczos."
+    )
+    strength: Fraction | None = Field(None, description="Another name for upscale_strength.", gt=0, le=1)
+
+    def upscale_fields(self) -> dict[str, Any]:
+        """Return the fields of `POST /generate` that enlarge the image."""
+        strength = self.upscale_strength if self.strength is None else self.strength
+        return {"upscale": self.upscale, "upscale_strength": strength}
 
 
 def checked(model: type[B], content: Any) -> B:

@@ -13,6 +13,7 @@ from imageserver.api.dialects.openai_images.bodies import (
     EditsBody,
     GenerationsBody,
     ImagesBody,
+    UpscaleBody,
     VariationsBody,
     checked,
     to_generate_fields,
@@ -83,6 +84,14 @@ def variations() -> Response:
     return _generate(body, "image_edit", sent_images.read(services(), body))
 
 
+@blueprint.post("/images/upscale")
+@documented(body=UpscaleBody, form=True, files={"image": FILES["image"]}, **GENERATING)
+def upscale() -> Response:
+    """Enlarge an image, with details that the model generates."""
+    body = checked(UpscaleBody, read_form(UpscaleBody) if is_form() else read_json())
+    return _generate(body, "image_edit", sent_images.read(services(), body))
+
+
 @blueprint.get("/models")
 @documented(response=responses.OpenAIModelList, errors=(503,))
 def models() -> Response:
@@ -117,9 +126,12 @@ def _generate(body: ImagesBody, kind: responses.EventPrefix, init_image: InitIma
 def _prepare(service: Services, body: ImagesBody, named: str | None, init_image: InitImage | None) -> PendingGeneration:
     # Scripts for OpenAI name its models.
     model = find_name(service, named) if named else None
+    fields = to_generate_fields(body) | ({"model": model} if model else {})
+    if isinstance(body, UpscaleBody):
+        fields = {name: value for name, value in fields.items() if name != "strength"} | body.upscale_fields()
     parsed = parse_request(
         service,
-        to_generate_fields(body) | ({"model": model} if model else {}),
+        fields,
         request.headers,
         dialect=DIALECT,
         images=Images(init_image),
@@ -127,6 +139,7 @@ def _prepare(service: Services, body: ImagesBody, named: str | None, init_image:
         prompt_required=body.needs_prompt(),
         streamed=body.stream,
         retry=None if body.stream else _retry(service, body, init_image),
+        upscale_only=isinstance(body, UpscaleBody),
     )
     pending = prepare(service, request_id(), parsed)
     pending.warnings += warnings_of(body, sent_images.unknown_files())

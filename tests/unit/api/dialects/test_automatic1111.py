@@ -139,7 +139,7 @@ def test_a_prompt_of_tags_alone_is_empty():
     [
         ({"restore_faces": True}, "restore_faces"),
         ({"tiling": 1}, "tiling"),
-        ({"enable_hr": True, "hr_scale": 2}, "enable_hr"),
+        ({"enable_hr": True, "hr_upscaler": "Latent"}, "hr_upscaler"),
         ({"subseed": 5, "subseed_strength": 0.2}, "subseed_strength"),
         ({"styles": ["None", "Cinematic"]}, "'Cinematic'"),
         ({"override_settings": {"sd_vae": "x.safetensors"}}, "'sd_vae'"),

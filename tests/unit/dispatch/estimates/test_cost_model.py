@@ -2,8 +2,10 @@
 
 import random
 
+import pytest
+
 from imageserver.dispatch.estimates.cost_model import MAX_SIZES, CostModel
-from imageserver.generation import Generation
+from imageserver.generation import Generation, Upscale
 from tests.support.factories import generation
 
 
@@ -109,3 +111,14 @@ def test_of_very_many_sizes_the_last_ones_are_remembered() -> None:
         costs.observe(generation(width=side, height=side), 2.0)
     assert costs.seconds(generation(width=64, height=64)) == 2.0
     assert costs.seconds(generation(width=4000, height=4000)) > 2.0, "only the small ones are known, and scaled"
+
+
+def test_two_stages_cost_as_much_as_their_images_and_teach_nothing_about_either() -> None:
+    costs, upscale = CostModel(), Upscale(width=96, height=96, strength=0.5, steps=4, tile=(64, 64))
+    for steps in (2, 4):
+        costs.observe(generation(steps=steps), 0.5 + steps)
+    alone, tile = costs.seconds(generation()), costs.seconds(generation(steps=2))
+    staged = generation(upscale=upscale)
+    assert costs.seconds(staged) == pytest.approx(alone + 4 * tile)
+    costs.observe(staged, 1000.0)
+    assert costs.seconds(generation()) == alone

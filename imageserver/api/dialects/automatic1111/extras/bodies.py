@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.number_texts import numeric_texts
-from imageserver.api.inputs.generate_request import AS_WHOLE, Fraction, Whole
+from imageserver.api.inputs.generate_request import AS_WHOLE, Flag, Fraction, Whole
 from imageserver.api.inputs.validation import shown
 from imageserver.api.upscaling.enlarge import Enlargement, Size
 
@@ -31,7 +31,7 @@ class ExtrasBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeri
     upscaling_resize: Fraction = Field(2, ge=1, le=MAX_FACTOR, description="How many times as large.")
     upscaling_resize_w: Whole = Field(512, ge=1, le=16_000, description="New width in pixels.")
     upscaling_resize_h: Whole = Field(512, ge=1, le=16_000, description="New height in pixels.")
-    upscaling_crop: bool = Field(True, description="Cut off what does not fit; false keeps the whole image.")
+    upscaling_crop: Flag = Field(True, description="Cut off what does not fit; false keeps the whole image.")
 
     def enlargement(self) -> Enlargement:
         """Return what an image becomes."""
@@ -40,7 +40,7 @@ class ExtrasBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeri
         if self.resize_mode == 0:
             return Enlargement(size_of=self._by_factor, size_name="upscaling_resize")
         size_of = self._to_size if self.upscaling_crop else self._within_size
-        return Enlargement(size_of=size_of, crop=self.upscaling_crop, size_name="upscaling_resize_w")
+        return Enlargement(size_of=size_of, crop=bool(self.upscaling_crop), size_name="upscaling_resize_w")
 
     def warnings(self) -> list[str]:
         """Return warnings about what is asked for and not done."""

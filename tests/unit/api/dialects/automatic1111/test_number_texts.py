@@ -40,3 +40,5 @@ def test_the_extras_read_them_too():
     assert with_numbers(SingleImageBody, texts) == {
         "image": "aGk=", "upscaling_resize": 1.5, "upscaling_crop": False, "resize_mode": 1,
     }  # fmt: skip
+    for text in ("true", "False", "0", "1"):
+        SingleImageBody(**with_numbers(SingleImageBody, {"image": "aGk=", "upscaling_crop": text}))
