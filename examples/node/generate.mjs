@@ -24,6 +24,17 @@ const edited = await client.images.edit({
 writeFileSync("edited.png", Buffer.from(edited.data[0].b64_json, "base64"));
 console.log("edited", edited.size);
 
+const answered = await client.responses.create({
+  model: "gpt-5",
+  input: [{ role: "user", content: [
+    { type: "input_text", text: "a green circle on a blue background" },
+    { type: "input_image", detail: "auto", image_url: `data:image/png;base64,${circle.toString("base64")}` },
+  ] }],
+  tools: [{ type: "image_generation" }],
+});
+writeFileSync("answered.png", Buffer.from(answered.output[0].result, "base64"));
+console.log("answered", answered.output[0].action);
+
 try {
   await client.images.generate({ prompt: "", size: "512x512" });
 } catch (error) {

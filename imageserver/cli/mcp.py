@@ -34,7 +34,9 @@ class Relay:
         self._headers |= {"Authorization": f"Bearer {key}"} if key else {}
         self._output = output
         self._lock = threading.Lock()
+        # The calls under way: their jobs, empty until the server has named them.
         self._jobs: dict[str | int, str] = {}
+        self._cancelled: set[str | int] = set()
 
     def follow(self, lines: Iterable[str]) -> None:
         """Pass on every line, and return when there are no more and all are answered."""
@@ -56,7 +58,9 @@ class Relay:
             self._pass_on(message)
 
     def _pass_on(self, message: dict[str, Any]) -> None:
-        number = message.get("id")
+        number = message["id"] if isinstance(message.get("id"), str | int) else None
+        if number is not None:
+            self._jobs[number] = ""
         try:
             with requests.post(
                 f"{self._url}/mcp", json=message, headers=self._headers, stream=True,
@@ -64,6 +68,7 @@ class Relay:
             ) as response:  # fmt: skip
                 if number is not None and "X-Request-Id" in response.headers:
                     self._jobs[number] = response.headers["X-Request-Id"]
+                    self._cancel_if_wanted(number)
                 for answer in _answers(response):
                     # An error that prevented any answer does not know which request it is for.
                     self._write(answer | {"id": number} if "error" in answer else answer)
@@ -71,12 +76,20 @@ class Relay:
             if number is not None:
                 self._write_error(number, f"The image server at {self._url} cannot be used: {_reason(error)}.")
         finally:
-            self._jobs.pop(number, None)  # type: ignore[arg-type]
+            if number is not None:
+                self._jobs.pop(number, None)
+                self._cancelled.discard(number)
 
     def _cancel(self, params: Any) -> None:
         number = params.get("requestId") if isinstance(params, dict) else None
-        job = self._jobs.get(number) if isinstance(number, str | int) else None
-        if job is not None:
+        if isinstance(number, str | int) and number in self._jobs:
+            self._cancelled.add(number)
+            self._cancel_if_wanted(number)
+
+    def _cancel_if_wanted(self, number: str | int) -> None:
+        """Cancel the job of a call; one that the server has not named yet is cancelled when it has."""
+        job = self._jobs.get(number)
+        if job and number in self._cancelled:
             with contextlib.suppress(requests.RequestException):
                 requests.delete(f"{self._url}/v1/jobs/{job}", headers=self._headers, timeout=CONNECT_SECONDS)
 

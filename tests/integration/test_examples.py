@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from types import ModuleType
 
 import django
@@ -14,7 +15,7 @@ from django.urls import path
 from PIL import Image
 from urllib3.util import Retry
 
-from tests.support.images import opened
+from tests.support.images import opened, pixels
 from tests.support.paths import ROOT
 
 NODE = ROOT / "examples" / "node"
@@ -101,8 +102,23 @@ def test_the_node_example_generates_streams_edits_and_is_refused(fake_server, tm
         "image_generation.partial_image",
         "image_generation.completed",
         "edited 512x512",
+        "answered edit",
         "refused 400 prompt",
     ]
-    for name in ("circle.png", "partial_0.png", "partial_1.png", "star.png", "edited.png"):
+    for name in ("circle.png", "partial_0.png", "partial_1.png", "star.png", "edited.png", "answered.png"):
         with Image.open(tmp_path / name) as image:
             assert image.size == (512, 512)
+
+
+def test_the_example_of_a_conversation_edits_its_first_image(fake_server, tmp_path):
+    script = (ROOT / "examples" / "openai_responses.py").read_text()
+    (tmp_path / "example.py").write_text(script.replace("localhost:5000", f"127.0.0.1:{fake_server.port}"))
+    outcome = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert outcome.returncode == 0, outcome.stderr
+    assert [line.split()[:2] for line in outcome.stdout.splitlines()] == [
+        ["first.png", "generate"],
+        ["second.png", "edit"],
+    ]
+    first, second = ((tmp_path / name).read_bytes() for name in ("first.png", "second.png"))
+    # The fake engine edits by changing nothing.
+    assert (pixels(first) == pixels(second)).all()

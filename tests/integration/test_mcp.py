@@ -1,6 +1,7 @@
 """Assistants generate and edit images over the Model Context Protocol, with the official SDK's own client."""
 
 import base64
+import io
 import json
 import socket
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
+from imageserver.cli.mcp import Relay
 from tests.support.images import coded, one_colour, opened, pixels
 from tests.support.mcp_client import called, talk, talk_over_stdio
 
@@ -151,6 +153,28 @@ def test_a_version_that_is_not_spoken_is_named_with_those_that_are(fake_server):
     answer = post(fake_server, message, **{"MCP-Protocol-Version": "1999-01-01"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32022)
     assert "2025-11-25" in answer.json()["error"]["data"]["supported"]
+
+
+def test_an_assistant_on_stdio_cancels_its_call_by_a_notification(quiet_server):
+    marker = "cancelled over stdio"
+    call = {"name": "generate_image", "arguments": {"prompt": f"[step=0.1] {marker}", "num_inference_steps": 100}}
+
+    def lines():
+        yield json.dumps({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": call})
+        quiet_server.wait_for(lambda: quiet_server.job_with(marker)["state"] == "processing", "the job")
+        yield json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "a"}})
+
+    written = io.StringIO()
+    Relay(quiet_server.url, "", written).follow(lines())
+    assert quiet_server.job_with(marker)["state"] == "cancelled"
+    assert json.loads(written.getvalue())["result"]["isError"]
+
+
+@pytest.mark.parametrize(("accept", "kind"), [(None, "application/json"), ("text/event-stream", "text/event-stream")])
+def test_a_call_is_answered_in_the_kind_that_its_client_accepts(fake_server, accept, kind):
+    call = {"name": "generate_image", "arguments": {"prompt": "a", "size": "64x64"}}
+    answer = post(fake_server, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}, Accept=accept)
+    assert answer.headers["Content-Type"].startswith(kind)
 
 
 def test_a_client_that_hangs_up_cancels_its_call(quiet_server):

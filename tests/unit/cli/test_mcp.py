@@ -25,5 +25,9 @@ def test_notifications_and_empty_lines_are_not_answered():
     assert answers_to('{"jsonrpc": "2.0", "method": "notifications/initialized"}\n', cancelled, "\n") == []
 
 
+def test_an_id_that_is_no_id_does_not_stop_the_relay():
+    assert len(answers_to('{"id": [], "method": "ping"}\n', '{"id": "b", "method": "ping"}\n')) == 1
+
+
 def test_a_line_that_is_no_message_is_answered_with_an_error():
     assert [answer["error"]["code"] for answer in answers_to("hello\n", "[]\n")] == [-32000, -32000]

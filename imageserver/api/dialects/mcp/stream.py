@@ -14,7 +14,7 @@ from imageserver.api.generation.run import GenerationResult, Update
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
 from imageserver.errors import ServiceError
-from imageserver.protocol.messages import Progress
+from imageserver.protocol.messages import Progress, Queued, Started
 
 # The official Python SDK reads no longer event (mcp 2.3, `DEFAULT_MAX_SSE_EVENT_SIZE`).
 MAX_EVENT_BYTES = 2**20
@@ -49,6 +49,9 @@ class CallStream:
                         yield self._result_frame(update)
                     case None:
                         yield sse.HEARTBEAT_FRAME
+                    case Queued() | Started():
+                        # The head of the answer goes with its first bytes; the relay learns the job from it.
+                        yield sse.comment("under way")
 
     def error_frame(self, error: ServiceError) -> bytes:
         """Return the result of a call that failed."""

@@ -112,7 +112,7 @@ def _generate(service: Services, message: RpcMessage, arguments: GenerateArgumen
     pending = calls.prepare_call(service, arguments)
     meta = (message.params or {}).get("_meta")
     token = meta.get("progressToken") if isinstance(meta, dict) else None
-    accepts_json = bool(request.accept_mimetypes[JSON])
+    accepts_json = not request.accept_mimetypes or bool(request.accept_mimetypes[JSON])
     if token is not None or not accepts_json:
         stream = CallStream(service, message.id, arguments, token, limited=accepts_json)
         # The addresses of saved images are those of this request's host.

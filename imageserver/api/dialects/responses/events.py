@@ -51,12 +51,14 @@ class Events:
 
     def of_image(self, request: GenerationRequest, updates: Generator[Update]) -> Iterator[bytes]:
         """Yield the events of an image: its call with partial images, then a message about it."""
-        yield from self._beginning()
-        yield self._event("response.output_item.added", output_index=0, item=self._reply.image_call("in_progress"))
-        yield self._of_call("in_progress")
-        partial = itertools.count()
+        partial, has_begun = itertools.count(), False
         with contextlib.closing(updates):
             for update in updates:
+                if not has_begun:
+                    # Not before the first update, from which on a client that leaves is noticed.
+                    has_begun = True
+                    yield from self._beginning()
+                    yield from self._beginning_of_call()
                 match update:
                     case None:
                         yield sse.HEARTBEAT_FRAME
@@ -81,6 +83,10 @@ class Events:
     def _beginning(self) -> Iterator[bytes]:
         for state in ("created", "in_progress"):
             yield self._event(f"response.{state}", response=self._reply.document("in_progress"))
+
+    def _beginning_of_call(self) -> Iterator[bytes]:
+        yield self._event("response.output_item.added", output_index=0, item=self._reply.image_call("in_progress"))
+        yield self._of_call("in_progress")
 
     def _partial_image(self, request: GenerationRequest, image: PreviewImage, number: int) -> bytes:
         encoded = encoded_preview(self._service, request, image)
