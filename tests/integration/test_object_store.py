@@ -122,3 +122,16 @@ def test_a_conversation_goes_on_from_an_image_of_the_store(server):
     body = {"model": "demo", "messages": [{"role": "user", "content": text}]}
     answer = server.ask("POST", "/v1/chat/completions", json=body, headers=KEY, timeout=60)
     assert answer.ok, answer.text
+
+
+def test_the_store_processes_end_with_the_server_and_with_a_worker_that_is_killed(own_servers, tmp_path):
+    server = own_servers(OUTPUT_URL=f"local://{tmp_path}/images")
+    [before] = store_processes(server)
+    [worker] = psutil.Process(before.pid).parents()[:1]
+    worker.kill()
+    psutil.wait_procs([before], timeout=5)
+    assert not before.is_running()
+    server.wait_for(lambda: store_processes(server), "another worker")
+    assert server.generate(save_to_file=True).ok
+    assert server.stop() == 0
+    assert not server.leftovers()

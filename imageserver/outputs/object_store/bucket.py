@@ -122,6 +122,10 @@ class Bucket:
         """Run an operation of the filesystem on a file of the folder, within a time where that can be limited."""
         try:
             filesystem, root = self._opened
+        except Exception as error:
+            # Also where a file is in the way of the folder, which says nothing about the name.
+            raise Away(_reason(error)) from error
+        try:
             # Other servers change what was listed.
             filesystem.invalidate_cache()
             if filesystem.async_impl and operation != "sign":

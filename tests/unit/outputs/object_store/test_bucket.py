@@ -42,6 +42,12 @@ def test_a_refusal_means_a_taken_name_only_where_it_is_taken(bucket):
         bucket.create(f"{STEM}-2.png", b"second")
 
 
+def test_a_file_in_the_way_of_the_folder_is_not_a_taken_name(tmp_path):
+    (tmp_path / "images").write_text("in the way")
+    with pytest.raises(Away, match="cannot be reached"):
+        Bucket(f"local://{tmp_path}/images").save(b"image", stem=STEM, extension="png")
+
+
 def test_a_large_image_is_read_in_parts(bucket, monkeypatch):
     monkeypatch.setattr(module, "PART_BYTES", 4)
     name = bucket.save(b"0123456789", stem=STEM, extension="png")
