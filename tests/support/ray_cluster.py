@@ -96,7 +96,12 @@ class Cluster:
             "CLUSTER_TOKEN": TOKEN, "STEP_TIMEOUT": "8", "DEVICES": "none",
         } | settings  # fmt: skip
         self.server = Server(folder, **self.settings)
-        self.server.wait_until_alive(60)
+        self.machines: list[JoinedMachine] = []
+        try:
+            self.server.wait_until_alive(60)
+        except AssertionError:
+            self.stop()
+            raise
         self.machines = [JoinedMachine(folder, address, self.head) for address in ADDRESSES[:machines]]
 
     def heal(self) -> None:
