@@ -105,9 +105,18 @@ def test_automatic1111s_extension_guides_too(server):
         size="96x64", **COMMON,
     )  # fmt: skip
     assert (pixels(native) == guided).all()
-    same, warnings = generate(input_image=coded(guide()), module="canny", weight=0.7, model="control_canny")
+    same, warnings = generate(input_image=coded(guide()), module="depth_midas", weight=0.7, model="control_depth")
     assert (same == guided).all()
-    assert "module 'canny' is ignored" in warnings
+    assert "module 'depth_midas' is not served, only canny and invert" in warnings
+    for module, name in (("canny", "canny"), ("invert (from white bg & black line)", "invert")):
+        changed, warnings = generate(image=coded(guide()), module=module, weight=0.7)
+        assert (changed != guided).any()
+        assert "controlnet" not in warnings
+        native = server.generate(
+            "a house", control_image=coded(guide()), control_preprocessor=name, controlnet_conditioning_scale=0.7,
+            seed=1, positive_magic=False, size="96x64", **COMMON,
+        )  # fmt: skip
+        assert (pixels(native) == changed).all()
     off, warnings = generate(enabled=False, image=coded(guide()))
     assert (off == unguided).all()
     assert "alwayson_scripts is ignored: 'controlnet'" in warnings

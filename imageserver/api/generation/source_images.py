@@ -71,7 +71,7 @@ class SourceImages:
     def _memory_needed(self, settings: Settings) -> int:
         start, control = self.images.init_image, self.images.control_image
         needed = init_images.memory_needed(start, settings, self.info) if start else 0
-        return needed + (init_images.memory_needed(control_images.as_init_image(control), settings) if control else 0)
+        return needed + (control_images.memory_needed(control, self.body, settings) if control else 0)
 
     def _fit(self, settings: Settings, resolve: Resolve) -> Sourced:
         """Decode and fit; for a thread of the pool, which holds no large image afterwards."""

@@ -133,7 +133,10 @@ class GenerateBody(Generating, extra="forbid"):
         None, description="Mask of `image`: white areas are regenerated, black ones stay as they are."
     )
     control_image: str | None = Field(
-        None, description="Image for the server's ControlNet, such as edges or a depth map; used as it is."
+        None, description="Image for the server's ControlNet, such as edges or a depth map."
+    )
+    control_preprocessor: Literal["none", "canny", "invert"] = Field(
+        "none", description="What is made of `control_image` first: canny finds its edges, invert makes its negative."
     )
     controlnet_conditioning_scale: Fraction = Field(
         1.0, ge=0, le=2, description="Strength of `control_image`; 0 disables it."

@@ -19,7 +19,9 @@ B = TypeVar("B", bound=GeneratingBody)
 
 SCRIPTS, SCRIPT = "alwayson_scripts", "controlnet"
 NO_MODULE = ("", "none", "None")
-MODULES = ("none",)
+# The preprocessors by the names that the extension has in its API and in its menus.
+PREPROCESSORS = {"canny": "canny", "invert": "invert", "invert (from white bg & black line)": "invert"}
+MODULES = ("none", "canny", "invert")
 MAX_UNITS = 1
 BALANCED = (0, "Balanced")
 NO_MODEL = ("", "none", "None", "auto")
@@ -34,7 +36,9 @@ class ControlUnit(BaseModel, strict=True, extra="ignore"):
     weight: Fraction = Field(1.0, ge=0, le=2, description="Strength of the control image.")
     guidance_start: Fraction = Field(0.0, ge=0, le=1, description="Share of the steps after which it starts.")
     guidance_end: Fraction = Field(1.0, ge=0, le=1, description="Share of the steps after which it ends.")
-    module: str = Field("none", description="Preprocessor; ignored, the image is used as it is.")
+    module: str = Field(
+        "none", description="Preprocessor: none, canny or invert; for any other the image is used as it is."
+    )
     model: str = Field("None", description="Ignored: the server has one ControlNet.")
     control_mode: int | str = Field(0, description="0 or Balanced; others are ignored.")
 
@@ -79,8 +83,12 @@ def _fields_of(service: Services, units: list[ControlUnit]) -> ControlFields:
         return ControlFields(None, {}, [f"{SCRIPT}: a unit without an image is ignored."])
     if len(units) > 1:
         warnings.append(f"{SCRIPT}: only the first unit is used, {len(units) - 1} more are ignored.")
-    if unit.module not in NO_MODULE:
-        warnings.append(f"{SCRIPT}: module {shown(unit.module)} is ignored: the image is used as it is.")
+    preprocessor = PREPROCESSORS.get(unit.module.lower(), "none")
+    if preprocessor == "none" and unit.module not in NO_MODULE:
+        served = " and ".join(MODULES[1:])
+        warnings.append(
+            f"{SCRIPT}: module {shown(unit.module)} is not served, only {served}: the image is used as it is."
+        )
     if unit.model not in NO_MODEL:
         warnings.append(f"{SCRIPT}: model {shown(unit.model)} is ignored: the server has one ControlNet.")
     if unit.control_mode not in BALANCED:
@@ -89,5 +97,6 @@ def _fields_of(service: Services, units: list[ControlUnit]) -> ControlFields:
         "controlnet_conditioning_scale": unit.weight,
         "control_guidance_start": unit.guidance_start,
         "control_guidance_end": unit.guidance_end,
+        "control_preprocessor": preprocessor,
     }
     return ControlFields(ControlImage(image=fetch(service, text, name=SCRIPT), name=SCRIPT), fields, warnings)
