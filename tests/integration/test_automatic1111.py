@@ -235,6 +235,7 @@ def test_the_header_of_warnings_stays_short_enough_for_every_client(client):
         ("POST", "extra-single-image", {"image": "aGk="}, 422, "image"),
         ("POST", "extra-batch-images", {"imageList": []}, 422, "imageList"),
         ("POST", "extra-batch-images", {"imageList": [{"data": "!"}]}, 422, "imageList[0]"),
+        ("POST", "interrogate", {"image": text_of(colours()), "model": "clip"}, 404, None),
         ("POST", "unknown", {}, 404, None),
         ("GET", "", None, 404, None),
     ],
@@ -271,6 +272,11 @@ def test_the_hires_fix_is_a_second_stage_of_the_same_job(client):
     assert "Hires upscale: 1.5" in info["infotexts"][0]
     # Four of the first stage, two of the one tile of the second.
     assert job_of(client.server, answer)["total_steps"] == 4 + 2
+
+
+def test_a_caption_is_refused_with_a_sentence_of_its_own(client):
+    answer = client.post("/sdapi/v1/interrogate", {"image": text_of(colours()), "model": "clip"})
+    assert "describes images" in answer.json()["detail"]
 
 
 def test_controlnets_clients_connect_to_a_server_without_one(client):

@@ -18,7 +18,7 @@ from imageserver.api.request_context import services
 from imageserver.api.services import Services
 from imageserver.api.upscaling.enlarge import enlarge
 from imageserver.api.wsgi.response_headers import add_warnings
-from imageserver.errors import InvalidParameter
+from imageserver.errors import InvalidParameter, NotFound
 
 blueprint = Blueprint("extras", __name__)
 
@@ -62,6 +62,13 @@ def batch_images() -> Response:
         )
     images = [_enlarged(service, body, each.data, f"imageList[{index}]") for index, each in enumerate(body.imageList)]
     return add_warnings(jsonify(BatchImagesResponse(html_info="", images=images).model_dump()), body.warnings())
+
+
+@blueprint.post("/sdapi/v1/interrogate")
+@documented(errors=(404,))
+def interrogate() -> Response:
+    """Refuse to describe an image: no model here does."""
+    raise NotFound("interrogate: no model of this server describes images; write the prompt yourself.")
 
 
 def _enlarged(service: Services, body: ExtrasBody, text: str, name: str) -> str:
