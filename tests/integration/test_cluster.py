@@ -146,6 +146,8 @@ def test_a_cluster_without_its_token_is_refused_with_one_sentence(tmp_path):
     assert sentence == "The cluster at 127.0.0.2:6379 asks for its token: set CLUSTER_TOKEN to the one it has."
 
 
+@pytest.mark.slow
+@needs_full_mode
 def test_a_machine_that_is_started_later_serves_those_who_have_waited_for_it(tmp_path):
     cluster = Cluster(tmp_path, machines=0, SCALE_UP_WAIT="1", MAX_ENGINES="1")
     try:
