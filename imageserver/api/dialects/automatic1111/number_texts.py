@@ -14,7 +14,7 @@ from imageserver.api.inputs.validation import NULL, is_blank
 NUMBER = r"-?[0-9]{1,20}(\.[0-9]{1,20})?"
 SWITCHES = {"true": True, "false": False}
 # By the types of JSON Schema, the first that a field has.
-PATTERNS = {"boolean": "[Tt]rue|[Ff]alse|0|1", "number": NUMBER, "integer": "-?[0-9]{1,20}"}
+PATTERNS = {"boolean": "true|True|false|False|0|1", "number": NUMBER, "integer": "-?[0-9]{1,20}"}
 
 
 def with_numbers(model: type[BaseModel], content: dict[str, Any]) -> dict[str, Any]:
