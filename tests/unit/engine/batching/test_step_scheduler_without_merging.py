@@ -44,6 +44,7 @@ def test_offloading_that_hooks_itself_in_again_after_every_call_leaves_the_next_
         transformer = self.transformer
         monkeypatch.setattr(transformer, "forward", type(transformer).forward.__get__(transformer))
 
+    monkeypatch.setattr(QwenImagePipeline, "_all_hooks", ["of the transformer"], raising=False)
     monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", hook_in_again)
     [before] = engine.generate(generation())
     engine.add(2, generation(steps=9))
