@@ -1,6 +1,5 @@
 """Agents of openai-agents and chains of LangChain get images in a conversation, where these packages are installed."""
 
-import asyncio
 import importlib.util
 import os
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.images import pixels
+from tests.support.own_loop import run_in_own_loop
 
 pytestmark = pytest.mark.skipif("QIS_FULL" not in os.environ, reason="imports large packages; QIS_FULL=1 runs it")
 
@@ -39,7 +39,7 @@ def test_an_agent_generates_and_then_edits_the_image_of_its_history(fake_server,
         events = [event.data.type async for event in streamed.stream_events() if event.type == "raw_response_event"]
         return first, second, events
 
-    first, second, events = asyncio.run(talk())
+    first, second, events = run_in_own_loop(talk())
     assert first.final_output == second.final_output == SAID
     assert second.new_items[0].raw_item.action == "edit"
     assert events[-1] == "response.completed"

@@ -88,7 +88,7 @@ def test_a_page_of_this_address_may_use_the_server_and_another_may_not(client, n
 
 
 def test_events_arrive_while_the_image_is_generated(client, server):
-    body = {"prompt": "streamed through a proxy", "size": "64x64", "num_inference_steps": 20, "stream": True,
+    body = {"prompt": "[step=0.1] streamed through a proxy", "size": "64x64", "num_inference_steps": 20, "stream": True,
             "partial_images": 2}  # fmt: skip
     answer = client.ask("POST", f"{PREFIX}/v1/images/generations", body)
     while not answer.readline().startswith(b"event: image_generation.partial_image"):

@@ -11,6 +11,7 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError, InferenceTim
 from PIL import Image
 
 from tests.support.images import BLUE, file_of, opened
+from tests.support.own_loop import run_in_own_loop
 
 CLOSE = {"Connection": "close"}
 
@@ -343,7 +344,7 @@ def test_the_async_client_generates_several_at_once(fake_server):
                 *(client.text_to_image(f"number {n}", width=64, height=64, seed=n) for n in range(4))
             )
 
-    assert [colours_of(image) for image in asyncio.run(generate())] == [{(n, n, n)} for n in range(4)]
+    assert [colours_of(image) for image in run_in_own_loop(generate())] == [{(n, n, n)} for n in range(4)]
 
 
 # The client's own: it hands raw bytes to httpx in a way of yesterday.
@@ -353,7 +354,7 @@ def test_the_async_client_generates_after_an_image(fake_server):
         async with AsyncInferenceClient(model=fake_server.url, headers=CLOSE) as client:
             return await client.image_to_image(file_of(an_image()), prompt="a yellow star")
 
-    assert colours_of(asyncio.run(generate())) == {BLUE}
+    assert colours_of(run_in_own_loop(generate())) == {BLUE}
 
 
 def test_the_demo_model_generates_what_the_client_asks_for(demo_server):

@@ -19,6 +19,7 @@ def wait_until_it_rests(server):
 
 
 def test_it_stays_ready_and_tells_that_no_model_is_loaded(resting):
+    resting.generate("a circle")
     wait_until_it_rests(resting)
     assert resting.get("/readyz").status_code == resting.get("/startupz").status_code == 200
     health, info = resting.health(), resting.get("/info").json()

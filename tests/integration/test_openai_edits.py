@@ -1,6 +1,5 @@
 """The OpenAI SDK's edits and variations: an image goes in, by every way that clients send it."""
 
-import asyncio
 import base64
 
 import numpy as np
@@ -10,6 +9,7 @@ import requests
 from PIL import Image
 
 from tests.support.images import coded, file_of, one_colour, opened, pixels
+from tests.support.own_loop import run_in_own_loop
 
 TEAL = [0, 128, 128]
 # OpenAI has retired its own variations; the SDK still sends them.
@@ -219,7 +219,7 @@ def test_the_async_client_edits_as_well(fake_server):
         async with openai.AsyncOpenAI(base_url=fake_server.url + "/v1", api_key="unused") as client:
             return await client.images.edit(image=one_colour(), mask=mask(), prompt="x")
 
-    assert asyncio.run(edit()).size == "96x64"
+    assert run_in_own_loop(edit()).size == "96x64"
 
 
 @old_but_sent

@@ -11,6 +11,7 @@ import requests
 from openai.types import ImageModel
 
 from tests.support.images import one_colour, opened
+from tests.support.own_loop import run_in_own_loop
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ def test_the_async_client_generates_several_at_once(fake_server):
         async with openai.AsyncOpenAI(base_url=fake_server.url + "/v1", api_key="unused") as client:
             return await asyncio.gather(*(client.images.generate(prompt=f"number {n}", size="64x64") for n in range(4)))
 
-    assert [answer.size for answer in asyncio.run(generate())] == ["64x64"] * 4
+    assert [answer.size for answer in run_in_own_loop(generate())] == ["64x64"] * 4
 
 
 def test_the_sdk_retries_what_is_full_and_succeeds(own_servers):

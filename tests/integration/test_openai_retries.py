@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from tests.support.images import one_colour, opened
+from tests.support.own_loop import run_in_own_loop
 from tests.support.server import Server, in_background
 
 # Longer than two tries of a client that waits one second, and shorter than its third.
@@ -54,7 +55,7 @@ def test_the_async_client_is_no_different(own_server):
             answer = await client.images.generate(prompt="[step=0.1] async", size="64x64", extra_body=SLOW)
             return answer.data[0].seed
 
-    seed = asyncio.run(generate())
+    seed = run_in_own_loop(generate())
     own_server.wait_until_idle()
     assert_generated_once(own_server, "async", seed)
 
@@ -102,7 +103,7 @@ def test_equal_requests_at_the_same_time_keep_their_own_images_through_retries(o
             )
             return [answer.data[0].seed for answer in answers]
 
-    seeds = asyncio.run(generate())
+    seeds = run_in_own_loop(generate())
     assert len(set(seeds)) == 4
     # Two of them were refused at first: there was something to mix up.
     assert any(job["code"] == "queue_full" for job in jobs_with(server, "equal"))

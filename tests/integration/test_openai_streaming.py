@@ -1,6 +1,5 @@
 """The OpenAI SDK's streams: true partial images, the finished image, and nothing that its user could stumble over."""
 
-import asyncio
 import contextlib
 import json
 import socket
@@ -13,6 +12,7 @@ import pytest
 import requests
 
 from tests.support.images import opened, pixels
+from tests.support.own_loop import run_in_own_loop
 from tests.support.server import Server, in_background
 
 PARTIAL, COMPLETED = "image_generation.partial_image", "image_generation.completed"
@@ -72,7 +72,7 @@ def test_the_async_client_sees_the_same(fake_server):
             stream = await client.images.generate(prompt="async", stream=True, partial_images=3, size="64x64")
             return [event.type async for event in stream if opened(event.b64_json).size == (64, 64)]
 
-    assert asyncio.run(generate()) == [PARTIAL] * 3 + [COMPLETED]
+    assert run_in_own_loop(generate()) == [PARTIAL] * 3 + [COMPLETED]
 
 
 def test_a_stream_without_partial_images_is_the_image_alone(client):

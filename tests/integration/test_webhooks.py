@@ -187,7 +187,7 @@ def test_without_a_secret_a_webhook_is_refused_with_the_name_of_the_setting(fake
 
 def test_a_killed_worker_s_task_is_generated_and_told_by_the_next_one(own_servers, receiver):
     server = own_servers(**settings())
-    task_id = submit(server, receiver, "[step=0.1] survives", num_inference_steps=10)
+    task_id = submit(server, receiver, "[step=0.1] survives", num_inference_steps=30)
     server.wait_until_active()
     for worker in server.worker_pids():
         os.kill(worker, signal.SIGKILL)

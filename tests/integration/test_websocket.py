@@ -16,6 +16,7 @@ from PIL import Image
 from websockets.sync.client import connect
 
 from tests.support.images import coded, noise, pixels
+from tests.support.own_loop import run_in_own_loop
 from tests.support.server import SERVE, Server
 
 
@@ -211,7 +212,7 @@ def test_fifty_sockets_at_once(fake_server):
     async def crowd() -> list[int]:
         return await asyncio.gather(*(one(number) for number in range(50)))
 
-    assert asyncio.run(crowd()) == list(range(50))
+    assert run_in_own_loop(crowd()) == list(range(50))
 
 
 def test_a_stopping_server_finishes_what_runs_and_closes_what_waits(own_server):

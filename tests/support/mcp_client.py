@@ -1,6 +1,5 @@
 """The official SDK's client of the Model Context Protocol, connected to a server under test for one piece of work."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +9,7 @@ from mcp import StdioServerParameters, stdio_client
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support.own_loop import run_in_own_loop
 from tests.support.paths import ROOT
 
 Work = Callable[[Client], Awaitable[Any]]
@@ -26,7 +26,7 @@ def talk(server: Any, work: Work, *, key: str = "", mode: str = "auto") -> Any:
         ):
             return await work(client)
 
-    return asyncio.run(connected())
+    return run_in_own_loop(connected())
 
 
 def talk_over_stdio(server: Any, work: Work) -> Any:
@@ -37,7 +37,7 @@ def talk_over_stdio(server: Any, work: Work) -> Any:
         async with Client(stdio_client(parameters)) as client:
             return await work(client)
 
-    return asyncio.run(connected())
+    return run_in_own_loop(connected())
 
 
 def called(server: Any, tool: str, key: str = "", **arguments: Any) -> Any:
