@@ -111,7 +111,8 @@ class CostModel:
 
 def cost_key(generation: Generation) -> Hashable:
     """Return what generations of the same expected cost have in common."""
-    return generation.model, generation.count, _kind(generation), _calls(generation)
+    stages = tuple((_kind(stage), _calls(stage), times) for stage, times in generation.stages)
+    return generation.model, generation.count, stages
 
 
 def _kind(generation: Generation) -> Kind:

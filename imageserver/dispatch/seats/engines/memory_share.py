@@ -21,7 +21,7 @@ class MemoryShare:
 
     def add(self, job: int, generation: Generation) -> None:
         """Count a job; smaller images weigh as one of that size: text and bookkeeping stay the same."""
-        self._shares[job] = generation.count * max(1.0, generation.width * generation.height / MEASURED_PIXELS)
+        self._shares[job] = generation.count * max(1.0, generation.forward_pixels / MEASURED_PIXELS)
 
     def remove(self, job: int) -> None:
         self._shares.pop(job, None)

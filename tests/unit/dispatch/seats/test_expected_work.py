@@ -10,6 +10,8 @@ import pytest
 from imageserver.dispatch.estimates.cost_model import CostModel
 from imageserver.dispatch.jobs import Job
 from imageserver.dispatch.seats.expected_work import INTERVAL_SECONDS, MAX_AT_ONCE
+from imageserver.generation import Upscale
+from imageserver.protocol.messages import Submit
 from tests.support.dispatch_harness import Harness
 from tests.support.factories import generation
 
@@ -66,6 +68,19 @@ async def test_few_waiting_jobs_learn_at_once():
     before = last.work
     harness.finish(1)
     assert last.work > 2 * before
+
+
+async def test_of_jobs_with_as_many_steps_the_one_with_larger_tiles_is_expected_to_take_longer():
+    harness = Harness()
+    harness.submit(1)
+    for job, tile in ((2, 64), (3, 1024)):
+        upscale = Upscale(width=tile * 3 // 2, height=tile * 3 // 2, strength=0.5, steps=4, tile=(tile, tile))
+        wanted = generation(model="scripted", upscale=upscale)
+        harness.dispatcher.submit(Submit(job=job, generation=wanted, timeout=60.0), harness.worker)
+    small, large = sorted(harness.dispatcher.jobs.queue, key=lambda job: job.id)
+    assert small.generation.generated_steps == large.generation.generated_steps
+    harness.finish(1)
+    assert large.work > 2 * small.work
 
 
 async def test_what_a_decision_takes_hardly_grows_with_the_queue():
