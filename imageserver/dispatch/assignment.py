@@ -17,8 +17,10 @@ from imageserver.errors import DeadlineExceeded, EngineUnavailable, OutOfMemory
 from imageserver.protocol import messages
 
 MAX_ENGINE_DEATHS = 2
-# Jobs that a pass over the queue looks at while a seat is open, but none of them is meant for it.
+# Jobs that a pass over the queue lets wait for their seats while another is open, but none of them is meant for it.
 MAX_PASSED_OVER = 50
+# All that it looks at, with those that no seat can do now: they keep no seat from others.
+MAX_LOOKED_AT = 1000
 
 
 class Assignment:
@@ -79,7 +81,8 @@ class Assignment:
         is_held_back = (lambda job: self._models.holds_back(job.generation)) if self._models.is_downloading else None
         waiting = self._jobs.queue.in_order(self._clock(), is_held_back)
         # Not one more than is looked at: the second job is found by sorting all.
-        for job in itertools.islice(waiting, MAX_PASSED_OVER):
+        passed_over = 0
+        for job in itertools.islice(waiting, MAX_LOOKED_AT):
             job.generation = self._models.with_model_name(job.generation)
             seat = placement.choose(job)
             if seat is None:
@@ -92,7 +95,8 @@ class Assignment:
             else:
                 self._models.load(seat, job.generation.model)
                 placement.wait_for(seat, job)
-            if placement.is_over:
+            passed_over += 1
+            if placement.is_over or passed_over == MAX_PASSED_OVER:
                 return False
         return False
 

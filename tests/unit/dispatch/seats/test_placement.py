@@ -34,6 +34,15 @@ async def test_jobs_go_to_free_seats_and_the_others_wait():
     assert [engine.running for engine in harness.engines] == [[1], [3]]
 
 
+async def test_jobs_that_no_free_seat_can_do_keep_none_from_those_behind_them():
+    harness = Harness(seats=2, max_queue=200)
+    harness.engines[1].state = "restarting"  # it may hold the model once it is there
+    harness.seat.models.unloadable.add("elsewhere")
+    harness.submit(*range(1, 101), model="elsewhere")
+    harness.submit(101)
+    assert harness.engine.running == [101]
+
+
 async def test_an_idle_device_is_taken_before_one_that_would_be_shared():
     harness = Harness(seats=2, room=4)
     harness.submit(1, 2, 3)
