@@ -10,8 +10,9 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imageserver.cluster.nodes import membership
 from imageserver.cluster.stand_in.dispatcher_link import DispatcherLink, connect
@@ -97,11 +98,12 @@ async def _hold(seat: "FarSeat") -> None:
 
 
 async def _serve(seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:
+    installed = versions()
     machine = await seat.describe()
     if machine.label in os.environ.get(AVOIDED_VARIABLE, "").split(","):
         raise MachineAvoided(machine.label)
     link.send(pack(Placed(machine=machine.label)))
-    refusal = difference(versions(), machine.versions, machine.address)
+    refusal = difference(installed, machine.versions, machine.address)
     if refusal is not None:
         logger.error("%s", refusal)
         link.report("waiting", refusal)
@@ -109,8 +111,18 @@ async def _serve(seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[by
     sentence = f"The engine starts on {machine.label}."
     logger.info("%s", sentence)
     link.report("starting", sentence)
-    await seat.start(write_travelling_config(config))
-    work = [_send(seat, calls), seat.keep(), _pass_items(seat, link, FarLog(config.settings.log_format, machine.label))]
+    log = FarLog(config.settings.log_format, machine.label)
+    await _until_one_ends(seat.keep(), _run_engine(seat, link, calls, write_travelling_config(config), log))
+
+
+async def _run_engine(
+    seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: bytes, log: FarLog
+) -> None:
+    await seat.start(config)
+    await _until_one_ends(_send(seat, calls), _pass_items(seat, link, log))
+
+
+async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
     tasks = [asyncio.create_task(each) for each in work]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:

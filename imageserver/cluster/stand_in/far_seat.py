@@ -14,8 +14,9 @@ from imageserver.cluster.nodes.membership import RESOURCE
 from imageserver.cluster.parcels import Item, read_parcel
 
 BEAT_SECONDS = 1.0
-# Shorter than the far side's: it never ends an engine that this side still holds.
-LOST_SECONDS = 4.5
+# Since the last beat that was answered was sent. The far side counts from when it came, and waits longer: it never ends
+# an engine that this side still holds, however long calls and answers travel.
+LOST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,22 @@ class FarSeat:
 
     async def keep(self) -> None:
         """Keep the lease until the seat is lost; raises SeatLost."""
-        while True:
-            try:
-                async with asyncio.timeout(LOST_SECONDS):
-                    await self._host.beat.remote(self._lease)
-            except TimeoutError:
-                raise SeatLost(f"Its machine has not answered for {LOST_SECONDS:g} s.") from None
-            except ray.exceptions.RayError as error:
-                raise SeatLost(f"Its machine or its actor is gone ({type(error).__name__}).") from error
+        clock = asyncio.get_running_loop().time
+        answered, sent = clock(), dict[asyncio.Task[None], float]()
+        while clock() - answered < LOST_SECONDS:
+            # Not one after the other: an answer that takes long delays no later beat.
+            sent[asyncio.create_task(self._beat())] = clock()
             await asyncio.sleep(BEAT_SECONDS)
+            for beat in [beat for beat in sent if beat.done()]:
+                beat.result()
+                answered = max(answered, sent.pop(beat))
+        raise SeatLost(f"Its machine has not answered for {LOST_SECONDS:g} s.")
+
+    async def _beat(self) -> None:
+        try:
+            await self._host.beat.remote(self._lease)
+        except ray.exceptions.RayError as error:
+            raise SeatLost(f"Its machine or its actor is gone ({type(error).__name__}).") from error
 
 
 async def wait_for_offer() -> None:

@@ -10,6 +10,7 @@ import tempfile
 import time
 import typing
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -167,6 +168,28 @@ def test_a_seat_whose_holder_beats_no_more_ends_with_its_engine(holder, monkeypa
         assert ended == [1]
 
     holder(test)
+
+
+def test_a_lease_does_not_run_while_a_slow_disk_is_read_for_the_versions(far_machine, monkeypatch):
+    now, ended = [0.0], []
+
+    def read_slowly():
+        now[0] += 100.0
+        return {}
+
+    monkeypatch.setattr(engine_host, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(engine_host, "versions", read_slowly)
+    monkeypatch.setattr(engine_host.os, "_exit", ended.append)
+
+    async def body():
+        host = EngineHost(LEASE)
+        await host.describe()
+        await asyncio.sleep(0.01)
+        for guard in host._guards:
+            guard.cancel()
+
+    asyncio.run(body())
+    assert ended == []
 
 
 def test_a_refused_machine_that_drains_ends_its_seat_at_once(far_machine, monkeypatch):
