@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from imageserver.dispatch.models.downloads import Fetch
 from imageserver.dispatch.seats.seat import Seat
-from imageserver.dispatch.seats.seat_list import SeatList
+from imageserver.dispatch.seats.seat_list import SeatList, one_of_each_host
 from imageserver.protocol import messages
 
 
@@ -19,24 +19,28 @@ class FileCopies:
         return bool(self._fetches)
 
     def begin(self, name: str, seats: SeatList) -> None:
-        """Let the far engines that could not load a model fetch its files, once, where another one has loaded it.
+        """Let each machine whose engines could not load a model fetch its files, once, where another one has loaded it.
 
         Otherwise it may be a model that clients may name but not fetch.
         """
-        if not seats.holding(name):
+        having = {seat.host for seat in seats.holding(name)}
+        if not having:
             return
-        for seat in seats:
-            if seat.is_far and name in seat.models.unloadable and name not in seat.models.fetched:
+        lacking = [seat for seat in seats if name in seat.models.unloadable and seat.host not in having]
+        for seat in one_of_each_host(lacking):
+            if name not in seat.models.fetched:
                 seat.models.fetched.add(name)
                 number = next(self._numbers)
                 self._fetches[number] = Fetch(name, seat)
                 seat.engine.send(messages.FetchModel(job=number, name=name))
 
-    def end(self, message: messages.ModelFetched) -> None:
-        """Let a model that has come be loaded there; any other fetch is ignored."""
+    def end(self, message: messages.ModelFetched, seats: SeatList) -> None:
+        """Let a model that has come be loaded by the engines of that machine; any other fetch is ignored."""
         fetch = self._fetches.pop(message.job, None)
         if fetch is not None and message.failure is None:
-            fetch.seat.models.unloadable.discard(fetch.name)
+            for seat in seats:
+                if seat.host == fetch.seat.host:
+                    seat.models.unloadable.discard(fetch.name)
 
     def seat_lost(self, seat: Seat) -> None:
         """Forget the fetches of a dead engine."""

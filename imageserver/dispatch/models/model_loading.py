@@ -149,7 +149,7 @@ class ModelLoading:
 
     def receive_fetched(self, message: messages.ModelFetched) -> None:
         """Load a downloaded model for the clients that wait for it, or refuse them."""
-        self._copies.end(message)
+        self._copies.end(message, self._seats)
         for waiting in self._waiting(self._downloads.end(message.job), on_disk=False):
             waiting.on_disk = True
             if message.failure is not None:

@@ -77,6 +77,40 @@ async def test_a_model_that_cannot_be_fetched_there_stays_elsewhere(machines):
     assert machines.engine.running == [2]
 
 
+async def test_the_first_machine_too_fetches_a_model_that_only_another_one_has():
+    harness, far = Harness(), ScriptedEngine(room=1)
+    far.machine = "10.0.0.7 cpu"
+    far_seat = Seat("machine 1", far, OFFERED)
+    harness.dispatcher.seats.add(far_seat)
+    harness.load("scripted", "large", seat=far_seat)
+    harness.submit(1, 2, model="large")
+    harness.load("scripted", job=harness.engine.sent[-1].job, failure=ABSENT)
+    assert far.running == [1]
+    assert harness.engine.sent[1:] == [FetchModel(job=harness.engine.sent[1].job, name="large")]
+
+
+async def test_a_machine_fetches_a_model_once_for_all_its_engines(machines):
+    twin = ScriptedEngine(room=1)
+    twin.machine = "10.0.0.7 cuda:1"
+    twin_seat = Seat("machine 2", twin, OFFERED)
+    machines.dispatcher.seats.add(twin_seat)
+    machines.load("scripted", seat=twin_seat)
+    machines.submit(3, model="large")
+    machines.load("scripted", job=twin.sent[-1].job, failure=ABSENT, seat=twin_seat)
+    assert [message for message in twin.sent if isinstance(message, FetchModel)] == []
+    machines.dispatcher.model_event(machines.far_seat, ModelFetched(job=machines.far.sent[-1].job))
+    assert "large" not in twin_seat.models.unloadable
+
+
+async def test_a_card_that_cannot_hold_a_model_of_its_own_machine_fetches_nothing():
+    harness = Harness(seats=2)
+    harness.load("scripted", "large")
+    harness.submit(1, 2, model="large")
+    small = harness.engines[1]
+    harness.load("scripted", job=small.sent[-1].job, failure=ABSENT, seat=harness.seats[1])
+    assert [type(message) for message in small.sent] == [LoadModel]
+
+
 async def test_a_lora_of_a_hub_is_fetched_once_by_each_machine(machines):
     twin = ScriptedEngine(room=1)
     twin.machine = "10.0.0.7 cuda:1"
