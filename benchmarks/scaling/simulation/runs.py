@@ -17,7 +17,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.scaling.simulation.arrivals import Arrival, bursty_arrivals
 from benchmarks.scaling.simulation.virtual_engine import MAX_IN_FLIGHT
 from benchmarks.servers import OURS
-from benchmarks.servers.process import ROOT, ServerProcess
+from benchmarks.servers.process import ROOT, START_TIMEOUT, ServerProcess
 from benchmarks.traffic import RequestSource
 
 FILE = Path(__file__).with_name("runs.json")
@@ -78,10 +78,15 @@ def _ask(port: int, arrivals: Sequence[Arrival], source: RequestSource) -> list[
 
 
 def _wait_for_engines(port: int, engines: int) -> None:
-
+    """Wait until so many engines are healthy; raises RuntimeError where they do not become so."""
+    deadline = time.monotonic() + START_TIMEOUT
     while True:
         devices = requests.get(f"http://127.0.0.1:{port}/health", timeout=10).json()["devices"]
         states = [device["status"] for device in devices]
         if states.count("healthy") == engines:
             return
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"Of {engines} engines, {states.count('healthy')} are healthy after {START_TIMEOUT:g} s."
+            )
         time.sleep(0.5)

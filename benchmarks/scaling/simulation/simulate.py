@@ -70,7 +70,9 @@ class _Run:
     def send(self, message: Message, raw: bytes = b"") -> None:
         """Receive what the dispatcher sends to its worker."""
         if isinstance(message, Failed):
-            self._done.set_exception(RuntimeError(f"A job failed: {message.sentence}"))
+            # The first one ends the run; those that fail beside it change nothing.
+            if not self._done.done():
+                self._done.set_exception(RuntimeError(f"A job failed: {message.sentence}"))
         elif isinstance(message, Finished):
             arrival = self._arrivals[message.job]
             self._latencies[message.job] = self._loop.time() + self._host.answer - self._start - arrival.moment

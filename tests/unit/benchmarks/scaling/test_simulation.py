@@ -1,14 +1,17 @@
 """The simulation of several engines agrees with real ones."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.scaling.simulation import runs
 from benchmarks.scaling.simulation.arrivals import Arrival, bursty_arrivals
 from benchmarks.scaling.simulation.comparison import compare
 from benchmarks.scaling.simulation.runs import read_runs
 from benchmarks.scaling.simulation.simulate import simulate
-from benchmarks.scaling.simulation.virtual_engine import HostSeconds
+from benchmarks.scaling.simulation.virtual_engine import HostSeconds, VirtualEngine
+from imageserver.protocol.messages import Failed
 
 RUNS = list(read_runs())
 
@@ -40,6 +43,26 @@ def test_two_engines_finish_a_long_queue_in_half_the_time():
     queue = [Arrival(0.0, 512, 8)] * 160
     one, two = (max(simulate(queue, engines).latencies) for engines in (1, 2))
     assert one / two > 1.9
+
+
+def test_jobs_that_fail_together_end_a_run_once_with_the_reason(monkeypatch, caplog):
+    def fail_all(engine):
+        for number in list(engine.running):
+            engine.running.remove(number)
+            engine._report(engine, Failed(job=number, code="generation_failed", sentence="It broke."))
+
+    monkeypatch.setattr(VirtualEngine, "_step", fail_all)
+    with pytest.raises(RuntimeError, match="It broke"):
+        simulate([Arrival(0.0, 512, 4)] * 2, 1)
+    assert caplog.text == ""
+
+
+def test_a_measurement_does_not_wait_for_ever_for_engines_that_never_start(monkeypatch):
+    content = {"devices": [{"status": "healthy"}, {"status": "failed"}]}
+    monkeypatch.setattr(runs.requests, "get", lambda *_, **__: SimpleNamespace(json=lambda: content))
+    monkeypatch.setattr(runs, "START_TIMEOUT", -1.0)
+    with pytest.raises(RuntimeError, match="Of 2 engines, 1"):
+        runs._wait_for_engines(1, 2)
 
 
 def test_bursts_have_the_rate_that_was_asked_for_and_come_again_with_their_seed():
