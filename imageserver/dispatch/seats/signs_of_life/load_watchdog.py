@@ -1,7 +1,7 @@
 """Decides whether an engine that loads a model makes any progress.
 
 Nobody knows how long a load may take: tens of gigabytes from a slow disk, a compilation. But what loads sends messages,
-computes, reads or writes.
+computes, reads, writes or grows.
 """
 
 from collections.abc import Callable
@@ -56,5 +56,8 @@ class LoadWatchdog:
             return
         cpu_seconds = abs(now.cpu_seconds - last.cpu_seconds)
         transferred = abs(now.transferred_bytes - last.transferred_bytes)
-        if cpu_seconds > IDLE_CPU_SHARE * interval or transferred > IDLE_BYTES:
+        # A file that is mapped from FUSE or a network may count neither as read nor as computed: its pages come into
+        # memory. Only growth counts: what hangs may be swapped out.
+        grown = now.resident_bytes - last.resident_bytes
+        if cpu_seconds > IDLE_CPU_SHARE * interval or max(transferred, grown) > IDLE_BYTES:
             self._silence.end()

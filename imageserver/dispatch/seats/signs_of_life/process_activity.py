@@ -7,10 +7,11 @@ import psutil
 
 @dataclass(frozen=True)
 class ProcessActivity:
-    """Seconds of processor time, and bytes that were read and written; both fall when a descendant ends."""
+    """Seconds of processor time, bytes that were read and written, bytes in memory; all fall when a descendant ends."""
 
     cpu_seconds: float = 0.0
     transferred_bytes: int = 0
+    resident_bytes: int = 0
 
 
 def activity_of(pid: int) -> ProcessActivity:
@@ -20,7 +21,9 @@ def activity_of(pid: int) -> ProcessActivity:
         processes = [process, *process.children(recursive=True)]
     except psutil.Error:
         return ProcessActivity()
-    return ProcessActivity(sum(map(_cpu_seconds, processes)), sum(map(_transferred_bytes, processes)))
+    return ProcessActivity(
+        sum(map(_cpu_seconds, processes)), sum(map(_transferred_bytes, processes)), sum(map(_resident_bytes, processes))
+    )
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -43,3 +46,11 @@ def _transferred_bytes(process: psutil.Process) -> int:
     # On Linux, `chars` are of read() and write(), `bytes` of the disk, which is all that a mapped file has.
     names = ("read_bytes", "write_bytes", "read_chars", "write_chars")
     return sum(getattr(counters, name, 0) for name in names)
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    """Return the bytes in memory, those of mapped files too, wherever they were read from."""
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0

@@ -12,14 +12,16 @@ LIMIT = 300.0
 class WatchedLoad:
     """A watchdog whose process computes and reads at a pace, in seconds that the test lets pass."""
 
-    def __init__(self, cpu_share=0.0, bytes_per_second=0.0):
+    def __init__(self, cpu_share=0.0, bytes_per_second=0.0, growth=0.0):
         self.now = 1000.0
-        self.cpu_share, self.bytes_per_second = cpu_share, bytes_per_second
+        self.cpu_share, self.bytes_per_second, self.growth = cpu_share, bytes_per_second, growth
         self.watchdog = LoadWatchdog(LIMIT, lambda: self.now, self.measure)
         self.watchdog.begin(1)
 
     def measure(self, pid):
-        return ProcessActivity(self.now * self.cpu_share, int(self.now * self.bytes_per_second))
+        return ProcessActivity(
+            self.now * self.cpu_share, int(self.now * self.bytes_per_second), 2**40 + int(self.now * self.growth)
+        )
 
     def stalls_within(self, seconds, every=POLL_SECONDS):
         end = self.now + seconds
@@ -30,15 +32,19 @@ class WatchedLoad:
         return False
 
 
-@pytest.mark.parametrize("progress", [{"cpu_share": 0.05}, {"bytes_per_second": 10_000}])
-def test_a_load_that_computes_or_reads_is_never_taken_for_a_hung_one(progress):
+@pytest.mark.parametrize("progress", [{"cpu_share": 0.05}, {"bytes_per_second": 10_000}, {"growth": 10_000}])
+def test_a_load_that_computes_or_reads_or_grows_is_never_taken_for_a_hung_one(progress):
     assert not WatchedLoad(**progress).stalls_within(100 * LIMIT)
 
 
 def test_a_load_that_does_nothing_stalls_after_the_limit_also_if_its_threads_still_tick():
-    load = WatchedLoad(cpu_share=0.002, bytes_per_second=10)
+    load = WatchedLoad(cpu_share=0.002, bytes_per_second=10, growth=10)
     assert not load.stalls_within(LIMIT)
     assert load.stalls_within(2)
+
+
+def test_a_load_that_is_only_swapped_out_stalls():
+    assert WatchedLoad(growth=-10_000).stalls_within(1.2 * LIMIT)
 
 
 def test_a_message_of_the_engine_is_progress_too():
