@@ -1,5 +1,6 @@
 """Enlarge an image that a client sent with Lanczos, on a thread of the pool; no model takes part."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,14 +35,15 @@ def enlarge(
     """Return the image file in its new size; raises InvalidParameter naming the field and its limit."""
     max_pixels = MAX_INPUT_RATIO * service.settings.max_pixels
 
-    def measure() -> tuple[Size, int]:
+    def measure() -> int:
         from imageserver.imaging import decoding
 
         given = decoding.read_size(data, name=name, max_pixels=max_pixels)
-        width, height = size = wanted.size_of(given)
-        check_size(size, service, wanted.size_name)
-        kept = decoding.BYTES_KEPT * width * height
-        return size, decoding.BYTES_PER_PIXEL * given[0] * given[1] + 3 * kept
+        # Only decoding shows whether EXIF turns the image on its side; then its height is its width.
+        sizes = [wanted.size_of(given), wanted.size_of(given[::-1])]
+        check_size(min(sizes, key=math.prod), service, wanted.size_name)
+        largest = min(max_pixels, max(map(math.prod, sizes)))
+        return decoding.BYTES_PER_PIXEL * math.prod(given) + 3 * decoding.BYTES_KEPT * largest
 
     def work() -> bytes:
         import numpy as np
@@ -49,13 +51,13 @@ def enlarge(
         from imageserver.imaging import decoding, encoding, fitting
 
         image = decoding.read_image(data, name=name, max_pixels=max_pixels)
-        # An image that is turned by its EXIF has other sides than its header.
-        width, height = wanted.size_of((image.width, image.height))
+        width, height = size = wanted.size_of((image.width, image.height))
+        check_size(size, service, wanted.size_name)
         fitted = fitting.fit_image(image, width, height, "crop" if wanted.crop else "stretch")
         pixels = np.frombuffer(fitted.data, np.uint8).reshape(height, width, 3)
         return encoding.encode(pixels, output_format=output_format)
 
-    _, needed = service.thread_pool.run(measure)
+    needed = service.thread_pool.run(measure)
     with service.decoding_memory.reserve(needed, service.settings.request_timeout, request.environ):
         return service.thread_pool.run(work)
 
