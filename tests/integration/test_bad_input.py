@@ -55,6 +55,28 @@ def test_key_with_a_lone_surrogate_is_refused(fake_server):
     assert (response.status_code, response.json()["code"]) == (422, "invalid_parameter")
 
 
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+SAID = [{"role": "user", "content": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/responses", {"input": "x"}, "instructions"),
+        ("/v1/responses", {"input": "x", "stream": True, "tools": [{"type": "image_generation"}]}, "metadata"),
+        ("/v1/chat/completions", {"messages": SAID}, "model"),
+        ("/mcp", PING, "id"),
+        ("/mcp", PING, "params"),
+    ],
+)
+def test_lone_surrogate_is_refused_where_an_answer_would_repeat_it(fake_server, path, body, field):
+    wrong = {"a": ["b \ud83d"]} if field in ("metadata", "params") else "b \ud83d"
+    response = fake_server.ask("POST", path, json=body | {field: wrong})
+    assert response.status_code in (400, 422), response.text
+    error = response.json()["error"]
+    assert error.get("data", error)["param"] == field
+
+
 NOT_INTEGERS = [math.nan, math.inf, "20", True, 1.5, [], {}]
 WRONG = {
     "num_inference_steps": [0, -1, 1e9, 10**9, *NOT_INTEGERS],
