@@ -26,7 +26,8 @@ class Operation:
     `body` is its JSON body; with `form` it also accepts the same as a form, with `files` as its file parts. `binary`
     are media types of bodies that are not parsed. `response` is its JSON; `media` are the other types it can return.
     `also` are statuses with the same response, such as 503 while loading, `empty` those without a body; `errors` are
-    those with the dialect's error.
+    those with the dialect's error. A view that `counts` asks itself whether its client may have more images: only its
+    body shows whether it asks for one.
     """
 
     body: type[BaseModel] | None = None
@@ -40,6 +41,7 @@ class Operation:
     also: tuple[int, ...] = ()
     empty: tuple[int, ...] = ()
     errors: tuple[int, ...] = ()
+    counts: bool = False
     example: Any = None
 
 

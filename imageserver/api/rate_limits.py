@@ -1,7 +1,8 @@
 """Count each request for images before its body is read, and tell clients what they may still ask for.
 
 Every route that documents 429 counts, whether its answer comes from the engine or from the cache; a batch counts each
-of its tasks, a WebSocket each of its frames. Source of the headers: draft-ietf-httpapi-ratelimit-headers-11.
+of its tasks, a WebSocket each of its frames, and a conversation what asks for an image. Source of the headers:
+draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 import math
@@ -26,7 +27,7 @@ def register(app: Flask) -> None:
     def count_generating_request() -> None:
         view = current_app.view_functions.get(request.endpoint or "")
         operation = getattr(view, "operation", Operation())
-        if 429 in operation.errors:
+        if 429 in operation.errors and not operation.counts:
             count_requests(1)
 
     @app.after_request

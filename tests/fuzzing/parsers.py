@@ -94,7 +94,7 @@ DIALECTS: dict[str, Callable[[Any], object]] = {
         openai_images.checked(openai_images.GenerationsBody, content)
     ),
     "chat": lambda content: from_chat(chat.checked(content)),
-    "responses": lambda content: responses.checked(content).image_tool(),
+    "responses": lambda content: (body := responses.checked(content)).wants_image and body.image_tool(),
     "edits": lambda content: openai_images.to_generate_fields(openai_images.checked(openai_images.EditsBody, content)),
     "txt2img": lambda content: from_automatic1111(automatic1111.Txt2ImgBody, content),
     "img2img": lambda content: from_automatic1111(automatic1111.Img2ImgBody, content),

@@ -102,6 +102,37 @@ def test_the_openai_sdk_reads_its_own_error_types():
     assert (error["type"], error["code"]) == ("rate_limit_exceeded", "rate_limited")
 
 
+SAID = [{"role": "user", "content": "x"}]
+TOOLS = [{"type": "image_generation"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "of_text", "of_an_image"),
+    [
+        ("/v1/chat/completions", {"messages": SAID}, {"messages": SAID, "modalities": ["image"]}),
+        ("/v1/responses", {"input": "x"}, {"input": "x", "tools": TOOLS}),
+        ("/v1/responses", {"input": "x", "tools": TOOLS, "tool_choice": "none"},
+         {"input": "x", "tools": [{**TOOLS[0], "size": "wrong"}]}),
+    ],
+)  # fmt: skip
+def test_in_a_conversation_what_asks_for_an_image_counts_and_what_asks_for_text_does_not(
+    server, path, of_text, of_an_image
+):
+    answer = server.ask("POST", path, ANN, json=of_text)
+    assert (answer.status_code, server.questions) == (200, [])
+    assert server.ask("POST", path, ANN, json=of_an_image).status_code == 429
+    assert [question.requests for question in server.questions] == [1]
+
+
+@pytest.mark.parametrize("arguments", [{"prompt": "x"}, {"prompt": "x", "n": "wrong"}])
+def test_a_call_of_an_assistant_for_an_image_counts_also_one_that_is_wrong(server, arguments):
+    params = {"name": "generate_image", "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    answer = server.ask("POST", "/mcp", ANN, json=message)
+    assert "2 requests per minute are allowed." in answer.text
+    assert [question.requests for question in server.questions] == [1]
+
+
 @pytest.mark.parametrize("path", ["/v1/loras", "/v1/estimate", "/sdapi/v1/interrupt", "/health"])
 def test_what_generates_nothing_does_not_count(server, path):
     server.ask("POST", path, ANN, data="{")

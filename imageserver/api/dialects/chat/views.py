@@ -16,6 +16,7 @@ from imageserver.api.generation.run import PendingGeneration
 from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, REPEATABLE, documented
+from imageserver.api.rate_limits import count_requests
 from imageserver.api.request_context import assign_request_id, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
@@ -40,6 +41,7 @@ EXAMPLE = {
     media=(EVENTS,),
     errors=tuple(status for status in GENERATING_ERRORS if status != 422),
     example=EXAMPLE,
+    counts=True,
     **REPEATABLE,
 )
 def complete() -> Response:
@@ -47,6 +49,7 @@ def complete() -> Response:
     service, body = services(), checked(read_json())
     if not body.wants_image:
         return _sentence(body)
+    count_requests(1)
     pending = _prepare(service, body)
     if body.stream:
         frames = completions.frames(service, request_id(), pending.stream(request.environ), body)

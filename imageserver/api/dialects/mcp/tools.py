@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from imageserver.api.inputs.openai_options import OpenAIOptions, generate_fields
 from imageserver.api.inputs.sizes import ANY_SIZE_PATTERN
-from imageserver.api.inputs.validation import nullable
+from imageserver.api.inputs.validation import nullable, validated
 
 
 class NoArguments(BaseModel, extra="forbid"):
@@ -33,10 +33,10 @@ class GenerateArguments(BaseModel, extra="forbid", json_schema_extra=nullable):
     as_link: bool = Field(False, description="Return only the addresses of the images.")
 
     def to_generate_fields(self) -> dict[str, Any]:
-        """Return the fields of `POST /generate` with the same meaning."""
+        """Return the fields of `POST /generate` with the same meaning; raises InvalidParameter."""
         given = self.model_dump(include=set(OpenAIOptions.model_fields), exclude_none=True)
         model = {"model": self.model} if self.model else {}
-        return generate_fields(OpenAIOptions.model_validate(given), self.prompt) | model
+        return generate_fields(validated(OpenAIOptions, given), self.prompt) | model
 
 
 class EditArguments(GenerateArguments):

@@ -98,6 +98,9 @@ def _call(service: Services, message: RpcMessage) -> Response:
         return _json(failure(message.id, INVALID_PARAMS, sentence))
     # Errors are answered as results, which assistants can read.
     try:
+        if issubclass(tool.arguments, GenerateArguments):
+            # Not by the route, whose other messages ask for no image; a wrong call counts as everywhere.
+            count_requests(1)
         arguments = validated(tool.arguments, without_nulls(given))
         if isinstance(arguments, GenerateArguments):
             return _generate(service, message, arguments)
@@ -107,8 +110,6 @@ def _call(service: Services, message: RpcMessage) -> Response:
 
 
 def _generate(service: Services, message: RpcMessage, arguments: GenerateArguments) -> Response:
-    # Not by the route, whose other messages ask for no image.
-    count_requests(1)
     pending = calls.prepare_call(service, arguments)
     meta = (message.params or {}).get("_meta")
     token = meta.get("progressToken") if isinstance(meta, dict) else None

@@ -56,10 +56,17 @@ class ResponsesBody(BaseModel, strict=True, extra="allow", json_schema_extra=omi
     instructions: Any = Field(None, description="Ignored.")
     metadata: dict[str, Any] | None = Field(None, description="Returned as it is.")
 
-    def image_tool(self) -> "ImageTool | None":
-        """Return the tool for images where it may be used; raises InvalidParameter."""
-        given = next((tool for tool in self.tools or () if tool.get("type") == IMAGE_GENERATION), None)
-        return None if given is None or not self._may_use_it() else validated(ImageTool, without_blanks(given))
+    @property
+    def wants_image(self) -> bool:
+        return bool(self._image_tools) and self._may_use_it()
+
+    def image_tool(self) -> "ImageTool":
+        """Return the tool of a body that wants an image; raises InvalidParameter."""
+        return validated(ImageTool, without_blanks(self._image_tools[0]))
+
+    @property
+    def _image_tools(self) -> list[dict[str, Any]]:
+        return [tool for tool in self.tools or () if tool.get("type") == IMAGE_GENERATION]
 
     def _may_use_it(self) -> bool:
         choice = self.tool_choice

@@ -28,6 +28,7 @@ from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.json_body import read_json
 from imageserver.api.inputs.openai_options import generate_fields
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, REPEATABLE, documented
+from imageserver.api.rate_limits import count_requests
 from imageserver.api.request_context import assign_request_id, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
@@ -49,14 +50,16 @@ EXAMPLE = {"input": "a red circle on a blue background", "tools": [{"type": "ima
     media=(EVENTS,),
     errors=tuple(status for status in GENERATING_ERRORS if status != 422),
     example=EXAMPLE,
+    counts=True,
     **REPEATABLE,
 )
 def respond() -> Response:
     """Generate an image with the tool image_generation, or edit the last one; without the tool, return a sentence."""
     service, body = services(), checked(read_json())
-    tool = body.image_tool()
-    if tool is None:
+    if not body.wants_image:
         return _sentence(service, body)
+    count_requests(1)
+    tool = body.image_tool()
     model = _model(service, body, tool)
     pending = _prepare(service, body, tool, model)
     reply = Reply(body, image_memory.new_ids(), pending.request.generation.model or model or "")
