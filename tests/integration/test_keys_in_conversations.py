@@ -48,8 +48,12 @@ def test_a_saved_image_in_a_chat_is_the_source_for_whoever_has_its_signed_addres
     question = {"role": "user", "content": "a red circle"}
     link = chat(ANN, question).choices[0].message.content
     assert chat(ANN, question, {"role": "assistant", "content": link}, question).warnings == []
+    unsigned = link.partition("?")[0]
+    [warning] = chat(BOB, question, {"role": "assistant", "content": unsigned + ")"}, question).warnings
+    assert "not valid" in warning
+    part = {"type": "image_url", "image_url": {"url": unsigned.partition("(")[2]}}
     with pytest.raises(openai.PermissionDeniedError, match="signature"):
-        chat(BOB, question, {"role": "assistant", "content": link.partition("?")[0] + ")"}, question)
+        chat(BOB, {"role": "user", "content": [{"type": "text", "text": "make it blue"}, part]})
 
 
 def test_assistants_need_a_key_and_read_an_image_by_its_signed_address_only(server):

@@ -4,24 +4,24 @@ Parts are read in the spelling of either of OpenAI's APIs, since clients mix the
 `openai/types/chat` and `openai/types/responses`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from imageserver.api.generation import saved_images
+from imageserver.api.generation.saved_images import ImageReader, SentImage
 from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.inputs.images.request_images import MAX_IMAGES
 from imageserver.api.inputs.validation import shown
 from imageserver.api.services import Services
-from imageserver.errors import BadRequest, InvalidParameter, NotFound
+from imageserver.errors import BadRequest, Forbidden, InvalidParameter, NotFound
 from imageserver.generation import ModelInfo
 
 USER, ASSISTANT = "user", "assistant"
+# The only field for a mask that a conversation has.
+MASK = "input_image_mask"
 TEXTS = ("text", "input_text", "output_text")
 IMAGES = ("image_url", "input_image")
-
-# Base64, a data URL or an address, or what returns the bytes of an image that the server has already.
-SentImage = str | Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,10 @@ def read_message(message: dict[str, Any], field: str) -> ConversationMessage:
     """Return what a message says; raises InvalidParameter for what could only be a mistake."""
     content, role = message.get("content"), message.get("role", USER)
     parts = list(content) if isinstance(content, list) else [content]
-    # OpenRouter's clients send generated images back as they got them.
+    # OpenRouter's clients send generated images back as they got them, Ollama's send base64.
     further = message.get("images")
-    parts += further if isinstance(further, list) else []
+    for each in further if isinstance(further, list) else ():
+        parts.append({"type": "image_url", "image_url": each} if isinstance(each, str) else each)
     texts: list[str] = []
     images: list[SentImage] = []
     unread: list[str] = []
@@ -88,35 +89,36 @@ def last_question(service: Services, messages: Sequence[ConversationMessage], fi
     return Question(message.text, message.images, earlier, message.unread, field)
 
 
-def sources_of(service: Services, question: Question, info: ModelInfo | None, *, mask: bytes | None = None) -> Sources:
+def sources_of(service: Services, question: Question, info: ModelInfo | None, *, mask: str | None = None) -> Sources:
     """Return the images that a question starts from: its own, or else the last one before it.
 
-    An earlier image is left out, with a warning, where it is no longer saved or the model generates from text alone.
-    Raises InvalidParameter naming the field of the conversation.
+    An earlier image is left out, with a warning, where it can no longer be read or the model generates from text alone.
+    Raises Forbidden and NotFound for an own image, and InvalidParameter naming the field of the conversation.
     """
+    reader = ImageReader(service)
     warnings = [f"A part of the type {kind} was ignored." for kind in question.unread]
     if len(question.images) > MAX_IMAGES:
         raise InvalidParameter(
             f"{question.field}: {len(question.images)} images were sent; the limit is {MAX_IMAGES}.",
             param=question.field,
         )
-    images = [_bytes_of(service, image, question.field) for image in question.images]
+    images = [reader.read(image, name=question.field) for image in question.images]
     if not images and question.earlier is not None:
         if info is not None and {"image", "edit"}.isdisjoint(info.kinds):
             warnings.append("The last image is ignored: the model generates from text alone.")
         else:
-            images, about_earlier = _earlier(service, question.earlier, question.field)
+            images, about_earlier = _earlier(reader, question.earlier, question.field)
             warnings += about_earlier
     if not images:
         if mask is not None:
-            raise InvalidParameter("input_image_mask needs an image to cover.", param="input_image_mask")
+            raise InvalidParameter(f"{MASK} needs an image to cover.", param=MASK)
         return Sources(None, warnings)
     init_image = InitImage(
         image=images[0],
         further=tuple(images[1:]),
-        mask=mask,
+        mask=None if mask is None else reader.read(mask, name=MASK),
         transparent_means_edit=mask is not None,
-        names=(question.field, "input_image_mask"),
+        names=(question.field, MASK),
     )
     return Sources(init_image, warnings)
 
@@ -129,15 +131,14 @@ def _images_of(service: Services, message: ConversationMessage) -> Iterable[Sent
     return [linked] if linked is not None else reversed(message.images)
 
 
-def _earlier(service: Services, image: SentImage, field: str) -> tuple[list[bytes], list[str]]:
+def _earlier(reader: ImageReader, image: SentImage, field: str) -> tuple[list[bytes], list[str]]:
     try:
-        return [_bytes_of(service, image, field)], []
+        return [reader.read(image, name=field)], []
     except NotFound:
         return [], ["The last image is no longer saved, so a new one was generated."]
-
-
-def _bytes_of(service: Services, image: SentImage, field: str) -> bytes:
-    return saved_images.read(service, image, name=field) if isinstance(image, str) else image()
+    except Forbidden:
+        # Nobody can take it out of a conversation: one expired address would end all of it.
+        return [], ["The address of the last image is not valid (any more), so a new one was generated."]
 
 
 def _address_in(part: dict[str, Any], field: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 from flask import request
 
 from imageserver.api.dialects.mcp.tools import EditArguments, GenerateArguments
-from imageserver.api.generation import saved_images
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.model_lookup import listing
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.generation.save import save_all, urls_of
+from imageserver.api.generation.saved_images import ImageReader
 from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.inputs.images.request_images import MAX_IMAGES, Images
 from imageserver.api.request_context import request_id
@@ -117,8 +117,9 @@ def _init_image(service: Services, arguments: EditArguments) -> InitImage:
     given = [arguments.image] if isinstance(arguments.image, str) else arguments.image
     if not 1 <= len(given) <= MAX_IMAGES:
         raise InvalidParameter(f"image: {len(given)} images were sent; 1 to {MAX_IMAGES} are allowed.", param="image")
-    images = [saved_images.read(service, each, name="image") for each in given]
-    mask = None if arguments.mask is None else saved_images.read(service, arguments.mask, name="mask")
+    reader = ImageReader(service)
+    images = [reader.read(each, name="image") for each in given]
+    mask = None if arguments.mask is None else reader.read(arguments.mask, name="mask")
     return InitImage(image=images[0], further=tuple(images[1:]), mask=mask)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from imageserver.api.dialects.responses import image_memory
 from imageserver.api.dialects.responses.bodies import ImageTool, ResponsesBody
-from imageserver.api.generation import saved_images
 from imageserver.api.generation.conversation import (
     ASSISTANT,
+    MASK,
     USER,
     ConversationMessage,
     Sources,
@@ -19,7 +19,7 @@ from imageserver.api.services import Services
 from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import ModelInfo
 
-INPUT, PREVIOUS, MASK = "input", "previous_response_id", "input_image_mask"
+INPUT, PREVIOUS = "input", "previous_response_id"
 MESSAGE, REFERENCE = "message", "item_reference"
 IMAGE_CALL = "image_generation_call"
 
@@ -29,7 +29,7 @@ def read(service: Services, body: ResponsesBody, tool: ImageTool, info: ModelInf
     question = last_question(service, _messages(service, body), INPUT)
     if tool.action == "generate":
         return question.prompt, Sources(None, [])
-    sources = sources_of(service, question, info, mask=_mask(service, tool))
+    sources = sources_of(service, question, info, mask=_mask(tool))
     if tool.action == "edit" and sources.init_image is None:
         raise BadRequest("The action edit needs an image in input, or previous_response_id.", param=INPUT)
     return question.prompt, sources
@@ -64,10 +64,10 @@ def _remembered(service: Services, name: str, param: str) -> ConversationMessage
     return ConversationMessage(ASSISTANT, images=images)
 
 
-def _mask(service: Services, tool: ImageTool) -> bytes | None:
+def _mask(tool: ImageTool) -> str | None:
     given = tool.input_image_mask
     if given is None:
         return None
     if given.image_url is None:
         raise InvalidParameter(f"{MASK} needs an image_url: this server stores no uploaded files.", param=MASK)
-    return saved_images.read(service, given.image_url, name=MASK)
+    return given.image_url

@@ -11,10 +11,11 @@ from imageserver.api.generation.conversation import (
     read_message,
     sources_of,
 )
-from imageserver.errors import BadRequest, InvalidParameter, NotFound
+from imageserver.errors import BadRequest, Forbidden, InvalidParameter, NotFound
 from imageserver.generation import ModelInfo
+from imageserver.settings import Settings
 
-SERVICE = SimpleNamespace()
+SERVICE = SimpleNamespace(settings=Settings(_env_file=None))
 TEXT_ONLY = ModelInfo(name="words", kinds=("text",))
 
 
@@ -58,6 +59,18 @@ def test_an_earlier_image_that_is_gone_is_named():
     ]
 
 
+def test_an_earlier_image_whose_address_has_expired_is_left_out_and_one_of_the_question_is_refused():
+    def expired() -> bytes:
+        raise Forbidden("expired")
+
+    earlier = question_of(ConversationMessage("assistant", images=(expired,)), said("user", "b"))
+    sources = sources_of(SERVICE, earlier, None)
+    assert sources.init_image is None
+    assert sources.warnings == ["The address of the last image is not valid (any more), so a new one was generated."]
+    with pytest.raises(Forbidden):
+        sources_of(SERVICE, question_of(ConversationMessage("user", "b", (expired,))), None)
+
+
 def test_more_images_than_a_request_may_have_are_refused_before_any_is_read():
     def unread() -> bytes:
         raise AssertionError("read")
@@ -91,3 +104,9 @@ def test_parts_are_read_in_the_spelling_of_either_api_and_others_are_named():
         ("a", "b", "c"),
         ("'input_audio'", "None"),
     )
+
+
+def test_base64_beside_a_content_is_an_image_as_ollama_s_clients_send_it():
+    beside = ["aGk=", {"type": "image_url", "image_url": "a"}, None]
+    message = read_message({"role": "user", "content": "one", "images": beside}, "messages")
+    assert (message.text, message.images, message.unread) == ("one", ("aGk=", "a"), ())
