@@ -8,7 +8,6 @@ from flask import Blueprint, Flask
 from imageserver.api.dialects.mcp.calls import prepare_call
 from imageserver.api.dialects.mcp.tools import EditArguments
 from imageserver.api.generation.conversation import ConversationMessage, last_question, sources_of
-from imageserver.api.generation.saved_images import ImageReader
 from imageserver.errors import InvalidParameter
 from imageserver.settings import Settings
 
@@ -63,7 +62,3 @@ def test_an_assistant_s_images_are_within_the_same_limit(server):
     with pytest.raises(InvalidParameter, match="together") as refused:
         prepare_call(server, EditArguments(prompt="x", image=[FIRST] * 8 + [SECOND]))
     assert (refused.value.param, server.opened) == ("image", ["first.png", "second.png"])
-
-
-def test_images_within_the_limit_are_read_whole(server):
-    assert len(ImageReader(server).read(FIRST, name="image")) == SIZE
