@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from imageserver.imaging.control.connected_nodes import groups
+
 Grey = np.ndarray[Any, np.dtype[np.uint8]]
 Values = np.ndarray[Any, np.dtype[np.int32]]
 # Tangent of 22.5 degrees: nearer to an axis than that, the gradient counts as along it.
@@ -54,16 +56,17 @@ def _is_ridge(strength: Values, across: Values, down: Values) -> np.ndarray[Any,
 def _connected(
     certain: np.ndarray[Any, np.dtype[np.bool_]], possible: np.ndarray[Any, np.dtype[np.bool_]]
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return the possible pixels that a chain of others connects with a certain one.
-
-    Only the newest pixels are followed, so every pixel is looked at once, however long an edge is.
-    """
-    width = certain.shape[1]
-    steps = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
-    found, open_ = certain.ravel().copy(), possible.ravel()
-    newest = np.flatnonzero(found)
-    while newest.size:
-        beside = np.unique((newest[:, None] + steps).ravel())
-        newest = beside[open_[beside] & ~found[beside]]
-        found[newest] = True
-    return found.reshape(certain.shape)
+    """Return the possible pixels that a chain of others connects with a certain one."""
+    width, open_ = certain.shape[1], possible.ravel()
+    # All certain pixels are node 0, every other possible one is a node of its own.
+    uncertain = open_ & ~certain.ravel()
+    node = np.where(uncertain, np.cumsum(uncertain), 0)
+    pixels = np.flatnonzero(open_)
+    one, other = [], []
+    for step in (1, width - 1, width, width + 1):
+        connected = pixels[open_[pixels + step]]
+        one.append(node[connected])
+        other.append(node[connected + step])
+    group = groups(np.concatenate(one), np.concatenate(other), 1 + int(np.count_nonzero(uncertain)))
+    found: np.ndarray[Any, np.dtype[np.bool_]] = possible & (group[node] == group[0]).reshape(possible.shape)
+    return found

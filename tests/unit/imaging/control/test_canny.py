@@ -1,5 +1,7 @@
 """Canny's edges are thin, whole, and where they belong."""
 
+import time
+
 import numpy as np
 
 from imageserver.imaging.control.canny import edges
@@ -37,3 +39,29 @@ def test_a_long_edge_is_followed_to_its_end() -> None:
     grey[1:] = 40
     grey[1:, :4] = 90
     assert (edges(grey, 100, 200) > 0).any(axis=0).sum() > 2990
+
+
+def spiral(side: int, band: int) -> np.ndarray:
+    """Return an image of bands whose edges are one weak line from border to middle, strong where it begins."""
+    grey = np.zeros((side, side), np.uint8)
+    for inset in range(band, side // 2 - band, 2 * band):
+        grey[inset : inset + band, inset - 2 * band if inset > band else 0 : side - inset] = 30
+        grey[inset : side - inset, side - inset - band : side - inset] = 30
+        grey[side - inset - band : side - inset, inset : side - inset] = 30
+        grey[inset + 2 * band : side - inset, inset : inset + band] = 30
+    grey[band : 2 * band, :band] = 90
+    return grey
+
+
+def test_an_edge_that_winds_through_all_of_the_image_is_followed_at_once() -> None:
+    grey = spiral(512, 4)
+
+    def seconds(high: int) -> float:
+        began = time.perf_counter()
+        edges(grey, 100, high)
+        return time.perf_counter() - began
+
+    assert (edges(grey, 100, 200) > 0)[240:272, 240:272].any()
+    # Nothing is that strong, so there is nothing to follow.
+    assert not edges(grey, 100, 600).any()
+    assert min(seconds(200) for _ in range(3)) < 4 * min(seconds(600) for _ in range(3))
