@@ -19,7 +19,8 @@ from imageserver.settings.source import load_settings
 # As many calls may wait for the server at a time; assistants make one or two.
 MAX_CALLS = 16
 KEY_VARIABLE = "QIS_API_KEY"
-CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
+# A call may wait for its model as long as REQUEST_TIMEOUT before its stream, and the heartbeats, begin.
+CONNECT_SECONDS, READ_SECONDS = 10.0, 7200.0
 SERVER_ERROR = -32000
 CANCELLED = "notifications/cancelled"
 
@@ -40,27 +41,24 @@ class Relay:
 
     def follow(self, lines: Iterable[str]) -> None:
         """Pass on every line, and return when there are no more and all are answered."""
-        with ThreadPoolExecutor(MAX_CALLS) as pool:
+        # Calls may take all of their threads; a cancellation waits for none of them.
+        with ThreadPoolExecutor(1) as cancelling, ThreadPoolExecutor(MAX_CALLS) as calling:
             for line in filter(str.strip, lines):
-                pool.submit(self.receive, line)
+                message = _message_in(line)
+                if message is None:
+                    self._write_error(None, "A line must be one JSON object.")
+                elif message.get("method") == CANCELLED:
+                    cancelling.submit(self._cancel, message.get("params"))
+                else:
+                    number = _request_id(message)
+                    # Here, so that no cancellation overtakes the call that it names.
+                    if number is not None:
+                        self._jobs[number] = ""
+                    calling.submit(self._pass_on, message, number)
 
-    def receive(self, line: str) -> None:
-        """Pass one message on, and write what comes back."""
-        try:
-            message = json.loads(line)
-        except ValueError:
-            message = None
-        if not isinstance(message, dict):
-            self._write_error(None, "A line must be one JSON object.")
-        elif message.get("method") == CANCELLED:
-            self._cancel(message.get("params"))
-        else:
-            self._pass_on(message)
-
-    def _pass_on(self, message: dict[str, Any]) -> None:
-        number = message["id"] if isinstance(message.get("id"), str | int) else None
-        if number is not None:
-            self._jobs[number] = ""
+    def _pass_on(self, message: dict[str, Any], number: str | int | None) -> None:
+        """Pass one message on, and write what comes back; a request is answered whatever happens."""
+        answered = number is None
         try:
             with requests.post(
                 f"{self._url}/mcp", json=message, headers=self._headers, stream=True,
@@ -70,10 +68,13 @@ class Relay:
                     self._jobs[number] = response.headers["X-Request-Id"]
                     self._cancel_if_wanted(number)
                 for answer in _answers(response):
+                    answered |= "method" not in answer
                     # An error that prevented any answer does not know which request it is for.
                     self._write(answer | {"id": number} if "error" in answer else answer)
+            if not answered:
+                raise ValueError("it ended its answer too early")
         except (requests.RequestException, ValueError) as error:
-            if number is not None:
+            if not answered:
                 self._write_error(number, f"The image server at {self._url} cannot be used: {_reason(error)}.")
         finally:
             if number is not None:
@@ -111,15 +112,40 @@ def relay(url: str | None) -> int:
     return 0
 
 
+def _message_in(line: str) -> dict[str, Any] | None:
+    """Return the message in a line, None if there is none."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _request_id(message: dict[str, Any]) -> str | int | None:
+    """Return what a request's answer names it by, None for a message that is not answered."""
+    number = message.get("id")
+    return number if "method" in message and isinstance(number, str | int) else None
+
+
 def _answers(response: requests.Response) -> Iterator[dict[str, Any]]:
     """Yield the messages of a response, which is JSON, a stream of it, or empty; raises ValueError."""
     if response.headers.get("Content-Type", "").startswith("text/event-stream"):
         for line in response.iter_lines(chunk_size=2**16):
             if line.startswith(b"data: "):
-                yield json.loads(line.removeprefix(b"data: "))
+                yield _as_message(json.loads(line.removeprefix(b"data: ")))
     elif response.status_code != 202:
-        yield response.json()
+        yield _as_message(response.json())
+
+
+def _as_message(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError("it sent something that is not a message")
+    return content
 
 
 def _reason(error: Exception) -> str:
-    return "nothing answers there" if isinstance(error, requests.ConnectionError) else type(error).__name__
+    if isinstance(error, requests.ConnectionError):
+        return "nothing answers there"
+    if isinstance(error, requests.RequestException | json.JSONDecodeError):
+        return type(error).__name__
+    return str(error)

@@ -155,6 +155,14 @@ def test_a_version_that_is_not_spoken_is_named_with_those_that_are(fake_server):
     assert "2025-11-25" in answer.json()["error"]["data"]["supported"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "offered"), [("2025-06-18", "2025-06-18"), ("2025-03-26", "2025-11-25"), ("2099-01-01", "2025-11-25")]
+)
+def test_a_version_is_offered_only_if_all_of_it_is_served(fake_server, asked, offered):
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": asked}}
+    assert post(fake_server, message).json()["result"]["protocolVersion"] == offered
+
+
 def test_an_assistant_on_stdio_cancels_its_call_by_a_notification(quiet_server):
     marker = "cancelled over stdio"
     call = {"name": "generate_image", "arguments": {"prompt": f"[step=0.1] {marker}", "num_inference_steps": 100}}

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from imageserver.api.schemas import ResponseSchema
 from imageserver.errors import ServiceError
 
-# The oldest ends with sessions that a server has to remember.
-VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
+# Versions before these send several messages in one list.
+VERSIONS = ("2025-06-18", "2025-11-25")
 VERSION_HEADER = "MCP-Protocol-Version"
 
 INVALID_REQUEST = -32600
