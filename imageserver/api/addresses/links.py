@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Links:
-    """The beginning of links to this server; a host that anybody may have made up gets into none."""
+    """The beginning of links to this server; a name that anybody may have made up gets into none."""
 
     def __init__(self, settings: Settings) -> None:
         self._public_url = settings.public_url

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, request
+from flask import Flask, redirect, request
+from flask.typing import ResponseReturnValue
 
 from imageserver.api.addresses.forwarded import read_forwarded
 from imageserver.settings import Settings
@@ -36,18 +37,23 @@ def register(app: Flask, settings: Settings) -> None:
             environ["HTTP_HOST"] = seen.host
         if seen.scheme:
             environ["wsgi.url_scheme"] = seen.scheme
-        if seen.prefix:
-            environ["SCRIPT_NAME"] = seen.prefix
-        prefix, path = seen.prefix or public_path, environ.get("PATH_INFO", "")
+        # Where PUBLIC_URL tells the prefix, a proxy that does not write the header passes on what its client made up.
+        told = seen.prefix if seen.prefix == public_path or not settings.public_url else ""
+        if told:
+            environ["SCRIPT_NAME"] = told
+        prefix, path = told or public_path, environ.get("PATH_INFO", "")
         # Where a route has that name, only the proxy can tell them apart, by leaving the prefix out.
-        if prefix and _first_part(prefix) not in own_paths:
-            if path == prefix:
-                # The page's own addresses are relative to it.
-                start_response("308 Permanent Redirect", [("Location", f"{prefix}/"), ("Content-Length", "0")])
-                return []
-            if path.startswith(f"{prefix}/"):
-                environ |= {"SCRIPT_NAME": prefix, "PATH_INFO": path.removeprefix(prefix)}
+        if prefix and _first_part(prefix) not in own_paths and f"{path}/".startswith(f"{prefix}/"):
+            environ |= {"SCRIPT_NAME": prefix, "PATH_INFO": path.removeprefix(prefix)}
         return inner(environ, start_response)
+
+    @app.before_request
+    def add_slash() -> ResponseReturnValue | None:
+        """Redirect from the prefix alone: the page's own addresses are relative to the path with a slash."""
+        if not request.script_root or request.environ.get("PATH_INFO"):
+            return None
+        query = request.query_string.decode("latin-1")
+        return redirect(f"{request.script_root}/?{query}".removesuffix("?"), 308)
 
     app.wsgi_app = as_sent  # type: ignore[method-assign]
 

@@ -4,6 +4,7 @@ import flask
 import pytest
 
 from imageserver.api.addresses import proxied_requests
+from imageserver.api.wsgi import security_headers
 from imageserver.settings import Settings
 
 PREFIX = {"X-Forwarded-Prefix": "/qwen"}
@@ -18,6 +19,7 @@ def client_of(**settings):
         request = flask.request
         return f"{request.scheme} {request.host} {request.script_root} {request.path}"
 
+    security_headers.register(app)
     proxied_requests.register(app, Settings(_env_file=None, **settings))
     return app.test_client()
 
@@ -42,9 +44,22 @@ def test_a_path_that_is_also_an_address_of_the_server_is_not_removed_twice():
     assert public.get("/images/1.png").text.endswith(" /images/1.png")
 
 
-def test_the_path_without_its_slash_leads_to_the_page():
-    answer = client_of(public_url="https://images.example/qwen").get("/qwen")
-    assert (answer.status_code, answer.headers["Location"]) == (308, "/qwen/")
+@pytest.mark.parametrize(
+    ("path", "target"), [("/qwen", "/qwen/"), ("/qwen?prompt=a%20cat&n=2", "/qwen/?prompt=a%20cat&n=2")]
+)
+def test_the_path_without_its_slash_leads_to_the_page(path, target):
+    answer = client_of(public_url="https://images.example/qwen").get(path)
+    assert (answer.status_code, answer.headers["Location"]) == (308, target)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_path_of_public_url_counts_and_no_other_that_a_client_made_up():
+    made_up = {"X-Forwarded-Prefix": "/evil"}
+    for public_url in ("https://images.example", "https://images.example/qwen"):
+        behind = client_of(trusted_proxies="127.0.0.1", public_url=public_url)
+        assert behind.get("/images/1.png", headers=made_up).text == "http localhost  /images/1.png"
+    # The proxy has removed it.
+    assert behind.get("/images/1.png", headers=PREFIX).text == "http localhost /qwen /images/1.png"
 
 
 def test_paths_that_only_begin_alike_are_not_below_it():
