@@ -39,7 +39,10 @@ class RequestSettings(BaseModel):
         None, description="Whether that scheduler uses Karras' noise levels; empty keeps its own choice."
     )
     max_pixels: int = Field(
-        2048 * 2048, ge=64 * 64, description="Maximum width x height of one image, in pixels; protects memory."
+        2048 * 2048,
+        ge=64 * 64,
+        description="Maximum width x height of one image, in pixels, four times as many for one that is sent or that "
+        "upscale makes larger; protects memory.",
     )
     max_steps: int = Field(150, ge=1, description="Maximum num_inference_steps of a request.")
     max_images: int = Field(10, ge=1, description="Maximum n of a request.")

@@ -230,6 +230,8 @@ def test_the_header_of_warnings_stays_short_enough_for_every_client(client):
         ("POST", "png-info", {"image": "aGk="}, 422, "image"),
         ("POST", "png-info", {}, 422, "image"),
         ("GET", "progress?skip_current_image=maybe", None, 422, "skip_current_image"),
+        ("POST", "txt2img", {"enable_hr": True, "hr_scale": 4, "width": 2048, "height": 2048}, 422, "hr_scale"),
+        ("POST", "txt2img", {"enable_hr": True, "hr_second_pass_steps": 999}, 422, "hr_second_pass_steps"),
         ("GET", "txt2img", None, 405, None),
         ("POST", "extra-single-image", {}, 422, "image"),
         ("POST", "extra-single-image", {"image": "aGk="}, 422, "image"),

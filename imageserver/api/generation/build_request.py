@@ -164,6 +164,9 @@ def _check_supported(service: Services, info: ModelInfo | None, parsed: ParsedRe
         raise InvalidParameter(
             "upscale: what a mask keeps is not enlarged; leave upscale or mask out.", param="upscale"
         )
+    if parsed.upscale_only and parsed.body.upscale_strength == 0:
+        # Lanczos alone: no model takes part.
+        return
     if info is None:
         if control is not None and not service.settings.controlnet:
             raise InvalidParameter(

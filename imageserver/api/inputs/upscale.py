@@ -26,13 +26,7 @@ def with_second_stage(
     if factor is None:
         return generation
     width, height = round(generation.width * factor), round(generation.height * factor)
-    limit = MAX_INPUT_RATIO * settings.max_pixels
-    if width * height > limit:
-        raise InvalidParameter(
-            f"upscale: the image would be {width}x{height}; the limit is {limit} pixels, {MAX_INPUT_RATIO} times "
-            "MAX_PIXELS.",
-            param="upscale",
-        )
+    _check_size(width, height, generation.count, settings)
     strength = DEFAULT_STRENGTH if body.upscale_strength is None else body.upscale_strength
     _check(generation, info, strength)
     upscale = Upscale(
@@ -44,6 +38,23 @@ def with_second_stage(
         only=only,
     )
     return replace(generation, upscale=upscale)
+
+
+def _check_size(width: int, height: int, count: int, settings: Settings) -> None:
+    limit = MAX_INPUT_RATIO * settings.max_pixels
+    if width * height > limit:
+        raise InvalidParameter(
+            f"upscale: the image would be {width}x{height}; the limit is {limit} pixels, {MAX_INPUT_RATIO} times "
+            "MAX_PIXELS.",
+            param="upscale",
+        )
+    # All images of an answer are held at once, up to what they have without this stage.
+    together = max(MAX_INPUT_RATIO, settings.max_images) * settings.max_pixels
+    if count * width * height > together:
+        raise InvalidParameter(
+            f"upscale: {count} images would be {width}x{height} each; the limit is {together} pixels together.",
+            param="upscale",
+        )
 
 
 def _check(generation: Generation, info: ModelInfo | None, strength: float) -> None:

@@ -253,7 +253,7 @@ def warnings_of(body: GeneratingBody) -> list[str]:
     unsupported = UNSUPPORTED | (UNSUPPORTED_WITH_MASK if with_mask else {})
     warnings += [f"{name} is ignored{_named(given[name])}." for name in sorted(_switched_on(given, unsupported))]
     if isinstance(body, HiresFix):
-        warnings += body.hires_warnings(given)
+        warnings += body.hires_warnings(given, body.width, body.height)
     if styles := [style for style in body.styles if style not in ("", "None")]:
         warnings.append(f"styles are ignored, because this server has none: {quoted(styles)}.")
     if options := ignored_options(body.override_settings):

@@ -39,7 +39,7 @@ from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
 from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import Cancelled
+from imageserver.errors import Cancelled, InvalidParameter
 from imageserver.imaging.infotext import parse_infotext
 from imageserver.protocol.messages import CancelJob, CurrentJobRequest, JobStatus, Started
 
@@ -163,16 +163,20 @@ def _answer(service: Services, body: GeneratingBody, init_image: InitImage | Non
     body, control = extract_unit(service, body)
     loras, lora_warnings = loras_in(body.prompt, body.negative_prompt, service.loras.names())
     fields = to_generate_fields(body, output_format_of(body, samples_format), sampler.scheduler)
-    parsed = parse_request(
-        service,
-        fields | control.fields | ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {}),
-        request.headers,
-        dialect=DIALECT,
-        images=Images(init_image, control.image),
-        previews=PREVIEWS,
-        prompt_required=False,
-    )
-    pending = build_request(service, request_id(), parsed, info, waited)
+    fields |= control.fields | ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {})
+    try:
+        parsed = parse_request(
+            service,
+            fields,
+            request.headers,
+            dialect=DIALECT,
+            images=Images(init_image, control.image),
+            previews=PREVIEWS,
+            prompt_required=False,
+        )
+        pending = build_request(service, request_id(), parsed, info, waited)
+    except InvalidParameter as error:
+        raise (body.in_own_names(error) if isinstance(body, Txt2ImgBody) else error) from None
     pending.warnings[:0] = [*sampler.warnings, *lora_warnings, *control.warnings]
     result = _generate(service, pending)
     if body.save_images and not isinstance(result, responses.InterruptedResult):

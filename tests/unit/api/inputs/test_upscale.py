@@ -12,10 +12,10 @@ SETTINGS = Settings(_env_file=None, max_pixels=1024 * 1024, max_steps=50)
 MODEL = ModelInfo(name="model")
 
 
-def staged(info=MODEL, *, only=False, **fields):
-    body = parse({"prompt": "x", "width": 512, "height": 512, **fields}, SETTINGS)
-    generation, _ = resolve(body, SETTINGS, info)
-    return with_second_stage(body, generation, info, SETTINGS, only=only).upscale
+def staged(info=MODEL, *, only=False, settings=SETTINGS, **fields):
+    body = parse({"prompt": "x", "width": 512, "height": 512, **fields}, settings)
+    generation, _ = resolve(body, settings, info)
+    return with_second_stage(body, generation, info, settings, only=only).upscale
 
 
 def test_without_it_there_is_no_second_stage():
@@ -59,6 +59,14 @@ def test_what_cannot_be_enlarged_is_refused(info, fields, param):
     with pytest.raises(InvalidParameter) as caught:
         staged(info, **fields)
     assert caught.value.param == param
+
+
+def test_images_are_enlarged_up_to_what_all_of_an_answer_may_have_together():
+    full = {"upscale": 2, "width": 1024, "height": 1024}
+    assert staged(**full, n=2).width == 2048
+    with pytest.raises(InvalidParameter, match="3 images would be 2048x2048 each; the limit is 10485760 pixels"):
+        staged(**full, n=3)
+    assert staged(**full, n=1, settings=Settings(_env_file=None, max_pixels=1024 * 1024, max_images=1)).width == 2048
 
 
 def test_a_model_that_only_edits_enlarges_with_lanczos_alone():

@@ -4,13 +4,17 @@ Source: stable-diffusion-webui 1.10, `modules/api/api.py`.
 """
 
 import base64
+import math
+from collections.abc import Callable
 
-from flask import Blueprint, Response, jsonify
+import msgspec
+from flask import Blueprint, Response
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.extras.bodies import BatchImagesBody, ExtrasBody, SingleImageBody
 from imageserver.api.dialects.automatic1111.number_texts import with_numbers
 from imageserver.api.inputs.images.image_bytes import fetch
+from imageserver.api.inputs.images.init_image import MAX_INPUT_RATIO
 from imageserver.api.inputs.json_body import as_object, read_json
 from imageserver.api.inputs.validation import validated, without_nulls
 from imageserver.api.operations import documented
@@ -45,8 +49,12 @@ def single_image() -> Response:
     """Enlarge an image with Lanczos."""
     service = services()
     body = validated(SingleImageBody, with_numbers(SingleImageBody, without_nulls(as_object(read_json()))))
-    image = _enlarged(service, body, body.image, "image")
-    return add_warnings(jsonify(SingleImageResponse(html_info="", image=image).model_dump()), body.warnings())
+    enlarged = enlarge(service, fetch(service, body.image, name="image"), body.enlargement(), name="image")
+
+    def encoded() -> bytes:
+        return msgspec.json.encode({"html_info": "", "image": base64.b64encode(enlarged).decode()})
+
+    return _json(service, encoded, body)
 
 
 @blueprint.post("/sdapi/v1/extra-batch-images")
@@ -60,8 +68,13 @@ def batch_images() -> Response:
             f"imageList has {len(body.imageList)} images; the limit is {service.settings.max_images} (MAX_IMAGES).",
             param="imageList",
         )
-    images = [_enlarged(service, body, each.data, f"imageList[{index}]") for index, each in enumerate(body.imageList)]
-    return add_warnings(jsonify(BatchImagesResponse(html_info="", images=images).model_dump()), body.warnings())
+    enlarged = _enlarged_together(service, body)
+
+    def encoded() -> bytes:
+        images = [base64.b64encode(data).decode() for data in enlarged]
+        return msgspec.json.encode({"html_info": "", "images": images})
+
+    return _json(service, encoded, body)
 
 
 @blueprint.post("/sdapi/v1/interrogate")
@@ -71,6 +84,31 @@ def interrogate() -> Response:
     raise NotFound("interrogate: no model of this server describes images; write the prompt yourself.")
 
 
-def _enlarged(service: Services, body: ExtrasBody, text: str, name: str) -> str:
-    enlarged = enlarge(service, fetch(service, text, name=name), body.enlargement(), name=name)
-    return service.thread_pool.run(base64.b64encode, enlarged).decode()
+def _enlarged_together(service: Services, body: BatchImagesBody) -> list[bytes]:
+    """Return the files of a batch, which together may have as many pixels as one image: the answer holds them all."""
+    wanted, limit = body.enlargement(), MAX_INPUT_RATIO * service.settings.max_pixels
+    files, pixels = list[bytes](), 0
+    for index, each in enumerate(body.imageList):
+        name = f"imageList[{index}]"
+        files.append(enlarge(service, fetch(service, each.data, name=name), wanted, name=name))
+        # Of the finished file: an image may be turned by its EXIF.
+        pixels += service.thread_pool.run(_pixels_of, files[-1], limit)
+        if pixels > limit:
+            raise InvalidParameter(
+                f"{name}: the images up to this one have {pixels} pixels; the limit is {limit} together, "
+                f"{MAX_INPUT_RATIO} times MAX_PIXELS. Send the others in another request.",
+                param="imageList",
+            )
+    return files
+
+
+def _pixels_of(file: bytes, limit: int) -> int:
+    from imageserver.imaging import decoding
+
+    return math.prod(decoding.read_size(file, name="image", max_pixels=limit))
+
+
+def _json(service: Services, encoded: Callable[[], bytes], body: ExtrasBody) -> Response:
+    # On a thread: base64 of so large an image takes a tenth of a second.
+    response = Response(service.thread_pool.run(encoded), mimetype="application/json")
+    return add_warnings(response, body.warnings())

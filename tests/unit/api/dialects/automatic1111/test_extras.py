@@ -1,10 +1,44 @@
 """The extras enlarge to the size that AUTOMATIC1111 would choose."""
 
-import pytest
+import contextlib
+import threading
+from types import SimpleNamespace
 
+import msgspec
+import pytest
+from flask import Flask
+
+from imageserver.api import errors
+from imageserver.api.dialects.automatic1111.extras import views
 from imageserver.api.dialects.automatic1111.extras.bodies import ExtrasBody
+from imageserver.api.request_context import EXTENSION
+from imageserver.api.wsgi.thread_pool import ThreadPool
+from imageserver.settings import Settings
+from tests.support.images import coded, one_colour, opened
 
 GIVEN = (100, 50)
+SMALL = Settings(_env_file=None, max_pixels=64 * 64)
+
+
+@pytest.fixture
+def client():
+    """A client of the routes alone, whose images may have 128 x 128 pixels."""
+    app = Flask("extras")
+    memory = SimpleNamespace(reserve=lambda *_: contextlib.nullcontext())
+    app.extensions[EXTENSION] = SimpleNamespace(
+        settings=SMALL,
+        thread_pool=ThreadPool(1),
+        decoding_memory=memory,
+        request_ids=SimpleNamespace(next_id=lambda: 5),
+    )
+    app.register_blueprint(views.blueprint)
+    errors.register(app)
+    return app.test_client()
+
+
+def sent(client, count):
+    body = {"upscaler_1": "Lanczos", "imageList": [{"data": coded(one_colour(32, 32))}] * count}
+    return client.post("/sdapi/v1/extra-batch-images", json=body)
 
 
 @pytest.mark.parametrize(
@@ -29,3 +63,30 @@ def test_what_is_not_served_is_a_warning():
     assert body.warnings() == [
         "gfpgan_visibility is ignored.", "upscaler 'ESRGAN_4x' is not served; Lanczos is used.",
     ]  # fmt: skip
+
+
+def test_a_batch_has_no_more_pixels_than_one_image_may_have(client):
+    assert [opened(each).size for each in sent(client, 4).json["images"]] == [(64, 64)] * 4
+    refused = sent(client, 5)
+    assert (refused.status_code, refused.json["param"]) == (422, "imageList")
+    assert "imageList[4]: the images up to this one have 20480 pixels; the limit is 16384" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("extra-single-image", {"image": coded(one_colour(32, 32))}),
+        ("extra-batch-images", {"imageList": [{"data": coded(one_colour(32, 32))}]}),
+    ],
+)
+def test_answers_are_written_beside_the_greenlet_of_the_request(client, monkeypatch, path, body):
+    threads, encode = [], msgspec.json.encode
+
+    def seen(content):
+        threads.append(threading.get_ident())
+        return encode(content)
+
+    monkeypatch.setattr(msgspec.json, "encode", seen)
+    assert client.post(f"/sdapi/v1/{path}", json=body).status_code == 200
+    assert threads
+    assert threading.get_ident() not in threads
