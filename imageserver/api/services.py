@@ -1,7 +1,9 @@
 """Every long-lived object of one HTTP worker, created once in `create_app` and passed to the views."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import gevent
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     # They import requests, which takes 0.1 s and is needed only with these settings.
     from imageserver.api.credentials.huggingface_tokens import HuggingFaceTokens
     from imageserver.api.outbound.webhooks import WebhookSender
+
+logger = logging.getLogger(__name__)
 
 WARM_UP_SECONDS = 1.0
 MAINTENANCE_INTERVAL_SECONDS = 2.0
@@ -67,14 +71,10 @@ class Services:
         self.client.start()
         gevent.spawn_later(WARM_UP_SECONDS, self.thread_pool.run, _import_imaging)
         self.outputs.start()
-        gevent.spawn(self._maintain_outputs_forever)
-
-    def _maintain_outputs_forever(self) -> None:
-        while True:
-            gevent.sleep(MAINTENANCE_INTERVAL_SECONDS)
-            self.outputs.start()
-            # Saved images expire even if no new ones are saved.
-            self.storage_threads.run(self.outputs.maintain)
+        # Apart from what waits for a thread: those may all wait for a process that is to be replaced.
+        gevent.spawn(_repeat, self.outputs.start)
+        # Saved images expire even if no new ones are saved.
+        gevent.spawn(_repeat, partial(self.storage_threads.run, self.outputs.maintain))
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -140,6 +140,15 @@ class Services:
             delay = max(0.5, self.settings.graceful_timeout - DRAIN_MARGIN_SECONDS)
             # Called from a signal handler, where starting a thread would block the loop.
             gevent.spawn_later(delay, self.client.fail_all, Draining("The server is stopping.", retry_after=5))
+
+
+def _repeat(work: Callable[[], None]) -> None:
+    while True:
+        gevent.sleep(MAINTENANCE_INTERVAL_SECONDS)
+        try:
+            work()
+        except Exception:
+            logger.exception("Looking after saved images failed; it is tried again.")
 
 
 def _import_imaging() -> None:

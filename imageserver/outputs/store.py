@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from imageserver.errors import StorageUnavailable
+
 
 @dataclass(frozen=True)
 class StoredImage:
@@ -23,7 +25,9 @@ class StoredImage:
         """Return the whole image; raises StorageUnavailable, and NotFound where it was deleted meanwhile."""
         data = self.beginning
         while len(data) < self.size:
-            data += self.read(len(data))
+            if not (part := self.read(len(data))):
+                raise StorageUnavailable("The image became shorter while it was read; ask again.", retry_after=1)
+            data += part
         return data
 
 

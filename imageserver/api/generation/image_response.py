@@ -17,7 +17,8 @@ def image_response(service: Services, name: str) -> Response:
     found = service.storage_threads.run(service.outputs.open_image, name)
     if isinstance(found, Path):
         return send_file(found, max_age=MAX_AGE_SECONDS)
-    if found.address:
+    # A store signs an address for one method.
+    if found.address and request.method == "GET":
         response = Response(status=302, headers={"Location": found.address})
         # It ends before a browser's cache would forget it.
         response.cache_control.no_store = True

@@ -5,17 +5,19 @@ it writes a line: the TCP port where it was given no path of a socket.
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from imageserver.errors import ServiceError
+from imageserver.errors import ServiceError, StorageUnavailable
 from imageserver.outputs.object_store.bucket import Bucket
-from imageserver.outputs.object_store.keeper import Keeper
+from imageserver.outputs.object_store.keeper import RETRY_SECONDS, Keeper
 from imageserver.outputs.object_store.messages import (
     Answer,
     Maintained,
@@ -29,6 +31,8 @@ from imageserver.outputs.object_store.messages import (
 from imageserver.protocol.channel import Channel
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
+
+logger = logging.getLogger(__name__)
 
 # Of a connection that asks nothing.
 QUESTION_SECONDS = 10.0
@@ -50,7 +54,8 @@ def main() -> None:
         redirects=settings.output_redirect,
     )
     threading.Thread(target=_end_with_worker, daemon=True).start()
-    threading.Thread(target=keeper.maintain_forever, args=(threading.Event(),), daemon=True).start()
+    for work in (keeper.maintain, keeper.sweep):
+        threading.Thread(target=repeat, args=(work, threading.Event()), daemon=True).start()
     while True:
         connection, _ = listener.accept()
         threading.Thread(target=serve, args=(connection, keeper, key), daemon=True).start()
@@ -60,16 +65,41 @@ def serve(connection: socket.socket, keeper: Keeper, key: str) -> None:
     """Answer the one question of a connection."""
     connection.settimeout(QUESTION_SECONDS)
     channel = Channel(connection, decode_question)
-    # The worker may have given up.
-    with contextlib.suppress(OSError, EOFError), contextlib.closing(channel):
-        received, data = channel.receive()
+    with contextlib.closing(channel):
+        try:
+            received, data = channel.receive()
+        except EOFError:
+            return
         question = cast(Question, received)
         if secrets.compare_digest(question.key.encode(), key.encode()):
-            try:
-                answer, raw = answer_to(question, data, keeper)
-            except ServiceError as error:
-                answer, raw = Refused(code=error.code, sentence=error.sentence, retry_after=error.retry_after), b""
-            channel.send(answer, raw)
+            answer, raw = answer_or_refuse(question, data, keeper)
+            # The worker may have given up.
+            with contextlib.suppress(OSError):
+                channel.send(answer, raw)
+
+
+def repeat(work: Callable[[], None], stop: threading.Event) -> None:
+    """Do it every few seconds until `stop`, whatever happens."""
+    while True:
+        try:
+            work()
+        except Exception:
+            logger.exception("Looking after the store of OUTPUT_URL failed; it is tried again.")
+        if stop.wait(RETRY_SECONDS):
+            return
+
+
+def answer_or_refuse(question: Question, data: bytes, keeper: Keeper) -> tuple[Answer, bytes]:
+    """Return the answer to a question and its bytes, whatever happens: silence would cost this process its life."""
+    try:
+        return answer_to(question, data, keeper)
+    except ServiceError as error:
+        failure = error
+    except Exception:
+        logger.exception("A question of the worker failed.")
+        sentence = "The process that keeps saved images failed; the server's log has the details."
+        failure = StorageUnavailable(sentence, retry_after=RETRY_SECONDS)
+    return Refused(code=failure.code, sentence=failure.sentence, retry_after=failure.retry_after), b""
 
 
 def answer_to(question: Question, data: bytes, keeper: Keeper) -> tuple[Answer, bytes]:

@@ -1,8 +1,10 @@
-"""A folder of images in a filesystem of fsspec, which never overwrites one."""
+"""A folder of images in a filesystem of fsspec."""
 
+import contextlib
 import errno
 import itertools
 import mimetypes
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +15,8 @@ from imageserver.outputs.object_store.messages import PART_BYTES
 from imageserver.outputs.retention import MEBIBYTE
 
 OPERATION_SECONDS = 10.0
+# An image that waited has all the time that a slow line needs.
+MIN_BYTES_PER_SECOND = 100_000
 # Of a folder with a million images.
 LISTING_SECONDS = 600.0
 # How long the store's own address of an image is valid: a client follows a redirect at once.
@@ -38,12 +42,10 @@ class Bucket:
                 return name
         raise AssertionError("unreachable")
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes, seconds: float = OPERATION_SECONDS) -> bool:
         """Keep an image under a name; return False where that is taken."""
-        # Other filesystems name it otherwise, or guess it.
-        kind = {"ContentType": mimetypes.guess_type(name)[0]} if self._url.startswith(("s3:", "s3a:")) else {}
         try:
-            self._do("pipe_file", name, data, mode="create", **kind)
+            self._put(name, data, "create", seconds)
         except FileExistsError:
             return False
         except Away as away:
@@ -51,6 +53,23 @@ class Bucket:
             if getattr(away.__cause__, "errno", None) != errno.EINVAL or not self._has(name):
                 raise
             return False
+        return True
+
+    def create_again(self, name: str, data: bytes) -> bool:
+        """Keep an image that may have arrived before, whole or in part; return False where the name is another's."""
+        seconds = OPERATION_SECONDS + len(data) / MIN_BYTES_PER_SECOND
+        if self.create(name, data, seconds):
+            return True
+        try:
+            size = self.size(name)
+            if not self._is_beginning(name, size, data):
+                return False
+        except NotFound as error:
+            # It was deleted meanwhile, or is a folder.
+            raise Away("it refuses the name of an image") from error
+        if size < len(data):
+            # A store without an atomic create keeps what came before the line broke.
+            self._put(name, data, "overwrite", seconds)
         return True
 
     def size(self, name: str) -> int:
@@ -83,22 +102,32 @@ class Bucket:
         self._do("pipe_file", PROBE, b"qwen-image-server keeps images here.\n")
 
     def sweep(self, *, max_mb: float, max_age: float, now: float) -> int:
-        """Delete images older than `max_age` seconds, then the oldest down to `max_mb` MiB; return how many.
-
-        The age is that in the name, as filesystems have no common way to say it.
-        """
+        """Delete images older than `max_age` seconds, then the oldest down to `max_mb` MiB; return how many."""
         try:
-            listed = self._do("ls", "", detail=True)
+            listed = self._do("ls", "", detail=True, seconds=LISTING_SECONDS)
         except FileNotFoundError:
             return 0
-        sizes = {str(each["name"]).rpartition("/")[2]: int(each["size"] or 0) for each in listed}
-        images = sorted((moment_of(name), name) for name in sizes if IMAGE.fullmatch(name))
-        kept, deleted = sum(sizes[name] for _, name in images), 0
-        for moment, name in images:
+        entries = {str(each["name"]).rpartition("/")[2]: each for each in listed}
+        sizes = {name: int(each["size"] or 0) for name, each in entries.items() if IMAGE.fullmatch(name)}
+        kept, deleted = sum(sizes.values()), 0
+        for moment, name in sorted((_saved_at(name, entries[name]), name) for name in sizes):
             if now - moment > max_age or kept > max_mb * MEBIBYTE:
-                self._do("rm_file", name)
-                kept, deleted = kept - sizes[name], deleted + 1
+                # Another server of the same folder may be faster.
+                with contextlib.suppress(FileNotFoundError):
+                    self._do("rm_file", name)
+                    deleted += 1
+                kept -= sizes[name]
         return deleted
+
+    def _put(self, name: str, data: bytes, mode: str, seconds: float) -> None:
+        # Other filesystems name it otherwise, or guess it.
+        kind = {"ContentType": mimetypes.guess_type(name)[0]} if self._url.startswith(("s3:", "s3a:")) else {}
+        self._do("pipe_file", name, data, mode=mode, seconds=seconds, **kind)
+
+    def _is_beginning(self, name: str, size: int, data: bytes) -> bool:
+        """Return whether a file of this size is `data` or how that begins; raises NotFound."""
+        ends = {start: min(start + PART_BYTES, size) for start in range(0, size, PART_BYTES)}
+        return size <= len(data) and all(self.read(name, start) == data[start:end] for start, end in ends.items())
 
     def _has(self, name: str) -> bool:
         try:
@@ -118,7 +147,7 @@ class Bucket:
             filesystem.makedirs(root, exist_ok=True)
         return filesystem, root.rstrip("/")
 
-    def _do(self, operation: str, name: str, *args: Any, **options: Any) -> Any:
+    def _do(self, operation: str, name: str, *args: Any, seconds: float = OPERATION_SECONDS, **options: Any) -> Any:
         """Run an operation of the filesystem on a file of the folder, within a time where that can be limited."""
         try:
             filesystem, root = self._opened
@@ -129,7 +158,7 @@ class Bucket:
             # Other servers change what was listed.
             filesystem.invalidate_cache()
             if filesystem.async_impl and operation != "sign":
-                options["timeout"] = LISTING_SECONDS if operation == "ls" else OPERATION_SECONDS
+                options["timeout"] = seconds
             return getattr(filesystem, operation)(f"{root}/{name}", *args, **options)
         except (FileExistsError, NotImplementedError):
             raise
@@ -139,6 +168,15 @@ class Bucket:
             raise Away(_reason(error)) from error
         except Exception as error:
             raise Away(_reason(error)) from error
+
+
+def _saved_at(name: str, entry: dict[str, Any]) -> float:
+    """Return when a listed image was saved, in Unix seconds; by its name where the filesystem does not say."""
+    # S3's word, Azure's, and that of folders and SFTP.
+    moment = next((entry[key] for key in ("LastModified", "last_modified", "mtime") if entry.get(key)), None)
+    if isinstance(moment, datetime):
+        return moment.timestamp()
+    return moment if isinstance(moment, int | float) else moment_of(name)
 
 
 def _reason(error: Exception) -> str:

@@ -2,8 +2,9 @@
 
 import contextlib
 import logging
-import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -39,6 +40,7 @@ class Keeper:
         self._is_proven = False
         # What the store has another image for.
         self._conflicts: set[str] = set()
+        self._failures: Counter[str] = Counter()
 
     @property
     def obstacle(self) -> str:
@@ -56,8 +58,7 @@ class Keeper:
                 return self._bucket.save(data, stem=stem, extension=extension)
             except Away as away:
                 self._record(away)
-        waiting = sum(file.stat().st_size for file in self._waiting())
-        if waiting + len(data) > self._unsent_mb * MEBIBYTE:
+        if self._waiting_bytes() + len(data) > self._unsent_mb * MEBIBYTE:
             raise StorageUnavailable(
                 "The image was generated but could not be saved, because the store cannot be used and no more images "
                 "may wait for it (OUTPUT_UNSENT_MB); let save_to_file be false to get the bytes instead.",
@@ -80,29 +81,30 @@ class Keeper:
             sentence = f"The image cannot be read at present: {away}."
             raise StorageUnavailable(sentence, retry_after=RETRY_SECONDS) from away
 
-    def maintain_forever(self, stop: threading.Event) -> None:
-        """Maintain every few seconds until the server ends."""
-        while True:
-            self.maintain()
-            if stop.wait(RETRY_SECONDS):
-                return
-
     def maintain(self) -> None:
-        """Send what waits, or find out whether the store accepts images, and delete what is over the limits.
-
-        Only one process of a server does it at a time.
-        """
+        """Send what waits, or find out whether the store accepts images."""
         try:
-            make_private_folder(self._folder)
-            with FileLock(self._folder / "lock", timeout=0, mode=PRIVATE_FILE, thread_local=False):
-                self._send_waiting()
-                self._sweep_if_due()
-        except Timeout:
-            pass
+            self._do_alone(self._send_waiting, "lock")
         except Away as away:
             self._record(away)
+
+    def sweep(self) -> None:
+        """Delete what is over the limits, every ten minutes; in a large folder it takes as long as that."""
+        try:
+            self._do_alone(self._sweep_if_due, "sweep_lock")
+        except Away as away:
+            logger.warning("Old images cannot be deleted from the store: %s (%r).", away, away.__cause__)
+
+    def _do_alone(self, work: Callable[[], None], lock: str) -> None:
+        """Do it unless another process of this server does."""
+        try:
+            make_private_folder(self._folder)
+            with FileLock(self._folder / lock, timeout=0, mode=PRIVATE_FILE, thread_local=False):
+                work()
+        except Timeout:
+            pass
         except OSError as error:
-            logger.error("The images that wait for the store cannot be sent: %s.", error.strerror)
+            logger.error("The images that wait for the store cannot be looked after: %s.", error.strerror)
 
     def _send_waiting(self) -> None:
         sent = 0
@@ -119,27 +121,38 @@ class Keeper:
 
     def _send(self, files: list[Path]) -> None:
         for file in files:
-            data = file.read_bytes()
-            # The same one is there where the answer to an earlier try was lost.
-            if self._bucket.create(file.name, data) or self._bucket.read(file.name) == data[:PART_BYTES]:
+            try:
+                is_there = self._bucket.create_again(file.name, file.read_bytes())
+            except (Away, OSError):
+                self._failures[file.name] += 1
+                raise
+            if is_there:
+                del self._failures[file.name]
                 file.unlink()
             else:
                 self._conflicts.add(file.name)
                 logger.error("%s stays on the disk: the store has another image of this name.", file.name)
 
     def _sweep_if_due(self) -> None:
+        if self._reason():
+            return
         file = self._swept_file
         if not file.exists() or time.time() - file.stat().st_mtime >= SWEEP_INTERVAL_SECONDS:
             file.touch(mode=PRIVATE_FILE)
-            try:
-                self._bucket.sweep(max_mb=self._max_mb, max_age=self._max_age, now=time.time())
-            except Away as away:
-                logger.warning("Old images cannot be deleted from the store: %s (%r).", away, away.__cause__)
+            self._bucket.sweep(max_mb=self._max_mb, max_age=self._max_age, now=time.time())
 
     def _waiting(self) -> list[Path]:
-        """Return the images that wait, the oldest first."""
-        files = sorted(self._unsent.path.glob("[!.]*"))
-        return [file for file in files if file.name not in self._conflicts]
+        """Return the images that wait, the oldest first, but none before another that failed less often."""
+        files = [file for file in self._unsent.path.glob("[!.]*") if file.name not in self._conflicts]
+        return sorted(files, key=lambda file: (self._failures[file.name], file))
+
+    def _waiting_bytes(self) -> int:
+        sizes = 0
+        for file in self._waiting():
+            # One that vanishes meanwhile was sent.
+            with contextlib.suppress(FileNotFoundError):
+                sizes += file.stat().st_size
+        return sizes
 
     def _reason(self) -> str:
         """Return why images wait, as whichever process of this server found."""

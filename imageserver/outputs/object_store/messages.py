@@ -37,7 +37,7 @@ class Read(Message, frozen=True, kw_only=True):
 
 
 class Maintain(Message, frozen=True, kw_only=True):
-    """Send what waits and delete what is over the limits; answered by Maintained."""
+    """Say what keeps images from the store; answered by Maintained."""
 
     key: str
 

@@ -44,30 +44,32 @@ class RemoteOutputs:
         self._settings = settings
         self._address = Address(path=str(socket_path) if socket_path else None, port=None, key=secrets.token_hex(32))
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_silent = False
+        # What did not answer: late questions to a process that is gone must not end its successor.
+        self._silent: subprocess.Popen[bytes] | None = None
         self.obstacle = ""
 
     def start(self) -> None:
         """Start the process unless it runs and answers."""
         if self._process is not None:
-            if self._process.poll() is None and not self._is_silent:
+            if self._process.poll() is None and self._silent is not self._process:
                 return
             self.stop()
-        self._is_silent = False
         path = self._address.path
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", MODULE, *([path] if path else [])], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             # Ctrl+C in a terminal is for the server, whose last images are still to be saved.
             start_new_session=True,
             cwd=WORKING_DIR, env=os.environ if IS_CHECKOUT else os.environ | {"PYTHONSAFEPATH": "1"},
         )  # fmt: skip
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         settings = self._settings.model_dump_json(include=TRAVELLING)
-        self._process.stdin.write(f"{self._address.key}\n{settings}\n".encode())
-        self._process.stdin.flush()
-        port = self._process.stdout.readline()
+        process.stdin.write(f"{self._address.key}\n{settings}\n".encode())
+        process.stdin.flush()
+        port = process.stdout.readline()
         self._address = Address(path=path, port=int(port or 0) or None, key=self._address.key)
+        # Only now: before it listens, no question is one to it.
+        self._process = process
 
     def stop(self) -> None:
         """Kill the process; what it was saving is answered with 503."""
@@ -106,6 +108,7 @@ class RemoteOutputs:
         return self._ask(Read(key=self._address.key, name=name, start=start))[1]
 
     def _ask(self, question: Question, data: bytes = b"") -> tuple[Answer, bytes]:
+        asked = self._process
         try:
             connection = self._address.connect()
             connection.settimeout(ANSWER_SECONDS)
@@ -114,7 +117,7 @@ class RemoteOutputs:
                 received, raw = channel.receive()
                 answer = cast(Answer, received)
         except (OSError, EOFError) as error:
-            self._is_silent = True
+            self._silent = asked
             sentence = "The process that keeps saved images does not answer; it is started again."
             raise StorageUnavailable(sentence, retry_after=2) from error
         if isinstance(answer, Refused):

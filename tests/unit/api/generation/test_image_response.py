@@ -17,11 +17,11 @@ def get():
     """Return a function that requests an image which a store holds in parts of four bytes."""
     app, pool = Flask("test"), ThreadPool(1)
 
-    def get(address="", **headers):
+    def get(address="", method="GET", **headers):
         image = StoredImage("a.png", len(DATA), DATA[:4], lambda start: DATA[start : start + 4], address)
         outputs = SimpleNamespace(open_image=lambda name: image)
         service = SimpleNamespace(outputs=outputs, storage_threads=pool)
-        with app.test_request_context(headers=headers):
+        with app.test_request_context(method=method, headers=headers):
             return image_response(service, "a.png")
 
     return get
@@ -47,3 +47,8 @@ def test_the_address_of_the_store_is_not_remembered_beyond_its_end(get):
     response = get(address="https://store/a.png?signature")
     assert (response.status_code, response.location) == (302, "https://store/a.png?signature")
     assert response.cache_control.no_store
+
+
+def test_the_head_of_an_image_is_no_address_of_the_store_as_that_is_signed_for_get(get):
+    response = get(address="https://store/a.png?signature", method="HEAD")
+    assert (response.status_code, response.mimetype, response.content_length) == (200, "image/png", 10)

@@ -1,8 +1,10 @@
 """A folder of images in a filesystem of fsspec."""
 
 import errno
+import os
 import time
-from datetime import datetime
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +90,65 @@ def test_old_images_and_the_oldest_above_the_limit_are_deleted_and_nothing_else(
     FlakyFileSystem.store["/bucket/images/holiday.png"] = FlakyFileSystem.store["/bucket/images/.qwen-image-server"]
     assert bucket.sweep(max_mb=1, max_age=3600, now=now) == 2
     assert [name.rpartition("-")[2] for name in names()] == ["server", "req2.png", "req3.png", "holiday.png"]
+
+
+@pytest.mark.parametrize("said", ["mtime", "LastModified"])
+def test_the_time_of_the_store_counts_where_it_says_one(bucket, monkeypatch, said):
+    now = time.time()
+    ls = FlakyFileSystem.ls
+
+    def with_times(self, *args, **options):
+        ages = {"req1.png": 5000, "req2.png": 10}
+        moments = {name: now - age for name, age in ages.items()}
+        for entry in ls(self, *args, **options):
+            moment = moments[entry["name"].rpartition("-")[2]]
+            yield entry | {said: moment if said == "mtime" else datetime.fromtimestamp(moment, UTC)}
+
+    monkeypatch.setattr(FlakyFileSystem, "ls", with_times)
+    # As named by a machine ahead of this one, and by one behind it.
+    for stem in ("Qwen-Image-20991120_150405-req1", "Qwen-Image-20000101_000000-req2"):
+        bucket.save(b"image", stem=stem, extension="png")
+    assert bucket.sweep(max_mb=1, max_age=3600, now=now) == 1
+    assert names() == ["Qwen-Image-20000101_000000-req2.png"]
+
+
+def test_the_time_of_a_folder_of_this_machine_counts(tmp_path):
+    bucket = Bucket(f"local://{tmp_path}")
+    for number in (1, 2):
+        bucket.save(b"image", stem=f"Qwen-Image-20991120_150405-req{number}", extension="png")
+    os.utime(tmp_path / "Qwen-Image-20991120_150405-req1.png", (1, 1))
+    assert bucket.sweep(max_mb=1, max_age=3600, now=time.time()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["Qwen-Image-20991120_150405-req2.png"]
+
+
+def test_an_image_that_another_server_deletes_first_ends_no_sweep(bucket, monkeypatch):
+    for number in (1, 2):
+        bucket.save(b"image", stem=f"Qwen-Image-20000101_000000-req{number}", extension="png")
+    rm_file = FlakyFileSystem.rm_file
+
+    def late(self, path):
+        if path.endswith("req1.png"):
+            rm_file(self, path)
+        rm_file(self, path)
+
+    monkeypatch.setattr(FlakyFileSystem, "rm_file", late)
+    assert bucket.sweep(max_mb=1, max_age=3600, now=time.time()) == 1
+    assert names() == []
+
+
+def test_an_image_that_waited_has_more_time_the_larger_it_is(bucket):
+    limits = []
+    filesystem = SimpleNamespace(
+        async_impl=True,
+        invalidate_cache=lambda: None,
+        pipe_file=lambda path, data, mode, timeout: limits.append(timeout),
+    )
+    bucket._opened = filesystem, "/bucket"
+    bucket.create(f"{STEM}.png", bytes(2**22))
+    for size in (2**10, 2**22):
+        bucket.create_again(f"{STEM}.png", bytes(size))
+    assert limits[0] == module.OPERATION_SECONDS
+    assert limits[0] < limits[1] < limits[2]
 
 
 def test_a_folder_that_is_not_there_yet_has_nothing_to_delete():

@@ -1,8 +1,12 @@
 """No saved image is lost while its store is away."""
 
+import threading
+from pathlib import Path
+
 import pytest
 
 from imageserver.errors import NotFound, StorageUnavailable
+from imageserver.outputs.object_store import bucket as bucket_module
 from imageserver.outputs.object_store import keeper as module
 from imageserver.outputs.object_store.bucket import Bucket
 from imageserver.outputs.object_store.keeper import Keeper
@@ -105,6 +109,106 @@ def test_one_whose_name_another_server_took_meanwhile_stays_and_holds_up_no_othe
     assert keeper.obstacle == ""
 
 
+@pytest.mark.parametrize("arrived", [b"", b"01", b"01234567"])
+def test_an_upload_that_broke_off_in_the_store_is_completed(open_keeper, tmp_path, monkeypatch, arrived):
+    for each in (module, bucket_module):
+        monkeypatch.setattr(each, "PART_BYTES", 4)
+    keeper = open_keeper()
+    FlakyFileSystem.error = AWAY
+    name = save(keeper, b"0123456789")
+    FlakyFileSystem.error = None
+    Bucket("flaky://bucket/images").create(name, arrived)
+    keeper.maintain()
+    assert stored() == {name: b"0123456789"}
+    assert waiting(tmp_path) == []
+
+
+@pytest.mark.parametrize("theirs", [b"012345678X", b"0123X", b"0123456789X"])
+def test_another_image_that_begins_the_same_is_neither_overwritten_nor_taken_for_ours(
+    open_keeper, tmp_path, monkeypatch, theirs
+):
+    for each in (module, bucket_module):
+        monkeypatch.setattr(each, "PART_BYTES", 4)
+    keeper = open_keeper()
+    FlakyFileSystem.error = AWAY
+    name = save(keeper, b"0123456789")
+    FlakyFileSystem.error = None
+    Bucket("flaky://bucket/images").create(name, theirs)
+    keeper.maintain()
+    assert stored() == {name: theirs}
+    assert waiting(tmp_path) == [name]
+
+
+def test_an_image_is_saved_while_another_process_sends_those_that_wait(open_keeper, monkeypatch):
+    keeper = open_keeper()
+    FlakyFileSystem.error = AWAY
+    save(keeper)
+    stat = Path.stat
+
+    def vanishes(path, **options):
+        if path.name == f"{STEM}1.png":
+            path.unlink(missing_ok=True)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanishes)
+    assert save(keeper, number=2) == f"{STEM}2.png"
+
+
+def test_an_image_that_cannot_be_uploaded_holds_up_no_other(open_keeper, tmp_path, monkeypatch):
+    keeper = open_keeper()
+    FlakyFileSystem.error = AWAY
+    names = [save(keeper, number=number) for number in (1, 2, 3)]
+    FlakyFileSystem.error = None
+    pipe_file = FlakyFileSystem.pipe_file
+
+    def too_slow(self, path, *args, **options):
+        if path.endswith(names[0]):
+            raise TimeoutError
+        return pipe_file(self, path, *args, **options)
+
+    monkeypatch.setattr(FlakyFileSystem, "pipe_file", too_slow)
+    for _ in range(2):
+        keeper.maintain()
+    assert sorted(stored()) == names[1:]
+    assert waiting(tmp_path) == names[:1]
+
+
+def test_a_name_that_is_taken_and_then_missing_is_tried_again(open_keeper, tmp_path, monkeypatch):
+    keeper = open_keeper()
+    FlakyFileSystem.error = AWAY
+    name = save(keeper)
+    FlakyFileSystem.error = None
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "create", lambda *args: False)
+        keeper.maintain()
+    assert waiting(tmp_path) == [name]
+    keeper.maintain()
+    assert stored() == {name: b"image"}
+
+
+def test_images_that_wait_are_sent_while_a_large_folder_is_listed(open_keeper, tmp_path, monkeypatch):
+    is_listing, may_end = threading.Event(), threading.Event()
+
+    def ls(self, *args, **options):
+        is_listing.set()
+        may_end.wait(10)
+        return []
+
+    monkeypatch.setattr(FlakyFileSystem, "ls", ls)
+    sweeping = threading.Thread(target=open_keeper().sweep)
+    sweeping.start()
+    try:
+        assert is_listing.wait(10)
+        FlakyFileSystem.error = AWAY
+        name = save(open_keeper())
+        FlakyFileSystem.error = None
+        open_keeper().maintain()
+        assert stored() == {name: b"image"}
+    finally:
+        may_end.set()
+        sweeping.join()
+
+
 def test_above_its_limit_an_image_is_refused_and_none_that_waits_is_deleted(open_keeper, tmp_path):
     keeper = open_keeper()
     FlakyFileSystem.error = AWAY
@@ -139,10 +243,10 @@ def test_an_image_of_a_store_that_is_away_cannot_be_read_yet_and_an_unknown_one_
 
 def test_the_store_is_listed_once_in_ten_minutes_whatever_the_number_of_workers(open_keeper, monkeypatch):
     for keeper in (open_keeper(), open_keeper()):
-        keeper.maintain()
+        keeper.sweep()
     assert FlakyFileSystem.calls.count("ls") == 1
     monkeypatch.setattr(module, "SWEEP_INTERVAL_SECONDS", 0.0)
-    open_keeper().maintain()
+    open_keeper().sweep()
     assert FlakyFileSystem.calls.count("ls") == 2
 
 

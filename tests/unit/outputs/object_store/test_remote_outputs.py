@@ -1,13 +1,17 @@
 """The worker's side of a store, with a real store process and a filesystem of this machine behind it."""
 
+import contextlib
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
-from imageserver.errors import NotFound, StorageUnavailable
+from imageserver.errors import NotFound, ServiceError, StorageUnavailable
 from imageserver.outputs.object_store import messages, remote_outputs
 from imageserver.outputs.object_store.remote_outputs import RemoteOutputs
+from imageserver.protocol.channel import Channel
 from imageserver.settings import Settings
 
 STEM = "Qwen-Image-20991120_150405-req1"
@@ -60,6 +64,45 @@ def test_a_process_that_dies_or_hangs_is_replaced(outputs, monkeypatch, number):
     assert outputs.open_image(name).beginning == b"image"
     outputs.maintain()
     assert outputs.obstacle == ""
+
+
+def test_questions_asked_while_a_process_starts_do_not_end_it(outputs):
+    started = Event()
+
+    def ask():
+        while not started.is_set():
+            with contextlib.suppress(ServiceError):
+                outputs.open_image("missing.png")
+
+    outputs._process.kill()
+    outputs._process.wait()
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        try:
+            outputs.start()
+        finally:
+            started.set()
+    assert [each.exception() for each in asking] == [None, None]
+    process = outputs._process
+    outputs.start()
+    assert outputs._process is process
+
+
+def test_a_late_question_to_a_process_that_is_gone_does_not_end_its_successor(outputs, monkeypatch):
+    class ReplacedMeanwhile(Channel):
+        def receive(self):
+            outputs._process.kill()
+            outputs._process.wait()
+            outputs.start()
+            raise EOFError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote_outputs, "Channel", ReplacedMeanwhile)
+        with pytest.raises(StorageUnavailable):
+            outputs.open_image("missing.png")
+    process = outputs._process
+    outputs.start()
+    assert outputs._process is process
 
 
 def test_the_process_ends_with_its_worker(tmp_path):
