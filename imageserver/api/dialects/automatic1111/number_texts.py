@@ -9,12 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from imageserver.api.inputs.validation import NULL, is_blank
+from imageserver.api.inputs.validation import BLANKS, NULL, is_blank
 
 NUMBER = r"-?[0-9]{1,20}(\.[0-9]{1,20})?"
 SWITCHES = {"true": True, "True": True, "false": False, "False": False}
-# What Python strips; JSON Schema does not count all of it as blank.
-BLANKS = r"[\s\x1c-\x1f\x85]*"
 # By the types of JSON Schema, the first that a field has.
 PATTERNS = {"boolean": "true|True|false|False|0|1", "number": NUMBER, "integer": "-?[0-9]{1,20}"}
 
@@ -37,7 +35,7 @@ def numeric_texts(schema: dict[str, Any]) -> None:
         options = part.get("anyOf", [part])
         kinds = {option.get("type") for option in options}
         pattern = next((pattern for kind, pattern in PATTERNS.items() if kind in kinds), "")
-        text = {"type": "string", "pattern": f"^{BLANKS}({pattern})?{BLANKS}$"}
+        text = {"type": "string", "pattern": f"^[{BLANKS}]*({pattern})?[{BLANKS}]*$"}
         texts = [text] if pattern and "string" not in kinds else []
         further = [*texts, *([] if name in required else [NULL])]
         schema["properties"][name] = {
@@ -49,7 +47,7 @@ def numeric_texts(schema: dict[str, Any]) -> None:
 def _value(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = value.strip()
+    text = value.strip(BLANKS)
     if text in SWITCHES:
         return SWITCHES[text]
     if not re.fullmatch(NUMBER, text):
