@@ -11,7 +11,7 @@ from imageserver.api.dialects.chat import views as chat
 from imageserver.api.dialects.mcp import views as mcp
 from imageserver.api.dialects.openai_images import views as openai_images
 from imageserver.api.dialects.responses import views as responses
-from imageserver.api.dialects.tasks import views as tasks
+from imageserver.api.dialects.tasks import native_views as tasks
 from imageserver.api.dialects.websocket import views as websocket
 from imageserver.api.page import views as page
 from imageserver.api.server import health, jobs, loras, models, openapi, usage

@@ -3,7 +3,7 @@
 import msgspec
 
 from imageserver.dispatch.dispatcher import Dispatcher
-from imageserver.dispatch.job_records import ENDED, JobRecord
+from imageserver.dispatch.job_records import ENDED, JobRecord, Watcher
 from imageserver.dispatch.jobs import Listener
 from imageserver.protocol.messages import CancelJob, CurrentJob, CurrentJobRequest, JobList, JobStatus, ListJobs, Watch
 
@@ -51,7 +51,7 @@ class JobQueries:
         if record is None:
             worker.send(JobList(job=query.job, jobs=()))
             return
-        record.watch(query.job, worker, query.after)
+        record.watch(query.job, Watcher(worker, query.previews), query.after)
         # A record whose request has ended has no watchers any more, and nobody ends their watches.
         self._watched = {number: watch for number, watch in self._watched.items() if number in watch[0].watchers}
         if record.status.state not in ENDED:

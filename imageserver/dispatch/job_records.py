@@ -31,6 +31,14 @@ ENDED = ("completed", "failed", "cancelled")
 NOT_QUEUED = {"queue_position": None, "queue_wait": None}
 
 
+@dataclass(frozen=True)
+class Watcher:
+    """Whoever watches a request, with its previews or without."""
+
+    listener: Listener
+    previews: bool = False
+
+
 @dataclass
 class JobRecord:
     """One request: it passes messages on to the request's worker, and records them."""
@@ -44,13 +52,15 @@ class JobRecord:
     # The last preview and its pixels, until the request ends.
     preview: tuple[messages.Preview, bytes] | None = None
     events: deque[tuple[int, str, messages.JobStatus]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
-    # The number of each watch and its listener.
-    watchers: dict[int, Listener] = field(default_factory=dict)
+    # By the numbers of their watches.
+    watchers: dict[int, Watcher] = field(default_factory=dict)
 
     def send(self, message: messages.Message, raw: bytes = b"") -> None:
         """Record a message about the request's job, and pass it on."""
         if isinstance(message, messages.Preview):
             self.preview = (message, raw)
+            for watch, watcher in self.watchers.items():
+                self._show_preview(watch, watcher)
         else:
             self._record(message)
         self.worker.send(message, raw)
@@ -60,14 +70,14 @@ class JobRecord:
         self.status = msgspec.structs.replace(self.status, **changes)
         number = self.events[-1][0] + 1 if self.events else 1
         self.events.append((number, name, self.status))
-        for watch, listener in self.watchers.items():
-            listener.send(messages.JobEvent(job=watch, number=number, name=name, status=self.status))
+        for watch, watcher in self.watchers.items():
+            watcher.listener.send(messages.JobEvent(job=watch, number=number, name=name, status=self.status))
         if self.status.state in ENDED:
             self.watchers.clear()
             self.preview = None
 
-    def watch(self, watch: int, listener: Listener, after: int) -> None:
-        """Send a listener the events later than `after`, those to come included.
+    def watch(self, watch: int, watcher: Watcher, after: int) -> None:
+        """Send a watcher the events later than `after`, those to come included.
 
         The end of a request that has ended is sent again: a watch always ends.
         """
@@ -76,9 +86,10 @@ class JobRecord:
         if ended and not wanted:
             wanted = [self.events[-1]]
         for number, name, status in wanted:
-            listener.send(messages.JobEvent(job=watch, number=number, name=name, status=status))
+            watcher.listener.send(messages.JobEvent(job=watch, number=number, name=name, status=status))
         if not ended:
-            self.watchers[watch] = listener
+            self.watchers[watch] = watcher
+            self._show_preview(watch, watcher)
 
     def status_with(self, expected: WaitEstimate, *, running: bool) -> messages.JobStatus:
         """Return the status with this estimate; a running request has no wait."""
@@ -89,6 +100,11 @@ class JobRecord:
         return msgspec.structs.replace(
             self.status, expected_seconds=own, queue_wait=wait, queue_position=expected.position
         )
+
+    def _show_preview(self, watch: int, watcher: Watcher) -> None:
+        if watcher.previews and self.preview is not None:
+            message, pixels = self.preview
+            watcher.listener.send(msgspec.structs.replace(message, job=watch), pixels)
 
     def _record(self, message: messages.Message) -> None:
         now = time.time()

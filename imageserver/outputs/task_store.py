@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from imageserver.errors import Busy
 from imageserver.outputs.state import StateDatabase, Statement
 from imageserver.outputs.task_owner import TaskOwner
 from imageserver.outputs.webhook_store import ADD_WEBHOOK
@@ -28,7 +29,7 @@ OPEN = "('queued', 'processing')"
 ENDED = "('completed', 'failed', 'cancelled')"
 ADD_TASK = """
     INSERT INTO tasks (task_id, number, credential, wanted, state, owner, attempts, created_at, files, seeds, warnings)
-    VALUES (?, ?, ?, ?, 'queued', ?, 1, ?, '[]', '[]', ?) RETURNING *
+    VALUES (?, ?, ?, ?, 'queued', ?, 1, ?, '[]', '[]', ?) ON CONFLICT DO NOTHING RETURNING *
 """
 DELETE_OLDEST = """
     DELETE FROM tasks WHERE task_id IN (
@@ -78,22 +79,30 @@ class TaskStore:
         self.obstacle = ""
 
     def add(
-        self, *, number: int, credential: str, wanted: str, warnings: list[str], webhook: tuple[str, str] | None = None
-    ) -> Task:
-        """Add a task that this process follows, and its webhook's address and site; raises StorageFull."""
-        task_id, owner = str(uuid.uuid4()), self._owner.name()
+        self, *, number: int, credential: str, wanted: str, warnings: list[str], webhook: tuple[str, str] | None = None,
+        task_id: str = "",
+    ) -> Task:  # fmt: skip
+        """Add a task that this process follows, and its webhook's address and site.
+
+        Raises StorageFull, and Busy where there is a task with this id.
+        """
+        task_id, owner = task_id or str(uuid.uuid4()), self._owner.name()
         statements: list[Statement] = []
         if webhook is not None:
             statements.append((ADD_WEBHOOK, (task_id, *webhook)))
         values = task_id, number, credential, wanted, owner, time.time(), json.dumps(warnings)
         statements.append((ADD_TASK, values))
+        was_followed = task_id in self._followed
         self._followed.add(task_id)
+        rows: list[sqlite3.Row] = []
         try:
-            [row] = self._database.execute_together(*statements)
-        except BaseException:
-            self._followed.discard(task_id)
-            raise
-        return _task(row)
+            rows = self._database.execute_together(*statements)
+        finally:
+            if not rows and not was_followed:
+                self._followed.discard(task_id)
+        if not rows:
+            raise Busy("There is a task with this id already.", param="task_id")
+        return _task(rows[0])
 
     def unfollow(self, task_id: str) -> None:
         """Follow a task no longer: if it has not ended, it is adopted."""

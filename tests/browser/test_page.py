@@ -1,6 +1,7 @@
 """The web page as a person uses it, in Chromium."""
 
 import io
+import re
 
 import pytest
 from PIL import Image
@@ -53,7 +54,7 @@ def test_an_image_is_previewed_and_generated(demo_server, opened):
     job = demo_server.get(f"/v1/jobs/{number_of(card)}").json()
     assert (job["steps"], job["state"]) == (30, "completed")
     expect(card.locator(".seed")).to_have_text(f"seed {job['seed']}")
-    assert name == f"demo-{job['id']}-{job['seed']}.png"
+    assert re.fullmatch(rf"Qwen-Image-\d{{8}}_\d{{6}}-req{job['id']}\.png", name)
 
 
 def test_the_same_seed_again_and_an_image_to_start_from(demo_server, opened):
@@ -93,17 +94,6 @@ def test_two_requests_run_side_by_side_and_one_is_cancelled(demo_server, opened)
     assert demo_server.get(f"/v1/jobs/{long_job['id']}").json()["state"] == "cancelled"
 
 
-def test_closing_the_page_cancels_its_generations(demo_server, opened):
-    page = opened(demo_server)
-    expect(page.get_by_label("Steps")).to_have_value("20")
-    expect(generate(page, "a green square", Steps="150", Images="10")).to_have_attribute("data-state", "running")
-    number = newest_job(demo_server)["id"]
-    page.close()
-    demo_server.wait_for(
-        lambda: demo_server.get(f"/v1/jobs/{number}").json()["state"] == "cancelled", "the job to be cancelled"
-    )
-
-
 @pytest.mark.parametrize(
     ("label", "value", "fields"),
     [
@@ -114,7 +104,7 @@ def test_closing_the_page_cancels_its_generations(demo_server, opened):
     ],
 )
 def test_a_wrong_value_shows_the_server_s_sentence_at_its_field(fake_server, opened, label, value, fields):
-    page = opened(fake_server)
+    page = opened(fake_server, excused="Failed to load resource")
     expect(page.get_by_label("Steps")).to_have_value("20")
     control = page.get_by_label(label, exact=True)
     page.get_by_label("Prompt", exact=True).fill("a cat")
@@ -128,7 +118,7 @@ def test_a_wrong_value_shows_the_server_s_sentence_at_its_field(fake_server, ope
 
 
 def test_a_full_queue_shows_on_the_card_and_can_be_tried_again(fake_server, opened):
-    page = opened(fake_server)
+    page = opened(fake_server, excused="Failed to load resource")
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(generate(page, "a cat [step=0.5]", Steps="150")).to_have_attribute("data-state", "running")
     refused = generate(page, "a dog", Steps="2")
@@ -163,10 +153,14 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(page.get_by_label("API key")).to_be_hidden()
     expect(generate(page, "a cat", Steps="2")).to_have_attribute("data-state", "done")
-    assert page.evaluate("localStorage.length + document.cookie.length") == 0
+    kept = page.evaluate("JSON.stringify(localStorage) + document.cookie")
+    assert "a cat" in kept
+    assert KEY not in kept
     assert KEY not in page.url
     page.reload()
-    expect(page.get_by_label("Steps")).to_have_value("20")
+    # The form and the key are this tab's.
+    expect(page.get_by_label("Steps")).to_have_value("2")
+    expect(page.get_by_label("API key")).to_be_hidden()
 
 
 def test_it_says_that_the_model_loads_and_accepts_requests_meanwhile(start, opened):

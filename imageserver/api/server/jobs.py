@@ -1,11 +1,12 @@
 """Every request of every dialect as a job: list, show, follow and cancel."""
 
+import base64
 import itertools
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, copy_current_request_context, jsonify, request
 from pydantic import BaseModel, Field
 
 from imageserver.api import errors
@@ -15,7 +16,9 @@ from imageserver.api.operations import EVENTS, documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.schemas import JobListResponse, JobResponse
 from imageserver.api.wsgi import sse
-from imageserver.dispatch.client.ticket import Ticket
+from imageserver.api.wsgi.thread_pool import ThreadPool
+from imageserver.dispatch.client.ticket import PreviewImage
+from imageserver.dispatch.client.watch_ticket import WatchTicket
 from imageserver.errors import InvalidParameter, NotFound
 from imageserver.protocol.messages import CancelJob, JobEvent, JobStatus, ListJobs, Watch
 
@@ -23,6 +26,8 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
 HEARTBEAT_SECONDS = 10.0
 MAX_ID = 2**63 - 1
+# A preview is blurred anyway, and many may watch over slow networks.
+MAX_PREVIEW_SIDE, PREVIEW_QUALITY = 768, 80
 
 
 class JobQuery(BaseModel, extra="forbid"):
@@ -38,6 +43,12 @@ class JobsQuery(JobQuery):
         None, description="Only jobs in this state."
     )
     limit: int = Field(100, ge=1, le=1000, description="Maximum number of jobs, newest first.")
+
+
+class EventsQuery(JobQuery):
+    """The query of `GET /v1/jobs/{number}/events`."""
+
+    previews: bool = Field(False, description="Events named `preview` too, of a request that asked for previews.")
 
 
 @blueprint.get("")
@@ -67,16 +78,18 @@ def cancel_job(number: int) -> Response:
 
 @blueprint.get("/<int:number>/events")
 @documented(
-    query=JobQuery,
+    query=EventsQuery,
     headers={"Last-Event-ID": "The number of the last event received; the stream continues after it."},
     media=(EVENTS,),
     errors=(404, 422, 503),
 )
 def job_events(number: int) -> Response:
-    """Stream the events of one request; `Last-Event-ID` resumes after an event."""
+    """Stream the events of one request, with its previews where wanted; `Last-Event-ID` resumes after an event."""
+    query = read_query(EventsQuery)
     question = Watch(
-        job=request_id(), credential=_whose(read_query(JobQuery)), wanted=_checked(number), after=_last_event_id()
-    )
+        job=request_id(), credential=_whose(query), wanted=_checked(number), after=_last_event_id(),
+        previews=query.previews,
+    )  # fmt: skip
     ticket = services().client.watch(question)
     events = ticket.events(HEARTBEAT_SECONDS)
     try:
@@ -84,21 +97,46 @@ def job_events(number: int) -> Response:
         first = next(events)
     except StopIteration:
         raise _unknown(number) from None
-    frames = _frames(ticket, itertools.chain([first], events))
-    return sse.event_stream(frames, lambda error: sse.frame(errors.native(error), event="error"))
+    frames = _frames(ticket, itertools.chain([first], events), services().thread_pool)
+    # The stream goes on after this request's context has ended.
+    envelope = copy_current_request_context(errors.native)
+    return sse.event_stream(frames, lambda error: sse.frame(envelope(error), event="error"))
 
 
-def _frames(ticket: Ticket, events: Iterator[JobEvent | None]) -> Iterator[bytes]:
+def _frames(
+    ticket: WatchTicket, events: Iterator[JobEvent | PreviewImage | None], thread_pool: ThreadPool
+) -> Iterator[bytes]:
     try:
         for event in events:
-            yield sse.HEARTBEAT_FRAME if event is None else _frame(event)
+            match event:
+                case JobEvent():
+                    yield sse.frame(_as_json(event.status), event=event.name, number=event.number)
+                case PreviewImage():
+                    # Without a number: whoever resumes gets the last one again.
+                    yield sse.frame(thread_pool.run(_preview, event), event="preview")
+                case None:
+                    yield sse.HEARTBEAT_FRAME
     except GeneratorExit:
         ticket.cancel()
         raise
 
 
-def _frame(event: JobEvent) -> bytes:
-    return sse.frame(_as_json(event.status), event=event.name, number=event.number)
+def _preview(preview_image: PreviewImage) -> dict[str, Any]:
+    """Return a preview as JSON; for a thread of the pool."""
+    from imageserver.imaging.previews import image_file
+
+    preview = preview_image.preview
+    image = image_file(
+        preview_image.pixels,
+        (preview.width, preview.height),
+        preview.scale,
+        (preview.width * preview.scale, preview.height * preview.scale),
+        output_format="jpeg",
+        compression=PREVIEW_QUALITY,
+        max_side=MAX_PREVIEW_SIDE,
+    )
+    content = base64.b64encode(image).decode()
+    return {"image_b64": content, "index": preview.index, "step": preview.step, "total_steps": preview.total}
 
 
 def _whose(query: JobQuery) -> str:

@@ -43,7 +43,10 @@ LIMITED_BY_SETTINGS = {
     "prompt": ("maxLength", "max_prompt_chars"),
     "negative_prompt": ("maxLength", "max_prompt_chars"),
 }
-CONVERTERS = {"int": {"type": "integer", "minimum": 0}, "path": {"type": "string"}, "default": {"type": "string"}}
+CONVERTERS = {
+    "int": {"type": "integer", "minimum": 0}, "uuid": {"type": "string", "format": "uuid"}, "path": {"type": "string"},
+    "default": {"type": "string"},
+}  # fmt: skip
 
 # Swagger UI sets styles of its own, and its style sheet contains images.
 POLICY = (

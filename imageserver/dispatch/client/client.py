@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -17,6 +18,7 @@ from imageserver.dispatch.client.model_names import ModelNames
 from imageserver.dispatch.client.path_filter import PathFilter
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.dispatch.client.ticket import PreviewImage, Ticket
+from imageserver.dispatch.client.watch_ticket import WatchTicket
 from imageserver.dispatch.client.watchdog import DispatcherWatchdog
 from imageserver.errors import Cancelled, EngineUnavailable, ServiceError
 from imageserver.generation import Generation, ModelInfo
@@ -25,6 +27,8 @@ from imageserver.protocol.channel import Channel
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Ticket)
 
 LINK_TIMEOUT_SECONDS = 20.0
 # Longer than the dispatcher waits for the engine.
@@ -122,12 +126,14 @@ class DispatchClient:
         """Free a model's memory; raises the engine's refusal."""
         self._send(query, LORA_TIMEOUT_SECONDS).response(messages.ModelResponse)
 
-    def watch(self, query: messages.Watch) -> Ticket:
-        return self._send(query, LINK_TIMEOUT_SECONDS)
+    def watch(self, query: messages.Watch) -> WatchTicket:
+        return self._hand_over(WatchTicket(query.job, LINK_TIMEOUT_SECONDS, self.cancel), query)
 
     def _send(self, request: messages.NumberedMessage, timeout: float, raw: bytes = b"") -> Ticket:
-        ticket = Ticket(request.job, timeout, self.cancel)
-        if not self._linked.wait(min(timeout, LINK_TIMEOUT_SECONDS)):
+        return self._hand_over(Ticket(request.job, timeout, self.cancel), request, raw)
+
+    def _hand_over(self, ticket: T, request: messages.NumberedMessage, raw: bytes = b"") -> T:
+        if not self._linked.wait(min(ticket.timeout, LINK_TIMEOUT_SECONDS)):
             raise EngineUnavailable("The dispatcher does not answer; it is being restarted.", retry_after=2)
         self._tickets[request.job] = ticket
         try:

@@ -49,12 +49,12 @@ class Ticket:
 
     def __init__(self, job: int, timeout: float, cancel: Callable[[int], None]) -> None:
         self.job = job
-        self._timeout = timeout
+        self.timeout = timeout
         self._cancel = cancel
-        self._received: queue.SimpleQueue[tuple[Update, bytes]] = queue.SimpleQueue()
+        self.received: queue.SimpleQueue[tuple[Update, bytes]] = queue.SimpleQueue()
 
     def receive(self, message: Update, raw: bytes = b"") -> None:
-        self._received.put((message, raw))
+        self.received.put((message, raw))
 
     def updates(
         self, pause: float
@@ -63,15 +63,15 @@ class Ticket:
 
         Raises the ServiceError that ended the generation early.
         """
-        give_up = time.monotonic() + self._timeout + GRACE_SECONDS
+        give_up = time.monotonic() + self.timeout + GRACE_SECONDS
         while True:
             left = give_up - time.monotonic()
             try:
-                message, raw = self._received.get(timeout=max(0.0, min(pause, left)))
+                message, raw = self.received.get(timeout=max(0.0, min(pause, left)))
             except queue.Empty:
                 if left <= pause:
                     self.cancel()
-                    raise DeadlineExceeded(f"The time limit of {self._timeout:g} s passed.") from None
+                    raise DeadlineExceeded(f"The time limit of {self.timeout:g} s passed.") from None
                 yield None
                 continue
             match message:
@@ -83,28 +83,28 @@ class Ticket:
                 case messages.Queued() | messages.Started() | messages.Progress():
                     yield message
                 case _:
-                    raise _as_error(message)
+                    raise as_error(message)
 
     def response(self, kind: type[R]) -> tuple[R, bytes]:
         """Wait for the one message that answers a query, and its raw bytes."""
         try:
-            message, raw = self._received.get(timeout=self._timeout)
+            message, raw = self.received.get(timeout=self.timeout)
         except queue.Empty:
             self.cancel()
             raise EngineUnavailable("The dispatcher does not answer.", retry_after=2) from None
         if isinstance(message, kind):
             return message, raw
-        raise _as_error(message)
+        raise as_error(message)
 
     def model(self) -> ModelInfo | None:
         """Wait until the requested model is loaded; raises the ServiceError that prevented it."""
-        give_up = time.monotonic() + self._timeout
+        give_up = time.monotonic() + self.timeout
         while True:
             try:
-                message, _ = self._received.get(timeout=max(0.0, give_up - time.monotonic()))
+                message, _ = self.received.get(timeout=max(0.0, give_up - time.monotonic()))
             except queue.Empty:
                 self.cancel()
-                sentence = f"The time limit of {self._timeout:g} s passed while it waited for the model."
+                sentence = f"The time limit of {self.timeout:g} s passed while it waited for the model."
                 raise DeadlineExceeded(sentence) from None
             match message:
                 case messages.ModelResponse():
@@ -112,32 +112,15 @@ class Ticket:
                 case messages.Started() | messages.Progress():
                     continue
                 case _:
-                    raise _as_error(message)
-
-    def events(self, pause: float) -> Iterator[messages.JobEvent | None]:
-        """Yield a watched request's events until it has ended, None after every `pause` seconds without any."""
-        while True:
-            try:
-                message, _ = self._received.get(timeout=pause)
-            except queue.Empty:
-                yield None
-                continue
-            match message:
-                case messages.JobEvent():
-                    yield message
-                    if message.status.completed_at is not None:
-                        return
-                case messages.JobList():
-                    return  # there is no such request
-                case _:
-                    raise _as_error(message)
+                    raise as_error(message)
 
     def cancel(self) -> None:
         """Stop the generation or the watch; whoever waits gets Cancelled."""
         self._cancel(self.job)
 
 
-def _as_error(message: Update) -> ServiceError:
+def as_error(message: Update) -> ServiceError:
+    """Return the error that an unexpected message stands for."""
     match message:
         case messages.Failed():
             return message.as_error()

@@ -97,12 +97,14 @@ class CancelJob(NumberedMessage, frozen=True, kw_only=True):
 class Watch(NumberedMessage, frozen=True, kw_only=True):
     """Worker to dispatcher: send every event of request `wanted` that is later than `after`, past ones at once.
 
-    An unknown request is answered with an empty JobList. `Cancel` with the number of this query ends the watch.
+    With `previews` its previews are sent too, of past ones the last, under the number of this query. An unknown request
+    is answered with an empty JobList. `Cancel` with the number of this query ends the watch.
     """
 
     wanted: int
     credential: str = ""
     after: int = 0
+    previews: bool = False
 
 
 class JobEvent(NumberedMessage, frozen=True, kw_only=True):

@@ -122,6 +122,24 @@ async def test_a_watch_tells_what_was_missed_then_what_comes_then_ends(harness):
     assert events(late) == [(4, "completed")]
 
 
+async def test_a_watch_with_previews_gets_the_last_one_and_those_to_come_and_another_gets_none(harness):
+    queries, plain, late = JobQueries(harness.dispatcher), Recorder(), Recorder()
+    submit(harness, 1)
+    queries.watch(Watch(job=50, wanted=1), plain)
+    for step in (1, 2):
+        preview = Preview(job=1, index=0, step=step, total=4, width=1, height=1)
+        harness.dispatcher.job_event(harness.seat, preview, b"rgb")
+    queries.watch(Watch(job=51, wanted=1, previews=True), late)
+    harness.dispatcher.job_event(harness.seat, Preview(job=1, index=0, step=3, total=4, width=1, height=1), b"rgb")
+    shown = [(message.job, message.step) for message in late.messages if isinstance(message, Preview)]
+    assert shown == [(51, 2), (51, 3)]
+    assert not [message for message in plain.messages if isinstance(message, Preview)]
+    harness.finish(1)
+    after = Recorder()
+    queries.watch(Watch(job=52, wanted=1, previews=True), after)
+    assert [message for message in after.messages if isinstance(message, Preview)] == []
+
+
 async def test_an_ended_watch_hears_nothing_and_a_worker_that_leaves_ends_its_own(harness):
     queries, one, other = JobQueries(harness.dispatcher), Recorder(), Recorder()
     submit(harness, 1)

@@ -13,10 +13,12 @@ from flask import Flask, g
 from werkzeug.datastructures import Headers
 
 from imageserver.api.credentials.api_keys import Owner
+from imageserver.api.dialects.tasks import source_files
 from imageserver.api.dialects.tasks.recording import record_end, record_if_possible
-from imageserver.api.generation.build_request import parse_request, prepare
+from imageserver.api.generation.build_request import NO_IMAGES, parse_request, prepare
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, PendingGeneration, Update
 from imageserver.api.generation.save import save_all
+from imageserver.api.inputs.images.request_images import read_images
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
@@ -61,9 +63,9 @@ def wanted_of(generation_request: GenerationRequest) -> str:
     return msgspec.json.encode(stored).decode()
 
 
-def wanted_of_fields(fields: dict[str, Any], account: str) -> str:
+def wanted_of_fields(fields: dict[str, Any], account: str, previews: int = 0) -> str:
     """Return the `POST /generate` fields of a task that waits for its model as JSON for the task store."""
-    return msgspec.json.encode({"fields": fields, "account": account}).decode()
+    return msgspec.json.encode({"fields": fields, "account": account, "previews": previews}).decode()
 
 
 def begin(app: Flask, service: Services, task: Task) -> RunningTask:
@@ -71,24 +73,29 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
 
     Raises ValueError for a stored request of another version, and every error that refuses a request.
     """
-    content = msgspec.json.decode(task.wanted)
+    content, source = msgspec.json.decode(task.wanted), source_files.read(service, task.task_id)
     if isinstance(content, dict) and "fields" in content:
         with app.test_request_context():
             g.arrived = time.monotonic()
             # What was accepted is charged, but no longer refused.
             g.owner, g.account = Owner(task.credential, "user", NO_LIMITS), content.get("account", task.credential)
-            parsed = parse_request(service, content["fields"], Headers(), dialect=DIALECT)
+            images = read_images(service, msgspec.json.decode(source)) if source else NO_IMAGES
+            previews = content.get("previews", 0)
+            parsed = parse_request(
+                service, content["fields"], Headers(), dialect=DIALECT, images=images, previews=previews
+            )
             pending = prepare(service, task.number, parsed)
+        source_files.write(service, task.task_id, pending.request.source)
         task = replace(task, warnings=(*task.warnings, *pending.warnings))
         wanted, warnings = wanted_of(pending.request), list(task.warnings)
         record_if_possible(functools.partial(service.tasks.set_wanted, task.task_id, wanted=wanted, warnings=warnings))
     else:
         stored = msgspec.convert(content, type=StoredRequest)
-        pending = PendingGeneration(service, _stored_request(service, task, stored))
+        pending = PendingGeneration(service, _stored_request(service, task, stored, source))
     return task, pending.updates()
 
 
-def _stored_request(service: Services, task: Task, wanted: StoredRequest) -> GenerationRequest:
+def _stored_request(service: Services, task: Task, wanted: StoredRequest, source: bytes) -> GenerationRequest:
     encoding = wanted.output_format, wanted.compression, wanted.aspect_ratio_name
     return GenerationRequest(
         number=task.number,
@@ -99,6 +106,7 @@ def _stored_request(service: Services, task: Task, wanted: StoredRequest) -> Gen
         credential=task.credential,
         account=wanted.account or task.credential,
         dialect=DIALECT,
+        source=source,
     )
 
 
@@ -117,6 +125,7 @@ def _follow(service: Services, task: Task, begin: Callable[[], RunningTask]) -> 
     current_credential.set(task.credential)
     try:
         record_end(_run(service, task, begin))
+        source_files.remove_ended(service, task.task_id)
     finally:
         service.tasks.unfollow(task.task_id)
 
@@ -161,6 +170,7 @@ def _completion(service: Services, task: Task, result: GenerationResult) -> dict
 
 def _adopt_forever(app: Flask, service: Services) -> None:
     obstacle = ""
+    source_files.remove_abandoned(service)
     while True:
         gevent.sleep(ADOPTION_INTERVAL_SECONDS)
         try:

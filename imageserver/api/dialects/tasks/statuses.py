@@ -1,4 +1,4 @@
-"""The state of a task, for its client and for its webhook."""
+"""The state of a task, for its client and for its webhook, and how its client cancels it."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 from imageserver.api.generation.save import urls_of
 from imageserver.api.request_context import credential, request_id
 from imageserver.api.services import Services
+from imageserver.errors import Gone, NotFound
 from imageserver.outputs.task_store import Task
-from imageserver.protocol.messages import ListJobs
+from imageserver.protocol.messages import CancelJob, JobStatus, ListJobs
 
 
 class WebhookStatus(BaseModel):
@@ -46,6 +47,11 @@ def status_of(service: Services, task: Task) -> dict[str, Any]:
     if task.completed_at is None:
         question = ListJobs(job=request_id(), wanted=task.number, credential=credential())
         job = next(iter(service.client.jobs(question)), None)
+    return fields_of(service, task, job)
+
+
+def fields_of(service: Services, task: Task, job: JobStatus | None) -> dict[str, Any]:
+    """Return the fields of TaskStatusResponse by what is known about the task's job."""
     running = job is not None and job.state == "processing"
     done = 100 if task.state == "completed" else 0
     progress = job.step * 100 // job.total_steps if job and job.total_steps else done
@@ -72,3 +78,21 @@ def status_of(service: Services, task: Task) -> dict[str, Any]:
 
 def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment).astimezone().isoformat(timespec="seconds")
+
+
+def found_task(service: Services, task_id: str) -> Task:
+    """Return a task of this request's credential; raises NotFound, or Gone for one that has expired."""
+    task = service.tasks.find(task_id, credential())
+    if task is None:
+        raise NotFound("There is no task with this id.", param="task_id")
+    if task.state == "expired":
+        raise Gone("The task has expired (TASK_TTL).", param="task_id")
+    return task
+
+
+def cancel_task(service: Services, task_id: str) -> Task:
+    """Cancel a task unless it has ended, and return it; raises what `found_task` raises."""
+    task = found_task(service, task_id)
+    service.tasks.fail(task.task_id, code="cancelled", sentence="The task was cancelled.")
+    service.client.jobs(CancelJob(job=request_id(), wanted=task.number, credential=credential()))
+    return found_task(service, task_id)

@@ -3,33 +3,27 @@
 The paths and fields are those of HiDream-I1 API servers.
 """
 
-import functools
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, Field
 
-from imageserver.api.dialects.tasks import runner
-from imageserver.api.dialects.tasks.runner import DIALECT, wanted_of
-from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, status_of
+from imageserver.api.dialects.tasks.accepting import TaskRequest, accept
+from imageserver.api.dialects.tasks.runner import DIALECT
+from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, cancel_task, found_task, status_of
 from imageserver.api.generation.build_request import build_request, parse_request
 from imageserver.api.generation.image_response import image_response
 from imageserver.api.generation.model_lookup import Unloaded, look_up
-from imageserver.api.generation.run import PendingGeneration
 from imageserver.api.inputs.generate_request import Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import as_object, read_json, read_model
 from imageserver.api.inputs.sizes import SIZE_PATTERN
 from imageserver.api.inputs.validation import read_query, validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.rate_limits import count_requests
-from imageserver.api.request_context import account, credential, request_id, services
+from imageserver.api.request_context import request_id, services
 from imageserver.api.services import Services
-from imageserver.dispatch.admission import refuse_if_full, refuse_if_share_taken
 from imageserver.errors import BadRequest, Gone, InvalidParameter, ModelNotFound, NotFound, ServiceError
-from imageserver.outputs.task_store import Task
-from imageserver.protocol.messages import CancelJob, Queued
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -85,17 +79,6 @@ class DownloadQuery(BaseModel, extra="forbid"):
     image_index: int = Field(0, ge=0, description="Index of the image; 0 is the first.")
 
 
-@dataclass(frozen=True)
-class _TaskRequest:
-    """A task that can be accepted; `pending` is None if it waits for its model."""
-
-    number: int
-    pending: PendingGeneration | None
-    fields: dict[str, Any]
-    warnings: list[str]
-    webhook_url: str | None
-
-
 @blueprint.post("/submit")
 @documented(
     body=TaskBody,
@@ -148,18 +131,14 @@ def batch_submit() -> Response:
 @documented(response=TaskStatusResponse, errors=(404, 410, 503))
 def status(task_id: str) -> Response:
     """Return the state of a task."""
-    return jsonify(status_of(services(), _found(services(), task_id)))
+    return jsonify(status_of(services(), found_task(services(), task_id)))
 
 
 @blueprint.delete("/status/<task_id>")
 @documented(response=TaskStatusResponse, errors=(404, 410, 503))
 def cancel(task_id: str) -> Response:
     """Cancel a task; one that has already ended stays as it is."""
-    service = services()
-    task = _found(service, task_id)
-    service.tasks.fail(task.task_id, code="cancelled", sentence="The task was cancelled.")
-    service.client.jobs(CancelJob(job=request_id(), wanted=task.number, credential=credential()))
-    return jsonify(status_of(service, _found(service, task_id)))
+    return jsonify(status_of(services(), cancel_task(services(), task_id)))
 
 
 @blueprint.get("/download/<task_id>")
@@ -167,7 +146,7 @@ def cancel(task_id: str) -> Response:
 def download(task_id: str) -> Response:
     """Return an image of a completed task."""
     query = read_query(DownloadQuery)
-    task = _found(services(), task_id)
+    task = found_task(services(), task_id)
     if task.state != "completed":
         raise BadRequest("Task not completed", param="task_id")
     if query.image_index >= len(task.files):
@@ -178,62 +157,20 @@ def download(task_id: str) -> Response:
         raise Gone("The image was deleted (TMP_MAX_AGE, TMP_MAX_MB).", param="task_id") from None
 
 
-def _submit(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
-    pending = task_request.pending
-    if pending is None:
-        return _accept_unloaded(service, task_request)
-    updates = pending.updates()
-    # Raises a refusal here: a task with an id is retried until it is generated.
-    first = next(updates)
-    try:
-        task = _store(service, task_request, wanted_of(pending.request))
-    except ServiceError:
-        pending.cancel()
-        raise
-    runner.follow(service, task, lambda: (task, itertools.chain([first], updates)))
-    expected, position = (first.wait + first.own, first.position) if isinstance(first, Queued) else (0.0, 0)
-    return _accepted(task_request, task, estimated_time=round(expected, 2), position=position)
-
-
-def _accept_unloaded(service: Services, task_request: _TaskRequest) -> dict[str, Any]:
-    """Accept a task after loading its model, which may take minutes."""
-    limit = service.settings.max_queue
-    waiting = service.tasks.count_open()
-    refuse_if_full(waiting, limit, queue_wait=lambda: 0.0)
-    if credential():
-        own = service.tasks.count_open(credential())
-        refuse_if_share_taken(own, 1, waiting, limit, what=f"{own} generations (MAX_QUEUE)", pause=0.0)
-    task = _store(service, task_request, runner.wanted_of_fields(task_request.fields, account()))
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    runner.follow(service, task, functools.partial(runner.begin, app, service, task))
-    return _accepted(task_request, task, estimated_time=None, position=waiting)
-
-
-def _store(service: Services, task_request: _TaskRequest, wanted: str) -> Task:
-    """Store the task and its webhook and return it; raises StorageFull."""
-    url = task_request.webhook_url
-    return service.tasks.add(
-        number=task_request.number,
-        credential=credential(),
-        wanted=wanted,
-        warnings=task_request.warnings,
-        webhook=None if url is None else (url, service.links.root()),
-    )
-
-
-def _accepted(task_request: _TaskRequest, task: Task, *, estimated_time: float | None, position: int) -> dict[str, Any]:
+def _submit(service: Services, task_request: TaskRequest) -> dict[str, Any]:
+    accepted = accept(service, task_request)
     return {
-        "task_id": task.task_id,
+        "task_id": accepted.task.task_id,
         "requestId": task_request.number,
         "status": "queued",
-        "estimated_time": estimated_time,
-        "queue_position": position,
+        "estimated_time": accepted.expected,
+        "queue_position": accepted.position,
         "message": "Task submitted successfully",
         "warnings": task_request.warnings,
     }
 
 
-def _read(service: Services, number: int, content: Any) -> _TaskRequest:
+def _read(service: Services, number: int, content: Any) -> TaskRequest:
     if not as_object(content).get("prompt"):
         raise BadRequest("Prompt is required", param="prompt")
     body = validated(TaskBody, content)
@@ -256,14 +193,17 @@ def _read(service: Services, number: int, content: Any) -> _TaskRequest:
         parsed = parse_request(service, fields, request.headers, dialect=DIALECT)
         info = look_up(service, body.model)
         if isinstance(info, Unloaded):
-            return _TaskRequest(number, None, fields, ignored, body.webhook_url)
+            return TaskRequest(
+                number=number, pending=None, fields=fields, warnings=ignored, webhook_url=body.webhook_url
+            )
         pending = build_request(service, number, parsed, info)
     except InvalidParameter as error:
         if error.param != "size":
             raise
         # This dialect calls the field resolution.
         raise InvalidParameter(error.sentence.replace("size", "resolution", 1), param="resolution") from None
-    return _TaskRequest(number, pending, fields, pending.warnings + ignored, body.webhook_url)
+    warnings = pending.warnings + ignored
+    return TaskRequest(number=number, pending=pending, fields=fields, warnings=warnings, webhook_url=body.webhook_url)
 
 
 def _check_webhook(service: Services, url: str | None) -> None:
@@ -275,12 +215,3 @@ def _check_webhook(service: Services, url: str | None) -> None:
             f"webhook_url: this server sends no webhooks ({setting}); poll GET /status instead.", param="webhook_url"
         )
     service.webhooks.check(url, name="webhook_url")
-
-
-def _found(service: Services, task_id: str) -> Task:
-    task = service.tasks.find(task_id, credential())
-    if task is None:
-        raise NotFound("There is no task with this id.", param="task_id")
-    if task.state == "expired":
-        raise Gone("The task has expired (TASK_TTL).", param="task_id")
-    return task

@@ -1,8 +1,7 @@
 // A card: one request from sending to its images, or to the reason why it failed.
 
-import { generate } from "./generating.js";
 import { asBlob } from "./fields.js";
-import { asText } from "./form.js";
+import { linkTo } from "./links.js";
 
 const PARTS = ["h3", ".status", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
 const CACHE = { hit: "from the cache", join: "generated together with the same request" };
@@ -10,15 +9,13 @@ const CACHE = { hit: "from the cache", join: "generated together with the same r
 export class Card {
   #parts = {};
   #slots = [];
-  #stop = () => {};
   #began = null;
-  #steps = null;
 
   /**
    * Show a request.
    *
-   * Calls the `page`'s `announce(sentence)`, `refused(card, refusal)` before the request is queued, `lost(card)`,
-   * `removed(card)`, and for its buttons `again(card)`, `withSeed(request, seed)` and `startFrom(blob)`.
+   * Calls the `page`'s `announce(sentence)`, `refused(card, refusal)` before the request is queued, and for its buttons
+   * `cancel(card)`, `again(card)`, `remove(card)`, `withSeed(request, seed)` and `startFrom(address)`.
    */
   constructor(request, page) {
     this.request = request;
@@ -32,87 +29,74 @@ export class Card {
     progress.setAttribute("aria-label", `Progress of ${request.fields.prompt}`);
     cancel.addEventListener("click", () => this.cancel());
     again.addEventListener("click", () => page.again(this));
-    remove.addEventListener("click", () => this.remove());
+    remove.addEventListener("click", () => page.remove(this));
     this.#set("sending", "Sending.");
-  }
-
-  /** Send the request. */
-  async generate() {
-    try {
-      this.#stop = generate(await asText(this.request), this);
-    } catch (error) {
-      this.refused(error);
-    }
   }
 
   /** Cancel the request. */
   cancel() {
     this.#parts.cancel.disabled = true;
     this.#parts.status.textContent = "Cancelling.";
-    this.#stop();
+    this.page.cancel(this);
   }
 
-  /** Remove the card and its images. */
-  remove() {
-    for (const { url } of this.#slots) URL.revokeObjectURL(url);
+  /** Remove the card from the page. */
+  leave() {
+    for (const slot of this.#slots) slot.release();
     this.element.remove();
-    this.page.removed(this);
   }
 
-  queued({ request_id: number, queue_position: position, queue_wait: wait }) {
+  queued({ number, position, wait }) {
     if (this.number === null) this.page.announce(`Request ${number} is queued.`);
     this.number = number;
     this.showPosition(position, wait);
   }
 
+  /** Say that the server takes the request later. */
+  wait(sentence) {
+    this.#parts.status.textContent = `${sentence} The request is sent again when it does.`;
+  }
+
   /** Show the position in the queue and the wait in seconds. */
   showPosition(position, wait) {
-    if (this.state !== "sending" && this.state !== "queued") return;
     const ahead = position === 1 ? "1 request ahead" : `${position} requests ahead`;
     this.#set("queued", position ? `${ahead}, about ${seconds(wait)}.` : "Next in the queue.");
   }
 
   progress({ step, total_steps: total }) {
-    if (this.state !== "running") {
+    if (this.state !== "running" || step < this.#began.step) {
       this.#began = { at: performance.now(), step };
       this.page.announce(`Request ${this.number} is being generated.`);
     }
     const done = step - this.#began.step;
     const left = done ? ((performance.now() - this.#began.at) / 1000 / done) * (total - step) : null;
-    this.#steps = total;
     this.#set("running", `Step ${step} of ${total}${left === null ? "" : `, about ${seconds(left)} left`}.`);
-    this.#parts.progress.value = step / total;
+    this.#parts.progress.value = total ? step / total : 0;
   }
 
   preview({ image_b64: image, index }) {
-    this.#slot(index).show(asBlob(image, "jpeg"), "preview");
+    this.#slot(index).show(URL.createObjectURL(asBlob(image, "jpeg")), "preview");
   }
 
-  result(data) {
+  /** Show the images of a finished task; `job` is what else is known about it, or null. */
+  result(task, job) {
     const { request, page } = this;
-    const images = data.images_b64 ?? [data.image_b64];
-    images.forEach((image, index) => {
-      const blob = asBlob(image, data.output_format);
-      const seed = seedOf(request.seed, data.seeds[index], index);
+    task.result_urls.map(localAddress).forEach((address, index) => {
+      const seed = seedOf(request.seed, task.seeds[index], index);
       const slot = this.#slot(index);
-      slot.show(blob, "done", data);
-      slot.describe(seed, `${data.model ?? "image"}-${data.request_id}-${seed}.${data.output_format}`);
+      slot.show(address, "done", job);
+      slot.describe(seed, request.hasSource ? null : linkTo(request, seed, job?.model));
       slot.find(".with-seed").addEventListener("click", () => page.withSeed(request, seed));
-      slot.find(".start-from").addEventListener("click", () => page.startFrom(blob));
+      slot.find(".start-from").addEventListener("click", () => page.startFrom(address));
     });
-    this.#set("done", this.#summary(data));
-    this.#parts.warnings.replaceChildren(...data.warnings.map(item));
-    page.announce(`Request ${data.request_id} is done.`);
+    this.#set("done", this.#summary(task, job));
+    this.#parts.warnings.replaceChildren(...task.warnings.map(item));
+    page.announce(`Request ${task.requestId} is done.`);
   }
 
   refused(refusal) {
     if (this.state === "sending" && refusal.code !== "cancelled") this.page.refused(this, refusal);
     else this.fail(refusal);
-  }
-
-  lost(sentence) {
-    this.fail({ message: sentence });
-    this.page.lost(this);
   }
 
   /** Show why the request failed, and when to try again. */
@@ -124,12 +108,14 @@ export class Card {
     this.#wait(Math.ceil(retryAfter ?? 0));
   }
 
-  #summary(data) {
-    const pace = Math.round((1000 * data.inference_time) / this.#steps);
-    const figures = [`request ${data.request_id}`, `${data.width}×${data.height}`, `${data.inference_time} s`];
-    if (data.cache === "miss" && this.#steps) figures.push(`${pace} ms a step`);
-    if (data.queue_time >= 0.1) figures.push(`${data.queue_time.toFixed(1)} s in the queue`);
-    if (data.cache in CACHE) figures.push(CACHE[data.cache]);
+  #summary(task, job) {
+    const figures = [`request ${task.requestId}`];
+    if (job) figures.push(`${job.width}×${job.height}`);
+    figures.push(`${task.processing_time} s`);
+    if (job?.cache === "miss") figures.push(`${Math.round((1000 * task.processing_time) / job.total_steps)} ms a step`);
+    const waited = job?.started_at ? job.started_at - job.created_at : 0;
+    if (waited >= 0.1) figures.push(`${waited.toFixed(1)} s in the queue`);
+    if (job?.cache in CACHE) figures.push(CACHE[job.cache]);
     return figures.join(" · ");
   }
 
@@ -176,10 +162,10 @@ class Slot {
     return this.element.querySelector(part);
   }
 
-  show(blob, state, size = null) {
+  show(address, state, size = null) {
     const image = this.find("img");
     const last = this.url;
-    this.url = image.src = URL.createObjectURL(blob);
+    this.url = image.src = address;
     // The last one stays until this one is decoded, or the image would flicker.
     image.decode().catch(() => {}).finally(() => URL.revokeObjectURL(last));
     image.alt = state === "preview" ? `Preview of ${this.prompt}` : this.prompt;
@@ -187,14 +173,32 @@ class Slot {
     this.element.dataset.state = state;
   }
 
-  describe(seed, name) {
+  describe(seed, link) {
     const download = this.find(".download");
     this.find("a").href = download.href = this.url;
     this.find("a").setAttribute("aria-label", "Open the image in a new tab");
-    download.download = name;
+    // The server names the file.
+    download.download = "";
     this.find(".seed").textContent = `seed ${seed}`;
+    this.find(".link").hidden = link === null;
+    if (link) this.find(".link").href = link;
     this.find("figcaption").hidden = false;
+    this.find("img").addEventListener("error", () => {
+      this.find(".seed").textContent = `seed ${seed} · the server keeps the image no longer`;
+    });
   }
+
+  release() {
+    URL.revokeObjectURL(this.url);
+  }
+}
+
+/** Return an image's address at this page's server, by whatever name the server knows itself. */
+function localAddress(address) {
+  const { pathname, searchParams } = new URL(address);
+  // From this server, also where a store would hand it out: the page shows nothing of another host.
+  searchParams.set("redirect", "0");
+  return `images/${pathname.split("/").pop()}?${searchParams}`;
 }
 
 /** Return the seed of an image; a JavaScript number cannot hold every seed. */

@@ -2,12 +2,18 @@
 
 import { asDataUrl, limit, numberOf, offer, plain, schemaOf } from "./fields.js";
 import { LoraList } from "./loras.js";
+import { Refusal } from "./server.js";
 
 const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength"];
 // Until somebody changes these, the model and the LoRAs set them.
 const FOLLOWING = ["num_inference_steps", "true_cfg_scale"];
 const CHECKED = ["positive_magic", "add_overlay"];
+const KEPT = [
+  "prompt", "negative_prompt", "aspect_ratio", "quality", "strength", "n", "seed", "random", "previews",
+  ...FOLLOWING, ...CHECKED,
+];
 const PREVIEWS = 8;
+const LOST_SOURCE = "The image to start from was not kept: choose it again.";
 // As many digits as 64 bits may have, and some more for the server to refuse.
 const WHOLE = /^-?\d{1,24}$/;
 
@@ -25,12 +31,17 @@ export class RequestForm {
   #described = false;
   #hasStrength = false;
 
-  /** `generated` is called when a person asks for an image. */
-  constructor(generated) {
+  #keptLoras = null;
+  #changed;
+
+  /** `generated()` is called when a person asks for an image, `changed(kept)` when a value changes. */
+  constructor({ generated, changed }) {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       generated();
     });
+    this.#changed = changed;
+    this.#form.addEventListener("input", () => { if (this.#described) changed(this.kept()); });
     this.#form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#form.requestSubmit();
     });
@@ -78,6 +89,8 @@ export class RequestForm {
   /** Offer the server's LoRAs. */
   setLoras(loras, choice) {
     this.#loras.offer(loras, schemaOf(choice, "scale"));
+    if (this.#keptLoras !== null) this.#loras.choose(this.#keptLoras);
+    this.#keptLoras = null;
     this.#follow();
   }
 
@@ -98,11 +111,36 @@ export class RequestForm {
     if (loras.length) fields.loras = loras;
     if (!byId("strength-field").hidden && number("strength") !== null) fields.strength = number("strength");
     fields.previews = byId("previews").checked ? PREVIEWS : 0;
-    return { fields, seed: byId("random").checked ? null : value("seed").trim(), source: this.#source };
+    const seed = byId("random").checked ? null : value("seed").trim();
+    // What the model would set: a link reproduces the image even when its defaults are others.
+    const shown = Object.fromEntries(FOLLOWING.map((name) => [name, value(name)]));
+    return { fields, seed, shown, source: this.#source, hasSource: this.#source !== null };
+  }
+
+  /** Return what the form holds as it is, right or wrong, for `restore`; without the image. */
+  kept() {
+    const controls = [...this.#fields].filter((each) => KEPT.includes(each.name || each.id));
+    const values = controls.map((each) => [each.name || each.id, each.type === "checkbox" ? each.checked : each.value]);
+    const loras = this.#keptLoras ?? this.#loras.picked();
+    return { values: Object.fromEntries(values), touched: [...this.#touched], loras };
+  }
+
+  /** Write what `kept` returned into the form. */
+  restore({ values, touched, loras }) {
+    for (const name of KEPT.filter((each) => values[each] !== undefined)) {
+      const control = this.#fields[name];
+      if (FOLLOWING.includes(name) && !touched.includes(name)) continue;
+      if (control.type === "checkbox") control.checked = values[name];
+      else control.value = values[name];
+    }
+    this.#touched = new Set(touched);
+    this.#keepLoras(loras);
+    this.#showSeed();
+    this.#follow();
   }
 
   /** Write a request into the form, with the seed of one of its images. */
-  fill({ fields, source }, seed) {
+  fill({ fields, source, hasSource }, seed) {
     for (const name of ["prompt", "negative_prompt", "aspect_ratio", "quality", "strength"]) {
       this.#fields[name].value = fields[name] ?? "";
     }
@@ -114,12 +152,14 @@ export class RequestForm {
     this.#fields.n.value = 1;
     this.#fields.seed.value = seed;
     byId("random").checked = false;
-    this.#loras.choose(fields.loras ?? []);
+    this.#keepLoras(fields.loras ?? []);
     this.#showSeed();
     this.startFrom(source);
     this.#follow();
     this.accept();
     this.#fields.prompt.focus();
+    this.#changed(this.kept());
+    if (hasSource && source === null) this.refuse(new Refusal(LOST_SOURCE, { param: "image" }));
   }
 
   /** Start from an image, or from none. */
@@ -154,6 +194,12 @@ export class RequestForm {
       control.removeAttribute("aria-invalid");
       control.removeAttribute("aria-errormessage");
     }
+  }
+
+  /** Choose LoRAs now, or once the server has named them. */
+  #keepLoras(loras) {
+    if (this.#loras.isOffered) this.#loras.choose(loras);
+    else this.#keptLoras = loras;
   }
 
   #touch(name, is) {

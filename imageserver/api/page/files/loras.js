@@ -6,6 +6,7 @@ export class LoraList {
   #box = document.getElementById("lora-box");
   #list = document.getElementById("lora-list");
   #rows = [];
+  #isOffered = false;
 
   /** `changed` is called when another LoRA is chosen. */
   constructor(changed) {
@@ -14,7 +15,8 @@ export class LoraList {
 
   /** Show the LoRAs from /v1/loras with the limits of their scale; keep the selection. */
   offer(loras, limits) {
-    const chosen = this.chosen();
+    const chosen = this.picked();
+    this.#isOffered = true;
     this.#rows = loras.map((lora) => row(lora, limits));
     this.#list.replaceChildren(...this.#rows.map((each) => each.element));
     this.#box.hidden = loras.length === 0;
@@ -27,6 +29,16 @@ export class LoraList {
       const strength = numberOf(scale);
       return strength === null ? { name: lora.id } : { name: lora.id, scale: strength };
     });
+  }
+
+  /** Whether the server has named its LoRAs. */
+  get isOffered() {
+    return this.#isOffered;
+  }
+
+  /** Return the LoRAs that are checked, with their scales as they are, right or wrong. */
+  picked() {
+    return this.#rows.filter((each) => each.check.checked).map(({ lora, scale }) => ({ name: lora.id, scale: scale.value }));
   }
 
   /** Select exactly these. */

@@ -2,53 +2,69 @@
 
 import { Card } from "./card.js";
 import { RequestForm } from "./form.js";
+import { linked } from "./links.js";
+import { isNewLink, keepForm, keptForm } from "./memory.js";
 import { ModelChoice } from "./models.js";
-import { Refusal, UNREACHABLE, ask, keep } from "./server.js";
+import { Refusal, UNREACHABLE, ask, keep, open } from "./server.js";
+import { TaskList } from "./tasks.js";
 
 // How often the page polls the server, while something happens and while nothing does.
 const BUSY_SECONDS = 1.5;
 const IDLE_SECONDS = 6;
 
 const byId = (id) => document.getElementById(id);
-const form = new RequestForm(() => generate());
+const form = new RequestForm({ generated: () => generate(), changed: (kept) => keepForm(kept) });
 const models = new ModelChoice((name) => choose(name));
-const cards = new Set();
 let schemas = null;
 let model = null;
 let timer = null;
 // Why the server requires a key, until one is given.
 let locked = null;
+let isFilled = false;
+let linkedModel = null;
 
 const page = {
   announce: (sentence) => { byId("announcement").textContent = sentence; },
+  cancel: (card) => tasks.cancel(card),
+  remove: (card) => {
+    tasks.remove(card);
+    drop(card);
+  },
   again: (card) => {
-    card.remove();
-    start(card.request);
+    page.remove(card);
+    if (card.request.hasSource && card.request.source === null) form.fill(card.request, card.request.seed ?? "");
+    else start(card.request);
   },
   withSeed: (request, seed) => form.fill(request, seed),
-  startFrom: (blob) => {
-    form.startFrom(blob);
-    byId("image").focus();
+  startFrom: async (address) => {
+    try {
+      form.startFrom(await (await open(address)).blob());
+      byId("image").focus();
+    } catch (error) {
+      showFailure(error);
+    }
   },
   refused: (card, refusal) => {
+    if (refusal.status === 401) showFailure(refusal);
     if (!form.has(refusal.param)) {
       card.fail(refusal);
       return;
     }
-    card.remove();
+    drop(card);
     form.refuse(refusal);
   },
-  removed: (card) => {
-    cards.delete(card);
-    byId("empty").hidden = cards.size > 0;
-    (byId("results").firstElementChild ?? byId("results-title")).focus();
-  },
-  // A WebSocket does not say why it was refused; another request does.
-  lost: (card) => ask("v1/jobs?limit=1").catch((error) => {
-    if (error.status === 401) card.fail(error);
-    showFailure(error);
-  }),
 };
+
+const tasks = new TaskList({
+  shown: (request) => {
+    const card = new Card(request, page);
+    byId("empty").hidden = true;
+    byId("results").prepend(card.element);
+    return card;
+  },
+  gone: (card) => drop(card),
+  failed: (error) => showFailure(error),
+});
 
 function generate() {
   form.accept();
@@ -59,20 +75,25 @@ function generate() {
   }
   try {
     start(form.read());
+    keepForm(form.kept(), { sent: true });
   } catch (refusal) {
     form.refuse(refusal);
   }
 }
 
 function start(request) {
-  const card = new Card(request, page);
-  cards.add(card);
-  byId("empty").hidden = true;
-  byId("results").prepend(card.element);
+  tasks.start(request);
   // In one column the results stand below the form: scroll to the new card.
-  card.element.scrollIntoView({ block: matchMedia("(min-width: 62rem)").matches ? "nearest" : "start" });
-  card.generate();
+  const block = matchMedia("(min-width: 62rem)").matches ? "nearest" : "start";
+  byId("results").firstElementChild.scrollIntoView({ block });
   pollAfter(BUSY_SECONDS);
+}
+
+function drop(card) {
+  const hadFocus = card.element.contains(document.activeElement);
+  card.leave();
+  byId("empty").hidden = byId("results").childElementCount > 0;
+  if (hadFocus) (byId("results").firstElementChild ?? byId("results-title")).focus();
 }
 
 /** Load another default model; the form follows it. */
@@ -97,10 +118,10 @@ async function poll() {
   let busy = true;
   try {
     const health = await ask("health");
-    busy = health.status !== "healthy" || isAtWork() || models.loading !== "";
+    busy = health.status !== "healthy" || tasks.busy || models.loading !== "";
     show(health.status, sentenceOf(health), health.load_fraction);
     if (locked === null) await updateForm(health);
-    if ([...cards].some((card) => card.state === "queued")) await showPositions();
+    if (locked === null) await tasks.refresh();
   } catch (error) {
     showFailure(error);
   }
@@ -119,11 +140,36 @@ function pollAfter(delay) {
   timer = setTimeout(poll, 1000 * delay);
 }
 
+/** Fill the form with the settings in the address, or else with those that the browser has kept. */
+function fillForm() {
+  isFilled = true;
+  const kept = keptForm();
+  if (!useLink() && kept !== null) form.restore(kept);
+}
+
+/** Write the settings in the address into the form, and return whether there are new ones. */
+function useLink() {
+  const found = linked(location.hash);
+  if (found === null || !isNewLink(location.hash)) return false;
+  form.fill(found.request, found.seed);
+  linkedModel = found.model;
+  warnOfModel();
+  return true;
+}
+
+/** Say that a link was made with another model than the one that would generate now. */
+function warnOfModel() {
+  if (!linkedModel || model === null) return;
+  if (linkedModel !== model) form.refuse(new Refusal(`This link was made with ${linkedModel}; ${model} would be used.`));
+  linkedModel = null;
+}
+
 /** Fill the form with what depends on the model: once for each default model, and again after a restart. */
 async function updateForm(health) {
   if (schemas === null) {
     schemas = (await ask("openapi.json")).components.schemas;
     form.describe(schemas.GenerateBody);
+    if (!isFilled) fillForm();
   }
   const { model_id: name, defaults } = health.generator_info;
   if (name === null || name === model) return;
@@ -132,25 +178,13 @@ async function updateForm(health) {
   models.offer((await ask("v1/models")).data);
   form.setLoras((await ask("v1/loras")).data, schemas.LoraChoice);
   model = name;
-}
-
-async function showPositions() {
-  const waiting = await ask("v1/jobs?state=queued");
-  for (const job of waiting.data) {
-    const card = [...cards].find((each) => each.number === job.id);
-    card?.showPosition(job.queue_position ?? 0, job.queue_wait ?? 0);
-  }
+  warnOfModel();
 }
 
 function showUnreachable() {
   schemas = model = null;
-  // A stopping server accepts no connection, but finishes what it has begun.
-  const hope = isAtWork() ? "Requests in progress may still finish." : "Trying again.";
+  const hope = tasks.busy ? "What you asked for goes on there, or when it is back." : "Trying again.";
   show("unreachable", `The server does not answer. ${hope}`);
-}
-
-function isAtWork() {
-  return [...cards].some((card) => ["sending", "queued", "running"].includes(card.state));
 }
 
 function sentenceOf(health) {
@@ -191,4 +225,6 @@ byId("key").addEventListener("submit", (event) => {
   locked = model = null;
   poll();
 });
+addEventListener("hashchange", () => { if (isFilled) useLink(); });
+tasks.restore();
 poll();

@@ -23,36 +23,39 @@ export function keep(text) {
   }
 }
 
-/**
- * Send a GET request, or a POST request with `body`, and return the JSON of the answer; throws Refusal, with the code
- * `unreachable` where the server does not answer.
- */
+/** Send a GET request, or a POST request with `body`, and return the JSON of the answer; throws as `open` does. */
 export async function ask(path, body) {
-  const headers = { Accept: "application/json" };
-  if (key) headers.Authorization = `Bearer ${key}`;
-  const options = { headers, cache: "no-cache" };
-  if (body !== undefined) {
-    headers["Content-Type"] = "application/json";
-    Object.assign(options, { method: "POST", body: JSON.stringify(body) });
-  }
-  const response = await fetch(path, options).catch(() => {
-    throw new Refusal("The server does not answer.", { code: UNREACHABLE });
-  });
-  const content = await response.json().catch(() => ({}));
-  if (response.ok) return content;
-  // The OpenAI routes wrap the fields that the others send at the top level.
-  const failure = content.error?.message === undefined ? content : { ...content.error, error: content.error.message };
-  throw new Refusal(failure.error ?? `The server answered ${response.status}.`, {
-    status: response.status, code: failure.code, param: failure.param ?? null,
-  });
+  return body === undefined ? send("GET", path) : send("POST", path, JSON.stringify(body));
 }
 
-/** Return the WebSocket's address; browsers cannot send headers with it, so it carries the key. */
-export function generatingAddress() {
-  const address = new URL("ws/generate", document.baseURI);
-  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  if (key) address.searchParams.set("api_key", key);
-  return address;
+/** Send a request, with `text` as its JSON, and return the JSON of the answer; throws as `open` does. */
+export async function send(method, path, text) {
+  const headers = { Accept: "application/json" };
+  if (text !== undefined) headers["Content-Type"] = "application/json";
+  const response = await open(path, { method, headers, body: text });
+  return response.json().catch(() => { throw unreachable(); });
+}
+
+/**
+ * Send a request and return its successful response; throws Refusal, with the code `unreachable` where the server does
+ * not answer.
+ */
+export async function open(path, { headers = {}, ...options } = {}) {
+  const authorized = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
+  const response = await fetch(path, { cache: "no-cache", headers: authorized, ...options }).catch(() => {
+    throw unreachable();
+  });
+  if (response.ok) return response;
+  const content = await response.json().catch(() => ({}));
+  // The OpenAI routes wrap the fields that the others send at the top level.
+  const failure = content.error?.message === undefined ? content : { ...content.error, error: content.error.message };
+  const { code, param = null, error: sentence = `The server answered ${response.status}.` } = failure;
+  const retryAfter = Number(response.headers.get("Retry-After")) || null;
+  throw new Refusal(sentence, { status: response.status, code, param, retryAfter });
+}
+
+function unreachable() {
+  return new Refusal("The server does not answer.", { code: UNREACHABLE });
 }
 
 function stored() {

@@ -28,7 +28,8 @@ WHOLE = runner.wanted_of(
 def service(tmp_path):
     return SimpleNamespace(
         tasks=task_store(tmp_path), request_ids=SimpleNamespace(next_id=lambda: 9),
-        settings=SimpleNamespace(font_path=None), client=None, draining=False,
+        settings=SimpleNamespace(font_path=None, state_dir=tmp_path, resolve=lambda path: path), client=None,
+        draining=False,
     )  # fmt: skip
 
 

@@ -17,11 +17,13 @@ def get():
     """Return a function that requests an image which a store holds in parts of four bytes."""
     app, pool = Flask("test"), ThreadPool(1)
 
-    def get(address="", method="GET", **headers):
-        image = StoredImage("a.png", len(DATA), DATA[:4], lambda start: DATA[start : start + 4], address)
+    def get(address="", query="", method="GET", **headers):
+        image = StoredImage(
+            "a.png", len(DATA), b"" if address else DATA[:4], lambda start: DATA[start : start + 4], address
+        )
         outputs = SimpleNamespace(open_image=lambda name: image)
         service = SimpleNamespace(outputs=outputs, storage_threads=pool)
-        with app.test_request_context(method=method, headers=headers):
+        with app.test_request_context(method=method, query_string=query, headers=headers):
             return image_response(service, "a.png")
 
     return get
@@ -52,3 +54,8 @@ def test_the_address_of_the_store_is_not_remembered_beyond_its_end(get):
 def test_the_head_of_an_image_is_no_address_of_the_store_as_that_is_signed_for_get(get):
     response = get(address="https://store/a.png?signature", method="HEAD")
     assert (response.status_code, response.mimetype, response.content_length) == (200, "image/png", 10)
+
+
+def test_a_page_that_may_show_nothing_of_the_store_gets_the_image_from_here(get):
+    response = get(address="https://store/a.png?signature", query="redirect=0")
+    assert (response.status_code, response.get_data()) == (200, DATA)

@@ -1,0 +1,101 @@
+"""Accept a task: hand its generation to the dispatcher, store it, and follow it in the background."""
+
+import functools
+import itertools
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+
+from imageserver.api.dialects.tasks import runner, source_files
+from imageserver.api.dialects.tasks.runner import wanted_of
+from imageserver.api.generation.run import PendingGeneration
+from imageserver.api.request_context import account, credential
+from imageserver.api.services import Services
+from imageserver.dispatch.admission import refuse_if_full, refuse_if_share_taken
+from imageserver.errors import Busy, ServiceError
+from imageserver.outputs.task_store import Task
+from imageserver.protocol.messages import Queued
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRequest:
+    """A task that can be accepted; `pending` is None if it waits for its model.
+
+    Then `fields` are those of a native body without its `images`, which are JSON.
+    """
+
+    number: int
+    pending: PendingGeneration | None
+    fields: dict[str, Any]
+    warnings: list[str]
+    webhook_url: str | None = None
+    task_id: str | None = None
+    previews: int = 0
+    images: bytes = b""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A task that was accepted, the seconds until its images are expected, and the number of jobs before it."""
+
+    task: Task
+    expected: float | None
+    position: int
+
+
+def accept(service: Services, task_request: TaskRequest) -> Accepted:
+    """Accept a task; raises what refuses its generation, and StorageFull."""
+    pending = task_request.pending
+    if pending is None:
+        return _accept_unloaded(service, task_request)
+    wanted, source = wanted_of(pending.request), pending.request.source
+    updates = pending.updates()
+    # Raises a refusal here: a task with an id is retried until it is generated.
+    first = next(updates)
+    try:
+        task = _store(service, task_request, wanted, source)
+    except ServiceError:
+        pending.cancel()
+        raise
+    runner.follow(service, task, lambda: (task, itertools.chain([first], updates)))
+    if isinstance(first, Queued):
+        return Accepted(task, round(first.wait + first.own, 2), first.position)
+    return Accepted(task, 0.0, 0)
+
+
+def _accept_unloaded(service: Services, task_request: TaskRequest) -> Accepted:
+    """Accept a task after loading its model, which may take minutes."""
+    limit = service.settings.max_queue
+    waiting = service.tasks.count_open()
+    refuse_if_full(waiting, limit, queue_wait=lambda: 0.0)
+    if credential():
+        own = service.tasks.count_open(credential())
+        refuse_if_share_taken(own, 1, waiting, limit, what=f"{own} generations (MAX_QUEUE)", pause=0.0)
+    wanted = runner.wanted_of_fields(task_request.fields, account(), task_request.previews)
+    task = _store(service, task_request, wanted, task_request.images)
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    runner.follow(service, task, functools.partial(runner.begin, app, service, task))
+    return Accepted(task, None, waiting)
+
+
+def _store(service: Services, task_request: TaskRequest, wanted: str, source: bytes) -> Task:
+    """Store the task, its images and its webhook, and return it; raises StorageFull."""
+    task_id, url = task_request.task_id or str(uuid.uuid4()), task_request.webhook_url
+    # First: another worker may adopt the task as soon as it is stored.
+    source_files.write(service, task_id, source)
+    try:
+        return service.tasks.add(
+            task_id=task_id,
+            number=task_request.number,
+            credential=credential(),
+            wanted=wanted,
+            warnings=task_request.warnings,
+            webhook=None if url is None else (url, service.links.root()),
+        )
+    except Busy:
+        raise
+    except ServiceError:
+        source_files.remove(service, task_id)
+        raise

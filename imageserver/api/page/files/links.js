@@ -1,0 +1,30 @@
+// Settings as the fragment of an address: whoever opens it finds them in the form.
+
+const PLAIN = ["prompt", "negative_prompt", "aspect_ratio", "quality", "num_inference_steps", "true_cfg_scale"];
+const CHECKED = ["positive_magic", "add_overlay"];
+
+/** Return the fragment that holds a request with the seed of one of its images; `model` is what generated it. */
+export function linkTo({ fields, shown }, seed, model) {
+  const all = { ...shown, ...fields };
+  const query = new URLSearchParams();
+  for (const name of PLAIN) if (all[name] !== undefined && all[name] !== "") query.set(name, all[name]);
+  for (const name of CHECKED) query.set(name, all[name] ? "1" : "0");
+  for (const { name, scale } of all.loras ?? []) query.append("lora", `${scale ?? ""}:${name}`);
+  query.set("seed", seed);
+  if (model) query.set("model", model);
+  return `#${query}`;
+}
+
+/** Return the request, the seed and the model in a fragment, null if it holds none. */
+export function linked(fragment) {
+  const query = new URLSearchParams(fragment.replace(/^#/, ""));
+  if (!query.has("prompt")) return null;
+  const fields = Object.fromEntries(PLAIN.filter((name) => query.has(name)).map((name) => [name, query.get(name)]));
+  for (const name of CHECKED) fields[name] = query.get(name) === "1";
+  fields.loras = query.getAll("lora").map((text) => {
+    const colon = text.indexOf(":");
+    const scale = Number(text.slice(0, colon));
+    return { name: text.slice(colon + 1), ...(colon > 0 && Number.isFinite(scale) ? { scale } : {}) };
+  });
+  return { request: { fields, source: null }, seed: query.get("seed") ?? "", model: query.get("model") };
+}
