@@ -45,7 +45,14 @@ class S3:
         self.process.wait()
 
     def get(self, name):
-        return self.client.get_object(Bucket="bucket", Key=f"images/{name}")
+        """Return an object; where another test's pause of the store is not over for the server, once it arrives."""
+        deadline = time.monotonic() + 40
+        while True:
+            try:
+                return self.client.get_object(Bucket="bucket", Key=f"images/{name}")
+            except self.client.exceptions.NoSuchKey:
+                assert time.monotonic() < deadline, f"{name} never arrived"
+                time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

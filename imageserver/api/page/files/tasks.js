@@ -151,6 +151,8 @@ export class TaskList {
       await this.#update(task, await ask(address(task)));
     } catch (error) {
       if (error.status === 404 && !task.isSent) await this.#sendAgain(task);
+      // Perhaps another key's: its tabs go on showing it.
+      else if (error.status === 404 && !task.card) this.#tasks.delete(task.id);
       else if (error.status === 404 || error.status === 410) this.#drop(task);
       else this.#list.failed(error);
     }
