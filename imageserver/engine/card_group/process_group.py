@@ -44,6 +44,8 @@ class ProcessGroup:
         files = PrefixStore(str(start), FileStore(f"/proc/self/fd/{store}", -1))
         files.set_timeout(timedelta(seconds=JOIN_SECONDS))
         adjustable = self._backend in ADJUSTABLE
+        # PyTorch names groups by their count, which a join that failed has raised here and on no new rank.
+        dist.distributed_c10d._world.group_count = 0
         dist.init_process_group(
             self._backend, store=files, rank=rank, world_size=size,
             timeout=timedelta(seconds=JOIN_SECONDS if adjustable else FORWARD_SECONDS),

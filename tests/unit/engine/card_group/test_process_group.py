@@ -24,6 +24,16 @@ def test_a_rank_that_never_comes_holds_the_others_for_the_time_of_a_join(monkeyp
     assert time.monotonic() - began < process_group.FORWARD_SECONDS / 2
 
 
+def test_after_a_join_that_failed_ranks_that_are_new_are_met_under_their_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process_group, "JOIN_SECONDS", 0.5)
+    with pytest.raises(RuntimeError):
+        ProcessGroup(0, 2, CPU, os.memfd_create("ranks"), 1)
+    met = ProcessGroup(0, 1, CPU, os.memfd_create("ranks"), 2)
+    assert dist.group.WORLD is not None
+    assert dist.group.WORLD.group_name == "0"
+    met.leave()
+
+
 def test_ranks_that_cannot_build_a_mesh_leave_and_may_meet_again(monkeypatch: pytest.MonkeyPatch):
     meet, store = dist.init_process_group, os.memfd_create("ranks")
 
