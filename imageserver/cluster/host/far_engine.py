@@ -14,6 +14,7 @@ from imageserver.cluster.host.seat_folder import DeviceClaim
 from imageserver.cluster.parcels import Item
 from imageserver.cluster.travelling_config import read_travelling_config
 from imageserver.cluster.whole_frames import READ_LIMIT_BYTES, read_hello, read_whole_frame
+from imageserver.protocol import child_process
 from imageserver.protocol.channel import Address
 
 LAST_LINES = 20
@@ -60,9 +61,8 @@ class FarEngine:
             self._writer.write(frame)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if self._process is not None:
-                self._process.kill()
+        if self._process is not None:
+            child_process.kill(self._process)
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(EOFError, OSError):

@@ -5,6 +5,8 @@ import logging
 import os
 import sys
 
+from imageserver.protocol import child_process
+
 logger = logging.getLogger(__name__)
 
 INVENTORY = "imageserver.engine.devices.inventory"
@@ -26,7 +28,7 @@ async def find_cards(kind: str) -> tuple[str, ...]:
     try:
         output, complaint = await asyncio.wait_for(process.communicate(), INVENTORY_SECONDS)
     except TimeoutError:
-        process.kill()
+        child_process.kill(process)
         await process.wait()
         logger.error("PyTorch found no device within %g s.", INVENTORY_SECONDS)
         return ()

@@ -4,7 +4,6 @@ Engines are started with exec, never forked: a forked child of a torch process h
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import os
@@ -24,7 +23,7 @@ from imageserver.dispatch.streams import Peer
 from imageserver.dispatch.tasks import Tasks
 from imageserver.errors import EngineUnavailable, Loading
 from imageserver.generation import ModelInfo
-from imageserver.protocol import messages
+from imageserver.protocol import child_process, messages
 from imageserver.protocol.channel import Address
 from imageserver.protocol.engine_config import EngineConfig, InitialModel
 from imageserver.settings import Settings
@@ -182,21 +181,18 @@ class EngineProcess:
             await asyncio.wait_for(process.wait(), UNCONNECTED_SECONDS)
         except TimeoutError:
             logger.error("The engine process %d has lost its connection and goes on; it is killed.", process.pid)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            child_process.kill(process)
 
     async def _end_process(self) -> None:
         """End the process: politely, then by force."""
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        child_process.terminate(process)
         try:
             await asyncio.wait_for(process.wait(), STOP_GRACE_SECONDS)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            child_process.kill(process)
             await process.wait()
 
     def run(self, message: messages.Run, source: bytes = b"") -> None:
@@ -396,5 +392,5 @@ class EngineProcess:
         logger.error("%s", reason)
         self._end = reason
         self._set_state(self.state, self.phase, reason)
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._process is not None:
+            child_process.kill(self._process)
