@@ -118,7 +118,8 @@ unit_tests() {
 # more than two cores need. Threads that spin while they wait would starve the others.
 integration_tests() {
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-        run_pytest tests/integration tests/browser tests/gpu -m "not alone" -n 3 --dist loadfile
+        run_pytest tests/integration tests/browser tests/gpu -m "not alone" -n 3 --dist loadfile \
+        --no-loadscope-reorder
 }
 
 timed_tests() {

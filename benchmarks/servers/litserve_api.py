@@ -7,10 +7,13 @@ import sys
 import time
 from typing import Any
 
-import litserve
-from fastapi import Response
+# LitServe starts its MCP server wherever `mcp` is installed, as it is here, and fails without fastmcp.
+sys.modules["mcp"] = None  # type: ignore[assignment]
 
-from benchmarks.servers.generating import Wanted, finish, generate, load_pipeline, read
+import litserve  # noqa: E402
+from fastapi import Response  # noqa: E402
+
+from benchmarks.servers.generating import Wanted, finish, generate, load_pipeline, read  # noqa: E402
 
 BATCH_TIMEOUT = 0.05
 

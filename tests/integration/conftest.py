@@ -10,6 +10,12 @@ from tests.support.server_group import ServerGroup
 Starter = Callable[..., Server]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin: as the last ones they would run while the other processes have nothing left."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def lasting_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerGroup]:
     """The servers that the tests of all files share."""

@@ -18,6 +18,8 @@ from tests.support.tiny_ernie_image import tiny_ernie_image
 from tests.support.tiny_flux2_klein import tiny_flux2_klein
 from tests.support.tiny_loras import save_lora
 
+pytestmark = pytest.mark.long
+
 
 @dataclass(frozen=True)
 class FamilyModel:

@@ -13,6 +13,7 @@ from tests.support.paths import ROOT
 SECONDS = 240 if "QIS_FULL" in os.environ else 2
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris exists for Linux on x86-64 only")
 @pytest.mark.timeout(SECONDS * len(PARSERS) + 120)
 def test_no_parser_raises_anything_but_its_own_refusals() -> None:

@@ -13,6 +13,7 @@ from tests.support.paths import ROOT
 NEEDS_A_CARD = ("attention _native", "int8")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_the_tiny_check_prints_its_figures_on_a_cpu(tmp_path: Path) -> None:
     stages = ("machine", "steps", "encoder")

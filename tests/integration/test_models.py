@@ -15,6 +15,8 @@ from tests.support.automatic1111_client import Automatic1111Client, info_of
 from tests.support.images import opened
 from tests.support.named_models import write_names
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):

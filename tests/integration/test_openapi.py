@@ -41,6 +41,7 @@ def schema(fuzzed_server):
     return schemathesis.openapi.from_url(fuzzed_server.url + "/openapi.json")
 
 
+@pytest.mark.long
 @pytest.mark.fault(32)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
