@@ -176,6 +176,16 @@ class ServerStatusResponse(OpenResponseSchema):
     queue: QueueStatus
 
 
+class InputLimits(OpenResponseSchema):
+    """The limits of images that are sent, and of what is generated from them."""
+
+    images: int = Field(description="Images of one request that the model sees each by itself.")
+    mib: float = Field(description="Size of a file in MiB (MAX_IMAGE_MB).")
+    pixels: int = Field(description="Pixels of an image that is sent.")
+    generated_pixels: int = Field(description="Pixels of an image that is generated (MAX_PIXELS).")
+    side: int = Field(description="Width or height of what is generated in the image's own shape.")
+
+
 class InfoResponse(OpenResponseSchema):
     """Details of the model and the server."""
 
@@ -186,6 +196,12 @@ class InfoResponse(OpenResponseSchema):
     model_load_time: float
     total_parameters: int
     supported_aspect_ratios: list[str]
+    draws_from: list[str] = Field(
+        description="What the model generates from: text, image, inpaint (an image and a mask), edit (an image to "
+        "change as the prompt says), and control, control-image and control-inpaint with a ControlNet."
+    )
+    layers: int = Field(description="Number of layers that the model separates an image into; 0 for other models.")
+    input_limits: InputLimits
     total_requests_processed: int
     version: str
     devices: list[dict[str, Any]] = Field(description="Each device, and how its models were fitted to it.")

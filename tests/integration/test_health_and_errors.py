@@ -55,6 +55,8 @@ def test_info_tells_the_loaded_model_and_all_nine_sizes(fake_server):
     assert (info["model_name"], info["dtype"]) == ("fake", "float32")
     # The page, and perhaps others, read it by this name.
     assert "text" in info["draws_from"]
+    limits = info["input_limits"]
+    assert (info["layers"], limits["images"], limits["pixels"] / limits["generated_pixels"]) == (0, 1, 4)
     assert info["supported_aspect_ratios"] == list(ASPECT_RATIOS)
     assert len(ASPECT_RATIOS) == 9
 

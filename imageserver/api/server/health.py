@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import aspect_ratios
 from imageserver import __version__
+from imageserver.api.inputs.images.init_image import MAX_IMAGE_SIDE, MAX_INPUT_RATIO
 from imageserver.api.operations import documented
 from imageserver.api.page import views as page
 from imageserver.api.request_context import services
@@ -19,7 +20,9 @@ from imageserver.api.schemas import (
     StatusResponse,
 )
 from imageserver.api.server import device_states
+from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import Snapshot
+from imageserver.settings import Settings
 from imageserver.telemetry.metrics import exposition
 
 blueprint = Blueprint("health", __name__)
@@ -172,6 +175,8 @@ def info() -> Response:
         supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
         aspect_ratio_sizes=aspect_ratios.ASPECT_RATIOS,
         draws_from=model.kinds,
+        layers=model.layers,
+        input_limits=_input_limits(services().settings, model),
         total_requests_processed=snapshot.completed if snapshot else 0,
         concurrent_support="enabled",
         version=__version__,
@@ -199,6 +204,17 @@ def _list_of_routes() -> Response:
         if rule.endpoint != "static"
     ]
     return jsonify(name="qwen-image-server", version=__version__, status=services().status, endpoints=routes)
+
+
+def _input_limits(settings: Settings, model: ModelInfo) -> dict[str, Any]:
+    """Return what a client needs to know before it sends an image."""
+    return {
+        "images": model.max_images,
+        "mib": settings.max_image_mb,
+        "pixels": MAX_INPUT_RATIO * settings.max_pixels,
+        "generated_pixels": settings.max_pixels,
+        "side": MAX_IMAGE_SIDE,
+    }
 
 
 def _cards(snapshot: Snapshot | None) -> list[dict[str, Any]]:
