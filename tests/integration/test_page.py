@@ -49,7 +49,8 @@ def test_clients_of_cogview4_find_it_where_it_was(fake_server):
     ("name", "media"),
     [
         ("main.js", "text/javascript"),
-        ("page.css", "text/css"),
+        ("shell/server.js", "text/javascript"),
+        ("styles/base.css", "text/css"),
         ("icon.svg", "image/svg+xml"),
         ("index.html", "text/html"),
     ],
@@ -77,7 +78,8 @@ def test_the_page_may_load_nothing_from_elsewhere_and_stand_in_no_frame(fake_ser
     [
         "/page/nothing.js", "/page/", "/page/views.py", "/page/../views.py", "/page/../../health.py",
         "/page/..%2fviews.py", "/page/%2e%2e/views.py", "/page/....//views.py", "/page//etc/passwd",
-        "/page/main.js%00.css", "/page/files/main.js", "/page/..\\views.py",
+        "/page/main.js%00.css", "/page/files/main.js", "/page/..\\views.py", "/page/shell", "/page/shell/",
+        "/page/shell/../../views.py", "/page/shell%2f..%2f..%2fviews.py", "/page/../page/main.js/x",
     ],
 )  # fmt: skip
 def test_there_is_nothing_but_the_page_s_own_files(fake_server, path):

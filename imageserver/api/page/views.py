@@ -44,7 +44,7 @@ def client() -> Response:
     return page_response()
 
 
-@blueprint.get("/page/<name>")
+@blueprint.get("/page/<path:name>", merge_slashes=False)
 @documented(media=tuple(MEDIA.values()), errors=(404,))
 def file(name: str) -> Response:
     """Return a file of the web page."""
@@ -71,8 +71,9 @@ def page_response(name: str = INDEX) -> Response:
 
 @cache
 def _files() -> dict[str, PageFile]:
-    """Return the files by name; no other file can be requested."""
-    contents = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in MEDIA}
+    """Return the files by their names below the folder; no other file can be requested."""
+    found = (path for path in FOLDER.rglob("*") if path.suffix in MEDIA)
+    contents = {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in found}
     return {
         name: PageFile(content, MEDIA[Path(name).suffix], hashlib.sha256(content).hexdigest()[:32])
         for name, content in contents.items()

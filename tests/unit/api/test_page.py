@@ -9,7 +9,13 @@ from werkzeug.http import parse_accept_header
 from imageserver.api.page import views
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-FILES = sorted(path for path in views.FOLDER.iterdir())
+FILES = sorted(path for path in views.FOLDER.rglob("*") if path.is_file())
+REFERENCE = re.compile(r"(?:href|src)=\"page/([^\"]+)\"")
+IMPORT = re.compile(r"(?:from |import\()\"(\.\.?/[^\"]+)\"")
+
+
+def name_of(path):
+    return path.relative_to(views.FOLDER).as_posix()
 
 
 @pytest.mark.parametrize("accept", [CHROME, "text/html", "text/html;q=0.9, application/json;q=0.8", "text/*"])
@@ -28,17 +34,24 @@ def test_every_file_in_the_folder_can_be_served():
     assert {path.suffix for path in FILES} <= views.MEDIA.keys()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_name_no_other_host(path):
     text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|[\"'(]//", text)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_what_files_refer_to_is_there(path):
     text = path.read_text(encoding="utf-8")
-    named = re.findall(r"(?:href|src)=\"page/([^\"]+)\"", text) + re.findall(r"from \"\./([^\"]+)\"", text)
-    assert {name for name in named if not (views.FOLDER / name).is_file()} == set()
+    named = [views.FOLDER / name for name in REFERENCE.findall(text)]
+    named += [(path.parent / name).resolve() for name in IMPORT.findall(text)]
+    assert set(named) <= set(FILES)
+
+
+def test_every_module_and_style_is_used():
+    text = "".join(path.read_text(encoding="utf-8") for path in FILES)
+    used = {name.rsplit("/", 1)[-1] for name in REFERENCE.findall(text) + IMPORT.findall(text)}
+    assert {path.name for path in FILES if path.suffix in {".js", ".css"}} <= used
 
 
 def test_no_id_occurs_twice():
@@ -53,6 +66,6 @@ def test_files_contain_no_inline_code_that_the_policy_would_block():
     assert "unsafe" not in views.POLICY
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".js"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".js"], ids=name_of)
 def test_texts_never_become_markup(path):
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", path.read_text())

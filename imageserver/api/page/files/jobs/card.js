@@ -1,10 +1,12 @@
 // A card: one request from sending to its images, or to the reason why it failed.
 
-import { asBlob } from "./fields.js";
-import { linkTo } from "./links.js";
+import { asBlob } from "../form/fields.js";
+import { linkTo } from "../form/links.js";
+import { text } from "../language/text.js";
+import { ImageSlot, localAddress } from "./image.js";
 
 const PARTS = ["h3", ".status", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
-const CACHE = { hit: "from the cache", join: "generated together with the same request" };
+const CACHE = { hit: "jobs.cache.hit", join: "jobs.cache.join" };
 
 export class Card {
   #parts = {};
@@ -26,17 +28,17 @@ export class Card {
     for (const part of PARTS) this.#parts[part.replace(".", "")] = this.element.querySelector(part);
     const { h3, progress, cancel, again, remove } = this.#parts;
     h3.textContent = request.fields.prompt;
-    progress.setAttribute("aria-label", `Progress of ${request.fields.prompt}`);
+    progress.setAttribute("aria-label", text("jobs.progress", { prompt: request.fields.prompt }));
     cancel.addEventListener("click", () => this.cancel());
     again.addEventListener("click", () => page.again(this));
     remove.addEventListener("click", () => page.remove(this));
-    this.#set("sending", "Sending.");
+    this.#set("sending", text("jobs.sending"));
   }
 
   /** Cancel the request. */
   cancel() {
     this.#parts.cancel.disabled = true;
-    this.#parts.status.textContent = "Cancelling.";
+    this.#parts.status.textContent = text("jobs.cancelling");
     this.page.cancel(this);
   }
 
@@ -47,30 +49,31 @@ export class Card {
   }
 
   queued({ number, position, wait }) {
-    if (this.number === null) this.page.announce(`Request ${number} is queued.`);
+    if (this.number === null) this.page.announce(text("jobs.queued.said", { number }));
     this.number = number;
     this.showPosition(position, wait);
   }
 
   /** Say that the server takes the request later. */
   wait(sentence) {
-    this.#parts.status.textContent = `${sentence} The request is sent again when it does.`;
+    this.#parts.status.textContent = text("jobs.later", { sentence });
   }
 
   /** Show the position in the queue and the wait in seconds. */
   showPosition(position, wait) {
-    const ahead = position === 1 ? "1 request ahead" : `${position} requests ahead`;
-    this.#set("queued", position ? `${ahead}, about ${seconds(wait)}.` : "Next in the queue.");
+    const key = position === 1 ? "jobs.ahead.one" : "jobs.ahead";
+    this.#set("queued", position ? text(key, { count: position, time: timeOf(wait) }) : text("jobs.next"));
   }
 
   progress({ step, total_steps: total }) {
     if (this.state !== "running" || step < this.#began.step) {
       this.#began = { at: performance.now(), step };
-      this.page.announce(`Request ${this.number} is being generated.`);
+      this.page.announce(text("jobs.running.said", { number: this.number }));
     }
     const done = step - this.#began.step;
     const left = done ? ((performance.now() - this.#began.at) / 1000 / done) * (total - step) : null;
-    this.#set("running", `Step ${step} of ${total}${left === null ? "" : `, about ${seconds(left)} left`}.`);
+    const key = left === null ? "jobs.step" : "jobs.step.left";
+    this.#set("running", text(key, { step, total, time: timeOf(left) }));
     this.#parts.progress.value = total ? step / total : 0;
   }
 
@@ -91,7 +94,7 @@ export class Card {
     });
     this.#set("done", this.#summary(task, job));
     this.#parts.warnings.replaceChildren(...task.warnings.map(item));
-    page.announce(`Request ${task.requestId} is done.`);
+    page.announce(text("jobs.done.said", { number: task.requestId }));
   }
 
   refused(refusal) {
@@ -102,20 +105,21 @@ export class Card {
   /** Show why the request failed, and when to try again. */
   fail({ message, code, retryAfter }) {
     const cancelled = code === "cancelled";
-    this.#set(cancelled ? "cancelled" : "failed", cancelled ? "Cancelled." : "");
+    this.#set(cancelled ? "cancelled" : "failed", cancelled ? text("jobs.cancelled") : "");
     this.#parts.error.textContent = cancelled ? "" : message;
-    this.page.announce(cancelled ? "The request was cancelled." : message);
+    this.page.announce(cancelled ? text("jobs.cancelled.said") : message);
     this.#wait(Math.ceil(retryAfter ?? 0));
   }
 
   #summary(task, job) {
-    const figures = [`request ${task.requestId}`];
+    const figures = [text("jobs.number", { number: task.requestId })];
     if (job) figures.push(`${job.width}×${job.height}`);
-    figures.push(`${task.processing_time} s`);
-    if (job?.cache === "miss") figures.push(`${Math.round((1000 * task.processing_time) / job.total_steps)} ms a step`);
+    figures.push(text("jobs.took", { seconds: task.processing_time }));
+    const milliseconds = job && Math.round((1000 * task.processing_time) / job.total_steps);
+    if (job?.cache === "miss") figures.push(text("jobs.pace", { milliseconds }));
     const waited = job?.started_at ? job.started_at - job.created_at : 0;
-    if (waited >= 0.1) figures.push(`${waited.toFixed(1)} s in the queue`);
-    if (job?.cache in CACHE) figures.push(CACHE[job.cache]);
+    if (waited >= 0.1) figures.push(text("jobs.waited", { seconds: waited.toFixed(1) }));
+    if (job?.cache in CACHE) figures.push(text(CACHE[job.cache]));
     return figures.join(" · ");
   }
 
@@ -135,14 +139,14 @@ export class Card {
 
   #wait(left) {
     const { again } = this.#parts;
-    again.textContent = left > 0 ? `Try again (best in ${left} s)` : "Try again";
+    again.textContent = left > 0 ? text("jobs.again.in", { seconds: left }) : text("jobs.again");
     if (left > 0) setTimeout(() => this.#wait(left - 1), 1000);
   }
 
   #slot(index) {
     const { images } = this.#parts;
     while (this.#slots.length <= index) {
-      const slot = new Slot(this.request.fields.prompt, this.#slots.length);
+      const slot = new ImageSlot(this.request.fields.prompt, this.#slots.length);
       this.#slots.push(slot);
       images.append(slot.element);
     }
@@ -151,63 +155,14 @@ export class Card {
   }
 }
 
-class Slot {
-  constructor(prompt, index) {
-    this.url = "";
-    this.element = document.getElementById("result-image").content.firstElementChild.cloneNode(true);
-    this.prompt = index ? `${prompt}, image ${index + 1}` : prompt;
-  }
-
-  find(part) {
-    return this.element.querySelector(part);
-  }
-
-  show(address, state, size = null) {
-    const image = this.find("img");
-    const last = this.url;
-    this.url = image.src = address;
-    // The last one stays until this one is decoded, or the image would flicker.
-    image.decode().catch(() => {}).finally(() => URL.revokeObjectURL(last));
-    image.alt = state === "preview" ? `Preview of ${this.prompt}` : this.prompt;
-    if (size) Object.assign(image, { width: size.width, height: size.height });
-    this.element.dataset.state = state;
-  }
-
-  describe(seed, link) {
-    const download = this.find(".download");
-    this.find("a").href = download.href = this.url;
-    this.find("a").setAttribute("aria-label", "Open the image in a new tab");
-    // The server names the file.
-    download.download = "";
-    this.find(".seed").textContent = `seed ${seed}`;
-    this.find(".link").hidden = link === null;
-    if (link) this.find(".link").href = link;
-    this.find("figcaption").hidden = false;
-    this.find("img").addEventListener("error", () => {
-      this.find(".seed").textContent = `seed ${seed} · the server keeps the image no longer`;
-    });
-  }
-
-  release() {
-    URL.revokeObjectURL(this.url);
-  }
-}
-
-/** Return an image's address at this page's server, by whatever name the server knows itself. */
-function localAddress(address) {
-  const { pathname, searchParams } = new URL(address);
-  // From this server, also where a store would hand it out: the page shows nothing of another host.
-  searchParams.set("redirect", "0");
-  return `images/${pathname.split("/").pop()}?${searchParams}`;
-}
-
 /** Return the seed of an image; a JavaScript number cannot hold every seed. */
 function seedOf(asked, answered, index) {
   return asked === null ? String(answered) : String(BigInt(asked) + BigInt(index));
 }
 
-function seconds(number) {
-  return number < 90 ? `${Math.max(1, Math.round(number))} s` : `${Math.round(number / 60)} min`;
+function timeOf(seconds) {
+  if (seconds < 90) return text("jobs.time.seconds", { count: Math.max(1, Math.round(seconds)) });
+  return text("jobs.time.minutes", { count: Math.round(seconds / 60) });
 }
 
 function item(sentence) {

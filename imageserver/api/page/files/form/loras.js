@@ -1,5 +1,6 @@
 // The list of LoRAs: which of them to use, at what scale, and what their profiles recommend.
 
+import { text } from "../language/text.js";
 import { numberOf, plain } from "./fields.js";
 
 export class LoraList {
@@ -62,7 +63,7 @@ function row(lora, limits) {
   const scale = element.querySelector("[type=number]");
   element.querySelector(".name").textContent = lora.id;
   element.querySelector(".hint").textContent = plain(lora.description);
-  scale.setAttribute("aria-label", `Scale of ${lora.id}`);
+  scale.setAttribute("aria-label", text("form.loras.scale.of", { name: lora.id }));
   Object.assign(scale, { min: limits.minimum, max: limits.maximum, value: lora.scale });
   return { lora, element, check, scale };
 }

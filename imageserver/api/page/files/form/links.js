@@ -21,10 +21,10 @@ export function linked(fragment) {
   if (!query.has("prompt")) return null;
   const fields = Object.fromEntries(PLAIN.filter((name) => query.has(name)).map((name) => [name, query.get(name)]));
   for (const name of CHECKED) fields[name] = query.get(name) === "1";
-  fields.loras = query.getAll("lora").map((text) => {
-    const colon = text.indexOf(":");
-    const scale = Number(text.slice(0, colon));
-    return { name: text.slice(colon + 1), ...(colon > 0 && Number.isFinite(scale) ? { scale } : {}) };
+  fields.loras = query.getAll("lora").map((given) => {
+    const colon = given.indexOf(":");
+    const scale = Number(given.slice(0, colon));
+    return { name: given.slice(colon + 1), ...(colon > 0 && Number.isFinite(scale) ? { scale } : {}) };
   });
   return { request: { fields, source: null }, seed: query.get("seed") ?? "", model: query.get("model") };
 }

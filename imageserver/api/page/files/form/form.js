@@ -1,8 +1,9 @@
 // The form: ranges and defaults come from the server, and its values become a request.
 
+import { text } from "../language/text.js";
+import { Refusal } from "../shell/server.js";
 import { asDataUrl, limit, numberOf, offer, plain, schemaOf } from "./fields.js";
 import { LoraList } from "./loras.js";
-import { Refusal } from "./server.js";
 
 const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength"];
 // Until somebody changes these, the model and the LoRAs set them.
@@ -13,7 +14,6 @@ const KEPT = [
   ...FOLLOWING, ...CHECKED,
 ];
 const PREVIEWS = 8;
-const LOST_SOURCE = "The image to start from was not kept: choose it again.";
 // As many digits as 64 bits may have, and some more for the server to refuse.
 const WHOLE = /^-?\d{1,24}$/;
 
@@ -159,7 +159,7 @@ export class RequestForm {
     this.accept();
     this.#fields.prompt.focus();
     this.#changed(this.kept());
-    if (hasSource && source === null) this.refuse(new Refusal(LOST_SOURCE, { param: "image" }));
+    if (hasSource && source === null) this.refuse(new Refusal(text("form.source.lost"), { param: "image" }));
   }
 
   /** Start from an image, or from none. */
@@ -219,7 +219,7 @@ export class RequestForm {
   }
 
   #offerSizes(names = [...this.#fields.aspect_ratio.options].map((each) => each.value).filter(Boolean)) {
-    const unset = this.#source === null ? `default${this.#defaultSize}` : "same as the image";
+    const unset = this.#source === null ? text("form.aspect.default") + this.#defaultSize : text("form.aspect.same");
     const sized = names.map((name) => [name, [name, this.#sizes[name]?.join("×")].filter(Boolean).join(" · ")]);
     const labels = { "": unset, ...Object.fromEntries(sized) };
     offer(this.#fields.aspect_ratio, ["", ...names], labels);

@@ -1,9 +1,10 @@
 // The requests of this page as tasks of the server, which outlive it: sent, followed, and found again.
 
+import { asText } from "../form/form.js";
+import { text } from "../language/text.js";
+import { Refusal, UNREACHABLE, ask, send } from "../shell/server.js";
+import { forget, remember, remembered, watch } from "../storage/memory.js";
 import { events } from "./events.js";
-import { asText } from "./form.js";
-import { forget, remember, remembered, watch } from "./memory.js";
-import { Refusal, UNREACHABLE, ask, send } from "./server.js";
 
 // Of the six connections to a host that a browser opens for all its tabs.
 const MAX_STREAMS = 2;
@@ -13,7 +14,6 @@ const MAX_LISTED = 200;
 // A server that restarts, or a proxy before one.
 const COMING_BACK = [502, 503, 504];
 const ENDED = ["completed", "failed", "cancelled"];
-const LOST_SOURCE = "The request did not reach the server, and the image to start from is not kept. Send it again.";
 
 export class TaskList {
   #tasks = new Map();
@@ -161,7 +161,7 @@ export class TaskList {
   async #sendAgain(task) {
     // A request of this page is being sent; one of a page that was closed meanwhile is not.
     if (task.card) return;
-    if (task.request.hasSource) this.#refuse(task, new Refusal(LOST_SOURCE));
+    if (task.request.hasSource) this.#refuse(task, new Refusal(text("jobs.lost")));
     else await this.#send(task);
   }
 

@@ -1,6 +1,7 @@
 // One field of the form: its description in the server's OpenAPI document, and its value.
 
-import { Refusal } from "./server.js";
+import { text } from "../language/text.js";
+import { Refusal } from "../shell/server.js";
 
 /** Return the schema of a field without its "or null". */
 export function schemaOf(schema, name) {
@@ -14,13 +15,14 @@ export function limit(control, field) {
   const minimum = field.minimum ?? field.exclusiveMinimum;
   if (minimum !== undefined) control.min = minimum;
   if (field.maximum !== undefined) control.max = field.maximum;
-  const range = [minimum, field.maximum].filter((each) => each !== undefined).join(" to ");
-  control.title = [plain(field.description), range && `Range: ${range}.`].filter(Boolean).join(" ");
+  const ends = [minimum, field.maximum].filter((each) => each !== undefined);
+  const range = ends.length === 2 ? text("form.range.between", { minimum, maximum: field.maximum }) : ends.join();
+  control.title = [plain(field.description), range && text("form.range", { range })].filter(Boolean).join(" ");
 }
 
 /** Return a sentence of the server without the backticks around code. */
-export function plain(text = "") {
-  return text.replaceAll("`", "");
+export function plain(sentence = "") {
+  return sentence.replaceAll("`", "");
 }
 
 /** Fill a list with choices; `labels` are shown instead of names. */
@@ -33,7 +35,8 @@ export function offer(select, names, labels = {}) {
 /** Return the number in a field, null for an empty one; throws Refusal for anything else. */
 export function numberOf(control) {
   if (control.validity.badInput) {
-    throw new Refusal(`${control.labels[0].textContent.trim()}: ${control.validationMessage}`, { param: control.name });
+    const values = { field: control.labels[0].textContent.trim(), problem: control.validationMessage };
+    throw new Refusal(text("form.invalid", values), { param: control.name });
   }
   return control.value === "" ? null : Number(control.value);
 }
@@ -43,7 +46,7 @@ export function asDataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new Refusal("The image cannot be read.", { param: "image" }));
+    reader.onerror = () => reject(new Refusal(text("form.source.unreadable"), { param: "image" }));
     reader.readAsDataURL(blob);
   });
 }

@@ -1,6 +1,6 @@
 // Server-sent events read with fetch: an EventSource cannot send the API key.
 
-import { open } from "./server.js";
+import { open } from "../shell/server.js";
 
 /**
  * Yield the events of a stream as they arrive, those of one piece together as a list of `{name, id, data}`.

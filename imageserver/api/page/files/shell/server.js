@@ -1,5 +1,7 @@
 // Requests to the server that sent this page, with the API key that it may require.
 
+import { text } from "../language/text.js";
+
 export const UNREACHABLE = "unreachable";
 
 const KEY = "qwen-image-server key";
@@ -14,10 +16,10 @@ export class Refusal extends Error {
 }
 
 /** Keep a key for this tab. */
-export function keep(text) {
-  key = text;
+export function keep(given) {
+  key = given;
   try {
-    sessionStorage.setItem(KEY, text);
+    sessionStorage.setItem(KEY, given);
   } catch {
     // A browser that stores nothing keeps the key as long as the page.
   }
@@ -28,11 +30,11 @@ export async function ask(path, body) {
   return body === undefined ? send("GET", path) : send("POST", path, JSON.stringify(body));
 }
 
-/** Send a request, with `text` as its JSON, and return the JSON of the answer; throws as `open` does. */
-export async function send(method, path, text) {
+/** Send a request, with `content` as its JSON, and return the JSON of the answer; throws as `open` does. */
+export async function send(method, path, content) {
   const headers = { Accept: "application/json" };
-  if (text !== undefined) headers["Content-Type"] = "application/json";
-  const response = await open(path, { method, headers, body: text });
+  if (content !== undefined) headers["Content-Type"] = "application/json";
+  const response = await open(path, { method, headers, body: content });
   return response.json().catch(() => { throw unreachable(); });
 }
 
@@ -49,13 +51,13 @@ export async function open(path, { headers = {}, ...options } = {}) {
   const content = await response.json().catch(() => ({}));
   // The OpenAI routes wrap the fields that the others send at the top level.
   const failure = content.error?.message === undefined ? content : { ...content.error, error: content.error.message };
-  const { code, param = null, error: sentence = `The server answered ${response.status}.` } = failure;
+  const { code, param = null, error: sentence } = failure;
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
-  throw new Refusal(sentence, { status: response.status, code, param, retryAfter });
+  throw new Refusal(sentence ?? text("server.answered", { status: response.status }), { status: response.status, code, param, retryAfter });
 }
 
 function unreachable() {
-  return new Refusal("The server does not answer.", { code: UNREACHABLE });
+  return new Refusal(text("server.silent"), { code: UNREACHABLE });
 }
 
 function stored() {

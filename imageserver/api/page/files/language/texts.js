@@ -1,0 +1,7 @@
+// The texts of all rooms; a view that is loaded later adds its own.
+
+import form from "../form/texts.js";
+import jobs from "../jobs/texts.js";
+import shell from "../shell/texts.js";
+
+export const TEXTS = [shell, form, jobs];
