@@ -14,6 +14,7 @@ from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.inputs.form_parser import FormRequest
 from imageserver.api.request_context import EXTENSION
+from imageserver.api.server.gallery import upkeep
 from imageserver.api.services import Services
 from imageserver.api.wsgi.connections import Connections
 from imageserver.api.wsgi.memory_budget import MemoryBudget
@@ -24,6 +25,7 @@ from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import open_folder
 from imageserver.outputs.cache import OutputCache
+from imageserver.outputs.gallery.opening import open_gallery, open_thumbnails
 from imageserver.outputs.opening import open_outputs
 from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
@@ -66,6 +68,8 @@ def create_app(settings: Settings, owner: int) -> Flask:
         client=DispatchClient(settings, runtime_dir, on_ready=announce),
         outputs=open_outputs(settings, runtime_dir.store_socket(os.getpid())),
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
+        gallery=open_gallery(settings),
+        thumbnails=open_thumbnails(settings),
         thread_pool=ThreadPool(settings.threads),
         storage_threads=ThreadPool(STORAGE_THREADS),
         decoding_memory=MemoryBudget(int(settings.max_decode_mb * 2**20) // settings.workers),
@@ -90,6 +94,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
     routes.register(app, settings)
     services.start()
     KeyFileWatch(settings, services.keyring).start()
+    upkeep.start(services)
     runner.start(app)
     task_webhooks.start(app)
     return app

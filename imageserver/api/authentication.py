@@ -23,7 +23,7 @@ OPEN_ENDPOINTS = {
 KEY_HEADERS = ("X-API-Key", "Api-Key")
 # A browser cannot set headers on a WebSocket.
 KEY_IN_QUERY = "/ws/"
-SIGNED_ENDPOINT = "native.image"
+SIGNED_ENDPOINTS = {"native.image", "gallery.thumbnail"}
 
 
 def register(app: Flask) -> None:
@@ -33,7 +33,7 @@ def register(app: Flask) -> None:
     def require_key() -> None:
         if not services().keyring.locked or request.endpoint in OPEN_ENDPOINTS:
             return
-        is_image = request.endpoint == SIGNED_ENDPOINT
+        is_image = request.endpoint in SIGNED_ENDPOINTS
         if is_image and _is_signed(str((request.view_args or {})["name"])):
             return
         try:

@@ -20,6 +20,8 @@ from imageserver.errors import Draining, Loading
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import LoraFolder
 from imageserver.outputs.cache import OutputCache
+from imageserver.outputs.gallery.gallery import Gallery
+from imageserver.outputs.gallery.thumbnails import Thumbnails
 from imageserver.outputs.store import OutputStore
 from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
@@ -49,6 +51,9 @@ class Services:
     client: DispatchClient
     outputs: OutputStore
     cache: OutputCache
+    # None with GALLERY=0.
+    gallery: Gallery | None
+    thumbnails: Thumbnails
     thread_pool: ThreadPool
     # Apart, so that a store that hangs keeps nobody from encoding.
     storage_threads: ThreadPool

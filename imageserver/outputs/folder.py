@@ -3,12 +3,15 @@
 import contextlib
 import errno
 import itertools
+import math
+import os
 import re
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from imageserver.atomic_write import move_to_new, written_aside
-from imageserver.errors import NotFound, StorageFull
+from imageserver.errors import NotFound, StorageFull, StorageUnavailable
 from imageserver.outputs.naming import PREFIX, numbered
 from imageserver.outputs.retention import sweep
 
@@ -31,12 +34,17 @@ class OutputFolder:
         self.path = path
         self.max_mb = max_mb
         self.max_age = max_age
+        self.favourites: Collection[str] | None = ()
         self._last_sweep = float("-inf")
 
     @property
     def obstacle(self) -> str:
         """Always empty: an image that cannot be saved is answered with 507, and the next one may fit."""
         return ""
+
+    @property
+    def keeps_favourites(self) -> bool:
+        return True
 
     def start(self) -> None:
         """Need nothing."""
@@ -66,7 +74,12 @@ class OutputFolder:
         if now - self._last_sweep >= SWEEP_INTERVAL_SECONDS:
             # Without a lock: two sweeps at once do no harm, and a lock would have to work for greenlets and threads.
             self._last_sweep = now
-            sweep(self.path, max_mb=self.max_mb, max_age=self.max_age, now=time.time(), keep=(keep,))
+            # Which ones may be too old is known once the favourites are.
+            max_age = math.inf if self.favourites is None else self.max_age
+            sweep(
+                self.path, max_mb=self.max_mb, max_age=max_age, now=time.time(), keep=(keep,),
+                favourites=self.favourites or (),
+            )  # fmt: skip
 
     def open_image(self, name: str) -> Path:
         """Return the path of a saved image; raises NotFound for everything else, such as links and folders."""
@@ -74,6 +87,25 @@ class OutputFolder:
         if path is None or path.is_symlink() or not path.is_file():
             raise NotFound("There is no image of that name.", param="name")
         return path
+
+    def delete(self, name: str) -> None:
+        """Delete a saved image, if it is there and can be; raises StorageUnavailable where the disk refuses."""
+        try:
+            self.open_image(name).unlink(missing_ok=True)
+        except NotFound:
+            pass
+        except OSError as error:
+            reason = REASONS.get(error.errno or 0, "the disk refused")
+            raise StorageUnavailable(f"The image could not be deleted because {reason}.") from error
+
+    def missing(self, names: Collection[str]) -> list[str]:
+        """Return the names without a file; none where the folder itself is away."""
+        try:
+            with os.scandir(self.path) as entries:
+                there = {entry.name for entry in entries}
+        except OSError:
+            return []
+        return [name for name in names if name not in there]
 
     def _publish(self, aside: Path, stem: str, extension: str) -> str:
         for number in itertools.count(1):

@@ -31,13 +31,15 @@ def sweep(
     max_age: float,
     now: float,
     keep: Collection[str] = (),
+    favourites: Collection[str] = (),
     kept: re.Pattern[str] = IMAGE,
     unfinished: re.Pattern[str] = UNFINISHED,
 ) -> Swept:
     """Delete images older than `max_age` seconds, then the oldest until the others take at most `max_mb` MiB.
 
     `now` is the wall clock (`time.time()`), like the files' times. Only plain files directly in the folder with
-    the server's names are deleted, and none in `keep`; links are not followed. Disk errors are never raised.
+    the server's names are deleted, and none in `keep`; `favourites` have no age, and are the last to be deleted for
+    their size. Links are not followed. Disk errors are never raised.
     """
     images = []
     deleted = deleted_bytes = kept_bytes = 0
@@ -48,8 +50,9 @@ def sweep(
         elif kept.fullmatch(name):
             images.append((modified, name, size))
             kept_bytes += size
-    for modified, name, size in sorted(images):
-        over = now - modified > max_age or kept_bytes > max_mb * MEBIBYTE
+    for modified, name, size in sorted(images, key=lambda image: (image[1] in favourites, image)):
+        is_old = now - modified > max_age and name not in favourites
+        over = is_old or kept_bytes > max_mb * MEBIBYTE
         if over and name not in keep and _delete(path / name):
             deleted, deleted_bytes, kept_bytes = deleted + 1, deleted_bytes + size, kept_bytes - size
     return Swept(deleted, deleted_bytes, kept_bytes)

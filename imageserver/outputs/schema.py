@@ -61,6 +61,22 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     # The last lease of an engine on another machine.
     ("INSERT INTO counter VALUES (2, 0)",),
+    (
+        # `settings` is JSON that generates the image again, `searched` its prompt without capitals.
+        """
+        CREATE TABLE gallery (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, credential TEXT NOT NULL,
+            created_at REAL NOT NULL, favourite INTEGER NOT NULL DEFAULT 0, deleted_at REAL, bytes INTEGER NOT NULL,
+            width INTEGER NOT NULL, height INTEGER NOT NULL, model TEXT NOT NULL, inputs TEXT NOT NULL,
+            settings TEXT NOT NULL, searched TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX gallery_by_credential ON gallery (credential, number)",
+        "CREATE INDEX gallery_favourites ON gallery (number) WHERE favourite = 1",
+        # Also for counting, without a look at the rows themselves.
+        "CREATE INDEX gallery_by_deletion ON gallery (deleted_at, favourite, credential)",
+        "CREATE INDEX gallery_sizes ON gallery (bytes)",
+    ),
 )
 # The files of older servers: the tables to keep, and how their rows merge with those already here.
 OLD_FILES: dict[str, dict[str, str]] = {

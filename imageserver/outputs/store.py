@@ -1,6 +1,6 @@
 """Where saved images go: the folder of this machine, or a store behind OUTPUT_URL that several servers can share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +32,16 @@ class StoredImage:
 
 
 class OutputStore(Protocol):
-    """Keeps images under names of its own choice; safe with any number of threads and processes."""
+    """Keeps images under names of its own choice; safe with any number of threads and processes.
+
+    `favourites` are the names of images that a folder keeps beyond their age; None while they are not known.
+    """
+
+    favourites: Collection[str] | None
+
+    @property
+    def keeps_favourites(self) -> bool:
+        """Whether favourites are kept beyond the age of other images."""
 
     @property
     def obstacle(self) -> str:
@@ -49,6 +58,12 @@ class OutputStore(Protocol):
 
     def open_image(self, name: str) -> Path | StoredImage:
         """Return a saved image; raises NotFound for every other name, and StorageUnavailable."""
+
+    def delete(self, name: str) -> None:
+        """Delete an image, if it is there; raises StorageUnavailable."""
+
+    def missing(self, names: Collection[str]) -> list[str]:
+        """Return those of the names whose images are known to be gone, without asking a store about each."""
 
     def maintain(self) -> None:
         """Delete what is over the limits, and find out what stands in the way; asked every few seconds."""

@@ -46,6 +46,14 @@ class FileSettings(BaseModel):
         description="Maximum size of the output folder or store, in MiB; the oldest saved images go first.",
     )
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved images are kept.")
+    gallery: bool = Field(
+        True, description="0 keeps no gallery of saved images: no prompts are stored, and /v1/gallery answers 404."
+    )
+    gallery_max_images: int = Field(
+        10_000,
+        ge=1,
+        description="Maximum number of saved images in the gallery; the oldest leave it first, favourites last.",
+    )
     url_ttl: float = Field(
         0.0,
         ge=0,

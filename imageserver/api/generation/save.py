@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import request, url_for
 
+from imageserver.api.generation.gallery_items import record
 from imageserver.api.generation.run import GenerationResult
 from imageserver.api.request_context import services
 from imageserver.api.services import Services
@@ -20,6 +21,7 @@ def save_all(service: Services, result: GenerationResult) -> list[str]:
     for index, data in enumerate(result.files):
         stem = file_stem(now, result.request.number, index if len(result.files) > 1 else None)
         names.append(service.storage_threads.run(service.outputs.save, data, stem=stem, extension=extension))
+    record(service, result, names)
     return names
 
 

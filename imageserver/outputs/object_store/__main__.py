@@ -20,6 +20,7 @@ from imageserver.outputs.object_store.bucket import Bucket
 from imageserver.outputs.object_store.keeper import RETRY_SECONDS, Keeper
 from imageserver.outputs.object_store.messages import (
     Answer,
+    Delete,
     Maintained,
     Question,
     Read,
@@ -110,6 +111,9 @@ def answer_to(question: Question, data: bytes, keeper: Keeper) -> tuple[Answer, 
             return Saved(name=name, obstacle=keeper.obstacle), b""
         case Read():
             return keeper.read(question.name, question.start, address_will_do=question.address_will_do)
+        case Delete():
+            keeper.delete(question.name)
+            return Maintained(obstacle=keeper.obstacle), b""
         case _:
             return Maintained(obstacle=keeper.obstacle), b""
 

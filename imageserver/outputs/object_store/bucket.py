@@ -90,6 +90,13 @@ class Bucket:
         except FileNotFoundError:
             raise NotFound("There is no image of that name.", param="name") from None
 
+    def delete(self, name: str) -> None:
+        """Delete an image, if it is there."""
+        with contextlib.suppress(NotFound, FileNotFoundError):
+            # Not every filesystem says that there was nothing.
+            self.size(name)
+            self._do("rm_file", name)
+
     def address(self, name: str) -> str:
         """Return an address of an image that the store signs itself; empty where it cannot."""
         try:

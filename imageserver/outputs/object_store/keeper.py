@@ -81,6 +81,15 @@ class Keeper:
             sentence = f"The image cannot be read at present: {away}."
             raise StorageUnavailable(sentence, retry_after=RETRY_SECONDS) from away
 
+    def delete(self, name: str) -> None:
+        """Delete an image, if it is there, also one that waits; raises StorageUnavailable."""
+        self._unsent.delete(name)
+        try:
+            self._bucket.delete(name)
+        except Away as away:
+            sentence = f"The image cannot be deleted at present: {away}."
+            raise StorageUnavailable(sentence, retry_after=RETRY_SECONDS) from away
+
     def maintain(self) -> None:
         """Send what waits, or find out whether the store accepts images."""
         try:

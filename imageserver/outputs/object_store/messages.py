@@ -36,6 +36,13 @@ class Read(Message, frozen=True, kw_only=True):
     address_will_do: bool = False
 
 
+class Delete(Message, frozen=True, kw_only=True):
+    """Delete an image, if it is there; answered by Maintained or Refused."""
+
+    key: str
+    name: str
+
+
 class Maintain(Message, frozen=True, kw_only=True):
     """Say what keeps images from the store; answered by Maintained."""
 
@@ -74,7 +81,7 @@ class Refused(Message, frozen=True, kw_only=True):
     retry_after: float | None
 
 
-Question = Save | Read | Maintain
+Question = Save | Read | Delete | Maintain
 Answer = Saved | Part | Maintained | Refused
 decode_question: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Question).decode
 decode_answer: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Answer).decode

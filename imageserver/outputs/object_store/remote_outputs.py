@@ -5,13 +5,18 @@ import os
 import secrets
 import subprocess
 import sys
+import time
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from imageserver.errors import BY_CODE, StorageUnavailable
+from imageserver.outputs.naming import moment_of
+from imageserver.outputs.object_store.keeper import SWEEP_INTERVAL_SECONDS
 from imageserver.outputs.object_store.messages import (
     Answer,
+    Delete,
     Maintain,
     Maintained,
     Part,
@@ -47,6 +52,12 @@ class RemoteOutputs:
         # What did not answer: late questions to a process that is gone must not end its successor.
         self._silent: subprocess.Popen[bytes] | None = None
         self.obstacle = ""
+        # The store's own rules know none, nor do other servers of the same folder.
+        self.favourites: Collection[str] | None = ()
+
+    @property
+    def keeps_favourites(self) -> bool:
+        return False
 
     def start(self) -> None:
         """Start the process unless it runs and answers."""
@@ -93,6 +104,15 @@ class RemoteOutputs:
         answer, beginning = self._ask(Read(key=self._address.key, name=name, address_will_do=True))
         assert isinstance(answer, Part)
         return StoredImage(name, answer.size, beginning, partial(self._read, name), answer.address)
+
+    def delete(self, name: str) -> None:
+        """Delete an image, if it is there; raises StorageUnavailable."""
+        self._ask(Delete(key=self._address.key, name=name))
+
+    def missing(self, names: Collection[str]) -> list[str]:
+        """Return the names that the store has deleted by now for their age, as they themselves tell it."""
+        oldest = time.time() - self._settings.tmp_max_age - SWEEP_INTERVAL_SECONDS
+        return [name for name in names if moment_of(name) < oldest]
 
     def maintain(self) -> None:
         """Find out what keeps images from the store; its own process sends and deletes."""

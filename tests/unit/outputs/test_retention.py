@@ -111,3 +111,16 @@ def test_a_file_that_vanishes_meanwhile_does_no_harm(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "unlink", after_somebody_else)
     assert sweep(tmp_path, max_mb=1, max_age=100, now=NOW).deleted == 1
     assert not old.exists()
+
+
+def test_favourites_have_no_age_and_are_the_last_to_go_for_their_size(tmp_path: Path) -> None:
+    favourite, old, young = (
+        image(tmp_path, request, age=age, size=2**20) for request, age in ((1, 300), (2, 200), (3, 9))
+    )
+    sweep(tmp_path, max_mb=9, max_age=100, now=NOW, favourites={favourite.name})
+    assert left(tmp_path) == {favourite.name, young.name}
+    assert not old.exists()
+    sweep(tmp_path, max_mb=1, max_age=100, now=NOW, favourites={favourite.name})
+    assert left(tmp_path) == {favourite.name}
+    sweep(tmp_path, max_mb=0.5, max_age=100, now=NOW, favourites={favourite.name})
+    assert left(tmp_path) == set()

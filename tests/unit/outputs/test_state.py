@@ -13,10 +13,13 @@ from imageserver.api.wsgi.request_ids import BLOCK, RequestIds
 from imageserver.generation import Outcome
 from imageserver.outputs.cache import Answer, OutputCache
 from imageserver.outputs.folder import OutputFolder
+from imageserver.outputs.gallery.gallery import Gallery
+from imageserver.outputs.schema import STEPS
 from imageserver.outputs.state import FILE, LOCK, StateDatabase
 from imageserver.outputs.state_check import check_state
 from imageserver.outputs.webhook_store import WebhookStore
 from tests.support.factories import task_store
+from tests.support.gallery import gallery_item
 
 # As servers of November 2026 left it: SQL and all.
 OLD_COUNTER = """
@@ -174,3 +177,19 @@ def test_files_of_older_versions_are_closed_too(tmp_path):
     (tmp_path / FILE).chmod(0o644)
     check_state(tmp_path)
     assert [file for file in tmp_path.iterdir() if file.stat().st_mode & 0o077] == []
+
+
+def test_a_database_of_version_4_gets_a_gallery_and_keeps_its_tasks(tmp_path):
+    with closing(sqlite3.connect(tmp_path / FILE)) as database, database:
+        for statement in [each for step in STEPS[:4] for each in step]:
+            database.execute(statement)
+        database.execute("PRAGMA user_version = 4")
+        database.execute(
+            "INSERT INTO tasks (task_id, number, credential, wanted, state, attempts, created_at, files, seeds, "
+            "warnings) VALUES ('open', 7, '', '{}', 'queued', 1, 1e9, '[]', '[]', '[]')"
+        )
+    assert check_state(tmp_path) == ""
+    gallery = Gallery(tmp_path, max_items=9, max_bytes=2**20)
+    gallery.add([gallery_item("a.png")])
+    assert gallery.find("a.png") is not None
+    assert task_store(tmp_path).find("open", "").state == "queued"

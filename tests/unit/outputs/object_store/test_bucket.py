@@ -159,3 +159,10 @@ def test_a_folder_that_is_not_there_yet_has_nothing_to_delete():
 
 def test_a_filesystem_that_signs_nothing_has_no_address(bucket):
     assert bucket.address(bucket.save(b"image", stem=STEM, extension="png")) == ""
+
+
+def test_an_image_is_deleted_and_one_that_is_not_there_is_no_error(bucket):
+    name = bucket.save(b"image", stem=STEM, extension="png")
+    for each in (name, name, "../other.png"):
+        bucket.delete(each)
+    assert names() == []

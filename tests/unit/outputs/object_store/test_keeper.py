@@ -257,3 +257,18 @@ def test_a_store_that_signs_addresses_hands_images_out_itself(open_keeper, monke
     assert part.address == f"https://store/bucket/images/{STEM}1.png?t=60"
     assert data == b""
     assert keeper.read(f"{STEM}1.png", 0)[1] == b"image"
+
+
+def test_an_image_is_deleted_wherever_it_is_but_not_while_the_store_is_away(open_keeper, tmp_path):
+    keeper = open_keeper()
+    sent = save(keeper)
+    FlakyFileSystem.error = AWAY
+    waits = save(keeper, number=2)
+    with pytest.raises(StorageUnavailable, match="cannot be deleted"):
+        keeper.delete(sent)
+    with pytest.raises(StorageUnavailable):
+        keeper.delete(waits)
+    assert waiting(tmp_path) == []
+    FlakyFileSystem.error = None
+    keeper.delete(sent)
+    assert sent not in stored()

@@ -118,3 +118,17 @@ def test_the_process_ends_with_its_worker(tmp_path):
 
 def test_no_key_of_a_client_reaches_the_process():
     assert not remote_outputs.TRAVELLING & {"api_keys", "api_keys_file", "webhook_secret", "cluster_token"}
+
+
+def test_an_image_is_deleted_in_the_store(outputs):
+    name = outputs.save(b"image", stem=f"{STEM}-deleted", extension="png")
+    outputs.delete(name)
+    outputs.delete(name)
+    with pytest.raises(NotFound):
+        outputs.open_image(name)
+
+
+def test_images_older_than_the_limit_of_a_store_are_missing_without_a_question(outputs):
+    outputs.start()
+    young, old = f"{STEM}.png", "Qwen-Image-20200101_000000-req1.png"
+    assert outputs.missing([young, old]) == [old]

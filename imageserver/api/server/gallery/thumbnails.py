@@ -1,0 +1,48 @@
+"""Hand out the thumbnail of a saved image, made at its first request and never on the event loop."""
+
+from flask import Response, request
+
+from imageserver.api.services import Services
+from imageserver.errors import NotFound
+from imageserver.outputs.gallery.item import GalleryItem
+
+# A name always means the same bytes.
+MAX_AGE_SECONDS = 365 * 86400
+# What Pillow holds for each pixel of the image while it makes a smaller one.
+BYTES_PER_PIXEL = 8
+
+
+def thumbnail_response(service: Services, item: GalleryItem) -> Response:
+    """Return the thumbnail, or 304 to who has it; raises NotFound, and forgets an image that is gone."""
+    response = Response(mimetype="image/webp")
+    response.set_etag(item.name)
+    response.cache_control.max_age = MAX_AGE_SECONDS
+    response.cache_control.immutable = True
+    response.make_conditional(request)
+    if response.status_code != 304:
+        response.set_data(_thumbnail(service, item))
+    return response
+
+
+def _thumbnail(service: Services, item: GalleryItem) -> bytes:
+    kept = service.storage_threads.run(service.thumbnails.get, item.name)
+    if kept is not None:
+        return kept
+    needed = BYTES_PER_PIXEL * item.width * item.height
+    with service.decoding_memory.reserve(needed, service.settings.request_timeout, request.environ):
+        try:
+            data = service.storage_threads.run(lambda: service.outputs.open_image(item.name).read_bytes())
+        except (NotFound, FileNotFoundError):
+            if service.gallery is not None:
+                service.gallery.forget([item.name])
+            raise NotFound("The image was deleted (TMP_MAX_AGE, TMP_MAX_MB).", param="name") from None
+        made = service.thread_pool.run(_make, data)
+    service.storage_threads.run(service.thumbnails.put, item.name, made)
+    return made
+
+
+def _make(data: bytes) -> bytes:
+    # Pillow takes 0.1 s to import.
+    from imageserver.imaging.thumbnails import thumbnail
+
+    return thumbnail(data)

@@ -1,0 +1,25 @@
+"""Small versions of finished images, for lists of many."""
+
+import io
+
+from PIL import Image, ImageOps
+
+MAX_SIDE, QUALITY = 320, 80
+
+
+def thumbnail(data: bytes) -> bytes:
+    """Return an image of this server as WebP, no side over MAX_SIDE pixels and without its metadata.
+
+    Raises OSError for a file that is damaged.
+    """
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+        # A JPEG is decoded at a fraction of its size.
+        image.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
+        small = ImageOps.exif_transpose(image)
+        if small.mode not in ("RGB", "RGBA"):
+            small = small.convert("RGB")
+        # Halving first is as good to the eye, and a third of the time.
+        small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=QUALITY, method=2)
+    return buffer.getvalue()
