@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.batch_caps import BatchCaps
 from tests.support.server import Server
 
 
@@ -13,13 +14,17 @@ class ServerGroup:
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:
         self._factory = factory
+        self._caps = BatchCaps(factory.getbasetemp())
         self._running: list[Server] = []
 
     def start(self, *, ready: bool = True, **options: Any) -> Server:
         """Start a server; it is ready, unless `ready=False` asks for one that only answers."""
-        server = Server(self._factory.mktemp("server"), **options)
+        folder = self._factory.mktemp("server")
+        self._caps.install(folder / "state")
+        server = Server(folder, **options)
         self._running.append(server)
         server.wait_until_ready() if ready else server.wait_until_alive()
+        self._caps.collect(folder / "state")
         return server
 
     def check_new_logs(self) -> None:
