@@ -35,9 +35,10 @@ BANNED_PHRASES = re.compile(
     re.IGNORECASE,
 )
 
-# Names of Pillow, hypothesis, sockets and prompts, and a file in a measurement kept as it was.
+# Names of Pillow, canvases, hypothesis, sockets and prompts, and a file in a measurement kept as it was.
 ALLOWED = re.compile(
-    r"ImageDraw(\.Draw)?|draw_overlay|\bdata\.draw\b|SO_LINGER|Picture \d|draws_from|studio lighting|engine/painter\.py"
+    r"ImageDraw(\.Draw)?|\bdrawImage\b|draw_overlay|\bdata\.draw\b|SO_LINGER|Picture \d|draws_from|studio lighting|"
+    r"engine/painter\.py"
 )
 # Lines and shapes are drawn by the overlay, and in the scenes that the demo model learns from.
 DRAWING = re.compile("draws?|drew|drawn|drawings?|painters?|scenes?")

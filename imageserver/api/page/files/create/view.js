@@ -3,6 +3,7 @@
 import { RequestForm } from "../form/form.js";
 import { linked } from "../form/links.js";
 import { ModelChoice } from "../form/models.js";
+import { DroppedImages } from "../inputs/drop.js";
 import { Card } from "../jobs/card.js";
 import { TaskList } from "../jobs/tasks.js";
 import { text } from "../language/text.js";
@@ -25,6 +26,7 @@ export class CreateView {
     failed: (error) => this.#page.fail(error),
   });
   #schemas = null;
+  #info = null;
   #model = null;
   #isFilled = false;
   #linkedModel = null;
@@ -32,6 +34,7 @@ export class CreateView {
   /** `page` is what the parts of the page ask of it: see main.js. */
   constructor(page) {
     this.#page = page;
+    this.#waitForImages();
     addEventListener("hashchange", () => { if (this.#isFilled) this.#useLink(); });
     this.#tasks.restore();
   }
@@ -72,9 +75,10 @@ export class CreateView {
     byId("image").focus();
   }
 
-  #generate() {
+  async #generate() {
     this.#form.accept();
     if (this.#page.isLocked()) return;
+    await this.#form.ready();
     try {
       this.#start(this.#form.read());
       keepForm(this.#form.kept(), { sent: true });
@@ -89,6 +93,24 @@ export class CreateView {
     const block = matchMedia("(min-width: 62rem)").matches ? "nearest" : "start";
     byId("results").firstElementChild.scrollIntoView({ block });
     this.#page.pollSoon();
+  }
+
+  #waitForImages() {
+    const view = this;
+    new DroppedImages({
+      get info() { return view.#info; },
+      get loras() { return view.#form.loras; },
+      get canStart() { return view.#form.startsFromImages; },
+      startFrom: (file) => this.#page.startFrom(file),
+      useSettings: ({ request, seed, unused }) => {
+        this.#page.useSettings(request, seed);
+        this.#form.say(unused.length ? text("inputs.unused", { names: unused.join("; ") }) : text("inputs.used"));
+      },
+      refuse: (refusal) => {
+        if (refusal.status === 401) this.#page.fail(refusal);
+        else this.#form.refuse(refusal);
+      },
+    });
   }
 
   #addCard(request) {
@@ -194,7 +216,7 @@ export class CreateView {
     }
     const { model_id: name, defaults } = health.generator_info;
     if (name === null || name === this.#model) return;
-    const info = await ask("info");
+    const info = this.#info = await ask("info");
     this.#page.offer(info);
     this.#form.setDefaults(defaults);
     this.#form.setModel(info);

@@ -1,8 +1,10 @@
 // The form: ranges and defaults come from the server, and its values become a request.
 
+import { imageFields } from "../inputs/sent_images.js";
+import { SourceImage } from "../inputs/source.js";
 import { text } from "../language/text.js";
 import { Refusal } from "../shell/server.js";
-import { asDataUrl, limit, numberOf, offer, plain, schemaOf } from "./fields.js";
+import { limit, numberOf, offer, plain, schemaOf } from "./fields.js";
 import { LoraList } from "./loras.js";
 
 const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength"];
@@ -27,7 +29,7 @@ export class RequestForm {
   #sizes = {};
   #defaultSize = "";
   #touched = new Set();
-  #source = null;
+  #source = new SourceImage({ changed: () => this.#showSource(), refused: (refusal) => this.refuse(refusal) });
   #described = false;
   #hasStrength = false;
 
@@ -50,8 +52,7 @@ export class RequestForm {
       this.#fields[name].addEventListener("change", () => this.#follow());
     }
     byId("random").addEventListener("change", () => this.#showSeed());
-    this.#fields.image.addEventListener("change", () => this.#setSource(this.#fields.image.files[0] ?? null));
-    byId("source-remove").addEventListener("click", () => this.startFrom(null));
+    this.#fields.aspect_ratio.addEventListener("change", () => this.#showSource());
   }
 
   /** Set ranges, choices and hints from the OpenAPI schema of a request. */
@@ -78,12 +79,26 @@ export class RequestForm {
   }
 
   /** Set the model's sizes and the kinds of input it accepts, which /info returns. */
-  setModel({ aspect_ratio_sizes: sizes, draws_from: kinds }) {
-    this.#sizes = sizes;
+  setModel(info) {
+    this.#sizes = info.aspect_ratio_sizes;
     // An edit does all its steps, so there is no strength to choose.
-    this.#hasStrength = kinds.includes("image");
-    byId("source").hidden = !this.#hasStrength && !kinds.includes("edit");
-    this.#setSource(byId("source").hidden ? null : this.#source);
+    this.#hasStrength = info.draws_from.includes("image");
+    this.#source.setModel(info);
+  }
+
+  /** Whether the model starts from images. */
+  get startsFromImages() {
+    return this.#source.isOffered;
+  }
+
+  /** The names of the server's LoRAs. */
+  get loras() {
+    return this.#loras.names;
+  }
+
+  /** Wait until the image to start from can be sent. */
+  async ready() {
+    await this.#source.ready();
   }
 
   /** Offer the server's LoRAs. */
@@ -114,7 +129,8 @@ export class RequestForm {
     const seed = byId("random").checked ? null : value("seed").trim();
     // What the model would set: a link reproduces the image even when its defaults are others.
     const shown = Object.fromEntries(FOLLOWING.map((name) => [name, value(name)]));
-    return { fields, seed, shown, source: this.#source, hasSource: this.#source !== null };
+    const source = this.#source.read(this.#sizes[fields.aspect_ratio] ?? null);
+    return { fields, seed, shown, source, hasSource: source !== null };
   }
 
   /** Return what the form holds as it is, right or wrong, for `restore`; without the image. */
@@ -154,7 +170,7 @@ export class RequestForm {
     byId("random").checked = false;
     this.#keepLoras(fields.loras ?? []);
     this.#showSeed();
-    this.startFrom(source);
+    this.#source.restore(source);
     this.#follow();
     this.accept();
     this.#fields.prompt.focus();
@@ -164,8 +180,12 @@ export class RequestForm {
 
   /** Start from an image, or from none. */
   startFrom(blob) {
-    this.#fields.image.value = "";
-    this.#setSource(blob);
+    this.#source.choose(blob);
+  }
+
+  /** Say a sentence about what the form holds. */
+  say(sentence) {
+    byId("form-note").textContent = sentence;
   }
 
   /** Show a refusal at the field that it names. */
@@ -189,7 +209,7 @@ export class RequestForm {
 
   /** Clear the last refusal. */
   accept() {
-    byId("refusal").textContent = "";
+    byId("refusal").textContent = byId("form-note").textContent = "";
     for (const control of this.#form.querySelectorAll("[aria-invalid]")) {
       control.removeAttribute("aria-invalid");
       control.removeAttribute("aria-errormessage");
@@ -219,20 +239,15 @@ export class RequestForm {
   }
 
   #offerSizes(names = [...this.#fields.aspect_ratio.options].map((each) => each.value).filter(Boolean)) {
-    const unset = this.#source === null ? text("form.aspect.default") + this.#defaultSize : text("form.aspect.same");
+    const unset = !this.#source.isChosen ? text("form.aspect.default") + this.#defaultSize : text("form.aspect.same");
     const sized = names.map((name) => [name, [name, this.#sizes[name]?.join("×")].filter(Boolean).join(" · ")]);
     const labels = { "": unset, ...Object.fromEntries(sized) };
     offer(this.#fields.aspect_ratio, ["", ...names], labels);
   }
 
-  #setSource(blob) {
-    const shown = byId("source-shown");
-    URL.revokeObjectURL(shown.src);
-    this.#source = blob;
-    shown.hidden = byId("source-remove").hidden = blob === null;
-    byId("strength-field").hidden = blob === null || !this.#hasStrength;
-    if (blob === null) shown.removeAttribute("src");
-    else shown.src = URL.createObjectURL(blob);
+  #showSource() {
+    byId("strength-field").hidden = !this.#source.isChosen || !this.#hasStrength;
+    this.#source.showFit(this.#fields.aspect_ratio.value !== "");
     this.#offerSizes();
   }
 }
@@ -244,7 +259,7 @@ function fieldOf(param) {
 
 /** Return a request as JSON; a seed may have more digits than a JavaScript number can hold. */
 export async function asText({ fields, seed, source }) {
-  const content = source === null ? fields : { ...fields, image: await asDataUrl(source) };
+  const content = { ...fields, ...(await imageFields(source)) };
   const written = seed === null ? "null" : WHOLE.test(seed) ? BigInt(seed).toString() : JSON.stringify(seed);
   return `{"seed": ${written}, ${JSON.stringify(content).slice(1)}`;
 }

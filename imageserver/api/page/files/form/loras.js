@@ -37,6 +37,11 @@ export class LoraList {
     return this.#isOffered;
   }
 
+  /** The names of the server's LoRAs. */
+  get names() {
+    return this.#rows.map(({ lora }) => lora.id);
+  }
+
   /** Return the LoRAs that are checked, with their scales as they are, right or wrong. */
   picked() {
     return this.#rows.filter((each) => each.check.checked).map(({ lora, scale }) => ({ name: lora.id, scale: scale.value }));

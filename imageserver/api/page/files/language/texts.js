@@ -1,7 +1,8 @@
 // The texts of all rooms; a view that is loaded later adds its own.
 
 import form from "../form/texts.js";
+import inputs from "../inputs/texts.js";
 import jobs from "../jobs/texts.js";
 import shell from "../shell/texts.js";
 
-export const TEXTS = [shell, form, jobs];
+export const TEXTS = [shell, form, inputs, jobs];

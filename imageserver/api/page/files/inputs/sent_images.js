@@ -1,0 +1,13 @@
+// The images of a request, as its JSON holds them.
+
+import { asDataUrl } from "../form/fields.js";
+import { fitted } from "./scaling.js";
+
+/** Return the image fields of a request that starts from `source`, as SourceImage reads it; none for null. */
+export async function imageFields(source) {
+  if (source === null) return {};
+  const { image, size, fit } = source;
+  // The server crops what has another shape; it has no other way to fit it.
+  const sent = size === null || fit === "crop" ? image : await fitted(image, size, fit);
+  return { image: await asDataUrl(sent) };
+}

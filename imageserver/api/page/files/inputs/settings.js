@@ -1,0 +1,75 @@
+// The settings inside an image file, as a request for the form, and what the form cannot follow.
+
+import { asDataUrl } from "../form/fields.js";
+import { ask } from "../shell/server.js";
+import { textsIn } from "./file_texts.js";
+
+const FIELDS = { Steps: "num_inference_steps", "CFG scale": "true_cfg_scale" };
+// Of how it was made, not of what is to be made.
+const RECORDS = ["Version", "batch_size", "inference_time", "Size-1", "Size-2"];
+const PROMPTS = ["Prompt", "Negative prompt"];
+
+/**
+ * Return the settings in a file, null where it has none: `{request, seed, unused}`.
+ *
+ * The server reads them, as it does for every client; throws Refusal. `info` is the answer of `GET /info`, `loras` the
+ * names of the server's LoRAs.
+ */
+export async function settingsIn(file, info, loras) {
+  const texts = await textsIn(file);
+  if (texts === null) return null;
+  const { parameters, items } = await ask("sdapi/v1/png-info", { image: await asDataUrl(texts) });
+  // The comment of a photo is not a setting.
+  if (Object.keys(parameters).every((name) => PROMPTS.includes(name))) return null;
+  return asRequest(parameters, exactPrompts(items.generation), info, loras);
+}
+
+function asRequest(parameters, prompts, info, known) {
+  const rest = { ...parameters };
+  const pick = (name) => {
+    const value = rest[name];
+    delete rest[name];
+    return value;
+  };
+  // Quality words, where there were any, are part of the prompt.
+  const fields = { prompt: pick("Prompt"), negative_prompt: pick("Negative prompt"), ...prompts, quality: "exact" };
+  for (const [name, field] of Object.entries(FIELDS)) {
+    const value = pick(name);
+    if (value !== undefined) fields[field] = value;
+  }
+  const seed = pick("Seed") ?? "";
+  const size = [Number(rest["Size-1"]), Number(rest["Size-2"])];
+  const sizes = Object.entries(info.aspect_ratio_sizes);
+  const ratio = sizes.find(([, each]) => each[0] === size[0] && each[1] === size[1])?.[0];
+  if (ratio) fields.aspect_ratio = ratio;
+  if (rest.Sampler === info.sampler) pick("Sampler");
+  if (rest.Model === info.model_name) pick("Model");
+  const { chosen, missing } = lorasOf(pick("Loras"), known);
+  fields.loras = chosen;
+  for (const name of RECORDS) delete rest[name];
+  const unused = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
+  if (!ratio && size[0]) unused.unshift(`Size: ${size.join("×")}`);
+  return { request: { fields, source: null }, seed, unused: [...unused, ...missing.map((name) => `LoRA: ${name}`)] };
+}
+
+/** Return the prompts as our own images keep them, where a file has them: the others lose blanks at line ends. */
+function exactPrompts(generation) {
+  try {
+    const { prompt, negative_prompt: negative } = JSON.parse(generation);
+    return { prompt, negative_prompt: negative };
+  } catch {
+    return {};
+  }
+}
+
+function lorasOf(written, known) {
+  const all = (written ?? "").split(", ").filter(Boolean).map((each) => {
+    const colon = each.lastIndexOf(":");
+    const scale = Number(each.slice(colon + 1));
+    return colon > 0 && Number.isFinite(scale) ? { name: each.slice(0, colon), scale } : { name: each };
+  });
+  return {
+    chosen: all.filter(({ name }) => known.includes(name)),
+    missing: all.map(({ name }) => name).filter((name) => !known.includes(name)),
+  };
+}

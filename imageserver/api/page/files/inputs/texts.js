@@ -1,0 +1,38 @@
+// The texts of the images that are sent.
+
+export default {
+  en: {
+    "inputs.choice": "What is this image for?",
+    "inputs.choice.start": "Start from it",
+    "inputs.choice.settings": "Take its settings",
+    "inputs.choice.cancel": "Cancel",
+    "inputs.hint": "You can drop or paste an image anywhere on the page.",
+    "inputs.fit": "In another shape",
+    "inputs.fit.crop": "crop it",
+    "inputs.fit.pad": "extend its edges",
+    "inputs.fit.stretch": "stretch it",
+    "inputs.scaled": "{was}, sent as {sent}: the model generates no more.",
+    "inputs.too_large": "The image has {size} MiB; the server takes {limit} MiB.",
+    "inputs.not_an_image": "{name} is not an image.",
+    "inputs.no_use": "{model} does not start from images, and this one holds no settings.",
+    "inputs.unused": "The settings of the image are in the form, except: {names}.",
+    "inputs.used": "All settings of the image are in the form.",
+  },
+  zh: {
+    "inputs.choice": "如何使用此图像？",
+    "inputs.choice.start": "以此图为起点",
+    "inputs.choice.settings": "读取其参数",
+    "inputs.choice.cancel": "取消",
+    "inputs.hint": "可以将图像拖放或粘贴到页面任意位置。",
+    "inputs.fit": "宽高比不同时",
+    "inputs.fit.crop": "裁剪",
+    "inputs.fit.pad": "延伸边缘",
+    "inputs.fit.stretch": "拉伸",
+    "inputs.scaled": "{was}，已缩小为 {sent} 发送：模型最多生成这么大。",
+    "inputs.too_large": "图像大小为 {size} MiB，服务器最多接受 {limit} MiB。",
+    "inputs.not_an_image": "{name} 不是图像。",
+    "inputs.no_use": "{model} 不支持图生图，此图像中也没有参数。",
+    "inputs.unused": "图像的参数已填入表单，以下除外：{names}。",
+    "inputs.used": "图像的所有参数已填入表单。",
+  },
+};

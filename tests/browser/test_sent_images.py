@@ -1,0 +1,127 @@
+"""Images that are dropped, pasted and chosen on the page: what the server receives of them, in Chromium."""
+
+import base64
+import io
+
+import pytest
+from PIL import Image, ImageChops
+from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import expect
+
+from tests.browser.test_page import download, generate
+
+DROP = """async ({kind, name, type, data}) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, {type}));
+  const event = kind === "drop"
+    ? new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true})
+    : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true});
+  document.querySelector("h1").dispatchEvent(event);
+}"""
+FOREIGN = (
+    "a foreign cat\nNegative prompt: dogs\nSteps: 7, Sampler: Euler a, CFG scale: 3.5, Seed: 18446744073709551614, "
+)
+
+
+def bring(page, data, *, kind="drop", name="image.png", media="image/png"):
+    """Drop or paste a file on the page's title."""
+    page.evaluate(DROP, {"kind": kind, "name": name, "type": media, "data": base64.b64encode(data).decode()})
+
+
+def png(image, **options):
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def sent_by(page, prompt):
+    """Press the button, and return what the server was sent and the image in it."""
+    with page.expect_request(lambda request: request.method == "PUT") as sent:
+        card = generate(page, prompt, Steps="2")
+    body = sent.value.post_data_json
+    expect(card).to_have_attribute("data-state", "done")
+    return body, Image.open(io.BytesIO(base64.b64decode(body["image"].split(",")[1])))
+
+
+@pytest.fixture
+def ready(fake_server, opened):
+    page = opened(fake_server)
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    return page
+
+
+def test_the_settings_of_our_own_image_make_the_same_image_again(demo_server, opened):
+    fields = {"num_inference_steps": 5, "true_cfg_scale": 3, "seed": 77, "aspect_ratio": "s1:1", "add_overlay": False}
+    loras = [{"name": "night", "scale": 0.5}]
+    own = demo_server.generate("a red circle on a blue background", **fields, loras=loras).content
+    page = opened(demo_server)
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    bring(page, own)
+    page.get_by_role("button", name="Take its settings").click()
+    expect(page.get_by_text("All settings of the image are in the form.")).to_be_visible()
+    expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Generate").click()
+    card = page.locator(".card").first
+    expect(card).to_have_attribute("data-state", "done")
+    _, again = download(page, card)
+    assert ImageChops.difference(again.convert("RGB"), Image.open(io.BytesIO(own)).convert("RGB")).getbbox() is None
+
+
+def test_settings_of_another_program_are_used_and_the_unknown_ones_are_named(ready):
+    texts = PngInfo()
+    texts.add_text("parameters", f"{FOREIGN}Size: 77x99, Clip skip: 2, Lora hashes: none")
+    bring(ready, png(Image.new("RGB", (8, 8)), pnginfo=texts), kind="paste")
+    ready.get_by_role("button", name="Take its settings").click()
+    expect(ready.get_by_label("Prompt", exact=True)).to_have_value("a foreign cat")
+    expect(ready.get_by_label("Negative prompt")).to_have_value("dogs")
+    expect(ready.get_by_label("Steps")).to_have_value("7")
+    expect(ready.get_by_label("Guidance")).to_have_value("3.5")
+    expect(ready.get_by_label("Seed", exact=True)).to_have_value("18446744073709551614")
+    for unknown in ("Size: 77×99", "Sampler: Euler a", "Clip skip: 2", "Lora hashes: none"):
+        expect(ready.locator("#form-note")).to_contain_text(unknown)
+
+
+def test_a_large_photo_is_turned_upright_and_scaled_down_before_it_is_sent(ready, fake_server):
+    photo = Image.new("RGB", (4000, 3000), "red")
+    photo.paste("blue", (0, 0, 4000, 1500))
+    exif = Image.Exif()
+    # Stored on its side: what is on top here is on the right.
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    photo.save(file, "JPEG", exif=exif)
+    bring(ready, file.getvalue(), name="photo.jpg", media="image/jpeg")
+    expect(ready.locator("#source-note")).to_contain_text("3000×4000, sent as ")
+    _, sent = sent_by(ready, "a photo")
+    limit = fake_server.get("/info").json()["input_limits"]["generated_pixels"]
+    assert 0.98 * limit < sent.width * sent.height <= limit
+    assert abs(sent.width / sent.height - 3 / 4) < 0.01
+    left, right = (sent.getpixel((x, sent.height // 2)) for x in (sent.width // 4, 3 * sent.width // 4))
+    assert (left[0] > 200, right[2] > 200) == (True, True)
+    assert sent.getexif().get(0x0112) is None
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "corner"),
+    [("crop it", (200, 100), "red"), ("extend its edges", (1024, 1024), "red"), ("stretch it", (1024, 1024), "red")],
+)
+def test_an_image_of_another_shape_is_fitted_as_one_chooses(ready, fit, size, corner):
+    wide = Image.new("RGB", (200, 100), "red")
+    wide.paste("lime", (80, 0, 120, 100))
+    bring(ready, png(wide))
+    ready.get_by_label("Aspect ratio").select_option("1:1")
+    ready.get_by_label("In another shape").select_option(fit)
+    body, sent = sent_by(ready, f"an image, {fit}")
+    assert body["aspect_ratio"] == "1:1"
+    shown = sent.convert("RGB")
+    assert shown.size == (size if fit == "crop it" else (shown.width, shown.width))
+    assert shown.getpixel((0, 0)) == Image.new("RGB", (1, 1), corner).getpixel((0, 0))
+    # How wide the band in the middle is, and that the edges reach the top where they were extended.
+    band = sum(shown.getpixel((x, 0))[1] > 128 for x in range(shown.width)) / shown.width
+    assert abs(band - 0.2) < 0.01
+
+
+def test_what_is_not_an_image_is_said(ready):
+    bring(ready, b"text", name="notes.txt", media="text/plain")
+    expect(ready.get_by_role("alert")).to_have_text("notes.txt is not an image.")
+    expect(ready.get_by_alt_text("The image to start from")).to_be_hidden()
