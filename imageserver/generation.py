@@ -18,6 +18,9 @@ POSITIVE_MAGIC = {"en": ", Ultra HD, 4K, cinematic composition.", "zh": ", è¶…æ¸
 # A blank is how Qwen-Image spells an empty prompt.
 NO_PROMPT = " "
 
+# Control images of one request, and ControlNets that are loaded.
+MAX_CONTROLS = 3
+
 # Layers have as many pixels as a square with this side, and sides that are multiples of LAYER_MULTIPLE.
 LAYER_SIDE, LAYER_MULTIPLE = 640, 32
 
@@ -43,16 +46,18 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """The image that guides a generation through a ControlNet; its pixels travel beside, `digest` names them.
+    """An image that guides a generation through a ControlNet; its pixels travel beside, `digest` names them.
 
-    They are `height * width * 3` bytes of RGB in the generation's own size, after the source's. `scale` is how strongly
-    it guides, from the share `start` to the share `end` of the steps, 0 to 1.
+    They are `height * width * 3` bytes of RGB in the generation's own size, after the source's and those of the
+    controls before it. `scale` is how strongly it guides, from the share `start` to the share `end` of the steps, 0 to
+    1. `net` is the number of its ControlNet among those that are loaded.
     """
 
     digest: str
     scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    net: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +125,7 @@ class Generation:
     priority: Priority = "normal"
     quality: Quality = "exact"
     source: Source | None = None
-    control: Control | None = None
+    controls: tuple[Control, ...] = ()
     previews: int = 0
     scheduler: str = ""
     loras: tuple[Lora, ...] = ()
@@ -148,7 +153,7 @@ class Generation:
             height=height,
             steps=upscale.steps,
             source=Source(strength=upscale.strength or 1.0, digest=""),
-            control=None,
+            controls=(),
             previews=0,
         )
         return (first, 0 if upscale.only else 1), (tile, upscale.tiles)
@@ -162,13 +167,13 @@ class Generation:
 
     @property
     def source_bytes(self) -> int:
-        """How many bytes the pixels of its source and control have that travel beside it."""
+        """How many bytes the pixels of its source and controls have that travel beside it."""
         size, source = self.width * self.height, self.source
-        control = 3 * size if self.control else 0
+        controls = 3 * size * len(self.controls)
         if source is None:
-            return control
+            return controls
         further = sum(3 * width * height for width, height in source.further)
-        return control + 3 * size + (size if source.masked else 0) + further
+        return controls + 3 * size + (size if source.masked else 0) + further
 
     @property
     def generated_steps(self) -> int:

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, Field
 
 from imageserver.settings.env_file import UserPath
+from imageserver.web_addresses import entries
 
 
 class ModelSettings(BaseModel):
@@ -52,7 +53,7 @@ class ModelSettings(BaseModel):
     controlnet: str = Field(
         "",
         description="Folder or id of a ControlNet to load with Qwen-Image or Stable Diffusion, or silhouettes for the "
-        "demo model; requests send control_image.",
+        "demo model; requests send control_image. Stable Diffusion takes up to 3, separated by commas.",
     )
     transformer_file: UserPath | None = Field(
         None, description="A .gguf or .safetensors file that replaces the model's own transformer."
@@ -61,3 +62,8 @@ class ModelSettings(BaseModel):
         "",
         description="Folder or id of a Stable Diffusion safety checker; images that it finds unsafe are sent as black.",
     )
+
+    @property
+    def controlnets(self) -> tuple[str, ...]:
+        """The folders and ids that CONTROLNET names, in its order."""
+        return tuple(entries(self.controlnet))

@@ -27,8 +27,11 @@ def server(request, servers: Callable[..., Server], tmp_path_factory: pytest.Tem
     }[request.param]  # fmt: skip
     pipeline = build()
     pipeline.save_pretrained(folder / "model")
-    tiny_control(pipeline).save_pretrained(folder / "control")
-    return servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=str(folder / "control"), **SMALL_IMAGES)
+    names = ["edges", "depth"] if request.param == "stable-diffusion" else ["edges"]
+    for seed, name in enumerate(names):
+        tiny_control(pipeline, seed=seed).save_pretrained(folder / name)
+    nets = ", ".join(str(folder / name) for name in names)
+    return servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=nets, **SMALL_IMAGES)
 
 
 def guide(seed: int = 0) -> Image.Image:
@@ -76,6 +79,12 @@ def test_beside_an_image_to_start_from_it_guides_or_is_refused_by_name(server):
         ({"control_guidance_start": 0.6, "control_guidance_end": 0.5}, "control_guidance_start"),
         ({"control_image": "!"}, "control_image"),
         ({"control_image": 5}, "control_image"),
+        ({"controls": [{"image": "AA=="}]}, "controls"),
+        ({"control_image": None, "controls": [{"image": "!"}]}, "controls"),
+        ({"control_image": None, "controls": [{"image": "AA==", "scale": 3}]}, "controls[0].scale"),
+        ({"control_image": None, "controls": [{"image": coded(guide()), "start": 1}]}, "controls"),
+        ({"control_image": None, "controls": [{"image": coded(guide()), "model": "pose"}]}, "controls"),
+        ({"control_image": None, "controls": [{"image": "AA=="}] * 4}, "controls"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(server, fields, param):
@@ -120,6 +129,30 @@ def test_automatic1111s_extension_guides_too(server):
     off, warnings = generate(enabled=False, image=coded(guide()))
     assert (off == unguided).all()
     assert "alwayson_scripts is ignored: 'controlnet'" in warnings
+
+
+def test_several_units_guide_together_in_both_dialects(server):
+    names = requests.get(f"{server.url}/controlnet/model_list", timeout=60).json()["model_list"]
+    options = [{"scale": 0.7, "model": names[-1]}, {"scale": 1.5, "end": 0.5}, {"scale": 0.5, "preprocessor": "invert"}]
+    controls = [{"image": coded(guide(number))} | each for number, each in enumerate(options)]
+    sent = {"seed": 1, "positive_magic": False, "size": "96x64", **COMMON}
+    together = pixels(server.generate("a house", controls=controls, **sent))
+    assert (together != pixels(server.generate("a house", controls=controls[:2], **sent))).any()
+    units = [
+        {"image": coded(guide(0)), "weight": 0.7, "model": f"{names[-1]} [0123abcd]"},
+        {"enabled": False, "image": coded(guide(9))},
+        {"image": coded(guide(1)), "weight": 1.5, "guidance_end": 0.5},
+        {"image": coded(guide(2)), "weight": 0.5, "module": "invert"},
+        {"image": coded(guide(8))},
+    ]
+    scripts = {"alwayson_scripts": {"controlnet": {"args": units}}}
+    body = {"prompt": "a house", "steps": 4, "seed": 1, "width": 96, "height": 64} | scripts
+    answer = requests.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=60)
+    assert (pixels(base64.b64decode(answer.json()["images"][0])) == together).all()
+    assert "only 3 units are used" in answer.headers["X-Warnings"]
+    if len(names) > 1:
+        first = controls[0] | {"model": names[0]}
+        assert (pixels(server.generate("a house", controls=[first, *controls[1:]], **sent)) != together).any()
 
 
 def test_several_clients_at_a_time_get_what_each_gets_alone(server):

@@ -6,9 +6,9 @@ import torch
 from diffusers import ControlNetModel, QwenImageControlNetModel
 
 
-def tiny_control(pipeline: Any, *, random: bool = True) -> Any:
+def tiny_control(pipeline: Any, *, random: bool = True, seed: int = 0) -> Any:
     """Return a ControlNet for a pipeline's model; as it begins its training, what it adds is zero unless `random`."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     if hasattr(pipeline, "unet"):
         net: Any = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(4, 8, 8, 16))
         zeros = [net.controlnet_cond_embedding.conv_out, net.controlnet_mid_block, *net.controlnet_down_blocks]

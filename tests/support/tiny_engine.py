@@ -45,6 +45,7 @@ class TinyEngine:
         found = family_of(type(pipeline).__name__)
         assert found is not None
         self.pipeline, self.family, self.control = pipeline, found, control
+        controls = control if isinstance(control, list) else [] if control is None else [control]
         self.denoiser = getattr(pipeline, found.denoiser)
         if not isinstance(vars(self.denoiser).get("forward"), Gate):
             found.customize(pipeline)
@@ -56,7 +57,7 @@ class TinyEngine:
         self.before_forward: Callable[[], None] = lambda: None
         self.in_background: Callable[[Callable[[], None]], object] = lambda work: work()
         self.released = 0
-        self.runner = PipelineRunner(pipeline, found, self.gate.install, adapters, control)
+        self.runner = PipelineRunner(pipeline, found, self.gate.install, adapters, controls)
         self.adapters = adapters
         self.model = ServedModel(
             self.runner, self.forward, merger=found.merger if merging else None, cap_of=lambda pixels: cap,

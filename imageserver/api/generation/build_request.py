@@ -159,7 +159,7 @@ def build_request(
 
 def _check_supported(service: Services, info: ModelInfo | None, parsed: ParsedRequest) -> None:
     """Raise InvalidParameter if the model, once known, cannot serve the request."""
-    init_image, control = parsed.images.init_image, parsed.images.control_image
+    init_image, control = parsed.images.init_image, next(iter(parsed.images.control_images), None)
     if parsed.body.upscale is not None and init_image is not None and init_image.mask is not None:
         raise InvalidParameter(
             "upscale: what a mask keeps is not enlarged; leave upscale or mask out.", param="upscale"

@@ -69,24 +69,24 @@ class SourceImages:
         return replace(sourced, waited=round(waited, 1))
 
     def _memory_needed(self, settings: Settings) -> int:
-        start, control = self.images.init_image, self.images.control_image
+        start = self.images.init_image
         needed = init_images.memory_needed(start, settings, self.info) if start else 0
-        return needed + (control_images.memory_needed(control, self.body, settings) if control else 0)
+        return needed + control_images.memory_needed(self.images.control_images, self.body, settings)
 
     def _fit(self, settings: Settings, resolve: Resolve) -> Sourced:
         """Decode and fit; for a thread of the pool, which holds no large image afterwards."""
-        given, control = self.images.init_image, self.images.control_image
+        given, controls = self.images.init_image, self.images.control_images
         start = init_images.read(given, settings, self.info) if given else None
-        guide = init_images.read(control_images.as_init_image(control), settings) if control else None
-        sizing = start or guide
+        guides = [init_images.read(control_images.as_init_image(control), settings) for control in controls]
+        sizing = start or next(iter(guides), None)
         generation, warnings = resolve(sizing.default_size if sizing else None)
         generation, pixels, about_start = self._with_start(generation, start)
         about_size = sizing.warnings if sizing else []
-        if guide is not None:
-            generation, guiding = control_images.guide(self.body, generation, guide)
+        for control, guide in zip(controls, guides, strict=True):
+            generation, guiding = control_images.guide(control, self.body, generation, guide, settings)
             pixels += guiding
-            return Sourced(generation, pixels, [*warnings, *about_start, *about_size])
-        return Sourced(generation, pixels, [*warnings, *about_start, *about_size, *control_images.unused(self.body)])
+        about_controls = control_images.unused(self.body, controls)
+        return Sourced(generation, pixels, [*warnings, *about_start, *about_size, *about_controls])
 
     def _with_start(self, generation: Generation, start: ReadImage | None) -> tuple[Generation, bytes, list[str]]:
         """Return the generation with its init image, the image's pixels, and warnings."""

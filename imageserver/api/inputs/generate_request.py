@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 import aspect_ratios
+from imageserver.api.inputs.controls import ControlChoice, Preprocessor
 from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.loras import MAX_STACKED_LORAS, LoraChoice, Stack
 from imageserver.api.inputs.sizes import SIZE_PATTERN, sides_of
 from imageserver.api.inputs.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter
-from imageserver.generation import POSITIVE_MAGIC, Generation, ModelInfo, Priority, Quality
+from imageserver.generation import MAX_CONTROLS, POSITIVE_MAGIC, Generation, ModelInfo, Priority, Quality
 from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.schedulers import find_scheduler
 from imageserver.settings import Settings
@@ -135,7 +136,7 @@ class GenerateBody(Generating, extra="forbid"):
     control_image: str | None = Field(
         None, description="Image for the server's ControlNet, such as edges or a depth map."
     )
-    control_preprocessor: Literal["none", "canny", "invert"] = Field(
+    control_preprocessor: Preprocessor = Field(
         "none", description="What is made of `control_image` first: canny finds its edges, invert makes its negative."
     )
     controlnet_conditioning_scale: Fraction = Field(
@@ -147,7 +148,12 @@ class GenerateBody(Generating, extra="forbid"):
     control_guidance_end: Fraction = Field(
         1.0, ge=0, le=1, description="Share of the steps after which `control_image` ends."
     )
-
+    controls: list[ControlChoice] | None = Field(
+        None,
+        max_length=MAX_CONTROLS,
+        description='Up to 3 control images instead of one, each with its own options: `{"image": "...", "scale": 0.6, '
+        '"preprocessor": "canny", "start": 0, "end": 0.8, "model": "..."}`.',
+    )
     upscale: Fraction | None = Field(
         None,
         gt=1,

@@ -20,7 +20,7 @@ from imageserver.settings import PACKAGE_DIR, WORKING_DIR, Settings
 # What clients have written themselves, and get back as it was.
 CLIENTS_OWN = ("prompt", "negative_prompt")
 FOLDER_SETTINGS = ("models_dir", "lora_dir", "output_dir", "state_dir")
-FILE_SETTINGS = ("controlnet", "text_encoder_path", "safety_checker", "transformer_file", "font_path")
+FILE_SETTINGS = ("text_encoder_path", "safety_checker", "transformer_file", "font_path")
 
 # A path, where it is quoted with its spaces; no address of the web, and no route of this server after its method.
 QUOTED = r"""(?<=')/[^'/][^'\n]*(?=')|(?<=")/[^"/][^"\n]*(?=")"""
@@ -125,7 +125,8 @@ class PathFilter:
 def _known_folders(settings: Settings, registry: Registry) -> Mapping[str, str]:
     """Return the paths that may be named, spaces included, and what each is called; "" is the last name."""
     known = {str(path): "" for path in (PACKAGE_DIR, WORKING_DIR, Path.home())}
-    known |= {path: Path(path).name for path in (str(getattr(settings, name) or "") for name in FILE_SETTINGS)}
+    files = (*settings.controlnets, *(str(getattr(settings, name) or "") for name in FILE_SETTINGS))
+    known |= {path: Path(path).name for path in files}
     known |= {str(settings.resolve(getattr(settings, name))): name.upper() for name in FOLDER_SETTINGS}
     known |= {entry.source: name for name, entry in registry.items()}
     return {path: name for path, name in known.items() if Path(path).is_absolute() and len(Path(path).parts) > 1}

@@ -76,6 +76,8 @@ class QwenImage(FlowFamily):
         "control": "QwenImageControlNetPipeline",
     }
     control_net = "QwenImageControlNetModel"
+    # Source: diffusers `controlnet_qwenimage.py` (0.42): it sums several images, but of one ControlNet.
+    combined_control_net = "QwenImageMultiControlNetModel"
     guidance = "true_cfg_scale"
     positive_magic: Mapping[str, str] = POSITIVE_MAGIC
     merger: Merger | None = QwenImageMerger()

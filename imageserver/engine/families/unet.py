@@ -12,7 +12,7 @@ from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.merger import Arguments
 from imageserver.engine.pipelines.noise_schedulers import DIFFUSION
 from imageserver.engine.pipelines.types import Pipeline
-from imageserver.generation import Generation
+from imageserver.generation import MAX_CONTROLS, Generation
 
 
 class UNetMerger:
@@ -70,6 +70,8 @@ class UNetFamily(Family):
     noise_schedulers = DIFFUSION
     merger = UNetMerger()
     control_net = "ControlNetModel"
+    combined_control_net = "MultiControlNetModel"
+    max_control_nets = MAX_CONTROLS
     float16 = True
 
     def size_multiple(self, pipeline: Pipeline) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,22 +35,22 @@ from imageserver.schedulers import find_scheduler, split_name
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline on its device, the ControlNet beside it, and its description for clients."""
+    """A pipeline on its device, the ControlNets beside it, and its description for clients."""
 
     pipeline: Pipeline
     family: Family
     info: ModelInfo
-    control: torch.nn.Module | None = None
+    controls: tuple[torch.nn.Module, ...] = ()
 
 
 def load(found: FoundModel, report: Report) -> LoadedModel:
     """Load a model; raises ModelUnavailable."""
     began = time.monotonic()
     settings, family, device = found.settings, found.family, found.device
-    control = None
-    if found.control_folder is not None:
-        # Before the plan is chosen: the ControlNet takes its part of the memory.
-        control = controlnet.load(found.control_folder, family, found.folder, found.dtype, device)
+    # Before the plan is chosen: ControlNets take their part of the memory.
+    controls = tuple(
+        controlnet.load(folder, family, found.folder, found.dtype, device) for folder in found.control_folders
+    )
     plan, plan_reason = found.plan()
     size = found.weights.total / 1e9
     reasons = " ".join(reason for reason in (plan_reason, found.dtype_reason) if reason)
@@ -77,9 +78,9 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         vae_tiling=bool(settings.vae_tiling),
     )
     info = dataclasses.replace(
-        _describe(found, pipeline, control), device=on_device, load_time=round(time.monotonic() - began, 2)
+        _describe(found, pipeline, controls), device=on_device, load_time=round(time.monotonic() - began, 2)
     )
-    return LoadedModel(pipeline, family, info, control)
+    return LoadedModel(pipeline, family, info, controls)
 
 
 def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
@@ -143,12 +144,12 @@ def _choose_noise_scheduler(pipeline: Pipeline, found: FoundModel) -> None:
         pipeline.scheduler = family.noise_schedulers[name].make(pipeline.scheduler)
 
 
-def _describe(found: FoundModel, pipeline: Pipeline, control: torch.nn.Module | None) -> ModelInfo:
+def _describe(found: FoundModel, pipeline: Pipeline, controls: Sequence[torch.nn.Module]) -> ModelInfo:
     """Return the description of a loaded model for clients, without its device."""
     family, entry = found.family, found.entry
     defaults = family.defaults(pipeline)
     schedulers = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)
-    modules = [part for part in (*pipeline.components.values(), control) if isinstance(part, torch.nn.Module)]
+    modules = [part for part in (*pipeline.components.values(), *controls) if isinstance(part, torch.nn.Module)]
     parameters = [parameter for module in modules for parameter in module.parameters()]
     revision = "".join(weights.fingerprint(folder) for folder in found.folders)
     if found.checkpoint is not None:
@@ -161,7 +162,7 @@ def _describe(found: FoundModel, pipeline: Pipeline, control: torch.nn.Module | 
         revision=revision + transformer_file.fingerprint(found.settings),
         parameters=sum(parameter.numel() for parameter in parameters),
         size_mb=round(sum(map(bytes_of, parameters)) / devices.MIB, 2),
-        kinds=tuple(controlnet.kinds_of(family, controlled=control is not None)),
+        kinds=tuple(controlnet.kinds_of(family, controlled=bool(controls))),
         max_images=family.max_images,
         layers=family.layers,
         transparency=family.transparency,

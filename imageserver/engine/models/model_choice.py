@@ -51,7 +51,7 @@ class FoundModel:
     entry: ModelEntry
     folder: Path
     encoder_folder: Path | None
-    control_folder: Path | None
+    control_folders: tuple[Path, ...]
     family: Family
     dtype: torch.dtype
     dtype_reason: str
@@ -64,7 +64,7 @@ class FoundModel:
     @property
     def folders(self) -> list[Path]:
         """The folders that its components come from."""
-        return [part for part in (self.folder, self.encoder_folder, self.control_folder) if part is not None]
+        return [part for part in (self.folder, self.encoder_folder, *self.control_folders) if part is not None]
 
     @property
     def memory(self) -> MemoryPlanName | Literal["auto"]:
@@ -133,7 +133,7 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
     weights.refuse_if_incomplete(name, folder, family)
     dtype, dtype_reason = number_format(entry, settings, device, family)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
-    control_folder = controlnet.find(settings, family, report, entry.hub)
+    control_folders = controlnet.find(settings, family, report, entry.hub)
     components = weights.components_of(folder, left_out=family.loading)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         components[family.separate_text_encoder.component] = encoder_folder
@@ -146,7 +146,7 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
         entry,
         folder,
         encoder_folder,
-        control_folder,
+        control_folders,
         family,
         dtype,
         dtype_reason,

@@ -74,7 +74,7 @@ def load_and_warm_up(
         model.pipeline, model.family.denoiser, open_folder(settings), compiled=settings.compile, plan=plan,
         reinstall_gate=gate.install,
     )  # fmt: skip
-    runner = PipelineRunner(model.pipeline, model.family, gate.install, adapters, model.control)
+    runner = PipelineRunner(model.pipeline, model.family, gate.install, adapters, model.controls)
     forward = synchronized(gate.forward, device)
     captured = None
     if group is None:

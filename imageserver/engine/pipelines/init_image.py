@@ -17,12 +17,12 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class RequestPixels:
-    """The arrays of a source and of a control image: images are (height, width, 3), the mask is (height, width)."""
+    """The arrays of a source and of control images: images are (height, width, 3), the mask is (height, width)."""
 
     image: Bytes | None
     mask: Bytes | None
     further: tuple[Bytes, ...]
-    control: Bytes | None
+    controls: tuple[Bytes, ...]
 
 
 def arguments(generation: Generation, source: bytes, width: int, height: int, strength: float) -> dict[str, Any]:
@@ -55,17 +55,19 @@ def first_image(generation: Generation, source: bytes) -> torch.Tensor:
 
 
 def control_arguments(generation: Generation, source: bytes, width: int, height: int, name: str) -> dict[str, Any]:
-    """Return the pipeline call's arguments for the control image, which the pipeline calls `name`."""
-    if generation.control is None:
+    """Return the pipeline call's arguments for the control images, which the pipeline calls `name`.
+
+    Of several images each is a list, which needs a ControlNet that takes several.
+    """
+    if not generation.controls:
         return {}
-    control, guide = generation.control, _read(generation, source).control
-    assert guide is not None
-    return {
-        name: Image.fromarray(_padded(guide, width, height)),
-        "controlnet_conditioning_scale": control.scale,
-        "control_guidance_start": control.start,
-        "control_guidance_end": control.end,
+    given: dict[str, list[Any]] = {
+        name: [Image.fromarray(_padded(guide, width, height)) for guide in _read(generation, source).controls],
+        "controlnet_conditioning_scale": [control.scale for control in generation.controls],
+        "control_guidance_start": [control.start for control in generation.controls],
+        "control_guidance_end": [control.end for control in generation.controls],
     }
+    return given if len(generation.controls) > 1 else {argument: each for argument, [each] in given.items()}
 
 
 def keep_unmasked(pixels: torch.Tensor, generation: Generation, source: bytes) -> torch.Tensor:
@@ -97,7 +99,7 @@ def _read(generation: Generation, source: bytes) -> RequestPixels:
         image=next_array(height, width, CHANNELS) if described else None,
         mask=next_array(height, width) if described and described.masked else None,
         further=tuple(next_array(high, wide, CHANNELS) for wide, high in described.further) if described else (),
-        control=next_array(height, width, CHANNELS) if generation.control else None,
+        controls=tuple(next_array(height, width, CHANNELS) for _ in generation.controls),
     )
 
 

@@ -1,10 +1,10 @@
-"""The ControlNet that is loaded beside a model (CONTROLNET): it guides the denoiser by a control image.
+"""The ControlNets that are loaded beside a model (CONTROLNET): they guide the denoiser by control images.
 
-It stays on the device under every memory plan; the pipeline calls it before the denoiser.
+They stay on the device under every memory plan; the pipeline calls them before the denoiser.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from imageserver.engine.device_errors import is_lost
 from imageserver.engine.downloads import ModelUnavailable, Report, locate
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.types import Kind
+from imageserver.errors import InvalidParameter
+from imageserver.generation import Control
 from imageserver.registry import Hub
 from imageserver.settings import PACKAGE_DIR, Settings
 
@@ -26,27 +28,20 @@ CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", 
 MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
 
 
-def find(settings: Settings, family: Family, report: Report, hub: Hub | None) -> Path | None:
-    """Return the folder that CONTROLNET names; None where it names none. An id is looked up on the model's `hub`.
+def find(settings: Settings, family: Family, report: Report, hub: Hub | None) -> tuple[Path, ...]:
+    """Return the folders that CONTROLNET names, in its order. An id is looked up on the model's `hub`.
 
-    Raises ModelUnavailable where it is missing, or was made for another family.
+    Raises ModelUnavailable where one is missing, or was made for another family, and for more than the family takes.
     """
-    if not settings.controlnet:
-        return None
-    if not family.control_net:
+    names = settings.controlnets
+    if names and not family.control_net:
         raise ModelUnavailable(f"CONTROLNET is set, but {family.name} is served without a ControlNet; leave it empty.")
-    folder = SHIPPED / settings.controlnet
-    if "/" in settings.controlnet or not folder.is_dir():
-        folder = locate(settings.controlnet, settings, report, setting="CONTROLNET", hub=hub)
-    config = _config(folder, settings)
-    if config.get("_class_name") != family.control_net:
+    if len(names) > family.max_control_nets:
         raise ModelUnavailable(
-            f"CONTROLNET={settings.controlnet} is a {config.get('_class_name')}; {family.name} needs a "
-            f"{family.control_net}."
+            f"CONTROLNET names {len(names)} ControlNets; {family.name} is served with at most "
+            f"{family.max_control_nets}."
         )
-    if config.get("extra_condition_channels"):
-        raise ModelUnavailable(f"CONTROLNET={settings.controlnet} is made to inpaint, which is not served.")
-    return folder
+    return tuple(_find_one(name, settings, family, report, hub) for name in names)
 
 
 def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
@@ -72,6 +67,23 @@ def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: t
     return module
 
 
+def combined(nets: Sequence[torch.nn.Module], family: Family, controls: Sequence[Control]) -> torch.nn.Module:
+    """Return what a pipeline calls for the control images of one request: a ControlNet, or several in one module.
+
+    Raises InvalidParameter where one is not loaded.
+    """
+    if any(control.net >= len(nets) for control in controls):
+        raise InvalidParameter(
+            "controls: a ControlNet that was chosen is not loaded with this model.", param="controls"
+        )
+    chosen = [nets[control.net] for control in controls]
+    if len(chosen) == 1:
+        return chosen[0]
+    distinct = chosen if family.max_control_nets > 1 else chosen[:1]
+    module: torch.nn.Module = getattr(diffusers, family.combined_control_net)(distinct)
+    return module
+
+
 def kinds_of(family: Family, *, controlled: bool) -> dict[Kind, str]:
     """Return the kinds of generation that a model of the family serves, and the pipeline class of each."""
     return {
@@ -79,9 +91,23 @@ def kinds_of(family: Family, *, controlled: bool) -> dict[Kind, str]:
     }
 
 
-def _config(folder: Path, settings: Settings) -> dict[str, Any]:
+def _find_one(name: str, settings: Settings, family: Family, report: Report, hub: Hub | None) -> Path:
+    folder = SHIPPED / name
+    if "/" in name or not folder.is_dir():
+        folder = locate(name, settings, report, setting="CONTROLNET", hub=hub)
+    config = _config(folder, name)
+    if config.get("_class_name") != family.control_net:
+        raise ModelUnavailable(
+            f"CONTROLNET={name} is a {config.get('_class_name')}; {family.name} needs a {family.control_net}."
+        )
+    if config.get("extra_condition_channels"):
+        raise ModelUnavailable(f"CONTROLNET={name} is made to inpaint, which is not served.")
+    return folder
+
+
+def _config(folder: Path, name: str) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise ModelUnavailable(f"CONTROLNET={settings.controlnet} has no readable config.json.") from error
+        raise ModelUnavailable(f"CONTROLNET={name} has no readable config.json.") from error
     return config

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from imageserver.engine.pipelines.texts.encoded_texts import recorded_texts
 from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.texts.token_counts import TokenUsage
 from imageserver.engine.pipelines.types import Kind, Pipeline
-from imageserver.engine.runner.controlnet import CONTROLLED, kinds_of
+from imageserver.engine.runner.controlnet import CONTROLLED, combined, kinds_of
 from imageserver.engine.runner.finished_pixels import crop_to_centre, enlarged, on_white, scaled, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.upscaler import SEED_STRIDE, upscaled
@@ -53,19 +53,20 @@ class PipelineRunner:
         family: Family,
         on_end: Callable[[], None] = lambda: None,
         adapters: LoraAdapters | None = None,
-        control: torch.nn.Module | None = None,
+        controls: Sequence[torch.nn.Module] = (),
     ) -> None:
         """Call `on_end` after every pipeline call, however it ended.
 
-        Without `adapters` LoRAs are refused, without the ControlNet `control` control images.
+        Without `adapters` LoRAs are refused, without the ControlNets `controls` control images.
         """
-        options = {**family.loading, "controlnet": control}
+        options = {**family.loading, "controlnet": next(iter(controls), None)}
         self._pipelines = {
             kind: with_short_ends(as_class(pipeline, name, options))
-            for kind, name in kinds_of(family, controlled=control is not None).items()
+            for kind, name in kinds_of(family, controlled=bool(controls)).items()
         }
         self._own = next(iter(self._pipelines.values()))
         self._family = family
+        self._controls = controls
         self._on_end = on_end
         self._adapters = adapters
         self.noise_schedulers = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)
@@ -120,6 +121,8 @@ class PipelineRunner:
         pipeline._callback_tensor_inputs = [*stock._callback_tensor_inputs, *self._family.preview_tensors]
         if generation.deterministic:
             pipeline.vae = with_stock_vae(pipeline.vae)
+        if generation.controls:
+            pipeline.controlnet = combined(self._controls, self._family, generation.controls)
         width, height = self._generated_size(pipeline, generation)
 
         def step_ended(_pipeline: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +187,7 @@ class PipelineRunner:
         needs = Needs(
             image="image" if source is not None else None,
             mask="mask" if source is not None and source.masked else None,
-            control_image="control_image" if generation.control is not None else None,
+            control_image="control_image" if generation.controls else None,
             layers=generation.layers > 0,
         )
         check_supported(needs, f"The model ({self._family.name})", self._pipelines, layered=self._family.layers > 0)
@@ -247,7 +250,7 @@ def kind_of(generation: Generation) -> Kind:
     kind: Kind = "text"
     if generation.source is not None:
         kind = "inpaint" if generation.source.masked else "image"
-    return kind if generation.control is None else CONTROLLED[kind]
+    return CONTROLLED[kind] if generation.controls else kind
 
 
 def guide_of(pipeline: Pipeline) -> str:

@@ -20,7 +20,7 @@ from imageserver.api.dialects.automatic1111.bodies import (
 )
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint
 from imageserver.api.dialects.automatic1111.controlnet import routes as controlnet
-from imageserver.api.dialects.automatic1111.controlnet.units import extract_unit
+from imageserver.api.dialects.automatic1111.controlnet.units import extract_units
 from imageserver.api.dialects.automatic1111.extras import views as extras
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
@@ -160,17 +160,17 @@ def _answer(service: Services, body: GeneratingBody, init_image: InitImage | Non
     info, waited = wait_for_model(service, checkpoint, waiter, param="sd_model_checkpoint")
     samples_format = catalog.stored_options(service).samples_format(credential())
     sampler = choose(body.sampler_name or body.sampler_index, body.scheduler, info)
-    body, control = extract_unit(service, body)
+    body, control = extract_units(service, body)
     loras, lora_warnings = loras_in(body.prompt, body.negative_prompt, service.loras.names())
     fields = to_generate_fields(body, output_format_of(body, samples_format), sampler.scheduler)
-    fields |= control.fields | ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {})
+    fields |= ({"loras": loras} if loras else {}) | ({"model": checkpoint} if checkpoint else {})
     try:
         parsed = parse_request(
             service,
             fields,
             request.headers,
             dialect=DIALECT,
-            images=Images(init_image, control.image),
+            images=Images(init_image, control.images),
             previews=PREVIEWS,
             prompt_required=False,
         )

@@ -24,7 +24,7 @@ from imageserver.api.services import Services
 from imageserver.errors import Busy
 
 MAX_PREVIEWS = 100
-IMAGES = {"image", "mask", "control_image"}
+IMAGES = {"image", "mask", "control_image", "controls"}
 
 
 class NativeTaskBody(GenerateBody):

@@ -56,7 +56,7 @@ def pending_of(service: Services, number: int, body: WebSocketBody) -> PendingGe
         # Without the headers of the handshake: its idempotency key would apply to every generation.
         Headers(),
         dialect=DIALECT,
-        images=read_images(service, body.model_dump(include={"image", "mask", "control_image"})),
+        images=read_images(service, body.model_dump(include={"image", "mask", "control_image", "controls"})),
         previews=body.previews,
     )
     return prepare(service, number, parsed)

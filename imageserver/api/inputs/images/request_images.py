@@ -5,9 +5,11 @@ from typing import Any
 
 from werkzeug.datastructures import FileStorage, MultiDict
 
+from imageserver.api.inputs.controls import ControlChoices
 from imageserver.api.inputs.images.control_image import ControlImage
 from imageserver.api.inputs.images.image_bytes import fetch, fetch_all, read_upload, read_uploads
 from imageserver.api.inputs.images.init_image import InitImage
+from imageserver.api.inputs.validation import validated
 from imageserver.api.services import Services
 from imageserver.errors import InvalidParameter
 
@@ -19,10 +21,10 @@ NO_FILES: MultiDict[str, FileStorage] = MultiDict()
 
 @dataclass(frozen=True)
 class Images:
-    """The image that a generation starts from, and the one that guides it."""
+    """The image that a generation starts from, and those that guide it."""
 
     init_image: InitImage | None = None
-    control_image: ControlImage | None = None
+    control_images: tuple[ControlImage, ...] = ()
 
 
 def read_images(service: Services, content: Any, files: MultiDict[str, FileStorage] = NO_FILES) -> Images:
@@ -39,7 +41,18 @@ def read_images(service: Services, content: Any, files: MultiDict[str, FileStora
         raise InvalidParameter("mask needs an image to cover.", param="mask")
     return Images(
         InitImage(image=images[0], further=tuple(images[1:]), mask=mask) if images else None,
-        None if control is None else ControlImage(image=control),
+        _controls(service, given, control),
+    )
+
+
+def _controls(service: Services, given: dict[str, Any], control: bytes | None) -> tuple[ControlImage, ...]:
+    units = validated(ControlChoices, {"controls": given.get("controls")}).controls or []
+    if control is not None and units:
+        raise InvalidParameter("controls and control_image exclude each other; put it into controls.", param="controls")
+    if control is not None:
+        return (ControlImage(image=control),)
+    return tuple(
+        ControlImage(image=fetch(service, unit.image, name="controls"), name="controls", options=unit) for unit in units
     )
 
 

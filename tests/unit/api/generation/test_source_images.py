@@ -93,7 +93,7 @@ def test_what_a_header_shows_is_refused_before_it_waits(monkeypatch, wrong, plac
         "image": images(wrong),
         "mask": images(mask=wrong),
         "further": images(further=(wrong,)),
-        "control": Images(control_image=ControlImage(image=wrong)),
+        "control": Images(control_images=(ControlImage(image=wrong),)),
     }
     with pytest.raises(InvalidParameter):
         service.read(given[place])

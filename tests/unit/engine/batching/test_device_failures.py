@@ -79,7 +79,7 @@ def _in_the_decoding(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch, error:
 
 def _in_the_control_net(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Wanted:
     monkeypatch.setattr(engine.control, "forward", raising(error))
-    return generation(control=Control(scale=1.0, start=0.0, end=1.0, digest="x")), NO_PIXELS
+    return generation(controls=(Control(scale=1.0, start=0.0, end=1.0, digest="x"),)), NO_PIXELS
 
 
 def _in_the_safety_checker(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Wanted:

@@ -50,7 +50,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], bytes]] = {
     "qwen-image, long prompt": (tiny_models.tiny_qwen_image, {"prompt": "a red circle " * 9}, b""),
     "qwen-image, from an image": (tiny_models.tiny_qwen_image, from_image(), pixels()),
     "qwen-image, inside a mask": (tiny_models.tiny_qwen_image, from_image(masked=True), pixels(4)),
-    "qwen-image, controlled": (tiny_models.tiny_qwen_image, {"control": Control(digest="x", scale=1.0)}, pixels()),
+    "qwen-image, controlled": (tiny_models.tiny_qwen_image, {"controls": (Control(digest="x", scale=1.0),)}, pixels()),
     "qwen-image-edit": (tiny_models.tiny_qwen_image_edit, edited(), pixels(side=128)),
     "qwen-image-edit-plus": (lambda: tiny_models.tiny_qwen_image_edit(plus=True), edited(), pixels(side=128)),
     "cogview4": (tiny_models.tiny_cogview4, {}, b""),
@@ -101,7 +101,7 @@ def test_every_family_that_tells_its_texts_is_tried_here() -> None:
 def test_every_step_is_one_forward_and_the_image_is_the_same(case: str) -> None:
     build, fields, source = CASES[case]
     pipeline = build()
-    engine = FloatEngine(pipeline, control=tiny_control(pipeline) if "control" in fields else None)
+    engine = FloatEngine(pipeline, control=tiny_control(pipeline) if "controls" in fields else None)
     alone = FloatEngine(pipeline, control=engine.control, cap=1)
     wanted = generation(**({"steps": STEPS} | fields))
     expected, image = alone.one(wanted, source), engine.one(wanted, source)

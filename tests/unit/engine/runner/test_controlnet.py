@@ -49,13 +49,13 @@ class GuidedEngine(TinyEngine):
         self, wanted: Generation, kind: str, *, guide: Image.Image, scheduler: Any = None, **images: Any
     ) -> np.ndarray:
         """Return what a plain call generates."""
-        assert wanted.control is not None
+        [control] = wanted.controls
         pipeline = getattr(diffusers, self.family.pipeline_classes[kind])  # type: ignore[index]
         name = "control_image" if "control_image" in inspect.signature(pipeline.__call__).parameters else "image"
         return super().plain(
             wanted, kind, scheduler=scheduler, **{name: guide}, **images,
-            controlnet_conditioning_scale=wanted.control.scale, control_guidance_start=wanted.control.start,
-            control_guidance_end=wanted.control.end,
+            controlnet_conditioning_scale=control.scale, control_guidance_start=control.start,
+            control_guidance_end=control.end,
         )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ qwen_alone = pytest.mark.parametrize("engine", ["qwen-image"], indirect=True, sc
 def guided(prompt: str = "a house", scale: float = 1.0, **fields: Any) -> Generation:
     """Return a generation with a guide."""
     span = {name: fields.pop(name) for name in ("start", "end") if name in fields}
-    return generation(prompt, **({"control": Control(digest="x", scale=scale, **span)} | fields))
+    return generation(prompt, **({"controls": (Control(digest="x", scale=scale, **span),)} | fields))
 
 
 def image(seed: int = 0, width: int = SIDE, height: int = SIDE) -> bytes:
@@ -180,11 +180,11 @@ def test_it_is_loaded_beside_its_model(name, tmp_path):
     pipeline.save_pretrained(tmp_path / "model")
     tiny_control(pipeline).save_pretrained(tmp_path / "control")
     without = load(Settings(model=str(tmp_path / "model"), _env_file=None))
-    assert without.control is None
+    assert not without.controls
     assert "control" not in without.info.kinds
     settings = Settings(model=str(tmp_path / "model"), controlnet=str(tmp_path / "control"), _env_file=None)
     model = load(settings)
-    assert type(model.control).__name__ == model.family.control_net
+    assert [type(net).__name__ for net in model.controls] == [model.family.control_net]
     assert "control" in model.info.kinds
     # Answers that were kept from before are not given.
     assert model.info.revision != without.info.revision
@@ -257,5 +257,5 @@ def test_it_belongs_to_the_model_that_is_loaded_first(tmp_path):
     tiny_control(first).save_pretrained(tmp_path / "control")
     settings = Settings(model=str(tmp_path / "first"), controlnet=str(tmp_path / "control"), _env_file=None)
     pool = ModelPool(settings, lambda *frame: None, silent)
-    assert pool.find(str(tmp_path / "first"), silent).control_folder == tmp_path / "control"
-    assert pool.find(str(tmp_path / "other"), silent).control_folder is None
+    assert pool.find(str(tmp_path / "first"), silent).control_folders == (tmp_path / "control",)
+    assert pool.find(str(tmp_path / "other"), silent).control_folders == ()

@@ -3,15 +3,16 @@
 Source: sd-webui-controlnet 1.1.455, `scripts/api.py`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
-from imageserver.api.dialects.automatic1111.controlnet.units import MAX_UNITS, MODULES, NO_MODULE
+from imageserver.api.dialects.automatic1111.controlnet.units import MODULES, NO_MODULE
+from imageserver.api.inputs.controls import control_names
 from imageserver.api.operations import documented
 from imageserver.api.request_context import services
+from imageserver.generation import MAX_CONTROLS
 
 blueprint = Blueprint("controlnet", __name__)
 
@@ -70,8 +71,8 @@ def version() -> Response:
 @blueprint.get("/controlnet/model_list")
 @documented(response=ModelListResponse)
 def model_list() -> Response:
-    """List the server's ControlNet (CONTROLNET)."""
-    return jsonify(ModelListResponse(model_list=_models()).model_dump())
+    """List the server's ControlNets (CONTROLNET)."""
+    return jsonify(ModelListResponse(model_list=control_names(services().settings)).model_dump())
 
 
 @blueprint.get("/controlnet/module_list")
@@ -86,7 +87,7 @@ def module_list() -> Response:
 @documented(response=ControlTypesResponse)
 def control_types() -> Response:
     """List the kinds of control: one, with every preprocessor and ControlNet."""
-    models = _models()
+    models = control_names(services().settings)
     everything = ControlType(
         module_list=list(MODULES),
         model_list=[NO_MODEL, *models],
@@ -100,12 +101,4 @@ def control_types() -> Response:
 @documented(response=SettingsResponse)
 def settings() -> Response:
     """Return how many units a request may have."""
-    return jsonify(SettingsResponse(control_net_unit_count=MAX_UNITS).model_dump())
-
-
-def _models() -> list[str]:
-    """Return the name of the ControlNet; of a folder its last part, to keep paths private."""
-    named = services().settings.controlnet
-    if not named:
-        return []
-    return [Path(named).name if Path(named).is_absolute() else named]
+    return jsonify(SettingsResponse(control_net_unit_count=MAX_CONTROLS).model_dump())

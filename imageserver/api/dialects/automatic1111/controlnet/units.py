@@ -1,30 +1,37 @@
-"""The unit of the ControlNet extension in a request, and its translation to the fields of `POST /generate`.
+"""The unit of the ControlNet extension in a request, and its translation to the control images of the native API.
 
 Source: sd-webui-controlnet 1.1.455, `scripts/external_code.py` and `scripts/api.py`.
 """
 
+import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody
+from imageserver.api.inputs.controls import ControlOptions, Preprocessor, control_names
 from imageserver.api.inputs.generate_request import Fraction
 from imageserver.api.inputs.images.control_image import ControlImage
 from imageserver.api.inputs.images.image_bytes import fetch
 from imageserver.api.inputs.validation import shown, validated, without_nulls
 from imageserver.api.services import Services
+from imageserver.generation import MAX_CONTROLS
 
 B = TypeVar("B", bound=GeneratingBody)
 
 SCRIPTS, SCRIPT = "alwayson_scripts", "controlnet"
 NO_MODULE = ("", "none", "None")
 # The preprocessors by the names that the extension has in its API and in its menus.
-PREPROCESSORS = {"canny": "canny", "invert": "invert", "invert (from white bg & black line)": "invert"}
+PREPROCESSORS: dict[str, Preprocessor] = {
+    "canny": "canny",
+    "invert": "invert",
+    "invert (from white bg & black line)": "invert",
+}
 MODULES = ("none", "canny", "invert")
-MAX_UNITS = 1
 BALANCED = (0, "Balanced")
 NO_MODEL = ("", "none", "None", "auto")
+HASH = re.compile(r" \[[0-9a-fA-F]+\]$")
 
 
 class ControlUnit(BaseModel, strict=True, extra="ignore"):
@@ -39,24 +46,23 @@ class ControlUnit(BaseModel, strict=True, extra="ignore"):
     module: str = Field(
         "none", description="Preprocessor: none, canny or invert; for any other the image is used as it is."
     )
-    model: str = Field("None", description="Ignored: the server has one ControlNet.")
+    model: str = Field("None", description="One of /controlnet/model_list; the first for any other.")
     control_mode: int | str = Field(0, description="0 or Balanced; others are ignored.")
 
 
 @dataclass(frozen=True)
-class ControlFields:
-    """The image of a unit, its fields for `POST /generate`, and warnings."""
+class ControlImages:
+    """The images of the units, and warnings."""
 
-    image: ControlImage | None
-    fields: dict[str, Any]
+    images: tuple[ControlImage, ...]
     warnings: list[str]
 
 
-NO_CONTROL = ControlFields(None, {}, [])
+NO_CONTROL = ControlImages((), [])
 
 
-def extract_unit(service: Services, body: B) -> tuple[B, ControlFields]:
-    """Return the body without its ControlNet units, and the fields of the first enabled unit.
+def extract_units(service: Services, body: B) -> tuple[B, ControlImages]:
+    """Return the body without its ControlNet units, and the images of the enabled ones.
 
     On a server without a ControlNet the body stays as it is. Raises InvalidParameter naming the field.
     """
@@ -73,30 +79,42 @@ def extract_unit(service: Services, body: B) -> tuple[B, ControlFields]:
     if not units:
         return body, NO_CONTROL
     rest = {name: script for name, script in scripts.items() if name != found[0]}
-    return body.model_copy(update={SCRIPTS: rest}), _fields_of(service, units)
+    return body.model_copy(update={SCRIPTS: rest}), _images_of(service, units)
 
 
-def _fields_of(service: Services, units: list[ControlUnit]) -> ControlFields:
-    unit, warnings = units[0], []
-    text = unit.image or unit.input_image
-    if text is None:
-        return ControlFields(None, {}, [f"{SCRIPT}: a unit without an image is ignored."])
-    if len(units) > 1:
-        warnings.append(f"{SCRIPT}: only the first unit is used, {len(units) - 1} more are ignored.")
+def _images_of(service: Services, units: list[ControlUnit]) -> ControlImages:
+    images, warnings = list[ControlImage](), list[str]()
+    for unit in units:
+        text = unit.image or unit.input_image
+        if text is None:
+            warnings.append(f"{SCRIPT}: a unit without an image is ignored.")
+        elif len(images) == MAX_CONTROLS:
+            warnings.append(f"{SCRIPT}: only {MAX_CONTROLS} units are used, the others are ignored.")
+            break
+        else:
+            options, ignored = _options_of(service, unit)
+            images.append(ControlImage(image=fetch(service, text, name=SCRIPT), name=SCRIPT, options=options))
+            warnings += ignored
+    return ControlImages(tuple(images), list(dict.fromkeys(warnings)))
+
+
+def _options_of(service: Services, unit: ControlUnit) -> tuple[ControlOptions, list[str]]:
+    """Return the unit in the native API's terms, and warnings."""
+    warnings = list[str]()
     preprocessor = PREPROCESSORS.get(unit.module.lower(), "none")
     if preprocessor == "none" and unit.module not in NO_MODULE:
         served = " and ".join(MODULES[1:])
         warnings.append(
             f"{SCRIPT}: module {shown(unit.module)} is not served, only {served}: the image is used as it is."
         )
-    if unit.model not in NO_MODEL:
-        warnings.append(f"{SCRIPT}: model {shown(unit.model)} is ignored: the server has one ControlNet.")
+    names = control_names(service.settings)
+    # A title may end in a hash: "canny [d14c016b]".
+    model = next((name for name in names if name in (unit.model, HASH.sub("", unit.model))), None)
+    if model is None and unit.model not in NO_MODEL:
+        warnings.append(f"{SCRIPT}: model {shown(unit.model)} is ignored: {names[0]} is used.")
     if unit.control_mode not in BALANCED:
         warnings.append(f"{SCRIPT}: control_mode {shown(unit.control_mode)} is ignored.")
-    fields = {
-        "controlnet_conditioning_scale": unit.weight,
-        "control_guidance_start": unit.guidance_start,
-        "control_guidance_end": unit.guidance_end,
-        "control_preprocessor": preprocessor,
-    }
-    return ControlFields(ControlImage(image=fetch(service, text, name=SCRIPT), name=SCRIPT), fields, warnings)
+    options = ControlOptions(
+        preprocessor=preprocessor, scale=unit.weight, start=unit.guidance_start, end=unit.guidance_end, model=model
+    )
+    return options, warnings
