@@ -70,7 +70,9 @@ def _generation_fields(generation: Generation) -> dict[str, Any]:
     fields |= {name: value for name, value in given.items() if value}
     if generation.source is not None:
         fields["strength"] = generation.source.strength
-    if (control := generation.control) is not None:
+    # Of several, each has its own options beside its image.
+    if len(generation.controls) == 1:
+        [control] = generation.controls
         fields |= {"controlnet_conditioning_scale": control.scale}
         fields |= {"control_guidance_start": control.start, "control_guidance_end": control.end}
     if (upscale := generation.upscale) is not None and not upscale.only:
@@ -85,6 +87,7 @@ def _inputs(generation: Generation) -> tuple[str, ...]:
     given = {
         "image": source is not None,
         "mask": source is not None and source.masked,
-        "control_image": generation.control is not None,
+        "control_image": len(generation.controls) == 1,
+        "controls": len(generation.controls) > 1,
     }
     return tuple(name for name, was_sent in given.items() if was_sent)

@@ -29,11 +29,11 @@ class Family(ABC):
     run one by one. `guidance` is the family's own name for classifier-free guidance, `positive_magic` gives quality
     words that the model was trained with, by language. `loading` is passed to `from_pretrained`;
     `separate_text_encoder` is one that the model's folder does not contain; `control_net` is the diffusers class of its
-    ControlNets, of which up to `max_control_nets` are loaded, and `combined_control_net` the one that takes several
-    control images. The model reads up to `max_images` images of one request, each by itself, and separates an image
-    into `layers` layers where a request does not say; 0 generates whole images. `transparency` says that its images
-    have an alpha channel. `float16` says that the models generate in that format. `preview_tensors` are the tensors
-    that the pipeline's step callback needs for a preview.
+    ControlNets, `combined_control_net` the one that takes several control images; up to `max_control_nets` are loaded.
+    The model reads up to `max_images` images of one request, each by itself, and separates an image into `layers`
+    layers where a request does not say; 0 generates whole images. `transparency` says that its images have an alpha
+    channel. `float16` says that the models generate in that format. `preview_tensors` are the tensors that the
+    pipeline's step callback needs for a preview.
     `text_arguments` are the denoiser's arguments that the pipeline's `encode_prompt` returns for one text, in its
     order; only families that call the denoiser twice a step need them, to foresee the second call of the first step.
     """

@@ -58,10 +58,13 @@ def test_loras_upscaling_and_format_are_settings_too():
 
 def test_images_that_were_sent_are_named_but_not_kept():
     source, control = Source(strength=0.5, digest="d", masked=True), Control(digest="c", scale=0.7)
-    item = item_of(result_of(generation(source=source, control=control)), "a.png", 0)
+    item = item_of(result_of(generation(source=source, controls=(control,))), "a.png", 0)
     assert item.inputs == ("image", "mask", "control_image")
     assert (item.settings["strength"], item.settings["controlnet_conditioning_scale"]) == (0.5, 0.7)
     assert "d" not in item.settings.values()
+    several = item_of(result_of(generation(controls=(control, control))), "a.png", 0)
+    assert several.inputs == ("controls",)
+    parse(several.settings, Settings(_env_file=None))
     assert (item.credential, item.width) == ("ann", 64)
 
 
