@@ -21,6 +21,8 @@ NO_PROMPT = " "
 # Control images of one request, and ControlNets that are loaded.
 MAX_CONTROLS = 3
 
+EMPHASIS_MARKS = frozenset("()[]\\")
+
 # Layers have as many pixels as a square with this side, and sides that are multiples of LAYER_MULTIPLE.
 LAYER_SIDE, LAYER_MULTIPLE = 640, 32
 
@@ -109,8 +111,8 @@ class Generation:
     `model` is the name of the model that generates it; empty is the default model. `scheduler` is a name of
     `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many
     layers an image is separated into; 0 is the model's default, or no layers where it generates whole images.
-    `transparent` keeps the transparency of a model that generates it. With `upscale` the answer is larger than `width`
-    and `height`, which are those of the first stage.
+    `transparent` keeps the transparency of a model that generates it. `emphasis` reads brackets in its texts as
+    weights. With `upscale` the answer is larger than `width` and `height`, which are those of the first stage.
     """
 
     prompt: str
@@ -132,6 +134,7 @@ class Generation:
     model: str = ""
     layers: int = 0
     transparent: bool = False
+    emphasis: bool = False
     upscale: Upscale | None = None
 
     @property
@@ -296,6 +299,11 @@ class ModelInfo:
     def sampler_of(self, generation: Generation) -> str:
         """Return the name of the noise scheduler that a generation uses."""
         return generation.scheduler or self.sampler
+
+
+def has_emphasis(text: str) -> bool:
+    """Return whether a text may contain weights, or brackets that are not meant as such."""
+    return not EMPHASIS_MARKS.isdisjoint(text)
 
 
 def layer_size(width: int, height: int) -> tuple[int, int]:

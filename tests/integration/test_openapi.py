@@ -23,8 +23,8 @@ RULES = {
     "Last-Event-ID", "batch_size", "init_images", "inputs", "target_size", "resolution", "scheduler", "loras",
     "webhook_url", "controls", "control_image", "control_guidance_start", "layers", "messages", "input",
     "previous_response_id", "upscale", "steps", "cfg_scale", "n_iter", "denoising_strength", "mask_blur",
-    "mask_blur_x", "mask_blur_y", "resize_mode", "hr_scale", "hr_resize_x", "hr_resize_y", "hr_second_pass_steps", "upscaling_resize",
-    "upscaling_resize_w", "upscaling_resize_h", "imageList",
+    "mask_blur_x", "mask_blur_y", "resize_mode", "hr_scale", "hr_resize_x", "hr_resize_y", "hr_second_pass_steps",
+    "upscaling_resize", "upscaling_resize_w", "upscaling_resize_h", "imageList",
 }  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def _generation_fields(generation: Generation) -> dict[str, Any]:
         "loras": [{"name": lora.name, "scale": lora.scale} for lora in generation.loras],
         "layers": generation.layers,
         "deterministic": generation.deterministic,
+        "emphasis": generation.emphasis,
         "background": "transparent" if generation.transparent else "",
     }
     fields |= {name: value for name, value in given.items() if value}

@@ -13,7 +13,7 @@ from imageserver.api.inputs.loras import MAX_STACKED_LORAS, LoraChoice, Stack
 from imageserver.api.inputs.sizes import SIZE_PATTERN, sides_of
 from imageserver.api.inputs.validation import shown, validated
 from imageserver.errors import BadRequest, InvalidParameter
-from imageserver.generation import MAX_CONTROLS, POSITIVE_MAGIC, Generation, ModelInfo, Priority, Quality
+from imageserver.generation import MAX_CONTROLS, POSITIVE_MAGIC, Generation, ModelInfo, Priority, Quality, has_emphasis
 from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.schedulers import find_scheduler
 from imageserver.settings import Settings
@@ -132,6 +132,11 @@ class GenerateBody(Generating, extra="forbid"):
     )
     mask: str | None = Field(
         None, description="Mask of `image`: white areas are regenerated, black ones stay as they are."
+    )
+    emphasis: Flag = Field(
+        False,
+        description="Read `(word)`, `[word]` and `(word:1.2)` as weights, as AUTOMATIC1111 does; for Stable Diffusion "
+        "and XL.",
     )
     control_image: str | None = Field(
         None, description="Image for the server's ControlNet, such as edges or a depth map."
@@ -259,6 +264,7 @@ def resolve(
         model=info.name if info else "",
         layers=body.layers or 0,
         transparent=transparent,
+        emphasis=bool(body.emphasis) and any(map(has_emphasis, (body.prompt, body.negative_prompt))),
     )
     return generation, warnings
 

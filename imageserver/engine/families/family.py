@@ -32,8 +32,8 @@ class Family(ABC):
     ControlNets, `combined_control_net` the one that takes several control images; up to `max_control_nets` are loaded.
     The model reads up to `max_images` images of one request, each by itself, and separates an image into `layers`
     layers where a request does not say; 0 generates whole images. `transparency` says that its images have an alpha
-    channel. `float16` says that the models generate in that format. `preview_tensors` are the tensors that the
-    pipeline's step callback needs for a preview.
+    channel, `emphasis` that its words may have weights, `float16` that the models generate in that format.
+    `preview_tensors` are the tensors that the pipeline's step callback needs for a preview.
     `text_arguments` are the denoiser's arguments that the pipeline's `encode_prompt` returns for one text, in its
     order; only families that call the denoiser twice a step need them, to foresee the second call of the first step.
     """
@@ -53,6 +53,7 @@ class Family(ABC):
     max_images: int = 1
     layers: int = 0
     transparency: bool = False
+    emphasis: bool = False
     float16: bool = False
     preview_tensors: tuple[str, ...] = ("latents", "noise_pred")
     text_arguments: tuple[str, ...] = ()

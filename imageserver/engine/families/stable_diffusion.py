@@ -42,18 +42,18 @@ class StableDiffusion(UNetFamily):
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the call's arguments; without guidance the negative prompt is not read."""
-
-        def encode(text: str) -> Encoded:
-            return (pipeline.encode_prompt(text, pipeline._execution_device, 1, False)[0],)
-
         arguments: PipelineArguments = {
-            "prompt_embeds": cache.get(generation.prompt, encode)[0],
+            "prompt_embeds": self.encoded(pipeline, generation, generation.prompt, cache)[0],
             "guidance_scale": generation.true_cfg_scale,
             "num_inference_steps": generation.steps,
         }
         if generation.true_cfg_scale > 1:
-            arguments["negative_prompt_embeds"] = cache.get(generation.negative_prompt.strip(), encode, pinned=True)[0]
+            negative = generation.negative_prompt.strip()
+            [arguments["negative_prompt_embeds"]] = self.encoded(pipeline, generation, negative, cache, pinned=True)
         return arguments
+
+    def encode(self, pipeline: Pipeline, text: str) -> Encoded:
+        return (pipeline.encode_prompt(text, pipeline._execution_device, 1, False)[0],)
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count CLIP's tokens; it reads up to 77."""

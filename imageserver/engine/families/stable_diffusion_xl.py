@@ -35,12 +35,7 @@ class StableDiffusionXL(UNetFamily):
 
     def arguments(self, pipeline: Pipeline, generation: Generation, cache: EmbeddingCache) -> PipelineArguments:
         """Return the call's arguments; a blank negative prompt is the zero embedding where the model wants that."""
-
-        def encode(text: str) -> Encoded:
-            embeddings, _, pooled, _ = pipeline.encode_prompt(text, do_classifier_free_guidance=False)
-            return embeddings, pooled
-
-        embeddings, pooled = cache.get(generation.prompt, encode)
+        embeddings, pooled = self.encoded(pipeline, generation, generation.prompt, cache)
         arguments: PipelineArguments = {
             "prompt_embeds": embeddings,
             "pooled_prompt_embeds": pooled,
@@ -52,9 +47,14 @@ class StableDiffusionXL(UNetFamily):
             if blank and pipeline.config.force_zeros_for_empty_prompt:
                 negative: Encoded = (torch.zeros_like(embeddings), torch.zeros_like(pooled))
             else:
-                negative = cache.get(generation.negative_prompt.strip(), encode, pinned=True)
+                text = generation.negative_prompt.strip()
+                negative = self.encoded(pipeline, generation, text, cache, pinned=True)
             arguments |= {"negative_prompt_embeds": negative[0], "negative_pooled_prompt_embeds": negative[1]}
         return arguments
+
+    def encode(self, pipeline: Pipeline, text: str) -> Encoded:
+        embeddings, _, pooled, _ = pipeline.encode_prompt(text, do_classifier_free_guidance=False)
+        return embeddings, pooled
 
     def token_usage(self, pipeline: Pipeline, generation: Generation) -> TokenUsage:
         """Count CLIP's tokens; it reads up to 77."""

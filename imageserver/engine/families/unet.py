@@ -3,6 +3,7 @@
 Source: diffusers `unet_2d_condition.py`, `pipeline_stable_diffusion.py` (0.42).
 """
 
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.merger import Arguments
 from imageserver.engine.pipelines.noise_schedulers import DIFFUSION
+from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
+from imageserver.engine.pipelines.texts.weighted_encoding import encode_weighted
 from imageserver.engine.pipelines.types import Pipeline
-from imageserver.generation import MAX_CONTROLS, Generation
+from imageserver.generation import MAX_CONTROLS, Generation, has_emphasis
 
 
 class UNetMerger:
@@ -73,6 +76,22 @@ class UNetFamily(Family):
     combined_control_net = "MultiControlNetModel"
     max_control_nets = MAX_CONTROLS
     float16 = True
+    emphasis = True
+
+    @abstractmethod
+    def encode(self, pipeline: Pipeline, text: str) -> Encoded:
+        """Return the embeddings of a text, and the pooled ones where the model reads them."""
+
+    def encoded(
+        self, pipeline: Pipeline, generation: Generation, text: str, cache: EmbeddingCache, *, pinned: bool = False
+    ) -> Encoded:
+        """Return the embeddings of one of the generation's texts, weighted where it asks for that."""
+        weighted = generation.emphasis and has_emphasis(text)
+
+        def encode(text: str) -> Encoded:
+            return encode_weighted(pipeline, text, self.encode) if weighted else self.encode(pipeline, text)
+
+        return cache.get(text, encode, pinned=pinned, weighted=weighted)
 
     def size_multiple(self, pipeline: Pipeline) -> int:
         return int(pipeline.vae_scale_factor)

@@ -17,6 +17,7 @@ from imageserver.engine.pipelines.decoding.previews import PreviewMap, Thumbnail
 from imageserver.engine.pipelines.decoding.single_frame_vae import stock_arithmetic
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
+from imageserver.engine.pipelines.texts.emphasis import without_weights
 from imageserver.engine.pipelines.texts.encoded_texts import recorded_texts
 from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.texts.token_counts import TokenUsage
@@ -33,6 +34,7 @@ MAX_SEED = 2**64
 GREY = 128
 # A prompt of Qwen-Image takes up to 7 MiB as embeddings.
 CACHED_PROMPTS = 64
+EMPHASIS_UNREAD = "emphasis such as (word:1.2) has no effect: the model reads brackets and backslashes as plain text."
 # The state of an offloading pipeline beside its components.
 OFFLOADING = ("_all_hooks", "_offload_device", "_offload_gpu_id", "hf_device_map")
 
@@ -233,7 +235,13 @@ class PipelineRunner:
         return self._family.calls_per_step(self._own, generation) * calls_factor(generation.scheduler)
 
     def token_usage(self, generation: Generation) -> TokenUsage:
-        return self._family.token_usage(self._own, generation)
+        if not generation.emphasis:
+            return self._family.token_usage(self._own, generation)
+        if not self._family.emphasis:
+            usage = self._family.token_usage(self._own, generation)
+            return replace(usage, warnings=(*usage.warnings, EMPHASIS_UNREAD))
+        prompt, negative = (without_weights(text) for text in (generation.prompt, generation.negative_prompt))
+        return self._family.token_usage(self._own, replace(generation, prompt=prompt, negative_prompt=negative))
 
 
 def has_parameter(pipeline: Pipeline, name: str) -> bool:

@@ -25,7 +25,7 @@ from imageserver.api.inputs.generate_request import (
 from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.validation import shown, validated, without_nulls
 from imageserver.errors import InvalidParameter
-from imageserver.generation import NO_PROMPT, OutputFormat
+from imageserver.generation import NO_PROMPT, OutputFormat, has_emphasis
 from imageserver.registry import MAX_SIDE, MIN_SIDE
 from imageserver.settings import Settings
 
@@ -86,7 +86,8 @@ UNSUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "sd_vae": ("", "Automatic", "None"),
 }
 
-EMPHASIS = re.compile(r"\([^()]{1,500}:\s{0,3}[0-9.]{1,8}\)")
+# `[from:to:when]`, `[to:when]` and `[one|other]`.
+EDITING = re.compile(r"\[[^\[\]:|]{0,200}(\||:[^\[\]:|]{0,200}:|:\s{0,3}[0-9.]{1,8}\s{0,3}\])")
 
 
 class GeneratingBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeric_texts):
@@ -181,6 +182,8 @@ def to_generate_fields(body: GeneratingBody, output_format: OutputFormat, schedu
         "positive_magic": False,
         "add_overlay": False,
     }
+    if has_emphasis(prompt) or has_emphasis(negative_prompt):
+        fields["emphasis"] = True
     # Without either, an image to start from decides the size.
     if not isinstance(body, Img2ImgBody) or body.model_fields_set & {"width", "height"}:
         fields |= {"width": body.width, "height": body.height}
@@ -246,8 +249,8 @@ def _echoed(value: Any, *, may_be_long: bool) -> Any:
 def warnings_of(body: GeneratingBody) -> list[str]:
     """Return warnings about fields that are ignored."""
     warnings = []
-    if EMPHASIS.search(body.prompt) or EMPHASIS.search(body.negative_prompt):
-        warnings.append("emphasis such as (word:1.2) is not supported; the model reads it as plain text.")
+    if EDITING.search(body.prompt) or EDITING.search(body.negative_prompt):
+        warnings.append("prompt editing such as [red:blue:0.5] or [red|blue] is not supported; it is read as [text].")
     given = body.model_extra or {}
     with_mask = isinstance(body, Img2ImgBody) and body.mask
     unsupported = UNSUPPORTED | (UNSUPPORTED_WITH_MASK if with_mask else {})

@@ -22,9 +22,12 @@ class EmbeddingCache:
         self._entries: OrderedDict[Hashable, Encoded] = OrderedDict()
         self._pinned: OrderedDict[Hashable, Encoded] = OrderedDict()
 
-    def get(self, text: str, encode: Encode, *, pinned: bool = False) -> Encoded:
-        """Return the result of `encode` for `text`, such as (embeddings, mask), each with a batch dimension of one."""
-        key = (self.scope, text)
+    def get(self, text: str, encode: Encode, *, pinned: bool = False, weighted: bool = False) -> Encoded:
+        """Return the result of `encode` for `text`, such as (embeddings, mask), each with a batch dimension of one.
+
+        `weighted` says that the text's brackets are weights, not words.
+        """
+        key = (self.scope, weighted, text)
         for entries in (self._pinned, self._entries):
             if key in entries:
                 entries.move_to_end(key)

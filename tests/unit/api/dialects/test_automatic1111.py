@@ -147,7 +147,7 @@ def test_a_prompt_of_tags_alone_is_empty():
         ({"alwayson_scripts": {"ADetailer": {"args": []}}}, "'ADetailer'"),
         ({"script_name": "X/Y/Z plot"}, "script_name"),
         ({"s_churn": 0.5}, "s_churn"),
-        ({"prompt": "a (red:1.3) cat"}, "emphasis"),
+        ({"prompt": "a [red:blue:0.5] cat"}, "prompt editing"),
         ({"colour": "red"}, "'colour'"),
     ],
 )
