@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -62,6 +63,16 @@ def when_ready(server: Any) -> None:
     """Refuse to serve on an open address that `--bind` or systemd chose, before the first worker starts."""
     names = [listener.getsockname() for listener in server.LISTENERS]
     startup.require_closed(_settings, [name[0] for name in names if isinstance(name, tuple)])
+
+
+def pre_exec(server: Any) -> None:
+    """Let the next version (SIGUSR2) start as this one did, where that was `python -m gunicorn`.
+
+    gunicorn starts it by the file of its module: Python then finds gunicorn's own folder `http` instead of its own.
+    """
+    python, program, *arguments = server.START_CTX["args"]
+    if Path(program).name == "__main__.py":
+        server.START_CTX["args"] = [python, "-m", "gunicorn", *arguments]
 
 
 def post_fork(server: Any, worker: Any) -> None:
