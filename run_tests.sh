@@ -91,15 +91,18 @@ install_browser() {
     fi
 }
 
-# nginx for the tests of a proxy: unpacked, because its installation would start a server on this machine's port 80.
-install_nginx() {
-    if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || [ -x .venv/nginx/usr/sbin/nginx ]; then return 0; fi
-    mkdir -p .venv/nginx
-    (
-        cd .venv/nginx || exit 1
-        { apt-get download -qq nginx || { apt-get update -qq && apt-get download -qq nginx; }; } >/dev/null 2>&1 &&
-            dpkg-deb -x nginx_*.deb .
-    ) || echo "nginx cannot be installed here; the tests behind it skip themselves."
+# nginx and Caddy for the tests of proxies: unpacked, because their installation would start servers on this machine.
+install_proxies() {
+    local name
+    for name in nginx caddy; do
+        if command -v "$name" >/dev/null || [ -x "/usr/sbin/$name" ] || [ -d ".venv/$name/usr" ]; then continue; fi
+        mkdir -p ".venv/$name"
+        (
+            cd ".venv/$name" || exit 1
+            { apt-get download -qq "$name" || { apt-get update -qq && apt-get download -qq "$name"; }; } >/dev/null 2>&1 &&
+                dpkg-deb -x "$name"_*.deb .
+        ) || echo "$name cannot be installed here; the tests behind it skip themselves."
+    done
 }
 
 # Runs pytest and keeps its last line for the total; status 5 means that a filter left nothing to run here.
@@ -148,14 +151,14 @@ if [ "$failed" = 1 ]; then
 fi
 finish "packages of Node"
 finish "browser"
-begin "nginx" install_nginx
+begin "proxies" install_proxies
 # It uses one core, and alone would leave the others idle.
 begin "mypy" .venv/bin/mypy
 stage "ruff check" .venv/bin/ruff check .
 stage "ruff format" .venv/bin/ruff format --check .
 stage "import law" .venv/bin/lint-imports --no-logo
 stage "spelling" .venv/bin/codespell
-finish "nginx"
+finish "proxies"
 if [ "$named_paths" = yes ]; then
     stage "pytest" run_pytest
     finish "mypy"

@@ -1,5 +1,6 @@
-"""Behind a real nginx with deploy/nginx.conf: TLS, a path before every address, event streams and WebSockets."""
+"""Behind nginx and Caddy with the files of deploy/: TLS, a path before every address, event streams, WebSockets."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -10,10 +11,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import websocket
 
-from tests.support.nginx import HOST, IS_INSTALLED, MISSING, PREFIX, Nginx
+from tests.support.caddy import Caddy
+from tests.support.certificate import HOST, IS_POSSIBLE
+from tests.support.nginx import Nginx
+from tests.support.proxy import PREFIX, Proxy
 from tests.support.server import Server
 
-pytestmark = pytest.mark.skipif(not IS_INSTALLED, reason=MISSING)
+pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="there is no openssl")
 
 KEY = "a-key-of-the-tests"
 IMAGE = {"prompt": "a red circle", "size": "64x64", "num_inference_steps": 2, "cache": False, "save_to_file": True}
@@ -21,23 +25,25 @@ IMAGE = {"prompt": "a red circle", "size": "64x64", "num_inference_steps": 2, "c
 
 @pytest.fixture(scope="module")
 def server(servers: Callable[..., Server]) -> Server:
-    """A server that knows its public name from nobody but nginx."""
+    """A server that knows its public name from nobody but the proxy."""
     return servers(TRUSTED_PROXIES="127.0.0.1", ALLOWED_HOSTS=HOST)
 
 
-@pytest.fixture(scope="module")
-def nginx(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    started = Nginx(tmp_path_factory.mktemp("nginx"), server.port)
+@pytest.fixture(scope="module", params=[Nginx, Caddy], ids=["nginx", "Caddy"])
+def proxy(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    if request.param.executable is None:
+        pytest.skip(f"there is no {request.param.name} (Debian: apt-get install {request.param.name})")
+    started = request.param(tmp_path_factory.mktemp("proxy"), server.port)
     yield started
     started.stop()
 
 
 class ProxiedClient(http.client.HTTPSConnection):
-    """A client for whom the host of nginx is on this machine."""
+    """A client for whom the host of the proxy is on this machine."""
 
-    def __init__(self, nginx: Nginx, name: str = HOST) -> None:
-        super().__init__(name, nginx.port, timeout=30, context=ssl.create_default_context(cafile=nginx.certificate))
-        self._port_here = nginx.port
+    def __init__(self, proxy: Proxy, name: str = HOST) -> None:
+        super().__init__(name, proxy.port, timeout=30, context=ssl.create_default_context(cafile=proxy.certificate))
+        self._port_here = proxy.port
 
     def connect(self) -> None:
         self.sock = self._context.wrap_socket(
@@ -52,8 +58,8 @@ class ProxiedClient(http.client.HTTPSConnection):
 
 
 @pytest.fixture
-def client(nginx: Nginx) -> Iterator[ProxiedClient]:
-    connected = ProxiedClient(nginx)
+def client(proxy: Proxy) -> Iterator[ProxiedClient]:
+    connected = ProxiedClient(proxy)
     yield connected
     connected.close()
 
@@ -70,18 +76,18 @@ def test_the_page_and_the_documentation_find_their_files(client):
     assert json.load(client.ask("GET", f"{PREFIX}/openapi.json"))["servers"] == [{"url": "."}]
 
 
-def test_the_link_of_a_saved_image_leads_to_it(client, nginx):
-    # nginx replaces what a client says of itself.
+def test_the_link_of_a_saved_image_leads_to_it(client, proxy):
+    # A proxy replaces what a client says of itself.
     claims = {"X_Forwarded_Host": "evil.example", "X_Forwarded_Proto": "http", "X_Forwarded_Prefix": "/evil",
               "Forwarded": "host=evil.example"}  # fmt: skip
     answer = json.load(client.ask("POST", f"{PREFIX}/generate", IMAGE, **claims))
-    assert answer["url"].startswith(nginx.url + "images/")
-    image = client.ask("GET", answer["url"].removeprefix(f"https://{HOST}:{nginx.port}"))
+    assert answer["url"].startswith(proxy.url + "images/")
+    image = client.ask("GET", answer["url"].removeprefix(f"https://{HOST}:{proxy.port}"))
     assert image.read().startswith(b"\x89PNG")
 
 
-def test_a_page_of_this_address_may_use_the_server_and_another_may_not(client, nginx):
-    own = client.ask("POST", f"{PREFIX}/generate", IMAGE, Origin=f"https://{HOST}:{nginx.port}")
+def test_a_page_of_this_address_may_use_the_server_and_another_may_not(client, proxy):
+    own = client.ask("POST", f"{PREFIX}/generate", IMAGE, Origin=f"https://{HOST}:{proxy.port}")
     assert (own.read() != b"", own.status) == (True, 200)
     foreign = client.ask("POST", f"{PREFIX}/generate", IMAGE, Origin="https://evil.example")
     assert (json.load(foreign)["code"], foreign.status) == ("foreign_origin", 403)
@@ -97,25 +103,27 @@ def test_events_arrive_while_the_image_is_generated(client, server):
     assert b"event: image_generation.completed" in answer.read()
 
 
-def test_a_websocket_passes(nginx):
-    with socket.create_connection(("127.0.0.1", nginx.port), 30) as plain:
-        context = ssl.create_default_context(cafile=nginx.certificate)
+def test_a_websocket_passes(proxy):
+    with socket.create_connection(("127.0.0.1", proxy.port), 30) as plain:
+        context = ssl.create_default_context(cafile=proxy.certificate)
         connection = websocket.create_connection(
-            f"wss://{HOST}:{nginx.port}{PREFIX}/ws/generate",
-            socket=context.wrap_socket(plain, server_hostname=HOST), origin=f"https://{HOST}:{nginx.port}", timeout=30,
+            f"wss://{HOST}:{proxy.port}{PREFIX}/ws/generate",
+            socket=context.wrap_socket(plain, server_hostname=HOST), origin=f"https://{HOST}:{proxy.port}", timeout=30,
         )  # fmt: skip
         connection.send(json.dumps(IMAGE))
         while (frame := json.loads(connection.recv()))["type"] not in ("result", "error"):
             pass
         connection.close()
-    assert frame["data"]["url"].startswith(nginx.url + "images/")
+    assert frame["data"]["url"].startswith(proxy.url + "images/")
 
 
-def test_a_name_that_is_not_ours_is_not_served(client, nginx):
-    with pytest.raises(http.client.RemoteDisconnected):
-        client.ask("GET", f"{PREFIX}/info", Host="evil.example")
+def test_a_name_that_is_not_ours_is_not_served(client, proxy):
+    # Closed by nginx, refused without a word by Caddy.
+    with contextlib.suppress(http.client.RemoteDisconnected):
+        answer = client.ask("GET", f"{PREFIX}/info", Host="evil.example")
+        assert (answer.status, answer.read()) == (421, b"")
     with pytest.raises(ssl.SSLError):
-        ProxiedClient(nginx, "evil.example").connect()
+        ProxiedClient(proxy, "evil.example").connect()
 
 
 def test_who_sends_such_headers_without_a_proxy_is_not_believed(servers):
