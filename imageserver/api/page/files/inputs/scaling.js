@@ -45,10 +45,13 @@ export function extendEdges(context, { left, top, right, bottom }) {
   const { canvas } = context;
   const { width, height } = canvas;
   const inner = height - top - bottom;
+  context.save();
+  context.imageSmoothingEnabled = false;
   if (left) context.drawImage(canvas, left, top, 1, inner, 0, top, left, inner);
   if (right) context.drawImage(canvas, width - right - 1, top, 1, inner, width - right, top, right, inner);
   if (top) context.drawImage(canvas, 0, top, width, 1, 0, 0, width, top);
   if (bottom) context.drawImage(canvas, 0, height - bottom - 1, width, 1, 0, height - bottom, width, bottom);
+  context.restore();
 }
 
 /** Scale in steps of a half: one step from a large photo would skip most of its pixels. */

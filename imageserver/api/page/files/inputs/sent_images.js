@@ -6,8 +6,8 @@ import { fitted } from "./scaling.js";
 /** Return the image fields of a request that starts from `source`, as SourceImage reads it; none for null. */
 export async function imageFields(source) {
   if (source === null) return {};
-  const { image, size, fit } = source;
+  const { image, mask, size, fit } = source;
   // The server crops what has another shape; it has no other way to fit it.
-  const sent = size === null || fit === "crop" ? image : await fitted(image, size, fit);
-  return { image: await asDataUrl(sent) };
+  const sent = async (file) => asDataUrl(size === null || fit === "crop" ? file : await fitted(file, size, fit));
+  return { image: await sent(image), ...(mask === null ? {} : { mask: await sent(mask) }) };
 }

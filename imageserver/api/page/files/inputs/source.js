@@ -1,18 +1,23 @@
 // The image to start from, as the form shows it: chosen, scaled down, and said how it is sent.
 
 import { text } from "../language/text.js";
+import { MaskEditor } from "../mask/editor.js";
 import { scaledDown } from "./scaling.js";
 
 const byId = (id) => document.getElementById(id);
 
-/** What a request starts from: the image file, and how it `fit`s into a `size` of another shape (null: its own). */
 export class SourceImage {
   #fieldset = byId("source");
   #shown = byId("source-shown");
+  #maskShown = byId("source-mask-shown");
   #fit = byId("source-fit");
   #limits = null;
+  #canInpaint = false;
   #chosen = null;
   #sent = null;
+  // What the mask editor has made of it: `{image, mask}`.
+  #edited = null;
+  #editor = new MaskEditor((edited) => this.#use(edited));
   #scaling = Promise.resolve();
   #changed;
   #refused;
@@ -22,6 +27,8 @@ export class SourceImage {
     this.#changed = changed;
     this.#refused = refused;
     byId("source-remove").addEventListener("click", () => this.choose(null));
+    byId("mask-edit").addEventListener("click", () => this.#edit());
+    byId("mask-remove").addEventListener("click", () => this.#use(null));
   }
 
   /** Whether the model starts from images. */
@@ -38,14 +45,17 @@ export class SourceImage {
   setModel({ draws_from: kinds, input_limits: limits }) {
     this.#limits = limits;
     this.#fieldset.hidden = !kinds.includes("image") && !kinds.includes("edit");
+    const edited = kinds.includes("inpaint") ? this.#edited : null;
+    this.#canInpaint = kinds.includes("inpaint");
     this.choose(this.#fieldset.hidden ? null : this.#chosen);
+    if (edited !== null) this.#use(edited);
   }
 
   /** Start from an image, a Blob, or from none. */
   choose(file) {
     byId("image").value = "";
     this.#chosen = file;
-    this.#show(file);
+    this.#use(null);
     this.#scaling = this.#scale(file);
     this.#changed();
   }
@@ -55,15 +65,20 @@ export class SourceImage {
     await this.#scaling;
   }
 
-  /** Return what a request starts from, for an image of this size, null for its own size; null without an image. */
+  /**
+   * Return what a request starts from, null without an image: `image` and `mask` (or null), and how they `fit` into a
+   * `size` of another shape, null for the image's own.
+   */
   read(size) {
     if (this.#sent === null) return null;
-    return { image: this.#sent, size, fit: this.#fit.value };
+    const { image, mask } = this.#edited ?? { image: this.#sent, mask: null };
+    return { image, mask, size, fit: this.#fit.value };
   }
 
   /** Start from what an earlier request started from. */
   restore(source) {
     this.choose(source?.image ?? null);
+    if (source?.mask) this.#use({ image: source.image, mask: source.mask });
     this.#fit.value = source?.fit ?? "crop";
   }
 
@@ -88,12 +103,27 @@ export class SourceImage {
     }
   }
 
-  #show(file) {
-    URL.revokeObjectURL(this.#shown.src);
-    this.#shown.hidden = byId("source-remove").hidden = file === null;
-    if (file === null) this.#shown.removeAttribute("src");
-    else this.#shown.src = URL.createObjectURL(file);
+  async #edit() {
+    await this.#scaling;
+    if (this.#sent !== null) await this.#editor.open(this.#sent);
   }
+
+  /** Send what the mask editor has made, or null for the image as it is. */
+  #use(edited) {
+    this.#edited = edited;
+    for (const each of [this.#shown, this.#maskShown]) URL.revokeObjectURL(each.src);
+    const isChosen = this.#chosen !== null;
+    byId("source-frame").hidden = byId("source-remove").hidden = !isChosen;
+    byId("mask-edit").hidden = !isChosen || !this.#canInpaint;
+    this.#maskShown.hidden = byId("mask-remove").hidden = edited === null;
+    show(this.#shown, edited?.image ?? this.#chosen);
+    show(this.#maskShown, edited?.mask ?? null);
+  }
+}
+
+function show(element, file) {
+  if (file === null) element.removeAttribute("src");
+  else element.src = URL.createObjectURL(file);
 }
 
 function noteOf(width, height, was) {

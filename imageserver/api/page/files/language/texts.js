@@ -3,6 +3,7 @@
 import form from "../form/texts.js";
 import inputs from "../inputs/texts.js";
 import jobs from "../jobs/texts.js";
+import mask from "../mask/texts.js";
 import shell from "../shell/texts.js";
 
-export const TEXTS = [shell, form, inputs, jobs];
+export const TEXTS = [shell, form, inputs, jobs, mask];
