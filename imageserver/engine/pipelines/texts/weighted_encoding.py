@@ -4,7 +4,8 @@ Source: stable-diffusion-webui 1.10, `modules/sd_hijack_clip.py` and `EmphasisOr
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,11 +28,8 @@ class PieceTokenizer:
     def __init__(self, tokenizer: Any, pieces: Sequence[Piece]) -> None:
         self._tokenizer = tokenizer
         room = tokenizer.model_max_length - 2
-        read = [
-            (token, weight)
-            for text, weight in pieces
-            for token in tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        ][:room]
+        # Not all: a prompt may have thousands of pieces, of which some blanks have no token.
+        read = list(itertools.islice(_tokens_of(tokenizer, pieces), room))
         filling = room - len(read)
         ends = [tokenizer.eos_token_id, *[tokenizer.pad_token_id] * filling]
         self._encoding = BatchEncoding(
@@ -47,6 +45,13 @@ class PieceTokenizer:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
+
+
+def _tokens_of(tokenizer: Any, pieces: Sequence[Piece]) -> Iterator[tuple[int, float]]:
+    for text, weight in pieces:
+        if text.strip():
+            for token in tokenizer(text, add_special_tokens=False, verbose=False).input_ids:
+                yield token, weight
 
 
 def encode_weighted(pipeline: Pipeline, text: str, encode: Callable[[Pipeline, str], Encoded]) -> Encoded:
