@@ -94,11 +94,15 @@ class Upscale:
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """A LoRA that a generation uses; `digest` identifies the content of its files, `scale` is its strength."""
+    """A LoRA that a generation uses; `digest` identifies the content of its files, `scale` is its strength.
+
+    `hub_id` names it on the hub that it was fetched from, for machines that have not fetched it yet.
+    """
 
     name: str
     digest: str
     scale: float = 1.0
+    hub_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,10 @@ MAX_PROFILE_BYTES = 100_000
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA on the disk; `digest` names the content of its file and its profile."""
+    """A LoRA on the disk; `digest` names the content of its file and its profile.
+
+    `hub_id` is its `owner/repository:file` where it was fetched from a hub.
+    """
 
     name: str
     path: Path
@@ -34,6 +37,7 @@ class LoraFile:
     size: int
     profile: LoraProfile
     metadata: LoraMetadata
+    hub_id: str = ""
 
 
 class LoraFolder:
@@ -128,4 +132,17 @@ def _read(name: str, path: Path, profile_path: Path | None) -> LoraFile:
         profile = msgspec.json.decode(profile_bytes, type=LoraProfile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(f"loras: the profile {name}.json cannot be used: {error}.", param="loras") from error
-    return LoraFile(name, path, digest.hexdigest(), path.stat().st_size, profile, read_metadata(path))
+    return LoraFile(
+        name, path, digest.hexdigest(), path.stat().st_size, profile, read_metadata(path), _hub_id(name, path)
+    )
+
+
+def hub_mark(path: Path) -> Path:
+    """Return the hidden file beside a LoRA that says that it was fetched from a hub."""
+    return path.with_name(f".{path.name}.hub")
+
+
+def _hub_id(name: str, path: Path) -> str:
+    owner, _, rest = name.partition("/")
+    repository, _, file = rest.partition("/")
+    return f"{owner}/{repository}:{file}" if file and hub_mark(path).is_file() else ""

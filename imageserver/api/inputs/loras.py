@@ -55,7 +55,12 @@ def read_stack(chosen: Sequence[LoraChoice], folder: LoraFolder) -> Stack:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidParameter(f"loras: {shown(twice)} is named twice.", param="loras")
     loras = tuple(
-        Lora(name=file.name, digest=file.digest, scale=file.profile.scale if choice.scale is None else choice.scale)
+        Lora(
+            name=file.name,
+            digest=file.digest,
+            scale=file.profile.scale if choice.scale is None else choice.scale,
+            hub_id=file.hub_id,
+        )
         for choice, file in stack
     )
     return Stack(loras, tuple(file for _, file in stack))

@@ -98,7 +98,7 @@ def load() -> Response:
     service, body = services(), read_model(LoraBody)
     fetch_missing(service, [body.name])
     file = _find(service, body.name)
-    lora = Lora(name=file.name, digest=file.digest)
+    lora = Lora(name=file.name, digest=file.digest, hub_id=file.hub_id)
     model, snapshot = name_of(service, body.model), service.snapshot
     if snapshot is None or model not in snapshot.loaded:
         ask_for(service, service.request_ids.next_id(), model, service.settings.request_timeout).model()

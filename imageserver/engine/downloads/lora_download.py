@@ -9,7 +9,7 @@ from imageserver.engine.downloads.hubs import open_hub
 from imageserver.engine.downloads.network_failures import with_retries
 from imageserver.engine.downloads.progress import ProgressMeter, Report
 from imageserver.engine.downloads.unavailable import ModelUnavailable, NotOnDisk
-from imageserver.lora_folder import SUFFIX
+from imageserver.lora_folder import SUFFIX, hub_mark
 from imageserver.settings import Settings
 
 MAX_NAMED = 10
@@ -31,6 +31,9 @@ def fetch_lora(hub_id: str, settings: Settings, report: Report) -> Path:
     meter = ProgressMeter(hub_id, sizes[name], report)
     folder = with_retries(lambda: hub.fetch(repository, None, {name}, meter), repository, hub.title, report)
     try:
+        # First: whoever reads the file looks for the mark then.
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hub_mark(target).touch()
         place_atomically((folder / name).resolve(), target)
     except OSError as error:
         raise ModelUnavailable(f"{hub_id} cannot be put into LORA_DIR: {error.strerror}.") from error

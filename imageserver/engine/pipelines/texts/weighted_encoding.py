@@ -28,7 +28,7 @@ class PieceTokenizer:
     def __init__(self, tokenizer: Any, pieces: Sequence[Piece]) -> None:
         self._tokenizer = tokenizer
         room = tokenizer.model_max_length - 2
-        # Not all: a prompt may have thousands of pieces, of which some blanks have no token.
+        # No more: a prompt may have thousands of pieces.
         read = list(itertools.islice(_tokens_of(tokenizer, pieces), room))
         filling = room - len(read)
         ends = [tokenizer.eos_token_id, *[tokenizer.pad_token_id] * filling]

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from diffusers import QwenImagePipeline
 
+from imageserver.engine.downloads.lora_download import fetch_lora
 from imageserver.engine.models.lora_queue import LoraQueue, LorasRead
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
-from imageserver.lora_folder import LoraFolder
+from imageserver.lora_folder import LoraFolder, open_folder
 from imageserver.protocol.messages import Failed, Finished, LoraRequest, LorasLoaded, Run
 from imageserver.settings import Settings
 from tests.support.factories import generation
@@ -141,6 +142,31 @@ def test_two_jobs_with_different_loras_switch_them_once_each(waiting: Waiting, m
         waiting.ask(job, name, steps=8, true_cfg_scale=1.0)
     waiting.run()
     assert (len(switched), len(waiting.batches)) == (2, 16)
+
+
+def test_one_that_another_machine_has_fetched_is_fetched_by_the_job_that_needs_it(
+    waiting: Waiting, tmp_path: Path
+) -> None:
+    (tmp_path / "hub").mkdir()
+    content = (tmp_path / "red.safetensors").read_bytes()
+    (tmp_path / "hub" / "ink.safetensors").write_bytes(content)
+    there = Settings(_env_file=None, lora_dir=tmp_path, models_dir=tmp_path / "models", model_source="huggingface")
+    hub = FakeHub(tmp_path / "hub", "anna/styles")
+    with hub.open() as url:
+        other = there.model_copy(update={"hf_endpoint": url, "lora_dir": tmp_path / "other"})
+        fetch_lora("anna/styles", other, lambda phase, sentence, fraction: None)
+        file = open_folder(other).find("anna/styles")
+        lora = Lora(name=file.name, digest=file.digest, hub_id=file.hub_id)
+        for job, offline in enumerate((True, False)):
+            waiting.queue._settings = there.model_copy(update={"hf_endpoint": url, "offline": offline})
+            waiting.queue.add(Run(job=job, generation=generation(loras=(lora,), steps=1)), b"")
+            waiting.receive()
+            waiting.run()
+    assert "is not in LORA_DIR" in waiting.result(0).sentence
+    assert waiting.result(1).shape == (64, 64, 3)
+    assert waiting.loras.names == ("anna/styles/ink",)
+    assert open_folder(other).find("anna/styles/ink").hub_id == "anna/styles:ink"
+    assert LoraFolder(tmp_path).find("red").hub_id == "", "what the owner has put there is asked of no hub"
 
 
 def test_one_on_a_hub_is_fetched_beside_the_images_and_what_fails_is_said(waiting: Waiting, tmp_path: Path) -> None:
