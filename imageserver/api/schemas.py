@@ -202,6 +202,7 @@ class InfoResponse(OpenResponseSchema):
     )
     layers: int = Field(description="Number of layers that the model separates an image into; 0 for other models.")
     input_limits: InputLimits
+    gallery: bool = Field(description="Whether saved images are in `/v1/gallery`.")
     total_requests_processed: int
     version: str
     devices: list[dict[str, Any]] = Field(description="Each device, and how its models were fitted to it.")

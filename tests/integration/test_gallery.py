@@ -35,6 +35,7 @@ def test_saved_images_and_those_of_tasks_are_listed_with_thumbnails_and_can_be_d
     again = requests.post(f"{fake_server.url}/generate", json=items[3]["settings"], timeout=30)
     # The file also says how long it took.
     assert pixels(again.content) == pixels(requests.get(items[3]["url"], timeout=30).content)
+    assert fake_server.get("/info").json()["gallery"] is True
     gone = fake_server.url + f"/v1/gallery/{items[0]['name']}"
     assert requests.delete(gone, timeout=30).status_code == 200
     assert [item["name"] for item in listed(fake_server, word)] == [item["name"] for item in items[1:]]

@@ -177,6 +177,7 @@ def info() -> Response:
         draws_from=model.kinds,
         layers=model.layers,
         input_limits=_input_limits(services().settings, model),
+        gallery=services().gallery is not None,
         total_requests_processed=snapshot.completed if snapshot else 0,
         concurrent_support="enabled",
         version=__version__,

@@ -14,7 +14,7 @@ from imageserver.outputs.state import StateDatabase, Statement
 UNDO_SECONDS = 60.0
 # An undo that another worker is writing down meanwhile is not overtaken.
 UNDO_MARGIN_SECONDS = 5.0
-# A search reads so many prompts in one step: 200 of the longest take 4 ms.
+# A search reads so many prompts in one step: 200 of 1,500 characters take 0.3 ms.
 ROWS_PER_STEP = 200
 MAX_DELETED_AT_ONCE = 100
 ADD = """
@@ -69,8 +69,9 @@ class Gallery:
 
     def count(self, credential: str) -> int:
         """Return how many items there are of one credential, "" for all; raises StorageFull."""
-        visible, values = _visible(Selection(credential=credential))
-        [[count]] = self._database.execute(f"SELECT count(*) FROM gallery WHERE {visible}", values)
+        [[count]] = self._database.execute(
+            "SELECT count(*) FROM gallery WHERE deleted_at IS NULL AND ? IN ('', credential)", (credential,)
+        )
         return int(count)
 
     def find(self, name: str, credential: str = "") -> GalleryItem | None:
@@ -146,7 +147,8 @@ class Gallery:
 
 def _visible(selection: Selection) -> tuple[str, tuple[str, ...]]:
     """Return the condition of what a selection sees before its words are looked for, and its values."""
-    condition = "deleted_at IS NULL" + (" AND favourite = 1" if selection.favourites_only else "")
+    # With the sign, the index by deletion is not used: all rows would be sorted for every page.
+    condition = "+deleted_at IS NULL" + (" AND favourite = 1" if selection.favourites_only else "")
     # Not one condition for both: no index would serve it.
     return (f"{condition} AND credential = ?", (selection.credential,)) if selection.credential else (condition, ())
 

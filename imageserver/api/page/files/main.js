@@ -1,6 +1,7 @@
 // The page: its views, the server's state, and the key that the server may require.
 
 import { CreateView } from "./create/view.js";
+import { GalleryView } from "./gallery/view.js";
 import { addTexts, offerOtherLanguage, translate } from "./language/text.js";
 import { TEXTS } from "./language/texts.js";
 import { KeyForm } from "./shell/key.js";
@@ -36,6 +37,11 @@ const page = {
     navigation.open(create.name);
     create.useSettings(request, seed);
   },
+  /** Write some values into the form, by the names of its fields, and show it. */
+  useValues: (values) => {
+    navigation.open(create.name);
+    create.useValues(values);
+  },
   /** Show the form, which starts from an image, a Blob. */
   startFrom: (blob) => {
     navigation.open(create.name);
@@ -54,6 +60,7 @@ const key = new KeyForm(() => {
 const create = new CreateView(page);
 const navigation = new Navigation();
 navigation.add(create);
+navigation.add(new GalleryView(page));
 
 let timer = null;
 

@@ -147,3 +147,14 @@ def test_names_are_those_of_all_images_also_of_deleted_ones(gallery):
     assert [name for portion in gallery.names() for name in portion] == ["0.png", "1.png", "2.png"]
     gallery.forget(["0.png", "unknown.png"])
     assert gallery.find("0.png") is None
+
+
+@pytest.mark.parametrize("selection", [Selection(), Selection(credential="ann"), Selection(favourites_only=True)])
+def test_a_page_sorts_nothing(gallery, selection):
+    connection, statements = gallery._database.open(patience=1), []
+    connection.set_trace_callback(statements.append)
+    gallery.page(selection, before=None, limit=9)
+    connection.set_trace_callback(None)
+    plans = [row["detail"] for each in statements for row in connection.execute(f"EXPLAIN QUERY PLAN {each}")]
+    assert len(statements) == 2
+    assert not [plan for plan in plans if "TEMP B-TREE" in plan]

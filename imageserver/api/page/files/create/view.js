@@ -69,6 +69,11 @@ export class CreateView {
     this.#form.fill(request, seed);
   }
 
+  /** Write some values into the form, by the names of its fields. */
+  useValues(values) {
+    this.#form.use(values);
+  }
+
   /** Start from an image, a Blob. */
   startFrom(blob) {
     this.#form.startFrom(blob);

@@ -178,6 +178,14 @@ export class RequestForm {
     if (hasSource && source === null) this.refuse(new Refusal(text("form.source.lost"), { param: "image" }));
   }
 
+  /** Write some values into the form, and leave the others as they are. */
+  use(values) {
+    this.restore({ values, touched: [...this.#touched], loras: this.#keptLoras ?? this.#loras.picked() });
+    this.accept();
+    this.#fields.prompt.focus();
+    this.#changed(this.kept());
+  }
+
   /** Start from an image, or from none. */
   startFrom(blob) {
     this.#source.choose(blob);

@@ -38,6 +38,8 @@ export class Navigation {
   /** Show a view by its name. */
   open(name) {
     location.hash = name;
+    // At once: what is hidden cannot have the focus.
+    this.#follow();
   }
 
   #follow() {

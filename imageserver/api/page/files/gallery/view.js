@@ -1,0 +1,216 @@
+// The view of all saved images: a grid, a search, and what can be done with one or with several.
+
+import { text } from "../language/text.js";
+import { Refusal, UNREACHABLE, open } from "../shell/server.js";
+import { Comparison } from "./comparison.js";
+import { Deletion } from "./deletion.js";
+import { ImageGrid } from "./grid.js";
+import { Lightbox } from "./lightbox.js";
+import { findImage, zipOf } from "./saved_images.js";
+import { aspectRatioOf, requestOf } from "./settings.js";
+
+const TYPING_SECONDS = 0.3;
+const DAY_SECONDS = 86400;
+
+const byId = (id) => document.getElementById(id);
+
+export class GalleryView {
+  name = "gallery";
+  title = "view.gallery";
+  element = byId("gallery");
+
+  #page;
+  #isShown = false;
+  // Whether the lightbox was opened from the grid, to which the browser's history leads back.
+  #isFromGrid = false;
+  #sizes = {};
+  #kept = { undo_seconds: 60, shared: true };
+  #typing = null;
+  #comparison = new Comparison();
+  #grid = new ImageGrid({
+    opened: (item) => this.#open(item),
+    chosen: (items) => this.#showChosen(items),
+    listed: (answer, count) => this.#showListed(answer, count),
+    failed: (error) => this.#fail(error),
+  });
+  #lightbox = new Lightbox({
+    neighbour: (item, step) => this.#grid.neighbour(item.name, step),
+    moved: (item) => this.#move(item),
+    closed: () => this.#close(),
+    marked: (item) => this.#mark(item),
+    removed: (item) => this.#removeShown(item),
+    startedFrom: (address) => this.#startFrom(address),
+    used: (part, item) => this.#use(part, item),
+    canSetSize: (item) => aspectRatioOf(item.settings, this.#sizes) !== undefined,
+    said: (sentence) => { byId("lightbox-said").textContent = sentence; },
+  });
+  #deletion = new Deletion({
+    removed: (items) => this.#grid.remove(items),
+    restored: (items) => {
+      this.#grid.add(items);
+      this.#grid.tileOf(items[0]?.name)?.focus();
+    },
+    failed: (error) => this.#fail(error),
+  });
+
+  /** `page` is what the parts of the page ask of it: see main.js. */
+  constructor(page) {
+    this.#page = page;
+    byId("gallery-search").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#search();
+    });
+    byId("gallery-query").addEventListener("input", () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.#search(), 1000 * TYPING_SECONDS);
+    });
+    byId("gallery-favourites").addEventListener("change", () => this.#search());
+    byId("gallery-zip-all").addEventListener("click", () => this.#download(null));
+    byId("gallery-zip").addEventListener("click", () => this.#download(this.#grid.chosen().map((item) => item.name)));
+    byId("gallery-compare").addEventListener("click", () => this.#comparison.show(...this.#grid.chosen().toReversed()));
+    byId("gallery-delete").addEventListener("click", () => this.#remove(this.#grid.chosen()));
+    byId("gallery-none").addEventListener("click", () => {
+      this.#grid.choose([]);
+      byId("gallery-title").focus();
+    });
+  }
+
+  /** Return whether the server keeps a gallery; its answer also says what sizes the form can set. */
+  isServed({ gallery, aspect_ratio_sizes: sizes }) {
+    this.#sizes = sizes;
+    return gallery;
+  }
+
+  /** Show the grid, and the image of this name where there is one. */
+  async show(name) {
+    if (!this.#isShown) this.#grid.refresh();
+    this.#isShown = true;
+    if (name) await this.#showImage(name);
+    else this.#hideImage();
+  }
+
+  hide() {
+    this.#isShown = false;
+    this.#comparison.hide();
+    this.#lightbox.hide();
+  }
+
+  #search() {
+    clearTimeout(this.#typing);
+    const [query, isFavourite] = [byId("gallery-query").value.trim(), byId("gallery-favourites").checked];
+    return this.#grid.search({ query, isFavourite });
+  }
+
+  #open(item) {
+    this.#isFromGrid = true;
+    location.hash = `${this.name}/${item.name}`;
+  }
+
+  async #showImage(name) {
+    try {
+      const item = this.#grid.tileOf(name)?.item ?? (await findImage(name));
+      if (this.#isShown) this.#lightbox.show(item, !this.#kept.shared);
+    } catch (error) {
+      this.#fail(error);
+      this.#close();
+    }
+  }
+
+  #hideImage() {
+    if (!this.#lightbox.isOpen) return;
+    this.#lightbox.hide();
+    // The image that was shown last, which need not be the one that was opened.
+    (this.#grid.tileOf(this.#lightbox.item.name) ?? byId("gallery-title")).focus();
+  }
+
+  #move(item) {
+    history.replaceState(null, "", `#${this.name}/${item.name}`);
+    this.#lightbox.show(item, !this.#kept.shared);
+  }
+
+  #close() {
+    if (this.#isFromGrid) history.back();
+    else location.hash = this.name;
+    this.#isFromGrid = false;
+  }
+
+  async #mark(item) {
+    const tile = this.#grid.tileOf(item.name);
+    if (tile) await tile.mark(!item.favourite);
+  }
+
+  /** Delete the image in the lightbox, and show its neighbour. */
+  async #removeShown(item) {
+    const next = this.#grid.neighbour(item.name, 1) ?? this.#grid.neighbour(item.name, -1);
+    await this.#remove([item]);
+    if (this.#grid.tileOf(item.name)) return;
+    if (next) this.#move(next);
+    else this.#close();
+  }
+
+  async #remove(items) {
+    await this.#deletion.delete(items, this.#kept.undo_seconds);
+    if (!this.#lightbox.isOpen) byId("gallery-undo-button").focus();
+  }
+
+  async #startFrom(address) {
+    try {
+      this.#page.startFrom(await (await open(address)).blob());
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #use(part, item) {
+    const { prompt, negative_prompt: negative, seed } = item.settings;
+    if (part === "all") this.#page.useSettings(requestOf(item, this.#sizes), String(seed));
+    else if (part === "prompt") this.#page.useValues({ prompt, negative_prompt: negative.trim() });
+    else if (part === "seed") this.#page.useValues({ seed: String(seed), random: false });
+    else this.#page.useValues({ aspect_ratio: aspectRatioOf(item.settings, this.#sizes) });
+  }
+
+  async #download(names) {
+    const buttons = [byId("gallery-zip"), byId("gallery-zip-all")];
+    for (const button of buttons) button.disabled = true;
+    this.#say(text("gallery.zip.packing"));
+    try {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(await zipOf(names));
+      link.download = "images.zip";
+      link.click();
+      URL.revokeObjectURL(link.href);
+      this.#say("");
+    } catch (error) {
+      this.#fail(error);
+    }
+    for (const button of buttons) button.disabled = false;
+  }
+
+  #showChosen(items) {
+    byId("gallery-chosen").hidden = items.length === 0;
+    byId("gallery-chosen-count").textContent = text("gallery.chosen", { count: items.length });
+    byId("gallery-compare").disabled = items.length !== 2;
+  }
+
+  #showListed({ kept, total }, count) {
+    this.#kept = kept;
+    const days = Math.round((10 * kept.max_age) / DAY_SECONDS) / 10;
+    const values = { folder: kept.folder, days, megabytes: kept.max_mb };
+    const sentences = [text(kept.favourites_kept ? "gallery.kept.favourites" : "gallery.kept", values)];
+    if (kept.shared) sentences.push(text("gallery.shared"));
+    byId("gallery-kept").textContent = sentences.join(text("gallery.separator"));
+    byId("gallery-total").textContent = text(total === 1 ? "gallery.total.one" : "gallery.total", { count: total });
+    byId("gallery-zip-all").hidden = total === 0;
+    byId("gallery-empty").hidden = count > 0;
+    byId("gallery-empty").textContent = text(total ? "gallery.none" : "gallery.empty");
+  }
+
+  #say(sentence) {
+    byId("gallery-said").textContent = sentence;
+  }
+
+  #fail(error) {
+    if (error instanceof Refusal && error.status !== 401 && error.code !== UNREACHABLE) this.#say(error.message);
+    else this.#page.fail(error);
+  }
+}
