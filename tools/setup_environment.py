@@ -16,8 +16,10 @@ TESTS = ("dependency-groups", "tests")
 INT8 = ("project", "optional-dependencies", "int8")
 # What a server with CLUSTER needs, and a machine that joins one.
 CLUSTER = ("project", "optional-dependencies", "cluster")
-# A whole S3 to test against takes as long to install as all the other tools: for the full mode only.
+# A whole S3 to test against, and what checks files of deploy/, take longer to install than all the other tools: for the
+# full mode only.
 STORES = ("dependency-groups", "stores")
+DEPLOYMENT = ("dependency-groups", "deployment")
 # What users may add, the extra `int8`; apart from the rest, because diffusers and peft import it wherever they find it.
 OPTIONAL = ENVIRONMENT / "optional"
 
@@ -53,7 +55,8 @@ def development_stamp() -> Path:
 
 def development_requirements() -> list[str]:
     """Return what lint, types and tests need beside the server's packages, with QIS_FULL=1 the slow modes too."""
-    return [*listed(*TESTS), *listed(*CLUSTER), *(listed(*STORES) if setting("QIS_FULL") else [])]
+    full_mode = [*listed(*STORES), *listed(*DEPLOYMENT)] if setting("QIS_FULL") else []
+    return [*listed(*TESTS), *listed(*CLUSTER), *full_mode]
 
 
 def extra_stamp(name: str) -> Path:

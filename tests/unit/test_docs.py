@@ -34,6 +34,8 @@ OTHER_VARIABLES = {
     "HF_ENABLE_PARALLEL_LOADING",
     "OMP_WAIT_POLICY",
     "OMP_NUM_THREADS",
+    # Of deploy/compose.yaml.
+    "METRICS_KEY",
 }
 
 

@@ -1,0 +1,21 @@
+{{/* The name of what belongs to one model: release and model. */}}
+{{- define "server.name" -}}
+{{- printf "%s-%s" .root.Release.Name .name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "server.selector" -}}
+app.kubernetes.io/name: qwen-image-server
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .name }}
+{{- end -}}
+
+{{- define "server.labels" -}}
+{{ include "server.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- define "server.secret" -}}
+{{- .Values.keys.existingSecret | default (printf "%s-keys" .Release.Name) -}}
+{{- end -}}

@@ -1,0 +1,65 @@
+"""The units of systemd: valid for systemd itself, confined, and patient enough."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from imageserver.settings import Settings, variables_of
+from tests.support.paths import ROOT
+
+DEPLOY = ROOT / "deploy"
+FOLDER = "/opt/qwen-image-server"
+ANALYZE = shutil.which("systemd-analyze")
+needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="there is no systemd-analyze (Debian: package systemd)")
+LIBRARIES = {"HF_HOME", "MODELSCOPE_CACHE", "HOME", "PYTHONDONTWRITEBYTECODE"}
+
+
+@pytest.fixture
+def units(tmp_path):
+    """Return both units, for this checkout instead of the one in /opt."""
+    for name in ("qwen-image-server.service", "qwen-image-server.socket"):
+        text = (DEPLOY / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.replace(FOLDER, str(ROOT)))
+    return sorted(map(str, tmp_path.iterdir()))
+
+
+def service():
+    return (DEPLOY / "qwen-image-server.service").read_text(encoding="utf-8")
+
+
+@needs_systemd
+def test_systemd_accepts_the_units(units):
+    found = subprocess.run([ANALYZE, "verify", "--man=no", *units], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@needs_systemd
+def test_systemd_calls_the_service_well_confined(units):
+    found = subprocess.run(
+        [ANALYZE, "security", "--offline=yes", units[0]], capture_output=True, text=True, check=False
+    ).stdout
+    assert float(re.search(r"Overall exposure level for \S+: ([\d.]+)", found)[1]) < 2.5
+
+
+def test_every_variable_of_the_service_is_a_setting_and_every_folder_one_that_it_may_write():
+    pairs = dict(
+        pair.split("=", 1) for line in re.findall(r"^Environment=(.*)$", service(), re.M) for pair in line.split()
+    )
+    known = {name for field in Settings.model_fields for name in variables_of(field)}
+    assert set(pairs) - known - LIBRARIES == set()
+    folders = [value for value in pairs.values() if value.startswith("/")]
+    assert all(re.match(r"/var/(lib|cache)/qwen-image-server(/|$)", folder) for folder in folders)
+
+
+def test_systemd_leaves_the_dispatcher_and_the_engines_to_gunicorn_and_waits_for_running_generations():
+    assert "KillMode=mixed\n" in service()
+    seconds = int(re.search(r"^TimeoutStopSec=(\d+)$", service(), re.M)[1])
+    assert seconds > Settings(_env_file=None).graceful_timeout
+
+
+def test_the_socket_is_that_of_the_default_address():
+    settings = Settings(_env_file=None)
+    text = (DEPLOY / "qwen-image-server.socket").read_text(encoding="utf-8")
+    assert f"ListenStream={settings.host}:{settings.port}\n" in text
