@@ -1,6 +1,7 @@
 // The view that makes images: the form, and a card for every request.
 
 import { RequestForm } from "../form/form.js";
+import { ImageActions } from "../edits/actions.js";
 import { linked } from "../form/links.js";
 import { ModelChoice } from "../form/models.js";
 import { DroppedImages } from "../inputs/drop.js";
@@ -27,6 +28,11 @@ export class CreateView {
   });
   #schemas = null;
   #info = null;
+  #actions = new ImageActions({
+    start: (request) => this.#start(request),
+    open: async (address) => (await open(address)).blob(),
+    fail: (error) => this.#page.fail(error),
+  });
   #model = null;
   #isFilled = false;
   #linkedModel = null;
@@ -126,6 +132,7 @@ export class CreateView {
       again: (one) => this.#again(one),
       withSeed: (one, seed) => this.useSettings(one, seed),
       startFrom: (address) => this.#startFromAddress(address),
+      addActions: (place, image) => this.#actions.add(place, image),
       refused: (one, refusal) => this.#showRefusal(one, refusal),
     });
     byId("empty").hidden = true;
@@ -166,6 +173,7 @@ export class CreateView {
   #drop(card) {
     const hadFocus = card.element.contains(document.activeElement);
     card.leave();
+    this.#actions.forget(card.element);
     byId("empty").hidden = byId("results").childElementCount > 0;
     if (hadFocus) (byId("results").firstElementChild ?? byId("results-title")).focus();
   }
@@ -225,6 +233,7 @@ export class CreateView {
     this.#page.offer(info);
     this.#form.setDefaults(defaults);
     this.#form.setModel(info);
+    this.#actions.setModel(info);
     this.#models.offer((await ask("v1/models")).data);
     this.#form.setLoras((await ask("v1/loras")).data, this.#schemas.LoraChoice);
     this.#model = name;

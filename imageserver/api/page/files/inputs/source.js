@@ -2,6 +2,7 @@
 
 import { text } from "../language/text.js";
 import { MaskEditor } from "../mask/editor.js";
+import { References } from "./references.js";
 import { scaledDown } from "./scaling.js";
 
 const byId = (id) => document.getElementById(id);
@@ -18,6 +19,7 @@ export class SourceImage {
   // What the mask editor has made of it: `{image, mask}`.
   #edited = null;
   #editor = new MaskEditor((edited) => this.#use(edited));
+  #references = new References((refusal) => this.#refused(refusal));
   #scaling = Promise.resolve();
   #changed;
   #refused;
@@ -44,6 +46,7 @@ export class SourceImage {
   /** Follow the model, as `GET /info` describes it. */
   setModel({ draws_from: kinds, input_limits: limits }) {
     this.#limits = limits;
+    this.#references.setLimits(limits);
     this.#fieldset.hidden = !kinds.includes("image") && !kinds.includes("edit");
     const edited = kinds.includes("inpaint") ? this.#edited : null;
     this.#canInpaint = kinds.includes("inpaint");
@@ -66,18 +69,19 @@ export class SourceImage {
   }
 
   /**
-   * Return what a request starts from, null without an image: `image` and `mask` (or null), and how they `fit` into a
-   * `size` of another shape, null for the image's own.
+   * Return what a request starts from, null without an image: `image`, its `mask` or null, `more` images beside it, and
+   * how the first one `fit`s into a `size` of another shape, null for its own.
    */
   read(size) {
     if (this.#sent === null) return null;
     const { image, mask } = this.#edited ?? { image: this.#sent, mask: null };
-    return { image, mask, size, fit: this.#fit.value };
+    return { image, mask, more: this.#references.files, size, fit: this.#fit.value };
   }
 
   /** Start from what an earlier request started from. */
   restore(source) {
     this.choose(source?.image ?? null);
+    this.#references.set(source?.more ?? []);
     if (source?.mask) this.#use({ image: source.image, mask: source.mask });
     this.#fit.value = source?.fit ?? "crop";
   }
@@ -115,6 +119,7 @@ export class SourceImage {
     const isChosen = this.#chosen !== null;
     byId("source-frame").hidden = byId("source-remove").hidden = !isChosen;
     byId("mask-edit").hidden = !isChosen || !this.#canInpaint;
+    this.#references.show(isChosen);
     this.#maskShown.hidden = byId("mask-remove").hidden = edited === null;
     show(this.#shown, edited?.image ?? this.#chosen);
     show(this.#maskShown, edited?.mask ?? null);

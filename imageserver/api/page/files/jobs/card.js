@@ -17,7 +17,8 @@ export class Card {
    * Show a request.
    *
    * Calls the `page`'s `announce(sentence)`, `refused(card, refusal)` before the request is queued, and for its buttons
-   * `cancel(card)`, `again(card)`, `remove(card)`, `withSeed(request, seed)` and `startFrom(address)`.
+   * `cancel(card)`, `again(card)`, `remove(card)`, `withSeed(request, seed)` and `startFrom(address)`. A finished image
+   * gets what `addActions(place, {request, seed, address})` adds.
    */
   constructor(request, page) {
     this.request = request;
@@ -91,6 +92,7 @@ export class Card {
       slot.describe(seed, request.hasSource ? null : linkTo(request, seed, job?.model));
       slot.find(".with-seed").addEventListener("click", () => page.withSeed(request, seed));
       slot.find(".start-from").addEventListener("click", () => page.startFrom(address));
+      page.addActions(slot.find("figcaption"), { request, seed, address });
     });
     this.#set("done", this.#summary(task, job));
     this.#parts.warnings.replaceChildren(...task.warnings.map(item));

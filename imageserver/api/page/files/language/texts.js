@@ -1,5 +1,6 @@
 // The texts of all rooms; a view that is loaded later adds its own.
 
+import edits from "../edits/texts.js";
 import form from "../form/texts.js";
 import gallery from "../gallery/texts.js";
 import inputs from "../inputs/texts.js";
@@ -7,4 +8,4 @@ import jobs from "../jobs/texts.js";
 import mask from "../mask/texts.js";
 import shell from "../shell/texts.js";
 
-export const TEXTS = [shell, form, gallery, inputs, jobs, mask];
+export const TEXTS = [shell, form, gallery, inputs, edits, jobs, mask];

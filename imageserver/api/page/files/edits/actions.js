@@ -1,0 +1,70 @@
+// What a finished image can become: changed by an instruction, varied, or enlarged; offered where the model can.
+
+import { text } from "../language/text.js";
+import { edited, enlarged, varied } from "./requests.js";
+
+export class ImageActions {
+  #to;
+  #shown = [];
+  #kinds = [];
+
+  /**
+   * `to.start(request)` generates, `to.open(address)` returns an image of the server as a Blob, and `to.fail(error)` is
+   * called where it does not.
+   */
+  constructor(to) {
+    this.#to = to;
+  }
+
+  /** Follow the model, as `GET /info` describes it. */
+  setModel({ draws_from: kinds }) {
+    this.#kinds = kinds;
+    for (const each of this.#shown) this.#offer(each);
+  }
+
+  /** Add the actions to an image of a card: `{request, seed, address}`. */
+  add(place, image) {
+    const element = document.getElementById("image-actions").content.firstElementChild.cloneNode(true);
+    const find = (part) => element.querySelector(part);
+    find(".edit").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const prompt = find(".instruction").value.trim();
+      if (prompt) this.#startFrom(image, (file) => edited(image.request, prompt, file));
+    });
+    find(".vary button").addEventListener("click", () => {
+      const options = { strength: Number(find(".strength").value), seed: find(".same-seed").checked ? image.seed : null };
+      this.#startFrom(image, (file) => varied(image.request, options, file));
+    });
+    find(".enlarge").addEventListener("click", () => this.#to.start(enlarged(image.request, image.seed)));
+    find(".instruction").placeholder = text("edits.instruction.example");
+    this.#shown.push({ element, image });
+    this.#offer(this.#shown.at(-1));
+    place.append(element);
+  }
+
+  /** Forget the actions of images that are gone. */
+  forget(card) {
+    this.#shown = this.#shown.filter(({ element }) => !card.contains(element));
+  }
+
+  #offer({ element, image }) {
+    const canStart = this.#kinds.includes("image");
+    element.querySelector(".edit").hidden = !this.#kinds.includes("edit");
+    element.querySelector(".vary").hidden = !canStart;
+    element.querySelector(".enlarge").hidden = !canStart || !canEnlarge(image.request);
+  }
+
+  async #startFrom({ address }, requestFrom) {
+    try {
+      this.#to.start(requestFrom(await this.#to.open(address)));
+    } catch (error) {
+      this.#to.fail(error);
+    }
+  }
+}
+
+/** Return whether a request can be repeated larger: its image is here, and the server enlarges no masked ones. */
+function canEnlarge({ fields, source, hasSource }) {
+  const isHere = !hasSource || (source !== null && source.mask === null);
+  return isHere && fields.quality === "exact" && fields.upscale === undefined;
+}
