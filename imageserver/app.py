@@ -21,6 +21,7 @@ from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
+from imageserver.dispatch.client.measurement_link import MeasurementLink
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import open_folder
@@ -31,6 +32,7 @@ from imageserver.outputs.task_store import TaskStore
 from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
+from imageserver.telemetry.metric_registry import MetricRegistry
 from imageserver.web_addresses import TrustedProxies
 
 # They wait for a disk or a store: more than there are cores do no harm.
@@ -63,9 +65,10 @@ def create_app(settings: Settings, owner: int) -> Flask:
     for file in settings.resolve(settings.state_dir).glob("attempts.sqlite*"):
         file.unlink(missing_ok=True)
     proxies = TrustedProxies(settings.trusted_proxies)
+    client, measurements = DispatchClient(settings, runtime_dir, on_ready=announce), MetricRegistry()
     services = Services(
         settings=settings,
-        client=DispatchClient(settings, runtime_dir, on_ready=announce),
+        client=client,
         outputs=open_outputs(settings, runtime_dir.store_socket(os.getpid())),
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
         gallery=open_gallery(settings),
@@ -89,6 +92,8 @@ def create_app(settings: Settings, owner: int) -> Flask:
         connections=Connections(settings.max_connections_per_address, proxies),
         proxies=proxies,
         links=Links(settings),
+        measurements=measurements,
+        measurement_link=MeasurementLink(client, measurements),
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)

@@ -194,6 +194,18 @@ class Generation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageSeconds:
+    """How `Outcome.inference_time` was spent: before the first denoiser forward, up to the last one, after it.
+
+    `text` includes reading a source, `denoise` the turns of other generations and, with two stages, all between them.
+    """
+
+    text: float = 0.0
+    denoise: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a generation went; its pixels travel beside it.
 
@@ -214,6 +226,7 @@ class Outcome:
     queue_time: float
     batch_size: int
     device_time: float = 0.0
+    stage_seconds: StageSeconds = StageSeconds()
     warnings: tuple[str, ...] = ()
     prompt_tokens: int = 0
     image_tokens: int = 0

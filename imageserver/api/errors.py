@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -79,6 +79,7 @@ def error_response(
 
     `wrong_value` is the status of the dialect for what is 422 in the others, `challenges` are its ways to send a key.
     """
+    g.error_code = error.code
     response = jsonify(envelope(error))
     response.status_code = wrong_value if error.status == InvalidParameter.status else error.status
     if error.retry_after is not None:

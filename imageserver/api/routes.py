@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from imageserver.api import authentication, authorization, errors, rate_limits
+from imageserver.api import authentication, authorization, errors, measuring, rate_limits
 from imageserver.api.addresses import proxied_requests
 from imageserver.api.cross_origin import cors, guard
 from imageserver.api.dialects import cogview4_stream, huggingface, native
@@ -35,6 +35,7 @@ def register(app: Flask, settings: Settings) -> None:
     fair_reading.register(app)
     send_timeout.register(app, settings.send_timeout)
     response_headers.register(app)
+    measuring.register(app)
     security_headers.register(app)
     guard.register(app, settings)
     # Before the key: a browser asks without it whether it may send it.

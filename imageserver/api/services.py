@@ -16,6 +16,7 @@ from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
+from imageserver.dispatch.client.measurement_link import MeasurementLink
 from imageserver.errors import Draining, Loading
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import LoraFolder
@@ -28,6 +29,7 @@ from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.protocol.messages import Snapshot
 from imageserver.registry import Registry
 from imageserver.settings import Settings
+from imageserver.telemetry.metric_registry import MetricRegistry
 from imageserver.web_addresses import TrustedProxies
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class Services:
     connections: Connections
     proxies: TrustedProxies
     links: Links
+    measurements: MetricRegistry
+    measurement_link: MeasurementLink
     draining: bool = False
 
     def start(self) -> None:
@@ -78,6 +82,7 @@ class Services:
         self.outputs.start()
         # Apart from what waits for a thread: those may all wait for a process that is to be replaced.
         gevent.spawn(_repeat, self.outputs.start)
+        gevent.spawn(_repeat, self.measurement_link.flush)
         # Saved images expire even if no new ones are saved.
         gevent.spawn(_repeat, partial(self.storage_threads.run, self.outputs.maintain))
 
@@ -153,7 +158,7 @@ def _repeat(work: Callable[[], None]) -> None:
         try:
             work()
         except Exception:
-            logger.exception("Looking after saved images failed; it is tried again.")
+            logger.exception("Work in the background failed; it is tried again.")
 
 
 def _import_imaging() -> None:

@@ -15,6 +15,7 @@ from imageserver.dispatch.estimates.queue_wait import WaitEstimate, estimate_wai
 from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.jobs import Job, Listener, Waiter
+from imageserver.dispatch.measuring.job_times import JobTimes
 from imageserver.dispatch.models.model_loading import ModelLoading
 from imageserver.dispatch.queue_room import QueueRoom
 from imageserver.dispatch.quotas.quotas import Quotas
@@ -33,6 +34,8 @@ from imageserver.generation import Generation
 from imageserver.protocol import messages
 from imageserver.scheduling_policy import CLASSES
 from imageserver.settings import Settings
+from imageserver.telemetry.instruments import MODEL_LOAD_SECONDS
+from imageserver.telemetry.metric_registry import MetricRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,9 @@ class Dispatcher:
         self.seats = SeatList()
         self._estimator = Estimator(self.seats)
         self.quotas = Quotas(UsageStore(settings.resolve(settings.state_dir)))
-        self.jobs = JobTable(on_end=self.quotas.record_end)
+        self.measurements = MetricRegistry()
+        self._job_times = JobTimes(self.measurements, self._clock, lambda: self.models.default)
+        self.jobs = JobTable(on_end=self._record_end)
         self.job_records = JobRecords()
         self.models = ModelLoading(self.seats, self.job_records)
         self._room = QueueRoom(settings, self.jobs, self.models, self.seats)
@@ -239,6 +244,8 @@ class Dispatcher:
         elif job is not None:
             if isinstance(message, messages.Started):
                 message = messages.Started(job=job.id, device=seat.name)
+            elif isinstance(message, messages.Progress):
+                self._job_times.record_progress(job, message)
             self.jobs.notify(job, message, raw)
 
     def model_event(self, seat: Seat, message: ModelEvent) -> None:
@@ -250,6 +257,7 @@ class Dispatcher:
                 self.models.receive_fetched(message)
                 self.models.send_responses()
             case messages.ModelsLoaded():
+                self._observe_load(seat, message)
                 ended = self.models.receive_loaded(seat, message)
                 # At once: neither an image nor a response may arrive before the info of its model.
                 self._broadcast.send()
@@ -261,6 +269,17 @@ class Dispatcher:
         self._after_load(self.models.engine_lost(seat), spared=self.models.default)  # a new engine begins with that one
         self._assignment.requeue_lost(seat, silent=silent)
         self.engine_changed()
+
+    def _record_end(self, job: Job, message: messages.Finished | messages.Failed) -> None:
+        self.quotas.record_end(job, message)
+        self._job_times.record_end(job, message)
+
+    def _observe_load(self, seat: Seat, message: messages.ModelsLoaded) -> None:
+        loading = seat.models.loading
+        loaded = loading.name if loading is not None and loading.number == message.job else ""
+        for info in message.models:
+            if info.name == loaded or message.job == 0:  # the engine's first
+                self.measurements.observe(MODEL_LOAD_SECONDS, info.load_time, info.name)
 
     def _something_waits(self) -> bool:
         return bool(len(self.jobs.queue)) or self.models.is_busy

@@ -106,6 +106,10 @@ async def _serve_worker(dispatcher: Dispatcher, queries: JobQueries, peer: Peer)
                     dispatcher.submit(message, peer, raw)
                 case messages.CacheHit():
                     dispatcher.record_cache_hit(message, peer)
+                case messages.Measured():
+                    dispatcher.measurements.add(message.series)
+                case messages.MeasurementsRequest():
+                    peer.send(messages.Measured(job=message.job, series=dispatcher.measurements.series()))
                 case messages.ClientLeft():
                     dispatcher.client_left(message.job)
                 case messages.Cancel():

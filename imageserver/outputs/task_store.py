@@ -115,6 +115,11 @@ class TaskStore:
         )
         return int(count)
 
+    def count_by_state(self) -> dict[str, int]:
+        """Return how many tasks are kept in each state; raises StorageFull."""
+        rows = self._database.execute("SELECT state, COUNT(*) FROM tasks GROUP BY state")
+        return {str(state): int(count) for state, count in rows}
+
     def find(self, task_id: str, credential: str) -> Task | None:
         """Return a task, unless it is another credential's; raises StorageFull."""
         rows = self._database.execute("SELECT * FROM tasks WHERE task_id = ?", (task_id,))

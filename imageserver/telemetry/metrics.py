@@ -1,18 +1,24 @@
-"""Metrics for Prometheus, read from the dispatcher's last snapshot, so that every worker reports the same."""
+"""Metrics for Prometheus: the dispatcher's last snapshot and what all processes measured.
 
-from collections.abc import Iterator
+Every worker reports the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from imageserver.protocol.messages import Snapshot
+from imageserver.protocol.messages import DeviceUsage, Series, Snapshot
+from imageserver.telemetry.measured_families import families
 
 PREFIX = "qwen_image_server_"
 
 
 class _SnapshotCollector:
-    def __init__(self, snapshot: Snapshot | None) -> None:
+    def __init__(self, snapshot: Snapshot | None, series: Iterable[Series], tasks: Mapping[str, int]) -> None:
         self._snapshot = snapshot
+        self._series = series
+        self._tasks = tasks
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._snapshot
@@ -48,6 +54,11 @@ class _SnapshotCollector:
         help_text = "Expected seconds until a new generation would begin."
         yield _gauge("expected_wait_seconds", help_text, snapshot.expected_wait)
         yield from self._by_device(snapshot)
+        tasks = GaugeMetricFamily(PREFIX + "tasks", "Tasks that are kept, by state.", labels=["state"])
+        for state, count in self._tasks.items():
+            tasks.add_metric([state], count)
+        yield tasks
+        yield from families(self._series, PREFIX)
 
     def _by_device(self, snapshot: Snapshot) -> Iterator[Metric]:
         seats = snapshot.seats
@@ -55,17 +66,27 @@ class _SnapshotCollector:
         active = GaugeMetricFamily(PREFIX + "seat_active_generations", "Generations on a device.", labels=["device"])
         restarts = CounterMetricFamily(PREFIX + "seat_engine_restarts", "Engines replaced.", labels=["device"])
         busy = CounterMetricFamily(PREFIX + "seat_busy_seconds", "Seconds that a device was busy.", labels=["device"])
+        help_text = "Bytes of the tensors on a device; on a CPU those of the engine process."
+        allocated = GaugeMetricFamily(PREFIX + "memory_allocated_bytes", help_text, labels=["device"])
+        help_text = "Bytes that an engine keeps of a device's memory."
+        reserved = GaugeMetricFamily(PREFIX + "memory_reserved_bytes", help_text, labels=["device"])
         for seat in seats:
+            held = seat.usage if seat.engine_pid else DeviceUsage()
+            allocated.add_metric([seat.name], held.allocated)
+            reserved.add_metric([seat.name], held.reserved)
             ready.add_metric([seat.name], float(seat.state == "healthy"))
             active.add_metric([seat.name], seat.active)
             restarts.add_metric([seat.name], seat.engine_restarts)
             busy.add_metric([seat.name], seat.usage.busy)
-        yield from (ready, active, restarts, busy)
+        yield from (ready, active, restarts, busy, allocated, reserved)
 
 
-def exposition(snapshot: Snapshot | None) -> bytes:
+def exposition(
+    snapshot: Snapshot | None, series: Iterable[Series] = (), tasks: Mapping[str, int] | None = None
+) -> bytes:
+    """Return all metrics in Prometheus' text format; without a snapshot there are none but `up`."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_SnapshotCollector(snapshot))
+    registry.register(_SnapshotCollector(snapshot, series, tasks or {}))
     return generate_latest(registry)
 
 

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from imageserver.errors import Cancelled, GenerationFailed, OutOfMemory
-from imageserver.generation import POSITIVE_MAGIC, DeviceInfo, Generation, ModelInfo, Outcome
+from imageserver.generation import POSITIVE_MAGIC, DeviceInfo, Generation, ModelInfo, Outcome, StageSeconds
 from imageserver.protocol.channel import Channel
 from imageserver.protocol.engine_config import read_engine_config
 from imageserver.protocol.messages import (
@@ -179,6 +179,7 @@ class FakeEngine:
             queue_time=0.0,
             batch_size=1,
             device_time=time.monotonic() - began,
+            stage_seconds=StageSeconds(denoise=time.monotonic() - began),
             prompt_tokens=len(prompt.split()),
             image_tokens=100 * generation.count,
             warnings=(SENTENCE,) if "[warn]" in prompt else (),

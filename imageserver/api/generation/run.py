@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from imageserver import __version__
+from imageserver.api.generation.request_times import RequestTimes
 from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions, encode_images
 from imageserver.api.services import Services
@@ -79,12 +80,16 @@ class PendingGeneration:
         self._service = service
         self.request = request
         self.warnings = warnings or []
+        self._times = RequestTimes(service, request.generation, request.arrived)
 
     def updates(self) -> Iterator[Update]:
         """Yield the updates, the result last; raises the ServiceError that prevented it.
 
         The first update comes once the request is accepted, so a refusal is raised before it.
         """
+        return self._times.follow(self._updates())
+
+    def _updates(self) -> Iterator[Update]:
         service, request = self._service, self.request
         cached = self.cached()
         if cached is not None:
@@ -97,6 +102,7 @@ class PendingGeneration:
                     dialect=request.dialect,
                 )
             )
+            self._times.complete(cached.outcome, "hit")
             yield cached
             return
         message = Submit(
@@ -164,7 +170,9 @@ class PendingGeneration:
         generation = replace(self.request.generation, seed=outcome.seeds[0])
         request = self.request = replace(self.request, generation=generation)
         info = service.info_of(generation.model)
+        began = time.monotonic()
         files = tuple(service.thread_pool.run(encode_images, image, generation, info, request.output_options))
+        self._times.record_encoding(time.monotonic() - began)
         if info is not None:
             # Before the response goes out: a client that repeats itself at once finds it.
             for key in _cache_keys(request, info):
@@ -179,7 +187,9 @@ class PendingGeneration:
                 "nsfw_detected": outcome.nsfw_detected,
             },
         )  # fmt: skip
-        return self._result(outcome, files, info, "join" if image.joined else "miss")
+        result = self._result(outcome, files, info, "join" if image.joined else "miss")
+        self._times.complete(outcome, result.origin)
+        return result
 
     def cached(self) -> GenerationResult | None:
         """Return the result if the cache has it; raises InvalidParameter for the key of another request."""

@@ -1,5 +1,6 @@
 """The state of the server: for people, for monitoring and for orchestrators."""
 
+import contextlib
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
@@ -20,6 +21,7 @@ from imageserver.api.schemas import (
     StatusResponse,
 )
 from imageserver.api.server import device_states
+from imageserver.errors import StorageFull
 from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import Snapshot
 from imageserver.settings import Settings
@@ -142,7 +144,11 @@ def startupz() -> Response:
 @documented(media=("text/plain",))
 def metrics() -> Response:
     """Return the metrics in Prometheus text format."""
-    return Response(exposition(services().snapshot), content_type=CONTENT_TYPE_LATEST)
+    service, tasks = services(), dict[str, int]()
+    with contextlib.suppress(StorageFull):
+        tasks = service.tasks.count_by_state()
+    series = service.measurement_link.totals() if service.snapshot else ()
+    return Response(exposition(service.snapshot, series, tasks), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/info")

@@ -4,6 +4,7 @@ Written with plain threads, sockets and queues; under gevent's patches they are 
 """
 
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -33,6 +34,8 @@ T = TypeVar("T", bound=Ticket)
 LINK_TIMEOUT_SECONDS = 20.0
 # Longer than the dispatcher waits for the engine.
 LORA_TIMEOUT_SECONDS = 120.0
+# A scrape of the metrics ends soon, without them if need be.
+MEASURED_TIMEOUT_SECONDS = 2.0
 SILENT_SENTENCE = "The dispatcher gives no sign of life; it is replaced if that lasts."
 
 
@@ -49,6 +52,8 @@ class DispatchClient:
         self._linked = threading.Event()
         self._tickets: dict[int, Ticket] = {}
         self._closed = False
+        # Not those of requests, which are the same for all workers and use up a number on the disk.
+        self._own_numbers = itertools.count(-1, -1)
         self._pid = 0
         self._watchdog = DispatcherWatchdog(self._dispatcher_silent, self._dispatcher_dead)
         self._snapshot: messages.Snapshot | None = None
@@ -101,6 +106,21 @@ class DispatchClient:
     def record_cache_hit(self, hit: messages.CacheHit) -> None:
         """Report a request that was answered from the cache; without a dispatcher the report is lost."""
         self._notify(hit)
+
+    def report(self, series: tuple[messages.Series, ...]) -> bool:
+        """Hand over what this worker measured; return False without a dispatcher."""
+        if not self._linked.is_set() or self._channel is None:
+            return False
+        try:
+            self._channel.send(messages.Measured(job=0, series=series))
+        except OSError:
+            return False
+        return True
+
+    def measured(self) -> tuple[messages.Series, ...]:
+        """Return what all workers and the dispatcher measured; raises EngineUnavailable when it does not answer."""
+        query = messages.MeasurementsRequest(job=next(self._own_numbers))
+        return self._send(query, MEASURED_TIMEOUT_SECONDS).response(messages.Measured)[0].series
 
     def jobs(self, query: messages.ListJobs | messages.CancelJob) -> tuple[messages.JobStatus, ...]:
         """Return what the dispatcher knows about requests; raises EngineUnavailable when it does not answer."""

@@ -19,6 +19,7 @@ R = TypeVar(
     messages.LorasLoaded,
     messages.ModelResponse,
     messages.Usage,
+    messages.Measured,
 )
 
 Update = messages.AnyMessage | ServiceError

@@ -11,7 +11,7 @@ from imageserver.engine.pipelines.decoding.previews import Thumbnail
 from imageserver.engine.pipelines.decoding.tiles import current_warnings
 from imageserver.engine.pipelines.suspension import Track, TrackCancelled
 from imageserver.engine.runner.pipeline_runner import PreviewFn
-from imageserver.generation import Generation
+from imageserver.generation import Generation, StageSeconds
 from imageserver.protocol.messages import Run
 from imageserver.schedulers import calls_factor
 from imageserver.scheduling_policy import Claim
@@ -37,6 +37,8 @@ class RunningJob:
         self.steps_done = 0
         self.largest_batch = 1
         self.device_time = 0.0
+        self._first_forward: float | None = None
+        self._last_forward = self.began
         self.memory_peak = 0
         self.warnings: list[str] = []
         self.calls_per_step = model.runner.calls_per_step(request.generation)
@@ -116,6 +118,18 @@ class RunningJob:
         """Learn what the finished images cost after their last call, which is mostly their decoding."""
         for track in self.tracks:
             self.model.ending_costs.observe(self.pixels, 1, track.seconds_since_call)
+
+    def record_forward(self, began: float, ended: float) -> None:
+        """Record when a forward that served it ran, on the monotonic clock."""
+        if self._first_forward is None:
+            self._first_forward = began
+        self._last_forward = ended
+
+    def stage_seconds(self, ended: float) -> StageSeconds:
+        """Return how the time until `ended` was spent; without any forward it is all before the first."""
+        first = ended if self._first_forward is None else self._first_forward
+        last = max(first, self._last_forward)
+        return StageSeconds(text=first - self.began, denoise=last - first, decode=ended - last)
 
     def abort(self) -> None:
         """Unwind every image."""

@@ -185,6 +185,7 @@ class StepScheduler:
         for (job, track), output in zip(batch, outputs, strict=True):
             self._policy.charge(job.credential, seconds / len(batch))
             job.device_time += seconds / len(batch)
+            job.record_forward(began, ended)
             job.largest_batch = max(job.largest_batch, len(batch) - len(foreseen))
             if job.id in self._jobs:
                 self._advance(job, track.resume, output)
@@ -280,12 +281,12 @@ class StepScheduler:
         job.observe_endings()
         self._record_memory_peak()
         self._forget(job)
-        inference_time = time.monotonic() - job.began
+        ended = time.monotonic()
         logger.debug("Generated, in batches of up to %d.", job.largest_batch, extra={"request_id": job.id})
         # The device continues with the next step while another thread converts the image to bytes.
-        self._in_background(lambda: self._send_result(job, inference_time))
+        self._in_background(lambda: self._send_result(job, ended))
 
-    def _send_result(self, job: RunningJob, inference_time: float) -> None:
+    def _send_result(self, job: RunningJob, ended: float) -> None:
         generation = job.generation
         try:
             pixels, warnings = job.images(), list(dict.fromkeys(job.warnings))
@@ -304,7 +305,8 @@ class StepScheduler:
             layers=layers,
             channels=channels,
             seeds=tuple((generation.seed + index // layers) % MAX_SEED for index in range(generation.count * layers)),
-            inference_time=inference_time,
+            inference_time=ended - job.began,
+            stage_seconds=job.stage_seconds(ended),
             queue_time=0.0,
             batch_size=job.largest_batch,
             device_time=job.device_time,

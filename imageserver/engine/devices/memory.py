@@ -29,6 +29,17 @@ def peak_memory(device: torch.device) -> PeakMemory:
     return lambda: devices.used_memory(device)
 
 
+def held_memory(device: torch.device) -> tuple[int, int]:
+    """Return the bytes of the tensors on a device, and those that PyTorch keeps there from other programs."""
+    module: Any = devices.module_of(device)
+    reserved = devices.used_memory(device)
+    if hasattr(module, "memory_allocated"):
+        return int(module.memory_allocated(device)), reserved
+    if hasattr(module, "current_allocated_memory"):
+        return int(module.current_allocated_memory()), reserved
+    return reserved, reserved
+
+
 def live_tensors() -> dict[int, int]:
     """Return the bytes of every tensor's storage that is alive on any device, by its address."""
     # isinstance would load lazy modules among the objects.

@@ -15,7 +15,7 @@ from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import Send, StepScheduler, Trace, no_trace
 from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.devices import devices, memory_plans, plan_choice
-from imageserver.engine.devices.memory import peak_memory
+from imageserver.engine.devices.memory import held_memory, peak_memory
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.models.acceleration import compiled_graphs
 from imageserver.engine.models.licence import restriction
@@ -99,7 +99,13 @@ class ModelPool:
 
     def usage(self) -> DeviceUsage:
         """Return the device's totals so far."""
-        usage = msgspec.structs.replace(self.step_scheduler.usage(), recompilations=self._recompilations())
+        allocated, reserved = held_memory(self._device)
+        usage = msgspec.structs.replace(
+            self.step_scheduler.usage(),
+            recompilations=self._recompilations(),
+            allocated=allocated,
+            reserved=reserved,
+        )
         if self.group is None:
             return usage
         group = GroupUse(cards=len(self.group.in_use), lost=self.group.losses, reason=self.group.reason)

@@ -31,6 +31,8 @@ from imageserver.protocol.messages.job_queries import (
     Watch,
 )
 from imageserver.protocol.messages.job_queries import JobStatus as JobStatus
+from imageserver.protocol.messages.measurements import Measured, MeasurementsRequest
+from imageserver.protocol.messages.measurements import Series as Series
 from imageserver.protocol.messages.message import Message as Message
 from imageserver.protocol.messages.message import NumberedMessage as NumberedMessage
 from imageserver.protocol.messages.models import (
@@ -60,4 +62,5 @@ AnyMessage = (
     | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest
     | LorasLoaded | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse
     | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong | Placed | Retiring
+    | MeasurementsRequest | Measured
 )  # fmt: skip

@@ -17,7 +17,16 @@ from imageserver.outputs.folder import OutputFolder
 def start(outputs):
     others: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__.keys() - {"draining"})
     pool = ThreadPool(1)
-    Services(**others | {"client": Mock(), "outputs": outputs, "thread_pool": pool, "storage_threads": pool}).start()
+    Services(
+        **others
+        | {
+            "client": Mock(),
+            "measurement_link": Mock(),
+            "outputs": outputs,
+            "thread_pool": pool,
+            "storage_threads": pool,
+        }
+    ).start()
 
 
 def wait_for(condition):

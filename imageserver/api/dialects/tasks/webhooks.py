@@ -13,6 +13,7 @@ from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.errors import ServiceError
 from imageserver.outputs.webhook_store import DueWebhook, Webhook
+from imageserver.telemetry.instruments import WEBHOOKS
 from imageserver.telemetry.logs import current_request
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,13 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
         if webhook.attempts > len(RETRY_SECONDS):
             logger.error("The webhook of task %s failed for good: %s", webhook.task_id, error)
             store.give_up(webhook.task_id, error=str(error))
+            service.measurements.count(WEBHOOKS, "abandoned")
         else:
             pause = RETRY_SECONDS[webhook.attempts - 1]
             logger.warning("The webhook of task %s is retried in %d s: %s", webhook.task_id, pause, error)
             store.postpone(webhook.task_id, due=time.time() + pause, error=str(error))
+            service.measurements.count(WEBHOOKS, "retried")
     else:
         logger.info("The webhook of task %s was accepted.", webhook.task_id)
         store.deliver(webhook.task_id)
+        service.measurements.count(WEBHOOKS, "delivered")

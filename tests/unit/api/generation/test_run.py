@@ -9,6 +9,7 @@ from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.generation import ModelInfo
+from imageserver.telemetry.metric_registry import MetricRegistry
 from tests.support.factories import generation
 
 INFO = ModelInfo(name="scripted")
@@ -68,7 +69,11 @@ def submitted_keys(credential):
         return SimpleNamespace(updates=lambda pause: iter((None,)))
 
     service = SimpleNamespace(
-        client=SimpleNamespace(submit=submit), info_of=lambda name: INFO, cache=Cache(), thread_pool=ThreadPool(1)
+        client=SimpleNamespace(submit=submit),
+        info_of=lambda name: INFO,
+        cache=Cache(),
+        thread_pool=ThreadPool(1),
+        measurements=MetricRegistry(),
     )
     request = GenerationRequest(
         number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0,
@@ -92,7 +97,9 @@ def test_the_pixels_of_a_waiting_generation_are_kept_by_the_dispatcher_alone():
         submitted.append(source)
         return SimpleNamespace(updates=lambda pause: iter((None, None)))
 
-    service = SimpleNamespace(client=SimpleNamespace(submit=submit), info_of=lambda name: None)
+    service = SimpleNamespace(
+        client=SimpleNamespace(submit=submit), info_of=lambda name: None, measurements=MetricRegistry()
+    )
     request = GenerationRequest(
         number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0, source=b"rgb"
     )

@@ -66,6 +66,19 @@ def test_a_slow_decoding_is_charged_to_its_own_image(engine: TinyEngine, decodin
     assert first.inference_time >= 100
 
 
+def test_the_stages_of_an_image_add_up_to_its_time(engine: TinyEngine, decodings: list[float]) -> None:
+    decodings[:] = [100.0, 0.0]
+    engine.generate(generation(steps=2), generation(steps=12, seed=2))
+    first, neighbour = (_outcome(engine, job) for job in (0, 1))
+    for outcome in (first, neighbour):
+        spent = outcome.stage_seconds
+        assert spent.text + spent.denoise + spent.decode == pytest.approx(outcome.inference_time)
+    assert first.stage_seconds.decode == 100
+    # The neighbour waited meanwhile between two of its steps.
+    assert neighbour.stage_seconds.denoise >= 100
+    assert neighbour.stage_seconds.decode == 0
+
+
 def test_a_slow_decoding_counts_for_the_share_of_its_client(engine: TinyEngine, decodings: list[float]) -> None:
     decodings[:] = [10.0] * 2 + [0.0]
     alone = {"deterministic": True, "true_cfg_scale": 1.0}

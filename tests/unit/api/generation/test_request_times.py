@@ -1,0 +1,86 @@
+"""How long a client waited, for what, and how it ended."""
+
+import contextlib
+import time
+from types import SimpleNamespace
+
+import pytest
+from flask import Flask, g
+
+from imageserver.api.generation.request_times import RequestTimes, server_timing
+from imageserver.dispatch.client.ticket import PreviewImage
+from imageserver.errors import Cancelled, ServiceError
+from imageserver.generation import ModelInfo, Outcome, StageSeconds
+from imageserver.protocol.messages import Preview
+from imageserver.telemetry.metric_registry import MetricRegistry
+from tests.support.factories import generation
+from tests.support.measured import counted, observed
+
+OUTCOME = Outcome(
+    width=64, height=64, seeds=(1,), inference_time=2.0, queue_time=0.25, batch_size=1,
+    stage_seconds=StageSeconds(text=0.5, denoise=1.2, decode=0.3),
+)  # fmt: skip
+PREVIEW = PreviewImage(Preview(job=1, index=0, step=1, total=4, width=1, height=1), b"rgb")
+
+
+def measured(*updates, name="demo"):
+    """Return what is measured of a request that came ten seconds ago, whose updates may be errors."""
+    service = SimpleNamespace(
+        measurements=MetricRegistry(), info_of=lambda model: ModelInfo(name=model) if model == "demo" else None
+    )
+    times = RequestTimes(service, generation(model=name), time.monotonic() - 10)
+
+    def pass_on():
+        for update in updates:
+            if isinstance(update, Exception):
+                raise update
+            if update == "result":
+                times.record_encoding(0.1)
+                times.complete(OUTCOME, "miss")
+            yield update
+
+    with contextlib.suppress(ServiceError):
+        for _ in times.follow(pass_on()):
+            pass
+    return service.measurements.series()
+
+
+@pytest.mark.parametrize(
+    ("ending", "state"), [("result", "completed"), (ServiceError(), "failed"), (Cancelled("x"), "cancelled")]
+)
+def test_every_request_is_measured_from_its_arrival_to_its_end(ending, state):
+    count, seconds = observed(measured(None, ending), "request_seconds", "demo", "text", "512", state)
+    assert (count, int(seconds)) == (1, 10)
+
+
+def test_the_first_preview_alone_is_measured():
+    assert observed(measured(PREVIEW, PREVIEW, "result"), "first_preview_seconds")[0] == 1
+    assert observed(measured("result"), "first_preview_seconds")[0] == 0
+
+
+def test_encoding_is_a_stage_and_the_origin_of_the_images_is_counted():
+    series = measured("result")
+    assert observed(series, "stage_seconds", "encode") == (1, 0.1)
+    assert counted(series, "cache_results") == {("miss",): 1.0}
+
+
+def test_a_name_that_a_client_made_up_is_no_label_of_its_own():
+    assert observed(measured("result", name="made up"), "request_seconds", "other")[0] == 1
+
+
+def test_a_client_that_left_is_measured_as_cancelled():
+    service = SimpleNamespace(measurements=MetricRegistry(), info_of=lambda model: None)
+    updates = RequestTimes(service, generation(), time.monotonic()).follow(iter([None, None]))
+    next(updates)
+    updates.close()
+    assert observed(service.measurements.series(), "request_seconds", "other", "text", "512", "cancelled")[0] == 1
+
+
+def test_the_response_says_where_the_time_went():
+    assert server_timing(OUTCOME, 0.1) == (
+        "queue;dur=250.0, text;dur=500.0, denoise;dur=1200.0, decode;dur=300.0, encode;dur=100.0"
+    )
+    service = SimpleNamespace(measurements=MetricRegistry(), info_of=lambda model: None)
+    with Flask("timing").test_request_context():
+        RequestTimes(service, generation(), 0.0).complete(OUTCOME, "hit")
+        assert g.server_timing == "cache;desc=hit"
