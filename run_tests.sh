@@ -91,10 +91,11 @@ install_browser() {
     fi
 }
 
-# nginx and Caddy for the tests of proxies: unpacked, because their installation would start servers on this machine.
-install_proxies() {
+# nginx and Caddy for the tests of proxies, Prometheus for those of the alerts: unpacked, because their installation
+# would start servers on this machine.
+install_other_servers() {
     local name
-    for name in nginx caddy; do
+    for name in nginx caddy prometheus; do
         if command -v "$name" >/dev/null || [ -x "/usr/sbin/$name" ] || [ -d ".venv/$name/usr" ]; then continue; fi
         mkdir -p ".venv/$name"
         (
@@ -151,14 +152,14 @@ if [ "$failed" = 1 ]; then
 fi
 finish "packages of Node"
 finish "browser"
-begin "proxies" install_proxies
+begin "other servers" install_other_servers
 # It uses one core, and alone would leave the others idle.
 begin "mypy" .venv/bin/mypy
 stage "ruff check" .venv/bin/ruff check .
 stage "ruff format" .venv/bin/ruff format --check .
 stage "import law" .venv/bin/lint-imports --no-logo
 stage "spelling" .venv/bin/codespell
-finish "proxies"
+finish "other servers"
 if [ "$named_paths" = yes ]; then
     stage "pytest" run_pytest
     finish "mypy"

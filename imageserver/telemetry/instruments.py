@@ -16,12 +16,17 @@ IMAGES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0)
 
 @dataclass(frozen=True)
 class Instrument:
-    """A counter, or a histogram where it has the upper `bounds` of buckets; the last bucket has none."""
+    """A counter, or a histogram where it has the upper `bounds` of buckets; the last bucket has none.
+
+    A counter starts at 0 for each of the `initial` values of its label: Prometheus sees no increase in one that begins
+    with its first count.
+    """
 
     name: str
     help: str
     labels: tuple[str, ...]
     bounds: tuple[float, ...] = ()
+    initial: tuple[str, ...] = ()
 
 
 REQUEST_SECONDS = Instrument(
@@ -52,10 +57,16 @@ KEY_DEVICE_SECONDS = Instrument(
 )
 CACHE_RESULTS = Instrument(
     "cache_results", "Generations answered from the cache (hit), with another one (join), or by themselves (miss).",
-    ("result",),
+    ("result",), initial=("hit", "join", "miss"),
 )  # fmt: skip
-REFUSALS = Instrument("refusals", "Answers that were errors, by their code.", ("code",))
-WEBHOOKS = Instrument("webhooks", "Attempts to send a webhook: delivered, retried, or abandoned for good.", ("result",))
+REFUSALS = Instrument(
+    "refusals", "Answers that were errors, by their code.", ("code",),
+    initial=("queue_full", "storage_full", "storage_unavailable"),
+)  # fmt: skip
+WEBHOOKS = Instrument(
+    "webhooks", "Attempts to send a webhook: delivered, retried, or abandoned for good.", ("result",),
+    initial=("delivered", "retried", "abandoned"),
+)  # fmt: skip
 
 INSTRUMENTS = {
     instrument.name: instrument

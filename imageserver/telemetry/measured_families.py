@@ -23,8 +23,9 @@ def families(series: Iterable[Series], prefix: str) -> Iterator[Metric]:
 
 def _counter(instrument: Instrument, series: list[Series], prefix: str) -> Metric:
     family = CounterMetricFamily(prefix + instrument.name, instrument.help, labels=instrument.labels)
-    for each in series:
-        family.add_metric(each.labels, each.total)
+    totals = {(value,): 0.0 for value in instrument.initial} | {each.labels: each.total for each in series}
+    for labels, total in totals.items():
+        family.add_metric(labels, total)
     return family
 
 

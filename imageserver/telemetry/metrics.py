@@ -12,6 +12,7 @@ from imageserver.protocol.messages import DeviceUsage, Series, Snapshot
 from imageserver.telemetry.measured_families import families
 
 PREFIX = "qwen_image_server_"
+TASK_STATES = ("queued", "processing", "completed", "failed", "cancelled", "expired")
 
 
 class _SnapshotCollector:
@@ -55,8 +56,8 @@ class _SnapshotCollector:
         yield _gauge("expected_wait_seconds", help_text, snapshot.expected_wait)
         yield from self._by_device(snapshot)
         tasks = GaugeMetricFamily(PREFIX + "tasks", "Tasks that are kept, by state.", labels=["state"])
-        for state, count in self._tasks.items():
-            tasks.add_metric([state], count)
+        for state in TASK_STATES:
+            tasks.add_metric([state], self._tasks.get(state, 0))
         yield tasks
         yield from families(self._series, PREFIX)
 

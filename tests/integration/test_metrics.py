@@ -5,6 +5,7 @@ import uuid
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.prometheus import MISSING, NAMES, PROMETHEUS, Prometheus, alerts, expressions, panels
 from tests.support.server import Server
 
 PREFIX = "qwen_image_server_"
@@ -15,13 +16,11 @@ STAGES = ["queue", "text", "denoise", "decode", "encode"]
 def server(servers) -> Server:
     """A server with two workers that has generated, answered from its cache, and refused."""
     server = servers(WORKERS="2")
-    for _ in range(6):
-        assert server.generate().status_code == 200
     for _ in range(2):
-        server.post({"prompt": "twice", "seed": 1})
-    assert server.generate("[fail]").status_code == 500
-    for _ in range(6):
-        assert server.post({"prompt": "x", "num_inference_steps": 0}).status_code == 422
+        assert server.post({"prompt": "twice", "seed": 1}).status_code == 200
+    assert server.post({"prompt": "x", "num_inference_steps": 0}).status_code == 422
+    task = server.ask("PUT", f"/v1/tasks/{uuid.uuid4()}", json={"prompt": "a task"}, timeout=20)
+    assert task.ok, task.text
     return server
 
 
@@ -36,19 +35,33 @@ def sums(server: Server, name: str, **labels: str) -> float:
 
 
 def test_every_worker_reports_the_sum_of_all(server):
-    server.wait_for(lambda: sums(server, "refusals_total", code="invalid_parameter") == 6, "six refusals")
-    for _ in range(8):
-        assert sums(server, "request_seconds_count", outcome="completed") == 8
-        assert sums(server, "request_seconds_count", outcome="failed") == 1
-        assert sums(server, "refusals_total", code="invalid_parameter") == 6
-        assert sums(server, "request_queue_seconds_count") == 8  # one came from the cache
-        assert sums(server, "stage_seconds_count", stage="encode", model="fake", kind="text", size="512") == 7
-        assert sums(server, "cache_results_total", result="hit") == 1
-    assert sums(server, "model_load_seconds_count") == 1
+    for _ in range(7):
+        assert server.generate(size="768x768").status_code == 200
+    for _ in range(2):
+        assert server.post({"prompt": "again", "seed": 1, "size": "768x768"}).status_code == 200
+    assert server.generate("[fail]", size="768x768").status_code == 500
+    for _ in range(6):
+        assert server.get("/nowhere").status_code == 404
+
+    def figures() -> dict[str, float]:
+        return {
+            "completed": sums(server, "request_seconds_count", size="768", outcome="completed"),
+            "failed": sums(server, "request_seconds_count", size="768", outcome="failed"),
+            "queued": sums(server, "request_queue_seconds_count", size="768"),
+            "encoded": sums(server, "stage_seconds_count", size="768", stage="encode"),
+            "refused": sums(server, "refusals_total", code="not_found"),
+        }
+
+    # One of the nine completed ones came from the cache.
+    expected = {"completed": 9, "failed": 1, "queued": 9, "encoded": 8, "refused": 6}
+    server.wait_for(lambda: figures() == expected, "the sums of both workers")
+    # Whichever worker is asked.
+    assert [found for found in (figures() for _ in range(4)) if found != expected] == []
+    assert sums(server, "model_load_seconds_count", model="fake") == 1
 
 
 def test_an_answer_says_where_its_time_went(server):
-    answer = server.generate()
+    answer = server.post({"prompt": "timed", "cache": False})
     stages = dict(stage.split(";dur=") for stage in answer.headers["Server-Timing"].split(", "))
     assert list(stages) == STAGES
     assert 0 < float(stages["denoise"]) <= 1000 * answer.elapsed.total_seconds()
@@ -56,6 +69,33 @@ def test_an_answer_says_where_its_time_went(server):
 
 
 def test_tasks_are_counted_by_state(server):
-    task = server.ask("PUT", f"/v1/tasks/{uuid.uuid4()}", json={"prompt": "a task"}, timeout=20)
-    assert task.ok, task.text
     server.wait_for(lambda: sums(server, "tasks", state="completed") == 1, "a completed task")
+
+
+def test_every_metric_of_the_dashboard_and_the_alerts_is_one_of_the_servers(server):
+    named = {name for expression in expressions() for name in NAMES.findall(expression)}
+
+    def missing() -> set[str]:
+        families = text_string_to_metric_families(server.get("/metrics").text)
+        return named - {sample.name for family in families for sample in family.samples}
+
+    # Nobody asked for previews.
+    unasked = {PREFIX + "first_preview_seconds_sum", PREFIX + "first_preview_seconds_count"}
+    server.wait_for(lambda: missing() == unasked, f"a sample of {missing() - unasked}")
+
+
+@pytest.mark.skipif(PROMETHEUS is None, reason=MISSING)
+def test_prometheus_evaluates_every_panel_and_every_alert(server, tmp_path):
+    prometheus = Prometheus(tmp_path, server.url.removeprefix("http://"))
+    try:
+        empty = [
+            target["expr"] for panel in panels() for target in panel["targets"] if not prometheus.query(target["expr"])
+        ]
+        assert [expression for expression in empty if "first_preview" not in expression] == []
+        rules = {rule["name"]: rule for rule in prometheus.rules()}
+        assert rules.keys() == {alert["alert"] for alert in alerts()}
+        assert {name: rule["lastError"] for name, rule in rules.items() if rule["health"] != "ok"} == {}
+        waits = "histogram_quantile(0.5, sum by (le) (qwen_image_server_request_seconds_bucket))"
+        assert 0 < float(prometheus.query(waits)[0]["value"][1]) < 60
+    finally:
+        prometheus.stop()
