@@ -2,9 +2,9 @@
 
 gunicorn -c gunicorn_config.py qwen_image_server:app     serve with gunicorn (Linux, macOS)
 python qwen_image_server.py serve                        serve with gevent's own server (also Windows)
-python qwen_image_server.py generate "a red circle"      generate one image, no server needed
+python qwen_image_server.py generate "a red circle"      generate images, no server needed
 python qwen_image_server.py doctor                       say what this machine can serve, and what is missing
-python qwen_image_server.py mcp                          serve an assistant on stdin and stdout, for a running server
+python qwen_image_server.py --help                       all other commands
 """
 
 import os

@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo  # noqa: E402
 
 from imageserver.api import routes  # noqa: E402
 from imageserver.api.inputs import generate_request  # noqa: E402
+from imageserver.cli.flags.parser import COMMANDS, build_parser, commands_below, flags_of, sentence_of  # noqa: E402
 from imageserver.errors import BY_CODE  # noqa: E402
 from imageserver.settings import Settings, variables_of  # noqa: E402
 
@@ -34,6 +35,7 @@ COMMAND = ".venv/bin/python tools/generate_docs.py"
 ENV_EXAMPLE = ROOT / ".env.example"
 MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 AUTOMATIC1111 = "automatic1111."
+FIELDS = {*Settings.model_fields, *generate_request.GenerateBody.model_fields}
 ENV_HEADER = """\
 # Settings of qwen-image-server. Copy this file to .env and remove the # in front of what you change.
 # A variable of the environment wins over .env; an empty value means the default.
@@ -113,6 +115,28 @@ def routes_of(*, automatic1111: bool) -> list[list[str]]:
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
+def commands_table() -> str:
+    """Return every command of the command line with what it does."""
+    rows = []
+    for name, below in commands_below(build_parser()).items():
+        lists = [(f"{name} {word}", each.description) for word, each in commands_below(below).items()]
+        rows += [[f"`{command}`", told or ""] for command, told in lists or [(name, sentence_of(COMMANDS[name]))]]
+    return _table(["Command", "What it does"], rows)
+
+
+def flags_table() -> str:
+    """Return the flags of every command but those that come from the settings and from the body of /generate."""
+    commands: dict[tuple[str, str], list[str]] = {}
+    for name, below in commands_below(build_parser()).items():
+        for word, each in (commands_below(below) or {"": below}).items():
+            for action in flags_of(each):
+                if action.option_strings and action.dest not in FIELDS | {"help", "help_all"}:
+                    flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
+                    told = sentence_of((action.help or "") % vars(action))
+                    commands.setdefault((flags, told), []).append(f"`{f'{name} {word}'.strip()}`")
+    return _table(["Flag", "Meaning", "Commands"], [[*told, ", ".join(where)] for told, where in commands.items()])
+
+
 def import_law() -> str:
     """Return the layers of every import contract, the highest first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
@@ -132,6 +156,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "parameters": parameters_table,
     "errors": errors_table,
+    "commands": commands_table,
+    "flags": flags_table,
     "import-law": import_law,
     "routes": lambda: _table(["Method", "Path", "What it does"], routes_of(automatic1111=False)),
     "sdapi": lambda: _table(["Method", "Path", "What it does"], routes_of(automatic1111=True)),

@@ -1,22 +1,21 @@
 """Say what this machine can serve, and why not: `doctor`, as text or JSON. No weight is loaded, nothing downloaded."""
 
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from imageserver.cli import machine
+from imageserver.cli.engine_module import INSTALL, environment
+from imageserver.cli.terminal.output import print_json, with_sign
 from imageserver.protocol.finding import Finding, read_finding
-from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
+from imageserver.settings import WORKING_DIR, Settings
 from imageserver.settings.source import load_settings
 
 # PyTorch is imported from a slow disk in this time; a driver that hangs never ends.
 INSPECTION_SECONDS = 120.0
 # Also where torch is missing, it must not be imported here: the engine alone may know it.
 INSPECTION = "imageserver.engine.models.inspection"
-INSTALL = "bash start_server.sh --install-only, or pip install 'qwen-image-server[engine]', installs it"
 
 
 def doctor(*, as_json: bool) -> int:
@@ -26,12 +25,13 @@ def doctor(*, as_json: bool) -> int:
     for finding in _inspect(settings):
         findings.append(finding)
         if not as_json:
-            print(f"{finding.state:<8} {finding.name:<8} {finding.sentence}", flush=True)
+            state = with_sign(finding.state, f"{finding.state:<8}", sys.stdout)
+            print(f"{state} {finding.name:<8} {finding.sentence}", flush=True)
     problems = [finding.sentence for finding in findings if finding.state == "problem"]
     conclusion = _conclusion(settings, problems)
     if as_json:
         told = {"can_serve": not problems, "conclusion": conclusion, "findings": [asdict(each) for each in findings]}
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print_json(told)
     else:
         print(conclusion)
     return 1 if problems else 0
@@ -49,8 +49,7 @@ def _inspect_engine(settings: Settings) -> Iterator[Finding]:
         ended = subprocess.run(
             command, input=settings.model_dump_json(), capture_output=True, text=True, cwd=WORKING_DIR, check=False,
             timeout=INSPECTION_SECONDS,
-            # As the engine is started: what lies in the user's folder is not imported.
-            env=os.environ if IS_CHECKOUT else os.environ | {"PYTHONSAFEPATH": "1"},
+            env=environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         sentence = f"PyTorch found no device within {INSPECTION_SECONDS:g} s; check the driver, or set DEVICE=cpu."

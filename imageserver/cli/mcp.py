@@ -5,7 +5,6 @@ Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transport
 
 import contextlib
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,6 @@ from imageserver.settings.source import load_settings
 
 # As many calls may wait for the server at a time; assistants make one or two.
 MAX_CALLS = 16
-KEY_VARIABLE = "QIS_API_KEY"
 # A call may wait for its model as long as REQUEST_TIMEOUT before its stream, and the heartbeats, begin.
 CONNECT_SECONDS, READ_SECONDS = 10.0, 7200.0
 SERVER_ERROR = -32000
@@ -103,12 +101,12 @@ class Relay:
             self._output.flush()
 
 
-def relay(url: str | None) -> int:
+def relay(url: str | None, key: str) -> int:
     """Serve one client on stdin and stdout, by default for the server of these settings; return the exit status."""
     address = url or f"http://127.0.0.1:{load_settings().port}"
     # Not in the system's own encoding, which differs on Windows.
     with contextlib.suppress(KeyboardInterrupt), open(sys.stdin.fileno(), encoding="utf-8", closefd=False) as lines:
-        Relay(address, os.environ.get(KEY_VARIABLE, ""), sys.stdout).follow(lines)
+        Relay(address, key, sys.stdout).follow(lines)
     return 0
 
 

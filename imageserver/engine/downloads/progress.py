@@ -41,7 +41,7 @@ def bytes_in(folder: Path) -> int:
     total = 0
     for file in folder.rglob("*"):
         with contextlib.suppress(OSError):  # files are renamed meanwhile
-            total += 0 if file.is_symlink() else file.stat().st_size
+            total += 0 if file.is_symlink() or file.is_dir() else file.stat().st_size
     return total
 
 
