@@ -1,5 +1,6 @@
 @echo off
 rem Start the server on Windows; the first start sets up .venv. Settings are environment variables or .env.
+rem   start_server.bat --help             show the flags
 rem   start_server.bat                    set up if needed, then serve
 rem   set PORT=5001                       (WORKERS, THREADS, HOST, MODEL and all others likewise, before starting)
 rem   set HOST=0.0.0.0 and API_KEYS=KEY   to open it to the network (without keys: ALLOW_OPEN=1)
@@ -12,6 +13,7 @@ cd /d "%~dp0"
 set "VENV_PYTHON=.venv\Scripts\python.exe"
 set "BASE_PYTHON="
 
+for %%H in (-h --help /?) do if /i "%~1"=="%%H" goto help
 if not exist "%VENV_PYTHON%" goto make_environment
 "%VENV_PYTHON%" tools\setup_environment.py --check
 if not errorlevel 1 goto ready
@@ -58,6 +60,10 @@ exit /b 0
 :join
 "%VENV_PYTHON%" -m imageserver.cluster %*
 exit /b %errorlevel%
+
+:help
+type tools\start_help.txt
+exit /b 0
 
 :serve
 "%VENV_PYTHON%" tools\start_flags.py %*

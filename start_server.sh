@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Start the server on Linux and macOS; the first start sets up .venv. Settings are environment variables or .env.
+#   bash start_server.sh --help             show the flags
 #   bash start_server.sh                    set up if needed, then serve
 #   PORT=5001 MODEL=demo bash start_server.sh
 #   HOST=0.0.0.0 API_KEYS=KEY bash start_server.sh     open it to the network (without keys: ALLOW_OPEN=1)
@@ -48,6 +49,16 @@ set_up() {
     fi
     .venv/bin/python tools/setup_environment.py
 }
+
+for argument; do
+    case "$argument" in
+        --) break ;;
+        -h | --help)
+            cat tools/start_help.txt
+            exit 0
+            ;;
+    esac
+done
 
 if [ "${1:-}" = --join ]; then
     export CLUSTER="${2:-}"

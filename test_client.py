@@ -36,6 +36,8 @@ IMAGE: dict[str, object] = {
     "size": "512x512", "num_inference_steps": 20, "true_cfg_scale": 4.0, "seed": 7, "cache": False
 }  # fmt: skip
 KEY_VARIABLE = "QIS_API_KEY"
+TICK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
+GREEN, RED = 32, 31
 
 
 class CheckError(Exception):
@@ -299,13 +301,22 @@ def run_checks(checks: list[tuple[str, Callable[[], str]]]) -> bool:
         print(f"{name:<20} ", end="", flush=True)
         started = time.perf_counter()
         try:
-            outcome, remark = "ok", check()
+            outcome, remark = marked("ok", passed=True), check()
             passed += 1
         except (CheckError, OSError) as error:
-            outcome, remark = "FAILED", str(error)
-        print(f"{outcome:<6} {time.perf_counter() - started:7.2f} s  {remark}", flush=True)
+            outcome, remark = marked("FAILED", passed=False), str(error)
+        print(f"{outcome} {time.perf_counter() - started:7.2f} s  {remark}", flush=True)
     print(f"{passed} of {len(checks)} checks passed.")
     return passed == len(checks)
+
+
+def marked(word: str, *, passed: bool) -> str:
+    """Return a word of six characters, on a terminal with a tick or a cross, in colour unless NO_COLOR is set."""
+    text = f"{word:<6}"
+    if not sys.stdout.isatty():
+        return text
+    text = f"{TICK if passed else CROSS} {text}"
+    return text if os.environ.get("NO_COLOR") else f"\x1b[{GREEN if passed else RED}m{text}\x1b[0m"
 
 
 def common_arguments(description: str) -> argparse.ArgumentParser:

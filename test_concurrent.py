@@ -6,8 +6,12 @@ A script for people, not a test of the test suite. Every request has its own see
 them, and one request before the measurement warms the server up.
 """
 
+import importlib
+import importlib.util
 import random
+import shlex
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from test_client import CheckError, Client, common_arguments, png_size
+
+# So that no package of the server changes its version.
+CONSTRAINTS = Path(__file__).resolve().parent / "constraints.txt"
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,24 @@ def table(sequential: Measurement, concurrent: Measurement) -> str:
     return "\n".join(lines)
 
 
+def require_matplotlib() -> None:
+    """Make sure of matplotlib before anything is measured; a person is asked whether to install it."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        return
+    command = [sys.executable, "-m", "pip", "install", "-c", str(CONSTRAINTS), "matplotlib"]
+    if not sys.stdin.isatty():
+        raise CheckError(f"--chart needs matplotlib; to install it: {shlex.join(command)}")
+    print(f"--chart needs matplotlib. Install it with {shlex.join(command)}? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CheckError("Nothing was installed or measured; without --chart, matplotlib is not needed.")
+    if subprocess.run(command, check=False).returncode != 0:
+        raise CheckError("matplotlib could not be installed; the lines above say why.")
+    importlib.invalidate_caches()
+
+
 def plot_chart(sequential: Measurement, concurrent: Measurement, target: Path) -> None:
     """Write the comparison as a PNG with one panel for throughput and one for latency."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise CheckError("The chart needs matplotlib: .venv/bin/pip install matplotlib") from None
+    from matplotlib.figure import Figure
 
     runs = (sequential, concurrent)
     names = [run.name for run in runs]
@@ -108,7 +127,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--concurrency", type=int, metavar="N", help="requests at a time (as many as --requests)")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps of each image (%(default)s)")
     parser.add_argument("--aspect-ratio", default="s1:1", help="size of each image (%(default)s)")
-    parser.add_argument("--chart", type=Path, metavar="FILE.png", help="write a chart there (needs matplotlib)")
+    parser.add_argument(
+        "--chart", type=Path, metavar="FILE.png", help="write a chart there; asks before it installs matplotlib"
+    )
     options = parser.parse_args(arguments)
     count: int = options.requests
     concurrency: int = count if options.concurrency is None else options.concurrency
@@ -125,6 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
         return time.perf_counter() - started
 
     try:
+        if options.chart is not None:
+            require_matplotlib()
         client.wait_until_ready(options.wait)
         first = random.randrange(2**31)
         generate(first)

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Request images with curl; the server runs on localhost:5000 (bash start_server.sh).
+# Request images with curl: bash curl.sh --url http://localhost:5000, which is the default.
 set -eu
 url=http://localhost:5000
+if [ "${1:-}" = --url ]; then url=${2:?--url needs an address}; fi
+curl -s -o /dev/null "$url/livez" || { echo "No server answers at $url; start one with: bash start_server.sh" >&2; exit 1; }
 
 # One image as PNG bytes.
 curl --fail-with-body -sS -X POST "$url/generate" -H 'Content-Type: application/json' \

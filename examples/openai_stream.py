@@ -1,15 +1,26 @@
-"""Stream an image with the OpenAI SDK; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Stream an image with the OpenAI SDK; --url names the server, else localhost:5000."""
 
+import argparse
 import base64
 from pathlib import Path
 
-from openai import OpenAI
+from openai import APIConnectionError, OpenAI
 
-client = OpenAI(base_url="http://localhost:5000/v1", api_key="unused")
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--url", default="http://localhost:5000", help="address of the server (%(default)s)")
+URL = parser.parse_args().url
+client = OpenAI(base_url=f"{URL}/v1", api_key="unused")
 
-stream = client.images.generate(
-    prompt="a red circle on a blue background", size="512x512", stream=True, partial_images=3, extra_body={"seed": 7}
-)
+try:
+    stream = client.images.generate(
+        prompt="a red circle on a blue background",
+        size="512x512",
+        stream=True,
+        partial_images=3,
+        extra_body={"seed": 7},
+    )
+except APIConnectionError:
+    raise SystemExit(f"No server answers at {URL}; start one with: bash start_server.sh") from None
 for event in stream:
     data = base64.b64decode(event.b64_json)
     if event.type == "image_generation.partial_image":

@@ -1,15 +1,21 @@
-"""Request images with the `requests` package; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Request images with the `requests` package; --url names the server, which runs on localhost:5000 otherwise."""
 
+import argparse
 from pathlib import Path
 
 import requests
 
-URL = "http://localhost:5000"
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--url", default="http://localhost:5000", help="address of the server (%(default)s)")
+URL = parser.parse_args().url
 
 
 def generate(prompt: str, **parameters: object) -> requests.Response:
     """Return the server's answer; exits with the server's sentence if it refuses."""
-    answer = requests.post(f"{URL}/generate", json={"prompt": prompt, **parameters}, timeout=660)
+    try:
+        answer = requests.post(f"{URL}/generate", json={"prompt": prompt, **parameters}, timeout=660)
+    except requests.ConnectionError:
+        raise SystemExit(f"No server answers at {URL}; start one with: bash start_server.sh") from None
     if not answer.ok:
         raise SystemExit(f"{answer.status_code}: {answer.json()['error']}")
     return answer

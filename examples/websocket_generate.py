@@ -1,5 +1,6 @@
-"""Generate over a WebSocket with websocket-client; the server runs on localhost:5000 (bash start_server.sh)."""
+"""Generate over a WebSocket with websocket-client; --url names the server, else localhost:5000."""
 
+import argparse
 import base64
 import json
 from contextlib import closing
@@ -7,9 +8,16 @@ from pathlib import Path
 
 from websocket import create_connection
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--url", default="http://localhost:5000", help="address of the server (%(default)s)")
+URL = parser.parse_args().url
 REQUEST = {"prompt": "a red circle on a blue background", "seed": 7, "previews": 2}
 
-with closing(create_connection("ws://localhost:5000/ws/generate", timeout=600)) as connection:
+try:
+    opened = create_connection(f"{URL.replace('http', 'ws', 1)}/ws/generate", timeout=600)
+except OSError:
+    raise SystemExit(f"No server answers at {URL}; start one with: bash start_server.sh") from None
+with closing(opened) as connection:
     connection.send(json.dumps(REQUEST))
     while True:
         frame = json.loads(connection.recv())

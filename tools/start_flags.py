@@ -1,6 +1,7 @@
 """Serve, with the flags of HiDream-I1's start script as settings: `-m -e -p -d -c -t --port --host`.
 
-Both start scripts end here. Everything else goes to gunicorn as it is, after `--` also what looks like one of these.
+Both start scripts end here, and show start_help.txt. Everything else goes to gunicorn as it is, after `--` also what
+looks like one of these.
 """
 
 import argparse
@@ -25,7 +26,7 @@ class Flags(argparse.ArgumentParser):
 
     def __init__(self) -> None:
         super().__init__(add_help=False, allow_abbrev=False)
-        self.add_argument("-m", "--model-path")
+        self.add_argument("-m", "--model-path", "--model")
         self.add_argument("-e", "--extra-model-path")
         self.add_argument("-p", "--project-path")
         self.add_argument("-d", "--devices")

@@ -1,10 +1,16 @@
-// Generate with the OpenAI SDK for Node: `npm install && node generate.mjs`; the server runs on localhost:5000.
+// Generate with the OpenAI SDK for Node: `npm install && node generate.mjs --url http://localhost:5000`.
 import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
 import OpenAI, { toFile } from "openai";
 
-const client = new OpenAI({ baseURL: "http://localhost:5000/v1", apiKey: process.env.QIS_API_KEY ?? "unused" });
+const { url } = parseArgs({ options: { url: { type: "string", default: "http://localhost:5000" } } }).values;
+const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: process.env.QIS_API_KEY ?? "unused" });
 
-const answer = await client.images.generate({ prompt: "a red circle on a blue background", size: "512x512" });
+const answer = await client.images.generate({ prompt: "a red circle on a blue background", size: "512x512" }).catch((error) => {
+  if (!(error instanceof OpenAI.APIConnectionError)) throw error;
+  console.error(`No server answers at ${url}; start one with: bash start_server.sh`);
+  process.exit(1);
+});
 const circle = Buffer.from(answer.data[0].b64_json, "base64");
 writeFileSync("circle.png", circle);
 console.log("generated", answer.size);

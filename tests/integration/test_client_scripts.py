@@ -1,5 +1,7 @@
 """The scripts that people run against a server: what they say, what they save, and how they end."""
 
+import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -11,6 +13,8 @@ import pytest
 from PIL import Image, ImageChops
 from werkzeug.serving import make_server
 
+import test_client
+import test_concurrent
 from tests.support.paths import ROOT
 
 SCRIPTS = ["test_client.py", "test_connectivity.py", "test_concurrent.py"]
@@ -185,6 +189,46 @@ def test_comparison_of_a_real_server_has_a_table_and_a_chart(demo_server, tmp_pa
         assert word in outcome.stdout
     with Image.open(chart) as image:
         assert image.width > 500
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch):
+    """A fresh install, where somebody types `answer`; pip is not run, and its commands are returned."""
+    commands = []
+
+    def type_in(answer, *, is_terminal=True):
+        typed = io.StringIO(answer)
+        typed.isatty = lambda: is_terminal
+        monkeypatch.setattr(sys, "stdin", typed)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        ended = subprocess.CompletedProcess([], 0)
+        monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command) or ended)
+        return commands
+
+    return type_in
+
+
+def test_a_chart_asks_before_it_installs_what_it_needs(without_matplotlib):
+    commands = without_matplotlib("y\n")
+    test_concurrent.require_matplotlib()
+    assert commands[0][1:4] == ["-m", "pip", "install"]
+
+
+@pytest.mark.parametrize(("is_terminal", "sentence"), [(True, "Nothing was installed"), (False, "to install it:")])
+def test_without_a_yes_nothing_is_installed_or_measured(without_matplotlib, capsys, is_terminal, sentence):
+    commands = without_matplotlib("\n", is_terminal=is_terminal)
+    assert test_concurrent.main(["--chart", "x.png", "--url", "http://127.0.0.1:9"]) == 1
+    assert sentence in capsys.readouterr().err
+    assert commands == []
+
+
+def test_ticks_and_colours_are_for_terminals_and_colours_can_be_turned_off(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert test_client.marked("ok", passed=True) == "ok    "
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert test_client.marked("ok", passed=True) == "\x1b[32m\N{CHECK MARK} ok    \x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert test_client.marked("FAILED", passed=False) == "\N{BALLOT X} FAILED"
 
 
 def test_every_request_of_the_comparison_has_its_own_seed(stand_in):

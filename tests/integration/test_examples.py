@@ -84,11 +84,10 @@ def test_the_django_view_says_so_when_there_is_no_server(website, monkeypatch):
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 def test_the_node_example_generates_streams_edits_and_is_refused(fake_server, tmp_path):
     assert (NODE / "node_modules" / "openai").is_dir(), "run_tests.sh installs the SDK with npm"
-    script = (NODE / "generate.mjs").read_text().replace("localhost:5000", f"127.0.0.1:{fake_server.port}")
-    (tmp_path / "generate.mjs").write_text(script)
+    shutil.copy(NODE / "generate.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
     outcome = subprocess.run(
-        ["node", "generate.mjs"],
+        ["node", "generate.mjs", "--url", fake_server.url],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -110,10 +109,44 @@ def test_the_node_example_generates_streams_edits_and_is_refused(fake_server, tm
             assert image.size == (512, 512)
 
 
+def run_example(command, name, url, folder):
+    """Run one of the examples in a folder."""
+    return subprocess.run(
+        [*command, ROOT / "examples" / name, "--url", url], cwd=folder, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"NO_PROXY": "*"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["bash"], "curl.sh"), ([sys.executable], "python_requests.py"), ([sys.executable], "openai_stream.py"),
+        ([sys.executable], "openai_responses.py"), ([sys.executable], "websocket_generate.py"),
+        (["node"], "node/generate.mjs"),
+    ],
+)  # fmt: skip
+def test_an_example_without_a_server_says_one_sentence(tmp_path, command, name):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    outcome = run_example(command, name, "http://127.0.0.1:9", tmp_path)
+    assert outcome.stderr == "No server answers at http://127.0.0.1:9; start one with: bash start_server.sh\n"
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("curl.sh", "circle.png"), ("python_requests.py", "star.png"), ("openai_stream.py", "edited.png"),
+     ("websocket_generate.py", "circle.png")],
+)  # fmt: skip
+def test_an_example_works_with_the_server_that_it_is_given(fake_server, tmp_path, name, written):
+    outcome = run_example(["bash"] if name == "curl.sh" else [sys.executable], name, fake_server.url, tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert (tmp_path / written).stat().st_size > 0
+
+
 def test_the_example_of_a_conversation_edits_its_first_image(fake_server, tmp_path):
-    script = (ROOT / "examples" / "openai_responses.py").read_text()
-    (tmp_path / "example.py").write_text(script.replace("localhost:5000", f"127.0.0.1:{fake_server.port}"))
-    outcome = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    outcome = run_example([sys.executable], "openai_responses.py", fake_server.url, tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     assert [line.split()[:2] for line in outcome.stdout.splitlines()] == [
         ["first.png", "generate"],

@@ -48,6 +48,16 @@ def clone(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--port", "5001", "-h"]])
+def test_the_help_is_ours_and_short_and_installs_nothing(clone, arguments):
+    shutil.copy(ROOT / "tools" / "start_help.txt", clone / "tools")
+    outcome = start(clone, *arguments)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert len(outcome.stdout.splitlines()) < 25
+    assert "--model" in outcome.stdout
+    assert not (clone / ".venv").exists()
+
+
 @pytest.mark.alone
 def test_the_second_start_installs_nothing_and_takes_little_longer_than_its_imports(servers):
     imports = [sys.executable, "-c", "import flask, gevent.pywsgi, gunicorn.app.wsgiapp, pydantic_settings, requests"]

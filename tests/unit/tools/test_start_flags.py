@@ -1,7 +1,10 @@
 """The flags of HiDream-I1's start script: what they mean here, and what is left for gunicorn."""
 
+import re
+
 import pytest
 
+from tests.support.paths import ROOT
 from tools import start_flags
 from tools.start_flags import read_flags
 
@@ -29,7 +32,7 @@ def test_the_documents_full_command_names_models_cards_and_address():
 
 def test_what_is_not_given_stays_as_it_is():
     assert variables() == {}
-    assert variables("--model-path", "demo") == {"MODEL": "demo"}
+    assert variables("--model-path", "demo") == variables("--model", "demo") == {"MODEL": "demo"}
 
 
 def test_npus_are_numbered_among_those_that_are_visible():
@@ -74,3 +77,10 @@ def test_a_wrong_flag_ends_the_start_with_one_sentence(arguments: list[str], sen
     with pytest.raises(SystemExit) as ended:
         read_flags(arguments, {})
     assert ended.value.code == sentence
+
+
+def test_the_help_of_the_start_scripts_names_every_flag_but_the_one_without_effect():
+    text = (ROOT / "tools" / "start_help.txt").read_text()
+    named = set(re.findall(r"(?<![\w-])--?[a-z-]+", text))
+    flags = {name for action in start_flags.Flags()._actions for name in action.option_strings}
+    assert flags - named == {"-p", "--project-path"}
