@@ -78,7 +78,7 @@ class CommandList:
         )
 
     def add_command(self, name: str, sentence: str) -> CommandParser:
-        """Add a command and return its parser."""
+        """Add a command, and return what its flags are added to."""
         return self._commands.add_parser(name, help=sentence, description=sentence_of(sentence))
 
 
