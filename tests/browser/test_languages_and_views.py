@@ -19,7 +19,8 @@ ADD_VIEWS = """async () => {
 
 @pytest.fixture(scope="module")
 def server(start):
-    return start()
+    # Without the only view that the page has beside the form.
+    return start(GALLERY="0")
 
 
 def test_a_chinese_browser_gets_a_chinese_page_and_a_choice_of_english_is_kept(server, opened):
