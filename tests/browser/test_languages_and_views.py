@@ -5,14 +5,17 @@ from playwright.sync_api import expect
 
 ADD_VIEWS = """async () => {
   const { Navigation } = await import("/page/shell/navigation.js");
+  const { addTexts } = await import("/page/language/text.js");
+  addTexts((await import("/page/shell/texts.js")).default);
   document.getElementById("views").replaceChildren();
   window.seen = [];
-  const navigation = new Navigation();
+  const navigation = new Navigation({ add: () => {} });
   const view = (name, more) => ({
     name, title: "view.create", element: document.body.appendChild(document.createElement("div")),
     show: (rest) => window.seen.push(`show ${name} ${rest}`), hide: () => window.seen.push(`hide ${name}`), ...more,
   });
-  for (const each of [view("one"), view("two"), view("three", { isServed: (info) => info.three })]) navigation.add(each);
+  const third = view("three", { isServed: (info) => info.three });
+  for (const each of [view("one"), view("two"), third]) navigation.add(each);
   window.navigation2 = navigation;
 }"""
 

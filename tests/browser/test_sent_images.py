@@ -109,7 +109,7 @@ def test_an_image_of_another_shape_is_fitted_as_one_chooses(ready, fit, size, co
     wide = Image.new("RGB", (200, 100), "red")
     wide.paste("lime", (80, 0, 120, 100))
     bring(ready, png(wide))
-    ready.get_by_label("Aspect ratio").select_option("1:1")
+    ready.get_by_role("radio", name="1:1 1328×1328").check()
     ready.get_by_label("In another shape").select_option(fit)
     body, sent = sent_by(ready, f"an image, {fit}")
     assert body["aspect_ratio"] == "1:1"

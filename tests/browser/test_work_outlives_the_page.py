@@ -45,6 +45,7 @@ def test_a_reload_finds_its_requests_the_form_and_the_previews(server, opened):
     running = generate(page, SLOW, Steps="30", Images="1")
     expect(running.locator("figure")).to_have_attribute("data-state", "preview")
     page.get_by_label("Prompt", exact=True).fill("not sent yet")
+    page.get_by_text("More", exact=True).click()
     page.get_by_label("Guidance").fill("7")
     page.get_by_label("random").uncheck()
     page.get_by_label("Seed", exact=True).fill("11")
@@ -124,7 +125,8 @@ def test_cancel_is_a_button_also_after_a_reload(server, opened):
 
 def test_the_link_of_an_image_brings_its_settings_to_another_browser(server, opened):
     page = ready(opened(server))
-    page.get_by_label("Aspect ratio").select_option("16:9")
+    page.get_by_role("radio", name="16:9").check()
+    page.get_by_text("More", exact=True).click()
     page.get_by_label("Quality words").uncheck()
     card = generate(page, "a cat & a #dog=1%", Steps="3", Images="2")
     expect(card).to_have_attribute("data-state", "done")

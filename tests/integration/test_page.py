@@ -2,6 +2,7 @@
 
 import http.client
 import re
+from unittest.mock import ANY
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_a_browser_gets_the_page_and_its_files_while_the_model_loads(command, ow
     for name in named:
         assert server.get(f"/{name}").status_code == 200
     assert server.health()["status"] == "loading"
-    assert server.get("/info").status_code == 401
+    assert server.get("/info").status_code == server.get("/page/start.json").status_code == 401
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json"])
@@ -88,3 +89,26 @@ def test_there_is_nothing_but_the_page_s_own_files(fake_server, path):
     assert answer.status == 404, body
     assert '"code":"not_found"' in body
     assert "import" not in body
+
+
+def test_texts_are_compressed_for_clients_that_say_so_and_versions_are_kept_for_good(fake_server):
+    page = fake_server.get("/", headers=BROWSER).text
+    versioned = re.search(r'src="(page/[^"]+/page.js)"', page)[1]
+    plain = fake_server.get(f"/{versioned}", headers={"Accept-Encoding": "identity"})
+    packed = fake_server.get(f"/{versioned}", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert int(packed.headers["Content-Length"]) < 0.6 * int(plain.headers["Content-Length"])
+    assert packed.content == plain.content
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    assert "immutable" in packed.headers["Cache-Control"]
+
+
+def test_what_the_form_depends_on_is_one_document(fake_server):
+    start = fake_server.get("/page/start.json", headers={"Accept-Encoding": "gzip"})
+    assert start.headers["Content-Encoding"] == "gzip"
+    values = start.json()
+    assert values["info"] == fake_server.get("/info").json() | {"total_requests_processed": ANY}
+    assert values["models"][0]["id"] == values["info"]["model_name"]
+    schemas = fake_server.get("/openapi.json").json()["components"]["schemas"]
+    assert values["fields"] == schemas["GenerateBody"]["properties"]
+    assert values["lora_fields"] == schemas["LoraChoice"]["properties"]

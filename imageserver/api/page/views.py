@@ -1,7 +1,5 @@
 """Serve the web page: its files, their content policy, and the choice between page and JSON at `/`."""
 
-import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -9,32 +7,24 @@ from flask import Blueprint, Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from imageserver.api.operations import documented
+from imageserver.api.page.files import INDEX, MEDIA, PageFiles
 from imageserver.errors import NotFound
 
 blueprint = Blueprint("page", __name__)
 
 FOLDER = Path(__file__).resolve().parent / "files"
-INDEX = "index.html"
-MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+YEAR_SECONDS = 365 * 24 * 3600
 
 # Nothing from other hosts, no inline scripts, no markup from strings; images come from memory.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-@dataclass(frozen=True)
-class PageFile:
-    """A file with its media type and the ETag of its content."""
-
-    content: bytes
-    media: str
-    tag: str
 
 
 @blueprint.get("/client.html")
@@ -58,23 +48,32 @@ def is_wanted(accepted: MIMEAccept) -> bool:
 
 def page_response(name: str = INDEX) -> Response:
     """Return a file of the page, or 304 if the browser has it; raises NotFound."""
-    found = _files().get(name)
+    files = _files()
+    found = files.find(name)
     if found is None:
         raise NotFound("The web page has no such file; GET / lists the API.")
-    response = Response(found.content, content_type=f"{found.media}; charset=utf-8")
+    response = text_response(found.content, found.compressed, found.media, found.tag)
     response.headers.update(HEADERS)
-    response.cache_control.no_cache = True
-    response.set_etag(found.tag)
+    if files.is_versioned(name):
+        response.cache_control.max_age = YEAR_SECONDS
+        response.cache_control.immutable = True
+    else:
+        response.cache_control.no_cache = True
+    return response
+
+
+def text_response(content: bytes, compressed: bytes, media: str, tag: str) -> Response:
+    """Return a text, compressed where the client accepts that, or 304 if it has it."""
+    is_gzip = request.accept_encodings["gzip"] > 0
+    response = Response(compressed if is_gzip else content, content_type=f"{media}; charset=utf-8")
+    response.vary.add("Accept-Encoding")
+    if is_gzip:
+        response.headers["Content-Encoding"] = "gzip"
+    response.set_etag(f"{tag}-gzip" if is_gzip else tag)
     response.make_conditional(request)
     return response
 
 
 @cache
-def _files() -> dict[str, PageFile]:
-    """Return the files by their names below the folder; no other file can be requested."""
-    found = (path for path in FOLDER.rglob("*") if path.suffix in MEDIA)
-    contents = {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in found}
-    return {
-        name: PageFile(content, MEDIA[Path(name).suffix], hashlib.sha256(content).hexdigest()[:32])
-        for name, content in contents.items()
-    }
+def _files() -> PageFiles:
+    return PageFiles(FOLDER)

@@ -21,6 +21,7 @@ from imageserver.api.schemas import (
     StatusResponse,
 )
 from imageserver.api.server import device_states
+from imageserver.api.services import Services
 from imageserver.errors import StorageFull
 from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import Snapshot
@@ -47,34 +48,38 @@ FEATURES = {
 @documented(response=HealthResponse)
 def health() -> Response:
     """Return the state of the server: model, device, queue and processes."""
-    service = services()
+    return jsonify(**state_of(services()))
+
+
+def state_of(service: Services) -> dict[str, Any]:
+    """Return what `GET /health` says."""
     snapshot = service.snapshot
     model = snapshot.info if snapshot else None
-    return jsonify(
-        status=service.status,
-        reason=service.reason,
-        load_fraction=snapshot.load_fraction if snapshot else None,
-        model_loaded=snapshot is not None and snapshot.model_loaded,
-        device=model.device.kind if model else None,
-        gpu=model.device.gpu if model else None,
-        cuda_version=model.device.cuda_version if model else None,
-        worker_pool_initialized=model is not None,
-        active_workers=service.settings.workers,
-        concurrent_support="enabled",
-        architecture=ARCHITECTURE,
-        pipeline_ready=model is not None,
-        queue_length=snapshot.queue_length if snapshot else 0,
-        active_tasks=snapshot.active if snapshot else 0,
-        total_tasks=snapshot.total if snapshot else 0,
-        engine_restarts=snapshot.engine_restarts if snapshot else 0,
-        engine_pid=snapshot.engine_pid if snapshot else None,
-        dispatcher_pid=snapshot.dispatcher_pid if snapshot else None,
-        queue_wait=snapshot.queue_wait if snapshot else None,
-        cards=_cards(snapshot),
-        generator_info=_generator_info(snapshot),
-        version=__version__,
-        devices=device_states.states(snapshot),
-    )
+    return {
+        "status": service.status,
+        "reason": service.reason,
+        "load_fraction": snapshot.load_fraction if snapshot else None,
+        "model_loaded": snapshot is not None and snapshot.model_loaded,
+        "device": model.device.kind if model else None,
+        "gpu": model.device.gpu if model else None,
+        "cuda_version": model.device.cuda_version if model else None,
+        "worker_pool_initialized": model is not None,
+        "active_workers": service.settings.workers,
+        "concurrent_support": "enabled",
+        "architecture": ARCHITECTURE,
+        "pipeline_ready": model is not None,
+        "queue_length": snapshot.queue_length if snapshot else 0,
+        "active_tasks": snapshot.active if snapshot else 0,
+        "total_tasks": snapshot.total if snapshot else 0,
+        "engine_restarts": snapshot.engine_restarts if snapshot else 0,
+        "engine_pid": snapshot.engine_pid if snapshot else None,
+        "dispatcher_pid": snapshot.dispatcher_pid if snapshot else None,
+        "queue_wait": snapshot.queue_wait if snapshot else None,
+        "cards": _cards(snapshot),
+        "generator_info": _generator_info(snapshot),
+        "version": __version__,
+        "devices": device_states.states(snapshot),
+    }
 
 
 @blueprint.get("/status")
@@ -155,40 +160,45 @@ def metrics() -> Response:
 @documented(response=InfoResponse, errors=(503,))
 def info() -> Response:
     """Return details of the model and the server."""
-    model, snapshot = services().loaded_info(), services().snapshot
-    return jsonify(
-        model_name=model.name,
-        model_family=model.family,
-        model_reason=model.reason,
-        memory_plan=model.device.memory_plan,
-        memory_reason=model.device.memory_reason,
-        device=model.device.kind,
-        gpu=model.device.gpu,
-        cuda_version=model.device.cuda_version,
-        dtype=model.device.dtype,
-        scheduler=model.scheduler,
-        sampler=model.sampler,
-        schedulers=model.schedulers,
-        model_loaded=snapshot is not None and snapshot.model_loaded,
-        model_load_time=model.load_time,
-        total_parameters=model.parameters,
-        model_size_mb=model.size_mb,
-        gpu_memory_mb=model.device.memory_mb,
-        batch_caps=model.device.batch_caps,
-        max_in_flight=model.device.max_in_flight,
-        cards=model.device.cards,
-        cards_reason=model.device.cards_reason,
-        supported_aspect_ratios=list(aspect_ratios.ASPECT_RATIOS),
-        aspect_ratio_sizes=aspect_ratios.ASPECT_RATIOS,
-        draws_from=model.kinds,
-        layers=model.layers,
-        input_limits=_input_limits(services().settings, model),
-        gallery=services().gallery is not None,
-        total_requests_processed=snapshot.completed if snapshot else 0,
-        concurrent_support="enabled",
-        version=__version__,
-        devices=device_states.details(snapshot),
-    )
+    return jsonify(**details_of(services()))
+
+
+def details_of(service: Services) -> dict[str, Any]:
+    """Return what `GET /info` says; raises Loading."""
+    model, snapshot = service.loaded_info(), service.snapshot
+    return {
+        "model_name": model.name,
+        "model_family": model.family,
+        "model_reason": model.reason,
+        "memory_plan": model.device.memory_plan,
+        "memory_reason": model.device.memory_reason,
+        "device": model.device.kind,
+        "gpu": model.device.gpu,
+        "cuda_version": model.device.cuda_version,
+        "dtype": model.device.dtype,
+        "scheduler": model.scheduler,
+        "sampler": model.sampler,
+        "schedulers": model.schedulers,
+        "model_loaded": snapshot is not None and snapshot.model_loaded,
+        "model_load_time": model.load_time,
+        "total_parameters": model.parameters,
+        "model_size_mb": model.size_mb,
+        "gpu_memory_mb": model.device.memory_mb,
+        "batch_caps": model.device.batch_caps,
+        "max_in_flight": model.device.max_in_flight,
+        "cards": model.device.cards,
+        "cards_reason": model.device.cards_reason,
+        "supported_aspect_ratios": list(aspect_ratios.ASPECT_RATIOS),
+        "aspect_ratio_sizes": aspect_ratios.ASPECT_RATIOS,
+        "draws_from": model.kinds,
+        "layers": model.layers,
+        "input_limits": _input_limits(service.settings, model),
+        "gallery": service.gallery is not None,
+        "total_requests_processed": snapshot.completed if snapshot else 0,
+        "concurrent_support": "enabled",
+        "version": __version__,
+        "devices": device_states.details(snapshot),
+    }
 
 
 @blueprint.get("/")

@@ -73,15 +73,21 @@ def list_loras() -> Response:
     """List the LoRAs that requests can name."""
     service, query = services(), read_query(LorasQuery)
     loaded: tuple[str, ...] | None = None
-    files, warnings = [], []
-    for name in service.loras.names():
-        try:
-            files.append(service.thread_pool.run(service.loras.find, name))
-        except InvalidParameter as error:
-            warnings.append(error.sentence)
     with contextlib.suppress(Loading):
         loaded = service.client.loras(LoraRequest(job=request_id(), model=name_of(service, query.model)))
-    return jsonify(object="list", data=[_response_of(file, loaded).model_dump() for file in files], warnings=warnings)
+    found, warnings = all_of(service, loaded)
+    return jsonify(object="list", data=[lora.model_dump() for lora in found], warnings=warnings)
+
+
+def all_of(service: Services, loaded: tuple[str, ...] | None = None) -> tuple[list[LoraResponse], list[str]]:
+    """Return all LoRAs, given the names of the loaded ones, and warnings about files that are not valid."""
+    found, warnings = [], []
+    for name in service.loras.names():
+        try:
+            found.append(_response_of(service.thread_pool.run(service.loras.find, name), loaded))
+        except InvalidParameter as error:
+            warnings.append(error.sentence)
+    return found, warnings
 
 
 @blueprint.get("/list")

@@ -137,6 +137,14 @@ def describe(app: Flask, settings: Settings) -> dict[str, Any]:
     }
 
 
+def fields_of(body: type[BaseModel], settings: Settings) -> dict[str, Any]:
+    """Return the schemas of a body's fields, with the limits that the settings set for them."""
+    schemas = _Schemas(settings)
+    schemas.of_body(body)
+    fields: dict[str, Any] = schemas.components[body.__name__]["properties"]
+    return fields
+
+
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "basic": {"type": "http", "scheme": "basic"},

@@ -1,12 +1,14 @@
 """The web page's files are complete, and its security policy allows all of them."""
 
 import re
+from pathlib import PurePosixPath
 
 import pytest
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from imageserver.api.page import views
+from imageserver.api.page.files import INDEX, MEDIA, PageFiles
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 FILES = sorted(path for path in views.FOLDER.rglob("*") if path.is_file())
@@ -31,7 +33,7 @@ def test_all_other_clients_get_the_list(accept):
 
 
 def test_every_file_in_the_folder_can_be_served():
-    assert {path.suffix for path in FILES} <= views.MEDIA.keys()
+    assert {path.suffix for path in FILES} <= MEDIA.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -55,12 +57,12 @@ def test_every_module_and_style_is_used():
 
 
 def test_no_id_occurs_twice():
-    ids = re.findall(r'\sid="([^"]+)"', (views.FOLDER / views.INDEX).read_text(encoding="utf-8"))
+    ids = re.findall(r'\sid="([^"]+)"', (views.FOLDER / INDEX).read_text(encoding="utf-8"))
     assert len(ids) == len(set(ids))
 
 
 def test_files_contain_no_inline_code_that_the_policy_would_block():
-    page = (views.FOLDER / views.INDEX).read_text(encoding="utf-8")
+    page = (views.FOLDER / INDEX).read_text(encoding="utf-8")
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))
     assert "unsafe" not in views.POLICY
@@ -69,3 +71,32 @@ def test_files_contain_no_inline_code_that_the_policy_would_block():
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".js"], ids=name_of)
 def test_texts_never_become_markup(path):
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", path.read_text())
+
+
+def test_the_start_page_names_one_script_and_one_style_sheet_at_addresses_that_never_change():
+    files = PageFiles(views.FOLDER)
+    page = files.find(INDEX).content.decode()
+    named = re.findall(r'(?:href|src)="page/([^"]+)"', page)
+    assert all(files.is_versioned(name) and files.find(name) for name in named)
+    assert [PurePosixPath(name).name for name in named if name.endswith((".js", ".css"))] == ["page.js", "page.css"]
+    script, style = (files.find(name).content.decode() for name in ("page.js", "page.css"))
+    for path in FILES:
+        if path.suffix == ".js":
+            assert f'modules["{name_of(path)}"] = ' in script
+        if path.suffix == ".css":
+            assert path.read_text(encoding="utf-8") in style
+
+
+def test_another_file_makes_another_version(tmp_path):
+    for name in (INDEX, "main.js"):
+        (tmp_path / name).write_text("first();\n")
+    first = PageFiles(tmp_path)
+    (tmp_path / "main.js").write_text("second();\n")
+    second = PageFiles(tmp_path)
+    assert first.version != second.version
+    assert second.find(f"{first.version}/main.js") is None
+
+
+def test_the_whole_page_is_small():
+    files = PageFiles(views.FOLDER)
+    assert sum(len(files.find(name_of(path)).compressed) for path in FILES) < 150_000

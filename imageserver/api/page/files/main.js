@@ -2,12 +2,14 @@
 
 import { CreateView } from "./create/view.js";
 import { GalleryView } from "./gallery/view.js";
-import { addTexts, offerOtherLanguage, translate } from "./language/text.js";
+import { addTexts, offerOtherLanguage, text, translate } from "./language/text.js";
 import { TEXTS } from "./language/texts.js";
 import { KeyForm } from "./shell/key.js";
+import { Keyboard } from "./shell/keyboard.js";
 import { Navigation } from "./shell/navigation.js";
-import { Refusal, UNREACHABLE, ask } from "./shell/server.js";
+import { Refusal, UNREACHABLE, ask, forget, hasKey } from "./shell/server.js";
 import { ServerState } from "./shell/server_state.js";
+import { followTheme } from "./shell/theme.js";
 
 // How often the page polls the server, while something happens and while nothing does.
 const BUSY_SECONDS = 1.5;
@@ -18,6 +20,7 @@ const byId = (id) => document.getElementById(id);
 for (const texts of TEXTS) addTexts(texts);
 translate(document);
 offerOtherLanguage(byId("language"));
+followTheme(byId("theme"));
 
 /** What the views may ask of the page. */
 const page = {
@@ -27,11 +30,11 @@ const page = {
   fail: (error) => showFailure(error),
   /** Return whether the server requires a key, and ask for it then. */
   isLocked: () => {
-    if (key.isAsking) key.focus();
-    return key.isAsking;
+    if (key.isOpen) key.focus();
+    return key.isOpen;
   },
-  /** Offer the views that the server has, as `GET /info` describes it. */
-  offer: (info) => navigation.offer(info),
+  /** Keys that work everywhere: `add(key, sentence, action)`. */
+  keyboard: new Keyboard(),
   /** Fill the form with settings, as a card's request has them, and a seed, and show it. */
   useSettings: (request, seed) => {
     navigation.open(create.name);
@@ -53,29 +56,73 @@ const page = {
 
 const state = new ServerState(page.announce);
 const key = new KeyForm(() => {
-  create.focus();
-  create.forget();
+  isKnown = false;
   poll();
 });
 const create = new CreateView(page);
-const navigation = new Navigation();
+const navigation = new Navigation(page.keyboard);
 navigation.add(create);
 navigation.add(new GalleryView(page));
 
+page.keyboard.add("/", text("keys.prompt"), () => {
+  navigation.open(create.name);
+  create.focus();
+});
+page.keyboard.list("Ctrl + Enter", text("keys.generate"));
+page.keyboard.list("Tab, Shift + Tab", text("keys.next"));
+page.keyboard.list("Esc", text("keys.leave"));
+byId("key-forget").hidden = !hasKey();
+byId("key-forget").addEventListener("click", () => {
+  forget();
+  location.reload();
+});
+
 let timer = null;
+// Whether the page knows what the form depends on, and for which default model.
+let isKnown = false;
+let model = null;
 
 async function poll() {
   clearTimeout(timer);
   let busy = true;
   try {
-    const health = await ask("health");
+    const health = await askForState();
     busy = health.status !== "healthy" || create.isBusy;
     state.show(health, create.loading);
-    if (!key.isAsking) await create.update(health);
+    if (!key.isOpen) await create.refresh();
   } catch (error) {
     showFailure(error);
   }
   pollAfter(busy ? BUSY_SECONDS : IDLE_SECONDS);
+}
+
+/** Return what /health says, and learn what the form depends on at the start, or when it may have changed. */
+async function askForState() {
+  if (isKnown || key.isAsking) {
+    const health = await ask("health");
+    const { model_id: name } = health.generator_info;
+    if (key.isAsking || name === null || name === model) return health;
+  }
+  const start = await askForStart();
+  if (start === null) return ask("health");
+  if (key.accept()) create.focus();
+  byId("key-forget").hidden = !hasKey();
+  create.describe(start);
+  if (start.info !== null) navigation.offer(start.info);
+  isKnown = true;
+  model = start.info?.model_name ?? null;
+  return start.health;
+}
+
+/** Return what the form depends on, or ask for a key and return null. */
+async function askForStart() {
+  try {
+    return await ask("page/start.json");
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    key.ask(error.message);
+    return null;
+  }
 }
 
 function pollAfter(delay) {
@@ -86,7 +133,7 @@ function pollAfter(delay) {
 function showFailure(error) {
   if (error.status === 401) key.ask(error.message);
   else if (error.code === UNREACHABLE) {
-    create.forget();
+    isKnown = false;
     state.showUnreachable(create.isBusy);
   } else if (!(error instanceof Refusal)) throw error;
 }

@@ -8,6 +8,9 @@ import { DroppedImages } from "../inputs/drop.js";
 import { Card } from "../jobs/card.js";
 import { TaskList } from "../jobs/tasks.js";
 import { text } from "../language/text.js";
+import { Examples } from "../prompts/examples.js";
+import { RecentPrompts } from "../prompts/recent.js";
+import { measureBar } from "../shell/bottom_bar.js";
 import { Refusal, ask, open } from "../shell/server.js";
 import { isNewLink, keepForm, keptForm } from "../storage/memory.js";
 
@@ -26,7 +29,11 @@ export class CreateView {
     gone: (card) => this.#drop(card),
     failed: (error) => this.#page.fail(error),
   });
-  #schemas = null;
+  #examples = new Examples((prompt) => {
+    this.#form.setPrompt(prompt);
+    this.#generate();
+  });
+  #recent = new RecentPrompts((prompt) => this.#form.setPrompt(prompt));
   #info = null;
   #actions = new ImageActions({
     start: (request) => this.#start(request),
@@ -43,6 +50,7 @@ export class CreateView {
     this.#waitForImages();
     addEventListener("hashchange", () => { if (this.#isFilled) this.#useLink(); });
     this.#tasks.restore();
+    measureBar(byId("sending"));
   }
 
   /** Whether a request is under way, or a model that a person chose is loading. */
@@ -55,15 +63,25 @@ export class CreateView {
     return this.#models.loading;
   }
 
-  /** Follow the server, given the answer of /health; throws Refusal. */
-  async update(health) {
-    await this.#updateForm(health);
+  /** Ask the server how far the requests are; throws Refusal. */
+  async refresh() {
     await this.#tasks.refresh();
   }
 
-  /** Ask the server again for what the form depends on: it was away, or there is another key. */
-  forget() {
-    this.#schemas = this.#model = null;
+  /** Fill the form with what depends on the server and its default model, given the answer of page/start.json. */
+  describe({ health, info, models, loras, fields, lora_fields: loraFields }) {
+    this.#form.describe(fields);
+    if (!this.#isFilled) this.#fill();
+    if (info === null) return;
+    this.#info = info;
+    this.#form.setModel(health.generator_info.defaults, info);
+    this.#actions.setModel(info);
+    this.#examples.show(info);
+    byId("first").hidden = false;
+    this.#models.offer(models);
+    this.#form.setLoras(loras, loraFields);
+    this.#model = info.model_name;
+    this.#warnOfModel();
   }
 
   focus() {
@@ -92,6 +110,7 @@ export class CreateView {
     await this.#form.ready();
     try {
       this.#start(this.#form.read());
+      this.#recent.add(byId("prompt").value);
       keepForm(this.#form.kept(), { sent: true });
     } catch (refusal) {
       this.#form.refuse(refusal);
@@ -218,25 +237,5 @@ export class CreateView {
     const names = { linked: this.#linkedModel, model: this.#model };
     if (names.linked !== names.model) this.#form.refuse(new Refusal(text("form.link.model", names)));
     this.#linkedModel = null;
-  }
-
-  /** Fill the form with what depends on the model: once for each default model, and again after a restart. */
-  async #updateForm(health) {
-    if (this.#schemas === null) {
-      this.#schemas = (await ask("openapi.json")).components.schemas;
-      this.#form.describe(this.#schemas.GenerateBody);
-      if (!this.#isFilled) this.#fill();
-    }
-    const { model_id: name, defaults } = health.generator_info;
-    if (name === null || name === this.#model) return;
-    const info = this.#info = await ask("info");
-    this.#page.offer(info);
-    this.#form.setDefaults(defaults);
-    this.#form.setModel(info);
-    this.#actions.setModel(info);
-    this.#models.offer((await ask("v1/models")).data);
-    this.#form.setLoras((await ask("v1/loras")).data, this.#schemas.LoraChoice);
-    this.#model = name;
-    this.#warnOfModel();
   }
 }

@@ -1,11 +1,11 @@
-// One field of the form: its description in the server's OpenAPI document, and its value.
+// One field of the form: its schema, as the server describes it, and its value.
 
 import { text } from "../language/text.js";
 import { Refusal } from "../shell/server.js";
 
-/** Return the schema of a field without its "or null". */
-export function schemaOf(schema, name) {
-  const field = schema.properties[name] ?? {};
+/** Return the schema of one of the fields without its "or null". */
+export function schemaOf(fields, name) {
+  const field = fields[name] ?? {};
   const option = (field.anyOf ?? []).find((each) => each.type !== "null");
   return { ...option, ...field };
 }

@@ -1,20 +1,27 @@
 // The form: ranges and defaults come from the server, and its values become a request.
 
+import { Sliders } from "../controls/sliders.js";
 import { imageFields } from "../inputs/sent_images.js";
 import { SourceImage } from "../inputs/source.js";
 import { text } from "../language/text.js";
 import { Refusal } from "../shell/server.js";
 import { limit, numberOf, offer, plain, schemaOf } from "./fields.js";
 import { LoraList } from "./loras.js";
+import { Refusals } from "./refusals.js";
+import { SizeChoice } from "./size.js";
 
-const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength"];
+const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength", "width", "height"];
 // Until somebody changes these, the model and the LoRAs set them.
 const FOLLOWING = ["num_inference_steps", "true_cfg_scale"];
 const CHECKED = ["positive_magic", "add_overlay"];
 const KEPT = [
-  "prompt", "negative_prompt", "aspect_ratio", "quality", "strength", "n", "seed", "random", "previews",
+  "prompt", "negative_prompt", "aspect_ratio", "width", "height", "quality", "output_format", "scheduler", "strength",
+  "n", "seed", "random", "previews",
   ...FOLLOWING, ...CHECKED,
 ];
+// What a request sets, and nothing means the default.
+const OPTIONAL = ["negative_prompt", "scheduler"];
+const FORMAT = "png";
 const PREVIEWS = 8;
 // As many digits as 64 bits may have, and some more for the server to refuse.
 const WHOLE = /^-?\d{1,24}$/;
@@ -26,9 +33,12 @@ export class RequestForm {
   #fields = this.#form.elements;
   #loras = new LoraList(() => this.#follow());
   #defaults = {};
-  #sizes = {};
-  #defaultSize = "";
+  #size = new SizeChoice(() => this.#showSource());
+  #sliders = new Sliders(this.#form);
+  #refusals = new Refusals(this.#form);
   #touched = new Set();
+  // What a person has filled in before the server's settings arrived: that stays.
+  #early = new Set();
   #source = new SourceImage({ changed: () => this.#showSource(), refused: (refusal) => this.refuse(refusal) });
   #described = false;
   #hasStrength = false;
@@ -43,7 +53,10 @@ export class RequestForm {
       generated();
     });
     this.#changed = changed;
-    this.#form.addEventListener("input", () => { if (this.#described) changed(this.kept()); });
+    this.#form.addEventListener("input", ({ target }) => {
+      if (this.#described) changed(this.kept());
+      else this.#early.add(target.name || target.id);
+    });
     this.#form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#form.requestSubmit();
     });
@@ -51,17 +64,17 @@ export class RequestForm {
       this.#fields[name].addEventListener("input", (event) => this.#touch(name, event.target.value !== ""));
       this.#fields[name].addEventListener("change", () => this.#follow());
     }
-    byId("random").addEventListener("change", () => this.#showSeed());
-    this.#fields.aspect_ratio.addEventListener("change", () => this.#showSource());
+    byId("random").addEventListener("change", () => this.#show());
   }
 
-  /** Set ranges, choices and hints from the OpenAPI schema of a request. */
+  /** Set ranges, choices and hints from the schemas of the fields of a request. */
   describe(request) {
     for (const name of LIMITED) limit(this.#fields[name], schemaOf(request, name));
     offer(this.#fields.quality, schemaOf(request, "quality").enum);
     byId("quality-hint").textContent = plain(schemaOf(request, "quality").description);
     byId("strength-hint").textContent = plain(schemaOf(request, "strength").description);
-    this.#offerSizes(schemaOf(request, "aspect_ratio").enum);
+    offer(this.#fields.output_format, schemaOf(request, "output_format").enum);
+    this.#size.offer(schemaOf(request, "aspect_ratio").enum);
     for (const name of ["seed", ...CHECKED]) this.#fields[name].title = plain(schemaOf(request, name).description);
     if (this.#described) return;
     this.#described = true;
@@ -70,17 +83,13 @@ export class RequestForm {
     this.#fields.positive_magic.checked = schemaOf(request, "positive_magic").default;
   }
 
-  /** Set the model's defaults, which /health returns. */
-  setDefaults({ steps, guidance_scale: guidance, width, height }) {
+  /** Set the model's `defaults`, as /health has them, its sizes and the kinds of input it accepts, which /info returns. */
+  setModel({ steps, guidance_scale: guidance, width, height }, info) {
     this.#defaults = { num_inference_steps: steps, true_cfg_scale: guidance };
-    this.#defaultSize = ` · ${width}×${height}`;
+    this.#size.setModel(info.aspect_ratio_sizes, [width, height]);
+    const own = text("form.scheduler.own", { name: info.sampler });
+    offer(this.#fields.scheduler, ["", ...Object.keys(info.schedulers)], { "": own });
     this.#follow();
-    this.#offerSizes();
-  }
-
-  /** Set the model's sizes and the kinds of input it accepts, which /info returns. */
-  setModel(info) {
-    this.#sizes = info.aspect_ratio_sizes;
     // An edit does all its steps, so there is no strength to choose.
     this.#hasStrength = info.draws_from.includes("image");
     this.#source.setModel(info);
@@ -115,8 +124,12 @@ export class RequestForm {
     const number = (name) => numberOf(this.#fields[name]);
     const fields = { prompt: value("prompt"), quality: value("quality") };
     for (const name of CHECKED) fields[name] = this.#fields[name].checked;
-    if (value("negative_prompt") !== "") fields.negative_prompt = value("negative_prompt");
-    if (value("aspect_ratio") !== "") fields.aspect_ratio = value("aspect_ratio");
+    for (const name of OPTIONAL) if (value(name) !== "") fields[name] = value(name);
+    if (value("output_format") !== FORMAT) fields.output_format = value("output_format");
+    // It chooses the quality words.
+    if (/\p{Script=Han}/u.test(fields.prompt)) fields.language = "zh";
+    const { fields: sides, size } = this.#size.read();
+    Object.assign(fields, sides);
     for (const name of FOLLOWING) {
       const given = number(name);
       if (this.#touched.has(name) && given !== null) fields[name] = given;
@@ -129,7 +142,7 @@ export class RequestForm {
     const seed = byId("random").checked ? null : value("seed").trim();
     // What the model would set: a link reproduces the image even when its defaults are others.
     const shown = Object.fromEntries(FOLLOWING.map((name) => [name, value(name)]));
-    const source = this.#source.read(this.#sizes[fields.aspect_ratio] ?? null);
+    const source = this.#source.read(size);
     return { fields, seed, shown, source, hasSource: source !== null };
   }
 
@@ -143,23 +156,24 @@ export class RequestForm {
 
   /** Write what `kept` returned into the form. */
   restore({ values, touched, loras }) {
-    for (const name of KEPT.filter((each) => values[each] !== undefined)) {
+    for (const name of KEPT.filter((each) => values[each] !== undefined && !this.#early.has(each))) {
       const control = this.#fields[name];
       if (FOLLOWING.includes(name) && !touched.includes(name)) continue;
       if (control.type === "checkbox") control.checked = values[name];
       else control.value = values[name];
     }
-    this.#touched = new Set(touched);
+    this.#touched = new Set([...touched, ...this.#touched]);
+    this.#early.clear();
     this.#keepLoras(loras);
-    this.#showSeed();
     this.#follow();
   }
 
   /** Write a request into the form, with the seed of one of its images. */
   fill({ fields, source, hasSource }, seed) {
-    for (const name of ["prompt", "negative_prompt", "aspect_ratio", "quality", "strength"]) {
+    for (const name of ["prompt", "aspect_ratio", "width", "height", "quality", "strength", ...OPTIONAL]) {
       this.#fields[name].value = fields[name] ?? "";
     }
+    this.#fields.output_format.value = fields.output_format ?? FORMAT;
     for (const name of CHECKED) this.#fields[name].checked = fields[name];
     for (const name of FOLLOWING) {
       this.#fields[name].value = fields[name] ?? "";
@@ -169,7 +183,6 @@ export class RequestForm {
     this.#fields.seed.value = seed;
     byId("random").checked = false;
     this.#keepLoras(fields.loras ?? []);
-    this.#showSeed();
     this.#source.restore(source);
     this.#follow();
     this.accept();
@@ -186,42 +199,36 @@ export class RequestForm {
     this.#changed(this.kept());
   }
 
+  /** Write another prompt. */
+  setPrompt(prompt) {
+    this.#fields.prompt.value = prompt;
+    this.#fields.prompt.focus();
+    this.#changed(this.kept());
+  }
+
   /** Start from an image, or from none. */
   startFrom(blob) {
     this.#source.choose(blob);
   }
 
-  /** Say a sentence about what the form holds. */
-  say(sentence) {
-    byId("form-note").textContent = sentence;
-  }
-
   /** Show a refusal at the field that it names. */
   refuse(refusal) {
-    this.accept();
-    const control = this.#fields[fieldOf(refusal.param)];
-    const field = control?.closest(".field");
-    if (field) field.append(byId("refusal"));
-    else byId("sending").prepend(byId("refusal"));
-    byId("refusal").textContent = refusal.message;
-    control?.setAttribute("aria-invalid", "true");
-    control?.setAttribute("aria-errormessage", "refusal");
-    control?.focus();
+    this.#refusals.show(refusal);
   }
 
   /** Return whether a refusal is about something in this form. */
   has(param) {
-    const name = fieldOf(param);
-    return name === "loras" || this.#fields[name] !== undefined;
+    return this.#refusals.has(param);
   }
 
   /** Clear the last refusal. */
   accept() {
-    byId("refusal").textContent = byId("form-note").textContent = "";
-    for (const control of this.#form.querySelectorAll("[aria-invalid]")) {
-      control.removeAttribute("aria-invalid");
-      control.removeAttribute("aria-errormessage");
-    }
+    this.#refusals.clear();
+  }
+
+  /** Say a sentence about what the form holds. */
+  say(sentence) {
+    byId("form-note").textContent = sentence;
   }
 
   /** Choose LoRAs now, or once the server has named them. */
@@ -240,29 +247,21 @@ export class RequestForm {
       if (this.#touched.has(name)) continue;
       this.#fields[name].value = this.#loras.recommended(name) ?? this.#defaults[name] ?? "";
     }
+    this.#show();
   }
 
-  #showSeed() {
+  /** Show what follows from the values. */
+  #show() {
     this.#fields.seed.disabled = byId("random").checked;
-  }
-
-  #offerSizes(names = [...this.#fields.aspect_ratio.options].map((each) => each.value).filter(Boolean)) {
-    const unset = !this.#source.isChosen ? text("form.aspect.default") + this.#defaultSize : text("form.aspect.same");
-    const sized = names.map((name) => [name, [name, this.#sizes[name]?.join("×")].filter(Boolean).join(" · ")]);
-    const labels = { "": unset, ...Object.fromEntries(sized) };
-    offer(this.#fields.aspect_ratio, ["", ...names], labels);
+    this.#sliders.show();
+    this.#size.show();
   }
 
   #showSource() {
     byId("strength-field").hidden = !this.#source.isChosen || !this.#hasStrength;
-    this.#source.showFit(this.#fields.aspect_ratio.value !== "");
-    this.#offerSizes();
+    this.#source.showFit(this.#size.isChosen);
+    this.#size.follow(this.#source.isChosen);
   }
-}
-
-/** Return the field of the form that the server names, perhaps by a part of it such as `loras[0].scale`. */
-function fieldOf(param) {
-  return param?.split(/[.[]/)[0];
 }
 
 /** Return a request as JSON; a seed may have more digits than a JavaScript number can hold. */

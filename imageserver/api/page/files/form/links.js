@@ -1,6 +1,9 @@
 // Settings as the fragment of an address: whoever opens it finds them in the form.
 
-const PLAIN = ["prompt", "negative_prompt", "aspect_ratio", "quality", "num_inference_steps", "true_cfg_scale"];
+const PLAIN = [
+  "prompt", "negative_prompt", "aspect_ratio", "width", "height", "quality", "num_inference_steps", "true_cfg_scale",
+  "scheduler", "output_format",
+];
 const CHECKED = ["positive_magic", "add_overlay"];
 
 /** Return the fragment that holds a request with the seed of one of its images; `model` is what generated it. */

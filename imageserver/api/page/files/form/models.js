@@ -17,11 +17,10 @@ export class ModelChoice {
     return this.#select.disabled ? this.#select.value : "";
   }
 
-  /** Show the models from /v1/models without other names for them; a single one leaves nothing to choose. */
-  offer(listed) {
-    const models = listed.filter((model) => model.alias_of === null);
+  /** Show the models, the default one first; a single one leaves nothing to choose. */
+  offer(models) {
     offer(this.#select, models.map((model) => model.id));
-    this.#default = models.find((model) => model.default)?.id ?? "";
+    this.#default = models[0]?.id ?? "";
     this.#select.value = this.#default;
     this.#field.hidden = models.length < 2;
   }

@@ -21,11 +21,6 @@ export function text(key, values = {}) {
   return tables[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** Return whether there is such a text. */
-export function hasText(key) {
-  return key in tables[language];
-}
-
 /**
  * Write the texts into the elements that name them, templates included.
  *
@@ -34,7 +29,8 @@ export function hasText(key) {
 export function translate(root) {
   for (const element of root.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   for (const [name, attribute] of Object.entries(ATTRIBUTES)) {
-    for (const element of root.querySelectorAll(`[data-${name}]`)) element.setAttribute(attribute, text(element.dataset[name]));
+    const named = root.querySelectorAll(`[data-${name}]`);
+    for (const element of named) element.setAttribute(attribute, text(element.dataset[name]));
   }
   for (const template of root.querySelectorAll("template")) translate(template.content);
 }

@@ -6,6 +6,7 @@ import gallery from "../gallery/texts.js";
 import inputs from "../inputs/texts.js";
 import jobs from "../jobs/texts.js";
 import mask from "../mask/texts.js";
+import prompts from "../prompts/texts.js";
 import shell from "../shell/texts.js";
 
-export const TEXTS = [shell, form, gallery, inputs, edits, jobs, mask];
+export const TEXTS = [shell, form, gallery, inputs, edits, jobs, mask, prompts];

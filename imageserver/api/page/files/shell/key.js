@@ -1,4 +1,4 @@
-// The form for the API key, shown where the server requires one.
+// The form for the API key, shown where the server requires one, until it accepts one.
 
 import { keep } from "./server.js";
 
@@ -7,33 +7,51 @@ const byId = (id) => document.getElementById(id);
 export class KeyForm {
   #form = byId("key");
   #input = byId("key-input");
-  #isAsking = false;
+  // What it waits for: nothing, a person, or the server's word on the key that it was given.
+  #waitsFor = null;
 
-  /** `given` is called when a key was given. */
+  /** `given` is called when a key was given: a request then shows whether the server accepts it. */
   constructor(given) {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      keep(this.#input.value.trim());
-      this.#input.value = "";
-      this.#form.hidden = true;
-      this.#isAsking = false;
+      keep(this.#input.value.trim(), { forAllTabs: byId("key-keep").checked });
+      this.#waitsFor = "server";
       given();
     });
   }
 
   /** Whether the server requires a key that it was not given. */
   get isAsking() {
-    return this.#isAsking;
+    return this.#waitsFor === "person";
+  }
+
+  /** Whether the server has accepted no key yet, although it requires one. */
+  get isOpen() {
+    return this.#waitsFor !== null;
   }
 
   /** Ask for a key; the sentence says why. */
   ask(sentence) {
-    this.#isAsking = true;
+    const wasWrong = this.#waitsFor === "server";
+    this.#waitsFor = "person";
     this.#form.hidden = false;
     byId("key-error").textContent = sentence;
+    // What is typed next is a key again, and must not stand in a prompt.
+    if (wasWrong) this.focus();
+  }
+
+  /** Go away: the server accepts the key. Returns whether the focus was here. */
+  accept() {
+    if (!this.isOpen) return false;
+    const hadFocus = this.#form.contains(document.activeElement) || document.activeElement === document.body;
+    this.#waitsFor = null;
+    this.#input.value = byId("key-error").textContent = "";
+    this.#form.hidden = true;
+    return hadFocus;
   }
 
   focus() {
     this.#input.focus();
+    this.#input.select();
   }
 }

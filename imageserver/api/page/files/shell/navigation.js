@@ -7,7 +7,11 @@ export class Navigation {
   #views = [];
   #shown = null;
 
-  constructor() {
+  #keyboard;
+
+  /** The views get the keys 1, 2, 3 and so on of the `keyboard`. */
+  constructor(keyboard) {
+    this.#keyboard = keyboard;
     addEventListener("hashchange", () => this.#follow());
   }
 
@@ -26,6 +30,8 @@ export class Navigation {
     view.element.hidden = this.#views.length > 0;
     this.#views.push({ view, link });
     this.#bar.append(link);
+    const sentence = text("keys.view", { title: text(view.title) });
+    this.#keyboard.add(String(this.#views.length), sentence, () => { if (!link.hidden) this.open(view.name); });
     this.#follow();
   }
 

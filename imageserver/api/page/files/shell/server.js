@@ -15,13 +15,29 @@ export class Refusal extends Error {
   }
 }
 
-/** Keep a key for this tab. */
-export function keep(given) {
+/** Keep a key for this tab, or for all tabs until it is forgotten. */
+export function keep(given, { forAllTabs = false } = {}) {
+  forget();
   key = given;
   try {
-    sessionStorage.setItem(KEY, given);
+    (forAllTabs ? localStorage : sessionStorage).setItem(KEY, given);
   } catch {
     // A browser that stores nothing keeps the key as long as the page.
+  }
+}
+
+/** Return whether there is a key. */
+export function hasKey() {
+  return key !== "";
+}
+
+/** Forget the key, in all tabs that begin after this. */
+export function forget() {
+  key = "";
+  try {
+    for (const storage of [sessionStorage, localStorage]) storage.removeItem(KEY);
+  } catch {
+    // Nothing was stored.
   }
 }
 
@@ -62,7 +78,7 @@ function unreachable() {
 
 function stored() {
   try {
-    return sessionStorage.getItem(KEY) ?? "";
+    return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
   } catch {
     return "";
   }

@@ -1,0 +1,67 @@
+"""The page's modules as one script, and its style sheets as one: a browser asks for each of 40 small files otherwise.
+
+Over a line with a round trip of 150 ms that is most of the time until the form is ready. The modules stay as they are,
+each a function here that returns what it exports, called in the order in which they import each other.
+"""
+
+import json
+import re
+from pathlib import PurePosixPath
+
+IMPORT = re.compile(r'^import (?:(?P<default>\w+)|\{(?P<names>[^}]+)\}) from "(?P<path>\.\.?/[^"]+)";$', re.MULTILINE)
+EXPORT = re.compile(r"^export (?P<kind>async function\*?|function\*?|class|const) (?P<name>\w+)", re.MULTILINE)
+DEFAULT = re.compile(r"^export default ", re.MULTILINE)
+LEFT_OVER = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
+
+
+class NotJoinable(Exception):
+    """A module is written in a way that cannot be joined."""
+
+
+def join_modules(start: str, sources: dict[str, str]) -> str:
+    """Return the script that runs a module with all that it imports; raises NotJoinable."""
+    done: list[str] = []
+    _collect(start, sources, done, ())
+    parts = [f"modules[{json.dumps(name)}] = (() => {{\n{_body(name, sources[name])}}})();\n" for name in done]
+    return '"use strict";\n{\nconst modules = {};\n' + "".join(parts) + "}\n"
+
+
+def _collect(name: str, sources: dict[str, str], done: list[str], importers: tuple[str, ...]) -> None:
+    """Add a module behind those that it imports."""
+    if name in importers:
+        raise NotJoinable(f"{name} imports itself, by way of {', '.join(importers)}.")
+    if name not in sources:
+        raise NotJoinable(f"{importers[-1] if importers else 'the page'} imports {name}, which is not there.")
+    if name in done:
+        return
+    for found in IMPORT.finditer(sources[name]):
+        _collect(_resolved(name, found["path"]), sources, done, (*importers, name))
+    done.append(name)
+
+
+def _body(name: str, source: str) -> str:
+    exported = [found["name"] for found in EXPORT.finditer(source)]
+    text = IMPORT.sub(lambda found: _as_constant(found, name), source)
+    text = EXPORT.sub(r"\g<kind> \g<name>", text)
+    if DEFAULT.search(text):
+        text, exported = DEFAULT.sub("const theDefault = ", text), [*exported, "default: theDefault"]
+    if left := LEFT_OVER.search(text):
+        raise NotJoinable(f"{name}: {left[0]!r} cannot be joined; see docs/contributing/add-a-view.md.")
+    return f"{text}return {{ {', '.join(exported)} }};\n"
+
+
+def _as_constant(found: re.Match[str], name: str) -> str:
+    module = f"modules[{json.dumps(_resolved(name, found['path']))}]"
+    if found["default"]:
+        return f"const {found['default']} = {module}.default;"
+    return f"const {{{found['names'].replace(' as ', ': ')}}} = {module};"
+
+
+def _resolved(name: str, path: str) -> str:
+    parts = list(PurePosixPath(name).parent.parts)
+    for part in path.split("/"):
+        if part == "..":
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts)

@@ -1,0 +1,74 @@
+"""What the web page begins with, in one document: a form takes one round trip instead of six."""
+
+import gzip
+import hashlib
+from typing import Any
+
+from flask import Blueprint, Response, current_app
+from pydantic import BaseModel, Field
+
+from imageserver.api import errors
+from imageserver.api.generation.model_lookup import listing
+from imageserver.api.inputs.generate_request import GenerateBody
+from imageserver.api.inputs.loras import LoraChoice
+from imageserver.api.operations import documented
+from imageserver.api.page.views import text_response
+from imageserver.api.request_context import services
+from imageserver.api.schemas import HealthResponse, InfoResponse, OpenResponseSchema
+from imageserver.api.server import health, loras
+from imageserver.api.server.openapi import fields_of
+from imageserver.api.services import Services
+from imageserver.errors import Loading
+
+blueprint = Blueprint("page_start", __name__)
+errors.register(blueprint)
+
+EXTENSION = "imageserver_page_fields"
+
+
+class PageStartResponse(OpenResponseSchema):
+    """The state of the server, and what the form of the web page depends on."""
+
+    health: HealthResponse
+    info: InfoResponse | None = Field(description="As `GET /info`; null while the first model loads.")
+    models: list[dict[str, Any]] = Field(description="The models that need no download, the default one first.")
+    loras: list[dict[str, Any]] = Field(description="As `GET /v1/loras`, without `loaded`.")
+    fields: dict[str, Any] = Field(description="JSON schemas of the fields of `POST /generate`.")
+    lora_fields: dict[str, Any] = Field(description="JSON schemas of the fields of a LoRA in it.")
+
+
+@blueprint.get("/page/start.json")
+@documented(response=PageStartResponse, errors=(500,))
+def start() -> Response:
+    """Return what the web page begins with."""
+    service = services()
+    content = current_app.json.dumps(_values(service)).encode()
+    compressed = service.thread_pool.run(gzip.compress, content, compresslevel=6)
+    response = text_response(content, compressed, "application/json", hashlib.sha256(content).hexdigest()[:32])
+    response.cache_control.no_cache = True
+    return response
+
+
+def _values(service: Services) -> dict[str, Any]:
+    try:
+        info, models = health.details_of(service), listing(service)
+    except Loading:
+        info, models = None, []
+    return {
+        "health": health.state_of(service),
+        "info": info,
+        "models": [{"id": model.name, "loaded": model.loaded} for model in models],
+        "loras": [lora.model_dump(exclude={"loaded"}) for lora in loras.all_of(service)[0]],
+        "fields": _fields("fields", GenerateBody),
+        "lora_fields": _fields("lora_fields", LoraChoice),
+    }
+
+
+def _fields(name: str, body: type[BaseModel]) -> dict[str, Any]:
+    """Return the schemas of a body's fields, which never change and take milliseconds to build."""
+    extensions, service = current_app.extensions, services()
+    known = extensions.setdefault(EXTENSION, {})
+    if name not in known:
+        known[name] = service.thread_pool.run(fields_of, body, service.settings)
+    fields: dict[str, Any] = known[name]
+    return fields

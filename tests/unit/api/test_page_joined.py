@@ -1,0 +1,42 @@
+"""Joined modules do what they do apart."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from imageserver.api.page.joined import NotJoinable, join_modules
+
+NODE = shutil.which("node")
+SOURCES = {
+    "main.js": 'import texts from "./room/texts.js";\nimport { Cat as Animal, count, names } from "./room/cat.js";\n'
+    'count();\nconsole.log(new Animal().say(), names.join("+"), texts.en, count());\n',
+    "room/cat.js": 'import { voice } from "../voice.js";\n\nlet calls = 0;\nexport const names = ["a", "b"];\n'
+    "export function count() {\n  return (calls += 1);\n}\n\n"
+    "export class Cat {\n  say() {\n    return voice;\n  }\n}\n",
+    "room/texts.js": 'export default {\n  en: "hello",\n};\n',
+    "voice.js": 'const calls = "another name of the same";\nexport const voice = `meow ${calls.length}`;\n',
+}
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node")
+def test_a_joined_page_runs_as_its_modules_do():
+    script = join_modules("main.js", SOURCES)
+    ran = subprocess.run([NODE, "-e", script], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "meow 24 a+b hello 2\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ('import * as all from "./voice.js";\n', "import . as all"),
+        ("export { one };\n", "export { one };"),
+        ("export let one = 1;\n", "export let one = 1;"),
+        ('const late = import("./voice.js");\n', "import"),
+        ('import { gone } from "./gone.js";\n', "gone.js, which is not there"),
+        ('import { self } from "./main.js";\n', "imports itself"),
+    ],
+)
+def test_what_cannot_be_joined_is_named(source, said):
+    with pytest.raises(NotJoinable, match=said):
+        join_modules("main.js", SOURCES | {"main.js": source})
