@@ -21,6 +21,7 @@ from imageserver.outputs.gallery.item import GalleryItem
 from imageserver.outputs.gallery.thumbnails import Thumbnails
 from imageserver.outputs.naming import file_stem
 from imageserver.settings import Settings
+from imageserver.telemetry.metric_registry import MetricRegistry
 from tests.support.images import one_colour
 
 WHEN = datetime(2026, 11, 20, 15, 4, 5, tzinfo=UTC)
@@ -52,6 +53,7 @@ class GalleryServer:
             settings=settings, gallery=self.gallery, outputs=self.outputs, thumbnails=self.thumbnails,
             keyring=Keyring(entries, locked=bool(entries)), huggingface_tokens=None, links=Links(settings),
             url_signer=UrlSigner(b"secret") if entries else None, request_ids=SimpleNamespace(next_id=lambda: 5),
+            measurements=MetricRegistry(),
             thread_pool=ThreadPool(1), storage_threads=ThreadPool(1), decoding_memory=MemoryBudget(2**30),
         )  # fmt: skip
 

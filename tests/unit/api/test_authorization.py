@@ -12,6 +12,7 @@ from imageserver.api.credentials.key_entries import KeyEntry
 from imageserver.api.request_context import EXTENSION
 from imageserver.protocol.messages import CancelJob, ListJobs
 from imageserver.settings import Settings
+from imageserver.telemetry.metric_registry import MetricRegistry
 
 ANN, BOB, TOKEN = "ann-key-0123456789", "bob-key-0123456789", "hf_token"
 ADMIN_PATHS = ["/v1/models/load", "/v1/models/unload", "/v1/loras/load", "/v1/loras/unload", "/sdapi/v1/options"]
@@ -29,6 +30,7 @@ class RoutesOverNothing:
         self.app.extensions[EXTENSION] = SimpleNamespace(
             settings=settings,
             request_ids=SimpleNamespace(next_id=lambda: 5),
+            measurements=MetricRegistry(),
             keyring=Keyring(entries, locked=bool(entries)),
             huggingface_tokens=SimpleNamespace(owner_of={TOKEN: "hf:eve"}.get),
             client=SimpleNamespace(jobs=lambda question: self.questions.append(question) or ()),

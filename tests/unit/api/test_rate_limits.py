@@ -12,6 +12,7 @@ from imageserver.api.request_context import EXTENSION
 from imageserver.client_limits import NO_LIMITS, ClientLimits
 from imageserver.protocol.messages import Failed, QuotaUse, Usage
 from imageserver.settings import Settings
+from imageserver.telemetry.metric_registry import MetricRegistry
 from imageserver.web_addresses import TrustedProxies
 
 ANN, BOB = "ann-key-0123456789", "bob-key-0123456789"
@@ -35,6 +36,7 @@ class CountingServer:
         self.app.extensions[EXTENSION] = SimpleNamespace(
             settings=chosen,
             request_ids=SimpleNamespace(next_id=lambda: 5),
+            measurements=MetricRegistry(),
             keyring=Keyring(entries, locked=bool(entries)),
             huggingface_tokens=None,
             proxies=TrustedProxies(chosen.trusted_proxies),

@@ -11,6 +11,7 @@ from imageserver.api.credentials.key_entries import KeyEntry
 from imageserver.api.dialects.openai_images.addresses import documented
 from imageserver.api.request_context import EXTENSION
 from imageserver.settings import Settings
+from imageserver.telemetry.metric_registry import MetricRegistry
 
 KEY = "ann-key-0123456789"
 OPENAI, NATIVE = {"message", "type", "param", "code"}, {"error", "code", "param", "request_id"}
@@ -27,6 +28,7 @@ class RoutesAtEveryAddress:
         self.app.extensions[EXTENSION] = SimpleNamespace(
             settings=settings,
             request_ids=SimpleNamespace(next_id=lambda: 5),
+            measurements=MetricRegistry(),
             keyring=Keyring(entries, locked=bool(entries)),
             huggingface_tokens=None,
         )
