@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from imageserver.settings.env_file import UserPath
+
 
 class ProcessSettings(BaseModel):
     """The processes of the server: how many, how long they wait, what they log."""
@@ -38,4 +40,13 @@ class ProcessSettings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
     log_format: Literal["text", "json"] = Field(
         "text", description="Format of the log lines: text for people, json for machines."
+    )
+    log_file: UserPath | None = Field(
+        None, description="File that the log is written to as well; a full one becomes LOG_FILE.1."
+    )
+    log_file_max_mb: float = Field(
+        100.0, gt=0, description="Maximum size of LOG_FILE and of LOG_FILE.1 each, in MiB, however much is logged."
+    )
+    log_prompts: bool = Field(
+        True, description="0 keeps prompts out of the log and out of the list of other clients' jobs."
     )

@@ -12,22 +12,30 @@ from datetime import UTC, datetime
 from pythonjsonlogger.json import JsonFormatter
 
 from imageserver.settings import Settings
+from imageserver.telemetry.log_file import LogFile
 
 current_request: contextvars.ContextVar[int | None] = contextvars.ContextVar("current_request", default=None)
 # The name of the client's key; empty where no keys are required.
 current_credential: contextvars.ContextVar[str] = contextvars.ContextVar("current_credential", default="")
 
+REDACTED = "[redacted]"
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _RequestFilter(logging.Filter):
-    """Adds the current request's id, unless the call named one, and the client's name."""
+    """Adds the current request's id, unless the call named one, and the client's name; without prompts if wanted."""
+
+    def __init__(self, *, prompts: bool) -> None:
+        super().__init__()
+        self._prompts = prompts
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "request_id"):
             record.request_id = current_request.get()
         if credential := current_credential.get():
             record.credential = credential
+        if not self._prompts and hasattr(record, "prompt"):
+            record.prompt = REDACTED
         return True
 
 
@@ -56,23 +64,27 @@ def escape(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _formatter(log_format: str) -> logging.Formatter:
+    if log_format == "text":
+        return TextFormatter()
+    return _JsonLines(
+        "{asctime}{levelname}{name}{message}{request_id}",
+        style="{",
+        rename_fields={"asctime": "timestamp", "levelname": "level"},
+        json_ensure_ascii=True,
+    )
+
+
 def configure_logging(settings: Settings) -> None:
-    """Send this process's log to standard error in the format of LOG_FORMAT."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_RequestFilter())
-    if settings.log_format == "json":
-        handler.setFormatter(
-            _JsonLines(
-                "{asctime}{levelname}{name}{message}{request_id}",
-                style="{",
-                rename_fields={"asctime": "timestamp", "levelname": "level"},
-                json_ensure_ascii=True,
-            )
-        )
-    else:
-        handler.setFormatter(TextFormatter())
+    """Send this process's log to standard error, and to LOG_FILE, in the format of LOG_FORMAT."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if settings.log_file is not None:
+        handlers.append(LogFile(settings.resolve(settings.log_file), int(settings.log_file_max_mb * 2**20)))
+    for handler in handlers:
+        handler.addFilter(_RequestFilter(prompts=settings.log_prompts))
+        handler.setFormatter(_formatter(settings.log_format))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(settings.log_level)
     for noisy in ("urllib3", "filelock", "asyncio", "modelscope", "aiobotocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

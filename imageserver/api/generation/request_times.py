@@ -29,6 +29,7 @@ class RequestTimes:
         self._service = service
         self._generation = generation
         self._arrived = arrived
+        self._device = ""
         self._encoding = 0.0
         self._state = "cancelled"  # unless it ends otherwise
 
@@ -53,6 +54,18 @@ class RequestTimes:
         self._encoding = seconds
         self._service.measurements.observe(STAGE_SECONDS, seconds, "encode", *self._labels, "completed")
 
+    def record_device(self, name: str) -> None:
+        self._device = name
+
+    def log_fields(self, outcome: Outcome) -> dict[str, object]:
+        """Return what a log line in JSON says of the generation: its device, its batch, its stages in seconds."""
+        return {
+            "device": self._device,
+            "batch_size": outcome.batch_size,
+            "queue_seconds": round(outcome.queue_time, 4),
+            "stage_seconds": {name: round(seconds, 4) for name, seconds in _stages(outcome, self._encoding).items()},
+        }
+
     def complete(self, outcome: Outcome, origin: str) -> None:
         """Record where the images came from, and let the response say how long each stage took."""
         self._state = "completed"
@@ -76,12 +89,10 @@ def server_timing(outcome: Outcome, encoding: float) -> str:
 
     Source: W3C Server Timing, https://www.w3.org/TR/server-timing/.
     """
-    spent = outcome.stage_seconds
-    stages = {
-        "queue": outcome.queue_time,
-        "text": spent.text,
-        "denoise": spent.denoise,
-        "decode": spent.decode,
-        "encode": encoding,
-    }
+    stages = {"queue": outcome.queue_time, **_stages(outcome, encoding)}
     return ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in stages.items())
+
+
+def _stages(outcome: Outcome, encoding: float) -> dict[str, float]:
+    spent = outcome.stage_seconds
+    return {"text": spent.text, "denoise": spent.denoise, "decode": spent.decode, "encode": encoding}

@@ -123,6 +123,8 @@ class PendingGeneration:
         # The dispatcher has it now; the wait for the images may be long.
         request = self.request = replace(request, source=b"")
         for update in ticket.updates(HEARTBEAT_SECONDS):
+            if isinstance(update, Started):
+                self._times.record_device(update.device)
             yield self._finished(update) if isinstance(update, Image) else update
 
     def stream(self, environ: dict[str, Any]) -> Generator[Update]:
@@ -185,6 +187,8 @@ class PendingGeneration:
                 "latency_ms": round(1000 * (outcome.queue_time + outcome.inference_time)),
                 "vram_peak_mb": outcome.vram_peak_mb or None,
                 "nsfw_detected": outcome.nsfw_detected,
+                "key": request.credential or None,
+                **self._times.log_fields(outcome),
             },
         )  # fmt: skip
         result = self._result(outcome, files, info, "join" if image.joined else "miss")

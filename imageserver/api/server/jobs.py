@@ -2,7 +2,7 @@
 
 import base64
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +21,7 @@ from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.dispatch.client.watch_ticket import WatchTicket
 from imageserver.errors import InvalidParameter, NotFound
 from imageserver.protocol.messages import CancelJob, JobEvent, JobStatus, ListJobs, Watch
+from imageserver.telemetry.logs import REDACTED
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
@@ -57,7 +58,9 @@ def list_jobs() -> Response:
     """List the running requests and the last ones that ended."""
     query = read_query(JobsQuery)
     question = ListJobs(job=request_id(), credential=_whose(query), state=query.state, limit=query.limit)
-    return jsonify(object="list", data=[_as_json(status) for status in services().client.jobs(question)])
+    return jsonify(
+        object="list", data=[_as_json(status, question.credential) for status in services().client.jobs(question)]
+    )
 
 
 @blueprint.get("/<int:number>")
@@ -65,7 +68,7 @@ def list_jobs() -> Response:
 def show_job(number: int) -> Response:
     """Return the state of one request."""
     question = ListJobs(job=request_id(), credential=_whose(read_query(JobQuery)), wanted=_checked(number))
-    return jsonify(_as_json(_only(services().client.jobs(question), number)))
+    return jsonify(_as_json(_only(services().client.jobs(question), number), question.credential))
 
 
 @blueprint.delete("/<int:number>")
@@ -73,7 +76,7 @@ def show_job(number: int) -> Response:
 def cancel_job(number: int) -> Response:
     """Cancel one request; one that has already ended stays as it is."""
     question = CancelJob(job=request_id(), credential=_whose(read_query(JobQuery)), wanted=_checked(number))
-    return jsonify(_as_json(_only(services().client.jobs(question), number)))
+    return jsonify(_as_json(_only(services().client.jobs(question), number), question.credential))
 
 
 @blueprint.get("/<int:number>/events")
@@ -97,20 +100,29 @@ def job_events(number: int) -> Response:
         first = next(events)
     except StopIteration:
         raise _unknown(number) from None
-    frames = _frames(ticket, itertools.chain([first], events), services().thread_pool)
+
+    def shown(status: JobStatus) -> dict[str, Any]:
+        return _as_json(status, question.credential)
+
+    frames = _frames(
+        ticket, itertools.chain([first], events), services().thread_pool, copy_current_request_context(shown)
+    )
     # The stream goes on after this request's context has ended.
     envelope = copy_current_request_context(errors.native)
     return sse.event_stream(frames, lambda error: sse.frame(envelope(error), event="error"))
 
 
 def _frames(
-    ticket: WatchTicket, events: Iterator[JobEvent | PreviewImage | None], thread_pool: ThreadPool
+    ticket: WatchTicket,
+    events: Iterator[JobEvent | PreviewImage | None],
+    thread_pool: ThreadPool,
+    shown: Callable[[JobStatus], dict[str, Any]],
 ) -> Iterator[bytes]:
     try:
         for event in events:
             match event:
                 case JobEvent():
-                    yield sse.frame(_as_json(event.status), event=event.name, number=event.number)
+                    yield sse.frame(shown(event.status), event=event.name, number=event.number)
                 case PreviewImage():
                     # Without a number: whoever resumes gets the last one again.
                     yield sse.frame(thread_pool.run(_preview, event), event="preview")
@@ -147,10 +159,16 @@ def _whose(query: JobQuery) -> str:
     return ""
 
 
-def _as_json(status: JobStatus) -> dict[str, Any]:
-    """Return a status as JSON, with the share of its steps that are done."""
+def _as_json(status: JobStatus, whose: str) -> dict[str, Any]:
+    """Return a status as JSON, with the share of its steps that are done.
+
+    `whose` is the credential whose jobs were asked for; without one they may be anybody's.
+    """
     progress = round(status.step / status.total_steps, 4) if status.total_steps else 0.0
-    return {**msgspec.to_builtins(status), "object": "job", "progress": progress}
+    shown = {**msgspec.to_builtins(status), "object": "job", "progress": progress}
+    if not whose and not services().settings.log_prompts:
+        shown["prompt"] = REDACTED
+    return shown
 
 
 def _only(found: tuple[JobStatus, ...], number: int) -> JobStatus:

@@ -35,7 +35,7 @@ MODULE = "imageserver.outputs.object_store"
 # What the store process reads; keys stay here.
 TRAVELLING = {
     "output_url", "output_redirect", "output_unsent_mb", "tmp_max_mb", "tmp_max_age", "state_dir", "log_level",
-    "log_format",
+    "log_format", "log_file", "log_file_max_mb", "log_prompts",
 }  # fmt: skip
 # Two operations of the store may each take ten.
 ANSWER_SECONDS = 30.0

@@ -36,9 +36,9 @@ def lines(monkeypatch):
     before, level = root.handlers[:], root.level
     stream = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
 
-    def log(log_format, work):
+    def log(log_format, work, **settings):
         monkeypatch.setattr("sys.stderr", stream)
-        configure_logging(Settings(_env_file=None, log_format=log_format))
+        configure_logging(Settings(_env_file=None, log_format=log_format, **settings))
         work(logging.getLogger("imageserver.api.dialects.native"))
         stream.flush()
         return stream.buffer.getvalue().decode().splitlines()
@@ -46,6 +46,16 @@ def lines(monkeypatch):
     yield log
     root.handlers[:] = before
     root.setLevel(level)
+
+
+def test_without_prompts_a_line_says_that_it_keeps_one_back(lines):
+    def work(logger):
+        logger.info("Generated.", extra={"prompt": "a secret", "seed": 5})
+
+    [line] = lines("json", work)
+    assert json.loads(line)["prompt"] == "a secret"
+    [_, line] = lines("json", work, log_prompts=False)
+    assert (json.loads(line)["prompt"], json.loads(line)["seed"]) == ("[redacted]", 5)
 
 
 @pytest.mark.fault(29)

@@ -76,6 +76,18 @@ def test_a_client_that_left_is_measured_as_cancelled():
     assert observed(service.measurements.series(), "request_seconds", "other", "text", "512", "cancelled")[0] == 1
 
 
+def test_a_log_line_has_the_device_the_batch_and_every_stage():
+    service = SimpleNamespace(measurements=MetricRegistry())
+    times = RequestTimes(service, generation(), 0.0)
+    times.record_device("cuda:1")
+    assert times.log_fields(OUTCOME) == {
+        "device": "cuda:1",
+        "batch_size": 1,
+        "queue_seconds": 0.25,
+        "stage_seconds": {"text": 0.5, "denoise": 1.2, "decode": 0.3, "encode": 0.0},
+    }
+
+
 def test_the_response_says_where_the_time_went():
     assert server_timing(OUTCOME, 0.1) == (
         "queue;dur=250.0, text;dur=500.0, denoise;dur=1200.0, decode;dur=300.0, encode;dur=100.0"

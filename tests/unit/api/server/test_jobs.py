@@ -32,7 +32,7 @@ def follow():
         ticket = SimpleNamespace(events=lambda pause: told(events), cancel=lambda: None)
         service = SimpleNamespace(
             request_ids=SimpleNamespace(next_id=lambda: 1), client=SimpleNamespace(watch=lambda question: ticket),
-            thread_pool=None,
+            thread_pool=None, settings=SimpleNamespace(log_prompts=True),
         )  # fmt: skip
         app = flask.Flask("jobs")
         app.extensions[EXTENSION] = service

@@ -1,0 +1,52 @@
+"""The log file has whole lines of all processes, and a limited size whatever is logged."""
+
+import logging
+import subprocess
+import sys
+
+from imageserver.telemetry.log_file import LogFile
+from tests.support.paths import ROOT
+
+LIMIT = 20_000
+
+
+def record(text):
+    return logging.LogRecord("imageserver", logging.ERROR, __file__, 1, text, None, None)
+
+
+def test_a_storm_of_errors_fills_two_files_and_no_disk(tmp_path):
+    file = LogFile(tmp_path / "logs" / "server.log", LIMIT)
+    for number in range(5000):
+        file.emit(record(f"error {number} {'x' * 40}"))
+    file.emit(record("y" * 10 * LIMIT))
+    file.emit(record("the last one"))
+    file.close()
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "logs").iterdir()}
+    assert sizes.keys() - {"server.log.lock"} == {"server.log", "server.log.1"}
+    assert sum(sizes.values()) <= 2 * LIMIT
+    assert (tmp_path / "logs" / "server.log").read_text() == "the last one\n"
+
+
+def test_a_file_that_logrotate_moved_is_begun_again(tmp_path):
+    path = tmp_path / "server.log"
+    file = LogFile(path, LIMIT)
+    file.emit(record("before"))
+    path.rename(tmp_path / "moved")
+    file.emit(record("after"))
+    file.close()
+    assert ((tmp_path / "moved").read_text(), path.read_text()) == ("before\n", "after\n")
+
+
+def test_lines_of_several_processes_are_whole_and_none_is_lost(tmp_path):
+    path = tmp_path / "server.log"
+    program = (
+        "import logging, sys, pathlib\nfrom imageserver.telemetry.log_file import LogFile\n"
+        f"file = LogFile(pathlib.Path({str(path)!r}), 6000)\n"
+        "for number in range(200):\n"
+        "    text = f'{sys.argv[1]} {number:04} end'\n"
+        "    file.emit(logging.LogRecord('x', 40, '', 1, text, None, None))\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, name], cwd=ROOT) for name in ("ann", "bob", "eve")]
+    assert [writer.wait(30) for writer in writers] == [0, 0, 0]
+    lines = [line for file in (path.with_name("server.log.1"), path) for line in file.read_text().splitlines()]
+    assert sorted(lines) == sorted(f"{name} {number:04} end" for name in ("ann", "bob", "eve") for number in range(200))
