@@ -81,6 +81,38 @@ def test_further_images_go_with_the_first_one_up_to_what_the_model_sees(editing_
     assert [pixels(each)[:3] for each in body["image"]] == [b"\xff\0\0", b"\0\0\xff"]
 
 
+def test_before_and_after_are_compared_with_a_slider(editing_server, opened):
+    page = opened(editing_server)
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    bring(page, png(Image.new("RGB", (64, 64), "red")))
+    card = generate(page, "a blue cat", Steps="2")
+    expect(card).to_have_attribute("data-state", "done")
+    card.get_by_role("button", name="Before and after").click()
+    slider = page.get_by_role("slider", name="Share of the first image")
+    expect(slider).to_be_focused()
+    for name in ("The image before", "a blue cat"):
+        shown = page.get_by_role("dialog").get_by_alt_text(name, exact=True)
+        assert shown.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") == 64
+    slider.fill("80")
+    assert "80%" in page.locator("#comparison-over").evaluate("(image) => image.style.clipPath")
+    page.keyboard.press("Escape")
+    expect(card.get_by_role("button", name="Before and after")).to_be_focused()
+
+
+def test_an_image_guides_another_through_the_controlnet(start, opened):
+    page = opened(start(FAKE_KINDS="text,image,control,control-image"))
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    guide = png(Image.new("RGB", (512, 512), "lime"))
+    page.get_by_label("Guiding image").set_input_files({"name": "guide.png", "mimeType": "image/png", "buffer": guide})
+    page.get_by_label("How it is used").select_option("its edges")
+    page.get_by_label("Influence").fill("0.6")
+    page.get_by_label("Prompt", exact=True).fill("a house")
+    body = sent_with(page, page.get_by_role("button", name="Generate", exact=True).click)
+    assert pixels(body["control_image"])[:3] == b"\0\xff\0"
+    assert (body["control_preprocessor"], body["controlnet_conditioning_scale"]) == ("canny", 0.6)
+    assert "image" not in body
+
+
 def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_not_edit(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
@@ -89,7 +121,7 @@ def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_no
     expect(card).to_have_attribute("data-state", "done")
     expect(card.get_by_label("What to change in this image")).to_be_hidden()
     _, small = download(page, card)
-    card.get_by_role("button", name="Enlarge twice").click()
+    card.get_by_role("button", name="Enlarge 2×").click()
     expect(page.locator(".card")).to_have_count(2)
     expect(page.locator(".card").first).to_have_attribute("data-state", "done")
     _, large = download(page, page.locator(".card").first)

@@ -2,7 +2,8 @@
 
 Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
 `[oom]` fails it with out_of_memory, `[stop]` falls silent, `[warn]` warns; `FAKE_SENTENCE` is what it then says. It
-calls itself by `MODEL` where that is a folder, generates from `FAKE_KINDS` and sees `FAKE_MAX_IMAGES`. `FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
+calls itself by `MODEL` where that is a folder, generates from `FAKE_KINDS` and then sees `FAKE_MAX_IMAGES`.
+`FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
 sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_LOAD_HANG` names a file that the load
 makes and then hangs, unless it is there already. `FAKE_IN_FLIGHT` is how many jobs it takes at a time (it runs them one
 after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`

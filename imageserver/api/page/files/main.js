@@ -1,6 +1,7 @@
 // The page: its views, the server's state, and the key that the server may require.
 
 import { CreateView } from "./create/view.js";
+import { Comparison } from "./gallery/comparison.js";
 import { GalleryView } from "./gallery/view.js";
 import { addTexts, offerOtherLanguage, text, translate } from "./language/text.js";
 import { TEXTS } from "./language/texts.js";
@@ -50,6 +51,8 @@ const page = {
     navigation.open(create.name);
     create.startFrom(blob);
   },
+  /** Compare two images: `show(first, second)` and `hide()`. */
+  comparison: new Comparison(),
   pollNow: () => pollAfter(0),
   pollSoon: () => pollAfter(BUSY_SECONDS),
 };

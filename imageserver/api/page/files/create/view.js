@@ -37,6 +37,7 @@ export class CreateView {
   #info = null;
   #actions = new ImageActions({
     start: (request) => this.#start(request),
+    compare: (before, after) => this.#page.comparison.show(before, after),
     open: async (address) => (await open(address)).blob(),
     fail: (error) => this.#page.fail(error),
   });

@@ -9,7 +9,7 @@ export class ImageActions {
   #kinds = [];
 
   /**
-   * `to.start(request)` generates, `to.open(address)` returns an image of the server as a Blob, and `to.fail(error)` is
+   * `to.start(request)` generates, `to.compare(before, after)` shows two images, `to.open(address)` returns an image of the server as a Blob, and `to.fail(error)` is
    * called where it does not.
    */
   constructor(to) {
@@ -36,6 +36,7 @@ export class ImageActions {
       this.#startFrom(image, (file) => varied(image.request, options, file));
     });
     find(".enlarge").addEventListener("click", () => this.#to.start(enlarged(image.request, image.seed)));
+    find(".compare").addEventListener("click", () => this.#compare(image, place.closest("figure").querySelector("img")));
     find(".instruction").placeholder = text("edits.instruction.example");
     this.#shown.push({ element, image });
     this.#offer(this.#shown.at(-1));
@@ -51,7 +52,17 @@ export class ImageActions {
     const canStart = this.#kinds.includes("image");
     element.querySelector(".edit").hidden = !this.#kinds.includes("edit");
     element.querySelector(".vary").hidden = !canStart;
+    element.querySelector(".compare").hidden = !image.request.source?.image;
     element.querySelector(".enlarge").hidden = !canStart || !canEnlarge(image.request);
+  }
+
+  #compare({ request, address }, { naturalWidth: width, naturalHeight: height }) {
+    const before = URL.createObjectURL(request.source.image);
+    const closed = this.#to.compare(
+      { address: before, prompt: text("edits.before"), width, height },
+      { address, prompt: request.fields.prompt, width, height },
+    );
+    closed.then(() => URL.revokeObjectURL(before));
   }
 
   async #startFrom({ address }, requestFrom) {

@@ -21,6 +21,6 @@ export function enlarged(request, seed) {
 
 function startingFrom({ fields, shown }, image, changed, seed) {
   const kept = Object.entries(fields).filter(([name]) => !SIZES.includes(name) && !["strength", "upscale"].includes(name));
-  const source = { image, mask: null, more: [], size: null, fit: "crop" };
+  const source = { image, mask: null, more: [], guide: null, size: null, fit: "crop" };
   return { fields: { ...Object.fromEntries(kept), ...changed }, shown, seed, source, hasSource: true };
 }

@@ -11,7 +11,9 @@ export default {
     "edits.strong": "a lot",
     "edits.same_seed": "same seed",
     "edits.four": "Generate four",
-    "edits.enlarge": "Enlarge twice",
+    "edits.compare": "Before and after",
+    "edits.before": "The image before",
+    "edits.enlarge": "Enlarge 2×",
   },
   zh: {
     "edits.instruction": "如何修改此图像",
@@ -23,6 +25,8 @@ export default {
     "edits.strong": "强烈",
     "edits.same_seed": "相同种子",
     "edits.four": "生成四张",
-    "edits.enlarge": "放大两倍",
+    "edits.compare": "前后对比",
+    "edits.before": "修改前的图像",
+    "edits.enlarge": "放大 2×",
   },
 };

@@ -1,7 +1,5 @@
 // Two images over each other, and a slider that uncovers one or the other.
 
-import { localAddress } from "../jobs/image.js";
-
 const byId = (id) => document.getElementById(id);
 
 export class Comparison {
@@ -24,15 +22,16 @@ export class Comparison {
     }
   }
 
-  /** Compare two images; the first is left of the line. */
+  /** Compare two images, `{address, prompt, width, height}`; the first is left of the line. Resolves when it is closed. */
   show(first, second) {
-    Object.assign(this.#under, { src: localAddress(first.url), alt: first.prompt });
-    Object.assign(this.#over, { src: localAddress(second.url), alt: second.prompt });
+    Object.assign(this.#under, { src: first.address, alt: first.prompt });
+    Object.assign(this.#over, { src: second.address, alt: second.prompt });
     byId("comparison-area").style.aspectRatio = `${first.width} / ${first.height}`;
     this.#slider.value = 50;
     this.#show();
     this.#dialog.showModal();
     this.#slider.focus();
+    return new Promise((resolve) => { this.#dialog.addEventListener("close", resolve, { once: true }); });
   }
 
   hide() {

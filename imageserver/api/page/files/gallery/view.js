@@ -1,8 +1,8 @@
 // The view of all saved images: a grid, a search, and what can be done with one or with several.
 
+import { localAddress } from "../jobs/image.js";
 import { text } from "../language/text.js";
 import { Refusal, UNREACHABLE, open } from "../shell/server.js";
-import { Comparison } from "./comparison.js";
 import { Deletion } from "./deletion.js";
 import { ImageGrid } from "./grid.js";
 import { Lightbox } from "./lightbox.js";
@@ -26,7 +26,6 @@ export class GalleryView {
   #sizes = {};
   #kept = { undo_seconds: 60, shared: true };
   #typing = null;
-  #comparison = new Comparison();
   #grid = new ImageGrid({
     opened: (item) => this.#open(item),
     chosen: (items) => this.#showChosen(items),
@@ -67,7 +66,7 @@ export class GalleryView {
     byId("gallery-favourites").addEventListener("change", () => this.#search());
     byId("gallery-zip-all").addEventListener("click", () => this.#download(null));
     byId("gallery-zip").addEventListener("click", () => this.#download(this.#grid.chosen().map((item) => item.name)));
-    byId("gallery-compare").addEventListener("click", () => this.#comparison.show(...this.#grid.chosen().toReversed()));
+    byId("gallery-compare").addEventListener("click", () => this.#compare());
     byId("gallery-delete").addEventListener("click", () => this.#remove(this.#grid.chosen()));
     byId("gallery-none").addEventListener("click", () => {
       this.#grid.choose([]);
@@ -91,8 +90,13 @@ export class GalleryView {
 
   hide() {
     this.#isShown = false;
-    this.#comparison.hide();
+    this.#page.comparison.hide();
     this.#lightbox.hide();
+  }
+
+  #compare() {
+    const [first, second] = this.#grid.chosen().map((item) => ({ ...item, address: localAddress(item.url) })).toReversed();
+    this.#page.comparison.show(first, second);
   }
 
   #search() {

@@ -2,6 +2,7 @@
 
 import { text } from "../language/text.js";
 import { MaskEditor } from "../mask/editor.js";
+import { GuideImage } from "./guide.js";
 import { References } from "./references.js";
 import { scaledDown } from "./scaling.js";
 
@@ -20,6 +21,7 @@ export class SourceImage {
   #edited = null;
   #editor = new MaskEditor((edited) => this.#use(edited));
   #references = new References((refusal) => this.#refused(refusal));
+  #guide = new GuideImage((refusal) => this.#refused(refusal));
   #scaling = Promise.resolve();
   #changed;
   #refused;
@@ -44,7 +46,9 @@ export class SourceImage {
   }
 
   /** Follow the model, as `GET /info` describes it. */
-  setModel({ draws_from: kinds, input_limits: limits }) {
+  setModel(info) {
+    const { draws_from: kinds, input_limits: limits } = info;
+    this.#guide.setModel(info);
     this.#limits = limits;
     this.#references.setLimits(limits);
     this.#fieldset.hidden = !kinds.includes("image") && !kinds.includes("edit");
@@ -69,19 +73,21 @@ export class SourceImage {
   }
 
   /**
-   * Return what a request starts from, null without an image: `image`, its `mask` or null, `more` images beside it, and
+   * Return what a request starts from, null without images: `image` and its `mask` or null, the `guide` or null, `more` images beside it, and
    * how the first one `fit`s into a `size` of another shape, null for its own.
    */
   read(size) {
-    if (this.#sent === null) return null;
+    const guide = this.#guide.read();
+    if (this.#sent === null && guide === null) return null;
     const { image, mask } = this.#edited ?? { image: this.#sent, mask: null };
-    return { image, mask, more: this.#references.files, size, fit: this.#fit.value };
+    return { image, mask, more: this.#references.files, guide, size, fit: this.#fit.value };
   }
 
   /** Start from what an earlier request started from. */
   restore(source) {
     this.choose(source?.image ?? null);
     this.#references.set(source?.more ?? []);
+    this.#guide.restore(source?.guide ?? null);
     if (source?.mask) this.#use({ image: source.image, mask: source.mask });
     this.#fit.value = source?.fit ?? "crop";
   }
