@@ -9,16 +9,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from imageserver.protocol.messages import DeviceUsage, Series, Snapshot
-from imageserver.telemetry.measured_families import families
+from imageserver.telemetry.measured_text import measured_text
 
 PREFIX = "qwen_image_server_"
 TASK_STATES = ("queued", "processing", "completed", "failed", "cancelled", "expired")
 
 
 class _SnapshotCollector:
-    def __init__(self, snapshot: Snapshot | None, series: Iterable[Series], tasks: Mapping[str, int]) -> None:
+    def __init__(self, snapshot: Snapshot | None, tasks: Mapping[str, int]) -> None:
         self._snapshot = snapshot
-        self._series = series
         self._tasks = tasks
 
     def collect(self) -> Iterator[Metric]:
@@ -59,7 +58,6 @@ class _SnapshotCollector:
         for state in TASK_STATES:
             tasks.add_metric([state], self._tasks.get(state, 0))
         yield tasks
-        yield from families(self._series, PREFIX)
 
     def _by_device(self, snapshot: Snapshot) -> Iterator[Metric]:
         seats = snapshot.seats
@@ -87,8 +85,9 @@ def exposition(
 ) -> bytes:
     """Return all metrics in Prometheus' text format; without a snapshot there are none but `up`."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_SnapshotCollector(snapshot, series, tasks or {}))
-    return generate_latest(registry)
+    registry.register(_SnapshotCollector(snapshot, tasks or {}))
+    own = measured_text(series, PREFIX).encode() if snapshot is not None else b""
+    return generate_latest(registry) + own
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

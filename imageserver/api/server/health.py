@@ -153,7 +153,8 @@ def metrics() -> Response:
     with contextlib.suppress(StorageFull):
         tasks = service.tasks.count_by_state()
     series = service.measurement_link.totals() if service.snapshot else ()
-    return Response(exposition(service.snapshot, series, tasks), content_type=CONTENT_TYPE_LATEST)
+    text = service.thread_pool.run(exposition, service.snapshot, series, tasks)
+    return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/info")

@@ -46,10 +46,17 @@ class PathFilter:
         match message:
             case messages.Snapshot():
                 self._learn(info.name for info in message.models)
+            case messages.Measured():
+                return msgspec.structs.replace(message, series=tuple(map(self._with_shown_labels, message.series)))
             case messages.ModelResponse() if message.info is not None:
                 self._learn([message.info.name])
         shown: messages.AnyMessage = self._without_paths(message)
         return shown
+
+    def _with_shown_labels(self, series: messages.Series) -> messages.Series:
+        # Thousands come at a time; few have a path.
+        shown = tuple(map(self.shown, series.labels))
+        return series if shown == series.labels else msgspec.structs.replace(series, labels=shown)
 
     def sent(self, message: messages.NumberedMessage) -> messages.NumberedMessage:
         """Return a message to the dispatcher with the names that it knows models by."""

@@ -68,7 +68,7 @@ def test_histograms_cumulate_and_counters_end_in_total():
         measurements.observe(REQUEST_SECONDS, seconds, "demo", "text", "512", "completed")
     measurements.count(WEBHOOKS, "retried", amount=3)
     text = exposition(SNAPSHOT, measurements.series(), {"queued": 2}).decode()
-    labels = 'kind="text",model="demo",outcome="completed",size="512"'
+    labels = 'model="demo",kind="text",size="512",outcome="completed"'
     lines = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
     buckets = {name: value for name, value in lines.items() if "request_seconds_bucket" in name}
     assert sorted(buckets.values()) == [0, 0, 0, 0, *[2] * 11, 3]
@@ -90,3 +90,11 @@ def test_every_metric_is_in_the_documentation_and_no_other():
     families = text_string_to_metric_families(exposition(SNAPSHOT).decode())
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     assert documented == {name.removeprefix(PREFIX) for name in names}
+
+
+def test_a_label_with_quotes_and_line_breaks_is_read_back_as_it_was():
+    measurements, name = MetricRegistry(), 'a "model"\\of\nmine'
+    measurements.observe(REQUEST_SECONDS, 0.3, name, "text", "512", "completed")
+    families = text_string_to_metric_families(exposition(SNAPSHOT, measurements.series()).decode())
+    samples = [sample for family in families for sample in family.samples if "request_seconds" in sample.name]
+    assert {sample.labels["model"] for sample in samples} == {name}
