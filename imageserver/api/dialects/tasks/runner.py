@@ -90,9 +90,19 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
         wanted, warnings = wanted_of(pending.request), list(task.warnings)
         record_if_possible(functools.partial(service.tasks.set_wanted, task.task_id, wanted=wanted, warnings=warnings))
     else:
-        stored = msgspec.convert(content, type=StoredRequest)
+        stored = msgspec.convert(_renamed(content), type=StoredRequest)
         pending = PendingGeneration(service, _stored_request(service, task, stored, source))
     return task, pending.updates()
+
+
+def _renamed(content: Any) -> Any:
+    """Return a stored request in the words of this version: once there was one control image, and no list of them."""
+    if isinstance(content, dict) and isinstance(content.get("generation"), dict):
+        generation = dict(content["generation"])
+        if control := generation.pop("control", None):
+            generation["controls"] = [control]
+        return content | {"generation": generation}
+    return content
 
 
 def _stored_request(service: Services, task: Task, wanted: StoredRequest, source: bytes) -> GenerationRequest:

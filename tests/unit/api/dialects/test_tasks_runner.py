@@ -1,6 +1,7 @@
 """Tasks that nobody follows are adopted, and the end of a task is stored even if that takes time."""
 
 import gc
+import json
 import sqlite3
 import weakref
 from contextlib import closing
@@ -14,7 +15,7 @@ from imageserver.api.dialects.tasks import recording, runner
 from imageserver.api.generation.run import GenerationRequest, GenerationResult
 from imageserver.api.output_options import OutputOptions
 from imageserver.errors import Cancelled, EngineUnavailable, GenerationFailed, StorageFull, StorageUnavailable
-from imageserver.generation import Outcome
+from imageserver.generation import Control, Outcome
 from imageserver.outputs.state import FILE
 from imageserver.protocol.messages import Started
 from tests.support.factories import generation, task_store
@@ -54,6 +55,23 @@ def test_a_task_that_cannot_be_read_fails_and_blocks_no_other(service, monkeypat
     assert generated == [generation().prompt]
     ended = service.tasks.find(broken, "")
     assert (ended.state, ended.code) == ("failed", "internal_error")
+
+
+def test_a_task_of_the_version_with_one_control_image_keeps_it(service, monkeypatch):
+    controls = []
+
+    def generate(service, request):
+        controls.extend(request.generation.controls)
+        return SimpleNamespace(updates=lambda: iter(()))
+
+    monkeypatch.setattr(runner, "PendingGeneration", generate)
+    stored = json.loads(WHOLE)
+    del stored["generation"]["controls"]
+    stored["generation"]["control"] = {"digest": "d", "scale": 0.5, "start": 0.0, "end": 1.0}
+    left_behind(service, json.dumps(stored))
+    runner.adopt(Flask(__name__), service)
+    gevent.sleep(0.01)
+    assert controls == [Control(digest="d", scale=0.5)]
 
 
 def ends_with(service, monkeypatch, updates):
