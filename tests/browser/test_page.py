@@ -181,7 +181,7 @@ def test_it_fits_a_phone_every_control_has_a_name_and_loras_apply(demo_server, o
     page.get_by_label("Scale of night").fill("0.5")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     controls = "[...document.querySelectorAll('input, select, textarea')].filter((each) => !each.ariaHidden)"
-    nameless = f"{controls}.filter((each) => !each.labels.length).map((each) => each.outerHTML)"
+    nameless = f"{controls}.filter((each) => !each.labels.length && !each.ariaLabel).map((each) => each.outerHTML)"
     assert page.evaluate(nameless) == []
     page.get_by_label("Prompt", exact=True).fill("a green square")
     page.keyboard.press("Control+Enter")
