@@ -65,7 +65,9 @@ def test_the_settings_of_our_own_image_make_the_same_image_again(demo_server, op
     card = page.locator(".card").first
     expect(card).to_have_attribute("data-state", "done")
     _, again = download(page, card)
-    assert ImageChops.difference(again.convert("RGB"), Image.open(io.BytesIO(own)).convert("RGB")).getbbox() is None
+    difference = ImageChops.difference(again.convert("RGB"), Image.open(io.BytesIO(own)).convert("RGB"))
+    # Two runs of a guided image differ in rounding, by about one level of 255; another seed by more than a hundred.
+    assert max(high for _, high in difference.getextrema()) <= 2
 
 
 def test_settings_of_another_program_are_used_and_the_unknown_ones_are_named(ready):
