@@ -66,7 +66,7 @@ def test_the_settings_of_our_own_image_make_the_same_image_again(demo_server, op
     expect(card).to_have_attribute("data-state", "done")
     _, again = download(page, card)
     difference = ImageChops.difference(again.convert("RGB"), Image.open(io.BytesIO(own)).convert("RGB"))
-    # Two runs of a guided image differ in rounding, by about one level of 255; another seed by more than a hundred.
+    # Two runs of a guided image differ in rounding, by about one level of 255.
     assert max(high for _, high in difference.getextrema()) <= 2
 
 
