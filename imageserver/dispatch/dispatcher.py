@@ -12,6 +12,8 @@ from imageserver.dispatch.admission import refuse_if_hopeless, refuse_if_too_lat
 from imageserver.dispatch.assignment import Assignment
 from imageserver.dispatch.estimates.pending_estimates import PendingEstimate
 from imageserver.dispatch.estimates.queue_wait import WaitEstimate, estimate_wait
+from imageserver.dispatch.history.counts import Counts
+from imageserver.dispatch.history.minutes import Minutes
 from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.jobs import Job, Listener, Waiter
@@ -59,6 +61,7 @@ class Dispatcher:
         self.job_records = JobRecords()
         self.models = ModelLoading(self.seats, self.job_records)
         self._room = QueueRoom(settings, self.jobs, self.models, self.seats)
+        self.history = Minutes(self._counts)
         self._idle = IdleUnload(settings.idle_unload, self.seats, self._something_waits)
         self._assignment = Assignment(self.jobs, self.seats, self.models, self._estimator, self._idle)
 
@@ -66,6 +69,7 @@ class Dispatcher:
         """Watch the seats, and let the workers see that this loop runs."""
         self.watch(self._idle.watch())
         self.watch(self._broadcast.beat())
+        self.watch(self.history.watch())
 
     def open_seat(self, seat: Seat) -> None:
         """Run engines on a seat from now on."""
@@ -118,6 +122,7 @@ class Dispatcher:
         try:
             job = self._admit(request, source) if same is None else self._join(same, request)
         except ServiceError as error:
+            self.jobs.tally.refused += 1
             self.jobs.detach(waiter, error)
             return
         if job.result is not None:
@@ -281,6 +286,11 @@ class Dispatcher:
             if info.name == loaded or message.job == 0:  # the engine's first
                 self.measurements.observe(MODEL_LOAD_SECONDS, info.load_time, info.name)
 
+    def _counts(self) -> Counts:
+        busy = {seat.name: seat.engine.usage.busy for seat in self.seats}
+        queued = len(self.jobs.queue) + self.models.requests_waiting
+        return Counts(queued, len(self.jobs.running), self.jobs.tally.refused, busy)
+
     def _something_waits(self) -> bool:
         return bool(len(self.jobs.queue)) or self.models.is_busy
 
@@ -314,6 +324,7 @@ class Dispatcher:
 
     def _refuse(self, number: int, error: ServiceError, worker: Listener) -> None:
         self.jobs.tally.total += 1
+        self.jobs.tally.refused += 1
         self.jobs.tally.count("failed")
         worker.send(messages.failed(number, error))
 

@@ -75,7 +75,7 @@ class JobQueries:
         if job is None or status.state in ENDED:
             return status
         expected = self._dispatcher.estimate_wait(job)
-        return record.status_with(expected, running=job.state == "processing")
+        return record.status_with(expected)
 
 
 def _with_cut_prompt(status: JobStatus) -> JobStatus:

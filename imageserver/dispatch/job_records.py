@@ -91,10 +91,10 @@ class JobRecord:
             self.watchers[watch] = watcher
             self._show_preview(watch, watcher)
 
-    def status_with(self, expected: WaitEstimate, *, running: bool) -> messages.JobStatus:
-        """Return the status with this estimate; a running request has no wait."""
+    def status_with(self, expected: WaitEstimate) -> messages.JobStatus:
+        """Return the status with this estimate; a running request has no wait, one that the engine holds may have."""
         own = round(expected.own, 3)
-        if running:
+        if self.status.state == "processing":
             return msgspec.structs.replace(self.status, expected_seconds=own)
         wait = round(expected.wait, 3)
         return msgspec.structs.replace(

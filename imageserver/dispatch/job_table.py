@@ -77,7 +77,8 @@ class JobTable:
     def notify(self, job: Job, message: Started | Progress | Preview, raw: bytes = b"") -> None:
         """Record how far a job is, and notify every request that waits for it."""
         if isinstance(message, Started):
-            job.begun = True
+            # It may have waited in the engine too, behind others.
+            job.begun, job.started = True, asyncio.get_running_loop().time()
         elif isinstance(message, Progress):
             job.share_done = message.step / message.total
         for waiter in job.waiters:

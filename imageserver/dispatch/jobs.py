@@ -85,9 +85,10 @@ class Job:
 
 @dataclass
 class Tally:
-    """How many requests came, and how they ended."""
+    """How many requests came, and how they ended; those that were refused have failed too."""
 
     total: int = 0
+    refused: int = 0
     completed: int = 0
     failed: int = 0
     cancelled: int = 0

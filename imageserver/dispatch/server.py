@@ -115,6 +115,8 @@ async def _serve_worker(dispatcher: Dispatcher, queries: JobQueries, peer: Peer)
                 case messages.Cancel():
                     queries.unwatch(message.job)
                     dispatcher.cancel(message.job)
+                case messages.HistoryRequest():
+                    peer.send(messages.History(job=message.job, minutes=dispatcher.history.all()))
                 case _:
                     _answer(dispatcher, queries, peer, message)
     finally:

@@ -103,6 +103,10 @@ class DispatchClient:
         """Count requests for an account, and return what it has used; raises EngineUnavailable."""
         return self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Usage)[0]
 
+    def history(self, query: messages.HistoryRequest) -> tuple[messages.Minute, ...]:
+        """Return the last hour, minute by minute; raises EngineUnavailable when no dispatcher answers."""
+        return self._send(query, LINK_TIMEOUT_SECONDS).response(messages.History)[0].minutes
+
     def record_cache_hit(self, hit: messages.CacheHit) -> None:
         """Report a request that was answered from the cache; without a dispatcher the report is lost."""
         self._notify(hit)

@@ -14,6 +14,7 @@ R = TypeVar(
     "R",
     messages.Admitted,
     messages.Estimate,
+    messages.History,
     messages.JobList,
     messages.CurrentJob,
     messages.LorasLoaded,

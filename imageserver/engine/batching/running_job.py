@@ -33,7 +33,9 @@ class RunningJob:
         self.id = request.job
         self.model = model
         self.generation = request.generation
+        # When its first image began; until then it waits for its turn among the others.
         self.began = time.monotonic()
+        self._has_begun = False
         self.steps_done = 0
         self.largest_batch = 1
         self.device_time = 0.0
@@ -43,7 +45,7 @@ class RunningJob:
         self.warnings: list[str] = []
         self.calls_per_step = model.runner.calls_per_step(request.generation)
         self.credential = request.credential
-        self._arrived = self.began - request.waited
+        self._arrived = time.monotonic() - request.waited
         self._step_done = step_done
         self._preview_generated = preview_generated
         self._source = source
@@ -130,6 +132,13 @@ class RunningJob:
         first = ended if self._first_forward is None else self._first_forward
         last = max(first, self._last_forward)
         return StageSeconds(text=first - self.began, denoise=last - first, decode=ended - last)
+
+    def begin(self) -> bool:
+        """Record that an image begins; return whether it is the first one."""
+        if self._has_begun:
+            return False
+        self._has_begun, self.began = True, time.monotonic()
+        return True
 
     def abort(self) -> None:
         """Unwind every image."""

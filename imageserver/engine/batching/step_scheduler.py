@@ -21,6 +21,7 @@ from imageserver.engine.device_errors import drop_frames, end_if_lost, is_out_of
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
 from imageserver.engine.pipelines.decoding.previews import Thumbnail
+from imageserver.engine.pipelines.suspension import Track
 from imageserver.engine.runner.pipeline_runner import MAX_SEED
 from imageserver.engine.runner.safety_checker import SafetyChecker, blackened, sentence
 from imageserver.errors import (
@@ -96,7 +97,6 @@ class StepScheduler:
             return
         self._record_memory_peak()  # so that the peaks before it are not counted as its own
         self._jobs[request.job] = RunningJob(request, model, self._report_step, self._send_preview, source)
-        self._send(messages.Started(job=request.job), b"")
 
     def cancel(self, job_id: int) -> None:
         """Stop a job where it is suspended; unknown jobs are ignored."""
@@ -110,7 +110,7 @@ class StepScheduler:
         with self.device_lock:
             for job, track in newcomers(self._ranked_jobs()):
                 if job.id in self._jobs:
-                    self._advance(job, track.begin)
+                    self._begin(job, track)
             self._serve_next(self._ranked())
         self.idle_seconds += max(0.0, time.monotonic() - began - (self.busy_seconds - busy))
 
@@ -225,6 +225,12 @@ class StepScheduler:
             model.memory_limit.observe_failure(sum(tokens_of(model.merger, arguments_of(track)) for _, track in batch))
         logger.warning("A forward of %d failed (%s); its calls run one by one.", len(batch), type(error).__name__)
         drop_frames(error)
+
+    def _begin(self, job: RunningJob, track: Track) -> None:
+        """Begin an image; with its first one the job has started."""
+        if job.begin():
+            self._send(messages.Started(job=job.id), b"")
+        self._advance(job, track.begin)
 
     def _advance(self, job: RunningJob, go_on: Callable[..., None], *values: Any) -> None:
         """Let a track run to its next call; an error in its pipeline ends only its job."""

@@ -21,6 +21,9 @@ from imageserver.protocol.messages.generations import (
 )
 from imageserver.protocol.messages.generations import JobReport as JobReport
 from imageserver.protocol.messages.generations import failed as failed
+from imageserver.protocol.messages.history import DeviceShare as DeviceShare
+from imageserver.protocol.messages.history import History, HistoryRequest
+from imageserver.protocol.messages.history import Minute as Minute
 from imageserver.protocol.messages.job_queries import (
     CancelJob,
     CurrentJob,
@@ -62,5 +65,5 @@ AnyMessage = (
     | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest
     | LorasLoaded | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse
     | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong | Placed | Retiring
-    | MeasurementsRequest | Measured
+    | MeasurementsRequest | Measured | HistoryRequest | History
 )  # fmt: skip

@@ -279,3 +279,17 @@ async def test_the_last_preview_is_kept_as_long_as_the_image_is_in_the_making(ha
     harness.finish(1)
     answer, pixels = current(harness, "1.1.1.1")
     assert (answer.status.state, answer.preview, pixels) == ("completed", None, b"")
+
+
+async def test_the_wait_of_a_request_that_its_engine_holds_is_that_of_now():
+    harness = Harness(room=2)
+    harness.submit(1, 2)
+    harness.progress(1)
+    before = ask(harness, wanted=2)[0]
+    assert harness.engine.running == [1, 2]
+    assert (before.state, before.queue_position) == ("queued", 1)
+    harness.finish(1)
+    after = ask(harness, wanted=2)[0]
+    assert (after.queue_position, after.queue_wait) == (0, 0.0)
+    harness.progress(2)
+    assert ask(harness, wanted=2)[0].queue_wait is None

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from imageserver.engine.batching import running_job
 from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.decoding.tiles import IN_TILES, decode_in_tiles_when_full
 from imageserver.generation import Source
@@ -107,6 +108,26 @@ def test_images_of_other_sizes_never_share_a_forward(engine: TinyEngine) -> None
     unguided = {"true_cfg_scale": 1.0}
     engine.generate(generation(width=64, height=96, **unguided), generation(width=96, height=64, **unguided))
     assert set(engine.batches) == {1}
+
+
+def test_a_job_starts_and_its_time_begins_with_its_first_image(engine: TinyEngine, monkeypatch: Any) -> None:
+    now = 0.0
+    monkeypatch.setattr(running_job.time, "monotonic", lambda: now)
+
+    def started() -> list[int]:
+        return [message.job for message, _ in engine.sent if isinstance(message, Started)]
+
+    engine.add(1, generation(steps=9))
+    engine.step(1)
+    for job in (2, 3, 4):
+        engine.add(job, generation(steps=2, seed=job))
+    assert started() == [1]
+    engine.step(1)
+    assert len(started()) == 3
+    now = 40.0
+    engine.run()
+    times = {job: engine.of(Finished, job)[0][0].outcome.inference_time for job in started()}
+    assert list(times.values()) == [40.0, 40.0, 40.0, 0.0]
 
 
 def test_progress_counts_every_step_of_every_image(engine: TinyEngine) -> None:
