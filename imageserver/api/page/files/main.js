@@ -5,6 +5,8 @@ import { Comparison } from "./gallery/comparison.js";
 import { GalleryView } from "./gallery/view.js";
 import { addTexts, offerOtherLanguage, text, translate } from "./language/text.js";
 import { TEXTS } from "./language/texts.js";
+import { DoneNotice } from "./queue/done.js";
+import { QueueView } from "./queue/view.js";
 import { KeyForm } from "./shell/key.js";
 import { Keyboard } from "./shell/keyboard.js";
 import { Navigation } from "./shell/navigation.js";
@@ -53,6 +55,10 @@ const page = {
   },
   /** Compare two images: `show(first, second)` and `hide()`. */
   comparison: new Comparison(),
+  /** Say that the request with this prompt is done. */
+  done: (prompt) => doneNotice.say(prompt),
+  /** Return the numbers of this browser's jobs that are under way. */
+  ownJobs: () => create.ownJobs,
   pollNow: () => pollAfter(0),
   pollSoon: () => pollAfter(BUSY_SECONDS),
 };
@@ -62,10 +68,13 @@ const key = new KeyForm(() => {
   isKnown = false;
   poll();
 });
+const doneNotice = new DoneNotice();
 const create = new CreateView(page);
+const queue = new QueueView(page);
 const navigation = new Navigation(page.keyboard);
 navigation.add(create);
 navigation.add(new GalleryView(page));
+navigation.add(queue);
 
 page.keyboard.add("/", text("keys.prompt"), () => {
   navigation.open(create.name);
@@ -90,9 +99,12 @@ async function poll() {
   let busy = true;
   try {
     const health = await askForState();
-    busy = health.status !== "healthy" || create.isBusy;
+    busy = health.status !== "healthy" || create.isBusy || queue.isShown;
     state.show(health, create.loading);
-    if (!key.isOpen) await create.refresh();
+    if (!key.isOpen) {
+      await create.refresh();
+      await queue.update(health);
+    }
   } catch (error) {
     showFailure(error);
   }

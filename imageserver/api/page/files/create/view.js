@@ -28,6 +28,7 @@ export class CreateView {
     shown: (request) => this.#addCard(request),
     gone: (card) => this.#drop(card),
     failed: (error) => this.#page.fail(error),
+    done: (request) => this.#page.done(request.fields.prompt),
   });
   #examples = new Examples((prompt) => {
     this.#form.setPrompt(prompt);
@@ -57,6 +58,11 @@ export class CreateView {
   /** Whether a request is under way, or a model that a person chose is loading. */
   get isBusy() {
     return this.#tasks.busy || this.#models.loading !== "";
+  }
+
+  /** The numbers of this browser's jobs that are under way. */
+  get ownJobs() {
+    return this.#tasks.numbers;
   }
 
   /** The name of the model that a person chose, while it loads, or an empty string. */
@@ -110,12 +116,19 @@ export class CreateView {
     if (this.#page.isLocked()) return;
     await this.#form.ready();
     try {
-      this.#start(this.#form.read());
+      this.#start(this.#read());
       this.#recent.add(byId("prompt").value);
       keepForm(this.#form.kept(), { sent: true });
     } catch (refusal) {
       this.#form.refuse(refusal);
     }
+  }
+
+  /** Return the form's request, for the model that the form shows: another may be the default when it arrives. */
+  #read() {
+    const request = this.#form.read();
+    if (this.#model !== null) request.fields.model = this.#model;
+    return request;
   }
 
   #start(request) {

@@ -4,6 +4,7 @@ import { asBlob } from "../form/fields.js";
 import { linkTo } from "../form/links.js";
 import { text } from "../language/text.js";
 import { ImageSlot, localAddress } from "./image.js";
+import { timeOf } from "./times.js";
 
 const PARTS = ["h3", ".status", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
 const CACHE = { hit: "jobs.cache.hit", join: "jobs.cache.join" };
@@ -115,6 +116,8 @@ export class Card {
 
   #summary(task, job) {
     const figures = [text("jobs.number", { number: task.requestId })];
+    const model = job?.model ?? this.request.fields.model;
+    if (model) figures.push(model);
     if (job) figures.push(`${job.width}×${job.height}`);
     figures.push(text("jobs.took", { seconds: task.processing_time }));
     const milliseconds = job && Math.round((1000 * task.processing_time) / job.total_steps);
@@ -160,11 +163,6 @@ export class Card {
 /** Return the seed of an image; a JavaScript number cannot hold every seed. */
 function seedOf(asked, answered, index) {
   return asked === null ? String(answered) : String(BigInt(asked) + BigInt(index));
-}
-
-function timeOf(seconds) {
-  if (seconds < 90) return text("jobs.time.seconds", { count: Math.max(1, Math.round(seconds)) });
-  return text("jobs.time.minutes", { count: Math.round(seconds / 60) });
 }
 
 function item(sentence) {

@@ -19,7 +19,10 @@ export class TaskList {
   #tasks = new Map();
   #list;
 
-  /** `list` has `shown(request)`, which returns a new card, `gone(card)` and `failed(error)`. */
+  /**
+   * `list` has `shown(request)`, which returns a new card, `gone(card)`, `failed(error)`, and `done(request)` for one that
+   * was under way while this page was open.
+   */
   constructor(list) {
     this.#list = list;
     watch((id) => this.#adopt(id));
@@ -29,6 +32,11 @@ export class TaskList {
   /** Whether something is under way. */
   get busy() {
     return this.#open().length > 0;
+  }
+
+  /** The numbers of their jobs, while they are under way. */
+  get numbers() {
+    return this.#open().map((task) => task.number);
   }
 
   /** Send a request. */
@@ -70,9 +78,13 @@ export class TaskList {
     if (!this.busy) return;
     const { data } = await ask(`v1/jobs?limit=${MAX_LISTED}`);
     const jobs = new Map(data.map((job) => [job.id, job]));
-    for (const task of this.#open().filter((each) => !each.stream)) {
+    for (const task of this.#open()) {
       const job = jobs.get(task.number);
-      if (job && !ENDED.includes(job.state)) this.#follow(task, job);
+      const isUnderWay = job !== undefined && !ENDED.includes(job.state);
+      // A stream says nothing while a request waits, and its wait becomes shorter all the same.
+      if (task.stream) {
+        if (isUnderWay && job.state === "queued" && task.card?.state === "queued") this.#follow(task, job);
+      } else if (isUnderWay) this.#follow(task, job);
       else await (task.card && !task.isSent ? this.#send(task) : this.#ask(task));
     }
     this.#assignStreams();
@@ -87,7 +99,7 @@ export class TaskList {
   }
 
   #add(kept) {
-    const task = { ...kept, card: null, number: null, job: null, last: null, stream: null, isOver: false };
+    const task = { ...kept, card: null, number: null, job: null, last: null, stream: null, isOver: false, isAwaited: false };
     this.#tasks.set(task.id, task);
     return task;
   }
@@ -171,8 +183,12 @@ export class TaskList {
     if (task.isOver || !this.#tasks.has(task.id)) return;
     if (task.number !== status.requestId) Object.assign(task, { number: status.requestId, last: null, job: null });
     this.#show(task);
-    if (ENDED.includes(status.status)) this.#end(task, status);
-    else if (task.card.state === "sending") {
+    if (ENDED.includes(status.status)) {
+      this.#end(task, status);
+      return;
+    }
+    task.isAwaited = true;
+    if (task.card.state === "sending") {
       task.card.queued({ number: task.number, position: status.queue_position ?? 0, wait: status.estimated_time ?? 0 });
     }
     this.#assignStreams();
@@ -181,8 +197,10 @@ export class TaskList {
   #end(task, status) {
     task.isOver = true;
     task.stream?.abort();
-    if (status.status === "completed") task.card.result(status, task.job);
-    else task.card.fail({ message: status.error, code: status.code });
+    if (status.status === "completed") {
+      task.card.result(status, task.job);
+      if (task.isAwaited) this.#list.done(task.request);
+    } else task.card.fail({ message: status.error, code: status.code });
   }
 
   /** Show a job as /v1/jobs describes it. */

@@ -7,6 +7,7 @@ import inputs from "../inputs/texts.js";
 import jobs from "../jobs/texts.js";
 import mask from "../mask/texts.js";
 import prompts from "../prompts/texts.js";
+import queue from "../queue/texts.js";
 import shell from "../shell/texts.js";
 
-export const TEXTS = [shell, form, gallery, inputs, edits, jobs, mask, prompts];
+export const TEXTS = [shell, form, gallery, inputs, edits, jobs, mask, prompts, queue];

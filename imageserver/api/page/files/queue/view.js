@@ -1,0 +1,125 @@
+// The view of the queue: the devices, the requests that run and wait, the last hour, and how "done" is said.
+
+import { ask, send } from "../shell/server.js";
+import { text } from "../language/text.js";
+import { showDevices } from "./devices.js";
+import { showHistory } from "./charts.js";
+import { JobRow } from "./job_row.js";
+
+const MAX_LISTED = 100;
+// What changes rarely is asked for again after so many updates of the view.
+const RARELY = 20;
+
+const byId = (id) => document.getElementById(id);
+
+export class QueueView {
+  name = "queue";
+  title = "view.queue";
+  element = byId("queue");
+
+  #page;
+  #rows = new Map();
+  #usage = null;
+  #info = null;
+  #updates = 0;
+  #isShown = false;
+
+  /** `page` is what the parts of the page ask of it: see main.js. */
+  constructor(page) {
+    this.#page = page;
+    byId("queue-all").addEventListener("change", () => page.pollNow());
+    byId("queue-cancel-all").addEventListener("click", () => this.#cancelAll());
+  }
+
+  /** Whether somebody looks at it. */
+  get isShown() {
+    return this.#isShown;
+  }
+
+  show() {
+    this.#isShown = true;
+    this.#updates = 0;
+    this.#page.pollNow();
+  }
+
+  hide() {
+    this.#isShown = false;
+  }
+
+  /** Show the state of now, given the answer of /health; throws Refusal. */
+  async update(health) {
+    if (!this.#isShown) return;
+    if (this.#updates % RARELY === 0) await this.#askWhatChangesRarely(health);
+    this.#updates += 1;
+    const all = this.#isAdmin && byId("queue-all").checked ? "&all=true" : "";
+    const lists = ["processing", "queued"].map((state) => ask(`v1/jobs?state=${state}&limit=${MAX_LISTED}${all}`));
+    const [running, waiting, history] = await Promise.all([...lists, ask("v1/history")]);
+    const jobs = [...running.data, ...waiting.data.sort((one, other) => place(one) - place(other))];
+    showDevices(byId("queue-devices"), health.devices, this.#info?.devices ?? [], history.data, jobs);
+    this.#showJobs(jobs);
+    byId("queue-history").hidden = !this.#isAdmin;
+    if (this.#isAdmin) showHistory(history.data);
+  }
+
+  get #isAdmin() {
+    return this.#usage?.role === "admin";
+  }
+
+  /** Whether a job is this person's: without keys, whether this browser has asked for it. */
+  #isOwn(job) {
+    if (this.#usage?.name && !byId("queue-all").checked) return true;
+    return this.#page.ownJobs().includes(job.id);
+  }
+
+  async #askWhatChangesRarely(health) {
+    this.#usage = await ask("v1/usage");
+    this.#info = health.model_loaded ? await ask("info") : null;
+    // Without keys everybody sees every request anyway.
+    byId("queue-all-field").hidden = !this.#isAdmin || this.#usage.name === "";
+  }
+
+  #showJobs(jobs) {
+    const list = byId("queue-list");
+    const hadFocus = list.contains(document.activeElement);
+    const rows = jobs.map((job) => this.#rowOf(job));
+    for (const [id, row] of this.#rows) {
+      if (rows.includes(row)) continue;
+      row.element.remove();
+      this.#rows.delete(id);
+    }
+    rows.forEach((row, index) => {
+      if (list.children[index] !== row.element) list.insertBefore(row.element, list.children[index] ?? null);
+    });
+    byId("queue-none").hidden = jobs.length > 0;
+    byId("queue-cancel-all").hidden = jobs.filter((job) => this.#isOwn(job)).length < 2;
+    if (hadFocus && !list.contains(document.activeElement)) byId("queue-jobs-title").focus();
+  }
+
+  #rowOf(job) {
+    const row = this.#rows.get(job.id) ?? new JobRow(() => this.#cancel([row]));
+    this.#rows.set(job.id, row);
+    row.show(job, this.#isOwn(job));
+    return row;
+  }
+
+  #cancelAll() {
+    const own = [...this.#rows.values()].filter((row) => row.isOwn);
+    if (window.confirm(text("queue.cancel.sure", { count: own.length }))) this.#cancel(own);
+  }
+
+  async #cancel(rows) {
+    const all = this.#isAdmin ? "?all=true" : "";
+    try {
+      await Promise.all(rows.map((row) => send("DELETE", `v1/jobs/${row.id}${all}`)));
+    } catch (error) {
+      // One that has ended, and been forgotten, needs no cancelling.
+      if (error.status !== 404) this.#page.fail(error);
+    }
+    this.#page.announce(text("queue.cancelled", { count: rows.length }));
+    this.#page.pollNow();
+  }
+}
+
+function place(job) {
+  return job.queue_position ?? Infinity;
+}
