@@ -72,6 +72,16 @@ def test_the_queue_shows_what_runs_and_waits_and_cancels_one_or_all(server, open
     expect(page.locator(".card[data-state=cancelled]")).to_have_count(3)
 
 
+def test_a_view_opens_by_its_address_and_is_still_there_after_a_reload(server, opened):
+    page = ready(opened(server))
+    for view, part in (("queue", "#queue-devices li"), ("gallery", "#gallery-total")):
+        page.evaluate(f"location.hash = '{view}'")
+        page.reload()
+        expect(page.locator(part)).not_to_be_empty()
+        expect(page.locator(part)).to_be_visible()
+        expect(page.locator("#state")).to_have_attribute("data-state", "healthy")
+
+
 def test_a_user_sees_its_own_requests_and_an_admin_all(start, opened):
     server = start(API_KEYS="ann:key-of-ann-of-the-tests role=user,root:key-of-root-of-the-tests")
     pages = {}

@@ -20,6 +20,12 @@ const IDLE_SECONDS = 6;
 
 const byId = (id) => document.getElementById(id);
 
+// Before the views: one whose name is in the address is shown when it is added, and may poll.
+let timer = null;
+// Whether the page knows what the form depends on, and for which default model.
+let isKnown = false;
+let model = null;
+
 for (const texts of TEXTS) addTexts(texts);
 translate(document);
 offerOtherLanguage(byId("language"));
@@ -89,11 +95,6 @@ byId("key-forget").addEventListener("click", () => {
   location.reload();
 });
 
-let timer = null;
-// Whether the page knows what the form depends on, and for which default model.
-let isKnown = false;
-let model = null;
-
 async function poll() {
   clearTimeout(timer);
   let busy = true;
@@ -107,8 +108,9 @@ async function poll() {
     }
   } catch (error) {
     showFailure(error);
+  } finally {
+    pollAfter(busy ? BUSY_SECONDS : IDLE_SECONDS);
   }
-  pollAfter(busy ? BUSY_SECONDS : IDLE_SECONDS);
 }
 
 /** Return what /health says, and learn what the form depends on at the start, or when it may have changed. */
