@@ -20,7 +20,6 @@ _settings = load_settings()
 # Here and not in a worker: gunicorn restarts a worker that exits, again and again.
 read_keyring(_settings)
 startup.require_closed(_settings, [_settings.host])
-_node = OwnNode(_settings)
 
 bind = startup.address(_settings)
 workers = _settings.workers
@@ -55,7 +54,9 @@ def on_starting(server: Any) -> None:
     if warning := check_state(_settings.resolve(_settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()
-    _node.start()
+    # On the server and not in this module, which a reload (SIGHUP) executes again.
+    server.own_node = OwnNode(_settings)
+    server.own_node.start()
     startup.say(startup.greeting(_settings))
 
 
@@ -99,4 +100,4 @@ def post_worker_init(worker: Any) -> None:
 def on_exit(server: Any) -> None:
     """End the dispatcher and its engines with the server, then its node of a cluster."""
     launch.stop(RuntimeDir(server.pid))
-    _node.stop()
+    server.own_node.stop()

@@ -17,6 +17,7 @@ from typing import Any
 from imageserver.errors import Busy
 from imageserver.outputs.state import StateDatabase, Statement
 from imageserver.outputs.task_owner import TaskOwner
+from imageserver.outputs.task_waits import TaskWaits
 from imageserver.outputs.webhook_store import ADD_WEBHOOK
 
 # A task that has lost this many owners has failed: it may be what ends them.
@@ -75,6 +76,7 @@ class TaskStore:
         self._database = StateDatabase(state_dir)
         self._owner = TaskOwner(state_dir)
         self._followed: set[str] = set()
+        self.waits = TaskWaits()
         # Why no task can be stored at present, as `maintain` found it.
         self.obstacle = ""
 

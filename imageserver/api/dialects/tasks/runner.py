@@ -35,6 +35,7 @@ DIALECT = "tasks"
 ADOPTION_INTERVAL_SECONDS = 1.0
 # The pause before a task that found a full queue or no engine is retried.
 RETRY_SECONDS = 1.0
+STATUS_INTERVAL_SECONDS = 0.5
 
 # A task with its current fields, and the updates of its generation.
 RunningTask = tuple[Task, Iterator[Update]]
@@ -153,9 +154,8 @@ def _run(service: Services, task: Task, begin: Callable[[], RunningTask]) -> Cal
                 end = functools.partial(store.complete, name, **_completion(service, task, update))
     except (Draining, EngineUnavailable, Loading, QueueFull, StorageUnavailable) as error:
         # The server is stopping, an engine restarts, the queue is full or the store away: the task is retried.
-        logger.info("The task waits: %s", error.sentence)
-        if not service.draining:
-            gevent.sleep(error.retry_after or RETRY_SECONDS)
+        _wait(service, name, error)
+        return end
     except ServiceError as error:
         end = functools.partial(store.fail, name, code=error.code, sentence=error.sentence)
     except ValueError:
@@ -165,7 +165,24 @@ def _run(service: Services, task: Task, begin: Callable[[], RunningTask]) -> Cal
         logger.exception("The task failed.")
         sentence = "Internal server error; see the server's log."
         end = functools.partial(store.fail, name, code="internal_error", sentence=sentence)
+    store.waits.end(name)
     return end
+
+
+def _wait(service: Services, task_id: str, error: ServiceError) -> None:
+    """Wait before the next attempt; a change of the server's state ends what is more than the error asks for."""
+    # The next place in a full queue is for whoever asks in time.
+    grows, asked = not isinstance(error, QueueFull), error.retry_after or RETRY_SECONDS
+    wait = service.tasks.waits.extend(task_id, error.sentence, asked, grows=grows)
+    if wait.is_new:
+        logger.info("The task waits: %s", error.sentence)
+    status, began = service.status, time.monotonic()
+    while not service.draining:
+        limit = wait.pause if service.status == status else asked
+        left = began + limit - time.monotonic()
+        if left <= 0:
+            return
+        gevent.sleep(min(left, STATUS_INTERVAL_SECONDS))
 
 
 def _completion(service: Services, task: Task, result: GenerationResult) -> dict[str, Any]:
@@ -201,5 +218,6 @@ def _adopt_forever(app: Flask, service: Services) -> None:
 def adopt(app: Flask, service: Services) -> None:
     """Adopt and run the tasks that nobody follows; raises StorageFull."""
     for task in service.tasks.adopt(service.request_ids.next_id):
-        logger.info("Task %s is adopted.", task.task_id)
+        if task.task_id not in service.tasks.waits:
+            logger.info("Task %s is adopted.", task.task_id)
         follow(service, task, functools.partial(begin, app, service, task))

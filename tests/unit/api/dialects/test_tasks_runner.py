@@ -1,8 +1,14 @@
-"""Tasks that nobody follows are adopted, and the end of a task is stored even if that takes time."""
+"""Tasks that nobody follows are adopted, and wait longer each time that they cannot run.
+
+The end of a task is stored even if that takes time.
+"""
 
 import gc
+import itertools
 import json
+import logging
 import sqlite3
+import time
 import weakref
 from contextlib import closing
 from types import SimpleNamespace
@@ -30,7 +36,7 @@ def service(tmp_path):
     return SimpleNamespace(
         tasks=task_store(tmp_path), request_ids=SimpleNamespace(next_id=lambda: 9),
         settings=SimpleNamespace(font_path=None, state_dir=tmp_path, resolve=lambda path: path), client=None,
-        draining=False,
+        draining=False, status="healthy",
     )  # fmt: skip
 
 
@@ -153,3 +159,48 @@ def test_a_worker_that_fails_to_follow_a_task_lets_another_one_do_it(service, mo
     with pytest.raises(ZeroDivisionError):
         runner._follow(service, task, lambda: (task, iter(())))
     assert [adopted.task_id for adopted in service.tasks.adopt(lambda: 9)] == [task.task_id]
+
+
+@pytest.fixture
+def failing(service, monkeypatch):
+    """A service whose first model cannot be loaded, the moments of the attempts, and the sentence that refuses them."""
+    service.status, service.moments, service.sentence = "degraded", [], "The model cannot be loaded."
+
+    def generate(service, request):
+        service.moments.append(time.monotonic())
+        raise EngineUnavailable(service.sentence, retry_after=0.02)
+
+    monkeypatch.setattr(runner, "PendingGeneration", generate)
+    monkeypatch.setattr(runner, "STATUS_INTERVAL_SECONDS", 0.005)
+    service.task_id = left_behind(service, WHOLE)
+    return service
+
+
+def adopt_until(service, attempts):
+    deadline = time.monotonic() + 10
+    while len(service.moments) < attempts and time.monotonic() < deadline:
+        runner.adopt(Flask(__name__), service)
+        gevent.sleep(0.002)
+    assert len(service.moments) == attempts
+
+
+def test_a_task_without_an_engine_is_tried_less_and_less_often_and_the_log_says_why_once(failing, caplog):
+    caplog.set_level(logging.INFO)
+    adopt_until(failing, 4)
+    first, *_, last = [after - before for before, after in itertools.pairwise(failing.moments)]
+    assert last > 2 * first
+    messages = [record.getMessage() for record in caplog.records if record.name == runner.__name__]
+    assert messages == [f"Task {failing.task_id} is adopted.", "The task waits: The model cannot be loaded."]
+    failing.sentence = "The machine is gone."
+    adopt_until(failing, 5)
+    assert caplog.records[-1].getMessage() == "The task waits: The machine is gone."
+
+
+def test_a_task_that_waits_is_tried_again_as_soon_as_an_engine_is_there(failing):
+    failing.tasks.waits.extend(failing.task_id, failing.sentence, 30.0)
+    adopt_until(failing, 1)
+    gevent.sleep(0.05)
+    runner.adopt(Flask(__name__), failing)
+    assert failing.moments[1:] == []  # it waits for a minute
+    failing.status = "healthy"
+    adopt_until(failing, 2)
