@@ -35,10 +35,10 @@ BANNED_PHRASES = re.compile(
     re.IGNORECASE,
 )
 
-# Names of Pillow, canvases, hypothesis, sockets and prompts, and a file in a measurement kept as it was.
+# Names of Pillow, canvases, hypothesis, sockets, Playwright and prompts, and a file in a measurement kept as it was.
 ALLOWED = re.compile(
     r"ImageDraw(\.Draw)?|\bdrawImage\b|draw_overlay|\bdata\.draw\b|SO_LINGER|Picture \d|draws_from|studio lighting|"
-    r"engine/painter\.py"
+    r"engine/painter\.py|\broute\.fulfill\b"
 )
 # Lines and shapes are drawn by the overlay, and in the scenes that the demo model learns from.
 DRAWING = re.compile("draws?|drew|drawn|drawings?|painters?|scenes?")
