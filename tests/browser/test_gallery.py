@@ -143,6 +143,56 @@ def test_some_are_compared_downloaded_deleted_and_had_back(server, opened, word)
     assert len(server.get(f"/v1/gallery?q={word}").json()["data"]) == 3
 
 
+def test_an_image_opened_by_its_address_is_marked_and_has_its_neighbours(server, opened, word):
+    page = opened(server)
+    item = server.get(f"/v1/gallery?q={word}").json()["data"][1]
+    page.evaluate(f"location.hash = 'gallery/{item['name']}'")
+    page.reload()
+    dialog = page.get_by_role("dialog", name="Image")
+    expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 2")
+    expect(dialog.get_by_role("button", name="Next image")).to_be_enabled()
+    expect(dialog.get_by_role("button", name="Previous image")).to_be_enabled()
+    for is_favourite in (True, False):
+        dialog.get_by_role("button", name="Favourite").click()
+        expect(dialog.get_by_role("button", name="Favourite")).to_have_attribute(
+            "aria-pressed", str(is_favourite).lower()
+        )
+        assert server.get(f"/v1/gallery/{item['name']}").json()["favourite"] is is_favourite
+
+
+def test_what_is_deleted_one_by_one_in_the_large_image_is_had_back_there_at_once(server, opened, word):
+    page = opened(server, excused="403")
+    tiles = searched(page, word)
+    total = server.get("/v1/gallery").json()["total"]
+    # Its address has expired: it gets another one.
+    page.route("**/images/*", lambda route: route.fulfill(status=403), times=1)
+    tiles.first.locator(".open").click()
+    dialog = page.get_by_role("dialog", name="Image")
+    expect(dialog.get_by_role("img")).to_have_js_property("naturalWidth", 512)
+    # A held key deletes one image.
+    for _ in range(3):
+        page.keyboard.down("Delete")
+    page.keyboard.up("Delete")
+    expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 2")
+    expect(page.locator("#gallery-total")).to_have_text(f"{total - 1} images")
+    expect(dialog).to_contain_text("The image is deleted.")
+    page.keyboard.press("Delete")
+    expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 1")
+    expect(dialog).to_contain_text("2 images are deleted.")
+    dialog.get_by_role("button", name="Undo").click()
+    expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 3")
+    expect(page.locator("#gallery-total")).to_have_text(f"{total} images")
+    page.keyboard.press("Escape")
+    assert prompts(page) == ["3", "2", "1"]
+    # What another device deletes goes from here too.
+    second = server.get(f"/v1/gallery?q={word}").json()["data"][1]["name"]
+    requests.delete(f"{server.url}/v1/gallery/{second}", timeout=30)
+    page.get_by_role("link", name="Create").click()
+    page.get_by_role("link", name="Gallery").click()
+    expect(tiles).to_have_count(2)
+    assert prompts(page) == ["3", "1"]
+
+
 def test_another_device_shows_the_same_and_a_phone_swipes(server, opened, word):
     page = opened(server, locale="zh-CN", **PHONE)
     page.get_by_role("link", name="图库").click()

@@ -20,6 +20,14 @@ ADD_VIEWS = """async () => {
 }"""
 
 
+SPANS = """async () => {
+  const { addTexts } = await import("/page/language/text.js");
+  addTexts((await import("/page/jobs/texts.js")).default);
+  const { spanOf } = await import("/page/jobs/times.js");
+  return [7 * 86400, 86400, 5400, 3600, 1200].map(spanOf);
+}"""
+
+
 @pytest.fixture(scope="module")
 def server(start):
     # Without the only view that the page has beside the form.
@@ -44,6 +52,12 @@ def test_a_chinese_browser_gets_a_chinese_page_and_a_choice_of_english_is_kept(s
     again.goto(server.url)
     expect(again.get_by_role("button", name="Generate")).to_be_visible()
     assert again.evaluate("document.documentElement.lang") == "en"
+
+
+def test_a_time_below_a_day_is_said_in_hours_and_minutes(server, opened):
+    assert opened(server).evaluate(SPANS) == ["7 days", "1 day", "1.5 hours", "1 hour", "20 minutes"]
+    in_chinese = opened(server, locale="zh-CN").evaluate(SPANS)
+    assert in_chinese == ["7 天", "1 天", "1.5 小时", "1 小时", "20 分钟"]
 
 
 def test_the_fragment_names_the_view_and_what_is_not_served_is_not_offered(server, opened):

@@ -13,6 +13,7 @@ export class ImageGrid {
   #filter = {};
   // Counts the searches: the answer of an earlier one comes too late.
   #search = 0;
+  #refreshes = 0;
   #isLoading = false;
   #observer;
 
@@ -40,19 +41,19 @@ export class ImageGrid {
     return this.#begin();
   }
 
-  /** Add what is new above, or begin again where nothing is known. */
+  /** Follow what others have added and deleted, or begin again where nothing is known. */
   async refresh() {
     const search = this.#search;
+    this.#refreshes += 1;
+    const refresh = this.#refreshes;
     const answer = await this.#ask({});
-    if (answer === null || search !== this.#search) return;
-    const known = answer.data.findIndex((item) => this.tileOf(item.name));
-    if (known < 0) {
+    if (answer === null || search !== this.#search || refresh !== this.#refreshes) return;
+    if (!answer.data.some((item) => this.tileOf(item.name))) {
       this.#fill(answer);
       return;
     }
-    const added = answer.data.slice(0, known).map((item) => this.#tileFor(item));
-    this.#list.prepend(...added.map((tile) => tile.element));
-    this.#tiles.unshift(...added);
+    this.#dropMissing(answer);
+    this.add(answer.data);
     this.view.listed(answer, this.#tiles.length);
   }
 
@@ -115,6 +116,14 @@ export class ImageGrid {
     const search = this.#search;
     const answer = await this.#ask({});
     if (answer !== null && search === this.#search) this.#fill(answer);
+  }
+
+  /** Take out what lies within the range of an answer, and is not in it. */
+  #dropMissing({ data, next }) {
+    const last = next === null ? -1 : this.#tiles.findIndex((tile) => tile.item.name === data.at(-1).name);
+    const within = last < 0 ? this.items : this.items.slice(0, last);
+    const found = new Set(data.map((item) => item.name));
+    this.remove(within.filter((item) => !found.has(item.name)));
   }
 
   #fill(answer) {

@@ -13,11 +13,14 @@ export class Lightbox {
   #zoom;
   #details;
   #item = null;
+  #isRemoving = false;
+  #hasFailed = false;
   #view;
 
   /**
    * Calls the `view`'s `neighbour(item, step)`, `moved(item)`, `closed(item)`, `marked(item)`, `removed(item)`,
-   * `startedFrom(address)`, `used(part, item)`, `canSetSize(item)` and `said(sentence)`.
+   * `renewed(name)`, which returns the item with its addresses of now or null, `startedFrom(address)`,
+   * `used(part, item)`, `canSetSize(item)` and `said(sentence)`.
    */
   constructor(view) {
     this.#view = view;
@@ -35,7 +38,8 @@ export class Lightbox {
       await view.marked(this.#item);
       this.#showFavourite();
     });
-    byId("lightbox-delete").addEventListener("click", () => view.removed(this.#item));
+    byId("lightbox-delete").addEventListener("click", () => this.#remove());
+    this.#image.addEventListener("error", () => this.#renew());
     byId("lightbox-start").addEventListener("click", () => view.startedFrom(localAddress(this.#item.url)));
   }
 
@@ -50,24 +54,39 @@ export class Lightbox {
 
   /** Show an image; `isLocked` is whether its server requires keys. */
   show(item, isLocked) {
-    const address = localAddress(item.url);
+    this.#hasFailed = false;
     this.#item = item;
     this.#zoom.reset();
-    Object.assign(this.#image, { src: address, alt: item.prompt, width: item.width, height: item.height });
-    Object.assign(byId("lightbox-download"), { href: address, download: item.name });
+    Object.assign(this.#image, { alt: item.prompt, width: item.width, height: item.height });
+    this.#showAddress();
     this.#details.isLocked = isLocked;
     this.#details.show(item, this.#view.canSetSize(item));
+    this.update(item);
+    if (!this.isOpen) this.#dialog.showModal();
+    this.#dialog.scrollTop = 0;
+  }
+
+  /** Show what has changed around the image: its neighbours, and whether it is a favourite. */
+  update(item = this.#item) {
+    const hadFocus = document.activeElement;
+    this.#item = item;
     this.#showFavourite();
     byId("lightbox-last").disabled = !this.#view.neighbour(item, -1);
     byId("lightbox-next").disabled = !this.#view.neighbour(item, 1);
-    if (!this.isOpen) this.#dialog.showModal();
-    this.#dialog.scrollTop = 0;
+    // A disabled button would lose the focus, and the keyboard with it.
+    if (hadFocus?.disabled) byId("lightbox-close").focus();
   }
 
   /** Close without a word to the view. */
   hide() {
     this.#dialog.close();
     this.#image.removeAttribute("src");
+  }
+
+  #showAddress() {
+    const address = localAddress(this.#item.url);
+    this.#image.src = address;
+    Object.assign(byId("lightbox-download"), { href: address, download: this.#item.name });
   }
 
   #showFavourite() {
@@ -78,17 +97,35 @@ export class Lightbox {
     const item = this.#view.neighbour(this.#item, step);
     if (!item) return;
     this.#view.moved(item);
-    const hadFocus = document.activeElement;
-    // A disabled button would lose the focus, and the keyboard with it.
-    if (hadFocus?.disabled) byId("lightbox-close").focus();
     this.#view.said(text("gallery.shown", { prompt: item.prompt }));
+  }
+
+  /** Delete the image: one, however long the key is held and however often it is pressed meanwhile. */
+  async #remove({ repeat = false } = {}) {
+    if (repeat || this.#isRemoving) return;
+    this.#isRemoving = true;
+    try {
+      await this.#view.removed(this.#item);
+    } finally {
+      this.#isRemoving = false;
+    }
+  }
+
+  /** Try once more where the image's address has expired. */
+  async #renew() {
+    if (this.#hasFailed || !this.isOpen) return;
+    this.#hasFailed = true;
+    const found = await this.#view.renewed(this.#item.name);
+    if (found?.name !== this.#item.name) return;
+    Object.assign(this.#item, found);
+    this.#showAddress();
   }
 
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("textarea")) return;
     if (event.key === "ArrowRight") this.#step(1);
     else if (event.key === "ArrowLeft") this.#step(-1);
-    else if (event.key === "Delete") this.#view.removed(this.#item);
+    else if (event.key === "Delete") this.#remove(event);
     else if (!this.#zoom.key(event.key)) return;
     event.preventDefault();
   }

@@ -24,7 +24,7 @@ export class Tile {
     favourite.addEventListener("click", () => this.mark(!this.item.favourite));
     img.addEventListener("error", () => this.#replace());
     img.src = thumbnailOf(item);
-    this.#show();
+    this.isFavourite = item.favourite;
   }
 
   get isChosen() {
@@ -35,6 +35,11 @@ export class Tile {
     this.#parts.choose.checked = is;
   }
 
+  set isFavourite(is) {
+    this.item.favourite = is;
+    this.#parts.favourite.setAttribute("aria-pressed", is);
+  }
+
   focus() {
     this.#parts.open.focus();
   }
@@ -43,16 +48,11 @@ export class Tile {
   async mark(isFavourite) {
     try {
       await mark(this.item.name, isFavourite);
-      this.item.favourite = isFavourite;
-      this.#show();
+      this.isFavourite = isFavourite;
     } catch (error) {
       if (error.status === 404) this.grid.gone(this);
       else this.grid.failed(error);
     }
-  }
-
-  #show() {
-    this.#parts.favourite.setAttribute("aria-pressed", this.item.favourite);
   }
 
   /** Find out why there is no thumbnail: the image is gone, or its address has expired. */

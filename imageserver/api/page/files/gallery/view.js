@@ -6,11 +6,11 @@ import { Refusal, UNREACHABLE, open } from "../shell/server.js";
 import { Deletion } from "./deletion.js";
 import { ImageGrid } from "./grid.js";
 import { Lightbox } from "./lightbox.js";
-import { findImage, zipOf } from "./saved_images.js";
+import { findImage, mark, zipOf } from "./saved_images.js";
 import { aspectRatioOf, requestOf } from "./settings.js";
+import { showSummary } from "./summary.js";
 
 const TYPING_SECONDS = 0.3;
-const DAY_SECONDS = 86400;
 
 const byId = (id) => document.getElementById(id);
 
@@ -38,17 +38,19 @@ export class GalleryView {
     closed: () => this.#close(),
     marked: (item) => this.#mark(item),
     removed: (item) => this.#removeShown(item),
+    renewed: (name) => this.#renew(name),
     startedFrom: (address) => this.#startFrom(address),
     used: (part, item) => this.#use(part, item),
     canSetSize: (item) => aspectRatioOf(item.settings, this.#sizes) !== undefined,
     said: (sentence) => { byId("lightbox-said").textContent = sentence; },
   });
   #deletion = new Deletion({
-    removed: (items) => this.#grid.remove(items),
-    restored: (items) => {
-      this.#grid.add(items);
-      this.#grid.tileOf(items[0]?.name)?.focus();
+    removed: (items) => {
+      this.#grid.remove(items);
+      this.#grid.refresh();
     },
+    restored: (items) => this.#showRestored(items),
+    lost: (count) => this.#say(text(count === 1 ? "gallery.lost.one" : "gallery.lost", { count })),
     failed: (error) => this.#fail(error),
   });
 
@@ -91,7 +93,12 @@ export class GalleryView {
   hide() {
     this.#isShown = false;
     this.#page.comparison.hide();
+    this.#leaveLightbox();
+  }
+
+  #leaveLightbox() {
     this.#lightbox.hide();
+    this.#deletion.moveTo(this.element);
   }
 
   #compare() {
@@ -113,7 +120,9 @@ export class GalleryView {
   async #showImage(name) {
     try {
       const item = this.#grid.tileOf(name)?.item ?? (await findImage(name));
-      if (this.#isShown) this.#lightbox.show(item, !this.#kept.shared);
+      if (!this.#isShown) return;
+      this.#lightbox.show(item, !this.#kept.shared);
+      this.#deletion.moveTo(byId("lightbox-side"));
     } catch (error) {
       this.#fail(error);
       this.#close();
@@ -122,7 +131,7 @@ export class GalleryView {
 
   #hideImage() {
     if (!this.#lightbox.isOpen) return;
-    this.#lightbox.hide();
+    this.#leaveLightbox();
     // The image that was shown last, which need not be the one that was opened.
     (this.#grid.tileOf(this.#lightbox.item.name) ?? byId("gallery-title")).focus();
   }
@@ -138,23 +147,57 @@ export class GalleryView {
     this.#isFromGrid = false;
   }
 
+  /** Mark an image, which is in the grid too unless it was opened by its address. */
   async #mark(item) {
+    const isFavourite = !item.favourite;
+    try {
+      await mark(item.name, isFavourite);
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    item.favourite = isFavourite;
     const tile = this.#grid.tileOf(item.name);
-    if (tile) await tile.mark(!item.favourite);
+    if (tile) tile.isFavourite = isFavourite;
+  }
+
+  /** Return an image with its addresses of now; one that is gone leaves the grid. */
+  async #renew(name) {
+    try {
+      return await findImage(name);
+    } catch (error) {
+      if (error.status === 404) this.#grid.remove([{ name }]);
+      this.#fail(error);
+      return null;
+    }
   }
 
   /** Delete the image in the lightbox, and show its neighbour. */
   async #removeShown(item) {
     const next = this.#grid.neighbour(item.name, 1) ?? this.#grid.neighbour(item.name, -1);
-    await this.#remove([item]);
-    if (this.#grid.tileOf(item.name)) return;
+    const removed = await this.#remove([item]);
+    // Somebody may have gone on meanwhile.
+    if (!removed.length || !this.#lightbox.isOpen || this.#lightbox.item.name !== item.name) return;
     if (next) this.#move(next);
     else this.#close();
   }
 
   async #remove(items) {
-    await this.#deletion.delete(items, this.#kept.undo_seconds);
-    if (!this.#lightbox.isOpen) byId("gallery-undo-button").focus();
+    const removed = await this.#deletion.delete(items, this.#kept.undo_seconds);
+    const place = byId(byId("gallery-undo").hidden ? "gallery-title" : "gallery-undo-button");
+    if (removed.length && !this.#lightbox.isOpen) place.focus();
+    return removed;
+  }
+
+  #showRestored(items) {
+    this.#grid.add(items);
+    this.#grid.refresh();
+    const first = this.#grid.tileOf(items[0]?.name);
+    if (!this.#lightbox.isOpen) (first ?? byId("gallery-title")).focus();
+    else if (first) {
+      this.#move(first.item);
+      byId("lightbox-close").focus();
+    }
   }
 
   async #startFrom(address) {
@@ -196,21 +239,15 @@ export class GalleryView {
     byId("gallery-compare").disabled = items.length !== 2;
   }
 
-  #showListed({ kept, total }, count) {
-    this.#kept = kept;
-    const days = Math.round((10 * kept.max_age) / DAY_SECONDS) / 10;
-    const values = { folder: kept.folder, days, megabytes: kept.max_mb };
-    const sentences = [text(kept.favourites_kept ? "gallery.kept.favourites" : "gallery.kept", values)];
-    if (kept.shared) sentences.push(text("gallery.shared"));
-    byId("gallery-kept").textContent = sentences.join(text("gallery.separator"));
-    byId("gallery-total").textContent = text(total === 1 ? "gallery.total.one" : "gallery.total", { count: total });
-    byId("gallery-zip-all").hidden = total === 0;
-    byId("gallery-empty").hidden = count > 0;
-    byId("gallery-empty").textContent = text(total ? "gallery.none" : "gallery.empty");
+  #showListed(answer, count) {
+    this.#kept = answer.kept;
+    showSummary(answer, count);
+    // One that was opened by its address may be in the grid now, and have other neighbours.
+    if (this.#lightbox.isOpen) this.#lightbox.update(this.#grid.tileOf(this.#lightbox.item.name)?.item);
   }
 
   #say(sentence) {
-    byId("gallery-said").textContent = sentence;
+    byId(this.#lightbox.isOpen ? "lightbox-said" : "gallery-said").textContent = sentence;
   }
 
   #fail(error) {
