@@ -38,6 +38,10 @@ def test_shapes_sliders_and_more_become_the_request(fake_server, opened):
     expect(card).to_have_attribute("data-state", "done")
     _, image = download(page, card)
     assert (image.format, image.size) == ("WEBP", (320, 192))
+    # What is out of sight does not win over the shape.
+    page.get_by_role("radio", name="9:16").check()
+    for side in ("Exact width", "Exact height"):
+        expect(page.get_by_label(side)).to_have_value("")
     page.get_by_label("Exact width").fill("7")
     page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Generate").click()

@@ -34,7 +34,7 @@ def pixels(data_url):
 def test_a_chain_of_instructions_edits_the_last_image_each_time(editing_server, opened):
     page = opened(editing_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
-    card = generate(page, "a cat", Steps="2")
+    card = generate(page, "一只猫", Steps="2")
     for instruction in ("make it blue", "and larger"):
         expect(card).to_have_attribute("data-state", "done")
         _, image = download(page, card)
@@ -42,6 +42,8 @@ def test_a_chain_of_instructions_edits_the_last_image_each_time(editing_server, 
         box.fill(instruction)
         body = sent_with(page, lambda box=box: box.press("Enter"))
         assert (body["prompt"], body["num_inference_steps"], body["n"]) == (instruction, 2, 1)
+        # The language of the first prompt is not that of the instruction.
+        assert "language" not in body
         assert pixels(body["image"]) == image.convert("RGB").tobytes()
         card = page.locator(".card").first
 

@@ -140,6 +140,10 @@ def test_a_prompt_is_shown_as_text_and_large_seeds_stay_whole(fake_server, opene
     card = generate(page, prompt, Steps="2", Seed="18446744073709551614")
     expect(card.locator("h3")).to_have_text(prompt)
     expect(card.locator(".seed")).to_have_text("seed 18446744073709551614")
+    # A link without a seed asks for a random one.
+    page.evaluate("location.hash = 'prompt=a+linked+cat'")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a linked cat")
+    expect(page.get_by_label("random")).to_be_checked()
 
 
 def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):

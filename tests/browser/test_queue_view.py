@@ -34,6 +34,19 @@ def seconds_of(locator):
     return None if found is None else int(found.group(1))
 
 
+def refuse_the_first_cancel(page):
+    refused = []
+
+    def answer(route):
+        if route.request.method != "DELETE" or refused:
+            route.fallback()
+            return
+        refused.append(route)
+        route.fulfill(status=503, json={"error": "Not now."})
+
+    page.route(re.compile(r"/v1/jobs/\d+(\?|$)"), answer)
+
+
 def falls(page, locator):
     """Wait until the seconds that a sentence names have become fewer."""
     expect(locator).to_contain_text(re.compile(r"about \d+ s"))
@@ -47,7 +60,7 @@ def falls(page, locator):
 
 
 def test_the_queue_shows_what_runs_and_waits_and_cancels_one_or_all(server, opened):
-    page = ready(opened(server))
+    page = ready(opened(server, excused="503"))
     page.on("dialog", lambda dialog: dialog.accept())
     # The server learns what a step costs.
     expect(generate(page, "[step=0.1] a first cat", Steps="4")).to_have_attribute("data-state", "done")
@@ -64,7 +77,11 @@ def test_the_queue_shows_what_runs_and_waits_and_cancels_one_or_all(server, open
     expect(page.locator("#queue-devices li")).to_contain_text(re.compile("working · fake · runs request .*busy"))
     expect(page.locator("#queue-charts figure")).to_have_count(4)
     expect(page.locator("#queue-charts rect").first).to_be_attached()
+    refuse_the_first_cancel(page)
     page.get_by_role("button", name="Cancel the third cat").click()
+    expect(page.locator("#queue-said")).to_have_text("Cancelled: 0. Not now.")
+    page.get_by_role("button", name="Cancel the third cat").click()
+    expect(page.locator("#queue-said")).to_have_text("Cancelled: 1.")
     expect(rows(page)).to_have_count(2)
     page.get_by_role("button", name="Cancel all of mine").click()
     expect(page.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
@@ -112,6 +129,10 @@ def test_a_hidden_tab_says_in_its_title_that_an_image_is_done(server, opened):
     expect(page).to_have_title("Done (1) · qwen-image-server")
     page.evaluate(HIDE, False)
     expect(page).to_have_title("qwen-image-server")
+    page.evaluate("AudioContext.prototype.resume = async () => { window.isResumed = true; }")
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_label("Play a sound").check()
+    page.wait_for_function("window.isResumed")
 
 
 def test_a_request_names_the_model_that_the_form_was_for_and_its_card_says_it(server, opened):

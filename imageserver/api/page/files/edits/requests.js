@@ -1,6 +1,9 @@
 // Requests that begin with a finished image, and with the settings that it was made with.
 
-const SIZES = ["aspect_ratio", "width", "height", "size"];
+import { languageOf } from "../prompts/language.js";
+
+// What is of the image before: another one has its own.
+const LEFT = ["aspect_ratio", "width", "height", "size", "strength", "upscale", "language"];
 const VARIATIONS = 4;
 const FACTOR = 2;
 
@@ -20,7 +23,8 @@ export function enlarged(request, seed) {
 }
 
 function startingFrom({ fields, shown }, image, changed, seed) {
-  const kept = Object.entries(fields).filter(([name]) => !SIZES.includes(name) && !["strength", "upscale"].includes(name));
+  const kept = Object.fromEntries(Object.entries(fields).filter(([name]) => !LEFT.includes(name)));
+  const language = languageOf(changed.prompt ?? fields.prompt);
   const source = { image, mask: null, more: [], guide: null, size: null, fit: "crop" };
-  return { fields: { ...Object.fromEntries(kept), ...changed }, shown, seed, source, hasSource: true };
+  return { fields: { ...kept, ...language, ...changed }, shown, seed, source, hasSource: true };
 }

@@ -4,6 +4,7 @@ import { Sliders } from "../controls/sliders.js";
 import { imageFields } from "../inputs/sent_images.js";
 import { SourceImage } from "../inputs/source.js";
 import { text } from "../language/text.js";
+import { languageOf } from "../prompts/language.js";
 import { Refusal } from "../shell/server.js";
 import { limit, numberOf, offer, plain, schemaOf } from "./fields.js";
 import { LoraList } from "./loras.js";
@@ -126,10 +127,8 @@ export class RequestForm {
     for (const name of CHECKED) fields[name] = this.#fields[name].checked;
     for (const name of OPTIONAL) if (value(name) !== "") fields[name] = value(name);
     if (value("output_format") !== FORMAT) fields.output_format = value("output_format");
-    // It chooses the quality words.
-    if (/\p{Script=Han}/u.test(fields.prompt)) fields.language = "zh";
     const { fields: sides, size } = this.#size.read();
-    Object.assign(fields, sides);
+    Object.assign(fields, languageOf(fields.prompt), sides);
     for (const name of FOLLOWING) {
       const given = number(name);
       if (this.#touched.has(name) && given !== null) fields[name] = given;
@@ -168,7 +167,7 @@ export class RequestForm {
     this.#follow();
   }
 
-  /** Write a request into the form, with the seed of one of its images. */
+  /** Write a request into the form, with the seed of one of its images, or "" for a random one. */
   fill({ fields, source, hasSource }, seed) {
     for (const name of ["prompt", "aspect_ratio", "width", "height", "quality", "strength", ...OPTIONAL]) {
       this.#fields[name].value = fields[name] ?? "";
@@ -180,8 +179,8 @@ export class RequestForm {
       this.#touch(name, name in fields);
     }
     this.#fields.n.value = 1;
-    this.#fields.seed.value = seed;
-    byId("random").checked = false;
+    byId("random").checked = seed === "";
+    if (seed !== "") this.#fields.seed.value = seed;
     this.#keepLoras(fields.loras ?? []);
     this.#source.restore(source);
     this.#follow();
@@ -192,7 +191,9 @@ export class RequestForm {
   }
 
   /** Write some values into the form, and leave the others as they are. */
-  use(values) {
+  use(given) {
+    // An exact size would win over a named one.
+    const values = given.aspect_ratio ? { width: "", height: "", ...given } : given;
     this.restore({ values, touched: [...this.#touched], loras: this.#keptLoras ?? this.#loras.picked() });
     this.accept();
     this.#fields.prompt.focus();

@@ -16,6 +16,10 @@ export class SizeChoice {
 
   /** `changed()` is called when a person chooses another one. */
   constructor(changed) {
+    // An exact size would win over the shape, and is out of sight.
+    this.#ratio.addEventListener("change", () => {
+      for (const side of this.#sides) side.value = "";
+    });
     for (const control of [this.#ratio, ...this.#sides]) control.addEventListener("change", changed);
   }
 

@@ -5,6 +5,10 @@ const TEXT_CHUNKS = ["tEXt", "zTXt", "iTXt", "eXIf"];
 // A grey PNG of one pixel: its signature and header, then its pixel and end.
 const PIXEL = bytesOf("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==");
 const HEAD_BYTES = 33;
+// A black WebP of one pixel that says that EXIF follows; its size stands at its fifth byte.
+const WEBP_PIXEL = bytesOf("UklGRgAAAABXRUJQVlA4WAoAAAAIAAAAAAAAAAAAVlA4TA4AAAAvAAAAAAcQEf0PRET/Aw==");
+const SIZE_START = 4;
+const CHUNK_HEAD_BYTES = 8;
 const START_OF_SCAN = 0xda;
 const APP1 = 0xe1;
 
@@ -14,7 +18,7 @@ export async function textsIn(file) {
   const is = (name) => SIGNATURES[name].every((byte, index) => data[index] === byte);
   if (is("png")) return textsOfPng(data);
   if (is("jpeg")) return textsOfJpeg(data);
-  if (is("riff") && letters(data, 8) === "WEBP") return hasExifChunk(data) ? file : null;
+  if (is("riff") && letters(data, 8) === "WEBP") return textsOfWebp(data);
   return null;
 }
 
@@ -42,14 +46,21 @@ function textsOfJpeg(data) {
   return null;
 }
 
-function hasExifChunk(data) {
+function textsOfWebp(data) {
   const view = new DataView(data.buffer);
-  for (let start = 12; start + 8 <= data.length;) {
-    if (letters(data, start) === "EXIF") return true;
-    const length = view.getUint32(start + 4, true);
-    start += 8 + length + (length % 2);
+  for (let start = 12; start + CHUNK_HEAD_BYTES <= data.length;) {
+    const length = view.getUint32(start + SIZE_START, true);
+    const end = start + CHUNK_HEAD_BYTES + length + (length % 2);
+    if (letters(data, start) === "EXIF") return webpWith(data.subarray(start, end));
+    start = end;
   }
-  return false;
+  return null;
+}
+
+function webpWith(chunk) {
+  const head = WEBP_PIXEL.slice();
+  new DataView(head.buffer).setUint32(SIZE_START, head.length + chunk.length - CHUNK_HEAD_BYTES, true);
+  return new Blob([head, chunk], { type: "image/webp" });
 }
 
 function letters(data, start) {

@@ -56,8 +56,11 @@ export class DoneNotice {
     writePreference(NOTIFICATION, this.#notification.checked);
   }
 
-  #play() {
+  async #play() {
+    // Browsers are silent until a person does something on the page: what is meant for now is not to be heard later.
+    if (navigator.userActivation?.hasBeenActive === false) return;
     this.#audio ??= new AudioContext();
+    await this.#audio.resume();
     TONES.forEach((frequency, index) => {
       const start = this.#audio.currentTime + index * TONE_SECONDS;
       const tone = new OscillatorNode(this.#audio, { frequency });

@@ -10,10 +10,11 @@ export class JobRow {
 
   /** `cancel` is called when a person presses the button. */
   constructor(cancel) {
-    this.#part("button").addEventListener("click", (event) => {
-      event.target.disabled = true;
-      cancel();
-    });
+    this.#part("button").addEventListener("click", () => cancel());
+  }
+
+  set isCancelling(is) {
+    this.#part("button").disabled = is;
   }
 
   /** Show a job as /v1/jobs describes it. */

@@ -39,6 +39,7 @@ export class QueueView {
   show() {
     this.#isShown = true;
     this.#updates = 0;
+    this.#say([]);
     this.#page.pollNow();
   }
 
@@ -109,14 +110,26 @@ export class QueueView {
 
   async #cancel(rows) {
     const all = this.#isAdmin ? "?all=true" : "";
-    try {
-      await Promise.all(rows.map((row) => send("DELETE", `v1/jobs/${row.id}${all}`)));
-    } catch (error) {
-      // One that has ended, and been forgotten, needs no cancelling.
-      if (error.status !== 404) this.#page.fail(error);
-    }
-    this.#page.announce(text("queue.cancelled", { count: rows.length }));
+    const refusals = [];
+    let count = 0;
+    await Promise.all(rows.map(async (row) => {
+      row.isCancelling = true;
+      try {
+        await send("DELETE", `v1/jobs/${row.id}${all}`);
+        count += 1;
+      } catch (error) {
+        row.isCancelling = false;
+        // One that has ended, and been forgotten, needs no cancelling.
+        if (error.status !== 404) refusals.push(error);
+      }
+    }));
+    this.#say([text("queue.cancelled", { count }), ...new Set(refusals.map((error) => error.message))]);
     this.#page.pollNow();
+    for (const error of refusals.slice(0, 1)) this.#page.fail(error);
+  }
+
+  #say(sentences) {
+    byId("queue-said").textContent = sentences.join(" ");
   }
 }
 
