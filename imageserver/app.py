@@ -15,7 +15,7 @@ from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.inputs.form_parser import FormRequest
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.server.gallery import upkeep
-from imageserver.api.services import Services
+from imageserver.api.services import Services, import_imaging
 from imageserver.api.wsgi.connections import Connections
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
@@ -73,7 +73,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
         gallery=open_gallery(settings),
         thumbnails=open_thumbnails(settings),
-        thread_pool=ThreadPool(settings.threads),
+        thread_pool=ThreadPool(settings.threads, prepare=import_imaging),
         storage_threads=ThreadPool(STORAGE_THREADS),
         decoding_memory=MemoryBudget(int(settings.max_decode_mb * 2**20) // settings.workers),
         request_ids=RequestIds(settings.resolve(settings.state_dir)),

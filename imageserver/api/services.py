@@ -78,7 +78,7 @@ class Services:
     def start(self) -> None:
         """Connect to the dispatcher; import numpy and Pillow and look after saved images in the background."""
         self.client.start()
-        gevent.spawn_later(WARM_UP_SECONDS, self.thread_pool.run, _import_imaging)
+        gevent.spawn_later(WARM_UP_SECONDS, self.thread_pool.run, import_imaging)
         self.outputs.start()
         # Apart from what waits for a thread: those may all wait for a process that is to be replaced.
         gevent.spawn(_repeat, self.outputs.start)
@@ -161,6 +161,16 @@ def _repeat(work: Callable[[], None]) -> None:
             logger.exception("Work in the background failed; it is tried again.")
 
 
-def _import_imaging() -> None:
-    """Import numpy and Pillow, which takes 0.2 s, before the first image needs them."""
-    import imageserver.imaging.finishing  # noqa: F401
+def import_imaging() -> None:
+    """Import what the threads encode and decode with, which takes 0.2 s; Pillow loads its formats when it needs one."""
+    from PIL import Image
+
+    import imageserver.imaging.control.preprocessors
+    import imageserver.imaging.decoding
+    import imageserver.imaging.finishing
+    import imageserver.imaging.fitting
+    import imageserver.imaging.masks
+    import imageserver.imaging.previews
+    import imageserver.imaging.thumbnails  # noqa: F401
+
+    Image.init()
