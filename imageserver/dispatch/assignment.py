@@ -58,9 +58,13 @@ class Assignment:
         elif message.code == OutOfMemory.code and not seat.running:
             self._estimator.observe_failure(seat, job.generation)
 
-    def requeue_lost(self, seat: Seat, *, silent: bool) -> None:
-        """Run a dead engine's jobs again; fail those that have killed two, or during which it stopped responding."""
+    def requeue_lost(self, seat: Seat, *, silent: bool) -> list[Job]:
+        """Return a dead engine's jobs to the queue, and return them.
+
+        Those that have killed two, or during which it stopped responding, fail.
+        """
         lost = seat.lose_engine()
+        requeued: list[Job] = []
         for job in lost:
             self._jobs.running.pop(job.id, None)
             if job.state != "processing":  # it had ended already
@@ -73,6 +77,8 @@ class Assignment:
                 self._jobs.fail(job, error)
             else:
                 self._jobs.requeue(job)
+                requeued.append(job)
+        return requeued
 
     def _start_next(self, ready: list[Seat]) -> bool:
         """Start the first job that is meant for a free seat; return False where there is none."""

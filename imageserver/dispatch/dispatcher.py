@@ -128,8 +128,7 @@ class Dispatcher:
         if job.result is not None:
             self.jobs.repeat_result(job, waiter)
             return
-        expected = self.estimate_wait(job)
-        waiter.notify(messages.Queued(job=waiter.id, own=expected.own, wait=expected.wait, position=expected.position))
+        waiter.notify(self._queued(job))
         self.jobs.attach(waiter, job, self._expire)
         if job.begun:
             waiter.notify(messages.Started(job=job.id, device=job.device))
@@ -272,7 +271,8 @@ class Dispatcher:
     def engine_lost(self, seat: Seat, *, silent: bool) -> None:
         """Run a dead engine's jobs again, elsewhere or on the next one."""
         self._after_load(self.models.engine_lost(seat), spared=self.models.default)  # a new engine begins with that one
-        self._assignment.requeue_lost(seat, silent=silent)
+        for job in self._assignment.requeue_lost(seat, silent=silent):
+            self.jobs.notify(job, self._queued(job))
         self.engine_changed()
 
     def _record_end(self, job: Job, message: messages.Finished | messages.Failed) -> None:
@@ -288,8 +288,12 @@ class Dispatcher:
 
     def _counts(self) -> Counts:
         busy = {seat.name: seat.engine.usage.busy for seat in self.seats}
-        queued = len(self.jobs.queue) + self.models.requests_waiting
-        return Counts(queued, len(self.jobs.running), self.jobs.tally.refused, busy)
+        queued = len(self.jobs.queue) + self.jobs.held_by_engines + self.models.requests_waiting
+        return Counts(queued, self.jobs.begun, self.jobs.tally.refused, busy)
+
+    def _queued(self, job: Job) -> messages.Queued:
+        expected = self.estimate_wait(job)
+        return messages.Queued(job=job.id, own=expected.own, wait=expected.wait, position=expected.position)
 
     def _something_waits(self) -> bool:
         return bool(len(self.jobs.queue)) or self.models.is_busy

@@ -28,6 +28,7 @@ MAX_EVENTS = 512
 SUBMIT_TIMEOUT_SECONDS = 30.0
 
 ENDED = ("completed", "failed", "cancelled")
+NOT_BEGUN = {"state": "queued", "started_at": None, "step": 0}
 NOT_QUEUED = {"queue_position": None, "queue_wait": None}
 
 
@@ -119,7 +120,10 @@ class JobRecord:
                 asyncio.get_running_loop().call_later(SUBMIT_TIMEOUT_SECONDS, self._give_up)
             case messages.Queued():
                 wait, own = round(message.wait, 3), round(message.own, 3)
-                self.add_event("queued", queue_position=message.position, queue_wait=wait, expected_seconds=own)
+                # Again after its engine died: nothing of what was generated is left.
+                self.preview = None
+                place = {"queue_position": message.position, "queue_wait": wait}
+                self.add_event("queued", expected_seconds=own, **place, **NOT_BEGUN)
             case messages.Started():
                 # A job that is run again after its engine died starts twice.
                 device = message.device or None

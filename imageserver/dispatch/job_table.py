@@ -9,7 +9,7 @@ from imageserver.dispatch.jobs import Job, Listener, Tally, Waiter, state_after
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.single_flight import SingleFlight
 from imageserver.errors import ServiceError
-from imageserver.protocol.messages import Failed, Finished, Preview, Progress, Started, failed
+from imageserver.protocol.messages import Failed, Finished, Preview, Progress, Queued, Started, failed
 
 
 class JobTable:
@@ -36,6 +36,16 @@ class JobTable:
     def remaining(self) -> float:
         """The expected device time that all jobs together still take."""
         return round(sum(job.remaining for job in itertools.chain(self.running.values(), self.queue)), 3)
+
+    @property
+    def begun(self) -> int:
+        """The number of jobs that engines have begun."""
+        return sum(job.begun for job in self.running.values())
+
+    @property
+    def held_by_engines(self) -> int:
+        """The number of jobs that engines were given and have not begun, without those that were cancelled since."""
+        return sum(job.state == "processing" and not job.begun for job in self.running.values())
 
     @property
     def source_bytes(self) -> int:
@@ -74,7 +84,7 @@ class JobTable:
         job.state, job.share_done, job.begun = "queued", 0.0, False
         self.queue.push(job)
 
-    def notify(self, job: Job, message: Started | Progress | Preview, raw: bytes = b"") -> None:
+    def notify(self, job: Job, message: Queued | Started | Progress | Preview, raw: bytes = b"") -> None:
         """Record how far a job is, and notify every request that waits for it."""
         if isinstance(message, Started):
             # It may have waited in the engine too, behind others.

@@ -24,8 +24,10 @@ class MinuteResponse(ResponseSchema):
 
     ended_at: float = Field(description="Unix seconds.")
     seconds: float = Field(description="Length of the minute: less than 60 where it is under way.")
-    queued: float = Field(description="Mean number of requests that waited.")
-    running: float = Field(description="Mean number of requests that ran.")
+    queued: float = Field(
+        description="Mean number of requests that waited, also those that an engine held but had not begun."
+    )
+    running: float = Field(description="Mean number of requests that an engine had begun.")
     refused: int = Field(description="Requests that the queue refused: full, too large, or too late for their client.")
     devices: list[DeviceShareResponse]
 

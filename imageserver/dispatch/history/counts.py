@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Counts:
-    """Requests that wait and run now, requests refused since the start, and busy seconds of each device's engine."""
+    """Requests that wait and that engines have begun now, requests refused since the start, and busy seconds by device.
+
+    A request that an engine holds but has not begun waits.
+    """
 
     queued: int
     running: int

@@ -293,3 +293,32 @@ async def test_the_wait_of_a_request_that_its_engine_holds_is_that_of_now():
     assert (after.queue_position, after.queue_wait) == (0, 0.0)
     harness.progress(2)
     assert ask(harness, wanted=2)[0].queue_wait is None
+
+
+async def test_a_request_whose_engine_died_waits_again_from_its_first_step_on(harness):
+    queries, recorder = JobQueries(harness.dispatcher), Recorder()
+    harness.submit(1)
+    queries.watch(Watch(job=50, wanted=1), recorder)
+    harness.progress(1)
+    harness.dispatcher.job_event(harness.seat, Preview(job=1, index=0, step=1, total=4, width=1, height=1), b"rgb")
+    harness.lose_engine()
+    [status] = ask(harness)
+    assert (status.state, status.step, status.started_at, status.queue_position) == ("queued", 0, None, 0)
+    assert status.queue_wait is not None
+    assert harness.dispatcher.job_records.find(1, "").preview is None
+    assert [name for _, name in events(recorder)] == ["queued", "started", "progress", "queued"]
+    harness.revive()
+    harness.progress(1)
+    harness.finish(1)
+    [status] = ask(harness)
+    assert (status.state, status.step, status.queue_wait) == ("completed", 4, None)
+
+
+async def test_all_who_wait_for_a_job_are_told_that_it_waits_again(harness):
+    worker = Recorder()
+    submit(harness, 1, key="same")
+    harness.progress(1)
+    submit(harness, 2, key="same", worker=worker)
+    harness.lose_engine()
+    assert [type(message).__name__ for message in worker.messages] == ["Queued", "Started", "Queued"]
+    assert [status.state for status in ask(harness)] == ["queued", "queued"]

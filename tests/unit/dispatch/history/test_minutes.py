@@ -20,6 +20,7 @@ def minutes(harness, virtual_time):
 async def test_a_minute_has_the_means_of_what_waited_and_ran(harness, minutes):
     assert minutes() == ()
     harness.submit(1, 2, 3, timeout=500.0)
+    harness.progress(1)
     await asyncio.sleep(30.5)
     harness.finish(1)
     harness.finish(2)
@@ -28,6 +29,21 @@ async def test_a_minute_has_the_means_of_what_waited_and_ran(harness, minutes):
     [minute] = minutes()
     assert (minute.queued, minute.running) == (1.0, 0.5)
     assert minute.seconds == pytest.approx(60, abs=0.1)
+
+
+async def test_a_request_that_an_engine_holds_waits_until_it_is_begun_as_in_the_list_of_jobs(virtual_time):
+    harness = Harness(room=3)
+    harness.dispatcher.watch(harness.dispatcher.history.watch())
+    harness.submit(1, 2, 3, timeout=500.0)
+    harness.progress(1)
+    await asyncio.sleep(20.5)
+    harness.dispatcher.cancel(3)
+    await asyncio.sleep(20)
+    harness.progress(2)
+    await asyncio.sleep(20)
+    [minute] = harness.dispatcher.history.all()[:1]
+    assert harness.engine.running == [1, 2, 3]
+    assert (minute.queued, minute.running) == pytest.approx((1.0, 4 / 3), abs=0.05)
 
 
 async def test_the_minute_under_way_is_shown_too_and_only_the_last_hour_is_kept(harness, minutes):
