@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imageserver.atomic_write import move_to_new, written_aside
 from imageserver.errors import NotFound, StorageFull, StorageUnavailable
-from imageserver.outputs.naming import PREFIX, numbered
+from imageserver.outputs.naming import PREFIX, moment_of, numbered
 from imageserver.outputs.retention import sweep
 
 SWEEP_INTERVAL_SECONDS = 60.0
@@ -99,13 +99,23 @@ class OutputFolder:
             raise StorageUnavailable(f"The image could not be deleted because {reason}.") from error
 
     def missing(self, names: Collection[str]) -> list[str]:
-        """Return the names without a file; none where the folder itself is away."""
+        """Return the names without a file; none where the folder itself is away.
+
+        Where more than half of them are without one, a volume may not be mounted: its empty folder is there, and new
+        images may be in it. Then only those are returned that are too old to be kept anyway.
+        """
         try:
             with os.scandir(self.path) as entries:
                 there = {entry.name for entry in entries}
         except OSError:
             return []
-        return [name for name in names if name not in there]
+        gone = [name for name in names if name not in there]
+        if 2 * len(gone) <= len(names):
+            return gone
+        oldest, favourites = time.time() - self.max_age, self.favourites
+        if favourites is None:
+            return []
+        return [name for name in gone if name not in favourites and moment_of(name) < oldest]
 
     def _publish(self, aside: Path, stem: str, extension: str) -> str:
         for number in itertools.count(1):

@@ -63,7 +63,7 @@ class OutputStore(Protocol):
         """Delete an image, if it is there; raises StorageUnavailable."""
 
     def missing(self, names: Collection[str]) -> list[str]:
-        """Return those of the names whose images are known to be gone, without asking a store about each."""
+        """Return those of all the gallery's names whose images are known to be gone, without asking about each."""
 
     def maintain(self) -> None:
         """Delete what is over the limits, and find out what stands in the way; asked every few seconds."""

@@ -47,7 +47,9 @@ class FileSettings(BaseModel):
     )
     tmp_max_age: float = Field(7 * 86400.0, gt=0, description="Seconds that saved images are kept.")
     gallery: bool = Field(
-        True, description="0 keeps no gallery of saved images: no prompts are stored, and /v1/gallery answers 404."
+        True,
+        description="0 keeps no gallery of saved images: no prompts are stored from then on, and /v1/gallery answers "
+        "404.",
     )
     gallery_max_images: int = Field(
         10_000,
@@ -58,7 +60,8 @@ class FileSettings(BaseModel):
         0.0,
         ge=0,
         le=10 * 365 * 86400,
-        description="Seconds that the signed address of a saved image opens it, with keys; 0 sets no end.",
+        description="Seconds that the signed address of a saved image opens it, with keys, and up to a tenth more; 0 "
+        "sets no end.",
     )
     cache_max_mb: float = Field(
         512.0, ge=0, description="Maximum size of the cache of finished answers, in MiB; 0 switches it off."

@@ -100,6 +100,10 @@ def _import_in_fresh_interpreter(statement: str, folder: Path) -> dict[str, list
     return state
 
 
+def test_no_leftover_of_a_merge_is_in_the_repository():
+    assert [name_of(file) for file in our_files() if file.suffix in {".orig", ".rej"}] == []
+
+
 def test_no_file_of_ours_is_longer_than_400_lines():
     lengths = {name_of(file): file.read_bytes().count(b"\n") for file in our_files() if file.suffix in CODE}
     assert {name: length for name, length in lengths.items() if length > MAX_FILE_LINES} == {}

@@ -16,6 +16,8 @@ SECRET_BYTES = 32
 SIGNATURE_CHARACTERS = 32
 # Seconds since 1970 with up to 11 digits last until the year 5138.
 MAX_MOMENT_DIGITS = 11
+# Addresses change so often while one of them is valid.
+STEPS_PER_TTL = 10
 
 
 class UrlSigner:
@@ -28,7 +30,7 @@ class UrlSigner:
 
     def sign(self, name: str) -> dict[str, str]:
         """Return the query with which the address of a saved image needs no key."""
-        until = str(math.ceil(self._clock() + self._ttl)) if self._ttl else ""
+        until = str(self._end()) if self._ttl else ""
         return ({"until": until} if until else {}) | {"sig": self._signature(name, until)}
 
     def opens(self, name: str, query: Mapping[str, str]) -> bool:
@@ -37,6 +39,11 @@ class UrlSigner:
         if not hmac.compare_digest(self._signature(name, until).encode(), query.get("sig", "").encode()):
             return False
         return not until or (len(until) <= MAX_MOMENT_DIGITS and self._clock() < int(until))
+
+    def _end(self) -> int:
+        """Return a moment that is the same for a tenth of `ttl`, so that browsers find an address again."""
+        step = max(1, round(self._ttl / STEPS_PER_TTL))
+        return math.ceil((self._clock() + self._ttl) / step) * step
 
     def _signature(self, name: str, until: str) -> str:
         # No name of an image has a line break, so that none runs into a moment.

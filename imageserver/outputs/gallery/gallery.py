@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,18 @@ UNDO_MARGIN_SECONDS = 5.0
 # A search reads so many prompts in one step: 200 of 1,500 characters take 0.3 ms.
 ROWS_PER_STEP = 200
 MAX_DELETED_AT_ONCE = 100
+# In one statement: 1,000 names one by one stop a worker for a second.
+NAMES_PER_STEP = 200
 ADD = """
     REPLACE INTO gallery (name, credential, created_at, width, height, model, settings, inputs, searched, bytes)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+SIZES = "SELECT count(*), coalesce(sum(bytes), 0) FROM gallery"
+# Not those that wait for their deletion, or their files would stay.
 FORGET_OLDEST = """
-    DELETE FROM gallery WHERE number IN (SELECT number FROM gallery ORDER BY favourite, number LIMIT ?) RETURNING name
+    DELETE FROM gallery
+    WHERE number IN (SELECT number FROM gallery WHERE deleted_at IS NULL ORDER BY favourite, number LIMIT ?)
+    RETURNING name
 """
 
 
@@ -110,9 +116,10 @@ class Gallery:
         return frozenset(row["name"] for row in rows)
 
     def due(self) -> list[str]:
-        """Return the names of images to be deleted now; raises StorageFull."""
+        """Return the names of images to be deleted now, in any order; raises StorageFull."""
         rows = self._database.execute(
-            "SELECT name FROM gallery WHERE deleted_at < ? LIMIT ?",
+            # So many that cannot be deleted keep no others from their turn.
+            "SELECT name FROM gallery WHERE deleted_at < ? ORDER BY random() LIMIT ?",
             (time.time() - UNDO_SECONDS - UNDO_MARGIN_SECONDS, MAX_DELETED_AT_ONCE),
         )
         return [row["name"] for row in rows]
@@ -127,16 +134,25 @@ class Gallery:
             last = rows[-1]["number"]
             time.sleep(0)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def has_deleted(self) -> bool:
+        """Return whether images wait for their deletion; raises StorageFull."""
+        return bool(self._database.execute("SELECT 1 FROM gallery WHERE deleted_at > 0 LIMIT 1"))
+
+    def forget(self, names: Sequence[str]) -> None:
         """Remove images that are gone; raises StorageFull."""
-        for name in names:
-            self._database.execute("DELETE FROM gallery WHERE name = ?", (name,))
+        for first in range(0, len(names), NAMES_PER_STEP):
+            some = json.dumps(names[first : first + NAMES_PER_STEP])
+            self._database.execute("DELETE FROM gallery WHERE name IN (SELECT value FROM json_each(?))", (some,))
+            time.sleep(0)
 
     def forget_excess(self) -> list[str]:
         """Remove some of the oldest items over the limits, favourites last; return names. Raises StorageFull."""
-        [[count, used]] = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM gallery")
+        # Apart, because an index serves the sum of all, and few wait for their deletion.
+        [[count, used]] = self._database.execute(SIZES)
+        [[leaving, freed]] = self._database.execute(f"{SIZES} WHERE deleted_at > 0")
+        count -= leaving
         excess = count - self._max_items
-        if excess <= 0 and used > self._max_bytes:
+        if excess <= 0 and used - freed > self._max_bytes:
             # Their sizes differ, so the next look tells whether these were enough.
             excess = 1 + count // 20
         if excess <= 0:

@@ -1,6 +1,7 @@
 """A thumbnail shows the whole image, small."""
 
 import io
+import zlib
 
 import pytest
 from PIL import Image
@@ -45,3 +46,12 @@ def test_no_prompt_travels_with_it():
 def test_a_damaged_file_is_an_error(data):
     with pytest.raises(OSError):
         thumbnail(data)
+
+
+def test_a_file_that_says_that_it_is_huge_is_damaged_too():
+    chunks = (b"IHDR", (30_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"), (b"IDAT", b"none")
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, content in chunks:
+        file += len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+    with pytest.raises(OSError, match="damaged"):
+        thumbnail(file)

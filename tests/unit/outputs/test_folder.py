@@ -4,7 +4,7 @@ import errno
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +170,27 @@ def test_saving_sweeps_old_images_at_most_once_a_minute(tmp_path: Path) -> None:
         os.utime(old, (0, 0))
         folder.save(b"new", stem=f"{STEM}{request}", extension="png")
         assert old.exists() is not gone
+
+
+def named(days_ago: float, number: int) -> str:
+    return f"{file_stem(datetime.now(UTC) - timedelta(days=days_ago), number)}.png"
+
+
+def test_images_that_are_gone_are_missing_unless_most_are(folder: OutputFolder) -> None:
+    folder.max_age = 7 * 86400
+    stay = [folder.save(b"image", stem=file_stem(datetime.now(UTC), number), extension="png") for number in (1, 2)]
+    gone = [named(1, 3), named(1, 4)]
+    assert folder.missing([*gone, *stay]) == gone
+
+
+def test_the_empty_folder_of_a_volume_that_is_not_mounted_lacks_only_what_is_too_old(folder: OutputFolder) -> None:
+    folder.max_age = 7 * 86400
+    folder.path.mkdir()
+    young, old, favourite = [named(1, number) for number in range(9)], named(8, 10), named(30, 11)
+    folder.favourites = {favourite}
+    assert folder.missing([*young, old, favourite]) == [old]
+    # A server that goes on saves new images there.
+    new = folder.save(b"image", stem=file_stem(datetime.now(UTC), 12), extension="png")
+    assert folder.missing([*young, old, favourite, new]) == [old]
+    folder.favourites = None
+    assert folder.missing([*young, old, favourite, new]) == []

@@ -36,7 +36,10 @@ def _thumbnail(service: Services, item: GalleryItem) -> bytes:
             if service.gallery is not None:
                 service.gallery.forget([item.name])
             raise NotFound("The image was deleted (TMP_MAX_AGE, TMP_MAX_MB).", param="name") from None
-        made = service.thread_pool.run(_make, data)
+        try:
+            made = service.thread_pool.run(_make, data)
+        except OSError:
+            raise NotFound("The image has no thumbnail: its file is damaged.", param="name") from None
     service.storage_threads.run(service.thumbnails.put, item.name, made)
     return made
 

@@ -76,12 +76,25 @@ def test_an_address_expires_after_url_ttl_and_its_end_cannot_be_moved():
     now = 1000.0
     signer = UrlSigner(b"s" * 32, ttl=60, clock=lambda: now)
     query = signer.sign("a.png")
-    assert query["until"] == "1060"
+    assert query["until"] == "1062"
     assert signer.opens("a.png", query)
-    for moved in ("", "1061", "0x424", "9" * 5000, "ä"):
+    for moved in ("", "1063", "0x424", "9" * 5000, "ä"):
         assert not signer.opens("a.png", query | {"until": moved})
     now = 1060.0
+    assert signer.opens("a.png", query)
+    now = 1062.0
     assert not signer.opens("a.png", query)
+
+
+@pytest.mark.parametrize("ttl", [0.5, 1, 60, 86400])
+def test_an_address_stays_the_same_for_a_while_so_that_browsers_keep_its_image(ttl):
+    now, ends = 1_800_000_000.0, []
+    signer = UrlSigner(b"s" * 32, ttl=ttl, clock=lambda: now)
+    for _ in range(100):
+        ends.append(int(signer.sign("a.png")["until"]))
+        assert -1e-5 < ends[-1] - now - ttl < max(1, 0.1 * ttl) + 1e-5
+        now += ttl / 100
+    assert len(set(ends)) <= 11
 
 
 def test_an_address_from_before_url_ttl_still_opens():

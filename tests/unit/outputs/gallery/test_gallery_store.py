@@ -116,6 +116,31 @@ def test_above_its_number_the_oldest_leave_and_favourites_last(tmp_path):
     assert gallery.forget_excess() == []
 
 
+def test_what_waits_for_its_deletion_does_not_leave_before_it_and_is_not_counted(tmp_path, monkeypatch):
+    gallery = open_gallery(tmp_path, max_items=2)
+    add(gallery, *(gallery_item(f"{number}.png") for number in range(4)))
+    gallery.change("0.png", "", deleted=True)
+    assert gallery.forget_excess() == ["1.png"]
+    assert gallery.forget_excess() == []
+    at(monkeypatch, 2 * module.UNDO_SECONDS)
+    assert gallery.due() == ["0.png"]
+
+
+def test_many_that_cannot_be_deleted_keep_no_other_from_its_turn(gallery, monkeypatch):
+    add(gallery, *(gallery_item(f"{number}.png") for number in range(6)))
+    for number in range(6):
+        gallery.change(f"{number}.png", "", deleted=True)
+    at(monkeypatch, 2 * module.UNDO_SECONDS)
+    monkeypatch.setattr(module, "MAX_DELETED_AT_ONCE", 3)
+    seen = set()
+    for _ in range(1000):
+        seen |= set(gallery.due())
+        if len(seen) == 6:
+            break
+    assert len(seen) == 6
+    assert gallery.has_deleted()
+
+
 def test_above_its_size_the_oldest_leave_until_the_rest_fits(tmp_path):
     gallery = open_gallery(tmp_path, max_bytes=30_000)
     add(gallery, *(gallery_item(f"{number}.png", "a" * 5000) for number in range(6)))
@@ -158,3 +183,15 @@ def test_a_page_sorts_nothing(gallery, selection):
     plans = [row["detail"] for each in statements for row in connection.execute(f"EXPLAIN QUERY PLAN {each}")]
     assert len(statements) == 2
     assert not [plan for plan in plans if "TEMP B-TREE" in plan]
+
+
+def test_to_forget_many_takes_few_statements_and_others_run_in_between(gallery, monkeypatch):
+    add(gallery, *(gallery_item(f"{number}.png") for number in range(450)))
+    connection, statements, pauses = gallery._database.open(patience=1), [], []
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    connection.set_trace_callback(statements.append)
+    gallery.forget([f"{number}.png" for number in range(449)])
+    connection.set_trace_callback(None)
+    assert (len(statements), pauses) == (3, [0, 0, 0])
+    assert names(gallery) == ["449.png"]
+    assert not gallery.has_deleted()

@@ -75,3 +75,63 @@ def test_a_favourite_is_kept_beyond_its_age_and_nothing_is_deleted_before_they_a
     server.outputs._last_sweep = float("-inf")
     server.outputs.maintain()
     assert [file.name for file in server.outputs.path.iterdir()] == [favourite]
+
+
+def refuse(outputs, monkeypatch, *refused):
+    """Let the store delete none of these images, and return which were tried."""
+    delete, tried = outputs.delete, []
+
+    def refusing(name):
+        tried.append(name)
+        if name in refused:
+            raise StorageUnavailable("The image could not be deleted.")
+        delete(name)
+
+    monkeypatch.setattr(outputs, "delete", refusing)
+    return tried
+
+
+def test_an_image_that_cannot_be_deleted_keeps_no_other_from_it_and_is_logged_once(server, monkeypatch, caplog):
+    stuck, gone, *others = [server.save(number) for number in range(6)]
+    (server.outputs.path / gone).unlink()
+    for name in (stuck, *others[:2]):
+        server.ask("DELETE", f"/v1/gallery/{name}")
+    later(monkeypatch, 100)
+    refuse(server.outputs, monkeypatch, stuck)
+    care = upkeep.Upkeep(server.service, server.gallery)
+    care.advance()
+    assert server.gallery.due() == [stuck]
+    assert [name for some in server.gallery.names() for name in some] == [stuck, *others[2:]]
+    care.advance()
+    assert [record.getMessage() for record in caplog.records if record.name == upkeep.__name__] == [
+        "The gallery cannot be looked after: The image could not be deleted."
+    ]
+    monkeypatch.undo()
+    later(monkeypatch, 100)
+    care.advance()
+    assert server.gallery.due() == []
+
+
+def test_a_store_that_is_away_is_asked_for_a_few_deletions_only(server, monkeypatch):
+    names = [server.save(number) for number in range(6)]
+    for name in names:
+        server.ask("DELETE", f"/v1/gallery/{name}")
+    later(monkeypatch, 100)
+    tried = refuse(server.outputs, monkeypatch, *names)
+    with pytest.raises(StorageUnavailable):
+        upkeep.delete_due(server.service, server.gallery)
+    assert len(tried) == upkeep.MAX_REFUSED_AT_ONCE < len(names)
+
+
+def test_without_a_gallery_what_was_deleted_in_an_earlier_one_is_still_deleted(server, tmp_path, monkeypatch):
+    deleted, stays = server.save(1), server.save(2)
+    server.ask("DELETE", f"/v1/gallery/{deleted}")
+    later(monkeypatch, 100)
+    started = []
+    monkeypatch.setattr(upkeep, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(upkeep.gevent, "spawn", started.append)
+    upkeep.start(GalleryServer(tmp_path, gallery=False).service)
+    [finish] = started
+    finish()
+    assert [file.name for file in server.outputs.path.iterdir()] == [stays]
+    assert server.listed() == [stays]

@@ -44,7 +44,7 @@ def test_pages_search_and_favourites_are_asked_for_in_the_query(server):
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "cursor=x", "cursor=0", "favourite=2", "prompt=x", "q=" + 201 * "x"]
+    "query", ["limit=0", "limit=101", "cursor=x", "cursor=0", "favourite=2", "prompt=x", "q=" + 201 * "x"]
 )
 def test_a_wrong_query_is_refused_by_name(server, query):
     answer = server.ask("GET", f"/v1/gallery?{query}")
@@ -81,6 +81,15 @@ def test_an_image_that_is_gone_leaves_the_gallery_when_its_thumbnail_is_asked_fo
     (server.outputs.path / name).unlink()
     assert server.ask("GET", f"/v1/gallery/{name}/thumbnail").status_code == 404
     assert server.listed() == []
+
+
+def test_an_image_whose_file_is_damaged_has_no_thumbnail_and_stays_in_the_gallery(server):
+    name = server.save(1)
+    (server.outputs.path / name).write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    answer = server.ask("GET", f"/v1/gallery/{name}/thumbnail")
+    assert (answer.status_code, answer.get_json()["param"]) == (404, "name")
+    assert "damaged" in answer.text
+    assert server.listed() == [name]
 
 
 def test_deletion_can_be_undone(server):
