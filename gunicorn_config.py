@@ -15,6 +15,7 @@ from imageserver.dispatch.seats.configuration.required_cards import require_card
 from imageserver.outputs.object_store.requirement import require_filesystem
 from imageserver.outputs.state_check import check_state
 from imageserver.settings.source import load_settings
+from imageserver.telemetry.tracing.requirement import require_tracing
 
 _settings = load_settings()
 # Here and not in a worker: gunicorn restarts a worker that exits, again and again.
@@ -51,6 +52,7 @@ def on_starting(server: Any) -> None:
         startup.require_free_port(_settings)
     require_cards(_settings)
     require_filesystem(_settings)
+    require_tracing(_settings)
     if warning := check_state(_settings.resolve(_settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()

@@ -33,6 +33,7 @@ from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 from imageserver.telemetry.metric_registry import MetricRegistry
+from imageserver.telemetry.tracing.opening import open_tracing
 from imageserver.web_addresses import TrustedProxies
 
 # They wait for a disk or a store: more than there are cores do no harm.
@@ -94,6 +95,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
         links=Links(settings),
         measurements=measurements,
         measurement_link=MeasurementLink(client, measurements),
+        tracing=open_tracing(settings),
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)

@@ -16,6 +16,8 @@ TESTS = ("dependency-groups", "tests")
 INT8 = ("project", "optional-dependencies", "int8")
 # What a server with CLUSTER needs, and a machine that joins one.
 CLUSTER = ("project", "optional-dependencies", "cluster")
+# What traces need.
+OTEL = ("project", "optional-dependencies", "otel")
 # A whole S3 to test against, and what checks files of deploy/, take longer to install than all the other tools: for the
 # full mode only.
 STORES = ("dependency-groups", "stores")
@@ -56,7 +58,7 @@ def development_stamp() -> Path:
 def development_requirements() -> list[str]:
     """Return what lint, types and tests need beside the server's packages, with QIS_FULL=1 the slow modes too."""
     full_mode = [*listed(*STORES), *listed(*DEPLOYMENT)] if setting("QIS_FULL") else []
-    return [*listed(*TESTS), *listed(*CLUSTER), *full_mode]
+    return [*listed(*TESTS), *listed(*CLUSTER), *listed(*OTEL), *full_mode]
 
 
 def extra_stamp(name: str) -> Path:
@@ -66,7 +68,11 @@ def extra_stamp(name: str) -> Path:
 
 def wanted_extras() -> list[str]:
     """Return the extras that the settings ask for."""
-    wanted = {"cluster": bool(setting("CLUSTER")), "s3": setting("OUTPUT_URL").startswith(("s3:", "s3a:"))}
+    wanted = {
+        "cluster": bool(setting("CLUSTER")),
+        "s3": setting("OUTPUT_URL").startswith(("s3:", "s3a:")),
+        "otel": bool(setting("OTEL_EXPORTER_OTLP_ENDPOINT")),
+    }
     return [name for name, is_wanted in wanted.items() if is_wanted]
 
 

@@ -33,9 +33,10 @@ from imageserver.telemetry.metric_registry import MetricRegistry
 from imageserver.web_addresses import TrustedProxies
 
 if TYPE_CHECKING:
-    # They import requests, which takes 0.1 s and is needed only with these settings.
+    # They import requests or more, which takes 0.1 s and is needed only with these settings.
     from imageserver.api.credentials.huggingface_tokens import HuggingFaceTokens
     from imageserver.api.outbound.webhooks import WebhookSender
+    from imageserver.telemetry.tracing.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class Services:
     links: Links
     measurements: MetricRegistry
     measurement_link: MeasurementLink
+    # None without a collector.
+    tracing: "Tracing | None" = None
     draining: bool = False
 
     def start(self) -> None:

@@ -25,6 +25,7 @@ from imageserver.dispatch.seats.configuration.required_cards import require_card
 from imageserver.outputs.object_store.requirement import require_filesystem  # noqa: E402
 from imageserver.outputs.state_check import check_state  # noqa: E402
 from imageserver.settings.source import load_settings  # noqa: E402
+from imageserver.telemetry.tracing.requirement import require_tracing  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def serve() -> int:
     startup.require_free_port(settings)
     require_cards(settings)
     require_filesystem(settings)
+    require_tracing(settings)
     if warning := check_state(settings.resolve(settings.state_dir)):
         startup.say(warning)
     startup.warn_of_unknown_settings()

@@ -48,5 +48,11 @@ class ProcessSettings(BaseModel):
         100.0, gt=0, description="Maximum size of LOG_FILE and of LOG_FILE.1 each, in MiB, however much is logged."
     )
     log_prompts: bool = Field(
-        True, description="0 keeps prompts out of the log and out of the list of other clients' jobs."
+        True, description="0 keeps prompts out of the log, of traces and of the list of other clients' jobs."
+    )
+    otel_exporter_otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Address of an OpenTelemetry collector that gets a trace of every generation by OTLP over HTTP, "
+        "such as http://127.0.0.1:4318; empty makes none.",
     )

@@ -17,13 +17,15 @@ from imageserver.telemetry.log_file import LogFile
 current_request: contextvars.ContextVar[int | None] = contextvars.ContextVar("current_request", default=None)
 # The name of the client's key; empty where no keys are required.
 current_credential: contextvars.ContextVar[str] = contextvars.ContextVar("current_credential", default="")
+# The id of the generation's trace; empty where none is made.
+current_trace: contextvars.ContextVar[str] = contextvars.ContextVar("current_trace", default="")
 
 REDACTED = "[redacted]"
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _RequestFilter(logging.Filter):
-    """Adds the current request's id, unless the call named one, and the client's name; without prompts if wanted."""
+    """Adds the current request's id, unless the call named one, its client and its trace; without prompts if wanted."""
 
     def __init__(self, *, prompts: bool) -> None:
         super().__init__()
@@ -34,6 +36,8 @@ class _RequestFilter(logging.Filter):
             record.request_id = current_request.get()
         if credential := current_credential.get():
             record.credential = credential
+        if trace := current_trace.get():
+            record.trace_id = trace
         if not self._prompts and hasattr(record, "prompt"):
             record.prompt = REDACTED
         return True

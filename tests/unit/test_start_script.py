@@ -167,6 +167,14 @@ def test_images_in_s3_need_its_package_and_a_folder_needs_none(project, monkeypa
     assert setup_environment.main(["--check"]) == 0
 
 
+def test_traces_need_their_packages(project, monkeypatch):
+    setup_environment.finish(setup_environment.core_stamp(), "core")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    assert setup_environment.main(["--check"]) == 1
+    setup_environment.finish(setup_environment.extra_stamp("otel"), "otel")
+    assert setup_environment.main(["--check"]) == 0
+
+
 def test_the_slow_modes_need_more_packages(project, monkeypatch):
     before = setup_environment.development_stamp()
     monkeypatch.setenv("QIS_FULL", "1")

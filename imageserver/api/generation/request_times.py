@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from flask import g, has_request_context
+from flask import g, has_request_context, request
 
 from imageserver.api.services import Services
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import Cancelled
+from imageserver.errors import Cancelled, ServiceError
 from imageserver.generation import Generation, Outcome
 from imageserver.telemetry.generation_labels import labels_of
 from imageserver.telemetry.instruments import (
@@ -17,8 +17,15 @@ from imageserver.telemetry.instruments import (
     REQUEST_SECONDS,
     STAGE_SECONDS,
 )
+from imageserver.telemetry.logs import current_credential, current_trace
+
+if TYPE_CHECKING:
+    from imageserver.telemetry.tracing.generation_trace import GenerationTrace
 
 T = TypeVar("T")
+
+# W3C Trace Context.
+TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 class RequestTimes:
@@ -32,26 +39,37 @@ class RequestTimes:
         self._device = ""
         self._encoding = 0.0
         self._state = "cancelled"  # unless it ends otherwise
+        self._error = ""
+        self._trace: GenerationTrace | None = None
 
     def follow(self, updates: Iterator[T]) -> Iterator[T]:
         """Pass the updates on, and observe the first preview and the end."""
         previewed = False
+        self._begin_trace()
         try:
             for update in updates:
+                if self._trace is not None:
+                    self._trace.observe(update)
                 if isinstance(update, PreviewImage) and not previewed:
                     previewed = True
                     self._service.measurements.observe(FIRST_PREVIEW_SECONDS, self._elapsed, *self._labels)
                 yield update
         except Cancelled:
             raise
-        except Exception:
+        except Exception as error:
             self._state = "failed"
+            self._error = error.code if isinstance(error, ServiceError) else ServiceError.code
             raise
         finally:
             self._service.measurements.observe(REQUEST_SECONDS, self._elapsed, *self._labels, self._state)
+            if self._trace is not None:
+                model, kind, _ = self._labels
+                self._trace.end(self._state, self._error, {"image.model": model, "image.kind": kind})
 
     def record_encoding(self, seconds: float) -> None:
         self._encoding = seconds
+        if self._trace is not None:
+            self._trace.record_encoding(seconds)
         self._service.measurements.observe(STAGE_SECONDS, seconds, "encode", *self._labels, "completed")
 
     def record_device(self, name: str) -> None:
@@ -70,8 +88,24 @@ class RequestTimes:
         """Record where the images came from, and let the response say how long each stage took."""
         self._state = "completed"
         self._service.measurements.count(CACHE_RESULTS, origin)
+        if self._trace is not None:
+            self._trace.record_images(outcome, origin)
         if has_request_context():
             g.server_timing = "cache;desc=hit" if origin == "hit" else server_timing(outcome, self._encoding)
+
+    def _begin_trace(self) -> None:
+        """Begin the trace where there is a collector, below the client's own where its request names one."""
+        if self._service.tracing is None:
+            return
+        headers: dict[str, str] = {}
+        attributes: dict[str, str] = {}
+        if has_request_context():
+            headers = {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
+            attributes = {"http.request.method": request.method, "http.route": str(request.url_rule)}
+        if credential := current_credential.get():
+            attributes["key"] = credential
+        self._trace = self._service.tracing.begin(self._generation, self._arrived, headers, attributes)
+        current_trace.set(self._trace.trace_id)
 
     @property
     def _elapsed(self) -> float:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from imageserver.settings import Settings
-from imageserver.telemetry.logs import configure_logging, current_request
+from imageserver.telemetry.logs import configure_logging, current_request, current_trace
 
 NASTY = {
     "newline": "a\nINFO forged",
@@ -105,3 +105,15 @@ def test_exception_is_one_json_line(lines):
 
 def test_level_is_the_one_that_was_chosen(lines):
     assert lines("text", lambda logger: logger.debug("hidden")) == []
+
+
+def test_a_line_of_a_request_that_is_traced_has_the_id_of_the_trace(lines):
+    def work(logger):
+        current_trace.set("4bf9")
+        logger.info("traced")
+        current_trace.set("")
+        logger.info("not traced")
+
+    traced, other = map(json.loads, lines("json", work))
+    assert traced["trace_id"] == "4bf9"
+    assert "trace_id" not in other

@@ -6,13 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 from flask import Flask, g
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from imageserver.api.generation.request_times import RequestTimes, server_timing
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import Cancelled, ServiceError
+from imageserver.errors import Cancelled, QueueFull, ServiceError
 from imageserver.generation import ModelInfo, Outcome, StageSeconds
 from imageserver.protocol.messages import Preview
+from imageserver.telemetry.logs import current_trace
 from imageserver.telemetry.metric_registry import MetricRegistry
+from imageserver.telemetry.tracing.tracing import Tracing
 from tests.support.factories import generation
 from tests.support.measured import counted, observed
 
@@ -26,7 +30,9 @@ PREVIEW = PreviewImage(Preview(job=1, index=0, step=1, total=4, width=1, height=
 def measured(*updates, name="demo"):
     """Return what is measured of a request that came ten seconds ago, whose updates may be errors."""
     service = SimpleNamespace(
-        measurements=MetricRegistry(), info_of=lambda model: ModelInfo(name=model) if model == "demo" else None
+        measurements=MetricRegistry(),
+        tracing=None,
+        info_of=lambda model: ModelInfo(name=model) if model == "demo" else None,
     )
     times = RequestTimes(service, generation(model=name), time.monotonic() - 10)
 
@@ -69,7 +75,7 @@ def test_a_name_that_a_client_made_up_is_no_label_of_its_own():
 
 
 def test_a_client_that_left_is_measured_as_cancelled():
-    service = SimpleNamespace(measurements=MetricRegistry(), info_of=lambda model: None)
+    service = SimpleNamespace(measurements=MetricRegistry(), info_of=lambda model: None, tracing=None)
     updates = RequestTimes(service, generation(), time.monotonic()).follow(iter([None, None]))
     next(updates)
     updates.close()
@@ -96,3 +102,24 @@ def test_the_response_says_where_the_time_went():
     with Flask("timing").test_request_context():
         RequestTimes(service, generation(), 0.0).complete(OUTCOME, "hit")
         assert g.server_timing == "cache;desc=hit"
+
+
+def test_a_trace_is_below_the_span_that_the_request_names_and_its_log_lines_have_its_id():
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(SimpleSpanProcessor(exporter), prompts=False)
+    service = SimpleNamespace(
+        measurements=MetricRegistry(), info_of=lambda model: ModelInfo(name="demo"), tracing=tracing
+    )
+
+    def refused():
+        raise QueueFull("The server is full.")
+        yield
+
+    with Flask("tracing").test_request_context(headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}):
+        with pytest.raises(QueueFull):
+            next(RequestTimes(service, generation(), time.monotonic()).follow(refused()))
+        assert current_trace.get() == "a" * 32
+        current_trace.set("")
+    [*_, root] = exporter.get_finished_spans()
+    assert (f"{root.context.trace_id:x}", f"{root.parent.span_id:x}") == ("a" * 32, "b" * 16)
+    assert root.attributes.items() >= {"error.type": "queue_full", "image.model": "demo"}.items()

@@ -74,6 +74,7 @@ def submitted_keys(credential):
         cache=Cache(),
         thread_pool=ThreadPool(1),
         measurements=MetricRegistry(),
+        tracing=None,
     )
     request = GenerationRequest(
         number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0,
@@ -98,7 +99,10 @@ def test_the_pixels_of_a_waiting_generation_are_kept_by_the_dispatcher_alone():
         return SimpleNamespace(updates=lambda pause: iter((None, None)))
 
     service = SimpleNamespace(
-        client=SimpleNamespace(submit=submit), info_of=lambda name: None, measurements=MetricRegistry()
+        client=SimpleNamespace(submit=submit),
+        info_of=lambda name: None,
+        measurements=MetricRegistry(),
+        tracing=None,
     )
     request = GenerationRequest(
         number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0, source=b"rgb"
