@@ -201,6 +201,7 @@ def test_a_task_that_waits_is_tried_again_as_soon_as_an_engine_is_there(failing)
     adopt_until(failing, 1)
     gevent.sleep(0.05)
     runner.adopt(Flask(__name__), failing)
+    gevent.sleep(0.01)  # one that was adopted would have been tried by now
     assert failing.moments[1:] == []  # it waits for a minute
     failing.status = "healthy"
     adopt_until(failing, 2)
