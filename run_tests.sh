@@ -72,10 +72,14 @@ set_up() {
     .venv/bin/python -m compileall -qq -j 0 .venv/lib .venv/optional || true
 }
 
-# The OpenAI SDK for Node, for the example that uses it; without Node its test skips itself.
-install_node_sdk() {
-    [ -d examples/node/node_modules/openai ] || ! command -v npm >/dev/null ||
-        npm install --prefix examples/node --no-audit --no-fund --no-package-lock --loglevel=error
+# The OpenAI SDK for Node, for the example that uses it, and axe-core; without Node their tests skip themselves.
+install_node_packages() {
+    local folder
+    command -v npm >/dev/null || return 0
+    for folder in examples/node tests/browser; do
+        [ -d "$folder/node_modules" ] ||
+            npm install --prefix "$folder" --no-audit --no-fund --no-package-lock --loglevel=error || return 1
+    done
 }
 
 browser_is_missing() {
@@ -142,7 +146,7 @@ print("All tests:", ", ".join(f"{number} {outcome}" for outcome, number in total
 }
 
 if [ "$fast" = no ]; then
-    begin "packages of Node" install_node_sdk
+    begin "packages of Node" install_node_packages
     if [ "$named_paths" = no ] && browser_is_missing; then begin "browser" install_browser; fi
 fi
 stage "set-up" set_up

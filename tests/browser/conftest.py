@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.support.described_loras import write_loras
+from tests.support.keys import ADMIN_KEY, USER_KEY
 from tests.support.named_models import write_names
 from tests.support.server import Server
 from tests.support.server_group import ServerGroup
@@ -51,6 +53,21 @@ def demo_server(start: Callable[..., Server]) -> Server:
 def fake_server(start: Callable[..., Server]) -> Server:
     """A server whose engine only pretends, with room for one request."""
     return start(MAX_QUEUE="1")
+
+
+@pytest.fixture(scope="session")
+def plain_server(start: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server whose engine only pretends, with eight LoRAs, and otherwise its default settings."""
+    folder = tmp_path_factory.mktemp("loras")
+    write_loras(folder)
+    return start(LORA_DIR=str(folder))
+
+
+@pytest.fixture(scope="session")
+def keyed_server(start: Callable[..., Server]) -> Server:
+    """A server that requires a key: of ann, a user, or of root, an admin; its engine pretends to download models."""
+    keys = f"ann:{USER_KEY} role=user,root:{ADMIN_KEY}"
+    return start(API_KEYS=keys, OFFLINE="0", FAKE_FETCH="sd-1.5:2")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-KEY = "a-key-of-the-tests"
+from tests.support.keys import ADMIN_KEY, USER_KEY
+
 WATCH = """() => {
   window.seen = [];
   new MutationObserver((changes) => changes.forEach(({target}) => window.seen.push(target.dataset.state)))
@@ -146,11 +147,10 @@ def test_a_prompt_is_shown_as_text_and_large_seeds_stay_whole(fake_server, opene
     expect(page.get_by_label("random")).to_be_checked()
 
 
-def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
-    server = start(API_KEYS=KEY)
-    page = opened(server, excused="401")
+def test_a_key_is_asked_for_and_forgotten_with_the_tab(keyed_server, opened):
+    page = opened(keyed_server, excused="401")
     expect(page.get_by_text("This server requires an API key.")).to_be_visible()
-    for key in ("wrong", KEY):
+    for key in ("wrong", ADMIN_KEY):
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Use this key").click()
         if key == "wrong":
@@ -160,8 +160,8 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(start, opened):
     expect(generate(page, "a cat", Steps="2")).to_have_attribute("data-state", "done")
     kept = page.evaluate("JSON.stringify(localStorage) + document.cookie")
     assert "a cat" in kept
-    assert KEY not in kept
-    assert KEY not in page.url
+    assert ADMIN_KEY not in kept
+    assert ADMIN_KEY not in page.url
     page.reload()
     # The form and the key are this tab's.
     expect(page.get_by_label("Steps")).to_have_value("2")
@@ -195,21 +195,45 @@ def test_it_fits_a_phone_every_control_has_a_name_and_loras_apply(demo_server, o
     assert 'Loras: "night:0.5"' in image.text["parameters"]
 
 
-def test_another_model_is_chosen_and_the_form_follows_it(models_server, opened):
+def test_another_model_is_chosen_for_requests_and_becomes_the_default_one_only_by_a_button(models_server, opened):
     page = opened(models_server, excused="422")
-    choice = page.get_by_label("Model", exact=True)
-    expect(choice).to_have_value("demo")
-    expect(page.get_by_label("Steps")).to_have_value("20")
+    choice, steps = page.get_by_label("Model", exact=True), page.get_by_label("Steps", exact=True)
+    expect(steps).to_have_value("20")
     choice.select_option("tiny-sd")
-    expect(page.get_by_label("Steps")).to_have_value("3")
-    expect(choice).to_have_value("tiny-sd")
+    expect(page.get_by_text("It was not loaded here before")).to_be_visible()
+    expect(steps).to_have_value("")
     card = generate(page, "a red circle")
     expect(card).to_have_attribute("data-state", "done")
-    assert newest_job(models_server)["model"] == "tiny-sd"
-    choice.select_option("broken")
-    expect(page.get_by_text("broken cannot be loaded")).to_be_visible()
+    expect(card.locator(".status")).to_contain_text(" · tiny-sd · 128×64")
+    # What it can do is known now.
+    expect(steps).to_have_value("3")
+    expect(page.get_by_text("It was not loaded here before")).to_be_hidden()
+    page.reload()
     expect(choice).to_have_value("tiny-sd")
+    expect(steps).to_have_value("3")
+    choice.select_option("demo")
+    expect(steps).to_have_value("20")
+    card.get_by_role("button", name="Again with this seed").click()
+    expect(choice).to_have_value("tiny-sd")
+    assert models_server.health()["generator_info"]["model_id"] == "demo"
+    button = page.get_by_role("button", name="Make it the default model")
+    button.click()
+    expect(button).to_be_hidden()
+    assert models_server.health()["generator_info"]["model_id"] == "tiny-sd"
+    choice.select_option("broken")
+    button.click()
+    expect(page.get_by_text("broken cannot be loaded")).to_be_visible()
     expect(choice).to_be_enabled()
+
+
+def test_a_user_chooses_a_model_but_no_default_one(keyed_server, opened):
+    for key, count in {USER_KEY: 0, ADMIN_KEY: 1}.items():
+        page = opened(keyed_server, excused="401")
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        page.get_by_label("Model", exact=True).select_option("demo")
+        expect(page.get_by_text("For what you send from here. The default model is fake.")).to_be_visible()
+        expect(page.get_by_role("button", name="Make it the default model")).to_have_count(count)
 
 
 def test_with_one_model_there_is_nothing_to_choose(start, opened):

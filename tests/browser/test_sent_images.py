@@ -80,7 +80,9 @@ def test_settings_of_another_program_are_used_and_the_unknown_ones_are_named(rea
     expect(ready.get_by_label("Steps")).to_have_value("7")
     expect(ready.get_by_label("Guidance")).to_have_value("3.5")
     expect(ready.get_by_label("Seed", exact=True)).to_have_value("18446744073709551614")
-    for unknown in ("Size: 77×99", "Sampler: Euler a", "Clip skip: 2", "Lora hashes: none"):
+    expect(ready.get_by_label("Exact width")).to_have_value("77")
+    expect(ready.get_by_label("Exact height")).to_have_value("99")
+    for unknown in ("Sampler: Euler a", "Clip skip: 2", "Lora hashes: none"):
         expect(ready.locator("#form-note")).to_contain_text(unknown)
 
 

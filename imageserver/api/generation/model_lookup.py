@@ -55,6 +55,15 @@ def listing(service: Services) -> list[Listed]:
     return list(listed.values())
 
 
+def downloadable(service: Services) -> list[tuple[str, ModelEntry]]:
+    """Return the names and entries of the models that a download would bring, and whose size is known."""
+    if service.settings.offline or service.settings.model_loading == "off":
+        return []
+    known = {info.name for info in service.snapshot.models} if service.snapshot else set()
+    named = [(name, entry) for name, entry in service.registry.items() if entry.download_gb and name not in known]
+    return [(name, entry) for name, entry in named if not _is_on_disk(service, entry)]
+
+
 def find_name(service: Services, asked: str) -> str | None:
     """Return the name of a model by its name, or else its source; None where no request may name it."""
     asked = service.client.names.shown(asked)

@@ -8,14 +8,15 @@ from flask import Blueprint, Response, current_app
 from pydantic import BaseModel, Field
 
 from imageserver.api import errors
-from imageserver.api.generation.model_lookup import listing
+from imageserver.api.generation.model_lookup import downloadable, listing
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.inputs.loras import LoraChoice
 from imageserver.api.operations import documented
 from imageserver.api.page.views import text_response
-from imageserver.api.request_context import services
+from imageserver.api.request_context import owner, services
 from imageserver.api.schemas import HealthResponse, InfoResponse, OpenResponseSchema
 from imageserver.api.server import health, loras
+from imageserver.api.server.loras import LoraResponse
 from imageserver.api.server.openapi import fields_of
 from imageserver.api.services import Services
 from imageserver.errors import Loading
@@ -32,9 +33,15 @@ class PageStartResponse(OpenResponseSchema):
     health: HealthResponse
     info: InfoResponse | None = Field(description="As `GET /info`; null while the first model loads.")
     models: list[dict[str, Any]] = Field(description="The models that need no download, the default one first.")
-    loras: list[dict[str, Any]] = Field(description="As `GET /v1/loras`, without `loaded`.")
+    loras: list[dict[str, Any]] = Field(
+        description="As `GET /v1/loras`, without `loaded`; `has_preview` stands for `preview`."
+    )
     fields: dict[str, Any] = Field(description="JSON schemas of the fields of `POST /generate`.")
     lora_fields: dict[str, Any] = Field(description="JSON schemas of the fields of a LoRA in it.")
+    downloads: list[dict[str, Any]] = Field(
+        description="For admins, the models that a download would bring, with `gb`, its size, and `licence`."
+    )
+    is_admin: bool = Field(description="Whether this client may choose the default model.")
 
 
 @blueprint.get("/page/start.json")
@@ -54,14 +61,26 @@ def _values(service: Services) -> dict[str, Any]:
         info, models = health.details_of(service), listing(service)
     except Loading:
         info, models = None, []
+    is_admin = owner().role == "admin"
     return {
         "health": health.state_of(service),
         "info": info,
         "models": [{"id": model.name, "loaded": model.loaded} for model in models],
-        "loras": [lora.model_dump(exclude={"loaded"}) for lora in loras.all_of(service)[0]],
+        "loras": [_lora(lora) for lora in loras.all_of(service)[0]],
         "fields": _fields("fields", GenerateBody),
         "lora_fields": _fields("lora_fields", LoraChoice),
+        "downloads": _downloads(service) if is_admin else [],
+        "is_admin": is_admin,
     }
+
+
+def _downloads(service: Services) -> list[dict[str, Any]]:
+    return [{"id": name, "gb": entry.download_gb, "licence": entry.licence} for name, entry in downloadable(service)]
+
+
+def _lora(lora: LoraResponse) -> dict[str, Any]:
+    """Return what a form shows of a LoRA; a preview has up to 150 KB, which a slow line would wait for."""
+    return lora.model_dump(exclude={"loaded", "preview"}) | {"has_preview": lora.preview is not None}
 
 
 def _fields(name: str, body: type[BaseModel]) -> dict[str, Any]:

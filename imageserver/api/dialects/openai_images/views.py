@@ -19,6 +19,7 @@ from imageserver.api.dialects.openai_images.bodies import (
     to_generate_fields,
     warnings_of,
 )
+from imageserver.api.dialects.openai_images.model_details import DetailedModel, details_of
 from imageserver.api.dialects.openai_images.model_names import OPENAI_NAMES, image_fields
 from imageserver.api.generation import sdk_retries
 from imageserver.api.generation.build_request import parse_request, prepare
@@ -100,9 +101,9 @@ def models() -> Response:
 
 
 @blueprint.get("/models/<path:name>")
-@documented(response=responses.OpenAIModel, errors=(404, 503))
+@documented(response=DetailedModel, errors=(404, 503))
 def model(name: str) -> Response:
-    """Return one model."""
+    """Return one model, with its defaults and what it generates from."""
     service = services()
     models = listing(service)
     own = next((listed.name for listed in models if name in (listed.name, listed.source)), name)
@@ -110,7 +111,8 @@ def model(name: str) -> Response:
     if found is None:
         served = ", ".join(listed.name for listed in models)
         raise ModelNotFound(f"model {ascii(name)[:80]} is not available; this server serves {served}.", param="model")
-    return jsonify(found)
+    info = next(listed.info for listed in models if listed.name == (found["alias_of"] or own))
+    return jsonify(found | {"details": details_of(info)})
 
 
 def _generate(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage | None = None) -> Response:

@@ -65,6 +65,11 @@ const page = {
   done: (prompt) => doneNotice.say(prompt),
   /** Return the numbers of this browser's jobs that are under way. */
   ownJobs: () => create.ownJobs,
+  /** Learn again what the form depends on. */
+  learn: () => {
+    isKnown = false;
+    pollAfter(0);
+  },
   pollNow: () => pollAfter(0),
   pollSoon: () => pollAfter(BUSY_SECONDS),
 };

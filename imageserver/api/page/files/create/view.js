@@ -2,8 +2,9 @@
 
 import { RequestForm } from "../form/form.js";
 import { ImageActions } from "../edits/actions.js";
+import { Downloads } from "../form/downloads.js";
 import { linked } from "../form/links.js";
-import { ModelChoice } from "../form/models.js";
+import { RequestModel } from "../form/request_model.js";
 import { DroppedImages } from "../inputs/drop.js";
 import { Card } from "../jobs/card.js";
 import { TaskList } from "../jobs/tasks.js";
@@ -11,7 +12,7 @@ import { text } from "../language/text.js";
 import { Examples } from "../prompts/examples.js";
 import { RecentPrompts } from "../prompts/recent.js";
 import { measureBar } from "../shell/bottom_bar.js";
-import { Refusal, ask, open } from "../shell/server.js";
+import { open } from "../shell/server.js";
 import { isNewLink, keepForm, keptForm } from "../storage/memory.js";
 
 const byId = (id) => document.getElementById(id);
@@ -22,19 +23,29 @@ export class CreateView {
   element = byId("create");
 
   #page;
-  #form = new RequestForm({ generated: () => this.#generate(), changed: (kept) => keepForm(kept) });
-  #models = new ModelChoice((name) => this.#choose(name));
+  #form = new RequestForm({ generated: () => this.#generate(), changed: () => this.#keep() });
+  #model = new RequestModel({
+    changed: (defaults, info) => this.#follow(defaults, info),
+    accept: () => this.#form.accept(),
+    refuse: (refusal) => this.#form.refuse(refusal),
+    fail: (error) => this.#page.fail(error),
+    poll: () => this.#page.pollNow(),
+  });
   #tasks = new TaskList({
     shown: (request) => this.#addCard(request),
     gone: (card) => this.#drop(card),
     failed: (error) => this.#page.fail(error),
-    done: (request) => this.#page.done(request.fields.prompt),
+    done: (request) => {
+      this.#page.done(request.fields.prompt);
+      this.#model.refresh();
+    },
   });
   #examples = new Examples((prompt) => {
     this.#form.setPrompt(prompt);
     this.#generate();
   });
   #recent = new RecentPrompts((prompt) => this.#form.setPrompt(prompt));
+  #downloads = new Downloads({ arrived: () => this.#page.learn(), fail: (error) => this.#page.fail(error) });
   #info = null;
   #actions = new ImageActions({
     start: (request) => this.#start(request),
@@ -42,9 +53,7 @@ export class CreateView {
     open: async (address) => (await open(address)).blob(),
     fail: (error) => this.#page.fail(error),
   });
-  #model = null;
   #isFilled = false;
-  #linkedModel = null;
 
   /** `page` is what the parts of the page ask of it: see main.js. */
   constructor(page) {
@@ -57,7 +66,7 @@ export class CreateView {
 
   /** Whether a request is under way, or a model that a person chose is loading. */
   get isBusy() {
-    return this.#tasks.busy || this.#models.loading !== "";
+    return this.#tasks.busy || this.#model.loading !== "";
   }
 
   /** The numbers of this browser's jobs that are under way. */
@@ -67,7 +76,7 @@ export class CreateView {
 
   /** The name of the model that a person chose, while it loads, or an empty string. */
   get loading() {
-    return this.#models.loading;
+    return this.#model.loading;
   }
 
   /** Ask the server how far the requests are; throws Refusal. */
@@ -75,20 +84,16 @@ export class CreateView {
     await this.#tasks.refresh();
   }
 
-  /** Fill the form with what depends on the server and its default model, given the answer of page/start.json. */
-  describe({ health, info, models, loras, fields, lora_fields: loraFields }) {
-    this.#form.describe(fields);
+  /** Fill the form with what depends on the server and its models, given the answer of page/start.json. */
+  describe(start) {
+    this.#form.describe(start.fields);
     if (!this.#isFilled) this.#fill();
-    if (info === null) return;
-    this.#info = info;
-    this.#form.setModel(health.generator_info.defaults, info);
-    this.#actions.setModel(info);
-    this.#examples.show(info);
+    if (start.info === null) return;
+    this.#model.describe(start);
+    this.#downloads.offer(start.downloads);
+    this.#examples.show(start.info);
     byId("first").hidden = false;
-    this.#models.offer(models);
-    this.#form.setLoras(loras, loraFields);
-    this.#model = info.model_name;
-    this.#warnOfModel();
+    this.#form.setLoras(start.loras, start.lora_fields);
   }
 
   focus() {
@@ -98,6 +103,8 @@ export class CreateView {
   /** Fill the form with a request's settings, and the seed of one of its images. */
   useSettings(request, seed) {
     this.#form.fill(request, seed);
+    if (request.fields.model) this.#model.choose(request.fields.model);
+    this.#keep();
   }
 
   /** Write some values into the form, by the names of its fields. */
@@ -118,7 +125,7 @@ export class CreateView {
     try {
       this.#start(this.#read());
       this.#recent.add(byId("prompt").value);
-      keepForm(this.#form.kept(), { sent: true });
+      this.#keep({ sent: true });
     } catch (refusal) {
       this.#form.refuse(refusal);
     }
@@ -127,8 +134,18 @@ export class CreateView {
   /** Return the form's request, for the model that the form shows: another may be the default when it arrives. */
   #read() {
     const request = this.#form.read();
-    if (this.#model !== null) request.fields.model = this.#model;
+    if (this.#model.name) request.fields.model = this.#model.name;
     return request;
+  }
+
+  #keep(options) {
+    keepForm({ ...this.#form.kept(), model: this.#model.other }, options);
+  }
+
+  #follow(defaults, info) {
+    this.#info = info;
+    this.#form.setModel(defaults, info);
+    this.#actions.setModel(info);
   }
 
   #start(request) {
@@ -211,45 +228,20 @@ export class CreateView {
     if (hadFocus) (byId("results").firstElementChild ?? byId("results-title")).focus();
   }
 
-  /** Load another default model; the form follows it. */
-  async #choose(name) {
-    this.#form.accept();
-    this.#models.lock();
-    this.#page.pollNow();
-    let loaded = false;
-    try {
-      await ask("v1/models/load", { model: name });
-      loaded = true;
-    } catch (error) {
-      if (error instanceof Refusal && error.status !== 401) this.#form.refuse(error);
-      else this.#page.fail(error);
-    }
-    this.#models.unlock(loaded);
-    this.#page.pollNow();
-  }
-
   /** Fill the form with the settings in the address, or else with those that the browser has kept. */
   #fill() {
     this.#isFilled = true;
     const kept = keptForm();
-    if (!this.#useLink() && kept !== null) this.#form.restore(kept);
+    if (this.#useLink() || kept === null) return;
+    this.#form.restore(kept);
+    this.#model.choose(kept.model ?? null);
   }
 
   /** Write the settings in the address into the form, and return whether there are new ones. */
   #useLink() {
     const found = linked(location.hash);
     if (found === null || !isNewLink(location.hash)) return false;
-    this.#form.fill(found.request, found.seed);
-    this.#linkedModel = found.model;
-    this.#warnOfModel();
+    this.useSettings(found.request, found.seed);
     return true;
-  }
-
-  /** Say that a link was made with another model than the one that would generate now. */
-  #warnOfModel() {
-    if (!this.#linkedModel || this.#model === null) return;
-    const names = { linked: this.#linkedModel, model: this.#model };
-    if (names.linked !== names.model) this.#form.refuse(new Refusal(text("form.link.model", names)));
-    this.#linkedModel = null;
   }
 }

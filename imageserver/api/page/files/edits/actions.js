@@ -7,6 +7,7 @@ export class ImageActions {
   #to;
   #shown = [];
   #kinds = [];
+  #model = "";
 
   /**
    * `to.start(request)` generates, `to.compare(before, after)` shows two images, `to.open(address)` returns an image of the server as a Blob, and `to.fail(error)` is
@@ -17,7 +18,8 @@ export class ImageActions {
   }
 
   /** Follow the model, as `GET /info` describes it. */
-  setModel({ draws_from: kinds }) {
+  setModel({ model_name: name, draws_from: kinds }) {
+    this.#model = name;
     this.#kinds = kinds;
     for (const each of this.#shown) this.#offer(each);
   }
@@ -67,7 +69,10 @@ export class ImageActions {
 
   async #startFrom({ address }, requestFrom) {
     try {
-      this.#to.start(requestFrom(await this.#to.open(address)));
+      const request = requestFrom(await this.#to.open(address));
+      // Offered because the form's model can: it need not be the one that made the image.
+      request.fields.model = this.#model;
+      this.#to.start(request);
     } catch (error) {
       this.#to.fail(error);
     }

@@ -32,6 +32,13 @@ export function offer(select, names, labels = {}) {
   if (names.includes(chosen)) select.value = chosen;
 }
 
+/** Choose from a list, also what the server has not named yet. */
+export function choose(select, name) {
+  const isOffered = [...select.options].some((option) => option.value === name);
+  if (name !== "" && !isOffered) select.add(new Option(name, name));
+  select.value = name;
+}
+
 /** Return the number in a field, null for an empty one; throws Refusal for anything else. */
 export function numberOf(control) {
   if (control.validity.badInput) {

@@ -6,7 +6,7 @@ import { SourceImage } from "../inputs/source.js";
 import { text } from "../language/text.js";
 import { languageOf } from "../prompts/language.js";
 import { Refusal } from "../shell/server.js";
-import { limit, numberOf, offer, plain, schemaOf } from "./fields.js";
+import { choose, limit, numberOf, offer, plain, schemaOf } from "./fields.js";
 import { LoraList } from "./loras.js";
 import { Refusals } from "./refusals.js";
 import { SizeChoice } from "./size.js";
@@ -32,7 +32,7 @@ const byId = (id) => document.getElementById(id);
 export class RequestForm {
   #form = byId("request");
   #fields = this.#form.elements;
-  #loras = new LoraList(() => this.#follow());
+  #loras = new LoraList({ changed: () => this.#follow(), worded: (word) => this.#addToPrompt(word) });
   #defaults = {};
   #size = new SizeChoice(() => this.#showSource());
   #sliders = new Sliders(this.#form);
@@ -84,11 +84,14 @@ export class RequestForm {
     this.#fields.positive_magic.checked = schemaOf(request, "positive_magic").default;
   }
 
-  /** Set the model's `defaults`, as /health has them, its sizes and the kinds of input it accepts, which /info returns. */
+  /**
+   * Set the model's `defaults`, as /health has them, its sizes and the kinds of input it accepts, which /info returns; no
+   * defaults and no sampler where they are not known.
+   */
   setModel({ steps, guidance_scale: guidance, width, height }, info) {
     this.#defaults = { num_inference_steps: steps, true_cfg_scale: guidance };
-    this.#size.setModel(info.aspect_ratio_sizes, [width, height]);
-    const own = text("form.scheduler.own", { name: info.sampler });
+    this.#size.setModel(info.aspect_ratio_sizes, width ? [width, height] : null);
+    const own = info.sampler ? text("form.scheduler.own", { name: info.sampler }) : text("form.default");
     offer(this.#fields.scheduler, ["", ...Object.keys(info.schedulers)], { "": own });
     this.#follow();
     // An edit does all its steps, so there is no strength to choose.
@@ -159,6 +162,7 @@ export class RequestForm {
       const control = this.#fields[name];
       if (FOLLOWING.includes(name) && !touched.includes(name)) continue;
       if (control.type === "checkbox") control.checked = values[name];
+      else if (name === "scheduler") choose(control, values[name]);
       else control.value = values[name];
     }
     this.#touched = new Set([...touched, ...this.#touched]);
@@ -173,6 +177,7 @@ export class RequestForm {
       this.#fields[name].value = fields[name] ?? "";
     }
     this.#fields.output_format.value = fields.output_format ?? FORMAT;
+    choose(this.#fields.scheduler, fields.scheduler ?? "");
     for (const name of CHECKED) this.#fields[name].checked = fields[name];
     for (const name of FOLLOWING) {
       this.#fields[name].value = fields[name] ?? "";
@@ -205,6 +210,11 @@ export class RequestForm {
     this.#fields.prompt.value = prompt;
     this.#fields.prompt.focus();
     this.#changed(this.kept());
+  }
+
+  #addToPrompt(word) {
+    const { value } = this.#fields.prompt;
+    if (!value.includes(word)) this.setPrompt([value.trim(), word].filter(Boolean).join(", "));
   }
 
   /** Start from an image, or from none. */

@@ -18,7 +18,7 @@ export function linkTo({ fields, shown }, seed, model) {
   return `#${query}`;
 }
 
-/** Return the request, the seed and the model in a fragment, null if it holds none. */
+/** Return the request, which names its model, and the seed in a fragment, null if it holds none. */
 export function linked(fragment) {
   const query = new URLSearchParams(fragment.replace(/^#/, ""));
   if (!query.has("prompt")) return null;
@@ -29,5 +29,6 @@ export function linked(fragment) {
     const scale = Number(given.slice(0, colon));
     return { name: given.slice(colon + 1), ...(colon > 0 && Number.isFinite(scale) ? { scale } : {}) };
   });
-  return { request: { fields, source: null }, seed: query.get("seed") ?? "", model: query.get("model") };
+  if (query.has("model")) fields.model = query.get("model");
+  return { request: { fields, source: null }, seed: query.get("seed") ?? "" };
 }

@@ -41,14 +41,17 @@ function asRequest(parameters, prompts, info, known) {
   const size = [Number(rest["Size-1"]), Number(rest["Size-2"])];
   const sizes = Object.entries(info.aspect_ratio_sizes);
   const ratio = sizes.find(([, each]) => each[0] === size[0] && each[1] === size[1])?.[0];
+  const fits = size[0] * size[1] <= info.input_limits.generated_pixels;
   if (ratio) fields.aspect_ratio = ratio;
+  else if (fits) [fields.width, fields.height] = size;
   if (rest.Sampler === info.sampler) pick("Sampler");
+  else if (rest.Sampler in info.schedulers) fields.scheduler = pick("Sampler");
   if (rest.Model === info.model_name) pick("Model");
   const { chosen, missing } = lorasOf(pick("Loras"), known);
   fields.loras = chosen;
   for (const name of RECORDS) delete rest[name];
   const unused = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
-  if (!ratio && size[0]) unused.unshift(`Size: ${size.join("×")}`);
+  if (!ratio && !fits && size[0]) unused.unshift(`Size: ${size.join("×")}`);
   return { request: { fields, source: null }, seed, unused: [...unused, ...missing.map((name) => `LoRA: ${name}`)] };
 }
 
