@@ -31,7 +31,7 @@ def server(request, servers: Callable[..., Server], tmp_path_factory: pytest.Tem
     for seed, name in enumerate(names):
         tiny_control(pipeline, seed=seed).save_pretrained(folder / name)
     nets = ", ".join(str(folder / name) for name in names)
-    return servers(engine="real", MODEL=str(folder / "model"), CONTROLNET=nets, **SMALL_IMAGES)
+    return servers(engine="preloaded", MODEL=str(folder / "model"), CONTROLNET=nets, **SMALL_IMAGES)
 
 
 def guide(seed: int = 0) -> Image.Image:
@@ -169,7 +169,7 @@ def test_a_client_that_leaves_stops_its_image(server):
 
 
 def test_the_shipped_one_puts_things_where_the_silhouettes_are(servers):
-    server = servers(engine="real", MODEL="demo", CONTROLNET="silhouettes", **SMALL_IMAGES)
+    server = servers(engine="preloaded", MODEL="demo", CONTROLNET="silhouettes", **SMALL_IMAGES)
     silhouette = Image.new("L", (512, 512))
     ImageDraw.Draw(silhouette).ellipse((60, 260, 260, 460), fill=255)
 

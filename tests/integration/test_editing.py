@@ -22,7 +22,7 @@ def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=True)
     save_lora(folder / "loras", "red", tiny_models.tiny_qwen_image_edit(plus=True))
-    return servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"), **SMALL_IMAGES)
+    return servers(engine="preloaded", MODEL=str(folder), LORA_DIR=str(folder / "loras"), **SMALL_IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def first_edition(servers: Callable[..., Server], tmp_path_factory: pytest.TempP
     """A server with the first Qwen-Image-Edit, which sees one image."""
     folder: Path = tmp_path_factory.mktemp("edit")
     tiny_models.save_tiny_qwen_image_edit(folder, plus=False)
-    return servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
+    return servers(engine="preloaded", MODEL=str(folder), **SMALL_IMAGES)
 
 
 def png(seed: int = 0, width: int = 128, height: int = 128) -> bytes:

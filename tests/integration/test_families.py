@@ -71,7 +71,7 @@ def server(servers: Callable[..., Server], family: str, tmp_path_factory: pytest
         further = model.save(folder)
     save_lora(folder / "loras", "red", model.build())
     further |= {"LORA_DIR": str(folder / "loras")} | SMALL_IMAGES
-    return servers(engine="real", MODEL=str(folder / "model"), **further)
+    return servers(engine="preloaded", MODEL=str(folder / "model"), **further)
 
 
 def test_info_names_the_family_and_its_defaults(server, family):

@@ -31,7 +31,7 @@ def server(servers, lora_dir, tmp_path_factory):
     names = model.parent / "names.toml"
     # The same weights twice: as they are, and as their owner has them generated.
     names.write_text(f"[plain]\nsource = '{model}'\n[dark]\nsource = '{model}'\nloras = {{ night = 0.5 }}\n")
-    return servers(engine="real", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_IMAGES)
+    return servers(engine="preloaded", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_IMAGES)
 
 
 def ask(server, path, body):

@@ -26,7 +26,7 @@ def names(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(servers, names):
     """A server with the demo model, and room for others."""
-    return servers(engine="real", MODELS_FILE=str(names), MAX_PIXELS="65536")
+    return servers(engine="preloaded", MODELS_FILE=str(names), MAX_PIXELS="65536")
 
 
 def ask(server, action, model, **fields):

@@ -21,7 +21,7 @@ def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("qwen-image-2.1")
     save_tiny_qwen_image_21(folder)
     save_lora(folder / "loras", "red", tiny_qwen_image_21())
-    return servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
+    return servers(engine="preloaded", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
 
 
 def test_it_generates_from_text_without_guidance_unless_that_is_asked_for(server):

@@ -28,7 +28,7 @@ def server(servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("qwen-image-layered")
     save_tiny_qwen_image_layered(folder)
     save_lora(folder / "loras", "red", tiny_qwen_image_layered())
-    return servers(engine="real", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
+    return servers(engine="preloaded", MODEL=str(folder), LORA_DIR=str(folder / "loras"))
 
 
 def noisy(seed: int = 0, width: int = SIDE, height: int = SIDE) -> str:

@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 def server(servers, folder):
     file = folder.parent / "names.toml"
     file.write_text(f'["mine"]\nsource = "{folder}"\nsteps = 3\nguidance = 1.0\nsize = "128x64"\n', encoding="utf-8")
-    return servers(engine="real", MODEL="mine", MODELS_FILE=str(file), **SMALL_IMAGES)
+    return servers(engine="preloaded", MODEL="mine", MODELS_FILE=str(file), **SMALL_IMAGES)
 
 
 def test_the_model_is_told_under_its_name_and_with_its_defaults(server):

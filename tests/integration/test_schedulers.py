@@ -24,7 +24,7 @@ def family(request):
 def server(servers, family, tmp_path_factory):
     folder = tmp_path_factory.mktemp(family)
     MODELS[family]().save_pretrained(folder)
-    return servers(engine="real", MODEL=str(folder), **SMALL_IMAGES)
+    return servers(engine="preloaded", MODEL=str(folder), **SMALL_IMAGES)
 
 
 def test_a_request_chooses_its_scheduler_by_either_name_and_learns_which_fit(server, family):

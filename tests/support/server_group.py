@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.batch_caps import BatchCaps
+from tests.support.preloaded.settings import preloaded
 from tests.support.server import Server
 
 
@@ -19,6 +20,8 @@ class ServerGroup:
 
     def start(self, *, ready: bool = True, **options: Any) -> Server:
         """Start a server; it is ready, unless `ready=False` asks for one that only answers."""
+        if options.get("engine") == "preloaded":
+            options |= {"engine": "real"} | preloaded()
         folder = self._factory.mktemp("server")
         self._caps.install(folder / "state")
         server = Server(folder, **options)
