@@ -3,9 +3,10 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.nginx import HOST, IS_INSTALLED, MISSING, Nginx
+from tests.support.certificate import HOST
+from tests.support.nginx import Nginx
 
-pytestmark = pytest.mark.skipif(not IS_INSTALLED, reason=MISSING)
+pytestmark = pytest.mark.skipif(Nginx.executable is None, reason="nginx is not installed")
 
 
 def test_the_page_works_below_a_path(start, browser, tmp_path):

@@ -85,6 +85,8 @@ def test_ctrl_c_cancels_what_the_server_works_on(fake_server, tmp_path):
     process = subprocess.Popen(
         [*COMMAND, "generate", "[step=0.2] given up", "--steps", "50", "--url", fake_server.url],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Tests that run in the background inherit that Ctrl+C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     fake_server.wait_for(lambda: fake_server.job_with("given up")["state"] == "processing", "the job")
     process.send_signal(signal.SIGINT)
