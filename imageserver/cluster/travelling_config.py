@@ -11,8 +11,9 @@ from imageserver.settings import Settings
 ENGINE_SETTINGS = frozenset({
     "attention_backend", "compile", "controlnet", "cuda_graphs", "default_guidance_scale", "default_height",
     "default_scheduler", "default_steps", "default_width", "dtype", "hf_endpoint", "log_format", "log_level",
-    "max_batch", "max_in_flight", "max_loaded_models", "max_pixels", "memory", "model", "model_source", "offline",
-    "quality_cache", "safety_checker", "text_encoder_path", "transformer_file", "use_karras_sigmas", "vae_tiling",
+    "log_prompts", "max_batch", "max_in_flight", "max_loaded_models", "max_pixels", "memory", "model", "model_source",
+    "offline", "quality_cache", "safety_checker", "text_encoder_path", "transformer_file", "use_karras_sigmas",
+    "vae_tiling",
 })  # fmt: skip
 # Paths on the far machine: sent where this machine's user has set them, else that machine's `.env` may.
 FOLDERS = frozenset({"lora_dir", "models_dir", "models_file"})

@@ -19,8 +19,12 @@ from tests.support.project_files import name_of, parsed, python_files
 
 NEAR = Address("/near.sock", None, "near-key")
 FAR = Address("/far.sock", None, "far-key")
-# Methods, and what is the far machine's own.
-NOT_SENT = {"model_copy", "model_dump", "registry", "resolve", "device", "state_dir"}
+# Methods, and what is the far machine's own: its disk too, which a log file would fill.
+NOT_SENT = {
+    "model_copy", "model_dump", "registry", "resolve", "device", "state_dir", "log_file", "log_file_max_mb",
+}  # fmt: skip
+# Properties, and the settings that they are made of.
+MADE_OF = {"default_size": {"default_height", "default_width"}, "controlnets": {"controlnet"}}
 
 
 def sent(**settings):
@@ -46,9 +50,13 @@ def test_all_that_the_engine_reads_travels():
         if (isinstance(node.value, ast.Name) and node.value.id in ("settings", "_settings"))
         or (isinstance(node.value, ast.Attribute) and node.value.attr in ("settings", "_settings"))
     }
-    size = {"default_size", "default_width", "default_height"}
+    read = read.union(*(MADE_OF.get(name, ()) for name in read)) - MADE_OF.keys()
     assert len(read) > 20
-    assert read - NOT_SENT - size == (ENGINE_SETTINGS | FOLDERS) - size
+    assert read - NOT_SENT == ENGINE_SETTINGS | FOLDERS
+
+
+def test_prompts_stay_out_of_the_logs_of_far_machines_too():
+    assert not received(sent(log_prompts=False)).settings.log_prompts
 
 
 def test_no_key_and_no_secret_travels():

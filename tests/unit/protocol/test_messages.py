@@ -8,7 +8,18 @@ import pytest
 from imageserver.errors import BY_CODE, ServiceError
 from imageserver.generation import DeviceInfo, ModelInfo, Outcome
 from imageserver.protocol.framing import pack
-from imageserver.protocol.messages import AnyMessage, Failed, JobStatus, Message, NumberedMessage, QuotaUse, failed
+from imageserver.protocol.messages import (
+    AnyMessage,
+    DeviceShare,
+    Failed,
+    JobStatus,
+    Message,
+    Minute,
+    NumberedMessage,
+    QuotaUse,
+    Series,
+    failed,
+)
 from tests.support.factories import generation
 
 STATUS = JobStatus(
@@ -25,6 +36,13 @@ VALUES = {
     "status": STATUS,
     "jobs": (STATUS, STATUS),
     "quotas": (QuotaUse(name="hour", unit="device-seconds", limit=0.5, window=3600, used=1.5, reset=2.5),),
+    "series": (Series(name="webhooks", labels=("猫",), counts=(0, 2**40), total=1.5),),
+    "minutes": (
+        Minute(
+            ended_at=1.5, seconds=60.0, queued=0.5, running=0.25, refused=2**40,
+            devices=(DeviceShare(name="cuda:0", busy=0.5),),
+        ),
+    ),
 }  # fmt: skip
 PLAIN = {str: "text", int: 2**40, float: 1.5, bool: True}
 
