@@ -25,17 +25,24 @@ class LogFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line; where the disk is full it is only on standard error."""
-        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")[: self._max_bytes]
-        with contextlib.suppress(OSError):
-            if not self._is_current():
-                self._reopen()
-            if os.fstat(self._descriptor).st_size + len(line) > self._max_bytes:
-                self._rotate()
-            os.write(self._descriptor, line)  # one call, so that lines of several processes do not mix
+        try:
+            line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")[: self._max_bytes]
+            with contextlib.suppress(OSError):
+                self._append(line)
+        except Exception:
+            # As every handler of the standard library: a wrong log call must not end what it is part of.
+            self.handleError(record)
 
     def close(self) -> None:
         os.close(self._descriptor)
         super().close()
+
+    def _append(self, line: bytes) -> None:
+        if not self._is_current():
+            self._reopen()
+        if os.fstat(self._descriptor).st_size + len(line) > self._max_bytes:
+            self._rotate()
+        os.write(self._descriptor, line)  # one call, so that lines of several processes do not mix
 
     def _is_current(self) -> bool:
         """Return whether no other process, and no logrotate, has put the file away."""
@@ -54,8 +61,10 @@ class LogFile(logging.Handler):
             self._reopen()
 
     def _reopen(self) -> None:
+        # Opened first: where that fails, the number of a closed file would soon be another file's.
+        new = self._open()
         os.close(self._descriptor)
-        self._descriptor = self._open()
+        self._descriptor = new
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)

@@ -1,5 +1,6 @@
 """The models in the folder for downloads: how much of each is there, and how one is removed."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from imageserver.settings import Settings
 HUBS: tuple[Hub, ...] = ("modelscope", "huggingface")
 # Where the present versions of the hubs' libraries keep models: models--Qwen--Qwen-Image, models/Qwen--Qwen-Image.
 LAYOUTS = ("models--*--*", "models/*--*")
+# An owner and a name as hubs have them; the folders of the layouts themselves are no owners.
+HUB_ID = re.compile(r"(?!models/|hub/|models--)\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def remove(name: str, settings: Settings) -> int:
 
 def _folders(source: str, settings: Settings) -> list[Path]:
     """Return where both hubs' libraries keep a model; nowhere for the demo model and a folder of the user's."""
-    if source.count("/") != 1 or source.startswith((".", "/", "~")) or settings.resolve(Path(source)).is_dir():
+    if not HUB_ID.fullmatch(source) or settings.resolve(Path(source)).is_dir():
         return []
     folders = [folder for hub in HUBS for folder in open_hub(hub, settings).storage(source)]
     return list(dict.fromkeys(folders))

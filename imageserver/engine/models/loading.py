@@ -59,6 +59,8 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
     # Their progress bars would break our log lines; the log and /startupz report progress.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+    if not settings.log_prompts:
+        silence_warnings()
     with explaining_load_errors(found.name, found.folder):
         pipeline = _assemble(found, plan)
         pipeline.set_progress_bar_config(disable=True)
@@ -81,6 +83,12 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         _describe(found, pipeline, controls), device=on_device, load_time=round(time.monotonic() - began, 2)
     )
     return LoadedModel(pipeline, family, info, controls)
+
+
+def silence_warnings() -> None:
+    """Let the libraries say errors only: warnings quote the prompts that they cut, past our log and its filter."""
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:

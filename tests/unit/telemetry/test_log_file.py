@@ -50,3 +50,27 @@ def test_lines_of_several_processes_are_whole_and_none_is_lost(tmp_path):
     assert [writer.wait(30) for writer in writers] == [0, 0, 0]
     lines = [line for file in (path.with_name("server.log.1"), path) for line in file.read_text().splitlines()]
     assert sorted(lines) == sorted(f"{name} {number:04} end" for name in ("ann", "bob", "eve") for number in range(200))
+
+
+def test_a_file_that_cannot_be_opened_for_a_while_is_written_again_and_no_other_file_is_closed(tmp_path):
+    folder = tmp_path / "logs"
+    file = LogFile(folder / "server.log", LIMIT)
+    folder.rename(tmp_path / "away")
+    file.emit(record("lost"))
+    with (tmp_path / "another").open("w") as another:
+        (tmp_path / "away").rename(folder)
+        (folder / "server.log").rename(folder / "moved")
+        file.emit(record("after"))
+        another.write("still open")
+    file.close()
+    assert (folder / "server.log").read_text() == "after\n"
+    assert (tmp_path / "another").read_text() == "still open"
+
+
+def test_a_line_that_cannot_be_formatted_ends_nothing(tmp_path, capsys):
+    file = LogFile(tmp_path / "server.log", LIMIT)
+    file.emit(logging.LogRecord("imageserver", logging.ERROR, __file__, 1, "%d images", ("no",), None))
+    file.emit(record("after"))
+    file.close()
+    assert "Logging error" in capsys.readouterr().err
+    assert (tmp_path / "server.log").read_text() == "after\n"

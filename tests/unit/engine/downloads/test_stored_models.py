@@ -12,7 +12,9 @@ NAMES = '["small"]\nsource = "ann/small"\nlicence = "MIT"\ndownload_gb = 0.5\n["
 @pytest.fixture
 def settings(tmp_path):
     mine, models = tmp_path / "mine", tmp_path / "models"
-    for folder in (mine, models / "models--ann--small" / "blobs", models / "models" / "bob--other.1"):
+    # Beside the layouts of now, those of earlier libraries.
+    old = (models / "models" / "eve" / "old", models / "hub" / "models" / "eve" / "older")
+    for folder in (mine, models / "models--ann--small" / "blobs", models / "models" / "bob--other.1", *old):
         folder.mkdir(parents=True)
         (folder / "weights").write_bytes(bytes(1000))
     (models / "listings").mkdir()
@@ -39,7 +41,13 @@ def test_a_model_is_removed_with_its_listing_and_the_others_stay(settings, name)
     assert not list(settings.models_dir.glob("listings/*"))
 
 
-@pytest.mark.parametrize("name", ["mine", "demo", "ann/unknown", "../models", "/tmp/x", "models/..", "..", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mine", "demo", "ann/unknown", "../models", "/tmp/x", "models/..", "..", "", "eve/", "/eve", "models/", "/",
+        "models/bob--other.1", "models--ann--small/blobs", "hub/models", "eve/.",
+    ],
+)  # fmt: skip
 def test_what_was_not_downloaded_is_never_removed(settings, name):
     before = sorted(settings.models_dir.parent.rglob("*"))
     with pytest.raises(ModelUnavailable, match="Nothing of"):

@@ -1,13 +1,16 @@
 """Models from the disk and the hubs: what loads, and one clear sentence for everything that does not."""
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+import transformers
 
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable
@@ -51,6 +54,19 @@ def test_a_folder_with_the_true_layout_loads_and_its_facts_are_true(model_folder
     assert model.info.parameters == sum(weight.numel() for module in modules for weight in module.parameters())
     assert sum(weight_bytes(model_folder, torch.float32).values()) >= model.info.parameters * 4
     assert [phase for phase, _, _ in said] == ["loading"]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_warnings_that_quote_prompts_follow_the_setting(model_folder: Path, wanted: bool) -> None:
+    before = diffusers.utils.logging.get_verbosity(), transformers.utils.logging.get_verbosity()
+    try:
+        load(with_model(model_folder, log_prompts=wanted), silent)
+        for name in ("diffusers.pipelines.stable_diffusion", "transformers.tokenization_utils_base"):
+            assert logging.getLogger(name).isEnabledFor(logging.WARNING) is wanted
+            assert logging.getLogger(name).isEnabledFor(logging.ERROR)
+    finally:
+        diffusers.utils.logging.set_verbosity(before[0])
+        transformers.utils.logging.set_verbosity(before[1])
 
 
 def test_half_the_bytes_are_needed_in_bfloat16(model_folder: Path) -> None:
