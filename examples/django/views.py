@@ -18,6 +18,8 @@ from urllib3.util import Retry
 # The queue is full or the model is loading (the server says when to retry), or the server is briefly unreachable.
 RETRY = Retry(
     total=4,
+    # An answer that took too long would take as long again, five times in all.
+    read=False,
     status_forcelist=(429, 503),
     allowed_methods={"POST"},
     backoff_factor=0.5,

@@ -5,7 +5,7 @@ import os
 import sys
 
 from imageserver.cli.failure import INTERRUPTED, NO_READER, CommandFailed
-from imageserver.cli.flags.parser import build_parser
+from imageserver.cli.flags.parser import WrongUsage, build_parser
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -14,16 +14,19 @@ def run(arguments: list[str] | None = None) -> int:
     if words[:1] == ["serve"]:
         # gevent replaces parts of the standard library, before anything else has imported them.
         import imageserver.cli.serve  # noqa: F401
-    options = build_parser(only=next((word for word in words if not word.startswith("-")), "")).parse_args(words)
+    try:
+        options = build_parser(only=next((word for word in words if not word.startswith("-")), "")).parse_args(words)
+    except WrongUsage as wrong:
+        if "--json" in words:
+            _print_failure(wrong.sentence, "wrong_usage")
+        raise
     try:
         status: int = options.run(options)
         sys.stdout.flush()
         return status
     except CommandFailed as failed:
         if getattr(options, "as_json", False):
-            from imageserver.cli.terminal.output import print_json
-
-            print_json({"error": failed.sentence, "code": failed.code})
+            _print_failure(failed.sentence, failed.code)
         print(failed.sentence, file=sys.stderr)
         return failed.status
     except KeyboardInterrupt:
@@ -33,3 +36,9 @@ def run(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
+
+
+def _print_failure(sentence: str, code: str) -> None:
+    from imageserver.cli.terminal.output import print_json
+
+    print_json({"error": sentence, "code": code})

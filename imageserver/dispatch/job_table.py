@@ -81,7 +81,7 @@ class JobTable:
         self.running[job.id] = job
 
     def requeue(self, job: Job) -> None:
-        job.state, job.share_done, job.begun = "queued", 0.0, False
+        job.state, job.share_done, job.begun, job.started = "queued", 0.0, False, None
         self.queue.push(job)
 
     def notify(self, job: Job, message: Queued | Started | Progress | Preview, raw: bytes = b"") -> None:

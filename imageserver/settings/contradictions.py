@@ -34,7 +34,17 @@ def contradiction_in(settings: "Settings") -> str | None:
         return "ALLOWED_ORIGINS=* would let every web page use this server: set API_KEYS too, or list the origins."
     if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
         return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
-    return _contradiction_of_machines(settings)
+    return _contradiction_of_controlnets(settings) or _contradiction_of_machines(settings)
+
+
+def _contradiction_of_controlnets(settings: "Settings") -> str | None:
+    names = settings.controlnet_names
+    for name in names:
+        if names.count(name) > 1:
+            return (
+                f"CONTROLNET names {name} twice, by which requests choose one: give the folders different last parts."
+            )
+    return None
 
 
 def _contradiction_of_machines(settings: "Settings") -> str | None:

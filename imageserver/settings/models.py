@@ -67,3 +67,8 @@ class ModelSettings(BaseModel):
     def controlnets(self) -> tuple[str, ...]:
         """The folders and ids that CONTROLNET names, in its order."""
         return tuple(entries(self.controlnet))
+
+    @property
+    def controlnet_names(self) -> tuple[str, ...]:
+        """What clients call the ControlNets: of a folder its last part, to keep paths private."""
+        return tuple(Path(name).name if Path(name).is_absolute() else name for name in self.controlnets)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from types import ModuleType
 
 import django
@@ -17,6 +18,7 @@ from urllib3.util import Retry
 
 from tests.support.images import opened, pixels
 from tests.support.paths import ROOT
+from tests.support.scripted_http import scripted_server
 
 NODE = ROOT / "examples" / "node"
 
@@ -52,6 +54,19 @@ def test_the_django_view_answers_an_image(website):
     assert answer.status_code == 200
     assert int(answer["X-Seed"]) >= 0
     assert opened(answer.content).size == (512, 512)
+
+
+def test_the_django_view_waits_once_for_an_answer_that_takes_too_long(website):
+    over = threading.Event()
+    with scripted_server() as slow:
+        slow.answers["POST /generate"] = lambda asked: (200, b"late") if over.wait(20) else (500, b"")
+        settings.IMAGE_SERVER_URL, settings.IMAGE_SERVER_TIMEOUT = slow.url, 0.2
+        try:
+            answer = website.post("/images/", {"prompt": "a red circle"})
+        finally:
+            over.set()
+    assert (answer.status_code, answer.json()["error"]) == (504, "The image took too long; try a smaller one.")
+    assert len(slow.requests) == 1
 
 
 @pytest.mark.usefixtures("server_of_website")

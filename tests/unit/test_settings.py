@@ -73,6 +73,7 @@ def test_wrong_setting_is_one_sentence_with_its_name_and_value(monkeypatch, name
         ({"DEFAULT_GUIDANCE_SCALE": "nan"}, "DEFAULT_GUIDANCE_SCALE='nan' is not valid"),
         ({"HF_AUTH": "any", "OFFLINE": "1"}, "HF_AUTH=any must ask the hub"),
         ({"WEBHOOK_SECRET": "hush"}, "WEBHOOK_SECRET is too short"),
+        ({"CONTROLNET": "/a/canny,/b/canny"}, "CONTROLNET names canny twice"),
         ({"ALLOWED_HOSTS": "a.example, b.example:80"}, "'b.example:80' is not a host name"),
         ({"ALLOWED_HOSTS": "http://a.example"}, "'http://a.example' is not a host name"),
         ({"ALLOWED_HOSTS": "a*.example"}, "'a*.example' is not a host name"),

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 # W3C Trace Context.
 TRACE_HEADERS = ("traceparent", "tracestate")
+# The HTTP statuses from here on are failures of the server.
+SERVER_ERRORS = 500
 
 
 class RequestTimes:
@@ -57,7 +59,9 @@ class RequestTimes:
         except Cancelled:
             raise
         except Exception as error:
-            self._state = "failed"
+            # No room for it, a quota, a wrong value: nothing that an operator would repair.
+            refused = isinstance(error, ServiceError) and error.status < SERVER_ERRORS
+            self._state = "refused" if refused else "failed"
             self._error = error.code if isinstance(error, ServiceError) else ServiceError.code
             raise
         finally:

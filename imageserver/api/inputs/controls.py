@@ -1,6 +1,5 @@
 """The control images of a request, each with its preprocessor, its strength, its steps and its ControlNet."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -38,14 +37,9 @@ class ControlChoices(BaseModel, strict=True, extra="ignore"):
     controls: list[ControlChoice] | None = Field(None, max_length=MAX_CONTROLS)
 
 
-def control_names(settings: Settings) -> list[str]:
-    """Return the names of the ControlNets; of a folder its last part, to keep paths private."""
-    return [Path(name).name if Path(name).is_absolute() else name for name in settings.controlnets]
-
-
 def number_of(name: str | None, settings: Settings) -> int:
     """Return the number of a ControlNet by its name; raises InvalidParameter for one that is not there."""
-    names = control_names(settings)
+    names = settings.controlnet_names
     if name is None:
         return 0
     if name not in names:

@@ -11,7 +11,7 @@ from imageserver import __version__
 from imageserver.api.inputs.images.init_image import MAX_IMAGE_SIDE, MAX_INPUT_RATIO
 from imageserver.api.operations import documented
 from imageserver.api.page import views as page
-from imageserver.api.request_context import services
+from imageserver.api.request_context import owner, services
 from imageserver.api.schemas import (
     HealthResponse,
     IndexResponse,
@@ -26,6 +26,7 @@ from imageserver.errors import StorageFull
 from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import Snapshot
 from imageserver.settings import Settings
+from imageserver.telemetry.instruments import KEY_DEVICE_SECONDS
 from imageserver.telemetry.metrics import exposition
 
 blueprint = Blueprint("health", __name__)
@@ -148,11 +149,13 @@ def startupz() -> Response:
 @blueprint.get("/metrics")
 @documented(media=("text/plain",))
 def metrics() -> Response:
-    """Return the metrics in Prometheus text format."""
+    """Return the metrics in Prometheus text format; what each key used is for admins alone."""
     service, tasks = services(), dict[str, int]()
     with contextlib.suppress(StorageFull):
         tasks = service.tasks.count_by_state()
     series = service.measurement_link.totals() if service.snapshot else ()
+    if owner().role != "admin":
+        series = tuple(each for each in series if each.name != KEY_DEVICE_SECONDS.name)
     text = service.thread_pool.run(exposition, service.snapshot, series, tasks)
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 

@@ -11,6 +11,7 @@ import requests
 from imageserver.cli.client.key import read_key
 from imageserver.cli.failure import CommandFailed
 from imageserver.cli.flags.server_flags import KEY_VARIABLE
+from imageserver.errors import BY_CODE, ServiceError
 from imageserver.settings import START_COMMAND
 from imageserver.settings.source import load_settings
 
@@ -19,10 +20,14 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 3600.0
 # Of a stream that has a heartbeat every ten seconds.
 SILENCE_SECONDS = 60.0
+# What the path of every saved image begins with.
+IMAGES = "/images/"
+# A proxy says so for a server that it does not reach at the moment; with 503 the server itself may be starting.
+GONE = (502, 503, 504)
 
 
 class NoAnswer(CommandFailed):
-    """No server answers, or it stopped in the middle."""
+    """No server answers, or it stopped in the middle, or it says itself that it cannot answer at the moment."""
 
 
 class _KeyHeader(requests.auth.AuthBase):
@@ -54,18 +59,27 @@ class ServerConnection:
         with self._request(method, path, json=body, params=_given(query)) as response:
             return self._object_in(response)
 
-    def download(self, path: str) -> bytes:
-        """Return the bytes under a path or an address of the server; raises what `ask` raises."""
-        with self._request("GET", urlsplit(path)._replace(scheme="", netloc="").geturl()) as response:
+    def download(self, address: str) -> bytes:
+        """Return the bytes of an image by the address that the server has of it; raises what `ask` raises."""
+        # A proxy's host and the folder that it serves under are in the address already, and in `url`.
+        with self._request("GET", address[max(0, address.rfind(IMAGES)) :]) as response:
             return response.content
 
     def events(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield the content of every event of a stream; raises what `ask` raises."""
         with self._request("GET", path, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS)) as response:
             try:
+                event = b""
                 for line in response.iter_lines(chunk_size=None, decode_unicode=False):
-                    if line.startswith(b"data:"):
-                        yield json.loads(line.removeprefix(b"data:"))
+                    if line.startswith(b"event:"):
+                        event = line.removeprefix(b"event:").strip()
+                    elif not line:
+                        event = b""
+                    elif line.startswith(b"data:"):
+                        content = json.loads(line.removeprefix(b"data:"))
+                        if event == b"error":
+                            raise _failure(content, _status_of(content))
+                        yield content
             except (requests.RequestException, ValueError):
                 raise self._no_answer() from None
 
@@ -79,15 +93,14 @@ class ServerConnection:
             raise CommandFailed(f"The request to {self.url} failed: {error}", "no_answer") from None
         if not response.ok:
             with response:
-                raise _refusal(self._object_in(response), response.status_code)
+                if response.status_code in GONE and _object_or_none(response) is None:
+                    raise self._no_answer()
+                raise _failure(self._object_in(response), response.status_code)
         return response
 
     def _object_in(self, response: requests.Response) -> dict[str, Any]:
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
+        answer = _object_or_none(response)
+        if answer is None:
             raise CommandFailed(
                 f"{self.url} answered {response.status_code} and no JSON: it is not this server's address.", "no_server"
             )
@@ -102,13 +115,27 @@ def connect(url: str | None, key_file: Path | None) -> ServerConnection:
     return ServerConnection(url or f"http://127.0.0.1:{load_settings().port}", read_key(key_file))
 
 
+def _object_or_none(response: requests.Response) -> dict[str, Any] | None:
+    try:
+        answer = response.json()
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
 def _given(query: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items() if value}
 
 
-def _refusal(answer: dict[str, Any], status: int) -> CommandFailed:
+def _status_of(answer: dict[str, Any]) -> int:
+    """Return the status of an error that came after its response had begun."""
+    return BY_CODE.get(str(answer.get("code")), ServiceError).status
+
+
+def _failure(answer: dict[str, Any], status: int) -> CommandFailed:
     error = answer.get("error")
     # The routes of OpenAI have its envelope.
     details = error if isinstance(error, dict) else {"message": error, "code": answer.get("code")}
     advice = f" Name a key with --key-file or {KEY_VARIABLE}." if status == 401 else ""
-    return CommandFailed(f"{details.get('message') or f'HTTP status {status}.'}{advice}", str(details.get("code")))
+    kind = NoAnswer if status in GONE else CommandFailed
+    return kind(f"{details.get('message') or f'HTTP status {status}.'}{advice}", str(details.get("code")))

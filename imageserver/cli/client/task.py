@@ -1,14 +1,19 @@
 """A generation as a task of the server: it goes on when the connection breaks, and is found again under its id."""
 
+import contextlib
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from imageserver.cli.client.connection import NoAnswer, ServerConnection
 from imageserver.cli.client.readiness import wait_until_loaded
 from imageserver.cli.failure import CommandFailed
 from imageserver.cli.terminal.progress import ProgressBar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # How long a server that has answered may be gone: it may be restarted meanwhile, and goes on with its tasks.
 PATIENCE_SECONDS = 120.0
@@ -18,7 +23,7 @@ POLL_SECONDS, MAX_POLL_SECONDS = 0.05, 2.0
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """What a task has generated."""
+    """What a task has generated; `job` is empty where the server has forgotten it."""
 
     files: list[bytes]
     status: dict[str, Any]
@@ -37,15 +42,16 @@ class GenerationTask:
         """Generate, show the progress and return the images; raises CommandFailed, and cancels at Ctrl+C."""
         wait_until_loaded(self._connection, bar)
         try:
-            status = self._connection.ask("PUT", self._path, self._body)
+            # The same task when it is asked for twice: it has an id.
+            status = _patiently(self._connection.ask, "PUT", self._path, self._body)
             status = self._ended(status, bar)
         except KeyboardInterrupt:
             self.cancel()
             raise
         if status["status"] != "completed":
             raise CommandFailed(str(status["error"]), str(status["code"]))
-        job = self._connection.ask("GET", f"/v1/jobs/{status['requestId']}")
-        return GeneratedImages([self._connection.download(url) for url in status["result_urls"]], status, job)
+        files = [_patiently(self._connection.download, url) for url in status["result_urls"]]
+        return GeneratedImages(files, status, self._job(status["requestId"]))
 
     def cancel(self) -> None:
         """Cancel the task, if the server still answers."""
@@ -56,19 +62,21 @@ class GenerationTask:
 
     def _ended(self, status: dict[str, Any], bar: ProgressBar) -> dict[str, Any]:
         """Return the status of the task once it has ended; asks again where the connection breaks."""
-        answered, pause = time.monotonic(), POLL_SECONDS
+        pause = POLL_SECONDS
         while status["completed_at"] is None:
-            try:
+            with contextlib.suppress(NoAnswer):
                 self._follow(status["requestId"], bar)
-                time.sleep(pause)
-                status = self._connection.ask("GET", self._path)
-                answered = time.monotonic()
-            except NoAnswer:
-                if time.monotonic() - answered > PATIENCE_SECONDS:
-                    raise
-                time.sleep(pause)
+            time.sleep(pause)
             pause = min(2 * pause, MAX_POLL_SECONDS)
+            status = _patiently(self._connection.ask, "GET", self._path)
         return status
+
+    def _job(self, number: int) -> dict[str, Any]:
+        """Return what the server knows of the job; a restart has forgotten it, which loses no image."""
+        try:
+            return self._connection.ask("GET", f"/v1/jobs/{number}")
+        except CommandFailed:
+            return {}
 
     def _follow(self, number: int, bar: ProgressBar) -> None:
         """Show the steps of a job until it has ended; a task that waits for its model has no job yet."""
@@ -80,6 +88,19 @@ class GenerationTask:
         except CommandFailed as failed:
             if failed.code != "not_found":
                 raise
+
+
+def _patiently(ask: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Return what `ask` returns; a server that has answered before may be gone for a while."""
+    began, pause = time.monotonic(), POLL_SECONDS
+    while True:
+        try:
+            return ask(*arguments, **options)
+        except NoAnswer:
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, MAX_POLL_SECONDS)
 
 
 def _doing(job: dict[str, Any]) -> str:

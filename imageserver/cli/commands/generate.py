@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     """Generate, write the files, and say what was generated."""
     from imageserver.cli.terminal.progress import ProgressBar
 
+    # A pipe is read by a program, which needs to be told of a failure too.
+    options.as_json = options.as_json or not sys.stdout.isatty()
     body = _body(options)
     with ProgressBar(unit="step", quiet=options.as_json and not sys.stderr.isatty()) as bar:
         images = _from_running(options, body, bar) if options.url else _from_own(body, bar)
@@ -108,13 +110,12 @@ def _print_outcome(options: argparse.Namespace, images: "GeneratedImages", files
     from imageserver.cli.terminal.output import print_json
 
     status, job = images.status, images.job
-    # A pipe is read by a program.
-    if options.as_json or not sys.stdout.isatty():
+    if options.as_json:
         print_json(
             {
-                "file": str(files[0]), "seed": status["seeds"][0], "model": job["model"],
+                "file": str(files[0]), "seed": status["seeds"][0], "model": job.get("model"),
                 "files": [str(file) for file in files], "seeds": status["seeds"],
-                "width": job["width"], "height": job["height"], "seconds": status["processing_time"],
+                "width": job.get("width"), "height": job.get("height"), "seconds": status["processing_time"],
                 "job": status["requestId"], "warnings": status["warnings"],
             }
         )  # fmt: skip
@@ -122,6 +123,7 @@ def _print_outcome(options: argparse.Namespace, images: "GeneratedImages", files
     for file, seed, data in zip(files, status["seeds"], images.files, strict=False):
         if not options.no_show:
             show_image(data)
-        print(f"{file}  seed {seed}, {job['model']}, {status['processing_time']:.1f} s")
+        parts = [f"seed {seed}", job.get("model"), f"{status['processing_time']:.1f} s"]
+        print(f"{file}  {', '.join(filter(None, parts))}")
     for warning in status["warnings"]:
         print(warning, file=sys.stderr)

@@ -30,11 +30,14 @@ def add_flags(parser: CommandParser) -> None:
 
 def make(options: argparse.Namespace) -> int:
     """Add a line to the file of keys; only standard output ever has the key."""
-    from imageserver.api.credentials.key_entries import LIMITS
+    from imageserver.api.credentials.key_entries import LIMITS, NAME
     from imageserver.cli.key_file import append_entry
     from imageserver.cli.terminal.output import print_json
     from imageserver.settings.source import load_settings
 
+    if not NAME.fullmatch(options.name):
+        # `#` would begin a comment, and the key open nothing.
+        raise CommandFailed("NAME must have 1 to 64 letters, digits and . _ @ - alone; nothing was written.")
     settings = load_settings()
     file = options.file or (settings.api_keys_file and settings.resolve(settings.api_keys_file))
     if file is None:

@@ -50,7 +50,13 @@ def body_of(options: argparse.Namespace) -> dict[str, Any]:
     for name in IMAGES:
         if name in body:
             images = [_image(name, text) for text in body[name]]
-            body[name] = images if name == "image" and len(images) > 1 else images[-1]
+            if len(images) > 1 and name != "image":
+                raise CommandFailed(
+                    f"--{name.replace('_', '-')} is one image, and is here {len(images)} times.", status=2
+                )
+            body[name] = images if len(images) > 1 else images[0]
+    for control in body.get("controls") or ():
+        control["image"] = _image("controls", control["image"])
     return body
 
 

@@ -52,23 +52,34 @@ def _plain(annotation: Any) -> Any:
         return _plain(typing.get_args(annotation)[0])
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         kinds = [_plain(each) for each in typing.get_args(annotation) if each is not type(None)]
-        return kinds[0] if len(kinds) == 1 else annotation
+        # Some clients of the API send a switch as a number.
+        return kinds[0] if len(kinds) == 1 else bool if bool in kinds else annotation
     return annotation
 
 
 def _placeholder(kind: Any) -> str:
-    return {int: "N", float: "X"}.get(kind, "TEXT")
+    return "JSON" if _is_list(kind) else {int: "N", float: "X"}.get(kind, "TEXT")
+
+
+def _is_list(kind: Any) -> bool:
+    return typing.get_origin(kind) is list
 
 
 def _reader(information: FieldInfo) -> Callable[[str], Any]:
-    """Return a function that reads a flag's text as the field would; a wrong one is refused with pydantic's words."""
+    """Return a function that reads a flag's text as the field would; a wrong one is refused with pydantic's words.
+
+    A list is read from JSON, and returned as what JSON has.
+    """
     kind: Any = information.annotation
     if information.metadata:
         kind = Annotated[kind, *information.metadata]
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    from_json = _is_list(_plain(information.annotation))
 
     def read(text: str) -> Any:
         try:
+            if from_json:
+                return adapter.dump_python(adapter.validate_json(text), mode="json", exclude_unset=True)
             return adapter.validate_python(text)
         except ValidationError as error:
             raise argparse.ArgumentTypeError(f"{text!r}: {error.errors()[0]['msg']}") from None

@@ -2,11 +2,13 @@
 
 import argparse
 import importlib
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from imageserver import __version__
+from imageserver.cli.failure import WRONG_USAGE
 
 PROGRAM = "qwen-image-server"
 HELP_WIDTH = 100
@@ -64,9 +66,23 @@ class CommandParser(argparse.ArgumentParser):
         self.minor.append((action, action.help or ""))
         action.help = argparse.SUPPRESS
 
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong; raises WrongUsage."""
+        self.print_usage(sys.stderr)
+        self._print_message(f"{self.prog}: error: {message}\n", sys.stderr)
+        raise WrongUsage(message)
+
     def offer_all(self) -> None:
         """Add `--help-all`."""
         self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag")
+
+
+class WrongUsage(SystemExit):
+    """The words are no command; standard error has the sentence already."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(WRONG_USAGE)
+        self.sentence = sentence
 
 
 class CommandList:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from imageserver.telemetry.logs import escape
+
 TICK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
 GREEN, YELLOW, RED = 32, 33, 31
 COLOURS = {"ok": GREEN, "warning": YELLOW, "problem": RED}
@@ -18,8 +20,11 @@ def print_json(document: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows below each other; nothing is cut or wrapped, so that paths can be copied."""
-    lines = [list(header), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
+    """Print rows below each other; nothing is cut or wrapped, so that paths can be copied.
+
+    Cells may hold what others have written: their control characters would command the terminal.
+    """
+    lines = [list(header), *[["" if cell is None else escape(str(cell)) for cell in row] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from imageserver.engine.batching.step_scheduler import Send
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.downloads.lora_download import fetch_lora
+from imageserver.engine.downloads.missing_loras import MissingLoras
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.errors import Cancelled, InvalidParameter, ServiceError
 from imageserver.generation import Lora
-from imageserver.lora_folder import open_folder
 from imageserver.protocol.messages import LoraRequest, LorasLoaded, Run, failed
 from imageserver.settings import Settings
 
@@ -37,7 +37,7 @@ class LoraQueue:
         self._send = send
         self._wake = wake
         self._waiting: set[int] = set()
-        self._fetching = threading.Lock()
+        self._absent = MissingLoras(settings)
 
     def add(self, request: Run, source: bytes) -> None:
         """Add a job once its LoRAs have been read, at once where it needs none."""
@@ -65,25 +65,10 @@ class LoraQueue:
     def _fetch(self, request: LoraRequest, hub_id: str) -> None:
         failure = None
         try:
-            self._fetch_into_folder(hub_id)
+            fetch_lora(hub_id, self._settings, lambda phase, sentence, fraction: logger.info(sentence))
         except ModelUnavailable as error:
             failure = failed(request.job, InvalidParameter(f"loras: {error}", param="loras"))
         self._send(LorasLoaded(job=request.job, failure=failure), b"")
-
-    def _fetch_where_missing(self, lora: Lora) -> None:
-        """Fetch what another machine has fetched before this one joined; a failure is logged."""
-        if not lora.hub_id:
-            return
-        # Several jobs may wait for one file.
-        with self._fetching:
-            if open_folder(self._settings).named(lora.name) is None:
-                try:
-                    self._fetch_into_folder(lora.hub_id)
-                except ModelUnavailable as error:
-                    logger.warning("LoRA %s: %s", lora.name, error)
-
-    def _fetch_into_folder(self, hub_id: str) -> None:
-        fetch_lora(hub_id, self._settings, lambda phase, sentence, fraction: logger.info(sentence))
 
     def _read(self, model: str, loras: tuple[Lora, ...], then: LorasRead) -> None:
         adapters = self._pool.adapters_of(model)
@@ -93,11 +78,15 @@ class LoraQueue:
             return
 
         def read() -> None:
-            for lora in missing:
-                # The model refuses it with the same sentence.
-                with contextlib.suppress(ServiceError):
-                    self._fetch_where_missing(lora)
-                    adapters.read(lora)
+            try:
+                for lora in missing:
+                    # The model refuses it with the same sentence.
+                    with contextlib.suppress(ServiceError):
+                        self._absent.fetch(lora)
+                        adapters.read(lora)
+            except Exception:
+                # The job goes on: without an answer it would wait for ever.
+                logger.exception("A LoRA of job %s cannot be read.", then.request.job)
             self._wake(then)
 
         self._waiting.add(then.request.job)

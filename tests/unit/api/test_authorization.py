@@ -10,12 +10,27 @@ from imageserver.api.authorization import ADMIN_ENDPOINTS
 from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.credentials.key_entries import KeyEntry
 from imageserver.api.request_context import EXTENSION
-from imageserver.protocol.messages import CancelJob, ListJobs
+from imageserver.protocol.messages import CancelJob, DeviceUsage, ListJobs, Snapshot
 from imageserver.settings import Settings
+from imageserver.telemetry.instruments import KEY_DEVICE_SECONDS, WEBHOOKS
 from imageserver.telemetry.metric_registry import MetricRegistry
 
 ANN, BOB, TOKEN = "ann-key-0123456789", "bob-key-0123456789", "hf_token"
 ADMIN_PATHS = ["/v1/models/load", "/v1/models/unload", "/v1/loras/load", "/v1/loras/unload", "/sdapi/v1/options"]
+
+
+IDLE = Snapshot(
+    state="healthy", reason="", phase="ready", load_fraction=1.0, info=None, queue_length=0, active=0, total=0,
+    completed=0, failed=0, cancelled=0, engine_restarts=0, queue_wait=0.0, dispatcher_pid=1, engine_pid=1,
+    estimate_error=None, usage=DeviceUsage(),
+)  # fmt: skip
+
+
+def measured():
+    registry = MetricRegistry()
+    registry.count(KEY_DEVICE_SECONDS, "ann", amount=2.5)
+    registry.count(WEBHOOKS, "delivered")
+    return registry.series()
 
 
 class RoutesOverNothing:
@@ -34,6 +49,10 @@ class RoutesOverNothing:
             keyring=Keyring(entries, locked=bool(entries)),
             huggingface_tokens=SimpleNamespace(owner_of={TOKEN: "hf:eve"}.get),
             client=SimpleNamespace(jobs=lambda question: self.questions.append(question) or ()),
+            snapshot=IDLE,
+            tasks=SimpleNamespace(count_by_state=dict),
+            thread_pool=SimpleNamespace(run=lambda function, *arguments: function(*arguments)),
+            measurement_link=SimpleNamespace(totals=measured),
         )
 
     def ask(self, method, path, key=None, **options):
@@ -86,3 +105,10 @@ def test_jobs_of_others_are_an_admins_who_asks_for_all(server, method, path):
 def test_the_events_of_others_are_an_admins_too(server):
     answer = server.ask("GET", "/v1/jobs/7/events?all=true", BOB)
     assert (answer.status_code, answer.get_json()["code"]) == (403, "admin_required")
+
+
+@pytest.mark.parametrize(("key", "seen"), [(ANN, True), (BOB, False), (TOKEN, False)], ids=["admin", "user", "hub"])
+def test_what_each_key_has_used_is_in_the_metrics_of_admins_alone(server, key, seen):
+    text = server.ask("GET", "/metrics", key).text
+    assert ('key_device_seconds_total{key="ann"} 2.5' in text) is seen
+    assert 'webhooks_total{result="delivered"} 1.0' in text

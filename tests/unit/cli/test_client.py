@@ -125,6 +125,46 @@ def test_a_stream_that_breaks_is_taken_up_again(server):
     assert generate(server).files == [b"a file"]
 
 
+@pytest.mark.parametrize("prefix", ["", "/qwen", "/images"])
+def test_images_are_fetched_once_through_the_folder_of_a_proxy(server, prefix):
+    server.answers[f"GET {prefix}/images/a.png"] = (200, b"a file")
+    address = f"https://host{prefix}/images/a.png?signature=x"
+    assert ServerConnection(f"{server.url}{prefix}", KEY).download(address) == b"a file"
+    assert server.requests[0].path == f"{prefix}/images/a.png?signature=x"
+
+
+def test_a_proxy_whose_server_is_gone_for_a_moment_loses_no_task(server):
+    script_a_task(
+        server, (502, b"<html>"), (503, {"error": "The server is stopping.", "code": "draining"}), (200, DONE)
+    )
+    starts = iter([(504, b""), (200, STATUS)])
+    server.answers["PUT /v1/tasks/"] = lambda asked: next(starts)
+    files = iter([(502, b"<html>"), (200, b"a file")])
+    server.answers["GET /images/a.png"] = lambda asked: next(files)
+    assert generate(server).files == [b"a file"]
+
+
+def test_images_are_there_also_where_a_restart_has_forgotten_the_job(server):
+    script_a_task(server, (200, DONE))
+    del server.answers["GET /v1/jobs/7"]
+    images = generate(server)
+    assert (images.files, images.job) == ([b"a file"], {})
+
+
+def test_a_server_that_is_stopping_says_so_itself(server):
+    server.answers["GET /x"] = (503, {"error": "The server is stopping.", "code": "draining"})
+    failed = refusal(server)
+    assert isinstance(failed, NoAnswer)
+    assert (failed.sentence, failed.code) == ("The server is stopping.", "draining")
+
+
+def test_a_stream_that_ends_with_an_error_is_the_servers_sentence(server):
+    frames = b'event: error\ndata: {"error": "It is gone.", "code": "not_found"}\n\n'
+    server.answers |= {"POST /v1/models/load": (202, {"job": 3}), "GET /v1/jobs/3/events": (200, frames)}
+    with pytest.raises(CommandFailed, match="It is gone"):
+        load_model(ServerConnection(server.url, ""), "large")
+
+
 def test_a_server_that_stays_away_ends_the_wait(server, monkeypatch):
     script_a_task(server)
     server.answers["GET /v1/jobs/7/events"] = (200, b"data: {")

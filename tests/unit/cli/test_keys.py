@@ -43,7 +43,7 @@ def test_keys_that_are_there_stay_also_without_a_last_line_break(file, capsys):
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("name", ["bob", "two words", ""])
+@pytest.mark.parametrize("name", ["bob", "two words", "", "#ann"])
 def test_a_name_that_the_server_would_refuse_changes_nothing(file, capsys, name):
     file.parent.mkdir()
     file.write_text("bob:0123456789abcdef\n")

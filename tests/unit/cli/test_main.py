@@ -47,6 +47,20 @@ def test_a_failure_is_json_too_where_that_was_asked_for(command, capsys):
     assert printed.err == "It is broken.\n"
 
 
+def test_a_generate_into_a_pipe_that_fails_says_so_in_json(capsys):
+    assert main.run(["generate", "x", "--url", NOWHERE]) == 1
+    assert json.loads(capsys.readouterr().out)["code"] == "no_server"
+
+
+def test_wrong_usage_is_json_too_where_that_was_asked_for(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.run(["jobs", "cancel", "seven", "--json"])
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert json.loads(printed.out) == {"error": "argument NUMBER: invalid int value: 'seven'", "code": "wrong_usage"}
+    assert printed.err.splitlines()[-1].endswith("error: argument NUMBER: invalid int value: 'seven'")
+
+
 def test_ctrl_c_ends_with_130_and_without_a_traceback(command, capsys):
     assert command(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr() == ("", "")

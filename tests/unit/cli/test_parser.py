@@ -2,12 +2,14 @@
 
 import argparse
 import base64
+import json
 import re
 
 import pytest
 
 from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.cli.commands import serve
+from imageserver.cli.failure import CommandFailed
 from imageserver.cli.flags import body_flags
 from imageserver.cli.flags.parser import COMMANDS, CommandParser, build_parser, commands_below
 from imageserver.settings import Settings, variables_of
@@ -78,9 +80,32 @@ def test_flags_become_the_body_of_a_request_with_the_types_of_its_schema(tmp_pat
     }  # fmt: skip
 
 
+def test_several_control_images_are_files_in_json(tmp_path):
+    (tmp_path / "edges.png").write_bytes(b"edges")
+    controls = [{"image": str(tmp_path / "edges.png"), "scale": 0.5}, {"image": "https://x.example/y.png", "end": 1}]
+    assert body_flags.body_of(parsed("generate", "x", "--controls", json.dumps(controls)))["controls"] == [
+        {"image": base64.b64encode(b"edges").decode(), "scale": 0.5},
+        {"image": "https://x.example/y.png", "end": 1.0},
+    ]
+
+
+def test_a_switch_that_the_api_takes_as_a_number_too_is_a_switch_here():
+    assert body_flags.body_of(parsed("generate", "x", "--emphasis"))["emphasis"] is True
+    assert body_flags.body_of(parsed("generate", "x", "--no-emphasis"))["emphasis"] is False
+
+
+@pytest.mark.parametrize("flag", ["--mask", "--control-image"])
+def test_a_second_image_where_there_is_one_is_refused(flag):
+    options = parsed("generate", "x", flag, "https://x.example/a.png", flag, "https://x.example/b.png")
+    with pytest.raises(CommandFailed, match=f"^{flag} is one image") as failed:
+        body_flags.body_of(options)
+    assert failed.value.status == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["generate", "x", "--controls", "{"], ["generate", "x", "--controls", '[{"image": "x", "weight": 1}]'],
         ["generate", "x", "--steps", "many"], ["generate", "x", "--strength", "2"], ["generate", "x", "--lora", "a=b"],
         ["serve", "--port", "70000"], ["serve", "--model-loading", "some"], ["nothing"], ["jobs"],
         ["generate", "x", "--ste", "4"],

@@ -29,6 +29,11 @@ def test_a_table_cuts_and_wraps_nothing(capsys):
     assert capsys.readouterr().out.splitlines() == ["A  B", f"x  {path}", "   1"]
 
 
+def test_what_others_have_written_commands_no_terminal(capsys):
+    output.print_table(["PROMPT"], [["a \x1b]0;owned\x07 cat\nJOB"]])
+    assert capsys.readouterr().out == "PROMPT\na \\x1b]0;owned\\x07 cat\\nJOB\n"
+
+
 @pytest.mark.parametrize(
     ("environment", "protocol"),
     [

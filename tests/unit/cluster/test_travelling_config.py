@@ -19,9 +19,10 @@ from tests.support.project_files import name_of, parsed, python_files
 
 NEAR = Address("/near.sock", None, "near-key")
 FAR = Address("/far.sock", None, "far-key")
-# Methods, and what is the far machine's own: its disk too, which a log file would fill.
+# Methods, what is the far machine's own (its disk too, which a log file would fill), and what HTTP workers alone read.
 NOT_SENT = {
     "model_copy", "model_dump", "registry", "resolve", "device", "state_dir", "log_file", "log_file_max_mb",
+    "otel_exporter_otlp_endpoint",
 }  # fmt: skip
 # Properties, and the settings that they are made of.
 MADE_OF = {"default_size": {"default_height", "default_width"}, "controlnets": {"controlnet"}}

@@ -45,6 +45,11 @@ def services():
     return yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
 
 
+def shell_names():
+    lines = (DEPLOY / "shell.env").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
 def settings_variables():
     return {name for field in Settings.model_fields for name in variables_of(field)}
 
@@ -56,8 +61,19 @@ def test_hadolint_finds_nothing_in_the_dockerfile():
 
 
 def test_every_variable_of_the_image_and_of_compose_is_a_setting():
-    named = set(environment()) | {name for service in OURS for name in services()[service]["environment"]}
+    named = set(environment()) | {name for service in OURS for name in services()[service].get("environment", {})}
+    named |= set(shell_names())
     assert named - settings_variables() - OTHER_VARIABLES == set()
+
+
+def test_what_the_shell_does_not_set_empties_no_line_of_the_owners_file():
+    for name in ("server", "head"):
+        files = [file["path"] for file in services()[name]["env_file"]]
+        # The last one wins: the shell, where it says something.
+        assert files == ["server.env", "shell.env"]
+        assert [value for value in services()[name].get("environment", {}).values() if "$" in value] == []
+    assert {"API_KEYS", "ALLOW_OPEN", "MODEL", "CLUSTER_TOKEN"} <= set(shell_names())
+    assert [line for line in shell_names() if not line.isidentifier()] == []
 
 
 def test_what_the_server_writes_is_a_volume_of_the_image_and_of_every_service():

@@ -5,10 +5,13 @@ import dataclasses
 
 import pytest
 
+from imageserver.dispatch.job_table import JobTable
+from imageserver.dispatch.jobs import Job
 from imageserver.generation import Outcome, StageSeconds
 from imageserver.protocol.messages import Failed, Finished, Progress, Started
 from imageserver.telemetry.metric_registry import MetricRegistry
 from tests.support.dispatch_harness import Harness
+from tests.support.factories import generation
 from tests.support.measured import counted, observed
 
 OUTCOME = Outcome(
@@ -74,3 +77,13 @@ async def test_each_load_of_a_model_is_measured_once(harness):
     harness.load("scripted", "other", job=load.job)
     assert observed(measured(harness).series(), "model_load_seconds", "other")[0] == 1
     assert observed(measured(harness).series(), "model_load_seconds")[0] == 2
+
+
+async def test_a_job_that_waits_once_more_has_not_started():
+    table = JobTable()
+    job = Job(id=1, generation=generation(), waiters=[], arrived=0.0)
+    table.add(job)
+    table.start(job)
+    table.running.pop(job.id)
+    table.requeue(job)
+    assert (job.state, job.started) == ("queued", None)

@@ -6,14 +6,19 @@ Source: stable-diffusion-webui 1.10, `parse_prompt_attention` of `modules/prompt
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 MARK = re.compile(r"\\[()\[\]\\]|\\|\(|\[|:\s*([+-]?[.\d]+)\s*\)|\)|\]|[^\\()\[\]:]+|:")
 ROUND, SQUARE = 1.1, 1 / 1.1
+# Beyond any use; nested brackets reach infinity, which makes an image of nothing but errors.
+MAX_WEIGHT = 100.0
 
 # A part of a prompt, and the weight of its words.
 Piece = tuple[str, float]
 
 
+# What is beyond numbers is limited in the end.
+@np.errstate(over="ignore", invalid="ignore")
 def pieces_of(text: str) -> list[Piece]:
     """Return the parts of a prompt without their brackets; neighbours of one weight are one part."""
     texts: list[str] = []
@@ -35,7 +40,7 @@ def pieces_of(text: str) -> list[Piece]:
     for bracket, factor in (("(", ROUND), ("[", SQUARE)):
         for start in opened[bracket]:
             weights[start : len(texts)] *= factor
-    return _joined(texts, weights[: len(texts)].tolist())
+    return _joined(texts, _limited(weights[: len(texts)]).tolist())
 
 
 def without_weights(text: str) -> str:
@@ -49,6 +54,11 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         # Such as 1.2.3.
         return None
+
+
+def _limited(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Infinity times zero has no value: as 0, it is as if the words were not there.
+    return np.nan_to_num(weights, nan=0.0).clip(-MAX_WEIGHT, MAX_WEIGHT)
 
 
 def _joined(texts: list[str], weights: list[float]) -> list[Piece]:

@@ -11,7 +11,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from imageserver.api.generation.request_times import RequestTimes, server_timing
 from imageserver.dispatch.client.ticket import PreviewImage
-from imageserver.errors import Cancelled, QueueFull, ServiceError
+from imageserver.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidParameter,
+    QueueFull,
+    QuotaExceeded,
+    ServiceError,
+    WouldTimeOut,
+)
 from imageserver.generation import ModelInfo, Outcome, StageSeconds
 from imageserver.protocol.messages import Preview
 from imageserver.telemetry.logs import current_trace
@@ -52,8 +60,13 @@ def measured(*updates, name="demo"):
 
 
 @pytest.mark.parametrize(
-    ("ending", "state"), [("result", "completed"), (ServiceError(), "failed"), (Cancelled("x"), "cancelled")]
-)
+    ("ending", "state"),
+    [
+        ("result", "completed"), (ServiceError(), "failed"), (DeadlineExceeded("x"), "failed"),
+        (Cancelled("x"), "cancelled"), (QueueFull("x"), "refused"), (QuotaExceeded("x"), "refused"),
+        (WouldTimeOut("x"), "refused"), (InvalidParameter("x"), "refused"),
+    ],
+)  # fmt: skip
 def test_every_request_is_measured_from_its_arrival_to_its_end(ending, state):
     count, seconds = observed(measured(None, ending), "request_seconds", "demo", "text", "512", state)
     assert (count, int(seconds)) == (1, 10)

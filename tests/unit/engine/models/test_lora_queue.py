@@ -11,6 +11,7 @@ import pytest
 from diffusers import QwenImagePipeline
 
 from imageserver.engine.downloads.lora_download import fetch_lora
+from imageserver.engine.downloads.missing_loras import MissingLoras
 from imageserver.engine.models.lora_queue import LoraQueue, LorasRead
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Lora
@@ -116,6 +117,20 @@ def test_a_file_that_is_gone_is_said_to_whoever_needs_it(waiting: Waiting, tmp_p
     assert "'red' is not in LORA_DIR" in waiting.result(1).sentence
 
 
+def test_an_error_that_nobody_foresaw_lets_no_job_wait_for_ever(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(lora: Lora) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(waiting.loras, "read", broken)
+    waiting.ask(1, "red", steps=1)
+    waiting.receive()
+    waiting.run()
+    assert "A LoRA of job 1 cannot be read." in caplog.text
+    assert waiting.result(1).shape == (64, 64, 3)
+
+
 def test_a_load_is_answered_when_it_is_done_and_an_unload_at_once(waiting: Waiting) -> None:
     waiting.queue.change(LoraRequest(job=1, load=waiting.lora("red")))
     assert waiting.of(LorasLoaded, 1) == []
@@ -158,7 +173,8 @@ def test_one_that_another_machine_has_fetched_is_fetched_by_the_job_that_needs_i
         file = open_folder(other).find("anna/styles")
         lora = Lora(name=file.name, digest=file.digest, hub_id=file.hub_id)
         for job, offline in enumerate((True, False)):
-            waiting.queue._settings = there.model_copy(update={"hf_endpoint": url, "offline": offline})
+            here = there.model_copy(update={"hf_endpoint": url, "offline": offline})
+            waiting.queue._absent = MissingLoras(here)
             waiting.queue.add(Run(job=job, generation=generation(loras=(lora,), steps=1)), b"")
             waiting.receive()
             waiting.run()

@@ -9,7 +9,6 @@ from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.controlnet.units import MODULES, NO_MODULE
-from imageserver.api.inputs.controls import control_names
 from imageserver.api.operations import documented
 from imageserver.api.request_context import services
 from imageserver.generation import MAX_CONTROLS
@@ -72,7 +71,7 @@ def version() -> Response:
 @documented(response=ModelListResponse)
 def model_list() -> Response:
     """List the server's ControlNets (CONTROLNET)."""
-    return jsonify(ModelListResponse(model_list=control_names(services().settings)).model_dump())
+    return jsonify(ModelListResponse(model_list=list(services().settings.controlnet_names)).model_dump())
 
 
 @blueprint.get("/controlnet/module_list")
@@ -87,7 +86,7 @@ def module_list() -> Response:
 @documented(response=ControlTypesResponse)
 def control_types() -> Response:
     """List the kinds of control: one, with every preprocessor and ControlNet."""
-    models = control_names(services().settings)
+    models = services().settings.controlnet_names
     everything = ControlType(
         module_list=list(MODULES),
         model_list=[NO_MODEL, *models],

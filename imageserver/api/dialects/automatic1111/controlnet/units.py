@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody
-from imageserver.api.inputs.controls import ControlOptions, Preprocessor, control_names
+from imageserver.api.inputs.controls import ControlOptions, Preprocessor
 from imageserver.api.inputs.generate_request import Fraction
 from imageserver.api.inputs.images.control_image import ControlImage
 from imageserver.api.inputs.images.image_bytes import fetch
@@ -107,7 +107,7 @@ def _options_of(service: Services, unit: ControlUnit) -> tuple[ControlOptions, l
         warnings.append(
             f"{SCRIPT}: module {shown(unit.module)} is not served, only {served}: the image is used as it is."
         )
-    names = control_names(service.settings)
+    names = service.settings.controlnet_names
     # A title may end in a hash: "canny [d14c016b]".
     model = next((name for name in names if name in (unit.model, HASH.sub("", unit.model))), None)
     if model is None and unit.model not in NO_MODEL:

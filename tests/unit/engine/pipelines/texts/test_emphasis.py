@@ -33,3 +33,14 @@ from imageserver.engine.pipelines.texts.emphasis import pieces_of, without_weigh
 def test_a_prompt_is_cut_where_its_weights_change(text, pieces):
     assert pieces_of(text) == pieces
     assert without_weights(text) == "".join(piece for piece, _ in pieces)
+
+
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        (f"(a:{'9' * 400})", 100.0), (f"(a:-{'9' * 400})", -100.0), ("(" * 9000 + "a", 100.0),
+        (f"((a:0):{'9' * 400})", 0.0), ("(a:101)", 100.0), ("(a:99)", 99.0),
+    ],
+)  # fmt: skip
+def test_no_weight_is_beyond_what_numbers_can_hold(text, weight):
+    assert pieces_of(text) == [("a", weight)]
