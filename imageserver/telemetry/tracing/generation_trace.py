@@ -89,7 +89,7 @@ class GenerationTrace:
         self._root.set_attribute("batch_size", outcome.batch_size)
 
     def end(self, outcome: str, error: str, attributes: Mapping[str, str]) -> None:
-        """Make the spans: of a request that is `completed`, `failed` with the code `error`, or `cancelled`."""
+        """Make the spans: of a request that is `completed`, `cancelled`, or `failed` or `refused` with this `error`."""
         now = time.monotonic()
         if not self._is_cached:
             self._make_span(StageSpan("queue", "dispatcher", self._queued, now if self._began is None else self._began))
