@@ -129,7 +129,7 @@ def test_a_hidden_tab_says_in_its_title_that_an_image_is_done(server, opened):
     expect(page).to_have_title("Done (1) · qwen-image-server")
     page.evaluate(HIDE, False)
     expect(page).to_have_title("qwen-image-server")
-    page.evaluate("AudioContext.prototype.resume = async () => { window.isResumed = true; }")
+    page.evaluate("() => { AudioContext.prototype.resume = async () => { window.isResumed = true; }; }")
     page.get_by_role("link", name="Queue").click()
     page.get_by_label("Play a sound").check()
     page.wait_for_function("window.isResumed")
