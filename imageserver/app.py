@@ -9,6 +9,7 @@ from imageserver.api import routes
 from imageserver.api.addresses.links import Links
 from imageserver.api.credentials.api_keys import read_keyring
 from imageserver.api.credentials.key_file_watch import KeyFileWatch
+from imageserver.api.credentials.secret_file import read_secret
 from imageserver.api.credentials.url_signer import read_signer
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks import webhooks as task_webhooks
@@ -24,6 +25,7 @@ from imageserver.dispatch.client.client import DispatchClient
 from imageserver.dispatch.client.measurement_link import MeasurementLink
 from imageserver.dispatch.client.runtime_dir import RuntimeDir
 from imageserver.generation import ModelInfo
+from imageserver.imaging.provenance.sealing import Sealer
 from imageserver.lora_folder import open_folder
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.gallery.opening import open_gallery, open_thumbnails
@@ -88,6 +90,7 @@ def create_app(settings: Settings, owner: int) -> Flask:
         webhooks=webhooks,
         keyring=read_keyring(settings),
         url_signer=read_signer(settings),
+        sealer=Sealer(read_secret(settings, "provenance_secret")),
         huggingface_tokens=huggingface_tokens,
         loras=open_folder(settings),
         connections=Connections(settings.max_connections_per_address, proxies),

@@ -5,16 +5,18 @@ from pathlib import Path
 
 from imageserver.dispatch.client.ticket import Image
 from imageserver.generation import Generation, ModelInfo, OutputFormat
+from imageserver.imaging.provenance.sealing import Sealer
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """How the images of one request are encoded; `aspect_ratio_name` None means no overlay."""
+    """How the images of one request are encoded; `aspect_ratio_name` None means no overlay, `sealer` None no mark."""
 
     output_format: OutputFormat
     compression: int | None
     aspect_ratio_name: str | None
     font_path: Path | None = None
+    sealer: Sealer | None = None
 
     @property
     def extension(self) -> str:
@@ -41,4 +43,5 @@ def encode_images(
         compression=output_options.compression,
         aspect_ratio_name=output_options.aspect_ratio_name,
         font_path=output_options.font_path,
+        sealer=output_options.sealer,
     )

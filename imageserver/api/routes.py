@@ -16,6 +16,7 @@ from imageserver.api.dialects.websocket import views as websocket
 from imageserver.api.page import views as page
 from imageserver.api.server import health, history, jobs, loras, models, openapi, page_start, usage
 from imageserver.api.server.gallery import views as gallery
+from imageserver.api.server.provenance import views as provenance
 from imageserver.api.wsgi import (
     body_timeout,
     fair_reading,
@@ -45,7 +46,7 @@ def register(app: Flask, settings: Settings) -> None:
     rate_limits.register(app)
     for dialect in (native, openai_images, chat, responses, cogview4_stream, huggingface, tasks, automatic1111, mcp):
         app.register_blueprint(dialect.blueprint)
-    for own_routes in (health, page, page_start, jobs, history, gallery, loras, models, usage, openapi):
+    for own_routes in (health, page, page_start, jobs, history, gallery, provenance, loras, models, usage, openapi):
         app.register_blueprint(own_routes.blueprint)
     websocket.register(app)
     proxied_requests.register(app, settings)

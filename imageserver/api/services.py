@@ -19,6 +19,7 @@ from imageserver.dispatch.client.client import DispatchClient
 from imageserver.dispatch.client.measurement_link import MeasurementLink
 from imageserver.errors import Draining, Loading
 from imageserver.generation import ModelInfo
+from imageserver.imaging.provenance.sealing import Sealer
 from imageserver.lora_folder import LoraFolder
 from imageserver.outputs.cache import OutputCache
 from imageserver.outputs.gallery.gallery import Gallery
@@ -67,6 +68,7 @@ class Services:
     webhooks: "WebhookSender | None"
     keyring: Keyring
     url_signer: UrlSigner | None
+    sealer: Sealer
     huggingface_tokens: "HuggingFaceTokens | None"
     loras: LoraFolder
     connections: Connections
@@ -93,6 +95,11 @@ class Services:
     def snapshot(self) -> Snapshot | None:
         """The dispatcher's last snapshot, or None while it cannot be reached."""
         return self.client.snapshot
+
+    @property
+    def output_sealer(self) -> Sealer | None:
+        """What marks and seals generated images, None with PROVENANCE=off."""
+        return self.sealer if self.settings.provenance else None
 
     @property
     def default_info(self) -> ModelInfo | None:

@@ -10,8 +10,10 @@ from typing import Any
 from PIL import Image
 
 from imageserver.errors import InvalidParameter
+from imageserver.generation import OutputFormat
 from imageserver.imaging.exif import exif_block, read_exif
 from imageserver.imaging.headers import UnreadableImage, read_header, textual_png
+from imageserver.imaging.provenance.xmp import PNG_KEYWORD
 
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 # A JPEG segment holds 65,533 bytes, six of them the EXIF signature.
@@ -22,7 +24,11 @@ MAX_TEXT_CHARACTERS = 4_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetadata:
-    """How one image was generated; sizes in pixels, `extra` holds further named values."""
+    """How one image was generated; sizes in pixels, `extra` holds further named values.
+
+    `request` is the body of `POST /generate` that makes it again, with the prompt as it was written; `inputs` names the
+    images that were sent with it. The infotext leaves both out.
+    """
 
     prompt: str
     negative_prompt: str
@@ -35,6 +41,8 @@ class ImageMetadata:
     model: str
     version: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
 
     def parameters_text(self) -> str:
         """Return the infotext: prompt, negative prompt if there is one, and the settings in one line.
@@ -62,16 +70,26 @@ class ImageMetadata:
         """Return every field as one line of ASCII JSON, which preserves any text exactly."""
         return json.dumps({**asdict(replace(self, extra={})), "extra": dict(self.extra)}, default=str)
 
-    def as_exif(self) -> bytes:
-        """Return an EXIF block that fits into a JPEG: with shortened prompts if need be, or else empty."""
+    def texts(self, output_format: OutputFormat) -> dict[str, str]:
+        """Return the infotext as `parameters` and the JSON as `generation`, as far as the format has room for them.
+
+        EXIF, which JPEG and WebP have, may lose the request, then the ends of the prompts, and at last everything.
+        """
+        whole = {"parameters": self.parameters_text(), "generation": self.as_json()}
+        if output_format == "png" or len(exif_block(**whole)) <= MAX_EXIF_BYTES:
+            return whole
         for max_chars in (None, 3000, 500):
             shortened = replace(
-                self, prompt=_cut(self.prompt, max_chars), negative_prompt=_cut(self.negative_prompt, max_chars)
+                self,
+                prompt=_cut(self.prompt, max_chars),
+                negative_prompt=_cut(self.negative_prompt, max_chars),
+                # One with half a prompt would make another image.
+                request={},
             )
-            block = exif_block(parameters=shortened.parameters_text(), generation=shortened.as_json())
-            if len(block) <= MAX_EXIF_BYTES:
-                return block
-        return b""
+            texts = {"parameters": shortened.parameters_text(), "generation": shortened.as_json()}
+            if len(exif_block(**texts)) <= MAX_EXIF_BYTES:
+                return texts
+        return {}
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
@@ -87,6 +105,8 @@ def read_metadata(data: bytes) -> dict[str, str]:
             found = read_exif(image.getexif())
             texts = image.info.items()
             found |= {name: str(text) for name, text in texts if isinstance(name, str) and isinstance(text, str)}
+            # XML for programs; Pillow gives it for PNG only.
+            found.pop(PNG_KEYWORD, None)
     except UnreadableImage as error:
         sentence = f"The data is not a readable PNG, JPEG or WebP image: it {error}"
         raise InvalidParameter(sentence, param="image") from error

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from imageserver.imaging.provenance.xmp import PNG_KEYWORD
+
 try:
     from isal import isal_zlib as deflate
 except ImportError:  # Platforms without a wheel, such as 32-bit ARM: zlib's own level 1, three times slower.
@@ -22,14 +24,16 @@ COLOUR_TYPES = {3: 2, 4: 6}
 LEVEL = 1
 
 
-def write_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
+def write_png(pixels: NDArray[np.uint8], texts: Mapping[str, str], xmp: bytes = b"") -> bytes:
     """Return an exact PNG of an 8-bit RGB or RGBA array (height, width, 3 or 4).
 
-    Its `texts` by keyword precede the pixels.
+    The packet `xmp`, unless it is empty, and then its `texts` by keyword precede the pixels.
     """
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
     chunks = [SIGNATURE, _chunk(b"IHDR", header)]
+    # PNG, 11.3.2.5: the packet is international text, uncompressed, without a language.
+    chunks += [_chunk(b"iTXt", PNG_KEYWORD.encode() + b"\0\0\0\0\0" + xmp)] if xmp else []
     chunks += [_text_chunk(keyword, text) for keyword, text in texts.items()]
     chunks += [_chunk(b"IDAT", deflate.compress(_filtered(pixels), LEVEL)), _chunk(b"IEND", b"")]
     return b"".join(chunks)

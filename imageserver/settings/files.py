@@ -56,6 +56,10 @@ class FileSettings(BaseModel):
         ge=1,
         description="Maximum number of saved images in the gallery; the oldest leave it first, favourites last.",
     )
+    provenance: bool = Field(
+        True,
+        description="0 or off leaves the XMP mark of generated images out, and the seal that /v1/verify reads.",
+    )
     url_ttl: float = Field(
         0.0,
         ge=0,

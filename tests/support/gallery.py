@@ -15,6 +15,7 @@ from imageserver.api.credentials.url_signer import UrlSigner
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.thread_pool import ThreadPool
+from imageserver.imaging.provenance.sealing import Sealer
 from imageserver.outputs.folder import OutputFolder
 from imageserver.outputs.gallery.gallery import Gallery
 from imageserver.outputs.gallery.item import GalleryItem
@@ -53,7 +54,7 @@ class GalleryServer:
             settings=settings, gallery=self.gallery, outputs=self.outputs, thumbnails=self.thumbnails,
             keyring=Keyring(entries, locked=bool(entries)), huggingface_tokens=None, links=Links(settings),
             url_signer=UrlSigner(b"secret") if entries else None, request_ids=SimpleNamespace(next_id=lambda: 5),
-            measurements=MetricRegistry(),
+            measurements=MetricRegistry(), sealer=Sealer(b"s" * 32),
             thread_pool=ThreadPool(1), storage_threads=ThreadPool(1), decoding_memory=MemoryBudget(2**30),
         )  # fmt: skip
 

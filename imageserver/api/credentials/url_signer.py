@@ -1,18 +1,14 @@
 """Signs the addresses of saved images, with which they open without a key, for ever or for URL_TTL seconds."""
 
-import contextlib
 import hashlib
 import hmac
 import math
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from imageserver.atomic_write import move_to_new, written_aside
+from imageserver.api.credentials.secret_file import read_secret
 from imageserver.settings import Settings
 
-SECRET_BYTES = 32
 SIGNATURE_CHARACTERS = 32
 # Seconds since 1970 with up to 11 digits last until the year 5138.
 MAX_MOMENT_DIGITS = 11
@@ -53,25 +49,4 @@ class UrlSigner:
 
 def read_signer(settings: Settings) -> UrlSigner | None:
     """Return the signer that the settings describe, None where no key is required; raises SystemExit."""
-    return UrlSigner(_secret(settings), ttl=settings.url_ttl) if settings.asks_for_keys else None
-
-
-def _secret(settings: Settings) -> bytes:
-    """Return the signing secret, created at the first start and shared by all workers."""
-    file: Path = settings.resolve(settings.state_dir) / "url_secret"
-    try:
-        if not file.exists():
-            content = secrets.token_bytes(SECRET_BYTES)
-            with (
-                written_aside(file.parent, content, prefix=file.name, private=True) as aside,
-                # Another worker was faster.
-                contextlib.suppress(FileExistsError),
-            ):
-                move_to_new(aside, file)
-        secret = file.read_bytes()
-    except OSError as error:
-        raise SystemExit(f"STATE_DIR={settings.state_dir} cannot keep url_secret: {error.strerror}.") from None
-    if len(secret) != SECRET_BYTES:
-        # An empty or short secret could be guessed.
-        raise SystemExit(f"STATE_DIR={settings.state_dir} has a damaged url_secret: delete it and start again.")
-    return secret
+    return UrlSigner(read_secret(settings, "url_secret"), ttl=settings.url_ttl) if settings.asks_for_keys else None

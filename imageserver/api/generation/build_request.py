@@ -139,6 +139,7 @@ def build_request(
             compression=body.output_compression,
             aspect_ratio_name=shown_ratio if body.add_overlay else None,
             font_path=service.settings.font_path,
+            sealer=service.output_sealer,
         ),
         timeout=max(0.0, parsed.timeout - waited),
         patience=None if parsed.patience is None else max(0.0, parsed.patience - waited),

@@ -224,8 +224,10 @@ def _cache_keys(request: GenerationRequest, info: ModelInfo) -> list[str]:
         keys.append(key_of("idempotency", request.credential, request.idempotency_key))
     if request.use_cache:
         digest = _request_digest(request, info)
+        marked = request.output_options.sealer is not None
         # Not from another credential: the speed of the answer would tell what somebody else has generated.
-        keys.append(key_of(__version__, info.name, info.revision, info.device.kind, digest, request.credential))
+        parts = (__version__, info.name, info.revision, info.device.kind, digest, request.credential, marked)
+        keys.append(key_of(*parts))
     return keys
 
 

@@ -111,7 +111,7 @@ def _stored_request(service: Services, task: Task, wanted: StoredRequest, source
     return GenerationRequest(
         number=task.number,
         generation=wanted.generation,
-        output_options=OutputOptions(*encoding, service.settings.font_path),
+        output_options=OutputOptions(*encoding, service.settings.font_path, service.output_sealer),
         timeout=wanted.timeout,
         use_cache=wanted.use_cache,
         credential=task.credential,

@@ -36,7 +36,7 @@ def service(tmp_path):
     return SimpleNamespace(
         tasks=task_store(tmp_path), request_ids=SimpleNamespace(next_id=lambda: 9),
         settings=SimpleNamespace(font_path=None, state_dir=tmp_path, resolve=lambda path: path), client=None,
-        draining=False, status="healthy",
+        draining=False, status="healthy", output_sealer=None,
     )  # fmt: skip
 
 

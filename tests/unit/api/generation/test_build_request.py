@@ -24,6 +24,7 @@ SERVICE = SimpleNamespace(
     thread_pool=ThreadPool(1),
     proxies=TrustedProxies(""),
     registry={},
+    output_sealer=None,
     client=SimpleNamespace(request_admission=lambda *_: None),
     decoding_memory=SimpleNamespace(reserve=lambda *_: contextlib.nullcontext()),
 )
