@@ -152,5 +152,7 @@ def test_on_a_phone_in_chinese_the_queue_fits_and_every_control_has_a_name(serve
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     nameless = "[...document.querySelectorAll('#queue input')].filter((each) => !each.labels.length)"
     assert page.evaluate(f"{nameless}.map((each) => each.outerHTML)") == []
-    page.locator("summary").last.press("Enter")
+    hour = page.locator("#queue-history summary")
+    expect(hour).to_be_visible()
+    hour.press("Enter")
     expect(page.locator("#queue-table tr").last).to_be_visible()
