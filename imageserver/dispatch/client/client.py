@@ -79,6 +79,7 @@ class DispatchClient:
     def close(self) -> None:
         """Disconnect; the dispatcher cancels this worker's requests."""
         self._closed = True
+        self._watchdog.stop()
         if self._channel is not None:
             self._channel.close()
 

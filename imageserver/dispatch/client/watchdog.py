@@ -16,10 +16,15 @@ class DispatcherWatchdog:
         self._on_dead = on_dead
         self._silence = Silence(time.monotonic)
         self._is_watching = False
+        self._stopped = threading.Event()
         self.is_silent = False
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="dispatcher-watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped.set()
 
     def connected(self) -> None:
         """Begin to watch a new connection."""
@@ -45,6 +50,5 @@ class DispatcherWatchdog:
             self._on_dead()
 
     def _watch(self) -> None:
-        while True:
-            time.sleep(POLL_SECONDS)
+        while not self._stopped.wait(POLL_SECONDS):
             self.check()

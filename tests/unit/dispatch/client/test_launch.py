@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -125,6 +126,7 @@ def test_a_stopped_dispatcher_is_degraded_then_replaced_and_gets_no_work_meanwhi
         wait_for(lambda: not psutil.pid_exists(engine))
     finally:
         client.close()
+    wait_for(lambda: not any(thread.name.startswith("dispatcher-") for thread in threading.enumerate()))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="it detaches itself by forking")

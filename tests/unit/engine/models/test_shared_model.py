@@ -190,4 +190,5 @@ def test_an_image_whose_card_dies_is_the_image_of_one_card_and_says_so(two: TwoC
     assert _difference(raw, two.alone.generate(wanted)[0]) <= 1
     group = two.together.pool.usage().group
     assert group is not None
-    assert (group.cards, group.reason) == (1, "card cpu has lost its process")
+    # Its end is noticed first, or that it reads nothing more.
+    assert (group.cards, group.reason) in [(1, "card cpu has lost its process"), (1, "card cpu accepts nothing")]
