@@ -7,6 +7,7 @@ import sys
 
 import psutil
 
+from tests.support.full_mode import needs_full_mode
 from tests.support.server import GUNICORN, Server
 from tests.support.steady_clients import SteadyClients
 
@@ -42,6 +43,7 @@ def test_a_reload_and_an_upgrade_drop_no_request_of_fifty_clients(own_servers, t
     psutil.wait_procs([psutil.Process(new)], 20)
 
 
+@needs_full_mode
 def test_a_restart_under_a_socket_of_systemd_lets_fifty_clients_wait_and_drops_none(own_servers):
     server = own_servers(
         command=[sys.executable, "-m", "tests.support.socket_unit", *GUNICORN], MAX_QUEUE="100",

@@ -21,6 +21,7 @@ from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
 from tests.support.factories import generation
 from tests.support.fake_graphs import FakeGraphs
+from tests.support.full_mode import needs_full_mode
 from tests.support.tiny_engine import TinyEngine
 from tests.support.tiny_loras import save_lora
 from tests.support.tiny_models import save_tiny_qwen_image, silent
@@ -190,6 +191,7 @@ def test_after_the_start_nothing_is_compiled_while_clients_wait(
     assert opened.pool.usage().recompilations == recompiled, "a counter never falls"
 
 
+@needs_full_mode
 @pytest.mark.usefixtures("traced_only")
 def test_a_lora_is_compiled_before_the_steps_and_its_image_is_that_of_the_reference(
     pipeline: QwenImagePipeline, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.full_mode import needs_full_mode
 from tests.support.paths import ROOT
 
 # In a process of its own: a kind of device lasts as long as its process. Once before, for what is imported late.
@@ -40,6 +41,7 @@ print(len(files), peak(device) / max(files), peak(torch.device("cpu")) / max(fil
 """
 
 
+@needs_full_mode
 def test_loading_to_a_device_takes_the_ram_of_the_largest_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOADING, str(tmp_path)],
