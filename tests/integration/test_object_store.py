@@ -50,11 +50,14 @@ def test_a_saved_image_is_in_the_store_and_its_signed_address_opens_it_on_every_
 
 
 def test_a_task_s_images_are_downloaded_from_the_store(server, store):
+    before = set(store.glob("*.png"))
     task = server.ask("POST", "/submit", json={"prompt": "a dog"}, headers=KEY, timeout=20).json()["task_id"]
     status = lambda: server.get(f"/status/{task}", headers=KEY).json()  # noqa: E731
     server.wait_for(lambda: status()["status"] == "completed", "the task")
     image = server.get(f"/download/{task}", headers=KEY)
     assert image.content.startswith(b"\x89PNG")
+    # A store that was slow gets an image a little later.
+    server.wait_for(lambda: set(store.glob("*.png")) - before, "the image in the store")
     for file in store.glob("*.png"):
         file.unlink()
     gone = server.get(f"/download/{task}", headers=KEY)
@@ -83,7 +86,7 @@ def test_while_the_store_is_away_images_wait_and_the_state_says_so(server, store
         away.rename(store)
     server.wait_for(lambda: all(server.health()["status"] == "healthy" for _ in range(4)), "the store")
     names = [url.partition("?")[0].rpartition("/")[2] for url in (kept, *urls)]
-    assert all((store / name).exists() for name in names)
+    server.wait_for(lambda: all((store / name).exists() for name in names), "the images that waited")
     assert all(fetch(server, url).ok for url in (kept, *urls))
 
 

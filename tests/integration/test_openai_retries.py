@@ -13,7 +13,7 @@ from tests.support.own_loop import run_in_own_loop
 from tests.support.server import Server, in_background
 
 # Longer than two tries of a client that waits one second, and shorter than its third.
-SLOW = {"num_inference_steps": 25}
+SLOW = {"num_inference_steps": 18}
 
 
 def jobs_with(server: Server, marker: str) -> list[dict[str, Any]]:
