@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.support.full_mode import needs_full_mode
 from tests.support.server import GUNICORN, Server, refused_start
 
 
@@ -74,6 +75,7 @@ def test_devices_that_cannot_be_meant_end_the_start_with_one_sentence(tmp_path, 
     assert reason in refused_start(GUNICORN, tmp_path, **settings)
 
 
+@needs_full_mode
 def test_the_demo_model_generates_on_two_engines_at_a_time(tmp_path):
     server = Server(tmp_path, engine="real", DEVICES="cpu,cpu", MAX_PIXELS=str(512 * 512), OMP_NUM_THREADS="1")
     try:

@@ -12,6 +12,7 @@ import requests
 from websockets.sync.client import connect
 
 from tests.support.automatic1111_client import Automatic1111Client, info_of
+from tests.support.full_mode import needs_full_mode
 from tests.support.images import opened
 from tests.support.named_models import write_names
 
@@ -240,6 +241,7 @@ def steps_of(server, answer):
     return job["model"], job["steps"]
 
 
+@needs_full_mode
 def test_after_an_engines_death_the_first_model_answers_where_the_chosen_one_is_gone(own_servers, tmp_path):
     server = own_servers(engine="real", MODELS_FILE=str(write_names(tmp_path)), MAX_PIXELS="65536")
     assert ask(server, "load", "tiny-sd").status_code == 200

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.full_mode import needs_full_mode
 from tests.support.images import opened
 from tests.support.server import ROOT
 
@@ -75,6 +76,7 @@ def test_killed_engine_heals_and_generates_the_same_image(demo_server):
     assert after["status"] == "healthy"
 
 
+@needs_full_mode
 @pytest.mark.usefixtures("demo_server")  # it skips where there is no demo model
 def test_one_image_is_generated_without_any_server(tmp_path):
     image = tmp_path / "new folder" / "out.png"

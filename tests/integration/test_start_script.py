@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.full_mode import needs_full_mode
 from tests.support.paths import ROOT
 
 START = ["bash", "start_server.sh"]
@@ -144,6 +145,7 @@ def test_a_machine_without_python_is_told_what_to_install(clone, tmp_path):
     assert "python3-venv" in outcome.stderr
 
 
+@needs_full_mode
 def test_an_interrupted_first_start_is_resumed_and_the_next_one_needs_no_pip(clone, tmp_path):
     wheels = tmp_path / "wheels"
     wheels.mkdir()

@@ -24,7 +24,6 @@ from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import LoraRequest
 from tests.support import tiny_models
 from tests.support.factories import generation
-from tests.support.full_mode import needs_full_mode
 from tests.support.paths import OPTIONAL, ROOT
 from tests.support.tiny_engine import TinyEngine, assert_alike
 from tests.support.tiny_ernie_image import tiny_ernie_image
@@ -380,7 +379,6 @@ print(np.abs(dark - image(opened("full"), night)).mean(), np.abs(dark - before).
 """
 
 
-@needs_full_mode
 def test_beside_weights_of_eight_bits_it_generates_nearly_the_same_offloaded_or_not_and_leaves_no_trace(tmp_path):
     assert (OPTIONAL / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
     done = subprocess.run(
