@@ -9,7 +9,16 @@ python qwen_image_server.py --help                       all other commands
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imageserver.api.credentials.accepted_secrets import AcceptedSecrets
+    from imageserver.settings import Settings
+
+# What gunicorn's main process has accepted, for the workers that it forks: a worker that is started later must not
+# read what a reload has refused. None where this application is loaded otherwise.
+accepted_settings: "Settings | None" = None
+accepted_secrets: "AcceptedSecrets | None" = None
 
 
 def __getattr__(name: str) -> Any:
@@ -18,9 +27,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from imageserver.app import create_app
     from imageserver.settings.source import load_settings
+    from imageserver.startup import require_closed
 
+    settings = accepted_settings or load_settings()
+    require_closed(settings, [settings.host])
     # Under gunicorn the arbiter is our parent, and every worker of one server has the same.
-    globals()["app"] = create_app(load_settings(), owner=os.getppid())
+    globals()["app"] = create_app(settings, os.getppid(), accepted_secrets)
     return globals()["app"]
 
 

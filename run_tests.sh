@@ -72,27 +72,40 @@ set_up() {
     .venv/bin/python -m compileall -qq -j 0 .venv/lib .venv/optional || true
 }
 
-# The OpenAI SDK for Node, for the example that uses it, and axe-core; without Node their tests skip themselves.
+# The OpenAI SDK for Node, for the example that uses it, axe-core, puppeteer-core, which drives Firefox, and dclint,
+# which reads Compose's files; without npm their tests skip themselves, and in a worktree without them those of the page
+# fail with the line that installs them.
 install_node_packages() {
     local folder
     command -v npm >/dev/null || return 0
-    for folder in examples/node tests/browser; do
-        [ -d "$folder/node_modules" ] ||
+    for folder in examples/node tests/browser tests/unit/deploy; do
+        # npm writes that file last; an older one is from before a package was added.
+        [ "$folder/node_modules/.package-lock.json" -nt "$folder/package.json" ] ||
             npm install --prefix "$folder" --no-audit --no-fund --no-package-lock --loglevel=error || return 1
     done
 }
 
-browser_is_missing() {
+chromium_is_missing() {
     ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null
 }
 
-install_browser() {
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get install -y -qq chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
-    else
+firefox_is_missing() {
+    ! command -v firefox-esr >/dev/null && ! command -v firefox >/dev/null
+}
+
+install_browsers() {
+    if firefox_is_missing && ! install_package firefox-esr; then
+        echo "Firefox cannot be installed here; its tests skip themselves."
+    fi
+    if chromium_is_missing && ! install_package chromium; then
         echo "The browser tests need Chromium; install it with your system's package manager."
         return 1
     fi
+}
+
+install_package() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    apt-get install -y -qq "$1" >/dev/null || { apt-get update -qq && apt-get install -y -qq "$1" >/dev/null; }
 }
 
 # nginx and Caddy for the tests of proxies, Prometheus for those of the alerts: unpacked, because their installation
@@ -108,6 +121,12 @@ install_other_servers() {
                 dpkg-deb -x "$name"_*.deb .
         ) || echo "$name cannot be installed here; the tests behind it skip themselves."
     done
+}
+
+# What the container's file is tried with, in the full mode.
+install_debootstrap() {
+    command -v debootstrap >/dev/null || install_package debootstrap ||
+        echo "debootstrap cannot be installed here; the tests of deploy/Dockerfile skip themselves."
 }
 
 # Runs pytest and keeps its last line for the total; status 5 means that a filter left nothing to run here.
@@ -135,7 +154,7 @@ timed_tests() {
 }
 
 print_total() {
-    grep -E '^=+ .*[0-9.]+s( \([0-9:]+\))? =+$' "$logs/pytest" | .venv/bin/python -c '
+    grep -aE '^=+ .*[0-9.]+s( \([0-9:]+\))? =+$' "$logs/pytest" | .venv/bin/python -c '
 import re, sys
 total = {}
 for line in sys.stdin:
@@ -147,7 +166,9 @@ print("All tests:", ", ".join(f"{number} {outcome}" for outcome, number in total
 
 if [ "$fast" = no ]; then
     begin "packages of Node" install_node_packages
-    if [ "$named_paths" = no ] && browser_is_missing; then begin "browser" install_browser; fi
+    if [ "$named_paths" = no ] && { chromium_is_missing || firefox_is_missing; }; then
+        begin "browsers" install_browsers
+    fi
 fi
 stage "set-up" set_up
 if [ "$failed" = 1 ]; then
@@ -155,7 +176,10 @@ if [ "$failed" = 1 ]; then
     exit 1
 fi
 finish "packages of Node"
-finish "browser"
+finish "browsers"
+if [ -n "${QIS_FULL:-}" ] && [ "$named_paths" = no ] && [ "$fast" = no ]; then
+    stage "debootstrap" install_debootstrap
+fi
 begin "other servers" install_other_servers
 # It uses one core, and alone would leave the others idle.
 begin "mypy" .venv/bin/mypy

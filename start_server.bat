@@ -13,7 +13,9 @@ cd /d "%~dp0"
 set "VENV_PYTHON=.venv\Scripts\python.exe"
 set "BASE_PYTHON="
 
-for %%H in (-h --help /?) do if /i "%~1"=="%%H" goto help
+for %%H in (-h --help) do if /i "%~1"=="%%H" goto help
+rem Not in the list above: there a question mark stands for the names of files.
+if "%~1"=="/?" goto help
 if not exist "%VENV_PYTHON%" goto make_environment
 "%VENV_PYTHON%" tools\setup_environment.py --check
 if not errorlevel 1 goto ready

@@ -306,17 +306,25 @@ def run_checks(checks: list[tuple[str, Callable[[], str]]]) -> bool:
         except (CheckError, OSError) as error:
             outcome, remark = marked("FAILED", passed=False), str(error)
         print(f"{outcome} {time.perf_counter() - started:7.2f} s  {remark}", flush=True)
-    print(f"{passed} of {len(checks)} checks passed.")
+    summary = f"{passed} of {len(checks)} checks passed."
+    print(coloured(summary, passed=passed == len(checks)) if sys.stdout.isatty() else summary)
     return passed == len(checks)
 
 
 def marked(word: str, *, passed: bool) -> str:
     """Return a word of six characters, on a terminal with a tick or a cross, in colour unless NO_COLOR is set."""
     text = f"{word:<6}"
-    if not sys.stdout.isatty():
-        return text
-    text = f"{TICK if passed else CROSS} {text}"
+    return coloured(f"{TICK if passed else CROSS} {text}", passed=passed) if sys.stdout.isatty() else text
+
+
+def coloured(text: str, *, passed: bool) -> str:
+    """Return a text for a terminal in green or red, unless NO_COLOR is set."""
     return text if os.environ.get("NO_COLOR") else f"\x1b[{GREEN if passed else RED}m{text}\x1b[0m"
+
+
+def complain(sentence: object) -> None:
+    """Write a failure to standard error, where that is a terminal with a cross and in colour."""
+    print(coloured(f"{CROSS} {sentence}", passed=False) if sys.stderr.isatty() else sentence, file=sys.stderr)
 
 
 def common_arguments(description: str) -> argparse.ArgumentParser:
@@ -358,7 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
         client.wait_until_ready(options.wait)
         folder.mkdir(parents=True, exist_ok=True)
     except (CheckError, OSError) as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     return 0 if run_checks(chosen_checks(client, options)) else 1
 

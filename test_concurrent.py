@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from test_client import CheckError, Client, common_arguments, png_size
+from test_client import CROSS, TICK, CheckError, Client, coloured, common_arguments, complain, marked, png_size
 
 # So that no package of the server changes its version.
 CONSTRAINTS = Path(__file__).resolve().parent / "constraints.txt"
@@ -54,17 +54,23 @@ def measure(name: str, generate: Callable[[int], float], seeds: list[int], concu
     def attempt(seed: int) -> None:
         try:
             latencies.append(generate(seed))
+            print(sign(passed=True), end="", flush=True)
         except CheckError as error:
             failures.append(str(error))
-        print(".", end="", flush=True)
+            print(sign(passed=False), end="", flush=True)
 
     print(f"{name:<12}", end="", flush=True)
     started = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
         list(pool.map(attempt, seeds))
     wall_time = time.perf_counter() - started
-    print(f" {wall_time:.2f} s", flush=True)
+    print(f" {wall_time:.2f} s {marked('FAILED' if failures else 'ok', passed=not failures)}".rstrip(), flush=True)
     return Measurement(name, latencies, failures, wall_time)
+
+
+def sign(*, passed: bool) -> str:
+    """Return the sign of one request: a tick or a cross on a terminal, else a dot."""
+    return coloured(TICK if passed else CROSS, passed=passed) if sys.stdout.isatty() else "."
 
 
 def table(sequential: Measurement, concurrent: Measurement) -> str:
@@ -157,11 +163,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
         print(table(sequential, concurrent))
         for sentence in sorted({*sequential.failures, *concurrent.failures}):
-            print(sentence, file=sys.stderr)
+            complain(sentence)
         if options.chart is not None:
             plot_chart(sequential, concurrent, options.chart)
     except (CheckError, OSError) as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     return 1 if sequential.failures or concurrent.failures else 0
 

@@ -8,7 +8,7 @@ A script for people, not a test of the test suite.
 import sys
 from collections.abc import Callable
 
-from test_client import CheckError, Client, common_arguments, json_of, png_size, run_checks, sentence_of
+from test_client import CheckError, Client, common_arguments, complain, json_of, png_size, run_checks, sentence_of
 
 
 def check_address(client: Client, path: str) -> str:
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         client.wait_until_ready(options.wait)
     except CheckError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     checks: list[tuple[str, Callable[[], str]]] = [
         ("alive", lambda: check_address(client, "/livez")),

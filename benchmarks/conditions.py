@@ -11,21 +11,25 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 
 @dataclass(frozen=True)
 class Conditions:
-    """The device, the model's folder, how much shorter a simulated forward sleeps, and where a trace goes."""
+    """The device, the model's folder, how much shorter a simulated forward sleeps, and where a trace goes.
+
+    `wait_policy` is what OpenMP's threads do while they wait, None for OpenMP's own choice.
+    """
 
     device: Device
     model: Path
     time_scale: float = 1.0
     trace: Path | None = None
+    wait_policy: str | None = "PASSIVE"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables for a server process; the last three keep its threads and libraries quiet."""
-        return {
+        """Return the variables for a server process, and those that keep its threads and libraries quiet."""
+        policy = {"OMP_WAIT_POLICY": self.wait_policy} if self.wait_policy else {}
+        return policy | {
             "BENCHMARK_DEVICE": self.device,
             "BENCHMARK_TIME_SCALE": str(self.time_scale),
             "BENCHMARK_TRACE": str(self.trace or ""),
             "MODEL": str(self.model),
-            "OMP_WAIT_POLICY": "PASSIVE",
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
         }
@@ -42,4 +46,5 @@ def conditions_from_environment() -> Conditions:
         model=Path(os.environ["MODEL"]),
         time_scale=float(os.environ["BENCHMARK_TIME_SCALE"]),
         trace=Path(trace) if trace else None,
+        wait_policy=os.environ.get("OMP_WAIT_POLICY"),
     )

@@ -23,6 +23,7 @@ TRANSFORMER = {
     "guidance_embeds": False,
     "axes_dims_rope": (16, 56, 56),
 }
+VAE_WIDTH = 96
 SCHEDULER = {
     "base_image_seq_len": 256,
     "base_shift": 0.5,
@@ -37,6 +38,7 @@ SCHEDULER = {
 }
 # Small enough that sixty layers neither vanish nor overflow in bfloat16.
 WEIGHT_DEVIATION = 0.02
+SEED = 0
 
 
 def reason_against(tokenizer_model: Path) -> str | None:
@@ -67,8 +69,8 @@ def replace_loading(make_pipeline: Callable[[], Any]) -> None:
     loader.from_pretrained = lambda *_args, **_options: make_pipeline()
 
 
-def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
-    """Return the pipeline in bfloat16, its random weights made on the device; `smaller` overrides sizes."""
+def build(tokenizer_model: Path, device: str, *, vae_width: int = VAE_WIDTH, **smaller: int) -> Any:
+    """Return the pipeline in bfloat16, its random weights made on the device; `smaller` overrides the transformer's."""
     import diffusers
     import torch
     import transformers
@@ -81,18 +83,15 @@ def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
         # Straight on the device: forty gigabytes of weights are never in the machine's own memory.
         with torch.device(device):
             transformer: Any = diffusers.QwenImageTransformer2DModel(**sizes)
-            vae: Any = diffusers.AutoencoderKLQwenImage()
+            vae: Any = diffusers.AutoencoderKLQwenImage(base_dim=vae_width)
             text_config = _text_config(sizes["joint_attention_dim"], len(tokenizer))
             text_encoder: Any = transformers.Qwen2_5_VLForConditionalGeneration(text_config)
     finally:
         torch.set_default_dtype(previous)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for part in (transformer, vae, text_encoder):
-            for parameter in part.parameters():
-                if parameter.dim() > 1:
-                    parameter.normal_(0.0, WEIGHT_DEVIATION)
-            part.eval()
+    torch.manual_seed(SEED)
+    for part in (transformer, vae, text_encoder):
+        randomize(part)
+        part.eval()
     pipeline: Any = diffusers.QwenImagePipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**SCHEDULER),
         vae=vae,
@@ -101,6 +100,13 @@ def build(tokenizer_model: Path, device: str, **smaller: int) -> Any:
         transformer=transformer,
     )
     return pipeline.to(torch.bfloat16)
+
+
+def randomize(part: Any) -> None:
+    """Make the weights of a part random; the transformer is the first after the seed."""
+    for parameter in part.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(0.0, WEIGHT_DEVIATION)
 
 
 def _text_config(width: int, tokens: int) -> Any:

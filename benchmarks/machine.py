@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 
 PACKAGES = (
-    "torch", "diffusers", "transformers", "gunicorn", "gevent", "flask", "greenlet", "litserve", "fastapi", "uvicorn",
+    "torch", "torchao", "diffusers", "transformers", "gunicorn", "gevent", "flask", "greenlet", "litserve", "fastapi",
+    "uvicorn",
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def fill(page: str, block: str, markers: tuple[str, str] = MARKERS) -> str:
 
 
 def gpu_table(lines: Iterable[str]) -> str:
-    """Return the figures of a GPU check as a Markdown table, in their image_request."""
+    """Return the figures of a GPU check as a Markdown table, in their order."""
     rows = ["| stage | figure | value | more |", "| --- | --- | --- | --- |"]
     for figure in map(json.loads, lines):
         more = ", ".join(f"{name} {_plain(value)}" for name, value in figure.items() if name not in NOT_SHOWN)

@@ -1,5 +1,6 @@
 """The Flask application: creates every long-lived object of one HTTP worker and wires them together."""
 
+import contextlib
 import os
 
 from flask import Flask
@@ -7,13 +8,16 @@ from flask import Flask
 from imageserver import startup
 from imageserver.api import routes
 from imageserver.api.addresses.links import Links
-from imageserver.api.credentials.api_keys import read_keyring
+from imageserver.api.credentials.accepted_keys import AcceptedKeys
+from imageserver.api.credentials.accepted_secrets import AcceptedSecrets
 from imageserver.api.credentials.key_file_watch import KeyFileWatch
-from imageserver.api.credentials.secret_file import read_secret
+from imageserver.api.credentials.secret_file import PROVENANCE_SECRET
+from imageserver.api.credentials.signing_certificate import open_reader, open_worker_signer
 from imageserver.api.credentials.url_signer import read_signer
 from imageserver.api.dialects.tasks import runner
 from imageserver.api.dialects.tasks import webhooks as task_webhooks
 from imageserver.api.inputs.form_parser import FormRequest
+from imageserver.api.page.styles import read_styles
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.server.gallery import upkeep
 from imageserver.api.services import Services, import_imaging
@@ -23,7 +27,7 @@ from imageserver.api.wsgi.request_ids import RequestIds
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.client import DispatchClient
 from imageserver.dispatch.client.measurement_link import MeasurementLink
-from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.generation import ModelInfo
 from imageserver.imaging.provenance.sealing import Sealer
 from imageserver.lora_folder import open_folder
@@ -42,8 +46,12 @@ from imageserver.web_addresses import TrustedProxies
 STORAGE_THREADS = 16
 
 
-def create_app(settings: Settings, owner: int) -> Flask:
-    """Build the application; the dispatcher ends when the process `owner` ends."""
+def create_app(settings: Settings, owner: int, secrets: AcceptedSecrets | None = None) -> Flask:
+    """Build the application; the dispatcher ends when the process `owner` ends.
+
+    `secrets` are those of a server whose other workers have them too; without them they are read.
+    """
+    secrets = secrets or AcceptedSecrets()
     configure_logging(settings)
     app = Flask("qwen_image_server", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * 2**20)
@@ -54,8 +62,11 @@ def create_app(settings: Settings, owner: int) -> Flask:
         if runtime_dir.is_first_to_announce():
             startup.say(startup.banner(settings, info))
 
+    def serves() -> bool:
+        return not services.draining and process_lives(owner)
+
     # These import requests, which takes 0.1 s, so only if the settings need them.
-    huggingface_tokens = webhooks = None
+    huggingface_tokens = webhooks = prompt_endpoint = None
     if settings.hf_auth != "off":
         from imageserver.api.credentials.huggingface_tokens import read_huggingface_tokens
 
@@ -64,9 +75,16 @@ def create_app(settings: Settings, owner: int) -> Flask:
         from imageserver.api.outbound.webhooks import read_webhooks
 
         webhooks = read_webhooks(settings)
+    if settings.enhance_url:
+        from imageserver.api.outbound.prompt_endpoint import read_prompt_endpoint
+
+        prompt_endpoint = read_prompt_endpoint(settings)
     # Of versions that kept the attempts of clients in a table of their own.
     for file in settings.resolve(settings.state_dir).glob("attempts.sqlite*"):
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.unlink()
+    signer, signer_problem = open_worker_signer(settings)
+    key_file_watch = KeyFileWatch(settings, AcceptedKeys(runtime_dir.keys_file(settings.api_keys_file)), serves)
     proxies = TrustedProxies(settings.trusted_proxies)
     client, measurements = DispatchClient(settings, runtime_dir, on_ready=announce), MetricRegistry()
     services = Services(
@@ -88,22 +106,27 @@ def create_app(settings: Settings, owner: int) -> Flask:
         ),
         webhook_store=WebhookStore(settings.resolve(settings.state_dir)),
         webhooks=webhooks,
-        keyring=read_keyring(settings),
-        url_signer=read_signer(settings),
-        sealer=Sealer(read_secret(settings, "provenance_secret")),
+        keyring=key_file_watch.keyring,
+        url_signer=read_signer(settings, secrets),
+        sealer=Sealer(secrets.read(settings, PROVENANCE_SECRET)),
+        signer=signer,
+        signer_problem=signer_problem,
+        manifest_reader=open_reader(signer),
         huggingface_tokens=huggingface_tokens,
         loras=open_folder(settings),
         connections=Connections(settings.max_connections_per_address, proxies),
         proxies=proxies,
         links=Links(settings),
+        styles=read_styles(settings),
         measurements=measurements,
         measurement_link=MeasurementLink(client, measurements),
         tracing=open_tracing(settings),
+        prompt_endpoint=prompt_endpoint,
     )
     app.extensions[EXTENSION] = services
     routes.register(app, settings)
     services.start()
-    KeyFileWatch(settings, services.keyring).start()
+    key_file_watch.start()
     upkeep.start(services)
     runner.start(app)
     task_webhooks.start(app)

@@ -7,7 +7,7 @@ models.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from imageserver.errors import InvalidParameter
+from imageserver.errors import InvalidParameter, NotFound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,3 +36,9 @@ def check_supported(needs: Needs, model: str, kinds: Collection[str], *, layered
         raise InvalidParameter(f"{model} does not inpaint; leave {mask} out.", param=mask)
     if needs.layers and not layered:
         raise InvalidParameter(f"{model} does not separate images into layers; leave layers out.", param="layers")
+
+
+def check_describes(can: bool) -> None:
+    """Raise NotFound where there is no model that describes images."""
+    if not can:
+        raise NotFound("interrogate: no model of this server describes images; write the prompt yourself.")

@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from imageserver.enhancement.enhancement import Enhancement
+
 Quality = Literal["exact", "high", "fast"]
 OutputFormat = Literal["png", "jpeg", "webp"]
+CaptionForm = Literal["sentence", "tags"]
 Priority = Literal["interactive", "normal", "background"]
 MemoryPlanName = Literal[
-    "full", "float8", "int8", "encoder-offload", "model-offload", "int8-offload", "nf4", "group-offload",
-    "sequential-offload", "device-map",
+    "full", "tensor-parallel", "float8", "int8", "encoder-offload", "model-offload", "int8-offload", "nf4",
+    "group-offload", "sequential-offload", "device-map",
 ]  # fmt: skip
 
 # Qwen's own prompt suffixes. Source: the Qwen/Qwen-Image model card.
@@ -20,6 +23,9 @@ NO_PROMPT = " "
 
 # Control images of one request, and ControlNets that are loaded.
 MAX_CONTROLS = 3
+
+# As many as AUTOMATIC1111 shows of a hash.
+HASH_LETTERS = 10
 
 EMPHASIS_MARKS = frozenset("()[]\\")
 
@@ -116,7 +122,9 @@ class Generation:
     `ModelInfo.schedulers`; empty is the model's own, or what its `loras` (by name) recommend. `layers` is how many
     layers an image is separated into; 0 is the model's default, or no layers where it generates whole images.
     `transparent` keeps the transparency of a model that generates it. `emphasis` reads brackets in its texts as
-    weights. With `upscale` the answer is larger than `width` and `height`, which are those of the first stage.
+    weights. With `upscale` the answer is larger than `width` and `height`, which are those of the first stage. With an
+    `enhancement` a better prompt replaces `prompt`, which is used where none can be written. With a `caption` its
+    result is a text of that form about its source, and `count` is 0: no image is generated.
     """
 
     prompt: str
@@ -140,6 +148,14 @@ class Generation:
     transparent: bool = False
     emphasis: bool = False
     upscale: Upscale | None = None
+    enhancement: Enhancement | None = None
+    caption: CaptionForm | None = None
+
+    def as_generated(self, outcome: "Outcome") -> "Generation":
+        """Return it with the prompt that its image was generated from."""
+        if self.enhancement is None or not outcome.revised_prompt:
+            return self
+        return replace(self, prompt=outcome.revised_prompt + self.enhancement.suffix)
 
     @property
     def answer_size(self) -> tuple[int, int]:
@@ -213,10 +229,13 @@ class Outcome:
     RGBA; every layer is a file of its own, and `seeds` has one for each file. Times in seconds: `inference_time`
     from the first device call to the last image, `queue_time` from arrival to the first device call, `device_time`
     the job's share of the device: a shared forward is divided by the number of jobs that shared it.
+    In `writing_time` of it, a better prompt or a caption was written.
     `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
     `image_tokens` is how many tokens the denoiser worked on, those of all images together. `vram_peak_mb` is the most
     that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured. `unsafe` says
     of every image whether the safety checker found it unsafe, in which case it is black; empty without a checker.
+    `revised_prompt` is the better prompt that the image was generated from, without its suffix; empty where it was its
+    own. `caption` is the text of a generation that asked for one.
     """
 
     width: int
@@ -226,6 +245,7 @@ class Outcome:
     queue_time: float
     batch_size: int
     device_time: float = 0.0
+    writing_time: float = 0.0
     stage_seconds: StageSeconds = StageSeconds()
     warnings: tuple[str, ...] = ()
     prompt_tokens: int = 0
@@ -234,6 +254,8 @@ class Outcome:
     unsafe: tuple[bool, ...] = ()
     layers: int = 1
     channels: int = 3
+    revised_prompt: str = ""
+    caption: str = ""
 
     @property
     def pixel_bytes(self) -> int:
@@ -276,6 +298,21 @@ class DeviceInfo:
         return next((caps[size] for size in sorted(caps) if size >= pixels), 1)
 
 
+@dataclass(frozen=True)
+class RecommendedModel:
+    """A model for real images that the machine's memory holds, and the `settings` that start it, as a shell reads them.
+
+    `download_gb` is 0 where its files are on the disk; `alternatives` are the names of others that the memory holds,
+    the best first.
+    """
+
+    name: str
+    settings: str
+    download_gb: float = 0.0
+    licence: str = ""
+    alternatives: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """What the engine reports about a loaded model; sizes in MiB, times in seconds.
@@ -287,7 +324,9 @@ class ModelInfo:
     that name none. The model reads up to `max_images` images of one request, each by itself. `scheduler` is the class
     of the model's own noise scheduler and `sampler` its name; `schedulers` gives the diffusers class of each noise
     scheduler that fits. `layers` is how many layers an image is separated into by default; 0 where the model generates
-    whole images.
+    whole images. `enhances` says that its text encoder can write better prompts,
+    `captions` that it can describe images. `recommended` is what would generate real images in the place of the demo
+    model, None for other models and where the memory is too small.
     """
 
     name: str
@@ -304,6 +343,8 @@ class ModelInfo:
     max_images: int = 1
     layers: int = 0
     transparency: bool = False
+    enhances: bool = False
+    captions: bool = False
     default_steps: int = 20
     default_true_cfg_scale: float = 4.0
     default_size: tuple[int, int] | None = None
@@ -312,6 +353,12 @@ class ModelInfo:
     scheduler: str = ""
     sampler: str = ""
     schedulers: dict[str, str] = field(default_factory=dict)
+    recommended: RecommendedModel | None = None
+
+    @property
+    def weights_hash(self) -> str | None:
+        """What AUTOMATIC1111's clients show as the hash of its file; None while it is unknown."""
+        return self.revision[:HASH_LETTERS] or None
 
     def sampler_of(self, generation: Generation) -> str:
         """Return the name of the noise scheduler that a generation uses."""

@@ -13,7 +13,8 @@ from imageserver.generation import MemoryPlanName
 Hub = Literal["modelscope", "huggingface"]
 
 # Names with a meaning of their own in MODEL.
-RESERVED = ("auto", "demo")
+DEMO = "demo"
+RESERVED = ("auto", DEMO)
 MIN_SIDE = 64
 MAX_SIDE = 4096
 

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from imageserver.generation import Priority
 
@@ -114,25 +114,22 @@ class WorkAhead:
     seconds: float = 0.0
 
 
-def work_ahead(claim: Claim, others: Iterable[Claim], now: float) -> WorkAhead:
-    """Return about what `simulate` would yield before a claim, without sorting a long queue.
+def work_ahead(claim: Claim, waiting: Iterable["ClaimOrder"], now: float) -> WorkAhead:
+    """Return about what `simulate` would yield before a claim, without looking at each of a long queue.
 
     Inside its credential that is exact; of each other credential as many seconds go before, its shortest claims first.
     """
-    rank, own = _rank(claim, now), list[float]()
-    rivals: dict[str, list[float]] = {}
-    for other in others:
-        if other.credential != claim.credential:
-            rivals.setdefault(other.credential, []).append(other.remaining)
-        elif _rank(other, now) < rank:
-            own.append(other.remaining)
-    count, share = len(own), sum(own)
-    seconds = share
-    for works in rivals.values():
-        ends = list(accumulate(sorted(works)))
-        count += bisect_right(ends, share)
-        seconds += min(share, ends[-1])
-    return WorkAhead(count, seconds)
+    own, works = list[ClaimOrder](), dict[str, list[Sequence[float]]]()
+    for order in waiting:
+        if order.credential == claim.credential:
+            own.append(order)
+        else:
+            works.setdefault(order.credential, []).append(order.works)
+    before = [order.ahead_of(claim, now) for order in own]
+    share = sum(each.seconds for each in before)
+    # One share for each credential, however many orders its claims come in.
+    before += [_shortest(found[0] if len(found) == 1 else sorted(chain(*found)), share) for found in works.values()]
+    return WorkAhead(sum(each.count for each in before), sum(each.seconds for each in before))
 
 
 class ClaimOrder:
@@ -143,6 +140,7 @@ class ClaimOrder:
         # The same claims twice: those that are due go by the first list, the others by the second.
         self._by_due = sorted(map(_due_rank, self._claims.values()))
         self._by_rank = sorted(map(_other_rank, self._claims.values()))
+        self._works = sorted(claim.remaining for claim in self._claims.values())
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -150,13 +148,24 @@ class ClaimOrder:
     def __iter__(self) -> Iterator[Claim]:
         return iter(self._claims.values())
 
+    @property
+    def credential(self) -> str:
+        return next(iter(self)).credential
+
+    @property
+    def works(self) -> Sequence[float]:
+        """The remaining work of each claim, the shortest first."""
+        return self._works
+
     def add(self, claim: Claim) -> None:
         self._claims[claim.owner] = claim
+        insort(self._works, claim.remaining)
         insort(self._by_due, _due_rank(claim))
         insort(self._by_rank, _other_rank(claim))
 
     def remove(self, owner: int) -> None:
         claim = self._claims.pop(owner)
+        del self._works[bisect_left(self._works, claim.remaining)]
         del self._by_due[bisect_left(self._by_due, _due_rank(claim))]
         del self._by_rank[bisect_left(self._by_rank, _other_rank(claim))]
 
@@ -168,6 +177,31 @@ class ClaimOrder:
             claim = self._claims[int(owner)]
             if claim.due > now:
                 yield claim
+
+    def ahead_of(self, claim: Claim, now: float) -> WorkAhead:
+        """Return what goes before a claim of the same credential, which may be one of these."""
+        is_due = claim.due <= now
+        last = bisect_left(self._by_due, _due_rank(claim) if is_due else (0, now, math.inf))
+        works = [self._claims[int(owner)].remaining for *_, owner in self._by_due[:last]]
+        if not is_due:
+            others = self._by_rank[: bisect_left(self._by_rank, _other_rank(claim))]
+            later = (self._claims[int(owner)] for *_, owner in others)
+            works += [each.remaining for each in later if each.due > now]
+        return WorkAhead(len(works), sum(works))
+
+
+def by_credential(claims: Iterable[Claim]) -> list[ClaimOrder]:
+    """Return the claims in an order for each credential."""
+    found: dict[str, list[Claim]] = {}
+    for claim in claims:
+        found.setdefault(claim.credential, []).append(claim)
+    return [ClaimOrder(own) for own in found.values()]
+
+
+def _shortest(works: Sequence[float], seconds: float) -> WorkAhead:
+    """Return how many of these works end within so many seconds, the shortest first, and the seconds used."""
+    ends = list(accumulate(works))
+    return WorkAhead(bisect_right(ends, seconds), min(seconds, ends[-1]))
 
 
 def _rank(claim: Claim, now: float) -> tuple[float, ...]:

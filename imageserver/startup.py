@@ -48,6 +48,10 @@ def require_free_port(settings: Settings) -> None:
                 reason = f"The server cannot listen on HOST={settings.host} ({error.strerror})"
                 advice = "HOST must be an address of this machine, such as 127.0.0.1"
             raise SystemExit(f"{reason}: {advice}") from None
+        except (TypeError, ValueError):
+            # Python refuses to look it up.
+            sentence = f"The server cannot listen on HOST={settings.host}: it cannot be the name of a machine"
+            raise SystemExit(f"{sentence}; 127.0.0.1 is this one") from None
 
 
 def greeting(settings: Settings) -> str:

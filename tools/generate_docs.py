@@ -1,5 +1,7 @@
 """Write what the code says into the docs: every text between `<!-- generated: … -->` marks, and `.env.example`.
 
+The alerts of Prometheus are copied into the Helm chart.
+
     .venv/bin/python tools/generate_docs.py            write them
     .venv/bin/python tools/generate_docs.py --check    write nothing; exit with 1 and the names of the files that differ
 
@@ -33,6 +35,10 @@ from imageserver.settings import Settings, variables_of  # noqa: E402
 
 COMMAND = ".venv/bin/python tools/generate_docs.py"
 ENV_EXAMPLE = ROOT / ".env.example"
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+# A chart reads no file outside its own folder.
+CHART_ALERTS = ROOT / "deploy" / "helm" / "qwen-image-server" / "files" / "alerts.yml"
+CHART_HEADER = "# A copy of deploy/prometheus/alerts.yml, which tools/generate_docs.py makes.\n"
 MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 AUTOMATIC1111 = "automatic1111."
 FIELDS = {*Settings.model_fields, *generate_request.GenerateBody.model_fields}
@@ -173,9 +179,12 @@ def generated_files() -> dict[Path, str]:
     """Return every file that is generated, wholly or in part, with the text it should have."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     texts = {page: page.read_text(encoding="utf-8") for page in pages}
-    return {ENV_EXAMPLE: env_example()} | {
-        page: with_tables(text) for page, text in texts.items() if MARKED.search(text)
-    }
+    copied = {CHART_ALERTS: CHART_HEADER + ALERTS.read_text(encoding="utf-8")}
+    return (
+        {ENV_EXAMPLE: env_example()}
+        | copied
+        | {page: with_tables(text) for page, text in texts.items() if MARKED.search(text)}
+    )
 
 
 def outdated() -> dict[Path, str]:

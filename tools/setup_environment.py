@@ -18,10 +18,16 @@ INT8 = ("project", "optional-dependencies", "int8")
 CLUSTER = ("project", "optional-dependencies", "cluster")
 # What traces need.
 OTEL = ("project", "optional-dependencies", "otel")
+# What C2PA manifests need.
+C2PA = ("project", "optional-dependencies", "c2pa")
 # A whole S3 to test against, and what checks files of deploy/, take longer to install than all the other tools: for the
 # full mode only.
 STORES = ("dependency-groups", "stores")
 DEPLOYMENT = ("dependency-groups", "deployment")
+HEIC = ("dependency-groups", "heic")
+# Clients that need other versions of the tests' own packages, also for the full mode only, in a folder of their own.
+AGENT_CLIENTS = ("dependency-groups", "agents")
+AGENTS = ENVIRONMENT / "agents"
 # What users may add, the extra `int8`; apart from the rest, because diffusers and peft import it wherever they find it.
 OPTIONAL = ENVIRONMENT / "optional"
 
@@ -52,13 +58,18 @@ def core_stamp() -> Path:
 
 def development_stamp() -> Path:
     """Return the stamp of what lint, types and tests need."""
-    return stamp_path("dev", ("constraints.txt",), (*development_requirements(), *listed(*INT8)))
+    return stamp_path("dev", ("constraints.txt",), (*development_requirements(), *listed(*INT8), *agent_requirements()))
 
 
 def development_requirements() -> list[str]:
     """Return what lint, types and tests need beside the server's packages, with QIS_FULL=1 the slow modes too."""
-    full_mode = [*listed(*STORES), *listed(*DEPLOYMENT)] if setting("QIS_FULL") else []
-    return [*listed(*TESTS), *listed(*CLUSTER), *listed(*OTEL), *full_mode]
+    full_mode = [*listed(*STORES), *listed(*DEPLOYMENT), *listed(*HEIC)] if setting("QIS_FULL") else []
+    return [*listed(*TESTS), *listed(*CLUSTER), *listed(*OTEL), *listed(*C2PA), *full_mode]
+
+
+def agent_requirements() -> list[str]:
+    """Return the clients that the full mode drives with packages of their own."""
+    return listed(*AGENT_CLIENTS) if setting("QIS_FULL") else []
 
 
 def extra_stamp(name: str) -> Path:
@@ -72,6 +83,7 @@ def wanted_extras() -> list[str]:
         "cluster": bool(setting("CLUSTER")),
         "s3": setting("OUTPUT_URL").startswith(("s3:", "s3a:")),
         "otel": bool(setting("OTEL_EXPORTER_OTLP_ENDPOINT")),
+        "c2pa": bool(setting("C2PA_CERT")),
     }
     return [name for name, is_wanted in wanted.items() if is_wanted]
 
@@ -238,6 +250,9 @@ def install_development() -> None:
         raise SystemExit("The packages for the tests could not be installed; pip says above why.")
     if not pip("install", "--upgrade", "--no-deps", "--target", str(OPTIONAL), *listed(*INT8)):
         raise SystemExit("The optional packages could not be installed; pip says above why.")
+    agents = agent_requirements()
+    if agents and not pip("install", "--upgrade", "--target", str(AGENTS), *agents):
+        raise SystemExit("The agents' packages could not be installed; pip says above why.")
     finish(development_stamp(), "dev")
 
 

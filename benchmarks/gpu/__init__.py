@@ -1,1 +1,1 @@
-"""The GPU check: what the project does on a CUDA machine, measured in a quarter of an hour; see README.md."""
+"""The GPU check: what the project does on a CUDA machine, measured in about 18 minutes; see README.md."""

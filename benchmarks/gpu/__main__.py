@@ -1,4 +1,4 @@
-"""Measure the project on this machine's device: `python -m benchmarks.gpu [--tiny] STAGE...`; see README.md.
+"""Measure the project on this machine's device: `python -m benchmarks.gpu [--tiny] [STAGE...]`; see README.md.
 
 Every stage is a process of its own with its own limit. One that fails shows the end of its log and lets the others run.
 """
@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,8 @@ from benchmarks.gpu.figures import PREFIX, line_of
 
 HERE = Path(__file__).resolve().parent
 WHEELS = HERE / "wheels"
-STEPS = (
-    "step_times", "batches", "syncs", "clients", "interruption", "decoding", "decode_charge", "attention", "graphs",
-    "int8", "memory",
-)  # fmt: skip
+STEPS = ("step_times", "batches", "syncs", "decoding", "attention", "graphs", "memory")
+TRAFFIC = ("clients", "guided_clients", "interruption", "decode_charge", "mixed")
 # How long a stage may take to stop its own servers after SIGINT.
 STOP_SECONDS = 25
 MAX_LOG_LINES = 25
@@ -44,9 +43,13 @@ STAGES = {
     "smoke": GpuStage(110, "benchmarks.gpu.smoke"),
     "steps": GpuStage(240, "benchmarks.gpu.steps", STEPS),
     "encoder": GpuStage(60, "benchmarks.gpu.encoder"),
-    "http": GpuStage(220, "benchmarks.gpu.http_figures"),
-    "compile": GpuStage(200, "benchmarks.gpu.steps", ("--compile", "shapes", "step_times")),
+    "traffic": GpuStage(240, "benchmarks.gpu.steps", ("--stage", "traffic", *TRAFFIC)),
+    "eight_bits": GpuStage(180, "benchmarks.gpu.steps", ("--stage", "eight_bits", "eight_bits")),
+    "compile": GpuStage(200, "benchmarks.gpu.steps", ("--stage", "compile", "--compile", "shapes", "step_times")),
+    "http": GpuStage(260, "benchmarks.gpu.http_figures"),
 }
+# Without names, a card is measured by all of them, and a small model by those that start no server and compile nothing.
+TINY_STAGES = ("machine", "steps", "encoder", "traffic")
 
 
 class StageRun:
@@ -57,6 +60,11 @@ class StageRun:
         self.folder = folder
         self._figures = (folder / "figures.jsonl").open("a")
         self._log = (folder / "log.txt").open("a")
+
+    def close(self) -> None:
+        """Close the files."""
+        self._figures.close()
+        self._log.close()
 
     def record(self, line: str) -> None:
         """Print and keep a figure."""
@@ -84,18 +92,19 @@ class StageRun:
         for limit in limits:
             limit.start()
         try:
-            for line in process.stdout:
-                if line.startswith(PREFIX):
-                    self.record(line.rstrip("\n"))
-                else:
-                    self.log(line)
+            with process.stdout as lines:
+                for line in lines:
+                    if line.startswith(PREFIX):
+                        self.record(line.rstrip("\n"))
+                    else:
+                        self.log(line)
             status = process.wait()
         finally:
             for limit in limits:
                 limit.cancel()
         if status != 0:
-            lines = (self.folder / "log.txt").read_text(errors="replace").splitlines()
-            print("\n".join(line[:300] for line in lines[-MAX_LOG_LINES:]), file=sys.stderr, flush=True)
+            told = (self.folder / "log.txt").read_text(errors="replace").splitlines()
+            print("\n".join(line[:300] for line in told[-MAX_LOG_LINES:]), file=sys.stderr, flush=True)
         self.record(line_of(name, f"seconds, status {status}", round(time.monotonic() - began, 1), "s"))
         return status == 0
 
@@ -115,23 +124,32 @@ def install_wheels(environment: dict[str, str]) -> None:
     environment["PYTHONPATH"] = f"{site}{os.pathsep}{environment['PYTHONPATH']}"
 
 
+def _stage_name(text: str) -> str:
+    # Not by argparse's `choices`, which refuse a command line that names none.
+    if text not in STAGES:
+        raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(STAGES)}")
+    return text
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0 only if every stage succeeded."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="small models, on a CPU where there is no card")
     parser.add_argument("--output", type=Path, help="folder of figures.jsonl and log.txt; $OUT or a new one by default")
-    parser.add_argument("stages", nargs="+", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    every = f"{', '.join(STAGES)}; all by default, with --tiny {', '.join(TINY_STAGES)}"
+    parser.add_argument("stages", nargs="*", type=_stage_name, metavar="STAGE", help=every)
     chosen = parser.parse_args(arguments)
+    stages = chosen.stages or (TINY_STAGES if chosen.tiny else STAGES)
     folder = chosen.output or Path(os.environ.get("OUT") or tempfile.mkdtemp(prefix="gpu-check-"))
     environment = os.environ | {
         "OUT": str(folder), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
         "OMP_WAIT_POLICY": "PASSIVE",
     }  # fmt: skip
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
-    run = StageRun(folder)
     if not chosen.tiny:
         install_wheels(environment)
-    succeeded = [run.stage(name, tiny=chosen.tiny, environment=environment) for name in chosen.stages]
+    with closing(StageRun(folder)) as run:
+        succeeded = [run.stage(name, tiny=chosen.tiny, environment=environment) for name in stages]
     print(f"Written: {folder}", file=sys.stderr)
     return 0 if all(succeeded) else 1
 

@@ -24,7 +24,8 @@ from imageserver.protocol.messages import Failed, Finished, Message, Run
 from imageserver.settings import Settings
 
 DEMO = Path("imageserver/demo_model").resolve()
-SMALL = {"num_layers": 2, "num_attention_heads": 2, "joint_attention_dim": 896}
+# On a CPU, decoding 128x128 with the VAE in full takes a second and a half.
+SMALL = {"num_layers": 2, "num_attention_heads": 2, "joint_attention_dim": 896, "vae_width": 16}
 LONG_PROMPT = ", ".join(["a red circle on a blue background"] * 6)
 
 
@@ -37,6 +38,10 @@ class Scale:
     clients: int
     client_steps: int
     large_steps: int
+    guided_clients: int
+    guided_steps: int
+    mixed_jobs: int
+    mixed_sides: tuple[int, ...]
 
 
 FULL = Scale(
@@ -45,18 +50,30 @@ FULL = Scale(
     clients=16,
     client_steps=8,
     large_steps=24,
+    guided_clients=8,
+    guided_steps=20,
+    mixed_jobs=200,
+    mixed_sides=(256, 384, 512, 640, 768, 1024),
 )
 TINY = Scale(
-    sides={64: (2, 6), 128: (2, 6)}, batches={64: (1, 2), 128: (1, 2)}, clients=4, client_steps=2, large_steps=24
+    sides={64: (2, 6), 128: (2, 6)},
+    batches={64: (1, 2), 128: (1, 2)},
+    clients=4,
+    client_steps=2,
+    large_steps=24,
+    guided_clients=4,
+    guided_steps=4,
+    mixed_jobs=12,
+    mixed_sides=(64, 96, 128),
 )
 
 
 class Check:
     """One pipeline, bare and in an engine's model pool; the gate lets calls from outside a track pass."""
 
-    def __init__(self, scale: Scale, *, tiny: bool, compiled: bool) -> None:
+    def __init__(self, scale: Scale, stage: str, *, tiny: bool, compiled: bool) -> None:
         self.scale = scale
-        self.stage = "compile" if compiled else "steps"
+        self.stage = stage
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         began = time.monotonic()
         self.pipeline = full_size.build(DEMO, str(self.device), **(SMALL if tiny else {}))
@@ -117,6 +134,12 @@ class Check:
     def held(self) -> float:
         """Return the GiB that tensors hold on the card."""
         return round(torch.cuda.memory_allocated() / 2**30, 2) if self.device.type == "cuda" else 0.0
+
+    def cached(self) -> float:
+        """Return the GiB that PyTorch has reserved on the card and no tensor holds."""
+        if self.device.type != "cuda":
+            return 0.0
+        return (torch.cuda.memory_reserved() - torch.cuda.memory_allocated()) / 2**30
 
     def bare(self, side: int, steps: int, guidance: float = 1.0, count: int = 1) -> float:
         """Return the seconds of `count` bare images, one after the other."""

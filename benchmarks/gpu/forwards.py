@@ -1,4 +1,4 @@
-"""What single parts of a generation cost on the device: decoding, attention, 8 bits, captured and compiled forwards."""
+"""What single parts of a generation cost on the device: decoding, attention, captured and compiled forwards."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from benchmarks.gpu.check import LONG_PROMPT, Check, call_of, image
 from benchmarks.gpu.figures import say
 from imageserver.engine.capturing.captured_forwards import EAGER_CALLS, CapturedForwards
 from imageserver.engine.capturing.cuda_graphs import CudaGraphs
-from imageserver.engine.devices import memory_plans, placement
 from imageserver.engine.devices.batch_limits import seconds_of
 from imageserver.engine.models.acceleration import accelerate
+from imageserver.engine.models.compiling.recompilations import compiled_graphs
 from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.protocol.messages import Finished
 from imageserver.settings import Settings
@@ -102,24 +102,8 @@ def attention(check: Check) -> None:
             say(check.stage, f"attention {name}, {side}", 1000 * seconds, "ms")
 
 
-def int8(check: Check) -> None:
-    """Say what weights of 8 bits cost, with the configuration of MEMORY=int8; the model stays quantized."""
-    try:
-        from torchao.quantization import quantize_
-
-        config = placement.quantization_of(memory_plans.BY_NAME["int8"], "diffusers").quant_type
-        quantize_(check.pipeline.transformer, config)
-        for side in sorted(check.scale.sides)[:2]:
-            seconds = seconds_of(check.served.forward, call_of(check, side))
-            say(check.stage, f"int8 forward {side}", 1000 * seconds, "ms", held_gib=check.held())
-    except Exception as error:
-        say(check.stage, "int8", "fails", note=f"{type(error).__name__}: {error}"[:300])
-
-
 def shapes(check: Check) -> None:
     """Say how long the first forward of every new kind takes, and how often it compiled: what a client would wait."""
-    from torch._dynamo.utils import counters
-
     merger, forward = check.served.merger, check.served.forward
     assert merger is not None
     for side in list(check.scale.sides)[:2]:
@@ -131,7 +115,7 @@ def shapes(check: Check) -> None:
             ("four", merger.merge([call] * 4)),
             ("two, masked", merger.merge([call, other])),
         ):
-            before = sum(counters["stats"].values())
+            before = compiled_graphs()
             began = time.perf_counter()
             forward(**wanted)
             first = time.perf_counter() - began
@@ -141,7 +125,7 @@ def shapes(check: Check) -> None:
                 first,
                 "s",
                 then_ms=round(1000 * seconds_of(forward, wanted), 2),
-                compiled=sum(counters["stats"].values()) - before,
+                compiled=compiled_graphs() - before,
             )
 
 

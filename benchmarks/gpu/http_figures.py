@@ -1,6 +1,6 @@
-"""Say images per second over HTTP, ours against the plain design, from `python -m benchmarks`.
+"""Say images per second over HTTP, ours against the plain design, and one client over a bare `pipe()`.
 
-`--tiny` measures the simulated device.
+Both are scenarios of `python -m benchmarks`. `--tiny` measures the simulated device.
 """
 
 import json
@@ -19,13 +19,15 @@ def main(tiny: bool) -> int:
     """Return the exit status of the benchmark."""
     load = ["--device", "simulated", "--seconds", "3"] if tiny else ["--device", "cuda", "--seconds", "12"]
     folder = Path(os.environ.get("OUT") or tempfile.mkdtemp(prefix="check-"))
-    command = [sys.executable, "-m", "benchmarks", *load, "--scenario", "throughput", "--server", "a", "e"]
+    command = [sys.executable, "-m", "benchmarks", *load, "--scenario", "throughput", "overhead"]
     status = subprocess.call(
-        [*command, "--rounds", "1", "--output", str(folder / "http")], stdout=sys.stderr, stderr=sys.stderr
+        [*command, "--quick", "--server", "a", "e", "--output", str(folder / "http")],
+        stdout=sys.stderr,
+        stderr=sys.stderr,
     )
     if status == 0:
         for figure in json.loads((folder / "http" / "latest.json").read_text())["figures"]:
-            say(STAGE, figure["what"], figure["value"], figure["unit"], device=figure["device"])
+            say(STAGE, figure["what"], figure["value"], figure["unit"], device=figure["device"], bar=figure["bar"])
     return status
 
 

@@ -20,6 +20,7 @@ def main() -> None:
         "machine",
         machine["processor"],
         cores=machine["cores"],
+        date=machine["date"],
         packages=machine["packages"],
         commit=machine["commit"],
         python=machine["python"],

@@ -1,7 +1,7 @@
 """The full-size Qwen-Image with random weights in one process: bare `pipe()` against the engine on the same weights.
 
 `--tiny` builds a small one, on a CPU where there is no card. Parts run in the order in which they are named.
-`--compile` loads with COMPILE=1, and lets dynamo keep one variant for every size.
+`--compile` loads with COMPILE=1; `--stage` names the figures.
 """
 
 import argparse
@@ -10,18 +10,18 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 
-import torch
-
 from benchmarks.gpu.check import FULL, TINY, Check
+from benchmarks.gpu.eight_bits import eight_bits
 from benchmarks.gpu.figures import say
-from benchmarks.gpu.forwards import attention, decoding, graphs, int8, memory, shapes
-from benchmarks.gpu.traffic import batches, clients, decode_charge, interruption, step_times, syncs
+from benchmarks.gpu.forwards import attention, decoding, graphs, memory, shapes
+from benchmarks.gpu.step_times import batches, step_times, syncs
+from benchmarks.gpu.traffic import clients, decode_charge, guided_clients, interruption, mixed
 
 PARTS: dict[str, Callable[[Check], None]] = {
     part.__name__: part
     for part in (
         *(step_times, batches, syncs, decoding, decode_charge, clients),
-        *(interruption, attention, shapes, graphs, int8, memory),
+        *(guided_clients, mixed, interruption, attention, shapes, graphs, memory, eight_bits),
     )
 }
 
@@ -31,14 +31,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--stage", default="steps")
     parser.add_argument("parts", nargs="+", choices=PARTS)
     chosen = parser.parse_args()
-    if chosen.compile:
-        # An experiment of this check's own: without it, the ninth shape falls back to eager without a word.
-        torch.fx.experimental._config.use_duck_shape = False
-        torch._dynamo.config.recompile_limit = 64
-        torch._dynamo.config.accumulated_recompile_limit = 512
-    check = Check(TINY if chosen.tiny else FULL, tiny=chosen.tiny, compiled=chosen.compile)
+    check = Check(TINY if chosen.tiny else FULL, chosen.stage, tiny=chosen.tiny, compiled=chosen.compile)
     for name in chosen.parts:
         with _timed_part(check.stage, name):
             PARTS[name](check)

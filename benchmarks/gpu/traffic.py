@@ -1,131 +1,15 @@
-"""What jobs see of the device: a step, a batch, a neighbour, many clients at once."""
+"""What jobs see of each other on the device: many at once, with guidance, small beside large, and of all sizes."""
 
 import dataclasses
 import statistics
 import time
-import warnings
-from collections import Counter
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from random import Random
 
-import torch
-
-from benchmarks.gpu.check import LONG_PROMPT, Check, call_of, image
+from benchmarks.gpu.check import Check, image
 from benchmarks.gpu.figures import say
-from imageserver.engine.devices.batch_limits import seconds_of
-from imageserver.protocol.messages import Finished
-
-
-def step_times(check: Check) -> None:
-    """Say the seconds of a step, bare and in the engine: the slope between a short and a long image, in turns."""
-    for side, (few, many) in check.scale.sides.items():
-        for guidance in (1.0, 4.0) if side == min(check.scale.sides) else (1.0,):
-            check.bare(side, few, guidance)
-            bare: dict[int, list[float]] = {few: [], many: []}
-            engine: dict[int, list[float]] = {few: [], many: []}
-            for _ in range(2):
-                for steps in (few, many):
-                    bare[steps].append(check.bare(side, steps, guidance))
-                    engine[steps].append(check.engine([image(side, steps, guidance)]))
-            idle = check.idle_share()
-            a_bare, an_engine = (_slope(times, few, many) for times in (bare, engine))
-            say(
-                check.stage,
-                f"step {side}, guidance {guidance:g}",
-                an_engine,
-                "s",
-                bare=round(a_bare, 4),
-                over_bare_percent=round(100 * (an_engine / a_bare - 1), 2),
-                engine_image=round(min(engine[many]), 4),
-                bare_image=round(min(bare[many]), 4),
-                idle_between_forwards_percent=round(100 * idle, 2),
-            )
-
-
-def _slope(times: dict[int, list[float]], few: int, many: int) -> float:
-    return (min(times[many]) - min(times[few])) / (many - few)
-
-
-def batches(check: Check) -> None:
-    """Say the seconds of a forward by batch, alone and with texts of two lengths (masked), and who waits for whom."""
-    merger, forward = check.served.merger, check.served.forward
-    assert merger is not None
-    for side, sizes in check.scale.batches.items():
-        call, other = call_of(check, side), call_of(check, side, LONG_PROMPT)
-        alone = 0.0
-        for batch in sizes:
-            if check.device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            try:
-                seconds = seconds_of(forward, call if batch == 1 else merger.merge([call] * batch))
-                masked = seconds_of(forward, merger.merge([call, other] * (batch // 2))) if batch > 1 else None
-            except torch.OutOfMemoryError as error:
-                say(check.stage, f"forward {side} x {batch}", "out of memory", note=str(error)[:200])
-                break
-            alone = alone or seconds
-            finite = bool(torch.isfinite(forward(**call)[0]).all()) if batch == 1 else None
-            peak = torch.cuda.max_memory_allocated() / 2**30 if check.device.type == "cuda" else 0.0
-            say(
-                check.stage,
-                f"forward {side} x {batch}",
-                1000 * seconds,
-                "ms",
-                gain=round(batch * alone / seconds, 2),
-                finite=finite,
-                masked_ms=round(1000 * masked, 2) if masked else None,
-                peak_gib=round(peak, 2),
-                tokens=merger.token_count(call),
-            )
-        check.wait()
-        began = time.perf_counter()
-        check.pipeline.transformer(**call)
-        told = time.perf_counter()
-        check.wait()
-        done = time.perf_counter()
-        say(
-            check.stage,
-            f"host's part of a forward {side} x 1",
-            1000 * (told - began),
-            "ms",
-            whole_ms=round(1000 * (done - began), 2),
-            host_bound=(told - began) > 0.9 * (done - began),
-        )
-
-
-def syncs(check: Check) -> None:
-    """Say where the host waits for the card within an image, beside the forward's own synchronisation."""
-    if check.device.type != "cuda":
-        say(check.stage, "implicit synchronisations", "needs a card")
-        return
-    side = min(check.scale.sides)
-    check.engine([image(side, 2)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            check.engine([dataclasses.replace(image(side, 6, 4.0, prompt="never seen"), previews=1)])
-            alone = Counter(_place(each) for each in caught)
-            caught.clear()
-            check.engine([image(side, 4, prompt=text) for text in ("short", LONG_PROMPT)])
-            merged = Counter(_place(each) for each in caught)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    say(
-        check.stage,
-        "implicit synchronisations, 6 steps with guidance",
-        sum(alone.values()),
-        places=alone.most_common(12),
-    )
-    say(
-        check.stage,
-        "implicit synchronisations, 2 images of 4 steps",
-        sum(merged.values()),
-        places=merged.most_common(12),
-    )
-
-
-def _place(warning: Any) -> str:
-    return f"{'/'.join(Path(warning.filename).parts[-2:])}:{warning.lineno}"
+from imageserver.generation import Generation
+from imageserver.protocol.messages import Failed, Finished
 
 
 def clients(check: Check) -> None:
@@ -146,6 +30,67 @@ def clients(check: Check) -> None:
         gain=round(one_by_one / seconds, 2),
         largest_batch=largest,
         outside_forwards_percent=round(100 * idle, 2),
+    )
+
+
+def guided_clients(check: Check) -> None:
+    """Say images a second of eight clients with guidance, against one by one: look-ahead off (bar 1.9), and on."""
+    side, steps, count = min(check.scale.sides), check.scale.guided_steps, check.scale.guided_clients
+    wanted = [image(side, steps, 4.0, seed=seed) for seed in range(count)]
+    some = wanted[: max(1, count // 4)]
+    check.engine([dataclasses.replace(one, steps=2) for one in wanted])
+    alone = {"on": _one_by_one(check, some)}
+    cap_of = check.served.cap_of
+    # A forward of one call has no room for the foreseen one.
+    check.served.cap_of = lambda pixels: 1
+    try:
+        alone["off"] = _one_by_one(check, some)
+    finally:
+        check.served.cap_of = cap_of
+    each = check.engine(wanted) / count
+    say(
+        check.stage,
+        f"{count} clients with guidance {side}, {steps} steps, at once",
+        1 / each,
+        "/s",
+        gain_over_one_without_lookahead=round(alone["off"] / each, 2),
+        bar=1.9,
+        gain_over_one_with_lookahead=round(alone["on"] / each, 2),
+        lookahead_alone=round(alone["off"] / alone["on"], 2),
+    )
+
+
+def _one_by_one(check: Check, wanted: Sequence[Generation]) -> float:
+    """Return the seconds of an image where each waits for the one before."""
+    return sum(check.engine([one]) for one in wanted) / len(wanted)
+
+
+def mixed(check: Check) -> None:
+    """Say how many of 200 jobs of random sizes fail, two in flight, and how much memory lies in pieces meanwhile."""
+    random, count, sides = Random(7), check.scale.mixed_jobs, check.scale.mixed_sides
+    check.ended.clear()
+    added, most_cached = 0, 0.0
+    began = time.perf_counter()
+    while len(check.ended) < count:
+        while added < min(count, len(check.ended) + 2):
+            size = {"width": random.choice(sides), "height": random.choice(sides)}
+            check.add(added, dataclasses.replace(image(sides[0], 2, seed=added), **size))
+            added += 1
+        if check.pool.step_scheduler.busy:
+            check.pool.step_scheduler.step()
+        else:
+            time.sleep(0.001)
+        most_cached = max(most_cached, check.cached())
+    failures = [message for _, message in check.ended.values() if isinstance(message, Failed)]
+    say(
+        check.stage,
+        f"failures of {count} jobs of random sizes, 2 in flight",
+        len(failures),
+        sentences=sorted({message.sentence for message in failures}),
+        seconds=round(time.perf_counter() - began, 1),
+        allocated_gib=check.held(),
+        reserved_minus_allocated_gib=round(check.cached(), 2),
+        at_most_gib=round(most_cached, 2),
     )
 
 

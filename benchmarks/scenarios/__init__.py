@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.conditions import Device
-from benchmarks.scenarios import cancelling, idle, interruption, memory, overhead, throughput, traffic
+from benchmarks.scenarios import cancelling, idle, interruption, memory, overhead, telemetry, throughput, traffic
 
 Scenario = Callable[[Bench], None]
 
@@ -17,12 +17,13 @@ SCENARIOS: dict[str, Scenario] = {
     "cancelling": cancelling.run,
     "overhead": overhead.run,
     "idle": idle.run,
+    "telemetry": telemetry.run,
 }
 
 # Only a device that we slow down can be brought to a load that is known beforehand; on the demo model's, forwards and
 # the front share the cores, so that idle time says nothing.
 BY_DEVICE: dict[Device, tuple[str, ...]] = {
     "simulated": ("memory", "throughput", "traffic", "interruption", "cancelling", "overhead", "idle"),
-    "demo": ("memory", "throughput", "interruption", "cancelling", "overhead"),
+    "demo": ("memory", "throughput", "interruption", "cancelling", "overhead", "telemetry"),
     "cuda": ("memory", "throughput", "interruption", "cancelling", "overhead", "idle"),
 }

@@ -5,6 +5,7 @@ gain is a figure of its own. In turns, or one after the other where the device h
 """
 
 import statistics
+from collections.abc import Sequence
 from contextlib import closing
 
 from benchmarks.bench import Bench
@@ -22,12 +23,11 @@ STEPS, TRUE_CFG_SCALE = 20, 4.0
 
 def run(bench: Bench) -> None:
     """Measure ours, without and with guidance."""
-    bare, served = _measure(bench, 1.0)
+    (bare, served), (guided_bare, guided) = _measure(bench, (1.0, TRUE_CFG_SCALE))
     base = statistics.median(bare)
     extra = statistics.median(served) - base
     note = f"{_order(bench)}, pipe() {base:.2f} s, {1000 * extra:+.0f} ms"
     bench.record(NAME, "one client over bare pipe()", 100 * extra / base, "%", at_most(3.0), note)
-    guided_bare, guided = _measure(bench, TRUE_CFG_SCALE)
     base = statistics.median(guided_bare)
     note = f"{_order(bench)}, pipe() {base:.2f} s"
     bench.record(NAME, "one client with guidance / bare pipe()", statistics.median(guided) / base, "x", note=note)
@@ -39,29 +39,29 @@ def _order(bench: Bench) -> str:
     return f"{bench.plan.pairs} pairs {order}"
 
 
-def _measure(bench: Bench, true_cfg_scale: float) -> tuple[list[float], list[float]]:
-    """Return the seconds of `pipe()` and of the server, image by image."""
-    image_requests = RequestSource(seed=500)
-    bare: list[float] = []
-    served: list[float] = []
-    environment = clean_environment()
+def _measure(bench: Bench, scales: Sequence[float]) -> list[tuple[list[float], list[float]]]:
+    """Return the seconds of `pipe()` and of the server, image by image, for each guidance."""
+    image_requests, environment = RequestSource(seed=500), clean_environment()
+    times: list[tuple[list[float], list[float]]] = [([], []) for _ in scales]
+    order = [(pair, scale) for pair, scale in zip(times, scales, strict=True) for _ in range(bench.plan.pairs)]
     if bench.fleet.one_at_a_time:
+        # The full-size model takes half a minute to load: each side does so once.
         with BarePipeline(bench.conditions, environment) as pipeline:
             pipeline.generate(image_requests.next((2,)))
-            for _ in range(bench.plan.pairs):
-                bare.append(pipeline.generate(_next(image_requests, true_cfg_scale)))
+            for (bare, _), scale in order:
+                bare.append(pipeline.generate(_next(image_requests, scale)))
         with bench.fleet.serving(OURS) as server, closing(LoadClient(server.port)) as client:
-            for _ in range(bench.plan.pairs):
-                served.append(_ask(client, _next(image_requests, true_cfg_scale)))
+            for (_, served), scale in order:
+                served.append(_ask(client, _next(image_requests, scale)))
     else:
         with BarePipeline(bench.conditions, environment) as pipeline, bench.fleet.serving(OURS) as server:
             client = LoadClient(server.port)
             pipeline.generate(image_requests.next((2,)))
-            for _ in range(bench.plan.pairs):
-                bare.append(pipeline.generate(_next(image_requests, true_cfg_scale)))
-                served.append(_ask(client, _next(image_requests, true_cfg_scale)))
+            for (bare, served), scale in order:
+                bare.append(pipeline.generate(_next(image_requests, scale)))
+                served.append(_ask(client, _next(image_requests, scale)))
             client.close()
-    return bare, served
+    return times
 
 
 def _next(image_requests: RequestSource, true_cfg_scale: float) -> ImageRequest:

@@ -3,10 +3,13 @@
 The baseline for the overhead of a server.
 """
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from benchmarks.conditions import Conditions
@@ -25,6 +28,7 @@ class BarePipeline:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._is_stopped = False
 
     def generate(self, image_request: ImageRequest) -> float:
         """Return the seconds of one `pipe()` call."""
@@ -36,12 +40,32 @@ class BarePipeline:
             raise RuntimeError("The bare pipeline has ended; its error is above.")
         return float(line)
 
+    def stop(self) -> None:
+        """Stop the process with all its threads, until `awake` or the end."""
+        self._process.send_signal(signal.SIGSTOP)
+        self._is_stopped = True
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let a stopped process go on inside."""
+        self._go_on()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def _go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+        self._is_stopped = False
+
     def __enter__(self) -> "BarePipeline":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
+        if self._is_stopped:
+            self._go_on()
         self._process.wait(30)
 
 

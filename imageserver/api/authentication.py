@@ -17,7 +17,7 @@ from imageserver.telemetry.logs import current_credential
 # Monitoring and orchestrators need no key; the index, the page and the OpenAPI document are public.
 OPEN_ENDPOINTS = {
     "health.index", "health.health", "health.livez", "health.readyz", "health.startupz", "openapi.document",
-    "openapi.docs", "openapi.asset", "page.client", "page.file",
+    "openapi.docs", "openapi.asset", "page.client", "page.file", "page_share.share",
 }  # fmt: skip
 # The second is Azure's.
 KEY_HEADERS = ("X-API-Key", "Api-Key")

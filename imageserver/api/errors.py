@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from imageserver.api.request_context import request_id
 from imageserver.api.schemas import NativeError
 from imageserver.errors import BodyTooLarge, InvalidParameter, NotFound, ServiceError
+from imageserver.telemetry.error_line import log_error
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def register(
 
     @target.errorhandler(ServiceError)
     def service_error(error: ServiceError) -> Response:
-        logger.info("%d %s: %s", error.status, error.code, error.sentence)
+        log_error(logger, error)
         return error_response(error, _envelope_here(envelope), wrong_value=wrong_value, challenges=challenges)
 
     @target.errorhandler(HTTPException)

@@ -7,7 +7,7 @@ from flask import current_app, g, request
 from imageserver.api.credentials.api_keys import NOBODY, Owner
 from imageserver.api.services import Services
 from imageserver.client_limits import ClientLimits, limits_in
-from imageserver.telemetry.logs import current_request, current_trace
+from imageserver.telemetry.logs import current_request
 from imageserver.web_addresses import network_of
 
 EXTENSION = "imageserver"
@@ -22,8 +22,6 @@ def request_id() -> int:
     if "request_id" not in g:
         g.request_id = services().request_ids.next_id()
         current_request.set(g.request_id)
-        # A connection that is kept alive may have that of the request before.
-        current_trace.set("")
     return cast(int, g.request_id)
 
 

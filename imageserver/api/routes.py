@@ -14,28 +14,33 @@ from imageserver.api.dialects.responses import views as responses
 from imageserver.api.dialects.tasks import native_views as tasks
 from imageserver.api.dialects.websocket import views as websocket
 from imageserver.api.page import views as page
-from imageserver.api.server import health, history, jobs, loras, models, openapi, page_start, usage
+from imageserver.api.server import health, history, jobs, loras, models, openapi, page_share, page_start, usage
 from imageserver.api.server.gallery import views as gallery
 from imageserver.api.server.provenance import views as provenance
-from imageserver.api.wsgi import (
-    body_timeout,
-    fair_reading,
-    malformed_body,
-    response_headers,
-    security_headers,
-    send_timeout,
-)
+from imageserver.api.wsgi import response_headers, security_headers, send_timeout
+from imageserver.api.wsgi.bodies import arriving, body_timeout, fair_reading, malformed_body
 from imageserver.settings import Settings
+from imageserver.web_addresses import TrustedProxies
+
+# Of MAX_BODY_MB, the bodies that a worker has room for while they arrive, and while they wait.
+MIN_BODIES = 4
 
 
 def register(app: Flask, settings: Settings) -> None:
     """Register the handlers of every request first, in the order in which they run, then the dialects."""
     errors.register(app)
+    # Before whatever may fail or refuse.
+    response_headers.register(app)
+    # Of all workers together, but in each of them several whole bodies can arrive at once.
+    max_arriving, max_waiting = (
+        int(max(together / settings.workers, MIN_BODIES * settings.max_body_mb) * 2**20)
+        for together in (settings.max_arriving_mb, settings.max_waiting_mb)
+    )
+    arriving.register(app, max_arriving, max_waiting, TrustedProxies(settings.trusted_proxies))
     body_timeout.register(app, settings.body_timeout)
     malformed_body.register(app)
     fair_reading.register(app)
     send_timeout.register(app, settings.send_timeout)
-    response_headers.register(app)
     measuring.register(app)
     security_headers.register(app)
     guard.register(app, settings)
@@ -46,7 +51,20 @@ def register(app: Flask, settings: Settings) -> None:
     rate_limits.register(app)
     for dialect in (native, openai_images, chat, responses, cogview4_stream, huggingface, tasks, automatic1111, mcp):
         app.register_blueprint(dialect.blueprint)
-    for own_routes in (health, page, page_start, jobs, history, gallery, provenance, loras, models, usage, openapi):
+    for own_routes in (
+        health,
+        page,
+        page_start,
+        page_share,
+        jobs,
+        history,
+        gallery,
+        provenance,
+        loras,
+        models,
+        usage,
+        openapi,
+    ):
         app.register_blueprint(own_routes.blueprint)
     websocket.register(app)
     proxied_requests.register(app, settings)

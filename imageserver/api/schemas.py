@@ -33,6 +33,7 @@ class SavedImagesResponse(ResponseSchema):
     model: str | None
     warnings: list[str]
     nsfw_detected: bool | None = Field(description="Whether the safety checker blacked out an image; null without one.")
+    revised_prompt: str | None = Field(description="The prompt that `enhance` has written; null without it.")
     queue_time: float = Field(description="Seconds from arrival to the first device call.")
     batch_size: int = Field(description="The largest number of images that shared a forward pass with this one.")
     cache: Literal["hit", "miss", "join"]
@@ -72,8 +73,9 @@ class JobResponse(ResponseSchema):
 
     object: Literal["job"]
     id: int
-    kind: Literal["generation", "model"] = Field(
-        description="`model` is a model that is being loaded: its steps are percentages, its image fields are 0."
+    kind: Literal["generation", "caption", "model"] = Field(
+        description="`caption` describes an image and generates none; `model` is a model that is being loaded: its "
+        "steps are percentages, its image fields are 0."
     )
     model: str = Field(description="The model that generates or is loaded; empty until the first model is loaded.")
     dialect: str
@@ -97,6 +99,7 @@ class JobResponse(ResponseSchema):
     inference_time: float | None
     vram_peak_mb: float | None = Field(description="Peak memory of the device during the generation, in MiB.")
     seeds: list[int]
+    revised_prompt: str | None = Field(description="The prompt that `enhance` has written; null without it.")
     cache: str | None
     device: str | None = Field(description="The device that it runs or ran on, as `/health` names it.")
     error: str | None
@@ -108,6 +111,25 @@ class JobListResponse(ResponseSchema):
 
     object: Literal["list"]
     data: list[JobResponse]
+
+
+class JobProgressResponse(ResponseSchema):
+    """How far one request is: the fields of a job that change while it waits and runs."""
+
+    id: int
+    state: Literal["queued", "processing"]
+    step: int
+    total_steps: int
+    queue_position: int | None
+    queue_wait: float | None
+    expected_seconds: float | None
+
+
+class JobProgressListResponse(ResponseSchema):
+    """The requests that run or wait, newest first."""
+
+    object: Literal["list"]
+    data: list[JobProgressResponse]
 
 
 class StatusResponse(ResponseSchema):
@@ -203,6 +225,8 @@ class InfoResponse(OpenResponseSchema):
     layers: int = Field(description="Number of layers that the model separates an image into; 0 for other models.")
     input_limits: InputLimits
     gallery: bool = Field(description="Whether saved images are in `/v1/gallery`.")
+    enhance: bool = Field(description="Whether `enhance` can rewrite prompts.")
+    caption: bool = Field(description="Whether a loaded model can describe images, as `interrogate` asks.")
     total_requests_processed: int
     version: str
     devices: list[dict[str, Any]] = Field(description="Each device, and how its models were fitted to it.")

@@ -11,6 +11,7 @@ import gevent
 from imageserver.api.addresses.links import Links
 from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.credentials.url_signer import UrlSigner
+from imageserver.api.page.styles import Styles
 from imageserver.api.wsgi.connections import Connections
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
@@ -34,9 +35,12 @@ from imageserver.telemetry.metric_registry import MetricRegistry
 from imageserver.web_addresses import TrustedProxies
 
 if TYPE_CHECKING:
-    # They import requests or more, which takes 0.1 s and is needed only with these settings.
+    # They import requests, c2pa or more, which takes time and is needed only with these settings.
     from imageserver.api.credentials.huggingface_tokens import HuggingFaceTokens
+    from imageserver.api.outbound.prompt_endpoint import PromptEndpoint
     from imageserver.api.outbound.webhooks import WebhookSender
+    from imageserver.imaging.provenance.manifests.reading import ManifestReader
+    from imageserver.imaging.provenance.manifests.signer import ManifestSigner
     from imageserver.telemetry.tracing.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -69,15 +73,24 @@ class Services:
     keyring: Keyring
     url_signer: UrlSigner | None
     sealer: Sealer
+    # None without C2PA_CERT, and where that cannot be used.
+    signer: "ManifestSigner | None"
+    # None without the extra c2pa.
+    manifest_reader: "ManifestReader | None"
     huggingface_tokens: "HuggingFaceTokens | None"
     loras: LoraFolder
     connections: Connections
     proxies: TrustedProxies
     links: Links
+    styles: Styles
     measurements: MetricRegistry
     measurement_link: MeasurementLink
     # None without a collector.
     tracing: "Tracing | None" = None
+    # None without ENHANCE_URL.
+    prompt_endpoint: "PromptEndpoint | None" = None
+    # Why C2PA_CERT cannot be used.
+    signer_problem: str = ""
     draining: bool = False
 
     def start(self) -> None:
@@ -100,6 +113,11 @@ class Services:
     def output_sealer(self) -> Sealer | None:
         """What marks and seals generated images, None with PROVENANCE=off."""
         return self.sealer if self.settings.provenance else None
+
+    @property
+    def output_signer(self) -> "ManifestSigner | None":
+        """What signs generated images, None without C2PA_CERT and while that is not valid."""
+        return self.signer if self.signer and self.signer.certificate.is_valid else None
 
     @property
     def default_info(self) -> ModelInfo | None:
@@ -147,8 +165,17 @@ class Services:
 
     @property
     def _obstacle(self) -> str:
-        """Why something cannot be stored, though images are generated."""
-        return self.tasks.obstacle or self.outputs.obstacle
+        """Why something cannot be stored or signed, though images are generated."""
+        return self.tasks.obstacle or self.outputs.obstacle or self._signing_obstacle
+
+    @property
+    def _signing_obstacle(self) -> str:
+        if self.signer is None or self.output_signer is not None:
+            return self.signer_problem
+        certificate = self.signer.certificate
+        if not certificate.has_begun:
+            return f"C2PA_CERT is valid from {certificate.begins:%Y-%m-%d %H:%M} UTC: images have no C2PA manifest yet."
+        return f"C2PA_CERT expired at {certificate.expires:%Y-%m-%d %H:%M} UTC: images have no C2PA manifest."
 
     def drain(self) -> None:
         """Report `draining`, and fail what still runs with our own 503 before GRACEFUL_TIMEOUT ends.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from imageserver.cli import machine
 from imageserver.cli.engine_module import INSTALL, environment
-from imageserver.cli.terminal.output import print_json, with_sign
+from imageserver.cli.terminal.output import print_json, print_line, print_state
 from imageserver.protocol.finding import Finding, read_finding
 from imageserver.settings import WORKING_DIR, Settings
 from imageserver.settings.source import load_settings
@@ -25,15 +25,14 @@ def doctor(*, as_json: bool) -> int:
     for finding in _inspect(settings):
         findings.append(finding)
         if not as_json:
-            state = with_sign(finding.state, f"{finding.state:<8}", sys.stdout)
-            print(f"{state} {finding.name:<8} {finding.sentence}", flush=True)
+            print_state(finding.state, f"{finding.state:<8}", f" {finding.name:<8} {finding.sentence}")
     problems = [finding.sentence for finding in findings if finding.state == "problem"]
     conclusion = _conclusion(settings, problems)
     if as_json:
         told = {"can_serve": not problems, "conclusion": conclusion, "findings": [asdict(each) for each in findings]}
         print_json(told)
     else:
-        print(conclusion)
+        print_line(conclusion)
     return 1 if problems else 0
 
 

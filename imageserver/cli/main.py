@@ -27,7 +27,9 @@ def run(arguments: list[str] | None = None) -> int:
     except CommandFailed as failed:
         if getattr(options, "as_json", False):
             _print_failure(failed.sentence, failed.code)
-        print(failed.sentence, file=sys.stderr)
+        from imageserver.cli.terminal.output import print_line
+
+        print_line(failed.sentence, sys.stderr)
         return failed.status
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable
 
 from imageserver.dispatch.job_table import JobTable
@@ -15,6 +16,8 @@ from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.errors import DeadlineExceeded, EngineUnavailable, OutOfMemory
 from imageserver.protocol import messages
+
+logger = logging.getLogger(__name__)
 
 MAX_ENGINE_DEATHS = 2
 # Jobs that a pass over the queue lets wait for their seats while another is open, but none of them is meant for it.
@@ -70,6 +73,7 @@ class Assignment:
             if job.state != "processing":  # it had ended already
                 continue
             job.engine_deaths += 1
+            logger.warning("The engine %s was lost while it ran this request.", seat.name, extra=job.log_fields)
             if silent and (len(lost) == 1 or job.engine_deaths >= MAX_ENGINE_DEATHS):
                 self._jobs.fail(job, DeadlineExceeded("The engine stopped answering while it ran this generation."))
             elif job.engine_deaths >= MAX_ENGINE_DEATHS or self._seats.have_failed:

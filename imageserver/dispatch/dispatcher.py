@@ -22,11 +22,11 @@ from imageserver.dispatch.models.model_loading import ModelLoading
 from imageserver.dispatch.queue_room import QueueRoom
 from imageserver.dispatch.quotas.quotas import Quotas
 from imageserver.dispatch.quotas.usage_store import UsageStore
+from imageserver.dispatch.seats import lora_requests
 from imageserver.dispatch.seats.estimator import Estimator
 from imageserver.dispatch.seats.idle_unload import IdleUnload
-from imageserver.dispatch.seats.lora_answers import LoraAnswers
 from imageserver.dispatch.seats.seat import ModelEvent, Seat
-from imageserver.dispatch.seats.seat_list import SeatList, one_of_each_host
+from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.dispatch.seats.seat_models import LoadEnded
 from imageserver.dispatch.service_state import snapshot
 from imageserver.dispatch.snapshot_broadcast import SnapshotBroadcast
@@ -52,7 +52,8 @@ class Dispatcher:
         self._clock = asyncio.get_running_loop().time
         self._broadcast = SnapshotBroadcast(self.snapshot)
         self._tasks = Tasks()
-        self.seats = SeatList()
+        # Without SCALE_UP_WAIT nobody knows whether the machines that MIN_ENGINES asks for can be started at all.
+        self.seats = SeatList(awaits_machines=settings.scale_up_wait > 0)
         self._estimator = Estimator(self.seats)
         self.quotas = Quotas(UsageStore(settings.resolve(settings.state_dir)))
         self.measurements = MetricRegistry()
@@ -159,24 +160,20 @@ class Dispatcher:
         elif not self.seats.ready and any(seat.engine.is_resting for seat in self.seats):
             worker.send(messages.LorasLoaded(job=request.job))
             return
-        model = request.model or self.models.default
-        # Where none has the model, the first engine says so, or why it cannot yet.
-        seats = self.seats.holding(model) or self.seats.ready[:1] or list(self.seats)[:1]
+        request = msgspec.structs.replace(request, model=request.model or self.models.default)
+        seats = lora_requests.seats_asked(request, self.seats)
         if not seats:
             error = Loading(f"The model is not loaded yet: {self.seats.reason}", retry_after=2)
             worker.send(messages.failed(request.job, error))
-        if request.fetch is not None:
-            seats = one_of_each_host(seats)
-        answers = worker if len(seats) == 1 else LoraAnswers(worker, len(seats))
-        for seat in seats:
-            seat.engine.ask(msgspec.structs.replace(request, model=model), answers)
+        lora_requests.ask(request, seats, worker)
 
     def request_admission(self, request: messages.AdmissionRequest, worker: Listener) -> None:
-        """Answer a request that would be refused now before its images are decoded; it counts like a job."""
+        """Refuse, like a job, what would be refused now: before its images or its prompt are worked on."""
         try:
             refuse_if_hopeless(self.seats)
             # How large its images will be is not known yet.
             self._room.refuse_if_none(request.credential, source_bytes=1)
+            self.quotas.refuse_if_used_up(request.account, request.limits)
         except ServiceError as error:
             self._refuse(request.job, error, worker)
         else:
@@ -229,13 +226,14 @@ class Dispatcher:
         """Use an engine that has become ready, and send a snapshot: at once when the state is another, else soon."""
         self._assignment.advance()
         if self.seats.have_failed:
+            error = EngineUnavailable(self.seats.reason)
             for job in self.jobs:
-                self.jobs.fail(job, EngineUnavailable(self.seats.reason))
+                self.jobs.fail(job, error)
+            self.models.fail_waiting(error)
         self._broadcast.change(self.seats.states)
-        if self.seats.ready:
-            # Requests for models that have waited for an engine.
-            self.models.advance()
-            self.models.send_responses()
+        # Requests for models that have waited for an engine.
+        self.models.advance()
+        self.models.send_responses()
 
     def job_event(self, seat: Seat, message: messages.JobReport, raw: bytes) -> None:
         """Pass an engine's message on; one about a job that nobody waits for any more only frees its place."""
@@ -287,7 +285,7 @@ class Dispatcher:
                 self.measurements.observe(MODEL_LOAD_SECONDS, info.load_time, info.name)
 
     def _counts(self) -> Counts:
-        busy = {seat.name: seat.engine.usage.busy for seat in self.seats}
+        busy = {seat.name: seat.engine.usage.total.busy for seat in self.seats}
         queued = len(self.jobs.queue) + self.jobs.held_by_engines + self.models.requests_waiting
         return Counts(queued, self.jobs.begun, self.jobs.tally.refused, busy)
 
@@ -312,7 +310,7 @@ class Dispatcher:
         """Return a new job in the queue; raises the error that refuses it."""
         generation = self.models.with_model_name(request.generation)
         job = self._new_job(request.job, generation, request.credential)
-        job.source, job.twin_key = source, request.twin_key
+        job.source, job.twin_key, job.trace_id = source, request.twin_key, request.trace_id
         refuse_if_hopeless(self.seats)
         self._room.refuse_if_none(request.credential, len(source))
         self._estimator.refuse_if_too_large(generation)

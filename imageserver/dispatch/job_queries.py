@@ -20,13 +20,12 @@ class JobQueries:
         self._watched: dict[int, tuple[JobRecord, Listener]] = {}
 
     def list_jobs(self, query: ListJobs, worker: Listener) -> None:
-        """Answer one request's status, or the newest ones' with their prompts cut."""
+        """Answer one request's status, or those of several with their prompts cut."""
         if query.wanted is not None:
             record = self._job_records.find(query.wanted, query.credential)
             jobs = [] if record is None else [self._status(record)]
         else:
-            found = self._job_records.newest(query.credential, query.state, query.limit)
-            jobs = [_with_cut_prompt(self._status(record)) for record in found]
+            jobs = [_with_cut_prompt(self._status(record)) for record in self._job_records.listed(query)]
         worker.send(JobList(job=query.job, jobs=tuple(jobs)))
 
     def current(self, query: CurrentJobRequest, worker: Listener) -> None:
@@ -74,11 +73,17 @@ class JobQueries:
         job = self._dispatcher.jobs.job_of(status.id)
         if job is None or status.state in ENDED:
             return status
-        expected = self._dispatcher.estimate_wait(job)
-        return record.status_with(expected)
+        if status.state == "processing":
+            left = round(self._dispatcher.jobs.time_left(job), 3)
+            return msgspec.structs.replace(status, expected_seconds=left)
+        return record.status_with(self._dispatcher.estimate_wait(job))
 
 
 def _with_cut_prompt(status: JobStatus) -> JobStatus:
-    if len(status.prompt) <= MAX_LISTED_PROMPT_CHARACTERS:
-        return status
-    return msgspec.structs.replace(status, prompt=f"{status.prompt[: MAX_LISTED_PROMPT_CHARACTERS - 1]}…")
+    revised = status.revised_prompt
+    return msgspec.structs.replace(status, prompt=_cut(status.prompt), revised_prompt=revised and _cut(revised))
+
+
+def _cut(prompt: str) -> str:
+    whole = len(prompt) <= MAX_LISTED_PROMPT_CHARACTERS
+    return prompt if whole else f"{prompt[: MAX_LISTED_PROMPT_CHARACTERS - 1]}…"

@@ -5,6 +5,7 @@ kept in memory only and are lost when the dispatcher restarts.
 """
 
 import asyncio
+import itertools
 import math
 import time
 from collections import OrderedDict, deque
@@ -50,18 +51,24 @@ class JobRecord:
     client: str = ""
     # What it waits for before it has a job of its own: its model, then the generation that its worker submits.
     awaits: Literal["model", "generation", None] = None
-    # The last preview and its pixels, until the request ends.
-    preview: tuple[messages.Preview, bytes] | None = None
+    # The last preview of each image and its pixels, until the request ends; the newest comes last.
+    previews: dict[int, tuple[messages.Preview, bytes]] = field(default_factory=dict)
     events: deque[tuple[int, str, messages.JobStatus]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     # By the numbers of their watches.
     watchers: dict[int, Watcher] = field(default_factory=dict)
 
+    @property
+    def preview(self) -> tuple[messages.Preview, bytes] | None:
+        """The newest preview and its pixels, until the request ends."""
+        return next(reversed(self.previews.values()), None)
+
     def send(self, message: messages.Message, raw: bytes = b"") -> None:
         """Record a message about the request's job, and pass it on."""
         if isinstance(message, messages.Preview):
-            self.preview = (message, raw)
+            self.previews.pop(message.index, None)
+            self.previews[message.index] = (message, raw)
             for watch, watcher in self.watchers.items():
-                self._show_preview(watch, watcher)
+                self._show_preview(watch, watcher, message, raw)
         else:
             self._record(message)
         self.worker.send(message, raw)
@@ -75,7 +82,7 @@ class JobRecord:
             watcher.listener.send(messages.JobEvent(job=watch, number=number, name=name, status=self.status))
         if self.status.state in ENDED:
             self.watchers.clear()
-            self.preview = None
+            self.previews.clear()
 
     def watch(self, watch: int, watcher: Watcher, after: int) -> None:
         """Send a watcher the events later than `after`, those to come included.
@@ -90,22 +97,20 @@ class JobRecord:
             watcher.listener.send(messages.JobEvent(job=watch, number=number, name=name, status=status))
         if not ended:
             self.watchers[watch] = watcher
-            self._show_preview(watch, watcher)
+            for preview, pixels in self.previews.values():
+                self._show_preview(watch, watcher, preview, pixels)
 
     def status_with(self, expected: WaitEstimate) -> messages.JobStatus:
-        """Return the status with this estimate; a running request has no wait, one that the engine holds may have."""
+        """Return the status of a request that waits, perhaps in the engine, with this estimate."""
         own = round(expected.own, 3)
-        if self.status.state == "processing":
-            return msgspec.structs.replace(self.status, expected_seconds=own)
         wait = round(expected.wait, 3)
         return msgspec.structs.replace(
             self.status, expected_seconds=own, queue_wait=wait, queue_position=expected.position
         )
 
-    def _show_preview(self, watch: int, watcher: Watcher) -> None:
-        if watcher.previews and self.preview is not None:
-            message, pixels = self.preview
-            watcher.listener.send(msgspec.structs.replace(message, job=watch), pixels)
+    def _show_preview(self, watch: int, watcher: Watcher, preview: messages.Preview, pixels: bytes) -> None:
+        if watcher.previews:
+            watcher.listener.send(msgspec.structs.replace(preview, job=watch), pixels)
 
     def _record(self, message: messages.Message) -> None:
         now = time.time()
@@ -121,7 +126,7 @@ class JobRecord:
             case messages.Queued():
                 wait, own = round(message.wait, 3), round(message.own, 3)
                 # Again after its engine died: nothing of what was generated is left.
-                self.preview = None
+                self.previews.clear()
                 place = {"queue_position": message.position, "queue_wait": wait}
                 self.add_event("queued", expected_seconds=own, **place, **NOT_BEGUN)
             case messages.Started():
@@ -129,7 +134,9 @@ class JobRecord:
                 device = message.device or None
                 self.add_event("started", state="processing", started_at=now, step=0, device=device, **NOT_QUEUED)
             case messages.Progress():
-                self.add_event("progress", step=message.step, total_steps=message.total)
+                self.add_event(
+                    "progress", step=message.step, total_steps=message.total, expected_seconds=message.time_left
+                )
             case messages.Finished():
                 self.add_event(
                     "completed",
@@ -139,7 +146,9 @@ class JobRecord:
                     inference_time=round(message.outcome.inference_time, 3),
                     vram_peak_mb=message.outcome.vram_peak_mb or None,
                     seeds=message.outcome.seeds,
-                    cache="join" if message.joined else "miss",
+                    revised_prompt=message.outcome.revised_prompt or None,
+                    # Captions are never cached.
+                    cache=None if self.status.kind == "caption" else "join" if message.joined else "miss",
                     **NOT_QUEUED,
                 )
             case messages.ModelResponse():
@@ -193,6 +202,7 @@ class JobRecords:
             step=status.total_steps,
             inference_time=round(hit.outcome.inference_time, 3),
             seeds=hit.outcome.seeds,
+            revised_prompt=hit.outcome.revised_prompt or None,
             cache="hit",
         )
 
@@ -201,13 +211,18 @@ class JobRecords:
         record = self._records.get(number)
         return record if record is not None and credential in ("", record.credential) else None
 
-    def newest(self, credential: str, state: str | None, limit: int) -> Iterator[JobRecord]:
-        for record in reversed(self._records.values()):
-            if limit == 0:
-                return
-            if credential in ("", record.credential) and state in (None, record.status.state):
-                limit -= 1
-                yield record
+    def listed(self, query: messages.ListJobs) -> Iterator[JobRecord]:
+        """Return the records that a query wants, the newest first, or in the order in which it names them."""
+        if query.among is None:
+            known: Iterator[JobRecord] = reversed(self._records.values())
+        else:
+            known = (self._records[number] for number in query.among if number in self._records)
+        wanted = (
+            record
+            for record in known
+            if query.credential in ("", record.credential) and (not query.states or record.status.state in query.states)
+        )
+        return itertools.islice(wanted, query.limit)
 
     def current(self, dialect: str, credential: str, client: str) -> JobRecord | None:
         """Return the first of somebody's requests that runs, else the first that waits, else the newest.
@@ -238,7 +253,8 @@ class JobRecords:
 
 def _status(number: int, dialect: str, generation: Generation) -> messages.JobStatus:
     return messages.JobStatus(
-        id=number, model=generation.model, dialect=dialect, state="queued", prompt=generation.prompt,
+        id=number, kind="caption" if generation.caption else "generation", model=generation.model, dialect=dialect,
+        state="queued", prompt=generation.prompt,
         width=generation.width, height=generation.height, steps=generation.steps, n=generation.count,
         seed=generation.seed, priority=generation.priority, created_at=time.time(),
         total_steps=generation.generated_steps * generation.count,

@@ -5,6 +5,10 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 
+import msgspec
+
+from imageserver.dispatch.estimates.measured_pace import MeasuredPace
+from imageserver.dispatch.estimates.queue_wait import SeatLoad, estimate_wait
 from imageserver.dispatch.jobs import Job, Listener, Tally, Waiter, state_after
 from imageserver.dispatch.queue import JobQueue
 from imageserver.dispatch.single_flight import SingleFlight
@@ -25,6 +29,9 @@ class JobTable:
         self._jobs: dict[int, Job] = {}
         self._awaited: dict[int, Job] = {}  # number of a request -> the job that it waits for
         self.single_flight = SingleFlight()
+        self._paces: dict[int, MeasuredPace] = {}
+        # By the names of the devices: the moment of the last step of any of their jobs.
+        self._stepped: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -82,6 +89,8 @@ class JobTable:
 
     def requeue(self, job: Job) -> None:
         job.state, job.share_done, job.begun, job.started = "queued", 0.0, False, None
+        job.paced_work = None
+        self._paces.pop(job.id, None)
         self.queue.push(job)
 
     def notify(self, job: Job, message: Queued | Started | Progress | Preview, raw: bytes = b"") -> None:
@@ -90,9 +99,14 @@ class JobTable:
             # It may have waited in the engine too, behind others.
             job.begun, job.started = True, asyncio.get_running_loop().time()
         elif isinstance(message, Progress):
-            job.share_done = message.step / message.total
+            message = self._advance(job, message)
         for waiter in job.waiters:
             waiter.notify(message, raw)
+
+    def time_left(self, job: Job) -> float:
+        """Return the expected seconds until a running job is done, with what its device gives to others before."""
+        beside = [other for other in self.running.values() if other.device == job.device]
+        return estimate_wait(job, [SeatLoad(beside, room=True)], (), asyncio.get_running_loop().time()).total
 
     def detach(self, waiter: Waiter, error: ServiceError) -> None:
         """End one request with an error; its job, if it has one, goes on."""
@@ -117,12 +131,25 @@ class JobTable:
         self._on_end(job, message)
         job.state = state_after(message)
         self._jobs.pop(job.id, None)
+        self._paces.pop(job.id, None)
         self.queue.remove(job)
         # A finished job may be kept for a retry; the image that it started from is needed no more.
         job.source = b""
         self.single_flight.end(job, (message, raw) if isinstance(message, Finished) else None)
         for waiter in job.waiters:
             self._end_wait(waiter, _for_waiter(message, job, waiter), raw)
+
+    def _advance(self, job: Job, message: Progress) -> Progress:
+        """Record a step, and return its message with the time that is left.
+
+        Of jobs whose steps share a forward, the first that reports it is charged for it, for it goes before the others.
+        """
+        now = asyncio.get_running_loop().time()
+        pace = self._paces.setdefault(job.id, MeasuredPace())
+        pace.record(message.step, message.total, now - self._stepped.get(job.device, now))
+        self._stepped[job.device] = now
+        job.paced_work, job.share_done = pace.work(job.work), message.step / message.total
+        return msgspec.structs.replace(message, time_left=round(self.time_left(job), 3))
 
     def _end_wait(self, waiter: Waiter, message: Finished | Failed, raw: bytes = b"") -> None:
         self._awaited.pop(waiter.id, None)

@@ -10,6 +10,7 @@ from imageserver.errors import Cancelled
 from imageserver.generation import Generation
 from imageserver.protocol.messages import Failed, Finished, Message, Preview, Progress, Queued, Started
 from imageserver.scheduling_policy import Claim
+from imageserver.telemetry.logs import log_fields_of
 
 JobState = Literal["queued", "processing", "completed", "failed", "cancelled"]
 
@@ -46,8 +47,9 @@ class Waiter:
 class Job:
     """One generation; `work` is its expected device time, moments are those of the event loop's clock.
 
-    `source` holds the pixels that `generation.source` describes; `begun` is set once the engine has reported it.
-    `device` is the name of the seat that it was given to. `result` is kept if the client may retry.
+    `paced_work` is that time as its steps show it, None before the first. `source` holds the pixels that
+    `generation.source` describes; `begun` is set once the engine has reported it. `device` is the name of the seat that
+    it was given to. `result` is kept if the client may retry.
     """
 
     id: int
@@ -55,10 +57,12 @@ class Job:
     waiters: list[Waiter]
     arrived: float
     credential: str = ""
+    trace_id: str = ""
     twin_key: str | None = None
     work: float = 0.0
     started: float | None = None
     share_done: float = 0.0
+    paced_work: float | None = None
     begun: bool = False
     engine_deaths: int = 0
     state: JobState = "queued"
@@ -67,8 +71,15 @@ class Job:
     result: tuple[Finished, bytes] | None = None
 
     @property
+    def log_fields(self) -> dict[str, object]:
+        """What a log line about it says of the request that it was made for."""
+        return log_fields_of(self.id, self.trace_id)
+
+    @property
     def remaining(self) -> float:
-        return self.work * (1 - self.share_done)
+        """The expected device time that it still takes, at the pace of its last steps."""
+        work = self.work if self.paced_work is None else self.paced_work
+        return work * (1 - self.share_done)
 
     @property
     def claim(self) -> Claim:

@@ -1,11 +1,10 @@
 """The jobs that wait, in the order in which they will be served."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 from imageserver.dispatch.jobs import Job
 from imageserver.generation import Generation
-from imageserver.scheduling_policy import Claim, ClaimOrder, SchedulingPolicy
+from imageserver.scheduling_policy import Claim, ClaimOrder, SchedulingPolicy, by_credential
 
 
 class JobQueue:
@@ -27,9 +26,9 @@ class JobQueue:
         return iter(self._jobs.values())
 
     @property
-    def claims(self) -> Iterator[Claim]:
-        """The claims of all jobs, in no order."""
-        return chain(*self._by_credential.values(), (job.claim for job in self._lost.values()))
+    def claims(self) -> list[ClaimOrder]:
+        """The claims of all jobs, each credential's in their order."""
+        return [*self._by_credential.values(), *by_credential(job.claim for job in self._lost.values())]
 
     def push(self, job: Job) -> None:
         self._jobs[job.id] = job

@@ -8,14 +8,17 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.job_queries import JobQueries
 from imageserver.dispatch.seats.configuration.card_count import find_cards
 from imageserver.dispatch.seats.configuration.configured_seats import configured_seats
+from imageserver.dispatch.seats.configuration.group_size import splits_calls
 from imageserver.dispatch.seats.engines.engine_process import EngineProcess
-from imageserver.dispatch.seats.far_seats import FarSeats
+from imageserver.dispatch.seats.far.far_engines import FarEngines
+from imageserver.dispatch.seats.far.far_seats import FarSeats
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.streams import READ_LIMIT_BYTES, Peer
 from imageserver.dispatch.tasks import Tasks
@@ -26,8 +29,11 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+Connect = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+
 HELLO_TIMEOUT_SECONDS = 10.0
 OWNER_POLL_SECONDS = 0.5
+ADDRESS_POLL_SECONDS = 1.0
 # What is still to be sent to the workers must be out before the process ends.
 CLOSE_TIMEOUT_SECONDS = 2.0
 
@@ -35,33 +41,32 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
     """Run the dispatcher until its owner is gone or a signal stops it."""
     runtime_dir.remove_stale()
-    listener, address = _listen(settings, runtime_dir, secrets.token_hex(32))
     dispatcher = Dispatcher(settings)
     queries = JobQueries(dispatcher)
     connections: dict[asyncio.Task[None], Peer] = {}
 
     def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)
-        connection = asyncio.create_task(_accept(dispatcher, queries, peer, address.key))
+        connection = asyncio.create_task(_accept(dispatcher, queries, peer, listening.address.key))
         connections[connection] = peer
         connection.add_done_callback(connections.pop)
         connection.add_done_callback(lambda _: peer.close())
 
-    starter = asyncio.start_unix_server if address.path else asyncio.start_server
-    server = await starter(connect, sock=listener, limit=READ_LIMIT_BYTES)
-    runtime_dir.write(address, os.getpid())
+    listening = ListeningAddress(settings, runtime_dir, connect)
+    await listening.open()
     stop = asyncio.Event()
     with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     beside = Tasks()
     beside.start(_wait_for_end_of(runtime_dir.owner, stop))
+    beside.start(listening.keep())
     dispatcher.start()
     dispatcher.quotas.start()
-    beside.start(_open_seats(dispatcher, settings, address, runtime_dir))
+    beside.start(_open_seats(dispatcher, settings, listening.address, runtime_dir))
     await stop.wait()
     await beside.stop()
-    server.close()
+    listening.close()
     await dispatcher.stop()
     await dispatcher.quotas.stop()
     for peer in connections.values():
@@ -74,9 +79,9 @@ async def serve(settings: Settings, runtime_dir: RuntimeDir) -> None:
 async def _open_seats(dispatcher: Dispatcher, settings: Settings, address: Address, runtime_dir: RuntimeDir) -> None:
     if settings.cluster:
         clock = asyncio.get_running_loop().time
-        far = FarSeats(settings, lambda config: EngineProcess(settings, address, config), dispatcher, clock)
+        far = FarSeats(settings, FarEngines(settings, address, runtime_dir.far_choices_file).open, dispatcher, clock)
         dispatcher.watch(far.watch())
-    for number, config in enumerate(await configured_seats(settings, find_cards)):
+    for number, config in enumerate(await configured_seats(settings, find_cards, splits_calls)):
         engine = EngineProcess(settings, address, config, runtime_dir.model_file(number))
         dispatcher.open_seat(Seat(config.name, engine))
 
@@ -146,18 +151,51 @@ def _answer(dispatcher: Dispatcher, queries: JobQueries, peer: Peer, question: m
             queries.watch(question, peer)
 
 
-def _listen(settings: Settings, runtime_dir: RuntimeDir, key: str) -> tuple[socket.socket, Address]:
-    unix = settings.dispatcher_transport == "unix" or (
-        settings.dispatcher_transport == "auto" and sys.platform != "win32"
-    )
-    if unix:
-        path = runtime_dir.socket_path
+class ListeningAddress:
+    """The address that workers and engines connect to, published again wherever it is removed.
+
+    Programs that clean up /tmp remove the socket and the file that names it. A worker that starts later would kill a
+    dispatcher that does not answer, and start another, with another engine on the same device.
+    """
+
+    def __init__(self, settings: Settings, runtime_dir: RuntimeDir, connect: Connect) -> None:
+        self._runtime_dir, self._connect = runtime_dir, connect
+        unix = settings.dispatcher_transport == "unix" or (
+            settings.dispatcher_transport == "auto" and sys.platform != "win32"
+        )
+        self._tcp = None if unix else socket.create_server(("127.0.0.1", 0))
+        self.address = Address(
+            path=str(runtime_dir.socket_path) if unix else None,
+            port=self._tcp.getsockname()[1] if self._tcp else None,
+            key=secrets.token_hex(32),
+        )
+
+    async def open(self) -> None:
+        """Listen and publish the address; raises OSError."""
+        self._server = await self._listen()
+        self._runtime_dir.write(self.address, os.getpid())
+
+    async def keep(self) -> None:
+        """Listen and publish again whenever it is necessary."""
+        while True:
+            await asyncio.sleep(ADDRESS_POLL_SECONDS)
+            with contextlib.suppress(OSError):
+                # Before the file that names it: a worker may come at once.
+                if self.address.path and not os.path.lexists(self.address.path):
+                    self._server.close()
+                    self._server = await self._listen()
+                if not self._runtime_dir.address_file.exists():
+                    self._runtime_dir.write(self.address, os.getpid())
+
+    def close(self) -> None:
+        self._server.close()
+
+    async def _listen(self) -> asyncio.Server:
+        if self._tcp:
+            return await asyncio.start_server(self._connect, sock=self._tcp, limit=READ_LIMIT_BYTES)
+        path = self._runtime_dir.socket_path
         path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(path))
-        return listener, Address(path=str(path), port=None, key=key)
-    listener = socket.create_server(("127.0.0.1", 0))
-    return listener, Address(path=None, port=listener.getsockname()[1], key=key)
+        return await asyncio.start_unix_server(self._connect, path, limit=READ_LIMIT_BYTES)
 
 
 async def _wait_for_end_of(owner: int, stop: asyncio.Event) -> None:

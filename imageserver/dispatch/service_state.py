@@ -33,7 +33,7 @@ def snapshot(
         completed=tally.completed,
         failed=tally.failed,
         cancelled=tally.cancelled,
-        engine_restarts=sum(seat.engine.restarts for seat in seats),
+        engine_restarts=seats.engine_restarts,
         idle_unloads=idle.count,
         queue_wait=round(jobs.remaining / max(1, len(seats.ready)), 3),
         estimate_error=estimator.costs.median_error,
@@ -59,5 +59,5 @@ def _status_of(seat: Seat) -> messages.SeatStatus:
         remaining=round(seat.remaining, 3),
         engine_restarts=engine.restarts,
         engine_pid=engine.pid,
-        usage=engine.usage,
+        usage=engine.usage.total,
     )

@@ -34,10 +34,14 @@ class Link:
     """The engine's connection: one thread reads, one writes, so that no image waits for a socket."""
 
     def __init__(self, address: Address) -> None:
-        self._channel = Channel(address.connect())
         self._outbox: queue.SimpleQueue[tuple[messages.Message, bytes]] = queue.SimpleQueue()
         self.inbox: queue.SimpleQueue[tuple[object, bytes]] = queue.SimpleQueue()
-        self._channel.send(messages.Hello(role="engine", key=address.key, pid=os.getpid()))
+        try:
+            self._channel = Channel(address.connect())
+            self._channel.send(messages.Hello(role="engine", key=address.key, pid=os.getpid()))
+        except OSError:
+            # It was killed while this process started; its successor starts an engine of its own.
+            raise SystemExit("The dispatcher is gone; the engine ends.") from None
         for work in (self._read, self._write):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
@@ -106,7 +110,8 @@ def _serve(config: EngineConfig, link: Link, trace: "Trace | None") -> None:
 
 def _open_group(settings: Settings, link: Link) -> tuple[Settings, "CardGroup | None"]:
     """Return the settings of rank 0's own device, and the group where DEVICE names several, joined by +."""
-    from imageserver.engine.card_group.card_group import CardGroup, cards_of
+    from imageserver.engine.card_group.card_group import CardGroup
+    from imageserver.engine.card_group.card_names import cards_of
 
     cards = cards_of(settings.device)
     if len(cards) == 1:

@@ -23,6 +23,10 @@ OUT_OF_MEMORY = re.compile(
 BROKEN_ALLOCATOR = re.compile(r"INTERNAL ASSERT FAILED at .*CUDACachingAllocator")
 
 
+class DeviceLost(Exception):
+    """The device, or a card of the group that it is, cannot be used by this process again; the message says why."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a smaller piece of work may succeed; such an error harms no later call."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -32,6 +36,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Return whether every later call of this process would fail too."""
+    if isinstance(error, DeviceLost):
+        return True
     if is_out_of_memory(error):
         return False
     broken = isinstance(error, RuntimeError) and BROKEN_ALLOCATOR.search(str(error)) is not None

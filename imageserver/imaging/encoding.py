@@ -27,13 +27,15 @@ def encode(
     metadata: ImageMetadata | None = None,
     source_type: SourceType = "trainedAlgorithmicMedia",
     sealer: Sealer | None = None,
+    manifest_serial: str = "",
 ) -> bytes:
     """Return the bytes of an image from 8-bit RGB pixels (height, width, 3), or RGBA (height, width, 4).
 
     JPEG has no transparency: the image is laid on white. `compression` is the quality of JPEG and WebP, 0 to 100
-    (OpenAI's `output_compression`); PNG is exact and ignores it. With a `sealer` an XMP packet names the `source_type`,
-    and the file is sealed. Raises InvalidParameter for a size that the format cannot hold and for a compression out of
-    range, ValueError for any other array.
+    (OpenAI's `output_compression`); PNG is exact and ignores it. With a `sealer` an XMP packet names the `source_type`
+    and, where the file will be signed, the certificate's `manifest_serial`; then the file is sealed. Raises
+    InvalidParameter for a size that the format cannot hold and for a compression out of range, ValueError for any other
+    array.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or 0 in pixels.shape:
         raise ValueError(f"Pixels must be uint8 (height, width, 3 or 4), not {pixels.dtype} of {pixels.shape}.")
@@ -46,7 +48,7 @@ def encode(
             param="output_format",
         )
     texts = metadata.texts(output_format) if metadata else {}
-    xmp = packet(source_type) if sealer else b""
+    xmp = packet(source_type, manifest_serial) if sealer else b""
     if output_format == "png":
         data = write_png(pixels, texts, xmp)
     else:

@@ -20,6 +20,8 @@ UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 MAX_EXIF_BYTES = 65_500
 # A workflow of ComfyUI has some hundred thousand.
 MAX_TEXT_CHARACTERS = 4_000_000
+# In `extra`: what the client wrote, where a language model has made it better.
+RAW_PROMPT = "Raw prompt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class ImageMetadata:
     height: int
     model: str
     version: str
+    model_hash: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
@@ -56,6 +59,7 @@ class ImageMetadata:
             "CFG scale": _plain_number(self.cfg_scale),
             "Seed": self.seed,
             "Size": f"{self.width}x{self.height}",
+            "Model hash": self.model_hash,
             "Model": self.model,
             **self.extra,
             "Version": self.version,
@@ -73,7 +77,8 @@ class ImageMetadata:
     def texts(self, output_format: OutputFormat) -> dict[str, str]:
         """Return the infotext as `parameters` and the JSON as `generation`, as far as the format has room for them.
 
-        EXIF, which JPEG and WebP have, may lose the request, then the ends of the prompts, and at last everything.
+        EXIF, which JPEG and WebP have, may lose the request and the raw prompt, then the ends of the prompts, and at
+        last everything.
         """
         whole = {"parameters": self.parameters_text(), "generation": self.as_json()}
         if output_format == "png" or len(exif_block(**whole)) <= MAX_EXIF_BYTES:
@@ -85,6 +90,7 @@ class ImageMetadata:
                 negative_prompt=_cut(self.negative_prompt, max_chars),
                 # One with half a prompt would make another image.
                 request={},
+                extra={name: value for name, value in self.extra.items() if name != RAW_PROMPT},
             )
             texts = {"parameters": shortened.parameters_text(), "generation": shortened.as_json()}
             if len(exif_block(**texts)) <= MAX_EXIF_BYTES:

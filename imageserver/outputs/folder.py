@@ -98,6 +98,10 @@ class OutputFolder:
             reason = REASONS.get(error.errno or 0, "the disk refused")
             raise StorageUnavailable(f"The image could not be deleted because {reason}.") from error
 
+    def is_gone(self, name: str) -> bool:
+        """Return whether no file has that name now."""
+        return not (self.path / name).is_file()
+
     def missing(self, names: Collection[str]) -> list[str]:
         """Return the names without a file; none where the folder itself is away.
 

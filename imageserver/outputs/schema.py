@@ -77,6 +77,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX gallery_by_deletion ON gallery (deleted_at, favourite, credential)",
         "CREATE INDEX gallery_sizes ON gallery (bytes)",
     ),
+    (
+        # Not a column of webhooks: a server of the version before may serve on beside this one, and knows them all.
+        "CREATE TABLE webhook_traces (task_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL)",
+        """
+        CREATE TRIGGER forget_trace AFTER DELETE ON webhooks
+        BEGIN DELETE FROM webhook_traces WHERE task_id = OLD.task_id; END
+        """,
+    ),
 )
 # The files of older servers: the tables to keep, and how their rows merge with those already here.
 OLD_FILES: dict[str, dict[str, str]] = {

@@ -62,6 +62,9 @@ class OutputStore(Protocol):
     def delete(self, name: str) -> None:
         """Delete an image, if it is there; raises StorageUnavailable."""
 
+    def is_gone(self, name: str) -> bool:
+        """Return whether an image is known to be gone, without asking a store elsewhere."""
+
     def missing(self, names: Collection[str]) -> list[str]:
         """Return those of all the gallery's names whose images are known to be gone, without asking about each."""
 

@@ -15,8 +15,9 @@ ADD_WEBHOOK = "INSERT INTO webhooks VALUES (?, ?, ?, 'waiting', 0, 0, NULL)"
 # The first few of every credential and host, in turns: however many one receiver has, those of others are found.
 DUE = """
     WITH waiting AS (
-        SELECT task_id, due, credential, lower(substr(url, instr(url, '://') + 3)) AS rest
-        FROM webhooks JOIN tasks USING (task_id)
+        SELECT task_id, due, credential, number, coalesce(trace_id, '') AS trace_id,
+            lower(substr(url, instr(url, '://') + 3)) AS rest
+        FROM webhooks JOIN tasks USING (task_id) LEFT JOIN webhook_traces USING (task_id)
         WHERE webhooks.state = 'waiting' AND due <= ? AND tasks.state IN ('completed', 'failed', 'cancelled')
     ), addressed AS (
         SELECT *, substr(rest, 1, min(instr(rest || '/', '/'), instr(rest || '?', '?'), instr(rest || '#', '#'),
@@ -25,7 +26,7 @@ DUE = """
     ), ranked AS (
         SELECT *, row_number() OVER (PARTITION BY credential, host ORDER BY due) AS place FROM addressed
     )
-    SELECT task_id, due, credential, host FROM ranked WHERE place <= ? ORDER BY place, due LIMIT ?
+    SELECT task_id, due, credential, host, number, trace_id FROM ranked WHERE place <= ? ORDER BY place, due LIMIT ?
 """
 MAX_DUE = 1000
 
@@ -48,12 +49,17 @@ class Webhook:
 
 @dataclass(frozen=True)
 class DueWebhook:
-    """A webhook that may be claimed: `credential` is whose task it is, `host` that of its receiver."""
+    """A webhook that may be claimed: `credential` is whose task it is, `host` that of its receiver.
+
+    `number` and `trace_id` are the task's, for the log.
+    """
 
     task_id: str
     due: float
     credential: str
     host: str
+    number: int
+    trace_id: str
 
 
 class WebhookStore:
@@ -61,11 +67,20 @@ class WebhookStore:
 
     def __init__(self, state_dir: Path) -> None:
         self._database = StateDatabase(state_dir)
+        # For lines of the log: no task waits for the disk because of them.
+        self._traces = StateDatabase(state_dir, durable=False)
 
     def find(self, task_id: str) -> Webhook | None:
         """Return a task's webhook, if it has one; raises StorageFull."""
         rows = self._database.execute("SELECT * FROM webhooks WHERE task_id = ?", (task_id,))
         return next((Webhook(**row) for row in rows), None)
+
+    def set_trace(self, task_id: str, trace_id: str) -> None:
+        """Record the trace of a task's last attempt, if the task has a webhook; raises StorageFull."""
+        self._traces.execute(
+            "INSERT OR REPLACE INTO webhook_traces SELECT task_id, ? FROM webhooks WHERE task_id = ?",
+            (trace_id, task_id),
+        )
 
     def due(self, now: float, *, most_of_a_host: int) -> list[DueWebhook]:
         """Return the webhooks to be sent, at most so many of one credential to one host; raises StorageFull."""

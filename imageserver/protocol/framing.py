@@ -28,6 +28,12 @@ def pack(message: Message, raw_size: int = 0) -> bytes:
     return LENGTHS.pack(len(header), raw_size) + header
 
 
+def message_of(frame: bytes) -> AnyMessage:
+    """Return the message of a whole frame that our own side has packed."""
+    header_size, _ = LENGTHS.unpack_from(frame)
+    return decode_message(frame[LENGTHS.size : LENGTHS.size + header_size])
+
+
 def read_frame(
     max_header_bytes: int = MAX_HEADER_BYTES, decode: Callable[[bytes], Any] = decode_message
 ) -> Generator[int, bytes, Frame]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from imageserver.web_addresses import ANY, entries
+from imageserver.web_addresses import ANY, entries, is_loopback, origin_of
 
 if TYPE_CHECKING:
     from imageserver.settings import Settings
@@ -34,7 +34,29 @@ def contradiction_in(settings: "Settings") -> str | None:
         return "ALLOWED_ORIGINS=* would let every web page use this server: set API_KEYS too, or list the origins."
     if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
         return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
-    return _contradiction_of_controlnets(settings) or _contradiction_of_machines(settings)
+    return (
+        _contradiction_of_enhancement(settings)
+        or _contradiction_of_manifests(settings)
+        or _contradiction_of_controlnets(settings)
+        or _contradiction_of_machines(settings)
+    )
+
+
+def _contradiction_of_enhancement(settings: "Settings") -> str | None:
+    origin = origin_of(settings.enhance_url)
+    if origin is not None and settings.offline and not is_loopback(origin.host.name):
+        return "ENHANCE_URL names another machine, but OFFLINE=1 never uses a network."
+    if origin is None and (settings.enhance_key or settings.enhance_model):
+        return "ENHANCE_KEY and ENHANCE_MODEL have no effect without ENHANCE_URL: set it too."
+    return None
+
+
+def _contradiction_of_manifests(settings: "Settings") -> str | None:
+    if (settings.c2pa_cert is None) != (settings.c2pa_key is None):
+        return "C2PA_CERT and C2PA_KEY belong together: set both or neither."
+    if settings.c2pa_cert is not None and not settings.provenance:
+        return "C2PA_CERT says where every image comes from, but PROVENANCE=off says nothing: set one of them."
+    return None
 
 
 def _contradiction_of_controlnets(settings: "Settings") -> str | None:

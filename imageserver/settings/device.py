@@ -23,7 +23,11 @@ class DeviceSettings(BaseModel):
         "CLUSTER; empty uses DEVICE.",
     )
     num_worker_processes: int = Field(
-        0, ge=0, le=64, description="Number of cards that serve one queue, the first ones; 0 uses DEVICE or DEVICES."
+        0,
+        ge=0,
+        le=64,
+        description="Number of cards, or of groups of cards, that serve one queue, the first ones; 0 uses DEVICE or "
+        "DEVICES.",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",
@@ -33,8 +37,9 @@ class DeviceSettings(BaseModel):
     )
     memory: MemoryPlanName | Literal["auto"] = Field(
         "auto",
-        description="How the model fits into memory: full, float8, int8, encoder-offload, model-offload, int8-offload, "
-        "nf4, group-offload, sequential-offload or device-map; auto uses the fastest that fits.",
+        description="How the model fits into memory: full, tensor-parallel, float8, int8, encoder-offload, "
+        "model-offload, int8-offload, nf4, group-offload, sequential-offload or device-map; auto uses the fastest that "
+        "fits.",
     )
     vae_tiling: bool | None = Field(
         None,

@@ -60,6 +60,14 @@ class FileSettings(BaseModel):
         True,
         description="0 or off leaves the XMP mark of generated images out, and the seal that /v1/verify reads.",
     )
+    c2pa_cert: UserPath | None = Field(
+        None,
+        description="PEM file of the certificate that signs a C2PA manifest in every generated image, and of those of "
+        "its issuers after it; needs C2PA_KEY.",
+    )
+    c2pa_key: UserPath | None = Field(
+        None, description="PEM file of the private key of C2PA_CERT, which other users cannot read."
+    )
     url_ttl: float = Field(
         0.0,
         ge=0,

@@ -50,6 +50,20 @@ class NetworkSettings(BaseModel):
         500, ge=0, description="Maximum number of connections of one address to a worker, which has 1000; 0 sets none."
     )
     max_body_mb: float = Field(32.0, gt=0, description="Maximum size of a request body, in MiB.")
+    max_arriving_mb: float = Field(
+        512.0,
+        gt=0,
+        description="Maximum size of all bodies and WebSocket messages together that are still arriving, in MiB; "
+        "divided among WORKERS, each with room for four of MAX_BODY_MB at least. Beyond it, the address that holds "
+        "most gives one up.",
+    )
+    max_waiting_mb: float = Field(
+        1024.0,
+        gt=0,
+        description="Maximum size of all bodies of 64 KiB or more together that have arrived and wait for their "
+        "answers, in MiB; divided among WORKERS, each with room for four of MAX_BODY_MB at least. One address has "
+        "three quarters of it, and what finds no room is refused with 429.",
+    )
     body_timeout: float = Field(60.0, gt=0, description="Seconds within which a request's body must arrive.")
     send_timeout: float = Field(
         120.0,

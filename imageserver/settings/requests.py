@@ -1,10 +1,12 @@
 """What requests get that name no value, and what they may ask for."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, Field
 
 from imageserver.registry import MAX_SIDE, MIN_SIDE
+from imageserver.settings.env_file import UserPath
 
 
 class RequestSettings(BaseModel):
@@ -51,6 +53,11 @@ class RequestSettings(BaseModel):
     allow_remote_images: bool = Field(
         False,
         description="1 lets requests name a public web address as their image; otherwise such requests are refused.",
+    )
+    styles_file: UserPath = Field(
+        Path("styles.toml"),
+        description="File of the web page's styles, words that a click adds to a prompt; without it, the one in the "
+        "package.",
     )
     stream_format: Literal["openai", "cogview4"] = Field(
         "openai",

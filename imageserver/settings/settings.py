@@ -5,13 +5,14 @@ Each field's description is its one sentence of help: `.env.example` and docs/se
 
 from pathlib import Path
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, PrivateAttr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imageserver.registry import Registry, read_registry
 from imageserver.settings.access import AccessSettings
 from imageserver.settings.cluster import ClusterSettings
 from imageserver.settings.device import DeviceSettings
+from imageserver.settings.enhancement import EnhancementSettings
 from imageserver.settings.files import FileSettings
 from imageserver.settings.models import ModelSettings
 from imageserver.settings.network import NetworkSettings
@@ -34,6 +35,7 @@ WORKING_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else Path.cwd()
 class Settings(
     FileSettings,
     QueueSettings,
+    EnhancementSettings,
     RequestSettings,
     DeviceSettings,
     ModelSettings,
@@ -58,6 +60,8 @@ class Settings(
         validate_by_alias=True,
     )
 
+    _accepted_registry: Registry | None = PrivateAttr(None)
+
     @property
     def default_size(self) -> str | None:
         """Return WIDTHxHEIGHT of requests that name no size, None for the model's default."""
@@ -74,10 +78,16 @@ class Settings(
 
     def registry(self) -> Registry:
         """Return the named models; raises RegistryUnusable."""
+        if self._accepted_registry is not None:
+            return self._accepted_registry
         file = self.resolve(self.models_file)
         if self.models_file == Settings.model_fields["models_file"].default and not file.exists():
             return shipped_registry()  # the user has no file of their own
         return read_registry(file)
+
+    def accept_registry(self) -> None:
+        """Keep the named models as they are now: MODELS_FILE may be wrong later. Raises RegistryUnusable."""
+        self._accepted_registry = self.registry()
 
 
 def shipped_registry() -> Registry:

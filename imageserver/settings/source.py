@@ -12,7 +12,7 @@ def load_settings() -> Settings:
     """Read the settings; raises SystemExit with one sentence per wrong setting, or for an unusable MODELS_FILE."""
     try:
         settings = Settings(_env_file_encoding=encoding_of(env_file()))
-        settings.registry()
+        settings.accept_registry()
     except ValidationError as error:
         complaints = [
             f"{str(item['loc'][0]).upper()}={item.get('input')!r} is not valid: {item['msg']}."

@@ -14,6 +14,8 @@ def labels_of(generation: Generation, model: str) -> tuple[str, str, str]:
 
 
 def _kind_of(generation: Generation) -> str:
+    if generation.caption:
+        return "caption"
     if generation.upscale is not None and generation.upscale.only:
         return "upscale"
     if generation.source is None:

@@ -7,21 +7,24 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from imageserver.private_files import PRIVATE_FILE, make_private_folder
+
 
 class LogFile(logging.Handler):
     """Appends whole lines; a full file becomes the older one (`.1`), in place of the one before.
 
-    Both together have twice the maximum size at most, whatever is logged. Where a file that others have open cannot be
-    renamed, as on Windows, it is emptied.
+    They are private, for lines may have prompts. Both together have twice the maximum size at most, whatever is logged.
+    Where a file that others have open cannot be renamed, as on Windows, it is emptied.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        super().__init__()
         self._path = path
         self._max_bytes = max_bytes
-        self._rotating = FileLock(f"{path}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._rotating = FileLock(f"{path}.lock", mode=PRIVATE_FILE)
+        make_private_folder(path.parent)
         self._descriptor = self._open()
+        # Not before it is open: `logging` closes at the end of the process what has got here.
+        super().__init__()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line; where the disk is full it is only on standard error."""
@@ -67,4 +70,4 @@ class LogFile(logging.Handler):
         self._descriptor = new
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)

@@ -45,7 +45,7 @@ class _SnapshotCollector:
         yield _counter("denoiser_calls", "Denoiser calls served by those forwards.", usage.calls)
         yield _counter("lookahead_hits", "Denoiser calls foreseen and used.", usage.lookahead_hits)
         yield _counter("lookahead_misses", "Denoiser calls foreseen wrongly, or in vain.", usage.lookahead_misses)
-        help_text = "Compilations of COMPILE=1 while requests waited, after a model was ready."
+        help_text = "Compilations of COMPILE=1 while requests waited, and code that it gave up."
         yield _counter("recompilations", help_text, usage.recompilations)
         if snapshot.estimate_error is not None:
             help_text = "Median of |expected - measured| / measured over the last 50 generations."

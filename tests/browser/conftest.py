@@ -2,14 +2,16 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.support.described_loras import write_loras
 from tests.support.keys import ADMIN_KEY, USER_KEY
 from tests.support.named_models import write_names
+from tests.support.node_packages import node_package
 from tests.support.server import Server
 from tests.support.server_group import ServerGroup
 
@@ -77,6 +79,12 @@ def models_server(start: Callable[..., Server], tmp_path_factory: pytest.TempPat
     return start(engine="real", MODELS_FILE=str(names), MAX_PIXELS="262144")
 
 
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core."""
+    return (node_package(Path(__file__).parent, "axe-core") / "axe.min.js").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Open a server's page: `opened(server)`; afterwards it has asked no other host, and complained of nothing.
@@ -89,12 +97,16 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     contexts = []
     excuses: list[str] = []
 
+    def complain(said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            complaints.append(f"{said.text} {said.location['url']}")
+
     def open_page(server: Server, *, excused: str = "", **options: object) -> Page:
         context = browser.new_context(**options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(TIMEOUT_MS)
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: hosts.add(urlsplit(request.url.removeprefix("blob:")).netloc))
         expected.add(urlsplit(server.url).netloc)

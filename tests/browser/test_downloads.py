@@ -11,7 +11,7 @@ def test_a_model_is_downloaded_after_its_size_was_said_and_can_then_be_chosen(ke
     page = opened(keyed_server, excused="401")
     page.get_by_label("API key").fill(ADMIN_KEY)
     page.get_by_role("button", name="Use this key").click()
-    page.get_by_text("Models to download").click()
+    page.get_by_text("Other models").click()
     row = page.locator("#downloads-list li").filter(has_text=NAME)
     expect(row).to_contain_text("GB")
     row.get_by_role("button", name=f"Download {NAME}").click()

@@ -72,7 +72,7 @@ def test_images_are_found_marked_and_looked_at_with_the_keyboard_alone(server, o
     dialog = page.get_by_role("dialog", name="Image")
     expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 2")
     expect(dialog.get_by_role("img")).to_have_js_property("naturalWidth", 512)
-    expect(dialog.locator("#details-rows")).to_contain_text("num_inference_steps")
+    expect(dialog.locator("#details-rows")).to_contain_text("Steps")
     page.keyboard.press("ArrowRight")
     expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 1")
     page.keyboard.press("ArrowRight")
@@ -174,14 +174,14 @@ def test_what_is_deleted_one_by_one_in_the_large_image_is_had_back_there_at_once
         page.keyboard.down("Delete")
     page.keyboard.up("Delete")
     expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 2")
-    expect(page.locator("#gallery-total")).to_have_text(f"{total - 1} images")
+    expect(page.locator("#gallery-total")).to_have_text(f"2 of {total - 1} images")
     expect(dialog).to_contain_text("The image is deleted.")
     page.keyboard.press("Delete")
     expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 1")
     expect(dialog).to_contain_text("2 images are deleted.")
     dialog.get_by_role("button", name="Undo").click()
     expect(dialog.locator("#details-prompt")).to_have_text(f"{word} number 3")
-    expect(page.locator("#gallery-total")).to_have_text(f"{total} images")
+    expect(page.locator("#gallery-total")).to_have_text(f"3 of {total} images")
     page.keyboard.press("Escape")
     assert prompts(page) == ["3", "2", "1"]
     # What another device deletes goes from here too.
@@ -199,6 +199,7 @@ def test_another_device_shows_the_same_and_a_phone_swipes(server, opened, word):
     page.get_by_label("搜索提示词").fill(word)
     expect(page.locator(".tile")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert_two_columns(page)
     page.locator(".tile .open").first.tap()
     expect(page.locator("#details-prompt")).to_have_text(f"{word} number 3")
     assert page.evaluate("document.getElementById('lightbox').scrollWidth") <= 390
@@ -218,6 +219,19 @@ def test_another_device_shows_the_same_and_a_phone_swipes(server, opened, word):
     page.get_by_role("link", name="创作").click()
     page.get_by_role("link", name="图库").click()
     expect(page.locator(".tile")).to_have_count(4)
+
+
+def assert_two_columns(page):
+    """Check that two of three tiles are beside each other, and that arrow keys go where they point."""
+    first, second, third = (tile.bounding_box() for tile in page.locator(".tile").all())
+    assert (first["y"], first["x"]) == (second["y"], third["x"])
+    assert first["x"] < second["x"]
+    assert first["y"] < third["y"]
+    tiles = page.locator(".tile .open")
+    tiles.first.focus()
+    for key, index in (("ArrowDown", 2), ("ArrowUp", 0), ("ArrowRight", 1), ("ArrowLeft", 0)):
+        page.keyboard.press(key)
+        expect(tiles.nth(index)).to_be_focused()
 
 
 class Fingers:
@@ -245,6 +259,8 @@ def test_more_are_loaded_while_scrolling(server, opened, word):
     page = opened(server)
     page.get_by_role("link", name="Gallery").click()
     page.get_by_label("Search prompts").fill(f"{word} scrolled")
+    # Before its images are there, a short page has nothing to scroll.
+    expect(page.locator(f'.tile img[alt^="{word} scrolled"]').nth(59)).to_be_attached()
     page.mouse.wheel(0, 20000)
     expect(page.locator(".tile")).to_have_count(64)
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()

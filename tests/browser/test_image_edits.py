@@ -2,19 +2,30 @@
 
 import base64
 import io
+import uuid
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.browser.test_gallery import save
 from tests.browser.test_page import download, generate
 from tests.browser.test_sent_images import bring, png
+
+GREEN = png(Image.new("RGB", (512, 512), "lime"))
+GUIDE = base64.b64encode(GREEN).decode()
 
 
 @pytest.fixture(scope="module")
 def editing_server(start):
-    """A server whose model edits, and sees three images."""
-    return start(FAKE_KINDS="text,image,inpaint,edit", FAKE_MAX_IMAGES="3")
+    """A server whose model edits, sees eleven images and improves prompts."""
+    return start(FAKE_KINDS="text,image,inpaint,edit", FAKE_MAX_IMAGES="11", FAKE_ENHANCES="1")
+
+
+@pytest.fixture(scope="module")
+def guided_server(start):
+    """A server whose model is guided by other images."""
+    return start(FAKE_KINDS="text,image,control,control-image")
 
 
 def sent_with(page, action):
@@ -58,6 +69,11 @@ def test_four_variations_start_from_the_image_with_its_seed_or_without(editing_s
     body = sent_with(page, card.get_by_role("button", name="Generate four").click)
     assert (body["n"], body["strength"], body["seed"]) == (4, 0.35, None)
     expect(page.locator(".card").first.locator("figure")).to_have_count(4)
+    boxes = [figure.bounding_box() for figure in page.locator(".card").first.locator("figure").all()]
+    (left, right), (top, bottom) = ([boxes[index][side] for index in (0, 3)] for side in ("x", "y"))
+    assert [(box["x"], box["y"]) for box in boxes] == [(left, top), (right, top), (left, bottom), (right, bottom)]
+    assert left < right
+    assert top < bottom
     card = page.locator(".card").nth(1)
     card.get_by_label("How much changes").select_option("a lot")
     card.get_by_label("same seed").check()
@@ -69,18 +85,19 @@ def test_further_images_go_with_the_first_one_up_to_what_the_model_sees(editing_
     page = opened(editing_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(page.get_by_label("Add an image")).to_be_hidden()
-    files = [png(Image.new("RGB", (64, 64), colour)) for colour in ("red", "lime", "blue", "white")]
+    files = [png(Image.new("RGB", (64, 64), (20 * number, 0, 0))) for number in range(12)]
     bring(page, files[0])
+    expect(page.locator("#prompt-hint")).to_contain_text("Say what to change")
     page.get_by_label("Add an image").set_input_files(
         [{"name": f"{index}.png", "mimeType": "image/png", "buffer": file} for index, file in enumerate(files[1:])]
     )
-    expect(page.locator("#references img")).to_have_count(2)
+    expect(page.locator("#references img")).to_have_count(10)
     expect(page.get_by_label("Add an image")).to_be_disabled()
-    page.get_by_role("button", name="Remove Image 2").click()
+    page.get_by_role("button", name="Remove Image 2", exact=True).click()
     expect(page.get_by_label("Add an image")).to_be_enabled()
     page.get_by_label("Prompt", exact=True).fill("both")
-    body = sent_with(page, page.get_by_role("button", name="Generate", exact=True).click)
-    assert [pixels(each)[:3] for each in body["image"]] == [b"\xff\0\0", b"\0\0\xff"]
+    body = sent_with(page, page.locator("#generate").click)
+    assert [pixels(each)[0] for each in body["image"]] == [0, *range(40, 201, 20)]
 
 
 def test_before_and_after_are_compared_with_a_slider(editing_server, opened):
@@ -95,30 +112,72 @@ def test_before_and_after_are_compared_with_a_slider(editing_server, opened):
     for name in ("The image before", "a blue cat"):
         shown = page.get_by_role("dialog").get_by_alt_text(name, exact=True)
         assert shown.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") == 64
+    for place, caption in (("first", "The image before"), ("second", "The image after")):
+        expect(page.locator(f"#comparison-{place}")).to_have_text(caption)
     slider.fill("80")
     assert "80%" in page.locator("#comparison-over").evaluate("(image) => image.style.clipPath")
     page.keyboard.press("Escape")
     expect(card.get_by_role("button", name="Before and after")).to_be_focused()
+    told = card.locator(".status").inner_text()
+    assert "ms a step" in told
+    page.reload()
+    card = page.locator(".card").first
+    expect(card.locator(".status")).to_have_text(told)
+    expect(card.get_by_role("button", name="Enlarge 2×")).to_be_visible()
+    card.get_by_role("button", name="Before and after").click()
+    before = page.get_by_role("dialog").get_by_alt_text("The image before")
+    assert before.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") == 64
 
 
-def test_an_image_guides_another_through_the_controlnet(start, opened):
-    page = opened(start(FAKE_KINDS="text,image,control,control-image"))
+def test_an_image_guides_another_through_the_controlnet(guided_server, opened):
+    page = opened(guided_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
-    guide = png(Image.new("RGB", (512, 512), "lime"))
-    page.get_by_label("Guiding image").set_input_files({"name": "guide.png", "mimeType": "image/png", "buffer": guide})
+    # Its model does not inpaint.
+    bring(page, GREEN)
+    expect(page.get_by_alt_text("The image to start from")).to_be_visible()
+    expect(page.get_by_role("button", name="Mask and extend")).to_be_hidden()
+    page.get_by_role("button", name="Start without an image").click()
+    page.get_by_label("Guiding image").set_input_files({"name": "guide.png", "mimeType": "image/png", "buffer": GREEN})
     page.get_by_label("How it is used").select_option("its edges")
     page.get_by_label("Influence").fill("0.6")
     page.get_by_label("Prompt", exact=True).fill("a house")
-    body = sent_with(page, page.get_by_role("button", name="Generate", exact=True).click)
+    body = sent_with(page, page.locator("#generate").click)
     assert pixels(body["control_image"])[:3] == b"\0\xff\0"
     assert (body["control_preprocessor"], body["controlnet_conditioning_scale"]) == ("canny", 0.6)
     assert "image" not in body
 
 
+def test_use_all_of_guided_images_takes_what_the_form_has_and_says_the_rest(guided_server, opened):
+    word = f"w{uuid.uuid4().hex}"
+    one = {"control_image": GUIDE, "controlnet_conditioning_scale": 0.6, "control_guidance_end": 0.5}
+    several = {"controls": [{"image": GUIDE}, {"image": GUIDE, "scale": 0.4}]}
+    for guides in (several, one):
+        save(guided_server, f"{word} a (red:1.2) house", emphasis=True, deterministic=True, **guides)
+    page = opened(guided_server)
+    lost = "images sent with it, which are not kept"
+    for index, said, scale in (
+        (1, f"{lost}: controls.", 1),
+        (0, f"control_guidance_end: 0.5; control_guidance_start: 0; {lost}: control_image.", 0.6),
+    ):
+        page.get_by_role("link", name="Gallery").click()
+        page.get_by_label("Search prompts").fill(word)
+        expect(page.locator(".tile")).to_have_count(2)
+        page.locator(".tile .open").nth(index).click()
+        page.get_by_role("button", name="Use all").click()
+        expect(page.locator("#form-note")).to_have_text(f"The settings of the image are in the form, except: {said}")
+        expect(page.locator("#refusal")).to_have_text("")
+        chosen = {"name": "guide.png", "mimeType": "image/png", "buffer": GREEN}
+        page.get_by_label("Guiding image").set_input_files(chosen)
+        expect(page.get_by_label("Influence")).to_have_value(str(scale))
+    body = sent_with(page, page.locator("#generate").click)
+    asked = [body[name] for name in ("prompt", "emphasis", "deterministic", "controlnet_conditioning_scale")]
+    assert asked == [f"{word} a (red:1.2) house", True, True, 0.6]
+
+
 def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_not_edit(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
-    page.get_by_role("radio", name="s1:1").check()
+    page.get_by_role("radio", name="1:1 small").check()
     card = generate(page, "a green square", Steps="4")
     expect(card).to_have_attribute("data-state", "done")
     expect(card.get_by_label("What to change in this image")).to_be_hidden()
@@ -128,9 +187,82 @@ def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_no
     expect(page.locator(".card").first).to_have_attribute("data-state", "done")
     _, large = download(page, page.locator(".card").first)
     assert (small.size, large.size) == ((512, 512), (1024, 1024))
+    # A link holds the settings of the small one only.
+    links = page.locator(".card").get_by_role("link", name="Copy settings link")
+    expect(links).to_have_count(1)
     difference = [abs(one - other) for one, other in zip(
         small.convert("RGB").resize((8, 8), Image.Resampling.BOX).tobytes(),
         large.convert("RGB").resize((8, 8), Image.Resampling.BOX).tobytes(), strict=True,
     )]  # fmt: skip
     # The same image: its seed, its prompt and its composition.
     assert sum(difference) / len(difference) < 40
+
+
+def test_an_improved_prompt_stands_on_the_card_and_makes_the_image_again_without_being_improved(editing_server, opened):
+    page = opened(editing_server)
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    page.get_by_label("Improve the prompt").check()
+    with page.expect_request(lambda request: request.method == "PUT") as sent:
+        card = generate(page, "an owl", Steps="2")
+    assert sent.value.post_data_json["enhance"] is True
+    expect(card).to_have_attribute("data-state", "done")
+    expect(card.locator(".revised")).to_have_text("Improved prompt: a better an owl")
+    card.get_by_role("button", name="Again with this seed").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a better an owl")
+    expect(page.get_by_label("Improve the prompt")).not_to_be_checked()
+    assert "a+better+an+owl" in card.get_by_role("link", name="Link").get_attribute("href")
+
+
+def test_an_improved_prompt_and_the_language_of_one_that_was_filled_in_outlive_a_reload(editing_server, opened):
+    page = opened(editing_server, excused="404")
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    page.get_by_label("Improve the prompt").check()
+    card = generate(page, "a sign that says 欢迎", Steps="2")
+    expect(card.locator(".revised")).to_have_text("Improved prompt: a better a sign that says 欢迎")
+    # The link of a prompt that was written in English, whatever is in it.
+    link = card.get_by_role("link", name="Link").get_attribute("href")
+    page.goto(f"{editing_server.url}/{link}&language=en")
+    expect(page.locator("#random")).not_to_be_checked()
+    # As where the server has forgotten the job.
+    page.route("**/v1/jobs/*", lambda route: route.fulfill(status=404, json={}))
+    page.reload()
+    expect(page.locator(".card .revised")).to_have_text("Improved prompt: a better a sign that says 欢迎")
+    page.unroute_all()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a better a sign that says 欢迎")
+    assert "language" not in sent_with(page, page.locator("#generate").click)
+
+
+def test_a_page_that_nobody_saw_meanwhile_shows_the_improved_prompt(editing_server, opened):
+    page = opened(editing_server, excused="ERR_FAILED")
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    page.get_by_label("Improve the prompt").check()
+    # Without a stream of events the page asks for the task alone.
+    page.route("**/v1/jobs/*/events*", lambda route: route.abort())
+    card = generate(page, "a lynx", Steps="2")
+    expect(card).to_have_attribute("data-state", "done")
+    expect(card.locator(".revised")).to_have_text("Improved prompt: a better a lynx")
+
+
+def test_a_prompt_that_was_filled_in_keeps_its_language(editing_server, opened):
+    def link():
+        return page.locator(".card").first.get_by_role("link", name="Link").get_attribute("href")
+
+    page = opened(editing_server)
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    page.get_by_label("Prompt", exact=True).fill("a sign that says 欢迎")
+    assert sent_with(page, page.locator("#generate").click)["language"] == "zh"
+    assert "language" not in link()
+    # As a language model wrote it, which was asked in English.
+    page.goto(f"{editing_server.url}/{link()}&language=en")
+    expect(page.locator("#random")).not_to_be_checked()
+    assert "language" not in sent_with(page, page.locator("#generate").click)
+    assert "language=en" in link()
+
+
+def test_a_server_that_improves_no_prompts_offers_none(plain_server, opened):
+    page = opened(plain_server)
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    expect(page.get_by_label("Improve the prompt")).to_be_hidden()
+    card = generate(page, "an owl", Steps="2")
+    expect(card).to_have_attribute("data-state", "done")
+    expect(card.locator(".revised")).to_be_hidden()

@@ -69,6 +69,8 @@ def test_the_fragment_names_the_view_and_what_is_not_served_is_not_offered(serve
     page = opened(server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     expect(page.locator("#views a[aria-current=page]")).to_have_attribute("href", "#create")
+    expect(page.locator("#examples button")).to_have_count(3)
+    expect(page.locator("#latest")).to_be_hidden()
     page.evaluate(ADD_VIEWS)
     expect(page.locator("#views a:visible")).to_have_count(2)
     page.locator("#views a").nth(1).click()

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.browser.test_gallery import PHONE
 from tests.browser.test_page import download, generate
 from tests.browser.test_sent_images import bring, png
 
@@ -26,12 +27,12 @@ PEN = """({from, to, pressure}) => {
 }"""
 
 
-def editing(page):
+def editing(page, side=SIDE):
     """Start from a grey image, and open its mask."""
     expect(page.get_by_label("Steps")).to_have_value("20")
-    bring(page, png(Image.new("RGB", (SIDE, SIDE), "grey")))
+    bring(page, png(Image.new("RGB", (side, side), "grey")))
     page.get_by_role("button", name="Mask and extend").click()
-    return page.get_by_role("dialog", name="What is regenerated")
+    return page.get_by_role("dialog", name="Mark what is to change")
 
 
 @pytest.fixture
@@ -39,11 +40,16 @@ def page(fake_server, opened):
     return opened(fake_server)
 
 
-def stroke(page, start, end):
-    """Move the mouse over the canvas with its button down, between two points of the image."""
+def on_screen(page, *points):
+    """Return where points of the image are on the screen."""
     canvas = page.locator("#mask-shown").bounding_box()
     scale = canvas["width"] / page.evaluate("document.getElementById('mask-shown').width")
-    first, last = ((canvas["x"] + x * scale, canvas["y"] + y * scale) for x, y in (start, end))
+    return [(canvas["x"] + x * scale, canvas["y"] + y * scale) for x, y in points]
+
+
+def stroke(page, start, end):
+    """Move the mouse over the canvas with its button down, between two points of the image."""
+    first, last = on_screen(page, start, end)
     page.mouse.move(*first)
     page.mouse.down()
     page.mouse.move(*last, steps=4)
@@ -126,6 +132,48 @@ def test_a_pen_marks_as_wide_as_it_is_pressed(page):
     _, mask = sent_by(page)
     wide = [int((mask[y - 50 : y + 50, 130] > 128).sum()) for y in (60, 180)]
     assert wide == pytest.approx([30, 60], abs=2)
+
+
+def test_a_finger_marks_and_two_fingers_zoom_without_marking(fake_server, opened):
+    page = opened(fake_server, **PHONE)
+    editing(page)
+    page.get_by_label("Soft edge").fill("0")
+    page.get_by_label("Size").fill("40")
+    session = page.context.new_cdp_session(page)
+
+    def touch(*way):
+        for kind, points in [("touchStart", way[0]), *(("touchMove", points) for points in way[1:]), ("touchEnd", ())]:
+            touched = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
+
+    touch(*([point] for point in on_screen(page, (60, 60), (120, 60), (200, 60))))
+    near, far = on_screen(page, (60, 160), (200, 160), (100, 160), (160, 160)), page.locator("#mask-shown")
+    width = far.bounding_box()["width"]
+    touch(near[2:], near[:2])
+    assert far.bounding_box()["width"] > 1.5 * width
+    _, mask = sent_by(page)
+    marked = {(x, y): int(mask[y, x]) for x, y in ((60, 60), (130, 60), (200, 60), (130, 160), (130, 100))}
+    assert list(marked.values()) == [255, 255, 255, 0, 0], marked
+
+
+def test_on_a_phone_a_large_image_is_seen_whole_with_its_handles_and_the_button_that_uses_the_mask(fake_server, opened):
+    page = opened(fake_server, **PHONE)
+    dialog = editing(page, side=1000)
+    area = page.locator("#mask-area").bounding_box()
+    for handle in page.locator(".mask-handle").all():
+        box = handle.bounding_box()
+        assert area["x"] <= box["x"] <= box["x"] + box["width"] <= area["x"] + area["width"]
+        assert area["y"] <= box["y"] <= box["y"] + box["height"] <= area["y"] + area["height"]
+    using = dialog.get_by_role("button", name="Use this mask")
+    expect(using).to_be_in_viewport(ratio=1)
+    # One tap right after a stroke is enough.
+    session = page.context.new_cdp_session(page)
+    for kind, points in (("touchStart", [(300, 300)]), ("touchMove", [(600, 600)]), ("touchEnd", [])):
+        touched = [{"x": x, "y": y, "id": 0} for x, y in on_screen(page, *points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
+    using.tap()
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Remove the mask")).to_be_visible()
 
 
 def test_the_image_is_extended_by_dragging_its_frame_and_the_new_part_is_the_mask(page):

@@ -42,6 +42,13 @@ GENERATE = """([server, key]) => fetch(server + "/generate", {
 })).catch(() => "refused")"""
 
 
+PUT_TASK = """([server, key]) => fetch(server + "/v1/tasks/" + crypto.randomUUID(), {
+  method: "PUT",
+  headers: {"Content-Type": "application/json", "Authorization": "Bearer " + key},
+  body: JSON.stringify({prompt: "from another origin", seed: 7, size: "64x64", num_inference_steps: 1}),
+}).then((answer) => answer.status).catch(() => "refused")"""
+
+
 class Blank(http.server.BaseHTTPRequestHandler):
     """An empty page."""
 
@@ -102,6 +109,7 @@ def test_an_allowed_page_uses_the_server_and_another_one_does_not(start, elsewhe
     answer = page.evaluate(GENERATE, [server.url, KEY])
     assert (answer["status"], answer["seed"], answer["bytes"] > 0) == (200, "7", True)
     assert answer["id"].isdigit()
+    assert page.evaluate(PUT_TASK, [server.url, KEY]) == 200
     assert page.evaluate(GENERATE, [server.url, "a-wrong-key-of-the-tests"])["status"] == 401
     assert page.evaluate(CONNECT, server.url) == "refused"  # without a key
     foreign = visit(f"http://127.0.0.1:{elsewhere}")

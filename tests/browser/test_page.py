@@ -85,7 +85,7 @@ def test_two_requests_run_side_by_side_and_one_is_cancelled(demo_server, opened)
     long = generate(page, "a white house on green grass", Steps="150", Images="10")
     expect(long).to_have_attribute("data-state", "running")
     long_job = newest_job(demo_server)
-    page.get_by_role("radio", name="s1:1").check()
+    page.get_by_role("radio", name="1:1 small").check()
     generate(page, "a red circle on a blue background", Steps="4", Images="1")
     expect(page.locator(".card").first).to_have_attribute("data-state", "done")
     running = page.locator(".card").nth(1)
@@ -117,6 +117,17 @@ def test_a_wrong_value_shows_the_server_s_sentence_at_its_field(fake_server, ope
     expect(control).to_have_attribute("aria-invalid", "true")
     expect(control).to_be_focused()
     expect(page.locator(".card")).to_have_count(0)
+
+
+def test_a_refusal_of_what_the_model_has_no_field_for_is_shown_at_the_button(fake_server, opened):
+    page = opened(fake_server, excused="Failed to load resource")
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    refusal = {"error": "layers is not for this model.", "code": "invalid_parameter", "param": "layers"}
+    page.route("**/v1/tasks/*", lambda route: route.fulfill(status=422, json=refusal))
+    page.get_by_label("Prompt", exact=True).fill("a cat")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("alert")).to_have_text(refusal["error"])
+    page.unroute_all()
 
 
 def test_a_full_queue_shows_on_the_card_and_can_be_tried_again(fake_server, opened):
@@ -172,10 +183,12 @@ def test_it_says_that_the_model_loads_and_accepts_requests_meanwhile(start, open
     server = start(ready=False, FAKE_LOAD="4")
     page = opened(server)
     expect(page.locator("#state")).to_contain_text("The model is loading.")
+    expect(page.get_by_role("progressbar", name="Loading the model")).to_have_js_property("value", 0.5)
     card = generate(page, "a cat", Steps="2")
     expect(card).to_have_attribute("data-state", "queued")
     expect(card).to_have_attribute("data-state", "done")
     expect(page.locator("#state")).to_contain_text("fake on cpu")
+    expect(page.locator("#load")).to_be_hidden()
 
 
 def test_it_fits_a_phone_every_control_has_a_name_and_loras_apply(demo_server, opened):

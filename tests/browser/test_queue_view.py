@@ -14,6 +14,22 @@ HIDE = """(hidden) => {
 }"""
 
 
+# A machine without a sound card plays nothing, and one without a desktop shows no notification.
+RECORD_NOTICES = """() => {
+  window.notices = [];
+  const heard = document.body.dataset;
+  heard.tones = 0;
+  AudioContext.prototype.resume = async () => {};
+  OscillatorNode.prototype.start = () => { heard.tones = Number(heard.tones) + 1; };
+  OscillatorNode.prototype.stop = () => {};
+  window.Notification = class {
+    static permission = "granted";
+    static requestPermission = async () => "granted";
+    constructor(title, { body }) { window.notices.push([title, body]); }
+  };
+}"""
+
+
 @pytest.fixture(scope="module")
 def server(start):
     return start()
@@ -71,8 +87,9 @@ def test_the_queue_shows_what_runs_and_waits_and_cancels_one_or_all(server, open
     page.get_by_role("link", name="Queue").click()
     expect(page).to_have_title("Queue · qwen-image-server")
     expect(rows(page)).to_have_count(3)
-    expect(rows(page).nth(0)).to_contain_text(re.compile(r"Step \d+ of 80 · about \d+ s left"))
-    expect(rows(page).nth(1)).to_contain_text("the second cat")
+    expect(rows(page).nth(0)).to_contain_text(re.compile(r"Step \d+ of 80, about \d+ s left\."))
+    # As it was sent, without the quality words that the server adds.
+    expect(rows(page).nth(1).locator("h3")).to_have_text("the second cat")
     expect(rows(page).nth(2)).to_contain_text("2 ahead")
     expect(page.locator("#queue-devices li")).to_contain_text(re.compile("working · fake · runs request .*busy"))
     expect(page.locator("#queue-charts figure")).to_have_count(4)
@@ -122,17 +139,34 @@ def test_a_user_sees_its_own_requests_and_an_admin_all(start, opened):
     expect(rows(pages["ann"])).to_have_count(0)
 
 
-def test_a_hidden_tab_says_in_its_title_that_an_image_is_done(server, opened):
+def test_a_hidden_tab_says_in_its_title_that_an_image_is_done_and_as_chosen_by_sound_and_notification(server, opened):
     page = ready(opened(server))
     generate(page, "[step=0.1] a cat", Steps="3")
     page.evaluate(HIDE, True)
     expect(page).to_have_title("Done (1) · qwen-image-server")
     page.evaluate(HIDE, False)
     expect(page).to_have_title("qwen-image-server")
-    page.evaluate("() => { AudioContext.prototype.resume = async () => { window.isResumed = true; }; }")
+    page.evaluate(RECORD_NOTICES)
     page.get_by_role("link", name="Queue").click()
     page.get_by_label("Play a sound").check()
-    assert page.evaluate("window.isResumed") is True
+    page.get_by_label("Show a notification when this tab is hidden").check()
+    # A sound is heard once where it is switched on.
+    expect(page.locator("body")).to_have_attribute("data-tones", "2")
+    page.get_by_role("link", name="Create").click()
+    generate(page, "[step=0.1] another cat", Steps="4")
+    page.evaluate(HIDE, True)
+    expect(page).to_have_title("Done (1) · qwen-image-server")
+    expect(page.locator("body")).to_have_attribute("data-tones", "4")
+    assert page.evaluate("window.notices") == [["Your image is done", "[step=0.1] another cat"]]
+
+
+def test_a_card_tells_the_time_of_an_image_from_its_wait(server, opened):
+    page = ready(opened(server))
+    generate(page, "[step=0.1] a first cat", Steps="8")
+    second = generate(page, "[step=0.1] a cat that waits", Steps="2")
+    expect(second).to_have_attribute("data-state", "done")
+    took, waited = map(float, re.search(r" · ([\d.]+) s .*· ([\d.]+) s in the queue", second.inner_text()).groups())
+    assert took < waited
 
 
 def test_a_request_names_the_model_that_the_form_was_for_and_its_card_says_it(server, opened):

@@ -8,7 +8,9 @@ from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import expect
 
+from tests.browser.test_first_minute import alter_start
 from tests.browser.test_page import download, generate
+from tests.support.images import noise
 
 DROP = """async ({kind, name, type, data}) => {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -58,6 +60,7 @@ def test_the_settings_of_our_own_image_make_the_same_image_again(demo_server, op
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     bring(page, own)
+    expect(page.locator("#choice-prompt")).to_have_text("a red circle on a blue background")
     page.get_by_role("button", name="Take its settings").click()
     expect(page.get_by_text("All settings of the image are in the form.")).to_be_visible()
     expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
@@ -107,25 +110,76 @@ def test_a_large_photo_is_turned_upright_and_scaled_down_before_it_is_sent(ready
 
 @pytest.mark.parametrize(
     ("fit", "size", "corner"),
-    [("crop it", (200, 100), "red"), ("extend its edges", (1024, 1024), "red"), ("stretch it", (1024, 1024), "red")],
+    [
+        ("crop the image", (200, 100), "red"),
+        ("extend its edges", (1024, 1024), "red"),
+        ("stretch the image", (1024, 1024), "red"),
+    ],
 )
 def test_an_image_of_another_shape_is_fitted_as_one_chooses(ready, fit, size, corner):
     wide = Image.new("RGB", (200, 100), "red")
     wide.paste("lime", (80, 0, 120, 100))
     bring(ready, png(wide))
     ready.get_by_role("radio", name="1:1 1328×1328").check()
-    ready.get_by_label("In another shape").select_option(fit)
+    ready.get_by_label("If its shape is another").select_option(fit)
     body, sent = sent_by(ready, f"an image, {fit}")
     assert body["aspect_ratio"] == "1:1"
     shown = sent.convert("RGB")
-    assert shown.size == (size if fit == "crop it" else (shown.width, shown.width))
+    assert shown.size == (size if fit == "crop the image" else (shown.width, shown.width))
     assert shown.getpixel((0, 0)) == Image.new("RGB", (1, 1), corner).getpixel((0, 0))
     # How wide the band in the middle is, and that the edges reach the top where they were extended.
     band = sum(shown.getpixel((x, 0))[1] > 128 for x in range(shown.width)) / shown.width
     assert abs(band - 0.2) < 0.01
 
 
-def test_what_is_not_an_image_is_said(ready):
+def test_an_image_that_is_too_large_even_when_compressed_is_refused_before_it_is_sent(fake_server, opened):
+    page = opened(fake_server)
+    alter_start(page, lambda start: start["info"]["input_limits"].update(mib=0.1))
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    bring(page, png(noise(width=512, height=512)))
+    expect(page.get_by_role("alert")).to_contain_text(" the server takes 0.1 MiB")
+    expect(page.get_by_alt_text("The image to start from")).to_be_hidden()
+
+
+def test_what_is_not_an_image_is_said_where_one_looks(ready):
+    ready.get_by_role("link", name="Gallery").click()
     bring(ready, b"text", name="notes.txt", media="text/plain")
     expect(ready.get_by_role("alert")).to_have_text("notes.txt is not an image.")
+    expect(ready.get_by_role("alert")).to_be_in_viewport(ratio=1)
     expect(ready.get_by_alt_text("The image to start from")).to_be_hidden()
+
+
+def test_a_damaged_image_is_refused_and_the_one_before_stays_with_its_mask(ready):
+    bring(ready, png(Image.new("RGB", (200, 100), "red")))
+    expect(ready.locator("#source-note")).to_have_text("200×100")
+    ready.get_by_role("button", name="Mask and extend").click()
+    ready.get_by_role("button", name="Invert").click()
+    ready.get_by_role("button", name="Use this mask").click()
+    expect(ready.get_by_role("button", name="Remove the mask")).to_be_visible()
+    bring(ready, b"no pixels", name="broken.png")
+    expect(ready.get_by_role("alert")).to_contain_text("The image is damaged")
+    expect(ready.locator("#source-note")).to_have_text("200×100")
+    expect(ready.get_by_role("button", name="Remove the mask")).to_be_visible()
+    ready.get_by_role("button", name="Start without an image").click()
+    bring(ready, b"no pixels", name="broken.png")
+    expect(ready.get_by_role("alert")).to_contain_text("The image is damaged")
+    expect(ready.get_by_alt_text("The image to start from")).to_be_hidden()
+
+
+def test_the_prompt_and_its_button_stay_in_sight_and_a_word_says_how_the_model_is_told(fake_server, opened):
+    page = opened(fake_server, viewport={"width": 1280, "height": 640})
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    prompt, generating = page.get_by_label("Prompt", exact=True), page.get_by_role("button", name="Generate")
+    hint = page.locator("#prompt-hint")
+    expect(hint).to_be_hidden()
+    bring(page, png(Image.new("RGB", (200, 100), "red")))
+    expect(prompt).to_be_focused()
+    expect(hint).to_contain_text("does not follow instructions")
+    page.get_by_role("button", name="Mask and extend").click()
+    page.get_by_role("button", name="Use this mask").click()
+    expect(page.get_by_role("button", name="Remove the mask")).to_be_in_viewport(ratio=1)
+    expect(prompt).to_be_focused()
+    for each in (prompt, generating):
+        expect(each).to_be_in_viewport(ratio=1)
+    # Nothing lies over the button.
+    generating.click(trial=True)

@@ -10,9 +10,18 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.test_page import generate, newest_job
+from tests.browser.test_queue_view import HIDE
 from tests.support.cut_proxy import CutProxy
 
 SLOW = "[step=0.1] a cat"
+# Requests that have ended, and that the server has forgotten.
+REMEMBER = """(count) => {
+  for (let made = 0; made < count; made += 1) {
+    const id = crypto.randomUUID();
+    const task = { id, at: Date.now() + made, isSent: true, isOver: true, request: { fields: {} } };
+    localStorage.setItem(`qwen-image-server task ${id}`, JSON.stringify(task));
+  }
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +38,11 @@ def proxy(server):
 
 def card_of(page, prompt):
     return page.locator(".card").filter(has_text=prompt)
+
+
+def name_of(card):
+    """Return the name of a card's image in the gallery."""
+    return card.locator("img").get_attribute("src").split("?")[0].removeprefix("images/")
 
 
 def ready(page):
@@ -57,6 +71,37 @@ def test_a_reload_finds_its_requests_the_form_and_the_previews(server, opened):
     expect(page.get_by_label("Guidance")).to_have_value("7")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("11")
     expect(page.get_by_label("Steps")).to_have_value("30")
+
+
+def test_a_phone_that_locks_goes_on_with_previews_where_it_is_unlocked(server, opened):
+    page = ready(opened(server, excused="net::ERR", viewport={"width": 390, "height": 844}))
+    followed = []
+    for name in ("request", "requestfailed", "requestfinished"):
+        page.on(name, lambda request, name=name: followed.append(name) if "/events?" in request.url else None)
+    card = generate(page, "[step=0.05] of a locked phone", Steps="60")
+    expect(card.locator("figure")).to_have_attribute("data-state", "preview")
+    # It shows nothing, follows nothing, and has no network.
+    page.evaluate(HIDE, True)
+    page.context.set_offline(True)
+    expect(page.locator("#state")).to_have_attribute("data-state", "unreachable")
+    assert (followed[0], len(followed)) == ("request", 2)
+    last = card.locator("img").get_attribute("src")
+    page.context.set_offline(False)
+    page.evaluate(HIDE, False)
+    expect(card.locator("figure[data-state=preview] img")).not_to_have_attribute("src", last)
+    expect(card).to_have_attribute("data-state", "done")
+
+
+def test_each_tab_has_a_draft_of_its_own(server, opened):
+    page = ready(opened(server))
+    other = page.context.new_page()
+    other.goto(server.url)
+    tabs = {"a draft": page, "another draft": ready(other)}
+    for prompt, tab in tabs.items():
+        tab.get_by_label("Prompt", exact=True).fill(prompt)
+    for prompt, tab in tabs.items():
+        tab.reload()
+        expect(ready(tab).get_by_label("Prompt", exact=True)).to_have_value(prompt)
 
 
 def test_a_closed_tab_loses_nothing_and_two_tabs_show_the_same(server, opened):
@@ -112,13 +157,16 @@ def test_a_killed_engine_and_a_killed_worker_are_survived(start, opened):
     assert f"request {number} " not in card.locator(".status").inner_text()
 
 
-def test_cancel_is_a_button_also_after_a_reload(server, opened):
-    page = ready(opened(server))
+def test_cancel_is_a_button_also_after_a_reload_and_once_more_where_it_failed(server, opened):
+    page = ready(opened(server, excused="500"))
     expect(generate(page, f"{SLOW} to be cancelled", Steps="150")).to_have_attribute("data-state", "running")
     number = newest_job(server)["id"]
     page.reload()
     card = card_of(page, "to be cancelled")
-    card.get_by_role("button", name="Cancel").click()
+    expect(card).to_have_attribute("data-state", "running")
+    refuse_one(page, "DELETE")
+    for _ in range(2):
+        card.get_by_role("button", name="Cancel").click()
     expect(card.locator(".status")).to_have_text("Cancelled.")
     assert server.get(f"/v1/jobs/{number}").json()["state"] == "cancelled"
 
@@ -133,7 +181,10 @@ def test_the_link_of_an_image_brings_its_settings_to_another_browser(server, ope
     link = card.get_by_role("link", name="Link").first.get_attribute("href")
     seed = card.locator(".seed").first.inner_text().removeprefix("seed ")
     first = pixels(server, card.locator("img").first)
-    other = opened(SimpleNamespace(url=f"{server.url}/{link}"))
+    page.reload()
+    assert "model=fake" in link
+    expect(card_of(page, "a cat &").get_by_role("link", name="Link").first).to_have_attribute("href", link)
+    other = opened(SimpleNamespace(url=f"{server.url}/{link}"), excused="404")
     expect(other.get_by_label("Prompt", exact=True)).to_have_value("a cat & a #dog=1%")
     expect(other.get_by_label("Seed", exact=True)).to_have_value(seed)
     expect(other.get_by_label("Steps")).to_have_value("3")
@@ -141,6 +192,32 @@ def test_the_link_of_an_image_brings_its_settings_to_another_browser(server, ope
     made = other.locator(".card")
     expect(made).to_have_attribute("data-state", "done")
     assert pixels(server, made.locator("img")) == first
+    other.get_by_label("Steps").fill("4")
+    for role, name, address in (("link", "Copy settings link", link), ("button", "Share", f"#gallery/{name_of(made)}")):
+        made.get_by_role(role, name=name).click()
+        expect(made.locator(".said")).to_have_text("Link copied.")
+        assert other.locator(".address").input_value() == f"{server.url}/{address}"
+    # The form is as it was.
+    expect(other.get_by_label("Steps")).to_have_value("4")
+    other.goto(f"{server.url}/#gallery/{name_of(made)}")
+    expect(other.get_by_role("dialog", name="Image")).to_contain_text("a cat & a #dog=1%")
+    other.evaluate("location.hash = 'gallery/gone.png'")
+    expect(other.locator("#gallery-said")).to_have_text("The gallery has no image of that name.")
+    expect(other.get_by_role("dialog", name="Image")).to_be_hidden()
+
+
+def test_a_cancel_that_failed_is_not_said_where_the_request_has_ended_meanwhile(server, opened):
+    page = ready(opened(server, excused="503"))
+    let_go = hold_next_task(page, "DELETE")
+    card = generate(page, f"{SLOW} faster than its cancel", Steps="20")
+    expect(card).to_have_attribute("data-state", "running")
+    card.get_by_role("button", name="Cancel").click()
+    expect(card).to_have_attribute("data-state", "done")
+    said = card.locator(".status").inner_text()
+    with page.expect_response(lambda response: response.request.method == "DELETE"):
+        let_go(status=503, json={"error": "Not now."})
+    page.evaluate("fetch('livez').then(() => null)")
+    assert card.locator(".status").inner_text() == said
 
 
 def test_another_key_does_not_show_what_the_first_one_asked_for(start, opened):
@@ -153,11 +230,120 @@ def test_another_key_does_not_show_what_the_first_one_asked_for(start, opened):
     ask_with(other, "the-long-key-of-bob")
     # Its form begins as the last one that was sent from this browser.
     expect(other.get_by_label("Steps")).to_have_value("2")
-    expect(generate(other, "the dog of Bob", Steps="2")).to_have_attribute("data-state", "done")
+    let_go = hold_next_task(other)
+    asked = asked_when_it_heard(page)
+    card = generate(other, "the dog of Bob", Steps="2")
+    assert asked() == []
+    let_go()
+    expect(card).to_have_attribute("data-state", "done")
     assert other.locator(".card h3").all_inner_texts() == ["the dog of Bob"]
     assert page.locator(".card h3").all_inner_texts() == ["the cat of Ann"]
     page.reload()
     expect(card_of(page, "the cat of Ann")).to_have_attribute("data-state", "done")
+
+
+def test_an_image_that_one_tab_is_still_sending_is_not_lost_by_the_other(server, opened):
+    page = ready(opened(server, excused="404 (NOT FOUND)"))
+    other = page.context.new_page()
+    other.goto(server.url)
+    ready(other)
+    let_go = hold_next_task(other)
+    asked = asked_when_it_heard(page)
+    content = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(content, "PNG")
+    other.locator("#image").set_input_files({"name": "teal.png", "mimeType": "image/png", "buffer": content.getvalue()})
+    expect(other.locator("#source-frame")).to_be_visible()
+    card = generate(other, "a large upload", Steps="2")
+    assert asked() == []
+    page.reload()
+    let_go()
+    expect(card).to_have_attribute("data-state", "done")
+    expect(card_of(page, "a large upload")).to_have_attribute("data-state", "done")
+
+
+def test_a_hundred_remembered_requests_do_not_delay_the_form_and_those_that_have_ended_are_forgotten_first(
+    server, opened
+):
+    page = ready(opened(server, excused="404"))
+    generate(page, f"{SLOW} that is older than a hundred others", Steps="150", Images="10")
+    running = card_of(page, "that is older")
+    expect(running).to_have_attribute("data-state", "running")
+    page.evaluate(REMEMBER, 100)
+    asked, under_way, most = [], set(), 0
+
+    def begin(request):
+        nonlocal most
+        asked.append(request.url.rpartition("/")[2])
+        if "/v1/tasks/" in request.url:
+            under_way.add(request)
+            most = max(most, len(under_way))
+
+    page.on("request", begin)
+    page.on("response", lambda response: under_way.discard(response.request))
+    page.reload()
+    # What is remembered last is asked for last.
+    expect(running).to_have_attribute("data-state", "running")
+    start = asked.index("start.json")
+    assert not any("-" in name for name in asked[:start])
+    assert sum("-" in name for name in asked[start:]) > 100
+    assert 1 < most <= 4
+    generate(page, "one more than a hundred", Steps="2", Images="1")
+    page.reload()
+    for card in (card_of(page, "one more than a hundred"), running):
+        card.get_by_role("button", name="Cancel").click()
+        expect(card).to_have_attribute("data-state", "cancelled")
+
+
+def refuse_one(page, method):
+    """Let the server refuse the next request of a method for a task."""
+
+    def answer(route):
+        if route.request.method == method:
+            route.fulfill(status=500, json={"error": "Not now."})
+        else:
+            route.fallback()
+
+    page.route("**/v1/tasks/*", answer, times=1)
+
+
+def hold_next_task(page, method="PUT"):
+    """Hold the next request of a method for a task; return a function that lets it go, or answers it itself."""
+    held = []
+
+    def hold(route):
+        if route.request.method == method and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    def let_go(**answer):
+        [route] = held
+        if answer:
+            route.fulfill(**answer)
+        else:
+            route.continue_()
+
+    page.route("**/v1/tasks/*", hold)
+    return let_go
+
+
+def asked_when_it_heard(page):
+    """Return a function that waits until a page hears of another tab's request, and returns what it then asked for."""
+    asked = []
+    page.on("request", lambda request: "/v1/tasks/" in request.url and asked.append(request.url))
+    page.evaluate(
+        """() => {
+            window.heard = new Promise((heard) => {
+                addEventListener("storage", ({ key }) => { if (key.includes("task")) heard(); });
+            });
+        }"""
+    )
+
+    def wait():
+        page.evaluate("window.heard.then(() => fetch('livez'))")
+        return asked
+
+    return wait
 
 
 def pixels(server, image):

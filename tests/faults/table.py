@@ -12,9 +12,6 @@ class Fault:
     open: str = ""
 
 
-CLUSTER = "about several machines, which this server does not use"
-NOT_HERE = {33: CLUSTER, 34: CLUSTER, 49: CLUSTER}
-
 FAULTS = {
     1: Fault("/health is polled during a generation", "answers within 50 ms, without errors"),
     2: Fault("a request while the model loads", "/livez 200, /readyz 503; the request waits or gets 503"),
@@ -22,7 +19,7 @@ FAULTS = {
     4: Fault("the device is lost (sticky CUDA error, injected)", "the engine ends and a new one is started"),
     5: Fault("out of device memory (injected)", "a smaller try, else 507; the next job is served"),
     6: Fault("kill -9 an HTTP worker during a job; HUP", "service again within 2 s, the engine stays, no orphan"),
-    7: Fault("a client hangs up: FIN, RST, stream, WebSocket", "the device is free; neighbours keep every bit"),
+    7: Fault("a client hangs up: FIN, RST, stream, WebSocket", "the device is free; exact neighbours keep every bit"),
     8: Fault("8 requests with MAX_QUEUE=4", "4 x 200, 4 x 429 within 50 ms with Retry-After"),
     9: Fault("a deadline passes in the queue", "504 at the deadline, not after the running job"),
     10: Fault("SIGTERM during a job", "no new requests, running ones are answered, exit status 0, no process is left"),
@@ -48,6 +45,8 @@ FAULTS = {
     30: Fault("more requests than a key may send", "429 with Retry-After; others are not affected"),
     31: Fault("CORS, debugger, errors", "off by default; no debugger; no paths and traces"),
     32: Fault("generated requests of every kind (schemathesis)", "no server error, no schema violation"),
+    33: Fault("the head of a cluster is gone during a job", "the job goes on, others follow", "without QIS_FULL=1"),
+    34: Fault("kill -9 a machine of a cluster during a job", "another machine finishes the job"),
     35: Fault("the clock is set", "deadlines follow the monotonic clock"),
     36: Fault("trio is installed", "the server starts"),
     37: Fault("a foreign web page: Origin, Sec-Fetch-Site, WebSocket, rebound Host", "403 or 421, and nothing is done"),
@@ -61,6 +60,8 @@ FAULTS = {
     45: Fault("a peer announces gigabytes before its key", "hung up on; nothing is read"),
     46: Fault("1100 idle or slow connections of one client", "others are served"),
     47: Fault("a webhook receiver that never answers", "other webhooks are sent within a second"),
-    48: Fault("a damaged LoRA; NaN in the pixels", "refused; no trace in later images; never 200", "half a layer"),
+    48: Fault("a damaged LoRA; NaN in the pixels", "refused; no trace in later images; never 200"),
+    49: Fault("a machine of a cluster is stopped (SIGSTOP)", "it is given up; its late answer is dropped"),
     50: Fault("the engine hangs while it loads its model", "a sentence in /health, and a new engine"),
+    51: Fault("a running server's files are damaged or removed; a worker dies", "another worker, the same engine"),
 }  # fmt: skip

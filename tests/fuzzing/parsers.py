@@ -18,11 +18,14 @@ from flask import Flask, request
 from pydantic import BaseModel, ValidationError
 
 from imageserver import lora_metadata
+from imageserver.api.credentials import key_entries
 from imageserver.api.dialects.automatic1111 import bodies as automatic1111
+from imageserver.api.dialects.automatic1111.extras import bodies as extras
 from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.chat import bodies as chat
 from imageserver.api.dialects.cogview4_stream import CogView4Body
 from imageserver.api.dialects.huggingface import HuggingFaceBody
+from imageserver.api.dialects.mcp.json_rpc import RpcMessage
 from imageserver.api.dialects.openai_images import bodies as openai_images
 from imageserver.api.dialects.responses import bodies as responses
 from imageserver.api.dialects.tasks.views import BatchBody
@@ -35,6 +38,7 @@ from imageserver.api.inputs.validation import validated
 from imageserver.api.server.loras import LoraBody
 from imageserver.api.server.models import LoadBody
 from imageserver.dispatch.streams import Peer
+from imageserver.engine.lora_formats.refused import LoraRefused
 from imageserver.engine.models.weight_files import completeness, gguf_header
 from imageserver.errors import ServiceError
 from imageserver.imaging import decoding
@@ -44,6 +48,7 @@ from imageserver.lora_folder import LoraFolder
 from imageserver.registry import RegistryUnusable, read_registry
 from imageserver.settings import Settings
 from imageserver.settings.env_file import EnvFileUnusable, encoding_of, unknown_names
+from tests.fuzzing import lora_tensors
 from tests.fuzzing.seeds import SEEDS, WORDS
 
 MAX_PIXELS = 10_000
@@ -101,12 +106,16 @@ DIALECTS: dict[str, Callable[[Any], object]] = {
     "cogview4": lambda content: validated(CogView4Body, content),
     "huggingface": lambda content: validated(HuggingFaceBody, content),
     "batch": lambda content: validated(BatchBody, content),
+    "rpc": lambda content: validated(RpcMessage, content).needs_answer,
+    "extra": lambda content: from_extras(extras.SingleImageBody, content),
+    "extras": lambda content: from_extras(extras.BatchImagesBody, content),
     "loras": lambda content: validated(LoraBody, content),
     "load": lambda content: validated(LoadBody, content),
 }
 MODELS: tuple[type[BaseModel], ...] = (
     generate_request.GenerateBody, frames.WebSocketBody, openai_images.EditsBody, automatic1111.Img2ImgBody,
-    CogView4Body, HuggingFaceBody, BatchBody, LoraBody, LoadBody, chat.ChatBody, responses.ResponsesBody,
+    CogView4Body, HuggingFaceBody, BatchBody, LoraBody, LoadBody, chat.ChatBody, responses.ResponsesBody, RpcMessage,
+    extras.SingleImageBody, extras.BatchImagesBody,
 )  # fmt: skip
 FIELDS = tuple(dict.fromkeys(name for model in MODELS for name in model.model_fields))
 
@@ -125,6 +134,12 @@ def from_automatic1111(model: type[automatic1111.GeneratingBody], content: Any) 
     loras_in(body.prompt, body.negative_prompt, ["night"])
 
 
+def from_extras(model: type[extras.ExtrasBody], content: Any) -> None:
+    body = validated(model, content)
+    body.enlargement().size_of((64, 48))
+    json.dumps(body.warnings())
+
+
 def parse_json(data: bytes) -> None:
     """Give one body to every dialect: each refuses it for itself."""
     content = bounded_json.parse(data)
@@ -137,7 +152,7 @@ def parse_json(data: bytes) -> None:
 
 
 def parse_frame_of_a_client(data: bytes) -> None:
-    frames.checked(frames.read(data.decode(errors="replace")))
+    frames.checked(frames.read(data))
 
 
 def parse_form(data: bytes) -> None:
@@ -179,6 +194,10 @@ def parse_safetensors(data: bytes) -> None:
     lora_metadata.read_metadata(file)
 
 
+def parse_lora(data: bytes) -> None:
+    lora_tensors.read(file_with("lora.safetensors", data))
+
+
 def parse_index(data: bytes) -> None:
     file_with("sharded/diffusion_pytorch_model.safetensors.index.json", data)
     file_with("sharded/config.json", b"{}")
@@ -211,6 +230,10 @@ def parse_dotenv(data: bytes) -> None:
     unknown_names(file, {"PORT", "HOST"})
 
 
+def parse_keys(data: bytes) -> None:
+    key_entries.read_entries(settings().model_copy(update={"api_keys_file": file_with("keys", data)}))
+
+
 def parse_models(data: bytes) -> None:
     read_registry(file_with("models.toml", data))
 
@@ -228,10 +251,12 @@ PARSERS = {
     "image": _parser("image", parse_image),
     "metadata": _parser("metadata", parse_metadata),
     "safetensors": _parser("safetensors", parse_safetensors),
+    "lora": Parser(parse_lora, lora_tensors.SEEDS, (LoraRefused,), lora_tensors.WORDS),
     "index": _parser("index", parse_index),
     "gguf": _parser("gguf", parse_gguf),
     "lora_profile": _parser("lora_profile", parse_lora_profile),
     "frame": _parser("frame", parse_frame, EOFError),
     "dotenv": _parser("dotenv", parse_dotenv, ValidationError, EnvFileUnusable),
+    "api_keys": _parser("api_keys", parse_keys, key_entries.UnusableEntry),
     "models": _parser("models", parse_models, RegistryUnusable),
 }

@@ -85,6 +85,10 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         "MODEL=demo".encode("utf-16"),
         b"\x81",
     ),
+    "api_keys": (
+        b"# friends\nann:0123456789abcdef\nbob:0123456789abcdeF role=user rpm=60 device_seconds_per_day=3600\n",
+        b"\xef\xbb\xbf0123456789abcdef",
+    ),
     "models": (
         (PACKAGE_DIR / "models.toml").read_bytes()[:1500],
         b'[mine]\nsource = "a/b"\nsize = "64x64"\nloras = { n = 1 }\n',
@@ -98,5 +102,6 @@ WORDS: dict[str, tuple[str, ...]] = {
     "index": ("weight_map",),
     "gguf": ("GGUF", "general.alignment"),
     "dotenv": ("HOST=", "PORT=", "MODEL=", "STATE_DIR=", "PUBLIC_URL=", "WEBHOOK_HOSTS=", "ALLOWED_ORIGINS="),
+    "api_keys": (":", "role=admin", "role=user", "rpm=", "device_seconds_per_hour="),
     "models": ("source", "hub", "revision", "loras", "size", "memory"),
 }

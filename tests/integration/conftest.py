@@ -8,6 +8,8 @@ from tests.support.server import Server
 from tests.support.server_group import ServerGroup
 
 Starter = Callable[..., Server]
+# What tests leave behind in servers that last: nobody waits for it at the end.
+LITTLE_GRACE = {"GRACEFUL_TIMEOUT": "2"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,13 +60,13 @@ def _no_traceback_in_shared_logs(lasting_group: ServerGroup, group: ServerGroup)
 @pytest.fixture(scope="session")
 def demo_server(lasting_group: ServerGroup) -> Server:
     """A server with the embedded demo model, shared by all tests that do not break it."""
-    return lasting_group.start(engine="real")
+    return lasting_group.start(engine="real", **LITTLE_GRACE)
 
 
 @pytest.fixture(scope="session")
 def fake_server(lasting_group: ServerGroup) -> Server:
     """A server whose engine only pretends, shared by all tests that do not break it."""
-    server = lasting_group.start()
+    server = lasting_group.start(**LITTLE_GRACE)
     # What was generated once is not refused after the fake device has been full.
     assert server.generate("large", size="2048x2048", num_inference_steps=1).status_code == 200
     return server

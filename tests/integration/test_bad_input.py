@@ -85,8 +85,8 @@ WRONG = {
     "true_cfg_scale": [math.inf, -math.inf, math.nan, -1, 51, 10**400, "4", True, []],
     "guidance_scale": [math.inf, math.nan, -1, 51, "4"],
     "timeout": [0, -1, math.inf, math.nan, 1e9, "5"],
-    "size": ["1x1", "1000000x1000000", "0x0", "-1x5", "512", "512x", "512x512\n", "٥١٢x512", 512, ""],
-    "output_format": ["gif", "PNG", "", 1, None],
+    "size": ["1x1", "1000000x1000000", "0x0", "-1x5", "512", "512x", "512x512\n", "٥١٢x512", 512],
+    "output_format": ["gif", "PNG", 1, None],
     "output_compression": [-1, 101, "90"],
     "save_to_file": ["true", 1, None, "no"],
     "add_overlay": ["false", 0],
@@ -132,7 +132,8 @@ def test_seeds_that_would_count_past_their_range_are_refused(fake_server):
         "folder.png", "folder.png/x.png", "x" * 300 + ".png", "%ff.png", "con.png%0a", "~root/x.png",
     ],
 )  # fmt: skip
-def test_no_name_reaches_outside_the_folder_of_images(fake_server, name):
+@pytest.mark.parametrize("route", ["images", "download"])
+def test_no_name_reaches_outside_the_folder_of_images(fake_server, route, name):
     fake_server.output_dir.mkdir(exist_ok=True)
     link = fake_server.output_dir / "link.png"
     if not link.is_symlink():
@@ -140,12 +141,25 @@ def test_no_name_reaches_outside_the_folder_of_images(fake_server, name):
     (fake_server.output_dir / "folder.png").mkdir(exist_ok=True)
     # requests tidies paths up before it sends them; a raw socket does not.
     with fake_server.connect() as connection:
-        head = f"GET /images/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        head = f"GET /{route}/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode("latin-1"))
         answer = _read_all(connection)
     assert answer.split(b" ", 2)[1] in (b"404", b"308"), answer[:300]
     assert b"root:" not in answer
     assert b"INFO" not in answer
+
+
+@pytest.mark.fault(24)
+@pytest.mark.parametrize(
+    "name", ["../server.log", "..\\server.log", "%2e%2e/x", "/etc", "{link}", "a\0b", "../a\0b", "~root"]
+)
+def test_no_name_of_a_model_reaches_a_folder_that_its_owner_did_not_name(fake_server, tmp_path, name):
+    link = tmp_path / "link"
+    link.symlink_to("/etc")
+    before = fake_server.get("/v1/models").json()["data"]
+    answer = fake_server.generate(model=name.format(link=link))
+    assert answer.status_code in (404, 422), answer.text
+    assert fake_server.get("/v1/models").json()["data"] == before
 
 
 def _read_all(connection: socket.socket) -> bytes:

@@ -58,6 +58,14 @@ def test_cache_false_generates_again(fake_server):
     assert ask(fake_server, "generated again", cache=False).headers["X-Cache"] == "miss"
 
 
+def test_a_generation_that_failed_is_no_hit_and_is_generated_again(fake_server):
+    generated = []
+    for _ in range(2):
+        assert ask(fake_server, "[fail] the same twice").status_code == 500
+        generated.append(last_generated(fake_server))
+    assert generated[0] < generated[1]
+
+
 def test_identical_requests_in_flight_are_generated_once(own_servers):
     server = own_servers()
     answers = [in_background(ask, server, "[step=0.05] together", add_overlay=False) for _ in range(6)]

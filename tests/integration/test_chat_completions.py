@@ -75,8 +75,8 @@ def test_several_images_are_several_choices_and_the_client_chooses_how_it_gets_t
     assert choice.message.content.startswith("![image](http://")
 
 
-def test_openrouters_aspect_ratio_is_the_shape(client):
-    answer = ask(client, "wide", extra=IMAGE | {"image_config": {"aspect_ratio": "16:9", "image_size": "1K"}})
+def test_openrouters_aspect_ratio_asks_for_an_image_of_that_shape(client):
+    answer = ask(client, "wide", extra={"image_config": {"aspect_ratio": "16:9", "image_size": "1K"}})
     assert opened(image_of(answer.choices[0].message)).size == (1664, 928)
     assert answer.warnings == ["'image_config.image_size' is not a parameter and was ignored."]
 
@@ -152,6 +152,15 @@ def test_a_failure_is_the_sdks_error_also_in_the_middle_of_a_stream(client):
 def test_the_base_url_may_lack_its_version_or_have_it_twice(fake_server, address):
     with openai.OpenAI(base_url=fake_server.url + address, api_key="unused", max_retries=0) as client:
         assert image_of(ask(client, "anywhere").choices[0].message)
+
+
+def test_azures_client_names_its_deployment_in_the_path(fake_server):
+    options = {"azure_endpoint": fake_server.url, "api_key": "unused", "api_version": "2025-04-01-preview"}
+    with openai.AzureOpenAI(**options, max_retries=0) as client:
+        answer = client.chat.completions.create(
+            model="fake", messages=[{"role": "user", "content": "in Azure's way"}], extra_body=SMALL
+        )
+    assert (answer.model, opened(image_of(answer.choices[0].message)).size) == ("fake", (64, 64))
 
 
 def test_every_documented_parameter_is_known_or_ignored_on_purpose():

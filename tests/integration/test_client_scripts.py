@@ -98,14 +98,18 @@ def test_connectivity_says_what_a_real_server_offers(demo_server):
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert "8 of 8 checks passed." in outcome.stdout
     assert "2 images" in outcome.stdout
+    assert "\x1b" not in outcome.stdout
 
 
-def test_client_checks_a_real_server_and_keeps_its_images(demo_server, tmp_path):
-    folder = tmp_path / "new folder"
+def test_client_checks_a_real_server_and_keeps_its_images(demo_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    folder = tmp_path / f"new {'long-' * 20}folder"
     outcome = run("test_client.py", "--url", demo_server.url, "--prompt", "a yellow star", "--output-dir", folder)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert "5 of 5 checks passed." in outcome.stdout
     for name in ("test_client.png", "test_client_zh.png"):
+        # Whole, so that it can be copied.
+        assert f"  {folder / name}, seed" in outcome.stdout
         with Image.open(folder / name) as image:
             image.load()
             assert image.size == (512, 512)
@@ -229,6 +233,31 @@ def test_ticks_and_colours_are_for_terminals_and_colours_can_be_turned_off(monke
     assert test_client.marked("ok", passed=True) == "\x1b[32m\N{CHECK MARK} ok    \x1b[0m"
     monkeypatch.setenv("NO_COLOR", "1")
     assert test_client.marked("FAILED", passed=False) == "\N{BALLOT X} FAILED"
+
+
+def test_the_comparison_has_ticks_and_colours_on_terminals_only(monkeypatch, capsys):
+    def generate(seed):
+        if seed == 2:
+            raise test_client.CheckError("The queue is full.")
+        return 0.1
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    test_concurrent.measure("sequential", generate, [1, 2], 1)
+    test_client.complain("It failed.")
+    piped = capsys.readouterr()
+    assert piped.out.startswith("sequential  .. ")
+    assert "\x1b" not in piped.out
+    assert piped.err == "It failed.\n"
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    test_concurrent.measure("sequential", generate, [1, 2], 1)
+    test_client.complain("It failed.")
+    shown = capsys.readouterr()
+    assert shown.out.startswith("sequential  \x1b[32m\N{CHECK MARK}\x1b[0m\x1b[31m\N{BALLOT X}\x1b[0m ")
+    assert shown.err == "\x1b[31m\N{BALLOT X} It failed.\x1b[0m\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    test_concurrent.measure("sequential", generate, [1, 2], 1)
+    assert capsys.readouterr().out.startswith("sequential  \N{CHECK MARK}\N{BALLOT X} ")
 
 
 def test_every_request_of_the_comparison_has_its_own_seed(stand_in):

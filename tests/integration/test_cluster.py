@@ -11,15 +11,17 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+import requests
 
+from imageserver.cluster.nodes.own_node import NO_SUCCESSOR
 from tests.support import tiny_models
+from tests.support.dialects import DIALECTS
 from tests.support.fake_hub import FakeHub
+from tests.support.full_mode import needs_full_mode
 from tests.support.paths import ROOT
 from tests.support.ray_cluster import ADDRESSES, HEAD_ADDRESS, TOKEN, Cluster, JoinedMachine
-from tests.support.server import GUNICORN, SMALL_IMAGES, Server, free_port, refused_start
+from tests.support.server import GUNICORN, SMALL_IMAGES, Server, free_port, in_background, refused_start
 from tests.support.tiny_loras import save_lora
-
-needs_full_mode = pytest.mark.skipif("QIS_FULL" not in os.environ, reason="takes minutes; QIS_FULL=1 runs it")
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="Ray nodes are started on Linux")]
 
@@ -53,6 +55,25 @@ def test_an_engine_on_another_machine_serves_as_one_here(cluster):
     assert cluster.newest_job()["device"] in ("127.0.0.3 cpu", "127.0.0.4 cpu")
 
 
+def test_every_dialect_is_served_from_another_machine(cluster, subtests):
+    for dialect in DIALECTS:
+        with subtests.test(dialect.name):
+            assert dialect.ask(cluster.server, f"far away in {dialect.name}").status_code == 200
+            job = cluster.newest_job()
+            assert (job["state"], job["device"]) in [("completed", f"{address} cpu") for address in ADDRESSES]
+
+
+def test_previews_and_estimates_come_from_another_machine(cluster):
+    wanted = {"prompt": "three small words", "size": "64x64", "num_inference_steps": 6, "cache": False}
+    streamed = wanted | {"stream": True, "partial_images": 2}
+    answer = cluster.server.ask("POST", "/v1/images/generations", json=streamed, timeout=20)
+    events = re.findall(r"^event: image_generation\.(\w+)", answer.text, re.MULTILINE)
+    assert events == ["partial_image", "partial_image", "completed"]
+    # Its engine alone can count them.
+    estimate = cluster.server.ask("POST", "/v1/estimate", json=wanted, timeout=20).json()
+    assert (estimate["prompt_tokens"], estimate["learnt"]) == (len(estimate["prompt"].split()), True)
+
+
 def test_a_cancelled_generation_stops_on_the_other_machine(cluster):
     running = cluster.server.start_generating(**SLOW | {"num_inference_steps": 150})
     cluster.busy_machine()
@@ -62,6 +83,7 @@ def test_a_cancelled_generation_stops_on_the_other_machine(cluster):
     assert cluster.server.generate("the next one").status_code == 200
 
 
+@pytest.mark.fault(34)
 def test_a_machine_that_dies_loses_no_image(cluster):
     running = cluster.server.start_generating(**SLOW)
     machine = cluster.busy_machine()
@@ -73,21 +95,35 @@ def test_a_machine_that_dies_loses_no_image(cluster):
     assert cluster.server.generate("the next one").status_code == 200
 
 
-def test_a_machine_that_freezes_is_given_up_and_ends_its_engine_when_it_wakes_up(cluster):
+@pytest.mark.fault(49)
+@pytest.mark.parametrize(
+    ("seconds", "engine_goes_on"),
+    [
+        (12.0, False),
+        pytest.param(20.0, False, marks=needs_full_mode),
+        # Its image is finished meanwhile, and its words are sent when the machine wakes up.
+        pytest.param(20.0, True, marks=needs_full_mode),
+    ],
+)
+def test_a_machine_that_freezes_is_given_up_and_what_it_says_when_it_wakes_up_is_no_second_image(
+    cluster, seconds, engine_goes_on
+):
+    before = cluster.images()
     running = cluster.server.start_generating(**SLOW)
-    machine = cluster.busy_machine()
+    machine, request = cluster.busy_machine(), cluster.newest_job()["id"]
     engine = machine.engines()[0]
-    machine.signal_node(signal.SIGSTOP)
+    machine.signal_node(signal.SIGSTOP, spared=engine if engine_goes_on else None)
     froze = time.monotonic()
     try:
         assert running.result(30).status_code == 200
         assert time.monotonic() - froze < 6 + 10 + SLOW_SECONDS
     finally:
-        time.sleep(max(0.0, froze + 12 - time.monotonic()))
+        time.sleep(max(0.0, froze + seconds - time.monotonic()))
         machine.signal_node(signal.SIGCONT)
     assert psutil.wait_procs([engine], timeout=5)[1] == []
-    finished = [line for line in cluster.server.log.splitlines() if "Generated 1 x" in line]
-    assert len(finished) == len(set(finished)), "an image that came late was counted"
+    assert cluster.server.generate("the next one").status_code == 200
+    cluster.server.wait_for(lambda: cluster.images() >= before + 2, "both images to be counted")
+    assert (cluster.answers_to(request), cluster.images()) == (1, before + 2)
 
 
 def test_an_engine_that_freezes_on_another_machine_is_replaced(cluster):
@@ -123,6 +159,14 @@ def test_a_machine_that_leaves_finishes_its_images_first(cluster):
     assert cluster.server.generate("the next one").status_code == 200
 
 
+def test_an_upgrade_beside_the_node_that_runs_is_refused_with_one_sentence_and_harms_nothing(cluster):
+    cluster.server.process.send_signal(signal.SIGUSR2)
+    cluster.server.wait_for(lambda: NO_SUCCESSOR in cluster.server.log, "the refusal")
+    assert "is in use" not in cluster.server.log
+    assert cluster.server.generate("the next one").status_code == 200
+    cluster.server.wait_for(lambda: cluster.free_seats() == 2, "both seats")
+
+
 def test_a_machine_with_another_token_is_refused_with_one_sentence(cluster, tmp_path):
     stranger = JoinedMachine(tmp_path, "127.0.0.5", cluster.head, CLUSTER_TOKEN="another token")
     try:
@@ -155,6 +199,32 @@ def test_a_machine_that_is_started_later_serves_those_who_have_waited_for_it(tmp
         cluster.server.wait_for(lambda: cluster.server.health()["queue_length"] == 2, "a queue")
         cluster.machines.append(JoinedMachine(tmp_path, "127.0.0.3", cluster.head))
         assert [answer.result(60).status_code for answer in waiting] == [200, 200]
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.slow
+@needs_full_mode
+def test_a_machine_whose_engine_fails_says_why_and_keeps_no_place_from_one_that_joins_later(tmp_path):
+    cluster = Cluster(tmp_path, machines=0, MAX_ENGINES="1")
+    try:
+        broken = JoinedMachine(tmp_path, ADDRESSES[0], cluster.head, FAKE_LOAD_FAIL="The card is broken.")
+        cluster.machines.append(broken)
+        cluster.server.wait_for(lambda: cluster.server.health()["status"] == "degraded", "the failure", 60)
+        refusal = cluster.server.generate("a cat")
+        assert (refusal.status_code, "The card is broken." in refusal.text) == (503, True)
+        good = JoinedMachine(tmp_path, ADDRESSES[1], cluster.head)
+        cluster.machines.append(good)
+        cluster.server.wait_for(lambda: cluster.free_seats() == 1, "the engine of the good machine", 60)
+        assert cluster.server.generate("a cat").status_code == 200
+        assert cluster.newest_job()["device"] == f"{good.address} cpu"
+        good.leave()
+        broken.leave()
+        del broken.environment["FAKE_LOAD_FAIL"]
+        broken.start()
+        cluster.server.wait_for(lambda: cluster.free_seats() == 1, "the engine of the repaired machine", 60)
+        assert cluster.server.generate("a dog").status_code == 200
+        assert cluster.newest_job()["device"] == f"{broken.address} cpu"
     finally:
         cluster.stop()
 
@@ -226,6 +296,62 @@ def test_a_restarted_server_goes_on_with_its_tasks_and_keeps_its_machines(tmp_pa
 
 
 @pytest.mark.slow
+@needs_full_mode
+def test_clients_that_wait_while_the_server_restarts_come_back_and_get_one_image_each(tmp_path):
+    cluster = Cluster(tmp_path, GRACEFUL_TIMEOUT="2")
+    bodies = [{"prompt": f"[step=0.1] {number}", "num_inference_steps": 60} for number in range(5)]
+
+    def ask(number: int) -> requests.Response:
+        return cluster.server.post(bodies[number], headers={"Idempotency-Key": f"client {number}"}, timeout=120)
+
+    try:
+        cluster.heal()
+        waiting = [in_background(ask, number) for number in range(5)]
+        cluster.server.wait_until_active(2)
+        assert cluster.server.stop() == 0
+        for answer in (future.result(5) for future in waiting):
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) >= 1
+        port = cluster.server.port
+        cluster.server = Server(tmp_path, **cluster.settings | {"PORT": str(port)})
+        cluster.server.port, cluster.server.url = port, f"http://127.0.0.1:{port}"
+        cluster.server.wait_until_ready(90)
+        tries = [[in_background(ask, number) for _ in range(2)] for number in range(5)]
+        answers = [[future.result(120) for future in each] for each in tries]
+        assert {answer.status_code for each in answers for answer in each} == {200}
+        assert all(one.headers["X-Seed"] == other.headers["X-Seed"] for one, other in answers)
+        generated = [job["cache"] for job in cluster.server.get("/v1/jobs").json()["data"]].count("miss")
+        assert generated == 5
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.slow
+@needs_full_mode
+def test_a_server_of_a_cluster_that_others_have_started_asks_it_for_its_engines(tmp_path):
+    cluster = Cluster(tmp_path, MAX_ENGINES="1")
+    (tmp_path / "guest").mkdir()
+    try:
+        cluster.server.wait_for(lambda: cluster.free_seats() == 1, "the engine of the first server", 60)
+        guest = Server(
+            tmp_path / "guest", DEVICES="none", CLUSTER=cluster.head, CLUSTER_ADDRESS="127.0.0.6",
+            CLUSTER_NODE_PORT="0", CLUSTER_TOKEN=TOKEN,
+        )  # fmt: skip
+        try:
+            guest.wait_until_ready(60)
+            assert guest.generate("a guest's image").status_code == 200
+            [device] = [each for each in guest.health()["devices"] if each["status"] == "healthy"]
+            assert device["name"] in {f"{address} cpu" for address in ADDRESSES}
+            assert "--join" not in guest.log, "machines join the cluster where it was started"
+        finally:
+            guest.stop()
+        assert cluster.server.generate("the first server goes on").status_code == 200
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.fault(33)
 @needs_full_mode
 def test_a_head_that_is_gone_for_seconds_and_kept_its_memory_loses_nothing(tmp_path):
     port = str(free_port())

@@ -13,6 +13,9 @@ import pytest
 from PIL import Image
 
 from imageserver.cli import main
+from imageserver.cli.client.connection import ServerConnection
+from imageserver.cli.client.readiness import wait_until_loaded
+from imageserver.cli.terminal.progress import ProgressBar
 from tests.support.paths import ROOT
 
 COMMAND = [sys.executable, str(ROOT / "qwen_image_server.py")]
@@ -125,5 +128,25 @@ def test_without_a_server_the_bar_and_the_log_stay_apart_and_nothing_is_left_beh
     # A line of the log begins where the bar was removed, and ends before it is shown again.
     [line] = [line for line in re.split(r"[\r\n]", shown) if "Generated 1 x 64x64" in line]
     assert re.fullmatch(r"(\x1b\[A|\x1b\[K)*\d\d:\d\d:\d\d INFO .*in the queue\.", line.strip()), line
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("qis-")] == []
+    assert folders_of_commands(tmp_path) == []
     assert (tmp_path / "x.png").exists()
+
+
+def test_the_server_of_a_command_that_was_killed_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    environment = os.environ | {"MODEL": "demo", "OFFLINE": "1", "ENGINE_MODULE": "tests.support.fake_engine"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "imageserver.cli.own_server"], cwd=ROOT, env=environment, text=True, bufsize=1,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    server.stdin.write("a-key-of-the-test\n")
+    connection = ServerConnection(f"http://127.0.0.1:{server.stdout.readline().strip()}", "a-key-of-the-test")
+    wait_until_loaded(connection, ProgressBar(unit="%"))
+    assert len(folders_of_commands(tmp_path)) == 1
+    # The system closes the pipe of a command that it kills.
+    server.communicate(timeout=30)
+    assert folders_of_commands(tmp_path) == []
+
+
+def folders_of_commands(temporary):
+    return list(temporary.glob("qwen-image-server-*/command-*"))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.full_mode import needs_full_mode
 from tests.support.server import GUNICORN, Server, refused_start
+from tests.support.tiny_models import save_tiny_qwen_image
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,61 @@ def test_the_demo_model_generates_on_two_engines_at_a_time(tmp_path):
     finally:
         server.stop()
     assert server.leftovers() == []
+
+
+@needs_full_mode
+def test_a_divided_transformer_whose_card_dies_costs_no_image(tmp_path):
+    server = Server(tmp_path, engine="real", MODEL="demo", DEVICES="cpu+cpu", MEMORY="tensor-parallel")
+    try:
+        server.wait_until_ready()
+        assert "each hold a part of the transformer" in server.get("/info").json()["cards_reason"]
+        running = server.start_generating("a red circle", num_inference_steps=50, width=512, height=512)
+        server.wait_until_active()
+        [rank] = [process for process in server.processes() if "imageserver.engine.rank" in process.cmdline()]
+        rank.kill()
+        assert running.result(200).status_code == 200
+        assert server.health()["engine_restarts"] == 1
+        assert "each hold a part of the transformer" in server.get("/info").json()["cards_reason"]
+    finally:
+        server.stop()
+    assert server.leftovers() == []
+
+
+def image_that_waits_for(rank, server, wanted):
+    """Freeze a rank in the middle of an image, which then cannot end before the rank does, and return the image."""
+    for seed in range(5):
+        marker = f"house {seed}"
+        running = server.start_generating(marker, seed=seed, **wanted)
+        server.wait_for(lambda marker=marker: server.job_with(marker).get("step", 0) > 1, "the first steps")
+        rank.suspend()
+        job = server.job_with(marker)
+        if job["state"] == "processing" and job["step"] < wanted["num_inference_steps"] - 10:
+            return running
+        rank.resume()  # on a busy machine the image may have ended before it was seen
+    raise AssertionError("Every image has ended before its rank was frozen.")
+
+
+@pytest.mark.timeout(240)
+def test_an_image_of_a_group_of_cards_survives_one_of_them_and_everything_says_so(servers, tmp_path):
+    server = servers(
+        engine="preloaded", MODEL=str(save_tiny_qwen_image(tmp_path / "qwen")), DEVICES="cpu+cpu", OMP_NUM_THREADS="1",
+        MAX_PIXELS=str(256 * 256), MAX_BATCH="2", MAX_STEPS="1000",
+    )  # fmt: skip
+    wanted = {"true_cfg_scale": 4.0, "negative_prompt": "blurry", "size": "128x128", "num_inference_steps": 4}
+    assert server.get("/info").json()["cards"] == ["cpu", "cpu"]
+    first = server.generate("a red circle", seed=1, **wanted)
+    assert (first.status_code, "X-Warnings" in first.headers) == (200, False)
+    [cards] = server.health()["cards"]
+    assert cards == {"devices": ["cpu", "cpu"], "in_use": 2, "lost": 0, "reason": ""}
+    stopped = server.start_generating("stop it", **wanted | {"num_inference_steps": 1000})
+    server.wait_for(lambda: server.job_with("stop it").get("step", 0) > 1, "the first steps")
+    server.ask("DELETE", f"/v1/jobs/{server.job_with('stop it')['id']}")
+    assert stopped.result(20).json()["code"] == "cancelled"
+    [rank] = [process for process in server.processes() if "imageserver.engine.rank" in process.cmdline()]
+    running = image_that_waits_for(rank, server, wanted | {"num_inference_steps": 60})
+    rank.kill()
+    answer = running.result(60)
+    assert answer.status_code == 200
+    assert "card of the group was lost" in answer.headers["X-Warnings"]
+    [cards] = server.health()["cards"]
+    assert (cards["lost"], server.health()["engine_restarts"]) == (1, 0)

@@ -1,6 +1,7 @@
 """Clients that leave, push too much or come too often (faults 7, 8, 9, 20)."""
 
 import contextlib
+import select
 import socket
 import statistics
 import struct
@@ -8,7 +9,9 @@ import threading
 import time
 
 import pytest
+import websocket
 
+from benchmarks.memory import PeakMemory, memory_of
 from tests.support.server import SERVE, in_background
 
 SLOW = b'{"prompt": "[step=0.2]", "num_inference_steps": 50}'
@@ -154,6 +157,55 @@ def test_endless_body_is_answered_before_it_ends(small_server):
         for _ in range(20):
             connection.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.fault(20)
+def test_what_still_comes_of_an_endless_body_is_not_kept(small_server):
+    assert small_server.generate().ok  # and all is imported
+    processes = small_server.processes()
+    with contextlib.ExitStack() as stack:
+        idle, memory = sum(map(memory_of, processes)), stack.enter_context(PeakMemory(processes))
+        connection = stack.enter_context(small_server.connect())
+        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        # The server may hang up on most of it.
+        with contextlib.suppress(ConnectionError):
+            for _ in range(32):
+                connection.sendall(b"100000\r\n" + b"x" * 2**20 + b"\r\n")
+    assert memory.peak - idle < 16
+
+
+@pytest.mark.fault(20)
+def test_of_bodies_and_messages_that_stay_unfinished_the_server_keeps_no_more_than_the_limit(own_servers):
+    server, sent = own_servers(MAX_ARRIVING_MB="16", MAX_BODY_MB="2"), b"x" * 2**19
+    head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(200)]
+        for client in clients:
+            client.sendall(head + sent)
+        assert server.generate().ok
+        # Bodies of 32 have the limit together; some of them may still be on their way.
+        server.wait_for(lambda: len(answered(clients)) >= 160, "the end of all others")
+        assert all(client.recv(100).startswith(b"HTTP/1.1 408") for client in answered(clients))
+        assert server.get("/livez").ok
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(contextlib.closing(web_socket_of(server))) for _ in range(48)]
+        half = "x" * 2**19
+        for each in sockets:
+            # It may be cut before all of it is sent.
+            with contextlib.suppress(ConnectionError, websocket.WebSocketException):
+                each.send_frame(websocket.ABNF.create_frame(half, websocket.ABNF.OPCODE_TEXT, fin=0))
+        server.wait_for(lambda: len(answered([each.sock for each in sockets])) >= 12, "the end of the others")
+        assert server.generate().ok
+    assert server.generate().ok
+
+
+def answered(connections):
+    """Return those that have something to read, or are closed."""
+    return select.select(connections, [], [], 0)[0]
+
+
+def web_socket_of(server):
+    return websocket.create_connection(f"ws://127.0.0.1:{server.port}/ws/generate", timeout=20)
 
 
 BEGUN = {

@@ -70,6 +70,21 @@ def test_job_that_kills_two_engines_fails_and_the_next_one_is_served(own_server)
     assert own_server.health()["engine_restarts"] == 2
 
 
+@pytest.mark.fault(4)
+def test_lost_device_is_told_by_readyz_until_a_new_engine_is_ready_and_no_image_is_made_of_it(own_servers):
+    server = own_servers(FAKE_LOAD="1")
+    before = server.health()
+    lost = server.start_generating("[step=0.2] [lost]")
+    server.wait_for(lambda: server.get("/readyz").status_code == 503, "the notice")
+    assert lost.result(30).status_code == 503
+    server.wait_until_ready()
+    after = server.health()
+    # Once for each of its two tries.
+    assert after["engine_restarts"] == before["engine_restarts"] + 2
+    assert after["engine_pid"] != before["engine_pid"]
+    assert server.generate().ok
+
+
 def test_job_that_kills_engines_does_not_take_its_neighbours_along(own_servers):
     server = own_servers(FAKE_IN_FLIGHT="3")
     deadly = server.start_generating("[step=0.3] [die]")

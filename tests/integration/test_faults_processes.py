@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import signal
 import time
 
@@ -9,7 +10,8 @@ import psutil
 import pytest
 import requests
 
-from tests.support.server import SERVE
+from imageserver.dispatch.client.runtime_dir import RuntimeDir
+from tests.support.server import GUNICORN, SERVE
 
 BOTH = pytest.mark.parametrize("command", [None, SERVE], ids=["gunicorn", "serve"])
 
@@ -34,6 +36,31 @@ def test_killed_worker_is_replaced_within_two_seconds_and_the_engine_stays(own_s
     ]  # fmt: skip
     assert len(own_server.processes()) == 4
     assert min(times) < 2
+
+
+@pytest.mark.alone
+@pytest.mark.fault(6)
+@pytest.mark.fault(51)
+def test_stopped_worker_is_replaced_and_the_engine_stays_whatever_was_damaged_since_the_start(own_servers, tmp_path):
+    logs = tmp_path / "logs"
+    server = own_servers(command=[*GUNICORN, "--timeout", "4"], LOG_FILE=str(logs / "server.log"))
+    before, (stopped,) = server.health(), server.worker_pids()
+    secret = server.folder / "state" / "provenance_secret"
+    kept = secret.read_bytes()
+    secret.write_bytes(b"short")
+    shutil.rmtree(logs)
+    logs.write_text("in its place")
+    runtime_dir = RuntimeDir(server.process.pid)
+    runtime_dir.address_file.unlink()
+    runtime_dir.socket_path.unlink()
+    os.kill(stopped, signal.SIGSTOP)
+    server.wait_for(lambda: server.get("/readyz", timeout=1).ok, "a new worker")
+    assert server.worker_pids() != [stopped]
+    after = server.health()
+    assert (after["engine_pid"], after["dispatcher_pid"]) == (before["engine_pid"], before["dispatcher_pid"])
+    assert server.generate().ok
+    assert secret.read_bytes() == kept
+    assert server.log.count("LOG_FILE cannot be written") == 1
 
 
 @pytest.mark.fault(10)

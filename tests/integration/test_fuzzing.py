@@ -10,7 +10,7 @@ import pytest
 from tests.fuzzing.parsers import PARSERS
 from tests.support.paths import ROOT
 
-SECONDS = 240 if "QIS_FULL" in os.environ else 2
+SECONDS = 240 if "QIS_FULL" in os.environ else 4
 
 
 @pytest.mark.long

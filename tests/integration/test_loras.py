@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from tests.support import tiny_models
+from tests.support.fake_hub import FakeHub
 from tests.support.images import one_colour, opened, pixels
 from tests.support.server import SMALL_IMAGES
 from tests.support.tiny_loras import save_lora
@@ -26,12 +27,27 @@ def lora_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(servers, lora_dir, tmp_path_factory):
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    pipeline = tiny_models.tiny_qwen_image()
+    for seed, name in enumerate(("ink", "wash"), start=8):
+        save_lora(folder, name, pipeline, seed=seed)
+    hub = FakeHub(folder, "anna/styles")
+    with hub.open():
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def server(servers, lora_dir, hub, tmp_path_factory):
     model = tiny_models.save_tiny_qwen_image(tmp_path_factory.mktemp("model"))
     names = model.parent / "names.toml"
     # The same weights twice: as they are, and as their owner has them generated.
     names.write_text(f"[plain]\nsource = '{model}'\n[dark]\nsource = '{model}'\nloras = {{ night = 0.5 }}\n")
-    return servers(engine="preloaded", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), **SMALL_IMAGES)
+    of_hub = {"MODEL_LOADING": "any", "OFFLINE": "0", "MODEL_SOURCE": "huggingface", "HF_ENDPOINT": hub.url}
+    return servers(
+        engine="preloaded", MODEL="plain", MODELS_FILE=str(names), LORA_DIR=str(lora_dir), NO_PROXY="*", **of_hub,
+        **SMALL_IMAGES,
+    )  # fmt: skip
 
 
 def ask(server, path, body):
@@ -182,6 +198,35 @@ def test_openai_and_hugging_face_take_them_too(server):
     for address in ("/", "/models/auto", "/models/plain"):
         hugging_face = ask(server, address, {"inputs": "a cat", "parameters": parameters})
         assert (pixels(hugging_face.content) == native).all()
+
+
+def test_one_of_a_hub_is_fetched_by_its_id_for_the_first_request_that_names_it(server, hub, lora_dir):
+    plain = pixels(server.generate("a cat", **SMALL).content)
+    first = server.generate("a cat", loras=[{"name": "anna/styles:ink"}], **SMALL)
+    assert first.status_code == 200, first.text
+    assert (pixels(first.content) != plain).any()
+    assert (lora_dir / "anna/styles/ink.safetensors").read_bytes() == (hub.folder / "ink.safetensors").read_bytes()
+    asked = hub.requests
+    again = server.generate("a cat", loras=[{"name": "anna/styles/ink"}], **SMALL)
+    assert (pixels(again.content) == pixels(first.content)).all()
+    assert ask(server, "/v1/loras/load", {"name": "anna/styles:ink"}).json()["loaded"] is True
+    assert hub.requests == asked
+    assert listed(server)["anna/styles/ink"]["loaded"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("anna/styles:absent", "absent"),
+        ("anna/nothing", "anna/nothing could not be fetched from Hugging Face"),
+    ],
+)
+def test_what_a_hub_does_not_have_is_a_sentence(server, name, sentence):
+    for answer in (
+        server.generate("a cat", loras=[{"name": name}], **SMALL), ask(server, "/v1/loras/load", {"name": name}),
+    ):  # fmt: skip
+        assert (answer.status_code, answer.json()["param"]) == (422, "loras")
+        assert sentence in answer.json()["error"]
 
 
 @pytest.mark.parametrize("name", ["../night", "/etc/passwd", "absent", "night.safetensors", "a\u0000b"])

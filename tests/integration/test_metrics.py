@@ -1,15 +1,17 @@
 """The metrics of a server with two workers count everything once, whichever worker is asked."""
 
+import re
 import uuid
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.prometheus import MISSING, NAMES, PROMETHEUS, Prometheus, alerts, expressions, panels
+from tests.support.prometheus import MISSING, NAMES, PROMETHEUS, Prometheus, alerts, configure, expressions, panels
 from tests.support.server import Server
 
 PREFIX = "qwen_image_server_"
-STAGES = ["queue", "text", "denoise", "decode", "encode"]
+STAGES = ["queue", "text", "denoise", "decode", "encode", "app"]
+APP_TIME = re.compile(r"app;dur=\d+\.\d")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,31 @@ def test_an_answer_says_where_its_time_went(server):
     stages = dict(stage.split(";dur=") for stage in answer.headers["Server-Timing"].split(", "))
     assert list(stages) == STAGES
     assert 0 < float(stages["denoise"]) <= 1000 * answer.elapsed.total_seconds()
-    assert server.post({"prompt": "twice", "seed": 1}).headers["Server-Timing"] == "cache;desc=hit"
+    assert server.post({"prompt": "twice", "seed": 1}).headers["Server-Timing"].startswith("cache;desc=hit, app;dur=")
+
+
+def test_every_other_answer_says_how_long_the_application_took(fake_server):
+    answers = {
+        path: fake_server.get(path)
+        for path in ("/", "/health", "/livez", "/v1/models", "/v1/jobs", "/metrics", "/page/main.js", "/nothing")
+    }
+    answers["a wrong field"] = fake_server.generate(stepz=3)
+    answers["a wrong method"] = fake_server.get("/generate")
+    answers["another host"] = fake_server.get("/v1/models", headers={"Host": "evil.example"})
+    assert answers["another host"].status_code == 421
+    timings = {name: answer.headers.get("Server-Timing", "") for name, answer in answers.items()}
+    assert {name: text for name, text in timings.items() if not APP_TIME.fullmatch(text)} == {}
+
+
+def test_a_stream_and_a_refusal_of_what_is_no_http_have_the_header_too(fake_server):
+    body = {"prompt": "streamed", "stream": True, "cache": False}
+    stream = fake_server.ask("POST", "/v1/images/generations", json=body, stream=True, timeout=30)
+    assert stream.headers["Content-Type"].startswith("text/event-stream")
+    assert APP_TIME.fullmatch(stream.headers["Server-Timing"])
+    stream.close()
+    with fake_server.connect() as connection:
+        connection.sendall(b"NO HTTP AT ALL\r\n\r\n")
+        assert b"\r\nServer-Timing: app;dur=0.0\r\n" in connection.makefile("rb").read()
 
 
 def test_tasks_are_counted_by_state(server):
@@ -86,7 +112,8 @@ def test_every_metric_of_the_dashboard_and_the_alerts_is_one_of_the_servers(serv
 
 @pytest.mark.skipif(PROMETHEUS is None, reason=MISSING)
 def test_prometheus_evaluates_every_panel_and_every_alert(server, tmp_path):
-    prometheus = Prometheus(tmp_path, server.url.removeprefix("http://"))
+    configure(tmp_path, server.url.removeprefix("http://"))
+    prometheus = Prometheus(tmp_path)
     try:
         empty = [
             target["expr"] for panel in panels() for target in panel["targets"] if not prometheus.query(target["expr"])

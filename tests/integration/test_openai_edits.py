@@ -1,6 +1,7 @@
 """The OpenAI SDK's edits and variations: an image goes in, by every way that clients send it."""
 
 import base64
+import re
 
 import numpy as np
 import openai
@@ -49,6 +50,21 @@ def test_an_edit_starts_from_the_image_and_has_its_size(client, fake_server):
     assert answer.usage.input_tokens_details.model_dump() == {"text_tokens": 3, "image_tokens": 100}
     assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens == 203
     assert job_of(fake_server, answer)["dialect"] == "openai"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("generations", {"image_url": data_url(one_colour())}),
+        ("generations", {"reference_images": [data_url(one_colour())], "stream": True}),
+        ("", {"input_references": [{"type": "image_url", "image_url": {"url": data_url(one_colour())}}]}),
+    ],
+)
+def test_a_generation_that_names_an_image_starts_from_it(fake_server, path, fields):
+    answer = post(fake_server, path, json={"prompt": "make it night", **fields})
+    assert answer.ok
+    found = re.search(r'"b64_json": ?"([^"]+)"', answer.text)
+    assert (pixels(found[1]) == TEAL).all()
 
 
 @pytest.mark.parametrize("images", [[one_colour()], ("photo.png", one_colour(), "image/png")])

@@ -81,6 +81,8 @@ def test_an_answer_says_what_it_took_and_how_it_was_generated(client):
         "input_tokens_details": {"image_tokens": 0, "text_tokens": 3},
         "output_tokens": 200,
         "output_tokens_details": {"image_tokens": 200, "text_tokens": 0},
+        "prompt_tokens": 3,
+        "completion_tokens": 200,
         "total_tokens": 203,
     }
     assert answer.quality == "high"

@@ -198,6 +198,25 @@ def test_a_stopping_server_answers_503(own_servers):
     assert (raised.value.status_code, raised.value.code) == (503, "draining")
 
 
+def test_a_client_of_a_server_that_restarts_is_told_when_to_come_back_and_its_tries_then_share_one_image(own_servers):
+    body = {"prompt": "[step=0.1] restarted", "size": "64x64", "num_inference_steps": 30}
+    headers = {"Idempotency-Key": "one client"}
+    server = own_servers(GRACEFUL_TIMEOUT="2")
+    waiting = in_background(server.post, body, headers=headers)
+    server.wait_until_active()
+    assert server.stop() == 0
+    told = waiting.result(5)
+    assert (told.status_code, told.json()["code"]) == (503, "draining")
+    assert int(told.headers["Retry-After"]) >= 1
+    restarted = own_servers(STATE_DIR=str(server.folder / "state"))
+    first = in_background(restarted.post, body, headers=headers)
+    restarted.wait_until_active()
+    second = restarted.post(body, headers=headers)
+    assert (first.result(10).status_code, second.status_code) == (200, 200)
+    assert first.result(0).content == second.content
+    assert_generated_once(restarted, "restarted", int(second.headers["X-Seed"]))
+
+
 def test_an_unknown_model_is_not_found(fake_server):
     with impatient(fake_server, timeout=10.0) as client, pytest.raises(openai.NotFoundError) as raised:
         client.models.retrieve("no-such-model")

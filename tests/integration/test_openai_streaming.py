@@ -62,6 +62,8 @@ def test_the_finished_image_of_a_stream_says_what_it_took(client):
         "input_tokens_details": {"text_tokens": 3, "image_tokens": 0},
         "output_tokens": 100,
         "output_tokens_details": {"image_tokens": 100, "text_tokens": 0},
+        "prompt_tokens": 3,
+        "completion_tokens": 100,
         "total_tokens": 103,
     }
 

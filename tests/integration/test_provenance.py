@@ -1,10 +1,14 @@
 """A real server knows its own images, says so to nobody else, and makes them again."""
 
+import base64
+import signal
+
 import pytest
 import requests
 
 from imageserver.imaging.provenance.xmp import SEAL
 from tests.support.images import opened
+from tests.support.server import GUNICORN, refused_start
 
 SMALL = {"size": "96x64", "num_inference_steps": 2, "add_overlay": False}
 
@@ -44,6 +48,41 @@ def test_the_overlay_is_said_to_differ(fake_server):
     data = fake_server.generate("a wolf", **(SMALL | {"add_overlay": True, "size": "512x512"})).content
     found = asked(fake_server, "/v1/replay", data).json()
     assert any("overlay" in warning for warning in found["warnings"])
+
+
+def test_every_image_is_signed_and_nothing_tells_the_key(servers, tmp_path_factory):
+    pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+    from tests.support.signing import SIGNER, Authority
+
+    files = Authority().issue(tmp_path_factory.mktemp("signer"))
+    server = servers(**files.variables)
+    first = server.generate("a wolf", output_format="jpeg", **SMALL).content
+    image = base64.b64encode(first).decode()
+    edited = server.generate("a wolf", image=image, output_format="png", **SMALL).content
+    for data in (first, edited, server.generate("a wolf", output_format="webp", **SMALL).content):
+        found = asked(server, "/v1/verify", data).json()
+        assert (found["made_here"], found["unchanged"], found["manifest"]["signer"]) == (True, True, SIGNER)
+    assert (edited.count(b"c2pa.created"), edited.count(b"c2pa.edited")) == (1, 1)
+    secret = files.key.read_text().splitlines()[1]
+    for told in (server.get("/info").text, server.get("/health").text, server.log):
+        assert secret not in told
+        assert str(files.key) not in told
+    # Half of it is written when the server is told to read it again.
+    files.cert.write_bytes(files.cert.read_bytes()[:100])
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for(lambda: "has no certificate in PEM format" in server.health()["reason"], "a worker without it")
+    unsigned = server.generate("a wolf", seed=3, output_format="png", **SMALL)
+    assert (server.health()["status"], unsigned.status_code, b"c2pa" in unsigned.content) == ("degraded", 200, False)
+
+
+def test_a_key_that_is_not_the_certificates_ends_the_start(tmp_path):
+    pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+    from tests.support.signing import Authority
+
+    (tmp_path / "other").mkdir()
+    files, other = Authority().issue(tmp_path), Authority().issue(tmp_path / "other")
+    sentence = refused_start(GUNICORN, tmp_path, **(files.variables | {"C2PA_KEY": str(other.key)}))
+    assert "is not the key of the first certificate of" in sentence
 
 
 def test_provenance_off_marks_no_image_but_keeps_its_request(servers):

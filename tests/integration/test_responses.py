@@ -50,6 +50,18 @@ def sent(image: bytes) -> dict[str, Any]:
     return {"type": "input_image", "image_url": f"data:image/png;base64,{coded(image)}"}
 
 
+@pytest.mark.parametrize("address", ["", "/", "/v1/v1"])
+def test_the_base_url_may_lack_its_version_or_have_it_twice(fake_server, address):
+    with openai.OpenAI(base_url=fake_server.url + address, api_key="unused", max_retries=0) as client:
+        assert opened(call_of(ask(client, "anywhere")).result).size == (64, 64)
+
+
+def test_azures_client_gets_an_image_too(fake_server):
+    options = {"azure_endpoint": fake_server.url, "api_key": "unused", "api_version": "2025-04-01-preview"}
+    with openai.AzureOpenAI(**options, max_retries=0) as client:
+        assert opened(call_of(ask(client, "in Azure's way")).result).size == (64, 64)
+
+
 def test_the_tool_generates_an_image_and_a_message_says_what_it_is(client):
     tool = SMALL | {
         "seed": 7,

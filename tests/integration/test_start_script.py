@@ -145,6 +145,33 @@ def test_a_machine_without_python_is_told_what_to_install(clone, tmp_path):
     assert "python3-venv" in outcome.stderr
 
 
+def joined(clone, more=""):
+    """Join a cluster with a Python that writes down how it is called, then runs `more`; return what it wrote."""
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "CLUSTER=$CLUSTER $*"\n{more}\n')
+    python.chmod(0o755)
+    outcome = start(clone, "--join", "10.0.0.5:6379", CLUSTER_TOKEN="given")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    return outcome.stdout.splitlines()
+
+
+def test_a_machine_that_joins_hands_its_arguments_to_the_node_once_ray_is_installed(clone):
+    """The Python in `.venv` writes down how it was called: whether all is installed, then the node itself."""
+    assert joined(clone) == [
+        "CLUSTER=10.0.0.5:6379 -I -S tools/setup_environment.py --check",
+        "CLUSTER=10.0.0.5:6379 -m imageserver.cluster --join 10.0.0.5:6379",
+    ]
+
+
+def test_a_machine_that_joins_installs_what_is_missing_first_with_the_cluster_named(clone):
+    """The Python in `.venv` says that something is missing; that Ray belongs to it is read from CLUSTER."""
+    assert joined(clone, 'case "$*" in *--check) exit 1 ;; esac')[1:] == [
+        "CLUSTER=10.0.0.5:6379 tools/setup_environment.py",
+        "CLUSTER=10.0.0.5:6379 -m imageserver.cluster --join 10.0.0.5:6379",
+    ]
+
+
 @needs_full_mode
 def test_an_interrupted_first_start_is_resumed_and_the_next_one_needs_no_pip(clone, tmp_path):
     wheels = tmp_path / "wheels"

@@ -10,7 +10,9 @@ SECRET = "a lighthouse of glass"
 
 def test_a_request_is_one_tree_below_its_clients_span_and_no_prompt_is_in_it(own_servers):
     with otlp_collector() as collector:
-        server = own_servers(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, LOG_FORMAT="json", LOG_PROMPTS="0")
+        server = own_servers(
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="100", LOG_FORMAT="json", LOG_PROMPTS="0"
+        )
         answer = server.ask(
             "POST", "/generate", json={"prompt": SECRET, "num_inference_steps": 25, "cache": False},
             headers={"traceparent": f"00-{TRACE}-{PARENT}-01"}, timeout=60,

@@ -154,9 +154,9 @@ def test_a_slow_receiver_delays_no_task_and_no_request(server, receiver):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost:1/", "http://10.0.0.1/", "http://127.0.0.1.evil.invalid/", "file:///etc/passwd", "",
-            "x" * 9000]
-)  # fmt: skip
+    "url",
+    ["http://localhost:1/", "http://10.0.0.1/", "http://127.0.0.1.evil.invalid/", "file:///etc/passwd", "x" * 9000],
+)
 def test_other_addresses_are_refused_by_name_and_nothing_is_generated(server, url):
     total = server.health()["total_tasks"]
     answer = requests.post(f"{server.url}/submit", json={"prompt": "x", "webhook_url": url}, timeout=20)

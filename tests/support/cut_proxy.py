@@ -25,8 +25,10 @@ class CutProxy:
         while self._open:
             _hang_up(self._open.pop())
 
-    def mend(self) -> None:
-        """Let connections through again."""
+    def mend(self, upstream_port: int | None = None) -> None:
+        """Let connections through again, to another server where its port is given."""
+        if upstream_port is not None:
+            self._upstream = ("127.0.0.1", upstream_port)
         self._is_cut = False
 
     def stop(self) -> None:

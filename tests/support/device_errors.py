@@ -2,6 +2,8 @@
 
 import torch
 
+from imageserver.engine.device_errors import DeviceLost
+
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously."),
@@ -19,6 +21,7 @@ OUT_OF_MEMORY = [
     MemoryError("Unable to allocate 4.00 TiB for an array"),
 ]  # fmt: skip
 DEVICE_LOST = [
+    DeviceLost("The group of cards is broken up: a card has lost its process."),
     torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
     torch.AcceleratorError("CUDA error: device-side assert triggered"),
     RuntimeError('!handles_.at(i) INTERNAL ASSERT FAILED at "c10/cuda/CUDACachingAllocator.cpp":487'),

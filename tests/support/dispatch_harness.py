@@ -12,11 +12,11 @@ from typing import Any
 from imageserver.dispatch.dispatcher import Dispatcher
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.seats.engines.initial_models import InitialModels
+from imageserver.dispatch.seats.engines.usage_total import UsageTotal
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.errors import Loading
 from imageserver.generation import ModelInfo, Outcome
 from imageserver.protocol.messages import (
-    DeviceUsage,
     Failed,
     FetchModel,
     Finished,
@@ -83,10 +83,11 @@ class ScriptedEngine:
         self.has_stopped = False
         self.is_resting = self.is_asked = False
         self.woken = 0
-        self.usage = DeviceUsage()
+        self.usage = UsageTotal()
         self.pid: int | None = 1
         self.running: list[int] = []
         self.runs: list[int] = []
+        self.messages: list[Run] = []
         self.sources: list[bytes] = []
         self.cancels: list[int] = []
         self.initial_models = InitialModels(None)
@@ -107,6 +108,7 @@ class ScriptedEngine:
         self.sources.append(source)
         self.running.append(message.job)
         self.runs.append(message.job)
+        self.messages.append(message)
         self.models.append(message.generation.model)
 
     def ask(self, question: LoraRequest | TokenCountRequest, listener: Listener) -> None:

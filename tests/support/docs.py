@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import textwrap
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -9,12 +10,13 @@ from tests.support.paths import ROOT
 PAGES = sorted(
     page for folder in (".", "docs/**", "benchmarks/**", "imageserver/**") for page in ROOT.glob(f"{folder}/*.md")
 )
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Those of lists are indented; more than the language may follow a fence.
+BLOCK = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Return the (language, content) of every fenced block."""
-    return [(match[1], match[2]) for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    return [(match[1], textwrap.dedent(match[2])) for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
 
 
 def without_blocks(page: Path) -> str:

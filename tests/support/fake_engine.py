@@ -1,15 +1,16 @@
 """An engine without torch: timed, seeded and failable, speaking the real protocol to the real dispatcher.
 
-Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[fail]` fails the job,
-`[oom]` fails it with out_of_memory, `[stop]` falls silent, `[warn]` warns; `FAKE_SENTENCE` is what it then says. It
-calls itself by `MODEL` where that is a folder, generates from `FAKE_KINDS` and then sees `FAKE_MAX_IMAGES`.
-`FAKE_LOAD` is the load time in seconds, `FAKE_LOAD_FAIL` a
-sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_LOAD_HANG` names a file that the load
-makes and then hangs, unless it is there already. `FAKE_IN_FLIGHT` is how many jobs it takes at a time (it runs them one
-after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
+Prompts steer it: `[step=0.2]` seconds per step, `[die]` kills the process at the first step, `[lost]` ends it as a lost
+device does, `[fail]` fails the job, `[oom]` fails it with out_of_memory, `[stop]` falls silent, `[warn]` warns;
+`FAKE_SENTENCE` is what it then says. It calls itself by `MODEL` where that is a folder, generates from `FAKE_KINDS` and
+then sees `FAKE_MAX_IMAGES`, or separates an image into `FAKE_LAYERS` layers. `FAKE_LOAD` is the load time in seconds,
+`FAKE_LOAD_FAIL` a sentence to fail loading with, `FAKE_CRASH` ends the process while loading, `FAKE_LOAD_HANG` names a
+file that the load makes and then hangs, unless it is there already. `FAKE_IN_FLIGHT` is how many jobs it takes at a
+time (it runs them one after the other all the same). Another model than the first one loads for `FAKE_LOAD_MODEL`
 seconds, half of them after it has said how far it is; `FAKE_LOAD_MODEL_DIE` ends the process in the middle of it. An
 image that starts from another is that one, unchanged; others are of one colour, the seed's, or of `[noise]`. Previews
-are of 2 x 2 pixels. Every word is a token, and every image a hundred.
+are of 2 x 2 pixels. With `FAKE_ENHANCES` it writes better prompts, with `FAKE_CAPTIONS` captions. Every word is a
+token, and every image a hundred.
 """
 
 import dataclasses
@@ -55,8 +56,11 @@ from imageserver.protocol.messages import (
 INFO = ModelInfo(
     name="fake", family="fake", reason="The tests asked for it.", scheduler="FakeScheduler", parameters=1, size_mb=1.0,
     device=DeviceInfo(memory_mb=1.0), pid=os.getpid(), positive_magic=POSITIVE_MAGIC, sampler="FakeScheduler",
-    schedulers={"FakeScheduler": "FakeScheduler"},
+    schedulers={"FakeScheduler": "FakeScheduler"}, enhances="FAKE_ENHANCES" in os.environ,
+    captions="FAKE_CAPTIONS" in os.environ,
 )  # fmt: skip
+# What the real engine exits with.
+LOST_STATUS = 70
 SENTENCE = os.environ.get("FAKE_SENTENCE", "The fake engine was told to fail.")
 
 
@@ -69,9 +73,15 @@ class FakeEngine:
         self.info = dataclasses.replace(INFO, name=model, source=model) if Path(model).is_absolute() else INFO
         if kinds := os.environ.get("FAKE_KINDS"):
             max_images = int(os.environ.get("FAKE_MAX_IMAGES", "1"))
-            self.info = dataclasses.replace(self.info, kinds=tuple(kinds.split(",")), max_images=max_images)
-        self.channel = Channel(address.connect())
-        self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
+            layers = int(os.environ.get("FAKE_LAYERS", "0"))
+            self.info = dataclasses.replace(
+                self.info, kinds=tuple(kinds.split(",")), max_images=max_images, layers=layers
+            )
+        try:
+            self.channel = Channel(address.connect())
+            self.channel.send(Hello(role="engine", key=address.key, pid=os.getpid()))
+        except OSError:
+            raise SystemExit("The dispatcher is gone; the fake engine ends.") from None
         self.inbox: queue.SimpleQueue[tuple[AnyMessage, bytes]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
         self.loras: set[str] = set()
@@ -158,6 +168,8 @@ class FakeEngine:
             time.sleep(float(pace.group(1)) if pace else 0.001)
             if "[die]" in prompt:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if "[lost]" in prompt:
+                os._exit(LOST_STATUS)
             if "[stop]" in prompt:
                 os.kill(os.getpid(), signal.SIGSTOP)
             if job in self.cancelled:
@@ -172,10 +184,11 @@ class FakeEngine:
             self.channel.send(Progress(job=job, step=step + 1, total=total))
             self.show(job, generation, step)
         width, height = generation.answer_size
+        layers = self.layers_of(generation)
         outcome = Outcome(
             width=width,
             height=height,
-            seeds=tuple(generation.seed + index for index in range(generation.count)),
+            seeds=tuple(generation.seed + index for index in range(generation.count) for _ in range(max(1, layers))),
             inference_time=time.monotonic() - began,
             queue_time=0.0,
             batch_size=1,
@@ -184,14 +197,24 @@ class FakeEngine:
             prompt_tokens=len(prompt.split()),
             image_tokens=100 * generation.count,
             warnings=(SENTENCE,) if "[warn]" in prompt else (),
+            revised_prompt=revised(generation),
+            caption=f"a {generation.caption} about {width}x{height}" if generation.caption else "",
+            layers=max(1, layers),
+            channels=4 if layers else 3,
         )
         size = width * height * 3
         image = b"" if generation.upscale else source[:size]
         image = image or bytes([generation.seed % 256]) * size
         images = image * generation.count
+        if layers:
+            # Each of its own colour in its own column, and transparent elsewhere.
+            images = b"".join(layer_of(number, layers, width, height) for number in range(layers)) * generation.count
         if "[noise]" in prompt:
             images = b"".join(random.Random(seed).randbytes(size) for seed in outcome.seeds)
         self.channel.send(Finished(job=job, outcome=outcome), images)
+
+    def layers_of(self, generation: Generation) -> int:
+        return (generation.layers or self.info.layers) if self.info.layers else 0
 
     def show(self, job: int, generation: Generation, step: int) -> None:
         index, step = divmod(step, generation.generated_steps)
@@ -201,6 +224,21 @@ class FakeEngine:
             self.channel.send(preview, bytes([generation.seed % 256]) * 12)
 
 
+def revised(generation: Generation) -> str:
+    """Return the better prompt, which with `FAKE_ENHANCES` is written where it has not been yet."""
+    wanted = generation.enhancement
+    if wanted is None:
+        return ""
+    return wanted.fitted(wanted.revised or (f"a better {wanted.prompt}" if INFO.enhances else ""))
+
+
+def layer_of(number: int, layers: int, width: int, height: int) -> bytes:
+    """Return a layer with one opaque column, RGBA."""
+    opaque, clear = bytes([40 * (1 + number) % 256, 90, 160, 255]), bytes(4)
+    row = b"".join(opaque if x * layers // width == number else clear for x in range(width))
+    return row * height
+
+
 def preview_steps(generation: Generation) -> set[int]:
     """Return the steps after which the real engine would send a preview."""
     steps, wanted = generation.generated_steps, generation.previews
@@ -208,4 +246,8 @@ def preview_steps(generation: Generation) -> set[int]:
 
 
 if __name__ == "__main__":
-    FakeEngine().serve()
+    try:
+        FakeEngine().serve()
+    except ConnectionError:
+        # It was killed while an image was under way.
+        raise SystemExit("The dispatcher is gone; the fake engine ends.") from None

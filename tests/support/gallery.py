@@ -54,7 +54,7 @@ class GalleryServer:
             settings=settings, gallery=self.gallery, outputs=self.outputs, thumbnails=self.thumbnails,
             keyring=Keyring(entries, locked=bool(entries)), huggingface_tokens=None, links=Links(settings),
             url_signer=UrlSigner(b"secret") if entries else None, request_ids=SimpleNamespace(next_id=lambda: 5),
-            measurements=MetricRegistry(), sealer=Sealer(b"s" * 32),
+            measurements=MetricRegistry(), sealer=Sealer(b"s" * 32), manifest_reader=None,
             thread_pool=ThreadPool(1), storage_threads=ThreadPool(1), decoding_memory=MemoryBudget(2**30),
         )  # fmt: skip
 

@@ -24,6 +24,7 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "qwen-image-server.json"
 NAMES = re.compile(r"\bqwen_image_server_\w+")
 # Rates need two samples.
 SCRAPES = 3
+QUICK = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
 
 
 def panels() -> list[dict[str, Any]]:
@@ -43,18 +44,22 @@ def expressions() -> list[str]:
     return of_panels + [rule["expr"] for rule in alerts()]
 
 
-class Prometheus:
-    """A Prometheus on a free port, with the rules of deploy/, which has scraped a server a few times."""
+def configure(folder: Path, target: str) -> None:
+    """Write the configuration of a Prometheus with the rules of deploy/ for one server."""
+    configuration = {
+        "global": QUICK,
+        "rule_files": [str(RULES)],
+        "scrape_configs": [{"job_name": "server", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
 
-    def __init__(self, folder: Path, target: str) -> None:
+
+class Prometheus:
+    """A Prometheus on a free port with the configuration in a folder, which has scraped a server a few times."""
+
+    def __init__(self, folder: Path) -> None:
         assert PROMETHEUS is not None
         self.url = f"http://127.0.0.1:{free_port()}"
-        configuration = {
-            "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
-            "rule_files": [str(RULES)],
-            "scrape_configs": [{"job_name": "server", "static_configs": [{"targets": [target]}]}],
-        }
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
         with (folder / "prometheus.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [

@@ -29,7 +29,7 @@ class JoinedMachine:
     def __init__(self, folder: Path, address: str, head: str, **settings: str) -> None:
         self.address = address
         self.log_file = folder / f"{address}.log"
-        self._environment = os.environ | {
+        self.environment = os.environ | {
             "CLUSTER_ADDRESS": address, "CLUSTER_PORT": head.rpartition(":")[2], "CLUSTER_TOKEN": TOKEN,
             "CLUSTER_NODE_PORT": "0",
             "STATE_DIR": str(folder / address), "ENGINE_MODULE": "tests.support.fake_engine", "DEVICE": "cpu",
@@ -42,7 +42,7 @@ class JoinedMachine:
         """Join the cluster, without waiting for it."""
         with self.log_file.open("ab") as output:
             self.process = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._environment, stdout=output, stderr=output, start_new_session=True,
+                self._command, cwd=ROOT, env=self.environment, stdout=output, stderr=output, start_new_session=True,
                 preexec_fn=_end_with_tests,
             )  # fmt: skip
 
@@ -60,9 +60,11 @@ class JoinedMachine:
         """Return the engine processes that run there."""
         return [each for each in self.processes() if "tests.support.fake_engine" in each.cmdline()]
 
-    def signal_node(self, number: int) -> None:
-        """Send a signal to every process of the node."""
+    def signal_node(self, number: int, *, spared: psutil.Process | None = None) -> None:
+        """Send a signal to every process of the node, but not to the one that is spared."""
         for process in self.processes():
+            if process == spared:
+                continue
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
@@ -74,7 +76,7 @@ class JoinedMachine:
                 process.kill()
         self.process.wait()
         psutil.wait_procs(family, timeout=10)
-        self.log_file.unlink()
+        self.log_file.unlink(missing_ok=True)
 
     def leave(self, timeout: float = 30.0) -> float:
         """Press Ctrl+C, and return after how many seconds the machine has left."""
@@ -87,7 +89,7 @@ class JoinedMachine:
 class Cluster:
     """A server that is the head, and machines that offer one engine each."""
 
-    def __init__(self, folder: Path, machines: int = 2, **settings: str) -> None:
+    def __init__(self, folder: Path, machines: int = 2, command: list[str] | None = None, **settings: str) -> None:
         self.port = str(free_port())
         self.head = f"{HEAD_ADDRESS}:{self.port}"
         self.folder = folder
@@ -95,7 +97,7 @@ class Cluster:
             "CLUSTER": "head", "CLUSTER_ADDRESS": HEAD_ADDRESS, "CLUSTER_PORT": self.port, "CLUSTER_NODE_PORT": "0",
             "CLUSTER_TOKEN": TOKEN, "STEP_TIMEOUT": "8", "DEVICES": "none",
         } | settings  # fmt: skip
-        self.server = Server(folder, **self.settings)
+        self.server = Server(folder, command=command, **self.settings)
         self.machines: list[JoinedMachine] = []
         try:
             self.server.wait_until_alive(60)
@@ -116,12 +118,32 @@ class Cluster:
         found = re.search(r"seats_free ([\d.]+)", self.server.get("/metrics").text)
         return int(float(found[1])) if found else 0
 
+    def engines_ready(self) -> int:
+        """Return how many machines have an engine that can generate, busy or not."""
+        return sum(device["status"] == "healthy" for device in self.server.health()["devices"])
+
     def busy_machine(self) -> JoinedMachine:
         """Return the machine whose engine works on the one image that is being generated."""
         self.server.wait_until_active()
         self.server.wait_for(lambda: self.newest_job()["step"] > 1, "the first steps")
         address = self.newest_job()["device"].split()[0]
         return next(machine for machine in self.machines if machine.address == address)
+
+    def answers_to(self, request: int) -> int:
+        """Return how often a request was completed, by its own events: a stream of them ends with the first end."""
+        completed, last = 0, "0"
+        while True:
+            answer = self.server.get(f"/v1/jobs/{request}/events", headers={"Last-Event-ID": last})
+            events = re.findall(r"^event: (\w+)\nid: (\d+)$", answer.text, re.MULTILINE)
+            if events[-1][1] == last:  # an end that is not followed by any event is sent again
+                return completed
+            completed += sum(name == "completed" for name, _ in events)
+            last = events[-1][1]
+
+    def images(self) -> int:
+        """Return how many requests were answered with an image since the server started."""
+        processed: int = self.server.get("/info").json()["total_requests_processed"]
+        return processed
 
     def newest_job(self) -> dict[str, Any]:
         return self.server.get("/v1/jobs").json()["data"][0]

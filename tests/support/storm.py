@@ -42,10 +42,11 @@ class Storm:
         self._end = 0.0
         self._lock = threading.Lock()
         self._killed_at: list[float] = []
+        self.killed_workers = 0
         self.answers: collections.Counter[str] = collections.Counter()
         self.faults: list[str] = []
         self.tasks: list[str] = []
-        # Of every process: the answers so far, and its memory in MiB.
+        # Of every process: the images and accepted tasks so far, and its memory in MiB.
         self.memory: dict[str, list[tuple[int, float]]] = collections.defaultdict(list)
 
     def run(self) -> None:
@@ -152,6 +153,7 @@ class Storm:
         return next((each.pid for each in self._server.processes() if "fake_engine" in " ".join(each.cmdline())), None)
 
     def _worker(self) -> int | None:
+        self.killed_workers += 1
         return next(iter(self._server.worker_pids()), None)
 
     def _watch_memory(self) -> None:
@@ -159,7 +161,8 @@ class Storm:
             for each in self._server.processes():
                 with contextlib.suppress(psutil.Error):
                     name = f"{each.pid} {' '.join(each.cmdline())[-40:]}"
-                    self.memory[name].append((sum(self.answers.values()), each.memory_info().rss / 2**20))
+                    jobs = self.answers["image"] + self.answers["task"]
+                    self.memory[name].append((jobs, each.memory_info().rss / 2**20))
             time.sleep(1)
 
     def _fault(self, sentence: str) -> None:

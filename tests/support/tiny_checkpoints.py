@@ -20,17 +20,57 @@ VAE_PARTS = (
     (r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample"), (r"conv_shortcut", "nin_shortcut"),
 )  # fmt: skip
 
+OPEN_CLIP_PARTS = (
+    (r"^encoder\.layers\.", "transformer.resblocks."), (r"layer_norm(\d)", r"ln_\1"), (r"\.fc1\.", ".c_fc."),
+    (r"\.fc2\.", ".c_proj."), (r"\.self_attn\.", ".attn."), (r"^final_layer_norm\.", "ln_final."),
+    (r"^embeddings\.token_embedding\.", "token_embedding."),
+    (r"^embeddings\.position_embedding\.weight", "positional_embedding"),
+)  # fmt: skip
+
 
 def stable_diffusion_checkpoint(pipeline: Any) -> Tensors:
     """Return the tensors of a Stable Diffusion 1.5 as CompVis saved them."""
-    text = {name.removeprefix("text_model."): weight for name, weight in pipeline.text_encoder.state_dict().items()}
     return {
         **{f"model.diffusion_model.{name}": weight for name, weight in _unet(pipeline.unet)},
         **{f"first_stage_model.{name}": weight for name, weight in _vae(pipeline.vae)},
-        **{f"cond_stage_model.transformer.text_model.{name}": weight for name, weight in text.items()},
+        **{
+            f"cond_stage_model.transformer.text_model.{name}": weight
+            for name, weight in _text(pipeline.text_encoder).items()
+        },
         "model_ema.decay": torch.ones(()),
         "alphas_cumprod": torch.ones(1000),
     }
+
+
+def stable_diffusion_xl_checkpoint(pipeline: Any) -> Tensors:
+    """Return the tensors of a Stable Diffusion XL as Stability AI saved them: its second text encoder is OpenCLIP's."""
+    return {
+        **{f"model.diffusion_model.{name}": weight for name, weight in _unet(pipeline.unet)},
+        **{f"first_stage_model.{name}": weight for name, weight in _vae(pipeline.vae)},
+        **{
+            f"conditioner.embedders.0.transformer.text_model.{name}": weight
+            for name, weight in _text(pipeline.text_encoder).items()
+        },
+        **{f"conditioner.embedders.1.model.{name}": weight for name, weight in _open_clip(pipeline.text_encoder_2)},
+    }
+
+
+def _text(encoder: torch.nn.Module) -> Tensors:
+    return {name.removeprefix("text_model."): weight for name, weight in encoder.state_dict().items()}
+
+
+def _open_clip(encoder: torch.nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
+    weights = _text(encoder)
+    yield "text_projection", weights.pop("text_projection.weight").T
+    for name, weight in weights.items():
+        original = name
+        for pattern, replacement in OPEN_CLIP_PARTS:
+            original = re.sub(pattern, replacement, original)
+        if ".q_proj." in name:
+            joined = [weights[name.replace(".q_proj.", f".{each}_proj.")] for each in "qkv"]
+            yield original.replace(".q_proj.", ".in_proj_"), torch.cat(joined)
+        elif not re.search(r"\.[kv]_proj\.", name):
+            yield original, weight
 
 
 def _unet(unet: torch.nn.Module) -> Iterable[tuple[str, torch.Tensor]]:

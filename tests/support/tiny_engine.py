@@ -16,6 +16,8 @@ from imageserver.engine.batching.step_scheduler import StepScheduler
 from imageserver.engine.caching import QualityTiers
 from imageserver.engine.caching.backend import CacheBackend
 from imageserver.engine.families import family_of
+from imageserver.engine.language.image_captioner import ImageCaptioner
+from imageserver.engine.language.prompt_writer import PromptWriter
 from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.finished_pixels import on_white, to_bytes
@@ -40,6 +42,7 @@ class TinyEngine:
     def __init__(
         self, pipeline: Any, *, cap: int = 8, merging: bool = True, control: Any = None,
         adapters: LoraAdapters | None = None, cache: CacheBackend | None = None, safety: SafetyChecker | None = None,
+        prompt_writer: PromptWriter | None = None, image_captioner: ImageCaptioner | None = None,
     ) -> None:  # fmt: skip
         torch.set_grad_enabled(False)
         found = family_of(type(pipeline).__name__)
@@ -61,7 +64,7 @@ class TinyEngine:
         self.adapters = adapters
         self.model = ServedModel(
             self.runner, self.forward, merger=found.merger if merging else None, cap_of=lambda pixels: cap,
-            adapters=adapters,
+            adapters=adapters, prompt_writer=prompt_writer, image_captioner=image_captioner,
             tiers=QualityTiers(self.denoiser, self.gate.set_context, self.forward, cache) if cache else None,
         )  # fmt: skip
         self.scheduler = StepScheduler(

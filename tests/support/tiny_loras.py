@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
 
 
 def save_lora(folder: Path, name: str, pipeline: Any, *, seed: int = 0, text: bool = False, **profile: Any) -> Path:
@@ -20,6 +21,22 @@ def save_lora(folder: Path, name: str, pipeline: Any, *, seed: int = 0, text: bo
     type(pipeline).save_lora_weights(folder, weight_name=f"{name}.safetensors", **layers)
     if profile:
         (folder / f"{name}.json").write_text(json.dumps(profile))
+    return folder / f"{name}.safetensors"
+
+
+def save_lokr(folder: Path, name: str, denoiser: torch.nn.Module, *, rank: int = 0) -> Path:
+    """Write a LoKr for a denoiser in sizes that peft would not choose; without a rank both factors are whole."""
+    generator = torch.Generator().manual_seed(rank)
+    tensors: dict[str, torch.Tensor] = {}
+    for layer, module in denoiser.named_modules():
+        if layer.endswith(("attn.to_q", "attn.to_v")):
+            height, width = (size // 4 for size in module.weight.shape)
+            shapes = {"w2_a": (height, rank), "w2_b": (rank, width)} if rank else {"w2": (height, width)}
+            for factor, shape in ({"w1": (4, 4)} | shapes).items():
+                tensors[f"transformer.{layer}.lokr_{factor}"] = torch.randn(shape, generator=generator)
+            tensors[f"transformer.{layer}.alpha"] = torch.tensor(1.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / f"{name}.safetensors")
     return folder / f"{name}.safetensors"
 
 

@@ -113,7 +113,7 @@ def tiny_stable_diffusion(*, width: int = HIDDEN, prediction: str = "epsilon") -
     return quiet(pipeline)
 
 
-def tiny_stable_diffusion_xl() -> StableDiffusionXLPipeline:
+def tiny_stable_diffusion_xl(*, second_width: int = HIDDEN) -> StableDiffusionXLPipeline:
     """Return a Stable Diffusion XL in small: two text encoders, and sizes among the UNet's conditions."""
     torch.manual_seed(0)
     tokenizer = _clip_tokenizer()
@@ -121,12 +121,12 @@ def tiny_stable_diffusion_xl() -> StableDiffusionXLPipeline:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
     )
     unet = _unet(
-        cross_attention_dim=2 * HIDDEN, addition_embed_type="text_time", addition_time_embed_dim=8,
+        cross_attention_dim=HIDDEN + second_width, addition_embed_type="text_time", addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + HIDDEN, use_linear_projection=True,
     )  # fmt: skip
     pipeline = StableDiffusionXLPipeline(
         vae=_vae(), text_encoder=CLIPTextModel(_clip_config(tokenizer, HIDDEN)),
-        text_encoder_2=CLIPTextModelWithProjection(_clip_config(tokenizer, HIDDEN)), tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config(tokenizer, second_width)), tokenizer=tokenizer,
         tokenizer_2=tokenizer, unet=unet, scheduler=scheduler, add_watermarker=False,
     )  # fmt: skip
     return quiet(pipeline)

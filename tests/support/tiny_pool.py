@@ -9,7 +9,7 @@ from typing import Any
 from diffusers import QwenImageTransformer2DModel
 
 from imageserver.engine.models.initial_model import open_model_pool
-from imageserver.protocol.engine_config import InitialModel
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.protocol.messages import Failed, Finished, Message, Run
 from imageserver.settings import Settings
 from tests.support.tiny_engine import Wanted

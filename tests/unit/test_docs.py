@@ -36,6 +36,10 @@ OTHER_VARIABLES = {
     "OMP_NUM_THREADS",
     # Of deploy/compose.yaml.
     "METRICS_KEY",
+    "GRAFANA_PASSWORD",
+    "COMPOSE_FILE",
+    "CLUSTER_HEAD",
+    "EXTRAS",
 }
 
 
@@ -78,6 +82,12 @@ def test_uncommenting_every_line_of_the_env_example_changes_no_setting(tmp_path,
 
 def test_the_readme_is_at_most_200_lines():
     assert len(README.read_text(encoding="utf-8").splitlines()) <= MAX_README_LINES
+
+
+@pytest.mark.parametrize("file", ["README.md", "tools/start_help.txt"])
+def test_a_host_from_another_document_is_met_with_both_ways_to_open_the_server(file):
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    assert any({"0.0.0.0", "API_KEYS", "ALLOW_OPEN=1"} <= set(re.findall(r"[\w.]+(?:=1)?", line)) for line in lines)
 
 
 def test_the_settings_of_the_readme_have_their_true_defaults():
@@ -159,7 +169,8 @@ def test_every_variable_is_a_setting(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_every_link_leads_somewhere(page):
+def test_every_link_to_a_page_of_ours_leads_somewhere(page):
+    """Those to other sites are not followed: only loopback is reachable."""
     missing = []
     for target, _, section in re.findall(r"\]\(([^)#\s]*)(#([\w-]+))?\)", without_blocks(page)):
         file = page.parent / target if target else page
@@ -212,10 +223,10 @@ def test_every_module_that_is_named_with_its_package_exists(path):
 def test_every_option_of_a_script_exists(script):
     lines = [line for page in PAGES for _, text in blocks(page) for line in text.splitlines() if script in line]
     assert lines, f"no page shows {script}"
-    commands = ["generate", "doctor"] if script == "qwen_image_server.py" else [""]
+    commands = ["generate", "doctor", "keys new"] if script == "qwen_image_server.py" else [""]
     answer = ""
     for command in commands:
-        line = list(filter(None, [sys.executable, script, command, "--help"]))
+        line = [sys.executable, script, *command.split(), "--help"]
         answer += subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
     options = {option for line in lines for option in re.findall(r"\s(--[\w-]+)", line)}
     assert {option for option in options if option not in answer} == set()

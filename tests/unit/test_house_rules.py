@@ -30,11 +30,8 @@ MEANINGLESS = {
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55\ufe0f]")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\(#\d+\))")
 OUR_MACHINES = re.compile(r"(?<![\w.])/(?:work|root|home/[a-z]\w*|Users/[A-Za-z]\w*)/|[A-Z]:\\Users\\\w|\.\./shared\b")
-# Where a person reads what is printed: the command line and the start.
-COMMANDS = ("main", "doctor", "terminal/output", "terminal/images")
-COMMANDS += tuple(
-    f"commands/{name}" for name in ("completion", "generate", "jobs", "keys", "loras", "models", "status")
-)
+# What others have written goes through the first, which escapes it; the last two print only what is ours.
+COMMANDS = ("terminal/output", "terminal/images", "commands/completion", "commands/keys")
 MAY_PRINT = {"imageserver/startup.py"} | {f"imageserver/cli/{name}.py" for name in COMMANDS}
 
 

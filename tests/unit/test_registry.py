@@ -104,6 +104,14 @@ def test_the_start_ends_with_that_sentence(monkeypatch, write):
         load_settings()
 
 
+def test_a_mistake_that_comes_later_changes_no_settings_that_were_accepted(monkeypatch, write):
+    monkeypatch.setenv("MODELS_FILE", str(write(SDXL)))
+    settings = load_settings()
+    names = set(settings.registry())
+    write(SDXL + "stepz = 3")
+    assert set(settings.registry()) == names
+
+
 def test_a_file_that_was_asked_for_and_is_not_there_ends_the_start(monkeypatch, tmp_path):
     monkeypatch.setenv("MODELS_FILE", str(tmp_path / "none.toml"))
     with pytest.raises(SystemExit, match=r"none\.toml cannot be read: No such file"):

@@ -175,6 +175,14 @@ def test_traces_need_their_packages(project, monkeypatch):
     assert setup_environment.main(["--check"]) == 0
 
 
+def test_manifests_need_their_packages(project, monkeypatch):
+    setup_environment.finish(setup_environment.core_stamp(), "core")
+    monkeypatch.setenv("C2PA_CERT", "cert.pem")
+    assert setup_environment.main(["--check"]) == 1
+    setup_environment.finish(setup_environment.extra_stamp("c2pa"), "c2pa")
+    assert setup_environment.main(["--check"]) == 0
+
+
 def test_the_slow_modes_need_more_packages(project, monkeypatch):
     before = setup_environment.development_stamp()
     monkeypatch.setenv("QIS_FULL", "1")
@@ -256,6 +264,9 @@ def test_the_windows_script_serves_without_gunicorn_and_jumps_only_to_labels_it_
     assert ':join\n"%VENV_PYTHON%" -m imageserver.cluster %*\n' in text
     labels = set(re.findall(r"^:(\w+)$", text, re.MULTILINE))
     assert set(re.findall(r"goto (\w+)", text)) == labels
+    # There they stand for the names of files.
+    assert not re.search(r"^for .* in \([^)]*[?*]", text, re.MULTILINE)
+    assert 'if "%~1"=="/?" goto help' in text
     assert "*.bat text eol=crlf" in (ROOT / ".gitattributes").read_text().splitlines()
 
 

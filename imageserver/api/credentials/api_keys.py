@@ -1,7 +1,7 @@
 """The API keys of a server, compared in constant time."""
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from imageserver.api.credentials.key_entries import KeyEntry, Role, UnusableEntry, digest_of, read_entries
@@ -19,8 +19,15 @@ class Owner:
     limits: ClientLimits | None = None
 
 
+# The owners of keys by the digests of these.
+Owners = Mapping[bytes, Owner]
 # Of a server without keys, and of what needs none.
 NOBODY = Owner("", "admin")
+
+
+def owners_of(entries: Iterable[KeyEntry]) -> Owners:
+    """Return the owners of the keys in some entries."""
+    return {digest_of(entry.key): Owner(entry.name, entry.role, entry.limits) for entry in entries}
 
 
 class Keyring:
@@ -32,7 +39,11 @@ class Keyring:
 
     def replace(self, entries: Iterable[KeyEntry]) -> None:
         """Accept these keys only, from now on."""
-        self._owners = {digest_of(entry.key): Owner(entry.name, entry.role, entry.limits) for entry in entries}
+        self._owners = owners_of(entries)
+
+    def accept(self, owners: Owners) -> None:
+        """Accept the keys of these owners, too."""
+        self._owners = {**self._owners, **owners}
 
     def owner_of(self, key: str) -> Owner | None:
         """Return the owner of a key; compares it with every key, so that the time reveals nothing."""
@@ -45,7 +56,12 @@ class Keyring:
 
 def read_keyring(settings: Settings) -> Keyring:
     """Return the keys in the settings; raises SystemExit with one sentence that contains no key."""
+    return Keyring(require_entries(settings), locked=settings.asks_for_keys)
+
+
+def require_entries(settings: Settings) -> list[KeyEntry]:
+    """Return the entries of the keys in the settings; raises SystemExit with one sentence that contains no key."""
     try:
-        return Keyring(read_entries(settings), locked=settings.asks_for_keys)
+        return read_entries(settings)
     except UnusableEntry as error:
         raise SystemExit(str(error)) from None

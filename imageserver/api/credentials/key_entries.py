@@ -36,13 +36,15 @@ class KeyEntry:
     key: str
     role: Role = "admin"
     limits: ClientLimits = NO_LIMITS
+    # Of API_KEYS_FILE, not of API_KEYS.
+    in_file: bool = False
 
 
 def read_entries(settings: Settings) -> list[KeyEntry]:
     """Return the entries of API_KEYS and API_KEYS_FILE; raises UnusableEntry."""
     keys: dict[str, KeyEntry] = {}
-    for location, text in _texts(settings):
-        entry = _parsed(location, text, limits_in(settings))
+    for location, text, in_file in _texts(settings):
+        entry = replace(_parsed(location, text, limits_in(settings)), in_file=in_file)
         if entry.key in keys:
             raise UnusableEntry(f"{location} is a duplicate: give every client its own key.")
         if entry.name in {other.name for other in keys.values()}:
@@ -55,11 +57,11 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield every entry with a description of its location for error messages."""
+def _texts(settings: Settings) -> Iterator[tuple[str, str, bool]]:
+    """Yield every entry with a description of its location for error messages, and whether that is the file."""
     if settings.api_keys:
         for number, entry in enumerate(settings.api_keys.get_secret_value().split(","), start=1):
-            yield f"Key {number} of API_KEYS", entry.strip()
+            yield f"Key {number} of API_KEYS", entry.strip(), False
     file = settings.api_keys_file
     if file is None:
         return
@@ -76,7 +78,7 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
         # A server whose owner names a key file must not run open.
         raise UnusableEntry(f"API_KEYS_FILE={file} contains no key; to run without keys, do not set it.")
     for number, line in entries:
-        yield f"The key in line {number} of API_KEYS_FILE", line
+        yield f"The key in line {number} of API_KEYS_FILE", line, True
 
 
 def _parsed(location: str, text: str, limits: ClientLimits) -> KeyEntry:

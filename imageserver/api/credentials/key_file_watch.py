@@ -1,10 +1,11 @@
 """Reads API_KEYS_FILE again when it has changed, in every worker, so that no key needs a restart."""
 
 import logging
+from collections.abc import Callable
 
 import gevent
 
-from imageserver.api.credentials.api_keys import Keyring
+from imageserver.api.credentials.accepted_keys import AcceptedKeys, open_worker_keyring
 from imageserver.api.credentials.key_entries import UnusableEntry, read_entries
 from imageserver.settings import Settings
 
@@ -14,12 +15,19 @@ INTERVAL_SECONDS = 1.0
 
 
 class KeyFileWatch:
-    """Keeps a keyring as API_KEYS_FILE says; a file with a wrong line changes nothing."""
+    """Keeps a keyring as API_KEYS_FILE says; a file with a wrong line changes nothing.
 
-    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+    Nothing is kept for later workers once it no longer `serves`: the dispatcher that ends has removed what was kept.
+    """
+
+    def __init__(self, settings: Settings, accepted: AcceptedKeys, serves: Callable[[], bool]) -> None:
+        """Read the keys; raises SystemExit for a wrong one in API_KEYS."""
         self._settings = settings
-        self._keyring = keyring
+        self._accepted = accepted
+        self._serves = serves
+        # Before the file is read: what changes meanwhile is read again.
         self._used = self._seen = self._stamp()
+        self.keyring = open_worker_keyring(settings, accepted)
 
     def start(self) -> None:
         if self._settings.api_keys_file is not None:
@@ -27,6 +35,8 @@ class KeyFileWatch:
 
     def check(self) -> None:
         """Read the file again if it has changed and was the same at the last check: nobody is still writing it."""
+        if self._serves():
+            self._accepted.restore()
         stamp, before = self._stamp(), self._seen
         self._seen = stamp
         if stamp == self._used or stamp != before:
@@ -37,7 +47,9 @@ class KeyFileWatch:
         except UnusableEntry as error:
             logger.error("%s The keys stay as they were.", error)
             return
-        self._keyring.replace(entries)
+        self.keyring.replace(entries)
+        if self._serves():
+            self._accepted.keep(entries)
         logger.info("API_KEYS_FILE was read again: %d keys.", len(entries))
 
     def _watch_forever(self) -> None:

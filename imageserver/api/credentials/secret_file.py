@@ -7,6 +7,7 @@ from imageserver.atomic_write import move_to_new, written_aside
 from imageserver.settings import Settings
 
 SECRET_BYTES = 32
+PROVENANCE_SECRET, URL_SECRET = "provenance_secret", "url_secret"
 
 
 def read_secret(settings: Settings, name: str) -> bytes:

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from imageserver.api.credentials.secret_file import read_secret
+from imageserver.api.credentials.accepted_secrets import AcceptedSecrets
+from imageserver.api.credentials.secret_file import URL_SECRET
 from imageserver.settings import Settings
 
 SIGNATURE_CHARACTERS = 32
@@ -47,6 +48,6 @@ class UrlSigner:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_CHARACTERS]
 
 
-def read_signer(settings: Settings) -> UrlSigner | None:
+def read_signer(settings: Settings, secrets: AcceptedSecrets) -> UrlSigner | None:
     """Return the signer that the settings describe, None where no key is required; raises SystemExit."""
-    return UrlSigner(read_secret(settings, "url_secret"), ttl=settings.url_ttl) if settings.asks_for_keys else None
+    return UrlSigner(secrets.read(settings, URL_SECRET), ttl=settings.url_ttl) if settings.asks_for_keys else None

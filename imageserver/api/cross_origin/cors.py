@@ -10,7 +10,6 @@ from imageserver.api.cross_origin.guard import PREFLIGHT
 from imageserver.api.cross_origin.origins import allowed_origins
 from imageserver.settings import Settings
 
-METHODS = "GET, HEAD, POST, DELETE"
 # How long a browser may remember the answer to its question.
 MAX_AGE_SECONDS = 600
 
@@ -26,7 +25,7 @@ def register(app: Flask, settings: Settings) -> None:
         if request.method != "OPTIONS" or PREFLIGHT not in request.headers or not _is_allowed():
             return None
         response = Response(status=204)
-        response.headers["Access-Control-Allow-Methods"] = METHODS
+        response.headers["Access-Control-Allow-Methods"] = _methods(app)
         # Every SDK has headers of its own, and * would not include Authorization.
         if asked := request.headers.get("Access-Control-Request-Headers"):
             response.headers["Access-Control-Allow-Headers"] = asked
@@ -43,3 +42,8 @@ def register(app: Flask, settings: Settings) -> None:
 
     def _is_allowed() -> bool:
         return "Origin" in request.headers and origins.allows(request.headers["Origin"])
+
+
+def _methods(app: Flask) -> str:
+    """Return the methods of all routes together: which of them a route has, its own answer says."""
+    return ", ".join(sorted(set().union(*(rule.methods or () for rule in app.url_map.iter_rules())) - {"OPTIONS"}))

@@ -30,6 +30,7 @@ from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import ServiceError
 from imageserver.settings import Settings
+from imageserver.telemetry.error_line import log_error
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +94,10 @@ def stream_response(content: dict[str, Any]) -> Response:
         pending = prepare(service, request_id(), parsed)
         updates = pending.stream(request.environ)
     except ServiceError as error:
-        logger.info("%d %s: %s", error.status, error.code, error.sentence)
+        log_error(logger, error)
         return errors.error_response(error, envelope)
     ignored = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(body.model_extra or {})]
-    response = sse.event_stream(_frames(service, pending.request, updates), error_frame)
+    response = sse.event_stream(_frames(service, pending.request.without_pixels(), updates), error_frame)
     return add_warnings(response, [*pending.warnings, *ignored])
 
 

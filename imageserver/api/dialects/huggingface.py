@@ -21,8 +21,17 @@ from imageserver.api.inputs.images.image_bytes import checked, fetch
 from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.json_body import as_object, read_body
-from imageserver.api.inputs.validation import nullable, shown, validated, without_nulls
+from imageserver.api.inputs.validation import (
+    BlanksLeftOut,
+    blanks_left_out,
+    is_blank,
+    omittable,
+    shown,
+    validated,
+    without_nulls,
+)
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
+from imageserver.api.outbound.safe_http import MAX_URL_CHARACTERS
 from imageserver.api.request_context import assign_request_id, request_id, services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.response_headers import add_warnings, header_text
@@ -32,6 +41,7 @@ from imageserver.generation import NO_PROMPT
 DIALECT = "huggingface"
 # `inputs` is a prompt or an image: no prompt begins with that many characters without a space.
 IMAGE_AS_TEXT = re.compile(r"data:image/|[A-Za-z0-9+/_-]{64}")
+WEB_ADDRESS = re.compile(r"https?://\S+\s*\Z", re.IGNORECASE)
 # Each is a header of its own, and clients accept about a hundred.
 MAX_WARNINGS = 20
 EXAMPLE = {"inputs": "a red circle on a blue background", "parameters": {"num_inference_steps": 4, "seed": 7}}
@@ -39,14 +49,14 @@ EXAMPLE = {"inputs": "a red circle on a blue background", "parameters": {"num_in
 FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/jpg": "jpeg"}
 
 
-class TargetSize(BaseModel, strict=True):
-    """The size of the image."""
+class TargetSize(BlanksLeftOut, strict=True, json_schema_extra=omittable):
+    """The size of the image, or nothing."""
 
-    width: Side = Field(description="Width in pixels.")
-    height: Side = Field(description="Height in pixels.")
+    width: Side | None = Field(None, description="Width in pixels, with `height`.")
+    height: Side | None = Field(None, description="Height in pixels, with `width`.")
 
 
-class HuggingFaceParameters(Generating, extra="allow", json_schema_extra=nullable):
+class HuggingFaceParameters(Generating, extra="allow", json_schema_extra=omittable):
     """The parameters of a generation; unknown keys are ignored with a warning."""
 
     prompt: str = Field("", description="Description of the edited image; with it, `inputs` is an image.")
@@ -61,7 +71,7 @@ class HuggingFaceParameters(Generating, extra="allow", json_schema_extra=nullabl
     target_size: TargetSize | None = Field(None, description="Width and height together.")
 
 
-class HuggingFaceBody(BaseModel, strict=True, extra="allow"):
+class HuggingFaceBody(BlanksLeftOut, strict=True, extra="allow", json_schema_extra=blanks_left_out):
     """The JSON body of `POST /models/{id}`; an image without parameters may be the body itself."""
 
     inputs: str = Field(
@@ -148,11 +158,20 @@ def _read_json(service: Services, data: bytes) -> ReadBody:
     unknown = [*(body.model_extra or {}), *(parameters.model_extra or {})]
     warnings = [f"{shown(name)} is not a parameter and was ignored." for name in sorted(unknown)]
     fields = to_generate_fields(parameters)
-    if "prompt" not in parameters.model_fields_set and not IMAGE_AS_TEXT.match(body.inputs):
+    if not parameters.prompt.strip() and not _is_image(body.inputs, parameters):
         if not body.inputs.strip():
             raise BadRequest("inputs is empty: send a prompt.", param="inputs")
         return ReadBody(fields | {"prompt": body.inputs}, warnings=warnings)
     return _from_image(fetch(service, body.inputs, name="inputs"), parameters, fields, warnings)
+
+
+def _is_image(inputs: str, parameters: HuggingFaceParameters) -> bool:
+    """Return whether `inputs` is an image; an address is one where a prompt, even a blank one, is beside it."""
+    # To match 32 MiB took 0.5 s.
+    may_be_address = "prompt" in parameters.model_fields_set and len(inputs) <= MAX_URL_CHARACTERS
+    if may_be_address and WEB_ADDRESS.match(inputs):
+        return True
+    return IMAGE_AS_TEXT.match(inputs) is not None
 
 
 def _read_image(service: Services, data: bytes) -> ReadBody:
@@ -180,6 +199,8 @@ def _checked(content: Any) -> HuggingFaceBody:
     """Return the body; raises BadRequest, or InvalidParameter naming the field or the parameter."""
     given = without_nulls(as_object(content))
     parameters = given.get("parameters", {})
+    if is_blank(parameters):
+        parameters = {}
     if not isinstance(parameters, dict):
         raise InvalidParameter(f"parameters must be a JSON object (got {shown(parameters)}).", param="parameters")
     # Validated separately, so that an error names the parameter and not "parameters".
@@ -197,11 +218,18 @@ def to_generate_fields(parameters: HuggingFaceParameters) -> dict[str, Any]:
     fields.setdefault("output_format", _accepted_format())
     if parameters.guidance_scale is not None:
         fields.setdefault("true_cfg_scale", parameters.guidance_scale)
-    if parameters.target_size is not None:
+    if parameters.target_size is not None and (sides := _sides(parameters.target_size)):
         if not fields.keys().isdisjoint(("width", "height")):
             raise InvalidParameter("target_size and width/height exclude each other.", param="target_size")
-        fields |= parameters.target_size.model_dump()
+        fields |= sides
     return fields
+
+
+def _sides(size: TargetSize) -> dict[str, Any]:
+    sides = size.model_dump(exclude_none=True)
+    if len(sides) == 1:
+        raise InvalidParameter("target_size needs width and height.", param="target_size")
+    return sides
 
 
 def _accepted_format() -> str:

@@ -115,6 +115,7 @@ def _saved(service: Services, result: GenerationResult) -> Response:
         model=result.info.name if result.info else None,
         warnings=result.warnings,
         nsfw_detected=outcome.nsfw_detected,
+        revised_prompt=outcome.revised_prompt or None,
         queue_time=round(outcome.queue_time, 2),
         batch_size=outcome.batch_size,
         cache=result.origin,

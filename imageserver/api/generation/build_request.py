@@ -3,9 +3,11 @@
 `parse_request` validates, `wait_for_model` may wait for minutes, `build_request` decides everything that is left open.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
+from flask import request as http_request
 from werkzeug.datastructures import Headers
 
 import aspect_ratios
@@ -25,6 +27,8 @@ from imageserver.api.services import Services
 from imageserver.capabilities import Needs, check_supported
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, ModelInfo
+from imageserver.imaging.provenance.manifests.claims import Ingredient
+from imageserver.imaging.provenance.manifests.store import memory_needed
 
 # A library that repeats itself hangs up when its read timeout passes; the clock here starts a little later.
 RETRY_TIMEOUT_SHARE = 0.9
@@ -129,6 +133,9 @@ def build_request(
     source = SourceImages(number, images, body, info, max(0.0, parsed.timeout - waited), asks)
     sourced = source.read(service, resolve)
     generation, waited = sourced.generation, waited + sourced.waited
+    began = time.monotonic()
+    ingredients = _ingredients(service, images, generation, max(0.0, parsed.timeout - waited))
+    waited += round(time.monotonic() - began, 1)
     as_named = (generation.width, generation.height) == aspect_ratios.size_of(body.aspect_ratio)
     shown_ratio = body.aspect_ratio_name if as_named else "custom"
     request = GenerationRequest(
@@ -140,6 +147,8 @@ def build_request(
             aspect_ratio_name=shown_ratio if body.add_overlay else None,
             font_path=service.settings.font_path,
             sealer=service.output_sealer,
+            signer=service.output_signer,
+            ingredients=ingredients,
         ),
         timeout=max(0.0, parsed.timeout - waited),
         patience=None if parsed.patience is None else max(0.0, parsed.patience - waited),
@@ -156,6 +165,23 @@ def build_request(
         source=sourced.pixels,
     )
     return PendingGeneration(service, request, sourced.warnings)
+
+
+def _ingredients(service: Services, images: Images, generation: Generation, timeout: float) -> tuple[Ingredient, ...]:
+    """Return the images of a request with the C2PA manifests that they bring, where its answer has one too.
+
+    Raises DeadlineExceeded, and Cancelled when the client leaves while it waits for memory.
+    """
+    if service.output_signer is None or not generation.generated_steps or images == Images():
+        return ()
+    from imageserver.imaging.provenance.manifests.ingredients import read_ingredients
+
+    start = images.init_image
+    changed = [start.image, *start.further] if start else []
+    inputs = [control.image for control in images.control_images]
+    needed = service.thread_pool.run(memory_needed, [*changed, *inputs])
+    with service.decoding_memory.reserve(needed, timeout, http_request.environ):
+        return service.thread_pool.run(read_ingredients, changed, inputs)
 
 
 def _check_supported(service: Services, info: ModelInfo | None, parsed: ParsedRequest) -> None:

@@ -26,7 +26,7 @@ def item_of(result: GenerationResult, name: str, index: int) -> GalleryItem:
     request, outcome = result.request, result.outcome
     options = request.output_options
     settings = request_fields(
-        request.generation,
+        result.generation,
         result.info,
         seed=outcome.seeds[index],
         output_format=options.output_format,

@@ -15,9 +15,8 @@ from imageserver.dispatch.client.ticket import Ticket
 from imageserver.errors import ModelNotFound
 from imageserver.generation import ModelInfo
 from imageserver.protocol.messages import ModelRequest
-from imageserver.registry import ModelEntry
+from imageserver.registry import DEMO, ModelEntry
 
-DEMO = "demo"
 # What stands for the default model.
 UNNAMED = (None, "", "auto")
 # Their defaults are Qwen-Image's and known before one is loaded.
@@ -56,12 +55,23 @@ def listing(service: Services) -> list[Listed]:
 
 
 def downloadable(service: Services) -> list[tuple[str, ModelEntry]]:
-    """Return the names and entries of the models that a download would bring, and whose size is known."""
+    """Return the names and entries of the models that a download would bring, and whose size is known.
+
+    Of several names for the same files it is one, which is not an id on a hub where there is such a name.
+    """
     if service.settings.offline or service.settings.model_loading == "off":
         return []
-    known = {info.name for info in service.snapshot.models} if service.snapshot else set()
-    named = [(name, entry) for name, entry in service.registry.items() if entry.download_gb and name not in known]
-    return [(name, entry) for name, entry in named if not _is_on_disk(service, entry)]
+    models = service.snapshot.models if service.snapshot else ()
+    known = {each for info in models for each in (info.name, info.source)}
+    named = [
+        (name, entry)
+        for name, entry in service.registry.items()
+        if entry.download_gb and name not in known and entry.source not in known and not _is_on_disk(service, entry)
+    ]
+    chosen: dict[str, str] = {}
+    for name, entry in sorted(named, key=lambda each: "/" in each[0]):
+        chosen.setdefault(entry.source, name)
+    return [(name, entry) for name, entry in named if chosen[entry.source] == name]
 
 
 def find_name(service: Services, asked: str) -> str | None:

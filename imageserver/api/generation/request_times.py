@@ -1,7 +1,7 @@
 """The times of one request for a generation: how long its client waited, for what, and how it ended."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import g, has_request_context, request
@@ -18,6 +18,7 @@ from imageserver.telemetry.instruments import (
     STAGE_SECONDS,
 )
 from imageserver.telemetry.logs import current_credential, current_trace
+from imageserver.telemetry.tracing.trace_header import trace_id_in
 
 if TYPE_CHECKING:
     from imageserver.telemetry.tracing.generation_trace import GenerationTrace
@@ -30,11 +31,19 @@ TRACE_HEADERS = ("traceparent", "tracestate")
 SERVER_ERRORS = 500
 
 
+def trace_headers() -> dict[str, str]:
+    """Return the headers with which the current request names its client's trace; nothing without a valid one."""
+    if not has_request_context() or not trace_id_in(request.headers.get("traceparent", "")):
+        return {}
+    return {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
+
+
 class RequestTimes:
-    """Observes a request while its updates pass."""
+    """Observes a request while its updates pass, which may be when the request itself is over, as that of a task."""
 
     def __init__(self, service: Services, generation: Generation, arrived: float) -> None:
         """Measure from when the request `arrived`, on the monotonic clock."""
+        self._trace_headers, self._trace_attributes = trace_headers(), _trace_attributes()
         self._service = service
         self._generation = generation
         self._arrived = arrived
@@ -42,11 +51,16 @@ class RequestTimes:
         self._encoding = 0.0
         self._state = "cancelled"  # unless it ends otherwise
         self._error = ""
+        self._left_to_next_attempt: tuple[type[ServiceError], ...] = ()
         self._trace: GenerationTrace | None = None
 
-    def follow(self, updates: Iterator[T]) -> Iterator[T]:
-        """Pass the updates on, and observe the first preview and the end."""
-        previewed = False
+    def leave_to_next_attempt(self, errors: tuple[type[ServiceError], ...]) -> None:
+        """Observe no end by one of these errors: another attempt follows, and is observed instead."""
+        self._left_to_next_attempt = errors
+
+    def follow(self, updates: Iterator[T]) -> Generator[T]:
+        """Pass the updates on, and observe the first preview and the end; an error that is thrown in is an end, too."""
+        previewed = is_retried = False
         self._begin_trace()
         try:
             for update in updates:
@@ -59,16 +73,15 @@ class RequestTimes:
         except Cancelled:
             raise
         except Exception as error:
+            is_retried = isinstance(error, self._left_to_next_attempt)
             # No room for it, a quota, a wrong value: nothing that an operator would repair.
             refused = isinstance(error, ServiceError) and error.status < SERVER_ERRORS
             self._state = "refused" if refused else "failed"
             self._error = error.code if isinstance(error, ServiceError) else ServiceError.code
             raise
         finally:
-            self._service.measurements.observe(REQUEST_SECONDS, self._elapsed, *self._labels, self._state)
-            if self._trace is not None:
-                model, kind, _ = self._labels
-                self._trace.end(self._state, self._error, {"image.model": model, "image.kind": kind})
+            if not is_retried:
+                self._observe_end()
 
     def record_encoding(self, seconds: float) -> None:
         self._encoding = seconds
@@ -91,24 +104,32 @@ class RequestTimes:
     def complete(self, outcome: Outcome, origin: str) -> None:
         """Record where the images came from, and let the response say how long each stage took."""
         self._state = "completed"
-        self._service.measurements.count(CACHE_RESULTS, origin)
+        # Captions are never cached.
+        if self._generation.caption is None:
+            self._service.measurements.count(CACHE_RESULTS, origin)
         if self._trace is not None:
             self._trace.record_images(outcome, origin)
         if has_request_context():
             g.server_timing = "cache;desc=hit" if origin == "hit" else server_timing(outcome, self._encoding)
 
+    def _observe_end(self) -> None:
+        self._service.measurements.observe(REQUEST_SECONDS, self._elapsed, *self._labels, self._state)
+        if self._trace is not None:
+            model, kind, _ = self._labels
+            self._trace.end(self._state, self._error, {"image.model": model, "image.kind": kind})
+
     def _begin_trace(self) -> None:
-        """Begin the trace where there is a collector, below the client's own where its request names one."""
+        """Begin the trace where there is a collector, below the client's own where its request names one.
+
+        Without a collector the log has the client's own.
+        """
         if self._service.tracing is None:
+            current_trace.set(trace_id_in(self._trace_headers.get("traceparent", "")))
             return
-        headers: dict[str, str] = {}
-        attributes: dict[str, str] = {}
-        if has_request_context():
-            headers = {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
-            attributes = {"http.request.method": request.method, "http.route": str(request.url_rule)}
+        attributes = self._trace_attributes
         if credential := current_credential.get():
-            attributes["key"] = credential
-        self._trace = self._service.tracing.begin(self._generation, self._arrived, headers, attributes)
+            attributes = attributes | {"key": credential}
+        self._trace = self._service.tracing.begin(self._generation, self._arrived, self._trace_headers, attributes)
         current_trace.set(self._trace.trace_id)
 
     @property
@@ -129,6 +150,13 @@ def server_timing(outcome: Outcome, encoding: float) -> str:
     """
     stages = {"queue": outcome.queue_time, **_stages(outcome, encoding)}
     return ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in stages.items())
+
+
+def _trace_attributes() -> dict[str, str]:
+    if not has_request_context() or request.url_rule is None:
+        # A task that another process had accepted.
+        return {}
+    return {"http.request.method": request.method, "http.route": str(request.url_rule)}
 
 
 def _stages(outcome: Outcome, encoding: float) -> dict[str, float]:

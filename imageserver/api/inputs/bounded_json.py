@@ -7,7 +7,8 @@ GIL. Counting the marks of a text takes 10 ms each, and pauses in between let ot
 import json
 from typing import Any
 
-from imageserver.api.wsgi.yielding import count_with_pauses, yield_to_others
+from imageserver.api.inputs.wide_text.ascii_json import as_text, as_utf8
+from imageserver.api.wsgi.yielding import count_with_pauses, serve_others
 from imageserver.errors import BadRequest
 
 # No body of any dialect needs ten. Python could not print or encode values much deeper.
@@ -22,6 +23,8 @@ MAX_MARKS = 250_000
 MAX_INTEGER_DIGITS = 25
 # Python reads a number of 31 MiB for 0.1 s.
 MAX_NUMBER_CHARACTERS = 1000
+# An error that repeats a name of 31 MiB takes 40 ms.
+MAX_NAME_CHARACTERS = 1000
 # Shorter texts need no pause.
 LONG = 2**18
 
@@ -35,10 +38,24 @@ class InvalidJSON(BadRequest):
 
 def parse(text: str | bytes) -> Any:
     """Return the parsed JSON; raises BadRequest naming the limit."""
-    if isinstance(text, bytes):
-        text = _decoded(text)
-    _pause(text)
-    _refuse_if_large(text)
+    content = _loaded(_bounded_text(text))
+    _refuse_if_deep(content)
+    return content
+
+
+def _bounded_text(text: str | bytes) -> str:
+    """Return text that Python parses in little time and memory; raises BadRequest."""
+    try:
+        data = as_utf8(text) if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        _pause(data)
+        _refuse_if_large(data)
+        _pause(data)
+        return as_text(data)
+    except UnicodeError:
+        raise InvalidJSON from None
+
+
+def _loaded(text: str) -> Any:
     _pause(text)
     try:
         content = json.loads(text, parse_int=_integer, parse_float=_fraction)
@@ -47,42 +64,33 @@ def parse(text: str | bytes) -> Any:
     except ValueError:
         raise InvalidJSON from None
     _pause(text)
-    _refuse_if_deep(content)
     return content
 
 
-def _decoded(data: bytes) -> str:
-    try:
-        # As json.loads does it: UTF-16 and UTF-32 are JSON too, and lone surrogates get an error of their own later.
-        return data.decode(json.detect_encoding(data), "surrogatepass")
-    except ValueError:
-        raise InvalidJSON from None
-
-
-def _refuse_if_large(text: str) -> None:
+def _refuse_if_large(data: bytes) -> None:
     """Raise BadRequest for more values than MAX_VALUES, and for what takes long to count."""
-    if count_with_pauses(text, "\\") > MAX_BACKSLASHES:
+    if count_with_pauses(data, b"\\") > MAX_BACKSLASHES:
         raise BadRequest(f"The JSON contains more than {MAX_BACKSLASHES} backslashes.")
-    marks = _marks(text)
+    marks = _marks(data)
     if marks > MAX_MARKS:
         raise BadRequest(f"The JSON contains more than {MAX_MARKS} commas and brackets.")
-    if marks > MAX_VALUES and _marks(_outside_of_strings(text)) > MAX_VALUES:
+    if marks > MAX_VALUES and _marks(_outside_of_strings(data)) > MAX_VALUES:
         raise BadRequest(f"The JSON contains more than {MAX_VALUES} values.")
 
 
-def _marks(text: str) -> int:
+def _marks(data: bytes) -> int:
     """Return at least the number of values: each but the first in a list or an object follows a comma."""
-    return sum(count_with_pauses(text, mark) for mark in ",[{")
+    return sum(count_with_pauses(data, mark) for mark in (b",", b"[", b"{"))
 
 
-def _outside_of_strings(text: str) -> str:
+def _outside_of_strings(data: bytes) -> bytes:
     """Return what is between the strings, or the beginning of it if there are more strings than values may have."""
-    for escape in ("\\\\", '\\"'):
-        _pause(text)
-        text = text.replace(escape, "")
-    _pause(text)
+    for escape in (b"\\\\", b'\\"'):
+        _pause(data)
+        data = data.replace(escape, b"")
+    _pause(data)
     # A value has one string, and a key of its own.
-    return "".join(text.split('"', 4 * MAX_VALUES)[::2])
+    return b"".join(data.split(b'"', 4 * MAX_VALUES)[::2])
 
 
 def _integer(digits: str) -> int | float:
@@ -109,11 +117,13 @@ def _too_deep() -> BadRequest:
 
 
 def _inside(value: Any) -> list[Any]:
-    """Return the lists and objects inside a list or an object."""
+    """Return the lists and objects inside a list or an object; raises BadRequest for a long name."""
+    if isinstance(value, dict) and any(len(name) > MAX_NAME_CHARACTERS for name in value):
+        raise BadRequest(f"The JSON contains a name of more than {MAX_NAME_CHARACTERS} characters.")
     values = value.values() if isinstance(value, dict) else value
     return [each for each in values if isinstance(each, list | dict)]
 
 
-def _pause(text: str) -> None:
+def _pause(text: str | bytes) -> None:
     if len(text) > LONG:
-        yield_to_others()
+        serve_others()

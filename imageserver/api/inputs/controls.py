@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from imageserver.api.inputs.validation import shown
+from imageserver.api.inputs.validation import BlanksLeftOut, shown
 from imageserver.errors import InvalidParameter
 from imageserver.generation import MAX_CONTROLS
 from imageserver.settings import Settings
@@ -13,7 +13,7 @@ Preprocessor = Literal["none", "canny", "invert"]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class ControlOptions(BaseModel, strict=True, extra="forbid"):
+class ControlOptions(BlanksLeftOut, strict=True, extra="forbid"):
     """How an image guides."""
 
     preprocessor: Preprocessor = Field("none", description="What is made of it first, as `control_preprocessor`.")
@@ -31,7 +31,7 @@ class ControlChoice(ControlOptions):
     image: str = Field(description="The image, as `control_image`.")
 
 
-class ControlChoices(BaseModel, strict=True, extra="ignore"):
+class ControlChoices(BlanksLeftOut, strict=True, extra="ignore"):
     """The control images of a body, where it has several."""
 
     controls: list[ControlChoice] | None = Field(None, max_length=MAX_CONTROLS)

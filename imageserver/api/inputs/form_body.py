@@ -5,6 +5,7 @@ pydantic's own `model_validate_strings` does not fit here: it reads no lists, an
 
 import itertools
 import re
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from flask import request
@@ -14,32 +15,41 @@ from imageserver.api.inputs import bounded_json
 from imageserver.api.inputs.bounded_json import InvalidJSON
 from imageserver.api.inputs.form_parser import is_json
 from imageserver.api.inputs.json_body import FORM, read_body
-from imageserver.api.inputs.validation import is_blank
+from imageserver.api.inputs.validation import is_blank, own_names
 from imageserver.errors import BadRequest, InvalidParameter
 
+MULTIPART = "multipart/form-data"
 # Python's clients send str(True).
 CONSTANTS = {"true": True, "false": False, "null": None}
 MAX_CONSTANT_CHARACTERS = 100
+NO_NAMES: Mapping[str, str] = {}
 # How the openai SDK writes a field of the objects in a list.
 LIST_ITEM_FIELD = re.compile(r"(\w+)\[\]\[(\w+)\]", re.ASCII)
 
 
 def is_form() -> bool:
-    """Return whether the body is a form."""
+    """Return whether the body is a form; raises BadRequest where the header says so twice, and no boundary counts."""
     if request.mimetype == FORM:
         return not is_json(read_body())
-    return request.mimetype == "multipart/form-data"
+    if request.mimetype != MULTIPART and MULTIPART in request.mimetype:
+        raise BadRequest(f"The Content-Type names more than one type; a form needs {MULTIPART} alone, with a boundary.")
+    return request.mimetype == MULTIPART
 
 
-def read_form(model: type[BaseModel]) -> dict[str, Any]:
+def read_form(model: type[BaseModel], names: Mapping[str, str] = NO_NAMES) -> dict[str, Any]:
     """Return the form's fields as `model` has them in JSON; fields that are not in the model stay text.
+
+    `names` are other names that its fields may have, each with its own.
 
     A field sent twice is an error that names it, unless it is not in the model: then its texts become a list. A blank
     text counts as an omitted field. `loras[][name]` and `loras[][scale]` make the list `loras`.
     """
     content: dict[str, Any] = {}
     columns: dict[str, dict[str, list[Any]]] = {}
-    for name, values in request.form.lists():
+    sent = {name: values for name, values in request.form.lists() if len(values) > 1 or not is_blank(values[0])}
+    own = own_names(sent, names)
+    for other, values in sent.items():
+        name = own[other]
         nested = LIST_ITEM_FIELD.fullmatch(name)
         if nested and (item := _item_model(model, nested[1])):
             columns.setdefault(nested[1], {})[nested[2]] = [_value_of(item, nested[2], text) for text in values]
@@ -47,7 +57,7 @@ def read_form(model: type[BaseModel]) -> dict[str, Any]:
             content[name] = values
         elif len(values) > 1:
             raise InvalidParameter(f"{ascii(name)[1:-1][:100]} was sent {len(values)} times.", param=name[:100])
-        elif not is_blank(values[0]):
+        else:
             content[name] = _value_of(model, name, values[0])
     return content | {name: _objects(name, fields) for name, fields in columns.items()}
 

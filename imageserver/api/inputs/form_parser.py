@@ -15,7 +15,8 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
 from imageserver.api.inputs.whole_body import read_whole
-from imageserver.api.wsgi.yielding import count_with_pauses, yield_to_others
+from imageserver.api.inputs.wide_text.fields import FieldDecoder
+from imageserver.api.wsgi.yielding import count_with_pauses, serve_others, yield_to_others
 from imageserver.errors import BadRequest
 
 MAX_FIELDS = 1000
@@ -71,17 +72,14 @@ def _read_pairs(body: bytes, form: Fields) -> None:
     _refuse_if_many(count_with_pauses(body, b"&") + 1)
     if count_with_pauses(body, b"%") > MAX_ESCAPES:
         raise BadRequest(f"The form has more than {MAX_ESCAPES} percent signs; send a file, or JSON.")
+    decoder = FieldDecoder()
     for pair in filter(None, body.split(b"&")):
         name, _, value = pair.partition(b"=")
         _refuse_if_long(name)
-        form.add(_unescaped(name), _unescaped(value))
+        form.add(decoder.decode(_unescaped(name)), decoder.decode(_unescaped(value)))
 
 
-def _unescaped(text: bytes) -> str:
-    text = text.replace(b"+", b" ")
-    for escape, letter in COMMON_ESCAPES.items():
-        _pause(text)
-        text = text.replace(escape, letter)
+def _unescaped(text: bytes) -> bytearray:
     data, start = bytearray(), 0
     while start < len(text):
         _pause(text)
@@ -89,20 +87,28 @@ def _unescaped(text: bytes) -> str:
         # No slice ends in an escape.
         cut = text.find(b"%", end - 2, end)
         end = end if cut < 0 else cut
-        data += unquote_to_bytes(text[start:end])
+        data += unquote_to_bytes(_without_common_escapes(text[start:end].replace(b"+", b" ")))
         start = end
-    return data.decode(errors="replace")
+    return data
+
+
+def _without_common_escapes(text: bytes) -> bytes:
+    for escape, letter in COMMON_ESCAPES.items():
+        text = text.replace(escape, letter)
+    return text
 
 
 def _read_multipart(body: bytes, boundary: str, form: Fields, files: Fields) -> None:
+    decoder = FieldDecoder()
     for headers, content in _parts(body, boundary):
+        _pause(content)
         _, options = parse_options_header(headers.get("Content-Disposition"))
         name = options.get("name", "")
         _refuse_if_long(name)
         if "filename" in options:
             files.add(name, FileStorage(BytesIO(content), options["filename"], name, headers=headers))
         else:
-            form.add(name, content.decode(errors="replace"))
+            form.add(name, decoder.decode(content))
 
 
 def _parts(body: bytes, boundary: str) -> Iterator[tuple[Headers, bytes]]:
@@ -149,4 +155,4 @@ def _refuse_if_long(name: str | bytes) -> None:
 
 def _pause(text: bytes) -> None:
     if len(text) > SLICE_BYTES:
-        yield_to_others()
+        serve_others()

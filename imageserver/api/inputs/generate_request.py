@@ -8,10 +8,11 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 import aspect_ratios
 from imageserver.api.inputs.controls import ControlChoice, Preprocessor
+from imageserver.api.inputs.enhancement import enhancement_of
 from imageserver.api.inputs.json_body import as_object
 from imageserver.api.inputs.loras import MAX_STACKED_LORAS, LoraChoice, Stack
 from imageserver.api.inputs.sizes import SIZE_PATTERN, sides_of
-from imageserver.api.inputs.validation import shown, validated
+from imageserver.api.inputs.validation import BlanksLeftOut, blanks_left_out, shown, validated
 from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import MAX_CONTROLS, POSITIVE_MAGIC, Generation, ModelInfo, Priority, Quality, has_emphasis
 from imageserver.registry import MAX_SIDE, MIN_SIDE
@@ -56,7 +57,7 @@ class Prompted(BaseModel, strict=True):
     prompt: str = Field(description="Image description.", json_schema_extra={"pattern": NOT_BLANK})
 
 
-class GenerationOptions(BaseModel, strict=True):
+class GenerationOptions(BlanksLeftOut, strict=True):
     """The options of a generation that several dialects have under these names."""
 
     negative_prompt: str = Field(" ", description="Concepts to avoid.")
@@ -95,13 +96,18 @@ class GenerationOptions(BaseModel, strict=True):
     strength: Fraction | None = Field(
         None, gt=0, le=1, description="How much `image` changes; 0.85 by default, 0.6 without a prompt, 1 with a mask."
     )
+    enhance: Flag = Field(
+        False,
+        description="Let a language model rewrite the prompt first; where /info says that the server can, otherwise "
+        "with a warning.",
+    )
 
 
 class Generating(GenerationOptions, Prompted):
     """The fields of a generation that several dialects have under these names, its prompt first."""
 
 
-class GenerateBody(Generating, extra="forbid"):
+class GenerateBody(Generating, extra="forbid", json_schema_extra=blanks_left_out):
     """What a client of the native API may send; unknown keys are refused."""
 
     aspect_ratio: str = Field(
@@ -246,6 +252,8 @@ def resolve(
         guidance = model.default_true_cfg_scale if stack.guidance is None else stack.guidance
     steps = body.num_inference_steps or min(stack.steps or model.default_steps, settings.max_steps)
     magic = model.positive_magic.get(body.language, "") if body.positive_magic else ""
+    enhancement, about_prompt = enhancement_of(body.prompt, magic, settings, info) if body.enhance else (None, [])
+    warnings += about_prompt
     generation = Generation(
         prompt=body.prompt + magic,
         negative_prompt=body.negative_prompt,
@@ -265,6 +273,7 @@ def resolve(
         layers=body.layers or 0,
         transparent=transparent,
         emphasis=bool(body.emphasis) and any(map(has_emphasis, (body.prompt, body.negative_prompt))),
+        enhancement=enhancement,
     )
     return generation, warnings
 

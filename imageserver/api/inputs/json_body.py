@@ -21,6 +21,8 @@ ENCODED_CHARACTERS = 2**20
 def read_json() -> Any:
     """Return the JSON body; raises BadRequest, InvalidParameter, or werkzeug's 413 for a body over the limit."""
     content = bounded_json.parse(read_body())
+    # A stream keeps its request, and a body that might have been a form was kept for the second look.
+    request.__dict__.pop("_cached_data", None)
     refuse_lone_surrogates(content)
     return content
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from imageserver.api.inputs.validation import shown
+from imageserver.api.inputs.validation import BlanksLeftOut, blanks_left_out, shown
 from imageserver.errors import InvalidParameter
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFile, LoraFolder
@@ -15,7 +15,7 @@ MAX_STACKED_LORAS = 8
 MAX_SCALE = 10.0
 
 
-class LoraChoice(BaseModel, strict=True, extra="forbid"):
+class LoraChoice(BlanksLeftOut, strict=True, extra="forbid", json_schema_extra=blanks_left_out):
     """One LoRA of a request."""
 
     name: str = Field(min_length=1, max_length=200, description="One of /v1/loras.")

@@ -37,6 +37,9 @@ def with_second_stage(
         tile=_tile(width, height, _tile_pixels(generation, info, settings, only=only)),
         only=only,
     )
+    if only and not strength:
+        # Lanczos reads no prompt.
+        return replace(generation, upscale=upscale, enhancement=None)
     return replace(generation, upscale=upscale)
 
 

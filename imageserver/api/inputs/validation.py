@@ -1,10 +1,11 @@
 """Validate client input against a pydantic model, and explain a mistake in one sentence."""
 
 import itertools
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from flask import request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from imageserver.errors import InvalidParameter
 
@@ -17,6 +18,17 @@ BLANKS = " \t\r\n"
 MAX_BLANKS = 10_000
 NULL = {"type": "null"}
 BLANK_TEXT = {"type": "string", "pattern": r"^[ \t\r\n]*$"}
+
+
+class BlanksLeftOut(BaseModel):
+    """A body whose optional fields may be blank texts, which count as left out: forms of other programs send them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if not (is_blank(value) and _is_omittable(cls, name))}
 
 
 def validated(model: type[M], content: Any) -> M:
@@ -50,12 +62,43 @@ def without_blanks(content: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in without_nulls(content).items() if not is_blank(value)}
 
 
+def _is_omittable(model: type[BaseModel], name: str) -> bool:
+    """Return whether a blank text for a field means nothing; a prompt that is blank by default may be blank."""
+    field = model.model_fields.get(name)
+    return field is not None and not field.is_required() and not is_blank(field.default)
+
+
+def with_own_names(content: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields under our names instead of those that other programs have for them, the keys of `names`."""
+    own = own_names(content, names)
+    return {own[name]: value for name, value in content.items()}
+
+
+def own_names(sent: Collection[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return our name of each field that was sent.
+
+    Where ours was sent too, or another field has it already, one keeps its own, so that a warning or an error names it.
+    """
+    taken = set(sent)
+    own: dict[str, str] = {}
+    for name in sent:
+        ours = names.get(name, name)
+        own[name] = name if ours in taken else ours
+        taken.add(ours)
+    return own
+
+
 def nullable(schema: dict[str, Any]) -> None:
     """Document that every optional field may be null, which means its default.
 
     For `json_schema_extra` of a model whose nulls are removed before validation.
     """
     _add_options(schema, NULL)
+
+
+def blanks_left_out(schema: dict[str, Any]) -> None:
+    """Document that every optional field may be blank, for a model that is a `BlanksLeftOut`."""
+    _add_options(schema, BLANK_TEXT)
 
 
 def omittable(schema: dict[str, Any]) -> None:
@@ -108,4 +151,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> InvalidParameter
     message = first["msg"][0].lower() + first["msg"][1:]
     if kind == "model_type":
         message = "input should be a JSON object"
+    field = model.model_fields.get(name)
+    if kind == "string_pattern_mismatch" and field is not None and field.description:
+        # Nobody reads a regular expression.
+        return InvalidParameter(f"{name}: {shown(first['input'])} does not fit. {field.description}", param=name)
     return InvalidParameter(f"{name}: {message} (got {shown(first['input'])}).", param=name)

@@ -52,7 +52,9 @@ def prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | Non
 
 
 @contextmanager
-def response_to(outgoing: OutgoingRequest, resolve: Resolve) -> Iterator[requests.Response]:
+def response_to(
+    outgoing: OutgoingRequest, resolve: Resolve, *, timeout: tuple[float, float] = TIMEOUT_SECONDS
+) -> Iterator[requests.Response]:
     """Connect to the address that was checked, without a second look-up of the host; follow no redirects.
 
     Raises ValueError, OSError or urllib3's HTTPError, whose texts may quote the address. Uses no session, which would
@@ -60,7 +62,7 @@ def response_to(outgoing: OutgoingRequest, resolve: Resolve) -> Iterator[request
     """
     adapter = _Pinned(outgoing.host) if outgoing.scheme == "https" else HTTPAdapter()
     addresses = resolve(outgoing.host, outgoing.port)
-    with closing(adapter), _first_response(adapter, outgoing.request, addresses, outgoing.port) as response:
+    with closing(adapter), _first_response(adapter, outgoing, addresses, timeout) as response:
         yield response
 
 
@@ -97,9 +99,10 @@ def is_public(text: str) -> bool:
 
 
 def _first_response(
-    adapter: HTTPAdapter, request: requests.PreparedRequest, addresses: list[str], port: int
+    adapter: HTTPAdapter, outgoing: OutgoingRequest, addresses: list[str], timeout: tuple[float, float]
 ) -> requests.Response:
     """Try the addresses in order until one accepts the connection."""
+    request, port = outgoing.request, outgoing.port
     parts = urlsplit(str(request.url))
     request.headers["Host"] = parts.netloc
     failure: requests.ConnectionError | None = None
@@ -107,7 +110,7 @@ def _first_response(
         shown = f"[{address}]" if ":" in address else address
         request.url = parts._replace(netloc=f"{shown}:{port}").geturl()
         try:
-            return adapter.send(request, stream=True, timeout=TIMEOUT_SECONDS)
+            return adapter.send(request, stream=True, timeout=timeout)
         except requests.ConnectionError as error:
             failure = error
     raise failure or ValueError("its host has no address")

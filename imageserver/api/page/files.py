@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from imageserver.api.page.joined import join_modules
+from imageserver.api.page.joined import INDENTATION, join_modules, join_styles
 
 INDEX = "index.html"
 START = "main.js"
@@ -43,7 +43,7 @@ class PageFiles:
         contents = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in found}
         styles = STYLE_LINK.findall(contents[INDEX])
         contents[SCRIPT] = join_modules(START, contents)
-        contents[STYLE] = "".join(contents[name] for name in styles)
+        contents[STYLE] = join_styles(contents[name] for name in styles)
         self.version = _hash("".join(contents.values()).encode())[:12]
         contents[INDEX] = self._start_page(contents[INDEX])
         self._files = {name: _as_file(name, content.encode()) for name, content in contents.items()}
@@ -57,7 +57,9 @@ class PageFiles:
         return name.startswith(f"{self.version}/")
 
     def _start_page(self, page: str) -> str:
-        page = STYLE_LINK.sub("", page).replace("</head>", f'  <link rel="stylesheet" href="page/{STYLE}">\n</head>')
+        page = INDENTATION.sub("", STYLE_LINK.sub("", page)).replace(
+            "</head>", f'  <link rel="stylesheet" href="page/{STYLE}">\n</head>'
+        )
         page = page.replace(f'<script type="module" src="page/{START}">', f'<script defer src="page/{SCRIPT}">')
         return page.replace('="page/', f'="page/{self.version}/')
 

@@ -1,16 +1,26 @@
 """The page's modules as one script, and its style sheets as one: a browser asks for each of 40 small files otherwise.
 
 Over a line with a round trip of 150 ms that is most of the time until the form is ready. The modules stay as they are,
-each a function here that returns what it exports, called in the order in which they import each other.
+but for their comments and indentation, a quarter of what comes over the line: each is a function here that returns what
+it exports, called in the order in which they import each other.
 """
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 IMPORT = re.compile(r'^import (?:(?P<default>\w+)|\{(?P<names>[^}]+)\}) from "(?P<path>\.\.?/[^"]+)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?P<kind>async function\*?|function\*?|class|const) (?P<name>\w+)", re.MULTILINE)
 DEFAULT = re.compile(r"^export default ", re.MULTILINE)
+# On lines of their own: those behind code stay, as does whatever looks like one within a string.
+COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/).)*\*/|/\*\*\n(?:[ \t]*\*(?!/).*\n)*[ \t]*\*/)\n", re.MULTILINE)
+# With the empty lines before it.
+INDENTATION = re.compile(r"^\s+", re.MULTILINE)
+BETWEEN = re.compile(r"(?<=[:;,{}]) | (?=[{}])")
+# The second language of a room's texts, and a key in it.
+SECOND = re.compile(r'^zh: \{\n(?P<lines>(?:"[\w.]+": ".*",\n)+)\}', re.MULTILINE)
+KEY = re.compile(r'^"[\w.]+": ', re.MULTILINE)
 LEFT_OVER = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
 
 
@@ -24,6 +34,11 @@ def join_modules(start: str, sources: dict[str, str]) -> str:
     _collect(start, sources, done, ())
     parts = [f"modules[{json.dumps(name)}] = (() => {{\n{_body(name, sources[name])}}})();\n" for name in done]
     return '"use strict";\n{\nconst modules = {};\n' + "".join(parts) + "}\n"
+
+
+def join_styles(contents: Iterable[str]) -> str:
+    """Return style sheets as one, without comments and blanks that mean nothing."""
+    return BETWEEN.sub("", INDENTATION.sub("", COMMENT.sub("", "".join(contents))))
 
 
 def _collect(name: str, sources: dict[str, str], done: list[str], importers: tuple[str, ...]) -> None:
@@ -41,7 +56,14 @@ def _collect(name: str, sources: dict[str, str], done: list[str], importers: tup
 
 def _body(name: str, source: str) -> str:
     exported = [found["name"] for found in EXPORT.finditer(source)]
-    text = IMPORT.sub(lambda found: _as_constant(found, name), source)
+    text = INDENTATION.sub("", COMMENT.sub("", source))
+    # Blanks at the start of a line mean something within a text.
+    for line in text.replace('"`"', '""').split("\n"):
+        if line.count("`") % 2:
+            raise NotJoinable(f"{name}: {line!r} begins or ends a text of several lines, which cannot be joined.")
+    # Its keys are those of the first, in the same order.
+    text = SECOND.sub(lambda found: f"zh: [\n{KEY.sub('', found['lines'])}]", text)
+    text = IMPORT.sub(lambda found: _as_constant(found, name), text)
     text = EXPORT.sub(r"\g<kind> \g<name>", text)
     if DEFAULT.search(text):
         text, exported = DEFAULT.sub("const theDefault = ", text), [*exported, "default: theDefault"]

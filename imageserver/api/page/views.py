@@ -1,5 +1,6 @@
 """Serve the web page: its files, their content policy, and the choice between page and JSON at `/`."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +60,23 @@ def page_response(name: str = INDEX) -> Response:
         response.cache_control.immutable = True
     else:
         response.cache_control.no_cache = True
+    return response
+
+
+def around_element() -> tuple[bytes, bytes]:
+    """Return what of the page goes before and after one more element."""
+    found = _files().find(INDEX)
+    assert found is not None
+    before, end, after = found.content.rpartition(b"</body>")
+    return before, end + after
+
+
+def response_for_one(pieces: Iterable[bytes], size: int) -> Response:
+    """Return a page of so many bytes with an element of its own, for one browser."""
+    response = Response(pieces, content_type=f"{MEDIA['.html']}; charset=utf-8")
+    response.content_length = size
+    response.headers.update(HEADERS)
+    response.cache_control.no_store = True
     return response
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import aspect_ratios
 from imageserver import __version__
+from imageserver.api.captions.models import has_captions
 from imageserver.api.inputs.images.init_image import MAX_IMAGE_SIDE, MAX_INPUT_RATIO
 from imageserver.api.operations import documented
 from imageserver.api.page import views as page
@@ -198,6 +199,8 @@ def details_of(service: Services) -> dict[str, Any]:
         "layers": model.layers,
         "input_limits": _input_limits(service.settings, model),
         "gallery": service.gallery is not None,
+        "enhance": model.enhances or service.prompt_endpoint is not None,
+        "caption": has_captions(service),
         "total_requests_processed": snapshot.completed if snapshot else 0,
         "concurrent_support": "enabled",
         "version": __version__,

@@ -14,7 +14,7 @@ from imageserver.api.authorization import require_admin
 from imageserver.api.inputs.validation import read_query
 from imageserver.api.operations import EVENTS, documented
 from imageserver.api.request_context import credential, request_id, services
-from imageserver.api.schemas import JobListResponse, JobResponse
+from imageserver.api.schemas import JobListResponse, JobProgressListResponse, JobProgressResponse, JobResponse
 from imageserver.api.wsgi import sse
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.ticket import PreviewImage
@@ -27,6 +27,11 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
 HEARTBEAT_SECONDS = 10.0
 MAX_ID = 2**63 - 1
+# gunicorn reads lines of 4094 bytes.
+MAX_IDS = 200
+NUMBERS = rf"^[0-9]{{1,18}}(,[0-9]{{1,18}}){{0,{MAX_IDS - 1}}}$"
+MAX_LISTED = 1000
+UNDER_WAY = ("queued", "processing")
 # A preview is blurred anyway, and many may watch over slow networks.
 MAX_PREVIEW_SIDE, PREVIEW_QUALITY = 768, 80
 
@@ -37,13 +42,30 @@ class JobQuery(BaseModel, extra="forbid"):
     all: bool = Field(False, description="Jobs of other clients too; needs a key with the role admin.")
 
 
-class JobsQuery(JobQuery):
+class NumberedJobsQuery(JobQuery):
+    """The query of the routes that list jobs, perhaps by their numbers."""
+
+    ids: str | None = Field(
+        None,
+        pattern=NUMBERS,
+        description=f"Only the jobs with these numbers, {MAX_IDS} at most, with commas between them.",
+    )
+
+    @property
+    def numbers(self) -> tuple[int, ...] | None:
+        """The numbers of the jobs that are meant, None for any."""
+        return None if self.ids is None else tuple(map(int, self.ids.split(",")))
+
+
+class JobsQuery(NumberedJobsQuery):
     """The query of `GET /v1/jobs`."""
 
     state: Literal["queued", "processing", "completed", "failed", "cancelled"] | None = Field(
         None, description="Only jobs in this state."
     )
-    limit: int = Field(100, ge=1, le=1000, description="Maximum number of jobs, newest first.")
+    limit: int = Field(
+        100, ge=1, le=MAX_LISTED, description="Maximum number of jobs, newest first; those of `ids` are all listed."
+    )
 
 
 class EventsQuery(JobQuery):
@@ -57,10 +79,27 @@ class EventsQuery(JobQuery):
 def list_jobs() -> Response:
     """List the running requests and the last ones that ended."""
     query = read_query(JobsQuery)
-    question = ListJobs(job=request_id(), credential=_whose(query), state=query.state, limit=query.limit)
+    numbers, states = query.numbers, () if query.state is None else (query.state,)
+    question = ListJobs(
+        job=request_id(), credential=_whose(query), among=numbers, states=states,
+        limit=query.limit if numbers is None else MAX_IDS,
+    )  # fmt: skip
     return jsonify(
         object="list", data=[_as_json(status, question.credential) for status in services().client.jobs(question)]
     )
+
+
+@blueprint.get("/progress")
+@documented(query=NumberedJobsQuery, response=JobProgressListResponse, errors=(422, 503))
+def list_progress() -> Response:
+    """List the requests that run or wait in short: their steps, places and waits, for clients that ask often."""
+    query = read_query(NumberedJobsQuery)
+    question = ListJobs(
+        job=request_id(), credential=_whose(query), among=query.numbers, states=UNDER_WAY, limit=MAX_LISTED
+    )
+    names = JobProgressResponse.model_fields
+    found = services().client.jobs(question)
+    return jsonify(object="list", data=[{name: getattr(status, name) for name in names} for status in found])
 
 
 @blueprint.get("/<int:number>")
@@ -168,6 +207,8 @@ def _as_json(status: JobStatus, whose: str) -> dict[str, Any]:
     shown = {**msgspec.to_builtins(status), "object": "job", "progress": progress}
     if not whose and not services().settings.log_prompts:
         shown["prompt"] = REDACTED
+        # Clients generate again from it, so it is not replaced by another text.
+        shown["revised_prompt"] = None
     return shown
 
 

@@ -64,6 +64,7 @@ PAGE = """<!doctype html>
 <link rel="stylesheet" href="docs/css/swagger-ui.css">
 </head>
 <body>
+<p><a href=".">qwen-image-server</a></p>
 <div id="swagger-ui"></div>
 <script src="docs/js/swagger-ui-bundle.js"></script>
 <script nonce="{{ nonce }}">

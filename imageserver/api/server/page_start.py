@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, current_app
@@ -27,6 +28,16 @@ errors.register(blueprint)
 EXTENSION = "imageserver_page_fields"
 
 
+class RecommendedResponse(OpenResponseSchema):
+    """A model that the machine's memory holds."""
+
+    name: str = Field(description="Its name.")
+    settings: str = Field(description="The settings that start it, as a shell reads them.")
+    download_gb: float = Field(description="What is downloaded for it; 0 where its files are on the disk.")
+    licence: str = Field(description="Licence of its weights.")
+    alternatives: list[str] = Field(description="Names of others that the memory holds, the best first.")
+
+
 class PageStartResponse(OpenResponseSchema):
     """The state of the server, and what the form of the web page depends on."""
 
@@ -36,10 +47,16 @@ class PageStartResponse(OpenResponseSchema):
     loras: list[dict[str, Any]] = Field(
         description="As `GET /v1/loras`, without `loaded`; `has_preview` stands for `preview`."
     )
+    styles: list[dict[str, Any]] = Field(
+        description="Words that the page adds to a prompt: `id`, and by language `name` and `words` (STYLES_FILE)."
+    )
     fields: dict[str, Any] = Field(description="JSON schemas of the fields of `POST /generate`.")
     lora_fields: dict[str, Any] = Field(description="JSON schemas of the fields of a LoRA in it.")
     downloads: list[dict[str, Any]] = Field(
         description="For admins, the models that a download would bring, with `gb`, its size, and `licence`."
+    )
+    recommended: RecommendedResponse | None = Field(
+        description="What would generate real images on this machine in the place of the demo model."
     )
     is_admin: bool = Field(description="Whether this client may choose the default model.")
 
@@ -58,18 +75,20 @@ def start() -> Response:
 
 def _values(service: Services) -> dict[str, Any]:
     try:
-        info, models = health.details_of(service), listing(service)
+        info, models, better = health.details_of(service), listing(service), service.loaded_info().recommended
     except Loading:
-        info, models = None, []
+        info, models, better = None, [], None
     is_admin = owner().role == "admin"
     return {
         "health": health.state_of(service),
         "info": info,
         "models": [{"id": model.name, "loaded": model.loaded} for model in models],
         "loras": [_lora(lora) for lora in loras.all_of(service)[0]],
+        "styles": [{"id": name, **style.model_dump()} for name, style in service.styles.items()],
         "fields": _fields("fields", GenerateBody),
         "lora_fields": _fields("lora_fields", LoraChoice),
         "downloads": _downloads(service) if is_admin else [],
+        "recommended": better and asdict(better),
         "is_admin": is_admin,
     }
 

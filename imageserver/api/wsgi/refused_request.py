@@ -15,7 +15,8 @@ PAGE = re.compile(
 HEADERS = (
     "HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
     "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nX-Content-Type-Options: nosniff\r\n"
-    "Referrer-Policy: no-referrer\r\n{more}\r\n"
+    # The application has not seen it.
+    "Referrer-Policy: no-referrer\r\nServer-Timing: app;dur=0.0\r\n{more}\r\n"
 )
 
 

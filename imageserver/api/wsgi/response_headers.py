@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from flask import Flask, Response, g
 
-from imageserver.telemetry.logs import current_credential, current_request
+from imageserver.telemetry.logs import current_credential, current_request, current_trace
 
 # Clients accept header lines of up to 8 KiB.
 MAX_WARNINGS_CHARACTERS = 2000
@@ -20,6 +20,7 @@ def register(app: Flask) -> None:
         # A kept-alive connection serves its next request in the same context.
         current_request.set(None)
         current_credential.set("")
+        current_trace.set("")
 
     @app.after_request
     def add_headers(response: Response) -> Response:

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Response
 
 from imageserver.errors import ServiceError
+from imageserver.telemetry.error_line import log_error
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def _guarded(frames: Iterator[bytes], error_frame: Callable[[ServiceError], byte
     try:
         yield from frames
     except ServiceError as error:
-        logger.info("%d %s: %s", error.status, error.code, error.sentence)
+        log_error(logger, error)
         yield error_frame(error)
     except Exception:
         logger.exception("A stream failed.")

@@ -1,6 +1,7 @@
 """gunicorn's gevent worker with a limit of the connections of one address, and with errors in JSON."""
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
 from gunicorn.workers.ggevent import GeventWorker
@@ -9,12 +10,31 @@ from imageserver.api.wsgi.connections import Connection, Connections
 from imageserver.api.wsgi.refused_request import TOO_MANY_CONNECTIONS, RefusedRequest
 
 
+@dataclass(frozen=True)
+class _Listener:
+    """A listener's address: a worker that ends closes the listener before it has served what came in last.
+
+    gunicorn asks the socket itself then, which fails, and the client's request is lost.
+    """
+
+    address: Any
+
+    def getsockname(self) -> Any:
+        return self.address
+
+
 class BoundedWorker(GeventWorker):  # type: ignore[misc]
     """Counts every connection from its acceptance to its end."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._counted: dict[Any, Connection] = {}
+        self._listeners: dict[Any, _Listener] = {}
+
+    def run(self) -> None:
+        """Serve until the worker is told to end."""
+        self._listeners = {listener: _Listener(listener.getsockname()) for listener in self.sockets}
+        super().run()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connections: Connections = self.wsgi.extensions["imageserver"].connections
@@ -26,7 +46,7 @@ class BoundedWorker(GeventWorker):  # type: ignore[misc]
             return
         self._counted[client] = connection
         try:
-            super().handle(listener, client, addr)
+            super().handle(self._listeners[listener], client, addr)
         finally:
             del self._counted[client]
             connections.close(connection)

@@ -107,7 +107,7 @@ def _write(images: list[bytes], output: Path) -> list[Path]:
 
 def _print_outcome(options: argparse.Namespace, images: "GeneratedImages", files: list[Path]) -> None:
     from imageserver.cli.terminal.images import show_image
-    from imageserver.cli.terminal.output import print_json
+    from imageserver.cli.terminal.output import print_json, print_line
 
     status, job = images.status, images.job
     if options.as_json:
@@ -124,6 +124,6 @@ def _print_outcome(options: argparse.Namespace, images: "GeneratedImages", files
         if not options.no_show:
             show_image(data)
         parts = [f"seed {seed}", job.get("model"), f"{status['processing_time']:.1f} s"]
-        print(f"{file}  {', '.join(filter(None, parts))}")
+        print_line(f"{file}  {', '.join(filter(None, parts))}")
     for warning in status["warnings"]:
-        print(warning, file=sys.stderr)
+        print_line(warning, sys.stderr)

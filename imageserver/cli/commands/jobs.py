@@ -47,14 +47,14 @@ def print_jobs(options: argparse.Namespace) -> int:
 
 def cancel(options: argparse.Namespace) -> int:
     from imageserver.cli.client.connection import connect
-    from imageserver.cli.terminal.output import print_json
+    from imageserver.cli.terminal.output import print_json, print_line
 
     connection = connect(options.url, options.key_file)
     job = connection.ask("DELETE", f"/v1/jobs/{options.number}", all=options.all)
     if options.as_json:
         print_json(job)
     else:
-        print(f"Job {job['id']} is {job['state']}.")
+        print_line(f"Job {job['id']} is {job['state']}.")
     return 0
 
 

@@ -28,7 +28,7 @@ def add_flags(parser: CommandParser) -> None:
 def print_loras(options: argparse.Namespace) -> int:
     """Print what requests can name, and which of it is loaded."""
     from imageserver.cli.client.connection import connect
-    from imageserver.cli.terminal.output import print_json, print_table
+    from imageserver.cli.terminal.output import print_json, print_line, print_table
 
     answer = connect(options.url, options.key_file).ask("GET", "/v1/loras", model=options.model)
     if options.as_json:
@@ -41,19 +41,19 @@ def print_loras(options: argparse.Namespace) -> int:
         ]  # fmt: skip
         print_table(["NAME", "LOADED", "SIZE", "TRIGGER WORDS", "DESCRIPTION"], rows)
         for warning in answer["warnings"]:
-            print(warning)
+            print_line(warning)
     return 0
 
 
 def change(options: argparse.Namespace) -> int:
     """Load or unload a LoRA."""
     from imageserver.cli.client.connection import connect
-    from imageserver.cli.terminal.output import print_json
+    from imageserver.cli.terminal.output import print_json, print_line
 
     body = {"name": options.name} | ({"model": options.model} if options.model else {})
     lora = connect(options.url, options.key_file).ask("POST", f"/v1/loras/{options.action}", body)
     if options.as_json:
         print_json(lora)
     else:
-        print(f"{lora['id']} is {'loaded' if lora['loaded'] else 'not loaded'}.")
+        print_line(f"{lora['id']} is {'loaded' if lora['loaded'] else 'not loaded'}.")
     return 0

@@ -58,7 +58,7 @@ def print_models(options: argparse.Namespace) -> int:
 
 def pull(options: argparse.Namespace) -> int:
     """Download a model, with a bar; what has come already is not fetched again."""
-    from imageserver.cli.terminal.output import print_json
+    from imageserver.cli.terminal.output import print_json, print_line
     from imageserver.protocol.model_storage import StorageRequest
 
     if options.url:
@@ -71,13 +71,13 @@ def pull(options: argparse.Namespace) -> int:
         folder = _ask_engine(StorageRequest("pull", options.name)).folder
         answer = {"model": options.name, "folder": folder}
         sentence = f"{options.name} is in {folder}"
-    print_json(answer) if options.as_json else print(sentence)
+    print_json(answer) if options.as_json else print_line(sentence)
     return 0
 
 
 def remove(options: argparse.Namespace) -> int:
     """Remove a model's files, if a person or `--yes` says so."""
-    from imageserver.cli.terminal.output import is_confirmed, print_json
+    from imageserver.cli.terminal.output import is_confirmed, print_json, print_line
     from imageserver.protocol.model_storage import StorageRequest
 
     if not options.yes and not is_confirmed(f"Remove what was downloaded of {options.name}?"):
@@ -86,13 +86,14 @@ def remove(options: argparse.Namespace) -> int:
     if options.as_json:
         print_json({"model": options.name, "removed_bytes": removed})
     else:
-        print(f"Removed {_gigabytes(removed / GB)} of {options.name}.")
+        print_line(f"Removed {_gigabytes(removed / GB)} of {options.name}.")
     return 0
 
 
 def _ask_engine(request: "StorageRequest") -> "StorageAnswer":
     """Return the last answer of the process with the engine's packages; shows how far a download is."""
     from imageserver.cli.engine_module import ModuleFailed, lines_of
+    from imageserver.cli.terminal.output import print_line
     from imageserver.cli.terminal.progress import ProgressBar
     from imageserver.protocol.model_storage import StorageAnswer, read_answer
     from imageserver.settings.source import load_settings
@@ -105,7 +106,7 @@ def _ask_engine(request: "StorageRequest") -> "StorageAnswer":
                 if answer.progress is not None:
                     bar.show(round(100 * (answer.fraction or 0)), 100, answer.progress)
                     if not bar.is_shown:
-                        print(answer.progress, file=sys.stderr)
+                        print_line(answer.progress, sys.stderr)
     except ModuleFailed as error:
         raise CommandFailed(f"The engine cannot start here ({error}).") from None
     if last.error is not None:

@@ -4,7 +4,6 @@ import gevent.monkey
 
 gevent.monkey.patch_all()
 
-import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -15,6 +14,7 @@ from pydantic import SecretStr  # noqa: E402
 from imageserver.api.request_context import EXTENSION  # noqa: E402
 from imageserver.app import create_app  # noqa: E402
 from imageserver.cli.gevent_server import GeventServer, RequestHandler  # noqa: E402
+from imageserver.cli.own_server.command_folder import CommandFolder  # noqa: E402
 from imageserver.dispatch.client import launch  # noqa: E402
 from imageserver.dispatch.client.runtime_dir import RuntimeDir  # noqa: E402
 from imageserver.settings import Settings  # noqa: E402
@@ -24,9 +24,13 @@ HOST = "127.0.0.1"
 
 
 def main() -> None:
-    """Serve for the process that has written a folder and a key to stdin."""
-    given = json.loads(sys.stdin.readline())
-    settings = _private(load_settings(), Path(given["folder"]), given["key"])
+    """Serve for the process that has written a key to stdin."""
+    key = sys.stdin.readline().strip()
+    with CommandFolder() as folder:
+        _serve(_private(load_settings(), folder, key))
+
+
+def _serve(settings: Settings) -> None:
     runtime_dir = RuntimeDir(os.getpid())
     # The banner is for a server that stays.
     runtime_dir.is_first_to_announce()

@@ -1,10 +1,8 @@
 """Starts the server of one command, and ends it with the command."""
 
-import json
 import secrets
 import subprocess
 import sys
-import tempfile
 import threading
 from typing import IO
 
@@ -22,7 +20,6 @@ class OwnServer:
 
     def __init__(self, bar: ProgressBar) -> None:
         self._bar = bar
-        self._folder = tempfile.TemporaryDirectory(prefix="qis-", ignore_cleanup_errors=True)
         self._log: threading.Thread | None = None
 
     def __enter__(self) -> ServerConnection:
@@ -43,7 +40,7 @@ class OwnServer:
                 self._log = threading.Thread(target=self._bar.write_lines, args=[self._process.stderr], daemon=True)
                 self._log.start()
             key = secrets.token_urlsafe(32)
-            _stream(self._process.stdin).write(json.dumps({"folder": self._folder.name, "key": key}) + "\n")
+            _stream(self._process.stdin).write(f"{key}\n")
             port = _stream(self._process.stdout).readline().strip()
             if not port:
                 raise CommandFailed("The server for this command has not started; the lines above say why.")
@@ -62,7 +59,6 @@ class OwnServer:
         if self._log is not None:
             self._log.join(1.0)
         _stream(self._process.stdout).close()
-        self._folder.cleanup()
 
 
 def _stream(stream: IO[str] | None) -> IO[str]:

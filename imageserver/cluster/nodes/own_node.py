@@ -1,6 +1,7 @@
 """A server's own node of its cluster: it starts before the server listens and ends after its engines."""
 
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -10,7 +11,15 @@ from imageserver.cluster.nodes import membership
 from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
 
 JOIN_COMMAND = "bash start_server.sh --join" if IS_CHECKOUT else "python -m imageserver.cluster --join"
+# The script reads no file of systemd's, so it has to be told; and it should start no second server beside systemd's.
+INSTALL_RAY = (
+    "CLUSTER=head bash start_server.sh --install-only" if IS_CHECKOUT else "pip install 'qwen-image-server[cluster]'"
+)
 STARTED = b"started\n"
+NO_SUCCESSOR = (
+    "SIGUSR2 is refused with CLUSTER: this machine's node and its engines belong to the main process that runs. "
+    "Restart the server instead; docs/operations.md says how a cluster is upgraded."
+)
 END_SECONDS = 10.0
 
 
@@ -22,7 +31,11 @@ class OwnNode:
         self._keeper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it belongs to the cluster; exits after one sentence where that cannot be."""
+        """Start it and wait until it belongs to the cluster; exits after one sentence where that cannot be.
+
+        It runs as the user that this process acts as, who may be another than its own: only that user's processes can
+        read the node's token and reach the sockets in its folder.
+        """
         settings = self._settings
         if not settings.cluster:
             return
@@ -34,14 +47,26 @@ class OwnNode:
         # In a session of its own: it ends after the server, not by the Ctrl+C that ends the server.
         self._keeper = subprocess.Popen(
             [sys.executable, "-m", "imageserver.cluster"], cwd=WORKING_DIR, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, start_new_session=True,
+            stdout=subprocess.PIPE, start_new_session=True, user=os.geteuid(), group=os.getegid(),
         )  # fmt: skip
         assert self._keeper.stdout is not None
-        if self._keeper.stdout.readline() != STARTED:
+        with self._keeper.stdout as output:
+            said = output.readline()
+        if said != STARTED:
             raise SystemExit(self._keeper.wait() or 1)  # it has said why
         if settings.cluster == membership.HEAD:
             token, address = membership.token_file(settings).read_text(), membership.head_address(settings)
             startup.say(f"Other machines offer their devices with: CLUSTER_TOKEN={token} {JOIN_COMMAND} {address}")
+
+    def refuse_successor(self) -> None:
+        """End this fork of the server's main process, which would replace it, with one sentence where CLUSTER is set.
+
+        A second node in the folder and on the ports of the first would not start, and would overwrite its files.
+        """
+        if self._settings.cluster:
+            startup.say(NO_SUCCESSOR)
+            # Without what a main process does at its end: that one goes on.
+            os._exit(1)
 
     def stop(self) -> None:
         if self._keeper is None:
@@ -62,13 +87,16 @@ def refuse_windows(settings: Settings) -> None:
 def require_ray(settings: Settings) -> None:
     """Exit with one sentence where Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
-        command = "bash start_server.sh" if IS_CHECKOUT else "pip install 'qwen-image-server[cluster]'"
-        raise SystemExit(f"CLUSTER={settings.cluster} needs Ray, which is not installed: {command} installs it.")
+        raise SystemExit(f"CLUSTER={settings.cluster} needs Ray, which is not installed: {INSTALL_RAY} installs it.")
 
 
 def require_token(settings: Settings) -> None:
     """Exit with one sentence where nothing proves that this machine may join."""
-    if not membership.establish_token(settings):
+    try:
+        token = membership.establish_token(settings)
+    except OSError as error:
+        raise SystemExit(f"{membership.token_file(settings)} cannot be used: {error.strerror}.") from None
+    if not token:
         raise SystemExit(f"The cluster at {settings.cluster} asks for its token: set CLUSTER_TOKEN to the one it has.")
 
 

@@ -18,30 +18,21 @@ from imageserver.cluster.nodes import membership
 from imageserver.cluster.stand_in.dispatcher_link import DispatcherLink, connect
 from imageserver.cluster.stand_in.far_log import FarLog
 from imageserver.cluster.travelling_config import write_travelling_config
-from imageserver.cluster.versions import difference, versions
-from imageserver.outputs.lease_numbers import next_lease
 from imageserver.protocol.engine_config import EngineConfig, read_engine_config
-from imageserver.protocol.framing import pack
-from imageserver.protocol.messages import Placed, Retiring
+from imageserver.protocol.framing import message_of, pack
+from imageserver.protocol.initial_model import InitialModel
+from imageserver.protocol.messages import MachineChoice, Placed, Retiring
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
-    from imageserver.cluster.stand_in.far_seat import FarSeat
+    from imageserver.cluster.stand_in.far_seat import FarMachine, FarSeat
 
 logger = logging.getLogger("imageserver.cluster")
 
 JOIN_SECONDS = 30.0
 RETRY_SECONDS = 2.0
-# Whether to wait for an engine that is offered, or to ask for one that a cluster may have to start a machine for.
-SEAT_VARIABLE, OFFERED = "CLUSTER_SEAT", "offered"
-# Machines and devices, joined by commas, whose engines have just failed: others go first.
-AVOIDED_VARIABLE = "CLUSTER_AVOIDED"
 RESTARTED_HEAD = "If its head has lost its memory in a restart, restart the other machines too."
-
-
-class MachineAvoided(Exception):
-    """The only machine that is free is one whose engine has just failed; it is named."""
 
 
 async def stand_in(config: EngineConfig) -> None:
@@ -69,57 +60,38 @@ async def stand_in(config: EngineConfig) -> None:
 
 
 async def _serve_somewhere(link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:
-    """Serve with an engine on the first machine that is free and does not leave."""
-    from imageserver.cluster.stand_in.far_seat import FarSeat, MachineLeaves, wait_for_offer
+    """Serve with an engine on the first machine that can be used."""
+    from imageserver.cluster.stand_in.machine_search import MachineSearch
 
-    link.report("waiting", "No machine of the cluster is free yet; the engine starts on the next one.")
-    # Both kept, for Ray would place the next one there again.
-    leaving, avoided = [], []
-    while True:
-        if os.environ.get(SEAT_VARIABLE) == OFFERED:
-            await wait_for_offer()
-        seat = FarSeat(next_lease(config.settings.resolve(config.settings.state_dir)))
-        try:
-            return await _serve(seat, link, calls, config)
-        except MachineLeaves:
-            leaving.append(seat)
-            await asyncio.sleep(RETRY_SECONDS)
-        except MachineAvoided as machine:
-            link.report("waiting", f"The engine on {machine} has failed; another machine is awaited.")
-            avoided.append(asyncio.create_task(_hold(seat)))
+    search = MachineSearch(config.settings, link)
+    seat, machine = await search.find()
+    await _serve(seat, machine, link, calls, config)
 
 
-async def _hold(seat: "FarSeat") -> None:
-    """Keep a seat that is not used, until its machine is gone."""
-    from imageserver.cluster.stand_in.far_seat import SeatLost
-
-    with contextlib.suppress(SeatLost):
-        await seat.keep()
-
-
-async def _serve(seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig) -> None:
-    installed = versions()
-    machine = await seat.describe()
-    if machine.label in os.environ.get(AVOIDED_VARIABLE, "").split(","):
-        raise MachineAvoided(machine.label)
+async def _serve(
+    seat: "FarSeat", machine: "FarMachine", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig
+) -> None:
     link.send(pack(Placed(machine=machine.label)))
-    refusal = difference(installed, machine.versions, machine.address)
-    if refusal is not None:
-        logger.error("%s", refusal)
-        link.report("waiting", refusal)
-        await seat.keep()  # else it would be placed there again and again
     sentence = f"The engine starts on {machine.label}."
     logger.info("%s", sentence)
     link.report("starting", sentence)
     log = FarLog(config.settings.log_format, machine.label)
-    await _until_one_ends(seat.keep(), _run_engine(seat, link, calls, write_travelling_config(config), log))
+    await _until_one_ends(seat.keep(), _run_engine(seat, link, calls, config, log))
 
 
 async def _run_engine(
-    seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: bytes, log: FarLog
+    seat: "FarSeat", link: DispatcherLink, calls: "asyncio.Queue[bytes]", config: EngineConfig, log: FarLog
 ) -> None:
-    await seat.start(config)
+    choice = await _machine_choice(calls)
+    await seat.start(write_travelling_config(config, log.machine, choice))
     await _until_one_ends(_send(seat, calls), _pass_items(seat, link, log))
+
+
+async def _machine_choice(calls: "asyncio.Queue[bytes]") -> InitialModel | None:
+    """Return the dispatcher's answer to Placed; nothing that it may send before is for an engine that is not there."""
+    while not isinstance(message := message_of(await calls.get()), MachineChoice):
+        pass
+    return message.choice
 
 
 async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:

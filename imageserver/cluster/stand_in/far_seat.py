@@ -102,10 +102,14 @@ class FarSeat:
             raise SeatLost(f"Its machine or its actor is gone ({type(error).__name__}).") from error
 
 
-async def wait_for_offer() -> None:
-    """Wait until a machine has an engine to offer; unlike an actor that is pending, this starts no machine."""
-    while ray.available_resources().get(RESOURCE, 0) < 1:
-        await asyncio.sleep(BEAT_SECONDS)
+def is_offered() -> bool:
+    """Return whether a machine has an engine to offer; unlike an actor that is pending, this starts no machine."""
+    return bool(ray.available_resources().get(RESOURCE, 0) >= 1)
+
+
+def addresses() -> set[str]:
+    """Return the addresses of the machines that are there now."""
+    return {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
 def _in_one_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from imageserver.client_limits import NO_LIMITS, ClientLimits
 from imageserver.dispatch.client.dispatcher_process import kill
 from imageserver.dispatch.client.launch import connect_or_start
 from imageserver.dispatch.client.model_names import ModelNames
@@ -36,6 +37,7 @@ LINK_TIMEOUT_SECONDS = 20.0
 LORA_TIMEOUT_SECONDS = 120.0
 # A scrape of the metrics ends soon, without them if need be.
 MEASURED_TIMEOUT_SECONDS = 2.0
+FAULT_PAUSE_SECONDS = 1.0
 SILENT_SENTENCE = "The dispatcher gives no sign of life; it is replaced if that lasts."
 
 
@@ -95,9 +97,9 @@ class DispatchClient:
         query = messages.EstimateRequest(job=job, generation=generation, credential=credential)
         return self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Estimate)[0]
 
-    def request_admission(self, job: int, credential: str) -> None:
+    def request_admission(self, job: int, credential: str, account: str = "", limits: ClientLimits = NO_LIMITS) -> None:
         """Raise the refusal that a generation would get now; EngineUnavailable when no dispatcher answers."""
-        query = messages.AdmissionRequest(job=job, credential=credential)
+        query = messages.AdmissionRequest(job=job, credential=credential, account=account, limits=limits)
         self._send(query, LINK_TIMEOUT_SECONDS).response(messages.Admitted)
 
     def usage(self, query: messages.UsageRequest) -> messages.Usage:
@@ -204,11 +206,13 @@ class DispatchClient:
                 time.sleep(1.0)
                 continue
             self._watchdog.connected()
-            for message, raw in self._channel:
-                self._watchdog.record_sign()
-                self._receive(message, raw)
-                # Not before the first message: a dispatcher that is being killed may still accept a connection.
-                self._linked.set()
+            pause = 0.0
+            try:
+                self._receive_all(self._channel)
+            except Exception:
+                # Without this thread the worker would refuse all requests for ever, and end one dispatcher.
+                logger.exception("The link to the dispatcher failed over a message; it is opened again.")
+                pause = FAULT_PAUSE_SECONDS
             self._watchdog.disconnected()
             self._channel.close()
             self._linked.clear()
@@ -216,6 +220,15 @@ class DispatchClient:
             if not self._closed:
                 logger.warning("The dispatcher is gone; it is being restarted.")
             self.fail_all(EngineUnavailable("The dispatcher died with this generation.", retry_after=2))
+            # Only now: requests of the pause wait for the next link, and are not failed with this one.
+            time.sleep(pause)
+
+    def _receive_all(self, channel: Channel) -> None:
+        for message, raw in channel:
+            self._watchdog.record_sign()
+            self._receive(message, raw)
+            # Not before the first message: a dispatcher that is being killed may still accept a connection.
+            self._linked.set()
 
     def _dispatcher_silent(self) -> None:
         """Hand nothing over to it, until it sends again or another one has been started."""

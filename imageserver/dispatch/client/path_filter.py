@@ -20,7 +20,7 @@ from imageserver.settings import PACKAGE_DIR, WORKING_DIR, Settings
 # What clients have written themselves, and get back as it was.
 CLIENTS_OWN = ("prompt", "negative_prompt")
 FOLDER_SETTINGS = ("models_dir", "lora_dir", "output_dir", "state_dir")
-FILE_SETTINGS = ("text_encoder_path", "safety_checker", "transformer_file", "font_path")
+FILE_SETTINGS = ("text_encoder_path", "safety_checker", "transformer_file", "font_path", "c2pa_cert", "c2pa_key")
 
 # A path, where it is quoted with its spaces; no address of the web, and no route of this server after its method.
 QUOTED = r"""(?<=')/[^'/][^'\n]*(?=')|(?<=")/[^"/][^"\n]*(?=")"""

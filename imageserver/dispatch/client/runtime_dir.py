@@ -5,6 +5,7 @@ The owner is the process whose life the dispatcher follows: gunicorn's arbiter, 
 
 import contextlib
 import getpass
+import hashlib
 import json
 import os
 import stat
@@ -24,6 +25,8 @@ if sys.platform == "win32":
 
 # The moment of a process's start is counted from that of the machine.
 CLOCK_TOLERANCE_SECONDS = 2.0
+# Bytes of a Unix socket's path.
+MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,24 @@ class RuntimeDir:
     @property
     def folder(self) -> Path:
         """The private folder that holds them, short enough for a Unix socket's path."""
-        # By number: in a container the user may have no name.
-        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        # By number: in a container the user may have no name. As the workers of gunicorn's `--user` have it.
+        user = os.geteuid() if hasattr(os, "geteuid") else getpass.getuser()
         folder = Path(tempfile.gettempdir()) / f"qwen-image-server-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)
         # Not followed: whoever may write beside it could lead us to other files of ours.
         state = folder.lstat()
-        if not stat.S_ISDIR(state.st_mode) or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
+        if not stat.S_ISDIR(state.st_mode) or (hasattr(os, "geteuid") and state.st_uid != os.geteuid()):
             raise PermissionError(f"The folder {folder} belongs to somebody else; set TMPDIR to a folder of your own.")
         return folder
+
+    def require(self, *, has_store: bool) -> None:
+        """Exit with one sentence where the folder cannot be used, or is too deep for the sockets of a server in it."""
+        try:
+            socket = self.store_socket(self.owner) if has_store else self.socket_path
+        except OSError as error:
+            raise SystemExit(f"The server's processes have no place to meet: {error}") from None
+        if sys.platform != "win32" and len(os.fsencode(str(socket))) > MAX_SOCKET_PATH:
+            raise SystemExit(f"The path {socket} is too long for a Unix socket; set TMPDIR to a shorter one.")
 
     @property
     def address_file(self) -> Path:
@@ -67,6 +79,15 @@ class RuntimeDir:
     def model_file(self, seat: int) -> Path:
         """Return the file with what MODEL=auto meant on a seat when the server started; it outlives the dispatcher."""
         return self.folder / f"{self.owner}.model-{seat}"
+
+    @property
+    def far_choices_file(self) -> Path:
+        """The file with what MODEL=auto has meant on the other machines of a cluster; it outlives the dispatcher."""
+        return self.folder / f"{self.owner}.far-models"
+
+    def keys_file(self, source: Path | None) -> Path:
+        """Return the file with the keys that were accepted last of API_KEYS_FILE; a reload may name another source."""
+        return self.folder / f"{self.owner}.keys-{hashlib.sha256(str(source).encode()).hexdigest()[:16]}"
 
     def write(self, address: Address, pid: int) -> None:
         """Publish `address`, readable by this user alone."""

@@ -1,20 +1,24 @@
 """The HTTP worker's handle on a watched request: it yields the request's events and, where wanted, its previews."""
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from imageserver.dispatch.client.ticket import PreviewImage, Ticket, Update, as_error
 from imageserver.protocol import messages
 
 
 class WatchTicket(Ticket):
-    """Receives the events of a watched request, and of its previews keeps the last: the client may read slowly."""
+    """Receives the events of a watched request; of each image the last preview waits: the client may read slowly."""
 
-    _preview: PreviewImage | None = None
+    def __init__(self, job: int, timeout: float, cancel: Callable[[int], None]) -> None:
+        super().__init__(job, timeout, cancel)
+        # By the indexes of their images.
+        self._previews: dict[int, PreviewImage] = {}
 
     def receive(self, message: Update, raw: bytes = b"") -> None:
         if isinstance(message, messages.Preview):
-            was_waiting, self._preview = self._preview is not None, PreviewImage(message, raw)
+            was_waiting = message.index in self._previews
+            self._previews[message.index] = PreviewImage(message, raw)
             if was_waiting:
                 return
             raw = b""
@@ -34,8 +38,7 @@ class WatchTicket(Ticket):
                     if message.status.completed_at is not None:
                         return
                 case messages.Preview():
-                    preview, self._preview = self._preview, None
-                    yield preview
+                    yield self._previews.pop(message.index)
                 case messages.JobList():
                     return  # there is no such request
                 case _:

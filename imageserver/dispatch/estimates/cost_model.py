@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from imageserver.dispatch.estimates.caption_costs import CaptionCosts
 from imageserver.generation import Generation
 from imageserver.schedulers import calls_factor
 
@@ -64,6 +65,7 @@ class CostModel:
     def __init__(self) -> None:
         self._models: dict[str, OrderedDict[Kind, _Line]] = {}
         self._errors: deque[float] = deque(maxlen=MAX_ERRORS)
+        self._captions = CaptionCosts()
 
     @property
     def learnt(self) -> bool:
@@ -84,6 +86,8 @@ class CostModel:
         With guidance not seen at that size, its calls are expected to cost as much as those without, and vice versa.
         Of a generation in two stages, every tile costs as much as an image.
         """
+        if generation.caption:
+            return self._captions.seconds(generation.model)
         if generation.upscale is not None:
             return sum(times * self.seconds(stage) for stage, times in generation.stages if times)
         (pixels, guided), calls = _kind(generation), _calls(generation)
@@ -96,6 +100,9 @@ class CostModel:
 
     def observe(self, generation: Generation, seconds: float) -> None:
         """Learn from a finished generation that kept the device for `seconds`."""
+        if generation.caption:
+            self._captions.observe(generation.model, seconds)
+            return
         if generation.upscale is not None:
             # How its stages shared the time is not known: they are learnt from generations of one stage.
             return

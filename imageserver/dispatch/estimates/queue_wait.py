@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from imageserver.dispatch.jobs import Job
-from imageserver.scheduling_policy import Claim, SchedulingPolicy, work_ahead
+from imageserver.scheduling_policy import Claim, ClaimOrder, SchedulingPolicy, by_credential, work_ahead
 
 # One by one, a thousand jobs take longer than a decision may: 2 ms. The shares of so many are even anyhow.
 MAX_SIMULATED = 128
@@ -32,30 +33,32 @@ class SeatLoad:
     pace: float = 1.0
 
 
-def estimate_wait(job: Job, seats: Sequence[SeatLoad], waiting: Iterable[Claim], now: float) -> WaitEstimate:
+def estimate_wait(job: Job, seats: Sequence[SeatLoad], waiting: Iterable[ClaimOrder], now: float) -> WaitEstimate:
     """Return how long `job` waits and runs, served in the order of the scheduling policy by whichever seat is free.
 
-    Where a seat has room, the job shares its device with the running ones; otherwise they finish first.
+    What waits is in one order for each credential. Where a seat has room, the job shares its device with the running
+    ones; otherwise they finish first.
     """
     seats = seats or [SeatLoad()]
     own_seat = next((index for index, seat in enumerate(seats) if job in seat.running), None)
     seconds, before = [0.0] * len(seats), 0
-    claims = [job.claim, *(claim for claim in waiting if claim.owner != job.id)]
+    queues, beside = list(waiting), list[Claim]()
     runs_on: dict[int, int] = {}
     for index, seat in enumerate(seats):
         running = [other for other in seat.running if other is not job]
         if seat.room:
-            claims += [other.claim for other in running]
+            beside += [other.claim for other in running]
             runs_on |= {other.id: index for other in running}
         else:
             seconds[index] = sum(other.remaining for other in running)
             before += len(running)
 
-    if own_seat is None and len(claims) > MAX_SIMULATED:
-        ahead = work_ahead(claims[0], claims[1:], now)
+    if own_seat is None and sum(map(len, queues)) + len(beside) >= MAX_SIMULATED:
+        ahead = work_ahead(job.claim, [*queues, *by_credential(beside)], now)
         wait = _level(seconds, seats, ahead.seconds)
         pace = min(seat.pace for seat in seats)
         return WaitEstimate(own=job.remaining * pace, wait=wait, position=before + ahead.count)
+    claims = [job.claim, *(claim for claim in chain(*queues) if claim.owner != job.id), *beside]
     paces = [seat.pace for seat in seats]
 
     def first_done(work: float) -> tuple[int, float]:

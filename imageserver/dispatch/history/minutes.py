@@ -47,7 +47,7 @@ class Minutes:
         self._running += counts.running
         for name, seconds in counts.busy.items():
             before = self._last.busy.get(name, 0.0)
-            # The seconds of an engine that replaces another begin at nothing.
+            # Those of a machine that has left and joined again begin at nothing.
             grown = seconds - before if seconds >= before else seconds
             self._busy[name] = self._busy.get(name, 0.0) + grown
         self._last = counts

@@ -7,15 +7,15 @@ from imageserver.dispatch.job_records import JobRecords
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.models.downloads import Downloads
 from imageserver.dispatch.models.file_copies import FileCopies
+from imageserver.dispatch.models.known_models import known_models
 from imageserver.dispatch.models.load_request import LoadRequest
 from imageserver.dispatch.models.unloading import Unloading
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.dispatch.seats.seat_models import LoadEnded
-from imageserver.errors import Cancelled, EngineUnavailable, Loading
+from imageserver.errors import Cancelled, EngineUnavailable, Loading, ServiceError
 from imageserver.generation import Generation, ModelInfo
 from imageserver.protocol import messages
-from imageserver.protocol.engine_config import InitialModel
 
 PERCENT = 100
 
@@ -37,7 +37,7 @@ class ModelLoading:
         self._requests: dict[int, LoadRequest] = {}
         self._initial = ""
         self._responses: list[tuple[Listener, messages.Message]] = []
-        # Of a model on several seats, as the first of them holds it.
+        # Also those of seats that are gone.
         self.known: dict[str, ModelInfo] = {}
         self.default = ""
 
@@ -91,7 +91,7 @@ class ModelLoading:
         is_idle = not ready and "idle" in self._seats.states
         is_resting = not ready and leading is not None and leading.engine.is_resting
         # One asks for a machine where there is none, and is woken where it rests.
-        will_come = is_resting or not (self._seats.are_coming or self._seats.have_failed)
+        will_come = not self._seats.have_failed and (is_resting or not self._seats.are_coming)
         waits_for_engine = waits_for_default or (will_come and not request.unload)
         if request.unload and is_idle:
             self._responses.append((worker, _response_to(request, None, self.known.get(request.unload))))
@@ -159,8 +159,7 @@ class ModelLoading:
     def receive_loaded(self, seat: Seat, message: messages.ModelsLoaded) -> LoadEnded | None:
         """Record a seat's loaded models; return the load that has ended with this on all seats."""
         ended = seat.models.receive_loaded(message)
-        for each in reversed(list(self._seats)):
-            self.known |= each.models.known
+        self.known |= known_models(list(self._seats))
         if message.job == 0:
             self._record_first(message.models[0].name)
         self._choose_initial(seat)
@@ -173,6 +172,7 @@ class ModelLoading:
         """Forget a dead engine's models; return the load that has ended with it on all seats."""
         self._downloads.seat_lost(seat)
         self._copies.seat_lost(seat)
+        self.known |= known_models(list(self._seats))  # without what this seat alone could do, where it is gone
         error = EngineUnavailable("The engine died meanwhile.", retry_after=5)
         lost, unloads = seat.models.engine_lost()
         for number in unloads:
@@ -183,11 +183,14 @@ class ModelLoading:
             self.advance()  # on the other seats
             return ended
         for waiting in list(self._requests.values()):
-            if self._seats.have_failed:
-                self._resolve(waiting, messages.failed(0, EngineUnavailable(self._seats.reason)))
-            elif waiting.name and not seat.is_waiting_for_machine:
+            if waiting.name and not (seat.is_waiting_for_machine or self._seats.have_failed):
                 self._resolve(waiting, messages.failed(0, error))
         return ended
+
+    def fail_waiting(self, error: ServiceError) -> None:
+        """Refuse every request that waits for a model."""
+        for waiting in list(self._requests.values()):
+            self._resolve(waiting, messages.failed(0, error))
 
     def load(self, seat: Seat, name: str) -> None:
         """Load a model from the disk; only where nothing else is being loaded."""
@@ -229,30 +232,33 @@ class ModelLoading:
     def _end_load(self, seat: Seat, ended: LoadEnded) -> LoadEnded | None:
         """Answer the clients that wait for a load, then begin the next one; one that failed may succeed elsewhere."""
         others = [other for other in self._seats.ready if other is not seat]
-        may_come = any(
-            other.models.is_loading(ended.name) or ended.name not in other.models.unloadable for other in others
-        )
+        may_come = any(other.models.is_loading(ended.name) or not other.models.refuses(ended.name) for other in others)
         if ended.failure is not None and (self._seats.holding(ended.name) or may_come):
-            seat.models.unloadable.add(ended.name)
+            seat.models.record_refusal(ended)
             self._copies.begin(ended.name, self._seats)
             self.advance()
             return None
+        if ended.failure is not None:
+            ended = replace(ended, failure=self._postponement(ended.name) or ended.failure)
         for each in list(self._seats) if ended.failure else [seat]:
-            each.models.unloadable.discard(ended.name)
+            each.models.forget_refusal(ended.name)
         for waiting in self._waiting(ended.name, on_disk=True):
             self._resolve(waiting, messages.failed(0, ended.failure) if ended.failure else None)
         self._copies.begin(ended.name, self._seats)
         self.advance()
         return ended
 
+    def _postponement(self, name: str) -> ServiceError | None:
+        """Return the refusal of a seat that will be able to load a model that the others never will."""
+        return next(filter(None, (seat.models.postponement(name) for seat in self._seats)), None)
+
     def _forget_refusals(self) -> None:
         """Let a model be tried again where it could not be loaded, once no other seat is left that may hold it."""
         for seat in self._seats:
             others = [other for other in self._seats if other is not seat and other.is_coming]
-            hopeless = {
-                name for name in seat.models.unloadable if all(name in other.models.unloadable for other in others)
-            }
-            seat.models.unloadable -= hopeless
+            for name in seat.models.refused:
+                if all(other.models.refuses(name) for other in others):
+                    seat.models.forget_refusal(name)
 
     def _resolve(self, waiting: LoadRequest, failure: messages.Failed | None) -> None:
         """Answer a request, whose model is loaded unless there is a failure."""
@@ -284,9 +290,8 @@ class ModelLoading:
 
     def _choose_initial(self, seat: Seat) -> None:
         """Let a seat's next engine begin with the default model, as far as it is known how its device holds it."""
-        info = seat.models.known.get(self.default)
-        is_chosen = info is not None and self.default != self._initial
-        seat.engine.initial_models.chosen = InitialModel.of(info) if info and is_chosen else None
+        is_chosen = self.default != self._initial
+        seat.engine.initial_models.chosen = seat.models.initial(self.default) if is_chosen else None
 
 
 def _response_to(

@@ -51,11 +51,15 @@ class DeviceSeconds:
 
         While nothing has been `learnt` the estimate may be far off, and only what is used up already refuses.
         """
+        self.refuse(account, limits, seconds, learnt=learnt)
+        self._reservations[job] = Reservation(account, seconds)
+
+    def refuse(self, account: str, limits: ClientLimits, seconds: float, *, learnt: bool) -> None:
+        """Raise the QuotaExceeded that `reserve` would raise."""
         for period, limit in seconds_allowed(limits).items():
             used, left = self.use(account, period)
             if limit and (used >= limit or (learnt and used + seconds > limit)):
                 raise _refusal(period, limit, used, seconds if learnt else 0.0, left)
-        self._reservations[job] = Reservation(account, seconds)
 
     def record_end(self, job: int, seconds: float) -> None:
         """Charge what a job has really taken; one without an estimate is nobody's."""

@@ -61,6 +61,11 @@ class Quotas:
         if request.account:
             self._seconds.reserve(job.id, request.account, request.limits, job.work, learnt=learnt)
 
+    def refuse_if_used_up(self, account: str, limits: ClientLimits) -> None:
+        """Raise QuotaExceeded where any job of an account would be refused."""
+        if account:
+            self._seconds.refuse(account, limits, 0.0, learnt=False)
+
     def record_end(self, job: Job, message: Finished | Failed) -> None:
         """Charge the true device time of a job that has ended; of one that was stopped, that of its steps."""
         done = message.outcome.device_time if isinstance(message, Finished) else job.work * job.share_done

@@ -1,5 +1,6 @@
 """Predict a generation's time and memory on each seat's device, learning from earlier ones."""
 
+from imageserver.capabilities import check_describes
 from imageserver.dispatch.estimates.cost_model import CostModel
 from imageserver.dispatch.estimates.queue_wait import SeatLoad, WaitEstimate
 from imageserver.dispatch.seats.seat import Seat
@@ -40,28 +41,44 @@ class Estimator:
         return min((info.load_time for seat in self._seats if (info := seat.info_of(generation))), default=0.0)
 
     def observe(self, seat: Seat, generation: Generation, outcome: Outcome) -> None:
+        """Learn from a finished generation; what its prompt took to be written is not the cost of an image."""
+        # A caption consists of nothing else.
+        writing = 0.0 if generation.caption else outcome.writing_time
         for costs in (self.costs, seat.costs):
-            costs.observe(generation, outcome.device_time)
+            costs.observe(generation, outcome.device_time - writing)
         info = seat.info_of(generation)
-        if info is not None:
-            seat.memory.observe(info, generation, outcome.vram_peak_mb)
+        if info is not None and not generation.caption:
+            # The peak may be that of the language model, as if it had not been measured.
+            seat.memory.observe(info, generation, 0.0 if outcome.writing_time else outcome.vram_peak_mb)
 
     def observe_failure(self, seat: Seat, generation: Generation) -> None:
-        """Learn from a generation that ran alone and did not fit into the memory."""
+        """Learn from a generation that ran alone and did not fit into the memory; captions say nothing about images."""
         info = seat.info_of(generation)
-        if info is not None:
+        if info is not None and not generation.caption:
             seat.memory.observe_failure(info, generation, seat.models.loaded)
 
     def refuse_if_too_large(self, generation: Generation) -> None:
-        """Raise OutOfMemory for a generation that is known not to fit on any device."""
-        obstacles = [self.obstacle(seat, generation) for seat in self._seats if not seat.is_waiting_for_machine]
-        if obstacles and all(obstacles):
-            raise OutOfMemory(obstacles[0] or "")
+        """Raise OutOfMemory for images, NotFound for a caption, that are known to be possible on no device."""
+        if obstacle := self.common_obstacle(generation):
+            check_describes(not generation.caption)
+            raise OutOfMemory(obstacle)
+
+    def common_obstacle(self, generation: Generation) -> str | None:
+        """Return why no device can hold a generation; None if nothing rules out one of them that is there or coming."""
+        obstacles = [self.obstacle(seat, generation) for seat in self._seats if seat.is_coming]
+        return obstacles[0] if obstacles and all(obstacles) else None
 
     def obstacle(self, seat: Seat, generation: Generation) -> str | None:
-        """Return why a seat's device cannot hold a generation; None if nothing rules it out."""
+        """Return why a seat's device cannot hold a generation; None if nothing rules it out.
+
+        A model that describes images on one device may be offloaded on another, and describe none there.
+        """
         info = seat.info_of(generation)
-        return None if info is None else seat.memory.obstacle(info, generation, seat.models.loaded)
+        if info is None:
+            return None
+        if generation.caption:
+            return None if info.captions else f"{info.name} describes no images on {seat.name}."
+        return seat.memory.obstacle(info, generation, seat.models.loaded)
 
     def estimate(self, job: int, generation: Generation, expected: WaitEstimate) -> Estimate:
         """Return all that is expected of a generation with this wait; its memory is that of the first seat."""

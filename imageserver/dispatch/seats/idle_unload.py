@@ -41,8 +41,9 @@ class IdleUnload:
 
     def wake(self, waiting: int = 1) -> None:
         """Start resting engines where fewer than `waiting` are there or on their way."""
-        hoping = [seat for seat in self._seats if seat.is_waiting_for_machine]
-        coming = [seat for seat in self._seats if seat.engine.state == "loading" and seat not in hoping]
+        lacking = [seat for seat in self._seats if seat.is_waiting_for_machine]
+        hoping = [seat for seat in lacking if not seat.is_refused]
+        coming = [seat for seat in self._seats if seat.engine.state == "loading" and seat not in lacking]
         resting = [seat for seat in self._seats if seat.engine.state == "idle"]
         near, far = ([seat for seat in resting if seat.is_far == is_far] for is_far in (False, True))
         missing = max(0, waiting - len(coming))

@@ -41,9 +41,14 @@ class Placement:
     def choose(self, job: Job) -> Seat | None:
         """Return the seat that a job is meant for, whether it may begin there now or not; None where none can do it."""
         generation = job.generation
-        able = [seat for seat in self.seats if generation.model not in seat.models.unloadable]
-        # Where it fits nowhere the engine has the last word.
-        able = [seat for seat in able if self.estimator.obstacle(seat, generation) is None] or able
+        able = [seat for seat in self.seats if not seat.models.refuses(generation.model)]
+        fitting = [seat for seat in able if self.estimator.obstacle(seat, generation) is None]
+        # Where it fits nowhere the engine has the last word. A caption waits for another seat that can write it.
+        waits = not fitting and generation.caption and not self.estimator.common_obstacle(generation)
+        able = fitting if fitting or waits else able
+        if generation.enhancement is not None and not generation.enhancement.revised:
+            # Elsewhere the prompt would be used as it is.
+            able = [seat for seat in able if (info := seat.info_of(generation)) is None or info.enhances] or able
         free = [seat for seat in able if seat not in self.closed and may_begin(seat, job)]
         best = min(free, key=lambda seat: self._begin_now(seat, job), default=None)
         busy = [seat for seat in able if seat not in free]

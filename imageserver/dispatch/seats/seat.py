@@ -9,6 +9,7 @@ from imageserver.dispatch.seats.engines.engine_process import EngineProcess
 from imageserver.dispatch.seats.seat_models import SeatModels
 from imageserver.generation import Generation, Lora, ModelInfo
 from imageserver.protocol import messages
+from imageserver.protocol.messages import REFUSED
 
 # What a far seat does for a machine: it waits for one that is offered, or asks the cluster for one.
 OFFERED, REQUESTED = "offered", "requested"
@@ -38,11 +39,14 @@ class Seat:
     def __init__(self, name: str, engine: EngineProcess, wanted: str = "") -> None:
         """`wanted` is OFFERED or REQUESTED for an engine on another machine."""
         self._name = name
-        self._wanted = wanted
+        self.wanted = wanted
+        # From then on no request counts on it.
+        self.is_closing = False
         self.engine = engine
         self.models = SeatModels(engine)
         self.costs = CostModel()
         self.memory = MemoryModel()
+        self._learnt_on = ""
         # The LoRAs that jobs of this engine have used.
         self.attached: set[Lora] = set()
         # What the engine works on; a cancelled job stays until the engine reports its end.
@@ -61,7 +65,7 @@ class Seat:
     @property
     def is_far(self) -> bool:
         """Whether its engine is on another machine."""
-        return bool(self._wanted)
+        return bool(self.wanted)
 
     @property
     def is_waiting_for_machine(self) -> bool:
@@ -74,9 +78,30 @@ class Seat:
         return self.engine.state != "failed" and not self.is_waiting_for_machine
 
     @property
+    def is_searching(self) -> bool:
+        """Whether it looks for its first machine; a woken one had one before."""
+        return self.is_waiting_for_machine and not self.engine.is_resting
+
+    @property
     def is_spare(self) -> bool:
-        """Whether it only waits for a machine that nobody was asked for; a woken one had a machine before."""
-        return self.is_waiting_for_machine and self._wanted == OFFERED and not self.engine.is_resting
+        """Whether it only waits for a machine that nobody was asked for."""
+        return self.is_searching and self.wanted == OFFERED
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the machine that was started for its engine cannot be used, so that none is on its way."""
+        return self.is_waiting_for_machine and self.engine.phase == REFUSED
+
+    @property
+    def may_find_machine(self) -> bool:
+        """Whether it looks for a machine that was asked for, or again for one, and none was refused there."""
+        is_looking = self.is_searching and not self.is_refused
+        return is_looking and (self.wanted == REQUESTED or bool(self.models.known))
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether no engine will come here, as things stand."""
+        return self.engine.state == "failed" or self.is_refused
 
     @property
     def is_busy(self) -> bool:
@@ -102,8 +127,16 @@ class Seat:
         """Give a job to the engine, after it has waited for so many seconds."""
         self.running[job.id], job.device = job, self.name
         self.attached.update(job.generation.loras)
-        run = messages.Run(job=job.id, generation=job.generation, credential=job.credential, waited=waited)
+        run = messages.Run(
+            job=job.id, generation=job.generation, credential=job.credential, waited=waited, trace_id=job.trace_id
+        )
         self.engine.run(run, job.source)
+
+    def follow_machine(self) -> None:
+        """Forget what generations cost on another machine than the one where the engine is now."""
+        machine = self.engine.machine
+        if machine and machine != self._learnt_on:
+            self.costs, self.memory, self._learnt_on = CostModel(), MemoryModel(), machine
 
     def lose_engine(self) -> list[Job]:
         """Forget what a dead engine held; return the jobs that it was running."""
@@ -128,6 +161,7 @@ class SeatReports:
         self._events = events
 
     def engine_changed(self) -> None:
+        self._seat.follow_machine()
         self._events.engine_changed()
 
     def job_event(self, message: messages.JobReport, raw: bytes) -> None:

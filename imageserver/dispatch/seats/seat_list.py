@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from imageserver.dispatch.seats.engines.usage_total import added, counts_of
 from imageserver.dispatch.seats.seat import Seat
 from imageserver.protocol.messages import DeviceUsage
 
@@ -13,8 +14,12 @@ STARTING_SENTENCE = "The engine process is starting."
 class SeatList:
     """The seats, and what they are together."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, awaits_machines: bool = False) -> None:
+        """Requests wait for a machine that was asked for instead of a failed one if it `awaits_machines`."""
+        self._awaits_machines = awaits_machines
         self._seats: list[Seat] = []
+        # Of seats that are gone: a counter that falls looks like a server that was started again.
+        self._gone_usage, self._gone_restarts = DeviceUsage(), 0
 
     def __iter__(self) -> Iterator[Seat]:
         return iter(self._seats)
@@ -27,6 +32,8 @@ class SeatList:
 
     def remove(self, seat: Seat) -> None:
         self._seats.remove(seat)
+        self._gone_usage = added(counts_of(seat.engine.usage.total), self._gone_usage)
+        self._gone_restarts += seat.engine.restarts
 
     @property
     def ready(self) -> list[Seat]:
@@ -40,9 +47,8 @@ class SeatList:
 
     @property
     def have_failed(self) -> bool:
-        """Whether no engine will come: none is left, and no machine has been asked for."""
-        expected = [seat for seat in self._seats if not seat.is_spare]
-        return bool(expected) and all(seat.engine.state == "failed" for seat in expected)
+        """Whether no engine will come: none is left, and no machine is on its way."""
+        return bool(self._expected) and all(seat.has_failed for seat in self._expected)
 
     @property
     def are_coming(self) -> bool:
@@ -72,16 +78,33 @@ class SeatList:
 
     @property
     def usage(self) -> DeviceUsage:
-        """The work of all devices together."""
-        usages = [seat.engine.usage for seat in self._seats]
+        """The work of all devices together, those included that are gone."""
+        usages = [self._gone_usage, *(seat.engine.usage.total for seat in self._seats)]
         # What is known of a group of cards belongs to one seat.
         names = [name for name in DeviceUsage.__struct_fields__ if name != "group"]
         return DeviceUsage(**{name: sum(getattr(usage, name) for usage in usages) for name in names})
 
     @property
+    def engine_restarts(self) -> int:
+        return self._gone_restarts + sum(seat.engine.restarts for seat in self._seats)
+
+    @property
+    def _expected(self) -> list[Seat]:
+        """Those without the ones that are closed, or wait for a machine which may never come.
+
+        A refusal says nothing of the machine that another one looks for.
+        """
+        staying = [seat for seat in self._seats if not seat.is_closing]
+        is_open = any(seat.may_find_machine for seat in staying)
+        return [seat for seat in staying if (not is_open if seat.is_refused else not self._may_wait_for_ever(seat))]
+
+    def _may_wait_for_ever(self, seat: Seat) -> bool:
+        return seat.is_spare if self._awaits_machines else seat.is_searching
+
+    @property
     def _judged(self) -> list[Seat]:
         """Those that say how the service is: one that waits for a machine says so where there is no other."""
-        return [seat for seat in self._seats if not seat.is_spare] or self._seats
+        return self._expected or self._seats
 
     def of(self, job: int) -> Seat | None:
         """Return the seat whose engine works on a job."""
@@ -99,6 +122,8 @@ def one_of_each_host(seats: Iterable[Seat]) -> list[Seat]:
 
 def state_of(seat: Seat) -> str:
     """Return the state of one seat in the service's words."""
+    if seat.has_failed:
+        return DEGRADED
     if seat.engine.is_resting or seat.engine.state == "ready":
         return HEALTHY
     return LOADING if seat.engine.state == "loading" else DEGRADED

@@ -13,7 +13,7 @@ def as_service_error(error: Exception, job: RunningJob) -> ServiceError:
     """Return the error for the client, and free what failed; ends the process when the device is lost."""
     end_if_lost(error)
     if not isinstance(error, ServiceError):
-        logger.error("The generation failed.", exc_info=error, extra={"request_id": job.id})
+        logger.error("The generation failed.", exc_info=error, extra=job.log_fields)
     drop_frames(error)
     if isinstance(error, ServiceError):
         return error

@@ -11,7 +11,7 @@ MAX_BEGUN = 2
 
 def newcomers(ranked: Sequence[RunningJob]) -> list[WaitingCall]:
     """Return the images to begin now, of jobs in the order of their turns: a few beside others, else a whole batch."""
-    images = [(job, track) for job in ranked for track in job.tracks if not track.dead]
+    images = [(job, track) for job in ranked if not job.is_writing for track in job.tracks if not track.dead]
     waiting = [image for image in images if not image[1].begun]
     if not waiting or len(waiting) < len(images):
         return waiting[:MAX_BEGUN]

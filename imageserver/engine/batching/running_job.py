@@ -5,8 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from PIL import Image
+
 from imageserver.engine.batching.lookahead import Lookahead
 from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.language.language_model import Pause
+from imageserver.engine.language.prompt_writer import enhanced
+from imageserver.engine.pipelines import init_image
 from imageserver.engine.pipelines.decoding.previews import Thumbnail
 from imageserver.engine.pipelines.decoding.tiles import current_warnings
 from imageserver.engine.pipelines.suspension import Track, TrackCancelled
@@ -15,7 +20,7 @@ from imageserver.generation import Generation, StageSeconds
 from imageserver.protocol.messages import Run
 from imageserver.schedulers import calls_factor
 from imageserver.scheduling_policy import Claim
-from imageserver.telemetry.logs import current_request
+from imageserver.telemetry.logs import current_request, current_trace, log_fields_of
 
 
 class RunningJob:
@@ -39,18 +44,25 @@ class RunningJob:
         self.steps_done = 0
         self.largest_batch = 1
         self.device_time = 0.0
+        # Of the device time, what its prompt took.
+        self.writing_time = 0.0
         self._first_forward: float | None = None
         self._last_forward = self.began
         self.memory_peak = 0
         self.warnings: list[str] = []
+        self.revised_prompt = ""
+        self.caption = ""
         self.calls_per_step = model.runner.calls_per_step(request.generation)
         self.credential = request.credential
+        self.trace_id = request.trace_id
         self._arrived = time.monotonic() - request.waited
         self._step_done = step_done
         self._preview_generated = preview_generated
         self._source = source
         self._preview_steps = preview_steps(request.generation)
         self.tracks = [self._track(index) for index in range(request.generation.count)]
+        # Writes its prompt or its caption; images begin once this has ended.
+        self.text_track = self._text_track()
         self.lookaheads = [Lookahead(track) for track in self.tracks] if self._foreseeable else []
 
     @property
@@ -84,7 +96,9 @@ class RunningJob:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Layers, height, width and channels of each finished image as it is sent."""
+        """Layers, height, width and channels of each finished image as it is sent; of a caption those of its source."""
+        if not self.tracks:
+            return 1, self.generation.height, self.generation.width, 3
         generated = self.tracks[0].result
         if generated.ndim == 4:
             layers, height, width, channels = generated.shape
@@ -93,8 +107,13 @@ class RunningJob:
         return 1, height, width, generated.shape[-1]
 
     @property
+    def is_writing(self) -> bool:
+        """Whether its prompt or its caption is still to be written."""
+        return self.text_track is not None and not self.text_track.dead
+
+    @property
     def finished(self) -> bool:
-        return all(track.dead for track in self.tracks)
+        return not self.is_writing and all(track.dead for track in self.tracks)
 
     def claim(self) -> Claim:
         step = self._step_seconds()
@@ -142,12 +161,45 @@ class RunningJob:
 
     def abort(self) -> None:
         """Unwind every image."""
-        for track in self.tracks:
+        for track in (*self.tracks, *([self.text_track] if self.text_track else ())):
             track.abort(TrackCancelled())
 
     def images(self) -> bytes:
         runner = self.model.runner
         return b"".join(runner.postprocess(track.result, self.generation, self._source) for track in self.tracks)
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What a log line about it says of its request."""
+        return log_fields_of(self.id, self.trace_id)
+
+    def _be_current(self) -> None:
+        """Let every line that is logged on the way carry its request and its trace."""
+        current_request.set(self.id)
+        current_trace.set(self.trace_id)
+
+    def _text_track(self) -> Track | None:
+        if not (self.generation.caption or self.generation.enhancement):
+            return None
+
+        def write() -> None:
+            self._be_current()
+            (self._describe if self.generation.caption else self._enhance)(track.let_others_go_first)
+
+        track = Track(self.id, 0, write)
+        return track
+
+    def _describe(self, pause: Pause) -> None:
+        captioner, form = self.model.image_captioner, self.generation.caption
+        assert captioner is not None
+        assert form is not None
+        image = init_image.first_image(self.generation, self._source)
+        self.caption = captioner.write(form, Image.fromarray(image.numpy()), pause)
+
+    def _enhance(self, pause: Pause) -> None:
+        found = enhanced(self.generation, self.credential, self.model.prompt_writer, pause)
+        self.generation, self.revised_prompt = found.generation, found.revised
+        self.warnings += [found.warning] if found.warning else []
 
     def _track(self, index: int) -> Track:
         steps = itertools.count(1)
@@ -160,7 +212,7 @@ class RunningJob:
                 self._preview_generated(self, index, step, preview())
 
         def generate() -> Any:
-            current_request.set(self.id)  # every line that is logged on the way carries it
+            self._be_current()
             current_warnings.set(self.warnings)
             return self.model.runner.run(self.generation, index, step_ended, self._source)
 

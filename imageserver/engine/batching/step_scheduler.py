@@ -17,6 +17,7 @@ from imageserver.engine.batching.lookahead import ForeseenCall
 from imageserver.engine.batching.newcomers import newcomers
 from imageserver.engine.batching.running_job import RunningJob
 from imageserver.engine.batching.served_model import ServedModel
+from imageserver.engine.batching.writing_share import WritingShare
 from imageserver.engine.device_errors import drop_frames, end_if_lost, is_out_of_memory
 from imageserver.engine.devices.devices import MIB
 from imageserver.engine.devices.memory import PeakMemory
@@ -73,6 +74,7 @@ class StepScheduler:
         self._in_background = in_background
         self._jobs: dict[int, RunningJob] = {}
         self._policy = SchedulingPolicy()
+        self._writing_share = WritingShare()
         self.busy_seconds = 0.0
         self.idle_seconds = 0.0
         self.forwards = 0
@@ -91,8 +93,9 @@ class StepScheduler:
         if model is None:
             self._send(messages.failed(request.job, EngineUnavailable(MODEL_UNLOADED, retry_after=1)), b"")
             return
-        if request.generation.quality != "exact" and model.tiers is None:
-            error = InvalidParameter("quality: this model generates only exact images.", param="quality")
+        try:
+            model.check_supported(request.generation)
+        except ServiceError as error:
             self._send(messages.failed(request.job, error), b"")
             return
         self._record_memory_peak()  # so that the peaks before it are not counted as its own
@@ -105,9 +108,10 @@ class StepScheduler:
             self._fail(job, Cancelled("The generation was cancelled."))
 
     def step(self) -> None:
-        """Begin a few new images, then serve one forward."""
+        """Let one text be written for a while, begin a few new images, then serve one forward."""
         began, busy = time.monotonic(), self.busy_seconds
         with self.device_lock:
+            self._write_text()
             for job, track in newcomers(self._ranked_jobs()):
                 if job.id in self._jobs:
                     self._begin(job, track)
@@ -160,6 +164,23 @@ class StepScheduler:
         claims = self._policy.sort([job.claim() for job in self._jobs.values()], time.monotonic())
         return [self._jobs[claim.owner] for claim in claims]
 
+    def _write_text(self) -> None:
+        """Let the first job whose prompt or caption is still to be written go on for its share of the time."""
+        job = next((job for job in self._ranked_jobs() if job.is_writing), None)
+        if job is None or job.text_track is None:
+            return
+        track, beside_images = job.text_track, bool(self._ranked())
+
+        def write_token() -> None:
+            before = job.device_time
+            if track.begun:
+                self._advance(job, track.resume, None)
+            else:
+                self._begin(job, track)
+            job.writing_time += job.device_time - before
+
+        self._writing_share.write(write_token, lambda: job.is_writing, beside_images=beside_images)
+
     def _serve_next(self, ranked: Sequence[WaitingCall]) -> None:
         """Serve one forward, or let the first image go on with what it was interrupted in."""
         if ranked and (interruption := ranked[0][1].interruption):
@@ -174,7 +195,7 @@ class StepScheduler:
         if outputs is None:
             return
         ended = time.monotonic()
-        seconds = ended - began
+        seconds = self._writing_share.last_forward = ended - began
         foreseen = [call for _, call in batch if isinstance(call, ForeseenCall)]
         self._trace(began, ended, [(job.id, track.index) for job, track in batch])
         self.busy_seconds += seconds
@@ -288,7 +309,7 @@ class StepScheduler:
         self._record_memory_peak()
         self._forget(job)
         ended = time.monotonic()
-        logger.debug("Generated, in batches of up to %d.", job.largest_batch, extra={"request_id": job.id})
+        logger.debug("Generated, in batches of up to %d.", job.largest_batch, extra=job.log_fields)
         # The device continues with the next step while another thread converts the image to bytes.
         self._in_background(lambda: self._send_result(job, ended))
 
@@ -298,7 +319,7 @@ class StepScheduler:
             pixels, warnings = job.images(), list(dict.fromkeys(job.warnings))
             usage = job.model.runner.token_usage(generation)
             layers, height, width, channels = job.shape
-            unsafe = self._safety.unsafe(pixels, (height, width, channels)) if self._safety else ()
+            unsafe = self._safety.unsafe(pixels, (height, width, channels)) if self._safety and job.tracks else ()
             if any(unsafe):
                 pixels = blackened(pixels, unsafe)
                 warnings.append(sentence(unsafe))
@@ -316,13 +337,17 @@ class StepScheduler:
             queue_time=0.0,
             batch_size=job.largest_batch,
             device_time=job.device_time,
+            writing_time=job.writing_time,
             warnings=(*usage.warnings, *warnings),
             prompt_tokens=usage.prompt_tokens,
             image_tokens=usage.image_tokens,
             vram_peak_mb=round(job.memory_peak / MIB, 1),
             unsafe=unsafe,
+            revised_prompt=job.revised_prompt,
+            caption=job.caption,
         )
-        job.model.largest_generated = max(job.model.largest_generated, job.pixels)
+        if job.tracks:
+            job.model.largest_generated = max(job.model.largest_generated, job.pixels)
         self._send(messages.Finished(job=job.id, outcome=outcome), pixels)
 
     def _forget(self, job: RunningJob) -> None:

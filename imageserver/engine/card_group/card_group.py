@@ -4,24 +4,22 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import torch
 
 from imageserver.engine.card_group.messages import JoinRanks, LoadDenoiser, RankFailed, UnloadDenoiser
 from imageserver.engine.card_group.process_group import ProcessGroup
 from imageserver.engine.card_group.rank_process import CardLost, RankProcess
-from imageserver.engine.devices.devices import DeviceUnavailable
+from imageserver.engine.card_group.restart_pause import RestartPause
+from imageserver.engine.device_errors import DeviceLost
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 10.0
-# A first loss costs no pause. A card that is broken for good costs a start of the ranks no more often than this.
-FIRST_PAUSE_SECONDS = 10.0
-MAX_PAUSE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,7 @@ class CardGroup:
         self._loading: set[str] = set()
         self._starts = 0
         self._starting = 0  # the number of the start that is under way
-        self._pause = 0.0
-        self._start_again_at = 0.0
+        self._pause = RestartPause()
         # Never closed: a store looks at its file once more when it is forgotten.
         self._store = os.memfd_create("ranks") if sys.platform == "linux" else -1
         self._threads = _threads(len(devices)) if devices[0].startswith("cpu") else 0
@@ -70,6 +67,11 @@ class CardGroup:
         return self.process_group.size if self.process_group else 1
 
     @property
+    def started(self) -> tuple[str, ...]:
+        """The cards that can each hold a part of a model, whether they have met or not."""
+        return (self.devices[0], *(rank.device for rank in self.processes if not self._starting))
+
+    @property
     def in_use(self) -> tuple[str, ...]:
         """The cards that compute forwards now."""
         return (self.devices[0], *(rank.device for rank in self.processes if self.process_group))
@@ -77,7 +79,19 @@ class CardGroup:
     @property
     def reason(self) -> str:
         """Why not all cards compute, and whether the others are on their way; empty where all do."""
+        if len(self.in_use) == len(self.devices):
+            return ""
         return f"{self.loss}; the other cards are being started again" if self.loss and self._starting else self.loss
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether a model has a part on each card, and none as a whole."""
+        return any(each.parts > 1 for each in self._denoisers.values())
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether lost cards are still to be started again, or on their way."""
+        return bool(self._starting or (self.losses and not self.processes))
 
     def load(self, request: LoadDenoiser) -> None:
         """Let every rank load a model; `complete` waits until they have."""
@@ -91,7 +105,8 @@ class CardGroup:
     def complete(self, model: str) -> bool:
         """Wait until every rank has loaded a model, and return whether it can be shared.
 
-        At the start ranks that fail are left out; later a model that does not fit is not shared.
+        At the start ranks that fail are left out; later a model that does not fit is not shared. One in
+        parts needs all of them.
         """
         if model not in self._loading:
             return model in self._denoisers
@@ -100,7 +115,10 @@ class CardGroup:
         for rank, failure in failures.items():
             logger.warning("%s cannot compute %s: %s", rank.device, model, failure)
             self.loss = failure
-        if self.process_group is None:
+        refused = bool(failures) and self._denoisers[model].parts > 1
+        if refused:
+            self.unload(model)
+        if self.process_group is None and not refused:
             self._join([rank for rank in self.processes if rank not in failures])
         elif any(rank.loss for rank in self.processes):
             self.break_up(self.loss)
@@ -118,7 +136,10 @@ class CardGroup:
                 rank.try_to_send(UnloadDenoiser(model=model))
 
     def break_up(self, reason: str) -> None:
-        """Go on with rank 0 alone, until the ranks are started again."""
+        """Go on with rank 0 alone, until the ranks are started again.
+
+        Raises DeviceLost where it has no whole model: this engine's successor starts all ranks.
+        """
         ranks, self.processes = self.processes, []
         met, self.process_group = self.process_group, None
         self._starting = 0
@@ -128,29 +149,22 @@ class CardGroup:
         if met is not None:
             met.leave()
         self.loss, self.losses = reason, self.losses + 1
-        self._start_again_at = time.monotonic() + self._pause
-        self._pause = min(MAX_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, 2 * self._pause))
+        self._pause.begin()
+        if self.is_divided:
+            raise DeviceLost(f"The group of cards is broken up: {reason}. No card has the whole transformer.")
         logger.warning("The group of cards is broken up: %s. %s computes alone.", reason, self.devices[0])
 
     def succeeded(self) -> None:
         """Start again without a pause after the next loss: the cards have computed a forward together."""
-        self._pause = 0.0
+        self._pause.skip_next()
 
     def tend(self) -> None:
         """Notice a loss while nothing waits, and start the ranks again after one; they load in the background."""
         if self.process_group is not None:
             if lost := next((rank.loss for rank in self.processes if rank.loss), ""):
                 self.break_up(lost)
-        elif not self._starting and self._denoisers and time.monotonic() >= self._start_again_at:
-            logger.info("The other cards of the group are started again.")
-            self._start()
-            self._starting = self._starts
-            for request in self._denoisers.values():
-                self._load(request)
-            threading.Thread(
-                target=self._await, args=(self._starting, tuple(self.processes), len(self._denoisers)), name="ranks",
-                daemon=True,
-            ).start()  # fmt: skip
+        elif not self._starting and (self._denoisers or self.is_broken) and self._pause.is_over:
+            self._start_again()
 
     def receive(self, ready: object) -> None:
         """Meet ranks that were started again; anything but `RanksReady` is ignored."""
@@ -179,10 +193,26 @@ class CardGroup:
             else:
                 self.processes.append(rank)
 
+    def _start_again(self) -> None:
+        logger.info("The other cards of the group are started again.")
+        self._start()
+        if not self._denoisers:
+            # They meet when a model is loaded.
+            if not self.processes:
+                self._pause.begin()
+            return
+        self._starting = self._starts
+        for request in self._denoisers.values():
+            self._load(request)
+        threading.Thread(
+            target=self._await, args=(self._starting, tuple(self.processes), len(self._denoisers)), name="ranks",
+            daemon=True,
+        ).start()  # fmt: skip
+
     def _load(self, request: LoadDenoiser) -> None:
-        for rank in self.processes:
+        for part, rank in enumerate(self.processes, start=1):
             rank.starts()
-            rank.try_to_send(request)
+            rank.try_to_send(msgspec.structs.replace(request, part=part) if request.parts > 1 else request)
 
     def _await(self, number: int, ranks: Sequence[RankProcess], expected: int) -> None:
         failures = {rank: [failure for _ in range(expected) if (failure := rank.failure())] for rank in ranks}
@@ -215,18 +245,6 @@ class CardGroup:
         if len(self.in_use) == len(self.devices):
             self.loss = ""
         logger.info("%s compute together.", " and ".join(self.in_use))
-
-
-def cards_of(device: str) -> tuple[str, ...]:
-    """Return the cards that a device of several names, joined by +; raises DeviceUnavailable."""
-    cards = tuple(card.strip() for card in device.split("+"))
-    for card in cards if len(cards) > 1 else ():
-        kind, _, number = card.partition(":")
-        if kind != "cpu" and not number.isdecimal():
-            raise DeviceUnavailable(f"DEVICE={device}: every card of a group needs its number, as in cuda:0+cuda:1.")
-        if kind != "cpu" and cards.count(card) > 1:
-            raise DeviceUnavailable(f"DEVICE={device} names {card} twice.")
-    return cards
 
 
 def _threads(ranks: int) -> int:

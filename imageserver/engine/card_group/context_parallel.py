@@ -23,6 +23,21 @@ def has_plan(denoiser: Any) -> bool:
     return bool(_AttentionBackendRegistry._is_context_parallel_available(backend))
 
 
+def heads_of(denoiser: Any) -> set[int]:
+    """Return the numbers of heads of the attentions whose tokens would be split."""
+    found = [module.heads for module in denoiser.modules() if _processor(module) and hasattr(module, "heads")]
+    return set(found)
+
+
+def can_divide(heads: int, degree: int) -> bool:
+    """Return whether so many ranks can take the heads of an attention; diffusers pads those of the last rank alone.
+
+    Source: `_maybe_pad_qkv_head` of diffusers `models/attention_dispatch.py` (0.42).
+    """
+    padding = -heads % degree
+    return padding == 0 or padding < (heads + padding) // degree
+
+
 @contextlib.contextmanager
 def sharing_tokens(denoiser: Any, ranks: ProcessGroup, degree: int) -> Iterator[None]:
     """Share the tokens of the forwards inside with `degree` ranks; all of them compute the same calls."""
@@ -53,5 +68,10 @@ def sharing_tokens(denoiser: Any, ranks: ProcessGroup, degree: int) -> Iterator[
 
 
 def _processors(denoiser: Any) -> list[Any]:
-    found = [getattr(module, "processor", None) for module in denoiser.modules()]
-    return [each for each in found if hasattr(each, "_parallel_config") and hasattr(each, "_attention_backend")]
+    return list(filter(None, map(_processor, denoiser.modules())))
+
+
+def _processor(module: Any) -> Any:
+    """Return what computes a module's attention, if that can be split."""
+    found = getattr(module, "processor", None)
+    return found if hasattr(found, "_parallel_config") and hasattr(found, "_attention_backend") else None

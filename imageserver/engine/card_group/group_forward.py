@@ -178,7 +178,7 @@ class GroupForward:
             process = self._group.processes[rank - 1]
             answer = process.answer()
             if isinstance(answer, RankFailed):
-                sentence = _sentence(process, answer)
+                sentence = answer.explained(process.device)
                 if answer.lost:
                     raise CardLost(sentence)
                 if len(share.ranks) > 1:
@@ -206,7 +206,7 @@ class GroupForward:
                     pass
             except CardLost as lost:
                 return lost
-            failures.append(_sentence(process, answer))
+            failures.append(answer.explained(process.device))
             if answer.lost:
                 return CardLost(failures[-1])
         return SharingFailed(failures[0] if failures else sentence)
@@ -241,8 +241,3 @@ def _joined(rows: Sequence[Any]) -> Any:
         return rows[0]
     parts = [row[0] for row in rows]
     return (torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [image for part in parts for image in part],)
-
-
-def _sentence(process: RankProcess, answer: RankFailed) -> str:
-    """Return a failure in words by which `is_out_of_memory` knows it."""
-    return f"card {process.device}: {'out of memory: ' if answer.out_of_memory else ''}{answer.sentence}"

@@ -8,7 +8,10 @@ from imageserver.protocol.messages import Message
 
 
 class LoadDenoiser(Message, frozen=True, kw_only=True):
-    """Rank 0: load the component `denoiser` of a model as rank 0 has it; answered by RankDone or RankFailed."""
+    """Rank 0: load the component `denoiser` of a model as rank 0 has it; answered by RankDone or RankFailed.
+
+    Of a denoiser in several `parts` the rank loads its own alone.
+    """
 
     model: str
     denoiser: str
@@ -16,6 +19,8 @@ class LoadDenoiser(Message, frozen=True, kw_only=True):
     dtype: str
     memory_plan: MemoryPlanName
     transformer_file: str | None
+    part: int = 0
+    parts: int = 1
 
 
 class UnloadDenoiser(Message, frozen=True, kw_only=True):
@@ -62,13 +67,16 @@ class UseLoras(Message, frozen=True, kw_only=True):
 class ComputeForward(Message, frozen=True, kw_only=True):
     """Rank 0: compute one forward, its tensors follow from card to card; answered by RankDone or RankFailed.
 
-    `degree` ranks share its tokens. The rank that `answers` sends the tensors of the result after RankDone.
+    `degree` ranks share its tokens; with `parts` each has a part of the weights, and `gathers` says whether the first
+    layers of feed-forwards gather. The rank that `answers` sends the tensors of the result after RankDone.
     """
 
     model: str
     arguments: Described
     degree: int
     answers: bool
+    parts: bool = False
+    gathers: bool = False
 
 
 class RankSign(Message, frozen=True, kw_only=True):
@@ -87,6 +95,10 @@ class RankFailed(Message, frozen=True, kw_only=True):
     sentence: str
     out_of_memory: bool = False
     lost: bool = False
+
+    def explained(self, device: str) -> str:
+        """Return it in words by which `is_out_of_memory` knows it."""
+        return f"card {device}: {'out of memory: ' if self.out_of_memory else ''}{self.sentence}"
 
 
 ToRank = LoadDenoiser | UnloadDenoiser | JoinRanks | AddLora | RemoveLora | UseLoras | ComputeForward

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import torch
 
+from imageserver.engine.devices import ram
+
 MIB = 1024 * 1024
 
 # In the order in which DEVICE=auto looks for them.
@@ -26,7 +28,7 @@ class DeviceUnavailable(Exception):
 
 
 def choose(name: str) -> torch.device:
-    """Return the device called `name`, or the best one for `auto`; raises DeviceUnavailable."""
+    """Return the device called `name`, with its number, or the best one for `auto`; raises DeviceUnavailable."""
     if name == "auto":
         kind = next((kind for kind in ACCELERATORS if _is_available(kind)), "cpu")
         return torch.device(kind) if kind in ("cpu", "mps") else torch.device(kind, 0)
@@ -37,7 +39,7 @@ def choose(name: str) -> torch.device:
     except (ImportError, RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DeviceUnavailable(f"DEVICE={name} cannot be used: {reason}") from error
-    return device
+    return _numbered(device)
 
 
 def module_of(device: torch.device) -> ModuleType | None:
@@ -112,7 +114,7 @@ def free_memory(device: torch.device) -> int:
     module = module_of(device)
     if module is not None and hasattr(module, "mem_get_info"):
         return int(module.mem_get_info(device)[0]) + _cached_memory(module, device)
-    available = int(psutil.virtual_memory().available)
+    available = ram.available_bytes()
     if module is not None and hasattr(module, "recommended_max_memory"):
         # Apple's devices share the machine's memory, up to a limit of their own.
         held = int(module.current_allocated_memory())
@@ -159,6 +161,14 @@ def _cached_memory(module: ModuleType, device: torch.device) -> int:
     if not hasattr(module, "memory_allocated"):
         return 0
     return int(module.memory_reserved(device)) - int(module.memory_allocated(device))
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """Return the card that a kind alone means, the current one: PyTorch makes no card current without its number."""
+    module = module_of(device)
+    if device.index is not None or module is None or not hasattr(module, "current_device"):
+        return device
+    return torch.device(device.type, module.current_device())
 
 
 def _is_available(kind: str) -> bool:

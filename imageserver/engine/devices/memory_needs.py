@@ -15,6 +15,7 @@ from imageserver.engine.devices.memory_plans import MemoryPlan, WeightFormat
 
 # Bytes per weight, with the scales and the layers that stay in their own format.
 QUANTIZED_BYTES: dict[WeightFormat, float] = {"int8": 1.06, "float8": 1.06, "nf4": 0.65}
+DENOISERS = {"transformer", "unet"}
 # Small, and quantizing them harms images most.
 NEVER_QUANTIZED = {"vae", "safety_checker", "image_encoder"}
 # The most that a forward of the denoiser and of a text encoder, and a decoding in tiles, take beside the weights.
@@ -34,13 +35,17 @@ class ModelWeights:
     """A model's components and their bytes in its number format.
 
     No plan changes the bytes of `fixed` ones, which are quantized in their files. `decoding` are the bytes that one
-    pixel takes while it is decoded, `largest_file` those of the largest file, which loading holds in RAM.
+    pixel takes while it is decoded, `largest_file` those of the largest file, which loading holds in RAM. `divisible`
+    are those of the denoiser that the cards of a group can divide among them. `resident` are those of ControlNets,
+    which stay on the device under every plan.
     """
 
     components: Mapping[str, int]
     fixed: frozenset[str] = field(default_factory=frozenset)
     decoding: float = 0.0
     largest_file: int = 0
+    divisible: int = 0
+    resident: int = 0
 
     @property
     def total(self) -> int:
@@ -75,14 +80,19 @@ def is_text_encoder(component: str) -> bool:
 
 
 def need_of(
-    plan: MemoryPlan, weights: ModelWeights, dtype: torch.dtype, pixels: int, *, tiled: bool = False
+    plan: MemoryPlan, weights: ModelWeights, dtype: torch.dtype, pixels: int, *, tiled: bool = False, cards: int = 1
 ) -> MemoryNeed:
-    """Return the memory that a plan needs for an image of `pixels`, decoded as a whole or in tiles."""
+    """Return the memory that a plan needs for an image of `pixels`, decoded as a whole or in tiles.
+
+    With a group of `cards` that is the first one's, which has all but the denoiser to itself.
+    """
     share = QUANTIZED_BYTES.get(plan.weights, float(dtype.itemsize)) / dtype.itemsize
     kept = weights.fixed | NEVER_QUANTIZED
     sizes = {name: size if name in kept else int(size * share) for name, size in weights.components.items()}
     beside = {name: _beside(name, size, weights.decoding * pixels, tiled=tiled) for name, size in sizes.items()}
     total, most = sum(sizes.values()), max(beside.values(), default=0)
+    if plan.sharded:
+        total -= weights.divisible - weights.divisible // cards
     encoders = sum(size for name, size in sizes.items() if is_text_encoder(name))
     on_device = {
         "none": total + most,
@@ -92,7 +102,9 @@ def need_of(
         "sequential": int(total * LAYER_SHARE) + most,
     }
     waiting = {"none": 0, "encoder": encoders}.get(plan.offload, total)
-    return MemoryNeed(on_device[plan.offload], max(int(waiting * RAM_OVERHEAD), weights.largest_file))
+    return MemoryNeed(
+        weights.resident + on_device[plan.offload], max(int(waiting * RAM_OVERHEAD), weights.largest_file)
+    )
 
 
 def _beside(name: str, size: int, decoding: float, *, tiled: bool) -> int:

@@ -27,11 +27,13 @@ class MemoryPlan:
     offload: Offload = "none"
     weights: WeightFormat = "whole"
     spread: bool = False
+    sharded: bool = False
 
 
 # The fastest first.
 PLANS = (
     MemoryPlan("full", "the whole model stays on the device"),
+    MemoryPlan("tensor-parallel", "each card of the group holds a part of the transformer", sharded=True),
     MemoryPlan("float8", "transformer and text encoders stay on the device with float8 weights", weights="float8"),
     MemoryPlan("int8", "transformer and text encoders stay on the device with weights of 8 bits", weights="int8"),
     MemoryPlan(
@@ -57,8 +59,10 @@ BY_NAME = {plan.name: plan for plan in PLANS}
 NOT_AUTOMATIC = {"float8", "nf4", "device-map"}
 
 
-def obstacle(plan: MemoryPlan, device: torch.device) -> str | None:
-    """Return why a plan cannot be used on a device at all, None where it can."""
+def obstacle(plan: MemoryPlan, device: torch.device, cards: int = 1) -> str | None:
+    """Return why a plan cannot be used on a device, one of so many `cards`, at all; None where it can."""
+    if plan.sharded and cards < 2:
+        return "it needs a group of cards, such as DEVICES=cuda:0+cuda:1, and no COMPILE=1"
     if plan.offload != "none" and devices.shares_memory(device):
         kind = "a CPU" if device.type == "cpu" else "a device that shares the machine's memory"
         return f"{kind} has no other memory to move weights to"

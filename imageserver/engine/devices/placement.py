@@ -7,11 +7,10 @@ import torch
 import transformers
 from diffusers.hooks.group_offloading import apply_group_offloading
 
-from imageserver.engine.devices.memory_needs import NEVER_QUANTIZED, is_text_encoder
+from imageserver.engine.devices.memory_needs import DENOISERS, NEVER_QUANTIZED, is_text_encoder
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.pipelines.types import Pipeline
 
-DENOISERS = {"transformer", "unet"}
 LIBRARIES: dict[str, Any] = {"diffusers": diffusers, "transformers": transformers}
 CPU = torch.device("cpu")
 

@@ -6,6 +6,6 @@ the files that will be loaded.
 
 from imageserver.engine.downloads.progress import Report
 from imageserver.engine.downloads.search import locate
-from imageserver.engine.downloads.unavailable import ModelUnavailable, NotOnDisk
+from imageserver.engine.downloads.unavailable import CardsAway, ModelUnavailable, NotOnDisk
 
-__all__ = ["ModelUnavailable", "NotOnDisk", "Report", "locate"]
+__all__ = ["CardsAway", "ModelUnavailable", "NotOnDisk", "Report", "locate"]

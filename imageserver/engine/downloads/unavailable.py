@@ -5,6 +5,10 @@ class ModelUnavailable(Exception):
     """The model is unavailable; the message is one sentence for the user."""
 
 
+class CardsAway(ModelUnavailable):
+    """The cards that the model needs are being started again."""
+
+
 class NotOnDisk(ModelUnavailable):
     """The model is not on the disk, and downloading is not allowed."""
 

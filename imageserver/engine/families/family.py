@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+from imageserver.engine.language.language_model import LanguageModel, open_language_model
 from imageserver.engine.pipelines.decoding.vae_number_format import without_overflow
 from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulerSpec
 from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache
 from imageserver.engine.pipelines.texts.separate_text_encoder import SeparateTextEncoder
 from imageserver.engine.pipelines.texts.token_counts import TokenUsage
+from imageserver.engine.pipelines.texts.unread_words import skip_unread_words
 from imageserver.engine.pipelines.types import Defaults, Kind, Pipeline, PipelineArguments
 from imageserver.generation import Generation
 
@@ -99,8 +101,13 @@ class Family(ABC):
         """Return the components that diffusers cannot load from a model's folder by itself; raises OSError."""
         return {}
 
-    def customize(self, pipeline: Pipeline) -> None:  # noqa: B027 - most are served as they were published
+    def customize(self, pipeline: Pipeline) -> None:
         """Change a freshly loaded pipeline where the family is not served as it was published."""
+        skip_unread_words(pipeline)
+
+    def language_model(self, pipeline: Pipeline) -> LanguageModel | None:
+        """Return the text encoder as what it was before it encoded for images; None where it is no whole one."""
+        return open_language_model(getattr(pipeline, "text_encoder", None), getattr(pipeline, "tokenizer", None))
 
     def strength_for(self, generation: Generation) -> float:
         """Return the strength that makes the pipeline run the generation's number of steps."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from imageserver.engine.families.flow import FlowFamily, FlowMerger
+from imageserver.engine.language.language_model import LanguageModel, open_language_model
 from imageserver.engine.pipelines.generated_size import generated_size
 from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
 from imageserver.engine.pipelines.texts.separate_text_encoder import SeparateTextEncoder
@@ -38,6 +39,9 @@ class HiDreamImage(FlowFamily):
             "pooled_embeds": 0,
         },
     )
+
+    def language_model(self, pipeline: Pipeline) -> LanguageModel | None:
+        return open_language_model(pipeline.text_encoder_4, pipeline.tokenizer_4)
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of Full or of Dev, by the noise scheduler; Fast looks like Dev, but was made for 16 steps."""

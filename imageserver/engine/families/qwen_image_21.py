@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from imageserver.engine.families.qwen_image import QwenImage
+from imageserver.engine.language.language_model import LanguageModel, open_language_model
 from imageserver.engine.pipelines.image_processor import ImageProcessor3, cut, load_image_processor
 from imageserver.engine.pipelines.texts.prompt_embeddings import EmbeddingCache, Encoded
 from imageserver.engine.pipelines.texts.token_counts import TokenUsage, count_tokens
@@ -40,6 +41,9 @@ class QwenImage21(QwenImage):
 
     def load_components(self, folder: Path) -> dict[str, Any]:
         return {"processor": load_image_processor(folder / "processor", ImageProcessor3)}
+
+    def language_model(self, pipeline: Pipeline) -> LanguageModel | None:
+        return open_language_model(pipeline.text_encoder, pipeline.processor.tokenizer)
 
     def defaults(self, pipeline: Pipeline) -> Defaults:
         """Return those of the model card; a distilled model's configuration has the noise of each of its steps."""

@@ -20,7 +20,8 @@ from imageserver.generation import LAYER_SIDE, Generation, layer_size
 class QwenImageLayered(QwenImageEdit):
     """Image and description to layers, which the model generates beside a copy of the whole.
 
-    The tokens of the image, its copy and its layers are one call, too large to share a forward with another request.
+    The tokens of the image, its copy and its layers are one call: 4800 with one layer and 9600 with four, where two
+    images of 4096 tokens (1024 x 1024) gained only 5 % by sharing a forward on an H100. So it shares none.
     """
 
     name = "qwen-image-layered"

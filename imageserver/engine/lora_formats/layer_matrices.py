@@ -7,6 +7,7 @@ import torch
 
 from imageserver.engine.lora_formats.model_layers import Layer, Place
 from imageserver.engine.lora_formats.refused import LoraRefused
+from imageserver.engine.lora_formats.tucker_product import narrowed, tucker_product
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,16 @@ class LoraMatrices:
     @property
     def rank(self) -> int:
         return int(self.down.shape[0])
+
+    def is_same_change(self, other: "LoraMatrices") -> bool:
+        """Return whether both add the same to a weight and nothing else, but for the rounding of 16 bits."""
+        if any(vector is not None for each in (self, other) for vector in (each.bias, each.magnitude)):
+            return False
+        own, others = self._change(), other._change()
+        return bool((own - others).abs().max() <= 0.01 * own.abs().max())
+
+    def _change(self) -> torch.Tensor:
+        return self.alpha / self.rank * (self.up.flatten(1).float() @ self.down.flatten(1).float())
 
     def outputs(self, start: int, count: int) -> "LoraMatrices":
         """Return those for some of the outputs."""
@@ -67,6 +78,22 @@ def low_rank(name: str, parts: Mapping[str, torch.Tensor], alpha: float | None, 
     if "bias_difference" in parts:
         bias = _without_strength(name, parts["bias_difference"], found)
     return replace(found, bias=bias)
+
+
+def computed_numbers(parts: Mapping[str, torch.Tensor], place: Place) -> int:
+    """Return how many numbers are computed for a LoCon with its kernel in a third matrix, or for a whole difference.
+
+    For all others it is 0.
+    """
+    if "difference" in parts:
+        # The matrix beside it that does nothing.
+        change = parts["difference"]
+        return min(change.flatten(1).shape) ** 2 if change.ndim > 1 else 0
+    if "mid" not in parts:
+        return 0
+    rank = parts["mid"].shape[:1].numel()
+    least = min(place.inputs, place.outputs)
+    return rank * place.inputs if rank <= least else place.outputs * place.inputs + least * least
 
 
 def only_bias(layer: Layer, bias: torch.Tensor) -> LoraMatrices:
@@ -131,11 +158,9 @@ def _with_kernel(
             f"{shape[2:]}, the model's has {wanted[1]}, {wanted[0]} and {kernel or (1, 1)}"
         )
     common = torch.promote_types(torch.promote_types(down.dtype, up.dtype), mid.dtype)
-    left, right, mid = left.float(), right.float(), mid.float()
     if len(mid) <= min(place.inputs, place.outputs):
-        return torch.einsum("mrhw,ri->mihw", mid, right).to(common), up
-    change = torch.einsum("orhw,ri->oihw", torch.einsum("om,mrhw->orhw", left, mid), right)
-    whole = of_full_rank(change.flatten(1).to(common), kernel)
+        return narrowed(mid, right).to(common), up
+    whole = of_full_rank(tucker_product(mid, left.T, right).flatten(1).to(common), kernel)
     return whole.down, whole.up
 
 
@@ -152,6 +177,6 @@ def _per_output(name: str, magnitude: torch.Tensor, outputs: int) -> torch.Tenso
     if magnitude.numel() != outputs or magnitude.shape[0] != outputs:
         raise LoraRefused(
             f"cannot be used: the layer {name} has DoRA magnitudes {tuple(magnitude.shape)}, this server computes with "
-            f"one for each of its {outputs} outputs"
+            f"one for each of its {outputs} outputs; convert the file to LoRA"
         )
     return magnitude.flatten()

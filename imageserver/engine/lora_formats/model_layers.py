@@ -8,6 +8,7 @@ import torch
 
 from imageserver.engine.lora_formats import original_names
 from imageserver.engine.lora_formats.naming import DENOISER_PREFIXES, TEXT_PREFIXES, unwrapped
+from imageserver.engine.lora_formats.weight_storage import WeightStorage, storage_of
 
 # transformers 5 dropped this level of CLIP's names, files keep it.
 CLIP_LEVEL = "text_model."
@@ -22,7 +23,7 @@ class Layer:
     inputs: int
     outputs: int
     kernel: tuple[int, ...] = ()
-    quantized: bool = False
+    storage: WeightStorage = WeightStorage.PLAIN
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,7 @@ def _places_of(part: str, module: torch.nn.Module) -> dict[str, Place]:
 
 def _layer(part: str, name: str, module: torch.nn.Module) -> Layer | None:
     if isinstance(module, torch.nn.Linear):
-        quantized = type(module) is not torch.nn.Linear or type(module.weight) is not torch.nn.Parameter
-        return Layer(part, name, module.in_features, module.out_features, quantized=quantized)
+        return Layer(part, name, module.in_features, module.out_features, storage=storage_of(module))
     if isinstance(module, torch.nn.Conv2d):
         return Layer(part, name, module.in_channels // module.groups, module.out_channels, tuple(module.kernel_size))
     return None

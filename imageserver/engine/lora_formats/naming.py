@@ -62,10 +62,13 @@ FOREIGN_FORMATS = (
     (re.compile(r"\.(boft_\w+)(\.\w+)?"), "BOFT"),
     (re.compile(r"\.[ab][12]\.weight"), "GLoRA"),
     (re.compile(r"\.(w_norm|b_norm)"), "LyCORIS with trained norms"),
+    (re.compile(r"\.processor\.(qkv|proj)_lora\d?\.(down|up)\.weight"), "of XLabs"),
     (re.compile(r"\.(reshape_weight|set_weight)"), "a ComfyUI patch"),
     (re.compile(r"lora_controlnet"), "a Control-LoRA"),
     (re.compile(r"(^|\.)(bundle_emb|emb_params|string_to_param).*"), "a textual inversion"),
 )
+# Some exports cut a part of the name off; diffusers reads it too (`lora_conversion_utils.py`).
+CUT = re.compile(r"(?<![a-z_])sformer_blocks\.")
 # diffusers' names before 2024: the LoRA belongs to an attention's processor instead of its layers.
 PROCESSOR = re.compile(r"(\.processor)?\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight$")
 
@@ -94,7 +97,7 @@ def foreign_format(name: str) -> str | None:
 
 
 def unwrapped(layer: str) -> str:
-    """Return the name of a layer without what peft's own files put around every name."""
+    """Return the name of a layer whole, and without what peft's own files put around every name."""
     while wrapper := next((each for each in WRAPPERS if layer.startswith(each)), None):
         layer = layer.removeprefix(wrapper)
-    return layer
+    return CUT.sub("transformer_blocks.", layer)

@@ -11,18 +11,31 @@ import torch
 from imageserver.engine.lora_formats.layer_matrices import LoraMatrices
 from imageserver.engine.lora_formats.model_layers import Layer
 from imageserver.engine.lora_formats.refused import LoraRefused
+from imageserver.engine.lora_formats.weight_storage import WeightStorage
 
 
 @dataclass(frozen=True)
 class PartAdapter:
-    """The tensors for one part, and the arguments of a `LoraConfig`; None for LoKr, which diffusers configures.
+    """The tensors for one part, and the arguments of a `LoraConfig` or, where they are factors, of a `LoKrConfig`.
 
-    `layers` is how many layers they change.
+    `layers` is how many layers they change. Raises LoraRefused where a number that was computed from finite ones of the
+    file is not finite; what the model computes with them later is not foreseen.
     """
 
     tensors: Mapping[str, torch.Tensor]
-    config: Mapping[str, Any] | None
+    config: Mapping[str, Any]
     layers: int
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.tensors.items():
+            if not torch.isfinite(tensor).all():
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise LoraRefused(f"cannot be used: what it computes for {name} is too large for {kind} numbers")
+
+    @property
+    def bytes(self) -> int:
+        """The memory that its tensors take."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
 def low_rank_adapter(layers: Mapping[Layer, LoraMatrices]) -> PartAdapter:
@@ -38,6 +51,13 @@ def low_rank_adapter(layers: Mapping[Layer, LoraMatrices]) -> PartAdapter:
         if each.magnitude is not None:
             tensors[f"{layer.name}.lora_magnitude_vector"] = each.magnitude
     return PartAdapter(tensors, _configuration(layers, has_bias), len(layers))
+
+
+def kronecker_adapter(layers: Mapping[Layer, Mapping[str, torch.Tensor]]) -> PartAdapter:
+    """Return the adapter of one part's layers from their factors, in which the strength is contained."""
+    tensors = {f"{layer.name}.{name}": tensor for layer, factors in layers.items() for name, tensor in factors.items()}
+    config = {"r": 1, "alpha": 1, "target_modules": [layer.name for layer in layers]}
+    return PartAdapter(tensors, config, len(layers))
 
 
 def _configuration(layers: Mapping[Layer, LoraMatrices], has_bias: bool) -> dict[str, Any]:
@@ -66,6 +86,13 @@ def _refuse_mixed_magnitudes(layers: Mapping[Layer, LoraMatrices]) -> None:
     if len(plain) == len(layers):
         return
     if plain:
-        raise LoraRefused(f"cannot be used: some of its layers are DoRA, and the layer {plain[0]} has no magnitude")
-    if any(layer.quantized or layer.kernel for layer in layers):
-        raise LoraRefused("cannot be used: it is a DoRA, which needs linear layers with unquantized weights")
+        raise LoraRefused(
+            f"cannot be used: some of its layers are DoRA, and the layer {plain[0]} has no magnitude; "
+            "convert the file to LoRA"
+        )
+    if kernel := next((layer for layer in layers if layer.kernel), None):
+        raise LoraRefused(
+            f"cannot be used: it is a DoRA, and its layer {kernel.name} is a convolution; convert the file to LoRA"
+        )
+    if other := next((layer for layer in layers if layer.storage is not WeightStorage.PLAIN), None):
+        raise LoraRefused(f"cannot be used: it is a DoRA, and the weights of the layer {other.name} {other.storage}")

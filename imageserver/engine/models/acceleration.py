@@ -24,7 +24,6 @@ from imageserver.engine.devices import devices
 from imageserver.engine.devices.batch_limits import Forward
 from imageserver.engine.devices.memory_plans import MemoryPlan
 from imageserver.engine.downloads import ModelUnavailable, Report
-from imageserver.engine.pipelines.merger import Merger
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
@@ -60,26 +59,6 @@ def accelerate(denoiser: Any, settings: Settings, report: Report) -> None:
             denoiser.compile_repeated_blocks(dynamic=True)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise ModelUnavailable(f"COMPILE=1 cannot be used with this model: {_first_line(error)}") from error
-
-
-def compile_calls(forward: Forward, calls: tuple[Mapping[str, Any], Mapping[str, Any]], merger: Merger | None) -> None:
-    """Compute every kind of forward that clients cause, so that none is compiled while they wait.
-
-    `calls` are of one size, with texts of different length. On an H100 the first merged forward took 18 s and the first
-    one with a mask 20 s; other sizes and batches compile nothing more.
-    """
-    for call in calls:
-        forward(**call)
-    if merger is not None:
-        forward(**merger.merge([calls[0], calls[0]]))
-        forward(**merger.merge(calls))
-
-
-def compiled_graphs() -> int:
-    """Return how many graphs torch.compile has made in this process."""
-    from torch._dynamo.utils import counters
-
-    return int(counters["stats"]["unique_graphs"])
 
 
 def compile_tiers(

@@ -3,24 +3,27 @@
 It only calculates, so `doctor` may ask it too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from imageserver.engine.downloads.disk_space import needed_for
+from imageserver.engine.families import FAMILIES
 from imageserver.engine.models.candidates import (
     ALTERNATIVES,
     FLOAT16_MODELS,
     LADDERS,
+    ON_CPU,
+    TEXT_WIDTHS,
     Candidate,
     candidates,
     entry_of,
+    shipped_entry,
 )
 from imageserver.engine.models.machine import Machine
-from imageserver.generation import MemoryPlanName
+from imageserver.generation import MemoryPlanName, RecommendedModel
+from imageserver.registry import DEMO
 from imageserver.settings import Settings
-
-DEMO = "demo"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ def choose(machine: Machine, settings: Settings, *, hub_failed: bool = False) ->
     return _Choosing(machine, settings).choice(hub_failed=hub_failed)
 
 
+def recommend(machine: Machine, settings: Settings) -> RecommendedModel | None:
+    """Return the best model that the memory holds, whatever is on the disk; None where it holds none.
+
+    On a CPU it is one that MODEL=auto leaves out, because it is slow there. Raises RegistryUnusable.
+    """
+    return _Choosing(machine, settings).recommendation()
+
+
 class _Choosing:
     """One choice: what fits the machine, and the sentences about it."""
 
@@ -57,12 +68,18 @@ class _Choosing:
     def choice(self, *, hub_failed: bool) -> ModelChoice:
         machine, settings = self._machine, self._settings
         if not self._order:
-            return self._demo("the device is a CPU", "MODEL=sd-1.5 runs on it too, slowly")
-        fitting = [candidate for candidate in self._allowed() if self._fits(candidate)]
+            line = self._line_on_cpu()
+            return self._demo(
+                "the device is a CPU", f"{line} runs on it too, slowly" if line else "MODEL names another"
+            )
+        allowed = self._allowed()
+        fitting = [candidate for candidate in allowed if self._fits(candidate)]
         stored = next((each for each in fitting if each.model in machine.on_disk), None)
         best = next((each for each in fitting if each.is_downloaded and self._size(each) <= machine.disk), None)
         if stored is not None:
             return self._model(stored, "its files are on the disk")
+        if settings.controlnets and not allowed:
+            return self._demo("no other model that it may choose takes this CONTROLNET", "MODEL names another")
         if not fitting:
             return self._demo(f"{self._memory()} are too little for any other model", "MODEL names one all the same")
         if settings.offline or hub_failed:
@@ -79,7 +96,27 @@ class _Choosing:
         origin = f"a download of {entry.download_gb or 0:.1f} GB, licence {entry.licence}"
         return self._model(best, origin, download_gb=entry.download_gb or 0)
 
-    def _allowed(self) -> Iterable[Candidate]:
+    def recommendation(self) -> RecommendedModel | None:
+        if not self._order:
+            line = self._line_on_cpu()
+            return self._recommended(line, ON_CPU.model) if line else None
+        fitting = [each for each in self._allowed() if self._fits(each)]
+        best = next((each for each in fitting if each.is_downloaded or each.model in self._machine.on_disk), None)
+        if best is None:
+            return None
+        others = dict.fromkeys(each.model for each in fitting if each.model != best.model)
+        return self._recommended(self._line(best), best.model, tuple(others))
+
+    def _recommended(self, line: str, model: str, others: tuple[str, ...] = ()) -> RecommendedModel | None:
+        entry = entry_of(model, self._settings)
+        if entry is None:
+            return None
+        size = 0 if model in self._machine.on_disk else entry.download_gb or 0
+        # The line does what it promises: with OFFLINE nothing would be downloaded.
+        online = " OFFLINE=0" if size and self._settings.offline else ""
+        return RecommendedModel(model, line + online, size, entry.licence or "", others)
+
+    def _allowed(self) -> Sequence[Candidate]:
         """Return the candidates that the settings leave; where none has the plan of MEMORY, it goes before theirs."""
         settings, ladder = self._settings, LADDERS[self._machine.kind]
         named = [each for each in ladder if settings.memory in ("auto", each.memory)]
@@ -90,14 +127,36 @@ class _Choosing:
             if each.model in self._entries
             and not (each.vae_tiling and settings.vae_tiling is False)
             and (not float16 or each.model in FLOAT16_MODELS)
+            and self._takes_control_nets(each.model)
         ]
+
+    def _takes_control_nets(self, model: str) -> bool:
+        """Return whether a model takes those of CONTROLNET, as far as its files and theirs are known yet."""
+        entry, count = entry_of(model, self._settings), len(self._settings.controlnets)
+        family = next((each for each in FAMILIES if entry and each.name == entry.family), None)
+        if not count or family is None:
+            return True
+        # Another source has texts of another width, perhaps.
+        width = TEXT_WIDTHS.get(model) if entry == shipped_entry(model) else None
+        fits = all(
+            kind.class_name == family.control_net and (width is None or kind.text_width in (None, width))
+            for kind in self._machine.control_nets
+        )
+        return bool(family.control_net) and count <= family.max_control_nets and fits
 
     def _fits(self, candidate: Candidate) -> bool:
         return self._has_memory_for(candidate) and (self._machine.has_torchao or "int8" not in candidate.memory)
 
     def _has_memory_for(self, candidate: Candidate) -> bool:
         machine, share = self._machine, 2 if self._settings.dtype == "float32" else 1
-        return share * candidate.free <= machine.free and share * candidate.ram <= machine.ram
+        beside = share * (candidate.free + machine.controls)
+        return beside <= machine.free and share * candidate.ram <= machine.ram
+
+    def _line_on_cpu(self) -> str:
+        """Return the line of the model for a CPU, empty where it does not fit: in float32, if not set."""
+        share = 1 if self._settings.dtype in ("float16", "bfloat16") else 2
+        needed, takes = share * (ON_CPU.free + self._machine.controls), self._takes_control_nets(ON_CPU.model)
+        return f"MODEL={ON_CPU.model}" if needed <= self._machine.ram and takes else ""
 
     def _size(self, candidate: Candidate) -> float:
         """Return the GB that must be free on the disk for a download, or for the rest of one."""
@@ -105,16 +164,24 @@ class _Choosing:
         return needed_for(max(0.0, size - stored))
 
     def _model(self, candidate: Candidate, origin: str, *, download_gb: float = 0) -> ModelChoice:
-        settings = self._settings
-        memory = candidate.memory if settings.memory == "auto" else settings.memory
-        tiles = candidate.vae_tiling if settings.vae_tiling is None else settings.vae_tiling
-        line = f"MODEL={candidate.model}" + (f" MEMORY={memory}" if memory != "full" else "")
         sentences = [
-            f"MODEL=auto: {self._memory()} are enough for {line}{' VAE_TILING=1' if tiles else ''} ({origin}).",
+            f"MODEL=auto: {self._memory()} are enough for {self._line(candidate)} ({origin}).",
             *self._alternatives(candidate),
             "Setting MODEL changes the choice.",
         ]
+        memory, tiles = self._plan_of(candidate)
         return ModelChoice(candidate.model, " ".join(sentences), memory, tiles, download_gb)
+
+    def _plan_of(self, candidate: Candidate) -> tuple[MemoryPlanName, bool]:
+        """Return the memory plan, and whether the VAE decodes in tiles: the settings go before the candidate's."""
+        settings = self._settings
+        memory = candidate.memory if settings.memory == "auto" else settings.memory
+        return memory, candidate.vae_tiling if settings.vae_tiling is None else settings.vae_tiling
+
+    def _line(self, candidate: Candidate) -> str:
+        memory, tiles = self._plan_of(candidate)
+        plan = f" MEMORY={memory}" if memory != "full" else ""
+        return f"MODEL={candidate.model}{plan}{' VAE_TILING=1' if tiles else ''}"
 
     def _alternatives(self, chosen: Candidate) -> list[str]:
         """Return sentences about what else would serve here, and what it takes."""
@@ -137,4 +204,5 @@ class _Choosing:
 
     def _memory(self) -> str:
         machine = self._machine
-        return f"{machine.free:.1f} GiB free on the {machine.device} and {machine.ram:.0f} GiB of RAM"
+        controls = f", {machine.controls:.1f} of them for CONTROLNET," if machine.controls else ""
+        return f"{machine.free:.1f} GiB free on the {machine.device}{controls} and {machine.ram:.0f} GiB of RAM"

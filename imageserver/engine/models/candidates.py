@@ -12,6 +12,8 @@ from imageserver.settings import Settings, shipped_registry
 
 # Those that are known to generate in float16, for cards that do not compute in bfloat16.
 FLOAT16_MODELS = ("sd-xl-base", "sd-1.5")
+# The width of the texts that they read; a ControlNet was made for one.
+TEXT_WIDTHS = {"qwen-image-2512": 3584, "qwen-image": 3584, "sd-xl-base": 2048, "sd-1.5": 768}
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ SHARED_MEMORY = (
     Candidate("sd-1.5", 3.2),
 )
 LADDERS = {"cuda": OWN_MEMORY, "xpu": OWN_MEMORY, "npu": OWN_MEMORY, "mps": SHARED_MEMORY}
+# What a CPU generates with where somebody names it: the smallest of them, with the memory for weights of 16 bits.
+ON_CPU = Candidate("sd-1.5", 3.2)
 # The slower line that MODEL=auto names beside Z-Image-Turbo.
 ALTERNATIVES = (
     Candidate("qwen-image-2512", 37, "int8"),

@@ -9,7 +9,8 @@ from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.models.model_pool import ModelPool
-from imageserver.protocol.engine_config import InitialModel
+from imageserver.protocol.initial_model import InitialModel
+from imageserver.protocol.messages import ModelChosen
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,26 +39,41 @@ def open_model_pool(
         name = default_model.name
         try:
             # Not downloaded again: that may take hours, in which nothing would be generated.
-            _load(pool, pool.find(name, report, fetch=False), report, default_model)
+            _load(pool, pool.find(name, report, fetch=False), report, send, default_model)
         except NotOnDisk:
             logger.error("%s is not on the disk any more; MODEL=%s is loaded instead.", name, settings.model)
         except ModelUnavailable as error:
             logger.error("%s; MODEL=%s is loaded instead.", str(error).rstrip("."), settings.model)
         else:
             return pool
-    _load(pool, pool.find(settings.model, report), report, configured_model)
+        if pool.group is not None:
+            pool.group.tend()  # it may have cost the other cards
+    _load(pool, pool.find(settings.model, report), report, send, configured_model)
     return pool
 
 
-def _load(pool: ModelPool, found: FoundModel, report: Report, before: InitialModel | None) -> None:
-    """Load a model as the engine before had it."""
+def _load(pool: ModelPool, found: FoundModel, report: Report, send: Send, before: InitialModel | None) -> None:
+    """Load a model as the engine before had it; the choice is sent first, since loading may kill this engine."""
     if before is not None:
-        tiling = {"vae_tiling": True} if before.vae_tiling and found.settings.vae_tiling is None else {}
-        found = replace(found, reason=before.reason, before=before, settings=found.settings.model_copy(update=tiling))
-        if not _comes_free(found, report):
-            logger.warning("The memory for MEMORY=%s did not come free; MEMORY=auto chooses again.", before.memory_plan)
-            found = replace(found, before=None)
-    pool.load(found, report)
+        found = _as_before(found, before, report)
+    plan, plan_reason = found.plan()
+    tiling = bool(found.settings.vae_tiling)
+    choice = InitialModel(found.name, found.reason, plan.name, plan_reason, tiling, was_loaded=False)
+    send(ModelChosen(choice=choice), b"")
+    pool.load(found, report, has_fitted=before is not None and before.was_loaded)
+
+
+def _as_before(found: FoundModel, before: InitialModel, report: Report) -> FoundModel:
+    """Return a model with the reason and the memory plan that it had, the latter where its memory comes free."""
+    tiled = {"vae_tiling": True} if before.vae_tiling and found.settings.vae_tiling is None else {}
+    found = replace(found, reason=before.reason, settings=found.settings.model_copy(update=tiled))
+    if before.memory_plan == "auto":
+        return found  # no engine has had it here, whose memory were to be waited for
+    fitted = replace(found, before=before)
+    if _comes_free(fitted, report):
+        return fitted
+    logger.warning("The memory for MEMORY=%s did not come free; MEMORY=auto chooses again.", before.memory_plan)
+    return found
 
 
 def _comes_free(found: FoundModel, report: Report) -> bool:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from imageserver.engine.batching.step_scheduler import Send
 from imageserver.engine.devices.devices import DeviceUnavailable
-from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report
+from imageserver.engine.downloads import CardsAway, ModelUnavailable, NotOnDisk, Report
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.models.model_pool import ModelPool
-from imageserver.errors import ModelUnloadable, ServiceError
+from imageserver.errors import EngineUnavailable, ModelUnloadable, ServiceError
 from imageserver.protocol.messages import FetchModel, LoadModel, ModelFetched, ModelsLoaded, UnloadModel, failed
 
 logger = logging.getLogger(__name__)
 
+
+# Cards are started again at once, or after a pause.
+CARDS_RETRY_SECONDS = 60
 
 # A `Report` with the number of the fetch or load that it belongs to.
 NumberedReport = Callable[[str, str, float | None, int], None]
@@ -77,7 +80,7 @@ class LoadQueue:
             self._pool.load(found, self._report_on(request.job))
         except (ModelUnavailable, DeviceUnavailable) as error:
             self._waiting = None
-            self._answer(request.job, ModelUnloadable(str(error), param="model"))
+            self._answer(request.job, _refusal(error))
             return
         self._waiting = None
         self._answer(request.job)
@@ -111,7 +114,7 @@ class LoadQueue:
                 sentence = f"The files of {request.name} are not on the disk; POST /v1/models/load fetches them."
             return ModelUnloadable(sentence, param="model")
         except (ModelUnavailable, DeviceUnavailable) as error:
-            return ModelUnloadable(str(error), param="model")
+            return _refusal(error)
         except Exception as error:
             logger.exception("Looking for %s failed.", request.name)
             return ServiceError(f"{request.name} could not be read ({type(error).__name__}).")
@@ -122,3 +125,10 @@ class LoadQueue:
     def _answer(self, job: int, error: ServiceError | None = None) -> None:
         failure = failed(job, error) if error else None
         self._send(ModelsLoaded(job=job, models=self._pool.loaded, failure=failure), b"")
+
+
+def _refusal(error: ModelUnavailable | DeviceUnavailable) -> ServiceError:
+    """Return what the client of a model reads that cannot be loaded, or not yet."""
+    if isinstance(error, CardsAway):
+        return EngineUnavailable(str(error), retry_after=CARDS_RETRY_SECONDS)
+    return ModelUnloadable(str(error), param="model")

@@ -11,6 +11,7 @@ import diffusers
 import torch
 import transformers
 
+from imageserver.engine.card_group.sharding.sharded_denoiser import sharded_layers
 from imageserver.engine.devices import devices, placement
 from imageserver.engine.devices.memory import bytes_of
 from imageserver.engine.devices.memory_plans import MemoryPlan
@@ -20,8 +21,8 @@ from imageserver.engine.families import published_class
 from imageserver.engine.families.family import Family
 from imageserver.engine.models.components import load_components
 from imageserver.engine.models.load_errors import explaining_load_errors
-from imageserver.engine.models.model_choice import FoundModel
-from imageserver.engine.models.weight_files import transformer_file, weights
+from imageserver.engine.models.model_choice import FoundModel, recommended_instead
+from imageserver.engine.models.weight_files import sharded_weights, transformer_file, weights
 from imageserver.engine.models.weight_files.checkpoint import Checkpoint
 from imageserver.engine.pipelines.decoding import single_frame_vae
 from imageserver.engine.pipelines.noise_schedulers import NoiseSchedulers
@@ -47,11 +48,10 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
     """Load a model; raises ModelUnavailable."""
     began = time.monotonic()
     settings, family, device = found.settings, found.family, found.device
-    # Before the plan is chosen: ControlNets take their part of the memory.
+    plan, plan_reason = found.plan()
     controls = tuple(
         controlnet.load(folder, family, found.folder, found.dtype, device) for folder in found.control_folders
     )
-    plan, plan_reason = found.plan()
     size = found.weights.total / 1e9
     reasons = " ".join(reason for reason in (plan_reason, found.dtype_reason) if reason)
     report("loading", f"{found.name}: {size:.2f} GB of weights are being loaded. {reasons}", None)
@@ -78,6 +78,7 @@ def load(found: FoundModel, report: Report) -> LoadedModel:
         memory_plan=plan.name,
         memory_reason=plan_reason,
         vae_tiling=bool(settings.vae_tiling),
+        cards=found.cards if plan.sharded else (),
     )
     info = dataclasses.replace(
         _describe(found, pipeline, controls), device=on_device, load_time=round(time.monotonic() - began, 2)
@@ -100,6 +101,9 @@ def _assemble(found: FoundModel, plan: MemoryPlan) -> Pipeline:
         if plan.spread:
             raise ModelUnavailable(f"{found.name} is a single file, which MEMORY={plan.name} cannot load.")
         return _assemble_checkpoint(found, found.checkpoint, given)
+    if plan.sharded:
+        part = sharded_weights.load(folder, family.denoiser, dtype, device, part=0, parts=len(found.cards))
+        given[family.denoiser] = part
     given |= family.load_components(folder)
     if found.encoder_folder is not None and family.separate_text_encoder is not None:
         given |= _separate_text_encoder(found, family.separate_text_encoder, plan)
@@ -159,6 +163,7 @@ def _describe(found: FoundModel, pipeline: Pipeline, controls: Sequence[torch.nn
     schedulers = NoiseSchedulers(pipeline.scheduler, family.noise_schedulers)
     modules = [part for part in (*pipeline.components.values(), *controls) if isinstance(part, torch.nn.Module)]
     parameters = [parameter for module in modules for parameter in module.parameters()]
+    elsewhere = sum(layer.elements_elsewhere for module in modules for layer in sharded_layers(module))
     revision = "".join(weights.fingerprint(folder) for folder in found.folders)
     if found.checkpoint is not None:
         revision += f"+{weights.fingerprint_of_file(found.checkpoint.file)}"
@@ -168,7 +173,7 @@ def _describe(found: FoundModel, pipeline: Pipeline, controls: Sequence[torch.nn
         reason=found.reason,
         source=entry.source,
         revision=revision + transformer_file.fingerprint(found.settings),
-        parameters=sum(parameter.numel() for parameter in parameters),
+        parameters=sum(parameter.numel() for parameter in parameters) + elsewhere,
         size_mb=round(sum(map(bytes_of, parameters)) / devices.MIB, 2),
         kinds=tuple(controlnet.kinds_of(family, controlled=bool(controls))),
         max_images=family.max_images,
@@ -182,4 +187,5 @@ def _describe(found: FoundModel, pipeline: Pipeline, controls: Sequence[torch.nn
         scheduler=type(pipeline.scheduler).__name__,
         sampler=schedulers.own,
         schedulers=schedulers.classes,
+        recommended=recommended_instead(found),
     )

@@ -1,19 +1,26 @@
-"""Read LoRA files while others generate: threads fetch and read them, the model takes them between two forwards."""
+"""Read LoRA files while others generate: threads fetch and read them, the model takes them between two forwards.
+
+A thread reads its next file when the model has the one before, whose memory is reserved until then. So what waits for
+the model is bounded, and nothing is dropped that a job still needs.
+"""
 
 import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 from imageserver.engine.batching.step_scheduler import Send
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.downloads.lora_download import fetch_lora
 from imageserver.engine.downloads.missing_loras import MissingLoras
 from imageserver.engine.models.model_pool import ModelPool
+from imageserver.engine.runner.lora_adapters import LoraAdapters
+from imageserver.engine.runner.lora_memory import LoraMemory
 from imageserver.errors import Cancelled, InvalidParameter, ServiceError
 from imageserver.generation import Lora
-from imageserver.protocol.messages import LoraRequest, LorasLoaded, Run, failed
+from imageserver.protocol.messages import Failed, LoraRequest, LorasLoaded, Run, failed
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -21,23 +28,36 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LorasRead:
-    """A job or a load whose LoRA files have been read, and the pixels of the job's source."""
+    """A job or a load whose LoRA files have been read, the pixels of the job's source, and why it cannot go on."""
 
     request: Run | LoraRequest
     source: bytes = b""
+    failure: Failed | None = None
+
+
+@dataclass(frozen=True)
+class LoraRead:
+    """One LoRA that the model of `adapters` has to load; the thread that has read it waits until it is `taken`."""
+
+    request: LoraRequest
+    adapters: LoraAdapters
+    taken: threading.Event
 
 
 class LoraQueue:
     """Jobs and loads that name LoRAs which are not loaded; each waits for its own files alone."""
 
-    def __init__(self, pool: ModelPool, send: Send, wake: Callable[[LorasRead], None], settings: Settings) -> None:
+    def __init__(
+        self, pool: ModelPool, send: Send, wake: Callable[[LoraRead | LorasRead], None], settings: Settings
+    ) -> None:
         """`wake` passes what has been read to the engine's main thread, which calls `receive`."""
         self._pool = pool
         self._settings = settings
         self._send = send
         self._wake = wake
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, Run | LoraRequest] = {}
         self._absent = MissingLoras(settings)
+        self._memory = LoraMemory()
 
     def add(self, request: Run, source: bytes) -> None:
         """Add a job once its LoRAs have been read, at once where it needs none."""
@@ -52,14 +72,16 @@ class LoraQueue:
 
     def cancel(self, job: int) -> None:
         """Forget a job whose files are being read; unknown jobs are ignored."""
-        if job in self._waiting:
-            self._waiting.remove(job)
+        if self._waiting.pop(job, None) is not None:
             self._send(failed(job, Cancelled("The generation was cancelled.")), b"")
 
     def receive(self, read: object) -> None:
-        """Continue with what has been read; anything but a `LorasRead` is ignored."""
-        if isinstance(read, LorasRead) and read.request.job in self._waiting:
-            self._waiting.remove(read.request.job)
+        """Let the model take what has been read, or continue with a job that has all; anything else is ignored."""
+        if isinstance(read, LoraRead):
+            self._place(read)
+        elif isinstance(read, LorasRead) and read.failure is not None:
+            self._fail(read.failure)
+        elif isinstance(read, LorasRead) and self._waiting.pop(read.request.job, None) is not None:
             self._continue(read)
 
     def _fetch(self, request: LoraRequest, hub_id: str) -> None:
@@ -76,21 +98,53 @@ class LoraQueue:
         if adapters is None or not missing:
             self._continue(then)
             return
+        job = then.request.job
+        loads = [LoraRequest(job=job, model=model, load=lora) for lora in missing]
+        self._waiting[job] = then.request
+        threading.Thread(target=self._read_all, args=(loads, adapters, then), name="read-lora", daemon=True).start()
 
-        def read() -> None:
-            try:
-                for lora in missing:
-                    # The model refuses it with the same sentence.
-                    with contextlib.suppress(ServiceError):
-                        self._absent.fetch(lora)
-                        adapters.read(lora)
-            except Exception:
-                # The job goes on: without an answer it would wait for ever.
-                logger.exception("A LoRA of job %s cannot be read.", then.request.job)
-            self._wake(then)
+    def _read_all(self, loads: list[LoraRequest], adapters: LoraAdapters, then: LorasRead) -> None:
+        try:
+            for load in loads:
+                if then.request.job in self._waiting:
+                    self._read_one(load, adapters)
+        except ServiceError as error:
+            then = replace(then, failure=failed(then.request.job, error))
+        except Exception:
+            # The job goes on: without an answer it would wait for ever.
+            logger.exception("A LoRA of job %s cannot be read.", then.request.job)
+        self._wake(then)
 
-        self._waiting.add(then.request.job)
-        threading.Thread(target=read, name="read-lora", daemon=True).start()
+    def _read_one(self, load: LoraRequest, adapters: LoraAdapters) -> None:
+        """Read a file, and hold the memory that it takes until the model has taken or refused it."""
+        assert load.load is not None
+        with contextlib.ExitStack() as held:
+
+            def reserve(size: int) -> AbstractContextManager[object]:
+                return contextlib.nullcontext(held.enter_context(self._memory.reserve(size)))
+
+            self._absent.fetch(load.load)
+            adapters.read(load.load, reserve)
+            read = LoraRead(load, adapters, threading.Event())
+            self._wake(read)
+            read.taken.wait()
+
+    def _place(self, read: LoraRead) -> None:
+        """Load what has been read, also for a job that was cancelled: another one may wait for the same file."""
+        try:
+            # A model that was unloaded meanwhile takes its contents along.
+            if self._pool.adapters_of(read.request.model) is read.adapters:
+                answer = self._pool.step_scheduler.change_loras(read.request)
+                if answer.failure is not None:
+                    self._fail(answer.failure)
+        finally:
+            read.taken.set()
+
+    def _fail(self, failure: Failed) -> None:
+        """End a job or a load that waits."""
+        request = self._waiting.pop(failure.job, None)
+        if request is not None:
+            self._send(failure if isinstance(request, Run) else LorasLoaded(job=failure.job, failure=failure), b"")
 
     def _continue(self, read: LorasRead) -> None:
         if isinstance(read.request, Run):

@@ -14,7 +14,7 @@ from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.downloads.unavailable import DownloadFailed
 from imageserver.engine.families.family import Family
 from imageserver.engine.models import automatic_choice
-from imageserver.engine.models.automatic_choice import DEMO, ModelChoice
+from imageserver.engine.models.automatic_choice import ModelChoice
 from imageserver.engine.models.candidates import entry_of, shipped_entry
 from imageserver.engine.models.machine import inspect_machine
 from imageserver.engine.models.model_files import (
@@ -28,9 +28,9 @@ from imageserver.engine.models.weight_files import transformer_file, weights
 from imageserver.engine.models.weight_files.checkpoint import SUFFIX, Checkpoint
 from imageserver.engine.pipelines.texts import separate_text_encoder
 from imageserver.engine.runner import controlnet
-from imageserver.generation import MemoryPlanName
-from imageserver.protocol.engine_config import InitialModel
-from imageserver.registry import ModelEntry, RegistryUnusable
+from imageserver.generation import MemoryPlanName, RecommendedModel
+from imageserver.protocol.initial_model import InitialModel
+from imageserver.registry import DEMO, ModelEntry, RegistryUnusable
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ DEFAULT_SIZE = (1024, 1024)
 class FoundModel:
     """A model whose files are on the disk; `folder` has only the configuration where a `checkpoint` has the weights.
 
-    MEMORY=auto means the plan of `before`: what it meant for the engine before, or for MODEL=auto.
+    MEMORY=auto means the plan of `before`: what it meant for the engine before, or for MODEL=auto. `cards` are those of
+    the group that it will be loaded on, if any.
     """
 
     name: str
@@ -60,6 +61,7 @@ class FoundModel:
     settings: Settings
     before: InitialModel | None = None
     checkpoint: Checkpoint | None = None
+    cards: tuple[str, ...] = ()
 
     @property
     def folders(self) -> list[Path]:
@@ -86,8 +88,9 @@ class FoundModel:
         wanted = kept.memory_plan if kept else self.memory
         try:
             plan, why = plan_choice.choose(
-                wanted, self.name, self.weights, self.dtype, self.device, self.pixels, reclaimable
-            )
+                wanted, self.name, self.weights, self.dtype, self.device, self.pixels, reclaimable,
+                cards=1 if self.settings.compile else len(self.cards),
+            )  # fmt: skip
         except plan_choice.NoPlanFits as error:
             raise ModelUnavailable(str(error)) from error
         return plan, kept.memory_reason if kept else why
@@ -139,7 +142,8 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
         components[family.separate_text_encoder.component] = encoder_folder
     replaced = checkpoint.bytes_by_component(dtype) if checkpoint else {}
     replaced |= transformer_file.bytes_by_component(settings, family.denoiser, dtype)
-    sizes = weights.model_weights(components, dtype, replaced)
+    resident = sum(weights.component_bytes(control, dtype) for control in control_folders)
+    sizes = replace(weights.model_weights(components, dtype, replaced), resident=resident)
     found = FoundModel(
         name,
         choice.reason,
@@ -179,6 +183,17 @@ def choose_model(settings: Settings, device: torch.device, *, hub_failed: bool =
         return automatic_choice.choose(inspect_machine(settings, device), settings, hub_failed=hub_failed)
     except RegistryUnusable as error:
         raise ModelUnavailable(str(error)) from error
+
+
+def recommended_instead(found: FoundModel) -> RecommendedModel | None:
+    """Return what would generate real images in the place of the demo model; None for any other model."""
+    if found.name != DEMO:
+        return None
+    try:
+        return automatic_choice.recommend(inspect_machine(found.settings, found.device), found.settings)
+    except RegistryUnusable:
+        # A mistake that came into the file since the model was found stops no load.
+        return None
 
 
 def registered(model: str, settings: Settings) -> tuple[ModelEntry, str]:

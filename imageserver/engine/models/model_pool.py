@@ -6,6 +6,7 @@ import logging
 import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 import torch
@@ -17,10 +18,11 @@ from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.devices import devices, memory_plans, plan_choice
 from imageserver.engine.devices.memory import held_memory, peak_memory
 from imageserver.engine.downloads import ModelUnavailable, Report
-from imageserver.engine.models.acceleration import compiled_graphs
+from imageserver.engine.models.compiling.recompilations import Recompilations
 from imageserver.engine.models.licence import restriction
 from imageserver.engine.models.load_errors import explaining_load_errors
 from imageserver.engine.models.model_choice import FoundModel, choose_model, find
+from imageserver.engine.models.on_cards.refusal import refuse_if_divided, refusing_without_cards
 from imageserver.engine.models.warmup import load_and_warm_up
 from imageserver.engine.pipelines.method_caches import clear_method_caches
 from imageserver.engine.pipelines.texts.token_counts import TokenUsage
@@ -56,8 +58,8 @@ class ModelPool:
         devices.make_current(self._device)
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
         self._info: dict[str, ModelInfo] = {}
-        self._recompiled_before = 0
-        self._graphs_when_ready = self._graphs()
+        self._has_served = False
+        self._recompilations = Recompilations(self._rehearsed_graphs) if settings.compile else None
         self._configured = choose_model(settings, self._device).model
         self.step_scheduler = StepScheduler(
             self._models,
@@ -92,6 +94,8 @@ class ModelPool:
         if name not in (settings.model, self._configured):
             settings = settings.model_copy(update=CONFIGURED_MODEL_ONLY)
         found = find(settings.model_copy(update={"model": name}), report)
+        if self.group is not None:
+            found = dataclasses.replace(found, cards=self.group.started)
         if name == settings.model:
             # The choice of MODEL=auto depends on the memory that is free at the moment.
             self._configured = found.name
@@ -102,7 +106,7 @@ class ModelPool:
         allocated, reserved = held_memory(self._device)
         usage = msgspec.structs.replace(
             self.step_scheduler.usage(),
-            recompilations=self._recompilations(),
+            recompilations=self._recompilations.count() if self._recompilations else 0,
             allocated=allocated,
             reserved=reserved,
         )
@@ -111,29 +115,25 @@ class ModelPool:
         group = GroupUse(cards=len(self.group.in_use), lost=self.group.losses, reason=self.group.reason)
         return msgspec.structs.replace(usage, group=group)
 
-    def _recompilations(self) -> int:
-        """Return what was compiled after models were ready."""
-        return self._recompiled_before + self._graphs() - self._graphs_when_ready
-
-    def _graphs(self) -> int:
-        """Return how many graphs were compiled, without those for LoRAs, which no step waits for."""
-        if not self._settings.compile:
-            return 0
+    def _rehearsed_graphs(self) -> int:
         adapters = [model.adapters for model in self._models.values()]
-        return compiled_graphs() - sum(each.rehearsed_graphs for each in adapters if each is not None)
+        return sum(each.rehearsed_graphs for each in adapters if each is not None)
 
-    def load(self, found: FoundModel, report: Report) -> ModelInfo:
-        """Load a model; raises ModelUnavailable and leaves the others unchanged."""
-        self._recompiled_before = self._recompilations()
-        try:
-            return self._load(found, report)
-        finally:
-            self._graphs_when_ready = self._graphs()
+    def load(self, found: FoundModel, report: Report, *, has_fitted: bool = False) -> ModelInfo:
+        """Load a model; raises ModelUnavailable and leaves the others unchanged.
 
-    def _load(self, found: FoundModel, report: Report) -> ModelInfo:
+        `has_fitted` says that the engine before this one has generated with it.
+        """
+        with self._expecting_compilations():
+            return self._load(found, report, has_fitted)
+
+    def _load(self, found: FoundModel, report: Report, has_fitted: bool) -> ModelInfo:
         failure = None
         try:
-            with explaining_load_errors(found.name, found.folder):
+            with (
+                explaining_load_errors(found.name, found.folder),
+                refusing_without_cards(self.group, found.name, is_first=not self._has_served, has_fitted=has_fitted),
+            ):
                 if sentence := restriction(found.entry.source, found.settings.registry()):
                     logger.warning(sentence)
                 served, info = load_and_warm_up(found, report, self.group)
@@ -149,6 +149,7 @@ class ModelPool:
         if info.name != self._configured:
             info = dataclasses.replace(info, reason=f"{info.name} was asked for by a client.")
         self._models[info.name], self._info[info.name] = served, info
+        self._has_served = True
         logger.info("%s is ready on %s after %.1f s.", info.name, info.device.gpu, info.load_time)
         return info
 
@@ -160,7 +161,10 @@ class ModelPool:
 
         Raises ModelUnavailable where it would not fit even on its own.
         """
-        found.plan(reclaimable=sum(int(info.size_mb * devices.MIB) for info in self._info.values()))
+        reclaimable = sum(int(info.size_mb * devices.MIB) for info in self._info.values())
+        if self.group is not None and self.group.is_broken:
+            refuse_if_divided(found, self.group, reclaimable)
+        found.plan(reclaimable)
         while not self._fits_beside(found):
             idle = next((name for name, model in self._models.items() if not self.step_scheduler.uses(model)), None)
             if idle is None:
@@ -202,7 +206,8 @@ class ModelPool:
         if most and len(self._models) >= most:
             return False
         plan = memory_plans.PLANS[0] if found.memory == "auto" else memory_plans.BY_NAME[found.memory]
-        return plan_choice.fits(plan, found.weights, found.dtype, found.device, found.pixels)
+        cards = max(1, len(found.cards))
+        return plan_choice.fits(plan, found.weights, found.dtype, found.device, found.pixels, cards=cards)
 
     def _release_memory(self) -> None:
         for model in self._models.values():
@@ -214,10 +219,12 @@ class ModelPool:
         clear_method_caches(self._models[name].runner.denoiser)
         if self.group is not None:
             self.group.unload(name)
-        before = self._graphs()
-        del self._models[name], self._info[name]
-        self._graphs_when_ready += self._graphs() - before
+        with self._expecting_compilations():
+            del self._models[name], self._info[name]
         self._collect()
+
+    def _expecting_compilations(self) -> AbstractContextManager[None]:
+        return self._recompilations.expected() if self._recompilations else nullcontext()
 
     def _collect(self) -> None:
         # Hooks and gates form reference cycles with their models.

@@ -1,6 +1,7 @@
 """Denoiser calls to measure, compile and capture with: those of square images that no client has asked for."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from imageserver.engine.pipelines.suspension import Track, TrackCancelled
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
 
+# Every family's sides are multiples of a divisor of this.
+SIDE_STEP = 64
 LONG_PROMPT = ", ".join(["a red circle on a blue background"] * 8)
 
 
@@ -42,6 +45,13 @@ def probe_pair(runner: PipelineRunner, side: int) -> tuple[Mapping[str, Any], Ma
 def rehearsed_calls(runner: PipelineRunner, max_pixels: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return two calls of one size whose texts differ in length."""
     return probe_pair(runner, min(512, int(max_pixels**0.5)))
+
+
+def largest_call(runner: PipelineRunner, max_pixels: int) -> Mapping[str, Any]:
+    """Return the largest call of one image: MAX_PIXELS, and a long text."""
+    side = math.isqrt(max_pixels)
+    with suspended_call(runner, side - side % SIDE_STEP, LONG_PROMPT) as call:
+        return call
 
 
 def probed_calls(

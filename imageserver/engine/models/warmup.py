@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import logging
 import time
 from typing import Any
 
@@ -13,30 +14,33 @@ from imageserver.engine.caching import Calibration, QualityTiers
 from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.device_errors import is_lost
 from imageserver.engine.devices import devices, memory_plans
-from imageserver.engine.devices.batch_limits import BatchLimits, Forward, load_or_measure, seconds_of
+from imageserver.engine.devices.batch_limits import BatchLimits, Forward, SizeLimit, load_or_measure, seconds_of
 from imageserver.engine.devices.memory import live_tensors
 from imageserver.engine.downloads import Report
+from imageserver.engine.language.image_captioner import open_image_captioner
+from imageserver.engine.language.prompt_writer import open_prompt_writer
 from imageserver.engine.models.acceleration import (
     accelerate,
     capture_calls,
-    compile_calls,
     compile_tiers,
     explain_failed_measurement,
     open_captured_forwards,
 )
-from imageserver.engine.models.faster_forward import FasterForward, eagerly
+from imageserver.engine.models.compiling.faster_forward import FasterForward, eagerly
+from imageserver.engine.models.compiling.rehearsal import Rehearsal, compile_calls
 from imageserver.engine.models.loading import LoadedModel, load
 from imageserver.engine.models.model_choice import FoundModel
+from imageserver.engine.models.on_cards.sharded_model import ShardedModel
+from imageserver.engine.models.on_cards.shared_model import SharedModel
 from imageserver.engine.models.probe_calls import (
     LONG_PROMPT,
+    largest_call,
     probe_call,
     probe_pair,
     probed_calls,
     rehearsed_calls,
     suspended_call,
 )
-from imageserver.engine.models.rehearsal import Rehearsal
-from imageserver.engine.models.shared_model import SharedModel
 from imageserver.engine.pipelines.decoding.interruptible_decoder import InterruptibleDecoder
 from imageserver.engine.pipelines.decoding.tiles import decode_in_tiles_when_full
 from imageserver.engine.pipelines.suspension import Gate, SetContext
@@ -45,6 +49,8 @@ from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import ModelInfo
 from imageserver.lora_folder import open_folder
 from imageserver.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # More suspended images would only wait, which they can do in the queue.
 MAX_IN_FLIGHT = 64
@@ -61,7 +67,7 @@ def load_and_warm_up(
     began = time.monotonic()
     settings, device = found.settings, found.device
     model = load(found, report)
-    shared = SharedModel(group, found, model) if group else None
+    shared = _on_cards(group, found, model) if group else None
     denoiser = getattr(model.pipeline, model.family.denoiser)
     accelerate(denoiser, settings, report)
     decode_in_tiles_when_full(model.pipeline.vae, lambda: devices.release_cached(device))
@@ -99,6 +105,8 @@ def load_and_warm_up(
         if is_lost(error):
             raise
         raise explain_failed_measurement(settings, device, error) from error
+    language_model = model.family.language_model(model.pipeline)
+    stays = memory_plans.BY_NAME[plan].offload == "none"
     served = ServedModel(
         runner=runner,
         forward=forward,
@@ -109,6 +117,13 @@ def load_and_warm_up(
         adapters=adapters,
         captured=captured,
         cards=cards,
+        prompt_writer=open_prompt_writer(
+            language_model,
+            max_chars=settings.max_prompt_chars,
+            edits="edit" in model.info.kinds,
+            stays=stays,
+        ),
+        image_captioner=open_image_captioner(language_model, getattr(model.pipeline, "processor", None), stays=stays),
     )
     served.costs.observe(512 * 512, 1, solo)
     if captured is not None:
@@ -121,6 +136,8 @@ def load_and_warm_up(
     info = dataclasses.replace(
         model.info,
         revision=_revision(settings, model),
+        enhances=served.prompt_writer is not None,
+        captions=served.image_captioner is not None,
         load_time=round(time.monotonic() - began, 2),
         device=dataclasses.replace(
             model.info.device,
@@ -132,6 +149,11 @@ def load_and_warm_up(
         ),
     )
     return served, info
+
+
+def _on_cards(group: CardGroup, found: FoundModel, model: LoadedModel) -> SharedModel | ShardedModel:
+    sharded = memory_plans.BY_NAME[model.info.device.memory_plan].sharded
+    return ShardedModel(group, found, model) if sharded else SharedModel(group, found, model)
 
 
 def synchronized(forward: Forward, device: torch.device) -> Forward:
@@ -160,8 +182,17 @@ def _caps(
     settings: Settings, model: LoadedModel, runner: PipelineRunner, forward: Forward, device: torch.device
 ) -> BatchLimits:
     merger = model.family.merger
+    is_sharded = memory_plans.BY_NAME[model.info.device.memory_plan].sharded
+    if is_sharded and devices.is_accelerator(device):
+        # Memory that runs out in a forward ends the engine: not under a client's request, which would end it again.
+        # Of one image: those of a batch that was too large are generated one by one by the next engine.
+        logger.info("A forward of MAX_PIXELS is tried; if memory runs out in it, a smaller MAX_PIXELS may fit.")
+        forward(**largest_call(runner, settings.max_pixels))
     if merger is None or settings.max_batch == 1:
         return BatchLimits({}, 1)
+    if is_sharded:
+        # No larger batches are tried than somebody has asked for.
+        return BatchLimits({settings.max_pixels: SizeLimit(max(1, settings.max_batch))}, settings.max_batch)
     fingerprint = f"{_revision(settings, model)}/{torch.get_num_threads()}/{settings.max_pixels}"
     file = settings.resolve(settings.state_dir) / "batch_caps.json"
     caps = load_or_measure(
@@ -181,6 +212,9 @@ def _tiers(
     compiled_side: int | None,
 ) -> QualityTiers | None:
     denoiser = getattr(model.pipeline, model.family.denoiser)
+    if memory_plans.BY_NAME[model.info.device.memory_plan].sharded:
+        # Caches skip blocks on rank 0, in which the other ranks would wait for it.
+        return None
 
     def calibrate(set_context: SetContext) -> Calibration:
         def measure() -> Calibration:
@@ -200,7 +234,8 @@ def _revision(settings: Settings, model: LoadedModel) -> str:
     """Return a name of everything that decides the pixels and the speed, such as weights, device and versions."""
     info = model.info
     versions = "/".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    fitted = f"{info.device.memory_plan}/{settings.vae_tiling}/{settings.safety_checker}/{info.sampler}"
+    plan = f"{info.device.memory_plan}{len(info.device.cards) or ''}"
+    fitted = f"{plan}/{settings.vae_tiling}/{settings.safety_checker}/{info.sampler}"
     options = f"{settings.attention_backend}/{settings.compile}/{fitted}/{settings.quality_cache}"
     return f"{info.revision}/{info.device.gpu}/{info.device.dtype}/{versions}/{options}"
 

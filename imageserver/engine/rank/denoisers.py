@@ -15,9 +15,10 @@ from imageserver.engine.devices.memory_plans import BY_NAME
 from imageserver.engine.models.acceleration import accelerate
 from imageserver.engine.models.components import load_components
 from imageserver.engine.models.load_errors import explaining_load_errors
-from imageserver.engine.models.weight_files import transformer_file
+from imageserver.engine.models.weight_files import sharded_weights, transformer_file
 from imageserver.engine.models.weight_files.weights import components_of
 from imageserver.engine.pipelines.method_caches import clear_method_caches
+from imageserver.engine.runner.kronecker_sizes import sizes_of_the_file
 from imageserver.settings import Settings
 
 
@@ -40,13 +41,18 @@ class Denoisers:
             update={"transformer_file": Path(wanted.transformer_file) if wanted.transformer_file else None}
         )
         with explaining_load_errors(wanted.model, folder):
-            found = transformer_file.load(settings, folder, wanted.denoiser, dtype, self._device)
+            found = self._own_part(wanted, folder, dtype) if wanted.parts > 1 else {}
+            found = found or transformer_file.load(settings, folder, wanted.denoiser, dtype, self._device)
             if not found:
                 others = components_of(folder, left_out=(wanted.denoiser,))
                 found = load_components(folder, plan, dtype, self._device, left_out=others)
             denoiser: Any = found[wanted.denoiser].to(self._device).eval()
         accelerate(denoiser, settings, lambda phase, sentence, fraction: None)
         self._loaded[wanted.model] = denoiser
+
+    def _own_part(self, wanted: LoadDenoiser, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+        name = wanted.denoiser
+        return {name: sharded_weights.load(folder, name, dtype, self._device, wanted.part, wanted.parts)}
 
     def unload(self, model: str) -> None:
         """Free the memory of a model; an unknown name is ignored."""
@@ -60,9 +66,9 @@ class Denoisers:
         """Add a LoRA as rank 0 holds it, which stays unused."""
         weights = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        self[added.model].load_lora_adapter(
-            weights, prefix=None, adapter_name=added.adapter, metadata=json.loads(header["__metadata__"][METADATA])
-        )
+        denoiser, metadata = self[added.model], json.loads(header["__metadata__"][METADATA])
+        with sizes_of_the_file(denoiser, weights):
+            denoiser.load_lora_adapter(weights, prefix=None, adapter_name=added.adapter, metadata=metadata)
 
     def remove_lora(self, removed: RemoveLora) -> None:
         """Remove a LoRA; after the last one the denoiser is as it was before the first."""

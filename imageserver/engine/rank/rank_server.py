@@ -20,6 +20,7 @@ from imageserver.engine.card_group.messages import (
     UseLoras,
 )
 from imageserver.engine.card_group.process_group import ProcessGroup
+from imageserver.engine.card_group.sharding.gathering import set_gathering
 from imageserver.engine.card_group.values import describe
 from imageserver.engine.device_errors import drop_frames, is_lost, is_out_of_memory
 from imageserver.engine.devices import devices
@@ -75,13 +76,15 @@ class RankServer:
     def _compute(self, request: ComputeForward) -> None:
         assert self._met is not None
         arguments, denoiser = self._met.receive(request.arguments, 0), self._denoisers[request.model]
+        if request.parts:
+            set_gathering(denoiser, request.gathers)
         try:
             with sharing_tokens(denoiser, self._met, request.degree):
                 output = denoiser(**arguments)
             devices.synchronize(self._device)
             done = RankDone(output=describe(output, []) if request.answers else None)
         except Exception as error:
-            self._fail(error, lost=is_lost(error), shared=request.degree > 1)
+            self._fail(error, lost=is_lost(error), shared=request.degree > 1 or request.parts)
             return
         # Outside: with tensors half received or half sent rank 0 would take the next ones for these.
         self._channel.send(done)

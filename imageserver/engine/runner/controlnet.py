@@ -5,6 +5,7 @@ They stay on the device under every memory plan; the pipeline calls them before 
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ CONTROLLED: Mapping[Kind, Kind] = {"text": "control", "image": "control-image", 
 MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
 
 
+@dataclass(frozen=True)
+class NetKind:
+    """What models a ControlNet was made for: its class, and the width of the texts that both read, if it says so."""
+
+    class_name: str
+    text_width: int | None
+
+
 def find(settings: Settings, family: Family, report: Report, hub: Hub | None) -> tuple[Path, ...]:
     """Return the folders that CONTROLNET names, in its order. An id is looked up on the model's `hub`.
 
@@ -42,6 +51,21 @@ def find(settings: Settings, family: Family, report: Report, hub: Hub | None) ->
             f"{family.max_control_nets}."
         )
     return tuple(_find_one(name, settings, family, report, hub) for name in names)
+
+
+def locate_one(name: str, settings: Settings, report: Report, hub: Hub | None) -> Path:
+    """Return the folder of one that CONTROLNET names; raises ModelUnavailable where it is missing."""
+    folder = SHIPPED / name
+    if "/" not in name and folder.is_dir():
+        return folder
+    return locate(name, settings, report, setting="CONTROLNET", hub=hub)
+
+
+def kind_of(folder: Path) -> NetKind:
+    """Return what models a ControlNet was made for; raises ModelUnavailable where its files do not say it."""
+    config = _config(folder, folder.name)
+    width = next((config[name] for name in MUST_EQUAL if isinstance(config.get(name), int)), None)
+    return NetKind(str(config.get("_class_name")), width)
 
 
 def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
@@ -92,9 +116,7 @@ def kinds_of(family: Family, *, controlled: bool) -> dict[Kind, str]:
 
 
 def _find_one(name: str, settings: Settings, family: Family, report: Report, hub: Hub | None) -> Path:
-    folder = SHIPPED / name
-    if "/" in name or not folder.is_dir():
-        folder = locate(name, settings, report, setting="CONTROLNET", hub=hub)
+    folder = locate_one(name, settings, report, hub)
     config = _config(folder, name)
     if config.get("_class_name") != family.control_net:
         raise ModelUnavailable(

@@ -1,19 +1,21 @@
 """LoRAs on the loaded model: peft keeps them beside its weights; they are switched between forwards and never fused."""
 
+import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from imageserver.engine.device_errors import drop_frames, is_lost, is_out_of_memory
-from imageserver.engine.lora_formats.adapter import read_adapter
+from imageserver.engine.lora_formats.adapter import Reserve, read_adapter
 from imageserver.engine.lora_formats.model_layers import ModelLayers
 from imageserver.engine.lora_formats.part_adapter import PartAdapter
 from imageserver.engine.lora_formats.refused import LoraRefused
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner.lora_installation import install
+from imageserver.engine.runner.read_loras import ReadLoras
 from imageserver.errors import InvalidParameter, OutOfMemory
 from imageserver.generation import Lora, MemoryPlanName
 from imageserver.lora_folder import LoraFile, LoraFolder
@@ -25,12 +27,10 @@ MAX_LOADED = 16
 # LoRAs stay unquantized beside weights of 8 bits. With weights of 4 bits and with parts on several cards they have not
 # been tried; peft refuses float8, and accelerate's layer by layer offloading fails on a CPU with and without them.
 PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = (
-    "full", "int8", "encoder-offload", "model-offload", "int8-offload", "group-offload",
+    "full", "int8", "encoder-offload", "model-offload", "int8-offload", "group-offload", "tensor-parallel",
 )  # fmt: skip
 # What is compiled for a LoRA is computed outside of a pipeline call, whose end would move weights off the device again.
 COMPILED_PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
-# As many files that have been read wait in memory for the model; one whose job was cancelled would wait for ever.
-MAX_READ = 4
 
 
 class LoraAdapters:
@@ -51,8 +51,8 @@ class LoraAdapters:
         self._folder = folder
         self._refusal = refusal
         self._layers = ModelLayers(_parts_with_loras(pipeline), denoiser)
-        self._read: OrderedDict[str, Mapping[str, PartAdapter]] = OrderedDict()
         self._loaded: OrderedDict[str, LoraFile] = OrderedDict()
+        self._read = ReadLoras(self._understood, self._loaded.__contains__)
         self._of_text: set[str] = set()
         self._active: tuple[Lora, ...] | None = ()
         self._changes = 0
@@ -82,17 +82,17 @@ class LoraAdapters:
     def is_loaded(self, lora: Lora) -> bool:
         return lora.digest in self._loaded
 
-    def read(self, lora: Lora) -> None:
+    def read(self, lora: Lora, reserve: Reserve = contextlib.nullcontext) -> None:
         """Read a LoRA's file, so that loading it only has to place what it contains; safe on any thread.
 
+        It waits until `reserve` has given the memory for that.
         Raises InvalidParameter for one that is missing or does not fit the model.
         """
         if self._refusal or not hasattr(self._pipeline, "load_lora_weights"):
             return
-        file = self._folder.find(lora.name)
-        self._read[file.digest] = self._understood(file)
-        while len(self._read) > MAX_READ:
-            self._read.popitem(last=False)
+        file = self._current(lora)
+        with _explained(file):
+            self._read.add(file, reserve)
 
     def load(self, lora: Lora) -> None:
         """Load a LoRA that is not loaded yet; raises InvalidParameter for one that does not fit the model."""
@@ -103,11 +103,13 @@ class LoraAdapters:
             raise InvalidParameter(self._refusal, param="loras")
         if not hasattr(self._pipeline, "load_lora_weights"):
             raise InvalidParameter("loras: diffusers has no LoRA loader for this model.", param="loras")
-        file = self._folder.find(lora.name)
-        if file.digest != lora.digest:
-            raise InvalidParameter(f"loras: {lora.name} has just been replaced; send the request again.", param="loras")
-        self._attach(file)
-        self._loaded[file.digest] = file
+        try:
+            file = self._current(lora)
+            self._attach(file)
+            self._loaded[file.digest] = file
+        finally:
+            # What another thread has read since then is not needed, nor what can be placed no more.
+            self._read.drop(lora.digest)
         # Only now: one that is refused pushes out no other. For that moment there is one more in memory.
         while len(self._loaded) > MAX_LOADED:
             self._detach(next(iter(self._loaded)))
@@ -168,8 +170,16 @@ class LoraAdapters:
             self._rehearsed.add(state)
             self.rehearsed_graphs += self.rehearse()
 
+    def _current(self, lora: Lora) -> LoraFile:
+        """Return a LoRA's file; raises InvalidParameter for one that is gone or has another content by now."""
+        file = self._folder.find(lora.name)
+        if file.digest != lora.digest:
+            raise InvalidParameter(f"loras: {lora.name} has just been replaced; send the request again.", param="loras")
+        return file
+
     def _attach(self, file: LoraFile) -> None:
-        adapters, adapter = self._read.pop(file.digest, None) or self._understood(file), _adapter(file.digest)
+        with _explained(file):
+            adapters, adapter = self._read.pop(file.digest) or self._understood(file), _adapter(file.digest)
         self._active = None
         self._changes += 1
         self._rehearsed.clear()
@@ -183,25 +193,19 @@ class LoraAdapters:
             self._remove(adapter)
             if is_out_of_memory(error):
                 raise OutOfMemory(f"The device's memory cannot hold {file.name} beside the model.") from error
-            raise InvalidParameter(
-                f"loras: {file.name} does not fit the model: {_reason(error)}.", param="loras"
-            ) from error
+            refusal = f"does not fit the model: {_reason(error)}"
+            self._read.refuse(file.digest, refusal)
+            raise InvalidParameter(f"loras: {file.name} {refusal}.", param="loras") from error
         finally:
             self._reinstall_gate()
         if adapters.keys() != {self._denoiser}:
             self._of_text.add(file.digest)
 
-    def _understood(self, file: LoraFile) -> Mapping[str, PartAdapter]:
-        """Return the adapters that a file contains; the model is not touched. Raises InvalidParameter."""
-        try:
-            adapters = read_adapter(file.path, self._layers)
-        except LoraRefused as error:
-            raise InvalidParameter(f"loras: {file.name} {error}.", param="loras") from error
-        except Exception as error:
-            # A file can contain anything.
-            raise InvalidParameter(f"loras: {file.name} cannot be read: {_reason(error)}.", param="loras") from error
+    def _understood(self, file: LoraFile, reserve: Reserve = contextlib.nullcontext) -> Mapping[str, PartAdapter]:
+        """Return the adapters that a file contains; the model is not touched. Raises LoraRefused or OSError."""
+        adapters = read_adapter(file.path, self._layers, reserve)
         if self._denoiser not in adapters:
-            raise InvalidParameter(f"loras: {file.name} changes only a text encoder.", param="loras")
+            raise LoraRefused("changes only a text encoder")
         return adapters
 
     def _detach(self, digest: str) -> None:
@@ -210,6 +214,7 @@ class LoraAdapters:
         self._rehearsed.clear()
         del self._loaded[digest]
         self._of_text.discard(digest)
+        self._read.retry_refused()
         self._remove(_adapter(digest))
         self._reinstall_gate()
 
@@ -241,6 +246,18 @@ def open_adapters(
 
 def _adapter(digest: str) -> str:
     return f"lora_{digest[:24]}"
+
+
+@contextlib.contextmanager
+def _explained(file: LoraFile) -> Iterator[None]:
+    """Raise InvalidParameter, with the file's name, for whatever prevents reading it."""
+    try:
+        yield
+    except LoraRefused as error:
+        raise InvalidParameter(f"loras: {file.name} {error}.", param="loras") from error
+    except Exception as error:
+        # A file can contain anything.
+        raise InvalidParameter(f"loras: {file.name} cannot be read: {_reason(error)}.", param="loras") from error
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from imageserver.engine.lora_formats.part_adapter import PartAdapter
 from imageserver.engine.pipelines.types import Pipeline
+from imageserver.engine.runner.kronecker_sizes import sizes_of_the_file
 
 # Several adapters at a time are intended; the names in the file decide, and one may end like another layer's; and
 # nothing is merged: only that would need a layer with a bias of its own.
@@ -29,7 +30,8 @@ def install(pipeline: Pipeline, denoiser: str, adapters: Mapping[str, PartAdapte
             warnings.filterwarnings("ignore", harmless)
         for part, adapter in adapters.items():
             if part == denoiser:
-                _add_to_denoiser(pipeline, denoiser, adapter, name)
+                with sizes_of_the_file(getattr(pipeline, denoiser), adapter.tensors):
+                    _add_to_denoiser(pipeline, denoiser, adapter, name)
             else:
                 _add_to_text_encoder(pipeline, part, adapter, name)
             _check(getattr(pipeline, part), adapter, name)
@@ -37,7 +39,7 @@ def install(pipeline: Pipeline, denoiser: str, adapters: Mapping[str, PartAdapte
 
 def _add_to_denoiser(pipeline: Pipeline, denoiser: str, adapter: PartAdapter, name: str) -> None:
     getattr(pipeline, denoiser).load_lora_adapter(
-        dict(adapter.tensors), prefix=None, adapter_name=name, metadata=adapter.config and dict(adapter.config),
+        dict(adapter.tensors), prefix=None, adapter_name=name, metadata=dict(adapter.config),
         low_cpu_mem_usage=True, _pipeline=pipeline,
     )  # fmt: skip
 
@@ -46,7 +48,7 @@ def _add_to_text_encoder(pipeline: Pipeline, part: str, adapter: PartAdapter, na
     pipeline.load_lora_into_text_encoder(
         {f"{part}.{_older_name(key)}": tensor for key, tensor in adapter.tensors.items()},
         network_alphas=None, text_encoder=getattr(pipeline, part), prefix=part, adapter_name=name,
-        metadata={f"{part}.{key}": value for key, value in (adapter.config or {}).items()},
+        metadata={f"{part}.{key}": value for key, value in adapter.config.items()},
         low_cpu_mem_usage=True, _pipeline=pipeline,
     )  # fmt: skip
 

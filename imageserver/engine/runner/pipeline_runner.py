@@ -13,6 +13,7 @@ import torch
 from imageserver.capabilities import Needs, check_supported
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines import init_image
+from imageserver.engine.pipelines.decoding.finite_pixels import refuse_what_is_no_number, require_finite
 from imageserver.engine.pipelines.decoding.previews import PreviewMap, Thumbnail, fit
 from imageserver.engine.pipelines.decoding.single_frame_vae import stock_arithmetic
 from imageserver.engine.pipelines.generated_size import generated_size
@@ -26,7 +27,7 @@ from imageserver.engine.runner.controlnet import CONTROLLED, combined, kinds_of
 from imageserver.engine.runner.finished_pixels import crop_to_centre, enlarged, on_white, scaled, to_bytes
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.upscaler import SEED_STRIDE, upscaled
-from imageserver.errors import GenerationFailed, InvalidParameter
+from imageserver.errors import InvalidParameter
 from imageserver.generation import Generation, Source, layer_size
 from imageserver.schedulers import calls_factor
 
@@ -67,6 +68,7 @@ class PipelineRunner:
             for kind, name in kinds_of(family, controlled=bool(controls)).items()
         }
         self._own = next(iter(self._pipelines.values()))
+        refuse_what_is_no_number(pipeline.vae)
         self._family = family
         self._controls = controls
         self._on_end = on_end
@@ -158,13 +160,7 @@ class PipelineRunner:
         finally:
             self._on_end()
         image = images[0] if self._family.layers or generation.transparent else on_white(images[0])
-        # One pass instead of the four of isfinite over every pixel; in float32 no sum of values up to 1 overflows.
-        if not torch.isfinite(image.sum(dtype=torch.float32)):
-            # As bytes they would be black or noise, answered and cached as a success.
-            raise GenerationFailed(
-                "The model computed NaN or infinite values, so there is no image; other parameters or DTYPE=float32 "
-                "may help."
-            )
+        require_finite(image)
         if not self._family.layers:
             image = enlarged(scaled(image, width, height), generation.width, generation.height)
         # Copied here and not in `postprocess`, which runs beside the next forward: the copy would wait for its end.

@@ -60,7 +60,7 @@ def _generation_fields(generation: Generation, info: ModelInfo | None) -> dict[s
     }
     given = {
         "scheduler": _scheduler(generation, info),
-        "layers": generation.layers,
+        "layers": generation.layers or (info.layers if info else 0),
         "deterministic": generation.deterministic,
         "emphasis": generation.emphasis,
         "background": "transparent" if generation.transparent else "",

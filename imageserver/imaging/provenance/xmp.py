@@ -17,6 +17,8 @@ PNG_KEYWORD = "XML:com.adobe.xmp"
 SEAL_CHARACTERS = 96
 NO_SEAL = "0" * SEAL_CHARACTERS
 SEAL = re.compile(rb'qis:seal="([0-9a-f]{%d})"' % SEAL_CHARACTERS)
+# The serial number of the certificate that signs the manifest, which is added to the sealed file.
+MANIFEST = re.compile(rb'qis:manifest="([0-9]{1,64})" \Z')
 # Where the packet's chunk is in our own PNG files: behind the signature and IHDR.
 PNG_CHUNK = 33
 # Its mode is r: an editor that wrote into it would break the seal.
@@ -29,14 +31,18 @@ PACKET = (
     ' xmlns:qis="urn:qwen-image-server:provenance:1#"'
     ' Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{source_type}"'
     ' xmp:CreatorTool="qwen-image-server {version}"'
-    ' qis:seal="{seal}"/>'
+    '{manifest} qis:seal="{seal}"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
 
 
-def packet(source_type: SourceType) -> bytes:
-    """Return the packet without a seal, which `with_seal` puts into the finished file."""
-    return PACKET.format(source_type=source_type, version=__version__, seal=NO_SEAL).encode()
+def packet(source_type: SourceType, manifest_serial: str = "") -> bytes:
+    """Return the packet without a seal, which `with_seal` puts into the finished file.
+
+    It says that a C2PA manifest follows, where the certificate that signs that has a `manifest_serial`.
+    """
+    manifest = f' qis:manifest="{manifest_serial}"' if manifest_serial else ""
+    return PACKET.format(source_type=source_type, version=__version__, manifest=manifest, seal=NO_SEAL).encode()
 
 
 def seal_in(data: bytes) -> str | None:
@@ -44,6 +50,14 @@ def seal_in(data: bytes) -> str | None:
     # Ours is the first: a PNG has the packet before its texts, and the quotes in the texts of EXIF are escaped.
     found = SEAL.search(data)
     return found[1].decode() if found else None
+
+
+def promised_manifest(data: bytes) -> str | None:
+    """Return the serial number of the certificate whose manifest the packet of a file promises, None without one."""
+    seal = SEAL.search(data)
+    # It precedes the seal: a number elsewhere is none of ours.
+    promise = MANIFEST.search(data[max(0, seal.start() - 100) : seal.start()]) if seal else None
+    return promise[1].decode() if promise else None
 
 
 def with_seal(data: bytes, seal: str) -> bytes:

@@ -109,6 +109,10 @@ class RemoteOutputs:
         """Delete an image, if it is there; raises StorageUnavailable."""
         self._ask(Delete(key=self._address.key, name=name))
 
+    def is_gone(self, name: str) -> bool:
+        """Return whether the store has deleted an image by now for its age."""
+        return bool(self.missing([name]))
+
     def missing(self, names: Collection[str]) -> list[str]:
         """Return the names that the store has deleted by now for their age, as they themselves tell it."""
         oldest = time.time() - self._settings.tmp_max_age - SWEEP_INTERVAL_SECONDS

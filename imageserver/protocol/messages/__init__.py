@@ -38,6 +38,7 @@ from imageserver.protocol.messages.measurements import Measured, MeasurementsReq
 from imageserver.protocol.messages.measurements import Series as Series
 from imageserver.protocol.messages.message import Message as Message
 from imageserver.protocol.messages.message import NumberedMessage as NumberedMessage
+from imageserver.protocol.messages.models import REFUSED as REFUSED
 from imageserver.protocol.messages.models import (
     FetchModel,
     LoadFailed,
@@ -45,6 +46,8 @@ from imageserver.protocol.messages.models import (
     LoadProgress,
     LoraRequest,
     LorasLoaded,
+    MachineChoice,
+    ModelChosen,
     ModelFetched,
     ModelRequest,
     ModelResponse,
@@ -64,6 +67,6 @@ AnyMessage = (
     | TokenCountRequest | TokenCounts | Estimate | Cancel | ClientLeft | Run | Started | Progress | Preview | Finished
     | Failed | ListJobs | JobList | CurrentJobRequest | CurrentJob | CancelJob | Watch | JobEvent | LoraRequest
     | LorasLoaded | ModelRequest | FetchModel | ModelFetched | LoadModel | UnloadModel | ModelsLoaded | ModelResponse
-    | LoadProgress | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong | Placed | Retiring
-    | MeasurementsRequest | Measured | HistoryRequest | History
+    | LoadProgress | ModelChosen | Ready | LoadFailed | DeviceUsage | Snapshot | Ping | Pong | Placed | MachineChoice
+    | Retiring | MeasurementsRequest | Measured | HistoryRequest | History
 )  # fmt: skip

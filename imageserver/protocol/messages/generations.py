@@ -13,7 +13,7 @@ class Submit(NumberedMessage, frozen=True, kw_only=True):
     at once. Jobs of one model with the same `twin_key` that are under way at a time are run once. A client that repeats
     its request sends the same `retry_key`; `is_retry` says that it does. The frame's raw bytes are the pixels of the
     generation's source. A new job is charged to the `account` within its `limits`. `dialect` is the API that the client
-    speaks, `client` the address it speaks from.
+    speaks, `client` the address it speaks from, `trace_id` what log lines name its trace by.
     """
 
     generation: Generation
@@ -27,6 +27,7 @@ class Submit(NumberedMessage, frozen=True, kw_only=True):
     limits: ClientLimits = NO_LIMITS
     dialect: str = "native"
     client: str = ""
+    trace_id: str = ""
 
     @property
     def max_raw_bytes(self) -> int:
@@ -34,9 +35,11 @@ class Submit(NumberedMessage, frozen=True, kw_only=True):
 
 
 class AdmissionRequest(NumberedMessage, frozen=True, kw_only=True):
-    """Worker to dispatcher: would a generation be refused now? Asked before its image is decoded."""
+    """Worker to dispatcher: would a generation be refused now? Asked before its image is decoded or prompt improved."""
 
     credential: str = ""
+    account: str = ""
+    limits: ClientLimits = NO_LIMITS
 
 
 class Admitted(NumberedMessage, frozen=True, kw_only=True):
@@ -115,6 +118,7 @@ class Run(NumberedMessage, frozen=True, kw_only=True):
     generation: Generation
     credential: str = ""
     waited: float = 0.0
+    trace_id: str = ""
 
     @property
     def max_raw_bytes(self) -> int:
@@ -128,10 +132,14 @@ class Started(NumberedMessage, frozen=True, kw_only=True):
 
 
 class Progress(NumberedMessage, frozen=True, kw_only=True):
-    """`step` of `total` denoising steps are done, over all images of the job."""
+    """`step` of `total` denoising steps are done, over all images of the job.
+
+    `time_left` is the seconds until the job is expected to be done; the dispatcher adds it.
+    """
 
     step: int
     total: int
+    time_left: float | None = None
 
 
 class Preview(NumberedMessage, frozen=True, kw_only=True):

@@ -10,8 +10,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """What is known about one request, whatever its dialect; moments are Unix seconds, the rest of the times seconds.
 
     `state` is `queued`, `processing`, `completed`, `failed` or `cancelled`. `queue_position` jobs go before it. It ran
-    last on `device`, as `/health` names them. Where
-    `kind` is `model`, a model is being loaded: the steps are percents, and the fields about images are 0.
+    last on `device`, as `/health` names them. Where `kind` is `caption`, an image is described and none generated.
+    Where it is `model`, a model is being loaded: the steps are percents, and the fields about images are 0.
     """
 
     id: int
@@ -37,6 +37,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     inference_time: float | None = None
     vram_peak_mb: float | None = None
     seeds: tuple[int, ...] = ()
+    revised_prompt: str | None = None
     cache: str | None = None
     device: str | None = None
     error: str | None = None
@@ -44,14 +45,16 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class ListJobs(NumberedMessage, frozen=True, kw_only=True):
-    """Worker to dispatcher: list the known requests, the newest first, or `wanted` alone.
+    """Worker to dispatcher: list the known requests, the newest first, those `among` some numbers, or `wanted` alone.
 
-    With a `credential` only its own are listed. `job` is the number of the query.
+    With a `credential` only its own are listed, with `states` only those in one of them. `job` is the number of the
+    query.
     """
 
     credential: str = ""
     wanted: int | None = None
-    state: str | None = None
+    among: tuple[int, ...] | None = None
+    states: tuple[str, ...] = ()
     limit: int = 100
 
 

@@ -1,6 +1,7 @@
 """Models and their LoRAs: fetched, loaded, unloaded."""
 
 from imageserver.generation import Lora, ModelInfo
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.protocol.messages.generations import Failed
 from imageserver.protocol.messages.message import Message, NumberedMessage
 
@@ -42,6 +43,10 @@ class ModelRequest(NumberedMessage, frozen=True, kw_only=True):
     dialect: str = "native"
     prompt: str | None = None
     client: str = ""
+
+
+# The phase of a load whose machine has come and cannot be used: it waits for another one, and has asked for none.
+REFUSED = "refused"
 
 
 class FetchModel(NumberedMessage, frozen=True, kw_only=True):
@@ -96,6 +101,24 @@ class LoadProgress(Message, frozen=True, kw_only=True):
     fraction: float | None = None
 
 
+class ModelChosen(Message, frozen=True, kw_only=True):
+    """Engine to dispatcher: the model that the engine begins with, sent before its weights are read.
+
+    Should it die of them, the next engine chooses no other one because of the memory that the dead one still holds.
+    """
+
+    choice: InitialModel
+
+
+class MachineChoice(Message, frozen=True, kw_only=True):
+    """Dispatcher to stand-in: what MODEL=auto has meant on its machine, None if nothing; answers Placed.
+
+    Not told at its start: it may have waited for a machine for days, and another seat may have had this one since.
+    """
+
+    choice: InitialModel | None = None
+
+
 class Ready(Message, frozen=True, kw_only=True):
     """Engine to dispatcher: the model is loaded."""
 
@@ -109,4 +132,4 @@ class LoadFailed(Message, frozen=True, kw_only=True):
 
 
 # What the engine reports of its models.
-ModelReport = LoadProgress | Ready | LoadFailed | ModelsLoaded | ModelFetched
+ModelReport = LoadProgress | ModelChosen | Ready | LoadFailed | ModelsLoaded | ModelFetched

@@ -45,8 +45,8 @@ class DeviceUsage(Message, frozen=True, kw_only=True):
 
     `calls` of the denoiser were served by `forwards`, so `calls / forwards` is the mean batch; of the foreseen ones
     only the hits count, those that the pipeline then made. `recompilations` are those of COMPILE=1 after a model was
-    ready. `allocated` is the bytes of its tensors and `reserved` those that it keeps from other programs; on a CPU both
-    are the process's. `group` is known where the engine has several cards.
+    ready, and code that it gave up. `allocated` is the bytes of its tensors and `reserved` those that it keeps from
+    other programs; on a CPU both are the process's. `group` is known where the engine has several cards.
     """
 
     busy: float = 0.0

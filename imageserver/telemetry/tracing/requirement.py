@@ -1,4 +1,4 @@
-"""What OTEL_EXPORTER_OTLP_ENDPOINT needs before a server starts: the packages of the extra `otel`."""
+"""What OTEL_EXPORTER_OTLP_ENDPOINT needs: the packages of the extra `otel`."""
 
 import importlib.util
 
@@ -7,16 +7,22 @@ from imageserver.settings import IS_CHECKOUT, Settings
 EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
-def require_tracing(settings: Settings) -> None:
-    """Exit with one sentence where traces are wanted and OpenTelemetry is not installed."""
-    if not settings.otel_exporter_otlp_endpoint or _is_installed(EXPORTER):
-        return
+def check_tracing(settings: Settings) -> str:
+    """Return a warning where traces are wanted and OpenTelemetry is not installed, else nothing.
+
+    The variable may have been set for other programs of the machine: that ends no start.
+    """
+    if not settings.otel_exporter_otlp_endpoint or is_installed():
+        return ""
     command = "bash start_server.sh" if IS_CHECKOUT else "pip install 'qwen-image-server[otel]'"
-    raise SystemExit(f"OTEL_EXPORTER_OTLP_ENDPOINT needs OpenTelemetry, which is not installed: {command} installs it.")
+    return (
+        "WARNING OTEL_EXPORTER_OTLP_ENDPOINT has no effect: OpenTelemetry is not installed, and no traces are made; "
+        f"{command} installs it."
+    )
 
 
-def _is_installed(package: str) -> bool:
+def is_installed() -> bool:
     try:
-        return importlib.util.find_spec(package) is not None
+        return importlib.util.find_spec(EXPORTER) is not None
     except ModuleNotFoundError:
         return False

@@ -1,1 +1,1 @@
-"""Engines forked from one process that has imported torch and diffusers: importing them takes six seconds of a core."""
+"""Engines and ranks forked from a process that has imported torch and diffusers, which takes six seconds of a core."""

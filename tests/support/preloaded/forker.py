@@ -15,7 +15,22 @@ from tests.support.preloaded.protocol import MAX_REQUEST_BYTES
 
 
 def main(path: str) -> None:
-    """Fork for ever; one thread and no child that is waited for, so that every fork finds the same process."""
+    """Fork for ever."""
+    listener = prepare(path)
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _supervise(connection)
+        connection.close()
+
+
+def prepare(path: str) -> socket.socket:
+    """Import what an engine needs, and return the listener.
+
+    With one thread and no child that is waited for, every fork finds the same process.
+    """
     die_with_parent()
     prepare_environment()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -25,13 +40,7 @@ def main(path: str) -> None:
     Path(f"{path}.new").rename(path)
     import_all()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _supervise(connection)
-        connection.close()
+    return listener
 
 
 def import_all() -> None:

@@ -7,3 +7,5 @@ import sys
 VARIABLE = "PRELOADED_ENGINES"
 IS_SUPPORTED = sys.platform == "linux" and hasattr(os, "pidfd_open")
 MAX_REQUEST_BYTES = 1 << 20
+# A rank's standard streams, its connection and the group's store.
+MAX_DESCRIPTORS = 8

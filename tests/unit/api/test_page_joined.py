@@ -1,5 +1,6 @@
 """Joined modules do what they do apart."""
 
+import re
 import shutil
 import subprocess
 
@@ -26,10 +27,25 @@ def test_a_joined_page_runs_as_its_modules_do():
     assert ran.stdout == "meow 24 a+b hello 2\n"
 
 
+@pytest.mark.skipif(NODE is None, reason="there is no node")
+def test_comments_on_lines_of_their_own_stay_behind_and_nothing_else():
+    source = (
+        "// What it says.\n\n/** One line. */\nconst one = 1; // behind\n/**\n * Several * lines, with import x;\n *\n"
+        ' * @param two\n */\n  // indented\n/* a */ console.log(one, "// no", `/* none */`); /* b */\n'
+    )
+    script = join_modules("main.js", {"main.js": source})
+    assert not re.search(r"^[ \t]", script, re.MULTILINE)
+    for gone in ("What it says", "One line", "Several", "@param", "indented"):
+        assert gone not in script
+    ran = subprocess.run([NODE, "-e", script], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "1 // no /* none */\n"
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
         ('import * as all from "./voice.js";\n', "import . as all"),
+        ("const one = `\n  two`;\n", "one = `' begins or ends a text of several lines"),
         ("export { one };\n", "export { one };"),
         ("export let one = 1;\n", "export let one = 1;"),
         ('const late = import("./voice.js");\n', "import"),

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import Mock
 
@@ -66,3 +67,32 @@ def test_a_store_process_is_replaced_while_every_thread_waits_for_it(monkeypatch
         wait_for(lambda: outputs.start.call_count > calls + 2)
     finally:
         is_over.set()
+
+
+def signing_service(**signing):
+    others: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__.keys() - {"draining"})
+    working = Mock(obstacle="")
+    client = Mock(**{"snapshot.state": "healthy", "snapshot.reason": "fits"})
+    return Services(**others | {"client": client, "tasks": working, "outputs": working} | signing)
+
+
+def test_a_certificate_that_expires_stops_no_image_but_is_told():
+    certificate = Mock(is_valid=True, expires=datetime(2027, 1, 2, 3, 4, tzinfo=UTC))
+    service = signing_service(signer=Mock(certificate=certificate))
+    assert (service.output_signer, service.status, service.reason) == (service.signer, "healthy", "fits")
+    certificate.is_valid = False
+    assert (service.output_signer, service.status) == (None, "degraded")
+    assert service.reason == "C2PA_CERT expired at 2027-01-02 03:04 UTC: images have no C2PA manifest."
+
+
+def test_a_certificate_that_is_not_valid_yet_is_told_otherwise():
+    begins = datetime(2027, 1, 2, 3, 4, tzinfo=UTC)
+    certificate = Mock(is_valid=False, has_begun=False, begins=begins)
+    service = signing_service(signer=Mock(certificate=certificate))
+    assert service.reason == "C2PA_CERT is valid from 2027-01-02 03:04 UTC: images have no C2PA manifest yet."
+
+
+def test_a_certificate_that_a_worker_cannot_use_is_told():
+    problem = "Images have no C2PA manifest: C2PA_CERT=cert.pem has no certificate in PEM format."
+    service = signing_service(signer_problem=problem)
+    assert (service.output_signer, service.status, service.reason) == (None, "degraded", problem)

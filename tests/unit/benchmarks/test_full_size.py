@@ -4,24 +4,31 @@ import pytest
 import torch
 
 from benchmarks import full_size
+from benchmarks.gpu.eight_bits import restore
 from benchmarks.servers.generating import Wanted, generate
 from tests.support.paths import DEMO_MODEL
 
 
 def test_the_random_model_generates_with_every_token_of_its_tokenizer() -> None:
-    pipeline = full_size.build(DEMO_MODEL, "cpu", num_layers=1, num_attention_heads=1, joint_attention_dim=896)
+    smaller = {"num_layers": 1, "num_attention_heads": 1, "joint_attention_dim": 896, "vae_width": 16}
+    pipeline = full_size.build(DEMO_MODEL, "cpu", **smaller)
     assert pipeline.text_encoder.config.text_config.vocab_size >= len(pipeline.tokenizer)
     weights = sum(
         parameter.nbytes
         for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder)
         for parameter in part.parameters()
     )
-    smaller = {"num_layers": 1, "num_attention_heads": 1, "joint_attention_dim": 896}
     assert full_size.weight_bytes(DEMO_MODEL, **smaller) == weights
     pipeline.set_progress_bar_config(disable=True)
     with torch.no_grad():
         images = generate(pipeline, [Wanted("a red circle", 0, 2, 64, 64, 1.0)])
     assert images
+    before = {name: weight.clone() for name, weight in pipeline.transformer.state_dict().items()}
+    # Stands for weights of 8 bits.
+    pipeline.transformer.proj_out.weight = torch.nn.Parameter(torch.zeros(1))
+    restore(pipeline.transformer)
+    after = pipeline.transformer.state_dict()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
 def test_a_card_is_measured_only_with_room_for_the_real_number_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from benchmarks.servers.process import ROOT, clean_environment
 
 
 def test_conditions_arrive_as_they_were_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for trace in (None, tmp_path / "trace.jsonl"):
-        sent = Conditions("simulated", tmp_path, 0.25, trace)
+    for trace, policy in ((None, "PASSIVE"), (tmp_path / "trace.jsonl", "ACTIVE")):
+        sent = Conditions("simulated", tmp_path, 0.25, trace, policy)
         for name, value in sent.environment().items():
             monkeypatch.setenv(name, value)
         assert conditions_from_environment() == sent
@@ -38,3 +38,4 @@ def test_no_setting_of_the_user_reaches_a_measured_server(monkeypatch: pytest.Mo
 
 def test_every_device_knows_its_scenarios() -> None:
     assert {name for names in BY_DEVICE.values() for name in names} == set(SCENARIOS)
+    assert {"idle", "memory"} <= set(BY_DEVICE["cuda"]), "what only a card can show"

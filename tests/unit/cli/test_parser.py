@@ -59,7 +59,7 @@ def test_all_help_lists_every_field_under_its_own_name(command, model, capsys):
 
 
 def test_secrets_are_no_flags_because_others_see_them():
-    assert {"api_keys", "cluster_token", "webhook_secret"} == serve.SECRETS
+    assert {"api_keys", "cluster_token", "enhance_key", "webhook_secret"} == serve.SECRETS
 
 
 def parsed(*arguments):

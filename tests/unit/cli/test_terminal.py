@@ -2,12 +2,15 @@
 
 import base64
 import io
+import json
 
 import pytest
 from PIL import Image
 
+from imageserver.cli import main
 from imageserver.cli.terminal import output
 from imageserver.cli.terminal.images import CHUNK, MAX_SIDE, escape_codes, protocol_of
+from tests.support.scripted_http import scripted_server
 
 
 class Terminal(io.StringIO):
@@ -31,7 +34,48 @@ def test_a_table_cuts_and_wraps_nothing(capsys):
 
 def test_what_others_have_written_commands_no_terminal(capsys):
     output.print_table(["PROMPT"], [["a \x1b]0;owned\x07 cat\nJOB"]])
-    assert capsys.readouterr().out == "PROMPT\na \\x1b]0;owned\\x07 cat\\nJOB\n"
+    output.print_line("\x9b2J\r")
+    output.print_state("ok", "\x1bfine", " \x07")
+    said = capsys.readouterr().out
+    assert said == "PROMPT\na \\x1b]0;owned\\x07 cat\\nJOB\n\\x9b2J\\r\n\\x1bfine \\x07\n"
+
+
+def test_json_is_the_same_document_without_what_commands_a_terminal(capsys):
+    document = {"prompt": "\x1b[2J \x7f\x9b2J 猫 \ud800"}
+    output.print_json(document)
+    said = capsys.readouterr().out
+    assert json.loads(said) == document
+    assert not set("\x1b\x7f\x9b\ud800") & set(said)
+    assert "猫" in said
+
+
+HOSTILE = "evil \x1b]0;owned\x07 \x9b2J"
+HEALTH = {
+    "status": "degraded", "reason": HOSTILE, "version": HOSTILE, "gpu": HOSTILE,
+    "generator_info": {"model_id": HOSTILE}, "active_tasks": 0, "queue_length": 0, "total_tasks": 0,
+}  # fmt: skip
+LORA = {"id": HOSTILE, "loaded": True, "size": 1, "trigger_words": [HOSTILE], "description": HOSTILE}
+
+
+@pytest.mark.parametrize(
+    ("command", "request_line", "answer"),
+    [
+        (["status"], "GET /health", HEALTH),
+        (["loras", "list"], "GET /v1/loras", {"data": [LORA], "warnings": [HOSTILE]}),
+        (["loras", "load", "x"], "POST /v1/loras/load", LORA),
+        (["jobs", "cancel", "1"], "DELETE /v1/jobs/1", {"id": HOSTILE, "state": HOSTILE}),
+        (["models", "list"], "GET /v1/models", {"data": [{"id": HOSTILE}]}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_no_command_prints_the_control_characters_of_a_server(capsys, command, request_line, answer):
+    with scripted_server() as server:
+        for code in (200, 400):
+            server.answers[request_line] = (code, answer if code == 200 else {"error": HOSTILE, "code": HOSTILE})
+            main.run([*command, "--url", server.url])
+            said = "".join(capsys.readouterr())
+            assert "evil \\x1b]0;owned\\x07 \\x9b2J" in said
+            assert not set("\x1b\x07\x9b") & set(said)
 
 
 @pytest.mark.parametrize(

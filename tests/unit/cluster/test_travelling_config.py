@@ -13,12 +13,14 @@ from imageserver.cluster.travelling_config import (
     write_travelling_config,
 )
 from imageserver.protocol.channel import Address
-from imageserver.protocol.engine_config import EngineConfig, InitialModel
+from imageserver.protocol.engine_config import EngineConfig
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.settings import Settings
 from tests.support.project_files import name_of, parsed, python_files
 
 NEAR = Address("/near.sock", None, "near-key")
 FAR = Address("/far.sock", None, "far-key")
+MACHINE, ANOTHER = "10.0.0.7 cuda:1", "10.0.0.8 cuda:0"
 # Methods, what is the far machine's own (its disk too, which a log file would fill), and what HTTP workers alone read.
 NOT_SENT = {
     "model_copy", "model_dump", "registry", "resolve", "device", "state_dir", "log_file", "log_file_max_mb",
@@ -29,7 +31,7 @@ MADE_OF = {"default_size": {"default_height", "default_width"}, "controlnets": {
 
 
 def sent(**settings):
-    return write_travelling_config(EngineConfig(Settings(_env_file=None, **settings), NEAR))
+    return write_travelling_config(EngineConfig(Settings(_env_file=None, **settings), NEAR), MACHINE)
 
 
 def received(content):
@@ -74,10 +76,18 @@ def test_the_far_engine_has_these_settings_with_its_own_device_and_socket():
     assert (config.settings.device, config.address) == ("cuda:1", FAR)
 
 
-def test_a_model_that_a_client_has_chosen_is_the_far_engine_s_too():
-    chosen = InitialModel("chosen", "A client did.", "full", "", False)
-    content = write_travelling_config(EngineConfig(Settings(_env_file=None), NEAR, chosen))
-    assert (received(content).default_model, received(content).configured_model) == (chosen, None)
+def test_a_model_that_a_client_has_chosen_is_the_far_engine_s_too_with_the_plan_of_its_own_machine():
+    chosen = InitialModel("chosen", "A client did.", "full", "It fits.", True, machine=MACHINE)
+    config = EngineConfig(Settings(_env_file=None), NEAR, chosen)
+    assert received(write_travelling_config(config, MACHINE)).default_model == chosen
+    there = received(write_travelling_config(config, ANOTHER)).default_model
+    assert there == InitialModel("chosen", "A client did.", "auto", "", False, was_loaded=False, machine=ANOTHER)
+
+
+def test_what_the_settings_have_meant_on_the_machine_travels_there():
+    configured = InitialModel("big", "It fitted.", "full", "It fits.", False, machine=MACHINE)
+    config = EngineConfig(Settings(_env_file=None), NEAR)
+    assert received(write_travelling_config(config, MACHINE, configured)).configured_model == configured
 
 
 def test_a_folder_is_the_far_machine_s_unless_it_is_set_here(monkeypatch):

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,19 @@ def test_systemd_accepts_the_units(units):
 
 
 @needs_systemd
+def test_systemd_accepts_the_service_of_a_machine_that_joins(units, tmp_path):
+    added = Path(f"{units[0]}.d")
+    added.mkdir()
+    text = (DEPLOY / "qwen-image-server-join.conf").read_text(encoding="utf-8")
+    (added / "join.conf").write_text(text.replace(FOLDER, str(ROOT)))
+    found = subprocess.run([ANALYZE, "verify", "--man=no", units[0]], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    (added / "join.conf").write_text(text.replace(FOLDER, str(tmp_path)))
+    found = subprocess.run([ANALYZE, "verify", "--man=no", units[0]], capture_output=True, text=True, check=False)
+    assert f"{tmp_path}/.venv/bin/python is not executable" in found.stderr, "it was read"
+
+
+@needs_systemd
 def test_systemd_calls_the_service_well_confined(units):
     found = subprocess.run(
         [ANALYZE, "security", "--offline=yes", units[0]], capture_output=True, text=True, check=False
@@ -57,6 +71,15 @@ def test_systemd_leaves_the_dispatcher_and_the_engines_to_gunicorn_and_waits_for
     assert "KillMode=mixed\n" in service()
     seconds = int(re.search(r"^TimeoutStopSec=(\d+)$", service(), re.M)[1])
     assert seconds > Settings(_env_file=None).graceful_timeout
+
+
+def test_a_machine_that_joins_tries_until_the_head_is_there():
+    joining = (DEPLOY / "qwen-image-server-join.conf").read_text(encoding="utf-8")
+    assert "StartLimitIntervalSec=0\n" in joining
+    assert "Restart=always\n" in joining
+    # The settings that the file tells people to write.
+    assert "--join ${CLUSTER}\n" in joining
+    assert set(re.findall(r"CLUSTER\w*", joining)) <= {name for f in Settings.model_fields for name in variables_of(f)}
 
 
 def test_the_socket_is_that_of_the_default_address():

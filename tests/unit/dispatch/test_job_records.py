@@ -1,8 +1,12 @@
 """Every request can be listed, looked at, watched and stopped, by its own credential alone."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
 
 from imageserver.dispatch import job_records
 from imageserver.dispatch.job_queries import JobQueries
@@ -18,12 +22,13 @@ from imageserver.protocol.messages import (
     JobStatus,
     ListJobs,
     Preview,
+    Progress,
     Queued,
     Started,
     Submit,
     Watch,
 )
-from tests.support.dispatch_harness import Harness, Recorder
+from tests.support.dispatch_harness import INFO, Harness, Recorder
 from tests.support.factories import generation
 
 
@@ -75,7 +80,10 @@ async def test_the_newest_requests_come_first_with_their_state_and_outlook(harne
     assert third.queue_wait > second.queue_wait > 0
     assert (third.prompt, third.dialect) == ("image 3", "openai")
     assert ids(ask(harness, limit=2)) == [3, 2]
-    assert ids(ask(harness, state="processing")) == [1]
+    assert ids(ask(harness, states=("processing",))) == [1]
+    assert ids(ask(harness, states=("queued", "processing"))) == [3, 2, 1]
+    assert ids(ask(harness, among=(1, 3, 77))) == [1, 3]
+    assert ids(ask(harness, among=(1, 2), states=("queued",))) == [2]
     assert ids(ask(harness, wanted=2)) == [2]
     assert ask(harness, wanted=77) == ()
 
@@ -99,11 +107,12 @@ async def test_a_credential_sees_and_stops_its_own_alone(harness):
     submit(harness, 2, credential="bob")
     assert ids(ask(harness, credential="ann")) == [1]
     assert ask(harness, credential="ann", wanted=2) == ()
+    assert ids(ask(harness, credential="ann", among=(1, 2))) == [1]
     queries, recorder = JobQueries(harness.dispatcher), Recorder()
     queries.cancel(CancelJob(job=9, wanted=2, credential="ann"), recorder)
     queries.watch(Watch(job=10, wanted=2, credential="ann"), recorder)
     assert [message.jobs for message in recorder.messages] == [(), ()]
-    assert ids(ask(harness, state="cancelled")) == []
+    assert ids(ask(harness, states=("cancelled",))) == []
     queries.cancel(CancelJob(job=11, wanted=2, credential="bob"), recorder)
     assert recorder.messages[-1].jobs[0].state == "cancelled"
     assert harness.worker.of(2) == ["cancelled"]
@@ -281,6 +290,19 @@ async def test_the_last_preview_is_kept_as_long_as_the_image_is_in_the_making(ha
     assert (answer.status.state, answer.preview, pixels) == ("completed", None, b"")
 
 
+async def test_whoever_comes_back_sees_the_last_preview_of_each_image(harness):
+    queries, recorder = JobQueries(harness.dispatcher), Recorder()
+    harness.submit(1)
+    harness.progress(1)
+    for step, index in [(1, 0), (1, 1), (2, 0)]:
+        preview = Preview(job=1, index=index, step=step, total=4, width=1, height=1)
+        harness.dispatcher.job_event(harness.seat, preview, bytes([step]) * 3)
+    queries.watch(Watch(job=50, wanted=1, previews=True), recorder)
+    shown = [message for message in recorder.messages if isinstance(message, Preview)]
+    assert [(message.index, message.step) for message in shown] == [(1, 1), (0, 2)]
+    assert harness.dispatcher.job_records.find(1, "").preview[0].step == 2
+
+
 async def test_the_wait_of_a_request_that_its_engine_holds_is_that_of_now():
     harness = Harness(room=2)
     harness.submit(1, 2)
@@ -322,3 +344,42 @@ async def test_all_who_wait_for_a_job_are_told_that_it_waits_again(harness):
     harness.lose_engine()
     assert [type(message).__name__ for message in worker.messages] == ["Queued", "Started", "Queued"]
     assert [status.state for status in ask(harness)] == ["queued", "queued"]
+
+
+async def test_a_caption_is_listed_as_such_and_finishes_without_seeds(harness):
+    harness.seat.models.known["scripted"] = replace(INFO, captions=True)
+    wanted = generation("", count=0, steps=0, caption="sentence", source=Source(strength=1.0, digest="x"))
+    harness.dispatcher.submit(Submit(job=1, generation=wanted, timeout=60), harness.worker)
+    [status] = ask(harness)
+    assert (status.kind, status.n, status.total_steps) == ("caption", 0, 0)
+    assert status.expected_seconds > 0
+    harness.finish(1)
+    [status] = ask(harness)
+    assert (status.state, status.cache) == ("completed", None), "no caption is kept in the cache"
+
+
+async def test_the_time_left_follows_the_measured_pace_and_is_the_same_wherever_it_is_asked_for(harness):
+    worker, recorder = Recorder(), Recorder()
+    harness.submit(1, worker=worker)
+    JobQueries(harness.dispatcher).watch(Watch(job=50, wanted=1), recorder)
+    harness.dispatcher.job_event(harness.seat, Started(job=1), b"")
+    [expected] = [message.own for message in worker.messages if isinstance(message, Queued)]
+    for step in range(1, 16):
+        await asyncio.sleep(expected)
+        harness.dispatcher.job_event(harness.seat, Progress(job=1, step=step, total=20), b"")
+        event = [message.status for message in recorder.messages if isinstance(message, JobEvent)][-1]
+        assert event.expected_seconds == ask(harness)[0].expected_seconds
+        assert harness.dispatcher.snapshot().queue_wait == pytest.approx(event.expected_seconds, abs=0.01)
+    # Five steps, each as long as the whole was expected to be.
+    assert event.expected_seconds == pytest.approx(5 * expected, rel=0.25)
+
+
+async def test_of_two_that_share_a_device_the_later_one_is_left_the_time_of_both():
+    harness = Harness(room=2)
+    submit(harness, 1)
+    submit(harness, 2)
+    harness.progress(1)
+    harness.dispatcher.job_event(harness.seat, Started(job=2), b"")
+    second, first = ask(harness)
+    assert second.expected_seconds > first.expected_seconds
+    assert harness.dispatcher.snapshot().queue_wait == pytest.approx(second.expected_seconds, abs=0.01)

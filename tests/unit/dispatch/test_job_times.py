@@ -69,6 +69,29 @@ async def test_steps_are_counted_from_the_beginning_of_the_last_run(harness):
     assert observed(measured(harness).series(), "step_seconds") == (1, pytest.approx(1.0))
 
 
+async def test_jobs_on_two_engines_one_of_another_machine_are_in_one_histogram_each_once():
+    harness = Harness(seats=2)
+    harness.engines[1].machine = "10.0.0.7 cuda:1"
+    harness.submit(1, 2)
+    for job in (1, 2):
+        # Both at a time, the second twice as slow.
+        harness.dispatcher.job_event(harness.seat_of(job), Started(job=job), b"")
+    for step in range(1, 5):
+        await asyncio.sleep(1)
+        harness.dispatcher.job_event(harness.seat_of(1), Progress(job=1, step=step, total=4), b"")
+        if step % 2 == 0:
+            harness.dispatcher.job_event(harness.seat_of(2), Progress(job=2, step=step // 2, total=4), b"")
+    for job in (1, 2):
+        seat = harness.seat_of(job)
+        harness.engines[harness.seats.index(seat)].running.remove(job)
+        harness.dispatcher.job_event(seat, Finished(job=job, outcome=OUTCOME), b"pixels")
+    series, labels = measured(harness).series(), ("scripted", "text", "512", "completed")
+    assert observed(series, "request_queue_seconds", *labels) == (2, pytest.approx(0.0))
+    assert observed(series, "step_seconds", *labels) == (2, pytest.approx(1.0 + 2.0))
+    assert observed(series, "stage_seconds", "denoise", *labels) == (2, 9.0)
+    assert {seat.name for seat in harness.dispatcher.snapshot().seats} == {"card0", "10.0.0.7 cuda:1"}
+
+
 async def test_each_load_of_a_model_is_measured_once(harness):
     harness.load("scripted", job=7)  # something else was unloaded
     assert observed(measured(harness).series(), "model_load_seconds", "scripted")[0] == 1

@@ -62,6 +62,11 @@ def test_values_with_commas_or_colons_are_quoted() -> None:
     assert 'Model: "C:\\\\models\\\\a, b", Version' in text
 
 
+def test_the_hash_of_the_model_stands_before_its_name_where_clients_read_it_by_position() -> None:
+    text = replace(METADATA, model_hash="0123abcdef").parameters_text()
+    assert text == INFOTEXT.replace("Model: ", "Model hash: 0123abcdef, Model: ")
+
+
 def test_further_values_stand_before_the_version_and_unset_ones_nowhere() -> None:
     text = replace(METADATA, extra={"Denoising strength": 0.7, "Hires": None}).parameters_text()
     assert text.endswith("Model: Qwen-Image, Denoising strength: 0.7, Version: 0.1.0")

@@ -37,7 +37,7 @@ def test_the_key_changes_with_everything_that_changes_the_pixels() -> None:
 
 
 def test_the_least_recently_used_answers_are_dropped_first(tmp_path: Path) -> None:
-    cache = OutputCache(tmp_path, max_mb=2.5 / 1024)
+    cache = OutputCache(tmp_path, max_mb=3 / 1024)
     for age, key in ((30, "old"), (20, "middle"), (10, "new")):
         cache.put(key, answer(bytes(1000)))
         os.utime(tmp_path / f"{key}.answer", (1e9 - age, 1e9 - age))

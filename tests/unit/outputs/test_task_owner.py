@@ -63,6 +63,21 @@ def test_the_same_process_id_after_a_restart_is_another_owner(tmp_path):
     end(process)
 
 
+@pytest.mark.fault(40)
+def test_a_process_that_sees_the_dead_one_s_id_as_its_own_is_another_owner(tmp_path):
+    """As above, on machines without namespaces."""
+    same_pid = [sys.executable, "-c", f"import os\nos.getpid = lambda: 1\n{OWN}", str(tmp_path)]
+    names = []
+    for _ in range(2):
+        process = subprocess.Popen(same_pid, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        name, pid = process.stdout.readline().split()
+        owner = TaskOwner(tmp_path)
+        assert pid == "1"
+        assert [owner.lives(each) for each in (*names, name)] == [False] * len(names) + [True]
+        names.append(name)
+        end(process)
+
+
 @pytest.mark.parametrize("name", ["", "process 4711", "4711", "../owner", "0" * 32])
 def test_a_name_that_nobody_holds_is_nobody(tmp_path, name):
     owner = TaskOwner(tmp_path)

@@ -6,9 +6,11 @@ import time
 import pytest
 
 from imageserver.errors import StorageFull
+from imageserver.outputs.state import StateDatabase
 from imageserver.outputs.webhook_store import WebhookStore
 from tests.support.factories import task_store
 
+SYNCHRONOUS_FULL = 2
 URL = "http://receiver.example/hook?password"
 
 
@@ -108,6 +110,34 @@ def test_the_address_is_forgotten_with_the_task(tasks, store, monkeypatch, tmp_p
     tasks.maintain()
     assert store.find(name) is None
     assert claim(store, now=10**12) == []
+
+
+def test_the_trace_of_the_last_attempt_is_kept_with_the_webhook_and_forgotten_with_it(tasks, store, tmp_path):
+    name, without = add(tasks), tasks.add(number=8, credential="", wanted="{}", warnings=[]).task_id
+    for task_id in (name, without):
+        store.set_trace(task_id, "a" * 32)
+        store.set_trace(task_id, "b" * 32)
+    tasks.fail(name, code="generation_failed", sentence="x")
+    [due] = WebhookStore(tmp_path).due(10.0, most_of_a_host=10)
+    assert (due.number, due.trace_id) == (7, "b" * 32)
+    kept = StateDatabase(tmp_path)
+    assert [row["task_id"] for row in kept.execute("SELECT * FROM webhook_traces")] == [name]
+    kept.execute("UPDATE tasks SET state = 'expired'")
+    assert kept.execute("SELECT * FROM webhook_traces") == []
+
+
+def test_no_task_waits_for_the_disk_because_of_a_trace(tasks, store, monkeypatch):
+    name, waits, execute = add(tasks), [], StateDatabase.execute
+
+    def watched(database, *statement):
+        [[level]] = execute(database, "PRAGMA synchronous")
+        waits.append(level == SYNCHRONOUS_FULL)
+        return execute(database, *statement)
+
+    monkeypatch.setattr(StateDatabase, "execute", watched)
+    store.set_trace(name, "a" * 32)
+    store.deliver(name)
+    assert waits == [False, True]
 
 
 def test_a_webhook_survives_a_new_start(tasks, store, tmp_path):

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from imageserver.errors import BY_CODE, ServiceError
-from imageserver.generation import DeviceInfo, ModelInfo, Outcome
+from imageserver.generation import DeviceInfo, ModelInfo, Outcome, RecommendedModel
 from imageserver.protocol.framing import pack
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.protocol.messages import (
     AnyMessage,
     DeviceShare,
@@ -32,7 +33,9 @@ VALUES = {
     "info": ModelInfo(
         name="a", family="b", reason="c", scheduler="h", parameters=1, size_mb=1.0, load_time=1.0, pid=1,
         device=DeviceInfo(kind="d", gpu="e", cuda_version="f", dtype="g", memory_mb=1.0, batch_caps={"512x512": 4}),
+        recommended=RecommendedModel("i", "MODEL=i", 1.5, "j"),
     ),
+    "choice": InitialModel("猫", "It fits.", "full", "It is fastest.", vae_tiling=True),
     "status": STATUS,
     "jobs": (STATUS, STATUS),
     "quotas": (QuotaUse(name="hour", unit="device-seconds", limit=0.5, window=3600, used=1.5, reset=2.5),),

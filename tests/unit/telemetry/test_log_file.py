@@ -1,6 +1,7 @@
 """The log file has whole lines of all processes, and a limited size whatever is logged."""
 
 import logging
+import stat
 import subprocess
 import sys
 
@@ -25,6 +26,23 @@ def test_a_storm_of_errors_fills_two_files_and_no_disk(tmp_path):
     assert sizes.keys() - {"server.log.lock"} == {"server.log", "server.log.1"}
     assert sum(sizes.values()) <= 2 * LIMIT
     assert (tmp_path / "logs" / "server.log").read_text() == "the last one\n"
+
+
+def test_prompts_in_the_log_are_for_the_server_s_user_alone(tmp_path):
+    file = LogFile(tmp_path / "logs" / "server.log", LIMIT)
+    for _ in range(3):
+        file.emit(record("x" * LIMIT))
+    file.close()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "logs").iterdir()}
+    assert modes == {"server.log": 0o600, "server.log.1": 0o600, "server.log.lock": 0o600}
+    assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
+
+
+def test_a_file_that_the_owner_made_keeps_its_mode(tmp_path):
+    path = tmp_path / "server.log"
+    path.touch(mode=0o640)
+    LogFile(path, LIMIT).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_a_file_that_logrotate_moved_is_begun_again(tmp_path):
@@ -74,3 +92,15 @@ def test_a_line_that_cannot_be_formatted_ends_nothing(tmp_path, capsys):
     file.close()
     assert "Logging error" in capsys.readouterr().err
     assert (tmp_path / "server.log").read_text() == "after\n"
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_traceback_at_the_end_of_the_process(tmp_path):
+    (tmp_path / "file").write_text("where a folder was")
+    code = (
+        "import sys; from imageserver.settings import Settings; from imageserver.telemetry.logs import *\n"
+        "configure_logging(Settings(_env_file=None, log_file=sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "file" / "server.log")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "LOG_FILE cannot be written" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -6,7 +6,9 @@ import logging
 
 import pytest
 
+from imageserver.errors import InvalidParameter, QueueFull
 from imageserver.settings import Settings
+from imageserver.telemetry.error_line import log_error
 from imageserver.telemetry.logs import configure_logging, current_request, current_trace
 
 NASTY = {
@@ -56,6 +58,20 @@ def test_without_prompts_a_line_says_that_it_keeps_one_back(lines):
     assert json.loads(line)["prompt"] == "a secret"
     [_, line] = lines("json", work, log_prompts=False)
     assert (json.loads(line)["prompt"], json.loads(line)["seed"]) == ("[redacted]", 5)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_without_prompts_an_error_does_not_quote_the_field_that_was_wrong(lines, log_format):
+    def work(logger):
+        log_error(logger, InvalidParameter("seed: input should be an integer (got 'a secret').", param="seed"))
+        log_error(logger, QueueFull("The queue is full (64 requests)."))
+
+    kept = lines(log_format, work)
+    assert "a secret" in kept[0]
+    refused, full = lines(log_format, work, log_prompts=False)[2:]
+    assert "secret" not in refused
+    assert "422 invalid_parameter: [redacted]" in refused
+    assert "The queue is full (64 requests)." in full, "it says nothing of a client"
 
 
 @pytest.mark.fault(29)
@@ -117,3 +133,10 @@ def test_a_line_of_a_request_that_is_traced_has_the_id_of_the_trace(lines):
     traced, other = map(json.loads, lines("json", work))
     assert traced["trace_id"] == "4bf9"
     assert "trace_id" not in other
+
+
+def test_a_process_that_can_open_its_log_file_no_more_goes_on_and_says_so(lines, tmp_path):
+    (tmp_path / "file").write_text("where a folder was")
+    written = lines("text", lambda logger: logger.info("serving"), log_file=tmp_path / "file" / "server.log")
+    assert "LOG_FILE cannot be written" in written[0]
+    assert written[1].endswith("serving")

@@ -15,7 +15,9 @@ SNAPSHOT = Snapshot(
     state="healthy", reason="", phase="ready", load_fraction=1.0, info=None, queue_length=3, active=2, total=11,
     completed=6, failed=1, cancelled=4, engine_restarts=1, queue_wait=7.5, dispatcher_pid=1, engine_pid=2,
     estimate_error=0.12,
-    usage=DeviceUsage(busy=90.0, idle=1.0, forwards=100, calls=250, lookahead_hits=80, lookahead_misses=2),
+    usage=DeviceUsage(
+        busy=90.0, idle=1.0, forwards=100, calls=250, lookahead_hits=80, lookahead_misses=2, recompilations=3
+    ),
 )  # fmt: skip
 
 
@@ -37,6 +39,7 @@ def test_every_figure_of_the_snapshot_is_reported() -> None:
     assert reported["device_idle_seconds_total"] / reported["device_busy_seconds_total"] == 1 / 90
     assert reported["denoiser_calls_total"] / reported["forwards_total"] == 2.5
     assert (reported["lookahead_hits_total"], reported["lookahead_misses_total"]) == (80, 2)
+    assert reported["recompilations_total"] == 3
 
 
 def test_each_device_has_figures_of_its_own() -> None:
@@ -56,6 +59,17 @@ def test_each_device_has_figures_of_its_own() -> None:
     assert reported["memory_reserved_bytescuda:1"] == 0  # its engine has ended
     assert (reported["seats_free"], reported["expected_wait_seconds"]) == (1, 0.0)
     assert figures(structs.replace(SNAPSHOT, seats=seats[:1]))["expected_wait_seconds"] == 7.5
+
+
+def test_a_device_on_another_machine_has_its_address_as_a_label_that_can_be_read_back() -> None:
+    far = SeatStatus(
+        name="10.0.0.7 cuda:1", state="healthy", reason="", phase="ready", load_fraction=1.0, device=None, loaded=(),
+        active=1, remaining=0.0, engine_restarts=0, engine_pid=1, usage=DeviceUsage(busy=5.0, reserved=9),
+    )  # fmt: skip
+    reported = figures(structs.replace(SNAPSHOT, seats=(far,)))
+    assert reported["seat_active_generations10.0.0.7 cuda:1"] == 1
+    assert reported["seat_busy_seconds_total10.0.0.7 cuda:1"] == 5.0
+    assert reported["memory_reserved_bytes10.0.0.7 cuda:1"] == 9
 
 
 def test_without_a_dispatcher_only_its_absence_is_reported() -> None:

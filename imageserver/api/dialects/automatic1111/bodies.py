@@ -7,11 +7,11 @@ import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from imageserver.api.dialects.automatic1111.hires_fix import HiresFix
 from imageserver.api.dialects.automatic1111.lora_tags import without_tags
-from imageserver.api.dialects.automatic1111.number_texts import numeric_texts, with_numbers
+from imageserver.api.dialects.automatic1111.number_texts import as_number, texts_and_blanks, with_numbers
 from imageserver.api.inputs.generate_request import (
     AS_WHOLE,
     SEEDS,
@@ -23,7 +23,7 @@ from imageserver.api.inputs.generate_request import (
     check_text,
 )
 from imageserver.api.inputs.json_body import as_object
-from imageserver.api.inputs.validation import shown, validated, without_nulls
+from imageserver.api.inputs.validation import BlanksLeftOut, is_blank, shown, validated, without_blanks, without_nulls
 from imageserver.errors import InvalidParameter
 from imageserver.generation import NO_PROMPT, OutputFormat, has_emphasis
 from imageserver.registry import MAX_SIDE, MIN_SIDE
@@ -44,24 +44,24 @@ MAX_QUOTED = 20
 MAX_ECHOED_CHARACTERS = 10_000
 LONG_TEXTS = {"prompt", "negative_prompt", "init_images", "mask"}
 
-# Features that are not supported, each with the values that switch it off.
+# Features that are not supported, each with the values that switch it off, beside null and blanks.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "alwayson_scripts": ({}, []),
     "clip_skip": (0, 1),
     "distilled_cfg_scale": (),
     "enable_hr": (False,),
-    "firstpass_image": ("",),
-    "infotext": ("",),
+    "firstpass_image": (),
+    "infotext": (),
     "initial_noise_multiplier": (1,),
-    "latent_mask": ("",),
-    "refiner_checkpoint": ("", "None", "none"),
+    "latent_mask": (),
+    "refiner_checkpoint": ("None", "none"),
     "restore_faces": (False,),
     "s_churn": (0,),
     "s_min_uncond": (0,),
     "s_noise": (1,),
     "s_tmax": (0, math.inf),
     "s_tmin": (0,),
-    "script_name": ("", "None"),
+    "script_name": ("None",),
     "seed_resize_from_h": (0, -1),
     "seed_resize_from_w": (0, -1),
     "subseed_strength": (0,),
@@ -83,15 +83,15 @@ UNSUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "CLIP_stop_at_last_layers": (0, 1),
     "forge_additional_modules": ([],),
     "img2img_color_correction": (False,),
-    "sd_vae": ("", "Automatic", "None"),
+    "sd_vae": ("Automatic", "None"),
 }
 
 # `[from:to:when]`, `[to:when]` and `[one|other]`.
 EDITING = re.compile(r"\[[^\[\]:|]{0,200}(\||:[^\[\]:|]{0,200}:|:\s{0,3}[0-9.]{1,8}\s{0,3}\])")
 
 
-class GeneratingBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeric_texts):
-    """The fields of both bodies; unknown keys are ignored with a warning, null means the default, "20" means 20."""
+class GeneratingBody(BlanksLeftOut, strict=True, extra="allow", json_schema_extra=texts_and_blanks):
+    """The fields of both bodies; unknown keys are ignored with a warning, null and "" mean nothing, "20" is 20."""
 
     prompt: str = Field("", description="Image description; <lora:name:weight> adds a LoRA from /v1/loras.")
     negative_prompt: str = Field("", description="Concepts to avoid.")
@@ -207,7 +207,7 @@ def to_generate_fields(body: GeneratingBody, output_format: OutputFormat, schedu
 
 def output_format_of(body: GeneratingBody, default: str) -> OutputFormat:
     """Return the format in `override_settings`, or `default`; raises InvalidParameter."""
-    name = body.override_settings.get("samples_format") or default
+    name = without_blanks(body.override_settings).get("samples_format") or default
     if not isinstance(name, str) or name not in FORMATS:
         raise InvalidParameter(
             f"override_settings: samples_format {shown(name)} is unknown; choose from {', '.join(FORMATS)}.",
@@ -278,7 +278,8 @@ def ignored_options(options: dict[str, Any]) -> list[str]:
 
 
 def _switched_on(given: dict[str, Any], unsupported: dict[str, tuple[Any, ...]]) -> set[str]:
-    return {name for name in given.keys() & unsupported.keys() if given[name] not in (None, *unsupported[name])}
+    found = {name: as_number(given[name]) for name in given.keys() & unsupported.keys()}
+    return {name for name, value in found.items() if not is_blank(value) and value not in (None, *unsupported[name])}
 
 
 def _named(value: Any) -> str:

@@ -7,12 +7,13 @@ from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.automatic1111.bodies import SamplesFormat, ignored_options, quoted
-from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, hash_of, short_name
+from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, short_name
 from imageserver.api.dialects.automatic1111.extras.bodies import UPSCALERS
 from imageserver.api.dialects.automatic1111.options import StoredOptions
 from imageserver.api.dialects.automatic1111.samplers import DEFAULT_SCHEDULES, base_names
 from imageserver.api.generation.model_lookup import ask_for, listing
 from imageserver.api.inputs.json_body import read_model
+from imageserver.api.inputs.validation import BlanksLeftOut, blanks_left_out
 from imageserver.api.operations import documented
 from imageserver.api.request_context import credential, request_id, services
 from imageserver.api.services import Services
@@ -39,7 +40,7 @@ class OptionsResponse(BaseModel):
     img2img_color_correction: bool
 
 
-class OptionsBody(BaseModel, strict=True, extra="allow"):
+class OptionsBody(BlanksLeftOut, strict=True, extra="allow", json_schema_extra=blanks_left_out):
     """The body of `POST /sdapi/v1/options`; other options are ignored with a warning."""
 
     sd_model_checkpoint: str | None = Field(
@@ -135,7 +136,7 @@ def options() -> Response:
     info = service.default_info
     chosen = OptionsResponse(
         sd_model_checkpoint=info.name if info else None,
-        sd_checkpoint_hash=hash_of(info) if info else None,
+        sd_checkpoint_hash=info.weights_hash if info else None,
         samples_format=stored_options(service).samples_format(credential()),
         # These cannot be changed.
         sd_vae="Automatic",
@@ -168,7 +169,7 @@ def sd_models() -> Response:
             SDModelItem(
                 title=listed.name,
                 model_name=short_name(listed.name),
-                hash=hash_of(listed.info) if listed.info else None,
+                hash=listed.info.weights_hash if listed.info else None,
                 sha256=None,
                 filename=short_name(listed.name),
                 config=None,

@@ -3,21 +3,19 @@
 import re
 
 from imageserver.api.generation.model_lookup import Listed, listing
-from imageserver.api.inputs.validation import shown
+from imageserver.api.inputs.validation import is_blank, shown
 from imageserver.api.services import Services
 from imageserver.errors import ModelNotFound
-from imageserver.generation import ModelInfo
 
 # A title may carry a hash: `name.safetensors [0123abcdef]`.
 ENDING = re.compile(r"(\.safetensors|\.ckpt)?(\s\[[0-9a-f]*\])?$")
 # The pattern is tried at every letter: 32 MiB took 2 s.
 MAX_TITLE_CHARACTERS = 1000
-HASH_LETTERS = 10
 
 
 def find_checkpoint(service: Services, title: object) -> str | None:
     """Return the name of the model with this title, None for no title; raises ModelNotFound."""
-    if title in (None, ""):
+    if title is None or is_blank(title):
         return None
     exact = str(title)[:MAX_TITLE_CHARACTERS]
     plain = ENDING.sub("", exact)
@@ -43,11 +41,7 @@ def short_name(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def hash_of(info: ModelInfo) -> str | None:
-    """Return what clients show as the hash of a model's file."""
-    return info.revision[:HASH_LETTERS] or None
-
-
 def _names_of(model: Listed) -> tuple[str, str, str, str]:
     """Return what a client may call a model, the name that no other model has first."""
-    return model.name, model.source, short_name(model.name), (hash_of(model.info) if model.info else None) or model.name
+    shown_hash = model.info.weights_hash if model.info else None
+    return model.name, model.source, short_name(model.name), shown_hash or model.name

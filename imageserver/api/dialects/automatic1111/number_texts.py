@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from imageserver.api.inputs.validation import BLANKS, NULL, is_blank
+from imageserver.api.inputs.validation import BLANKS, MAX_BLANKS, NULL, blanks_left_out, is_blank
 
 NUMBER = r"-?[0-9]{1,20}(\.[0-9]{1,20})?"
 SWITCHES = {"true": True, "True": True, "false": False, "False": False}
@@ -21,7 +21,7 @@ def with_numbers(model: type[BaseModel], content: dict[str, Any]) -> dict[str, A
     """Return the body with its numbers and switches as such; a blank text for one is as if it were left out."""
     numeric = _numeric_fields(model)
     return {
-        name: _value(value) if name in numeric else value
+        name: as_number(value) if name in numeric else value
         for name, value in content.items()
         if not (name in numeric and is_blank(value))
     }
@@ -44,8 +44,15 @@ def numeric_texts(schema: dict[str, Any]) -> None:
         }
 
 
-def _value(value: Any) -> Any:
-    if not isinstance(value, str):
+def texts_and_blanks(schema: dict[str, Any]) -> None:
+    """Document the same, and that every other optional field may be blank, for a model that is a `BlanksLeftOut`."""
+    numeric_texts(schema)
+    blanks_left_out(schema)
+
+
+def as_number(value: Any) -> Any:
+    """Return the number or switch that a text stands for; any other value, a long text too, as it is."""
+    if not isinstance(value, str) or len(value) > MAX_BLANKS:
         return value
     text = value.strip(BLANKS)
     if text in SWITCHES:

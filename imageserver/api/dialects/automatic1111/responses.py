@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from imageserver import __version__
 from imageserver.api import errors
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody, Img2ImgBody, sent, warnings_of
-from imageserver.api.dialects.automatic1111.checkpoints import hash_of, short_name
+from imageserver.api.dialects.automatic1111.checkpoints import short_name
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.output_options import encode_images
 from imageserver.api.services import Services
@@ -128,7 +128,7 @@ def interrupted(
         batch_size=1,
     )
 
-    def work() -> list[bytes]:
+    def work() -> tuple[bytes, ...]:
         from imageserver.imaging.previews import enlarged
 
         size = (generation.width, generation.height)
@@ -137,10 +137,10 @@ def interrupted(
             for _, image in shown
         ]
         image = Image(outcome, b"".join(each.tobytes() for each in pixels))
-        return encode_images(image, replace(generation, count=len(shown)), info, pending.request.output_options)
+        return encode_images(image, replace(generation, count=len(shown)), info, pending.request.output_options).files
 
-    files = service.thread_pool.run(work) if shown else []
-    return InterruptedResult(pending.request, outcome, tuple(files), info, "miss", pending.warnings)
+    files = service.thread_pool.run(work) if shown else ()
+    return InterruptedResult(pending.request, outcome, files, info, "miss", pending.warnings)
 
 
 def progress(status: JobStatus | None, preview: str | None) -> ProgressResponse:
@@ -231,7 +231,7 @@ def _info(body: GeneratingBody, result: GenerationResult, infotexts: list[str]) 
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": short_name(info.name) if info else None,
-        "sd_model_hash": hash_of(info) if info else None,
+        "sd_model_hash": info.weights_hash if info else None,
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,

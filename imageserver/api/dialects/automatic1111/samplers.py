@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from imageserver.api.inputs.validation import shown
 from imageserver.generation import ModelInfo
-from imageserver.schedulers import SCHEDULES, find_scheduler, split_name
+from imageserver.schedulers import MAX_NAME_CHARACTERS, SCHEDULES, find_scheduler, split_name
 
 # The schedules of samplers for which `scheduler` is Automatic.
 DEFAULT_SCHEDULES = {
@@ -29,7 +29,9 @@ class SamplerChoice:
 
 def choose(sampler: str, schedule: str, info: ModelInfo | None) -> SamplerChoice:
     """Return the scheduler for a sampler and a schedule; one that does not fit the model gives a warning."""
-    automatic = schedule.casefold() in AUTOMATIC
+    # 32 MiB took 0.05 s for every comparison.
+    folded = schedule[:MAX_NAME_CHARACTERS].casefold()
+    automatic = folded in AUTOMATIC
     if not sampler and automatic:
         return SamplerChoice()
     if info is None:
@@ -45,9 +47,9 @@ def choose(sampler: str, schedule: str, info: ModelInfo | None) -> SamplerChoice
         wanted = named_schedule or DEFAULT_SCHEDULES.get(name, "")
         found = find_scheduler(f"{name} {wanted}", known, own)
         return SamplerChoice(name if found is None else found)
-    wanted = next((each for each in SCHEDULES if each.casefold() == schedule.casefold()), "")
+    wanted = next((each for each in SCHEDULES if each.casefold() == folded), "")
     found = find_scheduler(f"{name} {wanted}", known, own)
-    if found is not None and (wanted or schedule.casefold() == PLAIN):
+    if found is not None and (wanted or folded == PLAIN):
         return SamplerChoice(found)
     return SamplerChoice(
         find_scheduler(name, known, own) or "", (f"scheduler {shown(schedule)} is ignored with {name}.",)

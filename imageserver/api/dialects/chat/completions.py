@@ -16,7 +16,7 @@ from flask import Response
 from pydantic import Field
 
 from imageserver.api import errors
-from imageserver.api.dialects.chat.bodies import ChatBody
+from imageserver.api.dialects.chat.bodies import ReplyOptions
 from imageserver.api.generation.openai_terms import tokens_of
 from imageserver.api.generation.run import GenerationResult, Update
 from imageserver.api.generation.save import save_all, urls_of
@@ -78,6 +78,7 @@ class ChatCompletion(ResponseSchema):
     object: Literal["chat.completion"]
     created: int = Field(description="Unix seconds.")
     model: str
+    system_fingerprint: None
     choices: list[ChatChoice]
     usage: ChatUsage
     warnings: list[str]
@@ -111,13 +112,13 @@ def sentence(model: str, warnings: list[str]) -> Completion:
     return Completion([ChatAnswer(SENTENCE)], model, _usage(0, 0), warnings)
 
 
-def completion_of(service: Services, result: GenerationResult, body: ChatBody) -> Completion:
+def completion_of(service: Services, result: GenerationResult, options: ReplyOptions) -> Completion:
     """Return the answer with the images of a finished request, as the client asked to get them."""
     links = [""] * len(result.files)
     images: Sequence[str | None] = [None] * len(result.files)
-    if body.image_output != "images":
-        links = _links(service, result, needed=body.image_output == "link")
-    if body.image_output != "link":
+    if options.image_output != "images":
+        links = _links(service, result, needed=options.image_output == "link")
+    if options.image_output != "link":
         images = service.thread_pool.run(_data_urls, result)
     tokens = tokens_of(result.request, result.outcome, range(len(result.files)))
     return Completion(
@@ -150,7 +151,7 @@ def json_response(number: int, completion: Completion) -> Response:
     return Response(msgspec.json.encode(body), mimetype="application/json")
 
 
-def frames(service: Services, number: int, updates: Generator[Update], body: ChatBody) -> Iterator[bytes]:
+def frames(service: Services, number: int, updates: Generator[Update], options: ReplyOptions) -> Iterator[bytes]:
     """Yield the chunks of a stream, with comments about the progress before them."""
     with contextlib.closing(updates):
         for update in updates:
@@ -164,17 +165,17 @@ def frames(service: Services, number: int, updates: Generator[Update], body: Cha
                 case Progress():
                     yield sse.comment(f"step {update.step} of {update.total}")
                 case GenerationResult():
-                    yield from chunks(number, completion_of(service, update, body), body)
+                    yield from chunks(number, completion_of(service, update, options), options)
 
 
-def chunks(number: int, completion: Completion, body: ChatBody) -> Iterator[bytes]:
+def chunks(number: int, completion: Completion, options: ReplyOptions) -> Iterator[bytes]:
     """Yield an answer as the chunks of a stream, and its end."""
     head = _head(number, completion.model, "chat.completion.chunk")
     for index, answer in enumerate(completion.answers):
         choice = {"index": index, "delta": answer.message(), "finish_reason": None, "seed": answer.seed}
         yield _frame(head | {"choices": [choice], "warnings": completion.warnings})
         yield _frame(head | {"choices": [choice | {"delta": {}, "finish_reason": "stop"}], "warnings": []})
-    if body.includes_usage:
+    if options.includes_usage:
         yield _frame(head | {"choices": [], "usage": completion.usage})
     yield sse.frame(DONE)
 
@@ -185,7 +186,14 @@ def error_frame(error: ServiceError) -> bytes:
 
 
 def _head(number: int, model: str, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{number}", "object": kind, "created": int(time.time()), "model": model}
+    # OpenRouter's clients read no answer without a fingerprint.
+    return {
+        "id": f"chatcmpl-{number}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+        "system_fingerprint": None,
+    }
 
 
 def _usage(prompt: int, generated: int) -> dict[str, int]:

@@ -52,17 +52,19 @@ def complete() -> Response:
     count_requests(1)
     pending = _prepare(service, body)
     if body.stream:
-        frames = completions.frames(service, request_id(), pending.stream(request.environ), body)
+        frames = completions.frames(service, request_id(), pending.stream(request.environ), body.reply_options)
         # The addresses of saved images are those of this request's host.
         return sse.event_stream(stream_with_context(frames), completions.error_frame)
-    completion = completions.completion_of(service, pending.result(request.environ), body)
+    completion = completions.completion_of(service, pending.result(request.environ), body.reply_options)
     return completions.json_response(request_id(), completion)
 
 
 def _sentence(body: ChatBody) -> Response:
     completion = completions.sentence(body.model or "", warnings_of(body))
     if body.stream:
-        return sse.event_stream(completions.chunks(request_id(), completion, body), completions.error_frame)
+        return sse.event_stream(
+            completions.chunks(request_id(), completion, body.reply_options), completions.error_frame
+        )
     return completions.json_response(request_id(), completion)
 
 

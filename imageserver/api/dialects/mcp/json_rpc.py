@@ -3,12 +3,12 @@
 Source: https://modelcontextprotocol.io/specification/2025-11-25
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from imageserver.api.schemas import ResponseSchema
-from imageserver.errors import ServiceError
+from imageserver.errors import InvalidParameter, ServiceError
 
 # Versions before these send several messages in one list.
 VERSIONS = ("2025-06-18", "2025-11-25")
@@ -20,18 +20,35 @@ INVALID_PARAMS = -32602
 UNSUPPORTED_VERSION = -32022
 SERVER_ERROR = -32000
 
+# Of an id and of a progress token, which a stream keeps to its end and repeats in every message.
+MAX_ID_CHARACTERS = 1000
+
 
 class RpcMessage(BaseModel, strict=True, extra="allow"):
     """A request, or with no `id` a notification, which is not answered."""
 
     jsonrpc: Literal["2.0"]
-    id: int | str | None = Field(None, description="Returned with the answer.")
+    id: int | Annotated[str, Field(max_length=MAX_ID_CHARACTERS)] | None = Field(
+        None, description="Returned with the answer."
+    )
     method: str | None = Field(None, description="initialize, ping, tools/list or tools/call.")
     params: dict[str, Any] | None = None
 
     @property
     def needs_answer(self) -> bool:
         return self.id is not None and self.method is not None
+
+    @property
+    def progress_token(self) -> int | float | str | None:
+        """What the client wants to find in messages about the progress; raises InvalidParameter."""
+        meta = (self.params or {}).get("_meta")
+        token = meta.get("progressToken") if isinstance(meta, dict) else None
+        if token is None or (isinstance(token, int | float | str) and len(str(token)) <= MAX_ID_CHARACTERS):
+            return token
+        raise InvalidParameter(
+            f"progressToken must be a number or a text of at most {MAX_ID_CHARACTERS} characters.",
+            param="progressToken",
+        )
 
 
 class RpcErrorDetail(BaseModel):

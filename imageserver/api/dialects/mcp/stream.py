@@ -9,7 +9,6 @@ import msgspec
 
 from imageserver.api.dialects.mcp import calls
 from imageserver.api.dialects.mcp.json_rpc import reply
-from imageserver.api.dialects.mcp.tools import GenerateArguments
 from imageserver.api.generation.run import GenerationResult, Update
 from imageserver.api.services import Services
 from imageserver.api.wsgi import sse
@@ -24,14 +23,14 @@ MAX_EVENT_BYTES = 2**20
 class CallStream:
     """The answer to the request `number`.
 
-    The client wants progress under its `token`, if it sent one. With `limited`, images that are too large for an event
-    are sent as links.
+    The client wants progress under its `token`, if it sent one, and with `as_link` only the addresses of the images.
+    With `limited`, images that are too large for an event are sent as links too.
     """
 
     service: Services
     number: int | str | None
-    arguments: GenerateArguments
-    token: Any
+    token: int | float | str | None
+    as_link: bool
     limited: bool
 
     def frames(self, updates: Generator[Update]) -> Iterator[bytes]:
@@ -58,9 +57,8 @@ class CallStream:
         return _frame(reply(self.number, calls.error_result(error)))
 
     def _result_frame(self, result: GenerationResult) -> bytes:
-        as_link = self.arguments.as_link
-        call = calls.finished(self.service, result, as_link=as_link)
-        frame = _frame(reply(self.number, call.content(as_link=as_link)))
+        call = calls.finished(self.service, result, as_link=self.as_link)
+        frame = _frame(reply(self.number, call.content(as_link=self.as_link)))
         if self.limited and len(frame) > MAX_EVENT_BYTES and call.addresses:
             sentence = "The image is too large for a message with progress, so it is a link; jpeg and webp are smaller."
             return _frame(reply(self.number, call.content(as_link=True, further=sentence)))

@@ -7,14 +7,14 @@ from pydantic import BaseModel, Field
 
 from imageserver.api.inputs.openai_options import OpenAIOptions, generate_fields
 from imageserver.api.inputs.sizes import ANY_SIZE_PATTERN
-from imageserver.api.inputs.validation import nullable, validated
+from imageserver.api.inputs.validation import BlanksLeftOut, nullable, validated
 
 
 class NoArguments(BaseModel, extra="forbid"):
     """A tool without arguments."""
 
 
-class GenerateArguments(BaseModel, extra="forbid", json_schema_extra=nullable):
+class GenerateArguments(BlanksLeftOut, extra="forbid", json_schema_extra=nullable):
     """The arguments of `generate_image`, few enough for an assistant to choose from."""
 
     prompt: str = Field(description="Description of the image.")

@@ -110,12 +110,11 @@ def _call(service: Services, message: RpcMessage) -> Response:
 
 
 def _generate(service: Services, message: RpcMessage, arguments: GenerateArguments) -> Response:
+    token = message.progress_token
     pending = calls.prepare_call(service, arguments)
-    meta = (message.params or {}).get("_meta")
-    token = meta.get("progressToken") if isinstance(meta, dict) else None
     accepts_json = not request.accept_mimetypes or bool(request.accept_mimetypes[JSON])
     if token is not None or not accepts_json:
-        stream = CallStream(service, message.id, arguments, token, limited=accepts_json)
+        stream = CallStream(service, message.id, token, as_link=arguments.as_link, limited=accepts_json)
         # The addresses of saved images are those of this request's host.
         frames = stream_with_context(stream.frames(pending.stream(request.environ)))
         return sse.event_stream(frames, stream.error_frame)

@@ -5,17 +5,36 @@ Source: openai-python 3.52, `openai/types/image_*_params.py`.
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from imageserver.api.inputs.generate_request import MAX_UPSCALE, NOT_BLANK, Fraction, Prompted, Whole
 from imageserver.api.inputs.json_body import as_object
-from imageserver.api.inputs.openai_options import ImageReference, OpenAIOptions, generate_fields, unknown_fields
+from imageserver.api.inputs.openai_options import (
+    ImageReference,
+    OpenAIOptions,
+    generate_fields,
+    ignored_shape,
+    unknown_fields,
+    with_our_names,
+)
 from imageserver.api.inputs.upscale import DEFAULT_FACTOR, DEFAULT_STRENGTH
 from imageserver.api.inputs.validation import validated, without_blanks
-from imageserver.errors import BadRequest
+from imageserver.errors import BadRequest, InvalidParameter
 from imageserver.generation import NO_PROMPT
 
 B = TypeVar("B", bound="ImagesBody")
+
+Named = str | ImageReference | list[ImageReference | str]
+
+# The names of the image to start from; Together's, OpenRouter's and xAI's clients have others than OpenAI's.
+IMAGE_FIELDS = ("images", "image", "image_url", "url", "reference_images", "input_references")
+# One image is a list of one, as in `image`.
+NamedList = Annotated[
+    list[ImageReference | str] | None,
+    BeforeValidator(lambda given: [given] if isinstance(given, str | dict) else given, json_schema_input_type=Named),
+]
+# Together's name for it.
+AS_BASE64 = BeforeValidator(lambda given: "b64_json" if given == "base64" else given)
 
 
 class ImagesBody(OpenAIOptions, Prompted):
@@ -24,7 +43,7 @@ class ImagesBody(OpenAIOptions, Prompted):
     Fields that only OpenAI's own service can use are accepted and ignored.
     """
 
-    response_format: Literal["b64_json", "url"] | None = Field(
+    response_format: Annotated[Literal["b64_json", "url"], AS_BASE64] | None = Field(
         None,
         description="b64_json returns the images, url the addresses of saved images; by default both, to a request for "
         "gpt-image b64_json alone.",
@@ -34,6 +53,15 @@ class ImagesBody(OpenAIOptions, Prompted):
     style: Any = Field(None, description="Ignored.")
     user: Any = Field(None, description="Ignored.")
     safety_identifier: Any = Field(None, description="Ignored.")
+    image: Named | None = Field(
+        None,
+        description="The image to start from: a file in a form, base64 or a data URL. Up to 16; a variation has one.",
+    )
+    images: NamedList = Field(None, description="The same in JSON.")
+    image_url: Named | None = Field(None, description="Another name for image.")
+    url: Named | None = Field(None, description="Another name for image.")
+    reference_images: NamedList = Field(None, description="Another name for images.")
+    input_references: NamedList = Field(None, description="Another name for images.")
 
     @classmethod
     def needs_prompt(cls) -> bool:
@@ -53,10 +81,6 @@ class VariationsBody(ImagesBody):
     """The body of `POST /v1/images/variations`, a form or JSON."""
 
     prompt: str = Field(NO_PROMPT, description="Description of the variation; none by default.")
-    image: str | list[str] | None = Field(None, description="The image: a file in a form, base64 or a data URL.")
-    images: list[ImageReference | str] | None = Field(None, description="The image in JSON; an edit accepts up to 16.")
-    image_url: str | list[str] | None = Field(None, description="Another name for image.")
-    url: str | list[str] | None = Field(None, description="Another name for image.")
 
 
 class EditsBody(VariationsBody):
@@ -89,7 +113,7 @@ class UpscaleBody(VariationsBody):
 
 def checked(model: type[B], content: Any) -> B:
     """Return the body; raises BadRequest or InvalidParameter naming the field and its limit."""
-    given = _without_brackets(model, without_blanks(as_object(content)))
+    given = with_our_names(_without_brackets(model, without_blanks(as_object(content))))
     if model.needs_prompt() and "prompt" not in given:
         raise BadRequest("Prompt is required", param="prompt")
     return validated(model, given)
@@ -104,6 +128,16 @@ def _without_brackets(model: type[B], given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def refuse_image(content: dict[str, Any], stream_format: str) -> None:
+    """Raise InvalidParameter for a body that names an image, from which the stream of another dialect cannot start."""
+    sent = _without_brackets(GenerationsBody, without_blanks(content))
+    if name := next((each for each in IMAGE_FIELDS if sent.get(each)), None):
+        raise InvalidParameter(
+            f"stream_format: the {stream_format} stream starts from no image; send openai, or leave {name} out.",
+            param="stream_format",
+        )
+
+
 def to_generate_fields(body: ImagesBody) -> dict[str, Any]:
     """Return the fields of `POST /generate` with the same meaning."""
     return generate_fields(body, body.prompt)
@@ -111,7 +145,7 @@ def to_generate_fields(body: ImagesBody) -> dict[str, Any]:
 
 def warnings_of(body: ImagesBody, files: set[str]) -> list[str]:
     """Return warnings about fields, and form `files`, that are ignored."""
-    warnings = unknown_fields(body, *files)
+    warnings = unknown_fields(body, *files) + ignored_shape(body)
     if body.stream and body.response_format == "url":
         warnings.append("response_format is ignored in a stream: images are sent as b64_json.")
     if body.partial_images and not body.stream:

@@ -33,6 +33,10 @@ class ModelDetails(ResponseSchema):
 class DetailedModel(OpenAIModel):
     """A model with its details."""
 
+    enhance: bool = Field(
+        description="Whether prompts can be rewritten for it: by ENHANCE_URL, or by its own text encoder, known "
+        "once it was loaded."
+    )
     details: ModelDetails | None = Field(description="Its defaults and abilities; null until it was loaded once.")
 
 

@@ -47,6 +47,8 @@ class ImagesUsage(ResponseSchema):
     input_tokens_details: TokenDetails
     output_tokens: int = Field(description="Tokens of the generated images.")
     output_tokens_details: TokenDetails
+    prompt_tokens: int = Field(description="The same as input_tokens, in OpenRouter's words.")
+    completion_tokens: int = Field(description="The same as output_tokens.")
     total_tokens: int
 
 
@@ -55,6 +57,7 @@ class GeneratedImage(ResponseSchema):
 
     b64_json: str | None = None
     url: str | None = None
+    revised_prompt: str | None = Field(None, description="The prompt that `enhance` has written, left out without it.")
     seed: int = Field(description="The seed of this image.")
 
 
@@ -113,7 +116,7 @@ def images_response(service: Services, result: GenerationResult, fields: Collect
             result.warnings.append(f"url is missing: {error.sentence}")
     body = {
         "created": int(time.time()),
-        "data": [image | {"seed": seed} for image, seed in zip(images, outcome.seeds, strict=True)],
+        "data": [image | {"seed": seed} | _revised(outcome) for image, seed in zip(images, outcome.seeds, strict=True)],
         **described(generation_request, outcome),
         "usage": _usage(generation_request, outcome, range(len(images))),
         "model": result.info.name if result.info else None,
@@ -198,10 +201,15 @@ def _completed(service: Services, result: GenerationResult, kind: EventPrefix) -
             **_index(len(result.files), index),
             "usage": _usage(generation_request, outcome, range(index, index + 1)),
             "seed": outcome.seeds[index],
+            **_revised(outcome),
             "model": result.info.name if result.info else None,
             "warnings": result.warnings,
             "nsfw_detected": outcome.nsfw_detected,
         }
+
+
+def _revised(outcome: Outcome) -> dict[str, str]:
+    return {"revised_prompt": outcome.revised_prompt} if outcome.revised_prompt else {}
 
 
 def _index(count: int, index: int) -> dict[str, int]:
@@ -211,11 +219,15 @@ def _index(count: int, index: int) -> dict[str, int]:
 
 def _usage(generation_request: GenerationRequest, outcome: Outcome, images: range) -> dict[str, Any]:
     tokens = tokens_of(generation_request, outcome, images)
+    read = tokens.text + tokens.source
     return {
-        "input_tokens": tokens.text + tokens.source,
+        "input_tokens": read,
         "input_tokens_details": {"text_tokens": tokens.text, "image_tokens": tokens.source},
         "output_tokens": tokens.generated,
         "output_tokens_details": {"image_tokens": tokens.generated, "text_tokens": 0},
+        # Vercel's provider for OpenRouter reads no answer without these.
+        "prompt_tokens": read,
+        "completion_tokens": tokens.generated,
         "total_tokens": tokens.total,
     }
 

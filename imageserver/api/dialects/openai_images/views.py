@@ -10,12 +10,14 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from imageserver.api import errors
 from imageserver.api.dialects.openai_images import addresses, responses, sent_images
 from imageserver.api.dialects.openai_images.bodies import (
+    IMAGE_FIELDS,
     EditsBody,
     GenerationsBody,
     ImagesBody,
     UpscaleBody,
     VariationsBody,
     checked,
+    refuse_image,
     to_generate_fields,
     warnings_of,
 )
@@ -30,6 +32,7 @@ from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.images.init_image import InitImage
 from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.inputs.json_body import read_json
+from imageserver.api.inputs.openai_options import OTHER_NAMES
 from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.operations import EVENTS, GENERATING_ERRORS, REPEATABLE, documented
 from imageserver.api.request_context import assign_request_id, request_id, services
@@ -60,20 +63,23 @@ GENERATING = {
     body=GenerationsBody, example={"prompt": "a red circle on a blue background", "size": "512x512"}, **GENERATING
 )
 def generations() -> Response:
-    """Generate images in OpenAI's format, in one response or as a stream with partial images."""
+    """Generate images in OpenAI's format, from a text or from images too, in one response or as a stream."""
     content = read_json()
     if isinstance(content, dict) and content.get("stream") is True:
         default = services().settings.stream_format
         if other := other_format(content, default):
-            return other({**content, "stream_format": content.get("stream_format") or default})
-    return _generate(checked(GenerationsBody, content), "image_generation")
+            stream_format = content.get("stream_format") or default
+            refuse_image(content, stream_format)
+            return other({**content, "stream_format": stream_format})
+    body = checked(GenerationsBody, content)
+    return _generate(body, "image_generation", sent_images.read_if_sent(services(), body))
 
 
 @blueprint.post("/images/edits")
 @documented(body=EditsBody, form=True, files=FILES, **GENERATING)
 def edits() -> Response:
     """Edit an image by a prompt, or only the part that is transparent in a mask."""
-    body = checked(EditsBody, read_form(EditsBody) if is_form() else read_json())
+    body = checked(EditsBody, read_form(EditsBody, OTHER_NAMES) if is_form() else read_json())
     return _generate(body, "image_edit", sent_images.read(services(), body))
 
 
@@ -81,7 +87,7 @@ def edits() -> Response:
 @documented(body=VariationsBody, form=True, files={"image": FILES["image"]}, **GENERATING)
 def variations() -> Response:
     """Generate variations of an image without a prompt."""
-    body = checked(VariationsBody, read_form(VariationsBody) if is_form() else read_json())
+    body = checked(VariationsBody, read_form(VariationsBody, OTHER_NAMES) if is_form() else read_json())
     return _generate(body, "image_edit", sent_images.read(services(), body))
 
 
@@ -89,7 +95,7 @@ def variations() -> Response:
 @documented(body=UpscaleBody, form=True, files={"image": FILES["image"]}, **GENERATING)
 def upscale() -> Response:
     """Enlarge an image, with details that the model generates."""
-    body = checked(UpscaleBody, read_form(UpscaleBody) if is_form() else read_json())
+    body = checked(UpscaleBody, read_form(UpscaleBody, OTHER_NAMES) if is_form() else read_json())
     return _generate(body, "image_edit", sent_images.read(services(), body))
 
 
@@ -112,7 +118,8 @@ def model(name: str) -> Response:
         served = ", ".join(listed.name for listed in models)
         raise ModelNotFound(f"model {ascii(name)[:80]} is not available; this server serves {served}.", param="model")
     info = next(listed.info for listed in models if listed.name == (found["alias_of"] or own))
-    return jsonify(found | {"details": details_of(info)})
+    enhance = service.prompt_endpoint is not None or (info is not None and info.enhances)
+    return jsonify(found | {"enhance": enhance, "details": details_of(info)})
 
 
 def _generate(body: ImagesBody, kind: responses.EventPrefix, init_image: InitImage | None = None) -> Response:
@@ -120,7 +127,8 @@ def _generate(body: ImagesBody, kind: responses.EventPrefix, init_image: InitIma
     pending = _prepare(service, body, model, init_image)
     if body.stream:
         updates = pending.stream(request.environ)
-        return sse.event_stream(responses.frames(service, pending.request, updates, kind), responses.error_frame)
+        frames = responses.frames(service, pending.request.without_pixels(), updates, kind)
+        return sse.event_stream(frames, responses.error_frame)
     result = pending.result(request.environ)
     return responses.images_response(service, result, image_fields(model, body.response_format))
 
@@ -149,7 +157,7 @@ def _prepare(service: Services, body: ImagesBody, named: str | None, init_image:
 
 
 def _retry(service: Services, body: ImagesBody, init_image: InitImage | None) -> Retry | None:
-    content = body.model_dump(exclude={"image", "images", "image_url", "url", "mask", "mask_image"})
+    content = body.model_dump(exclude={*IMAGE_FIELDS, "mask", "mask_image"})
     content["model"] = body.model or addresses.deployment()
     return sdk_retries.retry_of(service, content, init_image)
 

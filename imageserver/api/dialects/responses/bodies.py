@@ -9,7 +9,13 @@ from pydantic import BaseModel, Field
 
 from imageserver.api.inputs.generate_request import Whole
 from imageserver.api.inputs.json_body import as_object
-from imageserver.api.inputs.openai_options import ImageReference, OpenAIOptions, unknown_fields
+from imageserver.api.inputs.openai_options import (
+    ImageReference,
+    OpenAIOptions,
+    ignored_shape,
+    unknown_fields,
+    with_our_names,
+)
 from imageserver.api.inputs.validation import omittable, shown, validated, without_blanks
 from imageserver.errors import BadRequest, InvalidParameter
 
@@ -53,8 +59,10 @@ class ResponsesBody(BaseModel, strict=True, extra="allow", json_schema_extra=omi
     )
     store: bool = Field(True, description="Keep the image for previous_response_id.")
     stream: bool = Field(False, description="Return server-sent events.")
-    instructions: Any = Field(None, description="Ignored.")
-    metadata: dict[str, Any] | None = Field(None, description="Returned as it is.")
+    instructions: Any = Field(None, description="Ignored, and returned unless its JSON is longer than 64 KiB.")
+    metadata: dict[str, Any] | None = Field(
+        None, description="Returned as it is, unless its JSON is longer than 64 KiB."
+    )
 
     @property
     def wants_image(self) -> bool:
@@ -62,7 +70,7 @@ class ResponsesBody(BaseModel, strict=True, extra="allow", json_schema_extra=omi
 
     def image_tool(self) -> "ImageTool":
         """Return the tool of a body that wants an image; raises InvalidParameter."""
-        return validated(ImageTool, without_blanks(self._image_tools[0]))
+        return validated(ImageTool, with_our_names(without_blanks(self._image_tools[0])))
 
     @property
     def _image_tools(self) -> list[dict[str, Any]]:
@@ -109,7 +117,7 @@ def warnings_of(body: ResponsesBody, tool: ImageTool | None) -> list[str]:
         warnings.append("background is ignored: the response comes when its image is finished.")
     if tool is None:
         return warnings
-    warnings += unknown_fields(tool)
+    warnings += unknown_fields(tool) + ignored_shape(tool)
     if tool.partial_images and not body.stream:
         warnings.append("partial_images is ignored without stream.")
     if tool.input_fidelity is not None:

@@ -96,7 +96,7 @@ class Events:
 
     def _finished(self, result: GenerationResult) -> Iterator[bytes]:
         reply, text = self._reply, about(result)
-        if reply.body.store:
+        if reply.echo.store:
             image_memory.keep(self._service, reply.ids, result)
         call = reply.image_call("completed", **image_details(self._service, result))
         yield self._of_call("completed")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from imageserver.api.dialects.responses.bodies import ResponsesBody
+from imageserver.api.dialects.responses.echo import Echo
 from imageserver.api.dialects.responses.image_memory import Ids
 from imageserver.api.generation.openai_terms import described, tokens_of
 from imageserver.api.generation.run import GenerationResult
@@ -42,6 +42,7 @@ class ResponseReply(ResponseSchema):
     status: Literal["in_progress", "completed", "failed"]
     background: Literal[False]
     error: dict[str, Any] | None
+    frequency_penalty: float
     incomplete_details: None
     instructions: Any
     max_output_tokens: None
@@ -49,6 +50,7 @@ class ResponseReply(ResponseSchema):
     model: str
     output: list[dict[str, Any]] = Field(description="An image_generation_call with the image, and a message.")
     parallel_tool_calls: bool
+    presence_penalty: float
     previous_response_id: str | None
     store: bool
     temperature: float
@@ -65,7 +67,7 @@ class ResponseReply(ResponseSchema):
 class Reply:
     """The response to one request, as far as it has come."""
 
-    body: ResponsesBody
+    echo: Echo
     ids: Ids
     model: str
     created_at: int = field(default_factory=lambda: int(time.time()))
@@ -80,7 +82,7 @@ class Reply:
         error: ServiceError | None = None,
     ) -> dict[str, Any]:
         """Return the response as JSON."""
-        body = self.body
+        echo = self.echo
         failure = None if error is None else {"code": SERVER_ERROR, "message": error.sentence, "param": error.param}
         return {
             "id": self.ids.response,
@@ -90,22 +92,22 @@ class Reply:
             "status": status,
             "background": False,
             "error": failure,
+            # The penalties are of Open Responses; OpenRouter's clients read no response without them.
+            "frequency_penalty": 0.0,
             "incomplete_details": None,
-            "instructions": body.instructions,
+            "instructions": echo.instructions,
             "max_output_tokens": None,
-            "metadata": body.metadata or {},
+            "metadata": echo.metadata,
             "model": self.model,
             "output": output or [],
             "parallel_tool_calls": True,
-            "previous_response_id": body.previous_response_id,
-            "store": body.store,
+            "presence_penalty": 0.0,
+            "previous_response_id": echo.previous_response_id,
+            "store": echo.store,
             "temperature": 1.0,
             "text": {"format": {"type": "text"}},
-            "tool_choice": body.tool_choice or "auto",
-            # A mask would send an image back.
-            "tools": [
-                {name: value for name, value in tool.items() if name != "input_image_mask"} for tool in body.tools or ()
-            ],
+            "tool_choice": echo.tool_choice,
+            "tools": echo.tools,
             "top_p": 1.0,
             "truncation": "disabled",
             "usage": usage,
@@ -133,7 +135,7 @@ def text_part(text: str) -> dict[str, Any]:
 
 def image_details(service: Services, result: GenerationResult) -> dict[str, Any]:
     """Return what a finished image adds to its output item."""
-    generation = result.request.generation
+    generation = result.generation
     return {
         "result": service.thread_pool.run(base64.b64encode, result.files[0]).decode(),
         "revised_prompt": generation.prompt,

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request, stream_with_context
 from imageserver.api import errors
 from imageserver.api.dialects.responses import conversation, image_memory
 from imageserver.api.dialects.responses.bodies import ImageTool, ResponsesBody, checked, warnings_of
+from imageserver.api.dialects.responses.echo import Echo
 from imageserver.api.dialects.responses.events import Events
 from imageserver.api.dialects.responses.reply import (
     NO_TOKENS,
@@ -62,10 +63,10 @@ def respond() -> Response:
     tool = body.image_tool()
     model = _model(service, body, tool)
     pending = _prepare(service, body, tool, model)
-    reply = Reply(body, image_memory.new_ids(), pending.request.generation.model or model or "")
+    reply = Reply(Echo.of(body), image_memory.new_ids(), pending.request.generation.model or model or "")
     if body.stream:
         events = Events(service, reply, pending.warnings)
-        frames = events.of_image(pending.request, pending.stream(request.environ))
+        frames = events.of_image(pending.request.without_pixels(), pending.stream(request.environ))
         # The image is kept under this request's credential.
         return sse.event_stream(stream_with_context(frames), events.error_frame)
     return _json(_document(service, reply, pending.result(request.environ)))
@@ -73,7 +74,7 @@ def respond() -> Response:
 
 def _sentence(service: Services, body: ResponsesBody) -> Response:
     reply, warnings = (
-        Reply(body, image_memory.ids_after(body.previous_response_id), body.model or ""),
+        Reply(Echo.of(body), image_memory.ids_after(body.previous_response_id), body.model or ""),
         warnings_of(body, None),
     )
     if body.stream:
@@ -84,7 +85,7 @@ def _sentence(service: Services, body: ResponsesBody) -> Response:
 
 
 def _document(service: Services, reply: Reply, result: GenerationResult) -> dict[str, object]:
-    if reply.body.store:
+    if reply.echo.store:
         image_memory.keep(service, reply.ids, result)
     output = [reply.image_call("completed", **image_details(service, result)), reply.message(about(result))]
     return reply.document("completed", output=output, usage=usage_of(result), warnings=warnings_about(result))

@@ -1,22 +1,28 @@
 """Accept a task: hand its generation to the dispatcher, store it, and follow it in the background."""
 
 import functools
-import itertools
 import uuid
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import current_app
 
 from imageserver.api.dialects.tasks import runner, source_files
-from imageserver.api.dialects.tasks.runner import wanted_of
-from imageserver.api.generation.run import PendingGeneration
-from imageserver.api.request_context import account, credential
+from imageserver.api.dialects.tasks.recording import record_trace
+from imageserver.api.dialects.tasks.stored_request import RETRIED, begin, is_open, wanted_of, wanted_of_fields
+from imageserver.api.generation.better_prompt import is_asked_for
+from imageserver.api.generation.request_times import trace_headers
+from imageserver.api.generation.run import PendingGeneration, Update
+from imageserver.api.request_context import account, credential, limits
 from imageserver.api.services import Services
+from imageserver.client_limits import NO_LIMITS
 from imageserver.dispatch.admission import refuse_if_full, refuse_if_share_taken
 from imageserver.errors import Busy, ServiceError
 from imageserver.outputs.task_store import Task
 from imageserver.protocol.messages import Queued
+from imageserver.telemetry.logs import current_trace
+from imageserver.telemetry.tracing.trace_header import trace_id_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +53,13 @@ class Accepted:
 
 def accept(service: Services, task_request: TaskRequest) -> Accepted:
     """Accept a task; raises what refuses its generation, and StorageFull."""
+    # For what the log says before the generation begins.
+    current_trace.set(trace_id_in(trace_headers().get("traceparent", "")))
     pending = task_request.pending
     if pending is None:
         return _accept_unloaded(service, task_request)
+    if is_asked_for(service, pending.request.generation) and pending.cached() is None:
+        return _accept_unimproved(service, task_request, pending)
     wanted, source = wanted_of(pending.request), pending.request.source
     updates = pending.updates()
     # Raises a refusal here: a task with an id is retried until it is generated.
@@ -59,24 +69,54 @@ def accept(service: Services, task_request: TaskRequest) -> Accepted:
     except ServiceError:
         pending.cancel()
         raise
-    runner.follow(service, task, lambda: (task, itertools.chain([first], updates)))
+    pending.leave_to_next_attempt(RETRIED)
+    resumed = _resume(first, updates)
+    runner.follow(service, task, lambda: (task, resumed))
     if isinstance(first, Queued):
         return Accepted(task, round(first.wait + first.own, 2), first.position)
     return Accepted(task, 0.0, 0)
 
 
-def _accept_unloaded(service: Services, task_request: TaskRequest) -> Accepted:
-    """Accept a task after loading its model, which may take minutes."""
+def _resume(first: Update, updates: Generator[Update]) -> Generator[Update]:
+    """Yield the first update, which was read before, and the others; an error that is thrown in reaches them."""
+    try:
+        yield first
+    except Exception as error:
+        updates.throw(error)
+    yield from updates
+
+
+def _accept_unimproved(service: Services, task_request: TaskRequest, pending: PendingGeneration) -> Accepted:
+    """Accept a task whose prompt an endpoint improves first: it can be found and cancelled meanwhile."""
+    service.client.request_admission(task_request.number, credential(), account(), limits())
+    waiting = _count_waiting(service)
+    task = _store(service, task_request, wanted_of(pending.request), pending.request.source)
+    still_wanted = functools.partial(is_open, service, task.task_id)
+    # What was accepted is charged, but no longer refused.
+    pending.request = replace(pending.request, still_wanted=still_wanted, limits=NO_LIMITS, patience=None)
+    pending.leave_to_next_attempt(RETRIED)
+    runner.follow(service, task, lambda: (task, pending.updates()))
+    return Accepted(task, None, waiting)
+
+
+def _count_waiting(service: Services) -> int:
+    """Return how many tasks have not ended, whether the dispatcher knows of them or not; raises QueueFull."""
     limit = service.settings.max_queue
     waiting = service.tasks.count_open()
     refuse_if_full(waiting, limit, queue_wait=lambda: 0.0)
     if credential():
         own = service.tasks.count_open(credential())
         refuse_if_share_taken(own, 1, waiting, limit, what=f"{own} generations (MAX_QUEUE)", pause=0.0)
-    wanted = runner.wanted_of_fields(task_request.fields, account(), task_request.previews)
+    return waiting
+
+
+def _accept_unloaded(service: Services, task_request: TaskRequest) -> Accepted:
+    """Accept a task after loading its model, which may take minutes."""
+    waiting = _count_waiting(service)
+    wanted = wanted_of_fields(task_request.fields, account(), task_request.previews)
     task = _store(service, task_request, wanted, task_request.images)
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    runner.follow(service, task, functools.partial(runner.begin, app, service, task))
+    runner.follow(service, task, functools.partial(begin, app, service, task))
     return Accepted(task, None, waiting)
 
 
@@ -86,7 +126,7 @@ def _store(service: Services, task_request: TaskRequest, wanted: str, source: by
     # First: another worker may adopt the task as soon as it is stored.
     source_files.write(service, task_id, source)
     try:
-        return service.tasks.add(
+        task = service.tasks.add(
             task_id=task_id,
             number=task_request.number,
             credential=credential(),
@@ -99,3 +139,6 @@ def _store(service: Services, task_request: TaskRequest, wanted: str, source: by
     except ServiceError:
         source_files.remove(service, task_id)
         raise
+    if url is not None:
+        record_trace(service, task_id)
+    return task

@@ -10,8 +10,8 @@ from flask import Response, jsonify, request
 from pydantic import Field
 
 from imageserver.api.dialects.tasks.accepting import TaskRequest, accept
-from imageserver.api.dialects.tasks.runner import DIALECT
 from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, cancel_task, fields_of, found_task, status_of
+from imageserver.api.dialects.tasks.stored_request import DIALECT
 from imageserver.api.dialects.tasks.views import blueprint
 from imageserver.api.generation.build_request import build_request, parse_request
 from imageserver.api.generation.model_lookup import Unloaded, look_up

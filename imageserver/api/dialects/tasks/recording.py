@@ -1,11 +1,14 @@
-"""Record how a task ended even if the state database is locked or its disk is full: nobody else knows."""
+"""Record how a task goes, and how it ended even if the state database is locked or its disk is full."""
 
+import functools
 import logging
 from collections.abc import Callable
 
 import gevent
 
+from imageserver.api.services import Services
 from imageserver.errors import StorageFull
+from imageserver.telemetry.logs import current_trace
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +23,17 @@ def record_if_possible(write: Callable[[], None]) -> None:
         logger.warning("The progress of the task is not stored: %s", error.sentence)
 
 
+def record_trace(service: Services, task_id: str) -> None:
+    """Record the current trace as that of the task's webhook, whose lines in the log may come after a restart."""
+    if trace_id := current_trace.get():
+        record_if_possible(functools.partial(service.webhook_store.set_trace, task_id, trace_id))
+
+
 def record_end(write: Callable[[], None]) -> None:
     """Record the end of a task, and try until it is stored.
 
-    No more of them can wait than tasks were accepted, and meanwhile none is: that cannot be stored either.
+    Nobody else knows of it. No more of them can wait than tasks were accepted, and meanwhile none is: that cannot be
+    stored either.
     """
     pause, has_failed = FIRST_PAUSE_SECONDS, False
     while True:

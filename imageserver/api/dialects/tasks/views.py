@@ -10,15 +10,15 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, Field
 
 from imageserver.api.dialects.tasks.accepting import TaskRequest, accept
-from imageserver.api.dialects.tasks.runner import DIALECT
 from imageserver.api.dialects.tasks.statuses import TaskStatusResponse, cancel_task, found_task, status_of
+from imageserver.api.dialects.tasks.stored_request import DIALECT
 from imageserver.api.generation.build_request import build_request, parse_request
 from imageserver.api.generation.image_response import image_response
 from imageserver.api.generation.model_lookup import Unloaded, look_up
 from imageserver.api.inputs.generate_request import Generating, Seed, Steps, Whole, check_limit
 from imageserver.api.inputs.json_body import as_object, read_json, read_model
 from imageserver.api.inputs.sizes import SIZE_PATTERN
-from imageserver.api.inputs.validation import read_query, validated
+from imageserver.api.inputs.validation import BlanksLeftOut, blanks_left_out, read_query, validated
 from imageserver.api.operations import GENERATING_ERRORS, IMAGES, documented
 from imageserver.api.rate_limits import count_requests
 from imageserver.api.request_context import request_id, services
@@ -32,7 +32,7 @@ DEFAULT_STEPS = 50
 WEBHOOK_HELP = "Web address that receives the signed state of the task when it ends; needs WEBHOOK_SECRET."
 
 
-class TaskBody(Generating, extra="forbid"):
+class TaskBody(Generating, extra="forbid", json_schema_extra=blanks_left_out):
     """The body of `POST /submit`; unknown keys are refused."""
 
     resolution: str = Field("1024x1024", pattern=SIZE_PATTERN, description="Size as WIDTHxHEIGHT.")
@@ -44,7 +44,7 @@ class TaskBody(Generating, extra="forbid"):
     webhook_url: str | None = Field(None, description=WEBHOOK_HELP)
 
 
-class BatchBody(BaseModel, strict=True, extra="forbid"):
+class BatchBody(BlanksLeftOut, strict=True, extra="forbid", json_schema_extra=blanks_left_out):
     """The body of `POST /batch_submit`."""
 
     requests: list[TaskBody] = Field(min_length=1, max_length=MAX_BATCH_TASKS, description="The tasks, in order.")
@@ -58,7 +58,8 @@ class SubmitResponse(BaseModel):
     requestId: int  # noqa: N815 - the documented name
     status: Literal["queued"]
     estimated_time: float | None = Field(
-        description="Expected seconds until the images are ready, including the queue; null until its model is loaded."
+        description="Expected seconds until the images are ready, including the queue; null until its model is loaded, "
+        "and where ENHANCE_URL improves its prompt first."
     )
     queue_position: int
     message: str

@@ -14,7 +14,7 @@ from imageserver.api.services import Services
 from imageserver.errors import ServiceError
 from imageserver.outputs.webhook_store import DueWebhook, Webhook
 from imageserver.telemetry.instruments import WEBHOOKS
-from imageserver.telemetry.logs import current_request
+from imageserver.telemetry.logs import current_credential, current_request, current_trace
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,9 @@ def _send_forever(app: Flask, service: Services, sender: WebhookSender) -> None:
 
 
 def _send(app: Flask, service: Services, sender: WebhookSender, due: DueWebhook) -> None:
+    current_request.set(due.number)
+    current_credential.set(due.credential)
+    current_trace.set(due.trace_id)
     try:
         webhook = service.webhook_store.claim(due, time.time(), lease=LEASE_SECONDS)
         if webhook is not None:
@@ -64,9 +67,8 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
     task, store = service.tasks.find(webhook.task_id, ""), service.webhook_store
     if task is None or task.state == "expired":
         return
-    current_request.set(task.number)
     if webhook.attempts > len(RETRY_SECONDS) + 1:
-        store.give_up(webhook.task_id, error=webhook.error or "The server stopped during every attempt.")
+        _abandon(service, webhook, webhook.error or "The server stopped during every attempt.")
         return
     # The addresses of images are the same as in GET /status.
     with app.test_request_context(base_url=webhook.site):
@@ -75,9 +77,7 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
         sender.send(webhook.url, body, webhook_id=webhook.task_id)
     except WebhookFailed as error:
         if webhook.attempts > len(RETRY_SECONDS):
-            logger.error("The webhook of task %s failed for good: %s", webhook.task_id, error)
-            store.give_up(webhook.task_id, error=str(error))
-            service.measurements.count(WEBHOOKS, "abandoned")
+            _abandon(service, webhook, str(error))
         else:
             pause = RETRY_SECONDS[webhook.attempts - 1]
             logger.warning("The webhook of task %s is retried in %d s: %s", webhook.task_id, pause, error)
@@ -87,3 +87,9 @@ def _attempt(app: Flask, service: Services, sender: WebhookSender, webhook: Webh
         logger.info("The webhook of task %s was accepted.", webhook.task_id)
         store.deliver(webhook.task_id)
         service.measurements.count(WEBHOOKS, "delivered")
+
+
+def _abandon(service: Services, webhook: Webhook, error: str) -> None:
+    logger.error("The webhook of task %s failed for good: %s", webhook.task_id, error)
+    service.webhook_store.give_up(webhook.task_id, error=error)
+    service.measurements.count(WEBHOOKS, "abandoned")

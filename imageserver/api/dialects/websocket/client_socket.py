@@ -19,6 +19,8 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from simple_websocket import ConnectionClosed
 
+from imageserver.api.dialects.websocket.arriving_message import ArrivingMessage
+from imageserver.api.dialects.websocket.text_bytes import TextAsBytes
 from imageserver.api.wsgi.yielding import yield_to_others
 
 logger = logging.getLogger(__name__)
@@ -43,9 +45,11 @@ class ClientSocket:
         self._timeout = timeout
         self._sending = BoundedSemaphore(1)
         self._reader: Any = None
+        self._is_cut = False
 
-    def serve(self, reader: Any) -> None:
-        """Read no faster than `reader`, the library's connection, consumes messages."""
+    def serve(self, reader: Any, message: ArrivingMessage) -> None:
+        """Read no faster than `reader`, the library's connection, consumes messages, which it gets as bytes."""
+        reader.ws = TextAsBytes(reader.ws, message)
         self._reader = reader
 
     def fileno(self) -> int:
@@ -53,9 +57,10 @@ class ClientSocket:
 
     def recv(self, size: int) -> bytes:
         reader = self._reader
-        while reader is not None and reader.connected and reader.input_buffer:
+        # The library takes a message that arrives after its close frame for a sign that the connection goes on.
+        while reader is not None and reader.connected and reader.input_buffer and not self._is_cut:
             gevent.sleep(0.005)
-        data: bytes = self._socket.recv(size)
+        data: bytes = b"" if self._is_cut else self._socket.recv(size)
         # gevent lets others in only while there is nothing to read: a client that sends fast would keep them out.
         yield_to_others()
         if reader is not None:
@@ -73,6 +78,7 @@ class ClientSocket:
 
     def cut(self) -> None:
         """Shut the connection down at once, which wakes every reader and sender."""
+        self._is_cut = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

@@ -6,6 +6,7 @@ import msgspec
 from pydantic import Field
 from werkzeug.datastructures import Headers
 
+from imageserver.api.dialects.websocket.text_bytes import BINARY
 from imageserver.api.generation.build_request import parse_request, prepare
 from imageserver.api.generation.run import GenerationResult, PendingGeneration
 from imageserver.api.inputs import bounded_json
@@ -31,11 +32,11 @@ class WebSocketBody(GenerateBody):
     )
 
 
-def read(text: str | bytes) -> Frame:
+def read(message: bytes) -> Frame:
     """Return the JSON object in a client's frame; raises BadRequest."""
-    if isinstance(text, bytes | bytearray):
+    if message.startswith(BINARY):
         raise BadRequest("Frames must be JSON text, not binary.")
-    content = bounded_json.parse(text)
+    content = bounded_json.parse(message)
     if not isinstance(content, dict):
         raise BadRequest("The frame must be a JSON object.")
     return content
@@ -103,6 +104,7 @@ def result(generated: GenerationResult, images: list[str]) -> Frame:
         "output_format": generated.request.output_options.output_format,
         "warnings": generated.warnings,
         "nsfw_detected": outcome.nsfw_detected,
+        "revised_prompt": outcome.revised_prompt or None,
         "request_id": generated.request.number,
         "cache": generated.origin,
     }

@@ -23,18 +23,23 @@ from wsproto.utilities import ProtocolError
 
 from imageserver.api import authentication, errors, rate_limits
 from imageserver.api.dialects.websocket import frames
+from imageserver.api.dialects.websocket.arriving_message import ArrivingMessage
 from imageserver.api.dialects.websocket.client_socket import ClientSocket, FrameKind, Outbox
 from imageserver.api.dialects.websocket.frames import Frame, WebSocketBody
 from imageserver.api.generation import previews
-from imageserver.api.generation.run import GenerationRequest, GenerationResult, Update
+from imageserver.api.generation.run import GenerationRequest, GenerationResult, PendingGeneration, Update
 from imageserver.api.generation.save import save_all, shown_paths, urls_of
 from imageserver.api.request_context import client_address, request_id, services
 from imageserver.api.services import Services
+from imageserver.api.wsgi.bodies.arriving import ARRIVING_KEY, WAITING_KEY
+from imageserver.api.wsgi.bodies.waiting import WaitingBodies
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
 from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import BadRequest, Busy, Draining, ServiceError, TooManyConnections, UpgradeRequired
 from imageserver.protocol.messages import Progress, Queued
+from imageserver.telemetry.error_line import log_error
 from imageserver.telemetry.logs import current_request
+from imageserver.web_addresses import network_of
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +102,10 @@ def generate(connection: Connection) -> None:
     """Generate images for each frame until the client disconnects."""
     # Nothing else may read from the socket: it would swallow what the client sends.
     del request.environ[SOCKET_KEY]
-    session = _Session(services(), connection, request_id())
+    client = network_of(client_address())
+    message = ArrivingMessage(request.environ[ARRIVING_KEY], client, give_up=connection.sock.cut)
+    connection.sock.serve(connection, message)
+    session = _Session(services(), connection, request_id(), request.environ[WAITING_KEY], client)
     try:
         session.run()
     except ConnectionClosed:
@@ -106,6 +114,8 @@ def generate(connection: Connection) -> None:
         # Not raised: Flask would send an HTTP response in the middle of a WebSocket.
         logger.exception("A WebSocket session failed.")
         session.end(CloseReason.INTERNAL_ERROR, "Internal server error.")
+    finally:
+        message.end()
 
 
 @blueprint.errorhandler(ProtocolError)
@@ -140,11 +150,14 @@ class _RunningGeneration:
         self.number, self.body = number, body
         self.missed_previews = 0
         self._service = service
+        self._pending: PendingGeneration | None = None
         self._is_cancelled = False
 
     def updates(self) -> Iterator[tuple[GenerationRequest, Update]]:
         """Yield the request with each update of its generation; raises ServiceError."""
-        pending = frames.pending_of(self._service, self.number, self.body)
+        pending = self._pending = frames.pending_of(self._service, self.number, self.body)
+        if self._is_cancelled:
+            pending.cancel()
         for update in pending.updates():
             if self._is_cancelled and not isinstance(update, GenerationResult):
                 self.cancel()
@@ -154,8 +167,12 @@ class _RunningGeneration:
     def cancel(self) -> None:
         """Cancel it, even if it has not reached the queue yet."""
         self._is_cancelled = True
-        # The dispatcher knows its number also while it waits for its model.
-        self._service.client.cancel(self.number)
+        if self._pending is not None:
+            # Ends also a question to ENHANCE_URL, which the dispatcher knows nothing about.
+            self._pending.cancel()
+        else:
+            # The dispatcher knows its number also while it waits for its model.
+            self._service.client.cancel(self.number)
 
     def count_missed(self) -> None:
         """Count a preview that was dropped because the client was too slow."""
@@ -163,30 +180,32 @@ class _RunningGeneration:
 
 
 class _Session:
-    """One connection with at most one generation at a time."""
+    """One connection with at most one generation at a time; its messages count as `client`'s among those that wait."""
 
-    def __init__(self, service: Services, connection: Connection, first_number: int) -> None:
+    def __init__(
+        self, service: Services, connection: Connection, first_number: int, waiting: WaitingBodies, client: str
+    ) -> None:
         self._service = service
         self._connection = connection
         self._outbox = Outbox(lambda frame: connection.send(frames.encode(frame)))
         self._first_number: int | None = first_number
+        self._waiting, self._client = waiting, client
         self._running: _RunningGeneration | None = None
         self._idle_for = 0.0
-        connection.sock.serve(connection)
 
     def run(self) -> None:
         """Receive frames until the session or the server ends; raises ConnectionClosed when the client disconnects."""
         while True:
-            text = self._connection.receive(timeout=POLL_SECONDS)
-            if text is not None:
-                self._receive(text)
+            message = self._connection.receive(timeout=POLL_SECONDS)
+            if message is not None:
+                self._receive(message)
             if self._running is not None:
                 continue
             if self._service.draining:
                 self._outbox.flush()
                 self.end(CloseReason.GOING_AWAY, "The server is stopping.")
                 return
-            self._idle_for = self._idle_for + POLL_SECONDS if text is None and self._outbox.is_empty else 0.0
+            self._idle_for = self._idle_for + POLL_SECONDS if message is None and self._outbox.is_empty else 0.0
             if self._idle_for >= IDLE_SECONDS:
                 self.end(CloseReason.NORMAL_CLOSURE, "The connection was idle.")
                 return
@@ -201,20 +220,21 @@ class _Session:
         self._connection.thread.join(CLOSE_SECONDS)
         self._connection.sock.cut()
         self._connection.thread.join(CLOSE_SECONDS)
+        self._connection.input_buffer.clear()
 
-    def _receive(self, text: str | bytes) -> None:
+    def _receive(self, message: bytes) -> None:
         self._idle_for = 0.0
         try:
-            frame = frames.read(text)
+            frame = frames.read(message)
             if frame.get("type") != "cancel":
-                self._start(frame)
+                self._start(frame, len(message))
             # A cancel that comes too late is not an error: the client could not know.
             elif self._running is not None:
                 self._running.cancel()
         except ServiceError as error:
             # Without an id, which is a write, and below the usual level: thousands of refused frames cost a client
             # nothing.
-            logger.debug("%d %s: %s", error.status, error.code, error.sentence)
+            log_error(logger, error, logging.DEBUG)
             refusal = frames.failure(None, error)
             self._outbox.put(lambda: refusal)
 
@@ -225,7 +245,7 @@ class _Session:
         current_request.set(number)
         return number
 
-    def _start(self, frame: Frame) -> None:
+    def _start(self, frame: Frame, size: int) -> None:
         if self._running is not None:
             raise Busy("A generation is already running on this connection; cancel it, or open another connection.")
         if self._service.draining:
@@ -233,16 +253,17 @@ class _Session:
         authentication.identify()
         body, number = frames.checked(frame), self._next_number()
         rate_limits.count_requests(1, number)
+        self._waiting.hold(self._client, size)
         self._running = _RunningGeneration(self._service, number, body)
         # With a copy of the context, which holds the credential and the request id.
-        gevent.spawn(copy_context().run, self._follow, self._running)
+        gevent.spawn(copy_context().run, self._follow, self._running, size)
 
-    def _follow(self, running: _RunningGeneration) -> None:
-        """Run a generation and send its frames, in a greenlet of its own."""
+    def _follow(self, running: _RunningGeneration, size: int) -> None:
+        """Run a generation of a message of `size` bytes and send its frames, in a greenlet of its own."""
         try:
             last = self._send_updates(running)
         except ServiceError as error:
-            logger.info("%d %s: %s", error.status, error.code, error.sentence)
+            log_error(logger, error)
             last = frames.failure(running.number, error)
         except ConnectionClosed:
             running.cancel()
@@ -250,6 +271,8 @@ class _Session:
         except Exception:
             logger.exception("The generation failed.")
             last = frames.failure(running.number, ServiceError())
+        finally:
+            self._waiting.release(self._client, size)
         try:
             self._outbox.put(lambda: self._last(running, last))
         except ConnectionClosed:

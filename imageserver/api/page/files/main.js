@@ -1,15 +1,18 @@
 // The page: its views, the server's state, and the key that the server may require.
 
+// First, so that all texts stand together: gzip finds more in them then.
+import { TEXTS } from "./language/texts.js";
 import { CreateView } from "./create/view.js";
 import { Comparison } from "./gallery/comparison.js";
 import { GalleryView } from "./gallery/view.js";
 import { addTexts, offerOtherLanguage, text, translate } from "./language/text.js";
-import { TEXTS } from "./language/texts.js";
+import { LayerStack } from "./layers/stack.js";
 import { DoneNotice } from "./queue/done.js";
 import { QueueView } from "./queue/view.js";
 import { KeyForm } from "./shell/key.js";
 import { Keyboard } from "./shell/keyboard.js";
 import { Navigation } from "./shell/navigation.js";
+import { keepOpenLists, openKeptLists } from "./shell/open_lists.js";
 import { Refusal, UNREACHABLE, ask, forget, hasKey } from "./shell/server.js";
 import { ServerState } from "./shell/server_state.js";
 import { followTheme } from "./shell/theme.js";
@@ -28,7 +31,8 @@ let model = null;
 
 for (const texts of TEXTS) addTexts(texts);
 translate(document);
-offerOtherLanguage(byId("language"));
+offerOtherLanguage(byId("language"), keepOpenLists);
+openKeptLists();
 followTheme(byId("theme"));
 
 /** What the views may ask of the page. */
@@ -44,16 +48,21 @@ const page = {
   },
   /** Keys that work everywhere: `add(key, sentence, action)`. */
   keyboard: new Keyboard(),
-  /** Fill the form with settings, as a card's request has them, and a seed, and show it. */
-  useSettings: (request, seed) => {
+  /**
+   * Fill the form with settings, as a card's request has them, and a seed, show it, and name what it has no field for;
+   * return whether it has all.
+   */
+  useSettings: (request, seed, unused) => {
     navigation.open(create.name);
-    create.useSettings(request, seed);
+    return create.useSettings(request, seed, unused);
   },
   /** Write some values into the form, by the names of its fields, and show it. */
   useValues: (values) => {
     navigation.open(create.name);
     create.useValues(values);
   },
+  /** Show the form. */
+  showForm: () => navigation.open(create.name),
   /** Show the form, which starts from an image, a Blob. */
   startFrom: (blob) => {
     navigation.open(create.name);
@@ -61,10 +70,14 @@ const page = {
   },
   /** Compare two images: `show(first, second)` and `hide()`. */
   comparison: new Comparison(),
+  /** Show layers over each other: `show(addresses, prompt)`. */
+  layers: new LayerStack(),
   /** Say that the request with this prompt is done. */
   done: (prompt) => doneNotice.say(prompt),
   /** Return the numbers of this browser's jobs that are under way. */
   ownJobs: () => create.ownJobs,
+  /** Return the prompt that this browser has sent for a job, by its number, or undefined. */
+  promptOf: (number) => create.promptOf(number),
   /** Learn again what the form depends on. */
   learn: () => {
     isKnown = false;
@@ -75,7 +88,8 @@ const page = {
 };
 
 const state = new ServerState(page.announce);
-const key = new KeyForm(() => {
+const key = new KeyForm((isOther) => {
+  if (isOther) create.leaveUnsent();
   isKnown = false;
   poll();
 });
@@ -93,9 +107,12 @@ page.keyboard.add("/", text("keys.prompt"), () => {
 });
 page.keyboard.list("Ctrl + Enter", text("keys.generate"));
 page.keyboard.list("Tab, Shift + Tab", text("keys.next"));
+page.keyboard.list("← → + − 0", text("gallery.keys"));
+page.keyboard.list("B, E, [ ], I, Ctrl + Z, + −", text("mask.keys"));
 page.keyboard.list("Esc", text("keys.leave"));
 byId("key-forget").hidden = !hasKey();
 byId("key-forget").addEventListener("click", () => {
+  create.forgetUnsent();
   forget();
   location.reload();
 });

@@ -12,10 +12,12 @@ from imageserver.api.inputs.json_body import as_object, read_json
 from imageserver.api.inputs.validation import validated
 from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import request_id, services
-from imageserver.api.server.provenance.bodies import ImageBody, ReplayResponse, VerifyResponse
+from imageserver.api.server.provenance.bodies import ImageBody, ManifestReport, ReplayResponse, VerifyResponse
 from imageserver.api.server.provenance.comparison import compared, measured
 from imageserver.api.server.provenance.embedded_request import read_embedded_request
 from imageserver.api.services import Services
+from imageserver.imaging.provenance.manifests.store import memory_needed
+from imageserver.imaging.provenance.verification import verify as verify_file
 
 FILES = {"image": "The image file, as it was received."}
 
@@ -23,7 +25,7 @@ blueprint = Blueprint("provenance", __name__)
 
 
 @blueprint.post("/v1/verify")
-@documented(body=ImageBody, form=True, files=FILES, response=VerifyResponse, errors=(400, 408, 413, 422, 500))
+@documented(body=ImageBody, form=True, files=FILES, response=VerifyResponse, errors=(400, 408, 413, 422, 500, 504))
 def verify() -> Response:
     """Say whether this server made an image, whether it is unchanged, and with which settings."""
     service = services()
@@ -31,7 +33,8 @@ def verify() -> Response:
 
     def work() -> VerifyResponse:
         text = _settings_text(data)
-        check = service.sealer.check(data, text)
+        verification = verify_file(data, text, service.sealer, service.manifest_reader)
+        check, manifest = verification.check, verification.manifest
         # Only what this server has written itself is repeated, and read without limits.
         known = json.loads(text) if text is not None and check.authentic_settings else {}
         return VerifyResponse(
@@ -42,9 +45,12 @@ def verify() -> Response:
             model=known.get("model"),
             version=known.get("version"),
             reason=check.reason,
+            manifest=ManifestReport.of(manifest) if manifest else None,
         )
 
-    return jsonify(service.thread_pool.run(work).model_dump())
+    needed = service.thread_pool.run(memory_needed, [data])
+    with service.decoding_memory.reserve(needed, service.settings.request_timeout, request.environ):
+        return jsonify(service.thread_pool.run(work).model_dump())
 
 
 @blueprint.post("/v1/replay")

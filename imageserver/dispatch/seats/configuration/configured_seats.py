@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
+from imageserver.dispatch.seats.configuration.group_size import useful_groups
 from imageserver.dispatch.seats.configuration.seat_config import SeatConfig
 from imageserver.settings import Settings
 from imageserver.settings.seat_devices import AUTO, NONE, parse_seats
@@ -15,9 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 async def configured_seats(
-    settings: Settings, find_cards: Callable[[str], Awaitable[tuple[str, ...]]]
+    settings: Settings,
+    find_cards: Callable[[str], Awaitable[tuple[str, ...]]],
+    splits_calls: Callable[[Settings], Awaitable[bool]],
 ) -> list[SeatConfig]:
-    """Return the configuration of every seat; `find_cards` returns the cards of a kind, which takes a while."""
+    """Return the configuration of every seat.
+
+    `find_cards` returns the cards of a kind, `splits_calls` whether several cards can compute one call of the model.
+    Both take a while.
+    """
     wanted = settings.num_worker_processes
     if settings.devices == NONE or (settings.cluster and not has_engine(settings)):
         return []
@@ -30,7 +37,11 @@ async def configured_seats(
         names = [settings.device]
     if wanted > len(names):
         logger.warning("NUM_WORKER_PROCESSES=%d is more than there are: %s.", wanted, ", ".join(names))
-    return seat_configs(names[: wanted or None], settings.engine_module)
+    devices = await useful_groups(names[: wanted or None], settings, splits_calls)
+    if wanted and len(devices) > wanted:
+        unused = " and ".join(devices[wanted:])
+        logger.warning("NUM_WORKER_PROCESSES=%d leaves %s without an engine.", wanted, unused)
+    return seat_configs(devices[: wanted or None], settings.engine_module)
 
 
 def has_engine(settings: Settings) -> bool:

@@ -1,7 +1,7 @@
 """What a seat is made of."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -10,12 +10,12 @@ class SeatConfig:
 
     The engine gets `device` as its DEVICE; `cuda:0+cuda:1` is a group, which the engine builds itself. `engine_module`
     is the Python module that runs as the engine process: the engine itself, or a stand-in for one on another machine.
-    `environment` is added to that process's own. `name` tells the seats of a server apart, also in metrics.
-    `is_far` says that the process only stands for the engine.
+    `environment` returns what each start of it adds to its environment. `name` tells the seats of a server apart, also
+    in metrics. `is_far` says that the process only stands for the engine.
     """
 
     name: str
     device: str
     engine_module: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Callable[[], Mapping[str, str]] = dict
     is_far: bool = False

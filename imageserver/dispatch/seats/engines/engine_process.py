@@ -10,13 +10,15 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import Protocol
 
 from imageserver.dispatch.jobs import Listener
 from imageserver.dispatch.seats.configuration.seat_config import SeatConfig
+from imageserver.dispatch.seats.engines.engine_events import EngineEvents
 from imageserver.dispatch.seats.engines.engine_questions import EngineQuestions
 from imageserver.dispatch.seats.engines.initial_models import InitialModels
+from imageserver.dispatch.seats.engines.machine_choices import MachineChoices
 from imageserver.dispatch.seats.engines.memory_share import MemoryShare
+from imageserver.dispatch.seats.engines.usage_total import UsageTotal
 from imageserver.dispatch.seats.signs_of_life.engine_watchdog import EngineWatchdog
 from imageserver.dispatch.seats.signs_of_life.load_watchdog import LoadWatchdog
 from imageserver.dispatch.streams import Peer
@@ -25,7 +27,8 @@ from imageserver.errors import EngineUnavailable, Loading
 from imageserver.generation import ModelInfo
 from imageserver.protocol import child_process, messages
 from imageserver.protocol.channel import Address
-from imageserver.protocol.engine_config import EngineConfig, InitialModel
+from imageserver.protocol.engine_config import EngineConfig
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,22 +44,6 @@ DOWNLOADING, WAITING = "downloading", "waiting"
 DIED = "The engine died."
 
 
-class EngineEvents(Protocol):
-    """The seat's side: what the engine process reports to it."""
-
-    def engine_changed(self) -> None:
-        """The state, its reason or the progress has changed."""
-
-    def job_event(self, message: messages.JobReport, raw: bytes) -> None:
-        """A running job has started, progressed or ended."""
-
-    def model_event(self, message: messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress) -> None:
-        """The models in memory or on the disk have changed, or a load or a download has progressed or failed."""
-
-    def engine_lost(self, *, silent: bool) -> None:
-        """The engine is gone, and the running jobs with it; `silent` when the watchdog killed it."""
-
-
 class EngineProcess:
     """One supervised engine process.
 
@@ -67,9 +54,10 @@ class EngineProcess:
     _events: EngineEvents
 
     def __init__(
-        self, settings: Settings, address: Address, config: SeatConfig, model_file: Path | None = None
-    ) -> None:
-        """Run engines one by one; `model_file` outlives this dispatcher and keeps what MODEL=auto meant at first."""
+        self, settings: Settings, address: Address, config: SeatConfig, model_file: Path | None = None,
+        choices: MachineChoices | None = None,
+    ) -> None:  # fmt: skip
+        """Run engines one by one; what MODEL=auto meant is kept in `model_file`, for other machines in `choices`."""
         self._settings = settings.model_copy(update={"device": config.device})
         self._config = config
         self._address = address
@@ -95,8 +83,8 @@ class EngineProcess:
         self.restarts = 0
         # Where the engine is, if that is another machine, and on which device.
         self.machine = ""
-        self.usage = messages.DeviceUsage()
-        self.initial_models = InitialModels(model_file)
+        self.usage = UsageTotal()
+        self.initial_models = InitialModels(model_file, choices)
         # How far the load of another model has come beside the first one.
         self.load_progress: messages.LoadProgress | None = None
         self._questions = EngineQuestions()
@@ -143,6 +131,7 @@ class EngineProcess:
                 self.is_resting = False
                 failures = 0 if was_ready else failures + 1
                 if failures >= MAX_LOAD_FAILURES:
+                    self.initial_models.forget(self.machine)
                     self._set_state("failed", "failed", f"The engine died {failures} times while loading; see the log.")
                     self._events.engine_lost(silent=False)
                     return
@@ -257,12 +246,13 @@ class EngineProcess:
         self._silent, self.ready, self.fraction, self.load_progress = False, None, None, None
         self._running.clear()
         self._changes.clear()
+        self.usage.begin_engine()
         self._watchdog.begin()
         self._token = secrets.token_hex(32)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", self._config.engine_module, stdin=asyncio.subprocess.PIPE,
-                env=os.environ | self._config.environment,
+                env=os.environ | self._config.environment(),
             )  # fmt: skip
         except OSError as error:  # memory is short, perhaps still that of the last engine
             logger.error("No engine process can be started: %s", error)
@@ -298,12 +288,15 @@ class EngineProcess:
             failure = message.failure if isinstance(message, messages.LorasLoaded) else None
             self._questions.answer(message.job, failure or message)
         elif isinstance(message, messages.DeviceUsage):
-            self.usage = message
+            self.usage.observe(message)
         elif isinstance(message, messages.Placed):
             self.machine = message.machine
+            if self._peer is not None:
+                self._peer.send(messages.MachineChoice(choice=self.initial_models.on(self.machine)))
             self._events.engine_changed()
         elif isinstance(message, messages.Retiring):
             self._is_retiring = True
+            self.initial_models.forget(self.machine)
             self._events.engine_changed()  # what would have run here runs elsewhere
             self._end_if_retired()
         elif not isinstance(message, messages.Pong):
@@ -319,9 +312,11 @@ class EngineProcess:
             case messages.LoadProgress():
                 self.fraction = message.fraction
                 self._set_state("loading", message.phase, message.sentence)
+            case messages.ModelChosen():
+                self.initial_models.record(message.choice, self.machine)
             case messages.Ready():
                 self.ready, self.fraction, self.is_resting = message, 1.0, False
-                self.initial_models.record(InitialModel.of(message.info))
+                self.initial_models.record(InitialModel.of(message.info), self.machine)
                 self._events.model_event(messages.ModelsLoaded(job=0, models=(message.info,)))
                 self._set_state("ready", "ready", message.info.reason)
             case messages.ModelsLoaded():
@@ -331,15 +326,22 @@ class EngineProcess:
             case messages.ModelFetched():
                 self._events.model_event(message)
             case messages.LoadFailed():
-                logger.error("%s", message.sentence)
-                self._set_state("failed", "failed", message.sentence)
-                self._events.engine_lost(silent=False)
-                if self.is_resting:
-                    # Others may hold the memory that it gave up; the next request tries again.
-                    self._awake.clear()
-                    self._set_state("idle", "idle", message.sentence)
-                if self._peer is not None:
-                    self._peer.close()  # the engine ends, and frees what it had loaded
+                self._end_failed(message.sentence)
+
+    def _end_failed(self, sentence: str) -> None:
+        """Let an engine end that has no model, and frees what it had loaded."""
+        logger.error("%s", sentence)
+        self.initial_models.forget(self.machine)
+        # One far away may have woken on another machine, which is passed over.
+        self.is_resting = self.is_resting and not self._config.is_far
+        self._set_state("failed", "failed", sentence)
+        self._events.engine_lost(silent=False)
+        if self.is_resting:
+            # Others may hold the memory that it gave up; the next request tries again.
+            self._awake.clear()
+            self._set_state("idle", "idle", sentence)
+        if self._peer is not None:
+            self._peer.close()
 
     def _observe(self, message: messages.JobReport) -> None:
         """Record the pace of steps and the end of jobs."""

@@ -20,8 +20,8 @@ class MemoryShare:
         return sum(self._shares.values())
 
     def add(self, job: int, generation: Generation) -> None:
-        """Count a job; smaller images weigh as one of that size: text and bookkeeping stay the same."""
-        self._shares[job] = generation.count * max(1.0, generation.forward_pixels / MEASURED_PIXELS)
+        """Count a job; smaller images, and captions, weigh as one of that size: text and bookkeeping stay the same."""
+        self._shares[job] = max(1, generation.count) * max(1.0, generation.forward_pixels / MEASURED_PIXELS)
 
     def remove(self, job: int) -> None:
         self._shares.pop(job, None)

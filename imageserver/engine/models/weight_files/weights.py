@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from imageserver.engine.devices.memory_needs import ModelWeights, decoding_bytes
+from imageserver.engine.devices.memory_needs import DENOISERS, ModelWeights, decoding_bytes
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.downloads.file_choice import variant_of
 from imageserver.engine.families.family import Family
@@ -30,21 +30,29 @@ def model_weights(components: Mapping[str, Path], dtype: torch.dtype, replaced: 
     """
     loaded = {name: folder for name, folder in components.items() if name not in replaced}
     sizes = {name: size for name, folder in loaded.items() if (size := component_bytes(folder, dtype))}
-    files = [file for name in sizes for file in _files_of(loaded[name])]
+    files = [file for name in sizes for file in files_of(loaded[name])]
     return ModelWeights(
         components=sizes | dict(replaced),
         fixed=frozenset(replaced) | {name for name in sizes if is_quantized(loaded[name])},
         decoding=decoding_bytes(_config(components["vae"]), dtype) if "vae" in components else 0.0,
         largest_file=max((*(file.stat().st_size for file in files), *replaced.values()), default=0),
+        divisible=sum(_divisible_bytes(loaded[name], dtype) for name in DENOISERS & sizes.keys()),
     )
 
 
 def component_bytes(component: Path, dtype: torch.dtype) -> int:
     """Return the bytes that the weights in one component's folder take in `dtype`, or as they are if quantized."""
-    files = _files_of(component)
+    files = files_of(component)
     if is_quantized(component):
         return sum(file.stat().st_size for file in files)
     return sum(map(count_elements, files)) * dtype.itemsize
+
+
+def _divisible_bytes(denoiser: Path, dtype: torch.dtype) -> int:
+    """Return the bytes of a denoiser's matrices; its biases are small, and what is small is not divided."""
+    if is_quantized(denoiser):
+        return 0
+    return sum(count_elements(file, dimensions=2) for file in files_of(denoiser)) * dtype.itemsize
 
 
 def component_variant(component: Path) -> str | None:
@@ -96,7 +104,7 @@ def _names_in(folder: Path) -> list[str]:
     return [name for name, entry in index.items() if isinstance(entry, list) and any(entry)]
 
 
-def _files_of(component: Path) -> list[Path]:
+def files_of(component: Path) -> list[Path]:
     """Return the files that are loaded: beside the plain ones a variant may lie, as for SDXL's UNet."""
     files = list(component.glob("*.safetensors"))
     return [file for file in files if PLAIN_WEIGHTS.fullmatch(file.name)] or files
@@ -115,8 +123,12 @@ def _config(component: Path) -> dict[str, Any]:
     return {}
 
 
-def count_elements(file: Path) -> int:
-    """Return the number of elements of all tensors in a safetensors file, from its header; 0 where it is unreadable."""
+def count_elements(file: Path, dimensions: int = 0) -> int:
+    """Return the number of elements of all tensors in a safetensors file, from its header; 0 where it is unreadable.
+
+    Only those of so many `dimensions` are counted, if that is given.
+    """
     with contextlib.suppress(DamagedHeader, OSError):
-        return sum(math.prod(tensor.shape) for tensor in read_header(file).tensors.values())
+        shapes = [tensor.shape for tensor in read_header(file).tensors.values()]
+        return sum(math.prod(shape) for shape in shapes if not dimensions or len(shape) == dimensions)
     return 0

@@ -1,5 +1,7 @@
 """API keys have names, are compared in constant time, and never appear in error messages."""
 
+import hmac
+
 import pytest
 
 from imageserver.api.credentials.api_keys import Keyring, read_keyring
@@ -26,6 +28,16 @@ def state(tmp_path):
 def test_without_keys_nothing_is_locked():
     assert not keyring().locked
     assert not keyring("").locked
+
+
+@pytest.mark.fault(27)
+def test_a_key_is_compared_with_every_key_and_in_constant_time(state, monkeypatch):
+    ring, compared, compare = keyring(f"ann:{LONG}a,bob:{LONG}b,zoe:{LONG}z", **state), [], hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda *digests: compared.append(digests) or compare(*digests))
+    for key, owner in ((f"{LONG}a", "ann"), (f"{LONG}z", "zoe"), ("wrong", None)):
+        compared.clear()
+        assert name_in(ring, key) == owner
+        assert len(compared) == 3
 
 
 def test_keys_have_names_and_an_unnamed_key_gets_one_that_hides_it(state):

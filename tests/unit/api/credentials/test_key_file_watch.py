@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from imageserver.api.credentials.api_keys import read_keyring
+from imageserver.api.credentials.accepted_keys import AcceptedKeys, open_worker_keyring
 from imageserver.api.credentials.key_file_watch import KeyFileWatch
 from imageserver.settings import Settings
 
@@ -16,9 +16,11 @@ class WatchedFile:
     def __init__(self, file):
         self.file = file
         self.file.write_text(f"ann:{ANN}\n")
-        settings = Settings(_env_file=None, api_keys_file=file)
-        self.keyring = read_keyring(settings)
-        self.watch = KeyFileWatch(settings, self.keyring)
+        self.settings = Settings(_env_file=None, api_keys_file=file)
+        self.accepted = AcceptedKeys(file.with_name("accepted"))
+        self.serves = True
+        self.watch = KeyFileWatch(self.settings, self.accepted, lambda: self.serves)
+        self.keyring = self.watch.keyring
         self.moment = 0
 
     def write(self, text):
@@ -79,3 +81,59 @@ def test_a_wrong_file_is_named_once_and_the_old_keys_stay(watched, caplog, text,
     watched.write(f"bob:{BOB}\n")
     watched.check_twice()
     assert (watched.role(ANN), watched.role(BOB)) == (None, "admin")
+
+
+def test_a_worker_that_starts_while_the_file_is_wrong_has_the_keys_that_the_others_have(watched):
+    watched.write(f"bob:{BOB}\n")
+    watched.check_twice()
+    watched.write("bob:short\n")
+    watched.check_twice()
+    keyring = open_worker_keyring(watched.settings, watched.accepted)
+    assert (keyring.owner_of(ANN), keyring.owner_of(BOB).name) == (None, "bob")
+
+
+def test_keys_that_are_kept_for_the_next_worker_are_written_again_where_their_file_is_removed(watched, tmp_path):
+    watched.write(f"bob:{BOB}\n")
+    watched.check_twice()
+    watched.write("bob:short\n")
+    watched.check_twice()
+    (tmp_path / "accepted").unlink()
+    watched.check_twice()
+    keyring = open_worker_keyring(watched.settings, watched.accepted)
+    assert (keyring.owner_of(ANN), keyring.owner_of(BOB).name) == (None, "bob")
+
+
+def test_a_worker_that_no_key_of_the_file_opens_is_opened_as_soon_as_the_file_is_right(watched, tmp_path):
+    (tmp_path / "accepted").unlink()
+    watched.write("bob:short\n")
+    watched.watch = KeyFileWatch(watched.settings, AcceptedKeys(tmp_path / "accepted"), lambda: True)
+    watched.keyring = watched.watch.keyring
+    watched.check_twice()
+    assert (watched.role(ANN), watched.role(BOB)) == (None, None)
+    watched.write(f"bob:{BOB}\n")
+    watched.check_twice()
+    assert watched.role(BOB) == "admin"
+
+
+def test_a_file_that_changes_while_a_worker_starts_is_read_again(tmp_path, monkeypatch):
+    file = tmp_path / "keys"
+
+    def open_and_change(settings, accepted):
+        keyring = open_worker_keyring(settings, accepted)
+        file.write_text(f"bob:{BOB}\nann:{ANN} role=user\n")
+        return keyring
+
+    monkeypatch.setattr("imageserver.api.credentials.key_file_watch.open_worker_keyring", open_and_change)
+    watched = WatchedFile(file)
+    watched.check_twice()
+    assert (watched.role(ANN), watched.role(BOB)) == ("user", "admin")
+
+
+def test_keys_that_an_ending_dispatcher_has_removed_are_not_written_again(watched, tmp_path):
+    (tmp_path / "accepted").unlink()
+    watched.serves = False
+    watched.check_twice()
+    watched.write(f"bob:{BOB}\n")
+    watched.check_twice()
+    assert (watched.role(ANN), watched.role(BOB)) == (None, "admin"), "requests that still run are asked for their keys"
+    assert not (tmp_path / "accepted").exists()

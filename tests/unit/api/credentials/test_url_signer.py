@@ -6,12 +6,13 @@ import secrets
 
 import pytest
 
+from imageserver.api.credentials.accepted_secrets import AcceptedSecrets
 from imageserver.api.credentials.url_signer import UrlSigner, read_signer
 from imageserver.settings import Settings
 
 
 def signer(**settings: object) -> UrlSigner:
-    made = read_signer(Settings(_env_file=None, api_keys="k" * 16, **settings))
+    made = read_signer(Settings(_env_file=None, api_keys="k" * 16, **settings), AcceptedSecrets())
     assert made is not None
     return made
 
@@ -104,5 +105,5 @@ def test_an_address_from_before_url_ttl_still_opens():
 
 
 def test_without_keys_nothing_is_signed(tmp_path):
-    assert read_signer(Settings(_env_file=None, state_dir=tmp_path)) is None
+    assert read_signer(Settings(_env_file=None, state_dir=tmp_path), AcceptedSecrets()) is None
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import flask
 import pytest
 
-from imageserver.api import authentication, errors
+from imageserver.api import authentication, errors, routes
 from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.credentials.key_entries import KeyEntry
 from imageserver.api.cross_origin import cors, guard
@@ -47,6 +47,16 @@ def test_an_allowed_page_is_asked_for_no_key_before_it_may_send_one():
     assert "POST" in headers["Access-Control-Allow-Methods"]
     assert "Access-Control-Allow-Credentials" not in headers
     assert "Origin" in answer.headers["Vary"]
+
+
+def test_an_allowed_page_may_use_every_method_that_a_route_has():
+    app = flask.Flask("routes", static_folder=None)
+    app.extensions[EXTENSION] = SimpleNamespace(keyring=Keyring([], locked=False))
+    routes.register(app, Settings(_env_file=None, allowed_origins="https://app.example"))
+    answer = app.test_client().options("/v1/models", headers=APP | QUESTION)
+    allowed = set(opened(answer)["Access-Control-Allow-Methods"].split(", "))
+    used = set().union(*(rule.methods for rule in app.url_map.iter_rules())) - {"OPTIONS"}
+    assert allowed >= used >= {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -1,16 +1,21 @@
 """The bodies of the OpenAI dialect: their translation and their ignored fields."""
 
+import io
+
 import pytest
+from flask import Flask
 
 from imageserver.api.dialects.openai_images.bodies import (
     EditsBody,
     GenerationsBody,
     VariationsBody,
     checked,
+    refuse_image,
     to_generate_fields,
     warnings_of,
 )
 from imageserver.api.dialects.openai_images.model_names import image_fields
+from imageserver.api.dialects.openai_images.sent_images import addresses_in, unknown_files
 from imageserver.errors import BadRequest, InvalidParameter
 
 DEFAULT = {"prompt": "x", "seed": None, "positive_magic": False, "add_overlay": False, "quality": "exact"}
@@ -85,6 +90,118 @@ def test_unsupported_values_are_refused_by_name(content, param):
 )
 def test_what_other_apis_call_by_these_names_is_honoured(fields, expected):
     assert native(prompt="x", **fields) == DEFAULT | expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"steps": 4}, {"num_inference_steps": 4}),
+        ({"batch_size": 2}, {"n": 2}),
+        ({"num_images": 2}, {"n": 2}),
+        ({"image_size": "64x128"}, {"size": "64x128"}),
+        ({"image_size": {"width": 64, "height": 128}}, {"size": "64x128"}),
+    ],
+)
+def test_what_other_services_with_this_api_call_a_field_means_ours(fields, expected):
+    body = checked(GenerationsBody, {"prompt": "x"} | fields)
+    assert to_generate_fields(body) == DEFAULT | expected
+    assert warnings_of(body, set()) == []
+
+
+def test_a_field_sent_under_two_names_means_ours_and_the_other_is_named():
+    body = checked(GenerationsBody, {"prompt": "x", "steps": 4, "num_inference_steps": 9})
+    assert to_generate_fields(body) == DEFAULT | {"num_inference_steps": 9}
+    assert warnings_of(body, set()) == ["'steps' is not a parameter and was ignored."]
+
+
+@pytest.mark.parametrize("image_size", ["1K", "landscape_4_3", 512, {"width": 64}, {"width": "64", "height": True}])
+def test_an_image_size_that_is_none_of_ours_is_ignored_with_a_warning(image_size):
+    body = checked(GenerationsBody, {"prompt": "x", "image_size": image_size})
+    assert to_generate_fields(body) == DEFAULT
+    assert warnings_of(body, set()) == ["'image_size' is not a parameter and was ignored."]
+
+
+def test_of_two_other_names_of_a_field_the_second_is_named():
+    body = checked(GenerationsBody, {"prompt": "x", "batch_size": 2, "num_images": 3})
+    assert to_generate_fields(body) == DEFAULT | {"n": 2}
+    assert warnings_of(body, set()) == ["'num_images' is not a parameter and was ignored."]
+
+
+@pytest.mark.parametrize("shape", ["16:9", "21:9"])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ({"size": "64x128"}, {"size": "64x128"}),
+        ({"size": "4:3"}, {"aspect_ratio": "4:3"}),
+        ({"width": 64, "height": 128}, {"width": 64, "height": 128}),
+    ],
+)
+def test_a_size_counts_more_than_a_shape_and_a_warning_says_so(shape, size, expected):
+    body = checked(GenerationsBody, {"prompt": "x", "aspect_ratio": shape} | size)
+    assert to_generate_fields(body) == DEFAULT | expected
+    assert warnings_of(body, set()) == ["aspect_ratio is ignored beside a size."]
+
+
+def test_a_shape_beside_auto_counts():
+    body = checked(GenerationsBody, {"prompt": "x", "aspect_ratio": "16:9", "size": "auto"})
+    assert to_generate_fields(body) == DEFAULT | {"aspect_ratio": "16:9"}
+    assert warnings_of(body, set()) == []
+
+
+def test_base64_means_the_same_as_b64_json():
+    assert checked(GenerationsBody, {"prompt": "x", "response_format": "base64"}).response_format == "b64_json"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image", "data:a"),
+        ("image", ["data:a"]),
+        ("image", {"type": "image_url", "url": "data:a"}),
+        ("image", {"image_url": None, "url": "data:a"}),
+        ("image_url", "data:a"),
+        ("images", ["data:a"]),
+        ("images", [{"image_url": "data:a"}]),
+        ("images", "data:a"),
+        ("reference_images", ["data:a"]),
+        ("reference_images", "data:a"),
+        ("reference_images", {"url": "data:a"}),
+        ("reference_images[]", ["data:a"]),
+        ("input_references", [{"type": "image_url", "image_url": {"url": "data:a"}}]),
+        ("input_references", {"image_url": {"url": "data:a"}}),
+    ],
+)
+@pytest.mark.parametrize("model", [GenerationsBody, EditsBody, VariationsBody])
+def test_an_image_has_any_name_that_clients_give_it(model, name, value):
+    body = checked(model, {"prompt": "x", name: value})
+    assert addresses_in(body) == ["data:a"]
+    assert warnings_of(body, set()) == []
+
+
+def test_images_under_several_names_are_all_used():
+    body = checked(EditsBody, {"prompt": "x", "input_references": ["data:a"], "reference_images": ["data:b"]})
+    assert sorted(addresses_in(body)) == ["data:a", "data:b"]
+    assert warnings_of(body, set()) == []
+
+
+@pytest.mark.parametrize("name", ["image", "images[0]", "reference_images[]", "input_references"])
+def test_a_file_under_any_of_these_names_is_an_image(name):
+    with Flask(__name__).test_request_context(method="POST", data={name: (io.BytesIO(b"x"), "a.png"), "markup": ""}):
+        assert unknown_files() == set()
+
+
+@pytest.mark.parametrize(
+    "sent", [{"image": "data:a"}, {"image[]": ["data:a"]}, {"reference_images": ["data:a"]}, {"url": {"url": "data:a"}}]
+)
+def test_a_stream_that_starts_from_no_image_is_refused_with_one(sent):
+    with pytest.raises(InvalidParameter, match="cogview4 stream starts from no image") as refused:
+        refuse_image({"prompt": "x", "stream": True} | sent, "cogview4")
+    assert refused.value.param == "stream_format"
+
+
+@pytest.mark.parametrize("sent", [{}, {"image": None, "images": []}, {"image_url": " "}])
+def test_a_stream_that_starts_from_no_image_is_not_refused_without_one(sent):
+    refuse_image({"prompt": "x", "stream": True} | sent, "cogview4")
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n", None])

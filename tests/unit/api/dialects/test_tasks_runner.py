@@ -7,8 +7,8 @@ import gc
 import itertools
 import json
 import logging
+import math
 import sqlite3
-import time
 import weakref
 from contextlib import closing
 from types import SimpleNamespace
@@ -17,7 +17,8 @@ import gevent
 import pytest
 from flask import Flask
 
-from imageserver.api.dialects.tasks import recording, runner
+from imageserver.api.dialects.tasks import recording, runner, stored_request
+from imageserver.api.generation.request_times import trace_headers
 from imageserver.api.generation.run import GenerationRequest, GenerationResult
 from imageserver.api.output_options import OutputOptions
 from imageserver.errors import Cancelled, EngineUnavailable, GenerationFailed, StorageFull, StorageUnavailable
@@ -26,7 +27,7 @@ from imageserver.outputs.state import FILE
 from imageserver.protocol.messages import Started
 from tests.support.factories import generation, task_store
 
-WHOLE = runner.wanted_of(
+WHOLE = stored_request.wanted_of(
     GenerationRequest(number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=60)
 )
 
@@ -36,8 +37,13 @@ def service(tmp_path):
     return SimpleNamespace(
         tasks=task_store(tmp_path), request_ids=SimpleNamespace(next_id=lambda: 9),
         settings=SimpleNamespace(font_path=None, state_dir=tmp_path, resolve=lambda path: path), client=None,
-        draining=False, status="healthy", output_sealer=None,
+        draining=False, status="healthy", output_sealer=None, output_signer=None,
     )  # fmt: skip
+
+
+def attempt(**fields):
+    """Return a generation without updates, in place of a PendingGeneration."""
+    return SimpleNamespace(updates=lambda: iter(()), leave_to_next_attempt=lambda errors: None, **fields)
 
 
 def left_behind(service, wanted):
@@ -52,9 +58,9 @@ def test_a_task_that_cannot_be_read_fails_and_blocks_no_other(service, monkeypat
 
     def generate(service, request):
         generated.append(request.generation.prompt)
-        return SimpleNamespace(updates=lambda: iter(()))
+        return attempt()
 
-    monkeypatch.setattr(runner, "PendingGeneration", generate)
+    monkeypatch.setattr(stored_request, "PendingGeneration", generate)
     broken, _ = left_behind(service, unreadable), left_behind(service, WHOLE)
     runner.adopt(Flask(__name__), service)
     gevent.sleep(0.01)
@@ -63,14 +69,40 @@ def test_a_task_that_cannot_be_read_fails_and_blocks_no_other(service, monkeypat
     assert (ended.state, ended.code) == ("failed", "internal_error")
 
 
+def test_an_adopted_task_goes_on_in_the_trace_of_its_client(service, monkeypatch):
+    traced, headers = [], {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "vendor=1"}
+
+    def generate(*_):
+        traced.append(trace_headers())
+        options = OutputOptions("png", None, None)
+        request = GenerationRequest(number=1, generation=generation(), output_options=options, timeout=60)
+        return attempt(warnings=[], request=request)
+
+    monkeypatch.setattr(stored_request, "PendingGeneration", generate)
+    monkeypatch.setattr(stored_request, "prepare", generate)
+    monkeypatch.setattr(stored_request, "parse_request", lambda *_, **fields: None)
+    with Flask(__name__).test_request_context(headers=headers):
+        whole = stored_request.wanted_of(generate().request)
+        waits_for_its_model = stored_request.wanted_of_fields({"prompt": "a fox"}, "")
+    for wanted in (whole, waits_for_its_model):
+        del traced[:]
+        name = left_behind(service, wanted)
+        runner.adopt(Flask(__name__), service)
+        gevent.sleep(0.01)
+        assert traced == [headers]
+        # Also when it waits once more, for another worker.
+        assert json.loads(service.tasks.find(name, "").wanted)["trace"] == headers
+        service.tasks.fail(name, code="cancelled", sentence="")
+
+
 def test_a_task_of_the_version_with_one_control_image_keeps_it(service, monkeypatch):
     controls = []
 
     def generate(service, request):
         controls.extend(request.generation.controls)
-        return SimpleNamespace(updates=lambda: iter(()))
+        return attempt()
 
-    monkeypatch.setattr(runner, "PendingGeneration", generate)
+    monkeypatch.setattr(stored_request, "PendingGeneration", generate)
     stored = json.loads(WHOLE)
     del stored["generation"]["controls"]
     stored["generation"]["control"] = {"digest": "d", "scale": 0.5, "start": 0.0, "end": 1.0}
@@ -161,26 +193,56 @@ def test_a_worker_that_fails_to_follow_a_task_lets_another_one_do_it(service, mo
     assert [adopted.task_id for adopted in service.tasks.adopt(lambda: 9)] == [task.task_id]
 
 
+class TaskClock:
+    """Time that passes only where a test lets it, however busy the machine is."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def sleep(self, seconds):
+        until = self.now + seconds
+        while self.now < until:
+            gevent.sleep(0)
+
+    def advance(self, seconds):
+        until = self.now + seconds
+        while self.now < until:
+            self.now += 0.002
+            gevent.sleep(0)
+
+
 @pytest.fixture
-def failing(service, monkeypatch):
+def clock(monkeypatch):
+    """The clock of tasks that wait."""
+    clock = TaskClock()
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(runner, "gevent", SimpleNamespace(spawn=gevent.spawn, sleep=clock.sleep))
+    yield clock
+    clock.now = math.inf  # whoever still waits ends
+    gevent.sleep(0)
+
+
+@pytest.fixture
+def failing(service, clock, monkeypatch):
     """A service whose first model cannot be loaded, the moments of the attempts, and the sentence that refuses them."""
     service.status, service.moments, service.sentence = "degraded", [], "The model cannot be loaded."
+    service.clock = clock
 
     def generate(service, request):
-        service.moments.append(time.monotonic())
+        service.moments.append(clock.now)
         raise EngineUnavailable(service.sentence, retry_after=0.02)
 
-    monkeypatch.setattr(runner, "PendingGeneration", generate)
+    monkeypatch.setattr(stored_request, "PendingGeneration", generate)
     monkeypatch.setattr(runner, "STATUS_INTERVAL_SECONDS", 0.005)
     service.task_id = left_behind(service, WHOLE)
     return service
 
 
 def adopt_until(service, attempts):
-    deadline = time.monotonic() + 10
-    while len(service.moments) < attempts and time.monotonic() < deadline:
+    deadline = service.clock.now + 1
+    while len(service.moments) < attempts and service.clock.now < deadline:
         runner.adopt(Flask(__name__), service)
-        gevent.sleep(0.002)
+        service.clock.advance(0.002)
     assert len(service.moments) == attempts
 
 
@@ -199,9 +261,9 @@ def test_a_task_without_an_engine_is_tried_less_and_less_often_and_the_log_says_
 def test_a_task_that_waits_is_tried_again_as_soon_as_an_engine_is_there(failing):
     failing.tasks.waits.extend(failing.task_id, failing.sentence, 30.0)
     adopt_until(failing, 1)
-    gevent.sleep(0.05)
+    failing.clock.advance(0.05)
     runner.adopt(Flask(__name__), failing)
-    gevent.sleep(0.01)  # one that was adopted would have been tried by now
+    failing.clock.advance(0.01)  # one that was adopted would have been tried by now
     assert failing.moments[1:] == []  # it waits for a minute
     failing.status = "healthy"
     adopt_until(failing, 2)

@@ -13,7 +13,7 @@ from tests.support.factories import task_store
 
 
 def due(host="a.example", key=""):
-    return DueWebhook("7", 0.0, key, host)
+    return DueWebhook("7", 0.0, key, host, number=7, trace_id="")
 
 
 def test_a_host_has_a_share_of_the_senders_and_gets_it_back():

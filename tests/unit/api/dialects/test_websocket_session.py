@@ -4,9 +4,15 @@ import json
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import gevent
 import pytest
 
 from imageserver.api.dialects.websocket import views
+from imageserver.api.dialects.websocket.text_bytes import BINARY
+from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES as LARGE
+from imageserver.api.wsgi.bodies.waiting import WaitingBodies
+from imageserver.errors import Cancelled, QueueFull, ServiceError
+from tests.support.enhancing_service import Endpoint, pending_of, service_with
 
 
 class Session(views._Session):
@@ -18,12 +24,18 @@ class Session(views._Session):
         monkeypatch.setattr(views.gevent, "spawn", Mock())
         self.ids = Mock(side_effect=[1001, 1002])
         service = SimpleNamespace(request_ids=SimpleNamespace(next_id=self.ids), draining=False, client=Mock())
-        super().__init__(service, Mock(), 1000)
+        self.room = WaitingBodies(LARGE * 2)
+        super().__init__(service, Mock(), 1000, self.room, "192.0.2.1")
         self.refusals = []
         self._outbox = SimpleNamespace(put=lambda build: self.refusals.append(build()))
 
     def receive(self, frame):
-        self._receive(frame if isinstance(frame, str | bytes) else json.dumps(frame))
+        self._receive(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
+
+    def follow_to_its_end(self):
+        """Do what the session has started in the background."""
+        follow, *arguments = views.gevent.spawn.call_args.args[1:]
+        follow(*arguments)
 
     def end_generation(self):
         number, self._running = self._running.number, None
@@ -36,7 +48,7 @@ def session(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "junk", ["", "{", "[]", b"binary", {}, {"prompt": "a cat", "steps": "many"}, {"type": "cancel"}], ids=ascii
+    "junk", [b"", b"{", b"[]", BINARY, {}, {"prompt": "a cat", "steps": "many"}, {"type": "cancel"}], ids=ascii
 )
 def test_a_frame_that_starts_nothing_costs_no_request_id(session, junk):
     for _ in range(3):
@@ -54,3 +66,43 @@ def test_a_frame_during_a_generation_costs_no_request_id_and_the_next_generation
     assert session.end_generation() == 1000
     session.receive({"prompt": "a dog"})
     assert (session.end_generation(), session.ids.call_count) == (1001, 1)
+
+
+def test_a_large_frame_finds_no_room_where_too_many_bytes_wait_and_makes_room_at_its_end(session, monkeypatch):
+    monkeypatch.setattr(session, "_send_updates", Mock(side_effect=[ServiceError(), {"type": "result"}]))
+    large = b'{"prompt": "a cat"}'.ljust(LARGE)
+    session.room.hold("192.0.2.2", LARGE + 1)
+    session.receive(large)
+    assert [refusal["code"] for refusal in session.refusals] == ["queue_full"]
+    session.receive({"prompt": "a small one"})
+    session.follow_to_its_end()
+    session.room.release("192.0.2.2", LARGE + 1)
+    session.receive(large)
+    with pytest.raises(QueueFull):
+        session.room.hold("192.0.2.2", LARGE + 1)
+    session.follow_to_its_end()
+    session.room.hold("192.0.2.2", LARGE + 1)
+
+
+@pytest.fixture
+def improved(monkeypatch):
+    """A generation whose prompt an endpoint would improve for half a minute."""
+    service, body = service_with(Endpoint(takes=30.0)), Mock()
+    monkeypatch.setattr(views.frames, "pending_of", lambda *_: pending_of(service))
+    return views._RunningGeneration(service, 1, body)
+
+
+def test_a_cancel_ends_the_question_for_a_better_prompt(improved):
+    gevent.spawn_later(0.01, improved.cancel)
+    with gevent.Timeout(5), pytest.raises(Cancelled):
+        next(improved.updates())
+    assert improved._service.client.submitted == []
+    assert improved._service.client.cancelled == [1]
+
+
+def test_a_cancel_before_the_model_is_there_lets_no_endpoint_be_asked(improved):
+    improved.cancel()
+    with gevent.Timeout(5), pytest.raises(Cancelled):
+        next(improved.updates())
+    assert improved._service.prompt_endpoint.asked == []
+    assert improved._service.client.submitted == []

@@ -143,3 +143,11 @@ def test_only_what_needs_no_download_is_listed_the_usual_model_first(tmp_path):
 def test_with_loading_off_only_what_was_loaded_is_listed(tmp_path):
     listed = model_lookup.listing(service(tmp_path, model_loading="off"))
     assert [one.name for one in listed] == ["first", "other"]
+
+
+def test_a_model_that_several_names_mean_is_to_be_downloaded_once_and_not_after_it_was_loaded(tmp_path):
+    names = {"hub/id": "owner/one", "short": "owner/one", "another": "owner/one", "hub/two": "owner/two"}
+    names |= {"loaded by its id": OTHER.source}
+    registry = {name: ModelEntry(source=source, download_gb=1.0) for name, source in names.items()}
+    offered = model_lookup.downloadable(service(tmp_path, registry=registry))
+    assert [name for name, _ in offered] == ["short", "hub/two"]

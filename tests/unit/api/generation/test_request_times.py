@@ -124,15 +124,53 @@ def test_a_trace_is_below_the_span_that_the_request_names_and_its_log_lines_have
         measurements=MetricRegistry(), info_of=lambda model: ModelInfo(name="demo"), tracing=tracing
     )
 
-    def refused():
-        raise QueueFull("The server is full.")
-        yield
-
     with Flask("tracing").test_request_context(headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}):
+        times = RequestTimes(service, generation(), time.monotonic())
         with pytest.raises(QueueFull):
-            next(RequestTimes(service, generation(), time.monotonic()).follow(refused()))
+            next(times.follow(iter_raising(QueueFull("The server is full."))))
         assert current_trace.get() == "a" * 32
         current_trace.set("")
     [*_, root] = exporter.get_finished_spans()
     assert (f"{root.context.trace_id:x}", f"{root.parent.span_id:x}") == ("a" * 32, "b" * 16)
     assert root.attributes.items() >= {"error.type": "queue_full", "image.model": "demo"}.items()
+
+
+def test_an_attempt_that_is_followed_by_another_is_neither_measured_nor_traced():
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(SimpleSpanProcessor(exporter), prompts=False)
+    service = SimpleNamespace(measurements=MetricRegistry(), info_of=lambda model: None, tracing=tracing)
+
+    def ends_with(error):
+        times = RequestTimes(service, generation(), time.monotonic())
+        times.leave_to_next_attempt((QueueFull,))
+        with contextlib.suppress(ServiceError):
+            next(times.follow(iter_raising(error)))
+        return observed(service.measurements.series(), "request_seconds")[0], len(exporter.get_finished_spans())
+
+    assert ends_with(QueueFull("The server is full.")) == (0, 0)
+    assert ends_with(QuotaExceeded("x")) == (1, 2), "the queue and the request"
+
+
+def iter_raising(error):
+    raise error
+    yield
+
+
+def test_a_task_that_runs_after_its_request_is_in_the_trace_of_its_client():
+    exporter = InMemorySpanExporter()
+    for tracing in (Tracing(SimpleSpanProcessor(exporter), prompts=False), None):
+        service = SimpleNamespace(measurements=MetricRegistry(), info_of=lambda model: None, tracing=tracing)
+        with Flask("tasks").test_request_context(headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}):
+            times = RequestTimes(service, generation(), time.monotonic())
+        list(times.follow(iter([None])))
+        assert current_trace.get() == "a" * 32
+        current_trace.set("")
+    assert {f"{span.context.trace_id:x}" for span in exporter.get_finished_spans()} == {"a" * 32}
+
+
+def test_without_a_collector_log_lines_have_the_id_of_the_clients_trace():
+    service = SimpleNamespace(measurements=MetricRegistry(), info_of=lambda model: None, tracing=None)
+    for header, trace in ((f"00-{'a' * 32}-{'b' * 16}-01", "a" * 32), ("made up", ""), ("", "")):
+        with Flask("tracing").test_request_context(headers={"traceparent": header}):
+            next(RequestTimes(service, generation(), time.monotonic()).follow(iter([None])))
+            assert current_trace.get() == trace

@@ -3,12 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+from flask import Flask
 
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.generation import ModelInfo
+from imageserver.imaging.provenance.manifests.claims import Ingredient
+from imageserver.telemetry.logs import current_trace
 from imageserver.telemetry.metric_registry import MetricRegistry
 from tests.support.factories import generation
 
@@ -56,7 +59,7 @@ def test_a_client_that_left_before_it_could_have_lost_patience_does_not_return(l
     assert leave(retry=RETRY, returns_after=60.0) == [("cancel", 1)]
 
 
-def submitted_keys(credential):
+def submitted_keys(credential, **origin):
     """Return under which keys a request is cached, and joins the same one under way."""
     asked = []
 
@@ -77,7 +80,7 @@ def submitted_keys(credential):
         tracing=None,
     )
     request = GenerationRequest(
-        number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0,
+        number=1, generation=generation(), output_options=OutputOptions("png", None, None, **origin), timeout=1.0,
         credential=credential,
     )  # fmt: skip
     next(PendingGeneration(service, request).updates())
@@ -89,6 +92,24 @@ def test_no_key_learns_from_a_quick_answer_what_another_has_generated():
     assert len(ann) == 2
     assert not set(ann) & set(bob)
     assert ann == submitted_keys("ann")
+
+
+def signer_of(serial, *, is_valid=True):
+    return SimpleNamespace(certificate=SimpleNamespace(serial=serial, is_valid=is_valid))
+
+
+def test_images_that_a_certificate_signs_no_more_are_cached_with_those_that_nobody_signs():
+    expired = signer_of("1", is_valid=False)
+    assert (
+        submitted_keys("ann", signer=expired) == submitted_keys("ann") != submitted_keys("ann", signer=signer_of("1"))
+    )
+
+
+def test_an_answer_from_the_cache_says_what_the_settings_of_now_say_of_its_origin():
+    signers = [signer_of(serial) for serial in ("1", "2")]
+    parents = [(Ingredient(label="image", relationship="parentOf", digest=digest),) for digest in "ab"]
+    origins = [{}, *({"signer": signer} for signer in signers), *({"ingredients": parent} for parent in parents)]
+    assert len({submitted_keys("ann", **origin)[0] for origin in origins}) == len(origins)
 
 
 def test_the_pixels_of_a_waiting_generation_are_kept_by_the_dispatcher_alone():
@@ -110,3 +131,22 @@ def test_the_pixels_of_a_waiting_generation_are_kept_by_the_dispatcher_alone():
     pending = PendingGeneration(service, request)
     next(pending.updates())
     assert (submitted, pending.request.source) == ([b"rgb"], b"")
+
+
+def test_the_dispatcher_is_told_the_trace_of_a_generation():
+    submitted = []
+
+    def submit(message, source):
+        submitted.append(message.trace_id)
+        return SimpleNamespace(updates=lambda pause: iter((None, None)))
+
+    service = SimpleNamespace(
+        client=SimpleNamespace(submit=submit), info_of=lambda name: None, measurements=MetricRegistry(), tracing=None
+    )
+    request = GenerationRequest(
+        number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0
+    )
+    with Flask("tracing").test_request_context(headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}):
+        next(PendingGeneration(service, request).updates())
+    current_trace.set("")
+    assert submitted == ["a" * 32]

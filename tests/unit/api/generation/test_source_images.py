@@ -16,7 +16,7 @@ from imageserver.api.inputs.images.request_images import Images
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.errors import InvalidParameter, QueueFull
 from imageserver.generation import ModelInfo
-from imageserver.imaging import decoding
+from imageserver.imaging import decoding, fitting
 from imageserver.settings import Settings
 from tests.support.factories import generation
 from tests.support.images import one_colour
@@ -71,6 +71,28 @@ def test_an_image_is_decoded_after_admission_and_its_memory_is_held_meanwhile(mo
     assert (sourced.generation.width, sourced.generation.height) == (78, 64)
     assert len(sourced.pixels) == 78 * 64 * 3
     assert sourced.warnings == ["resolved", "image is 96x64; without a size asked for, 78x64 is generated."]
+
+
+def test_one_job_of_the_pool_decodes_and_fits_an_image(monkeypatch):
+    service = Recording(monkeypatch)
+    run, fit = service.thread_pool.run, fitting.fit_image
+
+    def recorded_run(function, *arguments):
+        service.seen.append("job begins")
+        result = run(function, *arguments)
+        service.seen.append("job ends")
+        return result
+
+    def recorded_fit(*arguments):
+        service.seen.append("fitted")
+        return fit(*arguments)
+
+    monkeypatch.setattr(service.thread_pool, "run", recorded_run)
+    monkeypatch.setattr(fitting, "fit_image", recorded_fit)
+    service.read(images())
+    admitted = service.seen.index("asked") + 1
+    assert service.seen[:admitted] == ["job begins", "job ends", "memory", "asked"], "the headers alone are read before"
+    assert service.seen[admitted:] == ["job begins", "decoded", "fitted", "job ends", "freed"]
 
 
 def test_a_full_queue_refuses_an_image_before_it_is_decoded(monkeypatch):

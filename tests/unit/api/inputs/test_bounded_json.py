@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 
+import gevent
 import pytest
 
 from imageserver.api.inputs.bounded_json import (
@@ -14,7 +15,7 @@ from imageserver.api.inputs.bounded_json import (
     InvalidJSON,
     parse,
 )
-from imageserver.api.wsgi.yielding import COUNTED_BYTES
+from imageserver.api.wsgi.yielding import COUNTED_BYTES, serve_others
 from imageserver.errors import BadRequest
 from tests.support.blocking import cpu_seconds, longest_block
 
@@ -85,6 +86,28 @@ def test_numbers_of_many_digits_take_no_quadratic_time():
 def test_a_number_of_thousands_of_digits_is_refused(number):
     with pytest.raises(BadRequest, match="more than 1000 characters"):
         parse(f'{{"seed": {number}}}')
+
+
+@pytest.mark.parametrize("before", ["", '{"lora": [{"weights": '])
+def test_a_name_that_an_error_would_repeat_at_length_is_refused(before):
+    after = before and "}]}"
+    with pytest.raises(BadRequest, match="name of more than 1000 characters"):
+        parse(f'{before}{{"{"a" * 1001}": 1}}{after}')
+    parse(f'{before}{{"{"a" * 1000}": 1}}{after}')
+
+
+def test_a_request_of_several_steps_is_served_during_one_pause():
+    steps = []
+
+    def request():
+        for step in range(3):
+            gevent.sleep(0)
+            steps.append(step)
+
+    greenlet = gevent.spawn(request)
+    serve_others()
+    greenlet.kill()
+    assert steps == [0, 1, 2]
 
 
 def test_marks_are_counted_to_the_last_one_wherever_a_pause_falls():

@@ -5,7 +5,8 @@ import functools
 import pytest
 from flask import Flask, request
 
-from imageserver.api.dialects.openai_images.bodies import EditsBody
+from imageserver.api.dialects.openai_images.bodies import EditsBody, checked
+from imageserver.api.dialects.openai_images.sent_images import addresses_in
 from imageserver.api.inputs.form_body import is_form, read_form
 from imageserver.api.inputs.form_parser import FormRequest
 from imageserver.api.inputs.json_body import read_json
@@ -14,11 +15,27 @@ from imageserver.errors import BadRequest, InvalidParameter
 from tests.support.blocking import cpu_seconds, longest_block
 
 
-def read(fields):
+def read(fields, **names):
     app = Flask(__name__)
     app.request_class = FormRequest
     with app.test_request_context(method="POST", data=fields):
-        return read_form(EditsBody)
+        return read_form(EditsBody, names)
+
+
+def test_a_field_under_another_name_is_read_as_the_field_is():
+    assert read({"steps": "4"}, steps="num_inference_steps") == {"num_inference_steps": 4}
+
+
+def test_of_two_other_names_of_a_field_the_second_stays_unless_the_first_is_blank():
+    names = {"batch_size": "n", "num_images": "n"}
+    assert read({"batch_size": "2", "num_images": "3"}, **names) == {"n": 2, "num_images": "3"}
+    assert read({"batch_size": "", "num_images": "3"}, **names) == {"n": 3}
+
+
+@pytest.mark.parametrize("name", ["images", "reference_images", "input_references"])
+def test_the_images_of_a_form_are_text_or_objects_under_each_of_their_names(name):
+    for sent in ({name: "data:a"}, {f"{name}[]": ["data:a"]}, {f"{name}[][image_url]": ["data:a"]}):
+        assert addresses_in(checked(EditsBody, read({"prompt": "x"} | sent))) == ["data:a"]
 
 
 def test_objects_in_a_list_are_read_field_by_field_as_the_openai_sdk_sends_them():
@@ -79,5 +96,16 @@ def test_a_long_field_of_line_ends_keeps_others_waiting_for_a_fraction_of_the_ti
     app.request_class = FormRequest
     with app.test_request_context(method="POST", data=form, content_type="multipart/form-data; boundary=b"):
         read_it = functools.partial(read_form, EditsBody)
-        assert longest_block(read_it) < cpu_seconds(lambda: text.strip(BLANKS)) / 2
+        # The least of three: a busy machine makes single ones longer.
+        assert min(longest_block(read_it) for _ in range(3)) < cpu_seconds(lambda: text.strip(BLANKS)) / 2
         assert read_it()["prompt"] == text
+
+
+def test_a_form_whose_type_is_named_twice_is_told_so():
+    # What openai-edge sends on Node: the boundary of its polyfill, and a body with that of Node.
+    twice = "multipart/form-data, multipart/form-data; boundary=-----374743846654911791255350"
+    with (
+        Flask(__name__).test_request_context(method="POST", data=b"------formdata-undici-1--", content_type=twice),
+        pytest.raises(BadRequest, match="names more than one type; a form needs multipart/form-data alone"),
+    ):
+        is_form()

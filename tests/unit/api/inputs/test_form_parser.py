@@ -1,6 +1,8 @@
 """Forms are bounded before they are parsed, and what is parsed means what it means for werkzeug."""
 
+import functools
 import io
+from urllib.parse import quote
 
 import pytest
 from flask import Flask, Request, request
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import EnvironBuilder
 
+from imageserver.api.inputs import form_parser
 from imageserver.api.inputs.form_parser import MAX_ESCAPES, MAX_FIELDS, FormRequest
 from imageserver.errors import BadRequest
 from tests.support.blocking import cpu_seconds, longest_block
@@ -24,6 +27,12 @@ def app_with(request_class):
 
 
 OURS, WERKZEUGS = app_with(FormRequest), app_with(Request)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch):
+    """Parsers that let nobody else in: a pause after each of a thousand fields takes seconds."""
+    monkeypatch.setattr(form_parser, "yield_to_others", lambda: None)
 
 
 def parsed(body, content_type=MULTIPART, app=OURS):
@@ -87,12 +96,12 @@ def test_what_is_around_the_parts_is_ignored():
         ("a=" + "%41" * (MAX_ESCAPES + 1), URLENCODED, "percent signs"),
     ],
 )
-def test_a_form_beyond_the_bounds_is_refused_with_the_limit(body, content_type, sentence):
+def test_a_form_beyond_the_bounds_is_refused_with_the_limit(without_pauses, body, content_type, sentence):
     with pytest.raises(BadRequest, match=sentence):
         parsed(body, content_type)
 
 
-def test_as_many_fields_as_are_allowed_are_read():
+def test_as_many_fields_as_are_allowed_are_read(without_pauses):
     assert len(parsed(part("a") * MAX_FIELDS + END)[0]) == MAX_FIELDS
     assert len(parsed("&".join(["a=1"] * MAX_FIELDS), URLENCODED)[0]) == MAX_FIELDS
 
@@ -112,3 +121,26 @@ def test_hostile_forms_keep_others_waiting_for_a_fraction_of_the_time_that_werkz
         parsed(body, content_type, app)
 
     assert longest_block(try_to_parse) < cpu_seconds(parse_with_werkzeug) / 4
+
+
+@pytest.mark.parametrize("content_type", [MULTIPART, URLENCODED])
+def test_an_emoji_in_a_long_text_is_refused_and_beside_an_image_it_is_read(content_type):
+    def sent(prompt):
+        if content_type == URLENCODED:
+            return f"prompt={prompt}&image={'A' * 5_000_000}".encode()
+        return part("prompt", prompt) + part("image", "A" * 5_000_000) + END
+
+    assert parsed(sent("a 🐈"), content_type)[0] == [("prompt", "a 🐈"), ("image", "A" * 5_000_000)]
+    with pytest.raises(BadRequest, match="more than 4 MiB of text"):
+        parsed(sent("A" * 5_000_000 + "🐈"), content_type)
+
+
+def test_an_image_in_a_urlencoded_form_keeps_others_waiting_for_a_fraction_of_the_time_that_werkzeug_takes():
+    body = "image=" + quote("A/b+" * 400_000, safe="")
+
+    def parse_with_werkzeug():
+        parsed(body, URLENCODED, app_with(type("Unlimited", (Request,), {"max_form_memory_size": None})))
+
+    read = functools.partial(parsed, body, URLENCODED)
+    assert read()[0] == [("image", "A/b+" * 400_000)]
+    assert min(longest_block(read) for _ in range(2)) < cpu_seconds(parse_with_werkzeug) / 4

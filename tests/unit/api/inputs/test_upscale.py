@@ -12,10 +12,14 @@ SETTINGS = Settings(_env_file=None, max_pixels=1024 * 1024, max_steps=50)
 MODEL = ModelInfo(name="model")
 
 
-def staged(info=MODEL, *, only=False, settings=SETTINGS, **fields):
+def enlarged(info=MODEL, *, only=False, settings=SETTINGS, **fields):
     body = parse({"prompt": "x", "width": 512, "height": 512, **fields}, settings)
     generation, _ = resolve(body, settings, info)
-    return with_second_stage(body, generation, info, settings, only=only).upscale
+    return with_second_stage(body, generation, info, settings, only=only)
+
+
+def staged(info=MODEL, **fields):
+    return enlarged(info, **fields).upscale
 
 
 def test_without_it_there_is_no_second_stage():
@@ -71,3 +75,10 @@ def test_images_are_enlarged_up_to_what_all_of_an_answer_may_have_together():
 
 def test_a_model_that_only_edits_enlarges_with_lanczos_alone():
     assert staged(ModelInfo(name="editor", kinds=("edit",)), upscale=2, upscale_strength=0).tiles == 0
+
+
+def test_where_nothing_is_generated_no_prompt_is_improved():
+    writes = ModelInfo(name="writes", enhances=True)
+    assert enlarged(writes, only=True, enhance=True, upscale_strength=0).enhancement is None
+    for generated in ({"only": True}, {"upscale": 2, "upscale_strength": 0}):
+        assert enlarged(writes, enhance=True, **generated).enhancement is not None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageserver.api.inputs.validation import shown, validated
+from imageserver.api.inputs.validation import shown, validated, with_own_names
 from imageserver.errors import InvalidParameter
 
 
@@ -21,16 +21,18 @@ class Assembly(BaseModel):
 
     parts: list[WeightedPart]
     part: WeightedPart | None = None
+    size: str | None = Field(None, pattern="^[0-9]+x[0-9]+$", description="WIDTHxHEIGHT.")
 
 
 @pytest.mark.parametrize(
     ("content", "param", "sentence"),
     [
         ({}, "parts", "parts is required."),
-        ({"parts": [], "mood": 1}, "mood", "'mood' is not a parameter; known are parts, part."),
+        ({"parts": [], "mood": 1}, "mood", "'mood' is not a parameter; known are parts, part, size."),
         ({"parts": [{"weight": 1}, {"weight": 1, "mood": 1}]}, "parts[1].mood", "'parts[1].mood' is not a parameter."),
         ({"parts": [{}]}, "parts[0].weight", "parts[0].weight is required."),
         ({"parts": ["x"]}, "parts", "parts: input should be a JSON object (got 'x')."),
+        ({"parts": [], "size": "big"}, "size", "size: 'big' does not fit. WIDTHxHEIGHT."),
         ([], "body", "body: input should be a JSON object (got [])."),
         (
             {"parts": [{"weight": 0}]},
@@ -60,6 +62,13 @@ def test_no_more_of_a_huge_value_is_written_out_than_is_shown() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000
+
+
+def test_of_two_other_names_of_a_field_the_second_stays_so_that_a_warning_has_it() -> None:
+    names = {"batch_size": "n", "num_images": "n"}
+    assert with_own_names({"batch_size": 2, "num_images": 3}, names) == {"n": 2, "num_images": 3}
+    all_names = {"batch_size": 2, "num_images": 3, "n": 1}
+    assert with_own_names(all_names, names) == all_names
 
 
 @pytest.mark.parametrize("value", ["a'b", "é", 5, None, [1, "x"], {"a": [True]}, 1.5])

@@ -12,13 +12,18 @@ from imageserver.protocol.messages import JobStatus
 
 STATUS = JobStatus(
     id=3, model="demo", dialect="native", state="completed", prompt="a secret", width=64, height=64, steps=1, n=1,
-    seed=1, priority="normal", created_at=0.0, total_steps=1,
+    seed=1, revised_prompt="a better secret", priority="normal", created_at=0.0, total_steps=1,
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("log_prompts", "query", "seen"),
-    [(True, "?all=true", "a secret"), (False, "", "a secret"), (False, "?all=true", "[redacted]")],
+    [
+        (True, "?all=true", ("a secret", "a better secret")),
+        (False, "", ("a secret", "a better secret")),
+        # Clients generate again from a revised prompt: null tells them that there is none to be had.
+        (False, "?all=true", ("[redacted]", None)),
+    ],
 )
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/3"])
 def test_without_log_prompts_an_admin_sees_no_prompts_of_others(path, log_prompts, query, seen):
@@ -36,4 +41,4 @@ def test_without_log_prompts_an_admin_sees_no_prompts_of_others(path, log_prompt
 
     answer = app.test_client().get(path + query).json
     [job] = answer.get("data", [answer])
-    assert (job["prompt"], job["seed"]) == (seen, 1)
+    assert (job["prompt"], job["revised_prompt"], job["seed"]) == (*seen, 1)

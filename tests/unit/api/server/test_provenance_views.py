@@ -1,10 +1,14 @@
 """`POST /v1/verify` and `/v1/replay` on the wire, without an engine: what they say, and what they refuse."""
 
+import contextlib
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from imageserver import __version__
+from imageserver.api.credentials.signing_certificate import open_reader, open_signer
 from imageserver.generation import ModelInfo, Outcome, Source
 from imageserver.imaging.encoding import encode
 from imageserver.imaging.finishing import finish
@@ -24,11 +28,11 @@ def server(tmp_path):
     return GalleryServer(tmp_path)
 
 
-def image_of(server, wanted, sealer=None, output_format="png"):
+def image_of(server, wanted, sealer=None, output_format="png", signer=None):
     [data] = finish(
         bytes(64 * 64 * 3), OUTCOME, wanted, INFO, output_format=output_format, compression=None,
-        aspect_ratio_name=None, font_path=None, sealer=sealer or server.service.sealer,
-    )  # fmt: skip
+        aspect_ratio_name=None, font_path=None, sealer=sealer or server.service.sealer, signer=signer,
+    ).files  # fmt: skip
     return data
 
 
@@ -43,6 +47,53 @@ def test_an_image_of_this_server_is_known_with_the_request_that_made_it(server, 
     assert (answer.status_code, found["made_here"], found["unchanged"]) == (200, True, True)
     assert (found["settings"]["prompt"], found["settings"]["positive_magic"]) == ("a wolf", True)
     assert (found["settings"]["seed"], found["model"], found["inputs"]) == (7, "demo", [])
+
+
+def test_the_manifest_of_an_image_is_reported_whoever_signed_it(server, tmp_path):
+    pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+    from tests.support.signing import SIGNER, Authority
+
+    signer = open_signer(Authority().issue(tmp_path).settings)
+    data = image_of(server, generation(), output_format="jpeg", signer=signer)
+    assert ask(server, "/v1/verify", data).get_json()["manifest"] is None
+    server.service.manifest_reader = open_reader(signer)
+    own, unsealed = (
+        ask(server, "/v1/verify", one).get_json() for one in (data, data.replace(b"qis:seal", b"qis:feal"))
+    )
+    assert (own["made_here"], own["unchanged"]) == (True, True)
+    assert own["manifest"] == {
+        "valid": True, "changed": False, "trusted": True, "signer": SIGNER, "problems": [],
+        "generator": f"qwen-image-server {__version__}",
+    }  # fmt: skip
+    assert (unsealed["made_here"], unsealed["manifest"]["changed"]) == (None, True)
+    assert "assertion.dataHash.mismatch" in unsealed["manifest"]["problems"]
+    assert ask(server, "/v1/verify", one_colour()).get_json()["manifest"] is None
+
+
+def test_a_manifest_is_read_within_the_memory_of_a_worker_and_one_that_is_too_large_is_not(
+    server, tmp_path, monkeypatch
+):
+    pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+    from imageserver.imaging.provenance.manifests import store
+    from tests.support.signing import Authority
+
+    signer = open_signer(Authority().issue(tmp_path).settings)
+    server.service.manifest_reader, reserved = open_reader(signer), []
+
+    def reserve(needed, *_):
+        reserved.append(needed)
+        return contextlib.nullcontext()
+
+    server.service.decoding_memory = SimpleNamespace(reserve=reserve)
+    data = image_of(server, generation(), signer=signer)
+    ask(server, "/v1/verify", data)
+    ask(server, "/v1/verify", one_colour())
+    assert reserved == [store.memory_needed([data]), 0]
+    assert reserved[0] > 100_000
+    monkeypatch.setattr(store, "MAX_STORE_BYTES", 1000)
+    found = ask(server, "/v1/verify", data).get_json()
+    assert (found["manifest"]["valid"], found["manifest"]["changed"]) == (False, False)
+    assert (found["unchanged"], found["manifest"]["problems"]) == (False, ["too_large"])
 
 
 def test_a_form_and_a_data_url_are_read_too(server):

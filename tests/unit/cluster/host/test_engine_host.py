@@ -28,7 +28,7 @@ from imageserver.settings import Settings
 from tests.support.factories import generation
 
 LEASE = 7
-CONFIG = write_travelling_config(EngineConfig(Settings(_env_file=None), Address(None, 1, "near-key")))
+CONFIG = write_travelling_config(EngineConfig(Settings(_env_file=None), Address(None, 1, "near-key")), "10.0.0.7 cpu")
 MAY_TRAVEL = {bytes, str, int, None, type(None), AsyncIterator[bytes]}
 
 

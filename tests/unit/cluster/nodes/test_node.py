@@ -1,6 +1,7 @@
 """How a machine becomes a part of a cluster: its token, its ports, and one sentence where it cannot."""
 
 import importlib.util
+import re
 import socket
 import stat
 import subprocess
@@ -63,9 +64,16 @@ def test_a_machine_that_joins_offers_an_engine_for_each_device_and_the_head_none
     assert '--resources={"engine": 0}' in Node(settings(tmp_path), is_head=True).command()
 
 
+def test_a_token_that_cannot_be_read_is_told_in_one_sentence(tmp_path):
+    membership.token_file(settings(tmp_path)).mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"^\S+/state/cluster_token cannot be used: Is a directory\.$"):
+        own_node.require_token(settings(tmp_path))
+
+
 def test_a_cluster_without_ray_is_refused_with_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match=r"^CLUSTER=head needs Ray, which is not installed: .* installs it\.$"):
+    installs = "CLUSTER=head bash start_server.sh --install-only installs it."
+    with pytest.raises(SystemExit, match=rf"^CLUSTER=head needs Ray, which is not installed: {re.escape(installs)}$"):
         own_node.OwnNode(settings(tmp_path)).start()
 
 

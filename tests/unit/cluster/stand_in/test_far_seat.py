@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from imageserver.cluster.host.engine_host import LEASE_SECONDS
+from imageserver.cluster.parcels import Item, write_parcel
 from imageserver.cluster.stand_in import far_seat
 from imageserver.cluster.stand_in.far_seat import BEAT_SECONDS, FarSeat, SeatLost
 from tests.support.dispatch_harness import VirtualTimeLoop
@@ -76,3 +77,21 @@ def test_a_lease_is_given_up_before_the_far_side_ends_the_engine(keep, good, bro
     given_up = keep(way, 60)
     assert given_up <= way.far_end()
     assert given_up - 1000.0 <= good + 6
+
+
+def test_late_words_under_the_lease_of_a_seat_that_was_given_up_are_dropped(monkeypatch):
+    given_up, held = 6, 7
+
+    async def sent():
+        for lease, word in ((given_up, b"late"), (held, b"in time"), (given_up, b"later"), (held, b"last")):
+            reference = asyncio.get_running_loop().create_future()
+            reference.set_result(write_parcel(lease, [Item("frame", word)]))
+            yield reference
+
+    host = SimpleNamespace(parcels=SimpleNamespace(options=lambda **_: SimpleNamespace(remote=sent)))
+    monkeypatch.setattr(far_seat.ray, "remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda lease: host))
+
+    async def heard():
+        return [bytes(item.content) async for item in FarSeat(held).items()]
+
+    assert asyncio.run(heard()) == [b"in time", b"last"]

@@ -1,9 +1,8 @@
-"""The stand-in refuses a machine with other software, and passes everything else on under a new lease each time."""
+"""The stand-in passes on what the dispatcher and an engine far away say, under a new lease each time."""
 
 import asyncio
-import dataclasses
 import json
-import logging
+import threading
 import weakref
 from types import SimpleNamespace
 from unittest.mock import AsyncMock
@@ -14,18 +13,21 @@ from imageserver.cluster.host import engine_host
 from imageserver.cluster.host.engine_host import DRAINING
 from imageserver.cluster.parcels import Item
 from imageserver.cluster.stand_in import __main__ as stand_in
-from imageserver.cluster.stand_in import far_seat
+from imageserver.cluster.stand_in import far_seat, machine_search
 from imageserver.cluster.stand_in.far_log import FarLog
 from imageserver.cluster.stand_in.far_seat import FarMachine, FarSeat, MachineLeaves, SeatLost
+from imageserver.cluster.travelling_config import read_travelling_config
 from imageserver.cluster.versions import versions
 from imageserver.outputs.lease_numbers import next_lease
 from imageserver.protocol.channel import Address
 from imageserver.protocol.engine_config import EngineConfig
 from imageserver.protocol.framing import pack
-from imageserver.protocol.messages import Placed
+from imageserver.protocol.initial_model import InitialModel
+from imageserver.protocol.messages import Cancel, MachineChoice, Placed
 from imageserver.settings import Settings
 
 CONFIG = EngineConfig(Settings(_env_file=None), Address(None, 1, "near-key"))
+PLACED = pack(Placed(machine="10.0.0.7 cuda:0"))
 
 
 class ScriptedSeat:
@@ -57,7 +59,10 @@ class ScriptedSeat:
 
 
 class RecordingLink:
+    """The way to a dispatcher that knows nothing of the machine."""
+
     def __init__(self):
+        self.answers = asyncio.Queue()
         self.reports = []
         self.frames = []
 
@@ -66,45 +71,44 @@ class RecordingLink:
 
     def send(self, frame):
         self.frames.append(bytes(frame))
+        if frame == PLACED:
+            self.answers.put_nowait(pack(MachineChoice()))
 
     async def receive(self):
-        await asyncio.Event().wait()
+        return await self.answers.get()
 
     async def close(self):
         pass
 
 
-def serve(seat, *calls):
+def serve(seat, *calls, known=None):
     """Let the stand-in serve until the seat is lost; return what the dispatcher saw."""
 
     async def body():
         link, queue = RecordingLink(), asyncio.Queue()
-        for call in calls:
+        for call in (pack(Cancel(job=1)), pack(MachineChoice(choice=known)), *calls):
             queue.put_nowait(call)
         with pytest.raises(SeatLost):
-            await stand_in._serve(seat, link, queue, CONFIG)
+            await stand_in._serve(seat, seat.machine, link, queue, CONFIG)
         return link
 
     return asyncio.run(body())
 
 
-@pytest.mark.parametrize("package", ["python", "diffusers"])
-def test_a_machine_with_other_software_is_refused_with_one_sentence_and_told_nothing(package, caplog):
-    seat = ScriptedSeat(**{package: "0.1"})
-    with caplog.at_level(logging.ERROR):
-        link = serve(seat)
-    [sentence] = link.reports
-    assert sentence.startswith(f"The machine 10.0.0.7 has {package} 0.1, this one ")
-    assert sentence in caplog.text
-    assert seat.configs == []
-
-
 def test_frames_are_passed_on_unread_in_both_directions():
     seat = ScriptedSeat([Item("frame", b"\x00not a message"), Item("frame", memoryview(b"another"))])
     link = serve(seat, b"first", b"second")
-    assert link.frames == [pack(Placed(machine="10.0.0.7 cuda:0")), b"\x00not a message", b"another"]
+    assert link.frames == [PLACED, b"\x00not a message", b"another"]
     assert seat.sent == [b"first", b"second"]
     assert "10.0.0.7 cuda:0" in link.reports[-1]
+
+
+@pytest.mark.parametrize("known", [None, InitialModel("big", "It fits.", "full", "It fits.", False, machine="there")])
+def test_an_engine_is_told_what_the_dispatcher_knows_of_its_machine_once_it_is_placed(known):
+    seat = ScriptedSeat()
+    serve(seat, known=known)
+    [content] = seat.configs
+    assert read_travelling_config(content, "cuda:0", CONFIG.address).configured_model == known
 
 
 def test_lines_of_the_far_engine_s_log_name_their_machine_and_forge_no_other_line(capsys):
@@ -139,15 +143,16 @@ def ended(monkeypatch):
     statuses, link = [], RecordingLink()
     monkeypatch.setattr(stand_in, "connect", AsyncMock(return_value=link))
     monkeypatch.setattr(stand_in.membership, "join", lambda settings: None)
-    monkeypatch.setattr(stand_in, "next_lease", lambda folder: 1)
-    monkeypatch.setattr(stand_in, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(machine_search, "next_lease", lambda folder: 1)
+    monkeypatch.setattr(machine_search, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(machine_search, "addresses", set)
     monkeypatch.setattr(stand_in.os, "_exit", statuses.append)
     return statuses
 
 
 def test_a_stand_in_that_fails_leaves_at_once_and_says_why(ended, monkeypatch, caplog):
     seat = SimpleNamespace(describe=AsyncMock(side_effect=RuntimeError("Nobody has thought of this.")))
-    monkeypatch.setattr(far_seat, "FarSeat", lambda lease: seat)
+    monkeypatch.setattr(machine_search, "FarSeat", lambda lease: seat)
     asyncio.run(stand_in.stand_in(CONFIG))
     assert ended == [1]
     assert "Nobody has thought of this." in caplog.text
@@ -159,22 +164,31 @@ def test_a_machine_that_leaves_is_kept_while_another_one_is_asked(ended, monkeyp
     leaving.describe = AsyncMock(side_effect=MachineLeaves)
     free.start = AsyncMock(side_effect=lambda config: free.configs.append(kept() is not None))
     del leaving
-    monkeypatch.setattr(far_seat, "FarSeat", lambda lease: seats.pop(0))
+    monkeypatch.setattr(machine_search, "FarSeat", lambda lease: seats.pop(0))
     asyncio.run(stand_in.stand_in(CONFIG))
     assert free.configs == [True]
     assert ended == [1]
 
 
-def test_a_machine_whose_engine_has_failed_is_held_while_another_one_is_awaited(ended, monkeypatch):
-    failed, free = ScriptedSeat(), ScriptedSeat()
-    free.machine = dataclasses.replace(free.machine, address="10.0.0.8")
-    failed.keep = AsyncMock()
-    monkeypatch.setenv("CLUSTER_AVOIDED", failed.machine.label)
-    seats = [failed, free]
-    monkeypatch.setattr(far_seat, "FarSeat", lambda lease: seats.pop(0))
-    asyncio.run(stand_in.stand_in(CONFIG))
-    assert (failed.configs, len(free.configs)) == ([], 1)
-    assert failed.keep.await_count == 1
+def test_a_head_that_does_not_answer_is_waited_for_with_a_sentence_that_says_how_to_go_on(monkeypatch):
+    link, answers = RecordingLink(), threading.Event()
+    monkeypatch.setattr(stand_in, "JOIN_SECONDS", 0.01)
+    monkeypatch.setattr(stand_in.membership, "join", lambda settings: answers.wait(30))
+
+    async def join():
+        joining = asyncio.create_task(
+            stand_in._join(Settings(_env_file=None, cluster="10.0.0.9:6379", cluster_token="hush"), link)
+        )
+        while len(link.reports) < 2:
+            await asyncio.sleep(0.01)
+        answers.set()
+        await joining
+
+    asyncio.run(asyncio.wait_for(join(), 20))
+    assert link.reports[1] == (
+        "The cluster at 10.0.0.9:6379 does not answer. If its head has lost its memory in a restart, restart the other "
+        "machines too."
+    )
 
 
 def test_a_lost_machine_is_given_up_before_it_ends_its_engine_and_both_within_six_seconds():

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_files_of_an_earlier_server_with_the_same_process_id_are_swept():
 
 
 def test_folder_of_somebody_else_is_not_trusted(monkeypatch):
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(PermissionError, match="TMPDIR"):
         _ = RuntimeDir(1).folder
 
@@ -85,6 +86,19 @@ def test_a_link_in_place_of_the_folder_is_not_followed():
     place.symlink_to(elsewhere, target_is_directory=True)
     with pytest.raises(PermissionError, match="TMPDIR"):
         _ = RuntimeDir(1).folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets")
+def test_a_folder_that_is_too_deep_for_a_socket_or_somebody_elses_ends_the_start_with_a_sentence(tmp_path, monkeypatch):
+    RuntimeDir(1).require(has_store=True)
+    deep = tmp_path / ("x" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(SystemExit, match="too long for a Unix socket; set TMPDIR"):
+        RuntimeDir(1).require(has_store=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(SystemExit, match="belongs to somebody else"):
+        RuntimeDir(1).require(has_store=False)
 
 
 def test_ended_process_lives_no_more_even_before_it_is_reaped(ended):

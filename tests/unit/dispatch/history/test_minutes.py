@@ -65,11 +65,11 @@ async def test_refusals_are_counted_in_their_minute(virtual_time):
 
 
 async def test_a_device_is_busy_for_its_share_also_when_its_engine_is_replaced(harness, minutes):
-    harness.engine.usage = DeviceUsage(busy=100.0)
+    harness.engine.usage.total = DeviceUsage(busy=100.0)
     await asyncio.sleep(60.5)
-    harness.engine.usage = DeviceUsage(busy=112.0)
+    harness.engine.usage.total = DeviceUsage(busy=112.0)
     await asyncio.sleep(20)
-    harness.engine.usage = DeviceUsage(busy=6.0)
+    harness.engine.usage.total = DeviceUsage(busy=6.0)
     await asyncio.sleep(40)
     [share] = minutes()[1].devices
     assert (share.name, share.busy) == ("card0", pytest.approx(0.3))

@@ -22,3 +22,14 @@ async def test_a_new_engine_that_could_not_begin_with_the_default_model_has_anot
     assert harness.dispatcher.snapshot().info.name == "scripted"
     harness.submit(5)
     assert harness.engine.models == ["scripted"]
+
+
+async def test_how_one_machine_held_a_model_is_not_remembered_of_the_next_machine(harness):
+    models = harness.seats[0].models
+    harness.engine.machine = "10.0.0.7 cuda:0"
+    harness.request_model(1, load="other", default=True)
+    harness.load("scripted", "other", job=1)
+    assert harness.engine.initial_models.chosen.machine == "10.0.0.7 cuda:0"
+    harness.engine.machine = "10.0.0.8 cuda:0"
+    harness.load("scripted")
+    assert (models.initial("other"), models.initial("scripted").machine) == (None, "10.0.0.8 cuda:0")

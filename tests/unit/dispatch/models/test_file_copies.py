@@ -3,10 +3,11 @@
 import pytest
 
 from imageserver.dispatch.seats.seat import OFFERED, Seat
-from imageserver.protocol.messages import Failed, FetchModel, LoadModel, LoraRequest, ModelFetched
+from imageserver.protocol.messages import Failed, FetchModel, LoadModel, LoraRequest, LorasLoaded, ModelFetched
 from tests.support.dispatch_harness import Harness, Recorder, ScriptedEngine
 
 ABSENT = Failed(job=0, code="model_unloadable", sentence="Its files are not on the disk.", param="model")
+FETCH = LoraRequest(job=9, fetch="somebody/style")
 
 
 class TwoMachines(Harness):
@@ -118,5 +119,41 @@ async def test_a_lora_of_a_hub_is_fetched_once_by_each_machine(machines):
     for engine in (*machines.engines, twin):
         engine.counts_tokens = True
     machines.load("scripted", seat=list(machines.dispatcher.seats)[-1])
-    machines.dispatcher.request_loras(LoraRequest(job=9, fetch="somebody/style"), Recorder())
+    machines.dispatcher.request_loras(FETCH, Recorder())
     assert [list(engine.asked) for engine in (*machines.engines, twin)] == [[9], [9], []]
+
+
+async def test_a_lora_of_a_hub_is_fetched_here_too_by_an_engine_that_has_another_model(machines):
+    machines.load("large")
+    for engine in machines.engines:
+        engine.counts_tokens = True
+    machines.dispatcher.request_loras(FETCH, Recorder())
+    assert [list(engine.asked) for engine in machines.engines] == [[9], [9]]
+
+
+@pytest.mark.parametrize("state", ["idle", "loading"])
+async def test_a_lora_of_a_hub_waits_for_the_engine_here_instead_of_being_fetched_elsewhere_alone(machines, state):
+    machines.engine.state, machines.far.counts_tokens, client = state, True, Recorder()
+    machines.dispatcher.request_loras(FETCH, client)
+    assert (client.of(9), list(machines.far.asked)) == (["loading"], [])
+    assert machines.engine.woken > 0
+
+
+async def test_a_lora_of_a_hub_is_fetched_elsewhere_alone_where_no_engine_here_will_come(machines):
+    machines.engine.state, machines.far.counts_tokens, client = "failed", True, Recorder()
+    machines.dispatcher.request_loras(FETCH, client)
+    machines.far.asked[9].send(LorasLoaded(job=9))
+    assert client.of(9) == ["LorasLoaded"]
+
+
+@pytest.mark.parametrize("fails", ["here", "there"])
+async def test_a_lora_of_a_hub_is_there_for_clients_where_the_engine_here_has_fetched_it(machines, fails):
+    client, failure = Recorder(), Failed(job=9, code="invalid_parameter", sentence="The hub does not answer.")
+    for engine in machines.engines:
+        engine.counts_tokens = True
+    machines.dispatcher.request_loras(FETCH, client)
+    here, there = (engine.asked[9] for engine in machines.engines)
+    here.send(failure if fails == "here" else LorasLoaded(job=9))
+    assert client.of(9) == []
+    there.send(failure if fails == "there" else LorasLoaded(job=9))
+    assert client.of(9) == ["invalid_parameter" if fails == "here" else "LorasLoaded"]

@@ -10,7 +10,7 @@ from imageserver.dispatch.quotas.quotas import Quotas
 from imageserver.dispatch.quotas.usage_store import UsageStore
 from imageserver.errors import StorageFull
 from imageserver.outputs.state import FILE
-from imageserver.protocol.messages import Failed, UsageRequest
+from imageserver.protocol.messages import AdmissionRequest, Failed, UsageRequest
 from tests.support.dispatch_harness import Harness
 
 HOURLY = ClientLimits(seconds_per_hour=10.0)
@@ -59,6 +59,16 @@ async def test_an_empty_account_is_refused_with_the_seconds_until_the_hour_ends_
     harness.submit(21, account="ann")
     assert harness.dispatcher.jobs.find(20)
     assert harness.dispatcher.jobs.find(21)
+
+
+async def test_one_whose_quota_is_used_up_is_not_admitted_before_its_prompt_is_improved():
+    harness = Harness()
+    harness.submit(1, account="ann")
+    harness.finish(1)
+    limits = ClientLimits(seconds_per_hour=2.0)
+    for job, account in ((2, "ann"), (3, "bob")):
+        harness.dispatcher.request_admission(AdmissionRequest(job=job, account=account, limits=limits), harness.worker)
+    assert [harness.worker.of(job) for job in (2, 3)] == [["quota_exceeded"], ["Admitted"]]
 
 
 async def test_one_that_takes_more_than_the_whole_quota_is_not_told_to_wait():

@@ -224,6 +224,16 @@ async def test_a_model_that_cannot_be_loaded_again_fails_its_requests_and_the_ne
     assert [message.job for message in peer.received] == [2]
 
 
+async def test_a_far_engine_that_wakes_without_its_model_has_failed_and_leaves_its_seat_to_another_machine(server):
+    server.engine._config = dataclasses.replace(CONFIG, is_far=True)
+    await asyncio.sleep(SECONDS + 5)
+    server.submit(1)
+    await server.connect(LoadFailed(sentence="The card is broken."))
+    assert server.worker.of(1) == ["engine_unavailable"]
+    assert (server.engine.state, server.engine.is_resting) == ("failed", False)
+    assert server.told == ("degraded", False, ())
+
+
 async def test_an_engine_that_dies_while_it_wakes_is_replaced_like_any_other(server):
     await asyncio.sleep(SECONDS + 5)
     server.submit(1)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imageserver.enhancement.enhancement import Enhancement
 from imageserver.generation import DeviceInfo, Lora, Outcome
 from imageserver.protocol.messages import Failed, Finished, LoadModel, LoraRequest, LorasLoaded, Submit, UnloadModel
 from tests.support.dispatch_harness import INFO, Harness, Recorder
@@ -102,6 +103,18 @@ async def test_a_dead_engines_jobs_run_again_elsewhere_and_only_once():
     harness.lose_engine(1)
     assert harness.worker.of(1) == ["engine_unavailable"]
     assert harness.engines[0].running == []
+
+
+async def test_the_log_names_the_requests_and_traces_that_a_dead_engine_ran(caplog):
+    harness = Harness(room=2)
+    harness.submit(1, trace_id="4bf9")
+    harness.submit(2)
+    harness.lose_engine()
+    lost, other = (record for record in caplog.records if "was lost while it ran this request" in record.message)
+    assert (lost.request_id, lost.trace_id) == (1, "4bf9")
+    assert (other.request_id, hasattr(other, "trace_id")) == (2, False)
+    harness.revive()
+    assert harness.engine.messages[-1].trace_id == "4bf9"
 
 
 async def test_a_seat_that_has_failed_for_good_takes_no_jobs_and_the_others_serve_all():
@@ -310,3 +323,67 @@ def test_whatever_dies_every_job_ends_once_and_no_seat_is_idle_while_one_waits(v
             assert ends == ["engine_unavailable" if server.deaths[job] >= 2 else "Finished"]
 
     virtual_time.run(act())
+
+
+def harness_with_one_captioner():
+    """Return a harness of two seats whose model describes images on the second alone."""
+    harness = Harness(seats=2, room=1)
+    harness.seats[1].models.known["scripted"] = dataclasses.replace(INFO, captions=True)
+    return harness
+
+
+async def test_a_caption_waits_for_a_seat_that_can_write_it():
+    harness = harness_with_one_captioner()
+    submit(harness, 1, caption="tags", count=0)
+    submit(harness, 2, caption="tags", count=0)
+    assert [engine.running for engine in harness.engines] == [[], [1]]
+    harness.engines[1].state = "restarting"
+    submit(harness, 3)
+    assert harness.engines[0].running == [3]
+    harness.finish(3)
+    assert harness.engines[0].running == [], "the second seat comes back"
+
+
+async def test_a_caption_that_no_seat_can_write_is_refused_at_once():
+    harness = harness_with_one_captioner()
+    submit(harness, 1)
+    submit(harness, 2, caption="tags", count=0)
+    submit(harness, 3, caption="tags", count=0)
+    harness.seats[1].models.known["scripted"] = INFO
+    submit(harness, 4, caption="tags", count=0)
+    assert harness.worker.of(4) == ["not_found"]
+    harness.finish(1)
+    assert harness.engines[0].running == [3], "the engine has the last word about one that waits already"
+
+
+async def test_a_caption_waits_for_no_engine_that_has_failed_for_good():
+    harness = harness_with_one_captioner()
+    harness.engines[1].state = "restarting"
+    submit(harness, 1, caption="tags", count=0)
+    assert harness.worker.of(1) == []
+    harness.engines[1].state = "failed"
+    harness.dispatcher.engine_lost(harness.seats[1], silent=False)
+    assert harness.engines[0].running == [1], "the engine has the last word about one that waits already"
+    submit(harness, 2, caption="tags", count=0)
+    assert harness.worker.of(2) == ["not_found"]
+
+
+async def test_a_prompt_to_be_enhanced_goes_where_a_better_one_can_be_written():
+    harness = Harness(seats=2, room=1)
+    harness.seats[1].models.known["scripted"] = dataclasses.replace(INFO, enhances=True)
+    submit(harness, 1, enhancement=Enhancement(prompt="fox"))
+    assert [engine.running for engine in harness.engines] == [[], [1]]
+    submit(harness, 2, enhancement=Enhancement(prompt="fox"))
+    submit(harness, 3)
+    assert harness.engines[0].running == [3], "an image that waits for it keeps no other one waiting"
+    harness.seats[1].models.known["scripted"] = INFO
+    harness.finish(3)
+    assert harness.engines[0].running == [2], "where none can write one, the prompt is used as it is"
+
+
+async def test_a_prompt_that_has_been_enhanced_already_waits_for_no_seat_that_could_write_one():
+    harness = Harness(seats=2, room=1)
+    harness.seats[1].models.known["scripted"] = dataclasses.replace(INFO, enhances=True)
+    submit(harness, 1, enhancement=Enhancement(prompt="fox"))
+    submit(harness, 2, enhancement=Enhancement(prompt="fox", revised="a red fox"))
+    assert [engine.running for engine in harness.engines] == [[2], [1]]

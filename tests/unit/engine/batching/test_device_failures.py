@@ -15,7 +15,8 @@ from imageserver.engine.runner import lora_adapters
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.generation import Control, Generation, Lora, Source
 from imageserver.lora_folder import LoraFolder
-from imageserver.protocol.messages import Finished, LoraRequest
+from imageserver.protocol.messages import Finished, LoraRequest, Run
+from imageserver.telemetry.logs import current_request, current_trace
 from tests.support.device_errors import DEVICE_LOST, OUT_OF_MEMORY, Ended
 from tests.support.factories import generation
 from tests.support.tiny_controls import tiny_control
@@ -132,6 +133,28 @@ def test_a_lost_device_ends_the_engine_before_a_batch_is_tried_again(
     assert (ended, engine.batches, engine.released) == ([70], [2], 0)
     last = caplog.records[-1]
     assert (last.levelno, last.message) == (logging.CRITICAL, "The device is lost; the engine ends.")
+
+
+def test_every_line_of_a_generation_has_its_request_and_its_trace(
+    engine: TinyEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[tuple[int | None, str]] = []
+
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    engine.before_forward = fail
+    read = engine.model.runner.run
+
+    def run(*arguments: Any) -> Any:
+        seen.append((current_request.get(), current_trace.get()))
+        return read(*arguments)
+
+    engine.model.runner.run = run  # type: ignore[method-assign]
+    engine.scheduler.add(Run(job=7, generation=unguided(), trace_id="4bf9"))
+    engine.run()
+    [record] = [record for record in caplog.records if record.message == "The generation failed."]
+    assert (record.request_id, record.trace_id, seen) == (7, "4bf9", [(7, "4bf9")])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("others", [0, 1])

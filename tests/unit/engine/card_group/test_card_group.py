@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -11,14 +12,22 @@ import psutil
 import pytest
 import torch
 
-from imageserver.engine.card_group import rank_process
+from imageserver.engine.card_group import card_group, rank_process
 from imageserver.engine.card_group.card_group import CardGroup
 from imageserver.engine.card_group.group_forward import GroupForward
 from imageserver.engine.card_group.lora_copies import LoraCopies
 from imageserver.engine.card_group.messages import LoadDenoiser
+from imageserver.engine.card_group.sharding.sharded_forward import ShardedForward
+from imageserver.engine.device_errors import DeviceLost
+from imageserver.errors import GenerationFailed
 from imageserver.settings import Settings
 from tests.support.fake_denoiser import POISON, FakeDenoiser, FakeMerger
-from tests.support.fake_denoisers import BROKEN, LOST, SLOW, TOO_LARGE
+from tests.support.fake_denoisers import BROKEN, LOST, SLOW, TOO_LARGE, SpreadDenoiser
+from tests.support.full_mode import needs_full_mode
+from tests.support.preloaded.forked_rank import forked_ranks
+
+# The tests share one pair, which would be started in each process of pytest.
+pytestmark = pytest.mark.xdist_group("ranks")
 
 SILENT_SECONDS = 1.0
 
@@ -54,10 +63,16 @@ class Pair:
         self.started_again = ready
         self.ready.set()
 
-    def load(self, model: str) -> bool:
+    def load(self, model: str, parts: int = 1) -> bool:
         self.group.load(
             LoadDenoiser(
-                model=model, denoiser="", folder="", dtype="float32", memory_plan="full", transformer_file=None
+                model=model,
+                denoiser="",
+                folder="",
+                dtype="float32",
+                memory_plan="full",
+                transformer_file=None,
+                parts=parts,
             )
         )
         return self.group.complete(model)
@@ -102,9 +117,9 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def ranks() -> Iterator[Pair]:
-    """One pair for all tests of the file: a rank takes seconds to start."""
+    """One pair for all tests of the file."""
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
+    with forked_ranks(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(rank_process, "RANK_MODULE", "tests.support.fake_rank")
         pair = Pair()
         yield pair
@@ -168,12 +183,26 @@ def test_a_rank_whose_device_is_lost_in_a_forward_costs_no_result(pair: Pair):
 
 
 def test_a_rank_that_dies_in_a_forward_costs_no_result(pair: Pair):
-    threading.Timer(0.5, os.kill, (pair.pid, signal.SIGKILL)).start()
+    [rank] = pair.group.processes
+    noticed: list[bool] = []
+
+    def kill() -> None:
+        os.kill(rank.pid, signal.SIGKILL)
+        noticed.append(rank.is_lost_within(SILENT_SECONDS / 2))
+
+    killing = threading.Timer(0.5, kill)
+    killing.start()
     outputs, warning = pair.compute(2.0, SLOW)
+    killing.join()
     assert outputs == [3.0, 18.0]
+    assert noticed == [True], "by its end, long before its silence"
     assert "was lost" in warning
     assert pair.group.size == 1
     assert "lost its process" in pair.group.loss
+
+
+def test_a_rank_may_be_silent_for_ten_seconds():
+    assert card_group.SILENT_SECONDS == 10.0
 
 
 def test_a_rank_that_is_stopped_in_a_forward_costs_no_result(pair: Pair):
@@ -201,7 +230,11 @@ def test_a_rank_that_is_lost_while_idle_is_started_again(pair: Pair, fault: sign
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_rank_that_is_lost_while_it_starts_leaves_the_engine_working(pair: Pair, fault: signal.Signals):
+def test_a_rank_that_is_lost_while_it_starts_leaves_the_engine_working(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, fault: signal.Signals
+):
+    # As an engine starts it, with imports that take seconds.
+    monkeypatch.setattr(rank_process, "subprocess", subprocess)
     os.kill(pair.pid, signal.SIGKILL)
     pair.start_again()
     starting = pair.pid
@@ -214,7 +247,7 @@ def test_a_rank_that_is_lost_while_it_starts_leaves_the_engine_working(pair: Pai
     # Not at once again: a card may be broken for good.
     pair.group.tend()
     assert pair.group.processes == []
-    pair.group._start_again_at = 0.0
+    pair.group._pause.ends = 0.0
 
 
 def test_a_second_model_that_does_not_fit_another_card_is_not_shared(pair: Pair):
@@ -228,6 +261,63 @@ def test_the_ranks_are_reached_by_nobody_else(pair: Pair):
     for pid in (os.getpid(), pair.pid):
         listening = [each for each in psutil.Process(pid).net_connections() if each.status == psutil.CONN_LISTEN]
         assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1"}
+
+
+@pytest.fixture
+def spread(pair: Pair) -> Iterator[Any]:
+    """A denoiser that the two ranks share, a part each."""
+    assert pair.load("spread", parts=2)
+    denoiser: Any = SpreadDenoiser(0)
+    ShardedForward(pair.group, "spread", denoiser)
+    yield denoiser
+    pair.group.unload("spread")
+
+
+def doubled(denoiser: Any, text: float) -> list[float]:
+    [output] = denoiser.forward(hidden_states=torch.ones(1, 1), timestep=torch.zeros(1), text=torch.full((1, 1), text))
+    return list(output.flatten().tolist())
+
+
+def test_ranks_with_a_part_each_compute_every_call_together(pair: Pair, spread: Any):
+    assert doubled(spread, 2.0) == [6.0, 6.0]
+    assert pair.compute(2.0, 3.0) == ([3.0, 4.0], "")
+    assert doubled(spread, 3.0) == [8.0, 8.0]
+
+
+def test_an_argument_that_no_other_card_can_be_sent_fails_its_generation_alone(pair: Pair, spread: Any):
+    with pytest.raises(GenerationFailed, match=r"spread is spread over several cards, and .* a Generator, which no"):
+        spread.forward(hidden_states=torch.Generator())
+    assert doubled(spread, 2.0) == [6.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (signal.SIGKILL, "lost its process"),
+        pytest.param(signal.SIGSTOP, "no sign of life", marks=needs_full_mode),
+    ],
+)
+def test_a_rank_that_is_lost_with_its_part_ends_the_engine(pair: Pair, spread: Any, fault: signal.Signals, reason: str):
+    pid = pair.pid
+    threading.Timer(0.5, os.kill, (pid, fault)).start()
+    with pytest.raises(DeviceLost, match=f"{reason}. No card has the whole transformer"):
+        doubled(spread, SLOW)
+    assert not psutil.pid_exists(pid)
+
+
+@needs_full_mode
+def test_an_error_of_a_rank_in_its_part_is_said_and_ends_the_engine(pair: Pair, spread: Any):
+    with pytest.raises(DeviceLost, match="this card cannot"):
+        doubled(spread, BROKEN)
+
+
+@needs_full_mode
+def test_a_rank_that_is_lost_while_idle_with_its_part_ends_the_engine(pair: Pair, spread: Any):
+    [rank] = pair.group.processes
+    os.kill(rank.pid, signal.SIGKILL)
+    assert rank.is_lost_within(SILENT_SECONDS)
+    with pytest.raises(DeviceLost, match="lost its process"):
+        pair.group.tend()
 
 
 def test_closing_a_group_leaves_nothing_behind(pair: Pair):

@@ -1,4 +1,4 @@
-"""A denoiser whose tokens are shared is afterwards as it was before."""
+"""A denoiser whose tokens are shared is afterwards as it was before, and only ranks share them that can."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +7,9 @@ import diffusers
 import pytest
 import torch
 from diffusers.hooks import context_parallel as hooks
+from diffusers.models import attention_dispatch
 
-from imageserver.engine.card_group.context_parallel import sharing_tokens
+from imageserver.engine.card_group.context_parallel import can_divide, sharing_tokens
 from tests.support.fake_denoiser import FakeDenoiser
 
 
@@ -25,3 +26,16 @@ def test_a_denoiser_that_cannot_be_split_keeps_its_gate(monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match="no such module"), sharing_tokens(denoiser, ranks, 2):
         pass
     assert denoiser.forward is gate
+
+
+@pytest.mark.parametrize("degree", [2, 3, 4, 6, 8])
+def test_ranks_can_divide_the_heads_that_diffusers_can(degree: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(attention_dispatch.dist, "get_world_size", lambda **_: degree)
+    group: Any = None
+    for heads in range(1, 33):
+        try:
+            attention_dispatch._maybe_pad_qkv_head(torch.zeros(1, 1, heads, 1), heads, group)
+        except AssertionError:
+            assert not can_divide(heads, degree), heads
+        else:
+            assert can_divide(heads, degree), heads

@@ -1,83 +1,15 @@
 """When the other cards are started again after a loss: at once after a success, with a pause after none."""
 
-import queue
 from typing import Any
 
 import pytest
 
-from imageserver.engine.card_group import card_group
-from imageserver.engine.card_group.card_group import CardGroup
-from imageserver.engine.card_group.messages import LoadDenoiser, RankDone
-from imageserver.settings import Settings
-
-MODEL = LoadDenoiser(
-    model="one", denoiser="", folder="", dtype="float32", memory_plan="full", transformer_file=None
-)  # fmt: skip
-
-
-class WillingRank:
-    """A rank that does everything at once."""
-
-    def __init__(self, device: str, *_: Any) -> None:
-        self.device = device
-        self.loss = ""
-
-    def send(self, *_: Any) -> None:
-        """Accept it."""
-
-    def answer(self) -> RankDone:
-        return RankDone()
-
-    def failure(self) -> str:
-        return ""
-
-    def starts(self, *, over: bool = False) -> None:
-        """Be ready."""
-
-    def end(self) -> None:
-        """Be gone."""
-
-    try_to_send = send
-
-
-class UnusedProcessGroup:
-    """A process group without tensors."""
-
-    def __init__(self, rank: int, size: int, *_: Any) -> None:
-        self.size = size
-
-    def abort(self) -> None:
-        """Free nobody."""
-
-    leave = abort
-
-
-class Cards:
-    """Two cards that have met."""
-
-    def __init__(self) -> None:
-        self.started: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.group = CardGroup(("cuda:0", "cuda:1"), Settings(_env_file=None), self.started.put)
-        self.group.load(MODEL)
-        self.group.complete(MODEL.model)
-
-    def lose_one(self) -> None:
-        self.group.processes[0].loss = "card cuda:1 has lost its process"
-        self.group.tend()
-
-    def is_started_again(self) -> bool:
-        """Return whether an idle engine starts the others now; they meet."""
-        self.group.tend()
-        if not self.group.processes:
-            return False
-        self.group.receive(self.started.get(timeout=10))
-        return self.group.size == 2
+from tests.support.willing_cards import MODEL, Cards
 
 
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> Cards:
-    monkeypatch.setattr(card_group, "RankProcess", WillingRank)
-    monkeypatch.setattr(card_group, "ProcessGroup", UnusedProcessGroup)
+    Cards.patch(monkeypatch)
     return Cards()
 
 
@@ -102,3 +34,30 @@ def test_cards_that_have_computed_a_forward_are_started_again_at_once(cards: Car
         cards.lose_one()
         assert cards.is_started_again()
         cards.group.succeeded()
+
+
+def test_cards_that_no_model_needs_any_more_are_started_again_and_meet_with_the_next_one(cards: Cards):
+    cards.group.unload(MODEL.model)
+    cards.lose_one()
+    assert cards.group.is_broken
+    cards.group.tend()
+    assert not cards.group.is_broken
+    assert cards.group.started == ("cuda:0", "cuda:1")
+    assert cards.divide("two")
+    assert cards.group.in_use == ("cuda:0", "cuda:1")
+
+
+def test_a_divided_model_that_does_not_fit_leaves_the_cards_as_they_were(cards: Cards, monkeypatch: pytest.MonkeyPatch):
+    rank: Any = cards.group.processes[0]
+    monkeypatch.setattr(rank, "failure", lambda: "card cuda:1: out of memory")
+    assert not cards.divide("two")
+    assert cards.group.loss == "card cuda:1: out of memory"
+    assert (cards.group.size, cards.group.reason) == (2, "")
+    assert not rank.is_starting
+
+
+def test_a_card_that_is_lost_over_a_divided_model_is_started_again(cards: Cards):
+    [rank] = cards.group.processes
+    rank.loss = "card cuda:1 has lost its process"
+    assert not cards.divide("two")
+    assert cards.is_started_again()

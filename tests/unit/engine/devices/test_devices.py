@@ -143,6 +143,23 @@ def test_a_device_that_is_not_there_is_one_sentence(name: str) -> None:
         devices.choose(name)
 
 
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+@pytest.mark.parametrize(("number", "card"), [("", 2), (":0", 0), (":1", 1)])
+def test_a_device_with_or_without_a_number_can_be_made_current(
+    monkeypatch: pytest.MonkeyPatch, kind: str, number: str, card: int
+) -> None:
+    current = [2]
+    module = getattr(torch, kind)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: None)
+    monkeypatch.setattr(module, "_lazy_init", lambda: None)
+    # Only the driver's part is replaced; a build for CPUs lacks it.
+    monkeypatch.setattr(torch._C, f"_{kind}_getDevice", lambda: current[-1], raising=False)
+    monkeypatch.setattr(torch._C, f"_{kind}_setDevice", current.append, raising=False)
+    device = devices.choose(kind + number)
+    devices.make_current(device)
+    assert (device, current) == (torch.device(kind, card), [2, card])
+
+
 def test_a_cpu_has_the_machines_memory_and_nothing_to_wait_for() -> None:
     assert not devices.is_accelerator(CPU)
     assert devices.gpu_name(CPU) == "CPU"

@@ -1,12 +1,13 @@
 """The meter of the device's memory sees what was held between two looks, and forgets it then."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from imageserver.engine.devices.devices import MIB
-from imageserver.engine.devices.memory import live_tensors, peak_memory
+from imageserver.engine.devices.memory import held_memory, live_tensors, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -62,6 +63,31 @@ def test_after_a_large_image_a_small_one_is_small_again_on_a_card(monkeypatch: p
         card.hold(-image)
         peaks.append(meter())
     assert peaks == [weights + large, weights + small]
+
+
+@pytest.mark.parametrize(
+    ("module", "held"),
+    [
+        (SimpleNamespace(memory_allocated=lambda device: 5), (5, 9)),  # CUDA
+        (SimpleNamespace(current_allocated_memory=lambda: 4), (4, 9)),  # MPS
+        (SimpleNamespace(), (9, 9)),
+    ],
+)
+def test_tensors_and_what_is_kept_for_them_are_told_apart_where_the_device_can(
+    monkeypatch: pytest.MonkeyPatch, module: object, held: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("imageserver.engine.devices.memory.devices.module_of", lambda device: module)
+    monkeypatch.setattr("imageserver.engine.devices.memory.devices.used_memory", lambda device: 9)
+    assert held_memory(torch.device("cuda")) == held
+
+
+def test_on_a_cpu_what_is_held_is_the_process() -> None:
+    before, _ = held_memory(CPU)
+    block = torch.ones(200 * MIB // 4)
+    allocated, reserved = held_memory(CPU)
+    assert allocated == reserved
+    assert allocated - before > 150 * MIB
+    del block
 
 
 def test_tensors_are_counted_as_long_as_they_live_and_views_once() -> None:

@@ -1,5 +1,7 @@
 """The fastest plan that fits is taken and said; what does not fit is refused with what would."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -12,16 +14,17 @@ CUDA, CPU, MPS = torch.device("cuda", 0), torch.device("cpu"), torch.device("mps
 MEGAPIXEL = 1024 * 1024
 # Qwen-Image in bfloat16, whose VAE takes 1.3 GiB for a megapixel.
 WEIGHTS = ModelWeights(
-    {"transformer": 38 * GIB, "text_encoder": 15 * GIB, "vae": GIB // 4}, decoding=1350, largest_file=9 * GIB
-)
+    {"transformer": 38 * GIB, "text_encoder": 15 * GIB, "vae": GIB // 4}, decoding=1350, largest_file=9 * GIB,
+    divisible=37 * GIB,
+)  # fmt: skip
 
 
 def choice(
-    wanted: MemoryPlanName | str, device: torch.device = CUDA, weights: ModelWeights = WEIGHTS
+    wanted: MemoryPlanName | str, device: torch.device = CUDA, weights: ModelWeights = WEIGHTS, cards: int = 1
 ) -> tuple[str, str]:
     """Return the name of the chosen plan, and its reason."""
     dtype = torch.bfloat16 if device.type != "cpu" else torch.float32
-    plan, reason = choose(wanted, "m", weights, dtype, device, MEGAPIXEL)  # type: ignore[arg-type]
+    plan, reason = choose(wanted, "m", weights, dtype, device, MEGAPIXEL, cards=cards)  # type: ignore[arg-type]
     return plan.name, reason
 
 
@@ -89,6 +92,21 @@ def test_a_plan_that_does_not_fit_is_refused_with_those_that_do(machine) -> None
     )
 
 
+def test_controlnets_stay_on_the_card_and_take_no_ram_from_what_is_offloaded(machine) -> None:
+    controlled = dataclasses.replace(WEIGHTS, resident=2 * GIB)
+    machine |= {"cuda": 39.3, "cpu": 59, "torchao": 0}
+    assert choice("auto")[0] == "model-offload"
+    assert choice("auto", weights=controlled)[0] == "group-offload"
+    machine["cuda"] = 41.3
+    assert choice("auto", weights=controlled)[0] == "model-offload", "58.6 GiB of RAM are needed, with or without"
+
+
+def test_what_is_needed_includes_controlnets_and_what_is_free_is_what_is_free(machine) -> None:
+    machine["cuda"] = 24
+    with pytest.raises(NoPlanFits, match=r"^m needs about 56\.6 GiB and Card has 24\.0 GiB free, too little"):
+        choice("full", weights=dataclasses.replace(WEIGHTS, resident=2 * GIB))
+
+
 @pytest.mark.parametrize(
     "name", ["encoder-offload", "model-offload", "int8-offload", "group-offload", "sequential-offload", "nf4", "float8"]
 )
@@ -137,3 +155,25 @@ def test_float8_is_for_cards_that_multiply_it_and_only_by_name(machine) -> None:
     machine["capability"] = 86
     with pytest.raises(NoPlanFits, match=r"MEMORY=float8 is not possible here: .* capability 8\.9"):
         choice("float8")
+
+
+@pytest.mark.parametrize(("card", "plan"), [(80, "full"), (40, "tensor-parallel"), (30, "int8")])
+def test_cards_of_a_group_divide_what_does_not_fit_one(machine, card: float, plan: str) -> None:
+    machine["cuda"] = card
+    assert choice("auto", cards=2)[0] == plan
+    assert choice("auto", cards=1)[0] in ("full", "int8", "int8-offload")
+
+
+def test_four_cards_hold_what_two_cannot(machine) -> None:
+    machine |= {"cuda": 30, "torchao": 0}
+    assert choice("auto", cards=2)[0] != "tensor-parallel"
+    plan, reason = choice("auto", cards=4)
+    assert plan == "tensor-parallel"
+    assert reason.endswith("so each card of the group holds a part of the transformer (MEMORY=tensor-parallel).")
+
+
+def test_one_card_and_a_transformer_in_one_file_cannot_be_divided(machine) -> None:
+    with pytest.raises(NoPlanFits, match="it needs a group of cards, such as DEVICES=cuda:0\\+cuda:1"):
+        choice("tensor-parallel")
+    with pytest.raises(NoPlanFits, match="unquantized in the model's folder"):
+        choice("tensor-parallel", weights=ModelWeights({"transformer": GIB}), cards=2)

@@ -1,7 +1,6 @@
 """A registered family has a tiny model, which generates an image, and whose calls are merged without a wait."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,29 +13,9 @@ from imageserver.engine.models.probe_calls import LONG_PROMPT, suspended_call
 from imageserver.engine.pipelines.suspension import Gate
 from imageserver.engine.runner.pipeline_runner import PipelineRunner
 from imageserver.generation import Generation
-from tests.support import tiny_models
-from tests.support.tiny_ernie_image import tiny_ernie_image
-from tests.support.tiny_flux2_klein import tiny_flux2_klein
-from tests.support.tiny_qwen_image_21 import tiny_qwen_image_21
-from tests.support.tiny_qwen_image_layered import tiny_qwen_image_layered
+from tests.support.tiny_families import TINY_MODELS
 
 SIDE = 64
-
-TINY_MODELS: dict[str, Callable[[], Any]] = {
-    "qwen-image": tiny_models.tiny_qwen_image,
-    "qwen-image-edit": tiny_models.tiny_qwen_image_edit,
-    "qwen-image-edit-plus": lambda: tiny_models.tiny_qwen_image_edit(plus=True),
-    "qwen-image-2.1": tiny_qwen_image_21,
-    "qwen-image-layered": tiny_qwen_image_layered,
-    "stable-diffusion": tiny_models.tiny_stable_diffusion,
-    "stable-diffusion-xl": tiny_models.tiny_stable_diffusion_xl,
-    "cogview4": tiny_models.tiny_cogview4,
-    "hidream-i1": tiny_models.tiny_hidream,
-    "flux": tiny_models.tiny_flux,
-    "flux.2-klein": tiny_flux2_klein,
-    "z-image": tiny_models.tiny_z_image,
-    "ernie-image": tiny_ernie_image,
-}
 # The first with each merger: the others share it.
 MERGING = list({id(family.merger): family for family in reversed(FAMILIES) if family.merger}.values())
 
@@ -101,6 +80,19 @@ def test_forming_and_merging_a_batch_waits_for_no_value_from_the_device(
             for calls in ([short, short], [short, long]):
                 if len({merger.shape_of(call) for call in calls}) == 1:
                     merger.merge(calls)
+    gate.remove()
+
+
+def test_texts_of_one_length_share_a_forward_of_qwen_image_without_a_mask() -> None:
+    """With a mask attention leaves its fast path."""
+    family = next(family for family in FAMILIES if family.name == "qwen-image")
+    pipeline, merger = tiny("qwen-image"), family.merger
+    assert merger is not None
+    gate = Gate(pipeline.transformer)
+    runner = PipelineRunner(pipeline, family)
+    with suspended_call(runner, SIDE) as short, suspended_call(runner, SIDE, LONG_PROMPT) as long:
+        assert merger.merge([short, short])["encoder_hidden_states_mask"] is None
+        assert merger.merge([short, long])["encoder_hidden_states_mask"] is not None
     gate.remove()
 
 

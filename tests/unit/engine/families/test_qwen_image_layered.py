@@ -140,8 +140,9 @@ def test_tokens_are_those_of_the_whole_and_of_its_layers(engine):
 
 def test_measurements_take_an_image_apart_too(engine):
     call = probe_call(engine.runner, 256)
-    # The whole, four layers and the image itself.
+    # The whole, four layers and the image itself, each with the tokens of a tiny model; a published one has 1600.
     assert len(call["img_shapes"][0]) == 6
+    assert call["hidden_states"].shape[1] == 6 * 20 * 20
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,35 @@ def test_a_loha_of_a_convolution_has_its_effect_at_any_rank(rank, layer):
     assert found.rank == min(rank * rank, layer.outputs)
 
 
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_a_loha_with_kernels_of_its_own_has_its_effect(layer):
+    ranks = (2, 3)
+    parts, factors = {}, []
+    for number, rank in enumerate(ranks, start=1):
+        left, right, core = (
+            random(rank, layer.outputs, seed=number),
+            random(rank, layer.inputs),
+            random(rank, rank, 3, 3),
+        )
+        parts |= {f"hada.w{number}_a": left, f"hada.w{number}_b": right, f"hada.t{number}": core}
+        factors.append(sum(
+            core[i, j] * left[i][:, None, None, None] * right[j][None, :, None, None]
+            for i in range(rank) for j in range(rank)
+        ))  # fmt: skip
+    found = hadamard.as_low_rank("a", parts, 1.0, Place((layer,)))
+    assert torch.allclose(change(layer, found), factors[0] * factors[1] / ranks[0])
+
+
+def test_a_loha_with_half_its_kernels_or_those_of_another_layer_is_refused():
+    parts = {f"hada.w{each}_{side}": random(2, 6 if side == "a" else 3) for each in (1, 2) for side in "ab"}
+    for cores, sentence in (
+        ({"hada.t1": random(2, 2, 3, 3)}, "do not fit each other"),
+        ({"hada.t1": random(2, 2, 5, 5), "hada.t2": random(2, 2, 5, 5)}, "has 3 inputs, 6 outputs and a kernel of"),
+    ):
+        with pytest.raises(LoraRefused, match=sentence):
+            hadamard.as_low_rank("a", parts | cores, None, Place((CONVOLUTION,)))
+
+
 def test_a_loha_of_several_layers_in_one_is_cut_among_them():
     layers = tuple(Layer("transformer", name, inputs=8, outputs=8) for name in ("to_q", "to_k"))
     parts = {

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import Flux2Transformer2DModel, FluxPipeline, StableDiffusionXLPipeline, ZImagePipeline
+from diffusers import (
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    StableDiffusionXLPipeline,
+    ZImagePipeline,
+)
+from diffusers.loaders import single_file_utils
 from safetensors.torch import save_file
 
 from imageserver.engine.lora_formats import original_names
@@ -15,6 +23,7 @@ from imageserver.engine.lora_formats.model_layers import ModelLayers
 from imageserver.engine.lora_formats.naming import parse
 from imageserver.engine.lora_formats.refused import LoraRefused
 from tests.support.lora_files import Tensors, changes_of
+from tests.support.tiny_flux2_klein import tiny_flux2_klein
 from tests.support.tiny_models import tiny_flux, tiny_stable_diffusion, tiny_stable_diffusion_xl, tiny_z_image
 
 FLUX = (
@@ -23,6 +32,13 @@ FLUX = (
     "double_blocks.0.txt_mlp.0", "double_blocks.0.txt_mlp.2", "double_blocks.0.img_mod.lin",
     "double_blocks.0.txt_mod.lin", "single_blocks.0.linear1", "single_blocks.0.linear2",
     "single_blocks.0.modulation.lin",
+)  # fmt: skip
+# As published: ai-toolkit's and kohya's files of FLUX.2-klein.
+FLUX2 = (
+    "double_blocks.0.img_attn.qkv", "double_blocks.0.img_attn.proj", "double_blocks.0.txt_attn.qkv",
+    "double_blocks.0.txt_attn.proj", "double_blocks.0.img_mlp.0", "double_blocks.0.img_mlp.2",
+    "double_blocks.0.txt_mlp.0", "double_blocks.0.txt_mlp.2", "single_blocks.0.linear1", "single_blocks.0.linear2",
+    "single_blocks.1.linear1",
 )  # fmt: skip
 Z_IMAGE = ("layers.0.attention.qkv", "layers.1.attention.out", "noise_refiner.0.feed_forward.w1")
 
@@ -87,44 +103,70 @@ def test_kohyas_files_are_what_diffusers_makes_of_them(name, tmp_path):
     assert all(torch.allclose(found[layer], change, atol=1e-5) for layer, change in wanted.items())
 
 
-@pytest.mark.parametrize("kinds", [("lora_A", "lora_B"), ("lora_down", "lora_up")])
-@pytest.mark.parametrize("name", CONVERTERS)
-def test_comfyuis_files_with_original_names_change_the_same_layers(name, kinds, tmp_path):
-    build, _, names = CONVERTERS[name]
-    model = layers_of(build())
-    dotted = tensors_for(model, names, "diffusion_model.", kinds, flat=False)
-    flat = {name.replace(".weight", ""): each for name, each in dotted.items()}
-    found = ours(tmp_path, model, dotted, "transformer")
-    for layer in names:
-        place = model.find(f"diffusion_model.{layer}")
-        up, down = (flat[f"diffusion_model.{layer}.{kind}"] for kind in reversed(kinds))
-        assert torch.equal(torch.cat([found[each.name] for each in place.layers]), up @ down)
+# A whole model on no device, and the converter of whole checkpoints with its authors' names.
+WHOLE: dict[str, tuple[Callable[[], torch.nn.Module], Callable[..., Any]]] = {
+    # The converter knows only the real sizes.
+    "flux": (
+        lambda: FluxTransformer2DModel(num_layers=1, num_single_layers=1, guidance_embeds=True),
+        single_file_utils.convert_flux_transformer_checkpoint_to_diffusers,
+    ),
+    "flux2": (
+        lambda: Flux2Transformer2DModel(num_layers=1, num_single_layers=1, num_attention_heads=2),
+        single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers,
+    ),
+    "z-image": (
+        lambda: tiny_z_image().transformer, single_file_utils.convert_z_image_transformer_checkpoint_to_diffusers,
+    ),
+}  # fmt: skip
+NORMS = (
+    *(f"double_blocks.0.{side}_attn.norm.{each}_norm.scale" for side in ("img", "txt") for each in ("query", "key")),
+    *(f"single_blocks.0.norm.{each}_norm.scale" for each in ("query", "key")),
+)
 
 
-def test_the_halves_of_fluxs_last_modulation_stand_in_diffusers_order(tmp_path):
-    model = layers_of(tiny_flux())
-    tensors = tensors_for(model, ["final_layer.adaLN_modulation.1"], "", ("lora_A", "lora_B"), flat=False)
-    found = ours(tmp_path, model, tensors, "transformer")
-    change = (
-        tensors["final_layer.adaLN_modulation.1.lora_B.weight"]
-        @ tensors["final_layer.adaLN_modulation.1.lora_A.weight"]
-    )
-    assert torch.equal(found["norm_out.linear"], torch.cat(change.chunk(2)[::-1]))
-
-
-def tiny_flux2() -> torch.nn.Module:
-    return Flux2Transformer2DModel(
-        in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, axes_dims_rope=(4, 4, 4, 4),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("build", [lambda: tiny_flux().transformer, tiny_flux2])
-def test_every_layer_of_flux_has_an_original_name_that_diffusers_converts(build):
-    transformer = build()
-    layers = {name for name, each in transformer.named_modules() if isinstance(each, torch.nn.Linear)}
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_value_is_where_diffusers_puts_it_in_a_whole_checkpoint(name, tmp_path):
+    """The converter of checkpoints is the reference, for the names and for the order of what is joined or swapped."""
+    build, convert = WHOLE[name]
+    with torch.device("meta" if name != "z-image" else "cpu"):
+        transformer = build()
+    model = ModelLayers({"transformer": transformer}, "transformer")
+    layers = {each for each, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)}
     originals = original_names.of(type(transformer).__name__, layers)
-    assert {name for original in originals.values() for name in original.layers} == layers
+    kept = layers - {each for original in originals.values() for each in original.layers}
+    tensors: Tensors = {}
+    for seed, original in enumerate([*originals, *kept]):
+        place = model.find(original)
+        assert place is not None
+        generator = torch.Generator().manual_seed(seed)
+        tensors[f"{original}.lora_A.weight"] = torch.ones(1, place.inputs)
+        tensors[f"{original}.lora_B.weight"] = torch.randn(place.outputs, 1, generator=generator)
+    save_file({f"diffusion_model.{key}": tensor for key, tensor in tensors.items()}, tmp_path / "a.safetensors")
+    found = read_adapter(tmp_path / "a.safetensors", model)["transformer"].tensors
+    ups = {key.removesuffix(".lora_B.weight"): up for key, up in tensors.items() if "lora_B" in key}
+    checkpoint = {f"{original}.weight": up for original, up in ups.items()}
+    if name != "z-image":
+        checkpoint |= {each: torch.ones(1) for each in NORMS}
+    if name == "flux":
+        checkpoint |= {f"{original}.bias": up for original, up in ups.items()}
+    converted = convert(checkpoint)
+    assert {
+        each for each in layers if not torch.equal(converted[f"{each}.weight"], found[f"{each}.lora_B.weight"])
+    } == set()
+    assert {each for each in converted if each not in transformer.state_dict()} == set()
+
+
+def test_files_of_flux2_with_original_names_are_what_diffusers_makes_of_them(tmp_path):
+    pipeline = tiny_flux2_klein()
+    model = layers_of(pipeline)
+    for prefix, kinds, flat in (
+        ("diffusion_model.", ("lora_A", "lora_B"), False), ("lora_unet_", ("lora_down", "lora_up"), True),
+    ):  # fmt: skip
+        tensors = tensors_for(model, FLUX2, prefix, kinds, flat=flat)
+        found = ours(tmp_path, model, tensors, "transformer")
+        wanted = of_diffusers(Flux2KleinPipeline.lora_state_dict(dict(tensors)), "transformer")
+        assert found.keys() == wanted.keys()
+        assert all(torch.allclose(found[layer], change, atol=1e-5) for layer, change in wanted.items())
 
 
 def test_the_joined_gate_of_comfyuis_qwen_image_2_1_is_two_layers(tmp_path):
@@ -141,6 +183,45 @@ def test_the_joined_gate_of_comfyuis_qwen_image_2_1_is_two_layers(tmp_path):
     up, down = (tensors[f"diffusion_model.{name}.lora_{each}.weight"] for each in "BA")
     block = name.removesuffix("gate_up")
     assert torch.equal(torch.cat([found[f"{block}gate_layer"], found[f"{block}proj"]]), up @ down)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_a_joined_layer_beside_its_parts_is_a_repetition_or_refused(factor, tmp_path):
+    """Files of Anime-Z have `qkv` beside `to_q`, `to_k` and `to_v`, and `out` beside `to_out`."""
+    model = layers_of(tiny_z_image())
+    names = ("layers.0.attention.qkv", "layers.0.attention.out")
+    joined = tensors_for(model, names, "lora_unet_", ("lora.down", "lora.up"), flat=True)
+    wanted = ours(tmp_path, model, joined, "transformer")
+    qkv, out = (f"lora_unet_{name.replace('.', '_')}" for name in names)
+    parts = {f"{qkv[:-3]}to_out_0{key.removeprefix(out)}": each.clone() for key, each in joined.items() if out in key}
+    for number, each in enumerate("qkv"):
+        name = f"{qkv[:-3]}to_{each}"
+        parts[f"{name}.lora.down.weight"] = joined[f"{qkv}.lora.down.weight"].clone()
+        parts[f"{name}.lora.up.weight"] = factor * joined[f"{qkv}.lora.up.weight"].chunk(3)[number]
+        parts[f"{name}.alpha"] = torch.tensor(1.0)
+    if factor == 1:
+        found = ours(tmp_path, model, joined | parts, "transformer")
+        assert found.keys() == wanted.keys()
+        assert all(torch.allclose(found[layer], change) for layer, change in wanted.items())
+        assert "layers.0.attention.to_v" in found
+    else:
+        with pytest.raises(LoraRefused, match=r"attention\.to_.+ twice, in two ways; take one out"):
+            ours(tmp_path, model, joined | parts, "transformer")
+
+
+def test_a_lokr_of_a_joined_layer_beside_its_parts_says_what_to_do(tmp_path):
+    model = layers_of(tiny_z_image())
+    tensors: Tensors = {}
+    for layer in ("qkv", "to_q"):
+        place = model.find(f"layers.0.attention.{layer}")
+        assert place is not None
+        name = f"diffusion_model.layers.0.attention.{layer}"
+        tensors[f"{name}.lokr_w1"], tensors[f"{name}.lokr_w2"] = (
+            torch.ones(1, 1),
+            torch.ones(place.outputs, place.inputs),
+        )
+    with pytest.raises(LoraRefused, match=r"attention\.to_q twice, which a LoKr must not; convert the file to LoRA"):
+        ours(tmp_path, model, tensors, "transformer")
 
 
 def test_a_block_that_the_model_does_not_have_is_named(tmp_path):

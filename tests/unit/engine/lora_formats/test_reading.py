@@ -70,6 +70,9 @@ NAMES: dict[str, tuple[dict[str, Any], float]] = {
     "diffusers with alpha": ({"prefix": "transformer.", "alpha": 2}, 0.5),
     "LyCORIS": ({"prefix": "lycoris_", "names": KOHYA, "alpha": 2, "flat": True}, 0.5),
     "old diffusers": ({"prefix": "transformer.", "names": ("lora.down", "lora.up")}, 1),
+    "an export that cuts names": (
+        {"prefix": "diffusion_model.", "spell": lambda name: name.removeprefix("tran")}, 1,
+    ),
     "bfloat16": ({"prefix": "transformer.", "dtype": torch.bfloat16}, 1),
     "float16": ({"prefix": "diffusion_model.", "dtype": torch.float16}, 1),
     "float8 with alpha": ({"prefix": "diffusion_model.", "dtype": torch.float8_e4m3fn, "alpha": 8}, 2),
@@ -222,7 +225,7 @@ DAMAGED: dict[str, tuple[Any, str]] = {
     "LoKr on one layer": (
         lambda tensors: without(f"{LAYERS[0]}.lora_A.weight", f"{LAYERS[0]}.lora_B.weight")(tensors)
         | {f"{FIRST}.lokr_w1": torch.ones(4, 4), f"{FIRST}.lokr_w2": torch.ones(8, 8)},
-        "is in the format LoKr, and others are not",
+        "is in the format LoKr, and others are not; convert the file to LoRA",
     ),
     "LoKr with a magnitude": (
         lambda tensors: {f"{FIRST}.lokr_w1": torch.ones(4, 4), f"{FIRST}.lokr_w2": torch.ones(8, 8)}
@@ -240,7 +243,8 @@ DAMAGED: dict[str, tuple[Any, str]] = {
         f"{FIRST} is in the format LoKr and has a down beside it",
     ),
     "two biases": (
-        with_more(lora_B__bias=torch.ones(32), diff_b=torch.ones(32)), f"{FIRST} mixes formats: bias, bias_difference",
+        with_more(lora_B__bias=torch.ones(32), diff_b=torch.ones(32)),
+        f"{FIRST} mixes formats: bias, bias_difference, .*; convert the file to LoRA",
     ),
     "a bias that an alpha of 0 excludes": (
         with_more(alpha=torch.tensor(0.0), diff_b=torch.ones(32)), f"{FIRST} has a diff_b, and the alpha 0",
@@ -250,7 +254,13 @@ DAMAGED: dict[str, tuple[Any, str]] = {
         f"matrices of its layer {FIRST} do not fit each other",
     ),
     "half a LoHa": (lambda tensors: {f"{FIRST}.hada_w1_a": torch.ones(32, 2)}, "has no hada_w1_b and hada_w2_a"),
-    "OFT": (with_more(oft_blocks=torch.ones(2, 2)), "is in the format OFT"),
+    "OFT": (with_more(oft_blocks=torch.ones(2, 2)), "is in the format OFT, .*; convert it to LoRA"),
+    "BOFT": (with_more(boft_R__default=torch.ones(2, 2)), "is in the format BOFT"),
+    "GLoRA": (with_more(a1__weight=torch.ones(2, 2)), "is in the format GLoRA"),
+    "XLabs": (with_more(processor__qkv_lora1__down__weight=torch.ones(4, 4)), "is in the format of XLabs"),
+    "a ComfyUI patch": (with_more(reshape_weight=torch.ones(2)), "is in the format a ComfyUI patch"),
+    "a Control-LoRA": (lambda tensors: tensors | {"lora_controlnet": torch.ones(1)}, "is in the format a Control-LoRA"),
+    "a textual inversion": (lambda tensors: {"emb_params": torch.ones(2, 4)}, "is in the format a textual inversion"),
     "(IA)³": (with_more(on_input=torch.ones(1), aaa__weight=torch.ones(1)), r"is in the format \(IA\)³"),
     "norms of LyCORIS": (with_more(w_norm=torch.ones(1)), "is in the format LyCORIS with trained norms"),
     "a whole weight": (lambda tensors: {f"{FIRST}.weight": torch.ones(32, 32)}, "is not a LoRA: .* TRANSFORMER_FILE"),
@@ -265,7 +275,7 @@ DAMAGED: dict[str, tuple[Any, str]] = {
             "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(4, 64),
             "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.ones(64, 4),
         },
-        "the model has no layer lora_te_text_model_encoder_layers_0_mlp_fc1",
+        "the model has no layer lora_te_text_model_encoder_layers_0_mlp_fc1, which is one of a text encoder",
     ),
     "of FLUX": (
         lambda tensors: {

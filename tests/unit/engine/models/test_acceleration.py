@@ -8,13 +8,17 @@ import pytest
 import torch
 from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 from diffusers.models.attention_dispatch import attention_backend
+from torch._dynamo import config as dynamo
+from torch.fx.experimental import _config as symbolic_shapes
 
 from imageserver.engine.caching.taylorseer import TaylorSeer
 from imageserver.engine.capturing import captured_forwards
 from imageserver.engine.devices import batch_limits, memory_plans, placement, plan_choice
 from imageserver.engine.devices.batch_limits import SizeLimit
 from imageserver.engine.downloads import ModelUnavailable
-from imageserver.engine.models import acceleration, faster_forward, rehearsal, warmup
+from imageserver.engine.models import acceleration, warmup
+from imageserver.engine.models.compiling import faster_forward, rehearsal
+from imageserver.engine.models.compiling.recompilations import compiled_graphs
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import Finished
@@ -138,6 +142,18 @@ def test_a_cache_that_fails_when_it_is_compiled_is_named(pipeline: QwenImagePipe
         acceleration.compile_tiers(cached.runner, cached.forward, cached.model.tiers, Settings(compile=True), silent)
 
 
+def test_compiling_takes_equal_sizes_for_two_and_has_room_for_variants() -> None:
+    """At 512x512 the offset of the text's rotary part is the number of the image's tokens, by chance."""
+    # By torch's own patch: pytest's would delete the settings instead of putting them back.
+    as_published = dynamo.patch(recompile_limit=8, accumulated_recompile_limit=256)
+    with as_published, symbolic_shapes.patch(use_duck_shape=True):
+        acceleration.accelerate(Mock(), Settings(_env_file=None, compile=True), silent)
+        assert not symbolic_shapes.use_duck_shape
+        # Six variants serve every size and batch; each of 16 LoRAs may need twelve more.
+        assert dynamo.recompile_limit > 6 + 16 * 12
+        assert dynamo.accumulated_recompile_limit > dynamo.recompile_limit
+
+
 @pytest.fixture
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are traced and counted as on a card, without the minutes of a C++ compiler."""
@@ -158,26 +174,27 @@ def test_compiled_forwards_that_are_not_faster_leave_the_model_as_it_was(
     with caplog.at_level("INFO"):
         opened = TinyPool(settings(folder, tmp_path, compile=True, max_pixels=64 * 64))
     assert "so it stays eager" in caplog.text
-    graphs = acceleration.compiled_graphs()
+    graphs = compiled_graphs()
     torch.compiler.reset()
     opened.generate(generation())
-    assert acceleration.compiled_graphs() == graphs, "nothing compiled is used, or it would have been compiled again"
+    assert compiled_graphs() == graphs, "nothing compiled is used, or it would have been compiled again"
 
 
 @pytest.mark.usefixtures("traced_only")
 def test_after_the_start_nothing_is_compiled_while_clients_wait(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Traced blocks are not faster, and would stay eager.
     monkeypatch.setattr(faster_forward, "MIN_GAIN", 0.0)
     monkeypatch.setattr(batch_limits, "measure", lambda *_: {512 * 512: SizeLimit(4)})
-    graphs = acceleration.compiled_graphs()
-    opened = TinyPool(settings(folder, tmp_path, compile=True, max_pixels=128 * 128))
-    assert acceleration.compiled_graphs() > graphs
+    graphs = compiled_graphs()
+    # At this size the offset of the text's rotary part is the number of the image's tokens, 16.
+    opened = TinyPool(settings(folder, tmp_path, compile=True, max_pixels=64 * 64))
+    assert compiled_graphs() > graphs
     assert opened.pool.usage().recompilations == 0
     longer = "a big red circle"
-    for side in (64, 128, 96):
-        sizes = {"width": side, "height": side}
+    for width, height in ((64, 64), (128, 64), (64, 128), (96, 96)):
+        sizes = {"width": width, "height": height}
         opened.generate(generation(**sizes))
         opened.generate(generation(**sizes), generation(seed=2, **sizes), generation(seed=3, **sizes))
         opened.generate(generation(**sizes), generation(longer, **sizes))
@@ -187,8 +204,15 @@ def test_after_the_start_nothing_is_compiled_while_clients_wait(
     opened.generate(generation())
     recompiled = opened.pool.usage().recompilations
     assert recompiled > 0, "compiled blocks were in use"
+    torch.compiler.reset()
+    with dynamo.patch(recompile_limit=1):
+        opened.generate(generation())
+    refused = opened.pool.usage().recompilations - recompiled
+    assert refused == 2, "the first variant, and the limit"
+    opened.generate(generation())
     opened.pool.unload(str(folder))
-    assert opened.pool.usage().recompilations == recompiled, "a counter never falls"
+    assert opened.pool.usage().recompilations == recompiled + refused, "a counter never falls"
+    assert caplog.text.count("torch.compile has reached its limit of variants") == 1
 
 
 @needs_full_mode
@@ -207,9 +231,9 @@ def test_a_lora_is_compiled_before_the_steps_and_its_image_is_that_of_the_refere
     common = {"lora_dir": tmp_path, "max_batch": 1, "max_pixels": 64 * 64}
     reference = [TinyPool(settings(folder, tmp_path, **common)).generate(one) for one in wanted]
     opened = TinyPool(settings(folder, tmp_path, compile=True, **common))
-    graphs = acceleration.compiled_graphs()
+    graphs = compiled_graphs()
     assert [opened.generate(one) for one in wanted] == reference
-    assert acceleration.compiled_graphs() > graphs, "they were compiled"
+    assert compiled_graphs() > graphs, "they were compiled"
     assert opened.pool.usage().recompilations == 0, "but not in a step"
     opened.pool.unload(str(folder))
     assert opened.pool.usage().recompilations == 0
@@ -233,7 +257,7 @@ def test_a_model_whose_components_take_turns_on_the_device_leaves_it_after_it_wa
 
     monkeypatch.setattr(QwenImageTransformer2DModel, "forward", forward)
     monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", free)
-    monkeypatch.setattr(plan_choice, "obstacle", lambda plan, device: None)
+    monkeypatch.setattr(plan_choice, "obstacle", lambda plan, *_: "one card" if plan.sharded else None)
     monkeypatch.setattr(placement, "move_to_device", lambda pipeline, plan, device: None)
     opened = TinyPool(settings(folder, tmp_path, memory="model-offload"))
     assert "forward" in events

@@ -2,12 +2,15 @@
 
 import pytest
 
-from imageserver.engine.models.automatic_choice import choose
+from imageserver.engine.models.automatic_choice import choose, recommend
 from imageserver.engine.models.candidates import LADDERS, candidates, entry_of
 from imageserver.engine.models.machine import Machine
+from imageserver.engine.runner.controlnet import NetKind
 from imageserver.settings import Settings, shipped_registry
 
 ALL = frozenset(candidates("cuda"))
+FOR_SDXL, FOR_SD15 = NetKind("ControlNetModel", 2048), NetKind("ControlNetModel", 768)
+FOR_QWEN, FOR_DEMO = NetKind("QwenImageControlNetModel", 3584), NetKind("QwenImageControlNetModel", 192)
 TURBO, SDXL, SD15, QWEN = "z-image-turbo", "sd-xl-base", "sd-1.5", "qwen-image-2512"
 
 
@@ -70,6 +73,54 @@ def test_a_cpu_generates_with_the_demo_model_and_the_reason_names_a_real_one():
     assert "MODEL=sd-1.5" in choice.reason
 
 
+@pytest.mark.parametrize(
+    ("free", "kind", "settings_of_it"),
+    [
+        (23.0, "cuda", "MODEL=z-image-turbo VAE_TILING=1"),
+        (14.0, "cuda", "MODEL=z-image-turbo MEMORY=model-offload"),
+        (79.0, "xpu", f"MODEL={QWEN}"),
+        (64.0, "cpu", "MODEL=sd-1.5"),
+    ],
+)
+def test_the_demo_model_is_served_with_the_line_that_starts_a_real_one(free, kind, settings_of_it):
+    # Whatever is on the disk.
+    found = recommend(machine(free, kind=kind, disk=1.0), settings(model="demo"))
+    assert found.settings == settings_of_it
+    assert found.settings.startswith(f"MODEL={found.name}")
+    entry = shipped_registry()[found.name]
+    assert (found.download_gb, found.licence) == (entry.download_gb, entry.licence)
+
+
+def test_what_is_recommended_needs_no_download_where_it_is_on_the_disk_and_nothing_is_where_nothing_fits():
+    assert recommend(machine(24.0, on_disk=frozenset({TURBO})), settings()).download_gb == 0
+    assert recommend(machine(3.1), settings()) is None
+
+
+def test_beside_what_is_recommended_stand_the_others_that_the_memory_holds():
+    assert recommend(machine(64.0, kind="cpu"), settings()).alternatives == ()
+    found = recommend(machine(79.0), settings())
+    assert TURBO in found.alternatives
+    assert found.name not in found.alternatives
+    assert len(set(found.alternatives)) == len(found.alternatives)
+
+
+def test_what_is_recommended_offline_says_that_its_download_needs_the_network():
+    offline = settings(offline=True)
+    assert recommend(machine(14.0), offline).settings == "MODEL=z-image-turbo MEMORY=model-offload OFFLINE=0"
+    assert recommend(machine(24.0, on_disk=frozenset({TURBO})), offline).settings == "MODEL=z-image-turbo"
+    stored = recommend(machine(64.0, kind="cpu", on_disk=frozenset({SD15})), offline)
+    assert (stored.settings, stored.download_gb) == ("MODEL=sd-1.5", 0)
+
+
+@pytest.mark.parametrize(
+    ("ram", "dtype", "is_enough"), [(6.4, "auto", True), (6.3, "auto", False), (3.2, "bfloat16", True)]
+)
+def test_on_a_cpu_a_real_model_is_named_only_where_the_ram_holds_it(ram, dtype, is_enough):
+    cpu, chosen = machine(ram, ram=ram, kind="cpu"), settings(dtype=dtype)
+    assert (recommend(cpu, chosen) is not None) is is_enough
+    assert (SD15 in choose(cpu, chosen).reason) is is_enough
+
+
 def test_a_card_without_bfloat16_gets_what_generates_in_float16():
     assert choose(machine(79.0, bfloat16=False), settings()).model == SDXL
     assert choose(machine(79.0, bfloat16=False), settings(dtype="bfloat16")).model == QWEN
@@ -110,6 +161,71 @@ def test_a_download_needs_a_tenth_more_than_its_size_on_the_disk():
 def test_a_download_that_was_broken_off_needs_only_its_rest():
     assert choose(machine(24.0, disk=5.0, stored={TURBO: 30.0}), settings()).model == TURBO
     assert choose(machine(24.0, disk=2.0, stored={TURBO: 30.0}), settings()).model != TURBO
+
+
+@pytest.mark.parametrize(
+    ("free", "chosen"),
+    [
+        (64.5, (QWEN, "full", False)),
+        (64.3, (SDXL, "full", False)),
+        (13.7, (SDXL, "full", False)),
+        (13.5, (SDXL, "model-offload", False)),
+        (8.6, (SD15, "full", False)),
+        (5.5, ("demo", "auto", False)),
+    ],
+)
+def test_controlnets_count_beside_every_model_and_only_one_that_takes_them_is_chosen(free, chosen):
+    choice = choose(machine(free, controls=2.4), settings(controlnet="owner/one"))
+    assert line(choice) == chosen
+    assert f"{free} GiB free on the Some Card, 2.4 of them for CONTROLNET, and 64 GiB of RAM" in choice.reason
+    assert TURBO not in choice.reason
+
+
+@pytest.mark.parametrize(("names", "chosen"), [("a/one", QWEN), ("a/one,a/two", SDXL), ("a/1,a/2,a/3,a/4", "demo")])
+def test_more_controlnets_than_a_model_takes_are_not_for_it(names, chosen):
+    assert choose(machine(79.0), settings(controlnet=names)).model == chosen
+
+
+@pytest.mark.parametrize(
+    ("nets", "chosen"),
+    [
+        ({FOR_QWEN}, QWEN),
+        ({FOR_SDXL}, SDXL),
+        ({FOR_SD15}, SD15),
+        ({NetKind("ControlNetModel", None)}, SDXL),
+        ({FOR_SDXL, FOR_SD15}, "demo"),
+        ({FOR_DEMO}, "demo"),
+    ],
+)
+def test_a_controlnet_on_the_disk_brings_the_model_that_it_was_made_for(nets, chosen):
+    wanted = settings(controlnet=",".join(f"owner/{number}" for number, _ in enumerate(nets)))
+    choice = choose(machine(79.0, control_nets=frozenset(nets)), wanted)
+    assert choice.model == chosen
+    assert ("no other model that it may choose takes this CONTROLNET" in choice.reason) is (chosen == "demo")
+
+
+def test_of_a_model_from_another_source_the_width_of_texts_is_not_known(tmp_path):
+    own = tmp_path / "models.toml"
+    own.write_text('["sd-xl-base"]\nsource = "owner/other"\nfamily = "stable-diffusion-xl"\nlicence = "Free"\n')
+    wanted = settings(models_file=own, controlnet="owner/one")
+    assert choose(machine(79.0, control_nets=frozenset({FOR_SD15})), wanted).model == SDXL
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_beside_a_controlnet_of_the_demo_model_no_other_model_is_recommended(kind):
+    for nets, found in ({FOR_DEMO}, None), ({FOR_SD15}, SD15):
+        recommended = recommend(
+            machine(79.0, kind=kind, control_nets=frozenset(nets)), settings(controlnet="silhouettes")
+        )
+        assert (recommended and recommended.name) == found
+
+
+def test_controlnets_count_twice_in_float32_and_on_a_cpu_too():
+    assert choose(machine(16.1, controls=2.4), settings(dtype="float32", controlnet="owner/one")).model == SD15
+    assert choose(machine(17.5, controls=2.4), settings(dtype="float32", controlnet="owner/one")).model == SDXL
+    cpu = settings(dtype="bfloat16", controlnet="owner/one")
+    assert recommend(machine(5.5, ram=5.5, kind="cpu", controls=2.4), cpu) is None
+    assert recommend(machine(5.7, ram=5.7, kind="cpu", controls=2.4), cpu).name == SD15
 
 
 def test_the_reason_says_memory_download_licence_and_how_to_change_it():

@@ -6,12 +6,19 @@ from typing import Any
 import pytest
 import torch
 
+from imageserver.engine.card_group.card_group import CardGroup
+from imageserver.engine.card_group.sharding.sharded_forward import ShardedForward
+from imageserver.engine.device_errors import DeviceLost
 from imageserver.engine.devices import devices
 from imageserver.engine.models import initial_model
-from imageserver.protocol.engine_config import InitialModel
+from imageserver.engine.models.initial_model import open_model_pool
+from imageserver.engine.models.model_choice import FoundModel
+from imageserver.engine.models.model_pool import ModelPool
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.settings import Settings
-from tests.support.tiny_models import save_tiny_qwen_image
+from tests.support.tiny_models import save_tiny_qwen_image, silent
 from tests.support.tiny_pool import TinyPool
+from tests.support.willing_cards import Cards
 
 PLENTY = 1024**4
 
@@ -80,3 +87,89 @@ def test_a_setting_changed_since_goes_before_what_the_engine_before_had(place, m
         settings, configured_model=InitialModel("big", "Long ago.", "full", "Long ago.", vae_tiling=False)
     )
     assert opened.names == [str(place / "model")]
+
+
+def test_a_clients_model_that_another_machine_had_is_fitted_to_this_one_without_a_wait_for_memory(place, monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(initial_model.time, "sleep", slept.append)
+    settings = Settings(
+        _env_file=None, model=str(place / "model"), device="cpu", models_file=place / "models.toml", state_dir=place,
+        max_pixels=256 * 256,
+    )  # fmt: skip
+    there = InitialModel("big", "A client chose it.", "model-offload", "It fitted there.", False, machine="10.0.0.7")
+    [info] = TinyPool(settings, default_model=there.fitted_on("10.0.0.8")).pool.loaded
+    assert (info.name, info.device.memory_plan) == ("big", "full")
+    assert info.device.memory_reason.startswith("MEMORY=auto: ")
+    monkeypatch.setattr(devices, "free_memory", lambda device: 0)
+    with pytest.raises(initial_model.ModelUnavailable, match=r"CPU has 0\.0 GiB free"):
+        TinyPool(settings, default_model=there.fitted_on("10.0.0.8"))
+    assert slept == []
+
+
+@pytest.fixture
+def divided(place: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a model that two cards without processes divide."""
+    Cards.patch(monkeypatch)
+    return Settings(
+        _env_file=None, model=str(place / "model"), device="cpu", state_dir=place, max_pixels=256 * 256,
+        memory="tensor-parallel", models_file=place / "models.toml",
+    )  # fmt: skip
+
+
+def fail_in_every_forward(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ShardedForward, "_computed", fail)
+
+
+def open_divided(settings: Settings, **initial: Any) -> ModelPool:
+    group = CardGroup(("cuda:0", "cuda:1"), settings)
+    return open_model_pool(settings, silent, lambda message, raw=b"": None, group=group, **initial)
+
+
+def test_cards_that_fail_at_the_start_end_the_engine_and_the_next_one_tries_again(divided, monkeypatch):
+    """A refusal would be for good: the seat of a model that cannot be loaded gets no other engine."""
+    fail_in_every_forward(monkeypatch, RuntimeError("card cuda:1: its process has ended"))
+    with pytest.raises(DeviceLost, match="its process has ended"):
+        open_divided(divided)
+
+
+def test_a_divided_model_whose_largest_image_never_fits_ends_the_start_with_one_sentence(divided, monkeypatch):
+    fail_in_every_forward(monkeypatch, torch.OutOfMemoryError("Tried to allocate 20 GiB."))
+    sentence = (
+        r"model cannot be spread over cuda:0 and cuda:1: card cuda:0: out of memory: Tried to allocate 20 GiB\. "
+        r"A smaller MAX_PIXELS may fit\.$"
+    )
+    with pytest.raises(initial_model.ModelUnavailable, match=sentence):
+        open_divided(divided)
+
+
+def test_a_divided_model_that_the_engine_before_had_room_for_is_tried_again(divided, monkeypatch):
+    fail_in_every_forward(monkeypatch, torch.OutOfMemoryError("Tried to allocate 20 GiB."))
+    before = InitialModel(divided.model, "It was chosen.", "tensor-parallel", "It fitted.", vae_tiling=False)
+    with pytest.raises(DeviceLost, match="out of memory"):
+        open_divided(divided, configured_model=before)
+
+
+def test_a_divided_model_that_the_engine_before_died_of_is_refused_with_the_sentence(divided, monkeypatch):
+    fail_in_every_forward(monkeypatch, torch.OutOfMemoryError("Tried to allocate 20 GiB."))
+    before = InitialModel(divided.model, "Chosen.", "tensor-parallel", "Fits.", vae_tiling=False, was_loaded=False)
+    with pytest.raises(initial_model.ModelUnavailable, match="cannot be spread over"):
+        open_divided(divided, configured_model=before)
+
+
+def test_after_a_default_model_that_cost_the_other_cards_the_model_of_the_settings_has_them_all(divided, monkeypatch):
+    tried: list[tuple[str, ...]] = []
+
+    def load(pool: ModelPool, found: FoundModel, *_: Any, **__: Any) -> None:
+        tried.append(found.cards)
+        if len(tried) == 1:
+            assert pool.group is not None
+            pool.group.break_up("card cuda:1: out of memory")
+            raise initial_model.ModelUnavailable("It cannot be spread over them.")
+
+    monkeypatch.setattr(ModelPool, "load", load)
+    before = InitialModel("big", "A client chose it.", "full", "It fitted.", vae_tiling=False)
+    open_divided(divided, default_model=before)
+    assert tried == [("cuda:0", "cuda:1")] * 2

@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 from diffusers import QwenImagePipeline
 
+from imageserver.api.inputs.loras import MAX_STACKED_LORAS
 from imageserver.engine.downloads.lora_download import fetch_lora
 from imageserver.engine.downloads.missing_loras import MissingLoras
-from imageserver.engine.models.lora_queue import LoraQueue, LorasRead
+from imageserver.engine.lora_formats.refused import LoraRefused
+from imageserver.engine.lora_formats.tensor_file import TensorFile
+from imageserver.engine.models.lora_queue import LoraQueue, LoraRead, LorasRead
+from imageserver.engine.runner import lora_adapters
 from imageserver.engine.runner.lora_adapters import LoraAdapters
+from imageserver.engine.runner.lora_memory import LoraMemory
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder, open_folder
 from imageserver.protocol.messages import Failed, Finished, LoraRequest, LorasLoaded, Run
@@ -28,12 +33,11 @@ class Waiting(TinyEngine):
     """An engine whose LoRAs are read by threads; `open` lets them go on."""
 
     def __init__(self, pipeline: QwenImagePipeline, path: Path) -> None:
-        for seed, name in enumerate(("red", "blue")):
-            save_lora(path, name, pipeline, seed=seed)
-        self.digests = {name: LoraFolder(path).find(name).digest for name in ("red", "blue")}
+        self._path, self.digests = path, dict[str, str]()
         self.loras = LoraAdapters(pipeline, "transformer", LoraFolder(path))
         super().__init__(pipeline, adapters=self.loras)
-        self.read: queue.SimpleQueue[LorasRead] = queue.SimpleQueue()
+        self.save("red", "blue")
+        self.read: queue.SimpleQueue[LoraRead | LorasRead] = queue.SimpleQueue()
         self.open = threading.Event()
         pool: Any = SimpleNamespace(
             add=self.scheduler.add, step_scheduler=self.scheduler, adapters_of=lambda model: self.loras
@@ -41,18 +45,27 @@ class Waiting(TinyEngine):
         self.queue = LoraQueue(pool, lambda *frame: self.sent.append(frame), self._wake, Settings(_env_file=None))
 
     def lora(self, name: str) -> Lora:
-        return Lora(name=name, digest=self.digests.get(name, ""))
+        return Lora(name=name, digest=self.digests[name])
+
+    def save(self, *names: str) -> None:
+        """Save more of them, each with a content of its own."""
+        for name in names:
+            save_lora(self._path, name, self.pipeline, seed=len(self.digests))
+            self.digests[name] = LoraFolder(self._path).find(name).digest
 
     def ask(self, job: int, *names: str, **fields: Any) -> None:
         loras = tuple(self.lora(name) for name in names)
         self.queue.add(Run(job=job, generation=generation(loras=loras, **fields)), b"")
 
     def receive(self) -> None:
-        """Let a thread finish, and continue with what it has read."""
+        """Let the threads go on until one has finished, and continue with what they have read."""
         self.open.set()
-        self.queue.receive(self.read.get(timeout=60))
+        read = None
+        while not isinstance(read, LorasRead):
+            read = self.read.get(timeout=60)
+            self.queue.receive(read)
 
-    def _wake(self, read: LorasRead) -> None:
+    def _wake(self, read: LoraRead | LorasRead) -> None:
         self.open.wait(60)
         self.read.put(read)
 
@@ -93,6 +106,128 @@ def test_the_step_thread_reads_no_whole_file_itself(waiting: Waiting, monkeypatc
     assert [reader.name for reader in readers] == ["read-lora"]
 
 
+def test_no_file_of_a_request_is_read_by_the_step_thread_however_many_it_names(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[str] = []
+    read = lora_adapters.read_adapter
+
+    def watched(*arguments: Any) -> Any:
+        readers.append(threading.current_thread().name)
+        return read(*arguments)
+
+    monkeypatch.setattr(lora_adapters, "read_adapter", watched)
+    names = [f"{number}" for number in range(MAX_STACKED_LORAS)]
+    waiting.save(*names)
+    waiting.ask(1, *names, steps=1)
+    waiting.receive()
+    waiting.run()
+    assert waiting.result(1).shape == (64, 64, 3)
+    assert readers == MAX_STACKED_LORAS * ["read-lora"]
+    assert waiting.loras._read._waiting == {}
+
+
+def test_a_request_whose_loras_need_more_memory_together_than_there_is_reads_each_when_the_one_before_is_in_the_model(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[str, ...]] = []
+    checked = TensorFile.checked
+
+    def watched(file: TensorFile) -> TensorFile:
+        loaded.append(waiting.loras.names)
+        return checked(file)
+
+    monkeypatch.setattr(TensorFile, "checked", watched)
+    waiting.queue._memory = LoraMemory(1)
+    waiting.ask(1, "red", "blue", steps=1)
+    waiting.receive()
+    waiting.run()
+    assert waiting.result(1).shape == (64, 64, 3)
+    assert loaded == [(), ("red",)]
+    assert waiting.queue._memory._free == 1
+
+
+def test_the_memory_of_what_has_been_read_is_held_until_the_model_has_it(waiting: Waiting) -> None:
+    memory = waiting.queue._memory = LoraMemory(1)
+    waiting.open.set()
+    waiting.ask(1, "red", steps=1)
+    read = waiting.read.get(timeout=60)
+    assert (isinstance(read, LoraRead), memory._free) == (True, 0)
+    waiting.queue.receive(read)
+    waiting.receive()
+    assert (memory._free, waiting.loras.names) == (1, ("red",))
+
+
+def test_jobs_that_name_the_same_file_at_the_same_time_read_it_once(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, end = queue.SimpleQueue[None](), threading.Event()
+    read = lora_adapters.read_adapter
+
+    def watched(*arguments: Any) -> Any:
+        begun.put(None)
+        end.wait(60)
+        return read(*arguments)
+
+    monkeypatch.setattr(lora_adapters, "read_adapter", watched)
+    waiting.ask(1, "red", steps=1)
+    begun.get(timeout=60)
+    waiting.ask(2, "red", steps=1)
+    end.set()
+    for _ in range(2):
+        waiting.receive()
+    waiting.run()
+    assert waiting.loras.names == ("red",)
+    assert begun.empty()
+    assert waiting.loras._read.pop(waiting.digests["red"]) is None
+
+
+def test_files_that_do_not_fit_into_the_memory_together_are_read_one_after_the_other(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, end = queue.SimpleQueue[None](), threading.Event()
+    checked = TensorFile.checked
+
+    def watched(file: TensorFile) -> TensorFile:
+        begun.put(None)
+        assert end.wait(60)
+        return checked(file)
+
+    monkeypatch.setattr(TensorFile, "checked", watched)
+    memory = waiting.queue._memory = LoraMemory(1)
+    for job, name in enumerate(("red", "blue")):
+        waiting.ask(job, name, steps=1)
+    begun.get(timeout=60)
+    deadline = time.monotonic() + 60
+    while not memory._waiting:
+        assert time.monotonic() < deadline, "the second file does not wait"
+        time.sleep(0.001)
+    assert begun.empty()
+    end.set()
+    for _ in range(2):
+        waiting.receive()
+    waiting.run()
+    assert waiting.loras.names == ("blue", "red")
+
+
+def test_a_refused_file_is_read_once_and_never_by_the_step_thread(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[str] = []
+
+    def refuse(*_: Any) -> Any:
+        readers.append(threading.current_thread().name)
+        raise LoraRefused("does not fit the model")
+
+    monkeypatch.setattr(lora_adapters, "read_adapter", refuse)
+    for job in (1, 2):
+        waiting.ask(job, "red", steps=1)
+        waiting.receive()
+        waiting.run()
+        assert waiting.result(job).sentence == "loras: red does not fit the model."
+    assert readers == ["read-lora"]
+
+
 def test_what_is_loaded_waits_for_no_file(waiting: Waiting) -> None:
     waiting.loras.load(waiting.lora("red"))
     waiting.ask(1, "red", steps=1)
@@ -107,6 +242,49 @@ def test_a_job_that_waits_for_its_file_can_be_cancelled(waiting: Waiting) -> Non
     assert not waiting.scheduler.busy
     [(failure, _)] = waiting.of(Failed, 1)
     assert failure.code == "cancelled"
+
+
+def test_a_job_that_is_cancelled_reads_no_further_file_and_leaves_nothing_in_memory(waiting: Waiting) -> None:
+    waiting.ask(1, "red", "blue")
+    waiting.open.set()
+    read = waiting.read.get(timeout=60)
+    waiting.queue.cancel(1)
+    waiting.queue.receive(read)
+    waiting.receive()
+    assert waiting.loras.names == ("red",)
+    assert waiting.loras._read._waiting == {}
+
+
+def test_a_file_that_is_replaced_after_it_was_read_is_refused_and_leaves_nothing_in_memory(waiting: Waiting) -> None:
+    waiting.ask(1, "red")
+    waiting.open.set()
+    read = waiting.read.get(timeout=60)
+    asked = waiting.digests["red"]
+    waiting.save("red")
+    assert waiting.digests["red"] != asked
+    waiting.queue.receive(read)
+    waiting.receive()
+    assert waiting.result(1).sentence == "loras: red has just been replaced; send the request again."
+    assert waiting.loras._read._waiting == {}
+
+
+def test_what_was_read_for_a_model_that_is_gone_is_not_given_to_the_next_one(waiting: Waiting) -> None:
+    waiting.ask(1, "red", steps=1)
+    waiting.open.set()
+    read = waiting.read.get(timeout=60)
+    gone, waiting.loras = waiting.loras, LoraAdapters(waiting.pipeline, "transformer", waiting.loras._folder)
+    waiting.queue.receive(read)
+    assert (gone.names, waiting.loras.names) == ((), ())
+    waiting.loras = gone
+    waiting.receive()
+
+
+def test_a_load_that_fails_is_answered_as_a_load(waiting: Waiting, tmp_path: Path) -> None:
+    (tmp_path / "red.safetensors").unlink()
+    waiting.queue.change(LoraRequest(job=1, load=waiting.lora("red")))
+    waiting.receive()
+    [(answer, _)] = waiting.of(LorasLoaded, 1)
+    assert "'red' is not in LORA_DIR" in answer.failure.sentence
 
 
 def test_a_file_that_is_gone_is_said_to_whoever_needs_it(waiting: Waiting, tmp_path: Path) -> None:

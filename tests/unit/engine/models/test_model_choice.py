@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,11 @@ import torch
 
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import network_failures
-from imageserver.engine.models import candidates, machine, model_choice
+from imageserver.engine.models import candidates, loading, machine, model_choice
 from imageserver.engine.models.candidates import Candidate
-from imageserver.protocol.engine_config import InitialModel
+from imageserver.engine.models.initial_model import open_model_pool
+from imageserver.engine.runner import controlnet
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.settings import Settings
 from tests.support.fake_hub import FakeHub
 from tests.support.tiny_models import save_tiny_qwen_image, silent
@@ -42,6 +45,16 @@ def settings_for(hub: FakeHub, place: Path, **changes: Any) -> Settings:
     )  # fmt: skip
 
 
+def test_only_the_demo_model_says_what_would_generate_real_images_in_its_place(hub, tmp_path):
+    settings = settings_for(hub, tmp_path)
+    real = model_choice.find(settings, silent)
+    assert model_choice.recommended_instead(real) is None
+    demo = model_choice.find(settings.model_copy(update={"model": "demo"}), silent)
+    assert model_choice.recommended_instead(demo).settings == "MODEL=qwen-image-2512 VAE_TILING=1"
+    settings.models_file.write_text("a mistake")
+    assert model_choice.recommended_instead(demo) is None
+
+
 def test_the_best_that_fits_is_downloaded_once_and_then_it_is_on_the_disk(hub, tmp_path):
     settings = settings_for(hub, tmp_path)
     before = machine.inspect_machine(settings, torch.device("cpu"))
@@ -56,6 +69,16 @@ def test_the_best_that_fits_is_downloaded_once_and_then_it_is_on_the_disk(hub, t
     asked = hub.requests
     assert "its files are on the disk" in model_choice.find(settings, silent).reason
     assert hub.requests == asked
+
+
+def test_the_controlnets_on_the_disk_are_counted_and_no_hub_is_asked_for_the_others(hub, tmp_path):
+    settings = settings_for(hub, tmp_path, controlnet="silhouettes,owner/absent")
+    found = machine.inspect_machine(settings, torch.device("cpu"))
+    counted = found.controls * machine.GIB
+    in_files = sum(file.stat().st_size for file in (controlnet.SHIPPED / "silhouettes").glob("*.safetensors"))
+    assert counted == pytest.approx(in_files, rel=0.02), "it has 16 bits"
+    assert found.control_nets == {controlnet.NetKind("QwenImageControlNetModel", 192)}
+    assert hub.requests == 0
 
 
 def test_its_plan_is_part_of_the_choice_and_the_settings_go_before_it(hub, tmp_path):
@@ -103,6 +126,23 @@ def test_the_next_engine_keeps_the_choice_with_its_tiles(hub, tmp_path):
     [second] = TinyPool(settings, configured_model=InitialModel.of(first)).pool.loaded
     assert (second.name, second.reason, second.device.vae_tiling) == (first.name, first.reason, True)
     assert second.device.memory_reason == first.device.memory_reason
+
+
+def test_an_engine_that_dies_of_its_first_choice_has_said_it_and_the_next_one_takes_no_demo(hub, tmp_path, monkeypatch):
+    def die(*_: Any) -> None:
+        raise SystemExit("stands for the system, which kills the process")
+
+    settings, sent = settings_for(hub, tmp_path), []
+    with monkeypatch.context() as dying:
+        dying.setattr(loading, "_assemble", die)
+        with pytest.raises(SystemExit):
+            open_model_pool(settings, silent, lambda message, raw: sent.append(message))
+    [message] = sent
+    monkeypatch.setitem(candidates.LADDERS, "cpu", ())
+    assert model_choice.find(settings, silent).name == "demo", "with the memory that the dead engine leaves"
+    [info] = TinyPool(settings, configured_model=message.choice).pool.loaded
+    assert (info.name, info.reason) == ("qwen-image-2512", message.choice.reason)
+    assert InitialModel.of(info) == replace(message.choice, was_loaded=True)
 
 
 def test_a_chosen_name_needs_no_entry_in_the_owners_file_and_its_size_no_larger_limit(tmp_path):

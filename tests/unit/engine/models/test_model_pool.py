@@ -16,7 +16,7 @@ from imageserver.engine.models.load_queue import LoadQueue, ModelSearch
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.engine.pipelines.method_caches import method_caches
 from imageserver.generation import Generation, ModelInfo, Source
-from imageserver.protocol.engine_config import InitialModel
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.protocol.messages import (
     Failed,
     FetchModel,
@@ -31,6 +31,7 @@ from tests.support.device_errors import DEVICE_LOST
 from tests.support.factories import generation
 from tests.support.tiny_models import save_tiny_qwen_image, silent, tiny_stable_diffusion
 from tests.support.tiny_pool import TinyPool
+from tests.support.willing_cards import Cards
 
 GIB = 1024**3
 
@@ -233,7 +234,7 @@ def test_a_device_that_is_lost_over_a_model_is_no_fault_of_the_model(
     several: SeveralModels, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
 ) -> None:
     def lose(*_: Any) -> None:
-        raise DEVICE_LOST[0]
+        raise DEVICE_LOST[1]
 
     monkeypatch.setattr(*place, lose)
     with pytest.raises(torch.AcceleratorError):
@@ -348,3 +349,39 @@ def test_every_thread_that_computes_uses_the_second_card(
     finished: Any = pool.step_scheduler._in_background(lambda: None)
     finished.result()
     assert threads == ["MainThread", "finish_0"]
+
+
+@pytest.fixture
+def cards(several: SeveralModels, monkeypatch: pytest.MonkeyPatch) -> Cards:
+    """Two cards that the pool has as its own."""
+    Cards.patch(monkeypatch)
+    cards = Cards()
+    monkeypatch.setattr(several.pool, "group", cards.group)
+    return cards
+
+
+def test_a_model_whose_cards_fail_while_it_is_loaded_is_refused_and_the_others_stay(
+    several: SeveralModels, cards: Cards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        cards.divide("twin")
+        cards.fail_in_a_forward(RuntimeError("connection closed"))
+
+    monkeypatch.setattr(model_pool, "load_and_warm_up", fail)
+    failure = several.load("twin")
+    assert failure is not None
+    assert failure.sentence == (
+        "twin cannot be spread over cuda:0 and cuda:1: card cuda:1: out of memory. A smaller MAX_PIXELS may fit."
+    )
+    assert several.names == ["qwen"]
+
+
+def test_a_model_that_needs_cards_which_are_not_back_yet_is_refused_for_a_minute(
+    several: SeveralModels, cards: Cards
+) -> None:
+    several.pool._settings = several.pool._settings.model_copy(update={"memory": "tensor-parallel"})
+    cards.lose_one()
+    failure = several.load("twin")
+    assert failure is not None
+    assert failure.sentence == "twin needs cuda:0 and cuda:1, which are being started again; ask again in a minute."
+    assert (failure.code, failure.retry_after) == ("engine_unavailable", 60)

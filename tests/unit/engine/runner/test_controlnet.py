@@ -1,5 +1,6 @@
 """A ControlNet guides what its model generates: alone to the bit as the stock pipelines do, merged nearly so."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from imageserver.engine.devices import devices
+from imageserver.engine.devices.memory_needs import need_of
+from imageserver.engine.devices.memory_plans import BY_NAME
 from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.families.stable_diffusion import StableDiffusion
+from imageserver.engine.models.model_choice import find
 from imageserver.engine.models.model_pool import ModelPool
 from imageserver.engine.runner import controlnet
 from imageserver.generation import Control, Generation, Source
@@ -234,7 +239,7 @@ def test_weights_that_are_not_there_are_told_without_a_path(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"), [(OUT_OF_MEMORY[1], ModelUnavailable), (DEVICE_LOST[0], torch.AcceleratorError)]
+    ("error", "raised"), [(OUT_OF_MEMORY[1], ModelUnavailable), (DEVICE_LOST[1], torch.AcceleratorError)]
 )
 def test_one_that_the_device_cannot_hold_is_refused_and_a_lost_device_is_no_fault_of_it(
     tmp_path, monkeypatch, error, raised
@@ -248,6 +253,47 @@ def test_one_that_the_device_cannot_hold_is_refused_and_a_lost_device_is_no_faul
         (tmp_path / name / "config.json").write_text("{}")
     with pytest.raises(raised, match="CUDA error"):
         controlnet.load(tmp_path / "control", StableDiffusion(), tmp_path / "model", torch.float32, torch.device("cpu"))
+
+
+def test_its_weights_count_before_they_are_loaded(tmp_path, monkeypatch):
+    """A plan that only fits without them would end the load of every engine that was to keep it."""
+    pipeline = tiny_models.tiny_stable_diffusion()
+    pipeline.save_pretrained(tmp_path / "model")
+    tiny_control(pipeline).save_pretrained(tmp_path / "control")
+    settings = Settings(
+        model=str(tmp_path / "model"), controlnet=str(tmp_path / "control"), memory="full", device="cpu",
+        _env_file=None,
+    )  # fmt: skip
+    found = find(settings, silent)
+    without = dataclasses.replace(found.weights, resident=0)
+    whole = need_of(BY_NAME["full"], without, found.dtype, found.pixels, tiled=True).device
+    whole += sum(parameter.numel() * found.dtype.itemsize for parameter in tiny_control(pipeline).parameters())
+    monkeypatch.setattr(devices, "free_memory", lambda device: whole)
+    assert found.plan()[0].name == "full"
+    monkeypatch.setattr(devices, "free_memory", lambda device: whole - 1)
+    with pytest.raises(ModelUnavailable, match="too little for MEMORY=full"):
+        found.plan()
+
+
+def test_its_weights_count_when_room_is_made_for_its_model(tmp_path, monkeypatch):
+    pipeline = tiny_models.tiny_stable_diffusion()
+    for name in ("model", "other"):
+        pipeline.save_pretrained(tmp_path / name)
+    tiny_control(pipeline).save_pretrained(tmp_path / "control")
+    settings = Settings(
+        model=str(tmp_path / "model"), controlnet=str(tmp_path / "control"), device="cpu", state_dir=tmp_path,
+        max_pixels=64 * 64, _env_file=None,
+    )  # fmt: skip
+    pool = ModelPool(settings, lambda *frame: None, silent)
+    pool.load(pool.find(str(tmp_path / "other"), silent), silent)
+    found = pool.find(str(tmp_path / "model"), silent)
+    without = dataclasses.replace(found, weights=dataclasses.replace(found.weights, resident=0))
+    most = need_of(BY_NAME["full"], without.weights, found.dtype, found.pixels, tiled=True).device
+    monkeypatch.setattr(devices, "free_memory", lambda device: most if pool.loaded else 2 * most)
+    assert pool.make_room(without)
+    assert len(pool.loaded) == 1, "it fits beside"
+    assert pool.make_room(found)
+    assert len(pool.loaded) == 0, "its ControlNet does not"
 
 
 def test_it_belongs_to_the_model_that_is_loaded_first(tmp_path):

@@ -4,9 +4,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,6 @@ from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import LoraRequest
 from tests.support import tiny_models
 from tests.support.factories import generation
-from tests.support.paths import OPTIONAL, ROOT
 from tests.support.tiny_engine import TinyEngine, assert_alike
 from tests.support.tiny_ernie_image import tiny_ernie_image
 from tests.support.tiny_flux2_klein import tiny_flux2_klein
@@ -214,18 +210,6 @@ def test_a_broken_file_is_refused(flow, content):
     assert (failure.code, failure.param) == ("invalid_parameter", "loras")
 
 
-@pytest.mark.parametrize("error", [IndexError("list index out of range"), AssertionError(), ImportError("No dctorch.")])
-def test_whatever_a_file_makes_peft_raise_is_told_to_whoever_loads_it(flow, monkeypatch, error):
-    def load(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(flow.pipeline.transformer, "load_lora_adapter", load)
-    answer = flow.scheduler.change_loras(LoraRequest(job=2, load=flow.lora("red")))
-    assert (answer.failure.code, answer.failure.param) == ("invalid_parameter", "loras")
-    assert str(error) in answer.failure.sentence
-    assert flow.loras.names == ()
-
-
 def test_a_replaced_file_is_another_lora(flow):
     path = save_lora(flow.path, "changing", flow.pipeline, seed=8)
     old = plainly(loras=(flow.lora("changing"),))
@@ -327,68 +311,6 @@ def test_loras_generate_the_same_where_weights_wait_in_ram(name, plan, tmp_path,
     assert all((one == other).all() for one, other in zip(*images, strict=True))
     assert (images[0][0] == images[0][2]).all()
     assert (images[0][0] != images[0][1]).any()
-
-
-INT8 = """
-import sys
-import diffusers
-import numpy as np
-from imageserver.engine.devices import devices
-from imageserver.generation import Lora
-from imageserver.lora_folder import PACKAGED, LoraFolder
-from imageserver.protocol.messages import LoraRequest
-from imageserver.settings import Settings
-from tests.support.factories import generation
-from tests.support.tiny_pool import TinyPool
-
-night = Lora(name="night", digest=LoraFolder(PACKAGED).find("night").digest)
-
-def opened(memory):
-    settings = Settings(
-        _env_file=None, model="demo", device="cpu", memory=memory, state_dir=sys.argv[1], max_batch=1,
-        max_pixels=128 * 128,
-    )
-    return TinyPool(settings)
-
-def image(tiny, *loras):
-    [raw] = tiny.generate(generation("a red circle", width=128, height=128, steps=6, loras=loras))
-    return np.frombuffer(raw, np.uint8).astype(int)
-
-def parts(transformer):
-    return {name: (type(part), id(getattr(part, "weight", None))) for name, part in transformer.named_modules()}
-
-def with_and_without(memory):
-    tiny = opened(memory)
-    [transformer] = tiny.denoisers()
-    before, base = image(tiny), parts(transformer)
-    dark = image(tiny, night)
-    assert parts(transformer) != base
-    tiny.pool.step_scheduler.change_loras(LoraRequest(job=1, model="demo", unload="night"))
-    assert parts(transformer) == base
-    assert (image(tiny) == before).all()
-    return before, dark
-
-before, dark = with_and_without("int8")
-# As on a card: weights wait elsewhere, and diffusers takes its hooks off and puts them on again.
-devices.shares_memory = lambda device: False
-diffusers.pipelines.pipeline_utils.get_device = lambda: "cpu:0"
-offloaded = with_and_without("int8-offload")
-assert (offloaded[0] == before).all()
-assert (offloaded[1] == dark).all()
-print(np.abs(dark - image(opened("full"), night)).mean(), np.abs(dark - before).mean())
-"""
-
-
-def test_beside_weights_of_eight_bits_it_generates_nearly_the_same_offloaded_or_not_and_leaves_no_trace(tmp_path):
-    assert (OPTIONAL / "torchao").is_dir(), "run: .venv/bin/python tools/setup_environment.py --dev"
-    done = subprocess.run(
-        [sys.executable, "-W", "error:TorchaoLoraLinear", "-c", INT8, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{OPTIONAL}"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    difference, effect = map(float, done.stdout.split()[-2:])
-    assert difference < 3
-    assert effect > 10
 
 
 def test_a_profiles_scheduler_must_be_one(flow):

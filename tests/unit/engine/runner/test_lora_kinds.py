@@ -213,14 +213,20 @@ def test_loras_of_several_number_formats_share_an_image(bench):
     assert all(difference(images[0], image) <= 1 for image in images)
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("LoKr", "convert"), ("DoRA", "unquantized")])
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("LoKr", "convert"), ("DoRA", "its layer conv_in is a convolution; convert")]
+)
 def test_what_a_kind_cannot_do_is_said_before_the_model_is_touched(name, sentence, tmp_path):
     pipeline = tiny_stable_diffusion()
     bench = Workbench(pipeline, tmp_path)
     layer, conv = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "conv_in"
     sizes = {each: pipeline.unet.get_submodule(each).weight.shape for each in (layer, conv)}
     parts = {
-        "LoKr": {f"lora_unet_{conv}.lokr_w1": random(2, 2), f"lora_unet_{conv}.lokr_w2": random(16, 2)},
+        "LoKr": {
+            f"lora_unet_{conv}.lokr_w1": random(2, 2),
+            f"lora_unet_{conv}.lokr_w2": random(16, 2),
+            f"lora_unet_{conv}.dora_scale": random(32, 1),
+        },
         "DoRA": {
             f"lora_unet_{each.replace('.', '_')}.{part}": tensor
             for each in (layer, conv)

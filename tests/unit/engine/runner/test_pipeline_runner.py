@@ -30,6 +30,26 @@ def test_values_that_are_no_numbers_are_a_failure_and_no_black_image(
     assert "NaN or infinite" in failed.sentence
 
 
+@pytest.mark.fault(48)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_infinite_values_of_the_decoder_are_seen_before_they_are_limited(
+    pipeline: QwenImagePipeline, engine: TinyEngine, deterministic: bool
+) -> None:
+    """Clamped they were a white pixel, in an image that was answered with 200 and cached."""
+
+    def spoil(layer: torch.nn.Module, arguments: object, image: torch.Tensor) -> torch.Tensor:
+        image = image.clone()
+        image[..., 3, 3] = float("inf")
+        return image
+
+    spoiled = pipeline.vae.decoder.conv_out.register_forward_hook(spoil)
+    [failed] = engine.generate(generation(deterministic=deterministic))
+    spoiled.remove()
+    assert failed.code == "generation_failed"
+    assert "NaN or infinite" in failed.sentence
+    assert len(engine.generate(generation(deterministic=deterministic))) == 1
+
+
 def test_one_step_of_a_schedule_that_ends_above_zero_is_refused_and_two_are_an_image(
     pipeline: QwenImagePipeline, engine: TinyEngine
 ) -> None:

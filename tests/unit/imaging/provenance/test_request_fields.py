@@ -17,7 +17,7 @@ from imageserver.api.inputs.generate_request import GenerateBody
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.errors import ServiceError
-from imageserver.generation import ModelInfo
+from imageserver.generation import Generation, ModelInfo, Outcome
 from imageserver.imaging.provenance.request_fields import request_fields
 from imageserver.lora_folder import LoraFile
 from imageserver.lora_metadata import LoraMetadata
@@ -72,6 +72,8 @@ VARIED = {
 }
 # How an image is waited for and answered, and what needs images, which are not kept.
 FREE = {"priority", "cache", "timeout", "save_to_file"}
+# The prompt that it has led to is kept instead.
+LED_TO_PROMPT = {"enhance"}
 WITH_IMAGES = {
     "image", "mask", "strength", "layers", "control_image", "control_preprocessor", "controlnet_conditioning_scale",
     "control_guidance_start", "control_guidance_end", "controls",
@@ -100,6 +102,7 @@ SERVICE = SimpleNamespace(
     registry={name: SimpleNamespace(loras={"night": 0.5}) for name in ("demo", "flux")},
     loras=SimpleNamespace(find=lora_file),
     output_sealer=None,
+    output_signer=None,
     decoding_memory=SimpleNamespace(reserve=lambda *_: contextlib.nullcontext()),
 )
 APP = Flask("request fields")
@@ -133,7 +136,7 @@ def fields_of(request, info):
 
 
 def test_no_field_is_forgotten():
-    assert VARIED.keys() | FREE | WITH_IMAGES == GenerateBody.model_fields.keys()
+    assert VARIED.keys() | FREE | LED_TO_PROMPT | WITH_IMAGES == GenerateBody.model_fields.keys()
 
 
 @pytest.mark.parametrize("info", [QWEN, FLUX], ids=lambda info: info.name)
@@ -156,3 +159,27 @@ def test_the_prompt_is_kept_as_it_was_written():
     written = {"prompt": "a wolf", "positive_magic": True, "language": "zh"}
     assert written.items() <= fields_of(made(written, QWEN), QWEN).items()
     assert fields_of(made({"prompt": "a wolf", "positive_magic": False}, QWEN), QWEN)["positive_magic"] is False
+
+
+def test_a_better_prompt_is_kept_so_that_the_image_needs_no_language_model_again():
+    able = replace(QWEN, enhances=True)
+    outcome = Outcome(
+        width=64, height=64, seeds=(1,), inference_time=0.0, queue_time=0.0, batch_size=1, revised_prompt="A grey wolf"
+    )
+    asked = made({"prompt": "wolf", "enhance": True}, able)
+    first = replace(asked, generation=asked.generation.as_generated(outcome))
+    assert first.generation.prompt == "A grey wolf" + QWEN.positive_magic["en"]
+    again = made(fields_of(first, QWEN), QWEN)
+    assert again.generation == replace(first.generation, enhancement=None)
+
+
+def test_a_layered_models_default_number_of_layers_is_written_down():
+    generation = Generation(
+        prompt="a cat", negative_prompt="", width=640, height=640, steps=4, true_cfg_scale=1.0, seed=1
+    )
+    for layers, written in ((0, 4), (2, 2)):
+        fields = request_fields(
+            replace(generation, layers=layers), replace(QWEN, layers=4), seed=1, output_format="png", compression=None,
+            overlay=False,
+        )  # fmt: skip
+        assert fields["layers"] == written

@@ -26,7 +26,7 @@ def finished(wanted, output_format="png", sealer=SEALER):
     [data] = finish(
         bytes(64 * 64 * 3), OUTCOME, wanted, None, output_format=output_format, compression=None,
         aspect_ratio_name=None, font_path=None, sealer=sealer,
-    )  # fmt: skip
+    ).files  # fmt: skip
     return data
 
 

@@ -7,14 +7,16 @@ import re
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from imageserver.api.dialects.automatic1111.bodies import GeneratingBody
+from imageserver.api.dialects.automatic1111.checkpoints import MAX_TITLE_CHARACTERS
+from imageserver.api.dialects.automatic1111.number_texts import with_numbers
 from imageserver.api.inputs.controls import ControlOptions, Preprocessor
-from imageserver.api.inputs.generate_request import Fraction
+from imageserver.api.inputs.generate_request import Flag, Fraction
 from imageserver.api.inputs.images.control_image import ControlImage
 from imageserver.api.inputs.images.image_bytes import fetch
-from imageserver.api.inputs.validation import shown, validated, without_nulls
+from imageserver.api.inputs.validation import BlanksLeftOut, shown, validated, without_nulls
 from imageserver.api.services import Services
 from imageserver.generation import MAX_CONTROLS
 
@@ -34,10 +36,10 @@ NO_MODEL = ("", "none", "None", "auto")
 HASH = re.compile(r" \[[0-9a-fA-F]+\]$")
 
 
-class ControlUnit(BaseModel, strict=True, extra="ignore"):
+class ControlUnit(BlanksLeftOut, strict=True, extra="ignore"):
     """The supported fields of a unit; others are ignored."""
 
-    enabled: bool = Field(True, description="false ignores the unit.")
+    enabled: Flag = Field(True, description="false ignores the unit.")
     image: str | None = Field(None, description="The control image.")
     input_image: str | None = Field(None, description="Older name of image.")
     weight: Fraction = Field(1.0, ge=0, le=2, description="Strength of the control image.")
@@ -71,11 +73,13 @@ def extract_units(service: Services, body: B) -> tuple[B, ControlImages]:
         return body, NO_CONTROL
     found = [name for name in scripts if name.casefold() == SCRIPT]
     sent = scripts[found[0]].get("args") if found and isinstance(scripts[found[0]], dict) else None
-    units = [
-        validated(ControlUnit, without_nulls(unit))
+    given = [
+        with_numbers(ControlUnit, without_nulls(unit))
         for unit in (sent if isinstance(sent, list) else [])
-        if isinstance(unit, dict) and unit.get("enabled") is not False
+        if isinstance(unit, dict)
     ]
+    # Clients send everything else of a unit that is switched off, too, whatever it is.
+    units = [validated(ControlUnit, unit) for unit in given if unit.get("enabled") not in (False, 0)]
     if not units:
         return body, NO_CONTROL
     rest = {name: script for name, script in scripts.items() if name != found[0]}
@@ -101,15 +105,16 @@ def _images_of(service: Services, units: list[ControlUnit]) -> ControlImages:
 def _options_of(service: Services, unit: ControlUnit) -> tuple[ControlOptions, list[str]]:
     """Return the unit in the native API's terms, and warnings."""
     warnings = list[str]()
-    preprocessor = PREPROCESSORS.get(unit.module.lower(), "none")
+    preprocessor = PREPROCESSORS.get(unit.module[:MAX_TITLE_CHARACTERS].lower(), "none")
     if preprocessor == "none" and unit.module not in NO_MODULE:
         served = " and ".join(MODULES[1:])
         warnings.append(
             f"{SCRIPT}: module {shown(unit.module)} is not served, only {served}: the image is used as it is."
         )
     names = service.settings.controlnet_names
+    title = unit.model[:MAX_TITLE_CHARACTERS]
     # A title may end in a hash: "canny [d14c016b]".
-    model = next((name for name in names if name in (unit.model, HASH.sub("", unit.model))), None)
+    model = next((name for name in names if name in (title, HASH.sub("", title))), None)
     if model is None and unit.model not in NO_MODEL:
         warnings.append(f"{SCRIPT}: model {shown(unit.model)} is ignored: {names[0]} is used.")
     if unit.control_mode not in BALANCED:

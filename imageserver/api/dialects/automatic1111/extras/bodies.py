@@ -3,23 +3,27 @@
 Source: stable-diffusion-webui 1.10, `modules/api/models.py` and `scripts/postprocessing_upscale.py`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from imageserver.api.dialects.automatic1111.number_texts import numeric_texts
+from imageserver.api.dialects.automatic1111.number_texts import as_number, texts_and_blanks
 from imageserver.api.inputs.generate_request import AS_WHOLE, Flag, Fraction, Whole
-from imageserver.api.inputs.validation import shown
+from imageserver.api.inputs.validation import BlanksLeftOut, omittable, shown, without_blanks
 from imageserver.api.upscaling.enlarge import Enlargement, Size
+from imageserver.errors import NotFound
+from imageserver.generation import CaptionForm
 
 NO_UPSCALER, LANCZOS = "None", "Lanczos"
 UPSCALERS = (NO_UPSCALER, LANCZOS)
 MAX_FACTOR = 8
+# deepbooru is what AUTOMATIC1111's own page calls it.
+CAPTION_FORMS: dict[str, CaptionForm] = {"clip": "sentence", "deepdanbooru": "tags", "deepbooru": "tags"}
 # Features that are not served, as numbers between 0 and 1.
 UNSUPPORTED = ("gfpgan_visibility", "codeformer_visibility", "extras_upscaler_2_visibility")
 
 
-class ExtrasBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeric_texts):
+class ExtrasBody(BlanksLeftOut, strict=True, extra="allow", json_schema_extra=texts_and_blanks):
     """What both bodies say of the new size; unknown keys are ignored."""
 
     resize_mode: Annotated[Literal[0, 1], AS_WHOLE] = Field(
@@ -35,7 +39,7 @@ class ExtrasBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeri
 
     def enlargement(self) -> Enlargement:
         """Return what an image becomes."""
-        if self.upscaler_1 in ("", NO_UPSCALER):
+        if self.upscaler_1 == NO_UPSCALER:
             return Enlargement(size_of=lambda size: size, size_name="image")
         if self.resize_mode == 0:
             return Enlargement(size_of=self._by_factor, size_name="upscaling_resize")
@@ -44,9 +48,9 @@ class ExtrasBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeri
 
     def warnings(self) -> list[str]:
         """Return warnings about what is asked for and not done."""
-        given: dict[str, Any] = self.model_extra or {}
-        warnings = [f"{name} is ignored." for name in UNSUPPORTED if given.get(name) not in (None, 0)]
-        if self.upscaler_1 not in ("", *UPSCALERS):
+        given = without_blanks(self.model_extra or {})
+        warnings = [f"{name} is ignored." for name in UNSUPPORTED if as_number(given.get(name, 0)) != 0]
+        if self.upscaler_1 not in UPSCALERS:
             warnings.append(f"upscaler {shown(self.upscaler_1)} is not served; {LANCZOS} is used.")
         return warnings
 
@@ -59,6 +63,20 @@ class ExtrasBody(BaseModel, strict=True, extra="allow", json_schema_extra=numeri
     def _within_size(self, size: Size) -> Size:
         factor = min(self.upscaling_resize_w / size[0], self.upscaling_resize_h / size[1])
         return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
+
+
+class InterrogateBody(BlanksLeftOut, strict=True, extra="ignore", json_schema_extra=omittable):
+    """The body of `POST /sdapi/v1/interrogate`."""
+
+    image: str = Field(description="The image: base64, a data URL or, if allowed, a web address.")
+    model: str = Field("clip", description="clip asks for a sentence, deepdanbooru for tags.")
+
+    @property
+    def form(self) -> CaptionForm:
+        """What the answer is; raises NotFound for another model."""
+        if self.model not in CAPTION_FORMS:
+            raise NotFound(f"model {shown(self.model)} is not served; clip and deepdanbooru are.", param="model")
+        return CAPTION_FORMS[self.model]
 
 
 class SingleImageBody(ExtrasBody):

@@ -8,21 +8,28 @@ import math
 from collections.abc import Callable
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
-from imageserver.api.dialects.automatic1111.extras.bodies import BatchImagesBody, ExtrasBody, SingleImageBody
+from imageserver.api.captions.caption import caption
+from imageserver.api.captions.models import captions_model
+from imageserver.api.dialects.automatic1111.extras.bodies import (
+    BatchImagesBody,
+    ExtrasBody,
+    InterrogateBody,
+    SingleImageBody,
+)
 from imageserver.api.dialects.automatic1111.number_texts import with_numbers
 from imageserver.api.inputs.images.image_bytes import fetch
 from imageserver.api.inputs.images.init_image import MAX_INPUT_RATIO
 from imageserver.api.inputs.json_body import as_object, read_json
 from imageserver.api.inputs.validation import validated, without_nulls
-from imageserver.api.operations import documented
+from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import services
 from imageserver.api.services import Services
 from imageserver.api.upscaling.enlarge import enlarge
 from imageserver.api.wsgi.response_headers import add_warnings
-from imageserver.errors import InvalidParameter, NotFound
+from imageserver.errors import InvalidParameter
 
 blueprint = Blueprint("extras", __name__)
 
@@ -41,6 +48,12 @@ class BatchImagesResponse(BaseModel):
 
     html_info: str = Field(description="Empty.")
     images: list[str]
+
+
+class InterrogateResponse(BaseModel):
+    """What is seen in an image."""
+
+    caption: str
 
 
 @blueprint.post("/sdapi/v1/extra-single-image")
@@ -78,10 +91,14 @@ def batch_images() -> Response:
 
 
 @blueprint.post("/sdapi/v1/interrogate")
-@documented(errors=(404,))
+@documented(body=InterrogateBody, response=InterrogateResponse, errors=GENERATING_ERRORS)
 def interrogate() -> Response:
-    """Refuse to describe an image: no model here does."""
-    raise NotFound("interrogate: no model of this server describes images; write the prompt yourself.")
+    """Describe an image in a sentence or in tags, where a loaded model can."""
+    service = services()
+    model = captions_model(service)
+    body = validated(InterrogateBody, without_nulls(as_object(read_json())))
+    form, image = body.form, fetch(service, body.image, name="image")
+    return jsonify(caption=caption(service, image, form, model, name="image", dialect="automatic1111"))
 
 
 def _enlarged_together(service: Services, body: BatchImagesBody) -> list[bytes]:

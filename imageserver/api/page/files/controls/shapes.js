@@ -15,10 +15,10 @@ export class Shapes {
     });
   }
 
-  /** Show the list as it is now. */
-  show() {
+  /** Show the list as it is now, with no choice where something else `overrides` it. */
+  show(overrides) {
     const had = this.#box.contains(document.activeElement);
-    this.#box.replaceChildren(...this.#distinct().map((option) => this.#shape(option)));
+    this.#box.replaceChildren(...this.#distinct().map((option) => this.#shape(option, overrides)));
     if (had) this.#box.querySelector(":checked")?.focus();
   }
 
@@ -33,11 +33,11 @@ export class Shapes {
     });
   }
 
-  #shape({ value, text: label }) {
+  #shape({ value, text: label }, overrides) {
     const element = document.getElementById("shape").content.firstElementChild.cloneNode(true);
     const [name, size = ""] = label.split(" · ");
     const input = element.querySelector("input");
-    Object.assign(input, { value, checked: value === this.#select.value });
+    Object.assign(input, { value, checked: value === this.#select.value && !overrides });
     element.querySelector(".name").textContent = name;
     element.querySelector(".size").textContent = size;
     const [width, height] = this.#sizeOf(value) ?? [1, 1];

@@ -6,14 +6,15 @@ import { Downloads } from "../form/downloads.js";
 import { linked } from "../form/links.js";
 import { RequestModel } from "../form/request_model.js";
 import { DroppedImages } from "../inputs/drop.js";
+import { whatWasShared } from "../inputs/shared.js";
 import { Card } from "../jobs/card.js";
 import { TaskList } from "../jobs/tasks.js";
 import { text } from "../language/text.js";
-import { Examples } from "../prompts/examples.js";
 import { RecentPrompts } from "../prompts/recent.js";
 import { measureBar } from "../shell/bottom_bar.js";
-import { open } from "../shell/server.js";
+import { Refusal, open } from "../shell/server.js";
 import { isNewLink, keepForm, keptForm } from "../storage/memory.js";
+import { EmptyState } from "./empty_state.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -32,7 +33,7 @@ export class CreateView {
     poll: () => this.#page.pollNow(),
   });
   #tasks = new TaskList({
-    shown: (request) => this.#addCard(request),
+    shown: (request, at) => this.#addCard(request, at),
     gone: (card) => this.#drop(card),
     failed: (error) => this.#page.fail(error),
     done: (request) => {
@@ -40,9 +41,12 @@ export class CreateView {
       this.#model.refresh();
     },
   });
-  #examples = new Examples((prompt) => {
-    this.#form.setPrompt(prompt);
-    this.#generate();
+  #empty = new EmptyState({
+    chosen: (prompt) => {
+      this.#form.setPrompt(prompt);
+      this.#generate();
+    },
+    failed: (error) => this.#page.fail(error),
   });
   #recent = new RecentPrompts((prompt) => this.#form.setPrompt(prompt));
   #downloads = new Downloads({ arrived: () => this.#page.learn(), fail: (error) => this.#page.fail(error) });
@@ -50,9 +54,11 @@ export class CreateView {
   #actions = new ImageActions({
     start: (request) => this.#start(request),
     compare: (before, after) => this.#page.comparison.show(before, after),
+    layers: (addresses, prompt) => this.#page.layers.show(addresses, prompt),
     open: async (address) => (await open(address)).blob(),
     fail: (error) => this.#page.fail(error),
   });
+  #dropped;
   #isFilled = false;
 
   /** `page` is what the parts of the page ask of it: see main.js. */
@@ -60,7 +66,6 @@ export class CreateView {
     this.#page = page;
     this.#waitForImages();
     addEventListener("hashchange", () => { if (this.#isFilled) this.#useLink(); });
-    this.#tasks.restore();
     measureBar(byId("sending"));
   }
 
@@ -72,6 +77,11 @@ export class CreateView {
   /** The numbers of this browser's jobs that are under way. */
   get ownJobs() {
     return this.#tasks.numbers;
+  }
+
+  /** Return the prompt that this browser has sent for the job with this number, while it is under way. */
+  promptOf(number) {
+    return this.#tasks.promptOf(number);
   }
 
   /** The name of the model that a person chose, while it loads, or an empty string. */
@@ -87,24 +97,45 @@ export class CreateView {
   /** Fill the form with what depends on the server and its models, given the answer of page/start.json. */
   describe(start) {
     this.#form.describe(start.fields);
-    if (!this.#isFilled) this.#fill();
+    this.#form.setStyles(start.styles);
+    if (!this.#isFilled) {
+      this.#fill();
+      // The form goes first: each remembered request is a question of its own.
+      this.#tasks.restore();
+    }
     if (start.info === null) return;
-    this.#model.describe(start);
-    this.#downloads.offer(start.downloads);
-    this.#examples.show(start.info);
-    byId("first").hidden = false;
+    this.#downloads.offer(start.downloads, namesOf(start.recommended));
+    this.#empty.describe(start);
     this.#form.setLoras(start.loras, start.lora_fields);
+    this.#model.describe(start);
+  }
+
+  /** Send nothing more of what was asked for with another key. */
+  leaveUnsent() {
+    this.#tasks.leaveUnsent();
+  }
+
+  /** Forget what this tab has asked for and could not send. */
+  forgetUnsent() {
+    this.#tasks.forgetUnsent();
   }
 
   focus() {
     byId("prompt").focus();
   }
 
-  /** Fill the form with a request's settings, and the seed of one of its images. */
-  useSettings(request, seed) {
+  /**
+   * Fill the form with a request's settings, and the seed of one of its images; name those `unused` in the form, and
+   * return whether there are none.
+   */
+  useSettings(request, seed, unused = []) {
     this.#form.fill(request, seed);
     if (request.fields.model) this.#model.choose(request.fields.model);
+    const missing = (request.fields.loras ?? []).filter(({ name }) => this.#info && !this.#form.loras.includes(name));
+    const names = [...unused, ...missing.map(({ name }) => `LoRA: ${name}`)];
+    if (names.length) this.#form.say(text("inputs.unused", { names: names.join("; ") }));
     this.#keep();
+    return names.length === 0;
   }
 
   /** Write some values into the form, by the names of its fields. */
@@ -115,7 +146,7 @@ export class CreateView {
   /** Start from an image, a Blob. */
   startFrom(blob) {
     this.#form.startFrom(blob);
-    byId("image").focus();
+    this.#form.revealSource();
   }
 
   async #generate() {
@@ -146,6 +177,8 @@ export class CreateView {
     this.#info = info;
     this.#form.setModel(defaults, info);
     this.#actions.setModel(info);
+    // Not before: whether the form starts from an image depends on its model.
+    this.#useShared();
   }
 
   #start(request) {
@@ -158,26 +191,31 @@ export class CreateView {
 
   #waitForImages() {
     const view = this;
-    new DroppedImages({
+    this.#dropped = new DroppedImages({
       get info() { return view.#info; },
-      get loras() { return view.#form.loras; },
       get canStart() { return view.#form.startsFromImages; },
       startFrom: (file) => this.#page.startFrom(file),
       useSettings: ({ request, seed, unused }) => {
-        this.#page.useSettings(request, seed);
-        this.#form.say(unused.length ? text("inputs.unused", { names: unused.join("; ") }) : text("inputs.used"));
+        if (this.#page.useSettings(request, seed, unused)) this.#form.say(text("inputs.used"));
       },
       refuse: (refusal) => {
         if (refusal.status === 401) this.#page.fail(refusal);
-        else this.#form.refuse(refusal);
+        else {
+          this.#page.showForm();
+          this.#form.refuse(refusal);
+        }
       },
     });
   }
 
-  #addCard(request) {
+  /** Show a new card, before those of earlier requests. */
+  #addCard(request, at) {
     const card = new Card(request, {
       announce: this.#page.announce,
-      cancel: (one) => this.#tasks.cancel(one),
+      cancel: async (one) => {
+        await this.#tasks.cancel(one);
+        this.#page.pollSoon();
+      },
       remove: (one) => this.#remove(one),
       again: (one) => this.#again(one),
       withSeed: (one, seed) => this.useSettings(one, seed),
@@ -185,8 +223,10 @@ export class CreateView {
       addActions: (place, image) => this.#actions.add(place, image),
       refused: (one, refusal) => this.#showRefusal(one, refusal),
     });
-    byId("empty").hidden = true;
-    byId("results").prepend(card.element);
+    const results = byId("results");
+    card.element.dataset.at = at;
+    results.insertBefore(card.element, [...results.children].find((each) => Number(each.dataset.at) <= at) ?? null);
+    this.#empty.follow();
     return card;
   }
 
@@ -224,7 +264,7 @@ export class CreateView {
     const hadFocus = card.element.contains(document.activeElement);
     card.leave();
     this.#actions.forget(card.element);
-    byId("empty").hidden = byId("results").childElementCount > 0;
+    this.#empty.follow();
     if (hadFocus) (byId("results").firstElementChild ?? byId("results-title")).focus();
   }
 
@@ -244,4 +284,18 @@ export class CreateView {
     this.useSettings(found.request, found.seed);
     return true;
   }
+
+  /** Begin with what another app has shared to the page. */
+  #useShared() {
+    const shared = whatWasShared();
+    if (shared === null) return;
+    if (shared.problem) this.#form.refuse(new Refusal(text(`inputs.shared.${shared.problem}`)));
+    if (shared.prompt) this.#form.setPrompt(shared.prompt);
+    if (shared.image) this.#dropped.offer(shared.image);
+  }
+}
+
+/** Return the names of the models that fit the machine, the best first, given what is recommended for it, or null. */
+function namesOf(recommended) {
+  return recommended === null ? [] : [recommended.name, ...recommended.alternatives];
 }

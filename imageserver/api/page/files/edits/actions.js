@@ -8,23 +8,26 @@ export class ImageActions {
   #shown = [];
   #kinds = [];
   #model = "";
+  #isKept = false;
 
   /**
-   * `to.start(request)` generates, `to.compare(before, after)` shows two images, `to.open(address)` returns an image of the server as a Blob, and `to.fail(error)` is
-   * called where it does not.
+   * `to.start(request)` generates, `to.compare(before, after)` shows two images, `to.layers(addresses, prompt)` several
+   * over each other, `to.open(address)` returns an image of the server as a Blob, and `to.fail(error)` is called where it
+   * does not.
    */
   constructor(to) {
     this.#to = to;
   }
 
   /** Follow the model, as `GET /info` describes it. */
-  setModel({ model_name: name, draws_from: kinds }) {
+  setModel({ model_name: name, draws_from: kinds, gallery }) {
     this.#model = name;
+    this.#isKept = gallery;
     this.#kinds = kinds;
     for (const each of this.#shown) this.#offer(each);
   }
 
-  /** Add the actions to an image of a card: `{request, seed, address}`. */
+  /** Add the actions to an image of a card: `{request, seed, address, layers}`, with the addresses of all its layers. */
   add(place, image) {
     const element = document.getElementById("image-actions").content.firstElementChild.cloneNode(true);
     const find = (part) => element.querySelector(part);
@@ -38,9 +41,11 @@ export class ImageActions {
       this.#startFrom(image, (file) => varied(image.request, options, file));
     });
     find(".enlarge").addEventListener("click", () => this.#to.start(enlarged(image.request, image.seed)));
+    find(".layers").hidden = image.layers.length < 2;
+    find(".layers").addEventListener("click", () => this.#to.layers(image.layers, image.request.fields.prompt));
     find(".compare").addEventListener("click", () => this.#compare(image, place.closest("figure").querySelector("img")));
     find(".instruction").placeholder = text("edits.instruction.example");
-    this.#shown.push({ element, image });
+    this.#shown.push({ element, image, place });
     this.#offer(this.#shown.at(-1));
     place.append(element);
   }
@@ -50,7 +55,8 @@ export class ImageActions {
     this.#shown = this.#shown.filter(({ element }) => !card.contains(element));
   }
 
-  #offer({ element, image }) {
+  #offer({ element, image, place }) {
+    place.querySelector(".share").hidden = !this.#isKept;
     const canStart = this.#kinds.includes("image");
     element.querySelector(".edit").hidden = !this.#kinds.includes("edit");
     element.querySelector(".vary").hidden = !canStart;
@@ -61,8 +67,8 @@ export class ImageActions {
   #compare({ request, address }, { naturalWidth: width, naturalHeight: height }) {
     const before = URL.createObjectURL(request.source.image);
     const closed = this.#to.compare(
-      { address: before, prompt: text("edits.before"), width, height },
-      { address, prompt: request.fields.prompt, width, height },
+      { address: before, prompt: text("edits.before"), caption: text("edits.before"), width, height },
+      { address, prompt: request.fields.prompt, caption: text("edits.after"), width, height },
     );
     closed.then(() => URL.revokeObjectURL(before));
   }

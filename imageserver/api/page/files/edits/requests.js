@@ -3,7 +3,7 @@
 import { languageOf } from "../prompts/language.js";
 
 // What is of the image before: another one has its own.
-const LEFT = ["aspect_ratio", "width", "height", "size", "strength", "upscale", "language"];
+const LEFT = ["aspect_ratio", "width", "height", "size", "strength", "upscale", "layers"];
 const VARIATIONS = 4;
 const FACTOR = 2;
 
@@ -24,7 +24,8 @@ export function enlarged(request, seed) {
 
 function startingFrom({ fields, shown }, image, changed, seed) {
   const kept = Object.fromEntries(Object.entries(fields).filter(([name]) => !LEFT.includes(name)));
-  const language = languageOf(changed.prompt ?? fields.prompt);
+  if (changed.prompt !== undefined) delete kept.language;
+  const language = changed.prompt === undefined ? {} : languageOf(changed.prompt);
   const source = { image, mask: null, more: [], guide: null, size: null, fit: "crop" };
   return { fields: { ...kept, ...language, ...changed }, shown, seed, source, hasSource: true };
 }

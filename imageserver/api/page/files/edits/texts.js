@@ -13,6 +13,7 @@ export default {
     "edits.four": "Generate four",
     "edits.compare": "Before and after",
     "edits.before": "The image before",
+    "edits.after": "The image after",
     "edits.enlarge": "Enlarge 2×",
   },
   zh: {
@@ -27,6 +28,7 @@ export default {
     "edits.four": "生成四张",
     "edits.compare": "前后对比",
     "edits.before": "修改前的图像",
+    "edits.after": "修改后的图像",
     "edits.enlarge": "放大 2×",
   },
 };

@@ -8,8 +8,9 @@ const POLL_SECONDS = 1.5;
 const byId = (id) => document.getElementById(id);
 
 export class Downloads {
-  #box = byId("downloads");
   #list = byId("downloads-list");
+  // What may not fit the machine is folded.
+  #rest = byId("downloads-rest");
   // The rows that stay as they are, by the names of their models: those that somebody has pressed.
   #begun = new Map();
   #to;
@@ -19,12 +20,16 @@ export class Downloads {
     this.#to = to;
   }
 
-  /** Offer models, each `{id, gb, licence}`. */
-  offer(models) {
+  /** Offer models, each `{id, gb, licence}`, before the others those whose names are `fitting`, the best first. */
+  offer(models, fitting) {
     const names = models.map(({ id }) => id);
     for (const name of this.#begun.keys()) if (!names.includes(name)) this.#begun.delete(name);
-    this.#list.replaceChildren(...models.map((model) => this.#begun.get(model.id) ?? this.#row(model)));
-    this.#box.hidden = models.length === 0;
+    const rows = models.map((model) => ({ rank: fitting.indexOf(model.id), row: this.#begun.get(model.id) ?? this.#row(model) }));
+    const first = rows.filter(({ rank }) => rank >= 0).sort((one, other) => one.rank - other.rank);
+    const others = rows.filter(({ rank }) => rank < 0);
+    this.#rest.hidden = first.length === 0 || others.length === 0;
+    this.#list.replaceChildren(...(this.#rest.hidden ? rows : first).map(({ row }) => row));
+    this.#rest.lastElementChild.replaceChildren(...(this.#rest.hidden ? [] : others).map(({ row }) => row));
   }
 
   #row({ id, gb, licence }) {

@@ -1,31 +1,27 @@
 // The form: ranges and defaults come from the server, and its values become a request.
 
 import { Sliders } from "../controls/sliders.js";
-import { imageFields } from "../inputs/sent_images.js";
 import { SourceImage } from "../inputs/source.js";
 import { text } from "../language/text.js";
+import { LayerCount } from "../layers/count.js";
 import { languageOf } from "../prompts/language.js";
+import { StyleChips } from "../prompts/styles.js";
 import { Refusal } from "../shell/server.js";
 import { choose, limit, numberOf, offer, plain, schemaOf } from "./fields.js";
+import { FollowingFields } from "./following.js";
 import { LoraList } from "./loras.js";
+import { OutputChoice } from "./output.js";
 import { Refusals } from "./refusals.js";
 import { SizeChoice } from "./size.js";
+import { FormValues } from "./values.js";
 
 const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength", "width", "height"];
-// Until somebody changes these, the model and the LoRAs set them.
-const FOLLOWING = ["num_inference_steps", "true_cfg_scale"];
 const CHECKED = ["positive_magic", "add_overlay"];
-const KEPT = [
-  "prompt", "negative_prompt", "aspect_ratio", "width", "height", "quality", "output_format", "scheduler", "strength",
-  "n", "seed", "random", "previews",
-  ...FOLLOWING, ...CHECKED,
-];
+// Sent where they are on.
+const SWITCHES = ["emphasis", "deterministic"];
 // What a request sets, and nothing means the default.
 const OPTIONAL = ["negative_prompt", "scheduler"];
-const FORMAT = "png";
 const PREVIEWS = 8;
-// As many digits as 64 bits may have, and some more for the server to refuse.
-const WHOLE = /^-?\d{1,24}$/;
 
 const byId = (id) => document.getElementById(id);
 
@@ -33,18 +29,24 @@ export class RequestForm {
   #form = byId("request");
   #fields = this.#form.elements;
   #loras = new LoraList({ changed: () => this.#follow(), worded: (word) => this.#addToPrompt(word) });
-  #defaults = {};
+  #following = new FollowingFields(this.#fields, {
+    recommended: (name) => this.#loras.recommended(name),
+    followed: () => this.#show(),
+  });
   #size = new SizeChoice(() => this.#showSource());
+  #styles = new StyleChips(() => this.#changed(this.kept()));
+  #layers = new LayerCount();
+  #output = new OutputChoice();
   #sliders = new Sliders(this.#form);
   #refusals = new Refusals(this.#form);
-  #touched = new Set();
-  // What a person has filled in before the server's settings arrived: that stays.
-  #early = new Set();
+  #values = new FormValues(this.#fields);
   #source = new SourceImage({ changed: () => this.#showSource(), refused: (refusal) => this.refuse(refusal) });
   #described = false;
+  // The prompt that was filled in last, and its language.
+  #filled = null;
   #hasStrength = false;
-
-  #keptLoras = null;
+  #edits = false;
+  #model = "";
   #changed;
 
   /** `generated()` is called when a person asks for an image, `changed(kept)` when a value changes. */
@@ -56,27 +58,23 @@ export class RequestForm {
     this.#changed = changed;
     this.#form.addEventListener("input", ({ target }) => {
       if (this.#described) changed(this.kept());
-      else this.#early.add(target.name || target.id);
+      else this.#values.keep(target);
     });
     this.#form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#form.requestSubmit();
     });
-    for (const name of FOLLOWING) {
-      this.#fields[name].addEventListener("input", (event) => this.#touch(name, event.target.value !== ""));
-      this.#fields[name].addEventListener("change", () => this.#follow());
-    }
     byId("random").addEventListener("change", () => this.#show());
+    byId("to-settings").addEventListener("click", () => this.#form.scrollIntoView());
   }
 
   /** Set ranges, choices and hints from the schemas of the fields of a request. */
   describe(request) {
     for (const name of LIMITED) limit(this.#fields[name], schemaOf(request, name));
     offer(this.#fields.quality, schemaOf(request, "quality").enum);
-    byId("quality-hint").textContent = plain(schemaOf(request, "quality").description);
-    byId("strength-hint").textContent = plain(schemaOf(request, "strength").description);
-    offer(this.#fields.output_format, schemaOf(request, "output_format").enum);
+    this.#output.describe(request);
+    this.#layers.describe(request);
     this.#size.offer(schemaOf(request, "aspect_ratio").enum);
-    for (const name of ["seed", ...CHECKED]) this.#fields[name].title = plain(schemaOf(request, name).description);
+    for (const name of ["seed", "enhance", ...CHECKED, ...SWITCHES]) this.#fields[name].title = plain(schemaOf(request, name).description);
     if (this.#described) return;
     this.#described = true;
     byId("generate").disabled = false;
@@ -88,15 +86,20 @@ export class RequestForm {
    * Set the model's `defaults`, as /health has them, its sizes and the kinds of input it accepts, which /info returns; no
    * defaults and no sampler where they are not known.
    */
-  setModel({ steps, guidance_scale: guidance, width, height }, info) {
-    this.#defaults = { num_inference_steps: steps, true_cfg_scale: guidance };
+  setModel(defaults, info) {
+    const { width, height } = defaults;
+    this.#following.setModel(defaults);
     this.#size.setModel(info.aspect_ratio_sizes, width ? [width, height] : null);
     const own = info.sampler ? text("form.scheduler.own", { name: info.sampler }) : text("form.default");
     offer(this.#fields.scheduler, ["", ...Object.keys(info.schedulers)], { "": own });
     this.#follow();
     // An edit does all its steps, so there is no strength to choose.
     this.#hasStrength = info.draws_from.includes("image");
+    this.#edits = info.draws_from.includes("edit");
+    this.#model = info.model_name;
     this.#source.setModel(info);
+    this.#layers.setModel(info);
+    byId("enhance-field").hidden = !info.enhance;
   }
 
   /** Whether the model starts from images. */
@@ -114,92 +117,102 @@ export class RequestForm {
     await this.#source.ready();
   }
 
+  /** Offer the server's styles. */
+  setStyles(styles) {
+    this.#styles.offer(styles);
+  }
+
   /** Offer the server's LoRAs. */
   setLoras(loras, choice) {
     this.#loras.offer(loras, schemaOf(choice, "scale"));
-    if (this.#keptLoras !== null) this.#loras.choose(this.#keptLoras);
-    this.#keptLoras = null;
     this.#follow();
   }
 
-  /** Return the request: `fields` as they are sent but for the image, `source` the image to start from. */
+  /**
+   * Return the request: `fields` as they are sent but for the image, `source` the image to start from, and the prompt
+   * and styles as they were `written`.
+   */
   read() {
     const value = (name) => this.#fields[name].value;
     const number = (name) => numberOf(this.#fields[name]);
-    const fields = { prompt: value("prompt"), quality: value("quality") };
+    const written = { prompt: value("prompt"), styles: this.#styles.chosen };
+    const fields = { prompt: this.#styles.added(written.prompt), quality: value("quality") };
     for (const name of CHECKED) fields[name] = this.#fields[name].checked;
+    for (const name of SWITCHES) if (this.#fields[name].checked) fields[name] = true;
     for (const name of OPTIONAL) if (value(name) !== "") fields[name] = value(name);
-    if (value("output_format") !== FORMAT) fields.output_format = value("output_format");
     const { fields: sides, size } = this.#size.read();
-    Object.assign(fields, languageOf(fields.prompt), sides);
-    for (const name of FOLLOWING) {
-      const given = number(name);
-      if (this.#touched.has(name) && given !== null) fields[name] = given;
-    }
+    Object.assign(fields, this.#spoken(fields.prompt), sides, this.#following.read());
+    Object.assign(fields, this.#output.read(), this.#layers.read());
     if (number("n") !== null) fields.n = number("n");
     const loras = this.#loras.chosen();
     if (loras.length) fields.loras = loras;
     if (!byId("strength-field").hidden && number("strength") !== null) fields.strength = number("strength");
+    if (this.#fields.enhance.checked && !byId("enhance-field").hidden) fields.enhance = true;
     fields.previews = byId("previews").checked ? PREVIEWS : 0;
     const seed = byId("random").checked ? null : value("seed").trim();
-    // What the model would set: a link reproduces the image even when its defaults are others.
-    const shown = Object.fromEntries(FOLLOWING.map((name) => [name, value(name)]));
     const source = this.#source.read(size);
-    return { fields, seed, shown, source, hasSource: source !== null };
+    return { fields, written, seed, shown: this.#following.shown, source, hasSource: source !== null };
+  }
+
+  /** Return the language of a prompt: of one that was filled in, which a language model may have written, as it was. */
+  #spoken(prompt) {
+    if (prompt !== this.#filled?.prompt) return languageOf(prompt);
+    return this.#filled.language ? { language: this.#filled.language } : {};
   }
 
   /** Return what the form holds as it is, right or wrong, for `restore`; without the image. */
   kept() {
-    const controls = [...this.#fields].filter((each) => KEPT.includes(each.name || each.id));
-    const values = controls.map((each) => [each.name || each.id, each.type === "checkbox" ? each.checked : each.value]);
-    const loras = this.#keptLoras ?? this.#loras.picked();
-    return { values: Object.fromEntries(values), touched: [...this.#touched], loras };
+    return {
+      values: { ...this.#values.read(), ...this.#following.shown },
+      touched: this.#following.changed,
+      styles: this.#styles.chosen,
+      loras: this.#loras.picked(),
+      filled: this.#filled,
+    };
   }
 
   /** Write what `kept` returned into the form. */
-  restore({ values, touched, loras }) {
-    for (const name of KEPT.filter((each) => values[each] !== undefined && !this.#early.has(each))) {
-      const control = this.#fields[name];
-      if (FOLLOWING.includes(name) && !touched.includes(name)) continue;
-      if (control.type === "checkbox") control.checked = values[name];
-      else if (name === "scheduler") choose(control, values[name]);
-      else control.value = values[name];
-    }
-    this.#touched = new Set([...touched, ...this.#touched]);
-    this.#early.clear();
-    this.#keepLoras(loras);
+  restore({ values, touched, styles = [], loras, filled = this.#filled }) {
+    this.#filled = filled;
+    this.#following.restore(this.#values.write(values), touched);
+    this.#styles.choose(styles);
+    this.#loras.choose(loras);
     this.#follow();
   }
 
   /** Write a request into the form, with the seed of one of its images, or "" for a random one. */
-  fill({ fields, source, hasSource }, seed) {
-    for (const name of ["prompt", "aspect_ratio", "width", "height", "quality", "strength", ...OPTIONAL]) {
+  fill({ fields, written = { prompt: fields.prompt, styles: [] }, source, hasSource }, seed) {
+    for (const name of ["aspect_ratio", "width", "height", "quality", "strength", ...OPTIONAL]) {
       this.#fields[name].value = fields[name] ?? "";
     }
-    this.#fields.output_format.value = fields.output_format ?? FORMAT;
+    this.#fields.prompt.value = written.prompt;
+    this.#filled = { prompt: fields.prompt, language: fields.language };
+    this.#styles.choose(written.styles);
+    this.#output.fill(fields);
+    this.#layers.fill(fields);
     choose(this.#fields.scheduler, fields.scheduler ?? "");
     for (const name of CHECKED) this.#fields[name].checked = fields[name];
-    for (const name of FOLLOWING) {
-      this.#fields[name].value = fields[name] ?? "";
-      this.#touch(name, name in fields);
-    }
+    for (const name of ["enhance", ...SWITCHES]) this.#fields[name].checked = fields[name] === true;
+    this.#following.fill(fields);
     this.#fields.n.value = 1;
     byId("random").checked = seed === "";
     if (seed !== "") this.#fields.seed.value = seed;
-    this.#keepLoras(fields.loras ?? []);
+    this.#loras.choose(fields.loras ?? []);
     this.#source.restore(source);
+    this.#size.reveal();
     this.#follow();
     this.accept();
     this.#fields.prompt.focus();
     this.#changed(this.kept());
-    if (hasSource && source === null) this.refuse(new Refusal(text("form.source.lost"), { param: "image" }));
+    if (hasSource && !source?.image && !source?.guide?.image) this.refuse(new Refusal(text("form.source.lost"), { param: "image" }));
   }
 
   /** Write some values into the form, and leave the others as they are. */
-  use(given) {
-    // An exact size would win over a named one.
-    const values = given.aspect_ratio ? { width: "", height: "", ...given } : given;
-    this.restore({ values, touched: [...this.#touched], loras: this.#keptLoras ?? this.#loras.picked() });
+  use(values) {
+    // The prompt of an image has the words of its styles.
+    const styles = values.prompt === undefined ? this.#styles.chosen : [];
+    this.restore({ values, touched: this.#following.changed, styles, loras: this.#loras.picked() });
+    this.#size.reveal();
     this.accept();
     this.#fields.prompt.focus();
     this.#changed(this.kept());
@@ -208,6 +221,7 @@ export class RequestForm {
   /** Write another prompt. */
   setPrompt(prompt) {
     this.#fields.prompt.value = prompt;
+    this.#styles.show();
     this.#fields.prompt.focus();
     this.#changed(this.kept());
   }
@@ -220,6 +234,11 @@ export class RequestForm {
   /** Start from an image, or from none. */
   startFrom(blob) {
     this.#source.choose(blob);
+  }
+
+  /** Show the image to start from, and focus what is to be written next: where the prompt is beside it, that one. */
+  revealSource() {
+    this.#source.reveal();
   }
 
   /** Show a refusal at the field that it names. */
@@ -242,22 +261,8 @@ export class RequestForm {
     byId("form-note").textContent = sentence;
   }
 
-  /** Choose LoRAs now, or once the server has named them. */
-  #keepLoras(loras) {
-    if (this.#loras.isOffered) this.#loras.choose(loras);
-    else this.#keptLoras = loras;
-  }
-
-  #touch(name, is) {
-    if (is) this.#touched.add(name);
-    else this.#touched.delete(name);
-  }
-
   #follow() {
-    for (const name of FOLLOWING) {
-      if (this.#touched.has(name)) continue;
-      this.#fields[name].value = this.#loras.recommended(name) ?? this.#defaults[name] ?? "";
-    }
+    this.#following.follow();
     this.#show();
   }
 
@@ -265,19 +270,17 @@ export class RequestForm {
   #show() {
     this.#fields.seed.disabled = byId("random").checked;
     this.#sliders.show();
+    this.#output.show();
+    this.#styles.show();
     this.#size.show();
   }
 
   #showSource() {
-    byId("strength-field").hidden = !this.#source.isChosen || !this.#hasStrength;
+    const { isChosen } = this.#source;
+    byId("strength-field").hidden = !isChosen || !this.#hasStrength;
+    const hint = this.#edits ? "form.prompt.instruct" : "form.prompt.describe";
+    byId("prompt-hint").textContent = isChosen ? text(hint, { model: this.#model }) : "";
     this.#source.showFit(this.#size.isChosen);
-    this.#size.follow(this.#source.isChosen);
+    this.#size.follow(isChosen);
   }
-}
-
-/** Return a request as JSON; a seed may have more digits than a JavaScript number can hold. */
-export async function asText({ fields, seed, source }) {
-  const content = { ...fields, ...(await imageFields(source)) };
-  const written = seed === null ? "null" : WHOLE.test(seed) ? BigInt(seed).toString() : JSON.stringify(seed);
-  return `{"seed": ${written}, ${JSON.stringify(content).slice(1)}`;
 }

@@ -13,7 +13,8 @@ export class LoraList {
   #query = document.getElementById("lora-query");
   #previews = new LoraPreviews(this.#box);
   #rows = [];
-  #isOffered = false;
+  // What is to be chosen once the server has named its LoRAs; null afterwards.
+  #awaited = [];
 
   /** `changed()` is called when another LoRA is chosen, `worded(word)` when a person wants a trigger word in the prompt. */
   constructor({ changed, worded }) {
@@ -27,7 +28,7 @@ export class LoraList {
   /** Show the LoRAs from /v1/loras with the limits of their scale; keep the selection. */
   offer(loras, limits) {
     const chosen = this.picked();
-    this.#isOffered = true;
+    this.#awaited = null;
     this.#rows = loras.map((lora) => row(lora, limits));
     this.#list.replaceChildren(...this.#rows.map((each) => each.element));
     this.#box.hidden = loras.length === 0;
@@ -44,11 +45,6 @@ export class LoraList {
     });
   }
 
-  /** Whether the server has named its LoRAs. */
-  get isOffered() {
-    return this.#isOffered;
-  }
-
   /** The names of the server's LoRAs. */
   get names() {
     return this.#rows.map(({ lora }) => lora.id);
@@ -56,11 +52,13 @@ export class LoraList {
 
   /** Return the LoRAs that are checked, with their scales as they are, right or wrong. */
   picked() {
-    return this.#rows.filter((each) => each.check.checked).map(({ lora, scale }) => ({ name: lora.id, scale: scale.value }));
+    const checked = this.#rows.filter((each) => each.check.checked);
+    return this.#awaited ?? checked.map(({ lora, scale }) => ({ name: lora.id, scale: scale.value }));
   }
 
-  /** Select exactly these. */
+  /** Select exactly these, as soon as they are there. */
   choose(chosen) {
+    if (this.#awaited !== null) this.#awaited = chosen;
     for (const { lora, check, scale } of this.#rows) {
       const found = chosen.find((each) => each.name === lora.id);
       check.checked = found !== undefined;

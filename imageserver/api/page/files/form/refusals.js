@@ -14,7 +14,7 @@ export class Refusals {
   show(refusal) {
     this.clear();
     const control = this.#form.elements[fieldOf(refusal.param)];
-    const field = control?.closest(".field, fieldset");
+    const field = this.#shownFieldOf(control);
     control?.closest("details")?.setAttribute("open", "");
     if (field) field.append(this.#sentence);
     else byId("generate").before(this.#sentence);
@@ -22,7 +22,14 @@ export class Refusals {
     control?.setAttribute("aria-invalid", "true");
     control?.setAttribute("aria-errormessage", "refusal");
     // The list of shapes is hidden behind them.
-    (control?.hidden ? field.querySelector(":checked") : control)?.focus();
+    (control?.hidden ? field?.querySelector(":checked") : control)?.focus();
+    this.#sentence.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Return the field of a control, undefined where the form hides it: its model has none. */
+  #shownFieldOf(control) {
+    const field = control?.closest(".field, fieldset");
+    return this.#form.contains(field?.closest("[hidden]")) ? undefined : field;
   }
 
   /** Return whether a refusal is about something in the form. */

@@ -74,13 +74,13 @@ export class RequestModel {
       return;
     }
     try {
-      const { details, loaded } = await ask(`v1/models/${encodeURIComponent(name)}`);
+      const { details, enhance, loaded } = await ask(`v1/models/${encodeURIComponent(name)}`);
       // Another one was chosen meanwhile.
       if (name !== this.name) return;
       this.#isUnknown = details === null;
       const note = this.#isUnknown ? "form.model.unknown" : "form.model.absent";
       byId("model-note").textContent = loaded ? "" : text(note);
-      this.#to.changed(details?.defaults ?? {}, infoOf(name, details, info));
+      this.#to.changed(details?.defaults ?? {}, infoOf(name, details, { ...info, enhance }));
     } catch (error) {
       this.#fail(error);
     }

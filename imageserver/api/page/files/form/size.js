@@ -44,7 +44,16 @@ export class SizeChoice {
 
   /** Whether a person has chosen one. */
   get isChosen() {
-    return this.#ratio.value !== "" || this.#sides.some((side) => side.value !== "");
+    return this.#ratio.value !== "" || this.#isExact;
+  }
+
+  get #isExact() {
+    return this.#sides.some((side) => side.value !== "");
+  }
+
+  /** Show an exact size, which is out of sight otherwise. */
+  reveal() {
+    if (this.#isExact) byId("more").open = true;
   }
 
   /** Return the fields of a request, and its width and height, null for those of the image; throws Refusal. */
@@ -63,8 +72,13 @@ export class SizeChoice {
     for (const option of this.#ratio.options) {
       const size = (option.value === "" && this.#isOfImage ? null : this.#sizes[option.value] ?? this.#default)?.join("×");
       const unset = text(this.#isOfImage ? "form.aspect.same" : "form.aspect.default");
-      option.text = [option.value || unset, size].filter(Boolean).join(" · ");
+      option.text = [nameOf(option.value) || unset, size].filter(Boolean).join(" · ");
     }
-    this.#shapes.show();
+    this.#shapes.show(this.#isExact);
   }
+}
+
+/** Return how a person reads the name of a shape: that of a small one begins with an s. */
+function nameOf(value) {
+  return value.startsWith("s") ? text("form.aspect.small", { ratio: value.slice(1) }) : value;
 }

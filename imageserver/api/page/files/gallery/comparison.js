@@ -22,10 +22,12 @@ export class Comparison {
     }
   }
 
-  /** Compare two images, `{address, prompt, width, height}`; the first is left of the line. Resolves when it is closed. */
+  /** Compare two images, `{address, prompt, caption, width, height}`; the first is left of the line. Resolves when it is closed. */
   show(first, second) {
     Object.assign(this.#under, { src: first.address, alt: first.prompt });
     Object.assign(this.#over, { src: second.address, alt: second.prompt });
+    byId("comparison-first").textContent = first.caption;
+    byId("comparison-second").textContent = second.caption;
     byId("comparison-area").style.aspectRatio = `${first.width} / ${first.height}`;
     this.#slider.value = 50;
     this.#show();

@@ -1,6 +1,7 @@
 // What is known about an image, and what can be done with its settings.
 
 import { text } from "../language/text.js";
+import { copyFrom, copyOnClick, shareImage } from "../shell/sharing.js";
 import { asCurl, asPython, rowsOf } from "./settings.js";
 
 const byId = (id) => document.getElementById(id);
@@ -10,26 +11,31 @@ export class Details {
   #copy = byId("details-copy");
   #item = null;
 
-  /** Calls `used(part, item)` with `all`, `prompt`, `seed` or `size`, and `said(sentence)`. */
-  constructor({ used, said }) {
+  /** Calls `linked(item)`, `used(part, item)` with `all`, `prompt`, `seed` or `size`, and `said(sentence)`. */
+  constructor({ linked, used, said }) {
+    this.linked = linked;
     this.said = said;
     this.isLocked = false;
     for (const button of document.querySelectorAll("#details-use button")) {
       button.addEventListener("click", () => used(button.value, this.#item));
     }
+    copyOnClick(byId("details-link"), this.#copy, said);
+    byId("details-share").addEventListener("click", async () => said(await shareImage(this.#item, this.#copy)));
     byId("details-curl").addEventListener("click", () => this.#write(asCurl(this.#item, this.isLocked)));
     byId("details-python").addEventListener("click", () => this.#write(asPython(this.#item, this.isLocked)));
   }
 
-  /** Show an image's settings; `hasSize` is whether the form can set its size. */
-  show(item, hasSize) {
+  /** Show an image's settings. */
+  show(item) {
     this.#item = item;
     byId("details-prompt").textContent = item.prompt;
-    byId("details-size").hidden = !hasSize;
     this.#copy.hidden = true;
-    this.#rows.replaceChildren(...rowsOf(item).flatMap(([name, value]) => {
+    const link = this.linked(item);
+    byId("details-link").hidden = link === null;
+    byId("details-link").href = link ?? "";
+    this.#rows.replaceChildren(...rowsOf(item).flatMap(([name, value, inRequest = ""]) => {
       const [term, description] = [document.createElement("dt"), document.createElement("dd")];
-      term.textContent = name;
+      Object.assign(term, { textContent: name, title: inRequest });
       description.textContent = value;
       description.dir = "auto";
       return [term, description];
@@ -37,22 +43,7 @@ export class Details {
   }
 
   async #write(content) {
-    this.#copy.value = content;
-    this.#copy.hidden = false;
     this.#copy.rows = Math.min(14, content.split("\n").length + 1);
-    this.#copy.focus();
-    this.#copy.select();
-    this.said(text((await copied(content)) ? "gallery.copied" : "gallery.copy.yourself"));
-  }
-}
-
-/** Copy a text that is selected, and return whether that worked. */
-async function copied(content) {
-  try {
-    await navigator.clipboard.writeText(content);
-    return true;
-  } catch {
-    // Over http a page has no clipboard.
-    return document.execCommand("copy");
+    this.said(text((await copyFrom(this.#copy, content)) ? "gallery.copied" : "gallery.copy.yourself"));
   }
 }

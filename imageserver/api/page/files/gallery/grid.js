@@ -18,8 +18,8 @@ export class ImageGrid {
   #observer;
 
   /**
-   * Calls the `view`'s `opened(item)`, `chosen(items)`, `listed(answer, count)` with each answer of the server and the
-   * number of images in the grid, and `failed(error)`.
+   * Calls the `view`'s `opened(item)`, `chosen(items)`, `listed(answer)` with each answer of the server, and
+   * `failed(error)`.
    */
   constructor(view) {
     this.view = view;
@@ -33,6 +33,16 @@ export class ImageGrid {
 
   get items() {
     return this.#tiles.map((tile) => tile.item);
+  }
+
+  /** Whether it shows what was searched for, and not all images. */
+  get isSearch() {
+    return Boolean(this.#filter.query || this.#filter.isFavourite);
+  }
+
+  /** Whether there are no more images to load. */
+  get isComplete() {
+    return this.#cursor === null;
   }
 
   /** Show the images of another search, or none. */
@@ -54,7 +64,7 @@ export class ImageGrid {
     }
     this.#dropMissing(answer);
     this.add(answer.data);
-    this.view.listed(answer, this.#tiles.length);
+    this.view.listed(answer);
   }
 
   /** Load the next page. */
@@ -139,7 +149,7 @@ export class ImageGrid {
     this.#list.append(...added.map((tile) => tile.element));
     this.#cursor = answer.next;
     this.#more.hidden = this.#cursor === null;
-    this.view.listed(answer, this.#tiles.length);
+    this.view.listed(answer);
     this.#watchEnd();
   }
 

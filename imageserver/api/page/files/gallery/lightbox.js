@@ -2,6 +2,7 @@
 
 import { text } from "../language/text.js";
 import { localAddress } from "../jobs/image.js";
+import { layerNames } from "../layers/names.js";
 import { Details } from "./details.js";
 import { Zoom } from "./zoom.js";
 
@@ -19,8 +20,9 @@ export class Lightbox {
 
   /**
    * Calls the `view`'s `neighbour(item, step)`, `moved(item)`, `closed(item)`, `marked(item)`, `removed(item)`,
-   * `renewed(name)`, which returns the item with its addresses of now or null, `startedFrom(address)`,
-   * `used(part, item)`, `canSetSize(item)` and `said(sentence)`.
+   * `renewed(name)`, which returns the item with its addresses of now or null, `startedFrom(address)`, `linked(item)`,
+   * which returns the address of its settings or null, `used(part, item)`, `separated(item)`, to show it as one of
+   * several layers, and `said(sentence)`.
    */
   constructor(view) {
     this.#view = view;
@@ -38,6 +40,7 @@ export class Lightbox {
       await view.marked(this.#item);
       this.#showFavourite();
     });
+    byId("lightbox-layers").addEventListener("click", () => view.separated(this.#item));
     byId("lightbox-delete").addEventListener("click", () => this.#remove());
     this.#image.addEventListener("error", () => this.#renew());
     byId("lightbox-start").addEventListener("click", () => view.startedFrom(localAddress(this.#item.url)));
@@ -60,7 +63,8 @@ export class Lightbox {
     Object.assign(this.#image, { alt: item.prompt, width: item.width, height: item.height });
     this.#showAddress();
     this.#details.isLocked = isLocked;
-    this.#details.show(item, this.#view.canSetSize(item));
+    this.#details.show(item);
+    byId("lightbox-layers").hidden = layerNames(item).length === 0;
     this.update(item);
     if (!this.isOpen) this.#dialog.showModal();
     this.#dialog.scrollTop = 0;

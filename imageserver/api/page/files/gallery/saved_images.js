@@ -7,9 +7,9 @@ const PAGE_SIZE = 60;
 // Those with more digits than a JavaScript number can hold; within a prompt the quotes have a backslash.
 const LONG_SEED = /(?<!\\)"seed":\s*(\d{16,})/g;
 
-/** Return a page of images, and where they are kept; `cursor` is `next` of the page before. */
-export async function listImages({ query = "", isFavourite = false, cursor = null }) {
-  const search = new URLSearchParams({ limit: PAGE_SIZE, q: query, favourite: isFavourite });
+/** Return a page of at most `limit` images, and where they are kept; `cursor` is `next` of the page before. */
+export async function listImages({ query = "", isFavourite = false, cursor = null, limit = PAGE_SIZE }) {
+  const search = new URLSearchParams({ limit, q: query, favourite: isFavourite });
   if (cursor !== null) search.set("cursor", cursor);
   return readExactly(await open(`v1/gallery?${search}`));
 }

@@ -3,12 +3,14 @@
 import { localAddress } from "../jobs/image.js";
 import { text } from "../language/text.js";
 import { Refusal, UNREACHABLE, open } from "../shell/server.js";
+import { savedLayers } from "../layers/saved.js";
 import { Deletion } from "./deletion.js";
 import { ImageGrid } from "./grid.js";
 import { Lightbox } from "./lightbox.js";
-import { findImage, mark, zipOf } from "./saved_images.js";
-import { aspectRatioOf, requestOf } from "./settings.js";
+import { findImage, mark } from "./saved_images.js";
+import { linkOf, requestOf, sizeOf, unusedOf } from "./settings.js";
 import { showSummary } from "./summary.js";
+import { ZipDownload } from "./zip_download.js";
 
 const TYPING_SECONDS = 0.3;
 
@@ -29,7 +31,7 @@ export class GalleryView {
   #grid = new ImageGrid({
     opened: (item) => this.#open(item),
     chosen: (items) => this.#showChosen(items),
-    listed: (answer, count) => this.#showListed(answer, count),
+    listed: (answer) => this.#showListed(answer),
     failed: (error) => this.#fail(error),
   });
   #lightbox = new Lightbox({
@@ -40,8 +42,9 @@ export class GalleryView {
     removed: (item) => this.#removeShown(item),
     renewed: (name) => this.#renew(name),
     startedFrom: (address) => this.#startFrom(address),
+    linked: (item) => linkOf(item, this.#sizes),
     used: (part, item) => this.#use(part, item),
-    canSetSize: (item) => aspectRatioOf(item.settings, this.#sizes) !== undefined,
+    separated: (item) => this.#showLayers(item),
     said: (sentence) => { byId("lightbox-said").textContent = sentence; },
   });
   #deletion = new Deletion({
@@ -66,8 +69,11 @@ export class GalleryView {
       this.#typing = setTimeout(() => this.#search(), 1000 * TYPING_SECONDS);
     });
     byId("gallery-favourites").addEventListener("change", () => this.#search());
-    byId("gallery-zip-all").addEventListener("click", () => this.#download(null));
-    byId("gallery-zip").addEventListener("click", () => this.#download(this.#grid.chosen().map((item) => item.name)));
+    new ZipDownload({
+      chosen: () => this.#grid.chosen(),
+      said: (sentence) => this.#say(sentence),
+      failed: (error) => this.#fail(error),
+    });
     byId("gallery-compare").addEventListener("click", () => this.#compare());
     byId("gallery-delete").addEventListener("click", () => this.#remove(this.#grid.chosen()));
     byId("gallery-none").addEventListener("click", () => {
@@ -102,7 +108,7 @@ export class GalleryView {
   }
 
   #compare() {
-    const [first, second] = this.#grid.chosen().map((item) => ({ ...item, address: localAddress(item.url) })).toReversed();
+    const [first, second] = this.#grid.chosen().map(asCompared).toReversed();
     this.#page.comparison.show(first, second);
   }
 
@@ -124,8 +130,10 @@ export class GalleryView {
       this.#lightbox.show(item, !this.#kept.shared);
       this.#deletion.moveTo(byId("lightbox-side"));
     } catch (error) {
+      // Above the grid, not in the image that may be open still.
+      this.#hideImage();
       this.#fail(error);
-      this.#close();
+      history.replaceState(null, "", `#${this.name}`);
     }
   }
 
@@ -208,29 +216,20 @@ export class GalleryView {
     }
   }
 
-  #use(part, item) {
-    const { prompt, negative_prompt: negative, seed } = item.settings;
-    if (part === "all") this.#page.useSettings(requestOf(item, this.#sizes), String(seed));
-    else if (part === "prompt") this.#page.useValues({ prompt, negative_prompt: negative.trim() });
-    else if (part === "seed") this.#page.useValues({ seed: String(seed), random: false });
-    else this.#page.useValues({ aspect_ratio: aspectRatioOf(item.settings, this.#sizes) });
-  }
-
-  async #download(names) {
-    const buttons = [byId("gallery-zip"), byId("gallery-zip-all")];
-    for (const button of buttons) button.disabled = true;
-    this.#say(text("gallery.zip.packing"));
+  async #showLayers(item) {
     try {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(await zipOf(names));
-      link.download = "images.zip";
-      link.click();
-      URL.revokeObjectURL(link.href);
-      this.#say("");
+      this.#page.layers.show(await savedLayers(item), item.prompt);
     } catch (error) {
       this.#fail(error);
     }
-    for (const button of buttons) button.disabled = false;
+  }
+
+  #use(part, item) {
+    const { prompt, negative_prompt: negative, seed } = item.settings;
+    if (part === "all") this.#page.useSettings(requestOf(item, this.#sizes), String(seed), unusedOf(item));
+    else if (part === "prompt") this.#page.useValues({ prompt, negative_prompt: negative.trim() });
+    else if (part === "seed") this.#page.useValues({ seed: String(seed), random: false });
+    else this.#page.useValues(sizeOf(item.settings, this.#sizes));
   }
 
   #showChosen(items) {
@@ -239,9 +238,9 @@ export class GalleryView {
     byId("gallery-compare").disabled = items.length !== 2;
   }
 
-  #showListed(answer, count) {
+  #showListed(answer) {
     this.#kept = answer.kept;
-    showSummary(answer, count);
+    showSummary(answer, this.#grid);
     // One that was opened by its address may be in the grid now, and have other neighbours.
     if (this.#lightbox.isOpen) this.#lightbox.update(this.#grid.tileOf(this.#lightbox.item.name)?.item);
   }
@@ -254,4 +253,9 @@ export class GalleryView {
     if (error instanceof Refusal && error.status !== 401 && error.code !== UNREACHABLE) this.#say(error.message);
     else this.#page.fail(error);
   }
+}
+
+function asCompared(item) {
+  const seed = text("jobs.image.seed", { seed: item.settings.seed });
+  return { ...item, address: localAddress(item.url), caption: `${item.prompt} · ${seed}` };
 }

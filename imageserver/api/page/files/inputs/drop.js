@@ -15,12 +15,12 @@ export class DroppedImages {
   /**
    * Wait for images.
    *
-   * `to` has `info`, the answer of `GET /info`, null until there is one, `loras`, the names of the server's LoRAs,
-   * `canStart`, whether the model starts from images, and is told `startFrom(file)`, `useSettings(found)` with what
-   * `settingsIn` returns, and `refuse(refusal)`.
+   * `to` has `info`, the answer of `GET /info`, null until there is one, `canStart`, whether the model starts from
+   * images, and is told `startFrom(file)`, `useSettings(found)` with what `settingsIn` returns, and `refuse(refusal)`.
    */
   constructor(to) {
     this.#to = to;
+    document.body.dataset.drop = text("inputs.drop");
     addEventListener("dragover", (event) => {
       const hasFiles = event.dataTransfer.types.includes("Files");
       if (hasFiles) event.preventDefault();
@@ -46,10 +46,11 @@ export class DroppedImages {
   #offerFiles(event, files) {
     if (files.length === 0 || this.#dialog.open) return;
     event.preventDefault();
-    this.#offer(files[0]);
+    this.offer(files[0]);
   }
 
-  async #offer(file) {
+  /** Start from a file or take its settings, as a person chooses where it has some. */
+  async offer(file) {
     const { info, canStart } = this.#to;
     if (info === null) return;
     if (!file.type.startsWith("image/")) {
@@ -57,7 +58,7 @@ export class DroppedImages {
       return;
     }
     try {
-      this.#found = await settingsIn(file, info, this.#to.loras);
+      this.#found = await settingsIn(file, info);
     } catch (error) {
       // Without its settings it is an image all the same; a missing key is asked for.
       this.#found = null;
@@ -72,7 +73,7 @@ export class DroppedImages {
 
   #ask(canStart) {
     byId("choice-shown").src = URL.createObjectURL(this.#file);
-    byId("choice-prompt").textContent = this.#found.request.fields.prompt;
+    byId("choice-prompt").textContent = this.#found.written;
     byId("choice-start").hidden = !canStart;
     this.#dialog.showModal();
   }

@@ -4,15 +4,18 @@ import { text } from "../language/text.js";
 import { Refusal } from "../shell/server.js";
 
 const JPEG_QUALITY = 0.95;
+const HEIC = /^image\/hei[cf]/;
 
 /**
  * Return an image file scaled down to the model's limits: `{file, width, height, was}`; `was` is its own size.
  *
- * `limits` is `input_limits` of `GET /info`. A file that fits stays as it is, and so does one that this browser cannot
- * read: perhaps the server can, and then the sizes are null. Throws Refusal for a file that is too large to send.
+ * `limits` is `input_limits` of `GET /info`. A file that fits stays as it is, and so does a HEIC file that this browser
+ * cannot read: perhaps the server can, and then the sizes are null. Throws Refusal for any other file that cannot be
+ * read, and for one that is too large to send.
  */
 export async function scaledDown(file, limits) {
   const image = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+  if (image === null && !HEIC.test(file.type)) throw new Refusal(text("inputs.unreadable"), { param: "image" });
   if (image === null) return { file: checked(file, limits), width: null, height: null, was: null };
   const was = [image.width, image.height];
   const pixels = image.width * image.height;

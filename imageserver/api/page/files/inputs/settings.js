@@ -3,28 +3,29 @@
 import { asDataUrl } from "../form/fields.js";
 import { ask } from "../shell/server.js";
 import { textsIn } from "./file_texts.js";
+import { lostOf } from "./lost.js";
 
 const FIELDS = { Steps: "num_inference_steps", "CFG scale": "true_cfg_scale" };
 // Of how it was made, not of what is to be made.
-const RECORDS = ["Version", "batch_size", "inference_time", "Size-1", "Size-2"];
+const RECORDS = ["Model hash", "Version", "batch_size", "inference_time", "Size-1", "Size-2"];
 const PROMPTS = ["Prompt", "Negative prompt"];
 
 /**
- * Return the settings in a file, null where it has none: `{request, seed, unused}`.
+ * Return the settings in a file, null where it has none: `{request, seed, unused, written}`, with the prompt as a
+ * person has written it.
  *
- * The server reads them, as it does for every client; throws Refusal. `info` is the answer of `GET /info`, `loras` the
- * names of the server's LoRAs.
+ * The server reads them, as it does for every client; throws Refusal. `info` is the answer of `GET /info`.
  */
-export async function settingsIn(file, info, loras) {
+export async function settingsIn(file, info) {
   const texts = await textsIn(file);
   if (texts === null) return null;
   const { parameters, items } = await ask("sdapi/v1/png-info", { image: await asDataUrl(texts) });
   // The comment of a photo is not a setting.
   if (Object.keys(parameters).every((name) => PROMPTS.includes(name))) return null;
-  return asRequest(parameters, exactPrompts(items.generation), info, loras);
+  return asRequest(parameters, ownSettings(items.generation), info);
 }
 
-function asRequest(parameters, prompts, info, known) {
+function asRequest(parameters, { own, inputs, written }, info) {
   const rest = { ...parameters };
   const pick = (name) => {
     const value = rest[name];
@@ -32,7 +33,7 @@ function asRequest(parameters, prompts, info, known) {
     return value;
   };
   // Quality words, where there were any, are part of the prompt.
-  const fields = { prompt: pick("Prompt"), negative_prompt: pick("Negative prompt"), ...prompts, quality: "exact" };
+  const fields = { prompt: pick("Prompt"), negative_prompt: pick("Negative prompt"), ...own, quality: "exact" };
   for (const [name, field] of Object.entries(FIELDS)) {
     const value = pick(name);
     if (value !== undefined) fields[field] = value;
@@ -47,32 +48,32 @@ function asRequest(parameters, prompts, info, known) {
   if (rest.Sampler === info.sampler) pick("Sampler");
   else if (rest.Sampler in info.schedulers) fields.scheduler = pick("Sampler");
   if (rest.Model === info.model_name) pick("Model");
-  const { chosen, missing } = lorasOf(pick("Loras"), known);
-  fields.loras = chosen;
+  fields.loras = lorasOf(pick("Loras"));
   for (const name of RECORDS) delete rest[name];
   const unused = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
   if (!ratio && !fits && size[0]) unused.unshift(`Size: ${size.join("×")}`);
-  return { request: { fields, source: null }, seed, unused: [...unused, ...missing.map((name) => `LoRA: ${name}`)] };
+  const request = { fields, source: null, hasSource: inputs.includes("image") };
+  return { request, seed, unused: [...unused, ...lostOf(inputs)], written: written ?? fields.prompt };
 }
 
-/** Return the prompts as our own images keep them, where a file has them: the others lose blanks at line ends. */
-function exactPrompts(generation) {
+/**
+ * Return what our own images keep beside the parameters, where a file has it: the prompts, which lose blanks at line ends
+ * there, how they are read and generated, and the names of the images that were sent.
+ */
+function ownSettings(generation) {
   try {
-    const { prompt, negative_prompt: negative } = JSON.parse(generation);
-    return { prompt, negative_prompt: negative };
+    const { prompt, negative_prompt, request = {}, inputs = [] } = JSON.parse(generation);
+    const { emphasis, deterministic } = request;
+    return { own: { prompt, negative_prompt, emphasis, deterministic }, inputs: [...inputs], written: request.prompt };
   } catch {
-    return {};
+    return { own: {}, inputs: [] };
   }
 }
 
-function lorasOf(written, known) {
-  const all = (written ?? "").split(", ").filter(Boolean).map((each) => {
+function lorasOf(written) {
+  return (written ?? "").split(", ").filter(Boolean).map((each) => {
     const colon = each.lastIndexOf(":");
     const scale = Number(each.slice(colon + 1));
     return colon > 0 && Number.isFinite(scale) ? { name: each.slice(0, colon), scale } : { name: each };
   });
-  return {
-    chosen: all.filter(({ name }) => known.includes(name)),
-    missing: all.map(({ name }) => name).filter((name) => !known.includes(name)),
-  };
 }

@@ -6,6 +6,9 @@ import { GuideImage } from "./guide.js";
 import { References } from "./references.js";
 import { scaledDown } from "./scaling.js";
 
+const WIDE = "(min-width: 62rem)";
+const NONE = { file: null, edited: null };
+
 const byId = (id) => document.getElementById(id);
 
 export class SourceImage {
@@ -19,7 +22,10 @@ export class SourceImage {
   #sent = null;
   // What the mask editor has made of it: `{image, mask}`.
   #edited = null;
-  #editor = new MaskEditor((edited) => this.#use(edited));
+  // The last one that could be sent: it stays where the next one cannot.
+  #last = NONE;
+  #isSendable = true;
+  #editor = new MaskEditor((making) => this.#wait(making));
   #references = new References((refusal) => this.#refused(refusal));
   #guide = new GuideImage((refusal) => this.#refused(refusal));
   #scaling = Promise.resolve();
@@ -61,10 +67,18 @@ export class SourceImage {
   /** Start from an image, a Blob, or from none. */
   choose(file) {
     byId("image").value = "";
+    if (this.#isSendable) this.#last = { file: this.#chosen, edited: this.#edited };
+    this.#isSendable = file === null;
     this.#chosen = file;
     this.#use(null);
     this.#scaling = this.#scale(file);
     this.#changed();
+  }
+
+  /** Scroll to it, and focus what is written next: the prompt, where that stays in sight above. */
+  reveal() {
+    this.#fieldset.scrollIntoView({ block: "nearest" });
+    byId(matchMedia(WIDE).matches ? "prompt" : "image").focus({ preventScroll: true });
   }
 
   /** Wait until the image can be sent. */
@@ -105,12 +119,27 @@ export class SourceImage {
       const { file: sent, width, height, was } = await scaledDown(file, this.#limits);
       if (this.#chosen !== file) return;
       this.#sent = sent;
+      this.#isSendable = true;
       byId("source-note").textContent = noteOf(width, height, was);
     } catch (refusal) {
       if (this.#chosen !== file) return;
-      this.choose(null);
+      this.#goBack();
       this.#refused(refusal);
     }
+  }
+
+  #goBack() {
+    const { file, edited } = this.#last;
+    this.#last = NONE;
+    this.choose(file);
+    if (edited !== null) this.#use(edited);
+  }
+
+  /** Send what the mask editor makes as soon as it has. */
+  #wait(making) {
+    const file = this.#chosen;
+    this.#scaling = making.then((edited) => { if (this.#chosen === file) this.#use(edited); });
+    this.reveal();
   }
 
   async #edit() {

@@ -3,29 +3,30 @@
 import { asBlob } from "../form/fields.js";
 import { linkTo } from "../form/links.js";
 import { text } from "../language/text.js";
+import { layersAt } from "../layers/names.js";
 import { ImageSlot, localAddress } from "./image.js";
+import { askedSteps, stepOf } from "./steps.js";
 import { timeOf } from "./times.js";
 
-const PARTS = ["h3", ".status", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
+const PARTS = ["h3", ".revised", ".status", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
 const CACHE = { hit: "jobs.cache.hit", join: "jobs.cache.join" };
 
 export class Card {
   #parts = {};
   #slots = [];
-  #began = null;
 
   /**
    * Show a request.
    *
    * Calls the `page`'s `announce(sentence)`, `refused(card, refusal)` before the request is queued, and for its buttons
    * `cancel(card)`, `again(card)`, `remove(card)`, `withSeed(request, seed)` and `startFrom(address)`. A finished image
-   * gets what `addActions(place, {request, seed, address})` adds.
+   * gets what `addActions(place, {request, seed, address, layers})` adds.
    */
   constructor(request, page) {
     this.request = request;
     this.page = page;
     this.number = null;
-    this.state = "sending";
+    this.state = null;
     this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
     for (const part of PARTS) this.#parts[part.replace(".", "")] = this.element.querySelector(part);
     const { h3, progress, cancel, again, remove } = this.#parts;
@@ -42,6 +43,12 @@ export class Card {
     this.#parts.cancel.disabled = true;
     this.#parts.status.textContent = text("jobs.cancelling");
     this.page.cancel(this);
+  }
+
+  /** Say that the request goes on, because the server has not heard that it is cancelled, or hears it later. */
+  notCancelled({ isLater }) {
+    this.#parts.cancel.disabled = false;
+    this.#parts.status.textContent = text(isLater ? "jobs.cancel.later" : "jobs.cancel.failed");
   }
 
   /** Remove the card from the page. */
@@ -67,35 +74,34 @@ export class Card {
     this.#set("queued", position ? text(key, { count: position, time: timeOf(wait) }) : text("jobs.next"));
   }
 
-  progress({ step, total_steps: total }) {
-    if (this.state !== "running" || step < this.#began.step) {
-      this.#began = { at: performance.now(), step };
-      this.page.announce(text("jobs.running.said", { number: this.number }));
-    }
-    const done = step - this.#began.step;
-    const left = done ? ((performance.now() - this.#began.at) / 1000 / done) * (total - step) : null;
-    const key = left === null ? "jobs.step" : "jobs.step.left";
-    this.#set("running", text(key, { step, total, time: timeOf(left) }));
-    this.#parts.progress.value = total ? step / total : 0;
+  /** Show how far it is, and how long it takes still, as the server expects. */
+  progress(job) {
+    if (this.state !== "running") this.page.announce(text("jobs.running.said", { number: this.number }));
+    this.#set("running", stepOf(job));
+    this.#parts.progress.value = job.total_steps ? job.step / job.total_steps : 0;
   }
 
   preview({ image_b64: image, index }) {
     this.#slot(index).show(URL.createObjectURL(asBlob(image, "jpeg")), "preview");
   }
 
-  /** Show the images of a finished task; `job` is what else is known about it, or null. */
-  result(task, job) {
-    const { request, page } = this;
-    task.result_urls.map(localAddress).forEach((address, index) => {
-      const seed = seedOf(request.seed, task.seeds[index], index);
+  /** Show the images of a finished task; `job` is what else is known about it, or null, `revised` its improved prompt. */
+  result(task, job, revised) {
+    const { page } = this;
+    const request = made(this.request, revised);
+    const addresses = task.result_urls.map(localAddress);
+    addresses.forEach((address, index) => {
+      const layers = layersAt(addresses, index, request.fields);
+      const seed = seedOf(request.seed, task.seeds[index], Math.floor(index / layers.length));
       const slot = this.#slot(index);
       slot.show(address, "done", job);
-      slot.describe(seed, request.hasSource ? null : linkTo(request, seed, job?.model));
+      slot.describe(seed, linkTo(request, seed, job?.model ?? request.fields.model));
       slot.find(".with-seed").addEventListener("click", () => page.withSeed(request, seed));
       slot.find(".start-from").addEventListener("click", () => page.startFrom(address));
-      page.addActions(slot.find("figcaption"), { request, seed, address });
+      page.addActions(slot.find("figcaption"), { request, seed, address, layers });
     });
     this.#set("done", this.#summary(task, job));
+    this.#parts.revised.textContent = revised ? text("jobs.revised", { prompt: revised }) : "";
     this.#parts.warnings.replaceChildren(...task.warnings.map(item));
     page.announce(text("jobs.done.said", { number: task.requestId }));
   }
@@ -119,6 +125,8 @@ export class Card {
     const model = job?.model ?? this.request.fields.model;
     if (model) figures.push(model);
     if (job) figures.push(`${job.width}×${job.height}`);
+    const asked = job && askedSteps(job);
+    if (asked) figures.push(text("jobs.steps", { total: job.total_steps, asked }));
     figures.push(text("jobs.took", { seconds: task.processing_time }));
     const milliseconds = job && Math.round((1000 * task.processing_time) / job.total_steps);
     if (job?.cache === "miss") figures.push(text("jobs.pace", { milliseconds }));
@@ -131,10 +139,14 @@ export class Card {
   #set(state, sentence) {
     const { status, progress, cancel, again, remove, images } = this.#parts;
     const over = ["done", "failed", "cancelled"].includes(state);
+    // A hundred cards are told every second and a half where they are: what is as it was costs nothing.
+    if (status.textContent !== sentence) status.textContent = sentence;
+    if (state === this.state) return;
     const hasFocus = this.element.contains(document.activeElement);
     this.state = this.element.dataset.state = state;
-    status.textContent = sentence;
-    progress.hidden = cancel.hidden = over;
+    cancel.hidden = over;
+    // A bar that moves without end costs each frame something for every request that waits.
+    progress.hidden = state !== "running";
     remove.hidden = !over;
     again.hidden = !over || state === "done";
     if (over && state !== "done") images.replaceChildren();
@@ -158,6 +170,12 @@ export class Card {
     images.classList.toggle("single", this.#slots.length === 1);
     return this.#slots[index];
   }
+}
+
+/** Return the request that makes the same image without a language model, where one has improved its prompt. */
+function made(request, prompt) {
+  if (!prompt) return request;
+  return { ...request, written: undefined, fields: { ...request.fields, prompt, enhance: undefined } };
 }
 
 /** Return the seed of an image; a JavaScript number cannot hold every seed. */

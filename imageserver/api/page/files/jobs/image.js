@@ -1,6 +1,7 @@
 // One image of a card: its previews, then the image with what can be done with it.
 
 import { text } from "../language/text.js";
+import { copyOnClick, shareImage } from "../shell/sharing.js";
 
 /** Shows the previews of an image, then the image. */
 export class ImageSlot {
@@ -32,12 +33,21 @@ export class ImageSlot {
     // The server names the file.
     download.download = "";
     this.find(".seed").textContent = text("jobs.image.seed", { seed });
+    const say = (sentence) => { this.find(".said").textContent = sentence; };
+    const field = this.find(".address");
     this.find(".link").hidden = link === null;
     if (link) this.find(".link").href = link;
+    copyOnClick(this.find(".link"), field, say);
+    this.find(".share").addEventListener("click", async () => say(await shareImage(this.#saved, field)));
     this.find("figcaption").hidden = false;
     this.find("img").addEventListener("error", () => {
       this.find(".seed").textContent = text("jobs.image.gone", { seed });
     });
+  }
+
+  /** Its name in the gallery, and its prompt. */
+  get #saved() {
+    return { name: /images\/([^?]+)/.exec(this.url)[1], prompt: this.prompt };
   }
 
   release() {

@@ -11,9 +11,13 @@ const tables = { en: {}, zh: {} };
 /** The name of the page's language: `en` or `zh`. */
 export const language = chosen();
 
-/** Add a room's texts: `{en: {key: text}, zh: {key: text}}`. */
+/** Add a room's texts: `{en: {key: text}, zh: {key: text}}`, with the same keys in the same order. */
 export function addTexts(texts) {
-  for (const name of Object.keys(tables)) Object.assign(tables[name], texts[name]);
+  const keys = Object.keys(texts.en);
+  for (const [name, table] of Object.entries(tables)) {
+    // The joined page has no keys in the second table.
+    Object.values(texts[name]).forEach((sentence, index) => { table[keys[index]] = sentence; });
+  }
 }
 
 /** Return a text; `{name}` in it becomes `values.name`. */
@@ -35,14 +39,15 @@ export function translate(root) {
   for (const template of root.querySelectorAll("template")) translate(template.content);
 }
 
-/** Let the button show the page in the other language; the form and the requests are remembered. */
-export function offerOtherLanguage(button) {
+/** Let the button show the page in the other language, after `leaving()`; the form and the requests are remembered. */
+export function offerOtherLanguage(button, leaving) {
   const other = language === "en" ? "zh" : "en";
   document.documentElement.lang = TAGS[language];
   button.lang = TAGS[other];
   button.textContent = tables[other]["language.name"];
   button.addEventListener("click", () => {
     writePreference("language", other);
+    leaving();
     location.reload();
   });
 }

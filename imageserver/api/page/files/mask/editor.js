@@ -26,7 +26,7 @@ export class MaskEditor {
   #image = null;
   #done;
 
-  /** `done(edited)` is called with `{image, mask}`, two Blobs. */
+  /** `done(making)` is called with a promise of `{image, mask}`, two Blobs. */
   constructor(done) {
     this.#done = done;
     const actions = {
@@ -64,13 +64,20 @@ export class MaskEditor {
     this.#follow();
   }
 
-  async #use() {
+  /** Close at once: to make a large mask takes a while, in which a second press would do nothing. */
+  #use() {
+    const making = this.#make();
+    this.#dialog.close();
+    this.#done(making);
+  }
+
+  async #make() {
+    await new Promise((resolve) => { setTimeout(resolve); });
     const radius = byId("mask-feather").valueAsNumber || 0;
     const { extended, mask } = this.#surface;
     const isExtended = Object.values(this.#frame.margins).some((width) => width > 0);
     const image = isExtended ? await extended.convertToBlob({ type: "image/png" }) : this.#file;
-    this.#done({ image, mask: await asMask(mask, radius) });
-    this.#dialog.close();
+    return { image, mask: await asMask(mask, radius) };
   }
 
   #change(action) {

@@ -33,6 +33,8 @@ export class MaskSurface {
     this.#brush = brush;
     this.#changed = changed;
     shown.addEventListener("pointerdown", (event) => this.#press(event));
+    // Or a browser takes a quick stroke for a swipe, and the tap after it, which would end the swipe, presses nothing.
+    shown.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     shown.addEventListener("pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel"]) shown.addEventListener(name, (event) => this.#lift(event));
   }
@@ -71,8 +73,10 @@ export class MaskSurface {
 
   /** Zoom by a factor; 0 fits the image into its area. */
   zoom(factor) {
-    const { clientWidth, clientHeight } = this.#area;
-    const whole = Math.min(clientWidth / this.#shown.width, clientHeight / this.#shown.height, 1);
+    // With the handles around it.
+    const margin = 2 * parseFloat(getComputedStyle(this.#shown.parentElement).marginLeft);
+    const [across, down] = [this.#area.clientWidth, this.#area.clientHeight].map((side) => Math.max(1, side - margin));
+    const whole = Math.min(across / this.#shown.width, down / this.#shown.height, 1);
     this.#zoom = Math.min(MAX_ZOOM, Math.max(Math.min(MIN_ZOOM, whole), factor ? this.#zoom * factor : whole));
     this.#resize();
   }
@@ -114,13 +118,13 @@ export class MaskSurface {
       return;
     }
     this.#stroke = { kind: "stroke", erase: this.#brush().erase, points: [] };
-    this.#continue(event);
+    this.#continue([event]);
   }
 
   #move(event) {
     if (!this.#pointers.has(event.pointerId)) return;
     if (this.#pointers.size > 1) this.#pinch(event);
-    else if (this.#stroke) for (const each of partsOf(event)) this.#continue(each);
+    else if (this.#stroke) this.#continue(partsOf(event));
     this.#pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
   }
 
@@ -133,7 +137,13 @@ export class MaskSurface {
     this.#changed();
   }
 
-  #continue({ clientX, clientY, pointerType, pressure }) {
+  /** Lengthen the stroke by some positions, and show them together: to show each makes a quick finger wait. */
+  #continue(positions) {
+    for (const each of positions) this.#lengthen(each);
+    this.#show();
+  }
+
+  #lengthen({ clientX, clientY, pointerType, pressure }) {
     const { left, top, width } = this.#shown.getBoundingClientRect();
     const scale = this.#shown.width / width;
     const pressed = pointerType === "pen" ? Math.max(MIN_PRESSURE, pressure) : 1;
@@ -145,7 +155,6 @@ export class MaskSurface {
     });
     const context = this.mask.getContext("2d", { willReadFrequently: true });
     apply(context, { ...this.#stroke, points: points.slice(-2) }, this.#margins);
-    this.#show();
   }
 
   #pinch({ pointerId, clientX, clientY }) {

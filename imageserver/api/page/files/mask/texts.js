@@ -4,8 +4,9 @@ export default {
   en: {
     "mask.edit": "Mask and extend",
     "mask.remove": "Remove the mask",
-    "mask.title": "What is regenerated",
-    "mask.hint": "What you mark is regenerated as the prompt says; the rest stays. Keys: B brush, E eraser, [ and ] size, I invert, Ctrl+Z undo, + and − zoom.",
+    "mask.title": "Mark what is to change",
+    "mask.hint": "What you mark is generated again as the prompt says; the rest stays.",
+    "mask.keys": "Mask: brush, eraser, size, invert, undo, zoom",
     "mask.image": "The image and its mask",
     "mask.tool": "Tool",
     "mask.add": "Brush",
@@ -35,8 +36,9 @@ export default {
   zh: {
     "mask.edit": "蒙版与扩图",
     "mask.remove": "移除蒙版",
-    "mask.title": "重绘区域",
-    "mask.hint": "标记的区域将按提示词重绘，其余保持不变。快捷键：B 画笔，E 橡皮擦，[ 和 ] 大小，I 反转，Ctrl+Z 撤销，+ 和 − 缩放。",
+    "mask.title": "标记要修改的区域",
+    "mask.hint": "标记的区域将按提示词重绘，其余保持不变。",
+    "mask.keys": "蒙版：画笔、橡皮擦、大小、反转、撤销、缩放",
     "mask.image": "图像及其蒙版",
     "mask.tool": "工具",
     "mask.add": "画笔",

@@ -1,13 +1,12 @@
-// The first minute: what the model can generate, and which one would be better.
+// Prompts to click: what the model can generate.
 
 import { text } from "../language/text.js";
 
 const DEMO = "demo";
 const NAMES = ["one", "two", "three"];
-const byId = (id) => document.getElementById(id);
 
 export class Examples {
-  #list = byId("examples");
+  #list = document.getElementById("examples");
 
   /** `chosen(prompt)` is called when a person chooses one. */
   constructor(chosen) {
@@ -17,14 +16,12 @@ export class Examples {
   }
 
   /** Show what fits the model, as `GET /info` describes it. */
-  show({ model_name: name, model_reason: reason }) {
+  show({ model_name: name }) {
     const kind = name === DEMO ? "demo" : "model";
     this.#list.replaceChildren(...NAMES.map((each) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", textContent: text(`prompts.${kind}.${each}`) });
       return button;
     }));
-    byId("demo-says").hidden = name !== DEMO;
-    byId("demo-reason").textContent = reason.replaceAll("`", "");
   }
 }

@@ -1,12 +1,12 @@
 // The view of the queue: the devices, the requests that run and wait, the last hour, and how "done" is said.
 
-import { ask, send } from "../shell/server.js";
 import { text } from "../language/text.js";
+import { listed } from "../shell/lists.js";
+import { ask, send } from "../shell/server.js";
 import { showDevices } from "./devices.js";
 import { showHistory } from "./charts.js";
 import { JobRow } from "./job_row.js";
 
-const MAX_LISTED = 100;
 // What changes rarely is asked for again after so many updates of the view.
 const RARELY = 20;
 
@@ -19,6 +19,8 @@ export class QueueView {
 
   #page;
   #rows = new Map();
+  // What does not change while a job waits, or while it runs.
+  #details = new Map();
   #usage = null;
   #info = null;
   #updates = 0;
@@ -52,10 +54,9 @@ export class QueueView {
     if (!this.#isShown) return;
     if (this.#updates % RARELY === 0) await this.#askWhatChangesRarely(health);
     this.#updates += 1;
-    const all = this.#isAdmin && byId("queue-all").checked ? "&all=true" : "";
-    const lists = ["processing", "queued"].map((state) => ask(`v1/jobs?state=${state}&limit=${MAX_LISTED}${all}`));
-    const [running, waiting, history] = await Promise.all([...lists, ask("v1/history")]);
-    const jobs = [...running.data, ...waiting.data.sort((one, other) => place(one) - place(other))];
+    const all = this.#isAdmin && byId("queue-all").checked ? "all=true&" : "";
+    const [underWay, history] = await Promise.all([ask(`v1/jobs/progress?${all}`), ask("v1/history")]);
+    const jobs = await this.#described(underWay.data.sort((one, other) => place(one) - place(other)), all);
     showDevices(byId("queue-devices"), health.devices, this.#info?.devices ?? [], history.data, jobs);
     this.#showJobs(jobs);
     byId("queue-history").hidden = !this.#isAdmin;
@@ -79,6 +80,15 @@ export class QueueView {
     byId("queue-all-field").hidden = !this.#isAdmin || this.#usage.name === "";
   }
 
+  /** Return jobs with their details, which are asked for when a job is new or begins, and when its model has loaded. */
+  async #described(jobs, all) {
+    const isNew = (job) => ["state", "total_steps"].some((name) => this.#details.get(job.id)?.[name] !== job[name]);
+    const found = await listed(`v1/jobs?${all}`, jobs.filter(isNew).map(({ id }) => id));
+    const details = jobs.map(({ id }) => [id, found.get(id) ?? this.#details.get(id)]);
+    this.#details = new Map(details.filter(([, known]) => known));
+    return jobs.filter(({ id }) => this.#details.has(id)).map((job) => ({ ...this.#details.get(job.id), ...job }));
+  }
+
   #showJobs(jobs) {
     const list = byId("queue-list");
     const hadFocus = list.contains(document.activeElement);
@@ -99,7 +109,8 @@ export class QueueView {
   #rowOf(job) {
     const row = this.#rows.get(job.id) ?? new JobRow(() => this.#cancel([row]));
     this.#rows.set(job.id, row);
-    row.show(job, this.#isOwn(job));
+    // As it was sent: the server adds the quality words.
+    row.show({ ...job, prompt: this.#page.promptOf(job.id) ?? job.prompt }, this.#isOwn(job));
     return row;
   }
 
@@ -133,6 +144,7 @@ export class QueueView {
   }
 }
 
-function place(job) {
-  return job.queue_position ?? Infinity;
+/** Return a number that sorts jobs: those that run come first. */
+function place({ state, queue_position: position }) {
+  return state === "processing" ? -1 : (position ?? Infinity);
 }

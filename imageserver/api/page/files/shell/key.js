@@ -10,13 +10,16 @@ export class KeyForm {
   // What it waits for: nothing, a person, or the server's word on the key that it was given.
   #waitsFor = null;
 
-  /** `given` is called when a key was given: a request then shows whether the server accepts it. */
+  /**
+   * `given(isOther)` is called when a key was given, in the place of another one or not: a request then shows whether the
+   * server accepts it.
+   */
   constructor(given) {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      keep(this.#input.value.trim(), { forAllTabs: byId("key-keep").checked });
+      const isOther = keep(this.#input.value.trim(), { forAllTabs: byId("key-keep").checked });
       this.#waitsFor = "server";
-      given();
+      given(isOther);
     });
   }
 

@@ -3,9 +3,12 @@
 import { text } from "../language/text.js";
 
 export const UNREACHABLE = "unreachable";
+// A server that restarts, or a proxy before one.
+const COMING_BACK = [502, 503, 504];
 
 const KEY = "qwen-image-server key";
-let key = stored();
+const MARK = "qwen-image-server mark of the key";
+let [key, mark] = stored();
 
 /** A refusal by the server: its sentence, the wrong field, and the seconds until a retry makes sense. */
 export class Refusal extends Error {
@@ -15,15 +18,25 @@ export class Refusal extends Error {
   }
 }
 
-/** Keep a key for this tab, or for all tabs until it is forgotten. */
+/** Return whether a refusal says that the server does not answer now, and may later. */
+export function isAway({ code, status }) {
+  return code === UNREACHABLE || COMING_BACK.includes(status);
+}
+
+/** Keep a key for this tab, or for all tabs until it is forgotten; returns whether it takes the place of another one. */
 export function keep(given, { forAllTabs = false } = {}) {
+  const isOther = hasKey() && given !== key;
+  const its = given === key ? mark : crypto.getRandomValues(new Uint32Array(4)).join("-");
   forget();
-  key = given;
+  [key, mark] = [given, its];
   try {
-    (forAllTabs ? localStorage : sessionStorage).setItem(KEY, given);
+    const storage = forAllTabs ? localStorage : sessionStorage;
+    storage.setItem(KEY, key);
+    storage.setItem(MARK, mark);
   } catch {
     // A browser that stores nothing keeps the key as long as the page.
   }
+  return isOther;
 }
 
 /** Return whether there is a key. */
@@ -31,11 +44,16 @@ export function hasKey() {
   return key !== "";
 }
 
+/** Return what tells the key from one that is given later, and says nothing about it: an empty string for none. */
+export function markOfKey() {
+  return mark;
+}
+
 /** Forget the key, in all tabs that begin after this. */
 export function forget() {
-  key = "";
+  key = mark = "";
   try {
-    for (const storage of [sessionStorage, localStorage]) storage.removeItem(KEY);
+    for (const storage of [sessionStorage, localStorage]) for (const name of [KEY, MARK]) storage.removeItem(name);
   } catch {
     // Nothing was stored.
   }
@@ -47,10 +65,10 @@ export async function ask(path, body) {
 }
 
 /** Send a request, with `content` as its JSON, and return the JSON of the answer; throws as `open` does. */
-export async function send(method, path, content) {
+export async function send(method, path, content, signal) {
   const headers = { Accept: "application/json" };
   if (content !== undefined) headers["Content-Type"] = "application/json";
-  const response = await open(path, { method, headers, body: content });
+  const response = await open(path, { method, headers, body: content, signal });
   return response.json().catch(() => { throw unreachable(); });
 }
 
@@ -76,10 +94,12 @@ function unreachable() {
   return new Refusal(text("server.silent"), { code: UNREACHABLE });
 }
 
+/** Return the key and its mark. */
 function stored() {
   try {
-    return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
+    const storage = sessionStorage.getItem(KEY) === null ? localStorage : sessionStorage;
+    return [KEY, MARK].map((name) => storage.getItem(name) ?? "");
   } catch {
-    return "";
+    return ["", ""];
   }
 }

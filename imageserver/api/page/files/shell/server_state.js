@@ -1,5 +1,6 @@
 // The line that says what the server does.
 
+import { timeOf } from "../jobs/times.js";
 import { text } from "../language/text.js";
 
 const byId = (id) => document.getElementById(id);
@@ -39,7 +40,7 @@ function sentenceOf(health, loading) {
   if (status === "degraded") return text("state.degraded", { reason });
   if (health.engine_pid === null) return reason;
   if (loading) return text("state.model.loading", { model: loading, reason });
-  const figures = { active, waiting, seconds: Math.ceil(wait) };
+  const figures = { active, waiting, time: timeOf(wait) };
   const work = active + waiting === 0 ? text("state.idle") : text("state.busy", figures);
   const where = devices.length > 1 ? text("state.devices", { count: devices.length }) : device;
   const absent = devices.filter((one) => one.status !== "healthy").map((one) => `${one.name}: ${one.reason}`);

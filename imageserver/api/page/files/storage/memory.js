@@ -1,18 +1,53 @@
 // What the browser remembers: the requests of all tabs, the form of this tab, and the last form that was sent.
 
+import { markOfKey } from "../shell/server.js";
+import { hold, letGo } from "./holders.js";
+import { dropSource } from "./sources.js";
 import { erase, namesIn, read, watchStore, write } from "./store.js";
 
 const TASK = "task ";
 const MAX_TASKS = 100;
 
-/** Remember a request by the id of its task; the oldest of too many are forgotten. */
+/**
+ * Remember a request by the id of its task, and until it is sent as one of this tab, which sends it; of too many, the
+ * oldest that have ended are forgotten.
+ */
 export function remember(task) {
+  if (task.isSent) {
+    letGo(task.id);
+    erase("sessionStorage", TASK + task.id);
+  } else {
+    hold(task.id);
+    write("sessionStorage", TASK + task.id, markOfKey());
+  }
+  // After its holder: who hears of it looks for that.
   write("localStorage", TASK + task.id, task);
-  for (const { id } of remembered().slice(0, -MAX_TASKS)) forget(id);
+  const kept = remembered();
+  const leaving = [...kept.filter((each) => each.isOver), ...kept.filter((each) => !each.isOver)];
+  for (const { id } of leaving.slice(0, Math.max(0, kept.length - MAX_TASKS))) forget(id);
 }
 
 export function forget(id) {
-  erase("localStorage", TASK + id);
+  letGo(id);
+  dropSource(id);
+  for (const store of ["localStorage", "sessionStorage"]) erase(store, TASK + id);
+}
+
+/** Return whether a request that was not sent was made in this tab, with the key that this tab still has. */
+export function isOfThisTab(id) {
+  return read("sessionStorage", TASK + id) === markOfKey();
+}
+
+/** Return the ids of the requests of this tab that were not sent, and take them for those of any tab from now on. */
+export function disown() {
+  const names = namesIn("sessionStorage", TASK);
+  for (const name of names) erase("sessionStorage", name);
+  return names.map((name) => name.slice(TASK.length));
+}
+
+/** Return a remembered request, or null. */
+export function recall(id) {
+  return read("localStorage", TASK + id);
 }
 
 /** Return the remembered requests, the oldest first. */

@@ -10,7 +10,13 @@ from flask import Flask
 
 from imageserver.api import errors
 from imageserver.api.dialects.automatic1111.extras import views
-from imageserver.api.dialects.automatic1111.extras.bodies import ExtrasBody
+from imageserver.api.dialects.automatic1111.extras.bodies import (
+    UNSUPPORTED,
+    BatchImagesBody,
+    ExtrasBody,
+    InterrogateBody,
+    SingleImageBody,
+)
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.settings import Settings
@@ -65,6 +71,38 @@ def test_what_is_not_served_is_a_warning():
     ]  # fmt: skip
 
 
+def test_a_feature_that_is_switched_off_as_text_gives_no_warning():
+    body = ExtrasBody(gfpgan_visibility="0", codeformer_visibility="0.0", extras_upscaler_2_visibility="0.5")
+    assert body.warnings() == ["extras_upscaler_2_visibility is ignored."]
+
+
+ONE = coded(one_colour(32, 32))
+REQUIRED = {
+    "extra-single-image": (SingleImageBody, {"image": ONE}),
+    "extra-batch-images": (BatchImagesBody, {"imageList": [{"data": ONE}]}),
+}
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+@pytest.mark.parametrize("path", REQUIRED)
+def test_blanks_alone_count_as_left_out(client, path, blank):
+    model, required = REQUIRED[path]
+    optional = {*model.model_fields, *UNSUPPORTED, "upscaler_2", "upscale_first", "show_extras_results"} - {*required}
+    plain = client.post(f"/sdapi/v1/{path}", json=required)
+    blanks = client.post(f"/sdapi/v1/{path}", json=required | dict.fromkeys(optional, blank))
+    assert (plain.status_code, blanks.status_code) == (200, 200), blanks.text
+    assert blanks.json == plain.json
+    assert "X-Warnings" not in blanks.headers
+    for name, value in {"resize_mode": "none", "upscaling_resize": "x", "upscaling_crop": "no"}.items():
+        refused = client.post(f"/sdapi/v1/{path}", json=required | {name: value})
+        assert (refused.status_code, refused.json["param"]) == (422, name)
+
+
+def test_a_blank_model_of_an_interrogation_is_the_default_one():
+    for blank in ("", " \n"):
+        assert InterrogateBody(image="aGk=", model=blank).form == InterrogateBody(image="aGk=").form
+
+
 def test_a_batch_has_no_more_pixels_than_one_image_may_have(client):
     assert [opened(each).size for each in sent(client, 4).json["images"]] == [(64, 64)] * 4
     refused = sent(client, 5)
@@ -75,8 +113,8 @@ def test_a_batch_has_no_more_pixels_than_one_image_may_have(client):
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("extra-single-image", {"image": coded(one_colour(32, 32))}),
-        ("extra-batch-images", {"imageList": [{"data": coded(one_colour(32, 32))}]}),
+        ("extra-single-image", {"image": ONE}),
+        ("extra-batch-images", {"imageList": [{"data": ONE}]}),
     ],
 )
 def test_answers_are_written_beside_the_greenlet_of_the_request(client, monkeypatch, path, body):

@@ -2,11 +2,13 @@
 
 import pytest
 
-from imageserver.api.dialects.automatic1111.bodies import Img2ImgBody, Txt2ImgBody, checked
+from imageserver.api.dialects.automatic1111.bodies import Img2ImgBody, Txt2ImgBody, checked, warnings_of
 from imageserver.api.dialects.automatic1111.extras.bodies import SingleImageBody
 from imageserver.api.dialects.automatic1111.number_texts import with_numbers
+from imageserver.api.inputs.validation import BLANKS
 from imageserver.errors import InvalidParameter
 from imageserver.settings import Settings
+from tests.support.blocking import cpu_seconds, longest_block
 
 SETTINGS = Settings(_env_file=None)
 
@@ -42,3 +44,15 @@ def test_the_extras_read_them_too():
     }  # fmt: skip
     for text in ("true", "False", "0", "1"):
         SingleImageBody(**with_numbers(SingleImageBody, {"image": "aGk=", "upscaling_crop": text}))
+
+
+def test_a_long_text_of_blanks_for_a_number_keeps_others_waiting_for_a_fraction_of_the_time_that_trimming_it_takes():
+    text = "\r\n" * 2_000_000
+
+    def check() -> None:
+        with pytest.raises(InvalidParameter, match=r"^steps: "):
+            checked(Txt2ImgBody, {"steps": text, "restore_faces": text}, SETTINGS)
+
+    assert min(longest_block(check) for _ in range(3)) < cpu_seconds(lambda: text.strip(BLANKS)) / 2
+    body = checked(Txt2ImgBody, {"restore_faces": text}, SETTINGS)
+    assert min(longest_block(lambda: warnings_of(body)) for _ in range(3)) < cpu_seconds(lambda: text.strip(BLANKS)) / 2

@@ -76,11 +76,20 @@ def test_a_thumbnail_is_made_once_and_stays_in_the_browser(server):
     assert server.ask("GET", address, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
 
 
-def test_an_image_that_is_gone_leaves_the_gallery_when_its_thumbnail_is_asked_for(server):
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_thumbnail_is_not_served_once_its_image_is_gone_and_is_again_when_it_is_back(server, is_kept):
     name = server.save(1)
-    (server.outputs.path / name).unlink()
-    assert server.ask("GET", f"/v1/gallery/{name}/thumbnail").status_code == 404
-    assert server.listed() == []
+    address = f"/v1/gallery/{name}/thumbnail"
+    tag = server.ask("GET", address).headers["ETag"]
+    if not is_kept:
+        server.thumbnails.delete([name])
+    away = (server.outputs.path / name).rename(server.outputs.path / "away")
+    assert server.ask("GET", address).status_code == 404
+    assert server.ask("GET", address, headers={"If-None-Match": tag}).status_code == 404
+    # A volume may be away: the gallery keeps the image, with its settings.
+    assert server.listed() == [name]
+    away.rename(server.outputs.path / name)
+    assert server.ask("GET", address).status_code == 200
 
 
 def test_an_image_whose_file_is_damaged_has_no_thumbnail_and_stays_in_the_gallery(server):

@@ -16,12 +16,15 @@ from imageserver.dispatch.seats.engines.engine_process import (
 )
 from imageserver.dispatch.seats.engines.engine_questions import QUESTION_TIMEOUT_SECONDS
 from imageserver.generation import ModelInfo
-from imageserver.protocol.engine_config import InitialModel
+from imageserver.protocol.initial_model import InitialModel
 from imageserver.protocol.messages import (
     Failed,
     LoadModel,
     LoadProgress,
     LoraRequest,
+    ModelChosen,
+    Placed,
+    Progress,
     Ready,
     Retiring,
     Run,
@@ -218,6 +221,53 @@ async def test_every_engine_is_told_what_the_settings_meant_at_first_also_by_a_l
     assert initial_models(processes) == [(None, None), ("chosen", "big"), ("chosen", "big"), (None, "big")]
 
 
+async def test_an_engine_that_dies_while_it_loads_its_first_choice_is_followed_by_one_with_that_choice(
+    monkeypatch, tmp_path
+):
+    """The memory that the dead one still holds would let MODEL=auto choose the demo model, without a word."""
+    processes = [ScriptedProcess() for _ in range(3)]
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    for dispatcher in range(2):
+        engine = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG, tmp_path / "model")
+        supervision = asyncio.create_task(engine.supervise(Mock()))
+        await asyncio.sleep(0)
+        choice = dataclasses.replace(InitialModel.of(ModelInfo(name=["big", "never"][dispatcher])), was_loaded=False)
+        connection = asyncio.create_task(engine.attach(ScriptedPeer(ModelChosen(choice=choice))))
+        await asyncio.sleep(1)
+        assert engine.state == "loading"
+        if dispatcher == 0:
+            processes[0].kill()
+            await asyncio.sleep(1)
+        connection.cancel()
+        await engine.stop()
+        await supervision
+    assert initial_models(processes) == [(None, None), (None, "big"), (None, "big")]
+
+
+async def test_what_the_settings_mean_on_one_machine_is_told_to_no_engine_on_another_one(monkeypatch):
+    """A seat whose machine dies in its first load finds another one, which may be larger or smaller."""
+    processes = [ScriptedProcess() for _ in range(4)]
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG)
+    supervision = asyncio.create_task(engine.supervise(Mock()))
+    told = []
+    for machine, model in (("10.0.0.7 cuda:0", "small"), ("10.0.0.8 cuda:0", "big"), ("10.0.0.7 cuda:0", "big")):
+        choice = dataclasses.replace(InitialModel.of(ModelInfo(name=model)), was_loaded=False)
+        await asyncio.sleep(1)
+        peer = ScriptedPeer(Placed(machine=machine), ModelChosen(choice=choice))
+        connection = asyncio.create_task(engine.attach(peer))
+        await asyncio.sleep(1)
+        engine._process.kill()
+        await connection
+        [answer] = peer.received
+        told.append(answer.choice and (answer.choice.machine, answer.choice.name))
+        await asyncio.sleep(2)
+    await engine.stop()
+    await supervision
+    assert told == [None, None, ("10.0.0.7 cuda:0", "small")]
+    assert initial_models(processes) == [(None, None)] * 4
+
+
 async def test_an_engine_that_is_being_stopped_is_given_nothing_more(monkeypatch):
     async with started_engine(monkeypatch) as (engine, process, _):
         process.terminate = Mock()
@@ -235,6 +285,33 @@ async def test_an_engine_that_outlives_its_connection_is_killed_and_replaced(mon
         await asyncio.sleep(2)
         assert process.killed.is_set()
         assert engine.restarts == 1
+
+
+async def test_what_an_engine_says_after_it_was_replaced_is_dropped(monkeypatch):
+    processes, events = [ScriptedProcess(), ScriptedProcess()], Mock()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", AsyncMock(side_effect=processes))
+    engine = EngineProcess(Settings(_env_file=None), ADDRESS, CONFIG)
+    supervision = asyncio.create_task(engine.supervise(events))
+    frozen, successor = (ScriptedPeer(Ready(info=ModelInfo(name="m"))) for _ in range(2))
+    frozen.close = lambda: None  # its last words are still in the buffer
+    await asyncio.sleep(1)
+    connections = [asyncio.create_task(engine.attach(frozen))]
+    await asyncio.sleep(1)
+    engine.run(Run(job=1, generation=generation()))
+    processes[0].kill()
+    await asyncio.sleep(1)
+    connections.append(asyncio.create_task(engine.attach(successor)))
+    await asyncio.sleep(1)
+    engine.run(Run(job=1, generation=generation()))
+    frozen.answer(Progress(job=1, step=9, total=9))
+    frozen.answer(Failed(job=1, code="generation_failed", sentence="Late."))
+    successor.answer(Progress(job=1, step=1, total=9))
+    await asyncio.sleep(1)
+    assert [call.args[0] for call in events.job_event.call_args_list] == [Progress(job=1, step=1, total=9)]
+    assert engine._running.images == 1, "the successor still works on it"
+    await engine.stop()
+    successor.close()
+    await asyncio.gather(supervision, *connections)
 
 
 async def test_an_engine_whose_machine_leaves_gets_no_more_jobs_and_ends_after_its_last_one(monkeypatch):

@@ -17,3 +17,9 @@ def test_an_image_in_two_stages_takes_the_memory_of_the_larger_one(side, strengt
     share = MemoryShare()
     share.add(1, generation(width=side, height=side, upscale=upscale))
     assert share.images == images
+
+
+def test_a_caption_takes_a_place_though_it_generates_no_image():
+    share = MemoryShare()
+    share.add(1, generation(count=0, caption="sentence"))
+    assert share.images == 1.0

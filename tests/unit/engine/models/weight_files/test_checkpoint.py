@@ -1,5 +1,6 @@
 """A model in one file generates what its folder generates, and any other file says what it is."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,27 @@ from imageserver.engine.models import model_choice
 from imageserver.engine.models.weight_files.checkpoint import read_checkpoint
 from imageserver.settings import Settings
 from tests.support.fake_hub import FakeHub
-from tests.support.tiny_checkpoints import stable_diffusion_checkpoint
-from tests.support.tiny_models import load, silent, tiny_stable_diffusion
+from tests.support.tiny_checkpoints import stable_diffusion_checkpoint, stable_diffusion_xl_checkpoint
+from tests.support.tiny_models import load, silent, tiny_stable_diffusion, tiny_stable_diffusion_xl
 
-BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+# The model whose configuration a file needs, and how it is made.
+KINDS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": (tiny_stable_diffusion, stable_diffusion_checkpoint),
+    # diffusers tells its two text encoders apart by their widths.
+    "stabilityai/stable-diffusion-xl-base-1.0": (
+        lambda: tiny_stable_diffusion_xl(second_width=48),
+        stable_diffusion_xl_checkpoint,
+    ),
+}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny model as a folder and as a file."""
-    folder = tmp_path_factory.mktemp("made")
-    pipeline = tiny_stable_diffusion()
+def make(folder: Path, base: str) -> None:
+    """Write the tiny model as a folder and as a file."""
+    build, checkpoint = KINDS[base]
+    pipeline = build()
     pipeline.save_pretrained(folder / "base")
-    tensors = stable_diffusion_checkpoint(pipeline)
+    tensors = checkpoint(pipeline)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "mine.safetensors")
-    return folder
 
 
 def settings_for(model: Path, models: Path, **changes: Any) -> Settings:
@@ -42,20 +49,23 @@ def image(settings: Settings) -> np.ndarray:
     return np.asarray(made).astype(int)
 
 
-def test_a_file_generates_what_its_folder_does_and_only_its_configuration_is_fetched(made, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("base", "size"), [*zip(KINDS, ("512x512", "1024x1024"), strict=True)])
+def test_a_file_generates_what_its_folder_does_and_only_its_configuration_is_fetched(base, size, tmp_path, monkeypatch):
     monkeypatch.setattr(network_failures, "RETRY_SECONDS", ())
-    hub = FakeHub(made / "base", BASE)
+    made, models = tmp_path / "made", tmp_path / "models"
+    make(made, base)
+    hub = FakeHub(made / "base", base)
     with hub.open():
-        settings = settings_for(made / "mine.safetensors", tmp_path, hf_endpoint=hub.url)
-        with pytest.raises(NotOnDisk, match=rf"needs the configuration of {BASE}, a few megabytes"):
+        settings = settings_for(made / "mine.safetensors", models, hf_endpoint=hub.url)
+        with pytest.raises(NotOnDisk, match=rf"needs the configuration of {base}, a few megabytes"):
             model_choice.find(settings.model_copy(update={"offline": True}), silent)
         found = model_choice.find(settings, silent)
-    assert not list(tmp_path.rglob("*.safetensors"))
-    own = model_choice.find(settings_for(made / "base", tmp_path), silent)
+    assert not list(models.rglob("*.safetensors"))
+    own = model_choice.find(settings_for(made / "base", models), silent)
     assert found.weights.components == own.weights.components
-    assert found.entry.size == "512x512"
+    assert found.entry.size == size
     offline = settings.model_copy(update={"offline": True})
-    assert (image(offline) == image(settings_for(made / "base", tmp_path))).all()
+    assert (image(offline) == image(settings_for(made / "base", models))).all()
 
 
 def header_of(*names: str, channels: int = 4) -> dict[str, torch.Tensor]:

@@ -13,11 +13,12 @@ from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models import model_choice
 from imageserver.engine.models.weight_files import transformer_file
 from imageserver.engine.runner.lora_adapters import LoraAdapters
+from imageserver.errors import InvalidParameter
 from imageserver.generation import Lora
 from imageserver.lora_folder import LoraFolder
 from imageserver.settings import Settings
 from tests.support.tiny_checkpoints import stable_diffusion_checkpoint
-from tests.support.tiny_loras import save_lora
+from tests.support.tiny_loras import save_lokr, save_lora
 from tests.support.tiny_models import load, save_tiny_qwen_image, tiny_qwen_image, tiny_stable_diffusion
 
 
@@ -91,6 +92,17 @@ def test_a_lora_beside_a_gguf_file_changes_what_is_generated_as_beside_whole_wei
         adapters.unload("red")
         assert (generated(model) == before).all()
     assert np.abs(images[0] - images[1]).mean() < 1
+
+
+def test_a_lokr_beside_a_gguf_file_is_refused_before_an_image_fails_of_it(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model-q8_0.gguf"
+    write_gguf(weights_of(folder), file, gguf.GGMLQuantizationType.Q8_0)
+    loras = LoraFolder(save_lokr(tmp_path / "loras", "LoKr", tiny_qwen_image().transformer).parent)
+    adapters = LoraAdapters(load(with_file(folder, file), silent).pipeline, "transformer", loras)
+    sentence = r"it is a LoKr, and the weights of the layer .*to_q are packed .*a TRANSFORMER_FILE that is not GGUF, or"
+    with pytest.raises(InvalidParameter, match=sentence):
+        adapters.use((Lora(name="LoKr", digest=loras.find("LoKr").digest),))
+    assert adapters.names == ()
 
 
 def test_a_file_takes_the_memory_of_what_it_contains_under_every_plan(folder: Path, tmp_path: Path) -> None:

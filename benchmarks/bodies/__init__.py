@@ -1,0 +1,1 @@
+"""Large bodies, hostile and welcome ones, and how long others wait while they are read."""
