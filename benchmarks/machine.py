@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
+from imageserver import ram
 
 PACKAGES = (
     "torch", "torchao", "diffusers", "transformers", "gunicorn", "gevent", "flask", "greenlet", "litserve", "fastapi",
@@ -23,7 +23,7 @@ def describe_machine() -> dict[str, Any]:
         "processor": _processor(),
         "gpu": _gpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gib": round(ram.measure().total / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

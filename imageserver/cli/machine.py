@@ -5,10 +5,8 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 
-import psutil
-
 import overlay
-from imageserver import startup
+from imageserver import ram, startup
 from imageserver.protocol.finding import Finding
 from imageserver.settings import WORKING_DIR, Settings
 
@@ -22,7 +20,7 @@ def inspect(settings: Settings) -> Iterator[Finding]:
     """Yield a finding for each part of the machine."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", "ok", f"Python {version} on {platform.system()} {platform.machine()}.")
-    memory = psutil.virtual_memory()
+    memory = ram.measure()
     yield Finding("ram", "ok", f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB of RAM are free.")
     yield _disk()
     yield _address(settings)

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import torch
 
-from imageserver.engine.devices import ram
+from imageserver import ram
 
 MIB = 1024 * 1024
 
@@ -114,7 +114,7 @@ def free_memory(device: torch.device) -> int:
     module = module_of(device)
     if module is not None and hasattr(module, "mem_get_info"):
         return int(module.mem_get_info(device)[0]) + _cached_memory(module, device)
-    available = ram.available_bytes()
+    available = ram.measure().available
     if module is not None and hasattr(module, "recommended_max_memory"):
         # Apple's devices share the machine's memory, up to a limit of their own.
         held = int(module.current_allocated_memory())

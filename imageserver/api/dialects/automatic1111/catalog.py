@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import psutil
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, Field
 
+from imageserver import ram
 from imageserver.api.dialects.automatic1111.bodies import SamplesFormat, ignored_options, quoted
 from imageserver.api.dialects.automatic1111.checkpoints import find_checkpoint, short_name
 from imageserver.api.dialects.automatic1111.extras.bodies import UPSCALERS
@@ -259,9 +259,9 @@ def cmd_flags() -> Response:
 @blueprint.get("/sdapi/v1/memory")
 @documented(response=MemoryResponse)
 def memory() -> Response:
-    """Return the memory of the machine; GET /info returns that of the device."""
-    ram = psutil.virtual_memory()
-    known = {"free": float(ram.available), "used": float(ram.total - ram.available), "total": float(ram.total)}
+    """Return the RAM that the server may use; GET /info returns that of the device."""
+    found = ram.measure()
+    known = {"free": float(found.available), "used": float(found.total - found.available), "total": float(found.total)}
     return jsonify(MemoryResponse(ram=known, cuda={"error": "not available here; see GET /info"}).model_dump())
 
 

@@ -15,6 +15,7 @@ import torch
 from imageserver.engine.devices import devices, number_formats
 from imageserver.engine.devices.memory import peak_memory
 from imageserver.engine.families import FAMILIES
+from imageserver.ram import Ram
 from tests.support.paths import ROOT
 
 GIB = 1024**3
@@ -174,7 +175,7 @@ def test_apples_devices_have_no_more_than_their_share(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 3 * GIB)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: GIB)
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: GIB // 2)
-    monkeypatch.setattr(devices.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 16 * GIB}))
+    monkeypatch.setattr(devices.ram, "measure", lambda: Ram(16 * GIB, 32 * GIB))
     device = torch.device("mps")
     assert devices.free_memory(device) == 2.5 * GIB
     assert devices.used_memory(device) == GIB
