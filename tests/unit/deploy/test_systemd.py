@@ -67,6 +67,15 @@ def test_every_variable_of_the_service_is_a_setting_and_every_folder_one_that_it
     assert all(re.match(r"/var/(lib|cache)/qwen-image-server(/|$)", folder) for folder in folders)
 
 
+def test_the_services_user_may_open_debians_cards_and_cuda_finds_its_kernel_module():
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    [groups] = re.findall(r"^useradd --system --groups (\S+) .* qwen-image-server$", operations, re.M)
+    assert "video" in groups.split(",")
+    assert "NoNewPrivileges=yes\n" in service(), "so no setuid program loads it later"
+    # As root and without the confinement (+), and no failure where it is not installed (-).
+    assert re.search(r"^ExecStartPre=(-\+|\+-)/usr/bin/nvidia-modprobe .*-u$", service(), re.M)
+
+
 def test_systemd_leaves_the_dispatcher_and_the_engines_to_gunicorn_and_waits_for_running_generations():
     assert "KillMode=mixed\n" in service()
     seconds = int(re.search(r"^TimeoutStopSec=(\d+)$", service(), re.M)[1])

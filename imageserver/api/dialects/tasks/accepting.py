@@ -113,7 +113,8 @@ def _count_waiting(service: Services) -> int:
 def _accept_unloaded(service: Services, task_request: TaskRequest) -> Accepted:
     """Accept a task after loading its model, which may take minutes."""
     waiting = _count_waiting(service)
-    wanted = wanted_of_fields(task_request.fields, account(), task_request.previews)
+    has_images = bool(task_request.images)
+    wanted = wanted_of_fields(task_request.fields, account(), task_request.previews, has_images=has_images)
     task = _store(service, task_request, wanted, task_request.images)
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     runner.follow(service, task, functools.partial(begin, app, service, task))

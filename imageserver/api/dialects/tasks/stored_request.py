@@ -21,7 +21,15 @@ from imageserver.api.inputs.images.request_images import read_images
 from imageserver.api.output_options import OutputOptions
 from imageserver.api.services import Services
 from imageserver.client_limits import NO_LIMITS
-from imageserver.errors import Draining, EngineUnavailable, Loading, QueueFull, StorageFull, StorageUnavailable
+from imageserver.errors import (
+    Draining,
+    EngineUnavailable,
+    GenerationFailed,
+    Loading,
+    QueueFull,
+    StorageFull,
+    StorageUnavailable,
+)
 from imageserver.generation import Generation, OutputFormat
 from imageserver.outputs.task_store import Task
 from imageserver.telemetry.logs import current_trace
@@ -59,9 +67,10 @@ def wanted_of(generation_request: GenerationRequest) -> str:
     return msgspec.json.encode(stored).decode()
 
 
-def wanted_of_fields(fields: dict[str, Any], account: str, previews: int = 0) -> str:
+def wanted_of_fields(fields: dict[str, Any], account: str, previews: int = 0, *, has_images: bool = False) -> str:
     """Return the `POST /generate` fields of a task that waits for its model as JSON for the task store."""
-    stored = {"fields": fields, "account": account, "previews": previews, "trace": trace_headers()}
+    kept = {"account": account, "previews": previews, "has_images": has_images, "trace": trace_headers()}
+    stored = {"fields": fields, **kept}
     return msgspec.json.encode(stored).decode()
 
 
@@ -76,6 +85,7 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
     current_trace.set(trace_id_in(trace.get("traceparent", "")))
     if isinstance(content, dict) and "fields" in content:
         with _in_trace(app, trace):
+            _require_images(source, are_named=content.get("has_images", False))
             g.arrived = time.monotonic()
             # What was accepted is charged, but no longer refused.
             g.owner, g.account = Owner(task.credential, "user", NO_LIMITS), content.get("account", task.credential)
@@ -94,9 +104,16 @@ def begin(app: Flask, service: Services, task: Task) -> RunningTask:
     else:
         stored = msgspec.convert(_renamed(content), type=StoredRequest)
         with _in_trace(app, trace):
+            _require_images(source, are_named=bool(stored.generation.source or stored.generation.controls))
             pending = PendingGeneration(service, _stored_request(service, task, stored, source))
     pending.leave_to_next_attempt(RETRIED)
     return task, pending.updates()
+
+
+def _require_images(source: bytes, *, are_named: bool) -> None:
+    """Raise GenerationFailed where the state folder came back without the images: their prompt alone means another."""
+    if are_named and not source:
+        raise GenerationFailed("The images that this task starts from are gone from STATE_DIR; submit it again.")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from imageserver.engine.downloads.disk_space import free_bytes, needed_for
 from imageserver.engine.downloads.search import DEMO_FOLDER
 from imageserver.engine.models import model_choice
 from imageserver.engine.models.inspection.hub_access import check_hub
+from imageserver.engine.models.inspection.unused_card import find_unused_card
 from imageserver.engine.models.machine import bytes_on_disk
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.models.weight_files import completeness
@@ -35,6 +36,8 @@ def inspect(settings: Settings) -> Iterator[Finding]:
     for each in devices.all_of_kind(device):
         free = f"{devices.gpu_name(each)}, {devices.free_memory(each) / GIB:.1f} GiB free"
         yield Finding("device", "ok", f"{each}: {free}{' (used)' if each == device else ''}.")
+    if unused := find_unused_card(settings, device):
+        yield unused
     yield from _inspect_model(settings, device)
 
 

@@ -17,12 +17,12 @@ import gevent
 import pytest
 from flask import Flask
 
-from imageserver.api.dialects.tasks import recording, runner, stored_request
+from imageserver.api.dialects.tasks import recording, runner, source_files, stored_request
 from imageserver.api.generation.request_times import trace_headers
 from imageserver.api.generation.run import GenerationRequest, GenerationResult
 from imageserver.api.output_options import OutputOptions
 from imageserver.errors import Cancelled, EngineUnavailable, GenerationFailed, StorageFull, StorageUnavailable
-from imageserver.generation import Control, Outcome
+from imageserver.generation import Control, Outcome, Source
 from imageserver.outputs.state import FILE
 from imageserver.protocol.messages import Started
 from tests.support.factories import generation, task_store
@@ -37,6 +37,7 @@ def service(tmp_path):
     return SimpleNamespace(
         tasks=task_store(tmp_path), request_ids=SimpleNamespace(next_id=lambda: 9),
         settings=SimpleNamespace(font_path=None, state_dir=tmp_path, resolve=lambda path: path), client=None,
+        thread_pool=SimpleNamespace(run=lambda function, *args: function(*args)),
         draining=False, status="healthy", output_sealer=None, output_signer=None,
     )  # fmt: skip
 
@@ -106,10 +107,24 @@ def test_a_task_of_the_version_with_one_control_image_keeps_it(service, monkeypa
     stored = json.loads(WHOLE)
     del stored["generation"]["controls"]
     stored["generation"]["control"] = {"digest": "d", "scale": 0.5, "start": 0.0, "end": 1.0}
-    left_behind(service, json.dumps(stored))
+    source_files.write(service, left_behind(service, json.dumps(stored)), b"pixels")
     runner.adopt(Flask(__name__), service)
     gevent.sleep(0.01)
     assert controls == [Control(digest="d", scale=0.5)]
+
+
+def test_a_task_whose_images_a_backup_left_out_fails_instead_of_making_an_image_of_its_prompt_alone(service):
+    options = OutputOptions("png", None, None)
+    starting = generation(source=Source(strength=0.5, digest="d"))
+    request = GenerationRequest(number=1, generation=starting, output_options=options, timeout=60)
+    with Flask(__name__).test_request_context():
+        fields = stored_request.wanted_of_fields({"prompt": "a fox"}, "", has_images=True)
+        names = [left_behind(service, wanted) for wanted in (stored_request.wanted_of(request), fields)]
+    runner.adopt(Flask(__name__), service)
+    gevent.sleep(0.01)
+    ended = [service.tasks.find(name, "") for name in names]
+    assert [(task.state, task.code) for task in ended] == [("failed", "generation_failed")] * 2
+    assert all("gone from STATE_DIR" in task.error for task in ended)
 
 
 def ends_with(service, monkeypatch, updates):

@@ -11,7 +11,7 @@ import pytest
 
 from imageserver.engine.downloads import disk_space
 from imageserver.engine.models.automatic_choice import ModelChoice
-from imageserver.engine.models.inspection import findings, hub_access
+from imageserver.engine.models.inspection import findings, hub_access, unused_card
 from imageserver.engine.models.weight_files import completeness
 from imageserver.settings import Settings
 from tests.support.fake_hub import FakeHub
@@ -76,6 +76,30 @@ def test_a_device_and_a_model_that_do_not_exist_are_problems():
     assert (last.name, last.state) == ("device", "problem")
     assert "DEVICE=nonsense cannot be used" in last.sentence
     assert states("nowhere")["model"][0] == "problem"
+
+
+@pytest.mark.parametrize(
+    ("has_driver", "build", "said"),
+    [(False, "13.0", "driver is not loaded"), (True, None, "delete .venv"), (True, "13.0", "too old for CUDA 13.0")],
+)
+def test_a_card_that_pytorch_does_not_see_is_told_with_what_is_missing(tmp_path, monkeypatch, has_driver, build, said):
+    bridge, card = (tmp_path / name for name in ("0000:00:01.0", "0000:00:04.0"))
+    for folder, vendor, kind in ((bridge, "0x8086", "0x060400"), (card, "0x10de", "0x030200")):
+        folder.mkdir()
+        (folder / "vendor").write_text(f"{vendor}\n")
+        (folder / "class").write_text(f"{kind}\n")
+    driver = tmp_path / "version"
+    if has_driver:
+        driver.write_text("NVRM version: 580\n")
+    monkeypatch.setattr(unused_card, "PCI_DEVICES", tmp_path)
+    monkeypatch.setattr(unused_card, "DRIVER", driver)
+    monkeypatch.setattr(unused_card.torch.version, "cuda", build)
+    monkeypatch.setattr(findings.devices, "choose", lambda name: unused_card.torch.device("cpu"))
+    found = {each.name: each for each in findings.inspect(Settings(_env_file=None, model="demo"))}
+    assert (found["card"].state, said in found["card"].sentence) == ("warning", True)
+    assert "card" not in states("demo"), "the CPU was chosen"
+    shutil.rmtree(card)
+    assert "card" not in {each.name for each in findings.inspect(Settings(_env_file=None, model="demo"))}
 
 
 def test_a_model_that_is_not_on_the_disk_needs_its_hub_and_is_not_downloaded(tmp_path):
