@@ -1,7 +1,7 @@
 """Run this machine's node: `python -m imageserver.cluster`, or `… --join HOST:PORT` to offer its devices.
 
 Without arguments it is the server's own node, as CLUSTER says: it ends with its parent, to whom it says on standard
-output when it has started.
+output when it has started, and the address of the head.
 """
 
 import os
@@ -11,7 +11,13 @@ import sys
 from imageserver import startup
 from imageserver.cluster.host.offered_devices import offered_devices
 from imageserver.cluster.nodes import membership
-from imageserver.cluster.nodes.own_node import refuse_windows, require_ray, require_token
+from imageserver.cluster.nodes.own_node import (
+    STARTED,
+    refuse_windows,
+    require_no_other_head,
+    require_ray,
+    require_token,
+)
 from imageserver.settings import Settings
 from imageserver.settings.source import load_settings
 from imageserver.telemetry.logs import configure_logging
@@ -29,6 +35,8 @@ def main(arguments: list[str]) -> int:
     refuse_windows(settings)
     require_ray(settings)
     require_token(settings)
+    if settings.cluster == membership.HEAD:
+        require_no_other_head(settings)
     devices = offered_devices(settings) if offers else ()
     if offers and not devices:
         raise SystemExit("DEVICES=none leaves this machine nothing to offer: name its devices.")
@@ -51,7 +59,7 @@ def _run(settings: Settings, devices: tuple[str, ...]) -> int:
     if devices:
         startup.say(f"This machine offers {', '.join(node.devices)} to {settings.cluster}. Ctrl+C ends that.")
     else:
-        sys.stdout.write("started\n")
+        sys.stdout.write(f"{STARTED} {membership.head_address(settings)}\n")
         sys.stdout.close()
     parent = os.getppid()
     keeper.keep(lambda: bool(devices) or os.getppid() == parent)

@@ -158,7 +158,7 @@ def test_the_node_of_a_cluster_runs_as_the_user_of_the_workers_and_they_can_read
         # In the place of Ray, which takes seconds.
         python = folder / "python"
         python.write_text(
-            f'#!/bin/sh\nid -ru > "{folder}/user"; id -u >> "{folder}/user"; echo started; exec sleep 60\n'
+            f'#!/bin/sh\nid -ru > "{folder}/user"; id -u >> "{folder}/user"; echo started 127.0.0.3:1; exec sleep 60\n'
         )
         python.chmod(0o755)
         monkeypatch.setattr("tempfile.tempdir", name)

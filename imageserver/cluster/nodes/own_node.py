@@ -15,7 +15,7 @@ JOIN_COMMAND = "bash start_server.sh --join" if IS_CHECKOUT else "python -m imag
 INSTALL_RAY = (
     "CLUSTER=head bash start_server.sh --install-only" if IS_CHECKOUT else "pip install 'qwen-image-server[cluster]'"
 )
-STARTED = b"started\n"
+STARTED = "started"
 NO_SUCCESSOR = (
     "SIGUSR2 is refused with CLUSTER: this machine's node and its engines belong to the main process that runs. "
     "Restart the server instead; docs/operations.md says how a cluster is upgraded."
@@ -33,6 +33,9 @@ class OwnNode:
     def start(self) -> None:
         """Start it and wait until it belongs to the cluster; exits after one sentence where that cannot be.
 
+        Nothing of Ray is imported here: it imports urllib3, and a worker that inherits that before gevent has patched
+        it fails at every TLS connection.
+
         It runs as the user that this process acts as, who may be another than its own: only that user's processes can
         read the node's token and reach the sockets in its folder.
         """
@@ -42,8 +45,6 @@ class OwnNode:
         refuse_windows(settings)
         require_ray(settings)
         require_token(settings)
-        if settings.cluster == membership.HEAD:
-            _require_no_other_head(settings)
         # In a session of its own: it ends after the server, not by the Ctrl+C that ends the server.
         self._keeper = subprocess.Popen(
             [sys.executable, "-m", "imageserver.cluster"], cwd=WORKING_DIR, stdin=subprocess.DEVNULL,
@@ -51,11 +52,11 @@ class OwnNode:
         )  # fmt: skip
         assert self._keeper.stdout is not None
         with self._keeper.stdout as output:
-            said = output.readline()
-        if said != STARTED:
+            word, _, address = output.readline().decode().strip().partition(" ")
+        if word != STARTED:
             raise SystemExit(self._keeper.wait() or 1)  # it has said why
         if settings.cluster == membership.HEAD:
-            token, address = membership.token_file(settings).read_text(), membership.head_address(settings)
+            token = membership.token_file(settings).read_text()
             startup.say(f"Other machines offer their devices with: CLUSTER_TOKEN={token} {JOIN_COMMAND} {address}")
 
     def refuse_successor(self) -> None:
@@ -100,7 +101,8 @@ def require_token(settings: Settings) -> None:
         raise SystemExit(f"The cluster at {settings.cluster} asks for its token: set CLUSTER_TOKEN to the one it has.")
 
 
-def _require_no_other_head(settings: Settings) -> None:
+def require_no_other_head(settings: Settings) -> None:
+    """Exit with one sentence where the port of the head that is to start is taken."""
     with socket.socket() as probe:
         probe.settimeout(2)
         if probe.connect_ex((membership.own_address(settings), settings.cluster_port)) != 0:

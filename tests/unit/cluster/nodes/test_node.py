@@ -82,7 +82,23 @@ def test_a_port_that_another_head_has_is_refused_with_one_sentence(tmp_path):
         port = other.getsockname()[1]
         wanted = settings(tmp_path, cluster_address="127.0.0.1", cluster_port=port)
         with pytest.raises(SystemExit, match=f"^Port {port} is in use, perhaps by another head: CLUSTER=127.0.0.1:"):
-            own_node.OwnNode(wanted).start()
+            own_node.require_no_other_head(wanted)
+
+
+def test_the_servers_main_process_imports_nothing_that_gevent_has_to_patch_first(tmp_path):
+    """Its workers inherit what it has imported: with Ray's urllib3, all their TLS connections ended in a recursion."""
+    keeper = tmp_path / "python"
+    keeper.write_text("#!/bin/sh\necho started 10.0.0.5:6379\n")
+    keeper.chmod(0o755)
+    command = f"""import sys
+from imageserver.cluster.nodes.own_node import OwnNode
+from imageserver.settings import Settings
+sys.executable = {str(keeper)!r}
+OwnNode(Settings(_env_file=None, cluster="head", state_dir={str(tmp_path)!r})).start()
+print("imported:", *sorted({{"ray", "requests", "urllib3"}} & set(sys.modules)))"""
+    ended = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "bash start_server.sh --join 10.0.0.5:6379\n" in ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1] == "imported:"
 
 
 def test_a_server_without_cluster_starts_nothing(tmp_path):
