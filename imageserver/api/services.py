@@ -143,8 +143,9 @@ class Services:
         """Return the ModelInfo of the default model; raises Loading before its first load."""
         info = self.default_info
         if info is None:
-            reason = self.snapshot.reason if self.snapshot else "the dispatcher is starting."
-            raise Loading(f"The model is not loaded yet: {reason}", retry_after=2)
+            if self.snapshot is None:
+                raise Loading("The model is not loaded yet: the dispatcher is starting.", retry_after=2)
+            raise Loading(f"The model is not loaded yet: {self.snapshot.reason}", retry_after=self.snapshot.retry_after)
         return info
 
     @property

@@ -11,12 +11,12 @@ KEY_SHARE = 3
 
 
 def refuse_if_hopeless(seats: SeatList) -> None:
-    """Raise EngineUnavailable where no engine will come, Loading where that may take hours."""
-    if seats.have_failed:
-        raise EngineUnavailable(seats.reason)
+    """Raise EngineUnavailable where no engine is expected soon, Loading where that may take hours."""
+    if seats.are_hopeless:
+        raise EngineUnavailable(seats.reason, retry_after=seats.retry_after)
     engines = [seat.engine for seat in seats if seat.engine.state != "failed" and not seat.is_waiting_for_machine]
     if engines and all(engine.state == "loading" and engine.phase == "downloading" for engine in engines):
-        raise Loading(f"The model is being downloaded: {seats.reason}", retry_after=30)
+        raise Loading(f"The model is being downloaded: {seats.reason}", retry_after=seats.retry_after)
 
 
 def refuse_if_full(jobs: int, max_jobs: int, queue_wait: Callable[[], float]) -> None:

@@ -76,7 +76,7 @@ class Assignment:
             logger.warning("The engine %s was lost while it ran this request.", seat.name, extra=job.log_fields)
             if silent and (len(lost) == 1 or job.engine_deaths >= MAX_ENGINE_DEATHS):
                 self._jobs.fail(job, DeadlineExceeded("The engine stopped answering while it ran this generation."))
-            elif job.engine_deaths >= MAX_ENGINE_DEATHS or self._seats.have_failed:
+            elif job.engine_deaths >= MAX_ENGINE_DEATHS or self._seats.are_hopeless:
                 error = EngineUnavailable("The engine died while it ran this generation.", retry_after=5)
                 self._jobs.fail(job, error)
             else:

@@ -19,6 +19,7 @@ from imageserver.dispatch.job_table import JobTable
 from imageserver.dispatch.jobs import Job, Listener, Waiter
 from imageserver.dispatch.measuring.job_times import JobTimes
 from imageserver.dispatch.models.model_loading import ModelLoading
+from imageserver.dispatch.patience import Patience
 from imageserver.dispatch.queue_room import QueueRoom
 from imageserver.dispatch.quotas.quotas import Quotas
 from imageserver.dispatch.quotas.usage_store import UsageStore
@@ -53,7 +54,8 @@ class Dispatcher:
         self._broadcast = SnapshotBroadcast(self.snapshot)
         self._tasks = Tasks()
         # Without SCALE_UP_WAIT nobody knows whether the machines that MIN_ENGINES asks for can be started at all.
-        self.seats = SeatList(awaits_machines=settings.scale_up_wait > 0)
+        self.seats = SeatList(awaits_machines=bool(settings.cluster) and settings.scale_up_wait > 0)
+        self._patience = Patience(self.seats)
         self._estimator = Estimator(self.seats)
         self.quotas = Quotas(UsageStore(settings.resolve(settings.state_dir)))
         self.measurements = MetricRegistry()
@@ -149,7 +151,7 @@ class Dispatcher:
         holding = self.seats.holding(generation.model)
         if holding:
             question = messages.TokenCountRequest(job=request.job, generation=generation)
-            holding[0].engine.ask(question, PendingEstimate(estimate, listener))
+            holding[0].ask(question, PendingEstimate(estimate, listener))
         else:
             listener.send(estimate)
 
@@ -163,7 +165,7 @@ class Dispatcher:
         request = msgspec.structs.replace(request, model=request.model or self.models.default)
         seats = lora_requests.seats_asked(request, self.seats)
         if not seats:
-            error = Loading(f"The model is not loaded yet: {self.seats.reason}", retry_after=2)
+            error = Loading(f"The model is not loaded yet: {self.seats.reason}", retry_after=self.seats.retry_after)
             worker.send(messages.failed(request.job, error))
         lora_requests.ask(request, seats, worker)
 
@@ -225,11 +227,8 @@ class Dispatcher:
     def engine_changed(self) -> None:
         """Use an engine that has become ready, and send a snapshot: at once when the state is another, else soon."""
         self._assignment.advance()
-        if self.seats.have_failed:
-            error = EngineUnavailable(self.seats.reason)
-            for job in self.jobs:
-                self.jobs.fail(job, error)
-            self.models.fail_waiting(error)
+        if self._patience.is_tried:
+            self._refuse_waiting()
         self._broadcast.change(self.seats.states)
         # Requests for models that have waited for an engine.
         self.models.advance()
@@ -272,6 +271,15 @@ class Dispatcher:
         for job in self._assignment.requeue_lost(seat, silent=silent):
             self.jobs.notify(job, self._queued(job))
         self.engine_changed()
+
+    def _refuse_waiting(self) -> None:
+        """Refuse what waits in vain, and look again later at the rest."""
+        error = EngineUnavailable(self.seats.reason, retry_after=self.seats.retry_after)
+        for job in [job for job in self.jobs if self._patience.is_over(job.arrived)]:
+            self.jobs.fail(job, error)
+        self.models.fail_waiting(error, self._patience.is_over)
+        if len(self.jobs.queue) or self.models.is_requested:
+            self._patience.check_later(self.engine_changed)
 
     def _record_end(self, job: Job, message: messages.Finished | messages.Failed) -> None:
         self.quotas.record_end(job, message)

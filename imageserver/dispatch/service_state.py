@@ -27,6 +27,7 @@ def snapshot(
         default=models.default,
         models=tuple(models.known.values()),
         loaded=models.loaded,
+        retry_after=seats.retry_after,
         queue_length=len(jobs.queue) + models.requests_waiting,
         active=len(jobs.running),
         total=tally.total,

@@ -8,11 +8,12 @@ from imageserver.protocol import messages
 
 @dataclass
 class LoadRequest:
-    """A client that waits for a model; `on_disk` once nothing more has to be fetched for it."""
+    """A client that waits for a model since it `arrived`; `on_disk` once nothing more has to be fetched for it."""
 
     request: messages.ModelRequest
     listener: Listener
     on_disk: bool
+    arrived: float
     begun: bool = False
 
     @property

@@ -1,6 +1,8 @@
 """Downloads, loads and unloads models, for clients and for jobs, and knows which are loaded."""
 
+import asyncio
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 from imageserver.dispatch.job_records import JobRecords
@@ -31,6 +33,7 @@ class ModelLoading:
         self._seats = seats
         self._job_records = job_records
         self._numbers = itertools.count(1)
+        self._clock = asyncio.get_running_loop().time
         self._downloads = Downloads(self._numbers)
         self._copies = FileCopies(self._numbers)
         self._unloading = Unloading(self._numbers)
@@ -91,12 +94,13 @@ class ModelLoading:
         is_idle = not ready and "idle" in self._seats.states
         is_resting = not ready and leading is not None and leading.engine.is_resting
         # One asks for a machine where there is none, and is woken where it rests.
-        will_come = not self._seats.have_failed and (is_resting or not self._seats.are_coming)
+        will_come = not self._seats.are_hopeless and (is_resting or not self._seats.are_coming)
         waits_for_engine = waits_for_default or (will_come and not request.unload)
         if request.unload and is_idle:
             self._responses.append((worker, _response_to(request, None, self.known.get(request.unload))))
         elif not ready and not waits_for_engine:
-            error = Loading(f"The first model is not loaded yet: {self._seats.reason}", retry_after=2)
+            sentence = f"The first model is not loaded yet: {self._seats.reason}"
+            error = Loading(sentence, retry_after=self._seats.retry_after)
             self._responses.append((worker, messages.failed(request.job, error)))
         elif request.unload:
             # Where none has it, the first engine says so.
@@ -106,7 +110,7 @@ class ModelLoading:
             listener = self._job_records.open_load(request, worker)
             # What is being fetched is not whole yet, also for those who may not fetch it.
             on_disk = not request.fetch and request.load not in self._downloads
-            waiting = self._requests[request.job] = LoadRequest(request, listener, on_disk)
+            waiting = self._requests[request.job] = LoadRequest(request, listener, on_disk, self._clock())
             if waits_for_default:
                 waiting.begin()
             self.advance()
@@ -183,14 +187,15 @@ class ModelLoading:
             self.advance()  # on the other seats
             return ended
         for waiting in list(self._requests.values()):
-            if waiting.name and not (seat.is_waiting_for_machine or self._seats.have_failed):
+            if waiting.name and not (seat.is_waiting_for_machine or self._seats.are_hopeless):
                 self._resolve(waiting, messages.failed(0, error))
         return ended
 
-    def fail_waiting(self, error: ServiceError) -> None:
-        """Refuse every request that waits for a model."""
+    def fail_waiting(self, error: ServiceError, is_over: Callable[[float], bool]) -> None:
+        """Refuse the requests for models whose time `is_over`, which is told when they came."""
         for waiting in list(self._requests.values()):
-            self._resolve(waiting, messages.failed(0, error))
+            if is_over(waiting.arrived):
+                self._resolve(waiting, messages.failed(0, error))
 
     def load(self, seat: Seat, name: str) -> None:
         """Load a model from the disk; only where nothing else is being loaded."""

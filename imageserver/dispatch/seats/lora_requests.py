@@ -10,12 +10,16 @@ def seats_asked(request: LoraRequest, seats: SeatList) -> list[Seat]:
     """Return the seats that a request goes to; where no engine can answer it, one that says why, if there is any."""
     if request.fetch is None:
         # Where none has the model, the first engine says so.
-        return seats.holding(request.model) or seats.ready[:1] or list(seats)[:1]
+        return seats.holding(request.model) or seats.ready[:1] or _leading(seats)
     near = [seat for seat in seats if not seat.is_far and seat.is_coming]
     if near and not any(seat.engine.is_ready for seat in near):
         # What only others fetched would not be found here.
         return sorted(near, key=lambda seat: seat.engine.state == "idle")[:1]
-    return one_of_each_host(sorted(seats.ready, key=lambda seat: seat.is_far)) or list(seats)[:1]
+    return one_of_each_host(sorted(seats.ready, key=lambda seat: seat.is_far)) or _leading(seats)
+
+
+def _leading(seats: SeatList) -> list[Seat]:
+    return [seats.leading] if seats.leading else []
 
 
 def ask(request: LoraRequest, seats: list[Seat], listener: Listener) -> None:
@@ -25,7 +29,7 @@ def ask(request: LoraRequest, seats: list[Seat], listener: Listener) -> None:
         if request.fetch is not None:
             seat.engine.wake()  # it may rest here while others work
         decides = request.fetch is not None and not seat.is_far
-        seat.engine.ask(request, DecidingAnswer(answers) if decides else answers)
+        seat.ask(request, DecidingAnswer(answers) if decides else answers)
 
 
 class LoraAnswers:

@@ -1,18 +1,28 @@
 """A seat: one engine, and what the dispatcher knows of it."""
 
+import asyncio
+import math
 from typing import Protocol
 
 from imageserver.dispatch.estimates.cost_model import CostModel
 from imageserver.dispatch.estimates.memory_model import MemoryModel
-from imageserver.dispatch.jobs import Job
-from imageserver.dispatch.seats.engines.engine_process import EngineProcess
+from imageserver.dispatch.jobs import Job, Listener
+from imageserver.dispatch.seats.engines.engine_process import DOWNLOADING, EngineProcess
+from imageserver.dispatch.seats.load_pace import LoadPace
 from imageserver.dispatch.seats.seat_models import SeatModels
+from imageserver.errors import EngineUnavailable, Loading, ServiceError
 from imageserver.generation import Generation, Lora, ModelInfo
 from imageserver.protocol import messages
 from imageserver.protocol.messages import REFUSED
 
 # What a far seat does for a machine: it waits for one that is offered, or asks the cluster for one.
 OFFERED, REQUESTED = "offered", "requested"
+# How long a request waits for an engine that may come, where the others have failed.
+PATIENCE_SECONDS = 30.0
+# A machine that may be tried again is found in this time, if it is still there.
+FIND_SECONDS = 10.0
+# When a request that a loading engine cannot serve may come again, until the pace of the load is known.
+DOWNLOAD_RETRY_SECONDS, LOAD_RETRY_SECONDS = 30.0, 2.0
 
 ModelEvent = messages.ModelsLoaded | messages.ModelFetched | messages.LoadProgress
 
@@ -42,6 +52,10 @@ class Seat:
         self.wanted = wanted
         # From then on no request counts on it.
         self.is_closing = False
+        # The moment from which the machine of a far engine that has failed may be tried again; infinite where it will
+        # not be, None until that is decided.
+        self.retried_at: float | None = None
+        self._load_pace = LoadPace()
         self.engine = engine
         self.models = SeatModels(engine)
         self.costs = CostModel()
@@ -104,6 +118,29 @@ class Seat:
         return self.engine.state == "failed" or self.is_refused
 
     @property
+    def is_retried(self) -> bool:
+        """Whether the machine of an engine that has failed is tried again soon, or has just been looked for again."""
+        if not (self.is_searching or (self.is_far and self.engine.state == "failed")):
+            return False
+        if self.retried_at is None:
+            return self.engine.state == "failed"
+        return -FIND_SECONDS <= self.retried_at - asyncio.get_running_loop().time() <= PATIENCE_SECONDS
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds after which a request that needs this engine may come again; None where it may never come."""
+        if self.engine.state == "failed":
+            seconds = math.inf if self.retried_at is None else self.retried_at - asyncio.get_running_loop().time()
+            return max(1.0, seconds) if math.isfinite(seconds) else None
+        if self.is_waiting_for_machine:
+            return PATIENCE_SECONDS if self.may_find_machine or self.is_retried else None
+        if self.engine.state != "loading":
+            return LOAD_RETRY_SECONDS
+        least = DOWNLOAD_RETRY_SECONDS if self.engine.phase == DOWNLOADING else LOAD_RETRY_SECONDS
+        left = self._load_pace.seconds_left
+        return least if left is None else max(LOAD_RETRY_SECONDS, left)
+
+    @property
     def is_busy(self) -> bool:
         """Whether the engine has jobs, questions, loads or unloads."""
         return bool(self.running) or self.engine.is_asked or self.models.is_busy
@@ -132,9 +169,23 @@ class Seat:
         )
         self.engine.run(run, job.source)
 
-    def follow_machine(self) -> None:
-        """Forget what generations cost on another machine than the one where the engine is now."""
+    def ask(self, question: messages.LoraRequest | messages.TokenCountRequest, listener: Listener) -> None:
+        """Pass a question on to the engine; where that is not ready, answer why."""
+        if self.engine.is_ready:
+            self.engine.ask(question, listener)
+            return
+        error: ServiceError = EngineUnavailable(self.engine.reason, retry_after=self.retry_after)
+        if self.engine.state != "failed":
+            error = Loading(f"The model is not loaded yet: {self.engine.reason}", retry_after=self.retry_after)
+        listener.send(messages.failed(question.job, error))
+
+    def follow_engine(self) -> None:
+        """Record the progress of a load; forget what generations cost on another machine than that of the engine."""
+        if self.engine.state == "loading":
+            self._load_pace.observe(self.engine.phase, self.engine.fraction)
         machine = self.engine.machine
+        if machine and self.engine.state != "failed":
+            self.retried_at = None
         if machine and machine != self._learnt_on:
             self.costs, self.memory, self._learnt_on = CostModel(), MemoryModel(), machine
 
@@ -161,7 +212,7 @@ class SeatReports:
         self._events = events
 
     def engine_changed(self) -> None:
-        self._seat.follow_machine()
+        self._seat.follow_engine()
         self._events.engine_changed()
 
     def job_event(self, message: messages.JobReport, raw: bytes) -> None:

@@ -15,7 +15,7 @@ class SeatList:
     """The seats, and what they are together."""
 
     def __init__(self, *, awaits_machines: bool = False) -> None:
-        """Requests wait for a machine that was asked for instead of a failed one if it `awaits_machines`."""
+        """Requests wait for a machine that is asked for instead of a failed one if it `awaits_machines`."""
         self._awaits_machines = awaits_machines
         self._seats: list[Seat] = []
         # Of seats that are gone: a counter that falls looks like a server that was started again.
@@ -47,8 +47,26 @@ class SeatList:
 
     @property
     def have_failed(self) -> bool:
-        """Whether no engine will come: none is left, and no machine is on its way."""
-        return bool(self._expected) and all(seat.has_failed for seat in self._expected)
+        """Whether no engine is left, no machine is on its way, and none is asked for by those who wait."""
+        have_failed = bool(self._expected) and all(seat.has_failed for seat in self._expected)
+        # A seat on another machine stays where no other one may be asked for.
+        return have_failed and not (self._awaits_machines and not any(seat.is_far for seat in self._staying))
+
+    @property
+    def are_hopeless(self) -> bool:
+        """Whether all have failed, and none of those that may come is expected within the patience of a request."""
+        return self.have_failed and not (self.are_retried or any(seat.may_find_machine for seat in self._staying))
+
+    @property
+    def are_retried(self) -> bool:
+        """Whether a machine whose engine has failed is tried again soon, or is just being looked for."""
+        return any(seat.is_retried for seat in self._staying)
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds after which a request that needs an engine may come again; None where that would be in vain."""
+        pauses = (seat.retry_after for seat in self._staying)
+        return min((pause for pause in pauses if pause is not None), default=None)
 
     @property
     def are_coming(self) -> bool:
@@ -94,9 +112,13 @@ class SeatList:
 
         A refusal says nothing of the machine that another one looks for.
         """
-        staying = [seat for seat in self._seats if not seat.is_closing]
+        staying = self._staying
         is_open = any(seat.may_find_machine for seat in staying)
         return [seat for seat in staying if (not is_open if seat.is_refused else not self._may_wait_for_ever(seat))]
+
+    @property
+    def _staying(self) -> list[Seat]:
+        return [seat for seat in self._seats if not seat.is_closing]
 
     def _may_wait_for_ever(self, seat: Seat) -> bool:
         return seat.is_spare if self._awaits_machines else seat.is_searching

@@ -88,8 +88,9 @@ class Snapshot(Message, frozen=True, kw_only=True):
     `state` is `loading`, `healthy` or `degraded`. `queue_wait` is the estimated seconds until a new job would start.
     `info` describes the default model, None while no engine is ready, unless IDLE_UNLOAD has ended it; `default` is its
     name. `models` are all that were loaded since the dispatcher's start, `loaded` the names of those that are loaded
-    now. `phase`, `load_fraction` and `reason` describe the model that is being loaded, whatever the state. `seats` are
-    the engines one by one; what is said without them is of all together.
+    now. `retry_after` are the seconds after which a request that needs an engine may come again, None where that would
+    be in vain. `phase`, `load_fraction` and `reason` describe the model that is being loaded, whatever the state.
+    `seats` are the engines one by one; what is said without them is of all together.
     """
 
     state: str
@@ -100,6 +101,7 @@ class Snapshot(Message, frozen=True, kw_only=True):
     default: str = ""
     models: tuple[ModelInfo, ...] = ()
     loaded: tuple[str, ...] = ()
+    retry_after: float | None = None
     queue_length: int
     active: int
     total: int

@@ -8,10 +8,12 @@ from typing import Any
 from unittest.mock import Mock
 
 import gevent
+import pytest
 
 from imageserver.api import services
 from imageserver.api.services import Services
 from imageserver.api.wsgi.thread_pool import ThreadPool
+from imageserver.errors import Loading
 from imageserver.outputs.folder import OutputFolder
 
 
@@ -96,3 +98,14 @@ def test_a_certificate_that_a_worker_cannot_use_is_told():
     problem = "Images have no C2PA manifest: C2PA_CERT=cert.pem has no certificate in PEM format."
     service = signing_service(signer_problem=problem)
     assert (service.output_signer, service.status, service.reason) == (None, "degraded", problem)
+
+
+@pytest.mark.parametrize("seconds", [1800.0, None])
+def test_before_the_first_load_is_over_a_client_is_told_when_that_may_be(seconds):
+    others: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__.keys() - {"draining"})
+    client = Mock(
+        **{"snapshot.info": None, "snapshot.reason": "It is being downloaded.", "snapshot.retry_after": seconds}
+    )
+    with pytest.raises(Loading, match=r"^The model is not loaded yet: It is being downloaded\.$") as raised:
+        Services(**others | {"client": client}).loaded_info()
+    assert raised.value.retry_after == seconds

@@ -23,7 +23,7 @@ from imageserver.dispatch.seats.signs_of_life.engine_watchdog import EngineWatch
 from imageserver.dispatch.seats.signs_of_life.load_watchdog import LoadWatchdog
 from imageserver.dispatch.streams import Peer
 from imageserver.dispatch.tasks import Tasks
-from imageserver.errors import EngineUnavailable, Loading
+from imageserver.errors import EngineUnavailable
 from imageserver.generation import ModelInfo
 from imageserver.protocol import child_process, messages
 from imageserver.protocol.channel import Address
@@ -201,11 +201,8 @@ class EngineProcess:
             self._peer.send(message)
 
     def ask(self, question: messages.LoraRequest | messages.TokenCountRequest, listener: Listener) -> None:
-        """Pass a question on; the engine answers it between two forwards."""
-        if self._peer is None or not self.is_ready:
-            error = Loading(f"The model is not loaded yet: {self.reason}", retry_after=2)
-            listener.send(messages.failed(question.job, error))
-            return
+        """Pass a question on to an engine that is ready, which answers it between two forwards."""
+        assert self._peer is not None
         self._questions.add(question.job, listener)
         self._peer.send(question)
 

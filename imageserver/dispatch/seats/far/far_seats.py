@@ -10,13 +10,14 @@ the next request may ask for another one.
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from imageserver.dispatch.seats.configuration.seat_config import SeatConfig
 from imageserver.dispatch.seats.engines.engine_process import EngineProcess
-from imageserver.dispatch.seats.far.retry_pauses import RetryPauses
+from imageserver.dispatch.seats.far.retry_pauses import AskingPause, RetryPauses
 from imageserver.dispatch.seats.seat import OFFERED, REQUESTED, Seat
 from imageserver.dispatch.tasks import Tasks
 from imageserver.settings import Settings
@@ -69,6 +70,7 @@ class FarSeats:
         self._numbers = itertools.count(1)
         self._seats: dict[Seat, FarSeatRecord] = {}
         self._pauses = RetryPauses()
+        self._asking = AskingPause(self._limit)
         self._waits_since: float | None = None
         self._closing = Tasks()
 
@@ -102,14 +104,23 @@ class FarSeats:
             # Once: another engine of the same name may fail beside it.
             record.was_ready = True
             self._pauses.forget(machine)
+            self._asking.forget()
         if seat.engine.state == "failed":
             if not record.has_failed:
                 record.has_failed = True
                 self._pauses.begin(machine, now)
+                if seat.wanted == REQUESTED:
+                    self._asking.record_failure(machine, now)
+            seat.retried_at = self._next_try(machine, now)
             asks_again = self._settings.scale_up_wait > 0 and self._may_ask
-            return asks_again or self._pauses.is_over(machine, now)
+            return asks_again or (self._pauses.is_over(machine, now) and self._asking.is_over(now))
         # One that was woken looks for a machine again.
         return record.was_ready and not machine and not seat.engine.is_resting
+
+    def _next_try(self, machine: str, now: float) -> float:
+        """Return when a machine may be used that has failed, or the next one be asked for; infinite if neither will."""
+        ends = [end for end in (self._pauses.end(machine), self._asking.end) if end is not None]
+        return min((end for end in ends if end > now), default=max(ends, default=math.inf))
 
     def _close_last_refused(self) -> None:
         """Let refused machines go where no other engine is there or asked for: one that is lost may come back.
@@ -134,7 +145,7 @@ class FarSeats:
     @property
     def _may_ask(self) -> bool:
         """Whether a machine may be asked for, those included that are there and cannot be used."""
-        return self._asked_for < self._limit
+        return self._asked_for < self._limit and self._asking.is_over(self._clock())
 
     @property
     def _asked_for(self) -> int:
@@ -183,7 +194,8 @@ class FarSeats:
             self._open(REQUESTED if self._may_ask else OFFERED)
         elif self._refuses and not is_asking and self._may_open():
             self._open(OFFERED)
-        for seat in self._working:
+        # What is of no use goes first: MIN_ENGINES keeps the last ones.
+        for seat in sorted(self._working, key=lambda seat: not seat.is_refused):
             record = self._seats[seat]
             if seat.is_busy or (too_long and not seat.is_refused):
                 record.needed_at = now
@@ -198,6 +210,7 @@ class FarSeats:
         record = FarSeatRecord(needed_at=self._clock(), avoided=self._avoided)
         config = SeatConfig(name, "auto", STAND_IN, lambda: self._environment(seat, record), is_far=True)
         seat = Seat(name, self._new_engine(config), wanted)
+        seat.retried_at = self._pauses.last_end(record.needed_at)
         self._seats[seat] = record
         self._owner.open_seat(seat)
 

@@ -44,12 +44,12 @@ async def test_a_far_engine_is_not_woken_where_another_waits_for_the_same_machin
     ("wanted", "settings", "codes"),
     [
         (REQUESTED, {"scale_up_wait": 10, "max_engines": 2}, []),
-        (REQUESTED, {"min_engines": 2}, ["engine_unavailable"]),
         (OFFERED, {"scale_up_wait": 10, "max_engines": 2}, ["engine_unavailable"]),
         (OFFERED, {}, ["engine_unavailable"]),
     ],
 )
 async def test_jobs_end_where_the_last_engine_has_failed_unless_the_wait_asks_for_a_machine(wanted, settings, codes):
+    settings |= {"cluster": "head"}
     harness = Harness(**settings)
     add_stand_in(harness, wanted)
     harness.engine.state = "loading"
