@@ -18,13 +18,6 @@ def contradiction_in(settings: "Settings") -> str | None:
         return "HF_USERS has no effect with HF_AUTH=off: set HF_AUTH=read or any."
     if settings.compile and settings.cuda_graphs:
         return "COMPILE=1 and CUDA_GRAPHS=1 exclude each other: only forwards that are not compiled are captured."
-    if settings.devices and "device" in settings.model_fields_set:
-        return f"DEVICE={settings.device} and DEVICES={settings.devices} exclude each other: set one of them."
-    if settings.num_worker_processes > 1 and ":" in settings.device:
-        return (
-            f"DEVICE={settings.device} is one card, but NUM_WORKER_PROCESSES={settings.num_worker_processes} wants "
-            "several: set DEVICE=cuda, or DEVICES to a list."
-        )
     width, height = settings.default_width, settings.default_height
     if (width is None) != (height is None):
         return "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together: set both or neither."
@@ -35,11 +28,25 @@ def contradiction_in(settings: "Settings") -> str | None:
     if settings.webhook_secret and len(settings.webhook_secret) < MIN_SECRET_CHARACTERS:
         return f"WEBHOOK_SECRET is too short: it must have at least {MIN_SECRET_CHARACTERS} characters."
     return (
-        _contradiction_of_enhancement(settings)
+        _contradiction_of_devices(settings)
+        or _contradiction_of_enhancement(settings)
         or _contradiction_of_manifests(settings)
         or _contradiction_of_controlnets(settings)
         or _contradiction_of_machines(settings)
     )
+
+
+def _contradiction_of_devices(settings: "Settings") -> str | None:
+    if settings.devices and "device" in settings.model_fields_set:
+        return f"DEVICE={settings.device} and DEVICES={settings.devices} exclude each other: set one of them."
+    if "," in settings.device or "+" in settings.device:
+        return f"DEVICE={settings.device} names several devices: set DEVICES to them, and DEVICE not at all."
+    if settings.num_worker_processes > 1 and ":" in settings.device:
+        return (
+            f"DEVICE={settings.device} is one card, but NUM_WORKER_PROCESSES={settings.num_worker_processes} wants "
+            "several: set DEVICE=cuda, or DEVICES to a list."
+        )
+    return None
 
 
 def _contradiction_of_enhancement(settings: "Settings") -> str | None:

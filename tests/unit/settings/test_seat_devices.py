@@ -49,6 +49,13 @@ def test_a_setting_for_one_device_and_one_for_several_contradict_each_other():
     assert contradiction_in(Settings(_env_file=None, devices="cpu,cpu")) is None
 
 
+@pytest.mark.parametrize("device", ["cuda:0,cuda:1", "cuda:0+cuda:1"])
+def test_a_setting_for_one_device_names_no_more_than_one(device):
+    assert f"DEVICE={device} names several devices: set DEVICES" in contradiction_in(
+        Settings(_env_file=None, device=device, num_worker_processes=2)
+    )
+
+
 def test_a_number_of_cards_means_cards_of_one_kind():
     pinned = Settings(_env_file=None, device="cuda:1", num_worker_processes=2)
     assert "DEVICE=cuda:1 is one card" in contradiction_in(pinned)
