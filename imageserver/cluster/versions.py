@@ -10,6 +10,7 @@ from imageserver.settings import PACKAGE_DIR
 # A front without the engine's packages has only the first two.
 PACKAGES = ("ray", "msgspec", "torch", "diffusers", "transformers")
 PYTHON, PROJECT = "python", "qwen-image-server"
+REQUIREMENTS = "install the same requirements there"
 
 
 def versions() -> dict[str, str]:
@@ -30,10 +31,16 @@ def difference(here: dict[str, str], there: dict[str, str], machine: str) -> str
         if theirs == ours:
             continue
         if theirs is None:
-            return f"The machine {machine} has no {name}, this one {ours}: install the same requirements there."
-        advice = "update it" if name == PROJECT else "install the same requirements there"
+            return f"The machine {machine} has no {name}, this one {ours}: {REQUIREMENTS}."
+        advice = {PROJECT: "update it", PYTHON: python_advice(ours)}.get(name, REQUIREMENTS)
         return f"The machine {machine} has {name} {theirs}, this one {ours}: {advice}."
     return None
+
+
+def python_advice(version: str) -> str:
+    """Return what makes the start script use the Python of that version, whose patch level does not matter."""
+    name = "python" + ".".join(version.split(".")[:2])
+    return f"delete .venv there, and put PYTHON={name} before the line that starts it, once"
 
 
 def _code() -> str:

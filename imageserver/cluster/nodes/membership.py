@@ -38,6 +38,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file(settings)),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Else 3.11.2 and 3.11.7 would be strangers; what is pickled is the same for both.
+        "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor",
         # Its handler of fatal signals prints the stacks of every thread.
         "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
         "RAY_gcs_rpc_server_reconnect_timeout_s": str(RECONNECT_SECONDS),

@@ -11,6 +11,7 @@ import psutil
 
 from imageserver.cluster.nodes import membership
 from imageserver.cluster.nodes.node import Node
+from imageserver.cluster.versions import REQUIREMENTS, python_advice
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ END_SECONDS = 5.0
 # What Ray says only after pages and up to a minute of trying.
 REFUSED = "InvalidAuthToken"
 SILENT_HEAD = "Failed to connect to GCS"
+OTHER_VERSIONS = "Version mismatch: "
+VERSIONS = re.compile(r"was started with:\s+Ray: (\S+)\s+Python: (\S+)")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 NOISE = re.compile(r"^[\s\-=]*$|Traceback|^\s+File |^\s+\^*$|^\[\d{4}-")
 
@@ -100,5 +103,10 @@ class NodeKeeper:
             return "it has another token: CLUSTER_TOKEN must be the one that its first machine has printed."
         if SILENT_HEAD in output:
             return "nothing answers there."
+        versions = VERSIONS.findall(output.rpartition(OTHER_VERSIONS)[2]) if OTHER_VERSIONS in output else ()
+        if len(versions) > 1:
+            (ray, python), (own_ray, own_python) = versions[:2]
+            advice = REQUIREMENTS if ray != own_ray else python_advice(python)
+            return f"it has Ray {ray} and Python {python}, this machine {own_ray} and {own_python}: {advice}."
         lines = [line.strip() for line in output.splitlines() if not NOISE.search(line)]
         return lines[-1] if lines else "Ray said nothing."

@@ -18,7 +18,10 @@ HERE = {"python": "3.11", PROJECT: "0.1.0 (code aaaaaaaa)", "diffusers": "0.42.1
         ),
         (
             {"python": "3.12"},
-            "The machine 10.0.0.7 has python 3.12, this one 3.11: install the same requirements there.",
+            (
+                "The machine 10.0.0.7 has python 3.12, this one 3.11: delete .venv there, and put PYTHON=python3.11 "
+                "before the line that starts it, once."
+            ),
         ),
         (
             {PROJECT: "0.1.0 (code bbbbbbbb)"},

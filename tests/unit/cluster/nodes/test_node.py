@@ -126,6 +126,32 @@ def test_what_ray_complains_about_in_pages_is_one_sentence(tmp_path, monkeypatch
     assert node_keeper.STARTED not in keeper._output()
 
 
+@pytest.mark.parametrize(
+    ("own", "advice"),
+    [
+        (("2.60.0", "3.12.1"), "delete .venv there, and put PYTHON=python3.11 before the line that starts it, once."),
+        (("2.61.0", "3.11.7"), "install the same requirements there."),
+    ],
+)
+def test_a_machine_with_another_python_is_told_what_to_do_and_another_patch_level_joins(
+    tmp_path, monkeypatch, own, advice
+):
+    from ray._private import utils
+
+    for name, value in membership.environment(settings(tmp_path)).items():
+        monkeypatch.setenv(name, value)
+    head = {"ray_version": "2.60.0", "python_version": "3.11.7"}
+    monkeypatch.setattr(utils, "compute_version_info", lambda: ("2.60.0", "3.11.2"))
+    utils.check_version_info(head, "node 127.0.0.2")
+    monkeypatch.setattr(utils, "compute_version_info", lambda: own)
+    with pytest.raises(RuntimeError) as refused:
+        utils.check_version_info(head, "node 127.0.0.2")
+    keeper = NodeKeeper(Node(settings(tmp_path)))
+    monkeypatch.setattr(Node, "log_file", tmp_path / "node.log")
+    (tmp_path / "node.log").write_text(f"Traceback:\n  File x\nRuntimeError: {refused.value}\n")
+    assert keeper._complaint() == f"it has Ray 2.60.0 and Python 3.11.7, this machine {own[0]} and {own[1]}: {advice}"
+
+
 def test_a_machine_whose_head_is_gone_says_that_it_goes_on_trying(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(node_keeper, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(Node, "log_file", tmp_path / "node.log")
