@@ -21,6 +21,7 @@ from imageserver.api.page.styles import read_styles
 from imageserver.api.request_context import EXTENSION
 from imageserver.api.server.gallery import upkeep
 from imageserver.api.services import Services, import_imaging
+from imageserver.api.wsgi import large_blocks
 from imageserver.api.wsgi.connections import Connections
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
@@ -65,6 +66,7 @@ def create_app(settings: Settings, owner: int, secrets: AcceptedSecrets | None =
     def serves() -> bool:
         return not services.draining and process_lives(owner)
 
+    large_blocks.return_when_free()
     # These import requests, which takes 0.1 s, so only if the settings need them.
     huggingface_tokens = webhooks = prompt_endpoint = None
     if settings.hf_auth != "off":
@@ -89,6 +91,7 @@ def create_app(settings: Settings, owner: int, secrets: AcceptedSecrets | None =
     client, measurements = DispatchClient(settings, runtime_dir, on_ready=announce), MetricRegistry()
     services = Services(
         settings=settings,
+        waiting=routes.register(app, settings),
         client=client,
         outputs=open_outputs(settings, runtime_dir.store_socket(os.getpid())),
         cache=OutputCache(settings.resolve(settings.state_dir) / "answers", max_mb=settings.cache_max_mb),
@@ -124,7 +127,6 @@ def create_app(settings: Settings, owner: int, secrets: AcceptedSecrets | None =
         prompt_endpoint=prompt_endpoint,
     )
     app.extensions[EXTENSION] = services
-    routes.register(app, settings)
     services.start()
     key_file_watch.start()
     upkeep.start(services)

@@ -19,6 +19,7 @@ from imageserver.api.server.gallery import views as gallery
 from imageserver.api.server.provenance import views as provenance
 from imageserver.api.wsgi import response_headers, security_headers, send_timeout
 from imageserver.api.wsgi.bodies import arriving, body_timeout, fair_reading, malformed_body
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.settings import Settings
 from imageserver.web_addresses import TrustedProxies
 
@@ -26,8 +27,11 @@ from imageserver.web_addresses import TrustedProxies
 MIN_BODIES = 4
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Register the handlers of every request first, in the order in which they run, then the dialects."""
+def register(app: Flask, settings: Settings) -> WaitingBytes:
+    """Register the handlers of every request first, in the order in which they run, then the dialects.
+
+    Returns what counts the bytes that wait, for those that handlers and streams have in memory.
+    """
     errors.register(app)
     # Before whatever may fail or refuse.
     response_headers.register(app)
@@ -36,7 +40,7 @@ def register(app: Flask, settings: Settings) -> None:
         int(max(together / settings.workers, MIN_BODIES * settings.max_body_mb) * 2**20)
         for together in (settings.max_arriving_mb, settings.max_waiting_mb)
     )
-    arriving.register(app, max_arriving, max_waiting, TrustedProxies(settings.trusted_proxies))
+    waiting = arriving.register(app, max_arriving, max_waiting, TrustedProxies(settings.trusted_proxies))
     body_timeout.register(app, settings.body_timeout)
     malformed_body.register(app)
     fair_reading.register(app)
@@ -68,3 +72,4 @@ def register(app: Flask, settings: Settings) -> None:
         app.register_blueprint(own_routes.blueprint)
     websocket.register(app)
     proxied_requests.register(app, settings)
+    return waiting

@@ -12,6 +12,7 @@ from imageserver.api.addresses.links import Links
 from imageserver.api.credentials.api_keys import Keyring
 from imageserver.api.credentials.url_signer import UrlSigner
 from imageserver.api.page.styles import Styles
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.api.wsgi.connections import Connections
 from imageserver.api.wsgi.memory_budget import MemoryBudget
 from imageserver.api.wsgi.request_ids import RequestIds
@@ -66,6 +67,7 @@ class Services:
     # Apart, so that a store that hangs keeps nobody from encoding.
     storage_threads: ThreadPool
     decoding_memory: MemoryBudget
+    waiting: WaitingBytes
     request_ids: RequestIds
     tasks: TaskStore
     webhook_store: WebhookStore

@@ -61,8 +61,9 @@ class NetworkSettings(BaseModel):
         1024.0,
         gt=0,
         description="Maximum size of all bodies of 64 KiB or more together that have arrived and wait for their "
-        "answers, in MiB; divided among WORKERS, each with room for four of MAX_BODY_MB at least. One address has "
-        "three quarters of it, and what finds no room is refused with 429.",
+        "answers, of pixels that wait for ENHANCE_URL, and of answers that are being sent, in MiB; divided among "
+        "WORKERS, each with room for four of MAX_BODY_MB at least. One address has three quarters of it, and what "
+        "finds no room is refused with 429.",
     )
     body_timeout: float = Field(60.0, gt=0, description="Seconds within which a request's body must arrive.")
     send_timeout: float = Field(

@@ -7,6 +7,7 @@ import gevent
 
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.output_options import OutputOptions
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.client_limits import ClientLimits
 from imageserver.enhancement.enhancement import Enhancement
@@ -69,6 +70,7 @@ def service_with(endpoint: Endpoint | None, **settings: Any) -> Any:
         tracing=None,
         settings=SimpleNamespace(enhance_url="http://chat", enhance_model="small", **settings),
         thread_pool=ThreadPool(1),
+        waiting=WaitingBytes(2**30),
     )
 
 

@@ -16,16 +16,14 @@ from imageserver.api.inputs.images.init_image import MAX_INPUT_RATIO, InitImage
 from imageserver.api.request_context import account, arrival, client_address, credential, limits, request_id
 from imageserver.api.services import Services
 from imageserver.api.wsgi.disconnect import while_client_stays
-from imageserver.dispatch.client.ticket import Image, PreviewImage
+from imageserver.dispatch.client.ticket import GenerationUpdate, Image
 from imageserver.errors import Cancelled
 from imageserver.generation import CaptionForm, Generation, ModelInfo, Outcome, Source
-from imageserver.protocol.messages import Progress, Queued, Started, Submit
+from imageserver.protocol.messages import Started, Submit
 from imageserver.settings import Settings
 from imageserver.telemetry.logs import current_trace
 
 logger = logging.getLogger(__name__)
-
-Update = Queued | Started | Progress | PreviewImage | Image | None
 
 # Qwen2.5-VL reads a token for 28 x 28 pixels, so 669 of them.
 MAX_PIXELS = 512 * 1024
@@ -62,7 +60,7 @@ def _stop(service: Services, job: int, stopped: Event) -> None:
 
 def _updates(
     service: Services, generation: Generation, pixels: bytes, dialect: str, stopped: Event
-) -> Iterator[Update]:
+) -> Iterator[GenerationUpdate]:
     """Submit the job once it is followed, so that it has the trace of its request, and yield its updates."""
     message = Submit(
         job=request_id(),

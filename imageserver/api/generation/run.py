@@ -15,19 +15,23 @@ from imageserver.api.generation.request_times import RequestTimes
 from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions, encode_images
 from imageserver.api.services import Services
+from imageserver.api.wsgi.bodies.arriving import BODY_KEY
 from imageserver.api.wsgi.disconnect import while_client_stays
 from imageserver.client_limits import NO_LIMITS, ClientLimits
-from imageserver.dispatch.client.ticket import Image, PreviewImage
+from imageserver.dispatch.client.ticket import GenerationUpdate, Image, PreviewImage
 from imageserver.errors import Cancelled, InvalidParameter, ServiceError
 from imageserver.generation import Generation, ModelInfo, Outcome
 from imageserver.outputs.cache import Answer, key_of
 from imageserver.protocol.messages import CacheHit, Progress, Queued, Started, Submit
 from imageserver.telemetry.logs import current_trace
+from imageserver.web_addresses import network_of
 
 logger = logging.getLogger(__name__)
 
 # Streams say something at least so often, so that proxies keep them open.
 HEARTBEAT_SECONDS = 10.0
+# A stream has each file, its base64, the event with that, and the bytes that are being sent.
+SENT_COPIES = 4
 
 Origin = Literal["hit", "miss", "join"]
 
@@ -99,6 +103,8 @@ class PendingGeneration:
         self._stopped = Event()
         self._client_may_return = False
         self._times = RequestTimes(service, request.generation, request.arrived)
+        # Whom the memory counts as.
+        self._client = network_of(request.client)
 
     def updates(self) -> Generator[Update]:
         """Yield the updates, the result last; raises the ServiceError that prevented it.
@@ -112,18 +118,21 @@ class PendingGeneration:
         service, request = self._service, self.request
         cached = self.cached()
         if cached is not None:
-            service.client.record_cache_hit(
-                CacheHit(
-                    job=request.number,
-                    generation=request.generation,
-                    outcome=cached.outcome,
-                    credential=request.credential,
-                    dialect=request.dialect,
+            request = self.request = request.without_pixels()
+            with service.waiting.held(self._client, _bytes_of(cached)):
+                service.client.record_cache_hit(
+                    CacheHit(
+                        job=request.number,
+                        generation=request.generation,
+                        outcome=cached.outcome,
+                        credential=request.credential,
+                        dialect=request.dialect,
+                    )
                 )
-            )
-            self._times.complete(cached.outcome, "hit")
-            yield cached
+                self._times.complete(cached.outcome, "hit")
+                yield cached
             return
+        service.waiting.refuse_overdrawn(self._client)
         began = time.monotonic()
         generation = yield from self._improved()
         waited = time.monotonic() - began
@@ -153,10 +162,15 @@ class PendingGeneration:
             service.client.client_left(request.number)
         # The dispatcher has it now; the wait for the images may be long.
         request = self.request = request.without_pixels()
-        for update in ticket.updates(HEARTBEAT_SECONDS):
-            if isinstance(update, Started):
-                self._times.record_device(update.device)
-            yield self._finished(update) if isinstance(update, Image) else update
+        # Mapped, so that nothing here keeps an image's pixels while its files are sent.
+        for update in map(self._updated, ticket.updates(HEARTBEAT_SECONDS)):
+            with service.waiting.added(self._client, _bytes_of(update)):
+                yield update
+
+    def _updated(self, update: GenerationUpdate) -> Update:
+        if isinstance(update, Started):
+            self._times.record_device(update.device)
+        return self._finished(update) if isinstance(update, Image) else update
 
     def _improved(self) -> Generator[None, None, Generation]:
         """Return the generation for the engine, with the prompt that an endpoint has written for it.
@@ -169,14 +183,16 @@ class PendingGeneration:
         # One that may have been generated already, or that joins its first try, takes no place in the queue.
         if request.idempotency_key is None and not (request.retry and request.retry.count):
             service.client.request_admission(request.number, request.credential, request.account, request.limits)
-        generation, self._prompt_warnings = yield from with_better_prompt(
-            service,
-            request.generation,
-            request.credential,
-            left=min(request.timeout, math.inf if request.patience is None else request.patience),
-            stopped=self._stopped,
-            pause=HEARTBEAT_SECONDS,
-        )
+        # A prompt may take half a minute, and the dispatcher, which counts the pixels of its queue, has none of these.
+        with service.waiting.held(self._client, len(request.source)):
+            generation, self._prompt_warnings = yield from with_better_prompt(
+                service,
+                request.generation,
+                request.credential,
+                left=min(request.timeout, math.inf if request.patience is None else request.patience),
+                stopped=self._stopped,
+                pause=HEARTBEAT_SECONDS,
+            )
         if not request.still_wanted() or self._stopped.is_set():
             raise Cancelled("The generation was cancelled.")
         return generation
@@ -207,9 +223,11 @@ class PendingGeneration:
 
     def result(self, environ: dict[str, Any]) -> GenerationResult:
         """Return the encoded images; raises the ServiceError that prevented them, Cancelled when the client left."""
-        *_, result = self.stream(environ)
-        assert isinstance(result, GenerationResult)
-        return result
+        for update in self.stream(environ):
+            # Counted longer than by its updates: until there is an answer, which then counts itself.
+            keep_for_answer(environ, update)
+        assert isinstance(update, GenerationResult)
+        return update
 
     def cancel(self) -> None:
         """Stop it; whoever iterates the updates gets Cancelled."""
@@ -283,7 +301,19 @@ class PendingGeneration:
     def _result(
         self, outcome: Outcome, files: tuple[bytes, ...], info: ModelInfo | None, origin: Origin
     ) -> GenerationResult:
-        return GenerationResult(self.request, outcome, files, info, origin, [*self.warnings, *outcome.warnings])
+        request = self.request.without_pixels()
+        return GenerationResult(request, outcome, files, info, origin, [*self.warnings, *outcome.warnings])
+
+
+def keep_for_answer(environ: dict[str, Any], update: Update) -> None:
+    """Count a result among what its request has in memory; of a stream, which has no one answer, the updates do."""
+    if BODY_KEY in environ:
+        environ[BODY_KEY].add(_bytes_of(update))
+
+
+def _bytes_of(update: Update) -> int:
+    """Return the memory that a result needs until it has been sent."""
+    return SENT_COPIES * sum(map(len, update.files)) if isinstance(update, GenerationResult) else 0
 
 
 def _cache_keys(

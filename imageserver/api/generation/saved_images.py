@@ -7,6 +7,7 @@ from flask import request, url_for
 
 from imageserver.api.inputs.images.image_bytes import checked, fetch
 from imageserver.api.services import Services
+from imageserver.api.wsgi.bodies.arriving import hold
 from imageserver.errors import Forbidden, InvalidParameter
 
 # A link in Markdown as chats show it: the address between the last "](" and ")".
@@ -21,7 +22,8 @@ SentImage = str | Callable[[], bytes]
 class ImageReader:
     """Reads the images of one request, each once, and no more bytes of them than a body may have.
 
-    They are kept while the request waits, and a body of addresses is small whatever they stand for.
+    They are kept while the request waits, and a body of addresses is small whatever they stand for: what that does not
+    contain is counted beside it.
     """
 
     def __init__(self, service: Services) -> None:
@@ -39,6 +41,8 @@ class ImageReader:
                 raise InvalidParameter(
                     f"{name}: the images are larger than {limit:g} MiB together (MAX_BODY_MB).", param=name
                 )
+            # Unlike base64, an address is not as long as what it stands for.
+            hold(len(data) - len(image) if isinstance(image, str) else len(data))
             self._images[image] = data
         return self._images[image]
 

@@ -65,7 +65,7 @@ def share() -> Response:
 
 def _page_with(body: ShareBody, image: FileStorage | None) -> Response:
     text = "\n".join(filter(None, (body.text, body.url))) or body.title
-    request.environ[BODY_KEY].is_repeated = True
+    request.environ[BODY_KEY].lasts_until_sent = True
     return _page("", text=text, kind=image.mimetype if image else "", content=image.read() if image else b"")
 
 

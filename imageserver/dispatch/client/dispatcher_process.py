@@ -16,12 +16,17 @@ def kill(pid: int, owner: int) -> bool:
     """
     try:
         process = psutil.Process(pid)
-        if process.cmdline()[-2:] != [MODULE, str(owner)]:
+        if not _is_of(process.cmdline(), owner):
             return False
         process.kill()
     except psutil.Error:
         return False
     return True
+
+
+def dispatchers_of(owner: int) -> list[int]:
+    """Return the process ids of the dispatchers of the server `owner`, whether they have an address or not."""
+    return [each.pid for each in psutil.process_iter(["cmdline"]) if _is_of(each.info["cmdline"] or [], owner)]
 
 
 def ask_to_end(pid: int) -> None:
@@ -30,3 +35,7 @@ def ask_to_end(pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
         if hasattr(signal, "SIGCONT"):
             os.kill(pid, signal.SIGCONT)
+
+
+def _is_of(command: list[str], owner: int) -> bool:
+    return command[-2:] == [MODULE, str(owner)]

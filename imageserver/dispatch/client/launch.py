@@ -8,7 +8,7 @@ import time
 
 from filelock import FileLock, Timeout
 
-from imageserver.dispatch.client.dispatcher_process import ask_to_end, kill
+from imageserver.dispatch.client.dispatcher_process import ask_to_end, dispatchers_of, kill
 from imageserver.dispatch.client.runtime_dir import RuntimeDir, process_lives
 from imageserver.protocol.channel import Channel
 from imageserver.protocol.messages import Hello
@@ -16,6 +16,8 @@ from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
 
 START_TIMEOUT_SECONDS = 15.0
 POLL_SECONDS = 0.02
+# A dispatcher looks after its address every second.
+PUBLISH_TIMEOUT_SECONDS = 5.0
 
 
 def connect(runtime_dir: RuntimeDir) -> tuple[Channel, int]:
@@ -29,7 +31,7 @@ def connect(runtime_dir: RuntimeDir) -> tuple[Channel, int]:
 def connect_or_start(runtime_dir: RuntimeDir, settings: Settings) -> tuple[Channel, int]:
     """Return a channel to the dispatcher and its process id; raises OSError when none answers and none can be started.
 
-    One that lives but does not answer is ended first: two would have two engines on one device.
+    One that lives but does not answer in time is ended first: two would have two engines on one device.
     """
     try:
         return connect(runtime_dir)
@@ -41,8 +43,7 @@ def connect_or_start(runtime_dir: RuntimeDir, settings: Settings) -> tuple[Chann
             try:
                 return connect(runtime_dir)
             except OSError:
-                _kill_last(runtime_dir)
-                return _start(runtime_dir, settings)
+                return _connect_again(runtime_dir) or _start(runtime_dir, settings)
     except Timeout as error:
         raise TimeoutError("Another process is starting the dispatcher and does not finish.") from error
 
@@ -62,9 +63,21 @@ def stop(runtime_dir: RuntimeDir, timeout: float = 10.0) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _kill_last(runtime_dir: RuntimeDir) -> None:
-    with contextlib.suppress(OSError):
-        kill(runtime_dir.read()[1], runtime_dir.owner)
+def _connect_again(runtime_dir: RuntimeDir) -> tuple[Channel, int] | None:
+    """Return a channel to a dispatcher that lives, once it has published its address again; one that does not is ended.
+
+    Programs that clean up /tmp remove an address, and a worker may end before the dispatcher that it starts has one.
+    """
+    pids, deadline = dispatchers_of(runtime_dir.owner), time.monotonic() + PUBLISH_TIMEOUT_SECONDS
+    while any(map(process_lives, pids)):
+        with contextlib.suppress(OSError):
+            return connect(runtime_dir)
+        if time.monotonic() > deadline:
+            for pid in pids:
+                kill(pid, runtime_dir.owner)
+            break
+        time.sleep(POLL_SECONDS)
+    return None
 
 
 def _start(runtime_dir: RuntimeDir, settings: Settings) -> tuple[Channel, int]:

@@ -46,6 +46,9 @@ class Image:
     joined: bool = False
 
 
+GenerationUpdate = messages.Queued | messages.Started | messages.Progress | PreviewImage | Image | None
+
+
 class Ticket:
     """Receives the dispatcher's messages about one request, and passes them to the greenlet that waits."""
 
@@ -53,39 +56,40 @@ class Ticket:
         self.job = job
         self.timeout = timeout
         self._cancel = cancel
+        self._is_finished = False
         self.received: queue.SimpleQueue[tuple[Update, bytes]] = queue.SimpleQueue()
 
     def receive(self, message: Update, raw: bytes = b"") -> None:
         self.received.put((message, raw))
 
-    def updates(
-        self, pause: float
-    ) -> Iterator[messages.Queued | messages.Started | messages.Progress | PreviewImage | Image | None]:
+    def updates(self, pause: float) -> Iterator[GenerationUpdate]:
         """Yield the updates, the image last, and None after every `pause` seconds without one.
 
         Raises the ServiceError that ended the generation early.
         """
         give_up = time.monotonic() + self.timeout + GRACE_SECONDS
-        while True:
-            left = give_up - time.monotonic()
-            try:
-                message, raw = self.received.get(timeout=max(0.0, min(pause, left)))
-            except queue.Empty:
-                if left <= pause:
-                    self.cancel()
-                    raise DeadlineExceeded(f"The time limit of {self.timeout:g} s passed.") from None
-                yield None
-                continue
-            match message:
-                case messages.Finished():
-                    yield Image(message.outcome, raw, message.joined)
-                    return
-                case messages.Preview():
-                    yield PreviewImage(message, raw)
-                case messages.Queued() | messages.Started() | messages.Progress():
-                    yield message
-                case _:
-                    raise as_error(message)
+        while not self._is_finished:
+            # Not kept here: the pixels of an image are large, and whoever sends it may take long.
+            yield self._next(pause, give_up)
+
+    def _next(self, pause: float, give_up: float) -> GenerationUpdate:
+        left = give_up - time.monotonic()
+        try:
+            message, raw = self.received.get(timeout=max(0.0, min(pause, left)))
+        except queue.Empty:
+            if left <= pause:
+                self.cancel()
+                raise DeadlineExceeded(f"The time limit of {self.timeout:g} s passed.") from None
+            return None
+        match message:
+            case messages.Finished():
+                self._is_finished = True
+                return Image(message.outcome, raw, message.joined)
+            case messages.Preview():
+                return PreviewImage(message, raw)
+            case messages.Queued() | messages.Started() | messages.Progress():
+                return message
+        raise as_error(message)
 
     def response(self, kind: type[R]) -> tuple[R, bytes]:
         """Wait for the one message that answers a query, and its raw bytes."""

@@ -48,3 +48,32 @@ def test_a_worker_that_starts_after_tmp_was_cleaned_up_finds_the_dispatcher(runt
         return pid, runtime_dir.read()[0] == listening.address
 
     assert run_in_own_loop(remove_and_find()) == (os.getpid(), True)
+
+
+@pytest.mark.parametrize("what", ["address_file", "socket_path", "folder"])
+def test_a_worker_that_starts_before_the_address_is_there_again_waits_for_it_and_starts_no_second_dispatcher(
+    runtime_dir, what, monkeypatch
+):
+    monkeypatch.setattr(launch, "dispatchers_of", lambda owner: [owner])
+    monkeypatch.setattr(launch, "_start", lambda *_: pytest.fail("a second dispatcher"))
+    settings, removed, peers = Settings(_env_file=None), getattr(runtime_dir, what), []
+
+    async def remove_and_start():
+        listening = server.ListeningAddress(settings, runtime_dir, lambda reader, writer: peers.append(writer))
+        await listening.open()
+        shutil.rmtree(removed) if what == "folder" else removed.unlink()
+        started = asyncio.create_task(asyncio.to_thread(launch.connect_or_start, runtime_dir, settings))
+        while not runtime_dir.launch_lock.exists():
+            await asyncio.sleep(0.001)
+        keeping = asyncio.create_task(listening.keep())
+        channel, pid = await started
+        channel.close()
+        while not peers:
+            await asyncio.sleep(0.001)
+        keeping.cancel()
+        listening.close()
+        for peer in peers:
+            peer.close()
+        return pid
+
+    assert run_in_own_loop(remove_and_start()) == os.getpid()

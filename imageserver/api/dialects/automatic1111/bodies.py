@@ -7,6 +7,7 @@ import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 from pydantic import Field
 
 from imageserver.api.dialects.automatic1111.hires_fix import HiresFix
@@ -42,6 +43,8 @@ MIN_STRENGTH = 0.001
 MAX_QUOTED = 20
 # Of a text that a response repeats, except those that are long by nature.
 MAX_ECHOED_CHARACTERS = 10_000
+# Of each other field, as JSON.
+MAX_ECHOED_BYTES = 2**16
 LONG_TEXTS = {"prompt", "negative_prompt", "init_images", "mask"}
 
 # Features that are not supported, each with the values that switch it off, beside null and blanks.
@@ -220,10 +223,14 @@ def sent(body: GeneratingBody) -> dict[str, Any]:
     """Return the `parameters` of the response: the body with its defaults, without unknown keys and images.
 
     Python clients may send Infinity and NaN, which are not valid JSON: they become null, as do long texts where none
-    belongs, such as the images of extensions.
+    belongs, such as the images of extensions, and fields that many short ones make long: in JSON they may take three
+    times as much as in the body.
     """
     extra = body.model_extra or {}
     known = {name: _echoed(value, may_be_long=name in LONG_TEXTS) for name, value in body.model_dump().items()}
+    for name in known.keys() - LONG_TEXTS:
+        if len(msgspec.json.encode(known[name])) > MAX_ECHOED_BYTES:
+            known[name] = None
     for name in extra.keys() - ({*UNSUPPORTED, *UNSUPPORTED_WITH_MASK, *WITHOUT_EFFECT} - {"auth", "url"}):
         del known[name]
     if isinstance(body, Img2ImgBody) and not body.include_init_images:

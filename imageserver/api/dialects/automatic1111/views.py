@@ -26,7 +26,7 @@ from imageserver.api.dialects.automatic1111.lora_tags import loras_in
 from imageserver.api.dialects.automatic1111.samplers import choose
 from imageserver.api.generation.build_request import build_request, parse_request
 from imageserver.api.generation.model_lookup import WaitingRequest, wait_for_model
-from imageserver.api.generation.run import GenerationResult, PendingGeneration
+from imageserver.api.generation.run import GenerationResult, PendingGeneration, keep_for_answer
 from imageserver.api.generation.save import save_all
 from imageserver.api.inputs.images.image_bytes import fetch
 from imageserver.api.inputs.images.init_image import InitImage, Resize
@@ -36,6 +36,7 @@ from imageserver.api.inputs.validation import read_query
 from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import client_address, credential, request_id, services
 from imageserver.api.services import Services
+from imageserver.api.wsgi.bodies.arriving import hold
 from imageserver.api.wsgi.disconnect import while_client_stays
 from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.dispatch.client.ticket import PreviewImage
@@ -138,7 +139,7 @@ def skip() -> Response:
 
 
 @blueprint.post("/sdapi/v1/png-info")
-@documented(body=PngInfoBody, response=PngInfoResponse, errors=(400, 413, 422, 500))
+@documented(body=PngInfoBody, response=PngInfoResponse, errors=(400, 413, 422, 429, 500))
 def png_info() -> Response:
     """Return the generation parameters that an image contains."""
     service = services()
@@ -151,7 +152,10 @@ def png_info() -> Response:
         info = texts.pop("parameters", "")
         return PngInfoResponse(info=info, items=texts, parameters=parse_infotext(info))
 
-    return jsonify(service.thread_pool.run(work).model_dump())
+    response = jsonify(service.thread_pool.run(work).model_dump())
+    # Compressed texts may be many times as long as the image.
+    hold(response.calculate_content_length() or 0)
+    return response
 
 
 def _answer(service: Services, body: GeneratingBody, init_image: InitImage | None = None) -> Response:
@@ -195,6 +199,7 @@ def _generate(service: Services, pending: PendingGeneration) -> GenerationResult
     try:
         with while_client_stays(request.environ, lambda: disconnected.append(True)):
             for update in pending.stream(request.environ):
+                keep_for_answer(request.environ, update)
                 match update:
                     case Started():
                         # A new engine starts from the beginning.

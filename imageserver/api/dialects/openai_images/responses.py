@@ -154,8 +154,8 @@ def frames(
                     yield _frame(_partial(service, generation_request, update, kind, shown[index]))
                     shown[index] += 1
                 case GenerationResult():
-                    for event in _completed(service, update, kind):
-                        yield _frame(event)
+                    # Mapped, so that an event is not kept beside its frame.
+                    yield from map(_frame, _completed(service, update, kind))
     yield sse.frame(DONE)
 
 

@@ -31,8 +31,7 @@ from imageserver.api.generation.run import GenerationRequest, GenerationResult, 
 from imageserver.api.generation.save import save_all, shown_paths, urls_of
 from imageserver.api.request_context import client_address, request_id, services
 from imageserver.api.services import Services
-from imageserver.api.wsgi.bodies.arriving import ARRIVING_KEY, WAITING_KEY
-from imageserver.api.wsgi.bodies.waiting import WaitingBodies
+from imageserver.api.wsgi.bodies.arriving import ARRIVING_KEY
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
 from imageserver.dispatch.client.ticket import PreviewImage
 from imageserver.errors import BadRequest, Busy, Draining, ServiceError, TooManyConnections, UpgradeRequired
@@ -105,7 +104,7 @@ def generate(connection: Connection) -> None:
     client = network_of(client_address())
     message = ArrivingMessage(request.environ[ARRIVING_KEY], client, give_up=connection.sock.cut)
     connection.sock.serve(connection, message)
-    session = _Session(services(), connection, request_id(), request.environ[WAITING_KEY], client)
+    session = _Session(services(), connection, request_id(), client)
     try:
         session.run()
     except ConnectionClosed:
@@ -182,14 +181,12 @@ class _RunningGeneration:
 class _Session:
     """One connection with at most one generation at a time; its messages count as `client`'s among those that wait."""
 
-    def __init__(
-        self, service: Services, connection: Connection, first_number: int, waiting: WaitingBodies, client: str
-    ) -> None:
+    def __init__(self, service: Services, connection: Connection, first_number: int, client: str) -> None:
         self._service = service
         self._connection = connection
-        self._outbox = Outbox(lambda frame: connection.send(frames.encode(frame)))
+        self._outbox = Outbox(self._send)
         self._first_number: int | None = first_number
-        self._waiting, self._client = waiting, client
+        self._client = client
         self._running: _RunningGeneration | None = None
         self._idle_for = 0.0
 
@@ -222,6 +219,11 @@ class _Session:
         self._connection.thread.join(CLOSE_SECONDS)
         self._connection.input_buffer.clear()
 
+    def _send(self, frame: Frame) -> None:
+        data = frames.encode(frame)
+        with self._service.waiting.added(self._client, len(data)):
+            self._connection.send(data)
+
     def _receive(self, message: bytes) -> None:
         self._idle_for = 0.0
         try:
@@ -253,7 +255,7 @@ class _Session:
         authentication.identify()
         body, number = frames.checked(frame), self._next_number()
         rate_limits.count_requests(1, number)
-        self._waiting.hold(self._client, size)
+        self._service.waiting.hold(self._client, size)
         self._running = _RunningGeneration(self._service, number, body)
         # With a copy of the context, which holds the credential and the request id.
         gevent.spawn(copy_context().run, self._follow, self._running, size)
@@ -272,7 +274,7 @@ class _Session:
             logger.exception("The generation failed.")
             last = frames.failure(running.number, ServiceError())
         finally:
-            self._waiting.release(self._client, size)
+            self._service.waiting.release(self._client, size)
         try:
             self._outbox.put(lambda: self._last(running, last))
         except ConnectionClosed:

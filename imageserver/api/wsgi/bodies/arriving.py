@@ -1,6 +1,7 @@
 """Limit the bytes of all bodies that are still arriving: each of many slow clients could leave a large one unfinished.
 
-The messages of WebSockets count as well. What has arrived counts among what waits for its answer.
+The messages of WebSockets count as well. What has arrived counts among what waits for its answer, and a large answer
+counts there until it has been sent.
 """
 
 import contextlib
@@ -8,19 +9,19 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, has_request_context, request
 from werkzeug.wsgi import ClosingIterator
 
 from imageserver.api.wsgi.bodies.room import ArrivingBodies
-from imageserver.api.wsgi.bodies.waiting import WaitingBodies
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
 from imageserver.errors import BodyTooSlow
 from imageserver.web_addresses import TrustedProxies, network_of
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-# Where a WebSocket finds what counts its messages, while they arrive and while they wait.
-ARRIVING_KEY, WAITING_KEY = "imageserver.arriving", "imageserver.waiting"
+# Where a WebSocket finds what counts its messages while they arrive.
+ARRIVING_KEY = "imageserver.arriving"
 # Where a view finds the ArrivingBody of its request.
 BODY_KEY = "imageserver.body"
 
@@ -28,16 +29,17 @@ BODY_KEY = "imageserver.body"
 class ArrivingBody:
     """A body that raises BodyTooSlow once it has to make room for others, and QueueFull where too many wait."""
 
-    def __init__(self, bodies: ArrivingBodies, waiting: WaitingBodies, environ: dict[str, Any], client: str) -> None:
+    def __init__(self, bodies: ArrivingBodies, waiting: WaitingBytes, environ: dict[str, Any], client: str) -> None:
         self.client = client
-        # Where the answer repeats it, it is in memory until that has been sent.
-        self.is_repeated = False
+        # Whether it counts until the answer has been sent, and not only until that begins.
+        self.lasts_until_sent = False
         self._bodies = bodies
         self._waiting = waiting
         self._body = environ["wsgi.input"]
         self._connection: socket.socket | None = environ.get(SOCKET_KEY)
         self._left = int(environ.get("CONTENT_LENGTH") or -1)
         self._size = self._waiting_size = 0
+        self._further: list[int] = []
         self._is_given_up = False
 
     def read(self, *size: int) -> bytes:
@@ -57,9 +59,28 @@ class ArrivingBody:
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RD)
 
+    def hold(self, size: int) -> None:
+        """Count bytes that the request needs beside its body; raises QueueFull where they find no room."""
+        self._waiting.hold(self.client, size)
+        self._further.append(size)
+
+    def add(self, size: int) -> None:
+        """Count bytes that the request has beside its body already, whether they find room or not."""
+        self._waiting.add(self.client, size)
+        self._further.append(size)
+
+    def be_answered(self, size: int) -> None:
+        """Count the bytes of the answer until it has been sent, in place of the request."""
+        self.release()
+        self.add(size)
+        self.lasts_until_sent = True
+
     def release(self) -> None:
-        """Count it no longer: its request has been answered, or its images are in the queue and a stream begins."""
-        self._waiting.release(self.client, self._waiting_size)
+        """Count nothing any more: its request has been answered, or its images are in the queue and a stream begins."""
+        for size in (self._waiting_size, *self._further):
+            self._waiting.release(self.client, size)
+        self._size = self._waiting_size = 0
+        self._further.clear()
 
     def _counted(self, read: Callable[..., bytes], *size: int) -> bytes:
         try:
@@ -90,19 +111,36 @@ class ArrivingBody:
             raise BodyTooSlow("The request body made room for others that arrive (MAX_ARRIVING_MB); send it again.")
 
 
-def register(app: Flask, max_arriving: int, max_waiting: int, proxies: TrustedProxies) -> None:
-    """Limit the bytes that are still arriving at this worker, and those that have arrived and wait, each together."""
+def hold(size: int) -> None:
+    """Count bytes that the current request needs beside its body; raises QueueFull where they find no room."""
+    if has_request_context() and BODY_KEY in request.environ:
+        request.environ[BODY_KEY].hold(size)
+
+
+def register(app: Flask, max_arriving: int, max_waiting: int, proxies: TrustedProxies) -> WaitingBytes:
+    """Limit the bytes that are still arriving at this worker, and those that wait, each together; return the latter."""
     inner: Application = app.wsgi_app
-    bodies, waiting = ArrivingBodies(max_arriving), WaitingBodies(max_waiting)
+    bodies, waiting = ArrivingBodies(max_arriving), WaitingBytes(max_waiting)
+
+    @app.after_request
+    def count_answer(response: Response) -> Response:
+        # Of the others, a file is not in memory, and a stream counts what it has there itself.
+        if response.is_sequence:
+            body: ArrivingBody = request.environ[BODY_KEY]
+            body.be_answered(response.calculate_content_length() or 0)
+        return response
 
     def with_limit(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         client = proxies.client_of(environ.get("REMOTE_ADDR") or "", environ.get("HTTP_X_FORWARDED_FOR", ""))
         body = ArrivingBody(bodies, waiting, environ, network_of(client))
-        environ |= {"wsgi.input": body, BODY_KEY: body, ARRIVING_KEY: bodies, WAITING_KEY: waiting}
+        environ |= {"wsgi.input": body, BODY_KEY: body, ARRIVING_KEY: bodies}
         with contextlib.ExitStack() as ends:
             ends.callback(body.release)
-            ends.callback(bodies.end, body)
-            answer = inner(environ, start_response)
-            return ClosingIterator(answer, ends.pop_all().close) if body.is_repeated else answer
+            try:
+                answer = inner(environ, start_response)
+            finally:
+                bodies.end(body)
+            return ClosingIterator(answer, ends.pop_all().close) if body.lasts_until_sent else answer
 
     app.wsgi_app = with_limit  # type: ignore[method-assign]
+    return waiting

@@ -1,6 +1,11 @@
-"""The room for bodies and WebSocket messages that have arrived: each is in memory until its request is answered."""
+"""The room for what is in memory until a request is answered: its body, its pixels, and its answer until that is sent.
 
+Bodies and WebSocket messages that have arrived count, pixels that wait for a better prompt, and large answers.
+"""
+
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 
 from imageserver.errors import QueueFull
 
@@ -11,29 +16,59 @@ CLIENT_SHARE = 3 / 4
 RETRY_SECONDS = 5.0
 
 
-class WaitingBodies:
-    """Counts the bytes of each client; of all together there are at most `max_bytes`."""
+class WaitingBytes:
+    """Counts the bytes of each client, at most `max_bytes` of all together, but for what cannot be refused any more."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._held: Counter[str] = Counter()
 
     def hold(self, client: str, size: int) -> None:
-        """Count a body until it is released; raises QueueFull where it finds no room."""
+        """Count bytes until they are released; raises QueueFull where they find no room."""
         if size < MIN_COUNTED_BYTES:
             return
-        all_fit = self._held.total() + size <= self._max_bytes
-        if not all_fit or self._held[client] + size > CLIENT_SHARE * self._max_bytes:
-            raise QueueFull(
-                "Too many bytes of requests wait for their answers (MAX_WAITING_MB); try again later.",
-                retry_after=RETRY_SECONDS,
-            )
+        self._refuse_without_room(client, size)
         self._held[client] += size
 
+    def add(self, client: str, size: int) -> None:
+        """Count bytes without asking for room, which others lack then: what a device has generated is not refused."""
+        if size >= MIN_COUNTED_BYTES:
+            self._held[client] += size
+
     def release(self, client: str, size: int) -> None:
-        """Count a body no longer."""
+        """Count bytes no longer."""
         if size < MIN_COUNTED_BYTES:
             return
         self._held[client] -= size
         if not self._held[client]:
             del self._held[client]
+
+    @contextlib.contextmanager
+    def held(self, client: str, size: int) -> Iterator[None]:
+        """Count bytes meanwhile; raises QueueFull where they find no room."""
+        self.hold(client, size)
+        try:
+            yield
+        finally:
+            self.release(client, size)
+
+    @contextlib.contextmanager
+    def added(self, client: str, size: int) -> Iterator[None]:
+        """Count bytes meanwhile, whether they find room or not."""
+        self.add(client, size)
+        try:
+            yield
+        finally:
+            self.release(client, size)
+
+    def refuse_overdrawn(self, client: str) -> None:
+        """Raise QueueFull where answers that a client does not read have taken more than its room."""
+        self._refuse_without_room(client, 0)
+
+    def _refuse_without_room(self, client: str, size: int) -> None:
+        all_fit = self._held.total() + size <= self._max_bytes
+        if not all_fit or self._held[client] + size > CLIENT_SHARE * self._max_bytes:
+            raise QueueFull(
+                "Too many bytes of requests and their answers wait (MAX_WAITING_MB); try again later.",
+                retry_after=RETRY_SECONDS,
+            )

@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind
 from imageserver.api.dialects.tasks import runner, stored_request
 from imageserver.api.generation.run import GenerationRequest
 from imageserver.api.output_options import OutputOptions
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.errors import EngineUnavailable, GenerationFailed
 from imageserver.outputs.webhook_store import WebhookStore
 from imageserver.protocol.messages import Started
@@ -56,7 +57,7 @@ def service(tmp_path, monkeypatch):
         settings=SimpleNamespace(font_path=None, state_dir=tmp_path, resolve=lambda path: path),
         output_sealer=None, output_signer=None, client=SimpleNamespace(submit=submit), info_of=lambda name: None,
         measurements=MetricRegistry(), exporter=exporter, traced=traced,
-        tracing=Tracing(SimpleSpanProcessor(exporter), prompts=False),
+        tracing=Tracing(SimpleSpanProcessor(exporter), prompts=False), waiting=WaitingBytes(2**30),
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from wsproto.events import TextMessage
 from imageserver.api.dialects.websocket import client_socket, views
 from imageserver.api.dialects.websocket.arriving_message import ArrivingMessage
 from imageserver.api.wsgi.bodies.room import ArrivingBodies
-from imageserver.api.wsgi.bodies.waiting import WaitingBodies
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
 
 HANDSHAKE = {
@@ -53,7 +52,7 @@ def connection(ends, monkeypatch):
 def test_a_message_after_the_end_keeps_no_reader_and_is_not_kept(connection, ends):
     client = ends[1]
     message = Connection(ConnectionType.CLIENT).send(TextMessage("a" * 1000))
-    ending = gevent.spawn(views._Session(SimpleNamespace(), connection, 1, WaitingBodies(1000), "192.0.2.1").end)
+    ending = gevent.spawn(views._Session(SimpleNamespace(), connection, 1, "192.0.2.1").end)
     with gevent.Timeout(5):
         while CLOSE_FRAME not in client.recv(4096):
             pass

@@ -10,7 +10,7 @@ import pytest
 from imageserver.api.dialects.websocket import views
 from imageserver.api.dialects.websocket.text_bytes import BINARY
 from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES as LARGE
-from imageserver.api.wsgi.bodies.waiting import WaitingBodies
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.errors import Cancelled, QueueFull, ServiceError
 from tests.support.enhancing_service import Endpoint, pending_of, service_with
 
@@ -23,9 +23,11 @@ class Session(views._Session):
         monkeypatch.setattr(views.rate_limits, "count_requests", lambda count, number: None)
         monkeypatch.setattr(views.gevent, "spawn", Mock())
         self.ids = Mock(side_effect=[1001, 1002])
-        service = SimpleNamespace(request_ids=SimpleNamespace(next_id=self.ids), draining=False, client=Mock())
-        self.room = WaitingBodies(LARGE * 2)
-        super().__init__(service, Mock(), 1000, self.room, "192.0.2.1")
+        self.room = WaitingBytes(LARGE * 2)
+        service = SimpleNamespace(
+            request_ids=SimpleNamespace(next_id=self.ids), draining=False, client=Mock(), waiting=self.room
+        )
+        super().__init__(service, Mock(), 1000, "192.0.2.1")
         self.refusals = []
         self._outbox = SimpleNamespace(put=lambda build: self.refusals.append(build()))
 
@@ -82,6 +84,17 @@ def test_a_large_frame_finds_no_room_where_too_many_bytes_wait_and_makes_room_at
         session.room.hold("192.0.2.2", LARGE + 1)
     session.follow_to_its_end()
     session.room.hold("192.0.2.2", LARGE + 1)
+
+
+def test_a_large_frame_is_counted_until_it_has_been_sent(session):
+    def send(_):
+        with pytest.raises(QueueFull):
+            session.room.hold("192.0.2.1", LARGE)
+
+    session._connection.send.side_effect = send
+    session._send({"type": "result", "data": "x" * LARGE})
+    assert session._connection.send.call_count == 1
+    session.room.hold("192.0.2.1", LARGE)
 
 
 @pytest.fixture

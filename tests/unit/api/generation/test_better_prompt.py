@@ -9,6 +9,8 @@ import pytest
 
 from imageserver.api.generation import run
 from imageserver.api.outbound.prompt_endpoint import EndpointFailed
+from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES as LARGE
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
 from imageserver.dispatch.client.ticket import Image
 from imageserver.errors import Cancelled, QueueFull
@@ -26,6 +28,23 @@ def test_a_full_server_refuses_before_it_asks_the_endpoint():
     # One that may be generated already takes no place.
     next(pending_of(service, idempotency_key="mine").updates())
     assert len(service.client.submitted) == 1
+
+
+def test_pixels_that_wait_for_a_better_prompt_find_room_or_are_refused_and_make_room_afterwards(monkeypatch):
+    monkeypatch.setattr(run, "HEARTBEAT_SECONDS", 0.01)
+    service = service_with(Endpoint(takes=0.05))
+    service.waiting = WaitingBytes(2 * LARGE)
+    first = pending_of(service, source=bytes(LARGE), client="192.0.2.1").updates()
+    assert next(first) is None
+    with pytest.raises(QueueFull, match="MAX_WAITING_MB"):
+        next(pending_of(service, source=bytes(LARGE), client="192.0.2.1").updates())
+    # Others have their part, and without an image there is nothing to count.
+    assert next(pending_of(service, source=bytes(LARGE), client="192.0.2.2").updates()) is None
+    assert next(pending_of(service, client="192.0.2.1").updates()) is None
+    assert len(service.prompt_endpoint.asked) == 3
+    *_, last = first
+    assert last == QUEUED
+    assert next(pending_of(service, source=bytes(LARGE), client="192.0.2.1").updates()) is None
 
 
 def test_half_of_the_clients_time_is_left_for_its_image_and_what_was_used_is_subtracted():

@@ -9,6 +9,7 @@ import pytest
 from imageserver.api.generation import run
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.output_options import OutputOptions
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.ticket import Image
 from imageserver.generation import ModelInfo, Outcome, StageSeconds
@@ -48,7 +49,8 @@ def generate(cache, monkeypatch, *, lacks_manifest=False, **fields):
             record_cache_hit=lambda hit: None,
         ),
         info_of=lambda name: ModelInfo(name="demo"), cache=cache, thread_pool=ThreadPool(1), prompt_endpoint=None,
-        measurements=MetricRegistry(), tracing=None, settings=SimpleNamespace(enhance_url="", enhance_model=""),
+        measurements=MetricRegistry(), tracing=None,
+        waiting=WaitingBytes(2**30), settings=SimpleNamespace(enhance_url="", enhance_model=""),
     )  # fmt: skip
     request = GenerationRequest(
         number=1, generation=generation("a red fox", seed=5), output_options=OutputOptions("png", None, None),

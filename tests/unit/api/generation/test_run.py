@@ -8,6 +8,7 @@ from flask import Flask
 from imageserver.api.generation.run import GenerationRequest, PendingGeneration
 from imageserver.api.inputs.retry_headers import Retry
 from imageserver.api.output_options import OutputOptions
+from imageserver.api.wsgi.bodies.waiting import WaitingBytes
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.generation import ModelInfo
 from imageserver.imaging.provenance.manifests.claims import Ingredient
@@ -78,6 +79,7 @@ def submitted_keys(credential, **origin):
         thread_pool=ThreadPool(1),
         measurements=MetricRegistry(),
         tracing=None,
+        waiting=WaitingBytes(2**30),
     )
     request = GenerationRequest(
         number=1, generation=generation(), output_options=OutputOptions("png", None, None, **origin), timeout=1.0,
@@ -124,6 +126,7 @@ def test_the_pixels_of_a_waiting_generation_are_kept_by_the_dispatcher_alone():
         info_of=lambda name: None,
         measurements=MetricRegistry(),
         tracing=None,
+        waiting=WaitingBytes(2**30),
     )
     request = GenerationRequest(
         number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0, source=b"rgb"
@@ -141,8 +144,9 @@ def test_the_dispatcher_is_told_the_trace_of_a_generation():
         return SimpleNamespace(updates=lambda pause: iter((None, None)))
 
     service = SimpleNamespace(
-        client=SimpleNamespace(submit=submit), info_of=lambda name: None, measurements=MetricRegistry(), tracing=None
-    )
+        client=SimpleNamespace(submit=submit), info_of=lambda name: None, measurements=MetricRegistry(), tracing=None,
+        waiting=WaitingBytes(2**30),
+    )  # fmt: skip
     request = GenerationRequest(
         number=1, generation=generation(), output_options=OutputOptions("png", None, None), timeout=1.0
     )

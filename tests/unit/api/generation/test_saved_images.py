@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, request
 
 from imageserver.api.dialects.mcp.calls import prepare_call
 from imageserver.api.dialects.mcp.tools import EditArguments
 from imageserver.api.generation.conversation import ConversationMessage, last_question, sources_of
+from imageserver.api.generation.saved_images import ImageReader
+from imageserver.api.wsgi.bodies.arriving import BODY_KEY
 from imageserver.errors import InvalidParameter
 from imageserver.settings import Settings
 
@@ -47,6 +49,18 @@ def test_an_address_that_is_named_sixteen_times_is_read_once(server):
     assert server.opened == ["first.png"]
     assert len(init_image.further) == 15
     assert {id(image) for image in init_image.further} == {id(init_image.image)}
+
+
+def test_what_an_address_stands_for_counts_among_what_waits_and_what_is_in_the_body_does_not(server, monkeypatch):
+    held = []
+    monkeypatch.setitem(request.environ, BODY_KEY, SimpleNamespace(hold=held.append))
+    reader = ImageReader(server)
+    for _ in range(2):
+        reader.read(FIRST, name="image")
+    reader.read(lambda: b"x" * 1000, name="image")
+    server.thread_pool = SimpleNamespace(run=lambda work, *arguments, **named: work(*arguments, **named))
+    reader.read("eHg" * 1000, name="image")
+    assert [size for size in held if size > 0] == [SIZE - len(FIRST), 1000]
 
 
 @pytest.mark.parametrize("mask", [None, SECOND])

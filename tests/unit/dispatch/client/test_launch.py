@@ -87,9 +87,12 @@ def test_a_dispatcher_that_hangs_is_killed_with_its_server_but_no_other_process_
         stranger.kill()
 
 
-def test_a_dispatcher_that_hangs_is_killed_before_another_one_is_started(runtime_dir):
+@pytest.mark.parametrize("has_address", [True, False])
+def test_a_dispatcher_that_hangs_is_killed_before_another_one_is_started(runtime_dir, has_address, monkeypatch):
+    monkeypatch.setattr(launch, "PUBLISH_TIMEOUT_SECONDS", 0.1)
     with start_deaf("imageserver.dispatch", str(os.getpid())) as hung:
-        runtime_dir.write(Address(path="nowhere", port=None, key=""), hung.pid)
+        if has_address:
+            runtime_dir.write(Address(path="nowhere", port=None, key=""), hung.pid)
         channel, pid = launch.connect_or_start(runtime_dir, SETTINGS)
         channel.close()
         assert (hung.wait(5), process_lives(pid)) == (-signal.SIGKILL, True)

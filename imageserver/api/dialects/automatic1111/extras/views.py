@@ -28,6 +28,7 @@ from imageserver.api.operations import GENERATING_ERRORS, documented
 from imageserver.api.request_context import services
 from imageserver.api.services import Services
 from imageserver.api.upscaling.enlarge import enlarge
+from imageserver.api.wsgi.bodies.arriving import hold
 from imageserver.api.wsgi.response_headers import add_warnings
 from imageserver.errors import InvalidParameter
 
@@ -127,5 +128,7 @@ def _pixels_of(file: bytes, limit: int) -> int:
 
 def _json(service: Services, encoded: Callable[[], bytes], body: ExtrasBody) -> Response:
     # On a thread: base64 of so large an image takes a tenth of a second.
-    response = Response(service.thread_pool.run(encoded), mimetype="application/json")
+    data = service.thread_pool.run(encoded)
+    hold(len(data))
+    response = Response(data, mimetype="application/json")
     return add_warnings(response, body.warnings())

@@ -27,6 +27,12 @@ def test_an_image_in_a_field_without_effect_is_not_sent_back():
     assert max(map(len, map(str, names.values()))) < 11_000
 
 
+def test_a_field_of_many_short_texts_is_not_sent_back_either():
+    texts = ["🎨" * 5000] * 10
+    told = sent(txt2img(prompt="x", styles=texts, alwayson_scripts={"x": {"args": texts}}))
+    assert (told["styles"], told["alwayson_scripts"], told["prompt"]) == (None, None, "x")
+
+
 def test_the_envelope_has_the_sentence_in_every_place_that_clients_read(monkeypatch):
     monkeypatch.setattr("imageserver.api.errors.request_id", lambda: 5)
     told = responses.envelope(QueueFull("The server is full."))

@@ -8,7 +8,7 @@ from flask import Flask, request
 
 from imageserver.api.wsgi.bodies.arriving import ARRIVING_KEY, ArrivingBody, register
 from imageserver.api.wsgi.bodies.room import ArrivingBodies
-from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES, WaitingBodies
+from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES, WaitingBytes
 from imageserver.api.wsgi.disconnect import SOCKET_KEY
 from imageserver.errors import BodyTooSlow
 from imageserver.web_addresses import TrustedProxies
@@ -18,7 +18,7 @@ LARGE = 10 * MIN_COUNTED_BYTES
 
 def body_of(bodies, length=None, content=b"x" * 1000, connection=None):
     environ = {"wsgi.input": io.BytesIO(content), "CONTENT_LENGTH": length, SOCKET_KEY: connection}
-    return ArrivingBody(bodies, WaitingBodies(LARGE), environ, "10.0.0.1")
+    return ArrivingBody(bodies, WaitingBytes(LARGE), environ, "10.0.0.1")
 
 
 def test_the_one_that_began_first_makes_room_and_is_woken():

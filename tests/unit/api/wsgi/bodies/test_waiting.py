@@ -1,12 +1,12 @@
-"""Bodies that have arrived take a bounded memory until their requests are answered."""
+"""Bodies that have arrived take a bounded memory until their requests are answered, and answers until they are sent."""
 
 from types import SimpleNamespace
 
 import pytest
 from flask import Flask, Response, request
 
-from imageserver.api.wsgi.bodies.arriving import BODY_KEY, register
-from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES, WaitingBodies
+from imageserver.api.wsgi.bodies.arriving import BODY_KEY, hold, register
+from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES, WaitingBytes
 from imageserver.errors import QueueFull
 from imageserver.web_addresses import TrustedProxies
 
@@ -37,8 +37,12 @@ class WaitingServer:
             self.send(*self.meanwhile.pop(0))
         if data.endswith(b"fail"):
             raise RuntimeError("of the application")
+        if data.endswith(b"answer"):
+            return Response(b"x" * 2 * LARGE)
+        if data.endswith(b"further"):
+            hold(2 * LARGE)
         if data.endswith(b"repeat"):
-            request.environ[BODY_KEY].is_repeated = True
+            request.environ[BODY_KEY].lasts_until_sent = True
             return Response(iter([data]))
         return ""
 
@@ -72,7 +76,7 @@ def test_others_have_the_last_quarter_and_all_together_no_more(server):
 
 
 def test_the_refusal_says_which_limit_it_is_and_when_to_come_back():
-    waiting = WaitingBodies(LARGE)
+    waiting = WaitingBytes(LARGE)
     with pytest.raises(QueueFull, match="MAX_WAITING_MB") as refused:
         waiting.hold(ANN, LARGE)
     assert refused.value.retry_after > 0
@@ -96,3 +100,34 @@ def test_what_an_answer_repeats_is_counted_until_the_answer_has_been_sent(server
     assert answer.data == body
     answer.close()
     assert server.send_together(ANN, ANN, ANN) == [200, 200, 200]
+
+
+def test_a_large_answer_is_counted_until_it_has_been_sent_in_place_of_its_request(server):
+    answer = server.app.test_client().post("/", data=b"x" * LARGE + b"answer", headers={"X-Forwarded-For": ANN})
+    assert server.send_together(ANN, ANN) == [200, 429]
+    assert answer.data == b"x" * 2 * LARGE
+    answer.close()
+    assert server.send_together(ANN, ANN, ANN) == [200, 200, 200]
+
+
+def test_what_a_request_needs_beside_its_body_finds_room_or_is_refused_and_makes_room_at_its_end(server):
+    for client, status in ((ANN, 200), (BOB, 200), (ANN, 200)):
+        server.send(client, b"further")
+        assert server.statuses.pop() == status
+    server.meanwhile = [(ANN, b"x" * LARGE), (ANN, b"further")]
+    server.send(ANN, b"x" * LARGE)
+    assert server.statuses == [429, 200, 200]
+    assert server.send_together(ANN, ANN, ANN) == [200, 200, 200]
+
+
+def test_whoever_does_not_read_its_answers_gets_no_more_than_its_room_until_it_has_read_them():
+    waiting = WaitingBytes(4 * LARGE)
+    for _ in range(3):
+        waiting.add(ANN, LARGE)
+        waiting.refuse_overdrawn(ANN)
+    # The device has generated it.
+    with waiting.added(ANN, LARGE):
+        with pytest.raises(QueueFull):
+            waiting.refuse_overdrawn(ANN)
+        waiting.refuse_overdrawn(BOB)
+    waiting.refuse_overdrawn(ANN)
