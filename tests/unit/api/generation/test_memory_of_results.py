@@ -8,6 +8,7 @@ import pytest
 from imageserver.api.generation import run
 from imageserver.api.generation.run import GenerationRequest, GenerationResult, PendingGeneration
 from imageserver.api.output_options import OutputOptions
+from imageserver.api.wsgi.bodies.arriving import BODY_KEY
 from imageserver.api.wsgi.bodies.waiting import MIN_COUNTED_BYTES, WaitingBytes
 from imageserver.api.wsgi.thread_pool import ThreadPool
 from imageserver.dispatch.client.ticket import Ticket
@@ -49,14 +50,17 @@ class GeneratingServer:
 
     def stream(self, client=ANN, **fields):
         """Return a stream that has come to its result, and the result; another `seed` is another request."""
+        updates = self.pending(client, **fields).stream({})
+        while not isinstance(result := next(updates), GenerationResult):
+            pass
+        return updates, result
+
+    def pending(self, client=ANN, **fields):
         request = GenerationRequest(
             number=1, generation=generation(**fields), output_options=OutputOptions("png", None, None), timeout=60.0,
             client=client, source=self.source,
         )  # fmt: skip
-        updates = PendingGeneration(self._service, request).stream({})
-        while not isinstance(result := next(updates), GenerationResult):
-            pass
-        return updates, result
+        return PendingGeneration(self._service, request)
 
     def room_of(self, client):
         """Return how many results of a client would find room."""
@@ -106,3 +110,10 @@ def test_an_answer_from_the_cache_is_refused_without_room_and_a_generation_beyon
     del unread[:2]
     server.stream(seed=9)
     server.stream(BOB, seed=10)
+
+
+def test_a_result_is_counted_beyond_its_updates_until_there_is_an_answer(server):
+    held = []
+    environ = {BODY_KEY: SimpleNamespace(add=held.append)}
+    server.pending().result(environ)
+    assert (sum(held), server.room_of(ANN)) == (run.SENT_COPIES * len(FILE), 3)
