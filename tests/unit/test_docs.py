@@ -97,6 +97,12 @@ def test_the_settings_of_the_readme_have_their_true_defaults():
     assert {row[0]: row[1] for row in rows} == {row[0]: every[row[0]] for row in rows}
 
 
+def test_the_readme_counts_the_families_of_the_table():
+    others = len(rows_of(ROOT / "docs" / "models.md", "Family")) - 1
+    word = {11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen"}[others]
+    assert f"and [{word} other model families](docs/models.md)" in README.read_text(encoding="utf-8")
+
+
 def test_the_models_of_the_readme_have_names_or_are_ids():
     named = set(Settings(_env_file=None).registry()) | {"demo"}
     models = [model for row in rows_of(README, "Card") for model in re.findall(r"MODEL=(\S+?)[ `]", row[1])]
