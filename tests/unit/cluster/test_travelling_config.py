@@ -23,7 +23,7 @@ FAR = Address("/far.sock", None, "far-key")
 MACHINE, ANOTHER = "10.0.0.7 cuda:1", "10.0.0.8 cuda:0"
 # Methods, what is the far machine's own (its disk too, which a log file would fill), and what HTTP workers alone read.
 NOT_SENT = {
-    "model_copy", "model_dump", "registry", "resolve", "device", "state_dir", "log_file", "log_file_max_mb",
+    "model_copy", "model_dump", "registry", "resolve", "device", "devices", "state_dir", "log_file", "log_file_max_mb",
     "otel_exporter_otlp_endpoint",
 }  # fmt: skip
 # Properties, and the settings that they are made of.
