@@ -252,10 +252,11 @@ class JobRecords:
 
 
 def _status(number: int, dialect: str, generation: Generation) -> messages.JobStatus:
+    width, height = generation.answer_size
     return messages.JobStatus(
         id=number, kind="caption" if generation.caption else "generation", model=generation.model, dialect=dialect,
         state="queued", prompt=generation.prompt,
-        width=generation.width, height=generation.height, steps=generation.steps, n=generation.count,
+        width=width, height=height, steps=generation.steps, n=generation.count,
         seed=generation.seed, priority=generation.priority, created_at=time.time(),
         total_steps=generation.generated_steps * generation.count,
     )  # fmt: skip

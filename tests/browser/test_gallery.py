@@ -200,6 +200,10 @@ def test_another_device_shows_the_same_and_a_phone_swipes(server, opened, word):
     expect(page.locator(".tile")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert_two_columns(page)
+    page.locator(".tile").first.get_by_role("checkbox").check()
+    for button in page.locator("#gallery-chosen button").all():
+        expect(button).to_be_in_viewport(ratio=1)
+    page.get_by_role("button", name="取消选择").click()
     page.locator(".tile .open").first.tap()
     expect(page.locator("#details-prompt")).to_have_text(f"{word} number 3")
     assert page.evaluate("document.getElementById('lightbox').scrollWidth") <= 390

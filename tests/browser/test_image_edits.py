@@ -2,6 +2,9 @@
 
 import base64
 import io
+import json
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -11,9 +14,23 @@ from playwright.sync_api import expect
 from tests.browser.test_gallery import save
 from tests.browser.test_page import download, generate
 from tests.browser.test_sent_images import bring, png
+from tests.support.images import noise
 
 GREEN = png(Image.new("RGB", (512, 512), "lime"))
+# Whether the browser's database has so many records, with so many images in the last one.
+KEPT = """([records, images]) => new Promise((resolve) => {
+  const opening = indexedDB.open("qwen-image-server sources");
+  opening.onsuccess = () => {
+    const asked = opening.result.transaction("qwen-image-server sources").objectStore("qwen-image-server sources").getAll();
+    opening.result.close();
+    asked.onsuccess = () => {
+      const last = asked.result.sort((one, other) => one.at - other.at).at(-1);
+      resolve(asked.result.length === records && 1 + last.more.length === images);
+    };
+  };
+})"""
 GUIDE = base64.b64encode(GREEN).decode()
+START = base64.b64encode(png(Image.new("RGB", (512, 512), "red"))).decode()
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +53,11 @@ def sent_with(page, action):
     expect(page.locator(".card")).to_have_count(cards + 1)
     expect(page.locator(".card").first).to_have_attribute("data-state", "done")
     return sent.value.post_data_json
+
+
+def wait_until_kept(page):
+    """Wait until the browser keeps the images of the form."""
+    page.wait_for_function("() => sessionStorage.getItem('qwen-image-server form images')?.includes('form ')")
 
 
 def pixels(data_url):
@@ -100,12 +122,76 @@ def test_further_images_go_with_the_first_one_up_to_what_the_model_sees(editing_
     assert [pixels(each)[0] for each in body["image"]] == [0, *range(40, 201, 20)]
 
 
+def test_the_images_of_the_form_outlive_the_page_and_are_those_of_the_next_tab(editing_server, opened):
+    def colours(page):
+        body = sent_with(page, page.locator("#generate").click)
+        return [pixels(each)[:3] for each in (*body["image"], body["mask"])]
+
+    page = opened(editing_server)
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    bring(page, GREEN)
+    page.get_by_role("button", name="Mask and extend").click()
+    page.get_by_role("button", name="Invert").click()
+    page.get_by_role("button", name="Use this mask").click()
+    blue = {"name": "blue.png", "mimeType": "image/png", "buffer": png(Image.new("RGB", (64, 64), "blue"))}
+    page.get_by_label("Add an image").set_input_files(blue)
+    page.get_by_label("Prompt", exact=True).fill("both")
+    expect(page.locator("#references img")).to_have_count(1)
+    page.wait_for_function(KEPT, arg=[1, 2])
+    page.reload()
+    expect(page.get_by_role("button", name="Remove the mask")).to_be_visible()
+    assert colours(page) == [b"\0\xff\0", b"\0\0\xff", b"\xff\xff\xff"]
+    page.wait_for_function(KEPT, arg=[3, 2])
+    # As where the browser was started again.
+    other = page.context.new_page()
+    page.close()
+    other.goto(editing_server.url)
+    expect(other.locator("#references img")).to_have_count(1)
+    assert colours(other) == [b"\0\xff\0", b"\0\0\xff", b"\xff\xff\xff"]
+    other.get_by_role("button", name="Start without an image").click()
+    other.wait_for_function("() => sessionStorage.getItem('qwen-image-server form images') === 'null'")
+    other.reload()
+    expect(other.locator(".card .compare:visible")).to_have_count(2)
+    expect(other.get_by_alt_text("The image to start from")).to_be_hidden()
+
+
+def test_of_too_many_images_the_oldest_are_dropped_and_the_page_says_so(editing_server, opened):
+    def keep_little(route):
+        answer = route.fetch()
+        script = answer.text()
+        assert "256 * 2 ** 20" in script
+        route.fulfill(response=answer, body=script.replace("256 * 2 ** 20", f"{len(large)} + 1000"))
+
+    large, small = png(noise(width=256, height=256)), png(Image.new("RGB", (8, 8), "blue"))
+    page = opened(editing_server)
+    page.route("**/page.js", keep_little)
+    page.reload()
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    bring(page, large)
+    card = generate(page, "from a large one", Steps="2")
+    expect(card).to_have_attribute("data-state", "done")
+    bring(page, small)
+    card = generate(page, "from a small one", Steps="2")
+    expect(card).to_have_attribute("data-state", "done")
+    page.wait_for_function(KEPT, arg=[3, 1])
+    page.reload()
+    expect(page.locator(".card")).to_have_count(2)
+    small, large = page.locator(".card").all()
+    expect(small.get_by_role("button", name="Before and after")).to_be_visible()
+    expect(large.locator(".warnings")).to_have_text("This browser no longer has the images that were sent with it.")
+    expect(large.get_by_role("button", name="Before and after")).to_be_hidden()
+    large.get_by_role("button", name="Again with this seed").click()
+    expect(page.locator("#refusal")).to_have_text("The image to start from was not kept: choose it again.")
+
+
 def test_before_and_after_are_compared_with_a_slider(editing_server, opened):
     page = opened(editing_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
     bring(page, png(Image.new("RGB", (64, 64), "red")))
     card = generate(page, "a blue cat", Steps="2")
     expect(card).to_have_attribute("data-state", "done")
+    expect(card.get_by_role("link", name="Copy settings link")).to_be_hidden()
+    expect(card).to_contain_text("No settings link: ")
     card.get_by_role("button", name="Before and after").click()
     slider = page.get_by_role("slider", name="Share of the first image")
     expect(slider).to_be_focused()
@@ -141,6 +227,9 @@ def test_an_image_guides_another_through_the_controlnet(guided_server, opened):
     page.get_by_label("How it is used").select_option("its edges")
     page.get_by_label("Influence").fill("0.6")
     page.get_by_label("Prompt", exact=True).fill("a house")
+    wait_until_kept(page)
+    page.reload()
+    expect(page.get_by_alt_text("The image that guides")).to_be_visible()
     body = sent_with(page, page.locator("#generate").click)
     assert pixels(body["control_image"])[:3] == b"\0\xff\0"
     assert (body["control_preprocessor"], body["controlnet_conditioning_scale"]) == ("canny", 0.6)
@@ -174,6 +263,45 @@ def test_use_all_of_guided_images_takes_what_the_form_has_and_says_the_rest(guid
     assert asked == [f"{word} a (red:1.2) house", True, True, 0.6]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "names"),
+    [
+        ({"image": START, "mask": GUIDE, "loras": [], "negative_prompt": "it's a $dog"}, ["image", "mask"]),
+        ({"control_image": GUIDE}, ["control_image"]),
+        ({"controls": [{"image": GUIDE}, {"image": START}]}, ["controls"]),
+    ],
+    ids=lambda value: "+".join(value),
+)
+def test_what_is_copied_says_which_images_it_lacks_and_makes_the_image_again_with_them(
+    editing_server, guided_server, opened, tmp_path, inputs, names
+):
+    word = f"w{uuid.uuid4().hex}"
+    server = editing_server if "image" in inputs else guided_server
+    name = save(server, f'{word} "a" \'b\' `c`', seed=2**63, **inputs)
+    first = server.get(f"/v1/gallery?q={word}").json()["data"][0]
+    page = opened(server)
+    page.evaluate(f"location.hash = 'gallery/{name}'")
+    for number, each in enumerate(inputs.get("controls", ()), 1):
+        (tmp_path / f"sent_controls_{number}.png").write_bytes(base64.b64decode(each["image"]))
+        (tmp_path / "sent_controls.json").write_text(json.dumps(inputs["controls"]))
+    for each in {"image", "mask", "control_image"} & inputs.keys():
+        (tmp_path / f"sent_{each}.png").write_bytes(base64.b64decode(inputs[each]))
+    for button, program in (("Copy as curl", ["bash", "-c"]), ("Copy as Python", [sys.executable, "-c"])):
+        page.get_by_role("button", name=button).click()
+        written = page.get_by_label("The request as text").input_value()
+        assert written.startswith(f"# The server does not keep the images that were sent with it: {', '.join(names)}.")
+        for each in names:
+            assert f"sent_{each}" in written
+        ended = subprocess.run([*program, written], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stderr
+        with Image.open(tmp_path / "image.png") as image:
+            image.load()
+            again = json.loads(image.info["generation"])
+        assert again["inputs"] == names
+        assert again["request"] == first["settings"]
+        (tmp_path / "image.png").unlink()
+
+
 def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_not_edit(demo_server, opened):
     page = opened(demo_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
@@ -187,9 +315,18 @@ def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_no
     expect(page.locator(".card").first).to_have_attribute("data-state", "done")
     _, large = download(page, page.locator(".card").first)
     assert (small.size, large.size) == ((512, 512), (1024, 1024))
-    # A link holds the settings of the small one only.
-    links = page.locator(".card").get_by_role("link", name="Copy settings link")
-    expect(links).to_have_count(1)
+    enlarged = page.locator(".card").first
+    expect(enlarged.locator(".status")).to_contain_text("1024×1024")
+    link = enlarged.get_by_role("link", name="Copy settings link").get_attribute("href")
+    for fill in (enlarged.get_by_role("button", name="Again with this seed").click, lambda: page.goto(demo_server.url + "/" + link)):
+        page.get_by_label("Enlarge by factor").evaluate("(input) => { input.value = ''; }")
+        fill()
+        # In sight, though it is one of the settings that are folded.
+        expect(page.get_by_label("Enlarge by factor")).to_have_value("2")
+        expect(page.get_by_label("Enlarge by factor")).to_be_visible()
+    page.get_by_role("button", name="Generate", exact=True).click()
+    # The same image: it was kept.
+    expect(page.locator(".card").first.locator(".status")).to_contain_text("from the cache")
     difference = [abs(one - other) for one, other in zip(
         small.convert("RGB").resize((8, 8), Image.Resampling.BOX).tobytes(),
         large.convert("RGB").resize((8, 8), Image.Resampling.BOX).tobytes(), strict=True,

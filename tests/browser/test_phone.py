@@ -20,6 +20,8 @@ def test_what_an_app_shares_is_in_the_form_and_not_in_the_address(plain_server, 
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a shared cat")
     expect(page.get_by_alt_text("The image to start from")).to_be_visible()
     expect(page).to_have_url(re.compile(rf"^{plain_server.url}/(#create)?$"))
+    page.get_by_role("button", name="Start without an image").click()
+    # It is not shared again.
     page.reload()
     expect(page.get_by_label("Steps", exact=True)).to_have_value("20")
     expect(page.get_by_alt_text("The image to start from")).to_be_hidden()

@@ -1,5 +1,6 @@
 """What was asked for while the server did not answer: sent once, by whoever may, or said to be unsent; in Chromium."""
 
+import base64
 import json
 import re
 
@@ -267,6 +268,22 @@ def test_forget_the_key_in_a_duplicated_tab_forgets_nothing_of_the_first_one(key
     expect(card).to_have_attribute("data-state", "done")
     forget_key(copy)
     assert len(copy.evaluate(TASKS)) == 1
+
+
+def test_an_image_that_could_not_be_sent_is_sent_by_the_next_tab(plain_server, opened, through):
+    proxy = through(plain_server)
+    page = ready(opened(proxy, excused="Failed to load resource"))
+    image = png(noise())
+    bring(page, image)
+    expect(page.locator("#source-note")).to_have_text("64×64")
+    page.route("**/v1/tasks/*", lambda route: route.abort())
+    ask_in_vain(page, "from an image that waits")
+    other = page.context.new_page()
+    page.close()
+    with other.expect_request(lambda request: request.method == "PUT") as sent:
+        other.goto(proxy.url)
+    expect(card_of(other, "from an image that waits")).to_have_attribute("data-state", "done")
+    assert base64.b64decode(sent.value.post_data_json["image"].split(",")[1]) == image
 
 
 def test_a_duplicated_tab_does_not_take_the_image_for_lost_that_the_first_one_is_sending(plain_server, opened):

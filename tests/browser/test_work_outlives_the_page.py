@@ -193,9 +193,12 @@ def test_the_link_of_an_image_brings_its_settings_to_another_browser(server, ope
     expect(made).to_have_attribute("data-state", "done")
     assert pixels(server, made.locator("img")) == first
     other.get_by_label("Steps").fill("4")
-    for role, name, address in (("link", "Copy settings link", link), ("button", "Share", f"#gallery/{name_of(made)}")):
+    for role, name, address, said in (
+        ("link", "Copy settings link", link, "The link with the settings is copied."),
+        ("button", "Share", f"#gallery/{name_of(made)}", "The link to the image is copied."),
+    ):
         made.get_by_role(role, name=name).click()
-        expect(made.locator(".said")).to_have_text("Link copied.")
+        expect(made.locator(".said")).to_have_text(said)
         assert other.locator(".address").input_value() == f"{server.url}/{address}"
     # The form is as it was.
     expect(other.get_by_label("Steps")).to_have_value("4")

@@ -5,7 +5,6 @@ but for their comments and indentation, a quarter of what comes over the line: e
 it exports, called in the order in which they import each other.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -17,10 +16,12 @@ DEFAULT = re.compile(r"^export default ", re.MULTILINE)
 COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/).)*\*/|/\*\*\n(?:[ \t]*\*(?!/).*\n)*[ \t]*\*/)\n", re.MULTILINE)
 # With the empty lines before it.
 INDENTATION = re.compile(r"^\s+", re.MULTILINE)
-BETWEEN = re.compile(r"(?<=[:;,{}]) | (?=[{}])")
+BETWEEN = re.compile(r"(?<=[:;,{}])[ \n]| (?=[{}])")
 # The second language of a room's texts, and a key in it.
 SECOND = re.compile(r'^zh: \{\n(?P<lines>(?:"[\w.]+": ".*",\n)+)\}', re.MULTILINE)
 KEY = re.compile(r'^"[\w.]+": ', re.MULTILINE)
+# Where no semicolon is missing without it; what stands behind a comment would be part of that.
+LINE_END = re.compile(r"^((?:(?!//).)*?)(?:;?\n(?=\})|(?<=[{,;(\[])\n|\n(?=[\])]))", re.MULTILINE)
 LEFT_OVER = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
 
 
@@ -32,8 +33,8 @@ def join_modules(start: str, sources: dict[str, str]) -> str:
     """Return the script that runs a module with all that it imports; raises NotJoinable."""
     done: list[str] = []
     _collect(start, sources, done, ())
-    parts = [f"modules[{json.dumps(name)}] = (() => {{\n{_body(name, sources[name])}}})();\n" for name in done]
-    return '"use strict";\n{\nconst modules = {};\n' + "".join(parts) + "}\n"
+    parts = [f"m[{done.index(name)}]=(() => {{\n{_body(name, sources[name], done)}}})();\n" for name in done]
+    return '"use strict";\n{\nconst m=[];\n' + "".join(parts) + "}\n"
 
 
 def join_styles(contents: Iterable[str]) -> str:
@@ -54,7 +55,7 @@ def _collect(name: str, sources: dict[str, str], done: list[str], importers: tup
     done.append(name)
 
 
-def _body(name: str, source: str) -> str:
+def _body(name: str, source: str, numbered: list[str]) -> str:
     exported = [found["name"] for found in EXPORT.finditer(source)]
     text = INDENTATION.sub("", COMMENT.sub("", source))
     # Blanks at the start of a line mean something within a text.
@@ -63,20 +64,21 @@ def _body(name: str, source: str) -> str:
             raise NotJoinable(f"{name}: {line!r} begins or ends a text of several lines, which cannot be joined.")
     # Its keys are those of the first, in the same order.
     text = SECOND.sub(lambda found: f"zh: [\n{KEY.sub('', found['lines'])}]", text)
-    text = IMPORT.sub(lambda found: _as_constant(found, name), text)
+    text = IMPORT.sub(lambda found: _as_constant(found, name, numbered), text)
     text = EXPORT.sub(r"\g<kind> \g<name>", text)
     if DEFAULT.search(text):
-        text, exported = DEFAULT.sub("const theDefault = ", text), [*exported, "default: theDefault"]
+        text, exported = DEFAULT.sub("const theDefault = ", text), [*exported, "default:theDefault"]
     if left := LEFT_OVER.search(text):
         raise NotJoinable(f"{name}: {left[0]!r} cannot be joined; see docs/contributing/add-a-view.md.")
-    return f"{text}return {{ {', '.join(exported)} }};\n"
+    return LINE_END.sub(r"\1", f"{text}return{{{','.join(exported)}}};\n")
 
 
-def _as_constant(found: re.Match[str], name: str) -> str:
-    module = f"modules[{json.dumps(_resolved(name, found['path']))}]"
+def _as_constant(found: re.Match[str], name: str, numbered: list[str]) -> str:
+    # A module's path takes more bytes than its number, in each module that imports it.
+    module = f"m[{numbered.index(_resolved(name, found['path']))}]"
     if found["default"]:
-        return f"const {found['default']} = {module}.default;"
-    return f"const {{{found['names'].replace(' as ', ': ')}}} = {module};"
+        return f"const {found['default']}={module}.default;"
+    return f"const{{{found['names'].replace(' as ', ':').replace(' ', '')}}}={module};"
 
 
 def _resolved(name: str, path: str) -> str:

@@ -14,6 +14,8 @@ from imageserver.api.page.joined import join_styles
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 FILES = sorted(path for path in views.FOLDER.rglob("*") if path.is_file())
 REFERENCE = re.compile(r"(?:href|src)=\"page/([^\"]+)\"")
+DECLARED = re.compile(r"\b(?:class|function\*?|const) (\w+)")
+EXPORTED = re.compile(rf"^export (?:async )?{DECLARED.pattern}", re.MULTILINE)
 IMPORT = re.compile(r"(?:from |import\()\"(\.\.?/[^\"]+)\"")
 
 
@@ -81,9 +83,10 @@ def test_the_start_page_names_one_script_and_one_style_sheet_at_addresses_that_n
     assert all(files.is_versioned(name) and files.find(name) for name in named)
     assert [PurePosixPath(name).name for name in named if name.endswith((".js", ".css"))] == ["page.js", "page.css"]
     script, style = (files.find(name).content.decode() for name in ("page.js", "page.css"))
+    declared = set(DECLARED.findall(script))
     for path in FILES:
         if path.suffix == ".js":
-            assert f'modules["{name_of(path)}"] = ' in script
+            assert set(EXPORTED.findall(path.read_text(encoding="utf-8"))) <= declared, path
         if path.suffix == ".css":
             assert join_styles([path.read_text(encoding="utf-8")]) in style
 

@@ -41,6 +41,15 @@ def test_comments_on_lines_of_their_own_stay_behind_and_nothing_else():
     assert ran.stdout == "1 // no /* none */\n"
 
 
+@pytest.mark.skipif(NODE is None, reason="there is no node")
+def test_lines_are_joined_unless_a_comment_or_a_missing_semicolon_ends_with_them():
+    source = "let one = 1\nlet two = [\n  one,\n  2, // behind;\n  3,\n]\nconsole.log(\n  two.join(),\n)\n"
+    script = join_modules("main.js", {"main.js": source})
+    assert "let one = 1\nlet two = [one,2, // behind;\n3,]\nconsole.log(two.join(),)\n" in script
+    ran = subprocess.run([NODE, "-e", script], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "1,2,3\n"
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

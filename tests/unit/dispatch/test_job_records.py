@@ -10,7 +10,7 @@ import pytest
 
 from imageserver.dispatch import job_records
 from imageserver.dispatch.job_queries import JobQueries
-from imageserver.generation import Outcome, Source
+from imageserver.generation import Outcome, Source, Upscale
 from imageserver.protocol.framing import MAX_HEADER_BYTES, pack
 from imageserver.protocol.messages import (
     CacheHit,
@@ -86,6 +86,14 @@ async def test_the_newest_requests_come_first_with_their_state_and_outlook(harne
     assert ids(ask(harness, among=(1, 2), states=("queued",))) == [2]
     assert ids(ask(harness, wanted=2)) == [2]
     assert ask(harness, wanted=77) == ()
+
+
+async def test_an_enlarged_image_is_listed_with_the_size_that_it_gets(harness):
+    larger = Upscale(width=160, height=160, strength=0.5, steps=4, tile=(160, 160))
+    request = Submit(job=1, generation=generation(upscale=larger), timeout=60, credential="", dialect="native")
+    harness.dispatcher.submit(request, harness.worker)
+    [job] = ask(harness)
+    assert (job.width, job.height) == (160, 160)
 
 
 async def test_ended_requests_stay_known_with_how_they_ended(harness):

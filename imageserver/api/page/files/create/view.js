@@ -8,6 +8,7 @@ import { RequestModel } from "../form/request_model.js";
 import { DroppedImages } from "../inputs/drop.js";
 import { whatWasShared } from "../inputs/shared.js";
 import { Card } from "../jobs/card.js";
+import { isWithoutImages } from "../jobs/task.js";
 import { TaskList } from "../jobs/tasks.js";
 import { text } from "../language/text.js";
 import { RecentPrompts } from "../prompts/recent.js";
@@ -15,6 +16,7 @@ import { measureBar } from "../shell/bottom_bar.js";
 import { Refusal, open } from "../shell/server.js";
 import { isNewLink, keepForm, keptForm } from "../storage/memory.js";
 import { EmptyState } from "./empty_state.js";
+import { FormImages } from "./form_images.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -24,7 +26,12 @@ export class CreateView {
   element = byId("create");
 
   #page;
-  #form = new RequestForm({ generated: () => this.#generate(), changed: () => this.#keep() });
+  #form = new RequestForm({
+    generated: () => this.#generate(),
+    changed: () => this.#keep(),
+    imagesChanged: () => this.#images.keep(),
+  });
+  #images = new FormImages(this.#form);
   #model = new RequestModel({
     changed: (defaults, info) => this.#follow(defaults, info),
     accept: () => this.#form.accept(),
@@ -171,14 +178,16 @@ export class CreateView {
 
   #keep(options) {
     keepForm({ ...this.#form.kept(), model: this.#model.other }, options);
+    this.#images.keep(options);
   }
 
   #follow(defaults, info) {
+    const isFirst = this.#info === null;
     this.#info = info;
     this.#form.setModel(defaults, info);
     this.#actions.setModel(info);
     // Not before: whether the form starts from an image depends on its model.
-    this.#useShared();
+    if (isFirst) this.#begin();
   }
 
   #start(request) {
@@ -238,7 +247,7 @@ export class CreateView {
   #again(card) {
     this.#remove(card);
     const { request } = card;
-    if (request.hasSource && request.source === null) this.#form.fill(request, request.seed ?? "");
+    if (isWithoutImages(request)) this.#form.fill(request, request.seed ?? "");
     else this.#start(request);
   }
 
@@ -273,6 +282,7 @@ export class CreateView {
     this.#isFilled = true;
     const kept = keptForm();
     if (this.#useLink() || kept === null) return;
+    this.#images.find();
     this.#form.restore(kept);
     this.#model.choose(kept.model ?? null);
   }
@@ -285,13 +295,14 @@ export class CreateView {
     return true;
   }
 
-  /** Begin with what another app has shared to the page. */
-  #useShared() {
+  /** Begin with what another app has shared to the page, or else with the images that the form had. */
+  async #begin() {
     const shared = whatWasShared();
-    if (shared === null) return;
-    if (shared.problem) this.#form.refuse(new Refusal(text(`inputs.shared.${shared.problem}`)));
-    if (shared.prompt) this.#form.setPrompt(shared.prompt);
-    if (shared.image) this.#dropped.offer(shared.image);
+    if (shared?.problem) this.#form.refuse(new Refusal(text(`inputs.shared.${shared.problem}`)));
+    if (shared?.prompt) this.#form.setPrompt(shared.prompt);
+    if (shared?.image) this.#dropped.offer(shared.image);
+    const isWhole = await this.#images.restore({ replaced: Boolean(shared?.image) });
+    if (!isWhole) this.#form.say(text("form.source.lost"));
   }
 }
 

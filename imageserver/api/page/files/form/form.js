@@ -15,7 +15,7 @@ import { Refusals } from "./refusals.js";
 import { SizeChoice } from "./size.js";
 import { FormValues } from "./values.js";
 
-const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength", "width", "height"];
+const LIMITED = ["num_inference_steps", "true_cfg_scale", "n", "strength", "width", "height", "upscale"];
 const CHECKED = ["positive_magic", "add_overlay"];
 // Sent where they are on.
 const SWITCHES = ["emphasis", "deterministic"];
@@ -40,17 +40,28 @@ export class RequestForm {
   #sliders = new Sliders(this.#form);
   #refusals = new Refusals(this.#form);
   #values = new FormValues(this.#fields);
-  #source = new SourceImage({ changed: () => this.#showSource(), refused: (refusal) => this.refuse(refusal) });
+  #source = new SourceImage({
+    changed: () => {
+      this.#showSource();
+      this.#imagesChanged();
+    },
+    refused: (refusal) => this.refuse(refusal),
+  });
   #described = false;
   // The prompt that was filled in last, and its language.
   #filled = null;
   #hasStrength = false;
   #edits = false;
-  #model = "";
+  #info = {};
   #changed;
+  #imagesChanged;
 
-  /** `generated()` is called when a person asks for an image, `changed(kept)` when a value changes. */
-  constructor({ generated, changed }) {
+  /**
+   * `generated()` is called when a person asks for an image, `changed(kept)` when a value changes, and `imagesChanged()`
+   * when other images are sent.
+   */
+  constructor({ generated, changed, imagesChanged }) {
+    this.#imagesChanged = imagesChanged;
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       generated();
@@ -96,7 +107,8 @@ export class RequestForm {
     // An edit does all its steps, so there is no strength to choose.
     this.#hasStrength = info.draws_from.includes("image");
     this.#edits = info.draws_from.includes("edit");
-    this.#model = info.model_name;
+    byId("upscale-field").hidden = !this.#hasStrength;
+    this.#info = info;
     this.#source.setModel(info);
     this.#layers.setModel(info);
     byId("enhance-field").hidden = !info.enhance;
@@ -110,6 +122,23 @@ export class RequestForm {
   /** The names of the server's LoRAs. */
   get loras() {
     return this.#loras.names;
+  }
+
+  /** The images to start from, as a request has them, or null. */
+  get images() {
+    return this.#source.read(null);
+  }
+
+  /** Start from images as `images` has them, as far as the model does. */
+  restoreImages({ image, mask, guide, ...rest }) {
+    const { draws_from: kinds } = this.#info;
+    const canStart = this.startsFromImages;
+    this.#source.restore({
+      image: canStart ? image : null,
+      mask: canStart && kinds.includes("inpaint") ? mask : null,
+      guide: kinds.includes("control") ? guide : null,
+      ...rest,
+    });
   }
 
   /** Wait until the image to start from can be sent. */
@@ -147,6 +176,7 @@ export class RequestForm {
     const loras = this.#loras.chosen();
     if (loras.length) fields.loras = loras;
     if (!byId("strength-field").hidden && number("strength") !== null) fields.strength = number("strength");
+    if (!byId("upscale-field").hidden && number("upscale") !== null) fields.upscale = number("upscale");
     if (this.#fields.enhance.checked && !byId("enhance-field").hidden) fields.enhance = true;
     fields.previews = byId("previews").checked ? PREVIEWS : 0;
     const seed = byId("random").checked ? null : value("seed").trim();
@@ -182,7 +212,7 @@ export class RequestForm {
 
   /** Write a request into the form, with the seed of one of its images, or "" for a random one. */
   fill({ fields, written = { prompt: fields.prompt, styles: [] }, source, hasSource }, seed) {
-    for (const name of ["aspect_ratio", "width", "height", "quality", "strength", ...OPTIONAL]) {
+    for (const name of ["aspect_ratio", "width", "height", "quality", "strength", "upscale", ...OPTIONAL]) {
       this.#fields[name].value = fields[name] ?? "";
     }
     this.#fields.prompt.value = written.prompt;
@@ -200,6 +230,7 @@ export class RequestForm {
     this.#loras.choose(fields.loras ?? []);
     this.#source.restore(source);
     this.#size.reveal();
+    byId("more").open ||= Boolean(fields.upscale);
     this.#follow();
     this.accept();
     this.#fields.prompt.focus();
@@ -279,7 +310,7 @@ export class RequestForm {
     const { isChosen } = this.#source;
     byId("strength-field").hidden = !isChosen || !this.#hasStrength;
     const hint = this.#edits ? "form.prompt.instruct" : "form.prompt.describe";
-    byId("prompt-hint").textContent = isChosen ? text(hint, { model: this.#model }) : "";
+    byId("prompt-hint").textContent = isChosen ? text(hint, { model: this.#info.model_name }) : "";
     this.#source.showFit(this.#size.isChosen);
     this.#size.follow(isChosen);
   }

@@ -4,7 +4,7 @@ import { languageOf } from "../prompts/language.js";
 
 const PLAIN = [
   "prompt", "negative_prompt", "aspect_ratio", "width", "height", "quality", "num_inference_steps", "true_cfg_scale",
-  "scheduler", "output_format", "output_compression",
+  "scheduler", "upscale", "output_format", "output_compression",
 ];
 const CHECKED = ["positive_magic", "add_overlay"];
 // Off unless they are named.
@@ -13,10 +13,10 @@ const SWITCHES = ["emphasis", "deterministic"];
 /**
  * Return the fragment that holds a request with the seed of one of its images; `model` is what generated it.
  *
- * It is null for what no address holds: images that were sent, and an image that was enlarged.
+ * It is null for what no address holds: images that were sent.
  */
 export function linkTo({ fields, shown, hasSource }, seed, model) {
-  if (hasSource || fields.upscale) return null;
+  if (hasSource) return null;
   const all = { ...shown, ...fields };
   const query = new URLSearchParams();
   for (const name of PLAIN) if (all[name] !== undefined && all[name] !== "") query.set(name, all[name]);

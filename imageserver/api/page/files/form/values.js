@@ -4,7 +4,7 @@ import { choose } from "./fields.js";
 
 const NAMES = [
   "prompt", "negative_prompt", "aspect_ratio", "width", "height", "quality", "output_format", "output_compression",
-  "scheduler", "strength", "layers", "n", "seed", "random", "previews", "enhance", "positive_magic",
+  "scheduler", "strength", "upscale", "layers", "n", "seed", "random", "previews", "enhance", "positive_magic",
   "add_overlay", "emphasis", "deterministic",
 ];
 

@@ -2,7 +2,8 @@
 
 import { text } from "../language/text.js";
 import { copyFrom, copyOnClick, shareImage } from "../shell/sharing.js";
-import { asCurl, asPython, rowsOf } from "./settings.js";
+import { asCurl, asPython } from "./commands.js";
+import { rowsOf } from "./settings.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -32,6 +33,7 @@ export class Details {
     this.#copy.hidden = true;
     const link = this.linked(item);
     byId("details-link").hidden = link === null;
+    byId("details-no-link").hidden = link !== null;
     byId("details-link").href = link ?? "";
     this.#rows.replaceChildren(...rowsOf(item).flatMap(([name, value, inRequest = ""]) => {
       const [term, description] = [document.createElement("dt"), document.createElement("dd")];

@@ -1,4 +1,4 @@
-// The settings of a saved image: as a request of the form, as a list for people, as curl and as Python.
+// The settings of a saved image: as a request of the form, and as a list for people.
 
 import { linkTo } from "../form/links.js";
 import { lostOf } from "../inputs/lost.js";
@@ -7,12 +7,11 @@ import { languageOf } from "../prompts/language.js";
 
 const FORM = [
   "model", "prompt", "language", "quality", "strength", "positive_magic", "add_overlay", "num_inference_steps",
-  "true_cfg_scale", "scheduler", "output_format", "output_compression", "layers", "emphasis", "deterministic",
+  "true_cfg_scale", "scheduler", "upscale", "output_format", "output_compression", "layers", "emphasis", "deterministic",
 ];
 // What the form shows in a way of its own.
 const FORM_TOO = ["negative_prompt", "loras", "width", "height", "seed", "controlnet_conditioning_scale"];
 const SHOWN_ELSEWHERE = ["model", "prompt"];
-const KEY = "YOUR_KEY";
 
 /** Return the request that fills the form with an image's settings; `sizes` are those that its names stand for. */
 export function requestOf(item, sizes) {
@@ -58,21 +57,6 @@ export function rowsOf(item) {
   return rows;
 }
 
-/** Return a command that generates the image again. */
-export function asCurl(item, isLocked) {
-  const key = isLocked ? ` \\\n  -H "Authorization: Bearer ${KEY}"` : "";
-  const body = asJson(item.settings).replaceAll("'", "'\\''");
-  return `curl ${address()} \\\n  -H "Content-Type: application/json"${key} \\\n  -d '${body}' \\\n  -o ${fileOf(item)}\n`;
-}
-
-/** Return a Python program that generates the image again. */
-export function asPython(item, isLocked) {
-  const key = isLocked ? `, headers={"Authorization": "Bearer ${KEY}"}` : "";
-  const rows = Object.entries(item.settings).map(([name, value]) => `    ${JSON.stringify(name)}: ${literal(value, name)},\n`);
-  return `import requests\n\nsettings = {\n${rows.join("")}}\nanswer = requests.post("${address()}", json=settings${key})\n`
-    + `answer.raise_for_status()\nwith open("${fileOf(item)}", "wb") as file:\n    file.write(answer.content)\n`;
-}
-
 /** Return what a request starts from whose guiding image, of that scale, must be chosen again; null without one. */
 function guidedBy(scale) {
   return scale === undefined ? null : { guide: { image: null, preprocessor: "none", scale } };
@@ -85,28 +69,4 @@ function labelOf(name) {
 
 function shown(value) {
   return Array.isArray(value) ? value.map((each) => `${each.name} (${each.scale})`).join(", ") : String(value);
-}
-
-function address() {
-  return new URL("generate", document.baseURI).href;
-}
-
-function fileOf(item) {
-  return `image.${item.name.split(".").pop()}`;
-}
-
-/** Return JSON in which a long seed is a number again. */
-function asJson(settings) {
-  return JSON.stringify(settings).replace(/(?<!\\)"seed":"(\d+)"/, '"seed":$1');
-}
-
-function literal(value, name) {
-  if (name === "seed") return String(value);
-  if (Array.isArray(value)) return `[${value.map((each) => literal(each)).join(", ")}]`;
-  if (typeof value === "object" && value !== null) {
-    return `{${Object.entries(value).map(([key, each]) => `"${key}": ${literal(each)}`).join(", ")}}`;
-  }
-  if (typeof value === "boolean") return value ? "True" : "False";
-  // Strings of JSON are those of Python.
-  return value === null ? "None" : JSON.stringify(value);
 }

@@ -12,10 +12,12 @@ export class GuideImage {
   #scale = byId("controlnet_conditioning_scale");
   #limits = null;
   #file = null;
+  #changed;
   #refused;
 
-  /** `refused(refusal)` is called when an image cannot be sent. */
-  constructor(refused) {
+  /** `changed()` is called when there is another image, `refused(refusal)` when one cannot be sent. */
+  constructor({ changed, refused }) {
+    this.#changed = changed;
     this.#refused = refused;
     this.#input.addEventListener("change", () => this.#choose(this.#input.files[0] ?? null));
     byId("guide-remove").addEventListener("click", () => {
@@ -59,5 +61,6 @@ export class GuideImage {
     for (const each of [this.#shown, byId("guide-remove"), byId("guide-options")]) each.hidden = file === null;
     if (file === null) this.#shown.removeAttribute("src");
     else this.#shown.src = URL.createObjectURL(file);
+    this.#changed();
   }
 }

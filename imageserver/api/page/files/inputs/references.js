@@ -14,10 +14,12 @@ export class References {
   #input = byId("reference");
   #limits = null;
   #files = [];
+  #changed;
   #refused;
 
-  /** `refused(refusal)` is called when an image cannot be sent. */
-  constructor(refused) {
+  /** `changed()` is called when there are others, `refused(refusal)` when an image cannot be sent. */
+  constructor({ changed, refused }) {
+    this.#changed = changed;
     this.#refused = refused;
     this.#input.addEventListener("change", () => this.#add([...this.#input.files]));
   }
@@ -45,6 +47,7 @@ export class References {
     for (const image of this.#list.querySelectorAll("img")) URL.revokeObjectURL(image.src);
     this.#list.replaceChildren(...this.#files.map((file, index) => this.#row(file, index)));
     this.#input.disabled = this.#files.length >= this.#max;
+    this.#changed();
   }
 
   get #max() {

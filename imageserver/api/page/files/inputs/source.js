@@ -26,13 +26,13 @@ export class SourceImage {
   #last = NONE;
   #isSendable = true;
   #editor = new MaskEditor((making) => this.#wait(making));
-  #references = new References((refusal) => this.#refused(refusal));
-  #guide = new GuideImage((refusal) => this.#refused(refusal));
+  #references = new References({ changed: () => this.#changed(), refused: (refusal) => this.#refused(refusal) });
+  #guide = new GuideImage({ changed: () => this.#changed(), refused: (refusal) => this.#refused(refusal) });
   #scaling = Promise.resolve();
   #changed;
   #refused;
 
-  /** `changed()` is called when another image is chosen, `refused(refusal)` when one cannot be sent. */
+  /** `changed()` is called when there are other images, `refused(refusal)` when one cannot be sent. */
   constructor({ changed, refused }) {
     this.#changed = changed;
     this.#refused = refused;
@@ -72,7 +72,6 @@ export class SourceImage {
     this.#chosen = file;
     this.#use(null);
     this.#scaling = this.#scale(file);
-    this.#changed();
   }
 
   /** Scroll to it, and focus what is written next: the prompt, where that stays in sight above. */
@@ -87,8 +86,8 @@ export class SourceImage {
   }
 
   /**
-   * Return what a request starts from, null without images: `image` and its `mask` or null, the `guide` or null, `more` images beside it, and
-   * how the first one `fit`s into a `size` of another shape, null for its own.
+   * Return what a request starts from, null without images: `image` and its `mask` or null, the `guide` or null, `more`
+   * images beside it, and how the first one `fit`s into a `size` of another shape, null for its own.
    */
   read(size) {
     const guide = this.#guide.read();
@@ -158,6 +157,7 @@ export class SourceImage {
     this.#maskShown.hidden = byId("mask-remove").hidden = edited === null;
     show(this.#shown, edited?.image ?? this.#chosen);
     show(this.#maskShown, edited?.mask ?? null);
+    this.#changed();
   }
 }
 

@@ -6,6 +6,7 @@ import { text } from "../language/text.js";
 import { layersAt } from "../layers/names.js";
 import { ImageSlot, localAddress } from "./image.js";
 import { askedSteps, stepOf } from "./steps.js";
+import { isWithoutImages } from "./task.js";
 import { timeOf } from "./times.js";
 
 const PARTS = ["h3", ".revised", ".status", "progress", ".images", ".error", ".warnings", ".cancel", ".again", ".remove"];
@@ -102,7 +103,8 @@ export class Card {
     });
     this.#set("done", this.#summary(task, job));
     this.#parts.revised.textContent = revised ? text("jobs.revised", { prompt: revised }) : "";
-    this.#parts.warnings.replaceChildren(...task.warnings.map(item));
+    const lost = isWithoutImages(request) ? [text("jobs.inputs.lost")] : [];
+    this.#parts.warnings.replaceChildren(...[...task.warnings, ...lost].map(item));
     page.announce(text("jobs.done.said", { number: task.requestId }));
   }
 

@@ -36,6 +36,7 @@ export class ImageSlot {
     const say = (sentence) => { this.find(".said").textContent = sentence; };
     const field = this.find(".address");
     this.find(".link").hidden = link === null;
+    this.find(".no-link").hidden = link !== null;
     if (link) this.find(".link").href = link;
     copyOnClick(this.find(".link"), field, say);
     this.find(".share").addEventListener("click", async () => say(await shareImage(this.#saved, field)));

@@ -19,9 +19,14 @@ export function keepTask({ id, at, isSent, isOver, request, revised, made }) {
   remember({ id, at, isSent, isOver, revised, made, request: { ...request, source: null } });
 }
 
-/** Return whether this page may send a request of one that was closed: an image is lost, and a key is one person's. */
+/** Return whether this page may send a request of one that was closed: a key is one person's. */
 export function maySend(task) {
-  return task !== null && !task.request.hasSource && (!hasKey() || isOfThisTab(task.id));
+  return task !== null && (!hasKey() || isOfThisTab(task.id));
+}
+
+/** Return whether the images that a request was made from were dropped by this browser. */
+export function isWithoutImages({ hasSource, source }) {
+  return hasSource && source === null;
 }
 
 /** Return the address of the task with this id. */

@@ -8,7 +8,7 @@ import { keepSource } from "../storage/sources.js";
 import { TaskProgress } from "./progress.js";
 import { RememberedTasks } from "./remembered.js";
 import { Sending } from "./sending.js";
-import { addressOf, asTask, keepTask, maySend, newTask } from "./task.js";
+import { addressOf, asTask, isWithoutImages, keepTask, maySend, newTask } from "./task.js";
 
 export class TaskList {
   #tasks = new Map();
@@ -172,8 +172,9 @@ export class TaskList {
   async #sendAgain(task) {
     // A request of this page is being sent; one of a page that was closed meanwhile is not.
     if (task.card) return;
-    if (maySend(task)) await this.#sending.send(task);
-    else this.#refuse(task, new Refusal(text(task.request.hasSource ? "jobs.lost" : "jobs.unsent")));
+    const isLost = isWithoutImages(task.request);
+    if (maySend(task) && !isLost) await this.#sending.send(task);
+    else this.#refuse(task, new Refusal(text(isLost ? "jobs.lost" : "jobs.unsent")));
   }
 
   /** Show what the server says about a task. */

@@ -17,22 +17,22 @@ export async function copyFrom(field, content) {
   }
 }
 
-/** Let a click on a link to a fragment copy its address and call `say(sentence)`, and leave this page as it is. */
+/** Let a click on a link with settings copy its address and call `say(sentence)`, and leave this page as it is. */
 export function copyOnClick(link, field, say) {
   link.addEventListener("click", async (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    say(await copyAddress(link.hash, field));
+    say(await copyAddress(link.hash, field, "share.settings.copied"));
   });
 }
 
-/** Copy the address with a fragment, and return what to say; the field stays where a person must copy it. */
-async function copyAddress(fragment, field) {
+/** Copy the address with a fragment, and return what to say: a text, or that the field stays for a person to copy it. */
+async function copyAddress(fragment, field, copied = "share.copied") {
   const button = document.activeElement;
   const isCopied = await copyFrom(field, addressOf(fragment));
   field.hidden = isCopied;
   if (isCopied) button.focus();
-  return text(isCopied ? "share.copied" : "share.yourself");
+  return text(isCopied ? copied : "share.yourself");
 }
 
 /** Hand the address of an image in the gallery to another app on a phone, or copy it; returns what to say. */

@@ -2,11 +2,12 @@
 
 import { markOfKey } from "../shell/server.js";
 import { hold, letGo } from "./holders.js";
-import { dropSource } from "./sources.js";
+import { dropSource, keepSource, recallSource } from "./sources.js";
 import { erase, namesIn, read, watchStore, write } from "./store.js";
 
 const TASK = "task ";
 const MAX_TASKS = 100;
+const IMAGES = "form images";
 
 /**
  * Remember a request by the id of its task, and until it is sent as one of this tab, which sends it; of too many, the
@@ -70,6 +71,27 @@ export function keepForm(form, { sent = false } = {}) {
 /** Return the form of this tab, or else the last one that was sent from any. */
 export function keptForm() {
   return read("sessionStorage", "form") ?? read("localStorage", "form");
+}
+
+/** Keep the images of the form of this tab, or with `sent` of the next one, as SourceImage reads them; null for none. */
+export async function keepFormImages(source, { sent = false } = {}) {
+  const store = sent ? "localStorage" : "sessionStorage";
+  // Another name each time: a tab that is duplicated has the same one, and never shows what the other has chosen since.
+  const id = source && `form ${Date.now()} ${Math.random()}`;
+  if (source) await keepSource(id, source);
+  const last = read(store, IMAGES);
+  write(store, IMAGES, id);
+  if (last) dropSource(last);
+}
+
+/**
+ * Return the images of the form that `keptForm` returns now: whether it had some, `hadSome`, whether this tab has kept
+ * them, `isOwn`, and the images, `source`, null where they were dropped meanwhile.
+ */
+export async function keptFormImages() {
+  const isOwn = read("sessionStorage", "form") !== null;
+  const id = read(isOwn ? "sessionStorage" : "localStorage", IMAGES);
+  return { isOwn, hadSome: id !== null, source: id && (await recallSource(id)) };
 }
 
 /** Return whether this tab sees settings in its address for the first time: a reload does not bring them back. */

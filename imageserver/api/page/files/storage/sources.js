@@ -1,19 +1,43 @@
-// The images that remembered requests start from, in the browser's database: its other stores hold texts alone.
+// The images that remembered requests and forms start from, in the browser's database: its other stores hold texts alone.
 
 const NAME = "qwen-image-server sources";
+// All of them together; of more, the oldest are dropped.
+const MAX_BYTES = 256 * 2 ** 20;
 
-/** Keep what a request starts from. */
+/** Keep what a request or a form starts from, under a name. */
 export function keepSource(id, source) {
-  return ask("readwrite", (store) => store.put(source, id));
+  return ask("readwrite", (store) => {
+    const asked = store.put({ ...source, at: Date.now() }, id);
+    dropOldest(store);
+    return asked;
+  });
 }
 
-/** Return what a request starts from, or null where that is not kept. */
+/** Return what a request or a form starts from, or null where that is not kept. */
 export function recallSource(id) {
   return ask("readonly", (store) => store.get(id));
 }
 
 export function dropSource(id) {
   return ask("readwrite", (store) => store.delete(id));
+}
+
+function dropOldest(store) {
+  const kept = [];
+  store.openCursor().onsuccess = ({ target: { result: cursor } }) => {
+    if (cursor) {
+      const { at = 0, image, mask, more, guide } = cursor.value;
+      const files = [image, mask, ...more, guide?.image].filter(Boolean);
+      kept.push({ id: cursor.key, at, bytes: files.reduce((sum, { size }) => sum + size, 0) });
+      cursor.continue();
+      return;
+    }
+    let left = MAX_BYTES;
+    for (const { id, bytes } of kept.sort((one, other) => other.at - one.at)) {
+      left -= bytes;
+      if (left < 0) store.delete(id);
+    }
+  };
 }
 
 /** Return the answer of the database, null where the browser has none. */
