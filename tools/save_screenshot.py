@@ -51,6 +51,8 @@ def write(page: Page, file: Path) -> None:
     page.get_by_label("Steps", exact=True).fill(str(LAST_STEPS))
     card = generate(page, LAST)
     expect(card.locator("figure")).to_have_attribute("data-state", "preview")
+    # The head is asked for less often.
+    expect(page.locator("#state")).to_contain_text("1 running")
     page.locator("#request").evaluate("(form) => form.scrollTo(0, 0)")
     # The captions of the lowest row are whole.
     box = page.locator(".card").nth(1).bounding_box()

@@ -13,22 +13,9 @@ from playwright.sync_api import expect
 
 from tests.browser.test_gallery import save
 from tests.browser.test_page import download, generate
-from tests.browser.test_sent_images import bring, png
-from tests.support.images import noise
+from tests.browser.test_sent_images import KEPT, bring, png
 
 GREEN = png(Image.new("RGB", (512, 512), "lime"))
-# Whether the browser's database has so many records, with so many images in the last one.
-KEPT = """([records, images]) => new Promise((resolve) => {
-  const opening = indexedDB.open("qwen-image-server sources");
-  opening.onsuccess = () => {
-    const asked = opening.result.transaction("qwen-image-server sources").objectStore("qwen-image-server sources").getAll();
-    opening.result.close();
-    asked.onsuccess = () => {
-      const last = asked.result.sort((one, other) => one.at - other.at).at(-1);
-      resolve(asked.result.length === records && 1 + last.more.length === images);
-    };
-  };
-})"""
 GUIDE = base64.b64encode(GREEN).decode()
 START = base64.b64encode(png(Image.new("RGB", (512, 512), "red"))).decode()
 
@@ -155,35 +142,6 @@ def test_the_images_of_the_form_outlive_the_page_and_are_those_of_the_next_tab(e
     expect(other.get_by_alt_text("The image to start from")).to_be_hidden()
 
 
-def test_of_too_many_images_the_oldest_are_dropped_and_the_page_says_so(editing_server, opened):
-    def keep_little(route):
-        answer = route.fetch()
-        script = answer.text()
-        assert "256 * 2 ** 20" in script
-        route.fulfill(response=answer, body=script.replace("256 * 2 ** 20", f"{len(large)} + 1000"))
-
-    large, small = png(noise(width=256, height=256)), png(Image.new("RGB", (8, 8), "blue"))
-    page = opened(editing_server)
-    page.route("**/page.js", keep_little)
-    page.reload()
-    expect(page.get_by_label("Steps")).to_have_value("20")
-    bring(page, large)
-    card = generate(page, "from a large one", Steps="2")
-    expect(card).to_have_attribute("data-state", "done")
-    bring(page, small)
-    card = generate(page, "from a small one", Steps="2")
-    expect(card).to_have_attribute("data-state", "done")
-    page.wait_for_function(KEPT, arg=[3, 1])
-    page.reload()
-    expect(page.locator(".card")).to_have_count(2)
-    small, large = page.locator(".card").all()
-    expect(small.get_by_role("button", name="Before and after")).to_be_visible()
-    expect(large.locator(".warnings")).to_have_text("This browser no longer has the images that were sent with it.")
-    expect(large.get_by_role("button", name="Before and after")).to_be_hidden()
-    large.get_by_role("button", name="Again with this seed").click()
-    expect(page.locator("#refusal")).to_have_text("The image to start from was not kept: choose it again.")
-
-
 def test_before_and_after_are_compared_with_a_slider(editing_server, opened):
     page = opened(editing_server)
     expect(page.get_by_label("Steps")).to_have_value("20")
@@ -277,7 +235,7 @@ def test_what_is_copied_says_which_images_it_lacks_and_makes_the_image_again_wit
 ):
     word = f"w{uuid.uuid4().hex}"
     server = editing_server if "image" in inputs else guided_server
-    name = save(server, f'{word} "a" \'b\' `c`', seed=2**63, **inputs)
+    name = save(server, f"{word} \"a\" 'b' `c`", seed=2**63, **inputs)
     first = server.get(f"/v1/gallery?q={word}").json()["data"][0]
     page = opened(server)
     page.evaluate(f"location.hash = 'gallery/{name}'")
@@ -318,7 +276,8 @@ def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_no
     enlarged = page.locator(".card").first
     expect(enlarged.locator(".status")).to_contain_text("1024×1024")
     link = enlarged.get_by_role("link", name="Copy settings link").get_attribute("href")
-    for fill in (enlarged.get_by_role("button", name="Again with this seed").click, lambda: page.goto(demo_server.url + "/" + link)):
+    again = enlarged.get_by_role("button", name="Again with this seed")
+    for fill in (again.click, lambda: page.goto(f"{demo_server.url}/{link}")):
         page.get_by_label("Enlarge by factor").evaluate("(input) => { input.value = ''; }")
         fill()
         # In sight, though it is one of the settings that are folded.

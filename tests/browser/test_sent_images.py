@@ -21,6 +21,19 @@ DROP = """async ({kind, name, type, data}) => {
     : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true});
   document.querySelector("h1").dispatchEvent(event);
 }"""
+# Whether the browser keeps so many records of images, with so many to start from in the last one.
+KEPT = """([records, images]) => new Promise((resolve) => {
+  const name = "qwen-image-server sources";
+  const opening = indexedDB.open(name);
+  opening.onsuccess = () => {
+    const asked = opening.result.transaction(name).objectStore(name).getAll();
+    opening.result.close();
+    asked.onsuccess = () => {
+      const last = asked.result.sort((one, other) => one.at - other.at).at(-1);
+      resolve(asked.result.length === records && 1 + last.more.length === images);
+    };
+  };
+})"""
 FOREIGN = (
     "a foreign cat\nNegative prompt: dogs\nSteps: 7, Sampler: Euler a, CFG scale: 3.5, Seed: 18446744073709551614, "
 )
@@ -139,6 +152,35 @@ def test_an_image_that_is_too_large_even_when_compressed_is_refused_before_it_is
     bring(page, png(noise(width=512, height=512)))
     expect(page.get_by_role("alert")).to_contain_text(" the server takes 0.1 MiB")
     expect(page.get_by_alt_text("The image to start from")).to_be_hidden()
+
+
+def test_of_too_many_images_the_oldest_are_dropped_and_the_page_says_so(fake_server, opened):
+    def keep_little(route):
+        answer = route.fetch()
+        script = answer.text()
+        assert "256 * 2 ** 20" in script
+        route.fulfill(response=answer, body=script.replace("256 * 2 ** 20", f"{len(large)} + 1000"))
+
+    large, small = png(noise(width=256, height=256)), png(Image.new("RGB", (8, 8), "blue"))
+    page = opened(fake_server)
+    page.route("**/page.js", keep_little)
+    page.reload()
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    bring(page, large)
+    card = generate(page, "from a large one", Steps="2")
+    expect(card).to_have_attribute("data-state", "done")
+    bring(page, small)
+    card = generate(page, "from a small one", Steps="2")
+    expect(card).to_have_attribute("data-state", "done")
+    page.wait_for_function(KEPT, arg=[3, 1])
+    page.reload()
+    expect(page.locator(".card")).to_have_count(2)
+    small, large = page.locator(".card").all()
+    expect(small.get_by_role("button", name="Before and after")).to_be_visible()
+    expect(large.locator(".warnings")).to_have_text("This browser no longer has the images that were sent with it.")
+    expect(large.get_by_role("button", name="Before and after")).to_be_hidden()
+    large.get_by_role("button", name="Again with this seed").click()
+    expect(page.locator("#refusal")).to_have_text("The image to start from was not kept: choose it again.")
 
 
 def test_what_is_not_an_image_is_said_where_one_looks(ready):

@@ -1,4 +1,4 @@
-// The images in the form, which outlive the page: those of now for this tab, those that were sent last for the next one.
+// The images in the form outlive the page: those of now for this tab, those that were sent last for the next one.
 
 import { keepFormImages, keptFormImages } from "../storage/memory.js";
 
@@ -10,7 +10,7 @@ export class FormImages {
   #kept = null;
   #keeping = Promise.resolve();
 
-  /** `form` has `images`, null without any, `restoreImages(images)`, and `ready()`, which waits until they can be sent. */
+  /** `form` has `images`, or null, `restoreImages(images)`, and `ready()`, which waits until they can be sent. */
   constructor(form) {
     this.#form = form;
   }
@@ -20,7 +20,7 @@ export class FormImages {
     this.#found = keptFormImages();
   }
 
-  /** Put what was found into the form, unless a person was faster or they are `replaced`; return whether none is lost. */
+  /** Put them into the form, unless a person was faster or they are `replaced`; return whether none is lost. */
   async restore({ replaced }) {
     const { isOwn, hadSome, source } = (await (replaced ? null : this.#found)) ?? {};
     this.#isRestored = true;
@@ -41,9 +41,9 @@ export class FormImages {
     await this.#form.ready();
     const { images } = this.#form;
     const parts = partsOf(images);
-    const isSame = parts.length === this.#kept?.length && parts.every((part, index) => Object.is(part, this.#kept[index]));
+    const kept = this.#kept;
     this.#kept = parts;
-    if (!isSame) await keepFormImages(images);
+    if (parts.length !== kept?.length || parts.some((part, index) => !Object.is(part, kept[index]))) await keepFormImages(images);
     if (sent) await keepFormImages(images, { sent });
   }
 }

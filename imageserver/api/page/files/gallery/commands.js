@@ -5,13 +5,16 @@ import { text } from "../language/text.js";
 const KEY = "YOUR_KEY";
 // Of several images that guide, each has its options beside it.
 const SEVERAL = "controls";
+const READING = [
+  "def sent(name):", '    with open(name, "rb") as file:', "        return base64.b64encode(file.read()).decode()", "",
+];
 
 /** Return a command that generates the image again: with images it sends a form, which curl fills from files. */
 export function asCurl({ settings, inputs, name }, isLocked) {
   const key = isLocked ? [`-H "Authorization: Bearer ${KEY}"`] : [];
   const written = (value) => (typeof value === "string" ? value : JSON.stringify(value));
   const form = Object.entries(settings).map((each) => `--form-string ${quoted(`${each[0]}=${written(each[1])}`)}`);
-  const files = inputs.map((each) => `-F ${quoted(each === SEVERAL ? `${each}=<sent_controls.json` : `${each}=@${sentFile(each)}`)}`);
+  const files = inputs.map((each) => `-F '${each}=${each === SEVERAL ? "<sent_controls.json" : `@${sentFile(each)}`}'`);
   const json = ['-H "Content-Type: application/json"', `-d ${quoted(asJson(settings))}`];
   const lines = [`curl ${address()}`, ...key, ...(inputs.length ? [...form, ...files] : json), `-o ${fileOf(name)}`];
   const list = inputs.includes(SEVERAL) ? '# sent_controls.json: [{"image": "BASE64", "scale": 1}]\n' : "";
@@ -22,23 +25,21 @@ export function asCurl({ settings, inputs, name }, isLocked) {
 export function asPython({ settings, inputs, name }, isLocked) {
   const key = isLocked ? `, headers={"Authorization": "Bearer ${KEY}"}` : "";
   const sent = (each) => `sent("${sentFile(each)}")`;
-  const guide = (each) => `{"image": ${sent(each)}, "scale": 1}`;
+  const guide = (number) => `{"image": ${sent(`${SEVERAL}_${number}`)}, "scale": 1}`;
   const rows = [
     ...Object.entries(settings).map(([each, value]) => [each, literal(value, each)]),
-    ...inputs.map((each) => [each, each === SEVERAL ? `[${[1, 2].map((number) => guide(`${each}_${number}`)).join(", ")}]` : sent(each)]),
+    ...inputs.map((each) => [each, each === SEVERAL ? `[${guide(1)}, ${guide(2)}]` : sent(each)]),
   ].map(([each, value]) => `    "${each}": ${value},\n`);
   const lines = [
     ...(inputs.length ? ["import base64"] : []), "import requests", "",
-    ...(inputs.length ? [
-      "def sent(name):", '    with open(name, "rb") as file:', "        return base64.b64encode(file.read()).decode()", "",
-    ] : []),
+    ...(inputs.length ? READING : []),
     `settings = {\n${rows.join("")}}`, `answer = requests.post("${address()}", json=settings${key})`,
     "answer.raise_for_status()", `with open("${fileOf(name)}", "wb") as file:`, "    file.write(answer.content)", "",
   ];
   return commentOn(inputs) + lines.join("\n");
 }
 
-/** Return what to do about images that are not kept, as a line of both languages. */
+/** Return what to do about images that are not kept, as a comment in either language. */
 function commentOn(inputs) {
   return inputs.length ? `# ${text("gallery.copy.inputs", { names: inputs.join(", ") })}\n` : "";
 }

@@ -8,6 +8,8 @@ export async function copyFrom(field, content) {
   field.hidden = false;
   field.focus();
   field.select();
+  // It begins with what to do.
+  field.scrollTop = 0;
   try {
     await navigator.clipboard.writeText(content);
     return true;
@@ -26,7 +28,7 @@ export function copyOnClick(link, field, say) {
   });
 }
 
-/** Copy the address with a fragment, and return what to say: a text, or that the field stays for a person to copy it. */
+/** Copy the address with a fragment, and return what to say; the field stays where a person must copy it. */
 async function copyAddress(fragment, field, copied = "share.copied") {
   const button = document.activeElement;
   const isCopied = await copyFrom(field, addressOf(fragment));

@@ -73,7 +73,7 @@ export function keptForm() {
   return read("sessionStorage", "form") ?? read("localStorage", "form");
 }
 
-/** Keep the images of the form of this tab, or with `sent` of the next one, as SourceImage reads them; null for none. */
+/** Keep the images of the form of this tab, or with `sent` those of the next tab; null for none. */
 export async function keepFormImages(source, { sent = false } = {}) {
   const store = sent ? "localStorage" : "sessionStorage";
   // Another name each time: a tab that is duplicated has the same one, and never shows what the other has chosen since.

@@ -1,4 +1,4 @@
-// The images that remembered requests and forms start from, in the browser's database: its other stores hold texts alone.
+// The images that requests and forms start from, in the browser's database: its other stores hold texts alone.
 
 const NAME = "qwen-image-server sources";
 // All of them together; of more, the oldest are dropped.
@@ -8,7 +8,7 @@ const MAX_BYTES = 256 * 2 ** 20;
 export function keepSource(id, source) {
   return ask("readwrite", (store) => {
     const asked = store.put({ ...source, at: Date.now() }, id);
-    dropOldest(store);
+    dropOldest(store, id);
     return asked;
   });
 }
@@ -22,13 +22,14 @@ export function dropSource(id) {
   return ask("readwrite", (store) => store.delete(id));
 }
 
-function dropOldest(store) {
+/** Drop the oldest of what is too much; `newest` was kept just now, perhaps in the same millisecond as another. */
+function dropOldest(store, newest) {
   const kept = [];
   store.openCursor().onsuccess = ({ target: { result: cursor } }) => {
     if (cursor) {
       const { at = 0, image, mask, more, guide } = cursor.value;
       const files = [image, mask, ...more, guide?.image].filter(Boolean);
-      kept.push({ id: cursor.key, at, bytes: files.reduce((sum, { size }) => sum + size, 0) });
+      kept.push({ id: cursor.key, at: cursor.key === newest ? Infinity : at, bytes: files.reduce((sum, { size }) => sum + size, 0) });
       cursor.continue();
       return;
     }
