@@ -31,7 +31,7 @@ def contradiction_in(settings: "Settings") -> str | None:
         _contradiction_of_devices(settings)
         or _contradiction_of_enhancement(settings)
         or _contradiction_of_manifests(settings)
-        or _contradiction_of_controlnets(settings)
+        or _contradiction_of_models(settings)
         or _contradiction_of_machines(settings)
     )
 
@@ -66,7 +66,9 @@ def _contradiction_of_manifests(settings: "Settings") -> str | None:
     return None
 
 
-def _contradiction_of_controlnets(settings: "Settings") -> str | None:
+def _contradiction_of_models(settings: "Settings") -> str | None:
+    if settings.transformer_file and settings.model == "auto":
+        return "TRANSFORMER_FILE is the transformer of one model, and MODEL=auto may choose another: set MODEL too."
     names = settings.controlnet_names
     for name in names:
         if names.count(name) > 1:

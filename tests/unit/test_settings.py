@@ -67,6 +67,7 @@ def test_wrong_setting_is_one_sentence_with_its_name_and_value(monkeypatch, name
         ({"DEFAULT_WIDTH": "512"}, "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together"),
         ({"DEFAULT_HEIGHT": "512"}, "DEFAULT_WIDTH and DEFAULT_HEIGHT belong together"),
         ({"COMPILE": "1", "CUDA_GRAPHS": "1"}, "COMPILE=1 and CUDA_GRAPHS=1 exclude each other"),
+        ({"MODEL": "auto", "TRANSFORMER_FILE": "q4.gguf"}, "MODEL=auto may choose another: set MODEL too"),
         ({"DEFAULT_WIDTH": "4096", "DEFAULT_HEIGHT": "4096"}, "4096x4096, more than MAX_PIXELS=4194304"),
         ({"DEFAULT_WIDTH": "63", "DEFAULT_HEIGHT": "64"}, "DEFAULT_WIDTH='63' is not valid"),
         ({"DEFAULT_STEPS": "0"}, "DEFAULT_STEPS='0' is not valid"),
@@ -190,7 +191,7 @@ def test_without_an_env_file_nothing_is_warned_of(env_file, capsys):
 def test_a_tilde_means_the_home_folder_in_every_path(env_file, monkeypatch):
     names = [name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)]
     assert {"state_dir", "models_file", "font_path", "api_keys_file"} <= set(names)
-    env_file.write_text("".join(f"{name.upper()}=~/{name}\n" for name in names))
+    env_file.write_text("MODEL=demo\n" + "".join(f"{name.upper()}=~/{name}\n" for name in names))
     monkeypatch.setattr(Settings, "registry", lambda self: None)
     settings = load_settings()
     assert {name: getattr(settings, name) for name in names} == {name: Path.home() / name for name in names}

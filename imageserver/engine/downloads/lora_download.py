@@ -13,6 +13,7 @@ from imageserver.lora_folder import SUFFIX, hub_mark
 from imageserver.settings import Settings
 
 MAX_NAMED = 10
+OTHERWISE = "generate without this LoRA"
 
 
 def fetch_lora(hub_id: str, settings: Settings, report: Report) -> Path:
@@ -21,7 +22,7 @@ def fetch_lora(hub_id: str, settings: Settings, report: Report) -> Path:
     if settings.offline:
         raise NotOnDisk(f"OFFLINE=1 and {hub_id} is not in LORA_DIR.")
     hub = open_hub(settings.model_source, settings)
-    sizes = with_retries(lambda: hub.sizes(repository, None), repository, hub.title, report)
+    sizes = with_retries(lambda: hub.sizes(repository, None), repository, hub.title, report, otherwise=OTHERWISE)
     name = _chosen(hub_id, sizes, wanted)
     target = settings.resolve(settings.lora_dir) / repository / name
     if not target.resolve().is_relative_to(settings.resolve(settings.lora_dir).resolve()):
@@ -29,7 +30,9 @@ def fetch_lora(hub_id: str, settings: Settings, report: Report) -> Path:
     if free_bytes(hub.folder) < needed_for(sizes[name]):
         raise ModelUnavailable(f"{hub_id} has {sizes[name] / 1e9:.1f} GB, for which the disk has no room.")
     meter = ProgressMeter(hub_id, sizes[name], report)
-    folder = with_retries(lambda: hub.fetch(repository, None, {name}, meter), repository, hub.title, report)
+    folder = with_retries(
+        lambda: hub.fetch(repository, None, {name}, meter), repository, hub.title, report, otherwise=OTHERWISE
+    )
     try:
         # First: whoever reads the file looks for the mark then.
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """What the network does to a download: it is tried again where that may help, and explained where it does not."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import requests
@@ -15,12 +15,16 @@ RETRY_SECONDS = (2.0, 10.0, 30.0, 120.0)
 T = TypeVar("T")
 
 
-def with_retries(fetch: Callable[[], T], model: str, hub: str, report: Report) -> T:
+def with_retries(
+    fetch: Callable[[], T], model: str, hub: str, report: Report, *,
+    otherwise: str, pauses: Iterable[float] | None = None,
+) -> T:  # fmt: skip
     """Return what `fetch` returns; retries after a network failure, where hub libraries resume.
 
-    Raises Unreachable where that did not help, DownloadFailed for any other failure of the hub.
+    Raises Unreachable where that did not help, DownloadFailed for any other failure of the hub; their sentences end
+    with `otherwise`, what to do without the files. `pauses` are the seconds before each further try.
     """
-    pauses = iter(RETRY_SECONDS)
+    remaining = iter(RETRY_SECONDS if pauses is None else pauses)
     while True:
         try:
             return fetch()
@@ -28,12 +32,12 @@ def with_retries(fetch: Callable[[], T], model: str, hub: str, report: Report) -
             raise
         except Exception as error:
             passing = _may_recover(error)
-            pause = next(pauses, None) if passing else None
+            pause = next(remaining, None) if passing else None
             if pause is None:
                 kind = Unreachable if passing else DownloadFailed
                 raise kind(
                     f"{model} could not be fetched from {hub} ({_reason(error)}); check the id and the network, "
-                    "or set MODEL=demo."
+                    f"or {otherwise}."
                 ) from error
             reason = _reason(error)
         report("downloading", f"{model}: {hub} cannot be reached ({reason}); tried again in {pause:g} s.", None)

@@ -18,6 +18,8 @@ from imageserver.registry import Hub
 from imageserver.settings import PACKAGE_DIR, Settings
 
 DEMO_FOLDER = PACKAGE_DIR / "demo_model"
+# What a model can do without.
+OPTIONAL = ("CONTROLNET", "SAFETY_CHECKER")
 
 # Returns the files to load: by the sizes of all files, those on the disk, and the pipeline's index where there is one.
 FileChoice = Callable[[Mapping[str, int], Collection[str], Mapping[str, Any]], Collection[str]]
@@ -36,11 +38,13 @@ def locate(
     hub: Hub | None = None,
     revision: str | None = None,
     wanted: FileChoice = _all_of_a_component,
+    further: int = 0,
 ) -> Path:
     """Return the folder with the model's files, downloading those `wanted` where that is allowed.
 
     `report` is called with (phase, sentence, fraction); `setting` is where the name came from. `hub` defaults to
-    MODEL_SOURCE, `revision` to the newest there at the time of the first download. Raises ModelUnavailable.
+    MODEL_SOURCE, `revision` to the newest there at the time of the first download. A download begins only where the
+    disk has the room for it and for `further` bytes that will come after it. Raises ModelUnavailable.
     """
     if model == "demo":
         return DEMO_FOLDER
@@ -49,8 +53,19 @@ def locate(
         return folder
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise ModelUnavailable(f"{setting}={model} is neither a folder nor an id like Qwen/Qwen-Image.")
-    search = _Search(model, revision, open_hub(hub or settings.model_source, settings), wanted, settings, report)
+    hub_client = open_hub(hub or settings.model_source, settings)
+    search = _Search(model, revision, hub_client, wanted, settings, report, setting, further)
     return search.on_disk() if settings.offline else search.anywhere()
+
+
+def otherwise(setting: str, settings: Settings) -> str:
+    """Return what to do without the files that a setting names."""
+    if setting in OPTIONAL:
+        return f"leave {setting} empty"
+    given = {"CONTROLNET": settings.controlnet, "TRANSFORMER_FILE": settings.transformer_file}
+    # They are for the model that is missing.
+    empty = " and ".join(name for name, value in given.items() if value)
+    return f"set MODEL=demo and leave {empty} empty" if empty else "set MODEL=demo"
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,12 @@ class _Search:
     wanted: FileChoice
     settings: Settings
     report: Report
+    setting: str
+    further: int
+
+    @property
+    def _otherwise(self) -> str:
+        return otherwise(self.setting, self.settings)
 
     @property
     def _file(self) -> Path:
@@ -77,14 +98,14 @@ class _Search:
                 return listing.folder
             raise NotOnDisk(
                 f"OFFLINE=1 and {len(missing)} files of {self.model} are not in {self.settings.models_dir}, such as "
-                f"{min(missing)}: start once without OFFLINE to download them, or set MODEL=demo."
+                f"{min(missing)}: start once without OFFLINE to download them, or {self._otherwise}."
             )
         try:
             return self.hub.cached(self.model, self.revision)
         except Exception as error:
             raise NotOnDisk(
                 f"OFFLINE=1 and {self.model} is not in {self.settings.models_dir}: start once without OFFLINE to "
-                "download it, or set MODEL=demo."
+                f"download it, or {self._otherwise}."
             ) from error
 
     def anywhere(self) -> Path:
@@ -93,7 +114,7 @@ class _Search:
         if listing is not None and self._names(listing) <= listing.present():
             return listing.folder
         try:
-            return with_retries(self._download, self.model, self.hub.title, self.report)
+            return with_retries(self._download, self.model, self.hub.title, self.report, otherwise=self._otherwise)
         except Unreachable:
             # Of a download without a listing it is not known whether it is whole; loading it shows that.
             if listing is None:
@@ -135,10 +156,12 @@ class _Search:
         return set(self.wanted(listing.files, listing.present(), index))
 
     def _refuse_if_disk_is_full(self, missing: int) -> None:
-        free, needed = free_bytes(self.hub.folder), needed_for(missing)
+        free, needed = free_bytes(self.hub.folder), needed_for(missing + self.further)
         if free < needed:
+            controls = f", and one of {self.further / 1e9:.1f} GB for CONTROLNET," if self.further else ""
+            way_out = self._otherwise if self.setting in OPTIONAL else "choose a smaller model"
             raise ModelUnavailable(
-                f"{self.model} needs {needed / 1e9:.1f} GB for its download of {missing / 1e9:.1f} GB, "
-                f"and {self.settings.models_dir} has {free / 1e9:.1f} GB free: set MODELS_DIR to another disk, or "
-                "choose a smaller model."
+                f"{self.model} needs {needed / 1e9:.1f} GB for its download of {missing / 1e9:.1f} GB{controls} "
+                f"and {self.settings.models_dir} has {free / 1e9:.1f} GB free: set MODELS_DIR to another disk, "
+                f"free some space, or {way_out}."
             )

@@ -4,16 +4,18 @@ The limits are peaks that others have published, or calculated where there are n
 measured with this server.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from imageserver.generation import MemoryPlanName
-from imageserver.registry import ModelEntry
+from imageserver.registry import DEMO, ModelEntry
 from imageserver.settings import Settings, shipped_registry
 
 # Those that are known to generate in float16, for cards that do not compute in bfloat16.
 FLOAT16_MODELS = ("sd-xl-base", "sd-1.5")
 # The width of the texts that they read; a ControlNet was made for one.
-TEXT_WIDTHS = {"qwen-image-2512": 3584, "qwen-image": 3584, "sd-xl-base": 2048, "sd-1.5": 768}
+TEXT_WIDTHS = {"qwen-image-2512": 3584, "qwen-image": 3584, "sd-xl-base": 2048, "sd-1.5": 768, DEMO: 192}
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,28 @@ SHARED_MEMORY = (
 LADDERS = {"cuda": OWN_MEMORY, "xpu": OWN_MEMORY, "npu": OWN_MEMORY, "mps": SHARED_MEMORY}
 # What a CPU generates with where somebody names it: the smallest of them, with the memory for weights of 16 bits.
 ON_CPU = Candidate("sd-1.5", 3.2)
+# The plan of a ladder that needs no less than another one; what is not named here needs no more than full.
+NEEDS_NO_MORE_THAN: Mapping[str, MemoryPlanName] = {
+    "encoder-offload": "model-offload", "group-offload": "model-offload", "sequential-offload": "model-offload",
+    "float8": "int8", "nf4": "int8",
+}  # fmt: skip
 # The slower line that MODEL=auto names beside Z-Image-Turbo.
 ALTERNATIVES = (
     Candidate("qwen-image-2512", 37, "int8"),
     Candidate("qwen-image-2512", 31, "int8-offload", ram=35),
 )
+# What MODEL=auto names where nothing fits that it would choose.
+SLOWER = (*ALTERNATIVES, Candidate("sd-1.5", 1.7, "sequential-offload", ram=2.5))
+
+
+def ladder(kind: str, memory: MemoryPlanName | Literal["auto"]) -> Iterator[Candidate]:
+    """Yield the candidates on a kind of device, the best first; with a plan that was asked for, those that hold it."""
+    steps = LADDERS[kind]
+    wanted = NEEDS_NO_MORE_THAN.get(memory, memory)
+    with_it = {each.model for each in steps if each.memory == wanted}
+    yield from (
+        each for each in steps if memory == "auto" or each.memory == (wanted if each.model in with_it else "full")
+    )
 
 
 def candidates(kind: str) -> tuple[str, ...]:

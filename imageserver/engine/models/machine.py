@@ -3,9 +3,8 @@
 import contextlib
 import importlib.util
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -15,9 +14,8 @@ from imageserver.engine.downloads.disk_space import free_bytes
 from imageserver.engine.downloads.hubs import open_hub, stored_bytes
 from imageserver.engine.models.candidates import ON_CPU, candidates, entry_of
 from imageserver.engine.models.model_files import is_on_disk
-from imageserver.engine.models.weight_files.weights import component_bytes
 from imageserver.engine.runner import controlnet
-from imageserver.engine.runner.controlnet import NetKind
+from imageserver.engine.runner.controlnet import KnownNet, NetKind
 from imageserver.registry import Hub, ModelEntry
 from imageserver.settings import Settings
 
@@ -30,7 +28,8 @@ class Machine:
 
     `on_disk` are the candidates that need no download, `stored` the GB that the disk has of each, unfinished ones
     included; `has_torchao` allows weights of 8 bits. `controls` are the GiB that ControlNets take in 16 bits beside a
-    model, as far as the disk has them, and `control_nets` says what models those were made for.
+    model, `controls_gb` the GB of them that are still to be downloaded, and `control_nets` says what models they were
+    made for, all as far as the disk or their hub tells.
     """
 
     kind: str
@@ -43,6 +42,7 @@ class Machine:
     on_disk: frozenset[str] = frozenset()
     stored: Mapping[str, float] = field(default_factory=dict)
     controls: float = 0
+    controls_gb: float = 0
     control_nets: frozenset[NetKind] = frozenset()
 
 
@@ -50,7 +50,7 @@ def inspect_machine(settings: Settings, device: torch.device) -> Machine:
     """Return the machine's state at the moment; raises RegistryUnusable."""
     found = ((name, entry_of(name, settings)) for name in candidates(device.type) or (ON_CPU.model,))
     entries = {name: entry for name, entry in found if entry is not None}
-    controls = _control_folders(settings, {entry.hub for entry in entries.values()})
+    nets = _control_nets(settings, {entry.hub for entry in entries.values()})
     return Machine(
         kind=device.type,
         device=devices.gpu_name(device),
@@ -61,8 +61,9 @@ def inspect_machine(settings: Settings, device: torch.device) -> Machine:
         has_torchao=importlib.util.find_spec("torchao") is not None,
         on_disk=frozenset(name for name, entry in entries.items() if is_on_disk(name, entry, settings, device)),
         stored={name: bytes_on_disk(entry, settings) / 1e9 for name, entry in entries.items()},
-        controls=sum(component_bytes(folder, torch.bfloat16) for folder in controls) / GIB,
-        control_nets=frozenset(_kinds(controls)),
+        controls=sum(map(_weights_of, nets)) * torch.bfloat16.itemsize / GIB,
+        controls_gb=sum(net.download for net in nets) / 1e9,
+        control_nets=frozenset(net.kind for net in nets),
     )
 
 
@@ -73,17 +74,18 @@ def bytes_on_disk(entry: ModelEntry, settings: Settings) -> int:
     return stored_bytes(open_hub(entry.hub or settings.model_source, settings), entry.source)
 
 
-def _control_folders(settings: Settings, hubs: Iterable[Hub | None]) -> Collection[Path]:
-    """Return the folders of the ControlNets that CONTROLNET names, each found where a model's hub keeps it."""
-    offline = settings.model_copy(update={"offline": True})
-    found: dict[str, Path] = {}
+def _control_nets(settings: Settings, hubs: Iterable[Hub | None]) -> Collection[KnownNet]:
+    """Return what is known of the ControlNets that CONTROLNET names, each found where a model's hub keeps it."""
+    found: dict[str, KnownNet] = {}
     for name, hub in itertools.product(settings.controlnets, hubs):
         with contextlib.suppress(ModelUnavailable):
-            found[name] = controlnet.locate_one(name, offline, lambda phase, sentence, fraction: None, hub)
+            net = controlnet.look_up_one(name, settings, hub)
+            found |= {name: net} if net else {}
     return found.values()
 
 
-def _kinds(folders: Iterable[Path]) -> Iterator[NetKind]:
-    for folder in folders:
-        with contextlib.suppress(ModelUnavailable):
-            yield controlnet.kind_of(folder)
+def _weights_of(net: KnownNet) -> int:
+    """Return the number of weights, 0 for a configuration that no class takes: that one is refused later."""
+    with contextlib.suppress(ModelUnavailable):
+        return net.count_weights()
+    return 0

@@ -1,6 +1,8 @@
 """Which model a name means, MODEL=auto included, and where its files are; nothing is loaded yet."""
 
+import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,6 +12,7 @@ import torch
 from imageserver.engine.devices import devices, memory_plans, plan_choice
 from imageserver.engine.devices.memory_needs import ModelWeights
 from imageserver.engine.devices.memory_plans import MemoryPlan
+from imageserver.engine.devices.plan_choice import Room
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.downloads.unavailable import DownloadFailed
 from imageserver.engine.families.family import Family
@@ -28,6 +31,7 @@ from imageserver.engine.models.weight_files import transformer_file, weights
 from imageserver.engine.models.weight_files.checkpoint import SUFFIX, Checkpoint
 from imageserver.engine.pipelines.texts import separate_text_encoder
 from imageserver.engine.runner import controlnet
+from imageserver.engine.runner.controlnet import KnownNet
 from imageserver.generation import MemoryPlanName, RecommendedModel
 from imageserver.protocol.initial_model import InitialModel
 from imageserver.registry import DEMO, ModelEntry, RegistryUnusable
@@ -86,39 +90,59 @@ class FoundModel:
         """
         kept = self.before if self.memory == "auto" else None
         wanted = kept.memory_plan if kept else self.memory
+        cards = 1 if self.settings.compile else len(self.cards)
+        room = Room(self.weights, self.dtype, self.device, self.pixels, reclaimable, cards)
         try:
-            plan, why = plan_choice.choose(
-                wanted, self.name, self.weights, self.dtype, self.device, self.pixels, reclaimable,
-                cards=1 if self.settings.compile else len(self.cards),
-            )  # fmt: skip
+            plan, why = plan_choice.choose(wanted, self.name, room)
         except plan_choice.NoPlanFits as error:
             raise ModelUnavailable(str(error)) from error
         return plan, kept.memory_reason if kept else why
 
 
-def find(settings: Settings, report: Report) -> FoundModel:
+def find(settings: Settings, report: Report, reclaimable: int | None = None) -> FoundModel:
     """Find the model that the settings name, downloading it where that is allowed.
 
-    Touches no state of PyTorch, so it may run beside a generation. Raises ModelUnavailable or DeviceUnavailable.
+    It is to be loaded where `reclaimable` is given, the bytes that others would leave to it: then no ControlNet is
+    downloaded beside which it does not fit. Touches no state of PyTorch, so it may run beside a generation. Raises
+    ModelUnavailable or DeviceUnavailable.
     """
     device = devices.choose(settings.device)
     choice = choose_model(settings, device)
     if settings.model != "auto":
-        return find_chosen(choice, settings, device, report)
+        return find_chosen(choice, settings, device, report, reclaimable)
     logger.log(
         logging.WARNING if choice.model == DEMO and devices.is_accelerator(device) else logging.INFO, choice.reason
     )
     try:
-        return find_chosen(choice, settings, device, report)
+        return find_chosen(choice, settings, device, report, reclaimable)
     except DownloadFailed as error:
         choice = choose_model(settings, device, hub_failed=True)
         choice = replace(choice, reason=f"{error} {choice.reason}")
         logger.warning(choice.reason)
-        return find_chosen(choice, settings, device, report)
+        return find_chosen(choice, settings, device, report, reclaimable)
 
 
-def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, report: Report) -> FoundModel:
+def find_chosen(
+    choice: ModelChoice, settings: Settings, device: torch.device, report: Report, reclaimable: int | None = None
+) -> FoundModel:
     """Find the files of a model that has been chosen, as `find` does; raises ModelUnavailable."""
+    entry, _ = registered(choice.model, settings)
+    nets = controlnet.look_up(settings, entry.hub)
+    found = find_beside(nets, choice, settings, device, report)
+    if reclaimable is not None and any(net.download for net in nets):
+        found.plan(reclaimable)
+    folders = controlnet.find(settings, found.family, report, entry.hub)
+    sizes = [weights.component_bytes(folder, found.dtype) for folder in folders]
+    return replace(found, control_folders=folders, weights=_beside(found.weights, sizes))
+
+
+def find_beside(
+    nets: Sequence[KnownNet], choice: ModelChoice, settings: Settings, device: torch.device, report: Report
+) -> FoundModel:
+    """Find the files of a model that has been chosen, and none of the ControlNets beside it, which are only counted.
+
+    Raises ModelUnavailable, also where the model does not take them.
+    """
     name = choice.model
     entry, setting = registered(name, settings)
     checkpoint = find_checkpoint(entry, settings)
@@ -129,28 +153,31 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
     if choice.vae_tiling:
         settings = settings.model_copy(update={"vae_tiling": True})
     if checkpoint is None:
-        folder = locate_pipeline(name, entry, settings, device, report, setting=setting)
+        folder = locate_pipeline(name, entry, settings, device, report, setting=setting, nets=nets)
     else:
         folder = locate_configuration(checkpoint, settings, report)
     family = family_in(folder, name, entry)
     weights.refuse_if_incomplete(name, folder, family)
     dtype, dtype_reason = number_format(entry, settings, device, family)
     encoder_folder = separate_text_encoder.find(family.separate_text_encoder, name, folder, settings, report, entry.hub)
-    control_folders = controlnet.find(settings, family, report, entry.hub)
+    controlnet.refuse(settings, family, nets)
+    for net in nets:
+        with contextlib.suppress(OSError, ValueError):  # loading the model says what is wrong with its files
+            controlnet.refuse_for_model(net.config, folder / family.denoiser)
     components = weights.components_of(folder, left_out=family.loading)
     if encoder_folder is not None and family.separate_text_encoder is not None:
         components[family.separate_text_encoder.component] = encoder_folder
     replaced = checkpoint.bytes_by_component(dtype) if checkpoint else {}
     replaced |= transformer_file.bytes_by_component(settings, family.denoiser, dtype)
-    resident = sum(weights.component_bytes(control, dtype) for control in control_folders)
-    sizes = replace(weights.model_weights(components, dtype, replaced), resident=resident)
+    beside = [net.count_weights() * dtype.itemsize for net in nets]
+    sizes = _beside(weights.model_weights(components, dtype, replaced), beside)
     found = FoundModel(
         name,
         choice.reason,
         entry,
         folder,
         encoder_folder,
-        control_folders,
+        tuple(net.folder for net in nets if net.folder is not None),
         family,
         dtype,
         dtype_reason,
@@ -160,6 +187,11 @@ def find_chosen(choice: ModelChoice, settings: Settings, device: torch.device, r
         checkpoint=checkpoint,
     )
     return _as_planned(found, choice)
+
+
+def _beside(sizes: ModelWeights, nets: Sequence[int]) -> ModelWeights:
+    """Return what a model weighs with ControlNets of so many bytes beside it, each of which is loaded through RAM."""
+    return replace(sizes, resident=sum(nets), largest_file=max(sizes.largest_file, *nets, 0))
 
 
 def _as_planned(found: FoundModel, choice: ModelChoice) -> FoundModel:
@@ -176,7 +208,14 @@ def _as_planned(found: FoundModel, choice: ModelChoice) -> FoundModel:
 
 
 def choose_model(settings: Settings, device: torch.device, *, hub_failed: bool = False) -> ModelChoice:
-    """Return which model MODEL means on a device, and in a sentence or more why; raises ModelUnavailable."""
+    """Return which model MODEL means on a device, and in a sentence or more why.
+
+    Raises ModelUnavailable, also for a memory plan that the device does not support: before a model is downloaded.
+    """
+    plan = None if settings.memory == "auto" else memory_plans.BY_NAME[settings.memory]
+    reason = memory_plans.obstacle(plan, device) if plan and not plan.sharded else None
+    if reason is not None:
+        raise ModelUnavailable(f"MEMORY={settings.memory} is not possible here: {reason}.")
     if settings.model != "auto":
         return ModelChoice(settings.model, f"MODEL={settings.model} was asked for.")
     try:

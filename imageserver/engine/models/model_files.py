@@ -1,7 +1,7 @@
 """The files of a model: which of them will be loaded, where they are, and the family that they belong to."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,24 @@ from imageserver.engine.families import FAMILIES, family_of, published_class
 from imageserver.engine.families.family import Family
 from imageserver.engine.models.candidates import entry_of
 from imageserver.engine.models.weight_files.checkpoint import SUFFIX, Checkpoint, read_checkpoint
+from imageserver.engine.runner import controlnet
+from imageserver.engine.runner.controlnet import KnownNet
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
 
 
 def locate_pipeline(
-    name: str, entry: ModelEntry, settings: Settings, device: torch.device, report: Report, *, setting: str = "MODEL"
-) -> Path:
+    name: str, entry: ModelEntry, settings: Settings, device: torch.device, report: Report, *,
+    setting: str = "MODEL", nets: Sequence[KnownNet] = (),
+) -> Path:  # fmt: skip
     """Return the folder of a model, downloading what will be loaded of it; `setting` is where its name came from.
 
-    Raises ModelUnavailable, for a model that cannot be served before anything large is downloaded.
+    Raises ModelUnavailable before anything large is downloaded for a model that cannot be served, or not with `nets`.
     """
     return locate(
         entry.source, settings, report,
         setting=setting, hub=entry.hub, revision=entry.revision_on(entry.hub or settings.model_source),
-        wanted=_files_to_load(name, entry, settings, device),
+        wanted=_files_to_load(name, entry, settings, device, nets), further=sum(net.download for net in nets),
     )  # fmt: skip
 
 
@@ -97,13 +100,17 @@ def _configuration(files: Mapping[str, int], present: Collection[str], index: Ma
     return pipeline_files(files, present, index, left_out=(), replaced=index.keys(), half=False)
 
 
-def _files_to_load(model: str, entry: ModelEntry, settings: Settings, device: torch.device) -> FileChoice:
+def _files_to_load(
+    model: str, entry: ModelEntry, settings: Settings, device: torch.device, nets: Sequence[KnownNet]
+) -> FileChoice:
     """Return the choice of a pipeline's files, which refuses a model that cannot be served before its download."""
 
     def wanted(files: Mapping[str, int], present: Collection[str], index: Mapping[str, Any]) -> Collection[str]:
         if "_class_name" not in index:
             return {INDEX}
         family = _family_of(index, model, entry)
+        if nets:
+            controlnet.refuse(settings, family, nets)
         dtype, _ = number_format(entry, settings, device, family)
         return pipeline_files(
             files, present, index,

@@ -15,8 +15,9 @@ from imageserver.engine import caching
 from imageserver.engine.batching.served_model import ServedModel
 from imageserver.engine.batching.step_scheduler import Send, StepScheduler, Trace, no_trace
 from imageserver.engine.card_group.card_group import CardGroup
-from imageserver.engine.devices import devices, memory_plans, plan_choice
+from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory import held_memory, peak_memory
+from imageserver.engine.devices.plan_choice import Room
 from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.models.compiling.recompilations import Recompilations
 from imageserver.engine.models.licence import restriction
@@ -93,7 +94,7 @@ class ModelPool:
             settings = settings.model_copy(update={"offline": True})
         if name not in (settings.model, self._configured):
             settings = settings.model_copy(update=CONFIGURED_MODEL_ONLY)
-        found = find(settings.model_copy(update={"model": name}), report)
+        found = find(settings.model_copy(update={"model": name}), report, self._reclaimable())
         if self.group is not None:
             found = dataclasses.replace(found, cards=self.group.started)
         if name == settings.model:
@@ -161,7 +162,7 @@ class ModelPool:
 
         Raises ModelUnavailable where it would not fit even on its own.
         """
-        reclaimable = sum(int(info.size_mb * devices.MIB) for info in self._info.values())
+        reclaimable = self._reclaimable()
         if self.group is not None and self.group.is_broken:
             refuse_if_divided(found, self.group, reclaimable)
         found.plan(reclaimable)
@@ -207,7 +208,11 @@ class ModelPool:
             return False
         plan = memory_plans.PLANS[0] if found.memory == "auto" else memory_plans.BY_NAME[found.memory]
         cards = max(1, len(found.cards))
-        return plan_choice.fits(plan, found.weights, found.dtype, found.device, found.pixels, cards=cards)
+        return Room(found.weights, found.dtype, found.device, found.pixels, cards=cards).fits(plan)
+
+    def _reclaimable(self) -> int:
+        """Return the bytes of the loaded models, which would be unloaded for another one; may run beside a load."""
+        return sum(int(info.size_mb * devices.MIB) for info in list(self._info.values()))
 
     def _release_memory(self) -> None:
         for model in self._models.values():

@@ -3,8 +3,9 @@
 They stay on the device under every memory plan; the pipeline calls them before the denoiser.
 """
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import torch
 from safetensors import SafetensorError
 
 from imageserver.engine.device_errors import is_lost
-from imageserver.engine.downloads import ModelUnavailable, Report, locate
+from imageserver.engine.downloads import ModelUnavailable, NotOnDisk, Report, locate
+from imageserver.engine.downloads.announced import announced
+from imageserver.engine.downloads.search import otherwise
 from imageserver.engine.families.family import Family
 from imageserver.engine.pipelines.types import Kind
 from imageserver.errors import InvalidParameter
@@ -30,6 +33,32 @@ MUST_EQUAL = ("cross_attention_dim", "joint_attention_dim")
 
 
 @dataclass(frozen=True)
+class KnownNet:
+    """What is known of one before it is loaded: its folder on the disk, or the bytes that are still to be fetched."""
+
+    name: str
+    config: Mapping[str, Any]
+    download: int = 0
+    folder: Path | None = None
+
+    @property
+    def kind(self) -> "NetKind":
+        width = next((self.config[name] for name in MUST_EQUAL if isinstance(self.config.get(name), int)), None)
+        return NetKind(str(self.config.get("_class_name")), width)
+
+    def count_weights(self) -> int:
+        """Return the number of its weights; raises ModelUnavailable for a configuration that no class takes."""
+        try:
+            net_class = getattr(diffusers, str(self.config.get("_class_name")))
+            known = inspect.signature(net_class).parameters
+            with torch.device("meta"):
+                net = net_class(**{name: value for name, value in self.config.items() if name in known})
+            return sum(weight.numel() for weight in net.parameters())
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+            raise ModelUnavailable(f"CONTROLNET={self.name} has a config.json that makes no ControlNet.") from error
+
+
+@dataclass(frozen=True)
 class NetKind:
     """What models a ControlNet was made for: its class, and the width of the texts that both read, if it says so."""
 
@@ -37,11 +66,26 @@ class NetKind:
     text_width: int | None
 
 
-def find(settings: Settings, family: Family, report: Report, hub: Hub | None) -> tuple[Path, ...]:
-    """Return the folders that CONTROLNET names, in its order. An id is looked up on the model's `hub`.
+def look_up(settings: Settings, hub: Hub | None) -> Sequence[KnownNet]:
+    """Return what is known of those that CONTROLNET names, as `look_up_one` does."""
+    found = (look_up_one(name, settings, hub) for name in settings.controlnets)
+    return [net for net in found if net is not None]
 
-    Raises ModelUnavailable where one is missing, or was made for another family, and for more than the family takes.
+
+def look_up_one(name: str, settings: Settings, hub: Hub | None) -> KnownNet | None:
+    """Return what the disk, or else the model's `hub`, says of a ControlNet before it is downloaded.
+
+    None where the hub does not answer or may not be asked. Raises ModelUnavailable for a name that means none.
     """
+    try:
+        return _on_disk(name, _locate_one(name, settings.model_copy(update={"offline": True}), lambda *_: None, hub))
+    except NotOnDisk:
+        found = announced(name, settings, hub, otherwise=otherwise("CONTROLNET", settings))
+        return KnownNet(name, *found) if found else None
+
+
+def refuse(settings: Settings, family: Family, nets: Iterable[KnownNet]) -> None:
+    """Raise ModelUnavailable for more than a family takes, and for one of `nets` that was made for another family."""
     names = settings.controlnets
     if names and not family.control_net:
         raise ModelUnavailable(f"CONTROLNET is set, but {family.name} is served without a ControlNet; leave it empty.")
@@ -50,34 +94,40 @@ def find(settings: Settings, family: Family, report: Report, hub: Hub | None) ->
             f"CONTROLNET names {len(names)} ControlNets; {family.name} is served with at most "
             f"{family.max_control_nets}."
         )
-    return tuple(_find_one(name, settings, family, report, hub) for name in names)
+    for net in nets:
+        if net.kind.class_name != family.control_net:
+            raise ModelUnavailable(
+                f"CONTROLNET={net.name} is a {net.kind.class_name}; {family.name} needs a {family.control_net}."
+            )
+        if net.config.get("extra_condition_channels"):
+            raise ModelUnavailable(f"CONTROLNET={net.name} is made to inpaint, which is not served.")
 
 
-def locate_one(name: str, settings: Settings, report: Report, hub: Hub | None) -> Path:
-    """Return the folder of one that CONTROLNET names; raises ModelUnavailable where it is missing."""
-    folder = SHIPPED / name
-    if "/" not in name and folder.is_dir():
-        return folder
-    return locate(name, settings, report, setting="CONTROLNET", hub=hub)
+def refuse_for_model(net: Mapping[str, Any], denoiser: Path) -> None:
+    """Raise ModelUnavailable where the one of this configuration was made for other texts than those of a denoiser."""
+    model = json.loads((denoiser / "config.json").read_text())
+    for name in MUST_EQUAL:
+        if net.get(name) != model.get(name):
+            raise ModelUnavailable(
+                f"CONTROLNET was made for another model: its {name} is {net.get(name)}, that of the model is "
+                f"{model.get(name)}."
+            )
 
 
-def kind_of(folder: Path) -> NetKind:
-    """Return what models a ControlNet was made for; raises ModelUnavailable where its files do not say it."""
-    config = _config(folder, folder.name)
-    width = next((config[name] for name in MUST_EQUAL if isinstance(config.get(name), int)), None)
-    return NetKind(str(config.get("_class_name")), width)
+def find(settings: Settings, family: Family, report: Report, hub: Hub | None) -> tuple[Path, ...]:
+    """Return the folders that CONTROLNET names, in its order, downloading what is missing.
+
+    Raises ModelUnavailable where one is missing, or was made for another family, and for more than the family takes.
+    """
+    folders = tuple(_locate_one(name, settings, report, hub) for name in settings.controlnets)
+    refuse(settings, family, map(_on_disk, settings.controlnets, folders))
+    return folders
 
 
 def load(folder: Path, family: Family, base: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
     """Return the ControlNet on its device; raises ModelUnavailable where it does not fit the model in `base`."""
     try:
-        own, other = (json.loads((part / "config.json").read_text()) for part in (folder, base / family.denoiser))
-        for name in MUST_EQUAL:
-            if own.get(name) != other.get(name):
-                raise ModelUnavailable(
-                    f"CONTROLNET was made for another model: its {name} is {own.get(name)}, that of the model is "
-                    f"{other.get(name)}."
-                )
+        refuse_for_model(json.loads((folder / "config.json").read_text()), base / family.denoiser)
         net = getattr(diffusers, family.control_net).from_pretrained(
             str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
@@ -115,21 +165,16 @@ def kinds_of(family: Family, *, controlled: bool) -> dict[Kind, str]:
     }
 
 
-def _find_one(name: str, settings: Settings, family: Family, report: Report, hub: Hub | None) -> Path:
-    folder = locate_one(name, settings, report, hub)
-    config = _config(folder, name)
-    if config.get("_class_name") != family.control_net:
-        raise ModelUnavailable(
-            f"CONTROLNET={name} is a {config.get('_class_name')}; {family.name} needs a {family.control_net}."
-        )
-    if config.get("extra_condition_channels"):
-        raise ModelUnavailable(f"CONTROLNET={name} is made to inpaint, which is not served.")
-    return folder
+def _locate_one(name: str, settings: Settings, report: Report, hub: Hub | None) -> Path:
+    """Return the folder of one that CONTROLNET names; raises ModelUnavailable where it is missing."""
+    folder = SHIPPED / name
+    if "/" not in name and folder.is_dir():
+        return folder
+    return locate(name, settings, report, setting="CONTROLNET", hub=hub)
 
 
-def _config(folder: Path, name: str) -> dict[str, Any]:
+def _on_disk(name: str, folder: Path) -> KnownNet:
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        return KnownNet(name, json.loads((folder / "config.json").read_text()), folder=folder)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"CONTROLNET={name} has no readable config.json.") from error
-    return config

@@ -1,7 +1,7 @@
 """Which device and which model would serve, and whether that model's files are whole; no weight is loaded."""
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -9,13 +9,15 @@ import torch
 from imageserver.engine.devices import devices
 from imageserver.engine.downloads import ModelUnavailable, NotOnDisk
 from imageserver.engine.downloads.disk_space import free_bytes, needed_for
-from imageserver.engine.downloads.search import DEMO_FOLDER
+from imageserver.engine.downloads.search import DEMO_FOLDER, otherwise
 from imageserver.engine.models import model_choice
 from imageserver.engine.models.inspection.hub_access import check_hub
 from imageserver.engine.models.inspection.unused_card import find_unused_card
 from imageserver.engine.models.machine import bytes_on_disk
 from imageserver.engine.models.model_choice import FoundModel
 from imageserver.engine.models.weight_files import completeness
+from imageserver.engine.runner import controlnet
+from imageserver.engine.runner.controlnet import KnownNet
 from imageserver.protocol.finding import Finding
 from imageserver.registry import ModelEntry
 from imageserver.settings import Settings
@@ -52,10 +54,12 @@ def _inspect_model(settings: Settings, device: torch.device, *, hub_failed: bool
     yield Finding("model", "ok", f"{choice.model}. {choice.reason}")
     hub = entry.hub or settings.model_source
     on_disk = settings.model_copy(update={"offline": True})
+    nets: Sequence[KnownNet] = ()
     try:
-        found = model_choice.find_chosen(choice, on_disk, device, lambda phase, sentence, fraction: None)
+        nets = controlnet.look_up(settings, entry.hub)
+        found = model_choice.find_beside(nets, choice, on_disk, device, lambda phase, sentence, fraction: None)
     except NotOnDisk:
-        yield from _inspect_download(choice.model, entry, settings, device)
+        yield from _inspect_download(choice.model, entry, nets, settings, device)
         return
     except ModelUnavailable as error:
         yield Finding("files", "problem", str(error))
@@ -63,10 +67,24 @@ def _inspect_model(settings: Settings, device: torch.device, *, hub_failed: bool
     if found.folder not in (DEMO_FOLDER, settings.resolve(Path(entry.source).expanduser())):
         without = "the model is on the disk, so OFFLINE=1 serves it without"
         yield check_hub(settings, hub, otherwise="warning", advice=without)
+    yield from _inspect_control_nets(nets, settings)
     yield from _inspect_files(found)
 
 
-def _inspect_download(name: str, entry: ModelEntry, settings: Settings, device: torch.device) -> Iterator[Finding]:
+def _inspect_control_nets(nets: Sequence[KnownNet], settings: Settings) -> Iterator[Finding]:
+    """Yield those of CONTROLNET that are not on the disk."""
+    for name in {*settings.controlnets} - {net.name for net in nets}:
+        why = "OFFLINE=1 asks no hub" if settings.offline else "its hub does not answer"
+        advice = f"start once without OFFLINE=1 and with the network, or {otherwise('CONTROLNET', settings)}"
+        yield Finding("files", "problem", f"CONTROLNET={name} is not on the disk, and {why}: {advice}.")
+    for net in nets:
+        if net.download:
+            yield _download(f"CONTROLNET={net.name}", net.download, net.download, settings)
+
+
+def _inspect_download(
+    name: str, entry: ModelEntry, nets: Sequence[KnownNet], settings: Settings, device: torch.device
+) -> Iterator[Finding]:
     """Yield whether the model can be downloaded; where it cannot, MODEL=auto takes another one."""
     if settings.offline:
         sentence = f"{name} is not in {settings.models_dir}: start once without OFFLINE=1 to download it."
@@ -76,22 +94,24 @@ def _inspect_download(name: str, entry: ModelEntry, settings: Settings, device: 
     advice = "MODEL=auto takes what needs no download" if is_automatic else "check the network or a proxy"
     hub = check_hub(
         settings, entry.hub or settings.model_source,
-        otherwise="warning" if is_automatic else "problem", advice=f"{advice}, or set MODEL=demo",
+        otherwise="warning" if is_automatic else "problem", advice=f"{advice}, or {otherwise('MODEL', settings)}",
     )  # fmt: skip
     yield hub
     if hub.state == "warning":
         yield from _inspect_model(settings, device, hub_failed=True)
     else:
-        yield _download(name, entry, settings)
+        size = (entry.download_gb or 0) * 1e9
+        beside = sum(net.download for net in nets)
+        yield _download(name, size, max(0.0, size - bytes_on_disk(entry, settings)) + beside, settings)
+        yield from _inspect_control_nets(nets, settings)
 
 
-def _download(name: str, entry: ModelEntry, settings: Settings) -> Finding:
-    """Return what the first start would download, and whether the disk has the room."""
+def _download(name: str, size: float, missing: float, settings: Settings) -> Finding:
+    """Return what the first start would download, and whether the disk has the room for the `missing` bytes."""
     folder = settings.resolve(settings.models_dir)
-    free = free_bytes(folder)
-    needed = needed_for(max(0.0, (entry.download_gb or 0) * 1e9 - bytes_on_disk(entry, settings)))
-    size = f" of {entry.download_gb:g} GB" if entry.download_gb else ""
-    sentence = f"{name} is not on the disk; a download{size} goes into {folder}, which has {free / 1e9:.0f} GB free"
+    free, needed = free_bytes(folder), needed_for(missing)
+    told = f" of {size / 1e9:.3g} GB" if size else ""
+    sentence = f"{name} is not on the disk; a download{told} goes into {folder}, which has {free / 1e9:.0f} GB free"
     if free < needed:
         sentence = f"{sentence} and needs {needed / 1e9:.1f} GB: free some space, or set MODELS_DIR."
         return Finding("files", "problem", sentence)

@@ -7,7 +7,7 @@ import torch
 
 from imageserver.engine.devices import devices, memory_plans
 from imageserver.engine.devices.memory_needs import ModelWeights
-from imageserver.engine.devices.plan_choice import GIB, NoPlanFits, choose
+from imageserver.engine.devices.plan_choice import GIB, NoPlanFits, Room, choose
 from imageserver.generation import MemoryPlanName
 
 CUDA, CPU, MPS = torch.device("cuda", 0), torch.device("cpu"), torch.device("mps")
@@ -24,7 +24,7 @@ def choice(
 ) -> tuple[str, str]:
     """Return the name of the chosen plan, and its reason."""
     dtype = torch.bfloat16 if device.type != "cpu" else torch.float32
-    plan, reason = choose(wanted, "m", weights, dtype, device, MEGAPIXEL, cards=cards)  # type: ignore[arg-type]
+    plan, reason = choose(wanted, "m", Room(weights, dtype, device, MEGAPIXEL, cards=cards))  # type: ignore[arg-type]
     return plan.name, reason
 
 
@@ -101,9 +101,42 @@ def test_controlnets_stay_on_the_card_and_take_no_ram_from_what_is_offloaded(mac
     assert choice("auto", weights=controlled)[0] == "model-offload", "58.6 GiB of RAM are needed, with or without"
 
 
+@pytest.mark.parametrize(
+    ("card", "resident", "advice"),
+    [
+        (4, 2, "leave CONTROLNET empty, or choose a smaller ControlNet or model."),
+        (1, 2, "choose a quantized or smaller model."),
+        (1, 0, "choose a quantized or smaller model, or MODEL=demo."),
+    ],
+)
+def test_without_a_controlnet_only_what_would_fit_then_is_proposed(
+    machine, card: int, resident: int, advice: str
+) -> None:
+    machine["cuda"] = card
+    with pytest.raises(NoPlanFits) as refused:
+        choice("auto", weights=dataclasses.replace(WEIGHTS, resident=resident * GIB))
+    assert str(refused.value).endswith(f": {advice}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ("full", "MEMORY=full needs about 9.0 GiB of RAM, which has 8.0 GiB free: choose a quantized or smaller model"),
+        ("auto", "Card has 80.0 GiB free, and MEMORY=full needs about 9.0 GiB of RAM, which has 8.0 GiB free: choose"),
+    ],
+)
+def test_where_ram_is_what_lacks_it_is_said(machine, wanted: str, sentence: str) -> None:
+    machine["cpu"] = 8
+    with pytest.raises(NoPlanFits) as refused:
+        choice(wanted)
+    assert sentence in str(refused.value)
+
+
 def test_what_is_needed_includes_controlnets_and_what_is_free_is_what_is_free(machine) -> None:
     machine["cuda"] = 24
-    with pytest.raises(NoPlanFits, match=r"^m needs about 56\.6 GiB and Card has 24\.0 GiB free, too little"):
+    with pytest.raises(
+        NoPlanFits, match=r"^m needs about 56\.6 GiB, 2\.0 of them for CONTROLNET, and Card has 24\.0 GiB free, too"
+    ):
         choice("full", weights=dataclasses.replace(WEIGHTS, resident=2 * GIB))
 
 

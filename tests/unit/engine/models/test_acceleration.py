@@ -257,7 +257,8 @@ def test_a_model_whose_components_take_turns_on_the_device_leaves_it_after_it_wa
 
     monkeypatch.setattr(QwenImageTransformer2DModel, "forward", forward)
     monkeypatch.setattr(QwenImagePipeline, "maybe_free_model_hooks", free)
-    monkeypatch.setattr(plan_choice, "obstacle", lambda plan, *_: "one card" if plan.sharded else None)
+    for room in (plan_choice, memory_plans):
+        monkeypatch.setattr(room, "obstacle", lambda plan, *_: "one card" if plan.sharded else None)
     monkeypatch.setattr(placement, "move_to_device", lambda pipeline, plan, device: None)
     opened = TinyPool(settings(folder, tmp_path, memory="model-offload"))
     assert "forward" in events

@@ -1,12 +1,15 @@
 """MODEL=auto takes the best model with an open licence that the free memory holds, and says why."""
 
+import json
+
 import pytest
 
+from imageserver.engine.downloads import ModelUnavailable
 from imageserver.engine.models.automatic_choice import choose, recommend
-from imageserver.engine.models.candidates import LADDERS, candidates, entry_of
+from imageserver.engine.models.candidates import LADDERS, TEXT_WIDTHS, candidates, entry_of
 from imageserver.engine.models.machine import Machine
 from imageserver.engine.runner.controlnet import NetKind
-from imageserver.settings import Settings, shipped_registry
+from imageserver.settings import PACKAGE_DIR, Settings, shipped_registry
 
 ALL = frozenset(candidates("cuda"))
 FOR_SDXL, FOR_SD15 = NetKind("ControlNetModel", 2048), NetKind("ControlNetModel", 768)
@@ -181,9 +184,86 @@ def test_controlnets_count_beside_every_model_and_only_one_that_takes_them_is_ch
     assert TURBO not in choice.reason
 
 
-@pytest.mark.parametrize(("names", "chosen"), [("a/one", QWEN), ("a/one,a/two", SDXL), ("a/1,a/2,a/3,a/4", "demo")])
+@pytest.mark.parametrize(("names", "chosen"), [("a/one", QWEN), ("a/one,a/two", SDXL)])
 def test_more_controlnets_than_a_model_takes_are_not_for_it(names, chosen):
     assert choose(machine(79.0), settings(controlnet=names)).model == chosen
+
+
+@pytest.mark.parametrize(
+    ("names", "free", "changes", "said"),
+    [
+        ("a/1,a/2,a/3,a/4", 79.0, {}, "no other model that it may choose takes this CONTROLNET"),
+        ("a/1,a/2", 79.0, {"control_nets": {FOR_SDXL, FOR_SD15}}, "MODEL names another. Or leave CONTROLNET empty."),
+        ("a/1", 8.0, {"controls": 2.4, "control_nets": {FOR_SDXL}}, "8.0 GiB free on the Some Card, 2.4 of them for"),
+        ("a/1", 45.0, {"controls": 3.3, "control_nets": {FOR_QWEN}}, f"MODEL={QWEN} MEMORY=int8 fits, and is slower"),
+        ("a/1", 79.0, {"disk": 2.0, "control_nets": {FOR_SDXL}}, "2.0 GB free, less than 7.6 GB for sd-xl-base"),
+        ("a/1", 9.0, {"kind": "cpu", "control_nets": {FOR_SD15}}, "MODEL=sd-1.5 runs on it too, slowly"),
+    ],
+)
+def test_where_the_demo_model_does_not_take_the_controlnets_either_it_is_said_and_nothing_is_chosen(
+    names, free, changes, said
+):
+    with pytest.raises(ModelUnavailable) as refused:
+        choose(machine(free, **changes), settings(controlnet=names))
+    sentence = str(refused.value)
+    assert sentence.startswith("MODEL=auto: ")
+    assert said in sentence
+    assert sentence.endswith("Or leave CONTROLNET empty.")
+
+
+def test_the_demo_model_takes_its_own_controlnet():
+    config = json.loads((PACKAGE_DIR / "demo_model" / "transformer" / "config.json").read_text())
+    assert config["joint_attention_dim"] == TEXT_WIDTHS["demo"]
+
+
+def test_a_controlnet_that_is_still_to_be_downloaded_needs_room_on_the_disk_and_is_named():
+    wanted = settings(controlnet="owner/one")
+    known = {"controls": 2.4, "controls_gb": 5.0, "control_nets": frozenset({FOR_SDXL})}
+    assert (
+        "6.9 GB, licence CreativeML OpenRAIL++-M, and 5.0 GB for CONTROLNET"
+        in choose(machine(79.0, **known), wanted).reason
+    )
+    stored = choose(machine(79.0, on_disk=frozenset({SDXL}), **known), wanted)
+    assert "(its files are on the disk, and 5.0 GB for CONTROLNET)" in stored.reason
+    assert choose(machine(79.0, disk=13.1, **known), wanted).model == SDXL
+    with pytest.raises(ModelUnavailable, match=r"13\.0 GB free, less than 13\.1 GB for sd-xl-base"):
+        choose(machine(79.0, disk=13.0, **known), wanted)
+
+
+@pytest.mark.parametrize(
+    ("free", "memory", "changes", "said"),
+    [
+        (2.0, "auto", {}, "MODEL=sd-1.5 MEMORY=sequential-offload fits, and is slower"),
+        (1.6, "auto", {}, "; free some memory."),
+        (3.1, "auto", {"kind": "mps"}, "; free some memory."),
+        (3.3, "int8", {"ram": 2, "on_disk": frozenset({SD15})}, "MODEL=sd-1.5 MEMORY=int8"),
+        (61.0, "auto", {"control_nets": {FOR_QWEN}, "controlnet": "a/1"}, "model that takes this CONTROLNET"),
+    ],
+)
+def test_what_the_reason_proposes_would_work(free, memory, changes, said):
+    wanted = settings(memory=memory, controlnet=changes.pop("controlnet", ""))
+    try:
+        reason = choose(machine(free, **changes), wanted).reason
+    except ModelUnavailable as refused:
+        reason = str(refused)
+    assert said in reason
+
+
+@pytest.mark.parametrize(
+    ("memory", "chosen"), [("encoder-offload", TURBO), ("float8", TURBO), ("nf4", TURBO), ("device-map", SDXL)]
+)
+def test_a_plan_outside_of_the_ladder_is_taken_only_where_it_fits(memory, chosen):
+    assert choose(machine(14.0), settings(memory=memory)).model == chosen
+    assert choose(machine(11.5), settings(memory=memory)).model == SDXL
+
+
+def test_offline_a_better_model_is_named_with_the_network_that_it_needs():
+    reason = choose(machine(79.0, on_disk=frozenset({TURBO})), settings(offline=True)).reason
+    assert f"MODEL={QWEN} OFFLINE=0 would fit with 63.5 GB free on the disk." in reason
+    stored = choose(machine(12.0, ram=12, has_torchao=False, on_disk=frozenset({TURBO, SDXL})), settings()).reason
+    assert f"MODEL={TURBO} would fit with the package torchao." in stored
+    cpu = choose(machine(64.0, kind="cpu"), settings(offline=True)).reason
+    assert "MODEL=sd-1.5 OFFLINE=0 runs on it too" in cpu
 
 
 @pytest.mark.parametrize(
@@ -193,7 +273,6 @@ def test_more_controlnets_than_a_model_takes_are_not_for_it(names, chosen):
         ({FOR_SDXL}, SDXL),
         ({FOR_SD15}, SD15),
         ({NetKind("ControlNetModel", None)}, SDXL),
-        ({FOR_SDXL, FOR_SD15}, "demo"),
         ({FOR_DEMO}, "demo"),
     ],
 )

@@ -71,8 +71,8 @@ def test_the_best_that_fits_is_downloaded_once_and_then_it_is_on_the_disk(hub, t
     assert hub.requests == asked
 
 
-def test_the_controlnets_on_the_disk_are_counted_and_no_hub_is_asked_for_the_others(hub, tmp_path):
-    settings = settings_for(hub, tmp_path, controlnet="silhouettes,owner/absent")
+def test_offline_the_controlnets_on_the_disk_are_counted_and_no_hub_is_asked_for_the_others(hub, tmp_path):
+    settings = settings_for(hub, tmp_path, controlnet="silhouettes,owner/absent", offline=True)
     found = machine.inspect_machine(settings, torch.device("cpu"))
     counted = found.controls * machine.GIB
     in_files = sum(file.stat().st_size for file in (controlnet.SHIPPED / "silhouettes").glob("*.safetensors"))
