@@ -229,7 +229,7 @@ class Outcome:
     RGBA; every layer is a file of its own, and `seeds` has one for each file. Times in seconds: `inference_time`
     from the first device call to the last image, `queue_time` from arrival to the first device call, `device_time`
     the job's share of the device: a shared forward is divided by the number of jobs that shared it.
-    In `writing_time` of it, a better prompt or a caption was written.
+    In `writing_time` of it, a better prompt or a caption was written, in `lora_time` LoRAs were loaded and switched.
     `prompt_tokens` is how much of the prompt the model read, its template and the negative prompt not counted;
     `image_tokens` is how many tokens the denoiser worked on, those of all images together. `vram_peak_mb` is the most
     that the device held meanwhile, in MiB, weights and neighbours included; 0 where it was not measured. `unsafe` says
@@ -246,6 +246,7 @@ class Outcome:
     batch_size: int
     device_time: float = 0.0
     writing_time: float = 0.0
+    lora_time: float = 0.0
     stage_seconds: StageSeconds = StageSeconds()
     warnings: tuple[str, ...] = ()
     prompt_tokens: int = 0

@@ -130,12 +130,13 @@ def _generate(pool: "ModelPool", link: Link, settings: Settings) -> None:
     scheduler, last_usage = pool.step_scheduler, 0.0
     while True:
         loads.load_waiting()
-        while not scheduler.busy or not link.inbox.empty():
+        while not (scheduler.busy or loras.has_to_place) or not link.inbox.empty():
             if pool.group is not None and not scheduler.busy:
                 pool.group.tend()
                 link.send(pool.usage())
             request, raw = link.inbox.get()
             _receive(request, raw, pool, loads, loras, link)
+        loras.place()
         scheduler.step()
         if time.monotonic() - last_usage > USAGE_INTERVAL_SECONDS or not scheduler.busy:
             last_usage = time.monotonic()

@@ -41,11 +41,11 @@ class Estimator:
         return min((info.load_time for seat in self._seats if (info := seat.info_of(generation))), default=0.0)
 
     def observe(self, seat: Seat, generation: Generation, outcome: Outcome) -> None:
-        """Learn from a finished generation; what its prompt took to be written is not the cost of an image."""
+        """Learn from a finished generation; what its prompt and its LoRAs took is not the cost of an image."""
         # A caption consists of nothing else.
         writing = 0.0 if generation.caption else outcome.writing_time
         for costs in (self.costs, seat.costs):
-            costs.observe(generation, outcome.device_time - writing)
+            costs.observe(generation, outcome.device_time - writing - outcome.lora_time)
         info = seat.info_of(generation)
         if info is not None and not generation.caption:
             # The peak may be that of the language model, as if it had not been measured.

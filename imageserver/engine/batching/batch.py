@@ -67,12 +67,13 @@ def with_foreseen(model: ServedModel, batch: Sequence[WaitingCall], cap: int) ->
 
 
 def compute(batch: Sequence[BatchedCall]) -> list[Any]:
-    """Return each call's result; a single call passes unchanged and is bit-equal to the plain pipeline."""
+    """Return each call's result; a single call passes unchanged and is bit-equal to the plain pipeline.
+
+    The model uses the LoRAs of the batch already.
+    """
     calls = [arguments_of(track) for _, track in batch]
     job, track = batch[0]
     model = job.model
-    if model.adapters is not None:
-        model.adapters.use(job.generation.loras)
     if job.generation.quality != "exact" and model.tiers is not None:
         assert isinstance(track, Track)
         assert track.waiting is not None

@@ -1,4 +1,4 @@
-"""What a failed generation's client is told."""
+"""What the client of a failed generation, or of a failed change of LoRAs, is told."""
 
 import logging
 
@@ -22,3 +22,14 @@ def as_service_error(error: Exception, job: RunningJob) -> ServiceError:
         known = f" of at most {fits} pixels, as one that was generated before" if 0 < fits < job.pixels else ""
         return OutOfMemory(f"The device's memory cannot hold a {size} image; ask for a smaller one{known}.")
     return GenerationFailed(f"The generation failed inside the pipeline ({type(error).__name__}).")
+
+
+def as_lora_error(error: Exception) -> ServiceError:
+    """Return the error for who changes LoRAs, and free what failed; ends the process when the device is lost."""
+    end_if_lost(error)
+    if not isinstance(error, ServiceError):
+        logger.error("The LoRAs of a model cannot be changed.", exc_info=error)
+    drop_frames(error)
+    if isinstance(error, ServiceError):
+        return error
+    return GenerationFailed(f"The model's LoRAs could not be changed ({type(error).__name__}).")

@@ -24,7 +24,10 @@ from imageserver.telemetry.logs import current_request, current_trace, log_field
 
 
 class RunningJob:
-    """A job and the tracks of its images; times in seconds, memory in bytes. `source` are the source's pixels."""
+    """A job and the tracks of its images; times in seconds, memory in bytes. `source` are the source's pixels.
+
+    `lora_time` is what the model took to load its LoRAs before it came.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class RunningJob:
         # Receives the image's index and its step beside the preview.
         preview_generated: Callable[["RunningJob", int, int, Thumbnail], None],
         source: bytes = b"",
+        lora_time: float = 0.0,
     ) -> None:
         self.id = request.job
         self.model = model
@@ -43,9 +47,10 @@ class RunningJob:
         self._has_begun = False
         self.steps_done = 0
         self.largest_batch = 1
-        self.device_time = 0.0
-        # Of the device time, what its prompt took.
+        self.device_time = lora_time
+        # Of the device time, what its prompt took, and what its LoRAs took.
         self.writing_time = 0.0
+        self.lora_time = lora_time
         self._first_forward: float | None = None
         self._last_forward = self.began
         self.memory_peak = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imageserver.engine.batching.batch import BatchedCall, WaitingCall, arguments_of, compute, form_batch, tokens_of
-from imageserver.engine.batching.failures import as_service_error
+from imageserver.engine.batching.failures import as_lora_error, as_service_error
 from imageserver.engine.batching.lookahead import ForeseenCall
 from imageserver.engine.batching.newcomers import newcomers
 from imageserver.engine.batching.running_job import RunningJob
@@ -33,7 +33,7 @@ from imageserver.errors import (
     OutOfMemory,
     ServiceError,
 )
-from imageserver.generation import Outcome
+from imageserver.generation import Lora, Outcome
 from imageserver.protocol import messages
 from imageserver.scheduling_policy import SchedulingPolicy
 
@@ -87,8 +87,11 @@ class StepScheduler:
     def busy(self) -> bool:
         return bool(self._jobs)
 
-    def add(self, request: messages.Run, source: bytes = b"") -> None:
-        """Add a job with the pixels of its source; it starts at the next step."""
+    def add(self, request: messages.Run, source: bytes = b"", lora_time: float = 0.0) -> None:
+        """Add a job with the pixels of its source; it starts at the next step.
+
+        In `lora_time` seconds, `change_loras` has loaded LoRAs for it.
+        """
         model = self._models.get(request.generation.model)
         if model is None:
             self._send(messages.failed(request.job, EngineUnavailable(MODEL_UNLOADED, retry_after=1)), b"")
@@ -99,7 +102,7 @@ class StepScheduler:
             self._send(messages.failed(request.job, error), b"")
             return
         self._record_memory_peak()  # so that the peaks before it are not counted as its own
-        self._jobs[request.job] = RunningJob(request, model, self._report_step, self._send_preview, source)
+        self._jobs[request.job] = RunningJob(request, model, self._report_step, self._send_preview, source, lora_time)
 
     def cancel(self, job_id: int) -> None:
         """Stop a job where it is suspended; unknown jobs are ignored."""
@@ -122,7 +125,11 @@ class StepScheduler:
         return any(job.model is model for job in self._jobs.values())
 
     def change_loras(self, request: messages.LoraRequest) -> messages.LorasLoaded:
-        """Load or unload a LoRA between two forwards; one that running generations use stays."""
+        """Load or unload a LoRA between two forwards; one that running generations use stays.
+
+        The device is busy meanwhile. No error is raised; a lost device ends the process.
+        """
+        began = time.monotonic()
         model = self._models.get(request.model)
         adapters = model.adapters if model else None
         if adapters is None and request.load is None:
@@ -139,10 +146,12 @@ class StepScheduler:
                 raise Busy("Running generations use this LoRA; unload it later.", param="name", retry_after=5)
             if request.unload is not None:
                 adapters.unload(request.unload)
-        except ServiceError as error:
-            drop_frames(error)
-            self._release_memory_after(error)
-            return messages.LorasLoaded(job=request.job, failure=messages.failed(request.job, error))
+        except Exception as error:
+            failure = as_lora_error(error)
+            self._release_memory_after(failure)
+            return messages.LorasLoaded(job=request.job, failure=messages.failed(request.job, failure))
+        finally:
+            self.busy_seconds += time.monotonic() - began
         return messages.LorasLoaded(job=request.job, names=adapters.names)
 
     def usage(self) -> messages.DeviceUsage:
@@ -190,6 +199,9 @@ class StepScheduler:
             self._serve(batch)
 
     def _serve(self, batch: Sequence[BatchedCall]) -> None:
+        adapters = batch[0][0].model.adapters
+        if adapters is not None and not self._take_loras(batch[0][0], adapters.use):
+            return
         began = time.monotonic()
         outputs = self._compute_or_fail(batch)
         if outputs is None:
@@ -251,7 +263,18 @@ class StepScheduler:
         """Begin an image; with its first one the job has started."""
         if job.begin():
             self._send(messages.Started(job=job.id), b"")
-        self._advance(job, track.begin)
+            # Now its turns count; what it has had before counts too.
+            self._policy.charge(job.credential, job.lora_time)
+        adapters = job.model.adapters
+        if adapters is None or job.is_writing or self._take_loras(job, adapters.use_for_text):
+            self._advance(job, track.begin)
+
+    def _take_loras(self, job: RunningJob, take: Callable[[tuple[Lora, ...]], None]) -> bool:
+        """Let the model take a job's LoRAs, at the job's expense; return False where that has ended the job."""
+        before = job.device_time
+        self._advance(job, take, job.generation.loras)
+        job.lora_time += job.device_time - before
+        return job.id in self._jobs
 
     def _advance(self, job: RunningJob, go_on: Callable[..., None], *values: Any) -> None:
         """Let a track run to its next call; an error in its pipeline ends only its job."""
@@ -338,6 +361,7 @@ class StepScheduler:
             batch_size=job.largest_batch,
             device_time=job.device_time,
             writing_time=job.writing_time,
+            lora_time=job.lora_time,
             warnings=(*usage.warnings, *warnings),
             prompt_tokens=usage.prompt_tokens,
             image_tokens=usage.image_tokens,

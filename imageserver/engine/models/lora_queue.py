@@ -7,6 +7,8 @@ the model is bounded, and nothing is dropped that a job still needs.
 import contextlib
 import logging
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -25,6 +27,17 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Everybody's images pause meanwhile, with COMPILE=1 for many seconds each.
+MAX_PLACED = 2
+
+
+@dataclass
+class WaitingRequest:
+    """A job or a load that waits for its files, and the seconds in which the model has loaded some of them."""
+
+    request: Run | LoraRequest
+    lora_time: float = 0.0
+
 
 @dataclass(frozen=True)
 class LorasRead:
@@ -37,10 +50,13 @@ class LorasRead:
 
 @dataclass(frozen=True)
 class LoraRead:
-    """One LoRA that the model of `adapters` has to load; the thread that has read it waits until it is `taken`."""
+    """One LoRA that the model of `adapters` has to load; the thread that has read it waits until it is `taken`.
+
+    It keeps no model in memory that is unloaded meanwhile.
+    """
 
     request: LoraRequest
-    adapters: LoraAdapters
+    adapters: weakref.ref[LoraAdapters]
     taken: threading.Event
 
 
@@ -55,7 +71,8 @@ class LoraQueue:
         self._settings = settings
         self._send = send
         self._wake = wake
-        self._waiting: dict[int, Run | LoraRequest] = {}
+        self._waiting: dict[int, WaitingRequest] = {}
+        self._to_place: deque[LoraRead] = deque()
         self._absent = MissingLoras(settings)
         self._memory = LoraMemory()
 
@@ -75,14 +92,24 @@ class LoraQueue:
         if self._waiting.pop(job, None) is not None:
             self._send(failed(job, Cancelled("The generation was cancelled.")), b"")
 
+    @property
+    def has_to_place(self) -> bool:
+        """Whether `place` has anything to do."""
+        return bool(self._to_place)
+
     def receive(self, read: object) -> None:
-        """Let the model take what has been read, or continue with a job that has all; anything else is ignored."""
+        """Keep what has been read for `place`, or continue with a job that has all; anything else is ignored."""
         if isinstance(read, LoraRead):
-            self._place(read)
+            self._to_place.append(read)
         elif isinstance(read, LorasRead) and read.failure is not None:
             self._fail(read.failure)
-        elif isinstance(read, LorasRead) and self._waiting.pop(read.request.job, None) is not None:
-            self._continue(read)
+        elif isinstance(read, LorasRead) and (waiting := self._waiting.pop(read.request.job, None)) is not None:
+            self._continue(read, waiting.lora_time)
+
+    def place(self) -> None:
+        """Let the models take a few of the files that have been read, in the order of arrival, between two steps."""
+        for _ in range(min(MAX_PLACED, len(self._to_place))):
+            self._place(self._to_place.popleft())
 
     def _fetch(self, request: LoraRequest, hub_id: str) -> None:
         failure = None
@@ -100,14 +127,14 @@ class LoraQueue:
             return
         job = then.request.job
         loads = [LoraRequest(job=job, model=model, load=lora) for lora in missing]
-        self._waiting[job] = then.request
-        threading.Thread(target=self._read_all, args=(loads, adapters, then), name="read-lora", daemon=True).start()
+        self._waiting[job], weak = WaitingRequest(then.request), weakref.ref(adapters)
+        threading.Thread(target=self._read_all, args=(loads, weak, then), name="read-lora", daemon=True).start()
 
-    def _read_all(self, loads: list[LoraRequest], adapters: LoraAdapters, then: LorasRead) -> None:
+    def _read_all(self, loads: list[LoraRequest], weak: weakref.ref[LoraAdapters], then: LorasRead) -> None:
         try:
             for load in loads:
                 if then.request.job in self._waiting:
-                    self._read_one(load, adapters)
+                    self._read_one(load, weak)
         except ServiceError as error:
             then = replace(then, failure=failed(then.request.job, error))
         except Exception:
@@ -115,7 +142,7 @@ class LoraQueue:
             logger.exception("A LoRA of job %s cannot be read.", then.request.job)
         self._wake(then)
 
-    def _read_one(self, load: LoraRequest, adapters: LoraAdapters) -> None:
+    def _read_one(self, load: LoraRequest, weak: weakref.ref[LoraAdapters]) -> None:
         """Read a file, and hold the memory that it takes until the model has taken or refused it."""
         assert load.load is not None
         with contextlib.ExitStack() as held:
@@ -124,8 +151,11 @@ class LoraQueue:
                 return contextlib.nullcontext(held.enter_context(self._memory.reserve(size)))
 
             self._absent.fetch(load.load)
+            if (adapters := weak()) is None:
+                return
             adapters.read(load.load, reserve)
-            read = LoraRead(load, adapters, threading.Event())
+            del adapters
+            read = LoraRead(load, weak, threading.Event())
             self._wake(read)
             read.taken.wait()
 
@@ -133,8 +163,13 @@ class LoraQueue:
         """Load what has been read, also for a job that was cancelled: another one may wait for the same file."""
         try:
             # A model that was unloaded meanwhile takes its contents along.
-            if self._pool.adapters_of(read.request.model) is read.adapters:
-                answer = self._pool.step_scheduler.change_loras(read.request)
+            adapters = self._pool.adapters_of(read.request.model)
+            if adapters is not None and adapters is read.adapters():
+                scheduler, waiting = self._pool.step_scheduler, self._waiting.get(read.request.job)
+                before = scheduler.busy_seconds
+                answer = scheduler.change_loras(read.request)
+                if waiting is not None:
+                    waiting.lora_time += scheduler.busy_seconds - before
                 if answer.failure is not None:
                     self._fail(answer.failure)
         finally:
@@ -142,12 +177,13 @@ class LoraQueue:
 
     def _fail(self, failure: Failed) -> None:
         """End a job or a load that waits."""
-        request = self._waiting.pop(failure.job, None)
-        if request is not None:
-            self._send(failure if isinstance(request, Run) else LorasLoaded(job=failure.job, failure=failure), b"")
+        waiting = self._waiting.pop(failure.job, None)
+        if waiting is not None:
+            is_job = isinstance(waiting.request, Run)
+            self._send(failure if is_job else LorasLoaded(job=failure.job, failure=failure), b"")
 
-    def _continue(self, read: LorasRead) -> None:
+    def _continue(self, read: LorasRead, lora_time: float = 0.0) -> None:
         if isinstance(read.request, Run):
-            self._pool.add(read.request, read.source)
+            self._pool.add(read.request, read.source, lora_time)
         else:
             self._send(self._pool.step_scheduler.change_loras(read.request), b"")

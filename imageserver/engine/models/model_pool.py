@@ -185,11 +185,11 @@ class ModelPool:
         self._forget(name)
         logger.info("%s is unloaded.", name)
 
-    def add(self, request: Run, source: bytes) -> None:
-        """Add a job; its model counts as used now."""
+    def add(self, request: Run, source: bytes, lora_time: float = 0.0) -> None:
+        """Add a job, for which LoRAs were loaded in `lora_time` seconds; its model counts as used now."""
         if request.generation.model in self._models:
             self._models.move_to_end(request.generation.model)
-        self.step_scheduler.add(request, source)
+        self.step_scheduler.add(request, source, lora_time)
 
     def adapters_of(self, name: str) -> LoraAdapters | None:
         """Return a model's LoRAs; None where it is not loaded or cannot use any."""

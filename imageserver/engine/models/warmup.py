@@ -94,7 +94,7 @@ def load_and_warm_up(
             compile_calls(compiled, calls, model.family.merger)
             forward, compiled_side = _where_faster(settings, model, runner, compiled)
             if compiled_side is not None:
-                adapters.rehearse = Rehearsal(compiled, calls, model.family.merger, report)
+                adapters.rehearse = Rehearsal(compiled, calls, model.family.merger, report, adapters.count_graphs)
         caps = _caps(settings, model, runner, forward, device)
         # Fits the map now, not for the first client.
         _ = runner.preview_map

@@ -16,7 +16,7 @@ from imageserver.engine.lora_formats.refused import LoraRefused
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner.lora_installation import install
 from imageserver.engine.runner.read_loras import ReadLoras
-from imageserver.errors import InvalidParameter, OutOfMemory
+from imageserver.errors import InvalidParameter, OutOfMemory, ServiceError
 from imageserver.generation import Lora, MemoryPlanName
 from imageserver.lora_folder import LoraFile, LoraFolder
 
@@ -31,6 +31,8 @@ PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = (
 )  # fmt: skip
 # What is compiled for a LoRA is computed outside of a pipeline call, whose end would move weights off the device again.
 COMPILED_PLANS_WITH_LORAS: tuple[MemoryPlanName, ...] = ("full", "int8")
+
+DOES_NOT_FIT = "does not fit the model"
 
 
 class LoraAdapters:
@@ -56,8 +58,8 @@ class LoraAdapters:
         self._of_text: set[str] = set()
         self._active: tuple[Lora, ...] | None = ()
         self._changes = 0
-        # Computes with the LoRAs that are in use, where that must be compiled, and returns the graphs it compiled.
-        self.rehearse: Callable[[], int] | None = None
+        # Computes with the LoRAs that are in use, where that must be compiled.
+        self.rehearse: Callable[[], None] | None = None
         self.rehearsed_graphs = 0
         self._rehearsed: set[Hashable] = set()
 
@@ -79,6 +81,10 @@ class LoraAdapters:
         """The adapters that it computes with, each with its scale."""
         return tuple((_adapter(each.digest), each.scale) for each in self._active or ())
 
+    def count_graphs(self, graphs: int) -> None:
+        """Count graphs that a rehearsal has compiled."""
+        self.rehearsed_graphs += graphs
+
     def is_loaded(self, lora: Lora) -> bool:
         return lora.digest in self._loaded
 
@@ -95,7 +101,10 @@ class LoraAdapters:
             self._read.add(file, reserve)
 
     def load(self, lora: Lora) -> None:
-        """Load a LoRA that is not loaded yet; raises InvalidParameter for one that does not fit the model."""
+        """Load a LoRA that is not loaded yet; one that fails leaves no trace, and pushes out no other.
+
+        Raises InvalidParameter for one that does not fit the model, OutOfMemory for one that does not fit its memory.
+        """
         if lora.digest in self._loaded:
             self._loaded.move_to_end(lora.digest)
             return
@@ -103,43 +112,45 @@ class LoraAdapters:
             raise InvalidParameter(self._refusal, param="loras")
         if not hasattr(self._pipeline, "load_lora_weights"):
             raise InvalidParameter("loras: diffusers has no LoRA loader for this model.", param="loras")
+        in_use = self._active or ()
         try:
             file = self._current(lora)
-            self._attach(file)
-            self._loaded[file.digest] = file
+            self._attach(file, in_use)
         finally:
-            # What another thread has read since then is not needed, nor what can be placed no more.
+            # Only now, so that no other thread reads it again; nor is what another has read since then needed.
             self._read.drop(lora.digest)
-        # Only now: one that is refused pushes out no other. For that moment there is one more in memory.
-        while len(self._loaded) > MAX_LOADED:
-            self._detach(next(iter(self._loaded)))
+        with self._refusing(file, in_use):
+            if self.rehearse is not None:
+                self._prepare((lora,))
+            # For that moment there is one more in memory.
+            while len(self._loaded) > MAX_LOADED:
+                self._detach(next(iter(self._loaded)))
+            if self.rehearse is not None:
+                # Requests without LoRAs need it too: the layers of the model have other classes now.
+                self._prepare((lora,))
+                self._prepare(())
+        self._use_again(in_use)
         logger.info("LoRA %s is loaded.", file.name)
-        if self.rehearse is not None:
-            # Requests without LoRAs need it too: the layers of the model have other classes now.
-            self.use((lora,))
-            self.use(())
 
     def unload(self, name: str) -> None:
         """Unload every version of a LoRA; after the last LoRA the model is as it was before the first."""
+        self._read.retry_refused()
         for digest in [digest for digest, file in self._loaded.items() if file.name == name]:
+            in_use = self._active or ()
             self._detach(digest)
             logger.info("LoRA %s is unloaded.", name)
-            if self.rehearse is not None:
-                self.use(())
+            self._use_again(in_use)
 
     def use(self, loras: tuple[Lora, ...]) -> None:
-        """Make the model compute with exactly these LoRAs from now on, loading those that are missing."""
-        if loras == self._active:
-            return
-        for lora in loras:
-            self.load(lora)
-        if loras:
-            self._pipeline.enable_lora()
-            self._pipeline.set_adapters([_adapter(each.digest) for each in loras], [each.scale for each in loras])
-        elif self._loaded:
-            self._pipeline.disable_lora()
-        self._active = loras
-        self._rehearse_once(loras)
+        """Make the model compute with exactly these LoRAs from now on, loading those that are missing.
+
+        What cannot be rehearsed is tried in the forward itself: other images may need it.
+        """
+        self._switch(loras)
+        if self.rehearse is not None:
+            with _logged("LoRAs in use cannot be rehearsed."):
+                self._rehearse_once(loras)
+            self._rehearsed.add(_digests(loras))
 
     def use_for_text(self, loras: tuple[Lora, ...]) -> None:
         """Load what is missing, and make the text encoder compute with exactly these LoRAs.
@@ -148,9 +159,13 @@ class LoraAdapters:
         """
         for lora in loras:
             self.load(lora)
-        if self.rehearse is not None:
+        if self.rehearse is not None and loras:
             # What several at a time need is compiled now, not in a step.
-            self.use(loras)
+            try:
+                self._prepare(loras)
+            except Exception as error:
+                names = ", ".join(each.name for each in loras)
+                raise _refusal(error, names, f"the model cannot use {names} together") from error
         if self._of_text and (self._active is None or self.text_scope(self._active) != self.text_scope(loras)):
             self.use(loras)
 
@@ -163,12 +178,42 @@ class LoraAdapters:
         profiles = (self._loaded[each.digest].profile for each in loras)
         return next((each.scheduler for each in profiles if isinstance(each.scheduler, dict)), {})
 
+    def _use_again(self, in_use: tuple[Lora, ...]) -> None:
+        """Rehearse what other images need after a change, at the expense of whoever has asked for the change.
+
+        `in_use` is what they have used before.
+        """
+        for loras in ((), in_use) if self.rehearse is not None else ():
+            if all(map(self.is_loaded, loras)):
+                with _logged("LoRAs cannot be rehearsed again."):
+                    self._prepare(loras)
+
+    def _prepare(self, loras: tuple[Lora, ...]) -> None:
+        """Use LoRAs, and rehearse them; raises whatever prevents that."""
+        self._switch(loras)
+        self._rehearse_once(loras)
+
+    def _switch(self, loras: tuple[Lora, ...]) -> None:
+        if loras == self._active:
+            return
+        for lora in loras:
+            self.load(lora)
+        self._active = None
+        if loras:
+            self._pipeline.enable_lora()
+            self._pipeline.set_adapters([_adapter(each.digest) for each in loras], [each.scale for each in loras])
+        elif self._loaded:
+            self._pipeline.disable_lora()
+        else:
+            # Only where the last one could not be taken off whole.
+            self._pipeline.unload_lora_weights()
+        self._active = loras
+
     def _rehearse_once(self, loras: tuple[Lora, ...]) -> None:
         """Rehearse LoRAs that have not been in use since one was loaded or unloaded; scales compile nothing."""
-        state = self._changes, tuple(each.digest for each in loras)
-        if self.rehearse is not None and state not in self._rehearsed:
-            self._rehearsed.add(state)
-            self.rehearsed_graphs += self.rehearse()
+        if self.rehearse is not None and _digests(loras) not in self._rehearsed:
+            self.rehearse()
+            self._rehearsed.add(_digests(loras))
 
     def _current(self, lora: Lora) -> LoraFile:
         """Return a LoRA's file; raises InvalidParameter for one that is gone or has another content by now."""
@@ -177,29 +222,34 @@ class LoraAdapters:
             raise InvalidParameter(f"loras: {lora.name} has just been replaced; send the request again.", param="loras")
         return file
 
-    def _attach(self, file: LoraFile) -> None:
+    def _attach(self, file: LoraFile, in_use: tuple[Lora, ...]) -> None:
         with _explained(file):
-            adapters, adapter = self._read.pop(file.digest) or self._understood(file), _adapter(file.digest)
-        self._active = None
-        self._changes += 1
-        self._rehearsed.clear()
+            adapters = self._read.get(file.digest) or self._understood(file)
+        self._forget_state()
         try:
-            install(self._pipeline, self._denoiser, adapters, adapter)
-        except Exception as error:
-            # What the checks above let through makes peft raise any of a dozen errors.
-            if is_lost(error):
-                raise
-            drop_frames(error)
-            self._remove(adapter)
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"The device's memory cannot hold {file.name} beside the model.") from error
-            refusal = f"does not fit the model: {_reason(error)}"
-            self._read.refuse(file.digest, refusal)
-            raise InvalidParameter(f"loras: {file.name} {refusal}.", param="loras") from error
+            with self._refusing(file, in_use):
+                install(self._pipeline, self._denoiser, adapters, _adapter(file.digest))
         finally:
             self._reinstall_gate()
         if adapters.keys() != {self._denoiser}:
             self._of_text.add(file.digest)
+        self._loaded[file.digest] = file
+
+    @contextlib.contextmanager
+    def _refusing(self, file: LoraFile, in_use: tuple[Lora, ...]) -> Iterator[None]:
+        """Take a LoRA off again, and raise what its request is told, for whatever prevents that the model has it."""
+        try:
+            yield
+        except ServiceError:
+            raise
+        except Exception as error:
+            # What the checks of the file let through makes peft and torch.compile raise any of a dozen errors.
+            refusal = _refusal(error, file.name, f"{file.name} {DOES_NOT_FIT}")
+            self._take_off(file.digest)
+            self._use_again(in_use)
+            if not isinstance(refusal, OutOfMemory):
+                self._read.refuse(file.digest, f"{DOES_NOT_FIT}: {_reason(error)}")
+            raise refusal from error
 
     def _understood(self, file: LoraFile, reserve: Reserve = contextlib.nullcontext) -> Mapping[str, PartAdapter]:
         """Return the adapters that a file contains; the model is not touched. Raises LoraRefused or OSError."""
@@ -209,14 +259,31 @@ class LoraAdapters:
         return adapters
 
     def _detach(self, digest: str) -> None:
+        self._read.retry_refused()
+        self._take_off(digest)
+
+    def _take_off(self, digest: str) -> None:
+        """Take a LoRA off, and all others where that fails: they are loaded again when an image needs them."""
+        self._forget_state()
+        self._loaded.pop(digest, None)
+        try:
+            self._remove(_adapter(digest))
+        except Exception as error:
+            if is_lost(error) or not self._loaded:
+                raise
+            logger.warning("A LoRA cannot be taken off alone; all are unloaded.", exc_info=error)
+            drop_frames(error)
+            self._loaded.clear()
+            self._remove(_adapter(digest))
+        finally:
+            self._of_text.intersection_update(self._loaded)
+            self._reinstall_gate()
+
+    def _forget_state(self) -> None:
+        """Forget what the model computes with, as one is placed or taken off."""
         self._active = None
         self._changes += 1
         self._rehearsed.clear()
-        del self._loaded[digest]
-        self._of_text.discard(digest)
-        self._read.retry_refused()
-        self._remove(_adapter(digest))
-        self._reinstall_gate()
 
     def _remove(self, adapter: str) -> None:
         if not self._loaded:
@@ -258,6 +325,33 @@ def _explained(file: LoraFile) -> Iterator[None]:
     except Exception as error:
         # A file can contain anything.
         raise InvalidParameter(f"loras: {file.name} cannot be read: {_reason(error)}.", param="loras") from error
+
+
+def _refusal(error: Exception, names: str, unfit: str) -> ServiceError:
+    """Return what the request for LoRAs that the model cannot take is told, and free what failed."""
+    if is_lost(error):
+        raise error
+    logger.warning("LoRAs cannot be used (%s).", names, exc_info=error)
+    drop_frames(error)
+    if is_out_of_memory(error):
+        return OutOfMemory(f"The device's memory cannot hold {names} beside the model.")
+    return InvalidParameter(f"loras: {unfit}: {_reason(error)}.", param="loras")
+
+
+@contextlib.contextmanager
+def _logged(sentence: str) -> Iterator[None]:
+    """Only log an error, unless the device is lost."""
+    try:
+        yield
+    except Exception as error:
+        if is_lost(error):
+            raise
+        logger.warning(sentence, exc_info=error)
+        drop_frames(error)
+
+
+def _digests(loras: tuple[Lora, ...]) -> Hashable:
+    return tuple(each.digest for each in loras)
 
 
 def _reason(error: Exception) -> str:

@@ -50,14 +50,15 @@ class ReadLoras:
                 if not self._is_loaded(file.digest):
                     self._waiting[file.digest] = content
 
-    def pop(self, digest: str) -> Content | None:
-        """Return what waits for the model, and keep it no longer; None where it has not been read.
+    def get(self, digest: str) -> Content | None:
+        """Return what waits for the model; None where it has not been read.
 
+        It waits until `drop`: until it is loaded, another thread would read it again.
         Raises LoraRefused for what has been read and refused.
         """
         with self._changing:
             self._raise_refusal(digest)
-            return self._waiting.pop(digest, None)
+            return self._waiting.get(digest)
 
     def drop(self, digest: str) -> None:
         """Keep what waits for the model no longer: it has it, or cannot take it."""

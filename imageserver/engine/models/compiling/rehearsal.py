@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from imageserver.engine.devices.batch_limits import Forward
@@ -38,20 +38,26 @@ class Rehearsal:
         calls: tuple[Mapping[str, Any], Mapping[str, Any]],
         merger: Merger | None,
         report: Report,
+        count_graphs: Callable[[int], None],
     ) -> None:
-        """Compute with `forward`; `calls` are of one size, with texts of different length."""
+        """Compute with `forward`; `calls` are of one size, with texts of different length.
+
+        `count_graphs` is called with the number of those that were compiled, also before an error.
+        """
         self._forward = forward
         self._calls = calls
         self._merger = merger
         self._report = report
+        self._count_graphs = count_graphs
 
-    def __call__(self) -> int:
-        """Return how many graphs were compiled."""
+    def __call__(self) -> None:
         before, began = compiled_graphs(), time.monotonic()
-        compile_calls(self._reported, self._calls, self._merger)
-        if graphs := compiled_graphs() - before:
-            logger.info("Other LoRAs: %d graphs were compiled in %.1f s.", graphs, time.monotonic() - began)
-        return graphs
+        try:
+            compile_calls(self._reported, self._calls, self._merger)
+        finally:
+            if graphs := compiled_graphs() - before:
+                self._count_graphs(graphs)
+                logger.info("Other LoRAs: %d graphs were compiled in %.1f s.", graphs, time.monotonic() - began)
 
     def _reported(self, **arguments: Any) -> Any:
         began = time.monotonic()

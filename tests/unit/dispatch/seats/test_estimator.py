@@ -30,6 +30,12 @@ def test_what_images_cost_is_learnt_from_enhanced_ones_too_without_the_time_of_t
     assert estimator.seconds(seat, generation()) == pytest.approx(1.0)
 
 
+def test_what_loras_took_to_be_loaded_is_not_learnt_as_the_cost_of_an_image(seat: Any) -> None:
+    estimator = Estimator([])  # type: ignore[arg-type]
+    estimator.observe(seat, generation(), outcome(device_time=41.0, lora_time=40.0))
+    assert estimator.seconds(seat, generation()) == pytest.approx(1.0)
+
+
 def test_a_peak_that_a_language_model_may_have_reached_is_not_that_of_images(seat: Any) -> None:
     estimator, info = Estimator([]), ModelInfo(name="model")  # type: ignore[arg-type]
     estimator.observe(seat, generation(), outcome(vram_peak_mb=100.0))

@@ -4,7 +4,6 @@ import queue
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from imageserver.engine.downloads.lora_download import fetch_lora
 from imageserver.engine.downloads.missing_loras import MissingLoras
 from imageserver.engine.lora_formats.refused import LoraRefused
 from imageserver.engine.lora_formats.tensor_file import TensorFile
-from imageserver.engine.models.lora_queue import LoraQueue, LoraRead, LorasRead
+from imageserver.engine.models.lora_queue import LoraRead
 from imageserver.engine.runner import lora_adapters
 from imageserver.engine.runner.lora_adapters import LoraAdapters
 from imageserver.engine.runner.lora_memory import LoraMemory
@@ -25,49 +24,7 @@ from imageserver.protocol.messages import Failed, Finished, LoraRequest, LorasLo
 from imageserver.settings import Settings
 from tests.support.factories import generation
 from tests.support.fake_hub import FakeHub
-from tests.support.tiny_engine import TinyEngine
-from tests.support.tiny_loras import save_lora
-
-
-class Waiting(TinyEngine):
-    """An engine whose LoRAs are read by threads; `open` lets them go on."""
-
-    def __init__(self, pipeline: QwenImagePipeline, path: Path) -> None:
-        self._path, self.digests = path, dict[str, str]()
-        self.loras = LoraAdapters(pipeline, "transformer", LoraFolder(path))
-        super().__init__(pipeline, adapters=self.loras)
-        self.save("red", "blue")
-        self.read: queue.SimpleQueue[LoraRead | LorasRead] = queue.SimpleQueue()
-        self.open = threading.Event()
-        pool: Any = SimpleNamespace(
-            add=self.scheduler.add, step_scheduler=self.scheduler, adapters_of=lambda model: self.loras
-        )
-        self.queue = LoraQueue(pool, lambda *frame: self.sent.append(frame), self._wake, Settings(_env_file=None))
-
-    def lora(self, name: str) -> Lora:
-        return Lora(name=name, digest=self.digests[name])
-
-    def save(self, *names: str) -> None:
-        """Save more of them, each with a content of its own."""
-        for name in names:
-            save_lora(self._path, name, self.pipeline, seed=len(self.digests))
-            self.digests[name] = LoraFolder(self._path).find(name).digest
-
-    def ask(self, job: int, *names: str, **fields: Any) -> None:
-        loras = tuple(self.lora(name) for name in names)
-        self.queue.add(Run(job=job, generation=generation(loras=loras, **fields)), b"")
-
-    def receive(self) -> None:
-        """Let the threads go on until one has finished, and continue with what they have read."""
-        self.open.set()
-        read = None
-        while not isinstance(read, LorasRead):
-            read = self.read.get(timeout=60)
-            self.queue.receive(read)
-
-    def _wake(self, read: LoraRead | LorasRead) -> None:
-        self.open.wait(60)
-        self.read.put(read)
+from tests.support.waiting_loras import Waiting
 
 
 @pytest.fixture
@@ -179,7 +136,7 @@ def test_jobs_that_name_the_same_file_at_the_same_time_read_it_once(
     waiting.run()
     assert waiting.loras.names == ("red",)
     assert begun.empty()
-    assert waiting.loras._read.pop(waiting.digests["red"]) is None
+    assert waiting.loras._read.get(waiting.digests["red"]) is None
 
 
 def test_files_that_do_not_fit_into_the_memory_together_are_read_one_after_the_other(

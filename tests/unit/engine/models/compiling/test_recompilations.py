@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._dynamo import config as dynamo
 
+from imageserver.engine.models.compiling import rehearsal
 from imageserver.engine.models.compiling.recompilations import Recompilations
 
 
@@ -44,3 +45,15 @@ def test_what_is_compiled_before_a_model_serves_is_left_out_but_not_what_is_refu
         doubled(rows[:3])
     assert recompilations.count() == 1
     assert Recompilations(lambda: 0).count() == 0, "that of the engine before"
+
+
+def test_what_a_rehearsal_has_compiled_before_it_failed_is_counted_as_that_of_a_lora(monkeypatch):
+    graphs, counted = iter((3, 5)), []
+    monkeypatch.setattr(rehearsal, "compiled_graphs", lambda: next(graphs))
+
+    def fail(**_):
+        raise RuntimeError("no compiler")
+
+    with pytest.raises(RuntimeError, match="no compiler"):
+        rehearsal.Rehearsal(fail, ({}, {}), None, lambda *_: None, counted.append)()
+    assert counted == [2]
