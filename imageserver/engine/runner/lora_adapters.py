@@ -165,7 +165,7 @@ class LoraAdapters:
                 self._prepare(loras)
             except Exception as error:
                 names = ", ".join(each.name for each in loras)
-                raise _refusal(error, names, f"the model cannot use {names} together") from error
+                raise _refusal(error, names, f"the model cannot use {names}") from error
         if self._of_text and (self._active is None or self.text_scope(self._active) != self.text_scope(loras)):
             self.use(loras)
 

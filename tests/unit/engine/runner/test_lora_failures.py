@@ -192,13 +192,22 @@ def test_a_change_that_succeeds_prepares_what_the_image_under_way_needs(engine: 
 def test_several_that_cannot_be_compiled_together_are_named_and_stay(engine: Failing) -> None:
     engine.fail("rehearse red blue", BROKEN)
     [failure] = engine.generate(engine.wanted("red", "blue"))
-    assert failure.sentence == f"loras: the model cannot use red, blue together: {BROKEN}."
+    assert failure.sentence == f"loras: the model cannot use red, blue: {BROKEN}."
     assert engine.loras.names == ("blue", "red")
     engine.fail("rehearse red blue", FULL)
     [failure] = engine.generate(engine.wanted("red", "blue"))
     assert failure.sentence == "The device's memory cannot hold red, blue beside the model."
     engine.heal()
     assert engine.image("red", "blue").shape == (64, 64, 3)
+
+
+def test_an_image_after_one_whose_loras_could_not_be_switched_is_its_own(engine: Failing) -> None:
+    engine.image("red")
+    plain = engine.image()
+    engine.fail("set_adapters", BROKEN, times=1)
+    [failure] = engine.generate(engine.wanted("red"))
+    assert failure.sentence == f"loras: the model cannot use red: {BROKEN}."
+    assert (engine.image() == plain).all()
 
 
 def test_a_step_whose_rehearsal_fails_is_computed_all_the_same_and_rehearsed_once(engine: Failing) -> None:
