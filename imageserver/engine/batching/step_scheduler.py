@@ -200,7 +200,7 @@ class StepScheduler:
 
     def _serve(self, batch: Sequence[BatchedCall]) -> None:
         adapters = batch[0][0].model.adapters
-        if adapters is not None and not self._take_loras(batch[0][0], adapters.use):
+        if adapters is not None and not self._use_loras(batch[0][0], adapters.use):
             return
         began = time.monotonic()
         outputs = self._compute_or_fail(batch)
@@ -266,13 +266,13 @@ class StepScheduler:
             # Now its turns count; what it has had before counts too.
             self._policy.charge(job.credential, job.lora_time)
         adapters = job.model.adapters
-        if adapters is None or job.is_writing or self._take_loras(job, adapters.use_for_text):
+        if adapters is None or job.is_writing or self._use_loras(job, adapters.use_for_text):
             self._advance(job, track.begin)
 
-    def _take_loras(self, job: RunningJob, take: Callable[[tuple[Lora, ...]], None]) -> bool:
+    def _use_loras(self, job: RunningJob, use: Callable[[tuple[Lora, ...]], None]) -> bool:
         """Let the model take a job's LoRAs, at the job's expense; return False where that has ended the job."""
         before = job.device_time
-        self._advance(job, take, job.generation.loras)
+        self._advance(job, use, job.generation.loras)
         job.lora_time += job.device_time - before
         return job.id in self._jobs
 

@@ -32,7 +32,7 @@ MAX_PLACED = 2
 
 
 @dataclass
-class WaitingRequest:
+class AwaitedFiles:
     """A job or a load that waits for its files, and the seconds in which the model has loaded some of them."""
 
     request: Run | LoraRequest
@@ -71,7 +71,7 @@ class LoraQueue:
         self._settings = settings
         self._send = send
         self._wake = wake
-        self._waiting: dict[int, WaitingRequest] = {}
+        self._waiting: dict[int, AwaitedFiles] = {}
         self._to_place: deque[LoraRead] = deque()
         self._absent = MissingLoras(settings)
         self._memory = LoraMemory()
@@ -127,7 +127,7 @@ class LoraQueue:
             return
         job = then.request.job
         loads = [LoraRequest(job=job, model=model, load=lora) for lora in missing]
-        self._waiting[job], weak = WaitingRequest(then.request), weakref.ref(adapters)
+        self._waiting[job], weak = AwaitedFiles(then.request), weakref.ref(adapters)
         threading.Thread(target=self._read_all, args=(loads, weak, then), name="read-lora", daemon=True).start()
 
     def _read_all(self, loads: list[LoraRequest], weak: weakref.ref[LoraAdapters], then: LorasRead) -> None:

@@ -245,7 +245,7 @@ class LoraAdapters:
         except Exception as error:
             # What the checks of the file let through makes peft and torch.compile raise any of a dozen errors.
             refusal = _refusal(error, file.name, f"{file.name} {DOES_NOT_FIT}")
-            self._take_off(file.digest)
+            self._uninstall(file.digest)
             self._use_again(in_use)
             if not isinstance(refusal, OutOfMemory):
                 self._read.refuse(file.digest, f"{DOES_NOT_FIT}: {_reason(error)}")
@@ -260,9 +260,9 @@ class LoraAdapters:
 
     def _detach(self, digest: str) -> None:
         self._read.retry_refused()
-        self._take_off(digest)
+        self._uninstall(digest)
 
-    def _take_off(self, digest: str) -> None:
+    def _uninstall(self, digest: str) -> None:
         """Take a LoRA off, and all others where that fails: they are loaded again when an image needs them."""
         self._forget_state()
         self._loaded.pop(digest, None)

@@ -89,7 +89,7 @@ def test_what_has_been_read_keeps_no_model_in_memory() -> None:
     assert isinstance(woken.get(timeout=60), LorasRead)
 
 
-class Clock:
+class SlowPlacing:
     """Time that goes on only where a test lets it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def outcome_of(engine: Waiting, job: int) -> Outcome:
 def test_the_device_time_of_a_lora_is_that_of_the_job_that_named_it_and_no_cost_of_its_images(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Clock(monkeypatch)
+    SlowPlacing(monkeypatch)
     waiting.ask(1, steps=3)
     waiting.step(1)
     waiting.ask(2, "red", "blue", steps=1)
@@ -127,7 +127,7 @@ def test_the_device_time_of_a_lora_is_that_of_the_job_that_named_it_and_no_cost_
 def test_one_that_is_loaded_again_at_the_begin_or_in_a_step_is_paid_by_its_own_job_too(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Clock(monkeypatch)
+    SlowPlacing(monkeypatch)
     for job, taken_off in enumerate((0, 1)):
         waiting.loras.load(waiting.lora("red"))
         waiting.ask(job, "red", steps=2)
@@ -141,7 +141,7 @@ def test_one_that_is_loaded_again_at_the_begin_or_in_a_step_is_paid_by_its_own_j
 def test_whoever_had_a_lora_placed_lets_others_go_first_afterwards(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Clock(monkeypatch)
+    SlowPlacing(monkeypatch)
     named = generation(loras=(waiting.lora("red"),), steps=1)
     waiting.queue.add(Run(job=1, generation=named, credential="anna"), b"")
     waiting.receive()
