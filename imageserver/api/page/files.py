@@ -18,8 +18,9 @@ MEDIA = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+GZIP_BITS = 16 + zlib.MAX_WBITS
 # Short blocks, each with its own code: texts in two languages stand beside programs.
-GZIP = {"level": 9, "wbits": 16 + zlib.MAX_WBITS, "memLevel": 7}
+GZIP_MEMORY_LEVEL = 7
 STYLE_LINK = re.compile(r' *<link rel="stylesheet" href="page/([^"]+)">\n')
 
 
@@ -67,7 +68,7 @@ class PageFiles:
 
 
 def _as_file(name: str, content: bytes) -> PageFile:
-    packer = zlib.compressobj(**GZIP)
+    packer = zlib.compressobj(9, wbits=GZIP_BITS, memLevel=GZIP_MEMORY_LEVEL)
     compressed = packer.compress(content) + packer.flush()
     return PageFile(content, compressed, MEDIA[PurePosixPath(name).suffix], _hash(content)[:32])
 
