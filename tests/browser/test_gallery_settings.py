@@ -111,7 +111,7 @@ def test_what_the_form_has_no_field_for_is_named_and_no_link_leaves_it_out(plain
     expect(page.locator(".tile")).to_have_count(1)
     page.locator(".tile .open").click()
     expect(page.locator("#details-link")).to_be_hidden()
-    expect(page.get_by_role("dialog", name="Image")).to_contain_text("No settings link: ")
+    expect(page.get_by_role("dialog", name="Image").get_by_text("No settings link: ")).to_be_visible()
     page.get_by_role("button", name="Use all").click()
     expect(page.locator("#form-note")).to_contain_text("except: upscale_steps: 2; upscale_strength: 0.35.")
     expect(page.get_by_label("Enlarge by factor")).to_have_value("2")

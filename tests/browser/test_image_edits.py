@@ -149,7 +149,7 @@ def test_before_and_after_are_compared_with_a_slider(editing_server, opened):
     card = generate(page, "a blue cat", Steps="2")
     expect(card).to_have_attribute("data-state", "done")
     expect(card.get_by_role("link", name="Copy settings link")).to_be_hidden()
-    expect(card).to_contain_text("No settings link: ")
+    expect(card.get_by_text("No settings link: ")).to_be_visible()
     card.get_by_role("button", name="Before and after").click()
     slider = page.get_by_role("slider", name="Share of the first image")
     expect(slider).to_be_focused()
@@ -275,6 +275,7 @@ def test_an_image_is_enlarged_twice_and_there_is_no_box_for_a_model_that_does_no
     assert (small.size, large.size) == ((512, 512), (1024, 1024))
     enlarged = page.locator(".card").first
     expect(enlarged.locator(".status")).to_contain_text("1024×1024")
+    expect(enlarged.get_by_text("No settings link: ")).to_be_hidden()
     link = enlarged.get_by_role("link", name="Copy settings link").get_attribute("href")
     again = enlarged.get_by_role("button", name="Again with this seed")
     for fill in (again.click, lambda: page.goto(f"{demo_server.url}/{link}")):
