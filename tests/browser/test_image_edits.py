@@ -134,6 +134,7 @@ def test_the_images_of_the_form_outlive_the_page_and_are_those_of_the_next_tab(e
     page.close()
     other.goto(editing_server.url)
     expect(other.locator("#references img")).to_have_count(1)
+    expect(other.locator(".card")).to_have_count(1)
     assert colours(other) == [b"\0\xff\0", b"\0\0\xff", b"\xff\xff\xff"]
     other.get_by_role("button", name="Start without an image").click()
     other.wait_for_function("() => sessionStorage.getItem('qwen-image-server form images') === 'null'")
