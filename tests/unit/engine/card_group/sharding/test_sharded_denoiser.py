@@ -99,12 +99,13 @@ def test_a_rank_holds_its_share_and_what_is_small(count: int, qwen: Whole, monke
 def add_lora(denoiser: Any) -> Any:
     """Put the same random LoRA beside layers of every kind."""
     denoiser.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "img_mod.1", "img_mlp.net.2"]))
-    torch.manual_seed(1)
+    # Its own generator: the ranks are threads of one process.
+    generator = torch.Generator().manual_seed(1)
     for name, parameter in denoiser.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.5)
+            torch.nn.init.normal_(parameter, std=0.5, generator=generator)
         elif "lora_A" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
+            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
     return denoiser
 
 
