@@ -16,8 +16,8 @@ from imageserver.settings import IS_CHECKOUT, WORKING_DIR, Settings
 
 START_TIMEOUT_SECONDS = 15.0
 POLL_SECONDS = 0.02
-# A dispatcher looks after its address every second.
-PUBLISH_TIMEOUT_SECONDS = 5.0
+# A dispatcher looks after its address every second, but one that is being started may have none for as long again.
+PUBLISH_TIMEOUT_SECONDS = START_TIMEOUT_SECONDS
 
 
 def connect(runtime_dir: RuntimeDir) -> tuple[Channel, int]:

@@ -13,6 +13,8 @@ from imageserver.errors import QueueFull
 MIN_COUNTED_BYTES = 2**16
 # The rest is for other clients.
 CLIENT_SHARE = 3 / 4
+# What is larger asks for no more, so that it finds room beside its request alone, which has a quarter at most.
+MAX_ASKED_SHARE = 1 / 2
 RETRY_SECONDS = 5.0
 
 
@@ -66,8 +68,9 @@ class WaitingBytes:
         self._refuse_without_room(client, 0)
 
     def _refuse_without_room(self, client: str, size: int) -> None:
-        all_fit = self._held.total() + size <= self._max_bytes
-        if not all_fit or self._held[client] + size > CLIENT_SHARE * self._max_bytes:
+        asked = min(size, MAX_ASKED_SHARE * self._max_bytes)
+        all_fit = self._held.total() + asked <= self._max_bytes
+        if not all_fit or self._held[client] + asked > CLIENT_SHARE * self._max_bytes:
             raise QueueFull(
                 "Too many bytes of requests and their answers wait (MAX_WAITING_MB); try again later.",
                 retry_after=RETRY_SECONDS,

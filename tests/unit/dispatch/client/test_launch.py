@@ -1,11 +1,13 @@
 """A dispatcher is started once, watched by its workers, and ended with its server, also when it hangs."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -96,6 +98,28 @@ def test_a_dispatcher_that_hangs_is_killed_before_another_one_is_started(runtime
         channel, pid = launch.connect_or_start(runtime_dir, SETTINGS)
         channel.close()
         assert (hung.wait(5), process_lives(pid)) == (-signal.SIGKILL, True)
+
+
+def test_a_dispatcher_whose_start_takes_twice_its_time_is_waited_for_and_not_killed(runtime_dir, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+
+    def sleep(seconds):
+        clock.now += seconds
+
+    def connect(_):
+        if clock.now < 1.9 * launch.START_TIMEOUT_SECONDS:
+            raise FileNotFoundError
+        return "channel", os.getpid()
+
+    started = SimpleNamespace(stdin=io.BytesIO(), wait=lambda: 0)
+    monkeypatch.setattr(launch, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    monkeypatch.setattr(launch, "connect", connect)
+    monkeypatch.setattr(launch, "dispatchers_of", lambda owner: [os.getpid()] if started.stdin.closed else [])
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda *_, **__: started)
+    with pytest.raises(FileNotFoundError):
+        launch.connect_or_start(runtime_dir, SETTINGS)
+    monkeypatch.setattr(launch, "_start", lambda *_: pytest.fail("a second dispatcher"))
+    assert launch.connect_or_start(runtime_dir, SETTINGS) == ("channel", os.getpid())
 
 
 def test_a_hung_dispatcher_that_has_outlived_its_server_is_killed_by_the_next_server(runtime_dir):

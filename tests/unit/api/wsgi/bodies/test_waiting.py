@@ -77,7 +77,7 @@ def test_others_have_the_last_quarter_and_all_together_no_more(server):
 
 def test_the_refusal_says_which_limit_it_is_and_when_to_come_back():
     waiting = WaitingBytes(LARGE)
-    with pytest.raises(QueueFull, match="MAX_WAITING_MB") as refused:
+    with waiting.held(ANN, LARGE), pytest.raises(QueueFull, match="MAX_WAITING_MB") as refused:
         waiting.hold(ANN, LARGE)
     assert refused.value.retry_after > 0
 
@@ -131,3 +131,14 @@ def test_whoever_does_not_read_its_answers_gets_no_more_than_its_room_until_it_h
             waiting.refuse_overdrawn(ANN)
         waiting.refuse_overdrawn(BOB)
     waiting.refuse_overdrawn(ANN)
+
+
+@pytest.mark.parametrize("size", [3 * LARGE, 9 * LARGE])
+def test_what_is_larger_than_the_room_finds_it_beside_its_request_alone_and_leaves_none(size):
+    waiting = WaitingBytes(4 * LARGE)
+    with waiting.held(ANN, LARGE), waiting.held(ANN, size):
+        for client in (ANN, BOB):
+            with pytest.raises(QueueFull):
+                waiting.hold(client, size)
+    with waiting.held(ANN, LARGE), waiting.held(BOB, LARGE), waiting.held(CAT, LARGE), pytest.raises(QueueFull):
+        waiting.hold(ANN, size)
