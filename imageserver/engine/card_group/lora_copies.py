@@ -49,8 +49,9 @@ class LoraCopies:
                 rank.send(RemoveLora(model=self._model, adapter=adapter))
         for adapter, _ in used:
             if adapter not in self._copied:
-                self._copied.add(adapter)
                 weights = self._weights(adapter)
+                # Only now: the ranks lack what could not be read here.
+                self._copied.add(adapter)
                 for rank in ranks:
                     rank.send(AddLora(model=self._model, adapter=adapter, size=len(weights)), weights)
         if used != self._used:

@@ -12,10 +12,11 @@ from imageserver.engine.lora_formats.part_adapter import PartAdapter
 from imageserver.engine.pipelines.types import Pipeline
 from imageserver.engine.runner.kronecker_sizes import sizes_of_the_file
 
-# Several adapters at a time are intended; the names in the file decide, and one may end like another layer's; and
-# nothing is merged: only that would need a layer with a bias of its own.
+# Several adapters at a time are intended; the names in the file decide, and one may end like another layer's; nothing
+# is merged: only that would need a layer with a bias of its own; and which one is used is said before each forward.
 HARMLESS = (
     "Already found a `peft_config` attribute", "While injecting the PEFT adapters", "`lora_bias=True` was passed",
+    "Adapter .* was active which is now deleted",
 )  # fmt: skip
 
 
@@ -28,13 +29,19 @@ def install(pipeline: Pipeline, denoiser: str, adapters: Mapping[str, PartAdapte
     with warnings.catch_warnings():
         for harmless in HARMLESS:
             warnings.filterwarnings("ignore", harmless)
-        for part, adapter in adapters.items():
-            if part == denoiser:
-                with sizes_of_the_file(getattr(pipeline, denoiser), adapter.tensors):
-                    _add_to_denoiser(pipeline, denoiser, adapter, name)
-            else:
-                _add_to_text_encoder(pipeline, part, adapter, name)
-            _check(getattr(pipeline, part), adapter, name)
+        try:
+            for part, adapter in adapters.items():
+                if part == denoiser:
+                    with sizes_of_the_file(getattr(pipeline, denoiser), adapter.tensors):
+                        _add_to_denoiser(pipeline, denoiser, adapter, name)
+                else:
+                    _add_to_text_encoder(pipeline, part, adapter, name)
+                _check(getattr(pipeline, part), adapter, name)
+        except Exception:
+            if getattr(pipeline, "_all_hooks", ()):
+                # diffusers has taken those of model-offload off, and puts them on again only where it succeeds.
+                pipeline.maybe_free_model_hooks()
+            raise
 
 
 def _add_to_denoiser(pipeline: Pipeline, denoiser: str, adapter: PartAdapter, name: str) -> None:

@@ -5,19 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 from diffusers import QwenImagePipeline
 
+from imageserver.engine.devices.memory_plans import BY_NAME
+from imageserver.engine.devices.placement import move_to_device
 from imageserver.engine.runner import lora_adapters
-from imageserver.engine.runner.lora_adapters import LoraAdapters
-from imageserver.generation import Generation, Lora
+from imageserver.engine.runner.lora_adapters import LoraAdapters, open_adapters
+from imageserver.generation import Generation, Lora, MemoryPlanName
 from imageserver.lora_folder import LoraFolder
 from imageserver.protocol.messages import Failed, LoraRequest, LorasLoaded
 from tests.support.device_errors import DEVICE_LOST, Ended
 from tests.support.factories import generation
 from tests.support.tiny_engine import TinyEngine
 from tests.support.tiny_loras import save_lora
+from tests.support.tiny_models import tiny_qwen_image
 
 NAMES = ("red", "green", "blue")
 FULL, BROKEN = torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("backend='inductor' raised: no compiler")
@@ -120,7 +124,48 @@ def test_a_lora_that_fails_on_its_way_is_off_the_model_again_and_the_others_are_
     assert failure.code == ("out_of_memory" if error is FULL else "invalid_parameter")
     assert engine.loras.names == ("blue",)
     assert engine.images() == before
-    assert engine.gate.forward.__self__ is engine.gate
+
+
+@pytest.mark.parametrize("plan", ["model-offload", "group-offload"])
+@pytest.mark.parametrize("others", [(), ("blue",)])
+def test_one_that_fails_inside_diffusers_leaves_the_hooks_that_move_the_weights(
+    plan: MemoryPlanName, others: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a card, the next image would find its text encoder in the host's memory; here only the hooks show it."""
+    pipeline, folder = tiny_qwen_image(), LoraFolder(tmp_path)
+    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.get_device", lambda: "cpu:0")
+    move_to_device(pipeline, BY_NAME[plan], torch.device("cpu"))
+    engine = TinyEngine(pipeline)
+    adapters = open_adapters(
+        pipeline, "transformer", folder, compiled=False, plan=plan, reinstall_gate=engine.gate.install
+    )
+    engine = TinyEngine(pipeline, adapters=adapters)
+
+    def load(name: str) -> Failed | None:
+        save_lora(tmp_path, name, tiny_qwen_image(), seed=len(name))
+        lora = Lora(name=name, digest=folder.find(name).digest)
+        return engine.scheduler.change_loras(LoraRequest(job=9, load=lora)).failure
+
+    def hooked() -> list[str]:
+        return [name for name, part in pipeline.components.items() if hasattr(part, "_hf_hook")]
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise FULL
+
+    assert [load(name) for name in others] == [None] * len(others)
+    [alone], hooks = engine.generate(generation(steps=3)), hooked()
+    assert bool(hooks) == (plan == "model-offload")
+    engine.sent.clear()
+    engine.add(0, generation(steps=3))
+    engine.step(2)
+    monkeypatch.setattr(peft, "set_peft_model_state_dict", full)
+    failure = load("red")
+    assert failure is not None
+    assert failure.sentence == "The device's memory cannot hold red beside the model."
+    assert hooked() == hooks
+    assert vars(engine.denoiser)["forward"] is engine.gate
+    engine.run()
+    assert (engine.result(0) == alone).all()
 
 
 def test_the_first_one_that_fails_leaves_the_model_as_it_was_loaded(engine: Failing) -> None:
