@@ -275,9 +275,11 @@ class Dispatcher:
     def _refuse_waiting(self) -> None:
         """Refuse what waits in vain, and look again later at the rest."""
         error = EngineUnavailable(self.seats.reason, retry_after=self.seats.retry_after)
-        for job in [job for job in self.jobs if self._patience.is_over(job.arrived)]:
+        # Once for all of them: up to a thousand wait, and each that comes asks again.
+        refused_until = self._patience.refused_until
+        for job in [job for job in self.jobs if job.arrived <= refused_until]:
             self.jobs.fail(job, error)
-        self.models.fail_waiting(error, self._patience.is_over)
+        self.models.fail_waiting(error, refused_until)
         if len(self.jobs.queue) or self.models.is_requested:
             self._patience.check_later(self.engine_changed)
 

@@ -1,6 +1,7 @@
 """How long requests wait where all engines have failed, and one may come all the same."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from imageserver.dispatch.seats.seat import PATIENCE_SECONDS
@@ -27,16 +28,19 @@ class Patience:
         self._failed_since = self._failed_since or self._loop.time()
         return True
 
-    def is_over(self, arrived: float) -> bool:
-        """Return whether a request that came at a moment is to be refused.
+    @property
+    def refused_until(self) -> float:
+        """The moment up to which requests must have come to be refused now; infinite for all, minus infinite for none.
 
         While a failed engine is just being tried again, or soon will be, none is; a machine that was asked for may
         never come.
         """
-        if self._seats.are_hopeless or self._failed_since is None:
-            return self._seats.are_hopeless
-        waited = self._loop.time() - max(arrived, self._failed_since)
-        return waited >= PATIENCE_SECONDS and not self._seats.are_retried
+        if self._seats.are_hopeless:
+            return math.inf
+        if self._failed_since is None or self._seats.are_retried:
+            return -math.inf
+        latest = self._loop.time() - PATIENCE_SECONDS
+        return latest if self._failed_since <= latest else -math.inf
 
     def check_later(self, check: Callable[[], None]) -> None:
         """Call `check` a little later, once however often this is asked for."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 
 from imageserver.dispatch.job_records import JobRecords
@@ -191,10 +190,10 @@ class ModelLoading:
                 self._resolve(waiting, messages.failed(0, error))
         return ended
 
-    def fail_waiting(self, error: ServiceError, is_over: Callable[[float], bool]) -> None:
-        """Refuse the requests for models whose time `is_over`, which is told when they came."""
+    def fail_waiting(self, error: ServiceError, until: float) -> None:
+        """Refuse the requests for models that came `until` a moment of the event loop's clock."""
         for waiting in list(self._requests.values()):
-            if is_over(waiting.arrived):
+            if waiting.arrived <= until:
                 self._resolve(waiting, messages.failed(0, error))
 
     def load(self, seat: Seat, name: str) -> None:

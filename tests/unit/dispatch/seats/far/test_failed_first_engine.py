@@ -7,6 +7,7 @@ import pytest
 from imageserver.dispatch.seats.far.far_seats import HOLD_SECONDS
 from imageserver.dispatch.seats.far.retry_pauses import FIRST_PAUSE_SECONDS
 from imageserver.dispatch.seats.seat import FIND_SECONDS, PATIENCE_SECONDS
+from imageserver.dispatch.seats.seat_list import SeatList
 from imageserver.protocol.messages import ModelRequest
 from tests.support.dispatch_harness import Recorder
 from tests.support.scaling_cluster import ScalingCluster
@@ -40,6 +41,22 @@ async def test_requests_wait_for_a_machine_that_was_asked_for_but_not_for_ever()
     assert later.responses == [], "its patience began later"
     await cluster.place(engine)
     assert engine.running == [3]
+    await cluster.dispatcher.stop()
+
+
+async def test_what_a_new_request_costs_does_not_grow_with_those_that_wait_beside_failed_engines(monkeypatch):
+    cluster, looks = cluster_with_failed_engine(min_engines=1), []
+    have_failed = SeatList.have_failed.fget
+
+    def counted(seats):
+        looks[-1] += 1
+        return have_failed(seats)
+
+    monkeypatch.setattr(SeatList, "have_failed", property(counted))
+    for number in range(1, 31):
+        looks.append(0)
+        cluster.submit(number)
+    assert looks == [looks[0]] * 30
     await cluster.dispatcher.stop()
 
 
