@@ -18,6 +18,7 @@ from imageserver.api.request_context import EXTENSION
 from imageserver.api.services import Services
 from imageserver.errors import QueueFull, ServiceError
 from imageserver.outputs.task_store import Task
+from imageserver.outputs.task_waits import MAX_PAUSE_SECONDS
 from imageserver.protocol.messages import Started
 from imageserver.telemetry.logs import current_credential, current_request, current_trace
 
@@ -63,6 +64,9 @@ def _run(service: Services, task: Task, begin: Callable[[], RunningTask]) -> Cal
     except RETRIED as error:
         # The next place in a full queue is for whoever asks in time.
         grows, asked = not isinstance(error, QueueFull), error.retry_after or RETRY_SECONDS
+        if grows:
+            # What is expected in an hour may be there sooner, and nothing else would tell this task.
+            asked = min(asked, MAX_PAUSE_SECONDS)
         # Without the error, whose frames have the images that could not be saved.
         wait = functools.partial(_wait, service, name, error.sentence, asked, grows=grows)
     except ServiceError as error:

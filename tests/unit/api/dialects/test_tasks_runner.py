@@ -241,11 +241,12 @@ def clock(monkeypatch):
 def failing(service, clock, monkeypatch):
     """A service whose first model cannot be loaded, the moments of the attempts, and the sentence that refuses them."""
     service.status, service.moments, service.sentence = "degraded", [], "The model cannot be loaded."
+    service.retry_after = 0.02
     service.clock = clock
 
     def generate(service, request):
         service.moments.append(clock.now)
-        raise EngineUnavailable(service.sentence, retry_after=0.02)
+        raise EngineUnavailable(service.sentence, retry_after=service.retry_after)
 
     monkeypatch.setattr(stored_request, "PendingGeneration", generate)
     monkeypatch.setattr(runner, "STATUS_INTERVAL_SECONDS", 0.005)
@@ -281,4 +282,11 @@ def test_a_task_that_waits_is_tried_again_as_soon_as_an_engine_is_there(failing)
     failing.clock.advance(0.01)  # one that was adopted would have been tried by now
     assert failing.moments[1:] == []  # it waits for a minute
     failing.status = "healthy"
+    adopt_until(failing, 2)
+
+
+def test_a_task_that_is_told_an_hour_is_tried_again_within_a_minute(failing):
+    failing.retry_after = 3600.0
+    adopt_until(failing, 1)
+    failing.clock.now += 61.0
     adopt_until(failing, 2)
