@@ -13,10 +13,22 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST
 from requests.adapters import HTTPAdapter
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
+MAX_RETRY_AFTER_SECONDS = 60
+
+
+class ShortRetry(Retry):
+    """Obeys a Retry-After of up to a minute: no worker sleeps for the hour that a download takes."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        seconds = super().get_retry_after(response)
+        return None if seconds is None or seconds > MAX_RETRY_AFTER_SECONDS else seconds
+
+
 # The queue is full or the model is loading (the server says when to retry), or the server is briefly unreachable.
-RETRY = Retry(
+RETRY = ShortRetry(
     total=4,
     # An answer that took too long would take as long again, five times in all.
     read=False,

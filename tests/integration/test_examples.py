@@ -14,6 +14,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import path
 from PIL import Image
+from urllib3.response import HTTPResponse
 from urllib3.util import Retry
 
 from tests.support.images import opened, pixels
@@ -86,6 +87,11 @@ def test_the_django_view_asks_a_full_server_again(website, own_servers):
     server.wait_until_active()
     assert website.post("/images/", {"prompt": "patient"}).status_code == 200
     assert busy.result(30).ok
+
+
+@pytest.mark.parametrize(("told", "obeyed"), [("30", 30), ("3600", None)])
+def test_the_django_view_does_not_sleep_for_as_long_as_a_download(told, obeyed):
+    assert django_views().RETRY.get_retry_after(HTTPResponse(status=503, headers={"Retry-After": told})) == obeyed
 
 
 def test_the_django_view_says_so_when_there_is_no_server(website, monkeypatch):

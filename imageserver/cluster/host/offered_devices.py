@@ -33,4 +33,5 @@ def _all_devices(settings: Settings) -> tuple[str, ...]:
         return (settings.device,)
     # In a process of its own: PyTorch would keep a part of each card for this one.
     found = subprocess.run([sys.executable, "-m", INVENTORY, settings.device], capture_output=True, text=True)
-    return tuple(found.stdout.split()) or (AUTO,)
+    # Where none can be found, the engine says why.
+    return tuple(found.stdout.split()) or (settings.device,)

@@ -6,6 +6,7 @@ import torch
 
 from imageserver.protocol.finding import Finding
 from imageserver.settings import Settings
+from imageserver.settings.seat_devices import AUTO
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -15,7 +16,8 @@ DISPLAY_CLASSES = ("0x0300", "0x0302")
 
 def find_unused_card(settings: Settings, device: torch.device) -> Finding | None:
     """Return a warning that says what is missing, where the CPU serves only because nobody chose it; Linux alone."""
-    if device.type != "cpu" or settings.device != "auto" or settings.devices or not _has_card():
+    is_chosen = settings.device != AUTO or settings.devices not in ("", AUTO)
+    if device.type != "cpu" or is_chosen or not _has_card():
         return None
     if not DRIVER.exists():
         missing = "its driver is not loaded: install it, and restart the machine until nvidia-smi -L lists the card"

@@ -20,6 +20,7 @@ from imageserver.settings import Settings
         ({"num_worker_processes": 2}, "cuda:0\ncuda:1\ncuda:2\n", ("cuda:0", "cuda:1")),
         ({"devices": "cpu,cpu,cpu", "num_worker_processes": 2}, "", ("cpu", "cpu")),
         ({"device": "cuda", "num_worker_processes": 2}, "cuda:0\ncuda:1\ncuda:2\n", ("cuda:0", "cuda:1")),
+        ({"device": "cuda", "num_worker_processes": 2}, "", ("cuda",)),
         ({"device": "cuda:1", "num_worker_processes": 1}, "", ("cuda:1",)),
         ({"devices": "none", "cluster": "10.0.0.5:6379"}, "cuda:0\n", ()),
     ],

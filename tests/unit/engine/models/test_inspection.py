@@ -95,8 +95,10 @@ def test_a_card_that_pytorch_does_not_see_is_told_with_what_is_missing(tmp_path,
     monkeypatch.setattr(unused_card, "DRIVER", driver)
     monkeypatch.setattr(unused_card.torch.version, "cuda", build)
     monkeypatch.setattr(findings.devices, "choose", lambda name: unused_card.torch.device("cpu"))
-    found = {each.name: each for each in findings.inspect(Settings(_env_file=None, model="demo"))}
-    assert (found["card"].state, said in found["card"].sentence) == ("warning", True)
+    for wanted in ("", "auto"):
+        settings = Settings(_env_file=None, model="demo", devices=wanted)
+        found = {each.name: each for each in findings.inspect(settings)}
+        assert (found["card"].state, said in found["card"].sentence) == ("warning", True)
     assert "card" not in states("demo"), "the CPU was chosen"
     shutil.rmtree(card)
     assert "card" not in {each.name for each in findings.inspect(Settings(_env_file=None, model="demo"))}
