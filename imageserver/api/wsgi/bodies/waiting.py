@@ -33,7 +33,10 @@ class WaitingBytes:
         self._held[client] += size
 
     def add(self, client: str, size: int) -> None:
-        """Count bytes without asking for room, which others lack then: what a device has generated is not refused."""
+        """Count bytes without asking for room: what a device has generated is not refused.
+
+        Beyond a client's share they take nobody else's room.
+        """
         if size >= MIN_COUNTED_BYTES:
             self._held[client] += size
 
@@ -69,8 +72,10 @@ class WaitingBytes:
 
     def _refuse_without_room(self, client: str, size: int) -> None:
         asked = min(size, MAX_ASKED_SHARE * self._max_bytes)
-        all_fit = self._held.total() + asked <= self._max_bytes
-        if not all_fit or self._held[client] + asked > CLIENT_SHARE * self._max_bytes:
+        share = CLIENT_SHARE * self._max_bytes
+        # Not all of an answer that nobody reads: it would keep everybody else from the server for as long.
+        all_fit = sum(min(held, share) for held in self._held.values()) + asked <= self._max_bytes
+        if not all_fit or self._held[client] + asked > share:
             raise QueueFull(
                 "Too many bytes of requests and their answers wait (MAX_WAITING_MB); try again later.",
                 retry_after=RETRY_SECONDS,

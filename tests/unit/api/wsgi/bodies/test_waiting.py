@@ -134,7 +134,7 @@ def test_whoever_does_not_read_its_answers_gets_no_more_than_its_room_until_it_h
 
 
 @pytest.mark.parametrize("size", [3 * LARGE, 9 * LARGE])
-def test_what_is_larger_than_the_room_finds_it_beside_its_request_alone_and_leaves_none(size):
+def test_what_is_larger_than_the_room_finds_it_beside_its_request_alone_and_leaves_none_for_a_second(size):
     waiting = WaitingBytes(4 * LARGE)
     with waiting.held(ANN, LARGE), waiting.held(ANN, size):
         for client in (ANN, BOB):
@@ -142,3 +142,16 @@ def test_what_is_larger_than_the_room_finds_it_beside_its_request_alone_and_leav
                 waiting.hold(client, size)
     with waiting.held(ANN, LARGE), waiting.held(BOB, LARGE), waiting.held(CAT, LARGE), pytest.raises(QueueFull):
         waiting.hold(ANN, size)
+
+
+def test_answers_that_one_client_does_not_read_leave_others_their_quarter():
+    waiting = WaitingBytes(4 * LARGE)
+    waiting.add(ANN, 9 * LARGE)
+    with pytest.raises(QueueFull):
+        waiting.refuse_overdrawn(ANN)
+    waiting.refuse_overdrawn(BOB)
+    waiting.hold(BOB, LARGE)
+    with pytest.raises(QueueFull):
+        waiting.hold(CAT, LARGE)
+    waiting.release(ANN, 9 * LARGE)
+    waiting.hold(ANN, 3 * LARGE)
