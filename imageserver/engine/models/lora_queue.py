@@ -107,9 +107,13 @@ class LoraQueue:
             self._continue(read, waiting.lora_time)
 
     def place(self) -> None:
-        """Let the models take a few of the files that have been read, in the order of arrival, between two steps."""
-        for _ in range(min(MAX_PLACED, len(self._to_place))):
-            self._place(self._to_place.popleft())
+        """Let the models take a few of the files that have been read, in the order of arrival, between two steps.
+
+        A file that a model has already, for another job, holds nobody up.
+        """
+        placed = 0
+        while self._to_place and placed < MAX_PLACED:
+            placed += self._place(self._to_place.popleft())
 
     def _fetch(self, request: LoraRequest, hub_id: str) -> None:
         failure = None
@@ -159,19 +163,26 @@ class LoraQueue:
             self._wake(read)
             read.taken.wait()
 
-    def _place(self, read: LoraRead) -> None:
-        """Load what has been read, also for a job that was cancelled: another one may wait for the same file."""
+    def _place(self, read: LoraRead) -> bool:
+        """Load what has been read, also for a job that was cancelled: another one may wait for the same file.
+
+        Return whether the model did not have it yet.
+        """
         try:
             # A model that was unloaded meanwhile takes its contents along.
             adapters = self._pool.adapters_of(read.request.model)
-            if adapters is not None and adapters is read.adapters():
-                scheduler, waiting = self._pool.step_scheduler, self._waiting.get(read.request.job)
-                before = scheduler.busy_seconds
-                answer = scheduler.change_loras(read.request)
-                if waiting is not None:
-                    waiting.lora_time += scheduler.busy_seconds - before
-                if answer.failure is not None:
-                    self._fail(answer.failure)
+            if adapters is None or adapters is not read.adapters():
+                return False
+            assert read.request.load is not None
+            is_new = not adapters.is_loaded(read.request.load)
+            scheduler, waiting = self._pool.step_scheduler, self._waiting.get(read.request.job)
+            before = scheduler.busy_seconds
+            answer = scheduler.change_loras(read.request)
+            if waiting is not None:
+                waiting.lora_time += scheduler.busy_seconds - before
+            if answer.failure is not None:
+                self._fail(answer.failure)
+            return is_new
         finally:
             read.taken.set()
 

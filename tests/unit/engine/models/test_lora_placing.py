@@ -73,6 +73,22 @@ def test_at_most_two_are_placed_between_two_steps_however_many_have_been_read(wa
     assert len([message for message, _ in waiting.sent if isinstance(message, Finished)]) == 4
 
 
+def test_jobs_that_name_what_was_just_placed_wait_for_no_further_step(waiting: Waiting) -> None:
+    jobs = range(2, 7)
+    waiting.ask(1, steps=2)
+    for job in jobs:
+        waiting.ask(job, "red", steps=1)
+    waiting.open.set()
+    for _ in jobs:
+        waiting.queue.receive(waiting.read.get(timeout=60))
+    waiting.queue.place()
+    assert (waiting.loras.names, waiting.queue.has_to_place) == (("red",), False)
+    for _ in jobs:
+        waiting.receive()
+    waiting.run()
+    assert len([message for message, _ in waiting.sent if isinstance(message, Finished)]) == 6
+
+
 def test_what_has_been_read_keeps_no_model_in_memory() -> None:
     def adapters() -> Any:
         return type("Adapters", (), {"is_loaded": lambda *_: False, "read": lambda *_: None})()
