@@ -81,9 +81,9 @@ def test_a_large_frame_finds_no_room_where_too_many_bytes_wait_and_makes_room_at
     session.room.release("192.0.2.2", LARGE + 1)
     session.receive(large)
     with pytest.raises(QueueFull):
-        session.room.hold("192.0.2.2", LARGE + 1)
+        session.room.hold("192.0.2.1", LARGE)
     session.follow_to_its_end()
-    session.room.hold("192.0.2.2", LARGE + 1)
+    session.room.hold("192.0.2.1", LARGE)
 
 
 def test_a_large_frame_is_counted_until_it_has_been_sent(session):
