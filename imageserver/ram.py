@@ -73,7 +73,8 @@ def _limits() -> Iterator[Ram]:
             counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         except OSError:
             continue  # the root of a machine has no limit, and a container does not see the groups around it
-        used -= sum(int(counts.get(name, 0)) for name in version.dropped_first)
+        # The kernel counts both at different times.
+        used = max(0, used - sum(int(counts.get(name, 0)) for name in version.dropped_first))
         for name in version.limits:
             limit = _read(group / name)
             if limit != UNLIMITED:

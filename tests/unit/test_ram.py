@@ -60,6 +60,7 @@ def in_gib() -> tuple[float, float]:
         # A model that was just downloaded fills the limit, and gives way.
         (16 * GIB, 16 * GIB, 14 * GIB, (14, 16)),
         (16 * GIB, 17 * GIB, 0, (0, 16)),
+        (16 * GIB, 2 * GIB, 3 * GIB, (16, 16)),
     ],
 )
 def test_a_container_has_what_its_limit_leaves(

@@ -67,6 +67,7 @@ def _ask(component: str, hub: Hub, endpoint: str) -> tuple[Mapping[str, Any], in
             raise ModelUnavailable(f"{component} has no config.json, so it is not a component in diffusers' format.")
         meter = ProgressMeter(component, sizes[CONFIG], report=lambda *_: None)
         config: dict[str, Any] = {}
-        with contextlib.suppress(ValueError):
-            config = json.loads((client.fetch(component, None, {CONFIG}, meter) / CONFIG).read_text(encoding="utf-8"))
+        text = (client.fetch(component, None, {CONFIG}, meter) / CONFIG).read_bytes()
+        with contextlib.suppress(ValueError, TypeError):
+            config = dict(json.loads(text))
         return config, sum(sizes[name] for name in component_files(sizes, present=()))

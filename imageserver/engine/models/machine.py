@@ -50,7 +50,7 @@ def inspect_machine(settings: Settings, device: torch.device) -> Machine:
     """Return the machine's state at the moment; raises RegistryUnusable."""
     found = ((name, entry_of(name, settings)) for name in candidates(device.type) or (ON_CPU.model,))
     entries = {name: entry for name, entry in found if entry is not None}
-    nets = _control_nets(settings, {entry.hub for entry in entries.values()})
+    nets = _control_nets(settings, dict.fromkeys(entry.hub for entry in entries.values()))
     return Machine(
         kind=device.type,
         device=devices.gpu_name(device),
@@ -75,12 +75,17 @@ def bytes_on_disk(entry: ModelEntry, settings: Settings) -> int:
 
 
 def _control_nets(settings: Settings, hubs: Iterable[Hub | None]) -> Collection[KnownNet]:
-    """Return what is known of the ControlNets that CONTROLNET names, each found where a model's hub keeps it."""
+    """Return what is known of the ControlNets that CONTROLNET names, each found where a model's hub keeps it.
+
+    No hub is asked for one that is on the disk, whichever of them it came from.
+    """
+    offline = settings.model_copy(update={"offline": True})
     found: dict[str, KnownNet] = {}
-    for name, hub in itertools.product(settings.controlnets, hubs):
-        with contextlib.suppress(ModelUnavailable):
-            net = controlnet.look_up_one(name, settings, hub)
-            found |= {name: net} if net else {}
+    for where, name, hub in itertools.product((offline, settings), settings.controlnets, hubs):
+        if name not in found:
+            with contextlib.suppress(ModelUnavailable):
+                net = controlnet.look_up_one(name, where, hub)
+                found |= {name: net} if net else {}
     return found.values()
 
 

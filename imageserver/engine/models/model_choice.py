@@ -39,6 +39,12 @@ from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Settings that apply only to the model of the settings, as the owner chose them for it.
+CONFIGURED_MODEL_ONLY = {
+    "transformer_file": None, "controlnet": "", "default_steps": None, "default_guidance_scale": None,
+    "default_width": None, "default_height": None, "default_scheduler": "", "use_karras_sigmas": None,
+}  # fmt: skip
+
 # For which memory is planned where neither the model's entry nor a setting names a size.
 DEFAULT_SIZE = (1024, 1024)
 
@@ -99,38 +105,42 @@ class FoundModel:
         return plan, kept.memory_reason if kept else why
 
 
-def find(settings: Settings, report: Report, reclaimable: int | None = None) -> FoundModel:
+def find(settings: Settings, report: Report, reclaimable: int | None = None, cards: tuple[str, ...] = ()) -> FoundModel:
     """Find the model that the settings name, downloading it where that is allowed.
 
-    It is to be loaded where `reclaimable` is given, the bytes that others would leave to it: then no ControlNet is
-    downloaded beside which it does not fit. Touches no state of PyTorch, so it may run beside a generation. Raises
-    ModelUnavailable or DeviceUnavailable.
+    It is to be loaded where `reclaimable` is given, the bytes that others would leave to it, on the `cards` of a group,
+    if any: then no ControlNet is downloaded beside which it does not fit. Touches no state of PyTorch, so it may run
+    beside a generation. Raises ModelUnavailable or DeviceUnavailable.
     """
     device = devices.choose(settings.device)
-    choice = choose_model(settings, device)
+    choice = _chosen(settings, device)
     if settings.model != "auto":
-        return find_chosen(choice, settings, device, report, reclaimable)
+        return find_chosen(choice, settings, device, report, reclaimable, cards)
     logger.log(
         logging.WARNING if choice.model == DEMO and devices.is_accelerator(device) else logging.INFO, choice.reason
     )
     try:
-        return find_chosen(choice, settings, device, report, reclaimable)
+        return find_chosen(choice, settings, device, report, reclaimable, cards)
     except DownloadFailed as error:
-        choice = choose_model(settings, device, hub_failed=True)
+        try:
+            choice = _chosen(settings, device, hub_failed=True)
+        except ModelUnavailable as refused:
+            raise ModelUnavailable(f"{error} {refused}") from error
         choice = replace(choice, reason=f"{error} {choice.reason}")
         logger.warning(choice.reason)
-        return find_chosen(choice, settings, device, report, reclaimable)
+        return find_chosen(choice, settings, device, report, reclaimable, cards)
 
 
 def find_chosen(
-    choice: ModelChoice, settings: Settings, device: torch.device, report: Report, reclaimable: int | None = None
-) -> FoundModel:
+    choice: ModelChoice, settings: Settings, device: torch.device, report: Report, reclaimable: int | None = None,
+    cards: tuple[str, ...] = (),
+) -> FoundModel:  # fmt: skip
     """Find the files of a model that has been chosen, as `find` does; raises ModelUnavailable."""
     entry, _ = registered(choice.model, settings)
     nets = controlnet.look_up(settings, entry.hub)
     found = find_beside(nets, choice, settings, device, report)
     if reclaimable is not None and any(net.download for net in nets):
-        found.plan(reclaimable)
+        replace(found, cards=cards).plan(reclaimable)
     folders = controlnet.find(settings, found.family, report, entry.hub)
     sizes = [weights.component_bytes(folder, found.dtype) for folder in folders]
     return replace(found, control_folders=folders, weights=_beside(found.weights, sizes))
@@ -208,7 +218,7 @@ def _as_planned(found: FoundModel, choice: ModelChoice) -> FoundModel:
 
 
 def choose_model(settings: Settings, device: torch.device, *, hub_failed: bool = False) -> ModelChoice:
-    """Return which model MODEL means on a device, and in a sentence or more why.
+    """Return which model MODEL means on the device that it is to be loaded on, and in a sentence or more why.
 
     Raises ModelUnavailable, also for a memory plan that the device does not support: before a model is downloaded.
     """
@@ -216,6 +226,11 @@ def choose_model(settings: Settings, device: torch.device, *, hub_failed: bool =
     reason = memory_plans.obstacle(plan, device) if plan and not plan.sharded else None
     if reason is not None:
         raise ModelUnavailable(f"MEMORY={settings.memory} is not possible here: {reason}.")
+    return _chosen(settings, device, hub_failed=hub_failed)
+
+
+def _chosen(settings: Settings, device: torch.device, *, hub_failed: bool = False) -> ModelChoice:
+    """Return the same whatever the device supports: the model may be downloaded for another machine."""
     if settings.model != "auto":
         return ModelChoice(settings.model, f"MODEL={settings.model} was asked for.")
     try:

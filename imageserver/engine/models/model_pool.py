@@ -22,7 +22,7 @@ from imageserver.engine.downloads import ModelUnavailable, Report
 from imageserver.engine.models.compiling.recompilations import Recompilations
 from imageserver.engine.models.licence import restriction
 from imageserver.engine.models.load_errors import explaining_load_errors
-from imageserver.engine.models.model_choice import FoundModel, choose_model, find
+from imageserver.engine.models.model_choice import CONFIGURED_MODEL_ONLY, FoundModel, choose_model, find
 from imageserver.engine.models.on_cards.refusal import refuse_if_divided, refusing_without_cards
 from imageserver.engine.models.warmup import load_and_warm_up
 from imageserver.engine.pipelines.method_caches import clear_method_caches
@@ -35,12 +35,6 @@ from imageserver.protocol.messages import DeviceUsage, GroupUse, Run
 from imageserver.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-# Settings that apply only to the model of the settings, as the owner chose them for it.
-CONFIGURED_MODEL_ONLY = {
-    "transformer_file": None, "controlnet": "", "default_steps": None, "default_guidance_scale": None,
-    "default_width": None, "default_height": None, "default_scheduler": "", "use_karras_sigmas": None,
-}  # fmt: skip
 
 
 class ModelPool:
@@ -94,7 +88,8 @@ class ModelPool:
             settings = settings.model_copy(update={"offline": True})
         if name not in (settings.model, self._configured):
             settings = settings.model_copy(update=CONFIGURED_MODEL_ONLY)
-        found = find(settings.model_copy(update={"model": name}), report, self._reclaimable())
+        cards = self.group.started if self.group is not None else ()
+        found = find(settings.model_copy(update={"model": name}), report, self._reclaimable(), cards)
         if self.group is not None:
             found = dataclasses.replace(found, cards=self.group.started)
         if name == settings.model:

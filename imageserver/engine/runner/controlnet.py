@@ -54,7 +54,7 @@ class KnownNet:
             with torch.device("meta"):
                 net = net_class(**{name: value for name, value in self.config.items() if name in known})
             return sum(weight.numel() for weight in net.parameters())
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        except Exception as error:  # whatever diffusers' classes raise for somebody's configuration
             raise ModelUnavailable(f"CONTROLNET={self.name} has a config.json that makes no ControlNet.") from error
 
 
@@ -175,6 +175,6 @@ def _locate_one(name: str, settings: Settings, report: Report, hub: Hub | None) 
 
 def _on_disk(name: str, folder: Path) -> KnownNet:
     try:
-        return KnownNet(name, json.loads((folder / "config.json").read_text()), folder=folder)
-    except (OSError, ValueError) as error:
+        return KnownNet(name, dict(json.loads((folder / "config.json").read_text())), folder=folder)
+    except (OSError, ValueError, TypeError) as error:
         raise ModelUnavailable(f"CONTROLNET={name} has no readable config.json.") from error

@@ -56,6 +56,19 @@ def answered(monkeypatch, capsys, request, **settings):
     return read_answer(capsys.readouterr().out.splitlines()[-1])
 
 
+def test_pulling_another_model_needs_nothing_of_the_configured_one_and_no_device_for_its_plan(
+    monkeypatch, capsys, tmp_path
+):
+    configured = {"device": "cpu", "offline": True, "models_dir": tmp_path, "controlnet": "ann/net"}
+    pulled = answered(monkeypatch, capsys, StorageRequest("pull", "demo"), model="ann/none", **configured)
+    assert pulled.folder.endswith("demo_model")
+    for model in ("demo", "auto"):
+        pulled = answered(monkeypatch, capsys, StorageRequest("pull", "demo"), model=model, **configured)
+        assert "ann/net" in pulled.error
+    pulled = answered(monkeypatch, capsys, StorageRequest("pull", "demo"), device="cpu", memory="model-offload")
+    assert pulled.folder.endswith("demo_model")
+
+
 def test_pulling_finds_the_files_as_a_start_would(monkeypatch, capsys, tmp_path):
     pulled = answered(monkeypatch, capsys, StorageRequest("pull", "demo"), device="cpu")
     assert pulled.folder.endswith("demo_model")

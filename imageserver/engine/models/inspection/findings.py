@@ -73,7 +73,8 @@ def _inspect_model(settings: Settings, device: torch.device, *, hub_failed: bool
 
 def _inspect_control_nets(nets: Sequence[KnownNet], settings: Settings) -> Iterator[Finding]:
     """Yield those of CONTROLNET that are not on the disk."""
-    for name in {*settings.controlnets} - {net.name for net in nets}:
+    known = {net.name for net in nets}
+    for name in (each for each in settings.controlnets if each not in known):
         why = "OFFLINE=1 asks no hub" if settings.offline else "its hub does not answer"
         advice = f"start once without OFFLINE=1 and with the network, or {otherwise('CONTROLNET', settings)}"
         yield Finding("files", "problem", f"CONTROLNET={name} is not on the disk, and {why}: {advice}.")

@@ -26,11 +26,13 @@ def _answer(request: StorageRequest, settings: Settings) -> None:
         case "pull":
             # PyTorch takes seconds to import, which the others do not need.
             from imageserver.engine.devices.devices import DeviceUnavailable
-            from imageserver.engine.models.model_choice import find
+            from imageserver.engine.models.model_choice import CONFIGURED_MODEL_ONLY, find
 
             def report(phase: str, sentence: str, fraction: float | None) -> None:
                 _write(StorageAnswer(progress=sentence, fraction=fraction))
 
+            if settings.model not in ("auto", request.name):  # any may be what MODEL=auto means
+                settings = settings.model_copy(update=CONFIGURED_MODEL_ONLY)
             try:
                 found = find(settings.model_copy(update={"model": request.name}), report)
             except DeviceUnavailable as error:

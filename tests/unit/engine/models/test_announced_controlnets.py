@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,6 +44,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hub(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub with a ControlNet for Stable Diffusion."""
     monkeypatch.setattr(network_failures, "RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(announced, "MAX_SECONDS", 60.0)
     hub = FakeHub(made / "stable_diffusion_net", "owner/net")
     with hub.open():
         yield hub
@@ -51,8 +54,8 @@ def hub(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 def settings_for(hub: FakeHub, place: Path, model: Path | str, **changes: Any) -> Settings:
     return Settings(
-        _env_file=None, model=str(model), device="cpu", models_dir=place / "models", model_source="huggingface",
-        state_dir=place, **{"controlnet": "owner/net", "hf_endpoint": hub.url} | changes,
+        _env_file=None, model=str(model), device="cpu", models_dir=place / "models", state_dir=place,
+        **{"controlnet": "owner/net", "hf_endpoint": hub.url, "model_source": "huggingface"} | changes,
     )  # fmt: skip
 
 
@@ -79,6 +82,35 @@ def test_one_that_does_not_fit_beside_the_model_is_refused_with_what_is_free(hub
 def test_a_model_is_downloaded_for_another_machine_or_another_time_whatever_is_free(hub, made, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "free_memory", lambda device: 0)
     assert model_choice.find(settings_for(hub, tmp_path, made / "stable_diffusion"), silent).control_folders
+
+
+def test_beside_a_model_that_a_group_divides_it_is_downloaded(hub, made, tmp_path):
+    hub.folder = made / "qwen_image_net"
+    settings = settings_for(hub, tmp_path, made / "qwen_image", memory="tensor-parallel")
+    group = SimpleNamespace(started=("cpu:0", "cpu:1"))
+    pool = ModelPool(settings, lambda *_: None, silent, group=group)
+    assert pool.find(settings.model, silent).control_folders
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"_class_name": "ControlNetModel", "norm_num_groups": 0}',
+        '{"_class_name": "OnnxStableDiffusionPipeline"}',
+        '["ControlNetModel"]',
+    ],
+)
+def test_a_configuration_that_no_class_takes_is_refused_with_a_sentence(hub, tmp_path, config):
+    hub.folder = tmp_path / "net"
+    hub.folder.mkdir()
+    (hub.folder / "config.json").write_text(config)
+    [known] = controlnet.look_up(settings_for(hub, tmp_path, "demo"), None)
+    with pytest.raises(ModelUnavailable, match=r"CONTROLNET=owner/net has a config\.json that makes no ControlNet"):
+        known.count_weights()
+    with pytest.raises(ModelUnavailable):
+        controlnet.look_up(settings_for(hub, tmp_path, "demo", controlnet=str(tmp_path)), None)
+    # Counting it for MODEL=auto ends nothing.
+    assert machine.inspect_machine(settings_for(hub, tmp_path, "auto"), torch.device("cpu")).controls == 0
 
 
 @pytest.mark.parametrize(
@@ -144,6 +176,26 @@ def test_the_automatic_choice_knows_what_the_hub_has_and_asks_it_once(hub, made,
     asked = hub.requests
     machine.inspect_machine(settings, torch.device("cpu"))
     assert hub.requests == asked
+
+
+def test_no_hub_is_asked_for_what_came_from_another_one(hub, made, tmp_path, monkeypatch):
+    ladder = (Candidate("qwen-image-2512", 0), Candidate("sd-1.5", 0))
+    monkeypatch.setitem(candidates.LADDERS, "cpu", ladder)
+    entries = [candidates.entry_of(each.model, settings_for(hub, tmp_path, "auto")) for each in ladder]
+    assert [entry.hub for entry in entries if entry] == [None, "huggingface"]
+    model_choice.find(settings_for(hub, tmp_path, made / "stable_diffusion"), silent)
+    asked: list[bool] = []
+    monkeypatch.setattr(controlnet, "announced", lambda _, settings, *__, **___: asked.append(not settings.offline))
+    found = machine.inspect_machine(settings_for(hub, tmp_path, "auto", model_source="modelscope"), torch.device("cpu"))
+    assert (len(found.control_nets), found.controls_gb, any(asked)) == (1, 0, False)
+
+
+def test_why_the_hub_failed_is_said_where_the_demo_model_does_not_take_the_controlnet(hub, made, tmp_path, monkeypatch):
+    monkeypatch.setitem(candidates.LADDERS, "cpu", (Candidate("sd-1.5", 0),))
+    monkeypatch.delitem(candidates.TEXT_WIDTHS, "sd-1.5")
+    settings = settings_for(hub, tmp_path, "auto", controlnet=str(made / "stable_diffusion_net"))
+    with pytest.raises(ModelUnavailable, match=r"could not be fetched from Hugging Face \(.*takes no such ControlNet"):
+        model_choice.find(settings, silent)
 
 
 def test_the_doctor_tells_what_will_be_downloaded_and_what_does_not_fit(hub, made, tmp_path, monkeypatch):
