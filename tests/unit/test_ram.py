@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from flask import Flask
@@ -23,7 +24,7 @@ NO_LIMIT = 0x7FFFFFFFFFFFF000
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with 400 of 512 GiB free, whose control groups are files of the test."""
     memory = type("Memory", (), {"available": 400 * GIB, "total": 512 * GIB})
-    monkeypatch.setattr(ram.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(ram, "GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(ram, "OWN_GROUPS", tmp_path / "own")
     (tmp_path / "own").write_text("0::/\n")
