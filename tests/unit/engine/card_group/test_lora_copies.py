@@ -24,7 +24,8 @@ class Rank:
 def test_one_that_could_not_be_read_is_sent_before_the_next_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     rank: Any = Rank()
     denoiser = SimpleNamespace(peft_config={"red": SimpleNamespace(to_dict=dict)})
-    copies = LoraCopies("tiny", denoiser, SimpleNamespace(attached=("red",), in_use=(("red", 0.5),)))
+    adapters: Any = SimpleNamespace(attached=("red",), in_use=(("red", 0.5),))
+    copies = LoraCopies("tiny", denoiser, adapters)
 
     def full(*arguments: Any, **options: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
