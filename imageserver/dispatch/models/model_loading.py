@@ -185,8 +185,10 @@ class ModelLoading:
         if self._seats.ready:
             self.advance()  # on the other seats
             return ended
+        # Those who wait for another engine lose nothing with one elsewhere that never had its model.
+        had_none = seat.is_waiting_for_machine or (seat.is_far and seat.engine.state == "failed")
         for waiting in list(self._requests.values()):
-            if waiting.name and not (seat.is_waiting_for_machine or self._seats.are_hopeless):
+            if waiting.name and not (had_none or self._seats.have_failed):
                 self._resolve(waiting, messages.failed(0, error))
         return ended
 

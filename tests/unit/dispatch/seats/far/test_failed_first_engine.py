@@ -90,10 +90,10 @@ async def test_requests_wait_for_a_failed_machine_that_is_tried_again_soon():
     waits = cluster.submit(1)
     cluster.fail(cluster.engines[0])
     await cluster.advance(1)
-    late = cluster.submit(2)
-    assert waits.responses == late.responses == []
+    late, named = cluster.submit(2), ask_for_model(cluster, 3)
+    assert waits.responses == late.responses == named.responses == []
     await cluster.advance(FIRST_PAUSE_SECONDS + FIND_SECONDS / 2)
-    assert waits.responses == late.responses == []
+    assert waits.responses == late.responses == named.responses == []
     again = cluster.engines[-1]
     cluster.find(again, "10.0.0.7 cpu")
     await cluster.advance(5 * PATIENCE_SECONDS)
@@ -146,7 +146,7 @@ async def test_those_who_wait_when_the_first_engine_breaks_ask_for_a_machine_too
 
 async def test_those_who_wait_for_a_machine_that_turns_out_bad_ask_for_the_next_one():
     cluster = cluster_with_failed_engine(scale_up_wait=10, max_engines=2)
-    waits = cluster.submit(1)
+    waits, named = cluster.submit(1), ask_for_model(cluster, 2)
     await cluster.advance(HOLD_SECONDS + 1)
     cluster.find(cluster.engines[0])
     cluster.fail(cluster.engines[0])
@@ -154,6 +154,7 @@ async def test_those_who_wait_for_a_machine_that_turns_out_bad_ask_for_the_next_
     [_, second] = cluster.engines
     await cluster.place(second)
     assert (waits.responses, second.running) == ([], [1])
+    assert named.responses[0].info.name == "scripted"
     await cluster.dispatcher.stop()
 
 
