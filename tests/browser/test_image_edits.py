@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from tests.browser.test_gallery import save
 from tests.browser.test_page import download, generate
-from tests.browser.test_sent_images import KEPT, bring, png
+from tests.browser.test_sent_images import bring, png, wait_until_kept
 
 GREEN = png(Image.new("RGB", (512, 512), "lime"))
 GUIDE = base64.b64encode(GREEN).decode()
@@ -40,11 +40,6 @@ def sent_with(page, action):
     expect(page.locator(".card")).to_have_count(cards + 1)
     expect(page.locator(".card").first).to_have_attribute("data-state", "done")
     return sent.value.post_data_json
-
-
-def wait_until_kept(page):
-    """Wait until the browser keeps the images of the form."""
-    page.wait_for_function("() => sessionStorage.getItem('qwen-image-server form images')?.includes('form ')")
 
 
 def pixels(data_url):
@@ -124,11 +119,11 @@ def test_the_images_of_the_form_outlive_the_page_and_are_those_of_the_next_tab(e
     page.get_by_label("Add an image").set_input_files(blue)
     page.get_by_label("Prompt", exact=True).fill("both")
     expect(page.locator("#references img")).to_have_count(1)
-    page.wait_for_function(KEPT, arg=[1, 2])
+    wait_until_kept(page, 1, images=2)
     page.reload()
     expect(page.get_by_role("button", name="Remove the mask")).to_be_visible()
     assert colours(page) == [b"\0\xff\0", b"\0\0\xff", b"\xff\xff\xff"]
-    page.wait_for_function(KEPT, arg=[3, 2])
+    wait_until_kept(page, 3, images=2)
     # As where the browser was started again.
     other = page.context.new_page()
     page.close()
@@ -137,7 +132,7 @@ def test_the_images_of_the_form_outlive_the_page_and_are_those_of_the_next_tab(e
     expect(other.locator(".card")).to_have_count(1)
     assert colours(other) == [b"\0\xff\0", b"\0\0\xff", b"\xff\xff\xff"]
     other.get_by_role("button", name="Start without an image").click()
-    other.wait_for_function("() => sessionStorage.getItem('qwen-image-server form images') === 'null'")
+    other.wait_for_function("() => sessionStorage.getItem('qwen-image-server form images') === 'null'", timeout=60_000)
     other.reload()
     expect(other.locator(".card .compare:visible")).to_have_count(2)
     expect(other.get_by_alt_text("The image to start from")).to_be_hidden()
@@ -186,7 +181,7 @@ def test_an_image_guides_another_through_the_controlnet(guided_server, opened):
     page.get_by_label("How it is used").select_option("its edges")
     page.get_by_label("Influence").fill("0.6")
     page.get_by_label("Prompt", exact=True).fill("a house")
-    wait_until_kept(page)
+    wait_until_kept(page, 1, preprocessor="canny", scale=0.6)
     page.reload()
     expect(page.get_by_alt_text("The image that guides")).to_be_visible()
     body = sent_with(page, page.locator("#generate").click)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 
 import pytest
 from PIL import Image, ImageChops
@@ -21,22 +22,35 @@ DROP = """async ({kind, name, type, data}) => {
     : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true});
   document.querySelector("h1").dispatchEvent(event);
 }"""
-# Whether the browser keeps so many records of images, with so many to start from in the last one.
-KEPT = """([records, images]) => new Promise((resolve) => {
+# What the browser keeps of images, the oldest first; a database that is not there yet is left to the page.
+KEPT = """() => new Promise((resolve) => {
   const name = "qwen-image-server sources";
   const opening = indexedDB.open(name);
+  opening.onupgradeneeded = () => opening.transaction.abort();
+  opening.onerror = () => resolve([]);
   opening.onsuccess = () => {
     const asked = opening.result.transaction(name).objectStore(name).getAll();
     opening.result.close();
     asked.onsuccess = () => {
-      const last = asked.result.sort((one, other) => one.at - other.at).at(-1);
-      resolve(asked.result.length === records && 1 + last.more.length === images);
+      const kept = asked.result.sort((one, other) => one.at - other.at);
+      resolve(kept.map(({ image, more, guide }) => (
+        { images: [image, ...more].filter(Boolean).length, preprocessor: guide?.preprocessor, scale: guide?.scale }
+      )));
     };
   };
 })"""
 FOREIGN = (
     "a foreign cat\nNegative prompt: dogs\nSteps: 7, Sampler: Euler a, CFG scale: 3.5, Seed: 18446744073709551614, "
 )
+
+
+def wait_until_kept(page, records, **last):
+    """Wait until the browser keeps so many records of images, with such values in the last one."""
+    deadline = time.monotonic() + 60
+    # A condition that is a promise would be true at once.
+    while len(kept := page.evaluate(KEPT)) != records or not last.items() <= kept[-1].items():
+        assert time.monotonic() < deadline, kept
+        page.wait_for_timeout(50)
 
 
 def bring(page, data, *, kind="drop", name="image.png", media="image/png"):
@@ -172,7 +186,7 @@ def test_of_too_many_images_the_oldest_are_dropped_and_the_page_says_so(fake_ser
     bring(page, small)
     card = generate(page, "from a small one", Steps="2")
     expect(card).to_have_attribute("data-state", "done")
-    page.wait_for_function(KEPT, arg=[3, 1])
+    wait_until_kept(page, 3, images=1)
     page.reload()
     expect(page.locator(".card")).to_have_count(2)
     small, large = page.locator(".card").all()
@@ -181,6 +195,18 @@ def test_of_too_many_images_the_oldest_are_dropped_and_the_page_says_so(fake_ser
     expect(large.get_by_role("button", name="Before and after")).to_be_hidden()
     large.get_by_role("button", name="Again with this seed").click()
     expect(page.locator("#refusal")).to_have_text("The image to start from was not kept: choose it again.")
+
+
+def test_a_browser_that_stores_no_images_sends_them_and_says_that_they_are_not_kept(fake_server, opened):
+    page = opened(fake_server)
+    page.add_init_script("IDBObjectStore.prototype.put = () => { throw new DOMException('', 'DataCloneError'); };")
+    page.reload()
+    expect(page.get_by_label("Steps")).to_have_value("20")
+    bring(page, png(Image.new("RGB", (8, 8), "blue")))
+    expect(generate(page, "from one that is not stored", Steps="2")).to_have_attribute("data-state", "done")
+    page.wait_for_function("() => localStorage.getItem('qwen-image-server form images')?.includes('form ')")
+    page.reload()
+    expect(page.locator("#form-note")).to_have_text("The image to start from was not kept: choose it again.")
 
 
 def test_what_is_not_an_image_is_said_where_one_looks(ready):

@@ -9,7 +9,7 @@ import requests
 from playwright.sync_api import expect
 
 from tests.browser.test_page import generate
-from tests.browser.test_sent_images import bring, png
+from tests.browser.test_sent_images import bring, png, wait_until_kept
 from tests.browser.test_work_outlives_the_page import ask_with, card_of, hold_next_task
 from tests.support.cut_proxy import CutProxy
 from tests.support.images import noise
@@ -256,6 +256,29 @@ def test_what_a_browser_that_died_could_not_send_is_said_by_a_tab_that_was_opene
     expect(card_of(other, "of a browser that died")).to_contain_text("The request was not sent")
 
 
+def test_images_of_one_key_do_not_come_into_the_form_of_another_and_go_with_their_key(keyed_server, opened):
+    page = opened(keyed_server, excused="Failed to load resource")
+    page.get_by_label("Keep on this device").check()
+    ask_with(page, USER_KEY)
+    bring(ready(page), png(noise()))
+    expect(generate(page, "from an image of ann", Steps="2")).to_have_attribute("data-state", "done")
+    wait_until_kept(page, 3, images=1)
+    other = page.context.new_page()
+    other.goto(keyed_server.url)
+    expect(other.get_by_alt_text("The image to start from")).to_be_visible()
+    wait_until_kept(page, 4, images=1)
+    forget_key(other)
+    # The card of the request has it still.
+    wait_until_kept(page, 1, images=1)
+    # The next tab would have this one.
+    expect(generate(page, "from it again")).to_have_attribute("data-state", "done")
+    wait_until_kept(page, 3, images=1)
+    ask_with(other, ADMIN_KEY)
+    other.wait_for_function("() => sessionStorage.getItem('qwen-image-server form images') === 'null'", timeout=60_000)
+    expect(other.get_by_alt_text("The image to start from")).to_be_hidden()
+    expect(other.locator("#form-note")).to_be_empty()
+
+
 def test_forget_the_key_in_a_duplicated_tab_forgets_nothing_of_the_first_one(keyed_server, opened):
     page = opened(keyed_server, excused="Failed to load resource")
     ask_with(page, USER_KEY)
@@ -278,6 +301,7 @@ def test_an_image_that_could_not_be_sent_is_sent_by_the_next_tab(plain_server, o
     expect(page.locator("#source-note")).to_have_text("64×64")
     page.route("**/v1/tasks/*", lambda route: route.abort())
     ask_in_vain(page, "from an image that waits")
+    wait_until_kept(page, 3, images=1)
     other = page.context.new_page()
     page.close()
     with other.expect_request(lambda request: request.method == "PUT") as sent:

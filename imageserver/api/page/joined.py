@@ -22,6 +22,9 @@ SECOND = re.compile(r'^zh: \{\n(?P<lines>(?:"[\w.]+": ".*",\n)+)\}', re.MULTILIN
 KEY = re.compile(r'^"[\w.]+": ', re.MULTILINE)
 # Where no semicolon is missing without it; what stands behind a comment would be part of that.
 LINE_END = re.compile(r"^((?:(?!//).)*?)(?:;?\n(?=\})|(?<=[{,;(\[])\n|\n(?=[\])]))", re.MULTILINE)
+# Lines that hold no text and no expression with slashes, and what braces do without there.
+BARE = re.compile(r"^[^\"'`/\n]+$", re.MULTILINE)
+BESIDE_BRACE = re.compile(r"(?<=\)) (?=\{)|(?<=\{) |;? (?=\})")
 LEFT_OVER = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
 
 
@@ -70,6 +73,7 @@ def _body(name: str, source: str, numbered: list[str]) -> str:
         text, exported = DEFAULT.sub("const theDefault = ", text), [*exported, "default:theDefault"]
     if left := LEFT_OVER.search(text):
         raise NotJoinable(f"{name}: {left[0]!r} cannot be joined; see docs/contributing/add-a-view.md.")
+    text = BARE.sub(lambda found: BESIDE_BRACE.sub("", found[0]), text)
     return LINE_END.sub(r"\1", f"{text}return{{{','.join(exported)}}};\n")
 
 

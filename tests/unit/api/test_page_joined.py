@@ -50,6 +50,17 @@ def test_lines_are_joined_unless_a_comment_or_a_missing_semicolon_ends_with_them
     assert ran.stdout == "1,2,3\n"
 
 
+@pytest.mark.skipif(NODE is None, reason="there is no node")
+def test_blanks_beside_braces_stay_behind_but_those_of_texts_and_expressions():
+    source = (
+        "const one = (two) => { if (two) { return two; } };\nconsole.log(one(1), '( { ; } )', /\\) { ; }/.source);\n"
+    )
+    script = join_modules("main.js", {"main.js": source})
+    assert "const one = (two) => {if (two){return two}};" in script
+    ran = subprocess.run([NODE, "-e", script], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "1 ( { ; } ) \\) { ; }\n"
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

@@ -16,6 +16,7 @@ import { keepOpenLists, openKeptLists } from "./shell/open_lists.js";
 import { Refusal, UNREACHABLE, ask, forget, hasKey } from "./shell/server.js";
 import { ServerState } from "./shell/server_state.js";
 import { followTheme } from "./shell/theme.js";
+import { forgetFormImages } from "./storage/memory.js";
 
 // How often the page polls the server, while something happens and while nothing does.
 const BUSY_SECONDS = 1.5;
@@ -111,9 +112,12 @@ page.keyboard.list("← → + − 0", text("gallery.keys"));
 page.keyboard.list("B, E, [ ], I, Ctrl + Z, + −", text("mask.keys"));
 page.keyboard.list("Esc", text("keys.leave"));
 byId("key-forget").hidden = !hasKey();
-byId("key-forget").addEventListener("click", () => {
+byId("key-forget").addEventListener("click", async () => {
   create.forgetUnsent();
+  const dropped = forgetFormImages();
   forget();
+  // A page that is gone drops nothing more.
+  await dropped;
   location.reload();
 });
 

@@ -77,7 +77,7 @@ export function keptForm() {
 export async function keepFormImages(source, { sent = false } = {}) {
   const store = sent ? "localStorage" : "sessionStorage";
   // Another name each time: a tab that is duplicated has the same one, and never shows what the other has chosen since.
-  const id = source && `form ${Date.now()} ${Math.random()}`;
+  const id = source && `${ofThisKey()}${Date.now()} ${Math.random()}`;
   if (source) await keepSource(id, source);
   const last = read(store, IMAGES);
   write(store, IMAGES, id);
@@ -85,13 +85,23 @@ export async function keepFormImages(source, { sent = false } = {}) {
 }
 
 /**
- * Return the images of the form that `keptForm` returns now: whether it had some, `hadSome`, whether this tab has kept
- * them, `isOwn`, and the images, `source`, null where they were dropped meanwhile.
+ * Return the images of the form that `keptForm` returns now: whether it had some of this key, `hadSome`, whether this tab
+ * has kept them, `isOwn`, and the images, `source`, null where they were dropped meanwhile.
  */
 export async function keptFormImages() {
   const isOwn = read("sessionStorage", "form") !== null;
   const id = read(isOwn ? "sessionStorage" : "localStorage", IMAGES);
-  return { isOwn, hadSome: id !== null, source: id && (await recallSource(id)) };
+  const hadSome = id !== null && id.startsWith(ofThisKey());
+  return { isOwn, hadSome, source: hadSome ? await recallSource(id) : null };
+}
+
+/** Forget the images of all forms that were filled with this key. */
+export function forgetFormImages() {
+  return dropSource(ofThisKey());
+}
+
+function ofThisKey() {
+  return `form ${markOfKey()} `;
 }
 
 /** Return whether this tab sees settings in its address for the first time: a reload does not bring them back. */

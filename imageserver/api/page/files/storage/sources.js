@@ -18,8 +18,9 @@ export function recallSource(id) {
   return ask("readonly", (store) => store.get(id));
 }
 
+/** Drop what is kept under a name, and under all that begin with it. */
 export function dropSource(id) {
-  return ask("readwrite", (store) => store.delete(id));
+  return ask("readwrite", (store) => store.delete(IDBKeyRange.bound(id, `${id}~`)));
 }
 
 /** Drop the oldest of what is too much; `newest` was kept just now, perhaps in the same millisecond as another. */
@@ -42,17 +43,22 @@ function dropOldest(store, newest) {
 }
 
 /** Return the answer of the database, null where the browser has none. */
-function ask(mode, question) {
-  return new Promise((resolve, reject) => {
+async function ask(mode, question) {
+  try {
     const opening = indexedDB.open(NAME);
     opening.onupgradeneeded = () => opening.result.createObjectStore(NAME);
-    opening.onerror = reject;
-    opening.onsuccess = () => {
-      const database = opening.result;
-      const asked = question(database.transaction(NAME, mode).objectStore(NAME));
-      asked.onsuccess = () => resolve(asked.result ?? null);
-      asked.onerror = reject;
-      database.close();
-    };
-  }).catch(() => null);
+    const database = await resultOf(opening);
+    const asked = question(database.transaction(NAME, mode).objectStore(NAME));
+    database.close();
+    return (await resultOf(asked)) ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function resultOf(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = reject;
+  });
 }
