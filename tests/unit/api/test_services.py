@@ -17,6 +17,20 @@ from imageserver.errors import Loading
 from imageserver.outputs.folder import OutputFolder
 
 
+@pytest.fixture(autouse=True)
+def _ends_its_background_work(monkeypatch):
+    """End what the services go on doing: it would write into the logs of later tests."""
+    spawn, spawned = gevent.spawn, []
+
+    def watched(*arguments):
+        spawned.append(spawn(*arguments))
+        return spawned[-1]
+
+    monkeypatch.setattr(gevent, "spawn", watched)
+    yield
+    gevent.killall(spawned, timeout=60)
+
+
 def start(outputs):
     others: dict[str, Any] = dict.fromkeys(Services.__dataclass_fields__.keys() - {"draining"})
     pool = ThreadPool(1)

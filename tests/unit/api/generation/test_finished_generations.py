@@ -67,7 +67,7 @@ def test_its_line_in_json_has_every_documented_field_on_standard_error_and_in_lo
     token = current_request.set(17)
     generate(OutputCache(tmp_path, max_mb=1), monkeypatch, credential="ann")
     current_request.reset(token)
-    [line] = file.read_text().splitlines()
+    [line] = [line for line in file.read_text().splitlines() if '"request_id": 17' in line]
     assert line in capsys.readouterr().err
     event = json.loads(line)
     assert event.pop("timestamp").endswith("+00:00")
