@@ -162,7 +162,7 @@ def test_a_hidden_tab_says_in_its_title_that_an_image_is_done_and_as_chosen_by_s
 
 def test_a_card_tells_the_time_of_an_image_from_its_wait(server, opened):
     page = ready(opened(server))
-    generate(page, "[step=0.1] a first cat", Steps="8")
+    generate(page, "[step=0.1] a first cat", Steps="30")
     second = generate(page, "[step=0.1] a cat that waits", Steps="2")
     expect(second).to_have_attribute("data-state", "done")
     took, waited = map(float, re.search(r" · ([\d.]+) s .*· ([\d.]+) s in the queue", second.inner_text()).groups())
